@@ -1,0 +1,65 @@
+"""Matrix factorisation on a cluster that does not wait for its slow machines."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Loaded on first use: a worker process imports this package and must not pay for scipy.
+_HOMES = {
+    "BPR": "coded_als.baselines",
+    "CodedALS": "coded_als.als",
+    "CodedOperator": "coded_als.als",
+    "DecodingError": "coded_als.errors",
+    "EntangledPolynomialCode": "coded_als.codes",
+    "ImplicitALS": "coded_als.baselines",
+    "InlineCluster": "coded_als.inline",
+    "LocalCluster": "coded_als.master",
+    "NotEnoughWorkers": "coded_als.errors",
+    "RidgeALS": "coded_als.baselines",
+    "SGD": "coded_als.baselines",
+    "SimulatedCluster": "coded_als.simulation",
+    "UsageError": "coded_als.errors",
+    "WARP": "coded_als.baselines",
+    "load_model": "coded_als.persistence",
+}
+__all__ = [
+    "BPR",
+    "SGD",
+    "WARP",
+    "CodedALS",
+    "CodedOperator",
+    "DecodingError",
+    "EntangledPolynomialCode",
+    "ImplicitALS",
+    "InlineCluster",
+    "LocalCluster",
+    "NotEnoughWorkers",
+    "RidgeALS",
+    "SimulatedCluster",
+    "UsageError",
+    "__version__",
+    "load_model",
+]
+
+if TYPE_CHECKING:
+    from coded_als.als import CodedALS, CodedOperator
+    from coded_als.baselines import BPR, SGD, WARP, ImplicitALS, RidgeALS
+    from coded_als.codes import EntangledPolynomialCode
+    from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
+    from coded_als.inline import InlineCluster
+    from coded_als.master import LocalCluster
+    from coded_als.persistence import load_model
+    from coded_als.simulation import SimulatedCluster
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

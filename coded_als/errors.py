@@ -1,0 +1,57 @@
+"""The errors that callers are meant to catch.
+
+Every message says the rule, what was got, and the remedy. The command line turns a
+`UsageError` into exit code 2 and one line; anything else is exit code 1.
+"""
+
+from __future__ import annotations
+
+
+class CodedALSError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class UsageError(CodedALSError, ValueError):
+    """A parameter or an input is wrong; nothing was started and nothing was written."""
+
+
+class NotEnoughWorkers(CodedALSError):
+    """Fewer workers can answer than the stopping rule needs.
+
+    Parameters
+    ----------
+    alive
+        Workers that can still answer.
+    needed
+        Workers that the rule asks for.
+    remedy
+        What to change.
+    """
+
+    def __init__(self, alive: int, needed: int, remedy: str = "Add workers or lower partitions.") -> None:
+        self.alive, self.needed = alive, needed
+        super().__init__(f"at least {needed} workers must be able to answer; {alive} are alive. {remedy}")
+
+
+class DecodingError(CodedALSError):
+    """The responses at hand decode worse than the tolerance asked for.
+
+    Parameters
+    ----------
+    estimate
+        Estimated relative error of the decoded product.
+    tolerance
+        The relative error that was asked for.
+    remedy
+        What to change.
+    """
+
+    def __init__(self, estimate: float, tolerance: float, remedy: str) -> None:
+        self.estimate, self.tolerance = estimate, tolerance
+        super().__init__(
+            f"decoding must be accurate to {tolerance:.1e}; the estimated error is {estimate:.1e}. {remedy}"
+        )
+
+
+class WorkerFailed(CodedALSError):
+    """A worker reported an exception of its own."""
