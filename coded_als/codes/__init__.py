@@ -1,0 +1,21 @@
+"""Pure algebra: partitions, evaluation points, the entangled polynomial code, decoding and its conditioning."""
+
+from coded_als.codes.decoding import Decoder, LinearCode
+from coded_als.codes.entangled import EntangledPolynomialCode
+from coded_als.codes.factor_codes import FactorCode, InnerProductCode
+from coded_als.codes.points import EvaluationPoints, PointFamily
+from coded_als.codes.replication import ReplicatedProduct
+from coded_als.codes.thresholds import iteration_threshold, largest_partitions
+
+__all__ = [
+    "Decoder",
+    "EntangledPolynomialCode",
+    "EvaluationPoints",
+    "FactorCode",
+    "InnerProductCode",
+    "LinearCode",
+    "PointFamily",
+    "ReplicatedProduct",
+    "iteration_threshold",
+    "largest_partitions",
+]

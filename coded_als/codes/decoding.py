@@ -1,0 +1,157 @@
+"""Decoding from any sufficient set of workers, and knowing the error beforehand.
+
+A response of worker w is a known linear combination of unknown blocks, one real row per plane. Decoding solves the
+least-squares problem of *every* response given and keeps only the rows of the wanted blocks, so it costs one small
+matrix product, and a surplus of responses can only improve it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
+
+Array = NDArray[np.float64]
+
+# Rounding errors of encoding, multiplying and decoding together, in units of eps times the amplification of the
+# decoder: 1 to 4 measured over h = 1..8 and all point families; doubled, because an estimate must not flatter.
+ROUNDING_UNITS = 8.0
+CACHED_DECODERS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """What decodes the responses of one set of workers: prepared once, applied often.
+
+    Parameters
+    ----------
+    workers
+        Worker ids in the order of the columns of ``matrix``, ascending.
+    matrix
+        (wanted, len(workers) * planes).
+    error_estimate
+        Estimated relative error (Frobenius) of what it decodes.
+    """
+
+    workers: tuple[int, ...]
+    matrix: Array
+    error_estimate: float
+
+    def apply(self, responses: Mapping[int, Array]) -> Array:
+        """Decode responses of shape (planes, rows, columns) into (wanted, rows, columns)."""
+        block = responses[self.workers[0]].shape[1:]
+        stacked = np.concatenate([responses[worker].reshape(-1, block[0] * block[1]) for worker in self.workers])
+        return np.matmul(self.matrix, stacked).reshape(-1, *block)
+
+
+class LinearCode:
+    """Unknown blocks seen through known coefficients: the common part of every code here.
+
+    Parameters
+    ----------
+    coefficients
+        (W, planes, unknowns): row [w, s] gives plane s of worker w's response from the unknown blocks.
+    wanted
+        Indices of the unknown blocks to decode.
+    name
+        For error messages: ``"D B at partitions=6"``.
+    """
+
+    def __init__(self, coefficients: Array, wanted: NDArray[np.int64], name: str) -> None:
+        self.coefficients, self.wanted, self.name = coefficients, wanted, name
+        # a method's cache would keep every code alive; this one goes with its code
+        self._prepare = lru_cache(maxsize=CACHED_DECODERS)(self._factorise)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: self.__dict__[key] for key in ("coefficients", "wanted", "name")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        LinearCode.__init__(self, **state)
+
+    @property
+    def workers(self) -> int:
+        """Number of workers W."""
+        return int(self.coefficients.shape[0])
+
+    @property
+    def planes(self) -> int:
+        """Real rows that one response is worth."""
+        return int(self.coefficients.shape[1])
+
+    @property
+    def unknowns(self) -> int:
+        """Blocks that the responses mix: the number of evaluations that decode."""
+        return int(self.coefficients.shape[2])
+
+    @property
+    def recovery_threshold(self) -> int:
+        """The number of workers from which on any set decodes."""
+        return -(-self.unknowns // self.planes)
+
+    def error_estimate(self, workers: Iterable[int]) -> float:
+        """Estimated relative error (Frobenius) of decoding from these workers; infinite below the threshold."""
+        chosen = tuple(sorted(set(workers)))
+        return self._prepare(chosen).error_estimate if len(chosen) >= self.recovery_threshold else np.inf
+
+    def decoder(self, workers: Iterable[int]) -> Decoder:
+        """The decoder of a set of workers.
+
+        Raises
+        ------
+        UsageError
+            For a worker id out of range.
+        NotEnoughWorkers
+            For fewer workers than the recovery threshold.
+        """
+        chosen = tuple(sorted(set(workers)))
+        if chosen and not (0 <= chosen[0] and chosen[-1] < self.workers):
+            raise UsageError(f"worker ids must lie in 0..{self.workers - 1}; got {chosen}. Check the responses.")
+        if len(chosen) < self.recovery_threshold:
+            raise NotEnoughWorkers(len(chosen), self.recovery_threshold)
+        return self._prepare(chosen)
+
+    def decode_blocks(self, responses: Mapping[int, Array], tolerance: float | None = None) -> Array:
+        """Decode the wanted blocks from all the responses given.
+
+        Parameters
+        ----------
+        responses
+            (planes, rows, columns) by worker id.
+        tolerance
+            The estimated relative error that is still acceptable; None accepts any.
+
+        Returns
+        -------
+        (wanted, rows, columns)
+
+        Raises
+        ------
+        NotEnoughWorkers, DecodingError
+        """
+        decoder = self.decoder(responses)
+        if tolerance is not None and not decoder.error_estimate <= tolerance:
+            raise DecodingError(decoder.error_estimate, tolerance, DECODING_REMEDY)
+        return decoder.apply(responses)
+
+    def _factorise(self, workers: tuple[int, ...]) -> Decoder:
+        rows = self.coefficients[list(workers)].reshape(-1, self.unknowns)
+        # columns of unequal length (powers of a point inside the unit interval) would look like ill-conditioning
+        lengths = np.linalg.norm(rows, axis=0)
+        orthogonal, triangle = np.linalg.qr(rows / lengths)
+        targets = np.zeros((self.unknowns, self.wanted.size))
+        targets[self.wanted, np.arange(self.wanted.size)] = 1.0 / lengths[self.wanted]
+        if np.abs(np.diagonal(triangle)).min() == 0.0:
+            return Decoder(workers, np.full((self.wanted.size, rows.shape[0]), np.nan), np.inf)
+        matrix = solve_triangular(triangle, targets, trans="T", check_finite=False).T @ orthogonal.T
+        amplification = np.linalg.norm(matrix) * np.sqrt(self.unknowns / self.wanted.size)
+        return Decoder(workers, matrix, float(ROUNDING_UNITS * np.finfo(np.float64).eps * amplification))
+
+
+DECODING_REMEDY = "Use points='circle', lower partitions, add workers, or raise decoding_tolerance."

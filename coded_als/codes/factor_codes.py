@@ -1,0 +1,51 @@
+"""The two smaller codes of an iteration: B^T C of two coded factors, and a factor scaled by a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.codes.decoding import LinearCode
+from coded_als.codes.partition import join
+from coded_als.codes.points import EvaluationPoints, PointFamily
+
+Array = NDArray[np.float64]
+
+
+class InnerProductCode(LinearCode):
+    """B^T C from the shares f_L(B) and f_R(C) of two matrices cut into h parts of rows (MatDot).
+
+    At real points the responses f_L(B)^T f_R(C) are a polynomial with 2h - 1 coefficients, the wanted one in the
+    middle. On the circle f_L is the conjugate of f_R up to a phase, and the real part of f_R(B)^H f_R(C) is
+
+        B^T C + sum_{0<t<h} (terms of lag t and -t) cos(t theta):
+
+    h unknowns and real responses, so half the multiplications of the complex product and a threshold of h.
+    """
+
+    def __init__(self, parts: int, workers: int, points: PointFamily = "circle") -> None:
+        evaluation = EvaluationPoints(points, workers)
+        name = f"B^T C at partitions={parts}"
+        if points == "circle":
+            super().__init__(evaluation.powers(np.arange(parts))[:, :1], np.array([0]), name)
+        else:
+            super().__init__(evaluation.powers(np.arange(2 * parts - 1)), np.array([parts - 1]), name)
+
+    def decode(self, responses: Mapping[int, Array], tolerance: float | None = None) -> Array:
+        """B^T C from every response given: (1, b, c) each gives (b, c)."""
+        return np.asarray(self.decode_blocks(responses, tolerance)[0])
+
+
+class FactorCode(LinearCode):
+    """A matrix from its own shares f_R (17, corrected) or f_L (16): plain interpolation of degree h - 1."""
+
+    def __init__(self, parts: int, workers: int, points: PointFamily = "circle", *, side: str = "right") -> None:
+        exponents = np.arange(parts) if side == "left" else np.arange(parts)[::-1]
+        powers = EvaluationPoints(points, workers).powers(exponents)
+        super().__init__(powers, np.arange(parts), f"a factor at partitions={parts}")
+
+    def decode(self, responses: Mapping[int, Array], shape: tuple[int, int], tolerance: float | None = None) -> Array:
+        """The matrix of the given shape from every response given, each (planes, rows / h, columns)."""
+        return join(self.decode_blocks(responses, tolerance)[:, np.newaxis], shape)

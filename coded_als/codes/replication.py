@@ -1,0 +1,100 @@
+"""The products without a code: every block product on one worker, or on several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.codes.partition import block_size, cut, join
+from coded_als.errors import NotEnoughWorkers, UsageError
+
+Array = NDArray[np.float64]
+
+
+class ReplicatedProduct:
+    """C = A^T B cut as for the entangled polynomial code, each of the pqr block products on ``copies`` workers.
+
+    One copy is the uncoded placement: it waits for everybody. Workers beyond ``p q r copies`` take part as further
+    copies of the first blocks. Copies of a block go to workers far apart in their ids.
+
+    Parameters
+    ----------
+    p, r, q
+        Parts as in `coded_als.codes.EntangledPolynomialCode`.
+    workers
+        Number of workers W, at least ``p q r copies``.
+    copies
+        Copies of every block product.
+    """
+
+    planes = 1
+
+    def __init__(self, p: int, r: int, q: int, workers: int, copies: int = 1) -> None:
+        blocks = p * r * q
+        if min(p, r, q, copies) < 1 or workers < blocks * copies:
+            raise UsageError(
+                f"workers must be at least {blocks * copies} for {blocks} blocks in {copies} copies; got {workers}. "
+                "Add workers, lower copies, or lower partitions."
+            )
+        self.p, self.r, self.q, self.workers, self.copies = p, r, q, workers, copies
+        self._block_of = np.arange(workers) % blocks
+
+    @property
+    def groups(self) -> tuple[frozenset[int], ...]:
+        """The workers that hold each block product."""
+        blocks = self.p * self.r * self.q
+        return tuple(frozenset(np.flatnonzero(self._block_of == block).tolist()) for block in range(blocks))
+
+    @property
+    def recovery_threshold(self) -> int:
+        """Responses without which no set of workers suffices: one of each block."""
+        return self.p * self.r * self.q
+
+    def error_estimate(self, workers: Sequence[int]) -> float:
+        """Rounding only, where every block is there; else infinite."""
+        complete = all(not group.isdisjoint(workers) for group in self.groups)
+        return float(np.finfo(np.float64).eps) if complete else np.inf
+
+    def stream_left(self, matrix: Array) -> Iterator[Array]:
+        """Each worker's block of A, (1, M / r, N / p)."""
+        blocks = cut(matrix, self.r, self.p)
+        for block in self._block_of:
+            i, j, _ = self._parts(int(block))
+            yield blocks[i, j][np.newaxis]
+
+    def encode_right(self, matrix: Array) -> list[Array]:
+        """Each worker's block of B, (1, M / r, Q / q)."""
+        blocks = cut(matrix, self.r, self.q)
+        return [blocks[k, j][np.newaxis] for _, j, k in (self._parts(int(block)) for block in self._block_of)]
+
+    def decode(
+        self, responses: Mapping[int, Array], shape: tuple[int, int] | None = None, tolerance: float | None = None
+    ) -> Array:
+        """C from one response of every block; ``tolerance`` is always met.
+
+        Raises
+        ------
+        NotEnoughWorkers
+            When a block is missing.
+        """
+        chosen: dict[int, Array] = {}
+        for worker, response in responses.items():
+            chosen.setdefault(int(self._block_of[worker]), response)
+        if len(chosen) < self.recovery_threshold:
+            raise NotEnoughWorkers(len(chosen), self.recovery_threshold, "Add copies or use a code.")
+        rows, columns = next(iter(chosen.values())).shape[1:]
+        blocks = np.zeros((self.p, self.q, rows, columns))
+        for block, response in sorted(chosen.items()):
+            i, _, k = self._parts(block)
+            blocks[i, k] += response[0]
+        return join(blocks, shape or (self.p * rows, self.q * columns))
+
+    def response_shape(self, shape: tuple[int, int]) -> tuple[int, int, int]:
+        """Shape of one response when C has the given shape."""
+        return 1, block_size(shape[0], self.p), block_size(shape[1], self.q)
+
+    def _parts(self, block: int) -> tuple[int, int, int]:
+        """The column part of A, the row part and the column part of B of a block product."""
+        return block % self.p, (block // self.p) % self.r, block // (self.p * self.r)

@@ -1,0 +1,31 @@
+"""Recovery thresholds as closed forms (27), Theorem 1 and the corrected Remark 3."""
+
+from __future__ import annotations
+
+import math
+
+from coded_als.codes.points import PointFamily
+from coded_als.errors import UsageError
+
+
+def product_evaluations(p: int, r: int, q: int) -> int:
+    """Evaluations that decode A^T B: pqr + r - 1 (7)."""
+    return p * q * r + r - 1
+
+
+def iteration_threshold(partitions: int, points: PointFamily = "circle") -> int:
+    """Workers that an iteration waits for: h^2 + h - 1 (27), halved and rounded up on the circle."""
+    if partitions < 1:
+        raise UsageError(f"partitions must be at least 1; got {partitions}. Use 1 or more.")
+    evaluations = product_evaluations(partitions, partitions, 1)
+    return -(-evaluations // 2) if points == "circle" else evaluations
+
+
+def largest_partitions(workers: int, points: PointFamily = "circle") -> int:
+    """The largest h whose threshold ``workers`` live workers meet; 0 for no workers.
+
+    At real points this is Remark 3 of the paper, corrected: floor(sqrt(W - s + 5/4) - 1/2).
+    """
+    evaluations = 2 * workers if points == "circle" else workers
+    # whole numbers throughout: sqrt(e + 5/4) - 1/2 = (sqrt(4 e + 5) - 1) / 2
+    return max(0, (math.isqrt(4 * evaluations + 5) - 1) // 2)
