@@ -184,14 +184,16 @@ class Sum:
         total, states = np.zeros_like(uniforms(0)), np.zeros((len(self.models), uniforms(0).size))
         for index, model in enumerate(self.models):
             own = None if state is None else state[index]
-            # each summand has numbers of its own; the lasting choices (k < 0) are shared on purpose
-            delays, new = model.draw(
-                lambda k, i=index: uniforms(k + 16 * i if k >= 0 else k), round_index, operations, own
-            )
+            delays, new = model.draw(_numbers_of(uniforms, index), round_index, operations, own)
             total = total + delays
             if new is not None:
                 states[index] = new
         return total, states
+
+
+def _numbers_of(uniforms: Uniforms, summand: int) -> Uniforms:
+    """Independent numbers for each summand; the lasting choices (k < 0) are shared on purpose."""
+    return lambda k: uniforms(k + 16 * summand if k >= 0 else k)
 
 
 MODELS: dict[str, type[DelayModel]] = {
