@@ -311,7 +311,7 @@ def seen_pattern(ratings: Any) -> csr_array | None:
             return None
         indptr = np.concatenate(([0], np.cumsum(present.sum(axis=1))))
         return pattern(present.shape, indptr, np.nonzero(present)[1])
-    stored = ratings.tocsr()
+    stored: Any = sparse.csr_array(ratings)  # type: ignore[call-overload]
     return pattern(stored.shape, stored.indptr, stored.indices)
 
 
