@@ -78,12 +78,14 @@ class Fields:
         width = self.starts[:, columns].shape[1]
         values = _numbers(self.text, starts, ends)
         if values is None:
-            values = np.array([_number(self._text(*place)) for place in zip(starts, ends, strict=True)])
+            values = np.array(
+                [_number(self._text(*place)) for place in zip(starts.tolist(), ends.tolist(), strict=True)]
+            )
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             line, place = divmod(int(bad[0]), width)
             column = range(self.starts.shape[1])[columns][place]
-            shown = _shown(self._text(starts[bad[0]], ends[bad[0]]))
+            shown = _shown(self._text(int(starts[bad[0]]), int(ends[bad[0]])))
             self._refuse(line, f"field {column + 1} must be a finite number; got {shown}", "Correct or remove it.", "")
         return values.reshape(-1, width)
 
@@ -92,7 +94,7 @@ class Fields:
 
     def _refuse(self, line: int, rule: str, remedy: str, got: str | None = None) -> None:
         if got is None:
-            got = f"; got {_shown(self._text(self.starts[line, 0], self.ends[line, -1]))}"
+            got = f"; got {_shown(self._text(int(self.starts[line, 0]), int(self.ends[line, -1])))}"
         raise UsageError(f"{rule}{got} in line {self.line_numbers[line]} of {self.source}. {remedy}")
 
 
@@ -132,7 +134,7 @@ def split_fields(source: str, text: bytes, delimiter: bytes, columns: int, first
             f"every line must have {columns} fields like the first; got {counts[line]} in line {line_numbers[line]} "
             f"of {source}. Correct the line."
         )
-    inner = delimiters.reshape(-1, columns - 1)
+    inner = delimiters.reshape(line_starts.size, columns - 1)
     starts = np.concatenate((line_starts[:, None], inner + 1), axis=1)
     ends = np.concatenate((inner, line_ends[:, None]), axis=1)
     _trim(characters, starts, ends)

@@ -70,13 +70,14 @@ class RatingData:
 
     def select(self, chosen: NDArray[np.bool_]) -> RatingData:
         """The same matrix with only the entries marked in ``chosen``, (entries,); shape and ids stay."""
-        rows, columns, values = (part[chosen] for part in self.triples())
+        rows, columns, values = self.triples()
+        rows, columns, values = rows[chosen], columns[chosen], values[chosen]
         matrix: Floats | csr_array[np.float64]
         if self.is_dense:
             matrix = np.zeros(self.shape)
             matrix[rows, columns] = values
         else:
-            matrix = _canonical(rows, columns, values, self.shape)
+            matrix = csr_from_sorted(rows, columns, values, self.shape)
         return replace(
             self,
             matrix=matrix,
@@ -143,7 +144,7 @@ def from_triples(
             f"a user must rate an item once; user {user_ids[rows[first]].item()!r} rates item "
             f"{item_ids[columns[first]].item()!r} in lines {lines[first]} and {lines[second]} of {source}. Remove one."
         )
-    matrix = _canonical(rows[order], columns[order], values[order], (user_ids.size, item_ids.size))
+    matrix = csr_from_sorted(rows[order], columns[order], values[order], (user_ids.size, item_ids.size))
     return RatingData(matrix, user_ids, item_ids, source, None if times is None else times[order], order)
 
 
@@ -160,7 +161,7 @@ def _number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, I
         ) from None
 
 
-def _canonical(rows: Integers, columns: Integers, values: Floats, shape: tuple[int, int]) -> csr_array[np.float64]:
+def csr_from_sorted(rows: Integers, columns: Integers, values: Floats, shape: tuple[int, int]) -> csr_array[np.float64]:
     """A sparse matrix from entries that are already ordered by row and column."""
     indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=shape[0]))))
     index = np.int32 if max(*shape, values.size) < 2**31 else np.int64

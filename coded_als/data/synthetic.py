@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.data.ratings import RatingData, _canonical, from_matrix
+from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
 from coded_als.errors import UsageError
 
 PREFIX = "synthetic:"
@@ -103,7 +103,7 @@ def _draw_sparse(spec: SyntheticSpec, source: str) -> RatingData:
         part = slice(start, start + step)
         values[part] = np.einsum("ed,ed->e", left[rows[part]], right[columns[part]])
     values += spec.noise * rng.standard_normal(count)
-    return from_matrix(_canonical(rows, columns, values, (spec.m, spec.n)), source)
+    return from_matrix(csr_from_sorted(rows, columns, values, (spec.m, spec.n)), source)
 
 
 def _value(key: str, text: str, spec: str) -> float:
