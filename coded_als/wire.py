@@ -156,16 +156,29 @@ def decode(frames: Sequence[Any]) -> Message:
     for value, expected in zip(header, _TYPES, strict=True):
         if type(value) is not expected:
             raise WireError(f"a header field must be of type {expected.__name__}; got {type(value).__name__}.")
-    kind, job, worker, round_index, attempt, kernel, operands, keep, *rest = header
+    return _message(*header, arrays)
+
+
+def _message(
+    kind: int,
+    job: bytes,
+    worker: int,
+    round_index: int,
+    attempt: int,
+    kernel: str,
+    operands: list[Any],
+    keep: list[Any],
+    delay_s: float,
+    *rest: Any,
+) -> Message:
+    """The message, once its fields have the right types."""
     try:
-        kind = Kind(kind)
+        known = Kind(kind)
     except ValueError:
         raise WireError(f"the kind of a message must be known; got {kind}.") from None
-    if math.isnan(rest[0]):
+    if math.isnan(delay_s):
         raise WireError("a delay must be a number of seconds; got nan.")
-    return Message(
-        kind, job, worker, round_index, attempt, kernel, _stamps(operands), _stamps(keep), *rest, arrays=arrays
-    )
+    return Message(known, job, worker, round_index, attempt, kernel, _stamps(operands), _stamps(keep), delay_s, *rest)
 
 
 # Python's types of the header fields after the version and before the array descriptions.

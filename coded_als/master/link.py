@@ -56,7 +56,7 @@ class Link:
         except zmq.ZMQError:
             self.close()
             raise
-        self.endpoint = self._router.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self.disconnections = 0
 
     def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> Sent:

@@ -8,6 +8,7 @@ only a worker that holds the newest version of every operand is asked.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
@@ -96,7 +97,7 @@ class ZmqCluster:
         self._link = link
         self._job = job
         self._delays = delays
-        self._crew = Crew(link, job, workers, self)
+        self._crew = Crew(link, job, workers, weakref.proxy(self))  # a cycle would keep forgotten clusters
         self._newest: dict[str, int] = {}
         self._versions = 0
         self._round_index = 0
