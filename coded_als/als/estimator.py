@@ -15,8 +15,9 @@ from coded_als.als.solvers import GUARD_VECTORS, Callback, Iteration, Recorder, 
 from coded_als.cluster import Array, Cluster
 from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
-from coded_als.factors import FactorModel, seen_pattern
+from coded_als.factors import FactorModel
 from coded_als.inline import InlineCluster
+from coded_als.seen import seen_pattern
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
