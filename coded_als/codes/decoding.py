@@ -111,7 +111,7 @@ class LinearCode:
             For fewer workers than the recovery threshold.
         """
         chosen = tuple(sorted(set(workers)))
-        if chosen and not (0 <= chosen[0] and chosen[-1] < self.workers):
+        if chosen and not (chosen[0] >= 0 and chosen[-1] < self.workers):
             raise UsageError(f"worker ids must lie in 0..{self.workers - 1}; got {chosen}. Check the responses.")
         if len(chosen) < self.recovery_threshold:
             raise NotEnoughWorkers(len(chosen), self.recovery_threshold)
