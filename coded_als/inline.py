@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from coded_als.cluster import Array, Observer, Responses, Round, StoppingRule, TaskEvent, require_satisfiable
+from coded_als.cluster import Array, Observer, Responses, Round, StoppingRule, TaskEvent
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.kernels import KERNELS, run_to_end
 
@@ -43,11 +43,10 @@ def counted_workers(order: tuple[int, ...], until: StoppingRule) -> tuple[int, .
     NotEnoughWorkers, DecodingError
         When even all of them do not satisfy the rule.
     """
-    require_satisfiable(until, order)
-    for count in range(max(1, until.needed), len(order)):
+    for count in range(max(1, until.needed), len(order) + 1):
         if until.satisfied(order[:count]):
             return order[:count]
-    return order
+    raise until.refusal(order)
 
 
 class InlineCluster:

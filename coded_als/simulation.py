@@ -14,7 +14,7 @@ import numpy as np
 
 from coded_als.cluster import AnyOfEach, Array, Fastest, Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.delays import DelayStream, arrival_order
-from coded_als.errors import UsageError
+from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 from coded_als.inline import HeldArrays, counted_workers
 
 
@@ -70,23 +70,40 @@ class RoundCost:
         )
 
 
-def waiting_s(delays: Array, until: Fastest | AnyOfEach) -> Array:
-    """Delay that each round waits out, (T,), from the workers' delays (T, W); infinite where the rule can't be met."""
+def waiting_s(delays: Array, until: StoppingRule) -> Array:
+    """Delay that each of T rounds waits out.
+
+    Parameters
+    ----------
+    delays
+        The workers' delays, (T, W).
+    until
+        Any rule; `Fastest` and `AnyOfEach` are evaluated for all rounds at once.
+
+    Returns
+    -------
+    (T,) seconds; infinite where the rule cannot be met.
+    """
     if isinstance(until, Fastest):
         if until.k > delays.shape[1]:
             return np.full(len(delays), np.inf)
         kth: Array = np.partition(delays, until.k - 1, axis=1)[:, until.k - 1]
         return kth
-    first_of_each = [delays[:, sorted(group)].min(axis=1) for group in until.groups]
-    slowest: Array = np.max(first_of_each, axis=0)
-    return slowest
+    if isinstance(until, AnyOfEach):
+        slowest: Array = np.max([delays[:, sorted(group)].min(axis=1) for group in until.groups], axis=0)
+        return slowest
+    return np.array([_waiting_s(row, until) for row in delays])
+
+
+def _waiting_s(delays: Array, until: StoppingRule) -> float:
+    try:
+        return float(delays[counted_workers(arrival_order(delays), until)[-1]])
+    except (NotEnoughWorkers, DecodingError):
+        return np.inf
 
 
 def round_seconds(
-    stream: DelayStream,
-    schedule: Sequence[tuple[RoundCost, Fastest | AnyOfEach]],
-    machine: Machine,
-    repeats: int,
+    stream: DelayStream, schedule: Sequence[tuple[RoundCost, StoppingRule]], machine: Machine, repeats: int
 ) -> Array:
     """Virtual seconds of each round of a repeated schedule, ``(repeats, len(schedule))``; nothing is computed."""
     seconds = np.empty((repeats, len(schedule)))

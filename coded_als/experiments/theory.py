@@ -1,4 +1,4 @@
-"""The paper's formulas, corrected where it errs: thresholds, the best h, and the expected time (46)."""
+"""The paper's formulas beyond its thresholds (`coded_als.codes.thresholds`): redundancy and the expected time (46)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from coded_als.errors import UsageError
+from coded_als.codes import iteration_threshold
 
 Array = NDArray[np.float64]
 
 # Blom's constant: the a of (46), for the expected order statistics of normal variables.
 BLOM = 0.375
-
-
-def recovery_threshold(partitions: int) -> int:
-    """Responses that decode an iteration at real points: h^2 + h - 1, equation (27)."""
-    return partitions**2 + partitions - 1
-
-
-def circle_threshold(partitions: int) -> int:
-    """Responses at points of the upper half circle: each is worth two evaluations, so ceil(K / 2)."""
-    return (recovery_threshold(partitions) + 1) // 2
 
 
 def redundancy(workers: int, partitions: int) -> float:
@@ -35,25 +25,6 @@ def redundancy(workers: int, partitions: int) -> float:
 def threshold_from_redundancy(workers: int, mu: float) -> float:
     """Theorem 1: K = W / mu + sqrt(W / mu) - 1."""
     return workers / mu + math.sqrt(workers / mu) - 1
-
-
-def best_partitions(workers: int, stragglers: int) -> int:
-    """The largest h whose real-point threshold W - s workers reach: floor(sqrt(W - s + 5/4) - 1/2).
-
-    Remark 3 of the paper has floor(sqrt(W - s + 3/4)), which overshoots: W - s = 10 gives 3, and h = 3 needs 11.
-
-    Raises
-    ------
-    UsageError
-        When no worker is left.
-    """
-    alive = workers - stragglers
-    if alive < 1 or stragglers < 0:
-        raise UsageError(
-            f"stragglers must be at least 0 and below workers; got workers {workers}, stragglers {stragglers}. Correct them."
-        )
-    # in whole numbers: h <= (sqrt(4 alive + 5) - 1) / 2
-    return (math.isqrt(4 * alive + 5) - 1) // 2
 
 
 def blom_quantile(k: int, count: int) -> float:
@@ -91,7 +62,7 @@ def formula_terms(columns: int, rank: int, partitions: int, alive: int) -> tuple
     alive
         W - s workers that answer.
     """
-    quantile = blom_quantile(recovery_threshold(partitions), alive)
+    quantile = blom_quantile(iteration_threshold(partitions, "real"), alive)
     return columns**2 * rank / partitions**2, quantile * math.sqrt(rank) * columns / partitions
 
 

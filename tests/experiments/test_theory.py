@@ -8,39 +8,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.cluster import Fastest
+from coded_als.codes import iteration_threshold, largest_partitions
 from coded_als.delays import DelayStream
-from coded_als.errors import UsageError
 from coded_als.experiments import theory
 from coded_als.simulation import waiting_s
 
 
 @pytest.mark.parametrize(("h", "real", "circle"), [(2, 5, 3), (3, 11, 6), (4, 19, 10), (5, 29, 15), (6, 41, 21)])
 def test_thresholds(h: int, real: int, circle: int) -> None:
-    assert (theory.recovery_threshold(h), theory.circle_threshold(h)) == (real, circle)
+    assert (iteration_threshold(h, "real"), iteration_threshold(h, "circle")) == (real, circle)
 
 
 @given(st.integers(1, 60), st.integers(1, 5000))
 def test_theorem_1_restates_the_threshold(h: int, workers: int) -> None:
     mu = theory.redundancy(workers, h)
-    assert theory.threshold_from_redundancy(workers, mu) == pytest.approx(theory.recovery_threshold(h))
+    assert theory.threshold_from_redundancy(workers, mu) == pytest.approx(iteration_threshold(h, "real"))
 
 
 def test_best_partitions_is_the_largest_that_fits() -> None:
     for alive in range(1, 3000):
-        largest = max(h for h in range(1, 56) if theory.recovery_threshold(h) <= alive)
-        assert theory.best_partitions(alive + 7, 7) == largest
+        largest = max(h for h in range(1, 56) if iteration_threshold(h, "real") <= alive)
+        assert largest_partitions(alive, "real") == largest
 
 
 def test_the_papers_remark_3_overshoots() -> None:
     assert int(np.sqrt(10 + 0.75)) == 3
-    assert theory.recovery_threshold(3) == 11
-    assert theory.best_partitions(10, 0) == 2
-
-
-@pytest.mark.parametrize(("workers", "stragglers"), [(5, 5), (5, -1)])
-def test_best_partitions_needs_workers(workers: int, stragglers: int) -> None:
-    with pytest.raises(UsageError):
-        theory.best_partitions(workers, stragglers)
+    assert iteration_threshold(3, "real") == 11
+    assert largest_partitions(10, "real") == 2
 
 
 def order_statistics(spec: str, k: int, workers: int, rounds: int = 4000) -> tuple[float, float]:
@@ -70,7 +64,7 @@ def test_formula_46_is_the_simulated_mean(h: int, alive: int) -> None:
     mu, sigma = 1e-9, 2e-8
     stream = DelayStream(f"normal-ops:mu={mu},sigma={sigma}", alive, seed=3)
     waits = waiting_s(
-        np.array([stream.next_round(operations) for _ in range(iterations)]), Fastest(theory.recovery_threshold(h))
+        np.array([stream.next_round(operations) for _ in range(iterations)]), Fastest(iteration_threshold(h, "real"))
     )
     expected = theory.expected_seconds(theory.OperationTime(mu, sigma), columns, rank, h, alive)
     spread_s = sigma * np.sqrt(operations)
