@@ -1,0 +1,86 @@
+"""One ALS sweep as d x d algebra: the update (12) with ridge weight, and the exact objective."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from coded_als.cluster import Array
+from coded_als.errors import UsageError
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+def update_matrix(gram: Array, projected: Array, regularization: float, error: float) -> Array:
+    """The d x d matrix G with B+ = E G.
+
+    With S = F + lam I the update is B+ = E (S^-1 M + lam S)^-1 = E (M + lam S^2)^-1 S, and (M + lam S^2) is
+    symmetric and positive definite where the rank of the data allows it.
+
+    Parameters
+    ----------
+    gram
+        F = B^T B, (d, d).
+    projected
+        M = B^T E = B^T D B, (d, d).
+    regularization
+        Ridge weight lam.
+    error
+        Estimated relative error of E: eigenvalues of M below it say nothing.
+
+    Raises
+    ------
+    UsageError
+        If the rank asked for is above the rank of the data, as far as it can be told.
+    """
+    shifted = gram + regularization * np.eye(gram.shape[0])
+    system = projected + regularization * shifted @ shifted
+    system = (system + system.T) / 2
+    _require_rank(system, error)
+    try:
+        return np.asarray(cho_solve(cho_factor(system, lower=True, check_finite=False), shifted, check_finite=False))
+    except LinAlgError:
+        raise _rank_error(system, error) from None
+
+
+def objective(trace: float, gram: Array, projected: Array, regularization: float) -> float:
+    """||A - U B^T||^2 + lam ||U||^2 + lam ||B||^2 with the best U for this B.
+
+    Equals tr D - tr(S^-1 M) + lam tr F.
+    """
+    shifted = gram + regularization * np.eye(gram.shape[0])
+    explained = np.trace(np.linalg.solve(shifted, projected))
+    return float(trace - explained + regularization * np.trace(gram))
+
+
+def other_factor_weights(factor: Array, regularization: float) -> Array:
+    """H = B (B^T B + lam I)^-1, so that the other factor is A H: (l, d)."""
+    gram = factor.T @ factor + regularization * np.eye(factor.shape[1])
+    return np.asarray(cho_solve(cho_factor(gram, lower=True), factor.T)).T
+
+
+def _require_rank(system: Array, error: float) -> None:
+    # scaled to a unit diagonal: badly scaled columns of B alone are harmless to Cholesky
+    scale = np.sqrt(np.maximum(np.diagonal(system), np.finfo(np.float64).tiny))
+    smallest = np.linalg.eigvalsh(system / np.outer(scale, scale))[0]
+    if not smallest > floor_of(system.shape[0], error):
+        raise _rank_error(system, error)
+
+
+def floor_of(size: int, error: float) -> float:
+    """Relative eigenvalue below which a d x d matrix decoded with this error is singular."""
+    return max(size * EPS, error) * 4
+
+
+def _rank_error(system: Array, error: float) -> UsageError:
+    values = np.linalg.eigvalsh(system)
+    rank = int(np.sum(values > floor_of(values.size, error) * values[-1]))
+    return rank_error(rank, values.size)
+
+
+def rank_error(found: int, asked: int) -> UsageError:
+    """The error for a rank above that of the data."""
+    return UsageError(
+        f"rank must be at most the rank of the matrix, here {found} as far as rounding can tell; got {asked}. "
+        "Lower rank or set regularization > 0."
+    )

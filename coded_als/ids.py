@@ -1,0 +1,87 @@
+"""Original ids of users and items, and finding the row or column that one stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.errors import UsageError
+
+Id = int | str
+Ids = NDArray[Any]
+
+
+class IdLookup:
+    """Finds the place of an original id; binary search, since a dictionary of millions of ids weighs more than they do."""
+
+    def __init__(self, noun: str, ids: Ids) -> None:
+        self._noun = noun
+        self._textual = ids.dtype.kind == "U"
+        self._order = np.argsort(ids, kind="stable")
+        self._sorted = ids[self._order]
+
+    def index(self, identifier: Id) -> int:
+        """The place of an id; `UsageError` when it is unknown."""
+        place = self._find(identifier)
+        if place is None:
+            example = self._sorted[0].item() if self._sorted.size else "none"
+            raise UsageError(
+                f"the {self._noun} must be one of the {self._sorted.size} that the model was trained on "
+                f"(such as {example!r}); got {identifier!r}. Check the id."
+            )
+        return place
+
+    def indices(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
+        """The places of several ids; `UsageError` when one is unknown."""
+        return np.array([self.index(identifier) for identifier in identifiers], dtype=np.int64)
+
+    def known(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
+        """The places of those ids that are known."""
+        places = (self._find(identifier) for identifier in identifiers)
+        return np.array([place for place in places if place is not None], dtype=np.int64)
+
+    def _find(self, identifier: Id) -> int | None:
+        key: Id | None = str(identifier) if self._textual else _whole_number(identifier)
+        if key is None:
+            return None
+        if isinstance(key, str) and len(key) > self._sorted.dtype.itemsize // 4:
+            return None  # longer than every id; searching would first widen them all
+        place = int(np.searchsorted(self._sorted, key))
+        if place == self._sorted.size or self._sorted[place] != key:
+            return None
+        return int(self._order[place])
+
+
+def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
+    """Ids as an array of int64 or of str.
+
+    Raises
+    ------
+    UsageError
+        When there are not ``count`` of them or one appears twice.
+    """
+    array = np.asarray(ids)
+    array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.str_)
+    if array.shape != (count,):
+        raise UsageError(
+            f"there must be one {noun} id for each of {count} {noun}s; got {array.shape}. Pass them in row order."
+        )
+    distinct, counts = np.unique(array, return_counts=True)
+    if distinct.size < count:
+        raise UsageError(
+            f"{noun} ids must be distinct; {distinct[counts > 1][0].item()!r} appears twice. Rename or merge them."
+        )
+    return array
+
+
+def _whole_number(identifier: Id) -> int | None:
+    """The id as a number within int64, if it is one written the one way that numbers are written."""
+    try:
+        number = int(identifier)
+    except (TypeError, ValueError):
+        return None
+    exact = str(number) == identifier if isinstance(identifier, str) else number == identifier
+    return number if exact and -(2**63) <= number < 2**63 else None
