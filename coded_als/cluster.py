@@ -104,6 +104,10 @@ class Responses:
     results: Mapping[int, tuple[Array, ...]]
     elapsed_s: float
 
+    def first(self) -> dict[int, Array]:
+        """The first array of each response, by worker."""
+        return {worker: result[0] for worker, result in self.results.items()}
+
 
 Status = Literal["answered", "late", "superseded", "unsent", "lost", "unfinished"]
 

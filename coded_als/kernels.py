@@ -31,14 +31,16 @@ def transposed_product(left: Array, right: Array) -> Generator[None, None, Resul
     return ((yield from _panels(left, right, transpose=True)),)
 
 
-def inner_product(left: Array, right: Array) -> Generator[None, None, Result]:
+def inner_product(left: Array, right: Array | None = None) -> Generator[None, None, Result]:
     """Real inner product over rows and planes: ``(s, a, b)`` and ``(s, a, c)`` give ``(1, b, c)``.
+
+    Without ``right`` it is the Gram matrix of ``left``, a symmetric rank-k update.
 
     On the circle this is the real part of ``left^H right``, which is all that the decoding of
     ``B^T C`` needs: half the multiplications of the complex product, and a threshold of h.
     """
     yield
-    return ((_flat(left).T @ _flat(right))[np.newaxis],)
+    return ((_flat(left).T @ _flat(left if right is None else right))[np.newaxis],)
 
 
 def product_and_gram(stored: Array, right: Array, left: Array | None = None) -> Generator[None, None, Result]:
@@ -48,7 +50,7 @@ def product_and_gram(stored: Array, right: Array, left: Array | None = None) -> 
     ``right`` serves (the identity of f_L and f_R), and the product is a symmetric rank-k update.
     """
     result = yield from _panels(stored, right, transpose=True)
-    (gram,) = yield from inner_product(right if left is None else left, right)
+    (gram,) = yield from inner_product(right) if left is None else inner_product(left, right)
     return result, gram
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.als.placement import ProductCode, multiplications, rule_for
-from coded_als.cluster import Array, Cluster, Responses, Round, StoppingRule
+from coded_als.cluster import Array, Cluster, ErrorEstimator, Responses, Round, StoppingRule
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RoundLog:
         self.cluster = cluster
         self.records: list[RoundRecord] = []
 
-    def run(self, round: Round, rule: StoppingRule, error_of: ProductCode) -> Responses:
+    def run(self, round: Round, rule: StoppingRule, error_of: ErrorEstimator) -> Responses:
         """Run one round and record it with the error that ``error_of`` estimates for its responses."""
         responses = self.cluster.run(round, rule)
         estimate = error_of.error_estimate(responses.workers)
@@ -105,5 +105,4 @@ class StoredProduct:
             label=self._label,
         )
         responses = self._log.run(round, self._rule, self._code)
-        first = {worker: result[0] for worker, result in responses.results.items()}
-        return self._code.decode(first, shape, self._tolerance)
+        return self._code.decode(responses.first(), shape, self._tolerance)

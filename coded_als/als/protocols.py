@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
 from coded_als.als.placement import Placement, multiplications, rule_for
 from coded_als.als.product import RoundLog, StoredProduct
+from coded_als.als.updates import inverse_of_gram
 from coded_als.cluster import Array, Round, WellConditioned
 from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode
 from coded_als.codes.partition import block_size
@@ -19,7 +18,7 @@ from coded_als.codes.partition import block_size
 DATA = "D"
 
 
-class Protocol_(Protocol):
+class IterationProtocol(Protocol):
     """One iteration, in two halves with the d x d algebra of the algorithm between them."""
 
     def products(self, factor: Array) -> tuple[Array, Array]:
@@ -28,6 +27,10 @@ class Protocol_(Protocol):
 
     def update(self, weights: Array) -> Array:
         """B+ = E G for the factor of the last `products`."""
+        ...
+
+    def other_factor_weights(self, factor: Array, regularization: float) -> Array:
+        """H = B (B^T B + lam I)^-1 of the final factor, (l, d)."""
         ...
 
 
@@ -46,6 +49,9 @@ class FusedProtocol:
         assert self._image is not None
         return self._image @ weights
 
+    def other_factor_weights(self, factor: Array, regularization: float) -> Array:
+        return factor @ inverse_of_gram(factor.T @ factor, regularization)
+
 
 class PaperProtocol:
     """Three rounds, each waiting for its own threshold.
@@ -61,6 +67,9 @@ class PaperProtocol:
         self._product_code = EntangledPolynomialCode(h, h, 1, workers, points)
         self._inner_code = InnerProductCode(h, workers, points)
         self._factor_code = FactorCode(h, workers, points)
+        self._left_factor_code = (
+            self._factor_code if points == "circle" else FactorCode(h, workers, points, side="left")
+        )
         # f_L has the powers of the left factor of the inner product; on the circle f_R stands in for it
         self._left_code = EntangledPolynomialCode(1, h, 1, workers, points) if points != "circle" else None
 
@@ -69,30 +78,54 @@ class PaperProtocol:
         return gram, self._projected(image)
 
     def update(self, weights: Array) -> Array:
-        columns = weights.shape[0]
+        return self._scaled("E", weights, self._factor_code, "B+ = E G")
+
+    def other_factor_weights(self, factor: Array, regularization: float) -> Array:
+        """The paper's post-computation in five steps: F is decoded, its inverse sent, H interpolated."""
+        shares = self._left_shares(factor)
+        payloads: list[tuple[Array, ...]]
+        keep: tuple[str, ...]
+        if self._left_code is None:
+            payloads, keep = [(share,) for share in shares], ("B",)
+        else:
+            right = self._product_code.encode_right(factor)
+            payloads, keep = list(zip(shares, right, strict=True)), ("B", "f_R(B)")
+        columns = factor.shape[1]
+        gram = self._inner("F = B^T B", payloads, keep, (), columns)
+        inverse = inverse_of_gram(gram, regularization)
+        return self._scaled("B", inverse, self._left_factor_code, "H = B F^-1")
+
+    def _left_shares(self, factor: Array) -> Array:
+        """f_L(B), or f_R(B) on the circle, where it stands in for it."""
+        return (
+            self._product_code.encode_right(factor) if self._left_code is None else self._left_code.encode_left(factor)
+        )
+
+    def _scaled(self, operand: str, matrix: Array, code: FactorCode, label: str) -> Array:
+        """Broadcast a d x d matrix, and interpolate what the workers' kept shares become under it."""
+        columns = matrix.shape[0]
         planes, rows, _ = self._product_code.response_shape((self._length, columns))
         round = Round(
             kernel="scaled",
-            operands=("f_R(E)",),
-            payloads=[(weights,)] * self._product_code.workers,
+            operands=(operand,),
+            payloads=[(matrix,)] * code.workers,
             response_shapes=((planes, rows, columns),),
             operations=float(planes * rows * columns**2),
-            label="B+ = E G",
+            label=label,
         )
-        responses = self._log.run(round, WellConditioned(self._factor_code, self._tolerance), self._factor_code)
-        shares = {worker: result[0] for worker, result in responses.results.items()}
-        return self._factor_code.decode(shares, (self._length, columns), self._tolerance)
+        responses = self._log.run(round, WellConditioned(code, self._tolerance), code)
+        return code.decode(responses.first(), (self._length, columns), self._tolerance)
 
     def _image_and_gram(self, factor: Array) -> tuple[Array, Array]:
         """Round (a)."""
         shape = (self._length, factor.shape[1])
         right = self._product_code.encode_right(factor)
         payloads: list[tuple[Array, ...]]
+        keep: tuple[str, ...]
         if self._left_code is None:
-            payloads, keep = [(share,) for share in right], ("f_L(B)",)
+            payloads, keep = [(share,) for share in right], ("B",)
         else:
-            left = self._left_code.encode_left(factor)
-            payloads, keep = list(zip(right, left, strict=True)), ("f_R(B)", "f_L(B)")
+            payloads, keep = list(zip(right, self._left_shares(factor), strict=True)), ("f_R(B)", "B")
         round = Round(
             kernel="product_and_gram",
             operands=(DATA,),
@@ -103,26 +136,35 @@ class PaperProtocol:
             label="E = D B, F = B^T B",
         )
         responses = self._log.run(round, rule_for(self._product_code, self._tolerance), self._product_code)
-        images = {worker: result[0] for worker, result in responses.results.items()}
+        image = self._product_code.decode(responses.first(), shape, self._tolerance)
         grams = {worker: result[1] for worker, result in responses.results.items()}
-        image = self._product_code.decode(images, shape, self._tolerance)
         return image, self._inner_code.decode(grams, self._tolerance)
 
     def _projected(self, image: Array) -> Array:
         """Round (b)."""
-        columns = image.shape[1]
+        payloads: list[tuple[Array, ...]] = [(share,) for share in self._product_code.encode_right(image)]
+        return self._inner("M = B^T E", payloads, ("E",), ("B",), image.shape[1])
+
+    def _inner(
+        self,
+        label: str,
+        payloads: list[tuple[Array, ...]],
+        keep: tuple[str, ...],
+        operands: tuple[str, ...],
+        columns: int,
+    ) -> Array:
+        """One round of inner products, decoded: (columns, columns)."""
         round = Round(
             kernel="inner_product",
-            operands=("f_L(B)",),
-            payloads=[(share,) for share in self._product_code.encode_right(image)],
-            keep=("f_R(E)",),
+            operands=operands,
+            payloads=payloads,
+            keep=keep,
             response_shapes=((1, columns, columns),),
             operations=self._inner_operations(columns),
-            label="M = B^T E",
+            label=label,
         )
         responses = self._log.run(round, WellConditioned(self._inner_code, self._tolerance), self._inner_code)
-        projected = {worker: result[0] for worker, result in responses.results.items()}
-        return self._inner_code.decode(projected, self._tolerance)
+        return self._inner_code.decode(responses.first(), self._tolerance)
 
     def _inner_operations(self, columns: int) -> float:
         planes = self._product_code.points.planes
@@ -137,8 +179,3 @@ def make_protocol(
         return PaperProtocol(log, placement, length, tolerance)
     code = placement.product_code()
     return FusedProtocol(StoredProduct(log, code, DATA, (length, length), tolerance, label="E = D B"))
-
-
-def symmetric(matrix: Array) -> Array:
-    """The symmetric part: what is symmetric in exact arithmetic stays so after decoding."""
-    return np.asarray((matrix + matrix.T) / 2)

@@ -34,8 +34,7 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
         If the rank asked for is above the rank of the data, as far as it can be told.
     """
     shifted = gram + regularization * np.eye(gram.shape[0])
-    system = projected + regularization * shifted @ shifted
-    system = (system + system.T) / 2
+    system = symmetric(projected + regularization * shifted @ shifted)
     _require_rank(system, error)
     try:
         return np.asarray(cho_solve(cho_factor(system, lower=True, check_finite=False), shifted, check_finite=False))
@@ -53,10 +52,14 @@ def objective(trace: float, gram: Array, projected: Array, regularization: float
     return float(trace - explained + regularization * np.trace(gram))
 
 
-def other_factor_weights(factor: Array, regularization: float) -> Array:
-    """H = B (B^T B + lam I)^-1, so that the other factor is A H: (l, d)."""
-    gram = factor.T @ factor + regularization * np.eye(factor.shape[1])
-    return np.asarray(cho_solve(cho_factor(gram, lower=True), factor.T)).T
+def inverse_of_gram(gram: Array, regularization: float) -> Array:
+    """(F + lam I)^-1, so that the other factor is A B (F + lam I)^-1."""
+    return np.asarray(np.linalg.inv(symmetric(gram) + regularization * np.eye(gram.shape[0])))
+
+
+def symmetric(matrix: Array) -> Array:
+    """The symmetric part: what is symmetric in exact arithmetic stays so after decoding."""
+    return np.asarray((matrix + matrix.T) / 2)
 
 
 def _require_rank(system: Array, error: float) -> None:

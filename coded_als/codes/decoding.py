@@ -48,7 +48,7 @@ class Decoder:
         """Decode responses of shape (planes, rows, columns) into (wanted, rows, columns)."""
         block = responses[self.workers[0]].shape[1:]
         stacked = np.concatenate([responses[worker].reshape(-1, block[0] * block[1]) for worker in self.workers])
-        return np.matmul(self.matrix, stacked).reshape(-1, *block)
+        return np.asarray(self.matrix @ stacked).reshape(-1, *block)
 
 
 class LinearCode:

@@ -64,6 +64,10 @@ class ReplicatedProduct:
             i, j, _ = self._parts(int(block))
             yield blocks[i, j][np.newaxis]
 
+    def stream_right(self, matrix: Array) -> Iterator[Array]:
+        """Each worker's block of B, one after the other."""
+        return iter(self.encode_right(matrix))
+
     def encode_right(self, matrix: Array) -> list[Array]:
         """Each worker's block of B, (1, M / r, Q / q)."""
         blocks = cut(matrix, self.r, self.q)

@@ -1,0 +1,242 @@
+"""`CodedALS`: the whole factorisation as one estimator."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from scipy import sparse
+
+from coded_als.als.placement import Kind, Placement, default_partitions
+from coded_als.als.precompute import Problem, Where, phases_for, store_data
+from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
+from coded_als.als.protocols import DATA, make_protocol
+from coded_als.als.solvers import GUARD_VECTORS, Callback, Iteration, Recorder, alternating, locally_optimal
+from coded_als.cluster import Array, Cluster
+from coded_als.codes import PointFamily, iteration_threshold
+from coded_als.errors import UsageError
+from coded_als.factors import FactorModel, seen_pattern
+from coded_als.inline import InlineCluster
+
+ProtocolName = Literal["fused", "paper"]
+Solver = Literal["lobpcg", "als"]
+
+
+class CodedALS(FactorModel):
+    """R ~ U V^T with missing ratings read as zeros, on a cluster that does not wait for its stragglers.
+
+    Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 exactly: the result does not depend on who was slow.
+
+    Parameters
+    ----------
+    rank
+        Columns d of both factors; at most min(m, n), and at most the rank of R unless it is regularised.
+    partitions
+        Parts h into which rows and columns of D are cut; by default as many as leave a quarter of the
+        workers as stragglers. A worker holds 1/h^2 of D (twice that on the circle).
+    regularization
+        Ridge weight lam.
+    points
+        ``"circle"`` (each worker worth two evaluations), ``"real"`` or ``"equispaced"``.
+    protocol
+        ``"fused"``: one round per ALS iteration; ``"paper"``: the paper's three.
+    solver
+        ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"als"``: the paper's update.
+    placement
+        ``"coded"``, ``"replicated"`` or ``"uncoded"``.
+    copies
+        Copies of each block product of the replicated placement.
+    iterations
+        The most iterations to run.
+    tolerance
+        Stop when the relative distance of the objective from its limit is estimated below this.
+    decoding_tolerance
+        Relative error that a decoded product may have. A round waits for one more response rather than decode worse.
+    precomputation
+        Where D and the last product are computed: ``"local"`` at the master, ``"coded"`` on the workers, ``"auto"``
+        local for sparse R and coded for dense R.
+    seed
+        Seed of the start.
+
+    Attributes
+    ----------
+    user_factors_, item_factors_
+        U (m, d) and V (n, d).
+    history_
+        One `Iteration` each: exact objective, seconds, responses per round, error estimate.
+    rounds_
+        A `RoundRecord` of every round, pre- and post-computation included.
+    objective_
+        The objective of the factors returned, computed from R itself.
+    converged_
+        Whether `tolerance` was reached within `iterations`.
+    partitions_
+        The h that was used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS
+    >>> ratings = np.outer([1.0, 2.0, 3.0], [1.0, 0.0, 1.0, 2.0])
+    >>> model = CodedALS(rank=1, partitions=2).fit(ratings)
+    >>> np.allclose(model.user_factors_ @ model.item_factors_.T, ratings)
+    True
+    """
+
+    kind = "coded"
+
+    def __init__(
+        self,
+        rank: int = 20,
+        *,
+        partitions: int | None = None,
+        regularization: float = 0.0,
+        points: PointFamily = "circle",
+        protocol: ProtocolName = "fused",
+        solver: Solver = "lobpcg",
+        placement: Kind = "coded",
+        copies: int = 2,
+        iterations: int = 500,
+        tolerance: float = 5e-9,
+        decoding_tolerance: float = 1e-10,
+        precomputation: Where = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.rank, self.partitions, self.regularization = rank, partitions, regularization
+        self.points, self.protocol, self.solver = points, protocol, solver
+        self.placement, self.copies = placement, copies
+        self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
+        self.precomputation, self.seed = precomputation, seed
+
+    def fit(self, ratings: Any, cluster: Cluster | None = None, *, callback: Callback | None = None) -> Self:
+        """Factorise R.
+
+        Parameters
+        ----------
+        ratings
+            R, (m, n), a dense array or a scipy sparse matrix; what is missing counts as zero.
+        cluster
+            Where to run; by default in this process. It is not closed.
+        callback
+            Called after each iteration with its `Iteration` and the factor, (l, d) with l = min(m, n).
+
+        Raises
+        ------
+        UsageError
+            For parameters that do not fit the matrix or the cluster.
+        NotEnoughWorkers, DecodingError
+            When the cluster cannot do what was asked of it.
+        """
+        shape = _checked_shape(ratings)
+        if cluster is None:
+            cluster = InlineCluster(self._workers_alone(min(shape)))
+        placement = self.plan(shape, cluster.size)
+        problem, log = Problem.of(ratings), RoundLog(cluster)
+        phases = phases_for(problem, log, placement, self.decoding_tolerance, self.precomputation)
+        store_data(log, placement, phases.gram())
+        recorder = Recorder(log, problem.squared_norm(), self.tolerance, callback)
+        solve = self._by_eigenvectors if self.solver == "lobpcg" else self._by_sweeps
+        factor, weights, self.converged_ = solve(problem, log, placement, recorder)
+        other = phases.last_product(weights)
+        self.history_: list[Iteration] = recorder.history
+        self.rounds_: list[RoundRecord] = log.records
+        self.partitions_ = placement.partitions
+        penalty = self.regularization * float(np.vdot(other, other) + np.vdot(factor, factor))
+        self.objective_ = problem.squared_error(other, factor) + penalty
+        users, items = (factor, other) if problem.transposed else (other, factor)
+        self._keep(users, items, seen=seen_pattern(ratings))
+        return self
+
+    def plan(self, shape: tuple[int, int], workers: int) -> Placement:
+        """Check the parameters against a matrix and a cluster before anything is started.
+
+        Returns
+        -------
+        Where the products would go.
+
+        Raises
+        ------
+        UsageError
+        """
+        self._check_parameters()
+        length = min(shape)
+        if not 1 <= self.rank <= length:
+            raise UsageError(
+                f"rank must be between 1 and min(rows, columns) = {length}; got {self.rank}. Lower rank."
+                if self.rank > 0
+                else f"rank must be at least 1; got {self.rank}. Raise rank."
+            )
+        partitions = default_partitions(workers, length, self.points) if self.partitions is None else self.partitions
+        if not 1 <= partitions <= length:
+            raise UsageError(
+                f"partitions must be between 1 and min(rows, columns) = {length}; got {partitions}. Lower partitions."
+            )
+        return Placement(self.placement, workers, partitions, self.points, self.copies)
+
+    def _by_sweeps(
+        self, problem: Problem, log: RoundLog, placement: Placement, recorder: Recorder
+    ) -> tuple[Array, Array, bool]:
+        """The paper's ALS."""
+        protocol = make_protocol(self.protocol, log, placement, problem.length, self.decoding_tolerance)
+        start = self._start(problem.length, self.rank)
+        trace = problem.squared_norm()
+        factor, converged = alternating(protocol, start, trace, self.regularization, self.iterations, recorder)
+        return factor, protocol.other_factor_weights(factor, self.regularization), converged
+
+    def _by_eigenvectors(
+        self, problem: Problem, log: RoundLog, placement: Placement, recorder: Recorder
+    ) -> tuple[Array, Array, bool]:
+        """The factors in closed form from the leading eigenpairs of D."""
+        length, shape = problem.length, (problem.length, problem.length)
+        multiply = StoredProduct(log, placement.product_code(), DATA, shape, self.decoding_tolerance, label="E = D X")
+        start = self._start(length, min(self.rank + GUARD_VECTORS, length))
+        values, vectors, converged = locally_optimal(
+            multiply, start, self.rank, problem.squared_norm(), self.regularization, self.iterations, recorder
+        )
+        sigma = np.sqrt(np.maximum(values, 0.0))
+        shrunk = np.sqrt(np.maximum(sigma - self.regularization, 0.0))
+        inverse = np.divide(shrunk, sigma, out=np.zeros_like(sigma), where=sigma > 0)
+        return vectors * shrunk, vectors * inverse, converged
+
+    def _start(self, length: int, columns: int) -> Array:
+        return np.random.default_rng(self.seed).standard_normal((length, columns))
+
+    def _workers_alone(self, length: int) -> int:
+        """Workers of a cluster in this process: just enough."""
+        if self.placement != "coded":
+            return self.copies
+        return iteration_threshold(min(self.partitions or 2, max(length, 1)), self.points)
+
+    def _check_parameters(self) -> None:
+        choices: tuple[tuple[str, Any], ...] = (
+            ("protocol", ProtocolName),
+            ("solver", Solver),
+            ("precomputation", Where),
+        )
+        for name, allowed in choices:
+            if getattr(self, name) not in get_args(allowed):
+                names = ", ".join(get_args(allowed))
+                raise UsageError(f"{name} must be one of {names}; got {getattr(self, name)!r}. Choose one of them.")
+        if self.protocol == "paper" and (self.solver != "als" or self.placement != "coded"):
+            raise UsageError(
+                "protocol 'paper' is defined for solver 'als' and placement 'coded'; "
+                f"got {self.solver!r} and {self.placement!r}. Use protocol='fused'."
+            )
+        for name in ("regularization", "tolerance", "decoding_tolerance"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UsageError(f"{name} must be a number >= 0; got {getattr(self, name)!r}. Correct it.")
+        if self.iterations < 1:
+            raise UsageError(f"iterations must be at least 1; got {self.iterations}. Raise it.")
+
+
+def _checked_shape(ratings: Any) -> tuple[int, int]:
+    """The shape of R, once it is known to be a finite matrix of numbers that is not all zero."""
+    values = ratings.data if sparse.issparse(ratings) else np.asarray(ratings)
+    shape = tuple(ratings.shape) if sparse.issparse(ratings) else values.shape
+    if len(shape) != 2 or min(shape) == 0:
+        raise UsageError(f"ratings must be a matrix with rows and columns; got shape {shape}. Pass an (m, n) matrix.")
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise UsageError("ratings must be finite real numbers; got NaN, infinity or another type. Clean the input.")
+    if not values.any():
+        raise UsageError("ratings must not all be zero; got a zero matrix. Check the input.")
+    return int(shape[0]), int(shape[1])
