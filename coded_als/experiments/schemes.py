@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from coded_als.als.placement import Kind, Placement, ProductCode, multiplications, rule_for
+from coded_als.als.placement import Kind, Placement, multiplications, rule_for
 from coded_als.als.solvers import GUARD_VECTORS
 from coded_als.cluster import StoppingRule, WellConditioned
-from coded_als.codes import FactorCode, InnerProductCode, PointFamily
+from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode, PointFamily, ReplicatedProduct
 from coded_als.codes.partition import block_size
 from coded_als.simulation import RoundCost
 
@@ -83,7 +83,7 @@ class Scheme:
         return Placement(self.placement, self.workers, self.partitions or 1, self.points or "circle", self.copies or 2)
 
     @cached_property
-    def code(self) -> ProductCode:
+    def code(self) -> EntangledPolynomialCode | ReplicatedProduct:
         """The code of E = D B."""
         return self.products.product_code()
 
@@ -139,9 +139,7 @@ class Scheme:
         """Rows and columns of a response to E = D B, and the length that is contracted."""
         columns = self.block_columns(size)
         _, rows, columns = self.code.response_shape((size.length, columns))
-        code = self.products.product_code() if self.partitions is None else None
-        parts = code.r if code is not None else (self.partitions or 1)
-        return rows, columns, block_size(size.length, parts)
+        return rows, columns, block_size(size.length, self.code.r)
 
     def _product_round(self, size: Size) -> RoundCost:
         rows, columns, inner = self._product_parts(size)
