@@ -25,7 +25,9 @@ def times_alone() -> None:
 
 def with_numerics() -> None:
     rng = np.random.default_rng(0)
-    ratings = rng.standard_normal((2400, 200)) @ rng.standard_normal((200, 1500)) + 0.1 * rng.standard_normal((2400, 1500))
+    ratings = rng.standard_normal((2400, 200)) @ rng.standard_normal((200, 1500)) + 0.1 * rng.standard_normal(
+        (2400, 1500)
+    )
     started = time.perf_counter()
     with SimulatedCluster(1000, "exp:mean=20ms", seed=1) as cluster:
         model = CodedALS(200, partitions=20, solver="als", iterations=50, tolerance=0.0, precomputation="local")
