@@ -5,9 +5,48 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from coded_als.cluster import Array, Observer, Responses, Round, StoppingRule, TaskEvent, require_satisfiable
+from coded_als.cluster import Array, Observer, Responses, Round, StoppingRule, TaskEvent
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.kernels import KERNELS, run_to_end
+
+
+class HeldArrays:
+    """What W workers of the calling process hold, and the kernels that run on it."""
+
+    def __init__(self, workers: int) -> None:
+        self._memory: list[dict[str, Array]] = [{} for _ in range(workers)]
+
+    def store(self, name: str, shares: Iterable[Array]) -> None:
+        for memory, share in zip(self._memory, shares, strict=True):
+            memory[name] = share
+
+    def receive(self, round: Round) -> None:
+        """Every worker keeps what the round tells it to keep, whether or not it will answer in time."""
+        for worker, memory in enumerate(self._memory):
+            if round.payloads is not None:
+                memory.update(zip(round.keep, round.payloads[worker], strict=False))
+
+    def compute(self, worker: int, round: Round) -> tuple[Array, ...]:
+        memory = self._memory[worker]
+        payload = round.payloads[worker] if round.payloads is not None else ()
+        return run_to_end(KERNELS[round.kernel](*(memory[name] for name in round.operands), *payload))
+
+    def clear(self) -> None:
+        self._memory.clear()
+
+
+def counted_workers(order: tuple[int, ...], until: StoppingRule) -> tuple[int, ...]:
+    """The workers whose answers a round uses, when they answer in ``order``.
+
+    Raises
+    ------
+    NotEnoughWorkers, DecodingError
+        When even all of them do not satisfy the rule.
+    """
+    for count in range(max(1, until.needed), len(order) + 1):
+        if until.satisfied(order[:count]):
+            return order[:count]
+    raise until.refusal(order)
 
 
 class InlineCluster:
@@ -31,7 +70,7 @@ class InlineCluster:
     def __init__(self, workers: int, delays: str = "none", seed: int = 0) -> None:
         self.size = workers
         self.observers: list[Observer] = []
-        self._memory: list[dict[str, Array]] = [{} for _ in range(workers)]
+        self._arrays = HeldArrays(workers)
         self._delays = DelayStream(delays, workers, seed)
         self._round_index = 0
         self._started = time.perf_counter()
@@ -40,36 +79,23 @@ class InlineCluster:
         return time.perf_counter() - self._started
 
     def store(self, name: str, shares: Iterable[Array]) -> None:
-        for memory, share in zip(self._memory, shares, strict=True):
-            memory[name] = share
+        self._arrays.store(name, shares)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         started = self.seconds()
-        for worker, memory in enumerate(self._memory):
-            if round.payloads is not None:
-                memory.update(zip(round.keep, round.payloads[worker], strict=False))
-        order = arrival_order(self._delays.next_round(round.operations))
-        require_satisfiable(until, order)
-        results: dict[int, tuple[Array, ...]] = {}
-        for worker in order:
-            results[worker] = self._answer(worker, round)
-            if until.satisfied(tuple(results)):
-                break
+        self._arrays.receive(round)
+        workers = counted_workers(arrival_order(self._delays.next_round(round.operations)), until)
+        results = {worker: self._arrays.compute(worker, round) for worker in workers}
         elapsed_s = self.seconds() - started
-        for worker in results:
+        for worker in workers:
             event = TaskEvent(self._round_index, round.label, worker, "answered", started, started + elapsed_s)
             for observer in self.observers:
                 observer(event)
         self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s)
-
-    def _answer(self, worker: int, round: Round) -> tuple[Array, ...]:
-        memory = self._memory[worker]
-        payload = round.payloads[worker] if round.payloads is not None else ()
-        return run_to_end(KERNELS[round.kernel](*(memory[name] for name in round.operands), *payload))
+        return Responses(workers, results, elapsed_s)
 
     def close(self) -> None:
-        self._memory.clear()
+        self._arrays.clear()
 
     def __enter__(self) -> InlineCluster:
         return self

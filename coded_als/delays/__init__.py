@@ -1,0 +1,13 @@
+"""Straggler models: how many seconds each worker adds to a round.
+
+One model has two uses: its draws are injected into real workers and charged by the virtual clock.
+A draw is a pure function of (seed, worker, round), so the same seed gives the same delays on every
+cluster, whatever the number of workers and the order of execution.
+"""
+
+from coded_als.delays.models import DelayModel
+from coded_als.delays.spec import MODELS, parse_delays
+from coded_als.delays.streams import DelayStream, arrival_order, hashed_uniforms
+from coded_als.delays.traces import read_trace
+
+__all__ = ["MODELS", "DelayModel", "DelayStream", "arrival_order", "hashed_uniforms", "parse_delays", "read_trace"]

@@ -1,0 +1,104 @@
+"""The SPEC grammar: ``name:key=value,key=value``, joined by ``+`` where delays add up.
+
+Durations are written ``200us``, ``5ms``, ``1.5s``, ``2min`` or as plain seconds: ``exp:mean=20ms+dead:n=3``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+
+from coded_als.delays.models import (
+    Bimodal,
+    Dead,
+    DelayModel,
+    Markov,
+    NoDelay,
+    NormalPerOperation,
+    Pareto,
+    ShiftedExponential,
+    Slow,
+    Sum,
+    Trace,
+    Uniform,
+)
+from coded_als.delays.traces import read_trace
+from coded_als.errors import UsageError
+
+_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "": 1.0}
+MODELS: dict[str, type[DelayModel]] = {
+    "none": NoDelay,
+    "exp": ShiftedExponential,
+    "shifted-exp": ShiftedExponential,
+    "uniform": Uniform,
+    "pareto": Pareto,
+    "normal-ops": NormalPerOperation,
+    "bimodal": Bimodal,
+    "markov": Markov,
+    "slow": Slow,
+    "dead": Dead,
+}
+_PROBABILITIES = {"p", "enter", "leave"}
+_POSITIVE = {"alpha", "scale"}
+
+
+def parse_delays(spec: str) -> DelayModel:
+    """The model that a SPEC names.
+
+    Raises
+    ------
+    UsageError
+        For an unknown model, an unknown, missing or unreadable parameter, or an unreadable trace.
+    """
+    parts = [_parse_one(part.strip()) for part in spec.split("+")]
+    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
+def _parse_one(spec: str) -> DelayModel:
+    name, _, text = spec.partition(":")
+    if name == "trace":
+        return Trace(read_trace(Path(text)))
+    if name not in MODELS:
+        raise UsageError(
+            f"delays must be one of {', '.join(MODELS)} or trace:FILE; got {name!r}. See --help for the parameters."
+        )
+    model = MODELS[name]
+    fields = {field.name: field for field in dataclasses.fields(model)}  # type: ignore[arg-type]
+    values: dict[str, float | int] = {}
+    for item in filter(None, text.split(",")):
+        key, _, value = item.partition("=")
+        if key not in fields:
+            raise UsageError(
+                f"delays {name!r} take {', '.join(fields) or 'no parameters'}; got {key!r} in {spec!r}. Remove it."
+            )
+        values[key] = _parse_value(key, value, spec)
+    missing = [key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in values]
+    if missing:
+        raise UsageError(f"delays {name!r} need {', '.join(missing)}; got {spec!r}. Write {name}:{missing[0]}=...")
+    if {"enter", "leave"} <= values.keys() and values["enter"] + values["leave"] == 0:
+        raise UsageError(f"enter and leave must not both be 0; got {spec!r}. Give one of them a probability.")
+    if "low" in values and values["low"] > values["high"]:
+        raise UsageError(f"low must not be above high; got {spec!r}. Swap them.")
+    return model(**values)
+
+
+def _parse_value(key: str, text: str, spec: str) -> float | int:
+    match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)(us|ms|s|min|)", text.strip())
+    try:
+        if match is None:
+            raise ValueError(text)
+        value = float(match[1]) * _UNITS_S[match[2]]
+        if not math.isfinite(value) or (key in _PROBABILITIES and value > 1) or (key in _POSITIVE and value <= 0):
+            raise ValueError(text)
+        return int(match[1]) if key == "n" else value
+    except ValueError:
+        rule = (
+            "a probability in [0, 1]"
+            if key in _PROBABILITIES
+            else "a whole number"
+            if key == "n"
+            else "a number like 0.02, 20ms or 1s"
+        )
+        raise UsageError(f"{key} must be {rule}; got {text!r} in {spec!r}. Correct the delay SPEC.") from None

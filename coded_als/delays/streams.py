@@ -1,0 +1,61 @@
+"""Reproducible draws: a pure function of (seed, worker, round), whatever runs them and in which order."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.delays.models import Array, DelayModel
+from coded_als.delays.spec import parse_delays
+
+
+class DelayStream:
+    """The delays of W workers, round after round.
+
+    Parameters
+    ----------
+    spec
+        A delay SPEC or a model.
+    workers
+        Number of workers W.
+    seed
+        Equal seeds give equal delays; worker w's do not depend on W.
+    """
+
+    def __init__(self, spec: str | DelayModel, workers: int, seed: int = 0) -> None:
+        self.model = parse_delays(spec) if isinstance(spec, str) else spec
+        self.workers = workers
+        self._ids = np.arange(workers, dtype=np.uint64)
+        self._seed = seed
+        self._round_index = 0
+        self._state: Array | None = None
+
+    def next_round(self, operations: float = 0.0) -> Array:
+        """Seconds that each worker adds to the next round, (W,); infinite for one that never answers."""
+        seconds, self._state = self.model.draw(self._uniforms, self._round_index, operations, self._state)
+        self._round_index += 1
+        return np.asarray(seconds, dtype=np.float64)
+
+    def _uniforms(self, k: int) -> Array:
+        round_index = self._round_index if k >= 0 else 0
+        return hashed_uniforms(self._seed, round_index, k % 2**32, self._ids)
+
+
+def arrival_order(seconds: Array) -> tuple[int, ...]:
+    """Worker ids by their time; those that never answer are left out, ties go to the lower id."""
+    order = np.argsort(seconds, kind="stable")
+    return tuple(int(worker) for worker in order[np.isfinite(seconds[order])])
+
+
+def hashed_uniforms(seed: int, round_index: int, draw: int, ids: NDArray[np.uint64]) -> Array:
+    """Uniform numbers in (0, 1), a pure function of the four arguments (chained SplitMix64 finalisers)."""
+    word = np.full(ids.shape, (seed + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
+    for salt in (round_index, draw, ids):
+        word = _mix(word + np.full(ids.shape, salt, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return ((word >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def _mix(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))

@@ -1,0 +1,210 @@
+"""A folder of results that survives a killed run.
+
+``spec.json``         what was asked for; a folder takes no other spec
+``journal.jsonl``     finished cells, one line each in the order of finishing, while the run lasts
+``results.jsonl``     all cells in the order of the grid, written at the end
+``results.csv``       the same, flat
+``environments.jsonl``  where and when each run took place
+
+Everything but the environment is a function of the spec, so an interrupted and resumed run ends in the
+same bytes as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from coded_als.errors import UsageError
+
+Row = dict[str, Any]
+
+
+def canonical(value: Any) -> str:
+    """One line of JSON, the same for equal values."""
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+class ResultFolder:
+    """Results of one spec in one folder; a context manager that keeps other writers out.
+
+    Parameters
+    ----------
+    path
+        The folder; made if absent.
+    spec
+        What is computed, JSON-able.
+    resume
+        Whether to go on with the finished cells of an earlier run of the same spec.
+
+    Raises
+    ------
+    UsageError
+        If the folder cannot be written, holds another spec, holds this one and ``resume`` is off, or is in use.
+    """
+
+    def __init__(self, path: Path, spec: Mapping[str, Any], *, resume: bool) -> None:
+        self.path, self.spec = path, dict(spec)
+        with saying_what_failed(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._check_spec(resume)
+            self._journal = os.open(path / "journal.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._lock()
+            self.finished = self._read_finished()
+
+    def _check_spec(self, resume: bool) -> None:
+        file = self.path / "spec.json"
+        if not file.exists():
+            write_whole(file, json.dumps(self.spec, indent=2, sort_keys=True) + "\n")
+        elif canonical(read_json(file)) != canonical(self.spec):
+            raise UsageError(
+                f"a results folder holds one spec; {self.path} holds another. Choose another --out or the same options."
+            )
+        elif not resume:
+            raise UsageError(f"a results folder is not overwritten; {self.path} holds this spec. Add --resume.")
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._journal)
+            raise UsageError(f"one run writes to a results folder at a time; {self.path} is in use. Wait.") from None
+
+    def _read_finished(self) -> dict[str, Row]:
+        """Rows by their cell; what a killed run left of a line is cut off."""
+        whole = (self.path / "journal.jsonl").read_bytes()
+        whole = whole[: whole.rfind(b"\n") + 1]
+        os.ftruncate(self._journal, len(whole))
+        results = self.path / "results.jsonl"
+        lines = (results.read_bytes() if results.exists() else b"") + whole
+        rows = [json.loads(line) for line in lines.splitlines()]
+        return {canonical(row["cell"]): row for row in rows}
+
+    def append(self, row: Row) -> None:
+        """Keep a finished cell, ``row["cell"]`` being its key: it survives whatever happens next.
+
+        Raises
+        ------
+        UsageError
+            If the disk is full; the cells before stay.
+        """
+        line = (canonical(row) + "\n").encode()
+        with saying_what_failed(self.path):
+            before = os.fstat(self._journal).st_size
+            try:
+                if os.write(self._journal, line) < len(line):
+                    raise OSError(28, "No space left on device")
+            except OSError:
+                os.ftruncate(self._journal, before)
+                raise
+        self.finished[canonical(row["cell"])] = row
+
+    def finish(self, cells: Sequence[Row], *, parquet: bool = False) -> list[Row]:
+        """Write the rows of all cells in the order given, and drop the journal."""
+        rows = [self.finished[canonical(cell)] for cell in cells]
+        with saying_what_failed(self.path):
+            write_whole(self.path / "results.jsonl", "".join(canonical(row) + "\n" for row in rows))
+            write_whole(self.path / "results.csv", as_csv(rows))
+            if parquet:
+                write_parquet(self.path / "results.parquet", rows)
+            (self.path / "journal.jsonl").unlink()
+        return rows
+
+    def note_environment(self, environment: Row) -> None:
+        """Add a line on where this run takes place."""
+        with saying_what_failed(self.path), (self.path / "environments.jsonl").open("a") as file:
+            file.write(canonical(environment) + "\n")
+
+    def __enter__(self) -> ResultFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._journal)
+
+
+def read_results(path: Path) -> tuple[Row, list[Row]]:
+    """Spec and rows of a folder, also of one whose run has not ended.
+
+    Raises
+    ------
+    UsageError
+        If it is no results folder or is damaged.
+    """
+    try:
+        spec = read_json(path / "spec.json")
+        files = [path / name for name in ("results.jsonl", "journal.jsonl") if (path / name).exists()]
+        whole = b"".join(file.read_bytes()[: file.read_bytes().rfind(b"\n") + 1] for file in files)
+        rows = {canonical(row["cell"]): row for row in map(json.loads, whole.splitlines())}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"a report needs a folder that sweep or reproduce wrote; got {path}: {error}. Check the path."
+        ) from None
+    return spec, list(rows.values())
+
+
+def read_json(path: Path) -> Row:
+    """A JSON document that is an object."""
+    document = json.loads(path.read_text())
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} holds no object")
+    return document
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is either all there or as it was before."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def flat(row: Row) -> Row:
+    """The row with the fields of its cell as columns, and lists as JSON."""
+    values = {**row["cell"], **{key: value for key, value in row.items() if key != "cell"}}
+    return {key: canonical(value) if isinstance(value, list | dict) else value for key, value in values.items()}
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Comma-separated text with the columns of all rows."""
+    flattened = [flat(row) for row in rows]
+    columns = list(dict.fromkeys(column for row in flattened for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flattened)
+    return text.getvalue()
+
+
+def write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    """The table of `as_csv` as Parquet."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UsageError("--parquet needs pyarrow; it is not installed. pip install 'coded-als[parquet]'.") from None
+    flattened = [flat(row) for row in rows]
+    columns = list(dict.fromkeys(column for row in flattened for column in row))
+    table = pyarrow.table({column: [row.get(column) for row in flattened] for column in columns})
+    pyarrow.parquet.write_table(table, path)
+
+
+@contextmanager
+def saying_what_failed(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"results must go to a folder with write access and room; got {path}: {error.strerror}. "
+            "Finished cells are kept: make room or access and add --resume, or choose another --out."
+        ) from None

@@ -1,0 +1,183 @@
+"""Straggler models against their closed forms, the SPEC grammar, streams and traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from coded_als.delays import MODELS, DelayStream, arrival_order, hashed_uniforms, parse_delays, read_trace
+from coded_als.errors import UsageError
+
+SPECS = [
+    "none",
+    "exp:mean=20ms",
+    "shifted-exp:shift=5ms,mean=20ms",
+    "uniform:low=1ms,high=3ms",
+    "pareto:scale=1ms,alpha=2.5",
+    "normal-ops:mu=1e-9,sigma=1e-8",
+    "bimodal:p=0.2,fast=5ms,slow=1s",
+    "markov:fast=5ms,slow=1s,enter=0.1,leave=0.3",
+    "slow:n=2,delay=1s",
+    "dead:n=2",
+    "exp:mean=20ms+dead:n=2",
+]
+
+
+def draws(spec: str, workers: int = 200, rounds: int = 100, seed: int = 5, operations: float = 1e6) -> np.ndarray:
+    stream = DelayStream(spec, workers, seed)
+    return np.array([stream.next_round(operations) for _ in range(rounds)])
+
+
+@pytest.mark.parametrize(
+    ("spec", "law"),
+    [
+        ("exp:mean=20ms", stats.expon(scale=0.02)),
+        ("shifted-exp:shift=5ms,mean=20ms", stats.expon(loc=0.005, scale=0.02)),
+        ("uniform:low=1ms,high=3ms", stats.uniform(0.001, 0.002)),
+        ("pareto:scale=1ms,alpha=2.5", stats.pareto(2.5, scale=0.001)),
+        ("normal-ops:mu=1e-9,sigma=1e-9", stats.norm(1e6 * 1e-9, 1e3 * 1e-9)),
+    ],
+)
+def test_draws_follow_their_law(spec: str, law: stats.rv_continuous) -> None:
+    assert stats.kstest(draws(spec).ravel(), law.cdf).pvalue > 0.01
+
+
+def test_workers_and_rounds_are_independent() -> None:
+    table = draws("uniform:low=0,high=1", workers=400, rounds=400)
+    limit = 4 / np.sqrt(table.size)
+    assert abs(np.corrcoef(table[:, :-1].ravel(), table[:, 1:].ravel())[0, 1]) < limit
+    assert abs(np.corrcoef(table[:-1].ravel(), table[1:].ravel())[0, 1]) < limit
+
+
+def test_summands_have_numbers_of_their_own() -> None:
+    total = draws("exp:mean=1s+exp:mean=1s")
+    assert stats.kstest(total.ravel(), stats.gamma(2).cdf).pvalue > 0.01
+
+
+def test_bimodal_share_of_slow_workers() -> None:
+    table = draws("bimodal:p=0.2,fast=5ms,slow=1s")
+    assert set(np.unique(table)) == {0.005, 1.0}
+    assert abs((table == 1.0).mean() - 0.2) < 3 * np.sqrt(0.2 * 0.8 / table.size)
+
+
+def test_markov_is_stationary_with_geometric_bursts() -> None:
+    slow = draws("markov:fast=5ms,slow=1s,enter=0.1,leave=0.3", workers=2000, rounds=200) == 1.0
+    share = 0.1 / (0.1 + 0.3)
+    # neighbouring rounds are correlated by 1 - enter - leave = 0.6, so the mean over rounds has 4 times the variance
+    assert abs(slow[0].mean() - share) < 4 * np.sqrt(share * (1 - share) / 2000)
+    assert abs(slow.mean() - share) < 4 * np.sqrt(4 * share * (1 - share) / slow.size)
+    assert abs(slow[1:][~slow[:-1]].mean() - 0.1) < 0.005
+    assert abs((~slow[1:][slow[:-1]]).mean() - 0.3) < 0.01
+
+
+@pytest.mark.parametrize(("spec", "value"), [("slow:n=3,delay=1s", 1.0), ("dead:n=3", np.inf)])
+def test_lasting_choices_stay(spec: str, value: float) -> None:
+    table = draws(spec, workers=20, rounds=10)
+    assert ((table == value).sum(axis=1) == 3).all()
+    assert (table == table[0]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(SPECS), st.integers(1, 40), st.integers(0, 2**63), st.integers(1, 5))
+def test_equal_seeds_give_equal_draws_that_are_never_negative(spec: str, workers: int, seed: int, rounds: int) -> None:
+    first, again = (draws(spec, workers, rounds, seed) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (rounds, workers)
+    assert (first >= 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([s for s in SPECS if "n=" not in s]), st.integers(1, 40), st.integers(0, 99))
+def test_a_workers_draws_do_not_depend_on_how_many_there_are(spec: str, workers: int, seed: int) -> None:
+    np.testing.assert_array_equal(draws(spec, workers, 4, seed), draws(spec, workers + 7, 4, seed)[:, :workers])
+
+
+def test_hashed_uniforms_are_frozen() -> None:
+    """Recorded results stay reproducible only while these numbers stay what they are."""
+    numbers = hashed_uniforms(0, 0, 0, np.arange(3, dtype=np.uint64))
+    np.testing.assert_array_equal(numbers, FROZEN)
+
+
+FROZEN = [0.7054254240100606, 0.5124746902167772, 0.8214084846240195]
+
+
+def test_arrival_order_leaves_the_dead_out_and_breaks_ties_by_id() -> None:
+    assert arrival_order(np.array([2.0, np.inf, 1.0, 1.0])) == (2, 3, 0)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_example_is_parsed(spec: str) -> None:
+    parse_delays(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("gauss:mean=1", "must be one of"),
+        ("exp", "need mean"),
+        ("exp:median=1s", "take mean"),
+        ("exp:mean=-1s", "a number like"),
+        ("exp:mean=1h", "a number like"),
+        ("exp:mean=", "a number like"),
+        ("exp:mean=1e999", "a number like"),
+        ("bimodal:p=2,fast=0,slow=1", "a probability"),
+        ("dead:n=1.5", "a whole number"),
+        ("pareto:scale=0,alpha=1", "a number like"),
+        ("markov:fast=0,slow=1,enter=0,leave=0", "must not both be 0"),
+        ("uniform:low=3,high=1", "low must not be above high"),
+        ("none:a=1", "no parameters"),
+        ("trace:/nonexistent/trace.csv", "readable CSV"),
+        ("", "must be one of"),
+        ("exp:mean=1s+", "must be one of"),
+    ],
+)
+def test_bad_specs_are_refused_in_one_line(spec: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        parse_delays(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_table_of_models_names_no_parameter_that_the_parser_does_not_know() -> None:
+    assert {"exp", "markov", "normal-ops", "dead"} < set(MODELS)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_traces_are_replayed_and_start_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "worker,round,seconds\n0,0,0.5\n1,0,1\n0,1,2\n")
+    table = draws(f"trace:{path}", workers=3, rounds=3)
+    np.testing.assert_array_equal(table, [[0.5, 1, 0.5], [2, np.inf, 2], [0.5, 1, 0.5]])
+
+
+def test_censored_times_become_the_mean_of_the_longer_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "worker,round,seconds,censored\n0,0,1,0\n1,0,2,1\n0,1,3,0\n1,1,5,0\n2,0,6,1\n")
+    np.testing.assert_array_equal(read_trace(path)[0], [1.0, 4.0, 6.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("worker,round\n0,0\n", "lacks seconds"),
+        ("", "lacks"),
+        ("worker,round,seconds\n", "at least one row"),
+        ("worker,round,seconds\n0,0,-1\n", "line 2"),
+        ("worker,round,seconds\n0,0,nan\n", "line 2"),
+        ("worker,round,seconds\n0,0\n", "line 2"),
+        ("worker,round,seconds\n0,-1,1\n", "line 2"),
+        ("worker,round,seconds\na,0,1\n", "line 2"),
+        ("worker,round,seconds\n0,0,1\n0,0,2\n", "line 3 repeats"),
+        ("worker,round,seconds,censored\n0,0,1,x\n", "line 2"),
+    ],
+)
+def test_bad_traces_are_refused_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        read_trace(write(tmp_path / "t.csv", text))
+    assert "\n" not in str(caught.value)
