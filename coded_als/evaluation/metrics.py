@@ -50,7 +50,7 @@ def find_hits(recommended: Integers, relevant: csr_array) -> Hits:
     # one sorted list of (user, item) keys, searched once
     wanted = np.repeat(np.arange(users), np.diff(relevant.indptr)) * items + relevant.indices
     keys = np.arange(users)[:, None] * items + recommended
-    return np.isin(keys, wanted) & (recommended >= 0)
+    return np.asarray(np.isin(keys, wanted) & (recommended >= 0))
 
 
 def hit_rate(hits: Hits) -> Floats:
