@@ -21,6 +21,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import zmq
@@ -70,15 +71,14 @@ def bare_workers() -> Iterator[zmq.Socket[bytes]]:
         if child == 0:
             try:
                 os.read(ready, 1)
-                bare_worker(open(path).read())
+                bare_worker(Path(path).read_text())
             finally:
                 os._exit(0)
         children.append(child)
     router = zmq.Context().socket(zmq.ROUTER)
     router.linger = 0
     router.bind("tcp://127.0.0.1:*")
-    with open(path, "w") as file:
-        file.write(router.last_endpoint.decode())
+    Path(path).write_text(router.last_endpoint.decode())
     os.write(go, b"x" * WORKERS)
     try:
         yield router
@@ -120,9 +120,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100, help="rounds with delays (default 100)")
     options = parser.parse_args()
-    print(f"W = {WORKERS}, {NEEDED} needed, {8 * NUMBERS / 1e3:.0f} kB each way, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"W = {WORKERS}, {NEEDED} needed, {8 * NUMBERS / 1e3:.0f} kB each way, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     ratios = with_delays(options.rounds)
-    print(f"delays {DELAYS}: time / ideal, median {statistics.median(ratios):.3f} (wanted <= 1.15), mean {statistics.fmean(ratios):.3f}")
+    print(
+        f"delays {DELAYS}: time / ideal, median {statistics.median(ratios):.3f} (wanted <= 1.15), mean {statistics.fmean(ratios):.3f}"
+    )
     bare, ours = without_delays(blocks=10, rounds=20)
     b, o = statistics.median(bare), statistics.median(ours)
     print(f"no delays: bare {b * 1e3:.2f} ms, cluster {o * 1e3:.2f} ms per round, ratio {o / b:.2f} (wanted <= 1.5)")

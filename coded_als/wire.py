@@ -26,7 +26,7 @@ Stamp = tuple[str, int]
 VERSION = 1
 DTYPE = np.dtype("<f8")
 # Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
-COPY_BELOW_BYTES = 1 << 20
+COPY_BELOW_BYTES = 1 << 18
 MOST_HEADER_BYTES = 1 << 16
 MOST_DIMENSIONS = 8
 

@@ -82,6 +82,11 @@ class Crew:
             self._lose(member)
         return False
 
+    def dismiss(self) -> None:
+        """Tell all members to end."""
+        for member in self.alive:
+            self._link.send(member.route, encode(Message(Kind.STOP, self._job, member.worker)))
+
     def step(self, timeout_s: float) -> bool:
         """Deal with one message or one broken connection; False when there was neither."""
         probing = self._unexplained > 0

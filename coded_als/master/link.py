@@ -9,6 +9,8 @@ from typing import Literal
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from coded_als.errors import UsageError
+
 Sent = Literal["sent", "full", "gone"]
 
 
@@ -26,7 +28,7 @@ class Link:
 
     Raises
     ------
-    zmq.ZMQError
+    UsageError
         When the address cannot be bound.
     """
 
@@ -53,9 +55,11 @@ class Link:
         self._poller.register(self._monitor, zmq.POLLIN)
         try:
             self._router.bind(bind)
-        except zmq.ZMQError:
+        except zmq.ZMQError as error:
             self.close()
-            raise
+            raise UsageError(
+                f"bind must be a free address of this machine; got {bind!r}: {error}. Choose another."
+            ) from None
         self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self.disconnections = 0
 
@@ -86,10 +90,10 @@ class Link:
                 self.disconnections += 1
         return frames
 
-    def close(self) -> None:
-        """Drop everything that is still queued."""
+    def close(self, linger_s: float = 0.0) -> None:
+        """Drop what is still queued after ``linger_s``."""
         self._router.disable_monitor()
-        self.context.destroy(linger=0)
+        self.context.destroy(linger=int(linger_s * 1000))
 
     def _next(self) -> list[zmq.Frame] | None:
         try:

@@ -26,7 +26,7 @@ from coded_als.cluster import (
     TaskEvent,
     require_satisfiable,
 )
-from coded_als.delays import DelayStream
+from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError, WorkerFailed
 from coded_als.kernels import KERNELS
 from coded_als.master.crew import Crew
@@ -380,6 +380,13 @@ class ZmqCluster:
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError("a cluster must be open; this one is closed. Start a new one.")
+
+
+def delay_stream(workers: int, delays: str | DelayModel, seed: int) -> DelayStream:
+    """The delays of a cluster; `UsageError` for parameters out of range, before anything is started."""
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
+    return DelayStream(delays, workers, seed)
 
 
 def _require_one_each(what: str, size: int, got: int | str) -> None:

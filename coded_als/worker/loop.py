@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.kernels import KERNELS, Result
 from coded_als.wire import Array, Kind, Message, WireError, decode, encode
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
+# How long a worker waits for its master to come back.
+GIVE_UP_AFTER_S = 30.0
 
 
 class Worker:
@@ -31,6 +34,9 @@ class Worker:
         What the master is told.
     parent_lives
         Asked about once a second; the loop ends when it says no.
+    monitor
+        Monitor of the socket, where the connection may break: the worker introduces itself again when it is
+        back, and gives up when it stays away.
     """
 
     def __init__(
@@ -40,15 +46,20 @@ class Worker:
         job: bytes,
         process_id: int,
         parent_lives: Callable[[], bool] = lambda: True,
+        monitor: zmq.Socket[bytes] | None = None,
     ) -> None:
         self._socket = socket
         self._poller = zmq.Poller()
         self._poller.register(socket, zmq.POLLIN)
+        if monitor is not None:
+            self._poller.register(monitor, zmq.POLLIN)
+        self._monitor = monitor
+        self._away_since: float | None = None
         self._us = Message(Kind.HELLO, job, worker, number=process_id)
         self._parent_lives = parent_lives
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Message | None = None
-        self._stop: Message | None = None
+        self._stop: str | None = None
 
     def serve(self) -> str:
         """Work until the master or the parent ends it; the master's reason, empty where it gave none."""
@@ -58,7 +69,7 @@ class Worker:
                 self._look(LOOK_AFTER_PARENT_S)
             else:
                 self._carry_out(self._task)
-        return "" if self._stop is None else self._stop.text
+        return self._stop or ""
 
     def _carry_out(self, task: Message) -> None:
         """Wait, compute and answer, unless something newer turns up before that."""
@@ -110,7 +121,12 @@ class Worker:
     def _look(self, timeout_s: float) -> None:
         """Wait for a message, then deal with all that are there, in order."""
         if timeout_s > 0:
-            self._poller.poll(int(timeout_s * 1000))
+            ready = self._poller.poll(int(timeout_s * 1000))
+            if any(socket is self._monitor for socket, _ in ready):
+                self._note_connection()
+            if self._away_since is not None and time.monotonic() - self._away_since > GIVE_UP_AFTER_S:
+                self._supersede(None)
+                self._stop = f"the master must be reachable; it was not for {GIVE_UP_AFTER_S:.0f} s. Start it again."
         while True:
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
@@ -124,6 +140,15 @@ class Worker:
             if message.job == self._us.job:
                 self._obey(message)
 
+    def _note_connection(self) -> None:
+        """The connection broke, or is there again: then whatever was under way to us is lost."""
+        assert self._monitor is not None
+        if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED:
+            self._away_since = time.monotonic()
+        elif self._away_since is not None:
+            self._away_since = None
+            self._send(self._us)
+
     def _obey(self, message: Message) -> None:
         for (name, version), array in zip(message.keep, message.arrays, strict=False):
             self._memory[name] = version, array
@@ -136,7 +161,7 @@ class Worker:
                 self._supersede(None)
             case Kind.STOP:
                 self._supersede(None)
-                self._stop = message
+                self._stop = message.text
 
     def _supersede(self, task: Message | None) -> None:
         """Take on a task, if any, in place of the one at hand; tell the master, who counts open tasks."""
