@@ -90,10 +90,12 @@ class RemoteCluster(ZmqCluster):
 
 
 def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.unlink(missing_ok=True)  # its permissions would stay
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        # whole or not at all, as a worker may be waiting for it; and never readable for others
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
+        partial.replace(path)
     except OSError as error:
         raise UsageError(f"key_file must be a path that can be written; got {path}: {error}. Choose another.") from None
 
