@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import Literal
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.errors import UsageError
-
-Sent = Literal["sent", "full", "gone"]
 
 
 class Link:
@@ -35,7 +32,7 @@ class Link:
     def __init__(self, bind: str, secret_key: bytes = b"", heartbeat_ms: int = 0) -> None:
         self.context = zmq.Context()
         self._router = self.context.socket(zmq.ROUTER)
-        # messages are bounded by credit; a full pipe must refuse and a closed one must say so
+        # queues have no limit of their own, so no send blocks: credit bounds them
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.SNDHWM, 0),
@@ -63,17 +60,15 @@ class Link:
         self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self.disconnections = 0
 
-    def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> Sent:
-        """Hand a message to ZeroMQ without waiting."""
+    def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> bool:
+        """Hand a message to ZeroMQ without waiting; False when nobody is there to get it."""
         try:
             self._router.send_multipart([route, *frames], zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            return "full"
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise
-            return "gone"
-        return "sent"
+            return False
+        return True
 
     def receive(self, timeout_s: float) -> list[zmq.Frame] | None:
         """The next message, sender first, or None when none has come in time or a connection has broken.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import weakref
 from pathlib import Path
 
 import zmq
@@ -72,7 +71,7 @@ class RemoteCluster(ZmqCluster):
         credentials = Credentials(secrets.token_bytes(16), public)
         link = Link(bind, secret, HEARTBEAT_MS)
         super().__init__(link, credentials.job, workers, stream)
-        self._end = weakref.finalize(self, _end, self._crew, link, Path(key_file))
+        self._end_with(_end, self._crew, link, Path(key_file))
         try:
             _write(Path(key_file), credentials.text())
             log.info("waiting for %d workers at %s with %s", workers, link.endpoint, key_file)
@@ -84,9 +83,6 @@ class RemoteCluster(ZmqCluster):
         except BaseException:
             self.close()
             raise
-
-    def _release(self) -> None:
-        self._end()
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,9 +7,10 @@ only a worker that holds the newest version of every operand is asked.
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -80,7 +81,7 @@ class ZmqCluster:
     Parameters
     ----------
     link
-        The bound socket; closed with the cluster.
+        The bound socket; whoever makes the cluster closes it by `_end_with`.
     job
         Secret that admits workers.
     workers
@@ -94,7 +95,6 @@ class ZmqCluster:
     def __init__(self, link: Link, job: bytes, workers: int, delays: DelayStream) -> None:
         self.size = workers
         self.observers: list[Observer] = []
-        self._link = link
         self._job = job
         self._delays = delays
         self._crew = Crew(link, job, workers, weakref.proxy(self))  # a cycle would keep forgotten clusters
@@ -103,6 +103,7 @@ class ZmqCluster:
         self._round_index = 0
         self._current: _Current | None = None
         self._closed = False
+        self._finalizer: weakref.finalize[..., ZmqCluster] | None = None
         self._started = time.perf_counter()
 
     @property
@@ -140,9 +141,9 @@ class ZmqCluster:
             if given == self.size:
                 _require_one_each("share", self.size, "more")
             member = self._crew.members[given]
-            if member.alive:
-                self._store_share(member, stamp, share)
-                self._await_acknowledgements()
+            self._await_acknowledgements([member], MOST_OPEN_STORES - 1, 0)
+            self._store_share(member, stamp, share)
+            self._await_acknowledgements(self._crew.alive, OPEN_SHARES, OPEN_BYTES)
             given += 1
         _require_one_each("share", self.size, given)
 
@@ -184,11 +185,14 @@ class ZmqCluster:
         for member in self._crew.members.values():
             for task in member.open_tasks.values():
                 self._record(task, "unfinished")
-        self._release()
+        if self._finalizer is not None:
+            self._finalizer()
 
-    def _release(self) -> None:
-        """Give back sockets and processes."""
-        self._link.close()
+    def _end_with(self, end: Callable[..., None], *resources: object) -> None:
+        """Set what closing runs; it also runs when the cluster is forgotten or the interpreter ends."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, _in_process, os.getpid(), end, *resources)
 
     def __enter__(self) -> Self:
         return self
@@ -203,6 +207,8 @@ class ZmqCluster:
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
         if round.payloads is not None:
             _require_one_each("payload", self.size, len(round.payloads))
+        if len(round.keep) > min(map(len, round.payloads or [()])):
+            raise UsageError(f"keep must name arrays of the payload; got {round.keep}. Pass as many arrays as names.")
         unknown = set(round.operands) - set(round.keep) - self._newest.keys()
         if unknown:
             raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")
@@ -284,15 +290,16 @@ class ZmqCluster:
         if current is not None and member.worker in current.able and member.worker in current.waiting:
             self._ask(member, current)
 
-    def lost(self, member: Member) -> None:
-        """A worker, or what was under way to it, is gone."""
+    def lost(self, members: Sequence[Member]) -> None:
+        """Workers, or what was under way to them, are gone."""
         current = self._current
-        for task in member.open_tasks.values():
-            if current is not None and task.round_index == current.index:
-                current.lost[member.worker] = task  # it may come back within the round
-            else:
-                self._record(task, "lost")
-        member.open_tasks.clear()
+        for member in members:
+            for task in member.open_tasks.values():
+                if current is not None and task.round_index == current.index:
+                    current.lost[member.worker] = task  # it may come back within the round
+                else:
+                    self._record(task, "lost")
+            member.open_tasks.clear()
         if current is not None:
             self._require_satisfiable(current)
 
@@ -352,27 +359,26 @@ class ZmqCluster:
 
     def _store_share(self, member: Member, stamp: Stamp, share: Array) -> None:
         """Send one array to keep, unless the worker has left too many without an acknowledgement."""
-        if len(member.open_stores) >= MOST_OPEN_STORES:
+        if not member.alive or len(member.open_stores) >= MOST_OPEN_STORES:
             return
         share = np.asarray(share, dtype=np.float64)
         member.open_stores[stamp[1]] = share.nbytes
-        if self._crew.send(
-            member, Message(Kind.STORE, self._job, member.worker, stamp[1], keep=(stamp,), arrays=(share,))
-        ):
+        message = Message(Kind.STORE, self._job, member.worker, stamp[1], keep=(stamp,), arrays=(share,))
+        if self._crew.send(member, message):
             member.held.update((stamp,))
 
-    def _await_acknowledgements(self) -> None:
-        """Let the workers catch up, but wait only once for those that have stopped."""
+    def _await_acknowledgements(self, members: Sequence[Member], most_shares: int, most_bytes: int) -> None:
+        """Let workers catch up until one bound holds, but wait only once for those that have stopped."""
         last = None
         while True:
-            sizes = [size for member in self._crew.alive for size in member.open_stores.values() if size]
-            if len(sizes) <= OPEN_SHARES or sum(sizes) <= OPEN_BYTES:
+            sizes = [size for member in members for size in member.open_stores.values() if size]
+            if len(sizes) <= most_shares or sum(sizes) <= most_bytes:
                 return
             now = self.seconds()
             if len(sizes) != last:
                 last, patience_ends = len(sizes), now + STORE_GRACE_S + sum(sizes) / SLOWEST_BYTES_PER_S
             if now >= patience_ends:
-                for member in self._crew.alive:
+                for member in members:
                     member.open_stores = dict.fromkeys(member.open_stores, 0)  # no longer waited for
                 return
             self._crew.step(patience_ends - now)
@@ -380,6 +386,12 @@ class ZmqCluster:
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError("a cluster must be open; this one is closed. Start a new one.")
+
+
+def _in_process(owner: int, end: Callable[..., None], *resources: object) -> None:
+    """Run ``end`` unless this process is a forked copy of the cluster's, which has no say."""
+    if os.getpid() == owner:
+        end(*resources)
 
 
 def delay_stream(workers: int, delays: str | DelayModel, seed: int) -> DelayStream:

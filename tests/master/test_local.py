@@ -186,6 +186,13 @@ def test_a_store_takes_shares_no_faster_than_they_arrive(monkeypatch: pytest.Mon
     assert 1 <= most <= 4
 
 
+def test_many_stores_in_a_row_reach_everybody() -> None:
+    with cluster_of(2) as (cluster, _):
+        for value in range(30):
+            cluster.store("one", [np.full((1, 1, 1), value)] * 2)
+        assert {arrays[0].item() for arrays in cluster.run(value_round(2), all_of(2)).results.values()} == {29.0}
+
+
 def test_nobody_computes_on_what_it_missed() -> None:
     keep = {"keep": ("kept",), "label": "keep"}
     use = Round("product", ("one", "kept"), response_shapes=((1, 1, 1),))
@@ -255,6 +262,8 @@ def test_a_response_of_another_shape_is_raised() -> None:
         (Round("no_such_kernel"), "kernel must be"),
         (Round("product", ("nothing",)), "operands must be stored"),
         (Round("product", (), [()]), "one payload for each"),
+        (Round("product", (), [()] * 2, keep=("kept",)), "keep must name"),
+        (Round("product", (), None, keep=("kept",)), "keep must name"),
     ],
 )
 def test_a_round_that_cannot_be_run_is_refused(round: Round, message: str) -> None:
@@ -318,6 +327,17 @@ def test_an_exception_leaves_nobody() -> None:
         interrupted()
     assert len(process_ids) == 2
     assert not any(map(is_running, process_ids))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_copy_of_the_master_ends_nobody() -> None:
+    with cluster_of(1) as (cluster, _):
+        copy = os.fork()
+        if copy == 0:
+            cluster.close()
+            os._exit(0)
+        os.waitpid(copy, 0)
+        assert cluster.run(value_round(1), fastest(1)).workers == (0,)
 
 
 def test_a_forgotten_cluster_leaves_nobody() -> None:
@@ -387,7 +407,7 @@ def test_workers_wait_as_long_as_the_seed_says() -> None:
 
 def cluster_process(cluster: LocalCluster) -> int:
     """Process id of the fleet."""
-    fleet = cluster._end.peek()
-    assert fleet is not None
-    process_id: int = fleet[2][0]._process.pid
-    return process_id
+    finalizer = cluster._finalizer.peek()
+    assert finalizer is not None
+    _, _, fleet, _ = finalizer[2]
+    return fleet._process.pid
