@@ -9,6 +9,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.errors import UsageError
+from coded_als.wire import has_message, send
 
 
 class Link:
@@ -63,7 +64,7 @@ class Link:
     def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> bool:
         """Hand a message to ZeroMQ without waiting; False when nobody is there to get it."""
         try:
-            self._router.send_multipart([route, *frames], zmq.DONTWAIT, copy=False)
+            send(self._router, [route, *frames])
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise
@@ -76,22 +77,16 @@ class Link:
         A broken connection is counted in `disconnections` only once the inbox is empty, so whatever
         its worker had answered before is dealt with first.
         """
-        frames = self._next()
-        if frames is None:
-            for socket, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
-                if socket is self._router:
-                    return self._next()
-                recv_monitor_message(self._monitor)
-                self.disconnections += 1
-        return frames
+        if not has_message(self._router):
+            ready = [socket for socket, _ in self._poller.poll(max(0, round(timeout_s * 1000)))]
+            if self._router not in ready:
+                if ready:
+                    recv_monitor_message(self._monitor)
+                    self.disconnections += 1
+                return None
+        return self._router.recv_multipart(copy=False)
 
     def close(self, linger_s: float = 0.0) -> None:
         """Drop what is still queued after ``linger_s``."""
         self._router.disable_monitor()
         self.context.destroy(linger=int(linger_s * 1000))
-
-    def _next(self) -> list[zmq.Frame] | None:
-        try:
-            return self._router.recv_multipart(zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            return None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.kernels import KERNELS, Result
-from coded_als.wire import Array, Kind, Message, WireError, decode, encode
+from coded_als.wire import Array, Kind, Message, WireError, decode, encode, has_message, send
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
@@ -127,11 +126,8 @@ class Worker:
             if self._away_since is not None and time.monotonic() - self._away_since > GIVE_UP_AFTER_S:
                 self._supersede(None)
                 self._stop = f"the master must be reachable; it was not for {GIVE_UP_AFTER_S:.0f} s. Start it again."
-        while True:
-            try:
-                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return
+        while has_message(self._socket):
+            frames = self._socket.recv_multipart(copy=False)
             try:
                 message = decode(frames)
             except WireError as error:
@@ -180,11 +176,12 @@ class Worker:
         text: str = "",
     ) -> None:
         self._send(
-            replace(
-                self._us,
-                kind=kind,
-                round_index=message.round_index,
-                attempt=message.attempt,
+            Message(
+                kind,
+                self._us.job,
+                self._us.worker,
+                message.round_index,
+                message.attempt,
                 waited_s=waited_s,
                 computed_s=computed_s,
                 text=text[:4000],
@@ -193,4 +190,4 @@ class Worker:
         )
 
     def _send(self, message: Message) -> None:
-        self._socket.send_multipart(encode(message), copy=False)
+        send(self._socket, encode(message))
