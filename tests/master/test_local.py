@@ -161,9 +161,9 @@ def test_a_stopped_worker_freezes_nobody() -> None:
 
 
 def test_a_store_does_not_wait_for_ever_for_the_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coded_als.master.zeromq.OPEN_SHARES", 1)
-    monkeypatch.setattr("coded_als.master.zeromq.OPEN_BYTES", 1)
-    monkeypatch.setattr("coded_als.master.zeromq.STORE_GRACE_S", 0.1)
+    monkeypatch.setattr("coded_als.master.stores.OPEN_SHARES", 1)
+    monkeypatch.setattr("coded_als.master.stores.OPEN_BYTES", 1)
+    monkeypatch.setattr("coded_als.master.stores.GRACE_S", 0.1)
     with cluster_of(4) as (cluster, _):
         for worker in (0, 1):
             os.kill(cluster.process_ids[worker], signal.SIGSTOP)
@@ -172,7 +172,7 @@ def test_a_store_does_not_wait_for_ever_for_the_stopped(monkeypatch: pytest.Monk
 
 
 def test_a_store_takes_shares_no_faster_than_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coded_als.master.zeromq.OPEN_BYTES", 1)
+    monkeypatch.setattr("coded_als.master.stores.OPEN_BYTES", 1)
     most = 0
     with cluster_of(12) as (cluster, _):
 
@@ -222,7 +222,7 @@ def test_a_round_for_which_a_worker_is_stale_still_refreshes_what_it_keeps() -> 
 
 def test_a_worker_refuses_operands_of_another_version() -> None:
     with cluster_of(2) as (cluster, events):
-        cluster._newest["one"] = cluster._crew.members[1].held["one"] = 999
+        cluster._stores.newest["one"] = cluster._crew.members[1].held["one"] = 999
         with pytest.raises(NotEnoughWorkers):
             cluster.run(value_round(2), fastest(1))
         cluster.store("one", [np.ones((1, 1, 1))] * 2)
