@@ -24,9 +24,10 @@ Shape = tuple[int, ...]
 Stamp = tuple[str, int]
 
 VERSION = 1
-DTYPE = np.dtype("<f8")
+DTYPE_NAME = "<f8"
+DTYPE = np.dtype(DTYPE_NAME)
 # Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
-COPY_BELOW_BYTES = 1 << 20
+COPY_BELOW_BYTES = 1 << 18
 MOST_HEADER_BYTES = 1 << 16
 MOST_DIMENSIONS = 8
 
@@ -125,7 +126,7 @@ def encode(message: Message, array_frames: Sequence[zmq.Frame] | None = None) ->
             message.computed_s,
             message.number,
             message.text,
-            [(DTYPE.str, array.shape) for array in message.arrays],
+            [(DTYPE_NAME, array.shape) for array in message.arrays],
         )
     )
     return [header, *(frames_of(message.arrays) if array_frames is None else array_frames)]
@@ -153,9 +154,9 @@ def decode(frames: Sequence[Any]) -> Message:
     if not isinstance(described, list) or len(described) != len(frames) - 1:
         raise WireError(f"the header must describe all {len(frames) - 1} array frames.")
     arrays = tuple(map(_array, described, frames[1:]))
-    for value, expected in zip(header, _TYPES, strict=True):
-        if type(value) is not expected:
-            raise WireError(f"a header field must be of type {expected.__name__}; got {type(value).__name__}.")
+    types = tuple(map(type, header))
+    if types != _TYPES:
+        raise WireError(f"the header fields must be of the types {_TYPES}; got {types}.")
     return _message(*header, arrays)
 
 
@@ -181,6 +182,21 @@ def _message(
     return Message(known, job, worker, round_index, attempt, kernel, _stamps(operands), _stamps(keep), delay_s, *rest)
 
 
+def send(socket: zmq.Socket[bytes], frames: Sequence[bytes | zmq.Frame]) -> None:
+    """Hand a message to ZeroMQ without waiting."""
+    for frame in frames[:-1]:
+        socket.send(frame, _MORE, copy=False)
+    socket.send(frames[-1], _LAST, copy=False)
+
+
+def has_message(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message can be received: cheaper than to try and fail."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _READABLE)
+
+
+# Plain numbers: arithmetic on pyzmq's enumerations costs more than a small message.
+_LAST, _MORE, _READABLE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE), int(zmq.POLLIN)
+
 # Python's types of the header fields after the version and before the array descriptions.
 _TYPES = (int, bytes, int, int, int, str, list, list, float, float, float, int, str)
 assert len(_TYPES) == len(fields(Message)) - 1
@@ -205,10 +221,10 @@ def _unpack(frame: Any) -> list[Any]:
 def _array(description: Any, frame: Any) -> Array:
     """A read-only view of one frame, once its description and its size agree."""
     match description:
-        case [str(dtype), [*shape]] if dtype == DTYPE.str and len(shape) <= MOST_DIMENSIONS:
+        case [str(dtype), [*shape]] if dtype == DTYPE_NAME and len(shape) <= MOST_DIMENSIONS:
             pass
         case _:
-            raise WireError(f"an array must be described by {DTYPE.str!r} and a shape.")
+            raise WireError(f"an array must be described by {DTYPE_NAME!r} and a shape.")
     if any(type(length) is not int or length < 0 for length in shape):
         raise WireError("a shape must hold whole numbers >= 0.")
     data = memoryview(frame)

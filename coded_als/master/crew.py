@@ -26,8 +26,8 @@ class Listener(Protocol):
         """A member says something of a store or a task."""
         ...
 
-    def lost(self, member: Member) -> None:
-        """A member, or what was under way to it, is gone."""
+    def lost(self, members: Sequence[Member]) -> None:
+        """Members, or what was under way to them, are gone."""
         ...
 
     def joined(self, member: Member) -> None:
@@ -76,11 +76,15 @@ class Crew:
 
     def send(self, member: Member, message: Message, array_frames: Sequence[zmq.Frame] | None = None) -> bool:
         """Send without waiting; whether the member was there to be sent to."""
-        if self._link.send(member.route, encode(message, array_frames)) == "sent":
+        if self._link.send(member.route, encode(message, array_frames)):
             return True
-        if member.alive:
-            self._lose(member)
+        self._lose([member])
         return False
+
+    def dismiss(self) -> None:
+        """Tell all members to end."""
+        for member in self.alive:
+            self._link.send(member.route, encode(Message(Kind.STOP, self._job, member.worker)))
 
     def step(self, timeout_s: float) -> bool:
         """Deal with one message or one broken connection; False when there was neither."""
@@ -125,15 +129,16 @@ class Crew:
             return
         member = self.members.get(worker)
         if member is not None and member.route != route:
-            if member.alive and self._answers_to_ping(member):
+            if member.alive and self._is_there(member):
                 self._turn_away(route, f"each worker must have a number of its own; {worker} is taken. Choose another.")
                 return
+            self._lose([member])
             member = None
         if member is None:
             member = Member(worker, route, message.number)
             self.members[worker] = self._routes[route] = member
         elif member.alive:  # back before anyone noticed: what was under way did not arrive
-            self._listener.lost(member)
+            self._listener.lost([member])
         member.alive = True
         self._listener.joined(member)
 
@@ -141,21 +146,24 @@ class Crew:
         log.warning("turned a worker away: %s", reason)
         self._link.send(route, encode(Message(Kind.STOP, self._job, -1, text=reason)))
 
-    def _answers_to_ping(self, member: Member) -> bool:
-        return self.send(member, Message(Kind.PING, self._job, member.worker))
+    def _is_there(self, member: Member) -> bool:
+        return self._link.send(member.route, encode(Message(Kind.PING, self._job, member.worker)))
 
     def _probe(self) -> None:
         """Find out whose connection broke: nobody can be sent to who is gone."""
         now = time.monotonic()
         self._next_probe = now + PROBE_EVERY_S
-        for member in self.alive:
-            self._answers_to_ping(member)
-        if now >= self._probe_until:  # someone who had not joined
+        gone = [member for member in self.alive if not self._is_there(member)]
+        if now >= self._probe_until:  # it was someone who had not joined
             self._unexplained = 0
+        self._lose(gone)
 
-    def _lose(self, member: Member) -> None:
-        member.alive = False
-        self._unexplained -= 1
-        member.open_stores.clear()
-        log.info("lost worker %d", member.worker)
-        self._listener.lost(member)
+    def _lose(self, members: Sequence[Member]) -> None:
+        lost = [member for member in members if member.alive]
+        for member in lost:
+            member.alive = False
+            member.open_stores.clear()
+            log.info("lost worker %d", member.worker)
+        self._unexplained -= len(lost)
+        if lost:
+            self._listener.lost(lost)

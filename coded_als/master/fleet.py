@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import tempfile
 
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.threads import ONE_BLAS_THREAD
+
+log = logging.getLogger(__name__)
 
 # The fleet ends its workers and itself within milliseconds; past this it is made to.
 END_WITHIN_S = 1.0
@@ -30,7 +33,6 @@ class Fleet:
     """
 
     def __init__(self, workers: int, endpoint: str, credentials: Credentials) -> None:
-        self._owner = os.getpid()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "coded_als.worker", "--fleet", str(workers), "--endpoint", endpoint],
@@ -57,8 +59,6 @@ class Fleet:
 
     def end(self) -> None:
         """End the workers at once, whatever they are doing."""
-        if os.getpid() != self._owner:
-            return  # a forked copy of the master has no say
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -70,6 +70,8 @@ class Fleet:
             else:
                 self._process.kill()
             self._process.wait()
+        if said := self.said():
+            log.warning("the workers wrote: %s", said)
         self._errors.close()
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import Literal
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-Sent = Literal["sent", "full", "gone"]
+from coded_als.errors import UsageError
+from coded_als.wire import has_message, send
 
 
 class Link:
@@ -26,14 +26,14 @@ class Link:
 
     Raises
     ------
-    zmq.ZMQError
+    UsageError
         When the address cannot be bound.
     """
 
     def __init__(self, bind: str, secret_key: bytes = b"", heartbeat_ms: int = 0) -> None:
         self.context = zmq.Context()
         self._router = self.context.socket(zmq.ROUTER)
-        # messages are bounded by credit; a full pipe must refuse and a closed one must say so
+        # queues have no limit of their own, so no send blocks: credit bounds them
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.SNDHWM, 0),
@@ -53,23 +53,23 @@ class Link:
         self._poller.register(self._monitor, zmq.POLLIN)
         try:
             self._router.bind(bind)
-        except zmq.ZMQError:
+        except zmq.ZMQError as error:
             self.close()
-            raise
+            raise UsageError(
+                f"bind must be a free address of this machine; got {bind!r}: {error}. Choose another."
+            ) from None
         self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self.disconnections = 0
 
-    def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> Sent:
-        """Hand a message to ZeroMQ without waiting."""
+    def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> bool:
+        """Hand a message to ZeroMQ without waiting; False when nobody is there to get it."""
         try:
-            self._router.send_multipart([route, *frames], zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            return "full"
+            send(self._router, [route, *frames])
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise
-            return "gone"
-        return "sent"
+            return False
+        return True
 
     def receive(self, timeout_s: float) -> list[zmq.Frame] | None:
         """The next message, sender first, or None when none has come in time or a connection has broken.
@@ -77,22 +77,16 @@ class Link:
         A broken connection is counted in `disconnections` only once the inbox is empty, so whatever
         its worker had answered before is dealt with first.
         """
-        frames = self._next()
-        if frames is None:
-            for socket, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
-                if socket is self._router:
-                    return self._next()
-                recv_monitor_message(self._monitor)
-                self.disconnections += 1
-        return frames
+        if not has_message(self._router):
+            ready = [socket for socket, _ in self._poller.poll(max(0, round(timeout_s * 1000)))]
+            if self._router not in ready:
+                if ready:
+                    recv_monitor_message(self._monitor)
+                    self.disconnections += 1
+                return None
+        return self._router.recv_multipart(copy=False)
 
-    def close(self) -> None:
-        """Drop everything that is still queued."""
+    def close(self, linger_s: float = 0.0) -> None:
+        """Drop what is still queued after ``linger_s``."""
         self._router.disable_monitor()
-        self.context.destroy(linger=0)
-
-    def _next(self) -> list[zmq.Frame] | None:
-        try:
-            return self._router.recv_multipart(zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            return None
+        self.context.destroy(linger=int(linger_s * 1000))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import weakref
 
-from coded_als.delays import DelayModel, DelayStream
-from coded_als.errors import CodedALSError, UsageError
+from coded_als.delays import DelayModel
+from coded_als.errors import CodedALSError
 from coded_als.master.fleet import Fleet
 from coded_als.master.link import Link
-from coded_als.master.zeromq import ZmqCluster
+from coded_als.master.zeromq import ZmqCluster, delay_stream
 from coded_als.worker.credentials import Credentials
 
 
@@ -45,15 +44,14 @@ class LocalCluster(ZmqCluster):
         seed: int = 0,
         startup_timeout_s: float = 30.0,
     ) -> None:
-        if workers < 1:
-            raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
-        stream = DelayStream(delays, workers, seed)
+        stream = delay_stream(workers, delays, seed)
         credentials = Credentials(secrets.token_bytes(16))
         link = Link("tcp://127.0.0.1:*")
-        fleet = Fleet(workers, link.endpoint, credentials)
-        self._end = weakref.finalize(self, _end, fleet, link)
         super().__init__(link, credentials.job, workers, stream)
+        self._end_with(link.close)
         try:
+            fleet = Fleet(workers, link.endpoint, credentials)
+            self._end_with(_end, fleet, link)
             self._await_start(fleet, startup_timeout_s)
         except BaseException:
             self.close()
@@ -69,9 +67,6 @@ class LocalCluster(ZmqCluster):
                 f"{self.size} workers must start within {timeout_s} s; {len(self._crew.members)} did. "
                 f"Raise startup_timeout_s. {fleet.said()}".rstrip()
             )
-
-    def _release(self) -> None:
-        self._end()
 
 
 def _end(fleet: Fleet, link: Link) -> None:

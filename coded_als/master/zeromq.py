@@ -7,69 +7,25 @@ only a worker that holds the newest version of every operand is asked.
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-import numpy as np
-import zmq
-
-from coded_als.cluster import (
-    Array,
-    Observer,
-    Responses,
-    Round,
-    Status,
-    StoppingRule,
-    TaskEvent,
-    require_satisfiable,
-)
-from coded_als.delays import DelayStream
+from coded_als.cluster import Array, Observer, Responses, Round, Status, StoppingRule, TaskEvent
+from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError, WorkerFailed
 from coded_als.kernels import KERNELS
 from coded_als.master.crew import Crew
 from coded_als.master.link import Link
-from coded_als.master.member import MOST_OPEN_STORES, Member, Task
-from coded_als.wire import Kind, Message, Stamp, frames_of
+from coded_als.master.member import Member, Task
+from coded_als.master.running import RunningRound
+from coded_als.master.stores import Stores, require_one_each
+from coded_als.wire import Kind, Message
 
-# `store` goes on while fewer shares or fewer bytes than these are without an acknowledgement ...
-OPEN_SHARES, OPEN_BYTES = 4, 64 << 20
-# ... or when nothing was acknowledged for a while, at a bandwidth that any network has.
-STORE_GRACE_S, SLOWEST_BYTES_PER_S = 2.0, 10e6
 # Nothing depends on it: only a wait without end would hide Ctrl-C on some systems.
 LOOK_AGAIN_S = 1.0
-
-
-@dataclass
-class _Current:
-    """The round that is running."""
-
-    round: Round
-    until: StoppingRule
-    index: int
-    operands: tuple[Stamp, ...]
-    stored_operands: tuple[Stamp, ...]
-    keep: tuple[Stamp, ...]
-    delays_s: list[float]
-    able: set[int]
-    waiting: dict[int, Task] = field(default_factory=dict)
-    lost: dict[int, Task] = field(default_factory=dict)
-    results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
-    done: bool = False
-    frames: list[zmq.Frame] = field(default_factory=list)
-    framed: tuple[Array, ...] = ()
-
-    def payload(self, worker: int) -> tuple[Array, ...]:
-        return self.round.payloads[worker] if self.round.payloads is not None else ()
-
-    def payload_frames(self, worker: int) -> list[zmq.Frame]:
-        """Frames of a worker's payload; a tuple that is repeated is framed once."""
-        payload = self.payload(worker)
-        if payload is not self.framed:
-            self.framed, self.frames = payload, frames_of(payload)
-        return self.frames
 
 
 class ZmqCluster:
@@ -80,7 +36,7 @@ class ZmqCluster:
     Parameters
     ----------
     link
-        The bound socket; closed with the cluster.
+        The bound socket; whoever makes the cluster closes it by `_end_with`.
     job
         Secret that admits workers.
     workers
@@ -94,15 +50,14 @@ class ZmqCluster:
     def __init__(self, link: Link, job: bytes, workers: int, delays: DelayStream) -> None:
         self.size = workers
         self.observers: list[Observer] = []
-        self._link = link
         self._job = job
         self._delays = delays
         self._crew = Crew(link, job, workers, weakref.proxy(self))  # a cycle would keep forgotten clusters
-        self._newest: dict[str, int] = {}
-        self._versions = 0
+        self._stores = Stores(self._crew, job)
         self._round_index = 0
-        self._current: _Current | None = None
+        self._current: RunningRound | None = None
         self._closed = False
+        self._finalizer: weakref.finalize[..., ZmqCluster] | None = None
         self._started = time.perf_counter()
 
     @property
@@ -134,17 +89,7 @@ class ZmqCluster:
             When there are not exactly W shares.
         """
         self._require_open()
-        stamp = self._new_version(name)
-        given = 0
-        for share in shares:
-            if given == self.size:
-                _require_one_each("share", self.size, "more")
-            member = self._crew.members[given]
-            if member.alive:
-                self._store_share(member, stamp, share)
-                self._await_acknowledgements()
-            given += 1
-        _require_one_each("share", self.size, given)
+        self._stores.give_out(name, shares, self.size)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """Run one round; return at the response that satisfies ``until``.
@@ -166,15 +111,16 @@ class ZmqCluster:
         current = self._begin(round, until)
         self._current = current
         try:
-            self._require_satisfiable(current)
+            current.require_satisfiable(self._crew.alive)
             for member in self._crew.alive:
                 self._ask(member, current)
             while not current.done:
                 self._crew.step(LOOK_AGAIN_S)
+            elapsed_s = self.seconds() - started
         finally:
             self._current = None
             self._settle(current)
-        return Responses(tuple(current.results), current.results, self.seconds() - started)
+        return Responses(tuple(current.results), current.results, elapsed_s)
 
     def close(self) -> None:
         """Let go of the workers at once, stragglers included; more than once is harmless."""
@@ -184,11 +130,14 @@ class ZmqCluster:
         for member in self._crew.members.values():
             for task in member.open_tasks.values():
                 self._record(task, "unfinished")
-        self._release()
+        if self._finalizer is not None:
+            self._finalizer()
 
-    def _release(self) -> None:
-        """Give back sockets and processes."""
-        self._link.close()
+    def _end_with(self, end: Callable[..., None], *resources: object) -> None:
+        """Set what closing runs; it also runs when the cluster is forgotten or the interpreter ends."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, _in_process, os.getpid(), end, *resources)
 
     def __enter__(self) -> Self:
         return self
@@ -202,22 +151,23 @@ class ZmqCluster:
         if round.kernel not in KERNELS:
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
         if round.payloads is not None:
-            _require_one_each("payload", self.size, len(round.payloads))
-        unknown = set(round.operands) - set(round.keep) - self._newest.keys()
+            require_one_each("payload", self.size, len(round.payloads))
+        if len(round.keep) > min(map(len, round.payloads or [()])):
+            raise UsageError(f"keep must name arrays of the payload; got {round.keep}. Pass as many arrays as names.")
+        unknown = set(round.operands) - set(round.keep) - self._stores.newest.keys()
         if unknown:
             raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")
 
-    def _begin(self, round: Round, until: StoppingRule) -> _Current:
-        keep = tuple(map(self._new_version, round.keep))
-        operands = tuple((name, self._newest[name]) for name in round.operands)
-        stored = tuple(stamp for stamp in operands if stamp not in keep)
-        able = {member.worker for member in self._crew.alive if member.holds(stored)}
+    def _begin(self, round: Round, until: StoppingRule) -> RunningRound:
+        keep = tuple(map(self._stores.new_version, round.keep))
+        operands = tuple((name, self._stores.newest[name]) for name in round.operands)
         delays_s = [float(delay_s) for delay_s in self._delays.next_round(round.operations)]
-        index = self._round_index
+        current = RunningRound(round, until, self._round_index, operands, keep, delays_s)
+        current.able.update(member.worker for member in self._crew.alive if current.can_serve(member))
         self._round_index += 1
-        return _Current(round, until, index, operands, stored, keep, delays_s, able)
+        return current
 
-    def _ask(self, member: Member, current: _Current, attempt: int = 0) -> None:
+    def _ask(self, member: Member, current: RunningRound, attempt: int = 0) -> None:
         """Send a worker its part, or note that it has to do without."""
         worker = member.worker
         task = Task(current.index, current.round.label, worker, None, attempt)
@@ -225,39 +175,17 @@ class ZmqCluster:
             # its operands are stale: no task, but what the round makes workers keep still reaches it
             current.waiting[worker] = task
             for stamp, array in zip(current.keep, current.payload(worker), strict=False):
-                self._store_share(member, stamp, array)
-            return
-        if not member.has_credit:
+                self._stores.send(member, stamp, array)
+        elif not member.has_credit:
             current.waiting[worker] = task
-            return
-        message = Message(
-            Kind.TASK,
-            self._job,
-            worker,
-            current.index,
-            attempt,
-            current.round.kernel,
-            current.operands,
-            current.keep,
-            current.delays_s[worker],
-            arrays=current.payload(worker),
-        )
-        current.waiting.pop(worker, None)
-        task.sent_s = self.seconds()
-        member.open_tasks[current.index] = task
-        if self._crew.send(member, message, current.payload_frames(worker)):
-            member.held.update(current.keep)
+        else:
+            current.waiting.pop(worker, None)
+            task.sent_s = self.seconds()
+            member.open_tasks[current.index] = task
+            if self._crew.send(member, current.message(self._job, task), current.payload_frames(worker)):
+                member.held.update(current.keep)
 
-    def _require_satisfiable(self, current: _Current) -> None:
-        """Raise as soon as not even all that can still answer would do."""
-        still = (
-            worker
-            for worker in sorted(member.worker for member in self._crew.alive)
-            if worker in current.able and worker not in current.results and current.delays_s[worker] < float("inf")
-        )
-        require_satisfiable(current.until, (*current.results, *still))
-
-    def _settle(self, current: _Current) -> None:
+    def _settle(self, current: RunningRound) -> None:
         """Write the events of the tasks that ended with their round."""
         for task in current.waiting.values():
             self._record(task, "unsent")
@@ -284,29 +212,30 @@ class ZmqCluster:
         if current is not None and member.worker in current.able and member.worker in current.waiting:
             self._ask(member, current)
 
-    def lost(self, member: Member) -> None:
-        """A worker, or what was under way to it, is gone."""
+    def lost(self, members: Sequence[Member]) -> None:
+        """Workers, or what was under way to them, are gone."""
         current = self._current
-        for task in member.open_tasks.values():
-            if current is not None and task.round_index == current.index:
-                current.lost[member.worker] = task  # it may come back within the round
-            else:
-                self._record(task, "lost")
-        member.open_tasks.clear()
+        for member in members:
+            for task in member.open_tasks.values():
+                if current is not None and task.round_index == current.index:
+                    current.lost[member.worker] = task  # it may come back within the round
+                else:
+                    self._record(task, "lost")
+            member.open_tasks.clear()
         if current is not None:
-            self._require_satisfiable(current)
+            current.require_satisfiable(self._crew.alive)
 
     def joined(self, member: Member) -> None:
         """A worker is there, for the first time or again: ask it once more for what it has not answered."""
         current = self._current
         if current is None or member.worker in current.results:
             return
-        if not member.holds(current.stored_operands):
+        if not current.can_serve(member):
             current.able.discard(member.worker)
         lost = current.lost.pop(member.worker, None)
         self._ask(member, current, 0 if lost is None else lost.attempt + 1)
 
-    def _heard_now(self, member: Member, task: Task, message: Message, current: _Current) -> None:
+    def _heard_now(self, member: Member, task: Task, message: Message, current: RunningRound) -> None:
         """A worker says what became of its part of the round that is running."""
         worker, round = member.worker, current.round
         if message.kind is Kind.RESULT:
@@ -328,7 +257,7 @@ class ZmqCluster:
             self._record(task, "lost", message)
             member.held.clear()
             current.able.discard(worker)
-            self._require_satisfiable(current)
+            current.require_satisfiable(self._crew.alive)
 
     def _record(self, task: Task, status: Status, message: Message | None = None) -> None:
         """Tell the observers what became of a task."""
@@ -343,45 +272,19 @@ class ZmqCluster:
         for observer in self.observers:
             observer(event)
 
-    # -- stored arrays ----------------------------------------------------------------------------
-
-    def _new_version(self, name: str) -> Stamp:
-        self._versions += 1
-        self._newest[name] = self._versions
-        return name, self._versions
-
-    def _store_share(self, member: Member, stamp: Stamp, share: Array) -> None:
-        """Send one array to keep, unless the worker has left too many without an acknowledgement."""
-        if len(member.open_stores) >= MOST_OPEN_STORES:
-            return
-        share = np.asarray(share, dtype=np.float64)
-        member.open_stores[stamp[1]] = share.nbytes
-        if self._crew.send(
-            member, Message(Kind.STORE, self._job, member.worker, stamp[1], keep=(stamp,), arrays=(share,))
-        ):
-            member.held.update((stamp,))
-
-    def _await_acknowledgements(self) -> None:
-        """Let the workers catch up, but wait only once for those that have stopped."""
-        last = None
-        while True:
-            sizes = [size for member in self._crew.alive for size in member.open_stores.values() if size]
-            if len(sizes) <= OPEN_SHARES or sum(sizes) <= OPEN_BYTES:
-                return
-            now = self.seconds()
-            if len(sizes) != last:
-                last, patience_ends = len(sizes), now + STORE_GRACE_S + sum(sizes) / SLOWEST_BYTES_PER_S
-            if now >= patience_ends:
-                for member in self._crew.alive:
-                    member.open_stores = dict.fromkeys(member.open_stores, 0)  # no longer waited for
-                return
-            self._crew.step(patience_ends - now)
-
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError("a cluster must be open; this one is closed. Start a new one.")
 
 
-def _require_one_each(what: str, size: int, got: int | str) -> None:
-    if got != size:
-        raise UsageError(f"there must be one {what} for each of the {size} workers; got {got}. Pass {size}.")
+def _in_process(owner: int, end: Callable[..., None], *resources: object) -> None:
+    """Run ``end`` unless this process is a forked copy of the cluster's, which has no say."""
+    if os.getpid() == owner:
+        end(*resources)
+
+
+def delay_stream(workers: int, delays: str | DelayModel, seed: int) -> DelayStream:
+    """The delays of a cluster; `UsageError` for parameters out of range, before anything is started."""
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
+    return DelayStream(delays, workers, seed)

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.fleet is not None:
             run_fleet(options.fleet, options.endpoint)
             return 0
-        reason = run_worker(options.id, options.endpoint, _credentials(options.key_file))
+        reason = run_worker(options.id, options.endpoint, _credentials(options.key_file), remote=True)
     except KeyboardInterrupt:
         return 130
     except (OSError, ValueError) as error:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.kernels import KERNELS, Result
-from coded_als.wire import Array, Kind, Message, WireError, decode, encode
+from coded_als.wire import Array, Kind, Message, WireError, decode, encode, has_message, send
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
+# How long a worker waits for its master to come back.
+GIVE_UP_AFTER_S = 30.0
 
 
 class Worker:
@@ -31,6 +33,9 @@ class Worker:
         What the master is told.
     parent_lives
         Asked about once a second; the loop ends when it says no.
+    monitor
+        Monitor of the socket, where the connection may break: the worker introduces itself again when it is
+        back, and gives up when it stays away.
     """
 
     def __init__(
@@ -40,15 +45,20 @@ class Worker:
         job: bytes,
         process_id: int,
         parent_lives: Callable[[], bool] = lambda: True,
+        monitor: zmq.Socket[bytes] | None = None,
     ) -> None:
         self._socket = socket
         self._poller = zmq.Poller()
         self._poller.register(socket, zmq.POLLIN)
+        if monitor is not None:
+            self._poller.register(monitor, zmq.POLLIN)
+        self._monitor = monitor
+        self._away_since: float | None = None
         self._us = Message(Kind.HELLO, job, worker, number=process_id)
         self._parent_lives = parent_lives
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Message | None = None
-        self._stop: Message | None = None
+        self._stop: str | None = None
 
     def serve(self) -> str:
         """Work until the master or the parent ends it; the master's reason, empty where it gave none."""
@@ -58,7 +68,7 @@ class Worker:
                 self._look(LOOK_AFTER_PARENT_S)
             else:
                 self._carry_out(self._task)
-        return "" if self._stop is None else self._stop.text
+        return self._stop or ""
 
     def _carry_out(self, task: Message) -> None:
         """Wait, compute and answer, unless something newer turns up before that."""
@@ -110,12 +120,14 @@ class Worker:
     def _look(self, timeout_s: float) -> None:
         """Wait for a message, then deal with all that are there, in order."""
         if timeout_s > 0:
-            self._poller.poll(int(timeout_s * 1000))
-        while True:
-            try:
-                frames = self._socket.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                return
+            ready = self._poller.poll(int(timeout_s * 1000))
+            if any(socket is self._monitor for socket, _ in ready):
+                self._note_connection()
+            if self._away_since is not None and time.monotonic() - self._away_since > GIVE_UP_AFTER_S:
+                self._supersede(None)
+                self._stop = f"the master must be reachable; it was not for {GIVE_UP_AFTER_S:.0f} s. Start it again."
+        while has_message(self._socket):
+            frames = self._socket.recv_multipart(copy=False)
             try:
                 message = decode(frames)
             except WireError as error:
@@ -123,6 +135,15 @@ class Worker:
                 continue
             if message.job == self._us.job:
                 self._obey(message)
+
+    def _note_connection(self) -> None:
+        """The connection broke, or is there again: then whatever was under way to us is lost."""
+        assert self._monitor is not None
+        if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED:
+            self._away_since = time.monotonic()
+        elif self._away_since is not None:
+            self._away_since = None
+            self._send(self._us)
 
     def _obey(self, message: Message) -> None:
         for (name, version), array in zip(message.keep, message.arrays, strict=False):
@@ -136,7 +157,7 @@ class Worker:
                 self._supersede(None)
             case Kind.STOP:
                 self._supersede(None)
-                self._stop = message
+                self._stop = message.text
 
     def _supersede(self, task: Message | None) -> None:
         """Take on a task, if any, in place of the one at hand; tell the master, who counts open tasks."""
@@ -155,11 +176,12 @@ class Worker:
         text: str = "",
     ) -> None:
         self._send(
-            replace(
-                self._us,
-                kind=kind,
-                round_index=message.round_index,
-                attempt=message.attempt,
+            Message(
+                kind,
+                self._us.job,
+                self._us.worker,
+                message.round_index,
+                message.attempt,
                 waited_s=waited_s,
                 computed_s=computed_s,
                 text=text[:4000],
@@ -168,4 +190,4 @@ class Worker:
         )
 
     def _send(self, message: Message) -> None:
-        self._socket.send_multipart(encode(message), copy=False)
+        send(self._socket, encode(message))

@@ -22,7 +22,11 @@ HEARTBEAT_TIMEOUT_MS = 10_000
 
 
 def run_worker(
-    worker: int, endpoint: str, credentials: Credentials, parent_lives: Callable[[], bool] = lambda: True
+    worker: int,
+    endpoint: str,
+    credentials: Credentials,
+    parent_lives: Callable[[], bool] = lambda: True,
+    remote: bool = False,
 ) -> str:
     """Connect one worker and let it work; the master's reason for ending it, empty where it gave none."""
     context = zmq.Context()
@@ -32,14 +36,17 @@ def run_worker(
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
+    monitor = None
+    if remote:
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     if credentials.server_key:
         socket.curve_serverkey = credentials.server_key
         socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
-        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     socket.connect(endpoint)
     try:
-        return Worker(socket, worker, credentials.job, os.getpid(), parent_lives).serve()
+        return Worker(socket, worker, credentials.job, os.getpid(), parent_lives, monitor).serve()
     finally:
         context.destroy(linger=0)
 

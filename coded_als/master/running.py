@@ -1,0 +1,92 @@
+"""The state of the round that is running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import zmq
+
+from coded_als.cluster import Array, Round, StoppingRule, require_satisfiable
+from coded_als.master.member import Member, Task
+from coded_als.wire import Kind, Message, Stamp, frames_of
+
+
+@dataclass
+class RunningRound:
+    """A round, and how far it has come.
+
+    Parameters
+    ----------
+    round, until
+        What was asked for.
+    index
+        Its number.
+    operands, keep
+        The arrays that it uses and makes, with their versions.
+    delays_s
+        Seconds that each worker waits; infinite for one that does not answer.
+    able
+        The workers that hold the newest versions of the operands.
+    waiting
+        Tasks that were not sent, by worker.
+    lost
+        Tasks whose worker is gone; it may come back.
+    results
+        What has arrived, in that order.
+    done
+        Whether that satisfies the rule.
+    """
+
+    round: Round
+    until: StoppingRule
+    index: int
+    operands: tuple[Stamp, ...]
+    keep: tuple[Stamp, ...]
+    delays_s: list[float]
+    able: set[int] = field(default_factory=set)
+    waiting: dict[int, Task] = field(default_factory=dict)
+    lost: dict[int, Task] = field(default_factory=dict)
+    results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
+    done: bool = False
+    _framed: tuple[Array, ...] = ()
+    _frames: list[zmq.Frame] = field(default_factory=list)
+
+    def can_serve(self, member: Member) -> bool:
+        """Whether a worker holds the operands that the round does not bring along."""
+        return member.holds(stamp for stamp in self.operands if stamp not in self.keep)
+
+    def payload(self, worker: int) -> tuple[Array, ...]:
+        """The arrays for one worker."""
+        return self.round.payloads[worker] if self.round.payloads is not None else ()
+
+    def payload_frames(self, worker: int) -> list[zmq.Frame]:
+        """Frames of a worker's payload; a tuple that is repeated is framed once."""
+        payload = self.payload(worker)
+        if payload is not self._framed:
+            self._framed, self._frames = payload, frames_of(payload)
+        return self._frames
+
+    def message(self, job: bytes, task: Task) -> Message:
+        """What asks a worker for its part."""
+        return Message(
+            Kind.TASK,
+            job,
+            task.worker,
+            self.index,
+            task.attempt,
+            self.round.kernel,
+            self.operands,
+            self.keep,
+            self.delays_s[task.worker],
+            arrays=self.payload(task.worker),
+        )
+
+    def require_satisfiable(self, alive: Iterable[Member]) -> None:
+        """Raise as soon as not even all that can still answer would do."""
+        still = (
+            worker
+            for worker in sorted(member.worker for member in alive)
+            if worker in self.able and worker not in self.results and self.delays_s[worker] < float("inf")
+        )
+        require_satisfiable(self.until, (*self.results, *still))

@@ -1,0 +1,221 @@
+"""`CodedALS` on the inline cluster: iterates, optimum, and every way to be wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from coded_als import CodedALS, InlineCluster, load_model
+from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
+from tests.strategies import seeds
+
+RANDOM = "exp:mean=1ms"
+
+
+def noisy_low_rank(rows, columns, rank, noise=0.1, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((rows, rank)) @ rng.standard_normal((columns, rank)).T + noise * rng.standard_normal(
+        (rows, columns)
+    )
+
+
+def optimum(matrix, rank):
+    """Eckart-Young."""
+    return float(np.sum(np.linalg.svd(matrix, compute_uv=False)[rank:] ** 2))
+
+
+def centralised_iterates(matrix, rank, lam, count, seed=0):
+    """(12) without any code."""
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    gram_matrix = tall.T @ tall
+    factor = np.random.default_rng(seed).standard_normal((tall.shape[1], rank))
+    for _ in range(count):
+        image = gram_matrix @ factor
+        shifted = factor.T @ factor + lam * np.eye(rank)
+        factor = image @ np.linalg.inv(np.linalg.solve(shifted, factor.T @ image) + lam * shifted)
+        yield factor
+
+
+def fit_with_iterates(matrix, cluster, **parameters):
+    iterates = []
+    model = CodedALS(**parameters).fit(matrix, cluster, callback=lambda _, factor: iterates.append(factor.copy()))
+    return model, iterates
+
+
+@pytest.mark.parametrize("protocol", ["fused", "paper"])
+@pytest.mark.parametrize("points", ["circle", "real"])
+@pytest.mark.parametrize("lam", [0.0, 0.7])
+@pytest.mark.parametrize("shape", [(41, 23), (23, 41), (30, 30)])
+def test_iterates_are_the_centralised_ones(protocol, points, lam, shape):
+    matrix = noisy_low_rank(*shape, rank=4)
+    model, iterates = fit_with_iterates(
+        matrix, InlineCluster(14, RANDOM), rank=4, partitions=3, points=points, protocol=protocol, solver="als",
+        regularization=lam, iterations=6,
+    )  # fmt: skip
+    for found, expected in zip(iterates, centralised_iterates(matrix, 4, lam, 6), strict=False):
+        assert np.linalg.norm(found - expected) <= 1e-8 * np.linalg.norm(expected)
+    if lam == 0:
+        assert model.objective_ == pytest.approx(optimum(matrix, 4), rel=1e-8)
+
+
+@pytest.mark.parametrize("h", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize("protocol", ["fused", "paper"])
+def test_every_h_reaches_the_optimum_with_random_stragglers(h, protocol):
+    matrix = noisy_low_rank(160, 100, rank=13)
+    model, iterates = fit_with_iterates(
+        matrix, InlineCluster(int(1.3 * (h * h + h) / 2) + 1, RANDOM, seed=h), rank=13, partitions=h,
+        protocol=protocol, solver="als", iterations=5, precomputation="coded",
+    )  # fmt: skip
+    for found, expected in zip(iterates, centralised_iterates(matrix, 13, 0.0, 5), strict=False):
+        assert np.linalg.norm(found - expected) <= 1e-8 * np.linalg.norm(expected)
+    assert model.objective_ == pytest.approx(optimum(matrix, 13), rel=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("h", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize("protocol", ["fused", "paper"])
+def test_the_papers_problem(h, protocol):
+    matrix = noisy_low_rank(2400, 1500, rank=200)
+    model, iterates = fit_with_iterates(
+        matrix, InlineCluster(int(1.3 * (h * h + h) / 2) + 1, RANDOM, seed=h), rank=200, partitions=h,
+        protocol=protocol, solver="als", iterations=5, precomputation="coded",
+    )  # fmt: skip
+    for found, expected in zip(iterates, centralised_iterates(matrix, 200, 0.0, 5), strict=False):
+        assert np.linalg.norm(found - expected) <= 1e-8 * np.linalg.norm(expected)
+    assert model.objective_ == pytest.approx(optimum(matrix, 200), rel=1e-10)
+
+
+@pytest.mark.parametrize("protocol", ["fused", "paper"])
+def test_real_points_at_h_6_are_refused_and_never_wrong(protocol):
+    matrix = noisy_low_rank(60, 48, rank=5)
+    with pytest.raises(DecodingError, match=r"estimated error is \d\.\de[-+]\d+\. Use points='circle'"):
+        CodedALS(5, partitions=6, points="real", protocol=protocol, solver="als").fit(matrix, InlineCluster(50, RANDOM))
+
+
+@pytest.mark.parametrize("placement", ["coded", "replicated", "uncoded"])
+@pytest.mark.parametrize("solver", ["als", "lobpcg"])
+@pytest.mark.parametrize("precomputation", ["local", "coded"])
+@pytest.mark.parametrize("lam", [0.0, 2.0])
+def test_all_placements_and_solvers_reach_the_same_product(placement, solver, precomputation, lam):
+    matrix = noisy_low_rank(40, 26, rank=6, noise=1.0)
+    model = CodedALS(
+        3, placement=placement, solver=solver, precomputation=precomputation, regularization=lam, tolerance=1e-12
+    ).fit(matrix, InlineCluster(14, RANDOM))
+    left, sizes, right = np.linalg.svd(matrix, full_matrices=False)
+    expected = (left[:, :3] * np.maximum(sizes[:3] - lam, 0)) @ right[:3]
+    found = model.user_factors_ @ model.item_factors_.T
+    assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected)
+    penalty = lam * (np.sum(model.user_factors_**2) + np.sum(model.item_factors_**2))
+    assert model.objective_ == pytest.approx(np.sum((matrix - found) ** 2) + penalty, rel=1e-10)
+    best = np.sum((matrix - expected) ** 2) + 2 * lam * np.sum(np.maximum(sizes[:3] - lam, 0))
+    assert model.objective_ == pytest.approx(best, rel=1e-8)
+
+
+@given(seed=seeds, rows=st.integers(2, 14), columns=st.integers(2, 14), h=st.integers(1, 3), data=st.data())
+@settings(deadline=None, max_examples=40)
+def test_any_shape_reaches_the_optimum(seed, rows, columns, h, data):
+    """Dimensions that h does not divide, tall and wide, ranks up to the full one."""
+    rank = data.draw(st.integers(1, min(rows, columns)))
+    matrix = np.random.default_rng(seed).standard_normal((rows, columns))
+    model = CodedALS(rank, partitions=min(h, rows, columns), seed=seed % 1000).fit(matrix)
+    scale = float(np.sum(matrix**2))
+    assert model.objective_ == pytest.approx(optimum(matrix, rank), rel=1e-6, abs=1e-10 * scale)
+    assert model.user_factors_.shape == (rows, rank)
+
+
+def test_history_never_rises_and_counts_responses():
+    matrix = noisy_low_rank(50, 40, rank=10, noise=2.0)
+    for solver in ("als", "lobpcg"):
+        model = CodedALS(4, partitions=2, solver=solver).fit(matrix, InlineCluster(6, RANDOM))
+        values = [entry.objective for entry in model.history_]
+        assert all(late <= early * (1 + 1e-12) for early, late in zip(values, values[1:], strict=False))
+        assert all(entry.responses == (3,) for entry in model.history_)
+        assert model.converged_
+
+
+def test_a_sparse_matrix_is_zeros_where_nothing_is_rated():
+    rng = np.random.default_rng(3)
+    ratings = sparse.random_array((60, 45), density=0.2, rng=rng, format="csr")
+    model = CodedALS(5).fit(ratings, InlineCluster(9, RANDOM))
+    assert [record.label for record in model.rounds_] == ["E = D X"] * len(model.rounds_)
+    assert model.objective_ == pytest.approx(optimum(ratings.toarray(), 5), rel=1e-7)
+    seen = set(ratings.tocsr()[[3]].indices.tolist())
+    assert seen.isdisjoint(item for item, _ in model.recommend(3, 45))
+
+
+def test_a_saved_model_recommends_the_same(tmp_path):
+    model = CodedALS(4, partitions=2).fit(noisy_low_rank(20, 15, 4))
+    model.save(tmp_path / "model.npz")
+    copy = load_model(tmp_path / "model.npz")
+    assert copy.recommend(3, 5, filter_seen=False) == model.recommend(3, 5, filter_seen=False)
+    assert copy.parameters() == model.parameters()
+
+
+def test_dead_workers_are_an_error_at_once_when_too_many():
+    with pytest.raises(NotEnoughWorkers, match="at least 10 workers must be able to answer; 9 are alive"):
+        CodedALS(3, partitions=4).fit(noisy_low_rank(30, 20, 3), InlineCluster(12, "dead:n=3"))
+
+
+MATRIX = noisy_low_rank(12, 10, 4)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "workers", "message"),
+    [
+        ({"rank": 0}, 9, "rank must be at least 1; got 0"),
+        ({"rank": 11}, 9, r"rank must be between 1 and min\(rows, columns\) = 10; got 11"),
+        ({"rank": 2, "partitions": 11}, 99, r"partitions must be between 1 and min\(rows, columns\) = 10; got 11"),
+        ({"rank": 2, "partitions": 4}, 9, "workers must be at least 10, the recovery threshold at partitions=4"),
+        ({"rank": 2, "points": "square"}, 9, "points must be one of circle, real, equispaced; got 'square'"),
+        ({"rank": 2, "solver": "magic"}, 9, "solver must be one of lobpcg, als; got 'magic'"),
+        ({"rank": 2, "protocol": "paper"}, 9, "protocol 'paper' is defined for solver 'als'"),
+        ({"rank": 2, "placement": "replicated", "copies": 10}, 9, "workers must be at least copies=10; got 9"),
+        ({"rank": 2, "regularization": -1.0}, 9, "regularization must be a number >= 0; got -1.0"),
+        ({"rank": 2, "tolerance": float("nan")}, 9, "tolerance must be a number >= 0; got nan"),
+        ({"rank": 2, "iterations": 0}, 9, "iterations must be at least 1; got 0"),
+    ],
+)
+def test_bad_parameters_are_refused(parameters, workers, message):
+    with pytest.raises(UsageError, match=message):
+        CodedALS(**parameters).fit(MATRIX, InlineCluster(workers))
+
+
+@pytest.mark.parametrize(
+    ("ratings", "message"),
+    [
+        (np.zeros((4, 3)), "must not all be zero"),
+        (np.full((4, 3), np.nan), "must be finite real numbers"),
+        (np.ones(4), "must be a matrix with rows and columns"),
+        (np.ones((0, 3)), "must be a matrix with rows and columns"),
+        (np.array([["a", "b"]]), "must be finite real numbers"),
+    ],
+)
+def test_bad_matrices_are_refused(ratings, message):
+    with pytest.raises(UsageError, match=message):
+        CodedALS(1).fit(ratings)
+
+
+@pytest.mark.parametrize("solver", ["als", "lobpcg"])
+def test_rank_above_the_rank_of_the_matrix_is_refused(solver):
+    matrix = noisy_low_rank(30, 20, rank=3, noise=0.0)
+    with pytest.raises(UsageError, match="here 3 as far as rounding can tell; got 5"):
+        CodedALS(5, partitions=2, solver=solver).fit(matrix)
+    assert CodedALS(3, partitions=2, solver=solver).fit(matrix).objective_ < 1e-15 * np.sum(matrix**2)
+
+
+@pytest.mark.parametrize(
+    ("name", "dense", "rank", "most_rounds"), [("ml-100k/u.data", False, 20, 16), ("jester", True, 10, 16)]
+)
+def test_real_ratings_in_few_rounds(shared_data, name, dense, rank, most_rounds):
+    from coded_als.data import load_ratings
+
+    source = shared_data / name if not dense else next((shared_data / name).glob("*.csv"))
+    matrix = load_ratings(source, dense=dense).matrix
+    values = sparse.linalg.svds(matrix.astype(float), k=rank, return_singular_vectors=False)
+    best = float(np.sum(matrix.data**2 if not dense else matrix**2) - np.sum(values**2))
+    model = CodedALS(rank, partitions=4).fit(matrix, InlineCluster(16, RANDOM))
+    assert model.objective_ == pytest.approx(best, rel=1e-8)
+    assert len(model.rounds_) <= most_rounds

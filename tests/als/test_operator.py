@@ -1,0 +1,56 @@
+"""`CodedOperator` under SciPy's own solvers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse.linalg import cg, lobpcg
+
+from coded_als import CodedOperator, InlineCluster
+from coded_als.errors import UsageError
+
+RNG = np.random.default_rng(0)
+ROOT = RNG.standard_normal((40, 30))
+SYMMETRIC = ROOT.T @ ROOT
+
+
+def test_products_are_numpys():
+    matrix = RNG.standard_normal((17, 23))
+    operator = CodedOperator(matrix, InlineCluster(9, "exp:mean=1ms"), partitions=3)
+    block = RNG.standard_normal((23, 4))
+    np.testing.assert_allclose(operator @ block, matrix @ block, atol=1e-12)
+    np.testing.assert_allclose(operator @ block[:, 0], matrix @ block[:, 0], atol=1e-12)
+    assert [record.responses for record in operator.rounds] == [6, 6]
+
+
+def test_scipys_block_eigensolver_runs_on_it():
+    operator = CodedOperator(SYMMETRIC, InlineCluster(9, "exp:mean=1ms"))
+    values, _ = lobpcg(operator, RNG.standard_normal((30, 3)), largest=True, tol=1e-8, maxiter=200)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(SYMMETRIC)[::-1][:3], rtol=1e-6)
+
+
+def test_scipys_conjugate_gradients_run_on_it():
+    operator = CodedOperator(SYMMETRIC + 10 * np.eye(30), InlineCluster(9, "exp:mean=1ms"))
+    right = RNG.standard_normal(30)
+    solution, failed = cg(operator, right, rtol=1e-10)
+    assert not failed
+    np.testing.assert_allclose(solution, np.linalg.solve(SYMMETRIC + 10 * np.eye(30), right), rtol=1e-6)
+
+
+def test_two_operators_share_a_cluster():
+    cluster = InlineCluster(6)
+    one = CodedOperator(SYMMETRIC, cluster, partitions=2, name="one")
+    two = CodedOperator(2 * SYMMETRIC, cluster, partitions=2, name="two")
+    np.testing.assert_allclose(2 * (one @ np.eye(30)), two @ np.eye(30), atol=1e-10)
+
+
+def test_the_adjoint_of_a_symmetric_operator_is_itself():
+    operator = CodedOperator(SYMMETRIC, InlineCluster(6), partitions=2)
+    assert operator.H is operator
+    with pytest.raises(NotImplementedError, match="must be symmetric"):
+        _ = CodedOperator(ROOT, InlineCluster(6), partitions=2).H
+
+
+def test_a_matrix_with_nan_is_refused():
+    with pytest.raises(UsageError, match="must be a finite 2-d array"):
+        CodedOperator(np.full((3, 3), np.nan), InlineCluster(3))

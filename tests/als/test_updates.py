@@ -1,0 +1,64 @@
+"""The d x d algebra against alternating least squares written out, and against the global optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coded_als.als.stopping import remaining_error
+from coded_als.als.updates import objective, update_matrix
+from coded_als.errors import UsageError
+from tests.strategies import seeds
+
+
+def sweep(matrix, factor, lam):
+    """One textbook ALS sweep (2), (3) with ridge weight: the other factor, then this one."""
+    ridge = lam * np.eye(factor.shape[1])
+    other = np.linalg.solve(factor.T @ factor + ridge, factor.T @ matrix.T).T
+    return other, np.linalg.solve(other.T @ other + ridge, other.T @ matrix).T
+
+
+@given(seed=seeds, lam=st.sampled_from([0.0, 0.1, 3.0]), rank=st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_one_update_is_one_sweep(seed, lam, rank):
+    rng = np.random.default_rng(seed)
+    matrix, factor = rng.standard_normal((12, 7)), rng.standard_normal((7, rank))
+    image = matrix.T @ matrix @ factor
+    weights = update_matrix(factor.T @ factor, factor.T @ image, lam, 0.0)
+    expected = sweep(matrix, factor, lam)[1]
+    assert np.linalg.norm(image @ weights - expected) <= 1e-7 * np.linalg.norm(expected)
+
+
+@given(seed=seeds, lam=st.sampled_from([0.0, 0.1, 3.0]), rank=st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_objective_is_that_of_the_best_other_factor(seed, lam, rank):
+    rng = np.random.default_rng(seed)
+    matrix, factor = rng.standard_normal((12, 7)), rng.standard_normal((7, rank))
+    other = sweep(matrix, factor, lam)[0]
+    direct = np.sum((matrix - other @ factor.T) ** 2) + lam * (np.sum(other**2) + np.sum(factor**2))
+    gram, projected = factor.T @ factor, factor.T @ matrix.T @ matrix @ factor
+    assert objective(np.sum(matrix**2), gram, projected, lam) == pytest.approx(direct, rel=1e-9)
+
+
+def test_rank_above_the_data_is_named():
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((20, 3)) @ rng.standard_normal((3, 9))
+    factor = rng.standard_normal((9, 5))
+    projected = factor.T @ matrix.T @ matrix @ factor
+    with pytest.raises(UsageError, match="rank must be at most the rank of the matrix, here 3 .*; got 5"):
+        update_matrix(factor.T @ factor, projected, 0.0, 0.0)
+    assert np.isfinite(update_matrix(factor.T @ factor, projected, 0.5, 0.0)).all()
+
+
+def test_remaining_error_of_a_geometric_sequence():
+    """1 + rho^t is rho^t from its limit 1."""
+    for rate in (0.3, 0.9, 0.99):
+        values = [1 + rate**t for t in range(5, 12)]
+        assert remaining_error(values, scale=1.0) == pytest.approx(rate**11 / values[-1], rel=1e-6)
+
+
+def test_remaining_error_waits_and_ends():
+    assert remaining_error([3.0, 2.0], 1.0) == np.inf
+    assert remaining_error([5.0, 1.0, 1.0, 1.0], 1.0) == 0.0

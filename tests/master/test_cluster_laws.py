@@ -1,0 +1,159 @@
+"""The laws of a `Cluster`, on workers that are dictionaries and on workers that are processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coded_als.cluster import AnyOfEach, Cluster, Round, TaskEvent, all_of, fastest
+from coded_als.delays import Trace
+from coded_als.errors import NotEnoughWorkers
+from coded_als.inline import InlineCluster
+from coded_als.master import LocalCluster
+
+Start = Callable[..., Cluster]
+GENERATOR = np.random.default_rng(7)
+LEFT, RIGHT = GENERATOR.normal(size=(2, 5, 4)), GENERATOR.normal(size=(2, 5, 3))
+
+
+@pytest.fixture(params=[InlineCluster, LocalCluster])
+def start(request: pytest.FixtureRequest) -> Any:
+    """Starts clusters and closes them."""
+    clusters: list[Cluster] = []
+
+    def start(workers: int, delays: Any = "none", seed: int = 0) -> Cluster:
+        clusters.append(request.param(workers, delays, seed))
+        return clusters[-1]
+
+    yield start
+    for cluster in clusters:
+        cluster.close()
+
+
+def rows(*seconds: list[float]) -> Trace:
+    """Scripted delays, one row per round."""
+    return Trace(np.array(seconds))
+
+
+def as_complex(planes: np.ndarray) -> np.ndarray:
+    return planes[0] + 1j * planes[1]
+
+
+def test_kernels_give_what_numpy_gives(start: Start) -> None:
+    cluster = start(2)
+    cluster.store("left", [LEFT, 2 * LEFT])
+    round = Round("transposed_product", ("left",), [(RIGHT,), (RIGHT,)], response_shapes=((2, 4, 3),))
+    results = cluster.run(round, all_of(2)).results
+    expected = as_complex(LEFT).T @ as_complex(RIGHT)
+    for worker in range(2):
+        np.testing.assert_allclose(as_complex(results[worker][0]), (worker + 1) * expected, rtol=1e-12)
+
+
+def test_a_response_may_hold_several_arrays(start: Start) -> None:
+    cluster = start(1)
+    cluster.store("stored", [LEFT[:1]])
+    round = Round("product_and_gram", ("stored",), [(RIGHT[:1],)], response_shapes=((1, 4, 3), (1, 3, 3)))
+    product, gram = cluster.run(round, fastest(1)).results[0]
+    np.testing.assert_allclose(product[0], LEFT[0].T @ RIGHT[0], rtol=1e-12)
+    np.testing.assert_allclose(gram[0], RIGHT[0].T @ RIGHT[0], rtol=1e-12)
+
+
+def test_workers_answer_in_the_order_of_their_delays(start: Start) -> None:
+    cluster = start(3, rows([0.08, 0.0, 0.04]))
+    responses = cluster.run(payload_round(3), all_of(3))
+    assert responses.workers == (1, 2, 0)
+    assert tuple(responses.results) == (1, 2, 0)
+
+
+def test_nobody_waits_for_a_straggler(start: Start) -> None:
+    cluster = start(4, rows([0.0, 30.0, 0.0, 0.0]))
+    started = time.perf_counter()
+    responses = cluster.run(payload_round(4), fastest(3))
+    assert set(responses.workers) == {0, 2, 3}
+    assert responses.elapsed_s <= time.perf_counter() - started < 5
+
+
+def test_one_of_each_group_is_enough(start: Start) -> None:
+    cluster = start(4, rows([30.0, 0.0, 0.04, 30.0]))
+    groups = AnyOfEach((frozenset({0, 1}), frozenset({2, 3})))
+    assert set(cluster.run(payload_round(4), groups).workers) == {1, 2}
+
+
+def test_too_few_workers_is_an_error_at_once(start: Start) -> None:
+    cluster = start(3, rows([0.0, np.inf, np.inf], [0.0, 0.0, 0.0]))
+    with pytest.raises(NotEnoughWorkers) as caught:
+        cluster.run(payload_round(3), fastest(2))
+    assert (caught.value.alive, caught.value.needed) == (1, 2)
+    assert len(cluster.run(payload_round(3), all_of(3)).workers) == 3
+
+
+def test_a_group_without_a_copy_is_an_error_at_once(start: Start) -> None:
+    cluster = start(3, rows([0.0, 0.0, np.inf]))
+    with pytest.raises(NotEnoughWorkers, match="worker 2 held"):
+        cluster.run(payload_round(3), all_of(3))
+
+
+def test_what_is_stored_again_is_what_counts(start: Start) -> None:
+    cluster = start(2)
+    payload = (np.ones((1, 1, 1)),)
+    for value in (2.0, 3.0):
+        cluster.store("factor", (np.full((1, 1, 1), value + worker) for worker in range(2)))
+        results = cluster.run(Round("product", ("factor",), [payload] * 2, response_shapes=((1, 1, 1),)), all_of(2))
+        assert {worker: result[0].item() for worker, result in results.results.items()} == {0: value, 1: value + 1}
+
+
+def test_what_is_kept_is_kept_by_the_preempted_too(start: Start) -> None:
+    cluster = start(2, rows([0.0, 30.0], [0.0, 0.0]))
+    one = np.ones((1, 1, 1))
+    cluster.store("one", [one, one])
+    kept = [(np.full((1, 1, 2), 5.0 + worker),) for worker in range(2)]
+    cluster.run(Round("product", ("one",), kept, keep=("kept",), response_shapes=((1, 1, 2),)), fastest(1))
+    results = cluster.run(Round("product", ("one", "kept"), response_shapes=((1, 1, 2),)), all_of(2)).results
+    assert [results[worker][0].tolist() for worker in range(2)] == [[[[5.0, 5.0]]], [[[6.0, 6.0]]]]
+
+
+def test_what_is_kept_may_be_an_operand_of_its_own_round(start: Start) -> None:
+    cluster = start(1)
+    payload = (np.full((1, 1, 1), 4.0), np.full((1, 1, 1), 3.0))
+    round = Round("product_and_gram", ("a",), [payload], keep=("a",), response_shapes=((1, 1, 1), (1, 1, 1)))
+    product, gram = cluster.run(round, fastest(1)).results[0]
+    assert (product.item(), gram.item()) == (16.0, 12.0)
+
+
+def test_there_must_be_one_share_for_each_worker(start: Start) -> None:
+    cluster = start(2)
+    for number in (1, 3):
+        with pytest.raises(ValueError, match=r"argument|one share"):
+            cluster.store("name", [np.zeros((1, 1, 1))] * number)
+
+
+def test_answers_leave_one_event_each(start: Start) -> None:
+    cluster = start(3)
+    events: list[TaskEvent] = []
+    cluster.observers.append(events.append)
+    for _ in range(2):
+        cluster.run(payload_round(3), all_of(3))
+    assert sorted((event.round_index, event.worker) for event in events) == [(r, w) for r in range(2) for w in range(3)]
+    assert {(event.status, event.label) for event in events} == {("answered", "a label")}
+    for event in events:
+        assert event.sent_s is not None
+        assert event.received_s is not None
+        assert 0 <= event.sent_s <= event.received_s <= cluster.seconds()
+
+
+def test_size_and_clock(start: Start) -> None:
+    cluster = start(2)
+    before = cluster.seconds()
+    assert cluster.size == 2
+    assert not cluster.virtual
+    assert cluster.seconds() > before
+
+
+def payload_round(workers: int, value: float = 1.0) -> Round:
+    """A round without operands, whose answer is the square of ``value``."""
+    payload = (np.full((1, 1, 1), value), np.full((1, 1, 1), value))
+    return Round("product", (), [payload] * workers, response_shapes=((1, 1, 1),), label="a label")

@@ -1,0 +1,413 @@
+"""What only real processes can show: late answers, stopped and killed workers, strangers, and clean ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from coded_als.cluster import Round, TaskEvent, all_of, fastest
+from coded_als.delays import DelayStream, Trace
+from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError, WorkerFailed
+from coded_als.master import LocalCluster
+from coded_als.wire import Kind, Message, decode, encode
+from tests.master.processes import all_end_within, is_running
+
+
+def value_round(workers: int, value: float = 1.0, numbers: int = 1, **more: Any) -> Round:
+    """The answer is ``value`` times the stored number of each worker."""
+    payload = (np.full((1, 1, numbers), value),)
+    return Round("product", ("one",), [payload] * workers, response_shapes=((1, 1, numbers),), **more)
+
+
+@contextmanager
+def cluster_of(workers: int, *delays: list[float], **options: Any) -> Iterator[tuple[LocalCluster, list[TaskEvent]]]:
+    """A cluster with scripted delays whose workers hold a one, and its events."""
+    rows = Trace(np.array(delays or [[0.0] * workers]))
+    with LocalCluster(workers, rows, **options) as cluster:
+        cluster.store("one", [np.ones((1, 1, 1))] * workers)
+        listen_until(cluster, lambda: not any(member.open_stores for member in cluster._crew.alive))
+        events: list[TaskEvent] = []
+        cluster.observers.append(events.append)
+        yield cluster, events
+
+
+def await_messages(cluster: LocalCluster) -> None:
+    """Wait until something has arrived that no round has looked at."""
+    assert cluster._crew._link._poller.poll(5000)
+
+
+def listen_until(cluster: LocalCluster, condition: Any) -> None:
+    """Deal with messages between rounds until something holds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        cluster._crew.step(0.01)
+
+
+def statuses(events: list[TaskEvent]) -> dict[tuple[int, int], str]:
+    """Status by round and worker; there must be one event each."""
+    assert max(Counter((event.round_index, event.worker) for event in events).values()) == 1
+    return {(event.round_index, event.worker): event.status for event in events}
+
+
+def test_a_late_answer_never_counts() -> None:
+    with cluster_of(2, [0.0, 0.05], [0.2, 0.3]) as (cluster, events):
+        cluster.run(value_round(2, 1.0), fastest(1))
+        await_messages(cluster)
+        responses = cluster.run(value_round(2, 2.0), all_of(2))
+        assert [responses.results[worker][0].item() for worker in range(2)] == [2.0, 2.0]
+        assert responses.workers == (0, 1)
+    assert statuses(events) == {(0, 0): "answered", (0, 1): "late", (1, 0): "answered", (1, 1): "answered"}
+
+
+def test_a_newer_round_supersedes_the_older() -> None:
+    with cluster_of(2, [0.0, 30.0], [0.0, 0.0]) as (cluster, events):
+        cluster.run(value_round(2), fastest(1))
+        assert cluster.run(value_round(2), all_of(2)).elapsed_s < 5
+    assert statuses(events)[0, 1] == "superseded"
+
+
+def test_the_open_tasks_of_a_closing_cluster_are_unfinished() -> None:
+    with cluster_of(2, [0.0, 30.0]) as (cluster, events):
+        cluster.run(value_round(2, label="last"), fastest(1))
+    assert statuses(events) == {(0, 0): "answered", (0, 1): "unfinished"}
+
+
+def test_events_tell_waiting_from_computing() -> None:
+    with cluster_of(1, [0.05]) as (cluster, events):
+        cluster.run(value_round(1), fastest(1))
+    (event,) = events
+    assert event.sent_s is not None
+    assert event.received_s is not None
+    assert event.waited_s >= 0.05
+    assert 0 < event.computed_s < event.received_s - event.sent_s - event.waited_s + event.computed_s
+
+
+def test_the_loss_of_all_that_can_be_spared_changes_nothing_and_one_more_is_an_error() -> None:
+    workers, needed = 6, 3
+    with cluster_of(workers, [0.0] * workers) as (cluster, events):
+        process_ids = cluster.process_ids
+        for spared in range(workers - needed):
+            os.kill(process_ids[spared], signal.SIGKILL)
+            result = cluster.run(value_round(workers, spared), fastest(needed)).results
+            assert all(arrays[0].item() == spared for arrays in result.values())
+        os.kill(process_ids[5], signal.SIGKILL)
+        started = time.perf_counter()
+        with pytest.raises(NotEnoughWorkers) as caught:
+            cluster.run(value_round(workers), fastest(needed))
+        assert (caught.value.alive, caught.value.needed) == (2, 3)
+        assert time.perf_counter() - started < 1.0
+    statuses(events)
+
+
+def test_a_loss_in_the_middle_of_a_round_is_noticed_at_once() -> None:
+    with cluster_of(3, [0.0, 0.0, 30.0], [0.0, 0.0, 0.0]) as (cluster, events):
+        victim = cluster.process_ids[2]
+        threading.Timer(0.1, os.kill, (victim, signal.SIGKILL)).start()
+        started = time.perf_counter()
+        with pytest.raises(NotEnoughWorkers, match="worker 2 held"):
+            cluster.run(value_round(3), all_of(3))
+        assert time.perf_counter() - started < 1.0
+        assert all_end_within([victim], 1.0)
+        assert set(cluster.run(value_round(3), fastest(2)).workers) == {0, 1}
+    assert statuses(events) == {
+        (0, 0): "answered",
+        (0, 1): "answered",
+        (0, 2): "lost",
+        (1, 0): "answered",
+        (1, 1): "answered",
+    }
+
+
+def test_an_answer_outlives_its_worker() -> None:
+    with cluster_of(2) as (cluster, _):
+        cluster.run(value_round(2), all_of(2))
+        for process_id in cluster.process_ids.values():
+            os.kill(process_id, signal.SIGKILL)
+        started = time.perf_counter()
+        with pytest.raises(NotEnoughWorkers) as caught:
+            cluster.run(value_round(2), fastest(1))
+        assert caught.value.alive <= 1
+        assert time.perf_counter() - started < 1.0
+
+
+def test_a_stopped_worker_freezes_nobody() -> None:
+    with cluster_of(3) as (cluster, events):
+        os.kill(cluster.process_ids[1], signal.SIGSTOP)
+        started = time.perf_counter()
+        for value in range(6):  # 8 MB to each: far more than any socket buffers
+            results = cluster.run(value_round(3, value, numbers=1_000_000), fastest(2)).results
+            assert set(results) == {0, 2}
+        cluster.store("other", [np.ones((1, 1000, 1000))] * 3)
+        assert time.perf_counter() - started < 10
+        os.kill(cluster.process_ids[1], signal.SIGCONT)
+        assert set(cluster.run(value_round(3, 9.0), all_of(3)).results) == {0, 1, 2}
+    by_task = statuses(events)
+    assert {by_task[index, 1] for index in range(2)} <= {"superseded", "late"}
+    assert [by_task[index, 1] for index in range(2, 7)] == ["unsent"] * 4 + ["answered"]
+
+
+def test_a_store_does_not_wait_for_ever_for_the_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coded_als.master.stores.OPEN_SHARES", 1)
+    monkeypatch.setattr("coded_als.master.stores.OPEN_BYTES", 1)
+    monkeypatch.setattr("coded_als.master.stores.GRACE_S", 0.1)
+    with cluster_of(4) as (cluster, _):
+        for worker in (0, 1):
+            os.kill(cluster.process_ids[worker], signal.SIGSTOP)
+        cluster.store("one", [np.full((1, 1, 1), 3.0)] * 4)
+        assert {arrays[0].item() for arrays in cluster.run(value_round(4), fastest(2)).results.values()} == {3.0}
+
+
+def test_a_store_takes_shares_no_faster_than_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coded_als.master.stores.OPEN_BYTES", 1)
+    most = 0
+    with cluster_of(12) as (cluster, _):
+
+        def shares() -> Iterator[np.ndarray]:
+            nonlocal most
+            for _ in range(12):
+                most = max(most, sum(len(member.open_stores) for member in cluster._crew.alive))
+                yield np.zeros((1, 100, 100))
+
+        cluster.store("share", shares())
+    assert 1 <= most <= 4
+
+
+def test_many_stores_in_a_row_reach_everybody() -> None:
+    with cluster_of(2) as (cluster, _):
+        for value in range(30):
+            cluster.store("one", [np.full((1, 1, 1), value)] * 2)
+        assert {arrays[0].item() for arrays in cluster.run(value_round(2), all_of(2)).results.values()} == {29.0}
+
+
+def test_nobody_computes_on_what_it_missed() -> None:
+    keep = {"keep": ("kept",), "label": "keep"}
+    use = Round("product", ("one", "kept"), response_shapes=((1, 1, 1),))
+    with cluster_of(2) as (cluster, events):
+        os.kill(cluster.process_ids[1], signal.SIGSTOP)
+        for value in range(3):  # two open tasks, and the third cannot be sent
+            cluster.run(value_round(2, value, **keep), fastest(1))
+        os.kill(cluster.process_ids[1], signal.SIGCONT)
+        listen_until(cluster, lambda: cluster._crew.members[1].has_credit)
+        assert cluster.run(use, fastest(1)).results[0][0].item() == 2.0
+        with pytest.raises(NotEnoughWorkers):
+            cluster.run(use, all_of(2))
+        cluster.run(value_round(2, 7.0, **keep), all_of(2))
+        results = cluster.run(use, all_of(2)).results
+        assert [results[worker][0].item() for worker in range(2)] == [7.0, 7.0]
+    by_task = statuses(events)
+    assert [by_task[index, 1] for index in (2, 3)] == ["unsent", "unsent"]
+
+
+def test_a_round_for_which_a_worker_is_stale_still_refreshes_what_it_keeps() -> None:
+    with cluster_of(2) as (cluster, _):
+        cluster._crew.members[1].held["one"] = -1
+        cluster.run(value_round(2, 4.0, keep=("kept",)), fastest(1))
+        use = Round("inner_product", ("kept", "kept"), response_shapes=((1, 1, 1),))
+        assert [arrays[0].item() for arrays in cluster.run(use, all_of(2)).results.values()] == [16.0, 16.0]
+
+
+def test_a_worker_refuses_operands_of_another_version() -> None:
+    with cluster_of(2) as (cluster, events):
+        cluster._stores.newest["one"] = cluster._crew.members[1].held["one"] = 999
+        with pytest.raises(NotEnoughWorkers):
+            cluster.run(value_round(2), fastest(1))
+        cluster.store("one", [np.ones((1, 1, 1))] * 2)
+        assert len(cluster.run(value_round(2), all_of(2)).results) == 2
+    assert statuses(events)[0, 1] == "lost"
+
+
+def test_credit_that_comes_back_within_a_round_is_used() -> None:
+    with cluster_of(2, [0.0, 0.0], [0.0, 0.0], [30.0, 0.0]) as (cluster, events):
+        os.kill(cluster.process_ids[1], signal.SIGSTOP)
+        for _ in range(2):
+            cluster.run(value_round(2), fastest(1))
+        threading.Timer(0.1, os.kill, (cluster.process_ids[1], signal.SIGCONT)).start()
+        assert cluster.run(value_round(2), fastest(1)).workers == (1,)
+    assert statuses(events)[2, 1] == "answered"
+
+
+def test_what_a_kernel_raises_is_raised_with_its_worker() -> None:
+    with cluster_of(2, [0.0, 30.0]) as (cluster, _):
+        bad = Round("product", ("one",), [(np.ones((1, 3, 1)),)] * 2, response_shapes=((1, 1, 1),))
+        with pytest.raises(WorkerFailed, match=r"worker 0 failed in 'product': ValueError"):
+            cluster.run(bad, fastest(1))
+        assert cluster.run(value_round(2), fastest(1)).workers == (0,)
+
+
+def test_a_response_of_another_shape_is_raised() -> None:
+    with cluster_of(1) as (cluster, events):
+        wrong = Round("product", ("one",), [(np.ones((1, 1, 2)),)], response_shapes=((1, 1, 1),))
+        with pytest.raises(WorkerFailed, match=r"must have the shapes"):
+            cluster.run(wrong, fastest(1))
+    assert len(statuses(events)) == 1
+
+
+@pytest.mark.parametrize(
+    ("round", "message"),
+    [
+        (Round("no_such_kernel"), "kernel must be"),
+        (Round("product", ("nothing",)), "operands must be stored"),
+        (Round("product", (), [()]), "one payload for each"),
+        (Round("product", (), [()] * 2, keep=("kept",)), "keep must name"),
+        (Round("product", (), None, keep=("kept",)), "keep must name"),
+    ],
+)
+def test_a_round_that_cannot_be_run_is_refused(round: Round, message: str) -> None:
+    with cluster_of(2) as (cluster, _), pytest.raises(UsageError, match=message):
+        cluster.run(round, fastest(1))
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": -1}, {"workers": 2, "delays": "exp:maen=2ms"}])
+def test_bad_parameters_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        LocalCluster(**options)
+
+
+def test_strangers_are_ignored() -> None:
+    with cluster_of(1, [0.0], [0.2]) as (cluster, events), zmq.Context() as context:
+        with context.socket(zmq.DEALER) as rogue:
+            rogue.linger = 0
+            rogue.connect(cluster._crew._link.endpoint)
+            answer = Message(Kind.RESULT, cluster._job, 0, round_index=0, arrays=(np.ones((1, 1, 1)),))
+            rogue.send_multipart([b"\xff\x00", b"junk"])
+            rogue.send_multipart([b""])
+            rogue.send_multipart(encode(Message(Kind.HELLO, b"another job", 0)))
+            rogue.send_multipart(encode(answer))  # never introduced itself
+            listen_until(cluster, lambda: cluster.malformed == 4)
+            rogue.send_multipart(encode(Message(Kind.HELLO, cluster._job, 0)))
+            listen_until(cluster, lambda: rogue.poll(0))
+            assert decode(rogue.recv_multipart()).text.endswith("0 is taken. Choose another.")
+            rogue.send_multipart(encode(Message(Kind.HELLO, cluster._job, 1)))
+            listen_until(cluster, lambda: rogue.poll(0))
+            assert "must be less than 1; got 1" in decode(rogue.recv_multipart()).text
+            rogue.send_multipart(encode(answer))
+            listen_until(cluster, lambda: cluster.malformed == 5)
+            cluster.run(value_round(1), fastest(1))
+        assert cluster.run(value_round(1, 4.0), fastest(1)).results[0][0].item() == 4.0
+    assert set(statuses(events).values()) == {"answered"}
+
+
+def test_closing_does_not_wait_and_leaves_nobody() -> None:
+    with cluster_of(4, [0.0, 30.0, 30.0, 30.0]) as (cluster, _):
+        process_ids = [*cluster.process_ids.values(), cluster_process(cluster)]
+        os.kill(process_ids[3], signal.SIGSTOP)
+        cluster.run(value_round(4), fastest(1))
+        started = time.perf_counter()
+        cluster.close()
+        assert time.perf_counter() - started < 1.0
+        assert not any(map(is_running, process_ids))
+        cluster.close()
+        with pytest.raises(UsageError, match="closed"):
+            cluster.run(value_round(4), fastest(1))
+
+
+def test_an_exception_leaves_nobody() -> None:
+    process_ids: list[int] = []
+
+    def interrupted() -> None:
+        with LocalCluster(2) as cluster:
+            process_ids.extend(cluster.process_ids.values())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert len(process_ids) == 2
+    assert not any(map(is_running, process_ids))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_copy_of_the_master_ends_nobody() -> None:
+    with cluster_of(1) as (cluster, _):
+        copy = os.fork()
+        if copy == 0:
+            cluster.close()
+            os._exit(0)
+        os.waitpid(copy, 0)
+        assert cluster.run(value_round(1), fastest(1)).workers == (0,)
+
+
+def test_a_forgotten_cluster_leaves_nobody() -> None:
+    cluster = LocalCluster(2)
+    process_ids = cluster.process_ids.values()
+    del cluster
+    assert not any(map(is_running, process_ids))
+
+
+SCRIPT = """
+import os, signal, sys
+import numpy as np
+from coded_als.cluster import Round, fastest
+from coded_als.master import LocalCluster
+cluster = LocalCluster(3, "slow:n=2,delay=30s")
+payload = (np.ones((1, 1, 1)),) * 2
+cluster.run(Round("product", (), [payload] * 3, response_shapes=((1, 1, 1),)), fastest(1))
+print(*cluster.process_ids.values(), flush=True)
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "1 / 0"])
+def test_workers_end_with_their_master_however_it_ends(end: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(end=end)], capture_output=True, text=True, timeout=20, check=False
+    )
+    process_ids = [int(word) for word in process.stdout.split()]
+    assert len(process_ids) == 3, process.stderr
+    assert all_end_within(process_ids, 2.0)
+
+
+def test_workers_end_with_their_fleet() -> None:
+    with cluster_of(2, [30.0, 30.0]) as (cluster, _):
+        os.kill(cluster_process(cluster), signal.SIGKILL)
+        assert all_end_within(cluster.process_ids.values(), 3.0)
+        with pytest.raises(NotEnoughWorkers):
+            cluster.run(value_round(2), fastest(1))
+
+
+def test_a_fleet_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "msgpack.py").write_text("raise ImportError('out of order')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CodedALSError, match="out of order"):
+        LocalCluster(2)
+
+
+def test_workers_that_do_not_start_in_time_are_an_error() -> None:
+    with pytest.raises(CodedALSError, match="must start within 0"):
+        LocalCluster(2, startup_timeout_s=0.0)
+
+
+def test_workers_wait_as_long_as_the_seed_says() -> None:
+    spec, seed = "exp:mean=20ms", 3
+    with LocalCluster(3, spec, seed) as cluster:
+        events: list[TaskEvent] = []
+        cluster.observers.append(events.append)
+        payload = (np.ones((1, 1, 1)),) * 2
+        for _ in range(2):
+            cluster.run(Round("product", (), [payload] * 3, response_shapes=((1, 1, 1),)), all_of(3))
+    stream = DelayStream(spec, 3, seed)
+    drawn = [stream.next_round() for _ in range(2)]
+    excess = [event.waited_s - drawn[event.round_index][event.worker] for event in events]
+    assert min(excess) >= 0
+    assert np.median(excess) < 0.02
+
+
+def cluster_process(cluster: LocalCluster) -> int:
+    """Process id of the fleet."""
+    finalizer = cluster._finalizer.peek()
+    assert finalizer is not None
+    _, _, fleet, _ = finalizer[2]
+    return fleet._process.pid

@@ -1,0 +1,209 @@
+"""Workers that are started by hand: admission, encryption, broken connections, farewell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from coded_als.cluster import Round, TaskEvent, all_of, fastest
+from coded_als.delays import Trace
+from coded_als.errors import CodedALSError, UsageError
+from coded_als.master import RemoteCluster
+from coded_als.wire import Kind, Message, encode
+
+SQUARE = (np.full((1, 1, 1), 3.0),)
+
+
+def round_of(workers: int) -> Round:
+    return Round("product", ("one",), [SQUARE] * workers, response_shapes=((1, 1, 1),))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class HandStarted:
+    """Workers that wait for a key file and then start."""
+
+    def __init__(self, key_file: Path, ports: dict[int, int]) -> None:
+        self.processes: dict[int, subprocess.Popen[str]] = {}
+        self._key_file, self._ports = key_file, ports
+        self._thread = threading.Thread(target=self._start)
+        self._thread.start()
+
+    def _start(self) -> None:
+        deadline = time.monotonic() + 10
+        while not self._key_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for worker in self._ports:
+            self.start(worker)
+
+    def start(self, worker: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "coded_als.worker", "--id", str(worker), "--key-file", str(self._key_file)]
+        self.processes[worker] = subprocess.Popen(
+            [*command, "--endpoint", f"tcp://127.0.0.1:{self._ports[worker]}"], stderr=subprocess.PIPE, text=True
+        )
+        return self.processes[worker]
+
+    def end(self) -> None:
+        self._thread.join()
+        for process in self.processes.values():
+            process.kill()
+            process.communicate()
+
+
+class Proxy:
+    """Forwards TCP connections, and can break them."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._pairs: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._target))
+            self._pairs += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        except OSError:
+            pass
+
+    def cut(self) -> None:
+        """Break all connections."""
+        pairs, self._pairs = self._pairs, []
+        for end in pairs:
+            end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        # an accept in another thread is not woken by close alone
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    proxy = Proxy(free_port())
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_workers_join_with_the_key_file_and_leave_with_the_cluster(tmp_path: Path, encrypted: bool) -> None:
+    key_file, port = tmp_path / "key", free_port()
+    started = HandStarted(key_file, dict.fromkeys(range(2), port))
+    try:
+        with RemoteCluster(f"tcp://127.0.0.1:{port}", 2, key_file, encrypted=encrypted, join_timeout_s=20) as cluster:
+            assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+            assert bool(key_file.read_text().splitlines()[1]) == encrypted
+            cluster.store("one", [np.full((1, 1, 1), worker) for worker in range(2)])
+            results = cluster.run(round_of(2), all_of(2)).results
+            assert [results[worker][0].item() for worker in range(2)] == [0.0, 3.0]
+        assert [process.wait(5) for process in started.processes.values()] == [0, 0]
+        assert not key_file.exists()
+    finally:
+        started.end()
+
+
+def test_a_number_is_given_once_and_a_restarted_worker_takes_it_again(tmp_path: Path) -> None:
+    key_file, port = tmp_path / "key", free_port()
+    started = HandStarted(key_file, dict.fromkeys(range(2), port))
+    try:
+        with RemoteCluster(f"tcp://127.0.0.1:{port}", 2, key_file, join_timeout_s=20) as cluster:
+            cluster.store("one", [np.ones((1, 1, 1))] * 2)
+            original = started.processes[0]
+            second = started.start(0)
+            while second.poll() is None:
+                cluster._crew.step(0.01)
+            assert second.returncode == 1
+            assert "0 is taken" in second.communicate()[1]
+            os.kill(original.pid, signal.SIGKILL)
+            original.communicate()
+            third = started.start(0)
+            deadline = time.monotonic() + 10
+            while cluster.process_ids[0] != third.pid and time.monotonic() < deadline:
+                cluster._crew.step(0.01)
+            assert cluster.run(round_of(2), fastest(1)).workers == (1,)  # the new one holds nothing yet
+            cluster.store("one", [np.ones((1, 1, 1))] * 2)
+            assert set(cluster.run(round_of(2), all_of(2)).workers) == {0, 1}
+    finally:
+        started.end()
+
+
+def test_a_broken_connection_costs_one_more_attempt(tmp_path: Path, proxy: Proxy) -> None:
+    key_file = tmp_path / "key"
+    started = HandStarted(key_file, {0: proxy._target, 1: proxy.port})
+    delays = Trace(np.array([[0.0, 0.0], [1.0, 0.3]]))
+    try:
+        with RemoteCluster(f"tcp://127.0.0.1:{proxy._target}", 2, key_file, delays, join_timeout_s=20) as cluster:
+            events: list[TaskEvent] = []
+            cluster.observers.append(events.append)
+            cluster.store("one", [np.ones((1, 1, 1))] * 2)
+            cluster.run(round_of(2), all_of(2))
+            threading.Timer(0.05, proxy.cut).start()
+            assert cluster.run(round_of(2), fastest(1)).workers == (1,)
+            assert cluster._crew._link.disconnections == 1
+        assert [(event.worker, event.status) for event in events if event.round_index == 1] == [
+            (1, "answered"),
+            (0, "unfinished"),
+        ]
+    finally:
+        started.end()
+
+
+def test_nobody_joins_in_clear_where_the_master_encrypts(tmp_path: Path) -> None:
+    port = free_port()
+    cause: list[Exception] = []
+
+    def master() -> None:
+        try:
+            RemoteCluster(f"tcp://127.0.0.1:{port}", 1, tmp_path / "key", encrypted=True, join_timeout_s=1.0)
+        except CodedALSError as error:
+            cause.append(error)
+
+    thread = threading.Thread(target=master)
+    thread.start()
+    with zmq.Context() as context, context.socket(zmq.DEALER) as plain:
+        plain.linger = 0
+        plain.connect(f"tcp://127.0.0.1:{port}")
+        plain.send_multipart(encode(Message(Kind.HELLO, b"", 0)))
+        thread.join()
+    assert "1 workers must join within 1.0 s; 0 did" in str(cause[0])
+    assert not (tmp_path / "key").exists()
+
+
+def test_what_cannot_be_bound_or_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="bind must be"):
+        RemoteCluster("tcp://no.such.host.invalid:1", 1, tmp_path / "key")
+    with pytest.raises(UsageError, match="key_file must be"):
+        RemoteCluster("tcp://127.0.0.1:*", 1, tmp_path / "no folder" / "key")
+    with pytest.raises(UsageError, match="workers must be"):
+        RemoteCluster("tcp://127.0.0.1:*", 0, tmp_path / "key")
