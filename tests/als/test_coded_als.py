@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -131,7 +133,7 @@ def test_history_never_rises_and_counts_responses():
     for solver in ("als", "lobpcg"):
         model = CodedALS(4, partitions=2, solver=solver).fit(matrix, InlineCluster(6, RANDOM))
         values = [entry.objective for entry in model.history_]
-        assert all(late <= early * (1 + 1e-12) for early, late in zip(values, values[1:], strict=False))
+        assert all(late <= early * (1 + 1e-12) for early, late in pairwise(values))
         assert all(entry.responses == (3,) for entry in model.history_)
         assert model.converged_
 

@@ -47,7 +47,7 @@ def test_rank_above_the_data_is_named():
     matrix = rng.standard_normal((20, 3)) @ rng.standard_normal((3, 9))
     factor = rng.standard_normal((9, 5))
     projected = factor.T @ matrix.T @ matrix @ factor
-    with pytest.raises(UsageError, match="rank must be at most the rank of the matrix, here 3 .*; got 5"):
+    with pytest.raises(UsageError, match=r"rank must be at most the rank of the matrix, here 3 .*; got 5"):
         update_matrix(factor.T @ factor, projected, 0.0, 0.0)
     assert np.isfinite(update_matrix(factor.T @ factor, projected, 0.5, 0.0)).all()
 

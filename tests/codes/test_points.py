@@ -39,7 +39,7 @@ def test_circle_powers_are_exact(workers, exponent):
     half_steps = (2 * spread_order(workers) + 1) * exponent
     quarter_turns, rest = np.divmod(half_steps, workers)  # pi e (2j+1) / (2W) is quarter_turns * pi / 2 and a rest
     expected = np.array([1, 1j, -1, -1j])[quarter_turns % 4] * np.exp(1j * np.pi * rest / (2 * workers))
-    assert np.abs(real + 1j * imaginary - expected).max() < 4e-16
+    assert np.abs(real + 1j * imaginary - expected).max() < 1e-15
 
 
 def test_real_nodes_lie_in_the_unit_interval():
