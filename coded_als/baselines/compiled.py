@@ -15,7 +15,7 @@ from coded_als.errors import UsageError
 
 try:
     import numba
-    from llvmlite import ir
+    from llvmlite import ir  # type: ignore[import-untyped]
     from numba.core import cgutils, types
     from numba.extending import get_cython_function_address, intrinsic, register_jitable
 except ImportError as error:
@@ -57,7 +57,7 @@ def _call(typing_context: Any, address: Any, pointers: Any) -> Any:
         byte_pointer = ir.IntType(8).as_pointer()
         function = ir.FunctionType(ir.VoidType(), [byte_pointer] * count)
         target = builder.inttoptr(arguments[0], function.as_pointer())
-        unpacked = cgutils.unpack_tuple(builder, arguments[1], count)
+        unpacked = cgutils.unpack_tuple(builder, arguments[1], count)  # type: ignore[no-untyped-call]
         builder.call(target, [builder.inttoptr(pointer, byte_pointer) for pointer in unpacked])
         return context.get_dummy_value()
 
@@ -70,4 +70,4 @@ def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
 
     ``alive`` are the arrays behind them that nothing else holds: compiled code frees an array after its last use.
     """
-    _call(address, pointers)
+    _call(address, pointers)  # type: ignore[call-arg]

@@ -75,8 +75,8 @@ def fold_in_steps(
 ) -> None:
     """Gradient steps on every row of ``out``, one entry at a time, for the problem of `coded_als.baselines.solvers`.
 
-    The part that all entries share is spread evenly over them. A step is ``rate`` over an upper bound of the
-    curvature of its term, so that any rate up to 1 is stable.
+    The part that all entries share is spread evenly over them. A step of pass e is ``rate / e`` over an upper bound
+    of the curvature of its term: any rate up to 1 is stable, and the noise of single entries dies out.
     """
     rank = fixed.shape[1]
     largest = np.sqrt(_dot(gram.ravel(), gram.ravel()))
@@ -90,13 +90,14 @@ def fold_in_steps(
         share = 1.0 / max(end - begin, 1)
         bound += share * (largest + ridge[row] * penalty.max())
         step = rate / bound if bound > 0 else 0.0
-        for _ in range(epochs):
+        for epoch in range(epochs):
+            shrunk = step / (1 + epoch)
             for j in range(begin, end):
                 y = fixed[indices[j]]
                 error = target[j] - curvature[j] * _dot(x, y)
                 common = np.dot(gram, x)
                 for k in range(rank):
-                    x[k] += step * (error * y[k] - share * (common[k] + ridge[row] * penalty[k] * x[k]))
+                    x[k] += shrunk * (error * y[k] - share * (common[k] + ridge[row] * penalty[k] * x[k]))
 
 
 @inlined

@@ -60,6 +60,7 @@ class SparseModel(FactorModel, ABC):
 
     history_: list[Iteration]
     _fold_methods: ClassVar[tuple[str, ...]] = ("exact", "sgd")
+    _fold_rate: float = 0.5
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class SparseModel(FactorModel, ABC):
     def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers: ...
 
     def fold_in(
-        self, ratings: NewRatings, *, method: str | None = None, epochs: int = 5, learning_rate: float = 0.05
+        self, ratings: NewRatings, *, method: str | None = None, epochs: int = 5, learning_rate: float | None = None
     ) -> NewUsers:
         """Factors for new users, with all items held fixed; the model does not change.
 
@@ -102,7 +103,8 @@ class SparseModel(FactorModel, ABC):
             ``exact``: what one more half-step of training would give (not for BPR and WARP, which have no closed
             form). ``sgd``: a few stochastic steps from zero. By default the first that the model has.
         epochs, learning_rate
-            Passes over each user's ratings and step size of ``sgd``.
+            Passes over each user's ratings and step size of ``sgd``: for BPR and WARP as in training (the default is
+            the model's), for the others in units of the largest stable one (0.5).
 
         Raises
         ------
@@ -113,10 +115,13 @@ class SparseModel(FactorModel, ABC):
         chosen = self._fold_methods[0] if method is None else method
         require_one_of("method", chosen, self._fold_methods)
         require_whole("epochs", epochs, 1)
-        require_number("learning_rate", learning_rate, positive=True)
-        return self._fold_rows(self._as_rows(ratings), chosen, epochs, learning_rate)
+        rate = self._fold_rate if learning_rate is None else learning_rate
+        require_number("learning_rate", rate, positive=True)
+        return self._fold_rows(self._as_rows(ratings), chosen, epochs, rate)
 
-    def drift(self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float = 0.05) -> NDArray[np.float64]:
+    def drift(
+        self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float | None = None
+    ) -> NDArray[np.float64]:
         """How far the factors of ``sgd`` steps are from the exact ones, relative to those, (k,)."""
         exact = self.fold_in(ratings, method="exact").factors
         quick = self.fold_in(ratings, method="sgd", epochs=epochs, learning_rate=learning_rate).factors
@@ -126,7 +131,7 @@ class SparseModel(FactorModel, ABC):
 
     def score_new(self, users: NewUsers) -> NDArray[np.float64]:
         """The scores of all items for users that were folded in, (k, n)."""
-        scores = np.asarray(users.factors @ self.item_factors_.T, dtype=np.float64) + self.global_mean_
+        scores = np.asarray((self.item_factors_ @ users.factors.T).T, dtype=np.float64) + self.global_mean_
         if users.biases is not None:
             scores += users.biases[:, None]
         if self.item_biases_ is not None:
@@ -154,9 +159,7 @@ class SparseModel(FactorModel, ABC):
         columns = self._item_lookup.indices(ratings)
         values = np.fromiter(ratings.values(), dtype=np.float64)
         shape = (1, len(self.item_factors_))
-        return rating_matrix(
-            sparse.csr_array((values, columns, np.array([0, columns.size])), shape=shape), self.dtype
-        )
+        return rating_matrix(sparse.csr_array((values, columns, np.array([0, columns.size])), shape=shape), self.dtype)
 
 
 class Progress:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.baselines.checks import rating_matrix, require_number, require_one_of, require_whole
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Callback, Floats, NewUsers, Progress, SparseModel, thread_count
-from coded_als.baselines.checks import rating_matrix, require_number, require_one_of, require_whole
 from coded_als.baselines.rows import Rows, RowSolver
-from coded_als.factors import seen_pattern
+from coded_als.seen import pattern
 
 
 class QuadraticModel(SparseModel):
@@ -56,7 +56,7 @@ class QuadraticModel(SparseModel):
     def _offsets(self, side: Floats) -> Floats | None:
         return side[:, self.rank] if self.biases else None
 
-    def _adopt(self, users: Floats, items: Floats, mean: float, ratings: Any, progress: Progress) -> None:
+    def _adopt(self, users: Floats, items: Floats, mean: float, matrix: sparse.csr_array, progress: Progress) -> None:
         """Publish the result of a fit."""
         self.history_ = progress.history
         self._keep(
@@ -65,7 +65,7 @@ class QuadraticModel(SparseModel):
             user_biases=users[:, self.rank].copy() if self.biases else None,
             item_biases=items[:, self.rank].copy() if self.biases else None,
             global_mean=mean,
-            seen=seen_pattern(ratings),
+            seen=pattern(matrix.shape, matrix.indptr, matrix.indices),
         )
 
     def _keep(self, *arguments: Any, **named: Any) -> None:
@@ -148,7 +148,7 @@ class AlternatingModel(QuadraticModel):
             users, explained, constant = self._half_step(matrix, items, users, user_ridge)
             held = float(item_ridge @ (np.square(items, dtype=np.float64) @ penalty))
             progress.note(constant - explained + held)
-        self._adopt(users, items, mean, ratings, progress)
+        self._adopt(users, items, mean, matrix, progress)
         return self
 
     def _start(self, users: int, items: int) -> tuple[Floats, Floats]:

@@ -11,8 +11,7 @@ from scipy import sparse
 from coded_als.baselines.checks import rating_matrix, require_number, require_whole
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Callback, Floats, NewUsers, Progress, SparseModel
-from coded_als.errors import UsageError
-from coded_als.factors import seen_pattern
+from coded_als.seen import pattern
 
 Squares = tuple[Floats, Floats]
 
@@ -37,7 +36,7 @@ class RankingModel(SparseModel):
     ) -> None:
         super().__init__(rank, regularization, iterations, seed, dtype, callback)
         require_number("learning_rate", learning_rate, positive=True)
-        self.learning_rate = learning_rate
+        self.learning_rate = self._fold_rate = learning_rate
 
     @abstractmethod
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
@@ -54,7 +53,12 @@ class RankingModel(SparseModel):
         self._require_finite(users, items)
         users[np.diff(matrix.indptr) == 0] = 0
         self.history_ = progress.history
-        self._keep(users, items[:, :-1].copy(), item_biases=items[:, -1].copy(), seen=seen_pattern(ratings))
+        self._keep(
+            users,
+            items[:, :-1].copy(),
+            item_biases=items[:, -1].copy(),
+            seen=pattern(matrix.shape, matrix.indptr, matrix.indices),
+        )
         return self
 
     def _passes(
@@ -82,7 +86,8 @@ class RankingModel(SparseModel):
 
     def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers:
         users = np.zeros((ratings.shape[0], self.rank), self.dtype)
-        items = np.column_stack((self.item_factors_, self.item_biases_))
+        biases = np.zeros(len(self.item_factors_)) if self.item_biases_ is None else self.item_biases_
+        items = np.column_stack((self.item_factors_, biases)).astype(self.dtype)
         generator = np.random.default_rng(self.seed)
         for _ in self._passes(ratings, users, items, epochs, learning_rate, generator, frozen=True):
             pass

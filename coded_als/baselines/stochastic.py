@@ -77,7 +77,7 @@ class SGD(QuadraticModel):
         # rows that no rating has touched hold only their random start
         users[np.diff(matrix.indptr) == 0] = 0
         items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0
-        self._adopt(users, items, mean, ratings, progress)
+        self._adopt(users, items, mean, matrix, progress)
         return self
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:
