@@ -1,13 +1,14 @@
-"""Readers of matrices in files of NumPy, SciPy and Matrix Market; never a pickle."""
+"""Readers of matrices in files of NumPy and SciPy; never a pickle."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import io, sparse
+from scipy import sparse
 
 from coded_als.data.ratings import RatingData, from_matrix
 from coded_als.errors import UsageError
@@ -40,34 +41,18 @@ def read_npz(path: Path) -> RatingData:
         For a damaged file, another archive, one with pickles, or a matrix that is not real.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("error")  # what SciPy warns of, such as fractional indices, is damage
             stored = sparse.load_npz(file)
         checked = getattr(stored, "check_format", None)
         if checked is not None:  # an index out of range would otherwise be an access out of bounds later
             checked(full_check=True)
     except Exception as error:
         raise _unreadable(path, ".npz", error) from None
-    return _from_sparse(stored, path, ".npz")
+    return _from_sparse(stored, path)
 
 
-def read_mtx(path: Path) -> RatingData:
-    """A sparse or dense matrix from a Matrix Market file, which may be compressed (.mtx.gz).
-
-    Raises
-    ------
-    UsageError
-        For a damaged file or a matrix that is not real.
-    """
-    try:
-        stored = io.mmread(path, spmatrix=False)
-    except Exception as error:
-        raise _unreadable(path, ".mtx", error) from None
-    if isinstance(stored, np.ndarray):
-        return from_matrix(_real(stored, path), path.name)
-    return _from_sparse(stored, path, ".mtx")
-
-
-def _from_sparse(stored: Any, path: Path, suffix: str) -> RatingData:
+def _from_sparse(stored: Any, path: Path) -> RatingData:
     _require_matrix(stored.ndim, stored.dtype, path)
     try:
         matrix = sparse.csr_array(stored)
@@ -75,7 +60,7 @@ def _from_sparse(stored: Any, path: Path, suffix: str) -> RatingData:
         matrix.sum_duplicates()
         matrix.sort_indices()
     except Exception as error:
-        raise _unreadable(path, suffix, error) from None
+        raise _unreadable(path, ".npz", error) from None
     if stored.nnz != matrix.nnz or entries != matrix.nnz:
         raise UsageError(
             f"a user must rate an item once; {path.name} has several values for one place in the matrix. Merge them."

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coded_als.data.binary import read_mtx, read_npy, read_npz
+from coded_als.data.binary import read_npy, read_npz
+from coded_als.data.matrix_market import read_mtx
 from coded_als.data.ratings import RatingData
 from coded_als.data.synthetic import PREFIX, parse_synthetic, synthetic_ratings
 from coded_als.data.text import read_dense_lines, read_rating_lines

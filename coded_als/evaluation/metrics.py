@@ -50,12 +50,12 @@ def find_hits(recommended: Integers, relevant: csr_array) -> Hits:
     # one sorted list of (user, item) keys, searched once
     wanted = np.repeat(np.arange(users), np.diff(relevant.indptr)) * items + relevant.indices
     keys = np.arange(users)[:, None] * items + recommended
-    return np.isin(keys, wanted) & (recommended >= 0)
+    return np.asarray(np.isin(keys, wanted) & (recommended >= 0))
 
 
 def hit_rate(hits: Hits) -> Floats:
     """1 for a list with a hit, 0 for one without; (users,)."""
-    return hits.any(axis=1).astype(np.float64)
+    return np.asarray(hits.any(axis=1), dtype=np.float64)
 
 
 def precision(hits: Hits) -> Floats:
