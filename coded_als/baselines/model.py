@@ -36,7 +36,7 @@ class Iteration:
         What the model minimises, regularisation included, where that is cheap; a running estimate for the
         stochastic models (each says of what).
     seconds
-        Wall seconds since the fit started.
+        Seconds since the fit started, on the wall or, on a cluster, on the cluster's clock.
     """
 
     index: int
@@ -119,9 +119,7 @@ class SparseModel(FactorModel, ABC):
         require_number("learning_rate", rate, positive=True)
         return self._fold_rows(self._as_rows(ratings), chosen, epochs, rate)
 
-    def drift(
-        self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float | None = None
-    ) -> NDArray[np.float64]:
+    def drift(self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float | None = None) -> NDArray[np.float64]:
         """How far the factors of ``sgd`` steps are from the exact ones, relative to those, (k,)."""
         exact = self.fold_in(ratings, method="exact").factors
         quick = self.fold_in(ratings, method="sgd", epochs=epochs, learning_rate=learning_rate).factors
@@ -163,16 +161,16 @@ class SparseModel(FactorModel, ABC):
 
 
 class Progress:
-    """Collects the history of one fit and tells the callback."""
+    """Collects the history of one fit and tells the callback; ``clock`` returns seconds."""
 
-    def __init__(self, callback: Callback | None) -> None:
+    def __init__(self, callback: Callback | None, clock: Callable[[], float] = time.perf_counter) -> None:
         self.history: list[Iteration] = []
-        self._callback = callback
-        self._started = time.perf_counter()
+        self._callback, self._clock = callback, clock
+        self._started = clock()
 
     def note(self, objective: float) -> None:
         """Record the end of an iteration."""
-        iteration = Iteration(len(self.history) + 1, float(objective), time.perf_counter() - self._started)
+        iteration = Iteration(len(self.history) + 1, float(objective), self._clock() - self._started)
         self.history.append(iteration)
         if self._callback is not None:
             self._callback(iteration)
