@@ -1,0 +1,11 @@
+"""The baselines a careful reader asks for: factor models of the observed entries of a sparse matrix."""
+
+from __future__ import annotations
+
+from coded_als.baselines.implicit import ImplicitALS
+from coded_als.baselines.model import Iteration, NewUsers
+from coded_als.baselines.ranking import BPR, WARP
+from coded_als.baselines.ridge import RidgeALS
+from coded_als.baselines.stochastic import SGD
+
+__all__ = ["BPR", "SGD", "WARP", "ImplicitALS", "Iteration", "NewUsers", "RidgeALS"]

@@ -1,0 +1,73 @@
+"""What every compiled loop of the baselines needs: numba, and BLAS and LAPACK callable from inside it.
+
+BLAS is reached through the C pointers that SciPy publishes. Their addresses are passed to compiled code as
+arguments, not as constants, so that numba can keep the machine code on disk from one process to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from coded_als.errors import UsageError
+
+try:
+    import numba
+    from llvmlite import ir  # type: ignore[import-untyped]
+    from numba.core import cgutils, types
+    from numba.extending import get_cython_function_address, intrinsic, register_jitable
+except ImportError as error:
+    raise UsageError(
+        f"the sparse models need numba; got {error}. Install it with: pip install 'coded-als[baselines]'"
+    ) from None
+
+Compiled = Callable[..., Any]
+
+
+def compiled(function: Compiled) -> Compiled:
+    """Compile on first use, keep the machine code on disk, and run without the interpreter's lock."""
+    result: Compiled = numba.njit(cache=True, nogil=True, fastmath=True)(function)
+    return result
+
+
+def inlined(function: Compiled) -> Compiled:
+    """A helper that is only called from `compiled` functions."""
+    result: Compiled = register_jitable(fastmath=True)(function)
+    return result
+
+
+def routines(dtype: np.dtype[Any]) -> tuple[int, int, int]:
+    """Addresses of the BLAS and LAPACK routines gemm, syrk and posv for float32 or float64."""
+    letter = {"float32": "s", "float64": "d"}[dtype.name]
+    blas, lapack = "scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"
+    return (
+        get_cython_function_address(blas, letter + "gemm"),
+        get_cython_function_address(blas, letter + "syrk"),
+        get_cython_function_address(lapack, letter + "posv"),
+    )
+
+
+@intrinsic
+def _call(typing_context: Any, address: Any, pointers: Any) -> Any:
+    count = len(pointers)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte_pointer = ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [byte_pointer] * count)
+        target = builder.inttoptr(arguments[0], function.as_pointer())
+        unpacked = cgutils.unpack_tuple(builder, arguments[1], count)  # type: ignore[no-untyped-call]
+        builder.call(target, [builder.inttoptr(pointer, byte_pointer) for pointer in unpacked])
+        return context.get_dummy_value()
+
+    return types.void(address, pointers), generate
+
+
+@inlined
+def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
+    """Call a Fortran routine, all of whose arguments are pointers, given as integers.
+
+    ``alive`` are the arrays behind them that nothing else holds: compiled code frees an array after its last use.
+    """
+    _call(address, pointers)  # type: ignore[call-arg]

@@ -1,0 +1,158 @@
+"""Uncoded sparse ALS on a cluster: shards of users and items on workers, factors broadcast, a straggler policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from coded_als.baselines.checks import rating_matrix
+from coded_als.baselines.model import Progress
+from coded_als.baselines.policies import StragglerPolicy, WaitForAll
+from coded_als.baselines.quadratic import AlternatingModel
+from coded_als.baselines.rows import Rows
+from coded_als.cluster import Array, Cluster, Round
+from coded_als.errors import UsageError
+
+Model = TypeVar("Model", bound=AlternatingModel)
+
+_OPERANDS = ("indptr", "indices", "curvature", "target", "ridge")
+
+
+def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy | None = None) -> Model:
+    """Fit an ALS model with its half-steps on the workers of a cluster.
+
+    Workers calculate in float64 and solve every row exactly, whatever the model's ``dtype`` and ``solver``. With a
+    policy that skips nobody the result is that of ``model.fit``, whatever the stragglers do.
+
+    Parameters
+    ----------
+    model
+        A `RidgeALS` without biases or an `ImplicitALS`; it is fitted in place.
+    ratings
+        (m, n) scipy sparse.
+    cluster
+        Any `coded_als.cluster.Cluster`.
+    policy
+        `WaitForAll` (the default), `Replicated` or `Partial`.
+
+    Returns
+    -------
+    model
+        With ``history_`` in seconds of the cluster's clock.
+
+    Raises
+    ------
+    UsageError
+        For a model with biases, bad ratings, or a policy that does not suit the cluster.
+    NotEnoughWorkers
+        When the policy needs a worker that is gone.
+    """
+    if model.biases:
+        raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
+    policy = WaitForAll() if policy is None else policy
+    matrix = rating_matrix(ratings, np.float64)
+    progress = Progress(model.callback, cluster.seconds)
+    user_side = _Side("users", model, matrix, cluster, policy)
+    item_side = _Side("items", model, rating_matrix(matrix.T.tocsr(), np.float64), cluster, policy)
+    start, _ = model._start(*matrix.shape)
+    users, items = start.astype(np.float64), np.zeros((matrix.shape[1], model.rank))
+    for _ in range(model.iterations):
+        items = item_side.half_step(users, items)
+        users = user_side.half_step(items, users)
+        held = float(item_side.rows.ridge @ np.square(items).sum(axis=1))
+        progress.note(user_side.objective(users, items) + held)
+    model._adopt(users.astype(model.dtype), items.astype(model.dtype), 0.0, matrix, progress)
+    return model
+
+
+class _Side:
+    """The rows of one side, cut into shards that the workers hold."""
+
+    def __init__(
+        self, name: str, model: AlternatingModel, matrix: sparse.csr_array, cluster: Cluster, policy: StragglerPolicy
+    ) -> None:
+        self._name, self._model, self._cluster, self._policy = name, model, cluster, policy
+        ridge = np.asarray(model._ridge(np.diff(matrix.indptr), matrix.shape[1]), dtype=np.float64)
+        self.rows, self._constant = model._rows(matrix, None, ridge)
+        shards = policy.shards(cluster.size)
+        self._shards = deal(self.rows.lengths, shards)
+        # every shard is needed once before any may be skipped: nothing random is ever published
+        self._skipped = [np.iinfo(np.int32).max] * shards
+        for operand in _OPERANDS:
+            cluster.store(f"{name}.{operand}", self._shares(operand))
+
+    def half_step(self, fixed: Array, current: Array) -> Array:
+        """The rows after one round; those of shards that did not answer are as before."""
+        rank, height = fixed.shape[1], len(self._shards[0])
+        gram = self._model._gram(fixed)
+        payload = (fixed, np.zeros((rank, rank)) if gram is None else np.asarray(gram, dtype=np.float64))
+        entries = self.rows.indices.size / len(self._shards)
+        request = Round(
+            "solve_rows",
+            operands=tuple(f"{self._name}.{operand}" for operand in _OPERANDS),
+            payloads=[payload] * self._cluster.size,
+            response_shapes=((height, rank),),
+            operations=entries * rank**2 + height * rank**3 / 3,
+            label=f"solve {self._name}",
+        )
+        responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self._skipped))
+        updated, answered = current.copy(), set()
+        for worker, (solution,) in responses.results.items():
+            shard = worker % len(self._shards)
+            held = self._shards[shard] >= 0
+            updated[self._shards[shard][held]] = solution[held]
+            answered.add(shard)
+        self._skipped = [0 if shard in answered else rounds + 1 for shard, rounds in enumerate(self._skipped)]
+        return updated
+
+    def objective(self, solution: Array, fixed: Array) -> float:
+        """The model's objective without the ridge of the fixed side, at any point, row by row."""
+        gram = self._model._gram(fixed)
+        total = self._constant + float(self.rows.ridge @ np.square(solution).sum(axis=1))
+        if gram is not None:
+            total += float(np.vdot(solution.T @ solution, gram))
+        owners = np.repeat(np.arange(self.rows.count), self.rows.lengths)
+        step = max(1, 2**22 // fixed.shape[1])
+        for start in range(0, owners.size, step):
+            part = slice(start, start + step)
+            scores = np.einsum("ed,ed->e", solution[owners[part]], fixed[self.rows.indices[part]])
+            total += float(scores @ (self.rows.curvature[part] * scores - 2 * self.rows.target[part]))
+        return total
+
+    def _shares(self, operand: str) -> Iterator[Array]:
+        for worker in range(self._cluster.size):
+            yield _cut(self.rows, self._shards[worker % len(self._shards)])[operand]
+
+
+def deal(lengths: NDArray[Any], shards: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each shard: equally many in each (-1 fills up), and about equally many entries.
+
+    The rows, longest first, are dealt like cards, forth and back.
+    """
+    height = -(-len(lengths) // shards)
+    order = np.full(height * shards, -1, dtype=np.int64)
+    order[: len(lengths)] = np.argsort(-lengths, kind="stable")
+    table = order.reshape(height, shards)
+    table[1::2] = table[1::2, ::-1].copy()
+    return [np.ascontiguousarray(table[:, shard]) for shard in range(shards)]
+
+
+def _cut(rows: Rows, shard: NDArray[np.int64]) -> dict[str, Array]:
+    """What the kernel needs to know of a shard's rows; those that fill up have no entries."""
+    held = shard >= 0
+    lengths = np.where(held, rows.lengths[shard], 0)
+    # all entries of the held rows, in their order: starts repeated, plus a count within each row
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    entries = np.repeat(np.where(held, rows.indptr[shard], 0), lengths) + within
+    parts = {
+        "indptr": np.concatenate(([0], np.cumsum(lengths))),
+        "indices": rows.indices[entries],
+        "curvature": rows.curvature[entries],
+        "target": rows.target[entries],
+        "ridge": np.where(held, rows.ridge[shard], 1.0),
+    }
+    return {name: np.asarray(array, dtype=np.float64) for name, array in parts.items()}

@@ -1,0 +1,190 @@
+"""What the sparse models share: parameters, progress, and new users."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from coded_als.baselines.checks import rating_matrix, require_number, require_one_of, require_whole
+from coded_als.baselines.threads import available_cores
+from coded_als.errors import UsageError
+from coded_als.factors import FactorModel
+from coded_als.ids import Id
+from coded_als.topn import top_n
+
+Floats = NDArray[np.floating[Any]]
+# One new user by item ids, or several as the rows of a matrix with the model's columns.
+NewRatings = Mapping[Id, float] | Any
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of a fit.
+
+    Parameters
+    ----------
+    index
+        1, 2, 3, ...
+    objective
+        What the model minimises, regularisation included, where that is cheap; a running estimate for the
+        stochastic models (each says of what).
+    seconds
+        Seconds since the fit started, on the wall or, on a cluster, on the cluster's clock.
+    """
+
+    index: int
+    objective: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class NewUsers:
+    """Users that were folded in: their factors (k, d), and biases (k,) or None."""
+
+    factors: Floats
+    biases: Floats | None = None
+
+
+Callback = Callable[[Iteration], None]
+
+
+class SparseModel(FactorModel, ABC):
+    """A factor model of the stored entries of a sparse matrix."""
+
+    history_: list[Iteration]
+    _fold_methods: ClassVar[tuple[str, ...]] = ("exact", "sgd")
+    _fold_rate: float = 0.5
+
+    def __init__(
+        self,
+        rank: int,
+        regularization: float,
+        iterations: int,
+        seed: int,
+        dtype: str,
+        callback: Callback | None,
+    ) -> None:
+        require_whole("rank", rank, 1)
+        require_whole("iterations", iterations, 1)
+        require_whole("seed", seed, 0)
+        require_number("regularization", regularization)
+        require_one_of("dtype", dtype, ("float32", "float64"))
+        self.rank, self.regularization, self.iterations, self.seed = rank, regularization, iterations, seed
+        self.dtype, self.callback = dtype, callback
+
+    def parameters(self) -> dict[str, Any]:
+        """The constructor's arguments, the callback left out."""
+        return {name: value for name, value in super().parameters().items() if name != "callback"}
+
+    @abstractmethod
+    def fit(self, ratings: Any) -> Self:
+        """Learn the factors of ``ratings`` (m, n), scipy sparse; the stored entries are the observed ones."""
+
+    @abstractmethod
+    def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers: ...
+
+    def fold_in(
+        self, ratings: NewRatings, *, method: str | None = None, epochs: int = 5, learning_rate: float | None = None
+    ) -> NewUsers:
+        """Factors for new users, with all items held fixed; the model does not change.
+
+        Parameters
+        ----------
+        ratings
+            One user as a mapping from item id to rating, or (k, n) sparse with the model's columns.
+        method
+            ``exact``: what one more half-step of training would give (not for BPR and WARP, which have no closed
+            form). ``sgd``: a few stochastic steps from zero. By default the first that the model has.
+        epochs, learning_rate
+            Passes over each user's ratings and step size of ``sgd``: for BPR and WARP as in training (the default is
+            the model's), for the others in units of the largest stable one (0.5).
+
+        Raises
+        ------
+        UsageError
+            For an unknown item, no rating, or a method that the model does not have.
+        """
+        self._require_fitted()
+        chosen = self._fold_methods[0] if method is None else method
+        require_one_of("method", chosen, self._fold_methods)
+        require_whole("epochs", epochs, 1)
+        rate = self._fold_rate if learning_rate is None else learning_rate
+        require_number("learning_rate", rate, positive=True)
+        return self._fold_rows(self._as_rows(ratings), chosen, epochs, rate)
+
+    def drift(self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float | None = None) -> NDArray[np.float64]:
+        """How far the factors of ``sgd`` steps are from the exact ones, relative to those, (k,)."""
+        exact = self.fold_in(ratings, method="exact").factors
+        quick = self.fold_in(ratings, method="sgd", epochs=epochs, learning_rate=learning_rate).factors
+        lengths = np.linalg.norm(exact, axis=1)
+        gaps = np.linalg.norm(quick - exact, axis=1)
+        return np.asarray(np.divide(gaps, lengths, out=np.zeros(len(gaps)), where=lengths > 0), dtype=np.float64)
+
+    def score_new(self, users: NewUsers) -> NDArray[np.float64]:
+        """The scores of all items for users that were folded in, (k, n)."""
+        scores = np.asarray((self.item_factors_ @ users.factors.T).T, dtype=np.float64) + self.global_mean_
+        if users.biases is not None:
+            scores += users.biases[:, None]
+        if self.item_biases_ is not None:
+            scores += self.item_biases_
+        return scores
+
+    def recommend_new(self, ratings: Mapping[Id, float], n: int = 10) -> list[tuple[Id, float]]:
+        """The n best items, other than those rated, for a user who was not there in training; best first."""
+        scores = self.score_new(self.fold_in(ratings))
+        scores[0, self._item_lookup.known(ratings)] = -np.inf
+        columns, best = top_n(scores, min(n, scores.shape[1]))
+        found = columns[0] >= 0
+        return list(zip(self.item_ids[columns[0][found]].tolist(), best[0][found].tolist(), strict=True))
+
+    def _require_finite(self, *sides: Floats) -> None:
+        if not all(np.isfinite(side).all() for side in sides):
+            raise UsageError(
+                f"learning_rate must be small enough for {type(self).__name__} to converge on these ratings; "
+                "got a run that diverged. Lower learning_rate or raise regularization."
+            )
+
+    def _as_rows(self, ratings: NewRatings) -> sparse.csr_array:
+        if not isinstance(ratings, Mapping):
+            return rating_matrix(ratings, self.dtype, columns=len(self.item_factors_))
+        columns = self._item_lookup.indices(ratings)
+        values = np.fromiter(ratings.values(), dtype=np.float64)
+        shape = (1, len(self.item_factors_))
+        return rating_matrix(sparse.csr_array((values, columns, np.array([0, columns.size])), shape=shape), self.dtype)
+
+
+class Progress:
+    """Collects the history of one fit and tells the callback; ``clock`` returns seconds."""
+
+    def __init__(self, callback: Callback | None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.history: list[Iteration] = []
+        self._callback, self._clock = callback, clock
+        self._started = clock()
+
+    def note(self, objective: float) -> None:
+        """Record the end of an iteration."""
+        iteration = Iteration(len(self.history) + 1, float(objective), self._clock() - self._started)
+        self.history.append(iteration)
+        if self._callback is not None:
+            self._callback(iteration)
+
+
+def thread_count(threads: int | None) -> int:
+    """The number of threads asked for, or that of the cores.
+
+    Raises
+    ------
+    UsageError
+        For fewer than 1.
+    """
+    if threads is None:
+        return available_cores()
+    require_whole("threads", threads, 1)
+    return threads

@@ -1,0 +1,98 @@
+"""What uncoded ALS can do about slow workers: wait, replicate, or go on without them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from coded_als.baselines.checks import require_whole
+from coded_als.cluster import AnyOfEach, StoppingRule, all_of
+from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError
+
+
+class StragglerPolicy(Protocol):
+    """How rows are cut into shards, who holds which, and when a half-step may end."""
+
+    def shards(self, workers: int) -> int:
+        """Number of shards; worker w holds shard ``w % shards``."""
+        ...
+
+    def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
+        """When to go on; ``skipped[s]`` counts the rounds in a row that shard s has missed."""
+        ...
+
+
+@dataclass(frozen=True)
+class WaitForAll:
+    """One shard per worker, every one of them needed."""
+
+    def shards(self, workers: int) -> int:
+        return workers
+
+    def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
+        return all_of(workers)
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """Every shard on ``copies`` workers; the first answer wins. ``copies`` must divide the number of workers."""
+
+    copies: int = 2
+
+    def __post_init__(self) -> None:
+        require_whole("copies", self.copies, 1)
+
+    def shards(self, workers: int) -> int:
+        if workers % self.copies:
+            raise UsageError(f"workers must be a multiple of copies={self.copies}; got {workers}. Change one of them.")
+        return workers // self.copies
+
+    def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
+        count = len(skipped)
+        return AnyOfEach(tuple(frozenset(range(shard, workers, count)) for shard in range(count)))
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Go on when ``wait_for`` shards have answered; the others keep their factors for now.
+
+    A shard that has missed ``max_skips`` rounds of its side in a row is waited for, and so is every shard in the
+    first round. Whatever is skipped, the objective cannot rise: an answered row is optimal, the others stand still.
+    """
+
+    wait_for: int
+    max_skips: int = 3
+
+    def __post_init__(self) -> None:
+        require_whole("wait_for", self.wait_for, 1)
+        require_whole("max_skips", self.max_skips, 0)
+
+    def shards(self, workers: int) -> int:
+        if self.wait_for > workers:
+            raise UsageError(f"wait_for must be at most the {workers} workers; got {self.wait_for}. Lower it.")
+        return workers
+
+    def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
+        overdue = frozenset(shard for shard, rounds in enumerate(skipped) if rounds >= self.max_skips)
+        return EnoughAndOverdue(self.wait_for, overdue)
+
+
+@dataclass(frozen=True)
+class EnoughAndOverdue:
+    """Stop when k workers have answered, all ``overdue`` ones among them."""
+
+    k: int
+    overdue: frozenset[int]
+
+    @property
+    def needed(self) -> int:
+        return max(self.k, len(self.overdue))
+
+    def satisfied(self, answered: Sequence[int]) -> bool:
+        return len(answered) >= self.k and self.overdue.issubset(answered)
+
+    def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+        gone = ", ".join(map(str, sorted(self.overdue.difference(reachable))))
+        remedy = f"Worker {gone} has missed as many rounds as max_skips allows." if gone else "Lower wait_for."
+        return NotEnoughWorkers(len(reachable), self.needed, remedy)

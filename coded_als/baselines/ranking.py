@@ -1,0 +1,170 @@
+"""Models trained to put what a user chose before what they did not: BPR and WARP."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from scipy import sparse
+
+from coded_als.baselines.checks import rating_matrix, require_number, require_whole
+from coded_als.baselines.loops import bpr_epoch, warp_epoch
+from coded_als.baselines.model import Callback, Floats, NewUsers, Progress, SparseModel
+from coded_als.seen import pattern
+
+Squares = tuple[Floats, Floats]
+
+
+class RankingModel(SparseModel):
+    """Scores ``item bias + u . v``, learned from pairs of an observed item and a sampled other one.
+
+    The stored values do not matter, only where they are. Steps are Adagrad's, with one accumulator per row.
+    """
+
+    _fold_methods = ("sgd",)
+
+    def __init__(
+        self,
+        rank: int,
+        regularization: float,
+        iterations: int,
+        learning_rate: float,
+        seed: int,
+        dtype: str,
+        callback: Callback | None,
+    ) -> None:
+        super().__init__(rank, regularization, iterations, seed, dtype, callback)
+        require_number("learning_rate", learning_rate, positive=True)
+        self.learning_rate = self._fold_rate = learning_rate
+
+    @abstractmethod
+    def _epoch(self, arguments: tuple[Any, ...]) -> float:
+        """One pass; the arguments that both losses share."""
+
+    def fit(self, ratings: Any) -> Self:
+        matrix = rating_matrix(ratings, self.dtype)
+        progress = Progress(self.callback)
+        generator = np.random.default_rng(self.seed)
+        users = self._random(generator, matrix.shape[0])
+        items = np.column_stack((self._random(generator, matrix.shape[1]), np.zeros(matrix.shape[1], self.dtype)))
+        for loss in self._passes(matrix, users, items, self.iterations, self.learning_rate, generator, frozen=False):
+            progress.note(loss)
+        self._require_finite(users, items)
+        users[np.diff(matrix.indptr) == 0] = 0
+        self.history_ = progress.history
+        self._keep(
+            users,
+            items[:, :-1].copy(),
+            item_biases=items[:, -1].copy(),
+            seen=pattern(matrix.shape, matrix.indptr, matrix.indices),
+        )
+        return self
+
+    def _passes(
+        self,
+        matrix: sparse.csr_array,
+        users: Floats,
+        items: Floats,
+        epochs: int,
+        rate: float,
+        generator: np.random.Generator,
+        *,
+        frozen: bool,
+    ) -> Any:
+        """Go over the entries ``epochs`` times, in place, and yield the mean loss of each pass."""
+        rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+        squares = np.ones(len(users), self.dtype), np.ones(len(items), self.dtype)
+        state = generator.integers(2**63, size=1, dtype=np.uint64)
+        for _ in range(epochs):
+            order = generator.permutation(matrix.nnz)
+            common = (order, rows, matrix.indptr, matrix.indices, users, items, squares)
+            yield self._epoch((*common, rate, self.regularization, frozen, state)) / matrix.nnz
+
+    def _random(self, generator: np.random.Generator, count: int) -> Floats:
+        return ((generator.random((count, self.rank)) - 0.5) / self.rank).astype(self.dtype)
+
+    def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers:
+        users = np.zeros((ratings.shape[0], self.rank), self.dtype)
+        biases = np.zeros(len(self.item_factors_)) if self.item_biases_ is None else self.item_biases_
+        items = np.column_stack((self.item_factors_, biases)).astype(self.dtype)
+        generator = np.random.default_rng(self.seed)
+        for _ in self._passes(ratings, users, items, epochs, learning_rate, generator, frozen=True):
+            pass
+        return NewUsers(users)
+
+
+class BPR(RankingModel):
+    """Bayesian personalised ranking (Rendle et al. 2009): ``-log sigmoid(score of chosen - score of other)``.
+
+    ``history_`` holds the mean of that over each pass, without regularisation.
+
+    Parameters
+    ----------
+    rank
+        Number of factors d.
+    regularization
+        Of all parameters, per step.
+    iterations
+        Passes over the observed entries.
+    learning_rate
+        Adagrad's, greater than 0.
+    seed
+        Of the start, the order and the samples; equal seeds give equal models.
+    dtype, callback
+        As in `RidgeALS`.
+    """
+
+    kind: ClassVar[str] = "bpr"
+
+    def __init__(
+        self,
+        rank: int = 64,
+        regularization: float = 0.002,
+        iterations: int = 30,
+        *,
+        learning_rate: float = 0.05,
+        seed: int = 0,
+        dtype: str = "float32",
+        callback: Callback | None = None,
+    ) -> None:
+        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype, callback)
+
+    def _epoch(self, arguments: tuple[Any, ...]) -> float:
+        return float(bpr_epoch(*arguments))
+
+
+class WARP(RankingModel):
+    """Weighted approximate-rank pairwise loss (Weston, Bengio, Usunier 2011).
+
+    Others are sampled until one scores within 1 of the chosen item; the earlier that is, the worse the chosen
+    item's estimated rank and the harder the push. ``history_`` holds the mean weighted hinge loss over each pass.
+
+    Parameters
+    ----------
+    rank, regularization, iterations, learning_rate, seed, dtype, callback
+        As in `BPR`.
+    max_samples
+        Samples before an entry is left alone.
+    """
+
+    kind: ClassVar[str] = "warp"
+
+    def __init__(
+        self,
+        rank: int = 64,
+        regularization: float = 0.002,
+        iterations: int = 30,
+        *,
+        learning_rate: float = 0.05,
+        max_samples: int = 20,
+        seed: int = 0,
+        dtype: str = "float32",
+        callback: Callback | None = None,
+    ) -> None:
+        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype, callback)
+        require_whole("max_samples", max_samples, 1)
+        self.max_samples = max_samples
+
+    def _epoch(self, arguments: tuple[Any, ...]) -> float:
+        return float(warp_epoch(*arguments, self.max_samples))

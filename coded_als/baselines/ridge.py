@@ -1,0 +1,87 @@
+"""Ridge ALS on explicit ratings."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from coded_als.baselines.checks import require_number, require_one_of
+from coded_als.baselines.model import Callback, Floats
+from coded_als.baselines.quadratic import AlternatingModel
+from coded_als.baselines.rows import Rows
+
+
+class RidgeALS(AlternatingModel):
+    """Explicit ratings by ``mean + user bias + item bias + u . v``, squared loss on the observed entries only.
+
+    Minimises ``sum_observed (r - prediction)^2 + sum_u lambda_u (|u|^2 + rho b_u^2) + the same over items`` with
+    ``lambda_u = regularization`` times the number of ratings of u where ``weighting="count"`` (Zhou et al. 2008),
+    and ``rho = bias_regularization / regularization``.
+
+    Parameters
+    ----------
+    rank
+        Number of factors d.
+    regularization
+        Greater than 0.
+    iterations
+        Each is one exact half-step per side.
+    biases
+        Whether to centre the ratings and learn a bias per user and item.
+    bias_regularization
+        Regularisation of the biases; None for that of the factors.
+    weighting
+        ``none``: every row has the same regularisation; ``count``: times its number of ratings.
+    solver, cg_steps
+        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    seed
+        Of the random start.
+    threads
+        None for one per core.
+    dtype
+        ``float32`` or ``float64``, of all arithmetic.
+    callback
+        Called with an `Iteration` after each.
+    """
+
+    kind: ClassVar[str] = "ridge"
+
+    def __init__(
+        self,
+        rank: int = 50,
+        regularization: float = 10.0,
+        iterations: int = 10,
+        *,
+        biases: bool = True,
+        bias_regularization: float | None = None,
+        weighting: str = "none",
+        solver: str = "cholesky",
+        cg_steps: int = 3,
+        seed: int = 0,
+        threads: int | None = None,
+        dtype: str = "float32",
+        callback: Callback | None = None,
+    ) -> None:
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype, callback)
+        require_one_of("weighting", weighting, ("none", "count"))
+        if bias_regularization is not None:
+            require_number("bias_regularization", bias_regularization, positive=True)
+        self.biases, self.bias_regularization, self.weighting = biases, bias_regularization, weighting
+
+    def _mean(self, matrix: sparse.csr_array) -> float:
+        return float(matrix.data.mean(dtype=np.float64)) if self.biases else 0.0
+
+    def _bias_penalty(self) -> float:
+        return 1.0 if self.bias_regularization is None else self.bias_regularization / self.regularization
+
+    def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
+        # a row without ratings has nothing to regularise, and any positive number keeps its matrix invertible
+        return self.regularization * (np.maximum(lengths, 1.0) if self.weighting == "count" else np.ones(len(lengths)))
+
+    def _rows(self, matrix: sparse.csr_array, offsets: Floats | None, ridge: Floats) -> tuple[Rows, float]:
+        target = matrix.data if offsets is None else matrix.data - offsets[matrix.indices]
+        rows = Rows(matrix.indptr, matrix.indices, np.ones_like(target), target, ridge)
+        return rows, float(np.square(target, dtype=np.float64).sum())

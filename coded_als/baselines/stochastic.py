@@ -1,0 +1,95 @@
+"""SGD on squared loss."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from coded_als.baselines.checks import rating_matrix, require_number
+from coded_als.baselines.loops import squared_loss_epoch
+from coded_als.baselines.model import Callback, Floats, Progress
+from coded_als.baselines.quadratic import QuadraticModel
+from coded_als.baselines.rows import Rows
+
+
+class SGD(QuadraticModel):
+    """Explicit ratings by ``mean + user bias + item bias + u . v``, one rating at a time (Funk's matrix factorisation).
+
+    Every iteration visits all ratings in a new random order. ``history_`` holds the sum over one pass of squared
+    error plus regularisation, each term taken just before its own step.
+
+    Parameters
+    ----------
+    rank
+        Number of factors d.
+    regularization
+        Of factors and biases, per rating.
+    iterations
+        Passes over the ratings.
+    learning_rate
+        Step size, greater than 0.
+    init_scale
+        Standard deviation of a random starting entry.
+    seed
+        Of the start and the order; equal seeds give equal models.
+    dtype, callback
+        As in `RidgeALS`.
+    """
+
+    kind: ClassVar[str] = "sgd"
+    biases = True
+
+    def __init__(
+        self,
+        rank: int = 100,
+        regularization: float = 0.05,
+        iterations: int = 30,
+        *,
+        learning_rate: float = 0.01,
+        init_scale: float = 0.1,
+        seed: int = 0,
+        dtype: str = "float32",
+        callback: Callback | None = None,
+    ) -> None:
+        super().__init__(rank, regularization, iterations, seed, dtype, callback)
+        require_number("learning_rate", learning_rate, positive=True)
+        require_number("init_scale", init_scale, positive=True)
+        self.learning_rate, self.init_scale = learning_rate, init_scale
+
+    def fit(self, ratings: Any) -> Self:
+        matrix = rating_matrix(ratings, self.dtype)
+        progress = Progress(self.callback)
+        mean = float(matrix.data.mean(dtype=np.float64))
+        matrix.data -= np.asarray(mean, self.dtype)
+        rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+        generator = np.random.default_rng(self.seed)
+        users, items = (self._start(generator, count) for count in matrix.shape)
+        for _ in range(self.iterations):
+            order = generator.permutation(matrix.nnz)
+            loss = squared_loss_epoch(
+                order, rows, matrix.indices, matrix.data, users, items, self.learning_rate, self.regularization
+            )
+            progress.note(loss)
+        self._require_finite(users, items)
+        # rows that no rating has touched hold only their random start
+        users[np.diff(matrix.indptr) == 0] = 0
+        items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0
+        self._adopt(users, items, mean, matrix, progress)
+        return self
+
+    def _start(self, generator: np.random.Generator, count: int) -> Floats:
+        side = np.zeros((count, self.rank + 1), self.dtype)
+        side[:, : self.rank] = generator.standard_normal((count, self.rank)) * self.init_scale
+        return side
+
+    def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
+        # a floor keeps the exact fold-in solvable without regularisation
+        return np.maximum(self.regularization * lengths, 1e-6)
+
+    def _rows(self, matrix: sparse.csr_array, offsets: Floats | None, ridge: Floats) -> tuple[Rows, float]:
+        target = matrix.data if offsets is None else matrix.data - offsets[matrix.indices]
+        rows = Rows(matrix.indptr, matrix.indices, np.ones_like(target), target, ridge)
+        return rows, float(np.square(target, dtype=np.float64).sum())

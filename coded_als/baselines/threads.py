@@ -1,0 +1,65 @@
+"""Rows over the threads of one machine.
+
+The compiled loops release the interpreter's lock, so plain threads do. They call BLAS once per row, and a BLAS
+that starts threads of its own inside each of them is the classic way to make more cores slower: while rows are
+shared out, BLAS is held to one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+RowLoop = Callable[[NDArray[np.int64]], None]
+
+# Parts per thread: the heavy rows of a popularity-skewed matrix then even out.
+_PARTS_PER_THREAD = 8
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    # looking through the loaded libraries takes milliseconds, and they do not change
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold every loaded BLAS to one thread."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield
+
+
+def for_all_rows(loop: RowLoop, work: NDArray[Any], threads: int) -> None:
+    """Run ``loop`` over the rows 0, 1, ... in parts, on ``threads`` threads.
+
+    Parameters
+    ----------
+    loop
+        Called with the numbers of some rows; it must write to those only.
+    work
+        (rows,) what each row costs, in any unit: parts are of about equal cost.
+    threads
+        At least 1. One thread calls ``loop`` directly.
+    """
+    rows = np.arange(len(work))
+    if threads == 1 or rows.size < 2:
+        loop(rows)
+        return
+    cost = np.cumsum(work)
+    parts = threads * _PARTS_PER_THREAD
+    cuts = np.searchsorted(cost, cost[-1] * np.arange(1, parts) / parts)
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(loop, np.split(rows, cuts)))

@@ -1,0 +1,130 @@
+"""Sparse ALS on a cluster: the same model as on one machine, and no harm from skipped shards."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from coded_als.baselines import ImplicitALS, RidgeALS
+from coded_als.baselines.distributed import deal, fit_on_cluster
+from coded_als.baselines.policies import EnoughAndOverdue, Partial, Replicated, WaitForAll
+from coded_als.errors import NotEnoughWorkers, UsageError
+from coded_als.inline import InlineCluster
+
+
+def build(kind, **changes):
+    given = {"rank": 3, "iterations": 5, "dtype": "float64", "threads": 1} | changes
+    return RidgeALS(regularization=0.5, biases=False, **given) if kind == "ridge" else ImplicitALS(**given)
+
+
+@pytest.fixture
+def matrix():
+    generator = np.random.default_rng(0)
+    dense = np.where(generator.random((14, 11)) < 0.4, generator.integers(1, 6, (14, 11)), 0).astype(float)
+    dense[3] = 0
+    return sparse.csr_array(dense)
+
+
+@pytest.mark.parametrize("policy", [WaitForAll(), Replicated(2), Replicated(4), Partial(4, max_skips=0)], ids=str)
+@pytest.mark.parametrize("kind", ["ridge", "implicit", "hu"])
+def test_policies_that_skip_nobody_give_the_model_of_one_machine(kind, policy, matrix):
+    changes = {"alpha": 2.0} if kind == "hu" else {}
+    local = build(kind, **changes).fit(matrix)
+    with InlineCluster(4, "exp:mean=20ms", seed=3) as cluster:
+        remote = fit_on_cluster(build(kind, **changes), matrix, cluster, policy)
+    np.testing.assert_allclose(remote.user_factors_, local.user_factors_, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(remote.item_factors_, local.item_factors_, rtol=1e-7, atol=1e-9)
+    for mine, theirs in zip(remote.history_, local.history_, strict=True):
+        assert mine.objective == pytest.approx(theirs.objective, rel=1e-8)
+    assert remote.recommend(0) is not None
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    kind=st.sampled_from(["ridge", "implicit"]),
+    delays=st.sampled_from(["exp:mean=20ms", "bimodal:p=0.5,fast=1ms,slow=1s", "pareto:scale=1ms,alpha=1.1"]),
+    seed=st.integers(0, 10**6),
+    wait_for=st.integers(1, 5),
+    max_skips=st.integers(0, 6),
+)
+def test_the_objective_never_rises_whoever_is_skipped(kind, delays, seed, wait_for, max_skips):
+    generator = np.random.default_rng(seed)
+    dense = np.where(generator.random((13, 9)) < 0.5, generator.integers(1, 6, (13, 9)), 0).astype(float)
+    dense[0, 0] = 1
+    with InlineCluster(5, delays, seed=seed) as cluster:
+        policy = Partial(wait_for, max_skips)
+        model = fit_on_cluster(build(kind, iterations=8), sparse.csr_array(dense), cluster, policy)
+    for before, after in itertools.pairwise(iteration.objective for iteration in model.history_):
+        assert after <= before + 1e-9 * abs(before)
+
+
+def test_no_shard_is_skipped_more_often_than_allowed(matrix):
+    """Worker 4 is always last; with max_skips=2 its answer must count in every third round of a side."""
+
+    class LastIsSlow(InlineCluster):
+        def __init__(self):
+            super().__init__(5)
+            self.answered = []
+
+        def run(self, round, until):
+            responses = super().run(round, until)
+            self.answered.append((round.label, 4 in responses.workers))
+            return responses
+
+    cluster = LastIsSlow()
+    fit_on_cluster(build("ridge", iterations=9), matrix, cluster, Partial(3, max_skips=2))
+    for side in ("solve items", "solve users"):
+        assert [last for label, last in cluster.answered if label == side] == [True, False, False] * 3
+
+
+def test_replicas_survive_dead_workers_and_single_shards_do_not(matrix):
+    with InlineCluster(6, "dead:n=1", seed=1) as cluster:
+        survived = fit_on_cluster(build("ridge"), matrix, cluster, Replicated(3))
+    np.testing.assert_allclose(survived.user_factors_, build("ridge").fit(matrix).user_factors_, rtol=1e-7, atol=1e-9)
+    with InlineCluster(6, "dead:n=1", seed=1) as cluster, pytest.raises(NotEnoughWorkers):
+        fit_on_cluster(build("ridge"), matrix, cluster)
+    with InlineCluster(6, "dead:n=1", seed=1) as cluster, pytest.raises(NotEnoughWorkers, match="max_skips"):
+        fit_on_cluster(build("ridge"), matrix, cluster, Partial(3))
+
+
+def test_more_workers_than_rows(matrix):
+    with InlineCluster(20) as cluster:
+        model = fit_on_cluster(build("implicit"), matrix, cluster)
+    np.testing.assert_allclose(model.user_factors_, build("implicit").fit(matrix).user_factors_, rtol=1e-7, atol=1e-9)
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=50), st.integers(1, 12))
+@settings(deadline=None, max_examples=50)
+def test_dealing_gives_every_row_once_and_even_hands(lengths, shards):
+    lengths = np.array(lengths)
+    hands = deal(lengths, shards)
+    assert len({len(hand) for hand in hands}) == 1
+    dealt = np.concatenate(hands)
+    assert sorted(dealt[dealt >= 0]) == list(range(len(lengths)))
+    entries = [int(lengths[hand[hand >= 0]].sum()) for hand in hands]
+    assert max(entries) - min(entries) <= lengths.max()
+
+
+def test_the_partial_rule_says_what_it_waits_for():
+    rule = EnoughAndOverdue(2, frozenset({3}))
+    assert rule.needed == 2
+    assert [rule.satisfied(answered) for answered in ([3], [0, 1], [0, 3], [0, 1, 3])] == [False, False, True, True]
+    assert "max_skips" in str(rule.refusal([0, 1]))
+    assert "Lower wait_for" in str(rule.refusal([3]))
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [(Replicated(3), "multiple of copies=3; got 4"), (Partial(5), "at most the 4 workers; got 5")],
+)
+def test_policies_that_do_not_suit_the_cluster(policy, message, matrix):
+    with InlineCluster(4) as cluster, pytest.raises(UsageError, match=message):
+        fit_on_cluster(build("ridge"), matrix, cluster, policy)
+
+
+def test_biases_are_refused(matrix):
+    with InlineCluster(2) as cluster, pytest.raises(UsageError, match="biases=False"):
+        fit_on_cluster(RidgeALS(2), matrix, cluster)
