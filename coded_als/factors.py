@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 from coded_als.ids import Id, IdLookup, Ids, as_ids
+from coded_als.seen import pattern
 from coded_als.topn import Floats, Integers, recommend_batch, require_count, top_n
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class FactorModel:
             For an unknown user, a user without ratings in training, or n < 1.
         """
         require_count(n)
-        row = self._user_row(user)
+        self._require_fitted()
+        row = self._user_lookup.index(user)
         seen = self._seen_columns(row)
         if seen is not None and seen.size == 0:
             raise UsageError(
@@ -155,7 +157,8 @@ class FactorModel:
         UsageError
             For an unknown user or item.
         """
-        return float(self.predict_pairs([self._user_row(user)], [self._item_lookup.index(item)])[0])
+        self._require_fitted()
+        return float(self.predict_pairs([self._user_lookup.index(user)], [self._item_lookup.index(item)])[0])
 
     def predict_pairs(self, rows: Sequence[int] | Integers, columns: Sequence[int] | Integers) -> NDArray[np.float64]:
         """The scores of pairs given by row and column, equally many of each, (pairs,)."""
@@ -174,6 +177,16 @@ class FactorModel:
         if self.item_biases_ is not None:
             scores += self.item_biases_[columns]
         return scores
+
+    def user_rows(self, users: Iterable[Id] | Ids) -> Integers:
+        """The rows of users by original id, -1 for those that the model does not know."""
+        self._require_fitted()
+        return self._user_lookup.places(users)
+
+    def item_columns(self, items: Iterable[Id] | Ids) -> Integers:
+        """The columns of items by original id, -1 for those that the model does not know."""
+        self._require_fitted()
+        return self._item_lookup.places(items)
 
     def similar_items(self, item: Id, n: int = 10) -> list[tuple[Id, float]]:
         """The n items whose factors make the smallest angle with this item's, as (item id, cosine), itself left out.
@@ -260,10 +273,6 @@ class FactorModel:
         if not hasattr(self, "user_factors_"):
             raise UsageError(f"a model must be fitted before it is used; this {type(self).__name__} is not. Call fit.")
 
-    def _user_row(self, user: Id) -> int:
-        self._require_fitted()
-        return self._user_lookup.index(user)
-
     def _seen_columns(self, row: int) -> NDArray[Any] | None:
         if self.seen_ is None:
             return None
@@ -274,45 +283,6 @@ class FactorModel:
         columns, best = top_n(scores[None, :], min(n, scores.size))
         found = columns[0] >= 0
         return list(zip(self.item_ids[columns[0][found]].tolist(), best[0][found].tolist(), strict=True))
-
-
-def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any]) -> csr_array:
-    """A sparse pattern from its parts, checked; the ones are a single byte each.
-
-    Raises
-    ------
-    ValueError
-        When the parts are not those of a sparse matrix of this shape.
-    """
-    from scipy.sparse import csr_array
-
-    matrix = csr_array((np.ones(indices.size, dtype=np.int8), indices, indptr), shape=shape)
-    matrix.check_format(full_check=True)
-    return matrix
-
-
-def seen_pattern(ratings: Any) -> csr_array | None:
-    """Which entries of a training matrix were ratings, for `FactorModel._keep`.
-
-    Parameters
-    ----------
-    ratings
-        (m, n), scipy sparse (stored entries are ratings) or dense (zeros are missing).
-
-    Returns
-    -------
-    (m, n) sparse pattern, or None for a dense matrix without zeros: where all is known there is nothing to filter.
-    """
-    from scipy import sparse
-
-    if not sparse.issparse(ratings):
-        present = np.asarray(ratings) != 0
-        if present.all():
-            return None
-        indptr = np.concatenate(([0], np.cumsum(present.sum(axis=1))))
-        return pattern(present.shape, indptr, np.nonzero(present)[1])
-    stored = ratings.tocsr()
-    return pattern(stored.shape, stored.indptr, stored.indices)
 
 
 def _one_each(biases: NDArray[Any], owner: NDArray[Any]) -> NDArray[Any]:

@@ -40,8 +40,21 @@ class IdLookup:
 
     def known(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
         """The places of those ids that are known."""
-        places = (self._find(identifier) for identifier in identifiers)
-        return np.array([place for place in places if place is not None], dtype=np.int64)
+        places = self.places(identifiers)
+        return places[places >= 0]
+
+    def places(self, identifiers: Iterable[Id] | Ids) -> NDArray[np.int64]:
+        """The place of every id, -1 for an unknown one."""
+        if (
+            isinstance(identifiers, np.ndarray)
+            and identifiers.dtype.kind == self._sorted.dtype.kind
+            and self._sorted.size
+        ):
+            places = np.minimum(np.searchsorted(self._sorted, identifiers), self._sorted.size - 1)
+            return np.where(self._sorted[places] == identifiers, self._order[places], -1)
+        plain = identifiers.tolist() if isinstance(identifiers, np.ndarray) else identifiers
+        found = map(self._find, plain)
+        return np.array([-1 if place is None else place for place in found], dtype=np.int64)
 
     def _find(self, identifier: Id) -> int | None:
         key: Id | None = str(identifier) if self._textual else _whole_number(identifier)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.placement import Kind, Placement, default_partitions
+from coded_als.als.placement import Kind, Placement, default_partitions, default_tolerance
 from coded_als.als.precompute import Problem, Where, phases_for, store_data
 from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.protocols import DATA, make_protocol
@@ -15,8 +15,9 @@ from coded_als.als.solvers import GUARD_VECTORS, Callback, Iteration, Recorder, 
 from coded_als.cluster import Array, Cluster
 from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
-from coded_als.factors import FactorModel, seen_pattern
+from coded_als.factors import FactorModel
 from coded_als.inline import InlineCluster
+from coded_als.seen import seen_pattern
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
@@ -51,7 +52,8 @@ class CodedALS(FactorModel):
     tolerance
         Stop when the relative distance of the objective from its limit is estimated below this.
     decoding_tolerance
-        Relative error that a decoded product may have. A round waits for one more response rather than decode worse.
+        Relative error that a decoded product may have; by default 1e-12 on the circle and 1e-8 at real points. A round
+        waits for one more response rather than decode worse, and a fit that cannot keep to it ends with an error.
     precomputation
         Where D and the last product are computed: ``"local"`` at the master, ``"coded"`` on the workers, ``"auto"``
         local for sparse R and coded for dense R.
@@ -98,7 +100,7 @@ class CodedALS(FactorModel):
         copies: int = 2,
         iterations: int = 500,
         tolerance: float = 5e-9,
-        decoding_tolerance: float = 1e-10,
+        decoding_tolerance: float | None = None,
         precomputation: Where = "auto",
         seed: int = 0,
     ) -> None:
@@ -132,7 +134,7 @@ class CodedALS(FactorModel):
             cluster = InlineCluster(self._workers_alone(min(shape)))
         placement = self.plan(shape, cluster.size)
         problem, log = Problem.of(ratings), RoundLog(cluster)
-        phases = phases_for(problem, log, placement, self.decoding_tolerance, self.precomputation)
+        phases = phases_for(problem, log, placement, self._decoding_tolerance, self.precomputation)
         store_data(log, placement, phases.gram())
         recorder = Recorder(log, problem.squared_norm(), self.tolerance, callback)
         solve = self._by_eigenvectors if self.solver == "lobpcg" else self._by_sweeps
@@ -177,7 +179,7 @@ class CodedALS(FactorModel):
         self, problem: Problem, log: RoundLog, placement: Placement, recorder: Recorder
     ) -> tuple[Array, Array, bool]:
         """The paper's ALS."""
-        protocol = make_protocol(self.protocol, log, placement, problem.length, self.decoding_tolerance)
+        protocol = make_protocol(self.protocol, log, placement, problem.length, self._decoding_tolerance)
         start = self._start(problem.length, self.rank)
         trace = problem.squared_norm()
         factor, converged = alternating(protocol, start, trace, self.regularization, self.iterations, recorder)
@@ -188,7 +190,7 @@ class CodedALS(FactorModel):
     ) -> tuple[Array, Array, bool]:
         """The factors in closed form from the leading eigenpairs of D."""
         length, shape = problem.length, (problem.length, problem.length)
-        multiply = StoredProduct(log, placement.product_code(), DATA, shape, self.decoding_tolerance, label="E = D X")
+        multiply = StoredProduct(log, placement.product_code(), DATA, shape, self._decoding_tolerance, label="E = D X")
         start = self._start(length, min(self.rank + GUARD_VECTORS, length))
         values, vectors, converged = locally_optimal(
             multiply, start, self.rank, problem.squared_norm(), self.regularization, self.iterations, recorder
@@ -197,6 +199,10 @@ class CodedALS(FactorModel):
         shrunk = np.sqrt(np.maximum(sigma - self.regularization, 0.0))
         inverse = np.divide(shrunk, sigma, out=np.zeros_like(sigma), where=sigma > 0)
         return vectors * shrunk, vectors * inverse, converged
+
+    @property
+    def _decoding_tolerance(self) -> float:
+        return default_tolerance(self.points) if self.decoding_tolerance is None else self.decoding_tolerance
 
     def _start(self, length: int, columns: int) -> Array:
         return np.random.default_rng(self.seed).standard_normal((length, columns))
@@ -222,9 +228,10 @@ class CodedALS(FactorModel):
                 "protocol 'paper' is defined for solver 'als' and placement 'coded'; "
                 f"got {self.solver!r} and {self.placement!r}. Use protocol='fused'."
             )
-        for name in ("regularization", "tolerance", "decoding_tolerance"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise UsageError(f"{name} must be a number >= 0; got {getattr(self, name)!r}. Correct it.")
+        numbers = {"regularization": self.regularization, "tolerance": self.tolerance}
+        for name, value in {**numbers, "decoding_tolerance": self._decoding_tolerance}.items():
+            if not (np.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} must be a number >= 0; got {value!r}. Correct it.")
         if self.iterations < 1:
             raise UsageError(f"iterations must be at least 1; got {self.iterations}. Raise it.")
 

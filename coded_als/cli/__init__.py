@@ -1,0 +1,51 @@
+"""The command line: one file per command, each loaded when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from coded_als import __version__
+from coded_als.errors import CodedALSError, UsageError
+
+# name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
+COMMANDS = {
+    "demo": ("coded_als.cli.demo", "Coded against uncoded and replicated, on real workers with stragglers (< 30 s)."),
+    "fit": ("coded_als.cli.fit", "Factorise a rating matrix and save the model."),
+    "recommend": ("coded_als.cli.recommend", "The best items for a user of a saved model."),
+    "threshold": ("coded_als.cli.threshold", "How many answers a code waits for, and what it tolerates."),
+    "doctor": ("coded_als.cli.doctor", "Check this machine: versions, BLAS threads, workers, decoding."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on demand and whose errors are one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CodedALSError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="coded-als")
+def main() -> None:
+    """Matrix factorisation on a cluster that does not wait for its slow machines."""

@@ -1,0 +1,81 @@
+"""What several commands share: clusters by name, JSON on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import numpy as np
+
+from coded_als.als import Iteration
+from coded_als.cluster import Cluster
+
+CLUSTERS = ("local", "inline", "virtual")
+
+
+def open_cluster(kind: str, workers: int, delays: str, seed: int) -> Cluster:
+    """A cluster of W workers: real processes, the calling process, or a virtual clock."""
+    # each brings its own dependencies; only the one asked for is imported
+    if kind == "local":
+        from coded_als.master import LocalCluster
+
+        return LocalCluster(workers, delays=delays, seed=seed)
+    if kind == "virtual":
+        from coded_als.simulation import SimulatedCluster
+
+        return SimulatedCluster(workers, delays=delays, seed=seed)
+    from coded_als.inline import InlineCluster
+
+    return InlineCluster(workers, delays=delays, seed=seed)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout; numbers that JSON lacks become null."""
+    click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+class Progress:
+    """A line on stderr that follows the iterations."""
+
+    def __init__(self, status: Any) -> None:
+        self._status = status
+
+    def say(self, text: str) -> None:
+        """Replace the line."""
+        if self._status is not None:
+            self._status.update(text)
+
+    def iteration(self, entry: Iteration, _factor: Any) -> None:
+        """Callback of `CodedALS.fit`."""
+        self.say(
+            f"iteration {entry.index}: objective {entry.objective:.10g}, "
+            f"estimated to be {entry.remaining:.1e} from its limit"
+        )
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Progress]:
+    """Show progress while the block runs; silent when stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield Progress(None)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text) as status:
+        yield Progress(status)

@@ -1,0 +1,52 @@
+"""``coded-als threshold``: how many answers a code waits for, and what it tolerates."""
+
+from __future__ import annotations
+
+import click
+
+from coded_als.cli.common import print_json
+from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold, largest_partitions
+from coded_als.errors import UsageError
+
+
+@click.command()
+@click.option("--partitions", type=int, help="Parts h.  [default: the largest that the workers allow]")
+@click.option("--workers", type=int, help="Workers W.  [default: the threshold itself]")
+@click.option("--points", type=click.Choice(["circle", "real", "equispaced"]), default="circle", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(partitions: int | None, workers: int | None, points: PointFamily, as_json: bool) -> None:
+    """How many answers an iteration waits for, and how many stragglers it tolerates."""
+    if partitions is None and workers is None:
+        raise UsageError("threshold needs --partitions or --workers; got neither. Give one of them.")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
+    h = largest_partitions(workers, points) if partitions is None and workers is not None else partitions
+    assert h is not None
+    needed = iteration_threshold(h, points)
+    size = needed if workers is None else workers
+    if size < needed:
+        raise UsageError(
+            f"workers must be at least {needed}, the recovery threshold at partitions={h} with {points} points; "
+            f"got {size}. Add workers or lower partitions to {largest_partitions(size, points)}."
+        )
+    code = EntangledPolynomialCode(h, h, 1, size, points)
+    planes = code.points.planes
+    facts = {
+        "partitions": h,
+        "workers": size,
+        "points": points,
+        "recovery_threshold": needed,
+        "stragglers_tolerated": size - needed,
+        "paper_threshold": h * h + h - 1,
+        "share_of_matrix_per_worker": planes / h**2,
+        "redundancy": size * planes / h**2,
+        "error_estimate_all_workers": code.error_estimate(range(size)),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    click.echo(f"{needed} of {size} workers suffice at h = {h} ({points} points): {size - needed} stragglers tolerated")
+    click.echo(
+        f"each worker stores {planes / h**2:.1%} of the matrix; the paper's real code waits for {h * h + h - 1}; "
+        f"decoding error with all workers about {facts['error_estimate_all_workers']:.0e}"
+    )

@@ -1,0 +1,137 @@
+"""A reader of Matrix Market files.
+
+SciPy has one, but a single wrong byte in a file can crash its process, and it cannot say which line is wrong.
+Format: Boisvert, Pozo and Remington, "The Matrix Market Exchange Formats" (1996).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.data.fields import join_columns, split_fields
+from coded_als.data.lines import WHITESPACE, Lines, one_byte
+from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
+from coded_als.errors import UsageError
+
+Integers = NDArray[np.int64]
+_MIRRORED = {"symmetric": 1.0, "skew-symmetric": -1.0}
+
+
+@dataclass(frozen=True)
+class _Header:
+    source: str
+    layout: str
+    field: str
+    symmetry: str
+    sizes: tuple[int, ...]
+    last_line: int
+
+
+def read_mtx(path: Path) -> RatingData:
+    """A sparse or dense real matrix from a Matrix Market file, which may be compressed (``.mtx.gz``).
+
+    Entries of a pattern are 1; a symmetric matrix is completed.
+
+    Raises
+    ------
+    UsageError
+        For a header or a line that does not fit, with its number; for complex numbers and dense symmetric matrices.
+    """
+    lines = Lines(path)
+    header = _read_header(lines, path.name)
+    if header.layout == "array":
+        values, numbers = _columns(lines, header, 1)
+        _require_count(numbers, header.sizes[0] * header.sizes[1], header)
+        return from_matrix(np.ascontiguousarray(values[:, 0].reshape(header.sizes[::-1]).T), path.name)
+    columns, numbers = _columns(lines, header, 2 if header.field == "pattern" else 3)
+    _require_count(numbers, header.sizes[2], header)
+    rows_columns = _places(columns[:, :2], numbers, header)
+    values = np.ones(len(numbers)) if header.field == "pattern" else columns[:, 2]
+    return _assemble(rows_columns, values, numbers, header)
+
+
+def _read_header(lines: Lines, source: str) -> _Header:
+    numbered = lines.numbered()
+    _, banner = next(numbered, (1, b""))
+    words = banner.decode("ascii", "replace").lower().split()
+    if len(words) != 5 or words[:2] != ["%%matrixmarket", "matrix"]:
+        raise UsageError(
+            f"a .mtx file must begin with `%%MatrixMarket matrix ...`; {source} does not. Save it with scipy.io.mmwrite."
+        )
+    layout, field, symmetry = words[2:]
+    known = (
+        layout in ("coordinate", "array")
+        and field in ("real", "double", "integer", "pattern")
+        and (symmetry == "general" or (symmetry in _MIRRORED and layout == "coordinate"))
+    )
+    if not known:
+        raise UsageError(
+            f"a .mtx file must hold a real, integer or pattern matrix, sparse or dense and general; "
+            f"{source} says {' '.join(map(ascii, words[2:]))}. Convert it."
+        )
+    number, line = next((numbered_line for numbered_line in numbered if numbered_line[1][:1] != b"%"), (2, b""))
+    sizes = tuple(int(word) for word in line.split() if word.isdigit() and len(word) < 19)
+    wanted = 3 if layout == "coordinate" else 2
+    if len(sizes) != wanted or len(line.split()) != wanted or sizes[0] * sizes[1] >= 2**63:
+        raise UsageError(
+            f"a .mtx file must give {wanted} sizes after its comments; got {line[:60].decode('ascii', 'replace')!a} "
+            f"in line {number} of {source}. Save it again."
+        )
+    return _Header(source, layout, field, symmetry, sizes, number)
+
+
+def _columns(lines: Lines, header: _Header, count: int) -> tuple[NDArray[np.float64], Integers]:
+    values, numbers = [np.empty((0, count))], [np.empty(0, dtype=np.int64)]
+    for first_line, text in lines.chunks(after_line=header.last_line):
+        fields = split_fields(header.source, *one_byte(text, WHITESPACE), count, first_line)
+        values.append(fields.numbers(slice(None)))
+        numbers.append(fields.line_numbers)
+    return np.concatenate(values), join_columns(numbers)
+
+
+def _require_count(numbers: Integers, count: int, header: _Header) -> None:
+    if len(numbers) != count:
+        raise UsageError(
+            f"a .mtx file must have as many entries as its header says, {count}; {header.source} has {len(numbers)}. "
+            "Save it again."
+        )
+
+
+def _places(given: NDArray[np.float64], numbers: Integers, header: _Header) -> Integers:
+    """Rows and columns from 0, (entries, 2)."""
+    outside = (given < 1) | (given > np.array(header.sizes[:2])) | (given != np.floor(given))
+    wrong = np.flatnonzero(outside.any(axis=1))
+    if wrong.size:
+        row, column = given[wrong[0]]
+        raise UsageError(
+            f"places must be within 1 to {header.sizes[0]} and 1 to {header.sizes[1]}; got {row:g} {column:g} in line "
+            f"{numbers[wrong[0]]} of {header.source}. Correct the line."
+        )
+    return given.astype(np.int64) - 1
+
+
+def _assemble(places: Integers, values: NDArray[np.float64], numbers: Integers, header: _Header) -> RatingData:
+    rows, columns = places[:, 0], places[:, 1]
+    shape = header.sizes[0], header.sizes[1]
+    if header.symmetry in _MIRRORED:
+        if shape[0] != shape[1]:
+            raise UsageError(
+                f"a symmetric matrix must be square; {header.source} is {shape[0]} x {shape[1]}. Save it again."
+            )
+        off = rows != columns
+        rows, columns = np.concatenate((rows, columns[off])), np.concatenate((columns, rows[off]))
+        values = np.concatenate((values, _MIRRORED[header.symmetry] * values[off]))
+        numbers = np.concatenate((numbers, numbers[off]))
+    key = rows * shape[1] + columns
+    order = np.argsort(key, kind="stable")
+    repeated = np.flatnonzero(np.diff(key[order]) == 0)
+    if repeated.size:
+        first, second = numbers[order[repeated[0]]], numbers[order[repeated[0] + 1]]
+        raise UsageError(
+            f"a user must rate an item once; {header.source} has the same place in lines {first} and {second}. Remove one."
+        )
+    return from_matrix(csr_from_sorted(rows[order], columns[order], values[order], shape), header.source)

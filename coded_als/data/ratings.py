@@ -1,0 +1,176 @@
+"""Ratings in memory: a matrix, the ids of its rows and columns, and the order that they came in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from coded_als.errors import UsageError
+from coded_als.ids import Ids
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class RatingData:
+    """A rating matrix and what its rows and columns stand for.
+
+    Entries are numbered as they are stored: row by row, columns ascending. In a sparse matrix every
+    stored entry is a rating, an explicit zero too; in a dense one zeros are missing, as in the paper.
+
+    Parameters
+    ----------
+    matrix
+        (m, n) float64, a dense array or a `scipy.sparse.csr_array` in canonical form.
+    user_ids, item_ids
+        (m,) and (n,) arrays of int64 or str, ascending where they were read from text;
+        0, 1, 2, ... where the source was a matrix.
+    source
+        What was read, for people.
+    times
+        (entries,) in the source's own unit, or None.
+    positions
+        (entries,) the place of each entry in the source, or None where that is the order of storage.
+    """
+
+    matrix: Floats | csr_array[np.float64]
+    user_ids: Ids
+    item_ids: Ids
+    source: str
+    times: NDArray[Any] | None = None
+    positions: Integers | None = None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether ``matrix`` is a dense array."""
+        return isinstance(self.matrix, np.ndarray)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Users m and items n."""
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    @property
+    def entries(self) -> int:
+        """Number of ratings."""
+        return int(np.count_nonzero(self.matrix)) if isinstance(self.matrix, np.ndarray) else int(self.matrix.nnz)
+
+    def triples(self) -> tuple[Integers, Integers, Floats]:
+        """Row, column and value of every entry, each (entries,), in the order of storage."""
+        if isinstance(self.matrix, np.ndarray):
+            rows, columns = np.nonzero(self.matrix)
+            return rows, columns, self.matrix[rows, columns]
+        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.matrix.indptr))
+        return rows, self.matrix.indices.astype(np.int64), np.asarray(self.matrix.data)
+
+    def select(self, chosen: NDArray[np.bool_]) -> RatingData:
+        """The same matrix with only the entries marked in ``chosen``, (entries,); shape and ids stay."""
+        rows, columns, values = self.triples()
+        rows, columns, values = rows[chosen], columns[chosen], values[chosen]
+        matrix: Floats | csr_array[np.float64]
+        if self.is_dense:
+            matrix = np.zeros(self.shape)
+            matrix[rows, columns] = values
+        else:
+            matrix = csr_from_sorted(rows, columns, values, self.shape)
+        return replace(
+            self,
+            matrix=matrix,
+            times=None if self.times is None else self.times[chosen],
+            positions=np.flatnonzero(chosen) if self.positions is None else self.positions[chosen],
+        )
+
+
+def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingData:
+    """Ratings whose ids are the row and column numbers.
+
+    Raises
+    ------
+    UsageError
+        For a matrix without entries or with one that is not finite.
+    """
+    values = matrix if isinstance(matrix, np.ndarray) else matrix.data
+    if (
+        not matrix.shape[0]
+        or not matrix.shape[1]
+        or not np.any(values if isinstance(matrix, np.ndarray) else len(values))
+    ):
+        raise UsageError(f"ratings must have at least one entry; {source} has none. Check that it is the right one.")
+    finite = np.isfinite(values)
+    if not finite.all():
+        place = int(np.flatnonzero(~finite.ravel())[0])
+        row, column = _place(matrix, place)
+        raise UsageError(
+            f"ratings must be finite; got {values.ravel()[place]} in row {row}, column {column} of {source} "
+            "(counted from 0). Remove or replace it."
+        )
+    return RatingData(matrix, np.arange(matrix.shape[0]), np.arange(matrix.shape[1]), source)
+
+
+def from_triples(
+    users: NDArray[Any], items: NDArray[Any], values: Floats, times: NDArray[Any] | None, lines: Integers, source: str
+) -> RatingData:
+    """Ratings from one (user, item, value) per line of a text.
+
+    Parameters
+    ----------
+    users, items
+        (entries,) ids: int64, or UTF-8 bytes.
+    values, times
+        (entries,).
+    lines
+        (entries,) line numbers, for error messages.
+    source
+        Name of the file.
+
+    Raises
+    ------
+    UsageError
+        When a pair of user and item appears twice, or an id is not UTF-8.
+    """
+    user_ids, rows = _number_ids(users, lines, source)
+    item_ids, columns = _number_ids(items, lines, source)
+    key = rows * item_ids.size + columns
+    order = np.argsort(key, kind="stable")
+    repeated = np.flatnonzero(np.diff(key[order]) == 0)
+    if repeated.size:
+        first, second = order[repeated[0]], order[repeated[0] + 1]
+        raise UsageError(
+            f"a user must rate an item once; user {user_ids[rows[first]].item()!r} rates item "
+            f"{item_ids[columns[first]].item()!r} in lines {lines[first]} and {lines[second]} of {source}. Remove one."
+        )
+    matrix = csr_from_sorted(rows[order], columns[order], values[order], (user_ids.size, item_ids.size))
+    return RatingData(matrix, user_ids, item_ids, source, None if times is None else times[order], order)
+
+
+def _number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
+    distinct, places = np.unique(ids, return_inverse=True)
+    if distinct.dtype.kind != "S":
+        return distinct, places
+    try:
+        return np.char.decode(distinct, "utf-8"), places
+    except UnicodeDecodeError as error:
+        line = lines[np.flatnonzero(ids == error.object)[0]]
+        raise UsageError(
+            f"ids must be UTF-8 text; got {error.object!r} in line {line} of {source}. Save the file as UTF-8."
+        ) from None
+
+
+def csr_from_sorted(rows: Integers, columns: Integers, values: Floats, shape: tuple[int, int]) -> csr_array[np.float64]:
+    """A sparse matrix from entries that are already ordered by row and column."""
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=shape[0]))))
+    index = np.int32 if max(*shape, values.size) < 2**31 else np.int64
+    matrix = csr_array((values, columns.astype(index), indptr.astype(index)), shape=shape)
+    matrix.has_canonical_format = True
+    return matrix
+
+
+def _place(matrix: Floats | csr_array[np.float64], entry: int) -> tuple[int, int]:
+    if isinstance(matrix, np.ndarray):
+        return entry // matrix.shape[1], entry % matrix.shape[1]
+    return int(np.searchsorted(matrix.indptr, entry, side="right")) - 1, int(matrix.indices[entry])

@@ -1,0 +1,129 @@
+"""Training and test parts of the same ratings, each of the full shape and with all ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.data.ratings import RatingData
+from coded_als.errors import UsageError
+
+Split = tuple[RatingData, RatingData]
+
+
+def k_fold(data: RatingData, folds: int = 5, *, seed: int = 0) -> Iterator[Split]:
+    """Cut the ratings into folds of equal size and yield (the others, fold) for each in turn.
+
+    The ratings, in the order of the source, are shuffled by NumPy's legacy generator and cut into
+    consecutive runs of which the first are longer by one where the sizes are not equal. Those are the
+    folds of ``KFold(folds, random_state=seed)`` of scikit-surprise, so that results compare digit by digit.
+
+    Raises
+    ------
+    UsageError
+        For fewer than 2 folds or fewer ratings than folds.
+    """
+    _require_whole("folds", folds, 2)
+    if folds > data.entries:
+        raise UsageError(f"folds must be at most the number of ratings, {data.entries}; got {folds}. Use fewer.")
+    return _each_fold(data, folds, seed)
+
+
+def _each_fold(data: RatingData, folds: int, seed: int) -> Iterator[Split]:
+    shuffled = np.arange(data.entries)
+    np.random.RandomState(seed).shuffle(shuffled)
+    fold_of_position = np.empty(data.entries, dtype=np.int64)
+    for fold, part in enumerate(np.array_split(shuffled, folds)):
+        fold_of_position[part] = fold
+    fold_of_entry = fold_of_position[_rank_in_source(data)]
+    for fold in range(folds):
+        yield _cut(data, fold_of_entry == fold)
+
+
+def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
+    """Move a random share of the ratings, rounded to a whole number, into the test part.
+
+    Raises
+    ------
+    UsageError
+        For a fraction that leaves one of the parts empty.
+    """
+    count = round(fraction * data.entries) if 0 < fraction < 1 else 0
+    if not 0 < count < data.entries:
+        raise UsageError(
+            f"fraction must leave ratings in both parts; got {fraction} of {data.entries}. Take one nearer to 0.5."
+        )
+    test = np.zeros(data.entries, dtype=np.bool_)
+    test[np.random.default_rng(seed).permutation(data.entries)[:count]] = True
+    return _cut(data, test)
+
+
+def leave_one_out(data: RatingData, *, by: Literal["random", "time"] = "random", seed: int = 0) -> Split:
+    """`leave_k_out` with k = 1."""
+    return leave_k_out(data, 1, by=by, seed=seed)
+
+
+def leave_k_out(data: RatingData, k: int, *, by: Literal["random", "time"] = "random", seed: int = 0) -> Split:
+    """Move k ratings of every user into the test part; users without ratings stay without.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    k
+        How many, at least 1; every user must keep one.
+    by
+        ``random`` ones, or each user's latest (``time``; of equal times the later in the source).
+    seed
+        Of the random choice.
+
+    Raises
+    ------
+    UsageError
+        When a user has k ratings or fewer, or ``by`` is ``time`` and the source has no times.
+    """
+    _require_whole("k", k, 1)
+    rows, _, _ = data.triples()
+    counts = np.bincount(rows, minlength=data.shape[0])
+    short = np.flatnonzero((counts > 0) & (counts <= k))
+    if short.size:
+        raise UsageError(
+            f"every user must have more than {k} ratings to leave {k} out; user {data.user_ids[short[0]].item()!r} "
+            f"has {counts[short[0]]}. Lower k or drop such users."
+        )
+    # the k last of each user in this order: rows ascending, then what decides
+    order = np.lexsort((_rank_in_source(data), _precedence(data, by, seed), rows))
+    place = np.arange(data.entries) - np.repeat(np.cumsum(counts) - counts, counts)
+    test = np.zeros(data.entries, dtype=np.bool_)
+    test[order[place >= np.repeat(counts, counts) - k]] = True
+    return _cut(data, test)
+
+
+def _precedence(data: RatingData, by: str, seed: int) -> NDArray[Any]:
+    if by == "random":
+        return np.random.default_rng(seed).permutation(data.entries)
+    if by != "time":
+        raise UsageError(f"by must be 'random' or 'time'; got {by!r}. Choose one of them.")
+    if data.times is None:
+        raise UsageError(f"leaving the latest out needs times; {data.source} has none. Use by='random'.")
+    return data.times
+
+
+def _rank_in_source(data: RatingData) -> NDArray[np.int64]:
+    """0, 1, 2, ... for the entries in the order of the source (a part of a source has gaps in its positions)."""
+    rank = np.arange(data.entries)
+    if data.positions is not None:
+        rank[np.argsort(data.positions, kind="stable")] = np.arange(data.entries)
+    return rank
+
+
+def _cut(data: RatingData, test: NDArray[np.bool_]) -> Split:
+    return data.select(~test), data.select(test)
+
+
+def _require_whole(name: str, value: int, least: int) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name} must be a whole number, at least {least}; got {value!r}. Raise it.")

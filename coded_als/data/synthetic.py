@@ -1,0 +1,131 @@
+"""Problems of known rank: R = U V^T + noise, with standard normal U, V and noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
+from coded_als.errors import UsageError
+
+PREFIX = "synthetic:"
+
+
+@dataclass(frozen=True)
+class SyntheticSpec:
+    """What to draw.
+
+    Parameters
+    ----------
+    m, n
+        Rows and columns.
+    d
+        Rank without noise, at most min(m, n).
+    noise
+        Standard deviation of what is added to every entry.
+    seed
+        Equal seeds give equal matrices.
+    density
+        Share of entries that are known; below 1 the matrix is sparse.
+    """
+
+    m: int
+    n: int
+    d: int
+    noise: float = 0.0
+    seed: int = 0
+    density: float = 1.0
+
+
+def parse_synthetic(spec: str) -> SyntheticSpec:
+    """Read ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05]``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown, repeated, missing or impossible value.
+    """
+    values: dict[str, float] = {}
+    for part in filter(None, spec.removeprefix(PREFIX).split(",")):
+        key, _, text = (piece.strip() for piece in part.partition("="))
+        if key not in SyntheticSpec.__dataclass_fields__:
+            known = ", ".join(SyntheticSpec.__dataclass_fields__)
+            raise UsageError(f"a synthetic matrix takes {known}; got {key!r} in {spec!r}. Remove it.")
+        if key in values:
+            raise UsageError(f"a synthetic matrix takes each value once; got {key} twice in {spec!r}. Remove one.")
+        values[key] = _value(key, text, spec)
+    missing = [key for key in ("m", "n", "d") if key not in values]
+    if missing:
+        raise UsageError(
+            f"a synthetic matrix needs m, n and d; got no {missing[0]} in {spec!r}. Write {missing[0]}=... in it."
+        )
+    if values["d"] > min(values["m"], values["n"]):
+        raise UsageError(f"d must be at most min(m, n) = {min(values['m'], values['n'])}; got {values['d']}. Lower d.")
+    return SyntheticSpec(**values)  # type: ignore[arg-type]
+
+
+def synthetic_ratings(spec: SyntheticSpec) -> RatingData:
+    """Draw the matrix: dense at density 1, sparse below, with round(density m n) entries, at least one.
+
+    Raises
+    ------
+    UsageError
+        When it does not fit into memory.
+    """
+    source = PREFIX + ",".join(f"{name}={getattr(spec, name)}" for name in SyntheticSpec.__dataclass_fields__)
+    try:
+        return _draw_dense(spec, source) if spec.density == 1 else _draw_sparse(spec, source)
+    except (MemoryError, ValueError, OverflowError):  # NumPy says ValueError above its largest array
+        raise UsageError(
+            f"a synthetic matrix must fit into memory; got {spec.m} x {spec.n}. Lower m, n or density."
+        ) from None
+
+
+def _draw_dense(spec: SyntheticSpec, source: str) -> RatingData:
+    rng = np.random.default_rng(spec.seed)
+    left, right = rng.standard_normal((spec.m, spec.d)), rng.standard_normal((spec.n, spec.d))
+    matrix = left @ right.T
+    if spec.noise:
+        matrix += spec.noise * rng.standard_normal(matrix.shape)
+    return from_matrix(matrix, source)
+
+
+def _draw_sparse(spec: SyntheticSpec, source: str) -> RatingData:
+    rng = np.random.default_rng(spec.seed)
+    left, right = rng.standard_normal((spec.m, spec.d)), rng.standard_normal((spec.n, spec.d))
+    count = max(1, round(spec.density * spec.m * spec.n))
+    rows, columns = np.divmod(np.sort(rng.choice(spec.m * spec.n, count, replace=False, shuffle=False)), spec.n)
+    values = np.empty(count)
+    step = max(1, 2**22 // spec.d)
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        values[part] = np.einsum("ed,ed->e", left[rows[part]], right[columns[part]])
+    values += spec.noise * rng.standard_normal(count)
+    return from_matrix(csr_from_sorted(rows, columns, values, (spec.m, spec.n)), source)
+
+
+def _value(key: str, text: str, spec: str) -> float:
+    whole = key in ("m", "n", "d", "seed")
+    rules = {
+        "noise": "a number, at least 0",
+        "density": "a number above 0 and at most 1",
+        "seed": "a whole number, at least 0",
+    }
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        value = math.nan
+    if not _allowed(key, value):
+        rule = rules.get(key, "a whole number, at least 1")
+        raise UsageError(f"{key} must be {rule}; got {text!r} in {spec!r}. Correct the specification.")
+    return value
+
+
+def _allowed(key: str, value: float) -> bool:
+    if not math.isfinite(value):
+        return False
+    if key == "density":
+        return 0 < value <= 1
+    return value >= (0 if key in ("noise", "seed") else 1)

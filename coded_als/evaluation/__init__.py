@@ -1,0 +1,45 @@
+"""How good predictions and recommendations are: metrics on arrays, and fitted models put through them."""
+
+from __future__ import annotations
+
+from coded_als.evaluation.metrics import (
+    average_precision,
+    coverage,
+    find_hits,
+    hit_rate,
+    mae,
+    ndcg,
+    precision,
+    ranks_among,
+    recall,
+    reciprocal_rank,
+    rmse,
+)
+from coded_als.evaluation.models import (
+    RankingScores,
+    RatingErrors,
+    evaluate_ncf,
+    evaluate_ranking,
+    evaluate_ratings,
+)
+from coded_als.topn import recommend_batch
+
+__all__ = [
+    "RankingScores",
+    "RatingErrors",
+    "average_precision",
+    "coverage",
+    "evaluate_ncf",
+    "evaluate_ranking",
+    "evaluate_ratings",
+    "find_hits",
+    "hit_rate",
+    "mae",
+    "ndcg",
+    "precision",
+    "ranks_among",
+    "recall",
+    "reciprocal_rank",
+    "recommend_batch",
+    "rmse",
+]

@@ -1,0 +1,79 @@
+"""The local fleet: one process that forks the workers, and their end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+from coded_als.worker.credentials import Credentials
+from coded_als.worker.threads import ONE_BLAS_THREAD
+
+# The fleet ends its workers and itself within milliseconds; past this it is made to.
+END_WITHIN_S = 1.0
+
+
+class Fleet:
+    """W workers on this machine.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    endpoint
+        Where the master listens.
+    credentials
+        What admits them.
+    """
+
+    def __init__(self, workers: int, endpoint: str, credentials: Credentials) -> None:
+        self._owner = os.getpid()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "coded_als.worker", "--fleet", str(workers), "--endpoint", endpoint],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is for the master, and one signal reaches all workers
+        )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died: whoever waits for the workers will say so
+            self._process.stdin.write(credentials.text().encode())
+            self._process.stdin.flush()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the fleet is gone."""
+        return self._process.poll() is not None
+
+    def said(self) -> str:
+        """What the fleet and its workers wrote to stderr."""
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip()
+
+    def end(self) -> None:
+        """End the workers at once, whatever they are doing."""
+        if os.getpid() != self._owner:
+            return  # a forked copy of the master has no say
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with its own module search path and one BLAS thread."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return {**os.environ, **ONE_BLAS_THREAD, "PYTHONPATH": path}

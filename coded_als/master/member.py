@@ -1,0 +1,62 @@
+"""What the master knows of one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+# Tasks without an answer that one worker may have: the one at hand and the one that supersedes it.
+MOST_OPEN_TASKS = 2
+# Stored arrays without an acknowledgement: what one stopped worker may cost the master.
+MOST_OPEN_STORES = 8
+
+
+@dataclass
+class Task:
+    """One worker's part of a round, until its event is written."""
+
+    round_index: int
+    label: str
+    worker: int
+    sent_s: float | None = None
+    attempt: int = 0
+
+
+@dataclass
+class Member:
+    """A worker that has joined.
+
+    Parameters
+    ----------
+    worker
+        Its number.
+    route
+        Its routing id, new with every start of the process.
+    process_id
+        As it says.
+    alive
+        Whether its connection stands.
+    held
+        The version that it holds of each stored array.
+    open_tasks
+        Sent, but neither answered nor given up, by round.
+    open_stores
+        Bytes of the arrays that it has not acknowledged, by version.
+    """
+
+    worker: int
+    route: bytes
+    process_id: int
+    alive: bool = True
+    held: dict[str, int] = field(default_factory=dict)
+    open_tasks: dict[int, Task] = field(default_factory=dict)
+    open_stores: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether one more task may be sent."""
+        return len(self.open_tasks) < MOST_OPEN_TASKS
+
+    def holds(self, stamps: Iterable[tuple[str, int]]) -> bool:
+        """Whether it has exactly these versions."""
+        return all(self.held.get(name) == version for name, version in stamps)

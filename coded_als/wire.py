@@ -1,0 +1,233 @@
+"""What master and workers say to each other: one header frame and raw array frames.
+
+The header is a msgpack list; every array follows in a frame of its own, C order, little-endian float64.
+Nothing is ever unpickled, and `decode` looks at no array before version, types, shapes and byte counts agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any
+
+import msgpack
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from coded_als.errors import CodedALSError
+
+Array = NDArray[np.float64]
+Shape = tuple[int, ...]
+Stamp = tuple[str, int]
+
+VERSION = 1
+DTYPE = np.dtype("<f8")
+# Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
+COPY_BELOW_BYTES = 1 << 20
+MOST_HEADER_BYTES = 1 << 16
+MOST_DIMENSIONS = 8
+
+
+class WireError(CodedALSError):
+    """A message is not one of ours."""
+
+
+class Kind(IntEnum):
+    """What a message is about; the last six are a worker's."""
+
+    STORE = 1
+    TASK = 2
+    CANCEL = 3
+    STOP = 4
+    PING = 5
+    HELLO = 16
+    STORED = 17
+    RESULT = 18
+    SUPERSEDED = 19
+    REFUSED = 20
+    ERROR = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message in either direction; a kind uses the fields that it needs.
+
+    Parameters
+    ----------
+    kind
+        What it is about.
+    job
+        Secret of the cluster: what does not carry it is foreign.
+    worker
+        Who it is for, or from.
+    round_index, attempt
+        The task that it belongs to.
+    kernel
+        A name in `coded_als.kernels.KERNELS`.
+    operands
+        Name and version of the stored arrays that the task needs.
+    keep
+        Name and version under which the worker keeps the first arrays of this message.
+    delay_s
+        Seconds to wait before the work; may be infinite.
+    waited_s, computed_s
+        Seconds that the worker spent on the task.
+    number
+        HELLO: the process id.
+    text
+        ERROR, REFUSED, STOP: why.
+    arrays
+        Float64, sent in C order. Decoded ones are read-only views of the received frames.
+    """
+
+    kind: Kind
+    job: bytes
+    worker: int
+    round_index: int = 0
+    attempt: int = 0
+    kernel: str = ""
+    operands: tuple[Stamp, ...] = ()
+    keep: tuple[Stamp, ...] = ()
+    delay_s: float = 0.0
+    waited_s: float = 0.0
+    computed_s: float = 0.0
+    number: int = 0
+    text: str = ""
+    arrays: tuple[Array, ...] = ()
+
+
+def encode(message: Message, array_frames: Sequence[zmq.Frame] | None = None) -> list[bytes | zmq.Frame]:
+    """The frames of a message.
+
+    Parameters
+    ----------
+    message
+        What to say. Its large arrays are not copied: they must not change until they are sent.
+    array_frames
+        The frames of ``message.arrays``, where they exist already.
+    """
+    header = msgpack.packb(
+        (
+            VERSION,
+            message.kind,
+            message.job,
+            message.worker,
+            message.round_index,
+            message.attempt,
+            message.kernel,
+            message.operands,
+            message.keep,
+            message.delay_s,
+            message.waited_s,
+            message.computed_s,
+            message.number,
+            message.text,
+            [(DTYPE.str, array.shape) for array in message.arrays],
+        )
+    )
+    return [header, *(frames_of(message.arrays) if array_frames is None else array_frames)]
+
+
+def frames_of(arrays: Sequence[Array]) -> list[zmq.Frame]:
+    """One frame for each array, to be sent to any number of workers."""
+    contiguous = (np.ascontiguousarray(array, dtype=DTYPE) for array in arrays)
+    # a flat view, because ZeroMQ takes no buffer with a zero among its dimensions
+    return [zmq.Frame(array.reshape(-1).data, copy=array.nbytes < COPY_BELOW_BYTES) for array in contiguous]
+
+
+def decode(frames: Sequence[Any]) -> Message:
+    """The message that these frames (buffers) carry.
+
+    Raises
+    ------
+    WireError
+        For whatever `encode` would not have written.
+    """
+    if not frames:
+        raise WireError("a message must have a header; got no frame.")
+    header = _unpack(frames[0])
+    described = header.pop()
+    if not isinstance(described, list) or len(described) != len(frames) - 1:
+        raise WireError(f"the header must describe all {len(frames) - 1} array frames.")
+    arrays = tuple(map(_array, described, frames[1:]))
+    for value, expected in zip(header, _TYPES, strict=True):
+        if type(value) is not expected:
+            raise WireError(f"a header field must be of type {expected.__name__}; got {type(value).__name__}.")
+    return _message(*header, arrays)
+
+
+def _message(
+    kind: int,
+    job: bytes,
+    worker: int,
+    round_index: int,
+    attempt: int,
+    kernel: str,
+    operands: list[Any],
+    keep: list[Any],
+    delay_s: float,
+    *rest: Any,
+) -> Message:
+    """The message, once its fields have the right types."""
+    try:
+        known = Kind(kind)
+    except ValueError:
+        raise WireError(f"the kind of a message must be known; got {kind}.") from None
+    if math.isnan(delay_s):
+        raise WireError("a delay must be a number of seconds; got nan.")
+    return Message(known, job, worker, round_index, attempt, kernel, _stamps(operands), _stamps(keep), delay_s, *rest)
+
+
+# Python's types of the header fields after the version and before the array descriptions.
+_TYPES = (int, bytes, int, int, int, str, list, list, float, float, float, int, str)
+assert len(_TYPES) == len(fields(Message)) - 1
+
+
+def _unpack(frame: Any) -> list[Any]:
+    """The header's fields without the version."""
+    data = memoryview(frame)
+    if data.nbytes > MOST_HEADER_BYTES:
+        raise WireError(f"a header must have at most {MOST_HEADER_BYTES} bytes; got {data.nbytes}.")
+    try:
+        header = msgpack.unpackb(data)
+    except Exception as error:  # hostile bytes make msgpack raise half a dozen unrelated types
+        raise WireError(f"a header must be msgpack; got {type(error).__name__}: {error}") from None
+    if not isinstance(header, list) or not header or header[0] != VERSION or type(header[0]) is not int:
+        raise WireError(f"a header must be a list of protocol version {VERSION}.")
+    if len(header) != len(_TYPES) + 2:
+        raise WireError(f"a header must have {len(_TYPES) + 2} fields; got {len(header)}.")
+    return header[1:]
+
+
+def _array(description: Any, frame: Any) -> Array:
+    """A read-only view of one frame, once its description and its size agree."""
+    match description:
+        case [str(dtype), [*shape]] if dtype == DTYPE.str and len(shape) <= MOST_DIMENSIONS:
+            pass
+        case _:
+            raise WireError(f"an array must be described by {DTYPE.str!r} and a shape.")
+    if any(type(length) is not int or length < 0 for length in shape):
+        raise WireError("a shape must hold whole numbers >= 0.")
+    data = memoryview(frame)
+    if data.nbytes != DTYPE.itemsize * math.prod(shape):
+        raise WireError(f"an array of shape {tuple(shape)} must have its size in bytes; got {data.nbytes}.")
+    try:
+        array = np.frombuffer(data, dtype=DTYPE) if data.nbytes else np.empty(0)
+        array = array.reshape(shape)
+    except ValueError:  # an empty array with axes longer than NumPy can count
+        raise WireError(f"an array must be one that NumPy can hold; got shape {tuple(shape)}.") from None
+    # small frames may lie anywhere in ZeroMQ's receive buffer, and BLAS wants alignment
+    return array if array.flags.aligned else array.copy()
+
+
+def _stamps(value: list[Any]) -> tuple[Stamp, ...]:
+    """Names with their versions."""
+    for stamp in value:
+        match stamp:
+            case [str(), int()]:
+                continue
+        raise WireError("a stored array must be given by its name and its version.")
+    return tuple((name, version) for name, version in value)
