@@ -17,7 +17,7 @@ from coded_als.simulation import Machine
 GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "placement", "copies")
 
 
-@click.command()
+@click.command("sweep")
 @click.option("--cluster", type=click.Choice(["virtual", "local"]), default="virtual", show_default=True)
 @click.option("--partitions", default="2:6", show_default=True, help="h of the coded cells: 2:6, 2:10:2 or 2,4,8.")
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
@@ -45,7 +45,7 @@ GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "
 @click.option("--resume", is_flag=True, help="Go on with the finished cells in --out.")
 @click.option("--parquet", is_flag=True, help="Write results.parquet too (needs coded-als[parquet]).")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
-def sweep(out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, **options: Any) -> None:
+def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, **options: Any) -> None:
     """Compare schemes over a grid; every scheme meets the same stragglers."""
     from coded_als.experiments.environment import environment
     from coded_als.experiments.store import ResultFolder

@@ -198,7 +198,7 @@ def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: in
 def _multiply(left: Array, right: Array) -> Array:
     """The transposed product of two shares, by complex arithmetic: (planes, a, b)."""
     if left.shape[0] == 1:
-        return np.matmul(left[0].T, right[0])[np.newaxis]
+        return np.asarray(np.matmul(left[0].T, right[0])[np.newaxis])
     product = np.matmul((left[0] + 1j * left[1]).T, right[0] + 1j * right[1])
     planes: Array = np.stack([product.real, product.imag])
     return planes
