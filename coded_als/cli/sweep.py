@@ -48,6 +48,7 @@ GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "
 def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, **options: Any) -> None:
     """Compare schemes over a grid; every scheme meets the same stragglers."""
     from coded_als.experiments.environment import environment
+    from coded_als.experiments.example_runs import leading_schemes, write_examples
     from coded_als.experiments.store import ResultFolder
     from coded_als.experiments.sweep import SweepSpec, run_sweep
 
@@ -64,6 +65,8 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
         folder.note_environment(environment())
         run_sweep(folder, spec, cells, processes, _progress if sys.stderr.isatty() else lambda done, total: None)
         rows = folder.finish([cell.key() for cell in cells], parquet=parquet)
+        if spec.cluster == "virtual":
+            write_examples(out, leading_schemes(rows), spec.workload, spec.seed)
     counts = {status: sum(row["status"] == status for row in rows) for status in ("done", "infeasible", "failed")}
     click.echo(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     click.echo(f"coded-als report {out}   # figures and tables in one HTML file")

@@ -25,9 +25,9 @@ from coded_als.als.protocols import PaperProtocol
 from coded_als.cluster import Array, Fastest, Round, WellConditioned, fastest
 from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
+from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.schemes import Size
 from coded_als.experiments.store import Row
-from coded_als.experiments.sweep import synthetic_ratings
 from coded_als.experiments.theory import OperationTime, expected_seconds, formula_terms
 from coded_als.experiments.timing import mean_and_interval, repetition_seed
 from coded_als.inline import counted_workers
