@@ -1,13 +1,14 @@
 """One run of each leading scheme with numerics: the curves and the timeline that a report shows.
 
-The problem is the sweep's, but no larger than what takes seconds; the delays and the machine are the sweep's own.
+The problem is no larger than what takes seconds; the delays are the sweep's own, and the machine is slowed down in
+proportion, so that work and messages take as long as on the sweep's problem.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from coded_als.experiments.schemes import Scheme, Size
 from coded_als.experiments.store import Row, saying_what_failed, write_whole
 from coded_als.experiments.timing import Workload, repetition_seed
 from coded_als.recording import EventLog
-from coded_als.simulation import SimulatedCluster
+from coded_als.simulation import Machine, SimulatedCluster
 
 FILE = "examples.json"
 LARGEST = Size(rows=480, columns=360, rank=12)
@@ -45,7 +46,7 @@ def leading_schemes(rows: Sequence[Row]) -> list[Scheme]:
     for row in sorted((row for row in here if row["cell"]["stragglers"] == fewest), key=_mean):
         fastest.setdefault((row["cell"]["placement"], row["cell"]["points"]), row)
     leading = [Scheme(**{k: v for k, v in row["cell"].items() if k != "stragglers"}) for row in fastest.values()]
-    return sorted(leading, key=lambda scheme: (scheme.placement != "coded", scheme.label))
+    return sorted(leading, key=lambda scheme: (scheme.placement != "coded", scheme.points != "circle", scheme.label))
 
 
 def _mean(row: Row) -> float:
@@ -54,14 +55,14 @@ def _mean(row: Row) -> float:
 
 def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, seed: int) -> None:
     """Run the schemes on one small problem under the same delays, and keep curves and a timeline."""
-    size = Size(
-        *(min(own, most) for own, most in zip(asdict(workload.size).values(), asdict(LARGEST).values(), strict=True))
-    )
+    full = workload.size
+    size = Size(min(full.rows, LARGEST.rows), min(full.columns, LARGEST.columns), min(full.rank, LARGEST.rank))
+    machine = _slowed(workload.machine, full, size)
     curves, timeline = [], None
     for scheme in schemes:
         log = EventLog()
         with threadpool_limits(1):
-            curve = _run(scheme, size, workload, seed, log)
+            curve = _run(scheme, size, replace(workload, machine=machine), seed, log)
         if curve:
             curves.append({"scheme": scheme.label, "points": curve})
             timeline = timeline or {"scheme": scheme.label, "workers": scheme.workers, "events": _events(log.events)}
@@ -74,6 +75,13 @@ def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, 
     }
     with saying_what_failed(folder):
         write_whole(folder / FILE, json.dumps(document, sort_keys=True) + "\n")
+
+
+def _slowed(machine: Machine, full: Size, size: Size) -> Machine:
+    """The machine on which the small problem takes as long as the full one: a product is l^2 d, a factor l d."""
+    work = (size.length / full.length) ** 2 * size.rank / full.rank
+    words = size.length / full.length * size.rank / full.rank
+    return Machine(machine.multiplications_per_second * work, machine.bytes_per_second * words, machine.latency_s)
 
 
 def _run(scheme: Scheme, size: Size, workload: Workload, seed: int, log: EventLog) -> list[tuple[float, float]]:

@@ -121,8 +121,11 @@ def _section(title: str, note: str, content: str) -> str:
 
 def _table(headings: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(str(heading))}</th>" for heading in headings)
-    lines = "".join(f"<tr>{''.join(map(_value, line))}</tr>" for line in body)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    lines = [f"<tr>{''.join(map(_value, line))}</tr>" for line in body]
+    # a short table is shown whole
+    css = "scroll" if len(lines) > 40 else "wide"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return f'<div class="{css}">{table}</div>'
 
 
 def _value(value: Any) -> str:
@@ -131,11 +134,9 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"<td>{value:.4g}</td>"
     text = escape(str(value))
-    return (
-        f'<td class="text{" long" if len(text) > 60 else ""}">{text}</td>'
-        if isinstance(value, str)
-        else f"<td>{text}</td>"
-    )
+    if isinstance(value, str) and len(text) > 60:
+        return f'<td class="text long">{text}</td>'
+    return f'<td class="text">{text}</td>' if text[:1].isalpha() else f"<td>{text}</td>"
 
 
 def _environments(folder: Path) -> list[Row]:
@@ -152,8 +153,11 @@ def _origin(folder: Path, spec: Row) -> str:
     """Spec and machines, at the end."""
     shown = {key: value for key, value in spec.items() if key != "cells"}
     runs = _environments(folder)
-    headings = list(dict.fromkeys(key for run in runs for key in run))
-    table = _table(headings, [[run.get(heading) for heading in headings] for run in runs])
+    keys = list(dict.fromkeys(key for run in runs for key in run))
+    table = _table(
+        ["", *(f"run {count}" for count in range(1, len(runs) + 1))],
+        [[key, *(str(run.get(key)) for run in runs)] for key in keys],
+    )
     return _section("How this was made", "", f"{table}<p><code>{escape(json.dumps(shown, sort_keys=True))}</code></p>")
 
 

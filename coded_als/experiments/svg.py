@@ -102,9 +102,12 @@ class Plot:
             self.points(xs, ys, series)
         self._name(series, name, line=True)
 
-    def points(self, xs: Sequence[float], ys: Sequence[float], series: int, name: str = "") -> None:
-        """Marks alone."""
-        self._body += [mark(MARKS[series % 4], self.x(x), self.y(y), f"m{series}") for x, y in zip(xs, ys, strict=True)]
+    def points(
+        self, xs: Sequence[float], ys: Sequence[float], series: int, name: str = "", *, shift: float = 0.0
+    ) -> None:
+        """Marks alone, moved to the right by ``shift`` pixels."""
+        for x, y in zip(xs, ys, strict=True):
+            self._body.append(mark(MARKS[series % 4], self.x(x) + shift, self.y(y), f"m{series}"))
         self._name(series, name, line=False)
 
     def band(self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], series: int) -> None:
@@ -124,9 +127,6 @@ class Plot:
     def raw(self, element: str) -> None:
         """Any SVG element."""
         self._body.append(element)
-
-    def legend_entry(self, series: int, name: str) -> None:
-        self._name(series, name, line=False)
 
     def render(self, title: str) -> str:
         """The drawing, with its legend above it."""

@@ -32,10 +32,14 @@ def timeline(examples: Row) -> Figure | None:
     x = Scale(0.0, last, LEFT, WIDTH - RIGHT)
     y = Scale(0.0, workers, TOP, height - BOTTOM)
     plot = Plot(x, y, f"{examples['clock']} seconds", "worker", height=height)
-    for event in events:
-        _draw(plot, event, last)
+    seen = [event for event in events if event["sent_s"] is not None and event["sent_s"] < last]
+    for event in seen:
+        _draw_spans(plot, event, last)
     for end in ends:
         plot.raw(f'<line class="end-of-round" x1="{x(end):.1f}" x2="{x(end):.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
+    # above the spans of the round after
+    for event in seen:
+        plot.raw(_ending(event["status"], x(min(_done_s(event), last)), y(event["worker"]) + ROW_HEIGHT / 2))
     return Figure(
         f"Timeline: {run['scheme']}, {workers} workers",
         "Rows are workers. A round ends (dashed line) at the last answer it needs; whoever still works on it then is "
@@ -66,26 +70,26 @@ def _round_ends(events: Sequence[Row]) -> list[float]:
     return [ends[index] for index in sorted(ends)]
 
 
-def _draw(plot: Plot, event: Row, last: float) -> None:
-    sent = event["sent_s"]
-    if sent is None or sent >= last:
-        return
+def _done_s(event: Row) -> float:
+    """When the answer was there, or the worker let go of the task."""
+    if event["received_s"] is not None:
+        return float(event["received_s"])
+    return float(event["sent_s"] + event["waited_s"] + event["computed_s"])
+
+
+def _draw_spans(plot: Plot, event: Row, last: float) -> None:
+    sent, done = event["sent_s"], _done_s(event)
     busy = event["waited_s"] + event["computed_s"]
-    done = sent + busy if event["received_s"] is None else event["received_s"]
-    lead = 0.0 if event["received_s"] is None else (done - sent - busy) / 2
+    delayed = sent + (done - sent - busy) / 2
+    computing = delayed + event["waited_s"]
     top = plot.y(event["worker"]) + 2
-    spans = (
-        ("sent", sent, done),
-        ("delayed", sent + lead, sent + lead + event["waited_s"]),
-        ("computing", sent + lead + event["waited_s"], sent + lead + busy),
-    )
+    spans = (("sent", sent, done), ("delayed", delayed, computing), ("computing", computing, delayed + busy))
     for name, start, stop in spans:
         width = plot.x(min(stop, last)) - plot.x(start)
         if width > 0.05:
             plot.raw(
                 f'<rect class="{name}" x="{plot.x(start):.1f}" y="{top:.1f}" width="{width:.1f}" height="{ROW_HEIGHT - 4}"/>'
             )
-    plot.raw(_ending(event["status"], plot.x(min(done, last)), top + (ROW_HEIGHT - 4) / 2))
 
 
 def _ending(status: str, x: float, y: float) -> str:
