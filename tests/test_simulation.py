@@ -12,11 +12,12 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als.cluster import AnyOfEach, Fastest, Round, TaskEvent, WellConditioned, all_of, fastest
+from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned, all_of, fastest
 from coded_als.codes import EntangledPolynomialCode
 from coded_als.delays import DelayStream
 from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError
 from coded_als.inline import InlineCluster, counted_workers
+from coded_als.master import LocalCluster
 from coded_als.simulation import Machine, RoundCost, SimulatedCluster, round_seconds, waiting_s
 
 MACHINE = Machine(multiplications_per_second=1e6, bytes_per_second=1e6, latency_s=0.001)
@@ -255,3 +256,17 @@ def test_a_code_that_waits_for_its_tolerance_gets_the_answers_that_a_plain_scan_
             order = tuple(rng.permutation(20).tolist())
             plain = next(count for count in range(10, 21) if rule.satisfied(order[:count]))
             assert counted_workers(order, rule) == order[:plain]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delays", ["exp:mean=50ms", "bimodal:p=0.5,fast=20ms,slow=200ms"])
+def test_real_workers_take_as_long_as_virtual_ones(delays: str) -> None:
+    workers, needed, rounds = 20, 11, 40
+    left, round = products(workers)
+
+    def mean_s(cluster: Cluster) -> float:
+        cluster.store("left", left)
+        return float(np.mean([cluster.run(round, fastest(needed)).elapsed_s for _ in range(rounds)]))
+
+    with LocalCluster(workers, delays, seed=1) as local, SimulatedCluster(workers, delays, seed=1) as virtual:
+        assert mean_s(local) == pytest.approx(mean_s(virtual), rel=0.1)

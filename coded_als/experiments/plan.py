@@ -153,7 +153,7 @@ def _candidate(scheme: Scheme, workload: Workload, memory_bytes: float, repeats:
     size, machine = workload.size, workload.machine
     stored = scheme.storage_bytes(size)
     if stored > memory_bytes:
-        raise Infeasible(f"a worker would hold {stored / 1e9:.3g} GB, and has {memory_bytes / 1e9:.3g} GB.")
+        raise Infeasible(f"a worker would hold {_readable(stored)}, and has {_readable(memory_bytes)}.")
     iterations = workload.iterations.of(scheme.solver)
     drawn = iteration_seconds(scheme, workload, seed, repeats, most=DRAWN_ITERATIONS)
     startup_s = scheme.startup_operations(size) / machine.multiplications_per_second
@@ -240,11 +240,22 @@ def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
 
 
 def _reasons(plan: Plan) -> list[str]:
-    """Why codes that the workers would suffice for are left out, once for all protocols and solvers."""
+    """Why schemes are left out: one line for a code that is out with every protocol and solver."""
+    able = {_family(candidate.scheme.label) for candidate in plan.candidates}
     told: dict[str, str] = {}
     for label, reason in plan.excluded:
-        told.setdefault(", ".join(label.split(", ")[:-2]), reason)
+        told.setdefault(label if _family(label) in able else _family(label), reason)
     return [f"  {label}: {reason}" for label, reason in told.items()]
+
+
+def _family(label: str) -> str:
+    """The label without protocol and solver."""
+    return ", ".join(label.split(", ")[:-2])
+
+
+def _readable(size_bytes: float) -> str:
+    unit, scale = ("GB", 1e9) if size_bytes >= 1e9 else ("MB", 1e6)
+    return f"{size_bytes / scale:.3g} {unit}"
 
 
 def _headline(plan: Plan, workers: int) -> str:
