@@ -88,7 +88,7 @@ def _columns(lines: Lines, header: _Header, count: int) -> tuple[NDArray[np.floa
     values, numbers = [np.empty((0, count))], [np.empty(0, dtype=np.int64)]
     for first_line, text in lines.chunks(after_line=header.last_line):
         fields = split_fields(header.source, *one_byte(text, WHITESPACE), count, first_line)
-        values.append(fields.numbers(slice(None)))
+        values.append(np.hstack([fields.numbers(slice(column, column + 1)) for column in range(count)]))
         numbers.append(fields.line_numbers)
     return np.concatenate(values), join_columns(numbers)
 

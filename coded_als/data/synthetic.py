@@ -84,20 +84,22 @@ def synthetic_ratings(spec: SyntheticSpec) -> RatingData:
 
 
 def _draw_dense(spec: SyntheticSpec, source: str) -> RatingData:
+    # everything is reserved before anything is drawn: what does not fit is refused at once
+    matrix, left, right = np.empty((spec.m, spec.n)), np.empty((spec.m, spec.d)), np.empty((spec.n, spec.d))
     rng = np.random.default_rng(spec.seed)
-    left, right = rng.standard_normal((spec.m, spec.d)), rng.standard_normal((spec.n, spec.d))
-    matrix = left @ right.T
+    np.matmul(rng.standard_normal(out=left), rng.standard_normal(out=right).T, out=matrix)
     if spec.noise:
         matrix += spec.noise * rng.standard_normal(matrix.shape)
     return from_matrix(matrix, source)
 
 
 def _draw_sparse(spec: SyntheticSpec, source: str) -> RatingData:
-    rng = np.random.default_rng(spec.seed)
-    left, right = rng.standard_normal((spec.m, spec.d)), rng.standard_normal((spec.n, spec.d))
     count = max(1, round(spec.density * spec.m * spec.n))
+    values, left, right = np.empty(count), np.empty((spec.m, spec.d)), np.empty((spec.n, spec.d))
+    rng = np.random.default_rng(spec.seed)
+    rng.standard_normal(out=left)
+    rng.standard_normal(out=right)
     rows, columns = np.divmod(np.sort(rng.choice(spec.m * spec.n, count, replace=False, shuffle=False)), spec.n)
-    values = np.empty(count)
     step = max(1, 2**22 // spec.d)
     for start in range(0, count, step):
         part = slice(start, start + step)

@@ -55,7 +55,7 @@ def find_hits(recommended: Integers, relevant: csr_array) -> Hits:
 
 def hit_rate(hits: Hits) -> Floats:
     """1 for a list with a hit, 0 for one without; (users,)."""
-    return hits.any(axis=1).astype(np.float64)
+    return np.asarray(hits.any(axis=1), dtype=np.float64)
 
 
 def precision(hits: Hits) -> Floats:
