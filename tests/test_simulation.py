@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als.cluster import AnyOfEach, Fastest, Round, TaskEvent, all_of, fastest
+from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned, all_of, fastest
+from coded_als.codes import EntangledPolynomialCode
 from coded_als.delays import DelayStream
-from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.inline import InlineCluster
+from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError
+from coded_als.inline import InlineCluster, counted_workers
+from coded_als.master import LocalCluster
 from coded_als.simulation import Machine, RoundCost, SimulatedCluster, round_seconds, waiting_s
 
 MACHINE = Machine(multiplications_per_second=1e6, bytes_per_second=1e6, latency_s=0.001)
@@ -214,3 +217,56 @@ def trace_spec(folder: Path, rows: list[list[float]]) -> str:
     lines = [f"{worker},{index},{seconds}\n" for index, row in enumerate(rows) for worker, seconds in enumerate(row)]
     (folder / "trace.csv").write_text("worker,round,seconds\n" + "".join(lines))
     return f"trace:{folder / 'trace.csv'}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 45))
+def test_the_first_sufficient_answers_are_found_by_few_questions(size: int, enough: int, needed: int) -> None:
+    needed = min(needed, enough)
+    asked: list[int] = []
+
+    class Rule:
+        """Satisfied from a number of answers on that lies beyond its threshold."""
+
+        def __init__(self) -> None:
+            self.needed = needed
+
+        def satisfied(self, answered: Sequence[int]) -> bool:
+            asked.append(len(answered))
+            return len(answered) >= enough
+
+        def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+            return NotEnoughWorkers(len(reachable), enough)
+
+    order = tuple(range(size))
+    if enough > size:
+        with pytest.raises(NotEnoughWorkers):
+            counted_workers(order, Rule())
+    else:
+        assert counted_workers(order, Rule()) == order[: max(1, enough)]
+        assert len(asked) <= 2 * np.log2(size) + 4
+
+
+def test_a_code_that_waits_for_its_tolerance_gets_the_answers_that_a_plain_scan_finds() -> None:
+    code = EntangledPolynomialCode(4, 4, 1, 20)
+    rng = np.random.default_rng(0)
+    for tolerance in (1e-13, 1e-12, 1e-10):
+        rule = WellConditioned(code, tolerance)
+        for _ in range(30):
+            order = tuple(rng.permutation(20).tolist())
+            plain = next(count for count in range(10, 21) if rule.satisfied(order[:count]))
+            assert counted_workers(order, rule) == order[:plain]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delays", ["exp:mean=50ms", "bimodal:p=0.5,fast=20ms,slow=200ms"])
+def test_real_workers_take_as_long_as_virtual_ones(delays: str) -> None:
+    workers, needed, rounds = 20, 11, 40
+    left, round = products(workers)
+
+    def mean_s(cluster: Cluster) -> float:
+        cluster.store("left", left)
+        return float(np.mean([cluster.run(round, fastest(needed)).elapsed_s for _ in range(rounds)]))
+
+    with LocalCluster(workers, delays, seed=1) as local, SimulatedCluster(workers, delays, seed=1) as virtual:
+        assert mean_s(local) == pytest.approx(mean_s(virtual), rel=0.1)

@@ -127,9 +127,10 @@ class Scheme:
         if self.protocol == "paper":
             # two factors are encoded (three at real points, which need f_L besides f_R), two decoded
             return float((2 if self.points == "circle" else 3) * encoding + decoding + (self.partitions or 1) * shares)
-        # the eigensolver orthogonalises three blocks and rotates them
-        algebra = 20 if self.solver == "lobpcg" else 3
-        return float(encoding + decoding + algebra * length * columns**2)
+        # ALS: F, M and E G. The eigensolver: measured at d = 20, 50 and 200, in units of matrix products; narrow
+        # blocks are slower than their multiplications say
+        algebra = 33 * columns**2 + 4600 * columns if self.solver == "lobpcg" else 3 * columns**2
+        return float(encoding + decoding + length * algebra)
 
     @property
     def _planes(self) -> int:

@@ -169,8 +169,10 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def flat(row: Row) -> Row:
-    """The row with the fields of its cell as columns, and lists as JSON."""
-    values = {**row["cell"], **{key: value for key, value in row.items() if key != "cell"}}
+    """The row with the fields of its cell as columns, status and reason after them, and lists as JSON."""
+    last = ("status", "reason")
+    others = {key: row[key] for key in (*last, *sorted(row.keys() - {"cell", *last})) if key in row}
+    values = {**dict(sorted(row["cell"].items())), **others}
     return {key: canonical(value) if isinstance(value, list | dict) else value for key, value in values.items()}
 
 

@@ -8,17 +8,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS
-from coded_als.cluster import Array, Cluster
+from coded_als.cluster import Cluster
 from coded_als.errors import CodedALSError
 from coded_als.experiments.grids import Cell, cell_of
-from coded_als.experiments.schemes import Size
+from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.store import ResultFolder, Row, canonical
 from coded_als.experiments.timing import Infeasible, Workload, iteration_seconds, repetition_seed, summary
 from coded_als.simulation import SimulatedCluster
@@ -185,12 +185,3 @@ def _cluster(spec: SweepSpec, workers: int, delays: str, seed: int) -> Cluster:
     from coded_als.master import LocalCluster
 
     return LocalCluster(workers, delays, seed)
-
-
-@lru_cache(maxsize=2)
-def synthetic_ratings(size: Size, seed: int, noise: float = 0.1) -> Array:
-    """A product of random factors and noise, as in section V of the paper: (m, n)."""
-    rng = np.random.default_rng(seed)
-    users, items = rng.standard_normal((size.rows, size.rank)), rng.standard_normal((size.columns, size.rank))
-    ratings: Array = users @ items.T + noise * rng.standard_normal((size.rows, size.columns))
-    return ratings

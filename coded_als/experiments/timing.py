@@ -69,8 +69,8 @@ def repetition_seed(seed: int, repetition: int) -> int:
     return int(np.random.SeedSequence([seed, repetition]).generate_state(1, np.uint64)[0])
 
 
-def iteration_seconds(scheme: Scheme, workload: Workload, seed: int, repeats: int) -> Array:
-    """Virtual seconds of every iteration, (repeats, iterations).
+def iteration_seconds(scheme: Scheme, workload: Workload, seed: int, repeats: int, most: int | None = None) -> Array:
+    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations).
 
     Raises
     ------
@@ -81,7 +81,7 @@ def iteration_seconds(scheme: Scheme, workload: Workload, seed: int, repeats: in
         schedule = scheme.schedule(workload.size, workload.tolerance)
     except UsageError as error:
         raise Infeasible(str(error)) from None
-    iterations = workload.iterations.of(scheme.solver)
+    iterations = min(workload.iterations.of(scheme.solver), most or 10**9)
     seconds = np.empty((repeats, iterations))
     for repetition in range(repeats):
         stream_seed = repetition_seed(seed, repetition)

@@ -1,0 +1,64 @@
+"""``coded-als plan``: does coding pay on my cluster, and with which h?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from coded_als.cli.common import print_json, progress
+from coded_als.errors import UsageError
+from coded_als.experiments.grids import checked_delays
+from coded_als.experiments.plan import make_plan, plan_document, plan_size, plan_text
+from coded_als.experiments.timing import Iterations, Workload
+from coded_als.simulation import Machine
+
+UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+
+
+@click.command("plan")
+@click.option("--workers", type=click.IntRange(1), required=True, help="W.")
+@click.option("--rows", type=click.IntRange(1), required=True, help="Rows m of the matrix.")
+@click.option("--cols", type=click.IntRange(1), required=True, help="Columns n of the matrix.")
+@click.option("--rank", type=click.IntRange(1), required=True, help="Rank d.")
+@click.option("--delays", required=True, help="Delay SPEC, or the CSV of a recorded trace.")
+@click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
+@click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
+@click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of the master's link.")
+@click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
+@click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
+@click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))
+@click.option("--tolerance", default=1e-10, show_default=True, help="Relative error that a decoded product may have.")
+@click.option("--repeats", default=20, show_default=True, type=click.IntRange(2))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_json: bool, **options: Any) -> None:
+    """Time uncoded, replicated and coded schemes on a virtual cluster like yours, and recommend one."""
+    delays = options["delays"]
+    workload = Workload(
+        plan_size(options["rows"], options["cols"], options["rank"]),
+        checked_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
+        Machine(options["speed"], options["bandwidth"], options["latency"]),
+        options["tolerance"],
+        Iterations(options["als_iterations"], options["lobpcg_iterations"]),
+    )
+    with progress("drawing delays"):
+        plan = make_plan(workers, workload, memory_bytes=_bytes(memory_per_worker), repeats=repeats, seed=seed)
+    if as_json:
+        print_json(plan_document(plan, workers, workload))
+    else:
+        click.echo(plan_text(plan, workers, workload))
+
+
+def _bytes(text: str) -> float:
+    if not text:
+        return float("inf")
+    match = re.fullmatch(r"([0-9.]+)\s*([kKMGT]?B?)", text.strip())
+    try:
+        if match is None or match[2] not in UNITS:
+            raise ValueError
+        return float(match[1]) * UNITS[match[2]]
+    except ValueError:
+        raise UsageError(f"--memory-per-worker must be like 500MB or 2GB; got {text!r}. Correct it.") from None

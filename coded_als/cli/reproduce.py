@@ -1,0 +1,57 @@
+"""``coded-als reproduce``: what the paper reports, beside what we find."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group("reproduce")
+def command() -> None:
+    """Reproduce the paper's results."""
+
+
+@command.command("table1")
+@click.option(
+    "--quick",
+    "full",
+    flag_value=False,
+    default=False,
+    type=bool,
+    help="A tenth of the size, under a minute.  [default]",
+)
+@click.option(
+    "--full", "full", flag_value=True, type=bool, help="The paper's size, and real workers: up to 20 minutes."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: out/table1-quick or -full]"
+)
+def table1(full: bool, seed: int, out: Path | None) -> None:
+    """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
+    from coded_als.experiments.environment import environment
+    from coded_als.experiments.findings import findings
+    from coded_als.experiments.report import write_report
+    from coded_als.experiments.reproduction import as_text, read_wall, run_table1, table_cells
+    from coded_als.experiments.store import ResultFolder
+    from coded_als.experiments.table1 import FULL, QUICK
+
+    effort = FULL if full else QUICK
+    out = out or Path("out") / ("table1-full" if full else "table1-quick")
+    # going on where an earlier run stopped is always right here: the spec is the same or it is refused
+    with ResultFolder(out, effort.document(seed), resume=True) as folder:
+        folder.note_environment(environment())
+        rows = run_table1(folder, effort, seed, _progress if sys.stderr.isatty() else lambda done, total: None)
+    click.echo(as_text(*table_cells(rows, read_wall(out))))
+    click.echo(
+        "survived r/e/c: iterations that stay with exact arithmetic at real (Chebyshev), equispaced, circle points\n"
+    )
+    for finding in findings(rows):
+        click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")
+    click.echo(f"\n{write_report(out)}")
+
+
+def _progress(done: int, total: int) -> None:
+    click.echo(f"\r{done}/{total} cells", err=True, nl=done == total)
