@@ -12,6 +12,7 @@ from coded_als.als.precompute import Problem, Where, phases_for, store_data
 from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.protocols import DATA, make_protocol
 from coded_als.als.solvers import GUARD_VECTORS, Callback, Iteration, Recorder, alternating, locally_optimal
+from coded_als.als.weighting import Weighting, weighted
 from coded_als.cluster import Array, Cluster
 from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
@@ -57,6 +58,9 @@ class CodedALS(FactorModel):
     precomputation
         Where D and the last product are computed: ``"local"`` at the master, ``"coded"`` on the workers, ``"auto"``
         local for sparse R and coded for dense R.
+    weighting
+        What is factorised: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean, ``"log"``
+        their logarithm. `objective_` and `history_` are those of the matrix factorised.
     seed
         Seed of the start.
 
@@ -102,13 +106,14 @@ class CodedALS(FactorModel):
         tolerance: float = 5e-9,
         decoding_tolerance: float | None = None,
         precomputation: Where = "auto",
+        weighting: Weighting = "none",
         seed: int = 0,
     ) -> None:
         self.rank, self.partitions, self.regularization = rank, partitions, regularization
         self.points, self.protocol, self.solver = points, protocol, solver
         self.placement, self.copies = placement, copies
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
-        self.precomputation, self.seed = precomputation, seed
+        self.precomputation, self.weighting, self.seed = precomputation, weighting, seed
 
     def fit(self, ratings: Any, cluster: Cluster | None = None, *, callback: Callback | None = None) -> Self:
         """Factorise R.
@@ -133,7 +138,8 @@ class CodedALS(FactorModel):
         if cluster is None:
             cluster = InlineCluster(self._workers_alone(min(shape)))
         placement = self.plan(shape, cluster.size)
-        problem, log = Problem.of(ratings), RoundLog(cluster)
+        matrix, mean = weighted(ratings, self.weighting)
+        problem, log = Problem.of(matrix), RoundLog(cluster)
         phases = phases_for(problem, log, placement, self._decoding_tolerance, self.precomputation)
         store_data(log, placement, phases.gram())
         recorder = Recorder(log, problem.squared_norm(), self.tolerance, callback)
@@ -146,7 +152,7 @@ class CodedALS(FactorModel):
         penalty = self.regularization * float(np.vdot(other, other) + np.vdot(factor, factor))
         self.objective_ = problem.squared_error(other, factor) + penalty
         users, items = (factor, other) if problem.transposed else (other, factor)
-        self._keep(users, items, seen=seen_pattern(ratings))
+        self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
         return self
 
     def plan(self, shape: tuple[int, int], workers: int) -> Placement:
@@ -218,6 +224,7 @@ class CodedALS(FactorModel):
             ("protocol", ProtocolName),
             ("solver", Solver),
             ("precomputation", Where),
+            ("weighting", Weighting),
         )
         for name, allowed in choices:
             if getattr(self, name) not in get_args(allowed):

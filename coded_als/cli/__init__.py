@@ -13,13 +13,15 @@ from coded_als.errors import CodedALSError, UsageError
 
 # name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
 COMMANDS = {
-    "demo": ("coded_als.cli.demo", "Coded against uncoded and replicated, on real workers with stragglers (< 30 s)."),
+    "demo": ("coded_als.cli.demo", "Coded against uncoded and replicated, on real workers with stragglers."),
     "fit": ("coded_als.cli.fit", "Factorise a rating matrix and save the model."),
     "recommend": ("coded_als.cli.recommend", "The best items for a user of a saved model."),
-    "reproduce": ("coded_als.cli.reproduce", "The paper's Table I beside what we find, with verdicts."),
-    "sweep": ("coded_als.cli.sweep", "Compare schemes over a grid; every scheme meets the same stragglers."),
+    "evaluate": ("coded_als.cli.evaluate", "A saved model against test ratings."),
+    "compare": ("coded_als.cli.compare", "Several methods on the same split of the same ratings."),
     "plan": ("coded_als.cli.plan", "Does coding pay on my cluster, and with which h?"),
-    "report": ("coded_als.cli.report", "One offline HTML file from stored results."),
+    "reproduce": ("coded_als.cli.reproduce", "The paper's straggler-timing table, cell by cell."),
+    "sweep": ("coded_als.cli.sweep", "A grid of partitions, workers, delays and schemes."),
+    "report": ("coded_als.cli.report", "One HTML file from stored results."),
     "threshold": ("coded_als.cli.threshold", "How many answers a code waits for, and what it tolerates."),
     "doctor": ("coded_als.cli.doctor", "Check this machine: versions, BLAS threads, workers, decoding."),
 }

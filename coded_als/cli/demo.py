@@ -10,7 +10,7 @@ from coded_als.cli.common import print_json, progress
 from coded_als.experiments.demo import COLUMNS, DELAYS, RANK, ROWS, WORKERS, Outcome, run_demo, verdict
 
 
-@click.command()
+@click.command("demo")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(seed: int, as_json: bool) -> None:

@@ -31,7 +31,7 @@ class Finding:
     remedy: str = ""
 
 
-@click.command()
+@click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(as_json: bool) -> None:
     """Check this machine: versions, BLAS threads, worker processes, and decoding against NumPy.

@@ -7,84 +7,126 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from coded_als.als import CodedALS, Solver
+from coded_als.als import CodedALS
 from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress
+from coded_als.cli.methods import METHODS, make_model
+from coded_als.cluster import Cluster, Observer
 from coded_als.codes import iteration_threshold
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
+from coded_als.recording import TimelineRecorder, TraceRecorder
+
+# the options that every method takes; the others steer the coded method or its cluster
+COMMON = ("rank", "regularization", "iterations", "seed")
+CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
 
 
-@click.command()
+@click.command("fit")
 @click.argument("ratings")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the model to this file.")
+@click.option("--method", type=click.Choice(list(METHODS)), default="coded", show_default=True)
 @click.option("--dense", is_flag=True, help="Read delimited text as a matrix, one row a line.")
-@click.option("--rank", default=20, show_default=True, help="Columns of both factors.")
+@click.option("--rank", type=int, help="Columns of both factors.  [default: the method's own; coded: 20]")
+@click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")
+@click.option("--iterations", type=int, help="The most iterations to run.  [default: the method's own; coded: 500]")
+@click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--workers", default=16, show_default=True, help="Workers W.")
 @click.option("--partitions", type=int, help="Parts h of rows and columns.  [default: leaves a quarter as stragglers]")
-@click.option("--regularization", default=0.0, show_default=True, help="Ridge weight.")
 @click.option("--points", type=click.Choice(["circle", "real", "equispaced"]), default="circle", show_default=True)
 @click.option("--protocol", type=click.Choice(["fused", "paper"]), default="fused", show_default=True)
 @click.option("--solver", type=click.Choice(["lobpcg", "als"]), help="[default: lobpcg; als with --protocol paper]")
 @click.option("--placement", type=click.Choice(["coded", "replicated", "uncoded"]), default="coded", show_default=True)
 @click.option("--copies", default=2, show_default=True, help="Copies of each block in the replicated placement.")
 @click.option("--precomputation", type=click.Choice(["auto", "local", "coded"]), default="auto", show_default=True)
-@click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
-@click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
-@click.option("--iterations", default=500, show_default=True, help="The most iterations to run.")
+@click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
 @click.option("--decoding-tolerance", type=float, help="[default: 1e-12 on the circle, 1e-8 at real points]")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
+@click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
+@click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Write a timeline for Perfetto (Chrome trace format).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(ratings: str, out: Path | None, dense: bool, as_json: bool, **options: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context, /, ratings: str, out: Path | None, method: str, dense: bool, as_json: bool, **options: Any
+) -> None:
     """Factorise RATINGS and save the model.
 
     RATINGS is delimited text `user item rating [time]`, a .npz (scipy sparse), .npy (dense) or .mtx file, or
-    `synthetic:m=2400,n=1500,d=200,noise=0.1`. Missing ratings count as zeros.
+    `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
     """
+    if method != "coded":
+        _refuse_foreign_options(context, method)
     parse_delays(options["delays"])
-    _require_writable(out)
+    for path in (out, options["record_trace"], options["trace"]):
+        _require_writable(path)
     data = load_ratings(ratings, dense=dense)
-    summary = fit_coded(data, out, **options)
+    summary = fit_coded(data, options) if method == "coded" else fit_sparse(data, method, options)
+    model: Any = summary.pop("fitted")
+    model.set_ids(data.user_ids, data.item_ids)
+    if out is not None:
+        model.save(out)
+    summary["model"] = None if out is None else str(out)
     if as_json:
         print_json(summary)
     else:
         _print_summary(summary)
 
 
-def fit_coded(
-    data: RatingData,
-    out: Path | None,
-    *,
-    workers: int,
-    cluster_kind: str,
-    delays: str,
-    solver: Solver | None,
-    **parameters: Any,
-) -> dict[str, Any]:
-    """Fit `CodedALS` on a cluster of its own; returns what ``--json`` prints."""
-    model = CodedALS(solver=solver or ("als" if parameters["protocol"] == "paper" else "lobpcg"), **parameters)
-    model.plan(data.shape, workers)
+def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
+    """Fit `CodedALS` on a cluster of its own; returns the model under ``fitted`` and what ``--json`` prints."""
+    parameters = {name: value for name, value in options.items() if name not in CLUSTER}
+    parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
+    model = make_model("coded", parameters)
+    assert isinstance(model, CodedALS)
+    model.plan(data.shape, options["workers"])
     started = time.perf_counter()
     with (
         progress("starting workers") as line,
-        open_cluster(cluster_kind, workers, delays, model.seed) as cluster,
+        open_cluster(options["cluster_kind"], options["workers"], options["delays"], model.seed) as cluster,
     ):
+        recorders = _recorders(cluster, options)
         line.say("computing the Gram matrix")
         model.fit(data.matrix, cluster, callback=line.iteration)
         virtual_s = cluster.seconds() if cluster.virtual else None
-    model.set_ids(data.user_ids, data.item_ids)
-    if out is not None:
-        model.save(out)
+    # after the cluster has closed, when every task has told its end
+    for path, recorder in recorders:
+        recorder.save(path)
     return {
-        **_facts(model, data, workers),
-        "cluster": cluster_kind,
-        "delays": delays,
+        **_facts(model, data, options["workers"]),
+        "fitted": model,
+        "cluster": options["cluster_kind"],
+        "delays": options["delays"],
         "seconds": time.perf_counter() - started,
         "virtual_seconds": virtual_s,
         "clock_of_seconds_per_iteration": "virtual" if virtual_s is not None else "wall",
-        "model": None if out is None else str(out),
+    }
+
+
+def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Fit one of the other methods in this process."""
+    model: Any = make_model(method, {name: options[name] for name in COMMON})
+    started = time.perf_counter()
+    with progress(f"fitting {method}"):
+        model.fit(data.matrix)
+    seconds = time.perf_counter() - started
+    return {
+        "fitted": model,
+        "method": method,
+        "ratings": data.source,
+        "m": data.shape[0],
+        "n": data.shape[1],
+        "rank": model.rank,
+        "regularization": model.regularization,
+        "seed": model.seed,
+        "iterations": len(model.history_),
+        "objective": model.history_[-1].objective if model.history_ else None,
+        "seconds": seconds,
+        "seconds_per_iteration": seconds / max(1, len(model.history_)),
+        "converged": True,
     }
 
 
@@ -97,6 +139,7 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         "points": model.points,
         "protocol": model.protocol,
         "placement": model.placement,
+        "weighting": model.weighting,
         "m": data.shape[0],
         "n": data.shape[1],
         "rank": model.rank,
@@ -115,23 +158,48 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
     }
 
 
-def _require_writable(out: Path | None) -> None:
-    """Refuse before hours of work what `save` would refuse after them."""
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise UsageError(f"--out must name a file in an existing folder; got {out}. Make the folder or choose another.")
+def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, TraceRecorder | TimelineRecorder]]:
+    recorders: list[tuple[Path, TraceRecorder | TimelineRecorder]] = []
+    if options["record_trace"] is not None:
+        recorders.append((options["record_trace"], TraceRecorder()))
+    if options["trace"] is not None:
+        recorders.append((options["trace"], TimelineRecorder()))
+    observers: list[Observer] = [recorder for _, recorder in recorders]
+    cluster.observers.extend(observers)
+    return recorders
+
+
+def _refuse_foreign_options(context: click.Context, method: str) -> None:
+    """An option that would be ignored is a mistake."""
+    known = {*COMMON, "ratings", "out", "method", "dense", "as_json"}
+    for name in context.params:
+        if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "--" + name.removesuffix("_kind").replace("_", "-")
+            raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")
+
+
+def _require_writable(path: Path | None) -> None:
+    """Refuse before hours of work what saving would refuse after them."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise UsageError(f"output must be a file in an existing folder; got {path}. Make the folder or choose another.")
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    waited = max(summary["responses_per_round"])
+    objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
+    rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
     click.echo(
-        f"{summary['m']} x {summary['n']} matrix, rank {summary['rank']}: objective {summary['objective']:.10g} "
-        f"after {summary['iterations']} iterations ({summary['rounds']} rounds)"
+        f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
+        f"after {summary['iterations']} iterations{rounds}"
     )
-    click.echo(
-        f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms of "
-        f"{summary['clock_of_seconds_per_iteration']} time per iteration; at most {waited} of {summary['workers']} "
-        f"workers waited for; decoding error at most {summary['max_error_estimate']:.0e} (estimated)"
-    )
+    timing = f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms"
+    if "workers" in summary:
+        click.echo(
+            f"{timing} of {summary['clock_of_seconds_per_iteration']} time per iteration; "
+            f"at most {max(summary['responses_per_round'])} of {summary['workers']} workers waited for; "
+            f"decoding error at most {summary['max_error_estimate']:.0e} (estimated)"
+        )
+    else:
+        click.echo(f"{timing} per iteration")
     if not summary["converged"]:
         click.echo("Not converged: raise --iterations or --tolerance, or use --solver lobpcg.", err=True)
     if summary["model"] is None:

@@ -10,7 +10,7 @@ from coded_als.cli.common import print_json
 from coded_als.persistence import load_model
 
 
-@click.command()
+@click.command("recommend")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--user", required=True, help="A user's id, as it stood in the ratings.")
 @click.option("-n", "--count", default=10, show_default=True, help="How many items.")

@@ -9,7 +9,7 @@ from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_thre
 from coded_als.errors import UsageError
 
 
-@click.command()
+@click.command("threshold")
 @click.option("--partitions", type=int, help="Parts h.  [default: the largest that the workers allow]")
 @click.option("--workers", type=int, help="Workers W.  [default: the threshold itself]")
 @click.option("--points", type=click.Choice(["circle", "real", "equispaced"]), default="circle", show_default=True)

@@ -1,0 +1,42 @@
+"""What stands in R before it is factorised: PureSVD is only as good as its reading of the ratings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+Weighting = Literal["none", "binary", "centred", "log"]
+
+
+def weighted(ratings: Any, weighting: Weighting) -> tuple[Any, float]:
+    """The matrix to factorise, and the constant to add to its predictions.
+
+    Parameters
+    ----------
+    ratings
+        R, (m, n), dense or scipy sparse; zeros of a dense R are missing, as are entries that a sparse one lacks.
+    weighting
+        ``"none"``: the ratings; ``"binary"``: 1 for each; ``"centred"``: less their mean, so that what is missing counts
+        as the mean; ``"log"``: sign(r) log(1 + |r|).
+    """
+    if weighting == "none":
+        return ratings, 0.0
+    if sparse.issparse(ratings):
+        matrix = ratings.tocsr().astype(np.float64)
+        values, mean = _reweighted(matrix.data, weighting)
+        return sparse.csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape), mean
+    matrix = np.array(ratings, dtype=np.float64)
+    present = matrix != 0
+    matrix[present], mean = _reweighted(matrix[present], weighting)
+    return matrix, mean
+
+
+def _reweighted(values: Any, weighting: Weighting) -> tuple[Any, float]:
+    if weighting == "binary":
+        return np.ones_like(values), 0.0
+    if weighting == "log":
+        return np.sign(values) * np.log1p(np.abs(values)), 0.0
+    mean = float(values.mean()) if values.size else 0.0
+    return values - mean, mean

@@ -1,0 +1,125 @@
+"""``coded-als compare``: several methods on the same split of the same ratings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from coded_als.cli.common import print_json, progress
+from coded_als.cli.methods import METHODS, PREDICTS_RATINGS, make_model
+from coded_als.data import RatingData, holdout, load_ratings
+from coded_als.errors import UsageError
+from coded_als.evaluation import evaluate_ranking, evaluate_ratings
+
+COLUMNS = ("method", "rmse", "mae", "hit_rate", "ndcg", "recall", "map", "coverage", "iterations", "seconds")
+
+
+@click.command("compare")
+@click.argument("ratings")
+@click.option("--methods", default=",".join(METHODS), show_default=True, help="Separated by commas.")
+@click.option("--rank", type=int, help="Of every method.  [default: each method's own]")
+@click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
+@click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--format", "style", type=click.Choice(["table", "markdown", "csv", "json"]), default="table")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def command(
+    ratings: str,
+    methods: str,
+    rank: int | None,
+    test_fraction: float,
+    cutoff: int,
+    seed: int,
+    style: str,
+    as_json: bool,
+) -> None:
+    """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
+
+    RMSE and MAE are given where a method predicts ratings; the lists of all methods are ranked over the whole
+    catalogue, without what the user rated in training. Seconds are wall seconds in this process.
+    """
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"--methods must name at least one of {', '.join(METHODS)}; got none. Add one.")
+    models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
+    train, test = holdout(load_ratings(ratings), test_fraction, seed=seed)
+    rows = []
+    with progress("reading") as line:
+        for name, model in models.items():
+            line.say(f"fitting {name}")
+            rows.append(_measured(name, model, train, test, cutoff))
+    if as_json or style == "json":
+        print_json({"ratings": ratings, "cutoff": cutoff, "seed": seed, "methods": rows})
+    else:
+        WRITERS[style](rows, cutoff)
+
+
+def _measured(name: str, model: Any, train: RatingData, test: RatingData, cutoff: int) -> dict[str, Any]:
+    started = time.perf_counter()
+    model.fit(train.matrix)
+    seconds = time.perf_counter() - started
+    model.set_ids(train.user_ids, train.item_ids)
+    ranking = evaluate_ranking(model, test, cutoff)
+    errors = evaluate_ratings(model, test) if name in PREDICTS_RATINGS else None
+    return {
+        "method": name,
+        "rmse": errors.rmse if errors else None,
+        "mae": errors.mae if errors else None,
+        **{metric: getattr(ranking, metric) for metric in ("hit_rate", "ndcg", "recall", "map", "coverage")},
+        "iterations": len(model.history_),
+        "seconds": seconds,
+    }
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _heads(cutoff: int) -> list[str]:
+    listed = {
+        "hit_rate": f"HR@{cutoff}",
+        "ndcg": f"NDCG@{cutoff}",
+        "recall": f"recall@{cutoff}",
+        "map": f"MAP@{cutoff}",
+    }
+    return [listed.get(name, name) for name in COLUMNS]
+
+
+def _print_table(rows: list[dict[str, Any]], cutoff: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, head in enumerate(_heads(cutoff)):
+        table.add_column(head, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in COLUMNS))
+    Console(width=120).print(table)
+
+
+def _print_markdown(rows: list[dict[str, Any]], cutoff: int) -> None:
+    click.echo("| " + " | ".join(_heads(cutoff)) + " |")
+    click.echo("|---" * len(COLUMNS) + "|")
+    for row in rows:
+        click.echo("| " + " | ".join(_cell(row[name]) for name in COLUMNS) + " |")
+
+
+def _print_csv(rows: list[dict[str, Any]], _cutoff: int) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    click.echo(text.getvalue(), nl=False)
+
+
+WRITERS: dict[str, Callable[[list[dict[str, Any]], int], None]] = {
+    "table": _print_table,
+    "markdown": _print_markdown,
+    "csv": _print_csv,
+}
