@@ -1,0 +1,190 @@
+"""The command line as a user meets it: exit codes, one JSON document, one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from coded_als.cli import COMMANDS, main
+
+SYNTHETIC = "synthetic:m=40,n=30,d=4,noise=0.1"
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def fails_with(code, message, *arguments):
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+
+
+@pytest.fixture
+def ratings(tmp_path):
+    """A small rating file with ids of text and a header."""
+    rng = np.random.default_rng(0)
+    lines = ["user,item,rating"]
+    lines += [f"u{u},i{i},{rng.integers(1, 6)}" for u in range(12) for i in range(9) if rng.random() < 0.6]
+    path = tmp_path / "ratings.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_every_command_has_help():
+    for name in COMMANDS:
+        result = run(name, "--help")
+        assert result.exit_code == 0
+        assert "Usage:" in result.output
+
+
+@pytest.mark.parametrize("cluster", ["inline", "local", "virtual"])
+def test_fit_prints_one_json_document(cluster):
+    result = run("fit", SYNTHETIC, "--rank", 4, "--workers", 6, "--partitions", 2, "--cluster", cluster, "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert {
+        "method", "solver", "points", "protocol", "m", "n", "rank", "partitions", "workers", "recovery_threshold",
+        "iterations", "objective", "seconds", "seconds_per_iteration", "max_error_estimate", "responses_per_round",
+    } <= document.keys()  # fmt: skip
+    assert (document["m"], document["n"], document["recovery_threshold"]) == (40, 30, 3)
+    assert document["clock_of_seconds_per_iteration"] == ("virtual" if cluster == "virtual" else "wall")
+
+
+def test_every_cluster_gives_the_same_objective():
+    objectives = [
+        json.loads(run("fit", SYNTHETIC, "--rank", 4, "--cluster", name, "--json").stdout)["objective"]
+        for name in ("inline", "local", "virtual")
+    ]
+    assert objectives == pytest.approx([objectives[0]] * 3, rel=1e-10)
+
+
+def test_fit_save_recommend_evaluate(ratings, tmp_path):
+    model = tmp_path / "model.npz"
+    assert run("fit", ratings, "--rank", 2, "--cluster", "inline", "--out", model).exit_code == 0
+    result = run("recommend", model, "--user", "u3", "-n", 2, "--json")
+    items = json.loads(result.stdout)["items"]
+    assert len(items) == 2
+    assert all(item["item"].startswith("i") for item in items)
+    rated = {line.split(",")[1] for line in ratings.read_text().splitlines() if line.startswith("u3,")}
+    assert rated.isdisjoint(item["item"] for item in items)
+    document = json.loads(run("evaluate", model, ratings, "--json").stdout)
+    assert "ranking" in document
+    assert "ratings" not in document  # the coded method's scores are no ratings
+
+
+def test_fit_draws_its_run(tmp_path):
+    trace, timeline = tmp_path / "trace.csv", tmp_path / "timeline.json"
+    result = run("fit", SYNTHETIC, "--rank", 2, "--workers", 6, "--record-trace", trace, "--trace", timeline)
+    assert result.exit_code == 0, result.output
+    assert trace.read_text().startswith("worker,round,seconds")
+    assert json.loads(timeline.read_text())["traceEvents"]
+    again = run("fit", SYNTHETIC, "--rank", 2, "--workers", 6, "--cluster", "virtual", "--delays", f"trace:{trace}")
+    assert again.exit_code == 0, again.output
+
+
+def test_threshold():
+    document = json.loads(run("threshold", "--partitions", 6, "--workers", 50, "--json").stdout)
+    assert (document["recovery_threshold"], document["stragglers_tolerated"], document["paper_threshold"]) == (
+        21,
+        29,
+        41,
+    )
+    assert json.loads(run("threshold", "--workers", 30, "--points", "real", "--json").stdout)["partitions"] == 5
+
+
+def test_doctor_is_content_here():
+    result = run("doctor", "--json")
+    assert {finding["name"] for finding in json.loads(result.stdout)["findings"]} >= {"decoding", "worker processes"}
+
+
+def test_compare(ratings):
+    result = run("compare", ratings, "--methods", "coded", "--rank", 2, "-k", 3, "--format", "csv")
+    assert result.exit_code == 0, result.output
+    header, row = result.stdout.splitlines()
+    assert header.startswith("method,rmse,mae,hit_rate")
+    assert row.startswith("coded,,,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rank", 31], "rank must be between 1 and min(rows, columns) = 30; got 31"),
+        (["--rank", 0], "rank must be at least 1; got 0"),
+        (["--rank", 4, "--partitions", 4, "--workers", 9], "workers must be at least 10, the recovery threshold"),
+        (["--rank", 4, "--partitions", 31, "--workers", 999], "partitions must be between 1 and"),
+        (["--rank", 4, "--delays", "weibull:k=1"], "delays must be one of none,"),
+        (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a number like 0.02, 20ms or 1s; got 'soon'"),
+        (["--rank", 4, "--workers", 0], "workers must be at least"),
+        (["--rank", 4, "--method", "ridge", "--partitions", 3], "--partitions belongs to the coded method"),
+        (["--rank", 4, "--out", "/no/such/folder/model.npz"], "output must be a file in an existing folder"),
+    ],
+)
+def test_bad_parameters_are_one_line(arguments, message):
+    fails_with(2, message, "fit", SYNTHETIC, "--json", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"u,i,r\n1,2,3\n1,3,nan\n", "line 3"),
+        (b"1,2,3\n1,3,inf\n", "line 2"),
+        (b"1,2,3\n1,3,four\n", "line 2"),
+        (b"1,2,3\n4,5,1\n1,2,4\n", "line 3"),
+        (b"\x00\x01\x02\xff", ""),
+    ],
+)
+def test_bad_files_are_one_line_and_nothing_is_written(content, message, tmp_path):
+    path, out = tmp_path / "ratings.txt", tmp_path / "model.npz"
+    path.write_bytes(content)
+    fails_with(2, message, "fit", path, "--out", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_truncated_binaries_are_one_line(suffix, tmp_path):
+    path = tmp_path / f"ratings.{suffix}"
+    matrix = np.ones((20, 20))
+    np.save(path, matrix) if suffix == "npy" else np.savez(path, data=matrix)
+    path.write_bytes(path.read_bytes()[:200])
+    fails_with(2, str(path.name), "fit", path)
+
+
+def test_rank_above_the_rank_of_the_matrix_is_one_line():
+    fails_with(
+        2, "here 4 as far as rounding can tell; got 9", "fit", "synthetic:m=40,n=30,d=4,noise=0", "--rank", 9,
+        "--cluster", "inline",
+    )  # fmt: skip
+
+
+def test_real_points_beyond_their_digits_are_an_error_with_its_remedy():
+    fails_with(
+        1, "Use points='circle'", "fit", SYNTHETIC, "--rank", 4, "--points", "real", "--partitions", 6, "--workers", 50,
+        "--cluster", "inline",
+    )  # fmt: skip
+
+
+def test_too_few_live_workers_are_an_error():
+    fails_with(
+        1, "9 are alive", "fit", SYNTHETIC, "--rank", 4, "--partitions", 4, "--workers", 12, "--delays", "dead:n=3"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 but no more", b"no model"])
+def test_a_bad_model_is_one_line(content, tmp_path):
+    path = tmp_path / "model.npz"
+    path.write_bytes(content)
+    fails_with(2, "a model must be a complete file saved by coded-als", "recommend", path, "--user", "1")
+
+
+def test_unknown_user_is_one_line(tmp_path):
+    model = tmp_path / "model.npz"
+    run("fit", SYNTHETIC, "--rank", 2, "--cluster", "inline", "--out", model)
+    fails_with(2, "the user must be one of the 40", "recommend", model, "--user", "400")
