@@ -14,6 +14,8 @@ from coded_als.wire import Array, Kind, Message, WireError, decode, encode, has_
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
+# A new task comes to all workers at once: what became of the old one is told when the rush is over.
+REPORT_AFTER_S = 0.005
 # How long a worker waits for its master to come back.
 GIVE_UP_AFTER_S = 30.0
 
@@ -58,6 +60,8 @@ class Worker:
         self._parent_lives = parent_lives
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Message | None = None
+        self._received = 0.0
+        self._dropped: list[Message] = []
         self._stop: str | None = None
 
     def serve(self) -> str:
@@ -72,10 +76,11 @@ class Worker:
 
     def _carry_out(self, task: Message) -> None:
         """Wait, compute and answer, unless something newer turns up before that."""
-        received = time.perf_counter()
+        received = self._received
         self._wait(task, received + task.delay_s)
         if self._task is not task:
             return
+        self._report_dropped()
         started = time.perf_counter()
         try:
             result = self._compute(task)
@@ -120,7 +125,11 @@ class Worker:
     def _look(self, timeout_s: float) -> None:
         """Wait for a message, then deal with all that are there, in order."""
         if timeout_s > 0:
+            if self._dropped:
+                timeout_s = min(timeout_s, REPORT_AFTER_S)
             ready = self._poller.poll(int(timeout_s * 1000))
+            if not ready:
+                self._report_dropped()
             if any(socket is self._monitor for socket, _ in ready):
                 self._note_connection()
             if self._away_since is not None and time.monotonic() - self._away_since > GIVE_UP_AFTER_S:
@@ -160,10 +169,17 @@ class Worker:
                 self._stop = message.text
 
     def _supersede(self, task: Message | None) -> None:
-        """Take on a task, if any, in place of the one at hand; tell the master, who counts open tasks."""
+        """Take on a task, if any, in place of the one at hand."""
+        self._received = time.perf_counter()
         if self._task is not None:
-            self._reply(self._task, Kind.SUPERSEDED)
+            self._dropped.append(self._task)
         self._task = task
+
+    def _report_dropped(self) -> None:
+        """Tell the master, who counts open tasks, which of them were superseded."""
+        for task in self._dropped:
+            self._reply(task, Kind.SUPERSEDED)
+        self._dropped.clear()
 
     def _reply(
         self,
