@@ -105,6 +105,7 @@ def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
     others = [row for row in rows if row not in collapsed]
     broken = [row for row in collapsed if _lifetime(row) < _most(rows)]
     survivors_elsewhere = all(_lifetime(row) == _most(rows) for row in others)
+    chebyshev = sum(row["real_iterations_survived"] < _most(rows) for row in broken)
     rank = _rank_correlation(rows)
     if not collapsed:
         verdict: Verdict = "not supported"
@@ -121,7 +122,8 @@ def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
     return Finding(
         "hypothesis: cells collapse because decoding at real points breaks down",
         verdict,
-        f"{len(broken)} of the {len(collapsed)} collapsed cells break down at real points within {_most(rows)} iterations at {problem}, "
+        f"{len(broken)} of the {len(collapsed)} collapsed cells break down with the worse of the two families of real "
+        f"points, {chebyshev} of them with Chebyshev nodes alone, within {_most(rows)} iterations at {problem}, "
         f"{'none' if survivors_elsewhere else 'some'} of the others {'do' if survivors_elsewhere else 'do too'}; "
         f"the rank correlation of implied products and equispaced decoding error over all cells is {rank:.2f} ({cells}). "
         f"A cell of {min(row['paper_products_implied'] for row in rows):.2g} products at 30 GFLOP/s is no whole iteration "
