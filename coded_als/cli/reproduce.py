@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -48,7 +49,7 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     click.echo(
         "survived r/e/c: iterations that stay with exact arithmetic at real (Chebyshev), equispaced, circle points\n"
     )
-    for finding in findings(rows):
+    for finding in findings(rows, asdict(effort.size)):
         click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")
     click.echo(f"\n{write_report(out)}")
 

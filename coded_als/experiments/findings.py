@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,15 +26,24 @@ class Finding:
     evidence: str
 
 
-def findings(rows: Sequence[Row]) -> list[Finding]:
-    """All verdicts on a complete table."""
+def findings(rows: Sequence[Row], size: Mapping[str, int]) -> list[Finding]:
+    """All verdicts on a complete table.
+
+    Parameters
+    ----------
+    rows
+        One for each cell.
+    size
+        ``rows``, ``columns`` and ``rank`` of the problem that the runs with numerics had.
+    """
+    problem = f"m={size['rows']}, n={size['columns']}, d={size['rank']}"
     columns = sorted({row["cell"]["partitions"] for row in rows})
     by_column = [[row for row in rows if row["cell"]["partitions"] == h] for h in columns]
     return [
         _formula_on_the_clock(rows),
         *(_formula_on_the_paper(h, column) for h, column in zip(columns, by_column, strict=True)),
-        _circle(rows),
-        _hypothesis(rows),
+        _circle(rows, problem),
+        _hypothesis(rows, problem),
     ]
 
 
@@ -70,7 +79,7 @@ def _falls_with_workers(column: Sequence[Row], name: str) -> bool:
     return bool(ordered[-1][name] < ordered[0][name])
 
 
-def _circle(rows: Sequence[Row]) -> Finding:
+def _circle(rows: Sequence[Row], problem: str) -> Finding:
     worst = max(row["circle_error_actual"] for row in rows)
     survived = all(row["circle_iterations_survived"] == _most(rows) for row in rows)
     return Finding(
@@ -78,7 +87,9 @@ def _circle(rows: Sequence[Row]) -> Finding:
         "supported" if survived and worst < 1e-9 else "not supported",
         f"decoding errors are at most {worst:.0e}, and "
         + (
-            f"every run stays with exact arithmetic for all {_most(rows)} iterations" if survived else "some runs break"
+            f"every run stays with exact arithmetic for all {_most(rows)} iterations at {problem}"
+            if survived
+            else "some runs break"
         ),
     )
 
@@ -87,13 +98,14 @@ def _most(rows: Sequence[Row]) -> int:
     return max(int(row["circle_iterations_survived"]) for row in rows)
 
 
-def _hypothesis(rows: Sequence[Row]) -> Finding:
+def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
     """Do cells collapse because decoding at real points breaks down?"""
     usual = float(np.median([row["paper_products_implied"] for row in rows if row["cell"]["partitions"] == 2]))
     collapsed = [row for row in rows if row["paper_products_implied"] < COLLAPSE * usual]
     others = [row for row in rows if row not in collapsed]
     broken = [row for row in collapsed if _lifetime(row) < _most(rows)]
     survivors_elsewhere = all(_lifetime(row) == _most(rows) for row in others)
+    chebyshev = sum(row["real_iterations_survived"] < _most(rows) for row in broken)
     rank = _rank_correlation(rows)
     if not collapsed:
         verdict: Verdict = "not supported"
@@ -110,7 +122,8 @@ def _hypothesis(rows: Sequence[Row]) -> Finding:
     return Finding(
         "hypothesis: cells collapse because decoding at real points breaks down",
         verdict,
-        f"{len(broken)} of the {len(collapsed)} collapsed cells break down at real points within {_most(rows)} iterations, "
+        f"{len(broken)} of the {len(collapsed)} collapsed cells break down with the worse of the two families of real "
+        f"points, {chebyshev} of them with Chebyshev nodes alone, within {_most(rows)} iterations at {problem}, "
         f"{'none' if survivors_elsewhere else 'some'} of the others {'do' if survivors_elsewhere else 'do too'}; "
         f"the rank correlation of implied products and equispaced decoding error over all cells is {rank:.2f} ({cells}). "
         f"A cell of {min(row['paper_products_implied'] for row in rows):.2g} products at 30 GFLOP/s is no whole iteration "

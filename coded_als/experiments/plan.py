@@ -18,6 +18,10 @@ Verdict = Literal["coding pays", "coding does not pay", "no clear difference"]
 # Beyond it the codes' own algebra at the master outgrows what the workers save.
 LARGEST_PARTITIONS = 20
 COPIES = (2, 3, 4)
+# Up to it every round asks the code for its error.
+EXACT_WORKERS = 60
+# Real points have lost all their digits long before.
+LARGEST_REAL_PARTITIONS = 8
 # Iterations drawn per repetition; longer runs are scaled up from them.
 DRAWN_ITERATIONS = 20
 
@@ -28,6 +32,7 @@ ASSUMPTIONS = (
     "all messages of a round share the master's link ({bandwidth:.3g} bytes/s), and each costs {latency:.3g} s besides",
     "the start-up is the encoding of D and sending every worker its share, once; computing D = R^T R is the same for all and left out",
     "a superseded task is dropped at once, so a slow worker is free for the next round",
+    "h above {circle} (circle) and {real} (real points) is not tried",
 )
 
 
@@ -143,7 +148,8 @@ def schemes(workers: int) -> Iterator[Scheme]:
                 yield Scheme("replicated", workers, copies=copies, solver=solver)
     families: tuple[PointFamily, ...] = ("circle", "real")
     for points in families:
-        for partitions in range(2, min(largest_partitions(workers, points), LARGEST_PARTITIONS) + 1):
+        limit = LARGEST_PARTITIONS if points == "circle" else LARGEST_REAL_PARTITIONS
+        for partitions in range(2, min(largest_partitions(workers, points), limit) + 1):
             yield Scheme("coded", workers, partitions, points, solver="lobpcg")
             yield Scheme("coded", workers, partitions, points, solver="als")
             yield Scheme("coded", workers, partitions, points, protocol="paper", solver="als")
@@ -155,7 +161,7 @@ def _candidate(scheme: Scheme, workload: Workload, memory_bytes: float, repeats:
     if stored > memory_bytes:
         raise Infeasible(f"a worker would hold {_readable(stored)}, and has {_readable(memory_bytes)}.")
     iterations = workload.iterations.of(scheme.solver)
-    drawn = iteration_seconds(scheme, workload, seed, repeats, most=DRAWN_ITERATIONS)
+    drawn = iteration_seconds(scheme, workload, seed, repeats, DRAWN_ITERATIONS, exact=scheme.workers <= EXACT_WORKERS)
     startup_s = scheme.startup_operations(size) / machine.multiplications_per_second
     startup_s += scheme.startup_bytes(size) / machine.bytes_per_second
     master_s = iterations * _master_seconds(scheme, workload)
@@ -199,6 +205,8 @@ def assumptions(workload: Workload) -> list[str]:
             speed=workload.machine.multiplications_per_second,
             bandwidth=workload.machine.bytes_per_second,
             latency=workload.machine.latency_s,
+            circle=LARGEST_PARTITIONS,
+            real=LARGEST_REAL_PARTITIONS,
         )
         for text in ASSUMPTIONS
     ]

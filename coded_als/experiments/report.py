@@ -41,7 +41,7 @@ def write_report(folder: Path) -> Path:
     spec, rows = read_results(folder)
     if not any(row["status"] == "done" for row in rows):
         raise UsageError(f"a report needs a finished cell; {folder} has none. Run or resume the sweep.")
-    parts = _table1(folder, rows) if spec.get("kind") == "table1" else _sweep(folder, spec, rows)
+    parts = _table1(folder, spec, rows) if spec.get("kind") == "table1" else _sweep(folder, spec, rows)
     title = "Table I of the paper, re-made" if spec.get("kind") == "table1" else "Sweep of straggler schemes"
     path = folder / "report.html"
     with saying_what_failed(folder):
@@ -49,8 +49,8 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _table1(folder: Path, rows: list[Row]) -> Iterable[str]:
-    yield _findings(findings(rows))
+def _table1(folder: Path, spec: Row, rows: list[Row]) -> Iterable[str]:
+    yield _findings(findings(rows, spec["size"]))
     headings, body = table_cells(rows, read_wall(folder))
     yield _section("All cells", f"Source of the published seconds: {paper_source()}.", _table(headings, body))
     command = _command(folder)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS
 from coded_als.cluster import Cluster
-from coded_als.errors import CodedALSError
+from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 from coded_als.experiments.grids import Cell, cell_of
 from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.store import ResultFolder, Row, canonical
@@ -117,7 +117,7 @@ def run_cell(spec: SweepSpec, key: Row) -> Row:
         with threadpool_limits(1):
             figures = _numerics(spec, cell) if spec.numerics or spec.cluster == "local" else _times(spec, cell)
         return {"cell": key, "status": "done", "reason": None, **figures}
-    except Infeasible as reason:
+    except (Infeasible, NotEnoughWorkers, DecodingError) as reason:
         return {"cell": key, "status": "infeasible", "reason": str(reason)}
     except (CodedALSError, MemoryError) as error:
         return {"cell": key, "status": "failed", "reason": str(error)}

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from coded_als.cli.plan import command
 from coded_als.errors import UsageError
 from coded_als.experiments.plan import Plan, make_plan, plan_text
-from coded_als.experiments.schemes import Size
-from coded_als.experiments.timing import Iterations, Workload
+from coded_als.experiments.schemes import Scheme, Size
+from coded_als.experiments.timing import Infeasible, Iterations, Workload, iteration_seconds
 from coded_als.simulation import Machine
 
 FAST = Machine(1e12, 1e12, 1e-6)
@@ -84,6 +84,14 @@ def test_longer_runs_take_proportionally_longer() -> None:
         other = by_label[candidate.scheme.label]
         ratio = (other.mean_s - other.startup_s) / (candidate.mean_s - candidate.startup_s)
         assert 1.7 < ratio < 2.3
+
+
+def test_at_many_workers_the_answers_waited_for_are_sampled() -> None:
+    scheme = Scheme("coded", 40, 6, "circle", solver="lobpcg")
+    exact, sampled = (iteration_seconds(scheme, workload("exp:mean=1s"), 0, 20, exact=exact) for exact in (True, False))
+    assert sampled.mean() == pytest.approx(exact.mean(), rel=0.1)
+    with pytest.raises(Infeasible, match="decoding must be accurate"):
+        iteration_seconds(Scheme("coded", 60, 6, "real"), workload("none"), 0, 2, exact=False)
 
 
 ARGUMENTS = ["--workers", "8", "--rows", "60", "--cols", "40", "--rank", "4", "--repeats", "3"]

@@ -102,6 +102,13 @@ def test_numerics_run_the_algorithm_to_convergence() -> None:
     assert row["largest_decoding_error_estimate"] < 1e-10
 
 
+def test_what_cannot_be_decoded_is_infeasible_with_and_without_numerics() -> None:
+    key = {**vars(Scheme("coded", 29, 5, "real", solver="lobpcg")), "stragglers": 0}
+    rows = [run_cell(SweepSpec("virtual", numerics, workload(), 1, 0), key) for numerics in (False, True)]
+    assert [row["status"] for row in rows] == ["infeasible", "infeasible"]
+    assert all("decoding must be accurate" in row["reason"] for row in rows)
+
+
 def test_processes_resumption_and_repetition_give_the_same_bytes(tmp_path: Path) -> None:
     sweep(tmp_path / "one")
     sweep(tmp_path / "two", "-j", "2")

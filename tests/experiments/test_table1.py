@@ -77,7 +77,7 @@ def row(
 
 
 def verdicts(rows: list[dict[str, object]]) -> dict[str, str]:
-    return {finding.subject: finding.verdict for finding in findings(rows)}
+    return {finding.subject: finding.verdict for finding in findings(rows, {"rows": 240, "columns": 150, "rank": 20})}
 
 
 def test_the_words_follow_from_the_rows() -> None:
@@ -122,3 +122,9 @@ def test_wall_seconds_come_from_real_workers() -> None:
     seconds = table1.wall_seconds(PaperCell(2, 6, 1.0), OperationTime(1e-9, 1e-9), seed=0)
     assert np.isfinite(seconds["wall_seconds_per_round_mean"])
     assert seconds["wall_seconds_per_round_mean"] > 0
+
+
+def test_words_say_how_large_the_problem_was() -> None:
+    rows = [row(2, 10, 7.0, 7.1, 1000, (20, 20)), row(5, 40, 0.01, 1.5, 7, (2, 0))]
+    said = [finding.evidence for finding in findings(rows, {"rows": 24, "columns": 15, "rank": 2})]
+    assert sum("m=24, n=15, d=2" in evidence for evidence in said) == 2
