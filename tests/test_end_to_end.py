@@ -14,7 +14,7 @@ import pytest
 
 from coded_als import CodedALS, LocalCluster
 from coded_als.errors import NotEnoughWorkers
-from tests.master.processes import gone, worker_pids
+from tests.master.processes import is_running
 
 
 def matrix(rows=60, columns=44, seed=0):
@@ -36,8 +36,8 @@ def test_a_process_with_sleeping_workers_ends_before_they_wake():
 import json, sys, numpy as np
 from coded_als import CodedALS, LocalCluster
 with LocalCluster(12, delays="slow:n=3,delay=30s") as cluster:
-    print(json.dumps(cluster.pids), flush=True)
-    model = CodedALS(5, partitions=4).fit(np.random.default_rng(0).standard_normal((80, 60)), cluster)
+    print(json.dumps(list(cluster.process_ids.values())), flush=True)
+    model = CodedALS(5, partitions=3).fit(np.random.default_rng(0).standard_normal((80, 60)), cluster)
 print(model.converged_)
 """
     started = time.monotonic()
@@ -46,7 +46,7 @@ print(model.converged_)
     pids, converged = run.stdout.splitlines()
     assert converged == "True"
     assert elapsed_s < 5
-    assert all(gone(pid) for pid in json.loads(pids))
+    assert not any(is_running(pid) for pid in json.loads(pids))
 
 
 @pytest.mark.parametrize("extra", [0, 1])
@@ -55,7 +55,7 @@ def test_killing_spare_workers_changes_nothing_and_one_more_is_an_error(extra):
     parameters = {"rank": 4, "partitions": 3, "solver": "als", "iterations": 12}
     expected = CodedALS(**parameters).fit(matrix())
     with LocalCluster(9) as cluster:
-        victims = worker_pids(cluster)[: 9 - 6 + extra]
+        victims = list(cluster.process_ids.values())[: 9 - 6 + extra]
 
         def kill(entry, _factor):
             if entry.index == 3:

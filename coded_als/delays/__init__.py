@@ -5,9 +5,18 @@ A draw is a pure function of (seed, worker, round), so the same seed gives the s
 cluster, whatever the number of workers and the order of execution.
 """
 
-from coded_als.delays.models import DelayModel
+from coded_als.delays.models import DelayModel, Trace
 from coded_als.delays.spec import MODELS, parse_delays
 from coded_als.delays.streams import DelayStream, arrival_order, hashed_uniforms
 from coded_als.delays.traces import read_trace
 
-__all__ = ["MODELS", "DelayModel", "DelayStream", "arrival_order", "hashed_uniforms", "parse_delays", "read_trace"]
+__all__ = [
+    "MODELS",
+    "DelayModel",
+    "DelayStream",
+    "Trace",
+    "arrival_order",
+    "hashed_uniforms",
+    "parse_delays",
+    "read_trace",
+]

@@ -137,7 +137,7 @@ def test_bad_parameters_are_one_line(arguments, message):
         (b"u,i,r\n1,2,3\n1,3,nan\n", "line 3"),
         (b"1,2,3\n1,3,inf\n", "line 2"),
         (b"1,2,3\n1,3,four\n", "line 2"),
-        (b"1,2,3\n4,5,1\n1,2,4\n", "line 3"),
+        (b"1,2,3\n4,5,1\n1,2,4\n", "lines 1 and 3"),
         (b"\x00\x01\x02\xff", ""),
     ],
 )
