@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from coded_als import CodedALS, LocalCluster
 from coded_als.errors import NotEnoughWorkers
@@ -69,3 +70,12 @@ def test_killing_spare_workers_changes_nothing_and_one_more_is_an_error(extra):
         else:
             with pytest.raises(NotEnoughWorkers, match="at least 6 workers must be able to answer; 5 are alive"):
                 model.fit(matrix(), cluster, callback=kill)
+
+
+def test_the_masters_blas_keeps_to_one_core_while_workers_have_the_others():
+    threads = lambda: {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}  # noqa: E731
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        with LocalCluster(2):
+            assert threads() == {1}
+        assert threads() == before

@@ -57,7 +57,7 @@ class Scale:
         if self.logarithmic:
             return _decades(self.low, self.high)
         step = 10.0 ** math.floor(math.log10((self.high - self.low) / 4))
-        step *= next(factor for factor in (1, 2, 5, 10) if (self.high - self.low) / (factor * step) <= 7)
+        step *= next(factor for factor in (1, 2, 5, 10) if (self.high - self.low) / (factor * step) <= 8)
         first = math.ceil(self.low / step - 1e-9)
         return [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
 

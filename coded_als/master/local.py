@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError
@@ -17,6 +18,9 @@ class LocalCluster(ZmqCluster):
 
     The workers end with the cluster: at `close`, at the end of a ``with`` block, when the cluster is
     forgotten, and when this process ends, however it ends. To be used from one thread.
+
+    While it is open, BLAS in this process keeps to one thread: the workers have the other cores, and BLAS threads that
+    spin for a core which a worker has make the master slower by an order of magnitude.
 
     Parameters
     ----------
@@ -51,7 +55,7 @@ class LocalCluster(ZmqCluster):
         self._end_with(link.close)
         try:
             fleet = Fleet(workers, link.endpoint, credentials)
-            self._end_with(_end, fleet, link)
+            self._end_with(_end, fleet, link, _one_blas_thread())
             self._await_start(fleet, startup_timeout_s)
         except BaseException:
             self.close()
@@ -69,6 +73,15 @@ class LocalCluster(ZmqCluster):
             )
 
 
-def _end(fleet: Fleet, link: Link) -> None:
+def _one_blas_thread() -> Any:
+    # a BLAS that is loaded later would not be limited, and the algorithm brings SciPy's
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, "blas")
+
+
+def _end(fleet: Fleet, link: Link, limits: Any) -> None:
     fleet.end()
     link.close()
+    limits.restore_original_limits()

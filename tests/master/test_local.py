@@ -409,5 +409,5 @@ def cluster_process(cluster: LocalCluster) -> int:
     """Process id of the fleet."""
     finalizer = cluster._finalizer.peek()
     assert finalizer is not None
-    _, _, fleet, _ = finalizer[2]
+    _, _, fleet, *_ = finalizer[2]
     return fleet._process.pid
