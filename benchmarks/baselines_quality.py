@@ -36,7 +36,10 @@ SGD_GRID = [
     {"rank": rank, "regularization": weight, "learning_rate": 0.01, "iterations": passes}
     for rank, weight, passes in itertools.product((50, 100), (0.06, 0.08, 0.1, 0.12), (30, 60))
 ]
-IMPLICIT = {"regularization": 0.007, "unobserved_weight": 0.3}
+# chosen by benchmarks/tuning/baselines.py
+IMPLICIT = {"regularization": 0.005, "unobserved_weight": 0.2, "iterations": 16}
+WARP_SETTINGS = {"rank": 64, "learning_rate": 0.1, "regularization": 0.1, "iterations": 15}
+BPR_SETTINGS = {"rank": 64, "learning_rate": 0.3, "regularization": 0.01, "iterations": 30}
 
 
 def main(parts: list[str]) -> None:
@@ -94,8 +97,8 @@ def ranking(path: Path) -> None:
     for name, model, bars in (
         ("ImplicitALS d=64", ImplicitALS(64, **IMPLICIT), (0.720, 0.442)),
         ("ImplicitALS d=192", ImplicitALS(192, **IMPLICIT), (0.729, 0.450)),
-        ("WARP", WARP(), (0.70, 0.42)),
-        ("BPR", BPR(), None),
+        ("WARP", WARP(**WARP_SETTINGS), (0.70, 0.42)),
+        ("BPR", BPR(**BPR_SETTINGS), None),
     ):
         started = time.perf_counter()
         model.fit(matrix)
