@@ -145,7 +145,7 @@ class AlternatingModel(QuadraticModel):
         mean = self._mean(matrix)
         matrix.data -= np.asarray(mean, self.dtype)
         flipped = rating_matrix(matrix.T.tocsr(), self.dtype)
-        penalty = self._penalty().astype(np.float64)
+        penalty = self._penalty()
         user_rows, item_rows = (
             self._rows(side, self._ridge(np.diff(side.indptr), side.shape[1]).astype(self.dtype))
             for side in (matrix, flipped)
@@ -156,7 +156,7 @@ class AlternatingModel(QuadraticModel):
                 items, _ = self._half_step(self._less_biases(item_rows, users), users, items)
                 rows = self._less_biases(user_rows, items)
                 users, explained = self._half_step(rows, items, users)
-                held = float(item_rows.ridge @ (np.square(items, dtype=np.float64) @ penalty))
+                held = float(item_rows.ridge @ (np.square(items) @ penalty))
                 progress.note(self._constant(rows) - explained + held)
         self._adopt(users, items, mean, matrix, progress)
         return self
