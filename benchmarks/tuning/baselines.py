@@ -59,14 +59,14 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "implicit192": lambda: product(
         ImplicitALS,
         {"rank": 192, "iterations": 16},
-        regularization=(0.003, 0.005, 0.007),
-        unobserved_weight=(0.2, 0.3, 0.5),
+        regularization=(0.003, 0.005, 0.007, 0.01),
+        unobserved_weight=(0.1, 0.2, 0.3, 0.5),
     ),
     "warp": lambda: product(
         WARP,
-        {"rank": 64, "iterations": 15},
-        learning_rate=(0.1, 0.2, 0.4),
-        regularization=(0.003, 0.03, 0.1),
+        {"rank": 64, "iterations": 30},
+        learning_rate=(0.05, 0.1),
+        regularization=(0.1, 0.2, 0.3, 0.4),
     ),
     "bpr": lambda: product(
         BPR,

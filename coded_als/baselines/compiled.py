@@ -7,9 +7,14 @@ arguments, not as constants, so that numba can keep the machine code on disk fro
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
+
+# loaded here, although used by address: whoever looks for the loaded BLAS afterwards must find this one
+import scipy.linalg.cython_blas
+import scipy.linalg.cython_lapack  # noqa: F401
 
 from coded_als.errors import UsageError
 
@@ -38,12 +43,12 @@ def inlined(function: Compiled) -> Compiled:
     return result
 
 
-def routines(dtype: np.dtype[Any]) -> tuple[int, int, int]:
-    """Addresses of the BLAS and LAPACK routines gemm, syrk and posv for float32 or float64."""
+@cache
+def routines(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Addresses of the BLAS and LAPACK routines syrk and posv for float32 or float64."""
     letter = {"float32": "s", "float64": "d"}[dtype.name]
     blas, lapack = "scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"
     return (
-        get_cython_function_address(blas, letter + "gemm"),
         get_cython_function_address(blas, letter + "syrk"),
         get_cython_function_address(lapack, letter + "posv"),
     )

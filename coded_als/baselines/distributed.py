@@ -77,7 +77,7 @@ class _Side:
     ) -> None:
         self._name, self._model, self._cluster, self._policy = name, model, cluster, policy
         ridge = np.asarray(model._ridge(np.diff(matrix.indptr), matrix.shape[1]), dtype=np.float64)
-        self.rows, self._constant = model._rows(matrix, None, ridge)
+        self.rows = model._rows(matrix, ridge)
         shards = policy.shards(cluster.size)
         self._shards = deal(self.rows.lengths, shards)
         # every shard is needed once before any may be skipped: nothing random is ever published
@@ -112,7 +112,7 @@ class _Side:
     def objective(self, solution: Array, fixed: Array) -> float:
         """The model's objective without the ridge of the fixed side, at any point, row by row."""
         gram = self._model._gram(fixed)
-        total = self._constant + float(self.rows.ridge @ np.square(solution).sum(axis=1))
+        total = self._model._constant(self.rows) + float(self.rows.ridge @ np.square(solution).sum(axis=1))
         if gram is not None:
             total += float(np.vdot(solution.T @ solution, gram))
         owners = np.repeat(np.arange(self.rows.count), self.rows.lengths)

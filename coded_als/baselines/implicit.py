@@ -108,7 +108,7 @@ class ImplicitALS(AlternatingModel):
         exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
         return np.asarray(self.regularization * (lengths + self._weight() * others) ** exponent)
 
-    def _rows(self, matrix: sparse.csr_array, offsets: Floats | None, ridge: Floats) -> tuple[Rows, float]:
+    def _rows(self, matrix: sparse.csr_array, ridge: Floats) -> Rows:
         if self.alpha is None:
             curvature = target = np.ones(matrix.nnz, self.dtype)
         else:
@@ -118,5 +118,7 @@ class ImplicitALS(AlternatingModel):
                 )
             curvature = matrix.data * np.asarray(self.alpha, self.dtype)
             target = curvature + np.asarray(1, self.dtype)
-        rows = Rows(matrix.indptr, matrix.indices, curvature, target, ridge)
-        return rows, float(target.sum(dtype=np.float64))
+        return Rows(matrix.indptr, matrix.indices, curvature, target, ridge)
+
+    def _constant(self, rows: Rows) -> float:
+        return float(rows.target.sum(dtype=np.float64))

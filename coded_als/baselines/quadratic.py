@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from coded_als.baselines.checks import rating_matrix, require_number, require_on
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Callback, Floats, NewUsers, Progress, SparseModel, thread_count
 from coded_als.baselines.rows import Rows, RowSolver
+from coded_als.baselines.threads import one_blas_thread
 from coded_als.seen import pattern
 
 
@@ -30,9 +32,13 @@ class QuadraticModel(SparseModel):
     def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
         """(rows,) regularisation of rows with so many entries, of so many rows on the other side."""
 
-    @abstractmethod
-    def _rows(self, matrix: sparse.csr_array, offsets: Floats | None, ridge: Floats) -> tuple[Rows, float]:
-        """What the rows of a matrix ask for, and the objective's constant; ``offsets`` are the columns' biases."""
+    def _rows(self, matrix: sparse.csr_array, ridge: Floats) -> Rows:
+        """What the rows of a matrix (the mean taken off) ask for: squared loss on its entries."""
+        return Rows(matrix.indptr, matrix.indices, np.ones_like(matrix.data), matrix.data, ridge)
+
+    def _constant(self, rows: Rows) -> float:
+        """The part of the objective that no factor changes."""
+        return float(np.square(rows.target, dtype=np.float64).sum())
 
     def _gram(self, fixed: Floats) -> Floats | None:
         """The form that all rows share."""
@@ -53,8 +59,9 @@ class QuadraticModel(SparseModel):
         fixed[:, self.rank :] = 1
         return RowSolver(fixed, self._gram(fixed), self._penalty(), solver, cg_steps)
 
-    def _offsets(self, side: Floats) -> Floats | None:
-        return side[:, self.rank] if self.biases else None
+    def _less_biases(self, rows: Rows, side: Floats) -> Rows:
+        """The same rows with the other side's biases taken off their targets."""
+        return replace(rows, target=rows.target - side[rows.indices, self.rank]) if self.biases else rows
 
     def _adopt(self, users: Floats, items: Floats, mean: float, matrix: sparse.csr_array, progress: Progress) -> None:
         """Publish the result of a fit."""
@@ -70,22 +77,22 @@ class QuadraticModel(SparseModel):
 
     def _keep(self, *arguments: Any, **named: Any) -> None:
         super()._keep(*arguments, **named)
-        self._folding: tuple[RowSolver, Floats | None] | None = None
+        self._folding: tuple[RowSolver, Floats] | None = None
 
-    def _prepared(self) -> tuple[RowSolver, Floats | None]:
-        """The solver for new users, made at the first of them."""
+    def _prepared(self) -> tuple[RowSolver, Floats]:
+        """The solver for new users, made at the first of them, and the items' side."""
         if self._folding is None:
             items = self.item_factors_
             if self.item_biases_ is not None:
                 items = np.column_stack((items, self.item_biases_))
-            self._folding = self._solver(items, "cholesky"), self._offsets(items)
+            self._folding = self._solver(items, "cholesky"), items
         return self._folding
 
     def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers:
-        solver, offsets = self._prepared()
+        solver, items = self._prepared()
         ratings.data -= np.asarray(self.global_mean_, self.dtype)
         ridge = self._ridge(np.diff(ratings.indptr), len(self.item_factors_)).astype(self.dtype)
-        rows, _ = self._rows(ratings, offsets, ridge)
+        rows = self._less_biases(self._rows(ratings, ridge), items)
         start = np.zeros((rows.count, len(solver.penalty)), self.dtype)
         if method == "exact":
             solution, _ = solver.solve(rows, start, thread_count(self.threads) if rows.count > 1 else 1)
@@ -138,16 +145,19 @@ class AlternatingModel(QuadraticModel):
         mean = self._mean(matrix)
         matrix.data -= np.asarray(mean, self.dtype)
         flipped = rating_matrix(matrix.T.tocsr(), self.dtype)
-        penalty = self._penalty().astype(np.float64)
-        user_ridge, item_ridge = (
-            self._ridge(np.diff(side.indptr), side.shape[1]).astype(self.dtype) for side in (matrix, flipped)
+        penalty = self._penalty()
+        user_rows, item_rows = (
+            self._rows(side, self._ridge(np.diff(side.indptr), side.shape[1]).astype(self.dtype))
+            for side in (matrix, flipped)
         )
         users, items = self._start(*matrix.shape)
-        for _ in range(self.iterations):
-            items, _, _ = self._half_step(flipped, users, items, item_ridge)
-            users, explained, constant = self._half_step(matrix, items, users, user_ridge)
-            held = float(item_ridge @ (np.square(items, dtype=np.float64) @ penalty))
-            progress.note(constant - explained + held)
+        with one_blas_thread():
+            for _ in range(self.iterations):
+                items, _ = self._half_step(self._less_biases(item_rows, users), users, items)
+                rows = self._less_biases(user_rows, items)
+                users, explained = self._half_step(rows, items, users)
+                held = float(item_rows.ridge @ (np.square(items) @ penalty))
+                progress.note(self._constant(rows) - explained + held)
         self._adopt(users, items, mean, matrix, progress)
         return self
 
@@ -158,10 +168,7 @@ class AlternatingModel(QuadraticModel):
         first[:, : self.rank] = generator.standard_normal((users, self.rank)) * self._starting_scale()
         return first, np.zeros((items, width), self.dtype)
 
-    def _half_step(
-        self, matrix: sparse.csr_array, fixed: Floats, rows: Floats, ridge: Floats
-    ) -> tuple[Floats, float, float]:
-        problem, constant = self._rows(matrix, self._offsets(fixed), ridge)
+    def _half_step(self, rows: Rows, fixed: Floats, start: Floats) -> tuple[Floats, float]:
         solver = self._solver(fixed, self.solver, self.cg_steps)
-        solution, explained = solver.solve(problem, rows, thread_count(self.threads))
-        return solution, float(explained.sum()), constant
+        solution, explained = solver.solve(rows, start, thread_count(self.threads))
+        return solution, float(explained.sum())

@@ -11,7 +11,6 @@ from scipy import sparse
 from coded_als.baselines.checks import require_number, require_one_of
 from coded_als.baselines.model import Callback, Floats
 from coded_als.baselines.quadratic import AlternatingModel
-from coded_als.baselines.rows import Rows
 
 
 class RidgeALS(AlternatingModel):
@@ -80,8 +79,3 @@ class RidgeALS(AlternatingModel):
     def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
         # a row without ratings has nothing to regularise, and any positive number keeps its matrix invertible
         return self.regularization * (np.maximum(lengths, 1.0) if self.weighting == "count" else np.ones(len(lengths)))
-
-    def _rows(self, matrix: sparse.csr_array, offsets: Floats | None, ridge: Floats) -> tuple[Rows, float]:
-        target = matrix.data if offsets is None else matrix.data - offsets[matrix.indices]
-        rows = Rows(matrix.indptr, matrix.indices, np.ones_like(target), target, ridge)
-        return rows, float(np.square(target, dtype=np.float64).sum())

@@ -6,13 +6,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from coded_als.baselines.checks import rating_matrix, require_number
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.model import Callback, Floats, Progress
 from coded_als.baselines.quadratic import QuadraticModel
-from coded_als.baselines.rows import Rows
 
 
 class SGD(QuadraticModel):
@@ -88,8 +86,3 @@ class SGD(QuadraticModel):
     def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
         # a floor keeps the exact fold-in solvable without regularisation
         return np.maximum(self.regularization * lengths, 1e-6)
-
-    def _rows(self, matrix: sparse.csr_array, offsets: Floats | None, ridge: Floats) -> tuple[Rows, float]:
-        target = matrix.data if offsets is None else matrix.data - offsets[matrix.indices]
-        rows = Rows(matrix.indptr, matrix.indices, np.ones_like(target), target, ridge)
-        return rows, float(np.square(target, dtype=np.float64).sum())
