@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -21,6 +22,18 @@ from coded_als.topn import Floats, Integers, recommend_batch, require_count, top
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+
+# One new user by item ids, or several as the rows of a matrix with the model's columns.
+NewRatings = Mapping[Id, float] | Any
+
+
+@dataclass(frozen=True, eq=False)
+class NewUsers:
+    """Users that were folded in: their factors (k, d), and biases (k,) or None."""
+
+    factors: Floats
+    biases: Floats | None = None
 
 
 class FactorModel:
@@ -204,6 +217,25 @@ class FactorModel:
         with np.errstate(divide="ignore", invalid="ignore"):
             cosines = self.item_factors_ @ self.item_factors_[column] / (lengths * lengths[column])
         return self._ranked(np.where(np.isfinite(cosines), cosines, 0.0), n, np.array([column]))
+
+    def fold_in(self, ratings: NewRatings) -> NewUsers:
+        """Factors for new users, with all items held fixed; the model does not change."""
+        raise NotImplementedError
+
+    def score_new(self, users: NewUsers) -> NDArray[np.float64]:
+        """The scores of all items for users that were folded in, (k, n)."""
+        scores = np.asarray((self.item_factors_ @ users.factors.T).T, dtype=np.float64) + self.global_mean_
+        if users.biases is not None:
+            scores += users.biases[:, None]
+        if self.item_biases_ is not None:
+            scores += self.item_biases_
+        return scores
+
+    def recommend_new(self, ratings: Mapping[Id, float], n: int = 10) -> list[tuple[Id, float]]:
+        """The n best items, other than those rated, for a user who was not there in training; best first."""
+        require_count(n)
+        scores = self.score_new(self.fold_in(ratings))
+        return self._ranked(scores[0], n, self._item_lookup.known(ratings))
 
     def scores(self, row: int) -> NDArray[np.float64]:
         """The scores of all items for the user in this row, (n,), a new array."""

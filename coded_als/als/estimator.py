@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -12,11 +13,12 @@ from coded_als.als.precompute import Problem, Where, phases_for, store_data
 from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.protocols import DATA, make_protocol
 from coded_als.als.solvers import GUARD_VECTORS, Callback, Iteration, Recorder, alternating, locally_optimal
+from coded_als.als.updates import inverse_of_gram
 from coded_als.als.weighting import Weighting, weighted
 from coded_als.cluster import Array, Cluster
 from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
-from coded_als.factors import FactorModel
+from coded_als.factors import FactorModel, NewRatings, NewUsers
 from coded_als.inline import InlineCluster
 from coded_als.seen import seen_pattern
 
@@ -154,6 +156,32 @@ class CodedALS(FactorModel):
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
         return self
+
+    def fold_in(self, ratings: NewRatings) -> NewUsers:
+        """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
+
+        Parameters
+        ----------
+        ratings
+            One user as a mapping from item id to rating, or (k, n), dense or sparse, with the model's columns.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item or another number of columns.
+        """
+        self._require_fitted()
+        items = self.item_factors_
+        if isinstance(ratings, Mapping):
+            values = np.fromiter(ratings.values(), dtype=np.float64)
+            columns = self._item_lookup.indices(ratings)
+            ratings = sparse.csr_array((values, columns, [0, columns.size]), shape=(1, len(items)))
+        if _checked_shape(ratings)[1] != len(items):
+            raise UsageError(
+                f"new users must have a column for each of {len(items)} items; got {ratings.shape[1]}. Match the model."
+            )
+        rows, _ = weighted(ratings, self.weighting, self.global_mean_)
+        return NewUsers(np.asarray(rows @ (items @ inverse_of_gram(items.T @ items, self.regularization))))
 
     def plan(self, shape: tuple[int, int], workers: int) -> Placement:
         """Check the parameters against a matrix and a cluster before anything is started.

@@ -10,7 +10,7 @@ from scipy import sparse
 Weighting = Literal["none", "binary", "centred", "log"]
 
 
-def weighted(ratings: Any, weighting: Weighting) -> tuple[Any, float]:
+def weighted(ratings: Any, weighting: Weighting, mean: float | None = None) -> tuple[Any, float]:
     """The matrix to factorise, and the constant to add to its predictions.
 
     Parameters
@@ -20,23 +20,26 @@ def weighted(ratings: Any, weighting: Weighting) -> tuple[Any, float]:
     weighting
         ``"none"``: the ratings; ``"binary"``: 1 for each; ``"centred"``: less their mean, so that what is missing counts
         as the mean; ``"log"``: sign(r) log(1 + |r|).
+    mean
+        What ``"centred"`` takes off, where it is known from training.
     """
     if weighting == "none":
         return ratings, 0.0
     if sparse.issparse(ratings):
         matrix = ratings.tocsr().astype(np.float64)
-        values, mean = _reweighted(matrix.data, weighting)
+        values, mean = _reweighted(matrix.data, weighting, mean)
         return sparse.csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape), mean
     matrix = np.array(ratings, dtype=np.float64)
     present = matrix != 0
-    matrix[present], mean = _reweighted(matrix[present], weighting)
+    matrix[present], mean = _reweighted(matrix[present], weighting, mean)
     return matrix, mean
 
 
-def _reweighted(values: Any, weighting: Weighting) -> tuple[Any, float]:
+def _reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[Any, float]:
     if weighting == "binary":
         return np.ones_like(values), 0.0
     if weighting == "log":
         return np.sign(values) * np.log1p(np.abs(values)), 0.0
-    mean = float(values.mean()) if values.size else 0.0
+    if mean is None:
+        mean = float(values.mean()) if values.size else 0.0
     return values - mean, mean

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from coded_als.baselines.implicit import ImplicitALS
-from coded_als.baselines.model import Iteration, NewUsers
+from coded_als.baselines.model import Iteration
 from coded_als.baselines.ranking import BPR, WARP
 from coded_als.baselines.ridge import RidgeALS
 from coded_als.baselines.stochastic import SGD
+from coded_als.factors import NewUsers
 
 __all__ = ["BPR", "SGD", "WARP", "ImplicitALS", "Iteration", "NewUsers", "RidgeALS"]

@@ -15,13 +15,9 @@ from scipy import sparse
 from coded_als.baselines.checks import rating_matrix, require_number, require_one_of, require_whole
 from coded_als.baselines.threads import available_cores
 from coded_als.errors import UsageError
-from coded_als.factors import FactorModel
-from coded_als.ids import Id
-from coded_als.topn import top_n
+from coded_als.factors import FactorModel, NewRatings, NewUsers
 
 Floats = NDArray[np.floating[Any]]
-# One new user by item ids, or several as the rows of a matrix with the model's columns.
-NewRatings = Mapping[Id, float] | Any
 
 
 @dataclass(frozen=True)
@@ -42,14 +38,6 @@ class Iteration:
     index: int
     objective: float
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class NewUsers:
-    """Users that were folded in: their factors (k, d), and biases (k,) or None."""
-
-    factors: Floats
-    biases: Floats | None = None
 
 
 Callback = Callable[[Iteration], None]
@@ -126,23 +114,6 @@ class SparseModel(FactorModel, ABC):
         lengths = np.linalg.norm(exact, axis=1)
         gaps = np.linalg.norm(quick - exact, axis=1)
         return np.asarray(np.divide(gaps, lengths, out=np.zeros(len(gaps)), where=lengths > 0), dtype=np.float64)
-
-    def score_new(self, users: NewUsers) -> NDArray[np.float64]:
-        """The scores of all items for users that were folded in, (k, n)."""
-        scores = np.asarray((self.item_factors_ @ users.factors.T).T, dtype=np.float64) + self.global_mean_
-        if users.biases is not None:
-            scores += users.biases[:, None]
-        if self.item_biases_ is not None:
-            scores += self.item_biases_
-        return scores
-
-    def recommend_new(self, ratings: Mapping[Id, float], n: int = 10) -> list[tuple[Id, float]]:
-        """The n best items, other than those rated, for a user who was not there in training; best first."""
-        scores = self.score_new(self.fold_in(ratings))
-        scores[0, self._item_lookup.known(ratings)] = -np.inf
-        columns, best = top_n(scores, min(n, scores.shape[1]))
-        found = columns[0] >= 0
-        return list(zip(self.item_ids[columns[0][found]].tolist(), best[0][found].tolist(), strict=True))
 
     def _require_finite(self, *sides: Floats) -> None:
         if not all(np.isfinite(side).all() for side in sides):

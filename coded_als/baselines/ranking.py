@@ -10,7 +10,8 @@ from scipy import sparse
 
 from coded_als.baselines.checks import rating_matrix, require_number, require_whole
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
-from coded_als.baselines.model import Callback, Floats, NewUsers, Progress, SparseModel
+from coded_als.baselines.model import Callback, Floats, Progress, SparseModel
+from coded_als.factors import NewUsers
 from coded_als.seen import pattern
 
 Squares = tuple[Floats, Floats]

@@ -221,3 +221,33 @@ def test_real_ratings_in_few_rounds(shared_data, name, dense, rank, most_rounds)
     model = CodedALS(rank, partitions=4).fit(matrix, InlineCluster(16, RANDOM))
     assert model.objective_ == pytest.approx(best, rel=1e-8)
     assert len(model.rounds_) <= most_rounds
+
+
+@pytest.mark.parametrize("weighting", ["none", "binary", "centred", "log"])
+@pytest.mark.parametrize("solver", ["als", "lobpcg"])
+def test_fold_in_is_the_row_of_the_full_solve(weighting, solver):
+    ratings = sparse.random_array((50, 30), density=0.4, rng=np.random.default_rng(1), format="csr") * 5
+    model = CodedALS(4, weighting=weighting, solver=solver, regularization=0.3).fit(ratings)
+    np.testing.assert_allclose(model.fold_in(ratings).factors, model.user_factors_, atol=1e-8)
+    row = ratings.tocsr()[[7]]
+    mapping = dict(zip(row.indices.tolist(), row.data.tolist(), strict=True))
+    np.testing.assert_allclose(model.fold_in(mapping).factors[0], model.user_factors_[7], atol=1e-8)
+    assert [item for item, _ in model.recommend_new(mapping, 5)] == [item for item, _ in model.recommend(7, 5)]
+
+
+def test_fold_in_names_what_is_wrong():
+    model = CodedALS(2).fit(MATRIX)
+    with pytest.raises(UsageError, match="the item must be one of the 10"):
+        model.fold_in({99: 1.0})
+    with pytest.raises(UsageError, match="a column for each of 10 items; got 3"):
+        model.fold_in(np.ones((1, 3)))
+
+
+def test_weightings_are_what_they_say():
+    ratings = np.array([[5.0, 0.0, 3.0], [0.0, 1.0, 0.0], [4.0, 2.0, 0.0]])
+    full = {"none": ratings, "binary": (ratings != 0) * 1.0, "log": np.log1p(ratings)}
+    full["centred"] = np.where(ratings != 0, ratings - 3.0, 0.0)
+    for weighting, expected in full.items():
+        model = CodedALS(3, weighting=weighting, regularization=1e-9).fit(ratings)
+        np.testing.assert_allclose(model.user_factors_ @ model.item_factors_.T, expected, atol=1e-6)
+        assert model.global_mean_ == (3.0 if weighting == "centred" else 0.0)
