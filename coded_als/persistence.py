@@ -90,12 +90,17 @@ def load_model(path: str | Path) -> FactorModel:
         raise UsageError(
             f"a model must be one of {', '.join(MODEL_HOMES)}; {path} holds {file.kind!r}. Upgrade coded-als to read it."
         )
-    module, _, name = MODEL_HOMES[file.kind].partition(":")
-    model_class: type[FactorModel] = getattr(import_module(module), name)
     try:
-        return model_class.from_arrays(file.arrays, file.metadata)
+        return model_class(file.kind).from_arrays(file.arrays, file.metadata)
     except (KeyError, TypeError, ValueError) as error:
         raise _unreadable(path, error) from None
+
+
+def model_class(kind: str) -> type[FactorModel]:
+    """The class of a kind of model, imported now."""
+    module, _, name = MODEL_HOMES[kind].partition(":")
+    found: type[FactorModel] = getattr(import_module(module), name)
+    return found
 
 
 def read_model_file(path: str | Path) -> ModelFile:

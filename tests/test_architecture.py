@@ -35,6 +35,7 @@ LEVELS = {
     "als": 5,
     "baselines": 5,
     "experiments": 6,
+    "sklearn": 6,
     "cli": 7,
 }
 PURE = ("codes", "als", "kernels", "delays", "cluster")

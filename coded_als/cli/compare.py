@@ -11,17 +11,18 @@ from typing import Any
 import click
 
 from coded_als.cli.common import print_json, progress
-from coded_als.cli.methods import METHODS, PREDICTS_RATINGS, make_model
+from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings
+from coded_als.persistence import MODEL_HOMES
 
 COLUMNS = ("method", "rmse", "mae", "hit_rate", "ndcg", "recall", "map", "coverage", "iterations", "seconds")
 
 
 @click.command("compare")
 @click.argument("ratings")
-@click.option("--methods", default=",".join(METHODS), show_default=True, help="Separated by commas.")
+@click.option("--methods", default=",".join(MODEL_HOMES), show_default=True, help="Separated by commas.")
 @click.option("--rank", type=int, help="Of every method.  [default: each method's own]")
 @click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
@@ -45,7 +46,7 @@ def command(
     """
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"--methods must name at least one of {', '.join(METHODS)}; got none. Add one.")
+        raise UsageError(f"--methods must name at least one of {', '.join(MODEL_HOMES)}; got none. Add one.")
     models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
     train, test = holdout(load_ratings(ratings), test_fraction, seed=seed)
     rows = []

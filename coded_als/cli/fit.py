@@ -11,12 +11,13 @@ from click.core import ParameterSource
 
 from coded_als.als import CodedALS
 from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress
-from coded_als.cli.methods import METHODS, make_model
+from coded_als.cli.methods import make_model
 from coded_als.cluster import Cluster, Observer
 from coded_als.codes import iteration_threshold
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
+from coded_als.persistence import MODEL_HOMES
 from coded_als.recording import TimelineRecorder, TraceRecorder
 
 # the options that every method takes; the others steer the coded method or its cluster
@@ -27,7 +28,7 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
 @click.command("fit")
 @click.argument("ratings")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the model to this file.")
-@click.option("--method", type=click.Choice(list(METHODS)), default="coded", show_default=True)
+@click.option("--method", type=click.Choice(list(MODEL_HOMES)), default="coded", show_default=True)
 @click.option("--dense", is_flag=True, help="Read delimited text as a matrix, one row a line.")
 @click.option("--rank", type=int, help="Columns of both factors.  [default: the method's own; coded: 20]")
 @click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")
