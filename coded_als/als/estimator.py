@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy import sparse
 
+from coded_als.als.checks import (
+    checked_ratings,
+    require_choices,
+    require_factorable,
+    require_not_negative,
+    require_whole,
+)
 from coded_als.als.placement import Kind, Placement, default_partitions, default_tolerance
 from coded_als.als.precompute import Problem, Where, phases_for, store_data
 from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
@@ -136,12 +143,15 @@ class CodedALS(FactorModel):
         NotEnoughWorkers, DecodingError
             When the cluster cannot do what was asked of it.
         """
-        shape = _checked_shape(ratings)
+        ratings = checked_ratings(ratings)
+        shape = ratings.shape
+        self._check_parameters()
         if cluster is None:
             cluster = InlineCluster(self._workers_alone(min(shape)))
         placement = self.plan(shape, cluster.size)
         matrix, mean = weighted(ratings, self.weighting)
         problem, log = Problem.of(matrix), RoundLog(cluster)
+        require_factorable(problem.squared_norm())
         phases = phases_for(problem, log, placement, self._decoding_tolerance, self.precomputation)
         store_data(log, placement, phases.gram())
         recorder = Recorder(log, problem.squared_norm(), self.tolerance, callback)
@@ -176,7 +186,8 @@ class CodedALS(FactorModel):
             values = np.fromiter(ratings.values(), dtype=np.float64)
             columns = self._item_lookup.indices(ratings)
             ratings = sparse.csr_array((values, columns, [0, columns.size]), shape=(1, len(items)))
-        if _checked_shape(ratings)[1] != len(items):
+        ratings = checked_ratings(ratings)
+        if ratings.shape[1] != len(items):
             raise UsageError(
                 f"new users must have a column for each of {len(items)} items; got {ratings.shape[1]}. Match the model."
             )
@@ -196,14 +207,10 @@ class CodedALS(FactorModel):
         """
         self._check_parameters()
         length = min(shape)
-        if not 1 <= self.rank <= length:
-            raise UsageError(
-                f"rank must be between 1 and min(rows, columns) = {length}; got {self.rank}. Lower rank."
-                if self.rank > 0
-                else f"rank must be at least 1; got {self.rank}. Raise rank."
-            )
+        if self.rank > length:
+            raise UsageError(f"rank must be between 1 and min(rows, columns) = {length}; got {self.rank}. Lower rank.")
         partitions = default_partitions(workers, length, self.points) if self.partitions is None else self.partitions
-        if not 1 <= partitions <= length:
+        if partitions > length:
             raise UsageError(
                 f"partitions must be between 1 and min(rows, columns) = {length}; got {partitions}. Lower partitions."
             )
@@ -244,41 +251,27 @@ class CodedALS(FactorModel):
     def _workers_alone(self, length: int) -> int:
         """Workers of a cluster in this process: just enough."""
         if self.placement != "coded":
-            return self.copies
+            return self.copies if self.placement == "replicated" else 1
         return iteration_threshold(min(self.partitions or 2, max(length, 1)), self.points)
 
     def _check_parameters(self) -> None:
-        choices: tuple[tuple[str, Any], ...] = (
-            ("protocol", ProtocolName),
-            ("solver", Solver),
-            ("precomputation", Where),
-            ("weighting", Weighting),
+        require_choices(
+            {
+                "protocol": (self.protocol, ProtocolName),
+                "solver": (self.solver, Solver),
+                "precomputation": (self.precomputation, Where),
+                "weighting": (self.weighting, Weighting),
+            }
         )
-        for name, allowed in choices:
-            if getattr(self, name) not in get_args(allowed):
-                names = ", ".join(get_args(allowed))
-                raise UsageError(f"{name} must be one of {names}; got {getattr(self, name)!r}. Choose one of them.")
         if self.protocol == "paper" and (self.solver != "als" or self.placement != "coded"):
             raise UsageError(
                 "protocol 'paper' is defined for solver 'als' and placement 'coded'; "
                 f"got {self.solver!r} and {self.placement!r}. Use protocol='fused'."
             )
-        numbers = {"regularization": self.regularization, "tolerance": self.tolerance}
-        for name, value in {**numbers, "decoding_tolerance": self._decoding_tolerance}.items():
-            if not (np.isfinite(value) and value >= 0):
-                raise UsageError(f"{name} must be a number >= 0; got {value!r}. Correct it.")
-        if self.iterations < 1:
-            raise UsageError(f"iterations must be at least 1; got {self.iterations}. Raise it.")
-
-
-def _checked_shape(ratings: Any) -> tuple[int, int]:
-    """The shape of R, once it is known to be a finite matrix of numbers that is not all zero."""
-    values = ratings.data if sparse.issparse(ratings) else np.asarray(ratings)
-    shape = tuple(ratings.shape) if sparse.issparse(ratings) else values.shape
-    if len(shape) != 2 or min(shape) == 0:
-        raise UsageError(f"ratings must be a matrix with rows and columns; got shape {shape}. Pass an (m, n) matrix.")
-    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        raise UsageError("ratings must be finite real numbers; got NaN, infinity or another type. Clean the input.")
-    if not values.any():
-        raise UsageError("ratings must not all be zero; got a zero matrix. Check the input.")
-    return int(shape[0]), int(shape[1])
+        require_whole(1, rank=self.rank, partitions=self.partitions, iterations=self.iterations, copies=self.copies)
+        require_whole(0, seed=self.seed)
+        require_not_negative(
+            regularization=self.regularization,
+            tolerance=self.tolerance,
+            decoding_tolerance=self._decoding_tolerance,
+        )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from coded_als.als.checks import require_whole
 from coded_als.als.placement import Placement, default_partitions, default_tolerance
 from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
 from coded_als.cluster import Array, Cluster
@@ -29,9 +30,10 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     partitions
         Parts h of rows and columns; by default as many as leave a quarter of the workers as stragglers.
     points
-        ``"circle"`` or ``"real"``.
+        ``"circle"``, ``"real"`` or ``"equispaced"``.
     decoding_tolerance
-        Relative error that a product may have (default 1e-12 on the circle, 1e-8 at real points): a round goes on until its responses decode to it.
+        Relative error that a product may have (default 1e-12 on the circle, 1e-8 at real points): a round goes on until
+        its responses decode to it.
     name
         Name under which the workers hold the shares; two operators on one cluster need two names.
 
@@ -67,7 +69,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
             )
         super().__init__(np.dtype(np.float64), matrix.shape)
         self._symmetric = matrix.shape[0] == matrix.shape[1] and bool(np.array_equal(matrix, matrix.T))
-        h = partitions or default_partitions(cluster.size, min(matrix.shape), points)
+        require_whole(1, partitions=partitions)
+        h = default_partitions(cluster.size, min(matrix.shape), points) if partitions is None else partitions
         code = Placement("coded", cluster.size, h, points).product_code()
         assert isinstance(code, EntangledPolynomialCode)
         log = RoundLog(cluster)

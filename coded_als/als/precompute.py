@@ -35,10 +35,9 @@ class Problem:
 
     @classmethod
     def of(cls, ratings: Any) -> Problem:
-        """Turn R, an (m, n) array or scipy sparse matrix."""
-        matrix = ratings.tocsr().astype(np.float64) if sparse.issparse(ratings) else np.asarray(ratings, np.float64)
-        transposed = matrix.shape[0] < matrix.shape[1]
-        return cls(matrix.T if transposed else matrix, transposed)
+        """Turn R, an (m, n) float64 array or scipy sparse matrix."""
+        transposed = ratings.shape[0] < ratings.shape[1]
+        return cls(ratings.T if transposed else ratings, transposed)
 
     @property
     def length(self) -> int:
@@ -52,7 +51,8 @@ class Problem:
     def squared_norm(self) -> float:
         """||R||^2 = tr D."""
         values = self.matrix.data if self.is_sparse else self.matrix
-        return float(np.vdot(values, values))
+        with np.errstate(over="ignore"):
+            return float(np.vdot(values, values))
 
     def squared_error(self, other: Array, factor: Array) -> float:
         """||A - other factor^T||^2 for (rows, d) and (l, d)."""

@@ -63,7 +63,9 @@ class StoredProduct:
     tolerance
         Estimated relative error that a decoded product may have.
     transposed_shares
-        Whether the stored arrays are the transposed shares of A: what `coded_gram` leaves behind.
+        Whether the stored arrays are the transposed shares of A: what the Gram product leaves behind.
+    label
+        Name of its rounds, for people.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import zmq
@@ -71,9 +72,11 @@ class RemoteCluster(ZmqCluster):
         credentials = Credentials(secrets.token_bytes(16), public)
         link = Link(bind, secret, HEARTBEAT_MS)
         super().__init__(link, credentials.job, workers, stream)
-        self._end_with(_end, self._crew, link, Path(key_file))
+        self._end_with(_end, self._crew, link, None)
         try:
             _write(Path(key_file), credentials.text())
+            # from here on the file is ours to remove
+            self._end_with(_end, self._crew, link, Path(key_file))
             log.info("waiting for %d workers at %s with %s", workers, link.endpoint, key_file)
             if not self._crew.wait_for_all(join_timeout_s):
                 raise CodedALSError(
@@ -93,10 +96,13 @@ def _write(path: Path, text: str) -> None:
             file.write(text)
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise UsageError(f"key_file must be a path that can be written; got {path}: {error}. Choose another.") from None
 
 
-def _end(crew: Crew, link: Link, key_file: Path) -> None:
+def _end(crew: Crew, link: Link, key_file: Path | None) -> None:
     crew.dismiss()
     link.close(FAREWELL_S)
-    key_file.unlink(missing_ok=True)
+    if key_file is not None:
+        with suppress(OSError):
+            key_file.unlink()

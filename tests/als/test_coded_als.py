@@ -156,7 +156,7 @@ MATRIX = noisy_low_rank(12, 10, 4)
 @pytest.mark.parametrize(
     ("parameters", "workers", "message"),
     [
-        ({"rank": 0}, 9, "rank must be at least 1; got 0"),
+        ({"rank": 0}, 9, "rank must be a whole number of at least 1; got 0"),
         ({"rank": 11}, 9, r"rank must be between 1 and min\(rows, columns\) = 10; got 11"),
         ({"rank": 2, "partitions": 11}, 99, r"partitions must be between 1 and min\(rows, columns\) = 10; got 11"),
         ({"rank": 2, "partitions": 4}, 9, "workers must be at least 10, the recovery threshold at partitions=4"),
@@ -164,9 +164,13 @@ MATRIX = noisy_low_rank(12, 10, 4)
         ({"rank": 2, "solver": "magic"}, 9, "solver must be one of lobpcg, als; got 'magic'"),
         ({"rank": 2, "protocol": "paper"}, 9, "protocol 'paper' is defined for solver 'als'"),
         ({"rank": 2, "placement": "replicated", "copies": 10}, 9, "workers must be at least copies=10; got 9"),
+        ({"rank": 2, "placement": "replicated", "copies": 0}, 9, "copies must be a whole number of at least 1; got 0"),
+        ({"rank": 2.5}, 9, "rank must be a whole number of at least 1; got 2.5"),
+        ({"rank": 2, "partitions": 0}, 9, "partitions must be a whole number of at least 1; got 0"),
+        ({"rank": 2, "seed": -1}, 9, "seed must be a whole number of at least 0; got -1"),
         ({"rank": 2, "regularization": -1.0}, 9, "regularization must be a number >= 0; got -1.0"),
         ({"rank": 2, "tolerance": float("nan")}, 9, "tolerance must be a number >= 0; got nan"),
-        ({"rank": 2, "iterations": 0}, 9, "iterations must be at least 1; got 0"),
+        ({"rank": 2, "iterations": 0}, 9, "iterations must be a whole number of at least 1; got 0"),
     ],
 )
 def test_bad_parameters_are_refused(parameters, workers, message):
@@ -182,6 +186,7 @@ def test_bad_parameters_are_refused(parameters, workers, message):
         (np.ones(4), "must be a matrix with rows and columns"),
         (np.ones((0, 3)), "must be a matrix with rows and columns"),
         (np.array([["a", "b"]]), "must be finite real numbers"),
+        (np.full((4, 3), 1e200), "squares are finite"),
     ],
 )
 def test_bad_matrices_are_refused(ratings, message):
@@ -224,12 +229,29 @@ def test_fold_in_is_the_row_of_the_full_solve(weighting, solver):
     assert [item for item, _ in model.recommend_new(mapping, 5)] == [item for item, _ in model.recommend(7, 5)]
 
 
+def test_a_user_without_ratings_has_no_factors():
+    model = CodedALS(2).fit(MATRIX)
+    np.testing.assert_array_equal(model.fold_in({}).factors, np.zeros((1, 2)))
+    np.testing.assert_array_equal(model.fold_in(np.zeros((3, 10))).factors, np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "lil", "dok"])
+def test_every_sparse_form_is_read(form):
+    ratings = sparse.random_array((30, 20), density=0.4, rng=np.random.default_rng(1), format=form)
+    assert CodedALS(3).fit(ratings).objective_ == pytest.approx(optimum(ratings.toarray(), 3), rel=1e-7)
+
+
+def test_a_matrix_that_its_weighting_makes_zero_is_refused():
+    with pytest.raises(UsageError, match="got a zero matrix"):
+        CodedALS(2, weighting="centred", regularization=1.0).fit(np.ones((9, 8)))
+
+
 def test_fold_in_names_what_is_wrong():
     model = CodedALS(2).fit(MATRIX)
     with pytest.raises(UsageError, match="the item must be one of the 10"):
         model.fold_in({99: 1.0})
     with pytest.raises(UsageError, match="a column for each of 10 items; got 3"):
-        model.fold_in(np.ones((1, 3)))
+        model.fold_in([[1.0, 2.0, 3.0]])
 
 
 def test_weightings_are_what_they_say():

@@ -54,3 +54,8 @@ def test_the_adjoint_of_a_symmetric_operator_is_itself():
 def test_a_matrix_with_nan_is_refused():
     with pytest.raises(UsageError, match="must be a finite 2-d array"):
         CodedOperator(np.full((3, 3), np.nan), InlineCluster(3))
+
+
+def test_no_partitions_are_refused():
+    with pytest.raises(UsageError, match="partitions must be a whole number of at least 1; got 0"):
+        CodedOperator(SYMMETRIC, InlineCluster(9), partitions=0)

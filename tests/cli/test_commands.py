@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,7 +119,7 @@ def test_compare(ratings):
     ("arguments", "message"),
     [
         (["--rank", 31], "rank must be between 1 and min(rows, columns) = 30; got 31"),
-        (["--rank", 0], "rank must be at least 1; got 0"),
+        (["--rank", 0], "rank must be a whole number of at least 1; got 0"),
         (["--rank", 4, "--partitions", 4, "--workers", 9], "workers must be at least 10, the recovery threshold"),
         (["--rank", 4, "--partitions", 31, "--workers", 999], "partitions must be between 1 and"),
         (["--rank", 4, "--delays", "weibull:k=1"], "delays must be one of none,"),
@@ -188,3 +191,13 @@ def test_unknown_user_is_one_line(tmp_path):
     model = tmp_path / "model.npz"
     run("fit", SYNTHETIC, "--rank", 2, "--cluster", "inline", "--out", model)
     fails_with(2, "the user must be one of the 40", "recommend", model, "--user", "400")
+
+
+def test_a_full_disk_is_one_line():
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = [sys.executable, "-c", "from coded_als.cli import main; main()", "threshold", "--partitions", "2"]
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert run.returncode == 1
+    assert run.stderr == "Error: No space left on device; the output is incomplete. Free the disk or redirect.\n"

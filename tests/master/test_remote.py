@@ -207,3 +207,20 @@ def test_what_cannot_be_bound_or_written_is_refused(tmp_path: Path) -> None:
         RemoteCluster("tcp://127.0.0.1:*", 1, tmp_path / "no folder" / "key")
     with pytest.raises(UsageError, match="workers must be"):
         RemoteCluster("tcp://127.0.0.1:*", 0, tmp_path / "key")
+
+
+def test_a_key_file_that_cannot_be_written_leaves_no_secret_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    folder.mkdir()
+    with pytest.raises(UsageError, match="key_file must be"):
+        RemoteCluster("tcp://127.0.0.1:*", 1, folder, join_timeout_s=1)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_key_file_of_someone_else_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = tmp_path / "key"
+    key.write_text("theirs")
+    monkeypatch.setattr("os.open", lambda *_: (_ for _ in ()).throw(PermissionError("no")))
+    with pytest.raises(UsageError, match="key_file must be"):
+        RemoteCluster("tcp://127.0.0.1:*", 1, key, join_timeout_s=1)
+    assert key.read_text() == "theirs"
