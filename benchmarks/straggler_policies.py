@@ -27,7 +27,6 @@ WORKERS, RANK, SEED = 16, 32, 0
 REAL_DELAYS = "bimodal:p=0.1,fast=5ms,slow=1s"
 VIRTUAL_DELAYS = (
     "exp:mean=200ms",
-    "pareto:scale=20ms,alpha=1.1",
     "markov:fast=5ms,slow=1s,enter=0.05,leave=0.2",
 )
 # Partial gets more iterations, since each of its own does less; what counts is the time.
