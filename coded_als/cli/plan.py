@@ -30,7 +30,7 @@ UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
 @click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
 @click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))
-@click.option("--tolerance", default=1e-10, show_default=True, help="Relative error that a decoded product may have.")
+@click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
 @click.option("--repeats", default=20, show_default=True, type=click.IntRange(2))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")

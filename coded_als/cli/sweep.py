@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from coded_als.errors import UsageError
-from coded_als.experiments.grids import checked_delays, make_grid
+from coded_als.experiments.grids import make_grid
 from coded_als.experiments.schemes import Size
-from coded_als.experiments.timing import Iterations, Workload
+from coded_als.experiments.timing import Iterations
 from coded_als.simulation import Machine
+
+if TYPE_CHECKING:
+    from coded_als.experiments.sweep import SweepSpec
 
 GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "placement", "copies")
 
@@ -27,13 +30,15 @@ GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "
 @click.option("--solver", default="lobpcg", show_default=True, help="Among als, lobpcg.")
 @click.option("--placement", default="uncoded,replicated,coded", show_default=True)
 @click.option("--copies", default="2", show_default=True, help="Copies of the replicated cells, as a range.")
-@click.option("--delays", default="exp:mean=20ms", show_default=True, help="Delay SPEC.")
+@click.option(
+    "--delays", multiple=True, default=["exp:mean=20ms"], show_default=True, help="Delay SPEC; may be repeated."
+)
 @click.option("--rows", default=2400, show_default=True, type=click.IntRange(1))
 @click.option("--cols", default=1500, show_default=True, type=click.IntRange(1))
 @click.option("--rank", default=200, show_default=True, type=click.IntRange(1))
 @click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
 @click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))
-@click.option("--tolerance", default=1e-10, show_default=True, help="Relative error that a decoded product may have.")
+@click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
 @click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of a worker's link.")
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
@@ -50,35 +55,42 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
     from coded_als.experiments.environment import environment
     from coded_als.experiments.example_runs import leading_schemes, write_examples
     from coded_als.experiments.store import ResultFolder
-    from coded_als.experiments.sweep import SweepSpec, run_sweep
+    from coded_als.experiments.sweep import run_sweep
 
-    cells = make_grid({name: options[name] for name in GRID}).cells()
-    spec = SweepSpec(options["cluster"], options["numerics"], _workload(options), options["repeats"], options["seed"])
+    cells = make_grid({name: options[name] for name in GRID}, options["delays"]).cells()
+    spec = _spec(options)
     if spec.cluster == "local" and processes > 1:
         raise UsageError(f"-j must be 1 with --cluster local, where cells would slow each other; got {processes}.")
     if dry_run:
         click.echo(f"{len(cells)} cells x {spec.repeats} repetitions, {spec.clock} seconds; nothing was run")
         for cell in cells:
-            click.echo(f"  W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}")
+            click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}")
         return
     with ResultFolder(out, spec.document(cells), resume=resume) as folder:
         folder.note_environment(environment())
         run_sweep(folder, spec, cells, processes, _progress if sys.stderr.isatty() else lambda done, total: None)
         rows = folder.finish([cell.key() for cell in cells], parquet=parquet)
         if spec.cluster == "virtual":
-            write_examples(out, leading_schemes(rows), spec.workload, spec.seed)
+            first = cells[0].delays
+            leading = leading_schemes([row for row in rows if row["cell"]["delays"] == first])
+            write_examples(out, leading, spec.workload(first), spec.seed)
     counts = {status: sum(row["status"] == status for row in rows) for status in ("done", "infeasible", "failed")}
     click.echo(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     click.echo(f"coded-als report {out}   # figures and tables in one HTML file")
 
 
-def _workload(options: dict[str, Any]) -> Workload:
-    return Workload(
+def _spec(options: dict[str, Any]) -> SweepSpec:
+    from coded_als.experiments.sweep import SweepSpec
+
+    return SweepSpec(
+        options["cluster"],
+        options["numerics"],
         Size(options["rows"], options["cols"], options["rank"]),
-        checked_delays(options["delays"]),
         Machine(options["speed"], options["bandwidth"], options["latency"]),
         options["tolerance"],
         Iterations(options["als_iterations"], options["lobpcg_iterations"]),
+        options["repeats"],
+        options["seed"],
     )
 
 

@@ -1,6 +1,6 @@
 """One run of each leading scheme with numerics: the curves and the timeline that a report shows.
 
-The problem is no larger than what takes seconds; the delays are the sweep's own, and the machine is slowed down in
+The problem is no larger than what takes seconds; the delays are the sweep's first, and the machine is slowed down in
 proportion, so that work and messages take as long as on the sweep's problem.
 """
 
@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from coded_als.als import CodedALS
 from coded_als.cluster import TaskEvent
 from coded_als.errors import CodedALSError
+from coded_als.experiments.grids import cell_of
 from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.schemes import Scheme, Size
 from coded_als.experiments.store import Row, saying_what_failed, write_whole
@@ -35,7 +36,13 @@ TIMELINE_ROUNDS, TIMELINE_WORKERS = 5, 40
 
 
 def leading_schemes(rows: Sequence[Row]) -> list[Scheme]:
-    """Of the middle number of workers: uncoded, replicated, and the fastest code of each point family."""
+    """Uncoded, replicated, and the fastest code of each point family, at the middle number of workers.
+
+    Parameters
+    ----------
+    rows
+        Those of one delay SPEC.
+    """
     done = [row for row in rows if row["status"] == "done" and row["cell"]["protocol"] == "fused"]
     sizes = sorted({row["cell"]["workers"] for row in done if row["cell"]["workers"] <= TIMELINE_WORKERS})
     if not sizes:
@@ -45,7 +52,7 @@ def leading_schemes(rows: Sequence[Row]) -> list[Scheme]:
     fastest: dict[tuple[Any, ...], Row] = {}
     for row in sorted((row for row in here if row["cell"]["stragglers"] == fewest), key=_mean):
         fastest.setdefault((row["cell"]["placement"], row["cell"]["points"]), row)
-    leading = [Scheme(**{k: v for k, v in row["cell"].items() if k != "stragglers"}) for row in fastest.values()]
+    leading = [cell_of(row["cell"]).scheme for row in fastest.values()]
     return sorted(leading, key=lambda scheme: (scheme.placement != "coded", scheme.points != "circle", scheme.label))
 
 

@@ -38,6 +38,7 @@ class Slice:
     """Rows of a sweep that differ in scheme and number of workers alone."""
 
     clock: str
+    delays: str
     stragglers: int
     solver: str
     rows: tuple[Row, ...]
@@ -45,7 +46,7 @@ class Slice:
     @property
     def name(self) -> str:
         dead = f", {self.stragglers} dead workers" if self.stragglers else ""
-        return f"solver {self.solver}{dead}"
+        return f"solver {self.solver}{dead}, delays {self.delays}"
 
     def mean(self, row: Row) -> float:
         return float(row[f"{self.clock}_seconds_mean"])
@@ -64,18 +65,15 @@ class Slice:
 
 
 def slices(rows: Sequence[Row], clock: str) -> list[Slice]:
-    """Finished rows by what a figure must not mix."""
-    done = [row for row in rows if row["status"] == "done"]
-    keys = sorted({(row["cell"]["stragglers"], row["cell"]["solver"]) for row in done})
-    return [
-        Slice(
-            clock,
-            dead,
-            solver,
-            tuple(r for r in done if (r["cell"]["stragglers"], r["cell"]["solver"]) == (dead, solver)),
-        )
-        for dead, solver in keys
-    ]
+    """Finished rows by what a figure must not mix; delays in the order of the rows."""
+    groups: dict[tuple[str, int, str], list[Row]] = {}
+    for row in rows:
+        if row["status"] == "done":
+            cell = row["cell"]
+            groups.setdefault((cell["delays"], cell["stragglers"], cell["solver"]), []).append(row)
+    order = list(dict.fromkeys(delays for delays, _, _ in groups))
+    keys = sorted(groups, key=lambda key: (order.index(key[0]), *key[1:]))
+    return [Slice(clock, *key, tuple(groups[key])) for key in keys]
 
 
 def series_name(row: Row) -> str:
@@ -190,9 +188,9 @@ def objective_against_seconds(examples: Row) -> Figure | None:
         plot.line([t for t, _ in curve], [e for _, e in curve], series_of(name), name)
     size = examples["size"]
     return Figure(
-        "Objective against seconds",
+        f"Objective against seconds, delays {examples['delays']}",
         f"The algorithm itself on a {size['rows']} x {size['columns']} matrix of random factors and strong noise, rank "
-        f"{size['rank']}, delays {examples['delays']}, all schemes under the same delays; the machine is slowed in proportion to the sweep's problem. The optimum is exact.",
+        f"{size['rank']}, all schemes under the same delays; the machine is slowed in proportion to the sweep's problem. The optimum is exact.",
         plot.render("objective against seconds"),
         ("scheme", f"{examples['clock']} s", "objective / optimum - 1"),
         tuple((name, t, e) for name, curve in curves.items() for t, e in curve),

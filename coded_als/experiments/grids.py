@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from coded_als.als.placement import Kind
 from coded_als.codes import PointFamily
-from coded_als.delays import parse_delays
+from coded_als.delays import DelayModel, parse_delays
 from coded_als.errors import UsageError
 from coded_als.experiments.schemes import Scheme
 
@@ -56,7 +56,7 @@ def parse_choices(text: str, name: str, allowed: Sequence[str]) -> tuple[str, ..
 
 @dataclass(frozen=True)
 class Cell:
-    """One scheme under one number of dead workers.
+    """One scheme under one delay model and one number of dead workers.
 
     Parameters
     ----------
@@ -64,23 +64,28 @@ class Cell:
         What runs.
     stragglers
         Workers that never answer, besides what the delays do.
+    delays
+        A delay SPEC.
     """
 
     scheme: Scheme
     stragglers: int
+    delays: str
 
-    def delays(self, spec: str) -> str:
-        """The delays with this cell's dead workers."""
-        return f"{spec}+dead:n={self.stragglers}" if self.stragglers else spec
+    @property
+    def injected_delays(self) -> str:
+        """The SPEC of the delays with this cell's dead workers."""
+        return f"{self.delays}+dead:n={self.stragglers}" if self.stragglers else self.delays
 
     def key(self) -> dict[str, Any]:
         """The cell as columns."""
-        return {**asdict(self.scheme), "stragglers": self.stragglers}
+        return {**asdict(self.scheme), "stragglers": self.stragglers, "delays": self.delays}
 
 
 def cell_of(key: dict[str, Any]) -> Cell:
     """The cell that `Cell.key` describes."""
-    return Cell(Scheme(**{name: value for name, value in key.items() if name != "stragglers"}), key["stragglers"])
+    scheme = {name: value for name, value in key.items() if name not in ("stragglers", "delays")}
+    return Cell(Scheme(**scheme), key["stragglers"], key["delays"])
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class Grid:
     solvers: tuple[str, ...]
     placements: tuple[Kind, ...]
     copies: tuple[int, ...]
+    delays: tuple[str, ...]
 
     def cells(self) -> list[Cell]:
         """The cells in the order in which results are written.
@@ -105,7 +111,8 @@ class Grid:
             When the grid is empty: the paper's protocol exists for coded ALS alone.
         """
         cells = [
-            Cell(scheme, stragglers)
+            Cell(scheme, stragglers, delays)
+            for delays in self.delays
             for workers in self.workers
             for stragglers in self.stragglers
             for solver in self.solvers
@@ -133,8 +140,8 @@ class Grid:
                     yield Scheme("coded", workers, partitions, points, protocol=protocol, solver=solver)
 
 
-def make_grid(options: dict[str, str]) -> Grid:
-    """The grid that the options of the command line describe.
+def make_grid(options: dict[str, str], delays: Sequence[str]) -> Grid:
+    """The grid that the options of the command line describe, under each of the delay SPECs.
 
     Raises
     ------
@@ -149,6 +156,7 @@ def make_grid(options: dict[str, str]) -> Grid:
         solvers=parse_choices(options["solver"], "solver", SOLVERS),
         placements=parse_choices(options["placement"], "placement", get_args(Kind)),  # type: ignore[arg-type]
         copies=parse_range(options["copies"], "copies", least=2),
+        delays=distinct_delays(delays),
     )
 
 
@@ -156,3 +164,17 @@ def checked_delays(spec: str) -> str:
     """The SPEC itself, once it has been read without complaint."""
     parse_delays(spec)
     return spec
+
+
+def distinct_delays(specs: Sequence[str]) -> tuple[str, ...]:
+    """The SPECs in their order; of those that name the same model (``20ms`` and ``0.02s``), the first.
+
+    Raises
+    ------
+    UsageError
+        For a SPEC that cannot be read.
+    """
+    models: dict[DelayModel, str] = {}
+    for spec in dict.fromkeys(spec.strip() for spec in specs):
+        models.setdefault(parse_delays(spec), spec)
+    return tuple(models.values())

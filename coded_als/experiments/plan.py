@@ -174,7 +174,7 @@ def _master_seconds(scheme: Scheme, workload: Workload) -> float:
     machine = workload.machine
     sent = [
         (scheme.workers - 1) * cost.payload_bytes + (rule.needed - 1) * cost.response_bytes
-        for cost, rule in scheme.schedule(workload.size, workload.tolerance)
+        for cost, rule in workload.schedule(scheme)
     ]
     return machine.computing_s(scheme.master_operations(workload.size)) + max(0.0, sum(sent)) / machine.bytes_per_second
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ from coded_als.experiments.figures import (
 )
 from coded_als.experiments.findings import Finding, findings
 from coded_als.experiments.reproduction import read_wall, table_cells
-from coded_als.experiments.store import Row, flat, read_results, saying_what_failed, write_whole
+from coded_als.experiments.store import Row, canonical, flat, read_results, saying_what_failed, write_whole
 from coded_als.experiments.table1 import paper_source
 from coded_als.experiments.timeline import timeline
 
@@ -60,6 +61,9 @@ def _table1(folder: Path, spec: Row, rows: list[Row]) -> Iterable[str]:
 
 def _sweep(folder: Path, spec: Row, rows: list[Row]) -> Iterable[str]:
     clock, command = ("virtual" if spec["cluster"] == "virtual" else "wall"), _command(folder)
+    # a run that has not ended stored its cells in the order of finishing
+    place = {canonical(cell): index for index, cell in enumerate(spec["cells"])}
+    rows = sorted(rows, key=lambda row: place[canonical(row["cell"])])
     counts = ", ".join(f"{sum(r['status'] == s for r in rows)} {s}" for s in ("done", "infeasible", "failed"))
     yield f'<p class="soft">{len(rows)} of {len(spec["cells"])} cells ({counts}); all seconds are {clock} seconds.</p>'
     yield _fastest(rows, clock)
@@ -68,8 +72,10 @@ def _sweep(folder: Path, spec: Row, rows: list[Row]) -> Iterable[str]:
             yield _figure(make(part), command)
     examples = read_examples(folder)
     if examples:
+        several = len({cell["delays"] for cell in spec["cells"]}) > 1
+        alone = " Shown for the first of the sweep's delay models alone." if several else ""
         drawn = (objective_against_seconds(examples), timeline(examples))
-        yield from (_figure(figure, command) for figure in drawn if figure)
+        yield from (_figure(replace(f, note=f.note + alone), command) for f in drawn if f)
     flattened = [{k: v for k, v in flat(row).items() if not str(k).endswith(("quantiles", "history"))} for row in rows]
     headings = list(dict.fromkeys(key for row in flattened for key in row))
     body = [[row.get(heading) for heading in headings] for row in flattened]

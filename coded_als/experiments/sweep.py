@@ -19,9 +19,10 @@ from coded_als.cluster import Cluster
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 from coded_als.experiments.grids import Cell, cell_of
 from coded_als.experiments.problems import synthetic_ratings
+from coded_als.experiments.schemes import Size
 from coded_als.experiments.store import ResultFolder, Row, canonical
-from coded_als.experiments.timing import Infeasible, Workload, iteration_seconds, repetition_seed, summary
-from coded_als.simulation import SimulatedCluster
+from coded_als.experiments.timing import Infeasible, Iterations, Workload, iteration_seconds, repetition_seed, summary
+from coded_als.simulation import Machine, SimulatedCluster
 
 Clock = Literal["virtual", "local"]
 # Points of a stored curve: enough for a figure of a thousand pixels.
@@ -30,7 +31,7 @@ HISTORY_POINTS = 100
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """Everything that the results of a sweep depend on, besides its cells.
+    """Everything that the results of a sweep depend on, besides its cells, which carry the delays.
 
     Parameters
     ----------
@@ -38,19 +39,32 @@ class SweepSpec:
         ``"virtual"`` or ``"local"`` (real processes and wall seconds).
     numerics
         Whether the algorithm runs to convergence on a synthetic problem; otherwise only times are drawn.
-    workload
-        Problem, delays and machine.
+    size
+        The problem.
+    machine
+        One worker and its link.
+    tolerance
+        Relative error that a decoded product may have; None: what `CodedALS` allows at the scheme's points.
+    iterations
+        Iterations of each solver.
     repeats
-        Repetitions of each cell, each with delays of its own that all cells share.
+        Repetitions of each cell, each with random numbers of its own that all cells share.
     seed
         Seed of the delays and of the synthetic problem.
     """
 
     cluster: Clock
     numerics: bool
-    workload: Workload
+    size: Size
+    machine: Machine
+    tolerance: float | None
+    iterations: Iterations
     repeats: int
     seed: int
+
+    def workload(self, delays: str) -> Workload:
+        """What a cell runs under these delays."""
+        return Workload(self.size, delays, self.machine, self.tolerance, self.iterations)
 
     @property
     def clock(self) -> str:
@@ -124,14 +138,13 @@ def run_cell(spec: SweepSpec, key: Row) -> Row:
 
 
 def _times(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
-    workload = Workload(**{**vars(spec.workload), "delays": cell.delays(spec.workload.delays)})
+    workload = spec.workload(cell.injected_delays)
     seconds = iteration_seconds(cell.scheme, workload, spec.seed, spec.repeats)
-    size = workload.size
-    [(cost, _), *_] = cell.scheme.schedule(size, workload.tolerance)
+    [(cost, _), *_] = workload.schedule(cell.scheme)
     return {
         **summary(seconds, spec.clock),
         "iterations": seconds.shape[1],
-        "worker_storage_bytes": cell.scheme.storage_bytes(size),
+        "worker_storage_bytes": cell.scheme.storage_bytes(spec.size),
         "worker_operations": cost.operations,
     }
 
@@ -155,33 +168,33 @@ def _numerics(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
 
 
 def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
-    scheme, workload = cell.scheme, spec.workload
+    scheme = cell.scheme
     try:
         scheme.code  # noqa: B018  (refuses too few workers)
     except CodedALSError as error:
         raise Infeasible(str(error)) from None
     model = CodedALS(
-        workload.size.rank,
+        spec.size.rank,
         partitions=scheme.partitions,
         points=scheme.points or "circle",
         protocol=scheme.protocol,  # type: ignore[arg-type]
         solver=scheme.solver,  # type: ignore[arg-type]
         placement=scheme.placement,
         copies=scheme.copies or 2,
-        iterations=10 * workload.iterations.of(scheme.solver),
+        iterations=10 * spec.iterations.of(scheme.solver),
         tolerance=1e-8,
-        decoding_tolerance=workload.tolerance,
+        decoding_tolerance=spec.tolerance,
         precomputation="local",
         seed=spec.seed,
     )
     seed = repetition_seed(spec.seed, repetition)
-    with _cluster(spec, scheme.workers, cell.delays(workload.delays), seed) as cluster:
-        return model.fit(synthetic_ratings(workload.size, spec.seed), cluster=cluster)
+    with _cluster(spec, scheme.workers, cell.injected_delays, seed) as cluster:
+        return model.fit(synthetic_ratings(spec.size, spec.seed), cluster=cluster)
 
 
 def _cluster(spec: SweepSpec, workers: int, delays: str, seed: int) -> Cluster:
     if spec.cluster == "virtual":
-        return SimulatedCluster(workers, delays, seed, **vars(spec.workload.machine))
+        return SimulatedCluster(workers, delays, seed, **vars(spec.machine))
     from coded_als.master import LocalCluster
 
     return LocalCluster(workers, delays, seed)

@@ -41,7 +41,7 @@ def timeline(examples: Row) -> Figure | None:
     for event in seen:
         plot.raw(_ending(event["status"], x(min(_done_s(event), last)), y(event["worker"]) + ROW_HEIGHT / 2))
     return Figure(
-        f"Timeline: {run['scheme']}, {workers} workers",
+        f"Timeline: {run['scheme']}, {workers} workers, delays {examples['delays']}",
         "Rows are workers. A round ends (dashed line) at the last answer it needs; whoever still works on it then is "
         "pre-empted and starts on the next round at once.",
         _legend() + plot.render("timeline of a run"),

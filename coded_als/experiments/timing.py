@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from coded_als.als.placement import default_tolerance
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.errors import CodedALSError, DecodingError, UsageError
@@ -52,7 +53,7 @@ class Workload:
     machine
         One worker and its link.
     tolerance
-        Relative error that a decoded product may have.
+        Relative error that a decoded product may have; None: what `CodedALS` allows at the scheme's points.
     iterations
         Iterations of each solver.
     """
@@ -60,8 +61,22 @@ class Workload:
     size: Size
     delays: str
     machine: Machine
-    tolerance: float
+    tolerance: float | None
     iterations: Iterations
+
+    def tolerance_of(self, scheme: Scheme) -> float:
+        """Relative error that a product of this scheme may have."""
+        return default_tolerance(scheme.points or "circle") if self.tolerance is None else self.tolerance
+
+    def schedule(self, scheme: Scheme) -> list[tuple[RoundCost, StoppingRule]]:
+        """Cost and stopping rule of each round of one iteration.
+
+        Raises
+        ------
+        UsageError
+            When the workers are too few.
+        """
+        return scheme.schedule(self.size, self.tolerance_of(scheme))
 
 
 class Infeasible(Exception):
@@ -87,7 +102,7 @@ def iteration_seconds(
         When the workers are too few or an iteration cannot be decoded to the tolerance.
     """
     try:
-        schedule = scheme.schedule(workload.size, workload.tolerance)
+        schedule = workload.schedule(scheme)
         if not exact:
             schedule = [(cost, _typical(rule, scheme.workers)) for cost, rule in schedule]
     except (UsageError, DecodingError) as error:
@@ -102,7 +117,8 @@ def iteration_seconds(
     stuck = int(np.isinf(seconds).sum())
     if stuck:
         raise Infeasible(
-            f"{stuck} of {seconds.size} iterations could not be decoded to {workload.tolerance:.0e} from all that answered."
+            f"{stuck} of {seconds.size} iterations could not be decoded to {workload.tolerance_of(scheme):.0e} from all "
+            "that answered."
         )
     return seconds
 

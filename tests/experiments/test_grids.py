@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.experiments.grids import cell_of, make_grid, parse_choices, parse_range
+from coded_als.experiments.grids import cell_of, distinct_delays, make_grid, parse_choices, parse_range
 
 OPTIONS = {
     "partitions": "2:3", "workers": "10,20", "stragglers": "0", "points": "circle,real", "protocol": "fused",
@@ -42,8 +44,8 @@ def test_bad_choices_are_refused() -> None:
 
 
 def test_a_grid_has_each_scheme_once() -> None:
-    cells = make_grid(OPTIONS).cells()
-    assert len(cells) == 2 * (1 + 1 + 2 * 2)
+    cells = make_grid(OPTIONS, ["none", "exp:mean=1s"]).cells()
+    assert len(cells) == 2 * 2 * (1 + 1 + 2 * 2)
     assert len({str(cell.key()) for cell in cells}) == len(cells)
     for cell in cells:
         assert cell_of(cell.key()) == cell
@@ -51,14 +53,31 @@ def test_a_grid_has_each_scheme_once() -> None:
 
 
 def test_the_papers_protocol_exists_for_coded_als_alone() -> None:
-    cells = make_grid({**OPTIONS, "protocol": "fused,paper", "solver": "als,lobpcg"}).cells()
+    cells = make_grid({**OPTIONS, "protocol": "fused,paper", "solver": "als,lobpcg"}, ["none"]).cells()
     paper = [cell.scheme for cell in cells if cell.scheme.protocol == "paper"]
     assert {(scheme.placement, scheme.solver) for scheme in paper} == {("coded", "als")}
     with pytest.raises(UsageError, match="must have a cell"):
-        make_grid({**OPTIONS, "protocol": "paper", "placement": "uncoded"}).cells()
+        make_grid({**OPTIONS, "protocol": "paper", "placement": "uncoded"}, ["none"]).cells()
 
 
 def test_dead_workers_are_added_to_the_delays() -> None:
-    [none, some] = make_grid({**OPTIONS, "workers": "9", "placement": "uncoded", "stragglers": "0,3"}).cells()
-    assert none.delays("exp:mean=1s") == "exp:mean=1s"
-    assert some.delays("exp:mean=1s") == "exp:mean=1s+dead:n=3"
+    options = {**OPTIONS, "workers": "9", "placement": "uncoded", "stragglers": "0,3"}
+    [none, some] = make_grid(options, ["exp:mean=1s"]).cells()
+    assert none.injected_delays == "exp:mean=1s"
+    assert some.injected_delays == "exp:mean=1s+dead:n=3"
+
+
+def test_delays_keep_their_order_and_each_model_is_there_once(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("worker,round,seconds\n0,0,0.5\n")
+    specs = [
+        "pareto:alpha=2,scale=1ms",
+        "exp:mean=20ms",
+        f"trace:{trace}",
+        " exp:mean=20ms",
+        "exp:mean=0.02",
+        f"trace:{trace}",
+    ]
+    assert distinct_delays(specs) == (*specs[:2], specs[2])
+    with pytest.raises(UsageError, match="delays must be"):
+        distinct_delays(["none", "gauss:1"])

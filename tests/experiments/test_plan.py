@@ -21,7 +21,7 @@ FAST = Machine(1e12, 1e12, 1e-6)
 
 
 def workload(delays: str, machine: Machine = FAST) -> Workload:
-    return Workload(Size(400, 300, 10), delays, machine, 1e-10, Iterations())
+    return Workload(Size(400, 300, 10), delays, machine, None, Iterations())
 
 
 def plan(delays: str, workers: int = 12, **options: float) -> Plan:

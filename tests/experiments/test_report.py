@@ -37,10 +37,14 @@ OPTIONS = [
 ]
 
 
+SPECS = ("exp:mean=20ms", "bimodal:p=0.2,fast=1ms,slow=50ms")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sweep")
-    arguments = [*OPTIONS, "--stragglers", "0,1", "--protocol", "fused,paper", "--solver", "als", "--out", str(out)]
+    arguments = [*OPTIONS, "--stragglers", "0,1", "--protocol", "fused,paper", "--solver", "als"]
+    arguments += ["--delays", SPECS[0], "--delays", SPECS[1], "--out", str(out)]
     assert CliRunner().invoke(sweep_command, arguments, catch_exceptions=False).exit_code == 0
     return out
 
@@ -79,8 +83,8 @@ def test_a_report_is_one_small_offline_file(folder: Path) -> None:
 def test_every_drawing_is_well_formed_and_has_its_data(folder: Path) -> None:
     page = write_report(folder).read_text()
     drawings = re.findall(r"<svg viewBox=.*?</svg>(?=<details|</section)", page, flags=re.S)
-    # per number of dead workers: against h, against W, and the distribution; then the curves and the timeline
-    assert len(drawings) == 2 * 3 + 2
+    # per delay SPEC and number of dead workers: against h, against W, and the distribution; then the curves and the timeline
+    assert len(drawings) == 2 * 2 * 3 + 2
     for drawing in drawings:
         root = ElementTree.fromstring(drawing)
         for value in re.findall(r"-?\d+\.\d+", drawing):
@@ -112,8 +116,29 @@ def test_nothing_is_run_for_a_report(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def test_seconds_of_different_clocks_solvers_and_losses_are_not_mixed(folder: Path) -> None:
     parts = slices(read_results(folder)[1], "virtual")
-    assert [part.stragglers for part in parts] == [0, 1]
-    assert all(row["cell"]["solver"] == "als" for part in parts for row in part.rows)
+    assert [(part.delays, part.stragglers) for part in parts] == [(spec, dead) for spec in SPECS for dead in (0, 1)]
+    for part in parts:
+        assert {row["cell"]["solver"] for row in part.rows} == {"als"}
+        assert {row["cell"]["delays"] for row in part.rows} == {part.delays}
+
+
+def test_each_delay_model_has_figures_of_its_own(folder: Path) -> None:
+    titles = re.findall(r"<h2>(.*?)</h2>", write_report(folder).read_text())
+    of_cells = [title for title in titles if title.startswith(("Time against", "Distribution"))]
+    assert [spec for title in of_cells for spec in SPECS if title.endswith(f"delays {spec}")] == [
+        spec for spec in SPECS for _ in range(2 * 3)
+    ]
+    of_examples = [title for title in titles if title.startswith(("Objective", "Timeline"))]
+    assert len(of_examples) == 2
+    assert all(title.endswith(f"delays {SPECS[0]}") for title in of_examples)
+
+
+def test_a_report_of_a_run_that_has_not_ended_is_in_the_order_of_the_grid(folder: Path, tmp_path: Path) -> None:
+    lines = (folder / "results.jsonl").read_text().splitlines()
+    (tmp_path / "spec.json").write_text((folder / "spec.json").read_text())
+    (tmp_path / "journal.jsonl").write_text("".join(f"{line}\n" for line in lines[::-1]))
+    page = write_report(tmp_path).read_text()
+    assert page.index(f"delays {SPECS[0]}") < page.index(f"delays {SPECS[1]}")
 
 
 def test_a_folder_without_a_finished_cell_is_refused(tmp_path: Path) -> None:

@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from coded_als.als import CodedALS
+from coded_als.als.placement import default_tolerance
 from coded_als.cli.sweep import command
+from coded_als.codes import PointFamily
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments import theory
+from coded_als.experiments.grids import Cell
 from coded_als.experiments.schemes import Scheme, Size
 from coded_als.experiments.store import read_results
 from coded_als.experiments.sweep import SweepSpec, run_cell
@@ -28,14 +32,20 @@ from coded_als.experiments.timing import (
     mean_and_interval,
     repetition_seed,
 )
-from coded_als.simulation import Machine
+from coded_als.simulation import Machine, SimulatedCluster
 
 INSTANT = Machine(np.inf, np.inf, 0.0)
 SMALL = ["--rows", "60", "--cols", "40", "--rank", "3", "--workers", "12,20", "--partitions", "2:3", "--repeats", "4"]
 
 
-def workload(delays: str = "exp:mean=1s", machine: Machine = INSTANT) -> Workload:
-    return Workload(Size(60, 40, 3), delays, machine, 1e-10, Iterations(als=50, lobpcg=10))
+def workload(delays: str = "exp:mean=1s", machine: Machine = INSTANT, tolerance: float | None = 1e-10) -> Workload:
+    return Workload(Size(60, 40, 3), delays, machine, tolerance, Iterations(als=50, lobpcg=10))
+
+
+def spec(numerics: bool = False, machine: Machine = INSTANT, repeats: int = 3) -> SweepSpec:
+    return SweepSpec(
+        "virtual", numerics, Size(60, 40, 3), machine, None, Iterations(als=50, lobpcg=10), repeats, seed=0
+    )
 
 
 def sweep(out: Path, *options: str) -> str:
@@ -83,9 +93,8 @@ def test_schemes_that_cannot_run_say_why(scheme: Scheme, delays: str, said: str)
 
 
 def test_a_cell_is_a_row_whatever_happens() -> None:
-    spec = SweepSpec("virtual", False, workload(), repeats=3, seed=0)
     done, infeasible = (
-        run_cell(spec, {**vars(Scheme("coded", workers, 3, "circle")), "stragglers": 0}) for workers in (10, 5)
+        run_cell(spec(), Cell(Scheme("coded", workers, 3, "circle"), 0, "exp:mean=1s").key()) for workers in (10, 5)
     )
     assert done["status"] == "done"
     assert done["virtual_seconds_low95"] < done["virtual_seconds_mean"] < done["virtual_seconds_high95"]
@@ -94,17 +103,17 @@ def test_a_cell_is_a_row_whatever_happens() -> None:
 
 
 def test_numerics_run_the_algorithm_to_convergence() -> None:
-    spec = SweepSpec("virtual", True, workload("exp:mean=1ms", Machine()), repeats=2, seed=0)
-    row = run_cell(spec, {**vars(Scheme("coded", 10, 3, "circle", solver="lobpcg")), "stragglers": 1})
+    cell = Cell(Scheme("coded", 10, 3, "circle", solver="lobpcg"), 1, "exp:mean=1ms")
+    row = run_cell(spec(numerics=True, machine=Machine(), repeats=2), cell.key())
     assert row["status"] == "done"
     assert row["converged"]
     assert row["history"][-1][1] == pytest.approx(row["objective"], rel=1e-6)
-    assert row["largest_decoding_error_estimate"] < 1e-10
+    assert row["largest_decoding_error_estimate"] <= default_tolerance("circle")
 
 
 def test_what_cannot_be_decoded_is_infeasible_with_and_without_numerics() -> None:
-    key = {**vars(Scheme("coded", 29, 5, "real", solver="lobpcg")), "stragglers": 0}
-    rows = [run_cell(SweepSpec("virtual", numerics, workload(), 1, 0), key) for numerics in (False, True)]
+    key = Cell(Scheme("coded", 50, 6, "real", solver="lobpcg"), 0, "exp:mean=1s").key()
+    rows = [run_cell(spec(numerics, repeats=1), key) for numerics in (False, True)]
     assert [row["status"] for row in rows] == ["infeasible", "infeasible"]
     assert all("decoding must be accurate" in row["reason"] for row in rows)
 
@@ -121,9 +130,49 @@ def test_processes_resumption_and_repetition_give_the_same_bytes(tmp_path: Path)
         sweep(tmp_path / "one", "--resume", "--seed", "1")
 
 
+def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
+    twice = ["--delays", "exp:mean=20ms", "--delays", "none"]
+    sweep(tmp_path, *twice)
+    rows = read_results(tmp_path)[1]
+    assert [row["cell"]["delays"] for row in rows] == ["exp:mean=20ms"] * 12 + ["none"] * 12
+    sweep(tmp_path, *twice, "--delays", "exp:mean=0.02s", "--resume")
+    for others in (twice[:2], [*twice[2:], *twice[:2]], [*twice, "--delays", "exp:mean=1s"]):
+        with pytest.raises(UsageError, match="holds another"):
+            sweep(tmp_path, *others, "--resume")
+
+
+def test_all_delays_are_drawn_from_the_same_random_numbers() -> None:
+    for scheme in (Scheme("uncoded", 12), Scheme("coded", 12, 3, "circle")):
+        short, long = (run_cell(spec(), Cell(scheme, 0, f"exp:mean={mean}").key()) for mean in ("1s", "4s"))
+        assert long["virtual_seconds_mean"] == pytest.approx(4 * short["virtual_seconds_mean"])
+
+
+@pytest.mark.parametrize("points", ["circle", "real"])
+def test_without_a_tolerance_the_rounds_are_those_of_the_estimator(points: PointFamily) -> None:
+    scheme = Scheme("coded", 14, 3, points, solver="als")
+    unset = workload("exp:mean=1s", tolerance=None)
+    model = CodedALS(3, partitions=3, points=points, solver="als", iterations=20, tolerance=0.0, precomputation="local")
+    with SimulatedCluster(14, unset.delays, repetition_seed(0, 0), np.inf, np.inf, 0.0) as cluster:
+        model.fit(np.random.default_rng(0).standard_normal((60, 40)), cluster=cluster)
+    drawn = iteration_seconds(scheme, unset, seed=0, repeats=1, most=20)
+    np.testing.assert_allclose([entry.seconds for entry in model.history_], drawn[0], rtol=1e-9)
+    assert unset.tolerance_of(scheme) == default_tolerance(points)
+    assert workload().tolerance_of(scheme) == 1e-10
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_killed_sweep_loses_no_finished_cell(tmp_path: Path, processes: str) -> None:
-    options = [*SMALL, "--solver", "als", "--stragglers", "0,1", "--out", str(tmp_path / "killed")]
+    options = [
+        *SMALL,
+        "--solver",
+        "als",
+        "--delays",
+        "exp:mean=20ms",
+        "--delays",
+        "pareto:alpha=3,scale=5ms",
+        "--out",
+        str(tmp_path / "killed"),
+    ]
     script = "from coded_als.cli.sweep import command; command()"
     arguments = [sys.executable, "-c", script, *options, "-j", processes]
     process = subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
@@ -131,7 +180,7 @@ def test_a_killed_sweep_loses_no_finished_cell(tmp_path: Path, processes: str) -
     _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    finished = journal.read_bytes().count(b"\n") if journal.exists() else 12
+    finished = journal.read_bytes().count(b"\n") if journal.exists() else 24
     assert finished >= 3
     assert len(read_results(tmp_path / "killed")[1]) >= 3
     sweep(tmp_path / "killed", *options[len(SMALL) : -2], "--resume")
