@@ -60,7 +60,8 @@ class Stores:
         if not member.alive or len(member.open_stores) >= MOST_OPEN_STORES:
             return
         array = np.asarray(array, dtype=np.float64)
-        member.open_stores[stamp[1]] = array.nbytes
+        # 0 bytes would say that it is no longer waited for
+        member.open_stores[stamp[1]] = max(1, array.nbytes)
         message = Message(Kind.STORE, self._job, member.worker, stamp[1], keep=(stamp,), arrays=(array,))
         if self._crew.send(member, message):
             member.held.update((stamp,))

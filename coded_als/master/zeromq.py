@@ -171,13 +171,12 @@ class ZmqCluster:
         """Send a worker its part, or note that it has to do without."""
         worker = member.worker
         task = Task(current.index, current.round.label, worker, None, attempt)
-        if worker not in current.able:
-            # its operands are stale: no task, but what the round makes workers keep still reaches it
+        if worker not in current.able or not member.has_credit:
+            # its operands are stale or it is behind: no task for now, but what the round makes workers keep
+            # still reaches it, so that it can serve in the rounds that follow
             current.waiting[worker] = task
             for stamp, array in zip(current.keep, current.payload(worker), strict=False):
                 self._stores.send(member, stamp, array)
-        elif not member.has_credit:
-            current.waiting[worker] = task
         else:
             current.waiting.pop(worker, None)
             task.sent_s = self.seconds()

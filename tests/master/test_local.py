@@ -193,10 +193,31 @@ def test_many_stores_in_a_row_reach_everybody() -> None:
         assert {arrays[0].item() for arrays in cluster.run(value_round(2), all_of(2)).results.values()} == {29.0}
 
 
-def test_nobody_computes_on_what_it_missed() -> None:
+def test_a_worker_that_is_behind_still_gets_what_it_is_to_keep() -> None:
+    use = Round("product", ("one", "kept"), response_shapes=((1, 1, 1),))
+    with cluster_of(2) as (cluster, events):
+        os.kill(cluster.process_ids[1], signal.SIGSTOP)
+        for value in range(3):  # two open tasks, and the third cannot be sent
+            cluster.run(value_round(2, value, keep=("kept",)), fastest(1))
+        os.kill(cluster.process_ids[1], signal.SIGCONT)
+        results = cluster.run(use, all_of(2)).results
+        assert [results[worker][0].item() for worker in range(2)] == [2.0, 2.0]
+    assert statuses(events)[2, 1] == "unsent"
+
+
+def test_empty_shares_are_waited_for_like_others() -> None:
+    with cluster_of(2) as (cluster, _):
+        for index in range(40):
+            cluster.store(f"empty {index}", [np.ones((1, 0, 1))] * 2)
+        held = [cluster._crew.members[worker].held for worker in range(2)]
+        assert all(f"empty {index}" in names for names in held for index in range(40))
+
+
+def test_nobody_computes_on_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     keep = {"keep": ("kept",), "label": "keep"}
     use = Round("product", ("one", "kept"), response_shapes=((1, 1, 1),))
     with cluster_of(2) as (cluster, events):
+        monkeypatch.setattr("coded_als.master.stores.MOST_OPEN_STORES", 0)  # nothing reaches those that are behind
         os.kill(cluster.process_ids[1], signal.SIGSTOP)
         for value in range(3):  # two open tasks, and the third cannot be sent
             cluster.run(value_round(2, value, **keep), fastest(1))
