@@ -236,12 +236,21 @@ def conjugate_gradient_rows(
                         r[k] = q[k]
                         p[k] = q[k]
                     continue
-                _add_products(indices, curvature, target, 0, begin, end, fixed, p, q)
-                bend = -_dot(p, q)
+                last = step == steps - 1
+                if last:
+                    # nothing follows, so the residual is not needed: only the form at p is, half the work
+                    bend = _form(indices, curvature, begin, end, fixed, p) - _dot(p, q)
+                else:
+                    _add_products(indices, curvature, target, 0, begin, end, fixed, p, q)
+                    bend = np.float64(-_dot(p, q))
                 if bend <= 0:
                     continue
                 length = fixed.dtype.type(square[s] / bend)
                 explained[row] += square[s] * square[s] / bend
+                if last:
+                    for k in range(rank):
+                        out[row, k] += length * p[k]
+                    continue
                 for k in range(rank):
                     out[row, k] += length * p[k]
                     r[k] += length * q[k]
@@ -312,4 +321,28 @@ def _add_products(
         value += (w0 + shift * target[j]) * c0
         for k in range(rank):
             q[k] += w0 * y0[k]
+    return value
+
+
+@inlined
+def _form(indices: Any, curvature: Any, begin: Any, end: Any, fixed: Any, p: Any) -> Any:
+    """Return ``sum a_j (y_j . p)^2``, four rows at a time."""
+    rank = p.size
+    value = 0.0
+    for start in range(begin, end - 3, 4):
+        y0 = fixed[indices[start + 0]]
+        y1 = fixed[indices[start + 1]]
+        y2 = fixed[indices[start + 2]]
+        y3 = fixed[indices[start + 3]]
+        c0, c1, c2, c3 = y0[0] * p[0], y1[0] * p[0], y2[0] * p[0], y3[0] * p[0]
+        for k in range(1, rank):
+            c0 += y0[k] * p[k]
+            c1 += y1[k] * p[k]
+            c2 += y2[k] * p[k]
+            c3 += y3[k] * p[k]
+        value += curvature[start + 0] * c0 * c0 + curvature[start + 1] * c1 * c1
+        value += curvature[start + 2] * c2 * c2 + curvature[start + 3] * c3 * c3
+    for j in range(end - (end - begin) % 4, end):
+        c0 = _dot(fixed[indices[j]], p)
+        value += curvature[j] * c0 * c0
     return value
