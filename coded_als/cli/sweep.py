@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coded_als.errors import UsageError
-from coded_als.experiments.grids import make_grid
+from coded_als.experiments.grids import make_grid, require_feasible
 from coded_als.experiments.schemes import Size
 from coded_als.experiments.timing import Iterations
 from coded_als.simulation import Machine
@@ -58,6 +58,7 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
     from coded_als.experiments.sweep import run_sweep
 
     cells = make_grid({name: options[name] for name in GRID}, options["delays"]).cells()
+    require_feasible(cells)
     spec = _spec(options)
     if spec.cluster == "local" and processes > 1:
         raise UsageError(f"-j must be 1 with --cluster local, where cells would slow each other; got {processes}.")

@@ -160,6 +160,26 @@ def make_grid(options: dict[str, str], delays: Sequence[str]) -> Grid:
     )
 
 
+def require_feasible(cells: Sequence[Cell]) -> None:
+    """Refuse a grid of which no cell has the workers that it needs; a grid where some do is run.
+
+    Raises
+    ------
+    UsageError
+    """
+    reason = ""
+    for cell in cells:
+        try:
+            needed, live = cell.scheme.code.recovery_threshold, cell.scheme.workers - cell.stragglers
+        except UsageError as error:
+            reason = str(error)
+            continue
+        if needed <= live:
+            return
+        reason = f"{cell.scheme.label} needs {needed} live workers; got {live}. Add workers or lower stragglers."
+    raise UsageError(f"a sweep must have a cell that can run; none of {len(cells)} can. The last of them: {reason}")
+
+
 def checked_delays(spec: str) -> str:
     """The SPEC itself, once it has been read without complaint."""
     parse_delays(spec)

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.experiments.grids import cell_of, distinct_delays, make_grid, parse_choices, parse_range
+from coded_als.experiments.grids import (
+    cell_of,
+    distinct_delays,
+    make_grid,
+    parse_choices,
+    parse_range,
+    require_feasible,
+)
 
 OPTIONS = {
     "partitions": "2:3", "workers": "10,20", "stragglers": "0", "points": "circle,real", "protocol": "fused",
@@ -81,3 +88,19 @@ def test_delays_keep_their_order_and_each_model_is_there_once(tmp_path: Path) ->
     assert distinct_delays(specs) == (*specs[:2], specs[2])
     with pytest.raises(UsageError, match="delays must be"):
         distinct_delays(["none", "gauss:1"])
+
+
+def test_a_grid_without_a_cell_that_can_run_is_refused() -> None:
+    options = {
+        "partitions": "9", "workers": "10", "stragglers": "0", "points": "real", "protocol": "fused",
+        "solver": "lobpcg", "placement": "coded", "copies": "2",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="none of 1 can"):
+        require_feasible(make_grid(options, ("none",)).cells())
+    with pytest.raises(UsageError, match=r"needs 3 live workers; got 2"):
+        require_feasible(
+            make_grid(
+                {**options, "partitions": "2", "points": "circle", "workers": "5", "stragglers": "3"}, ("none",)
+            ).cells()
+        )
+    require_feasible(make_grid({**options, "workers": "10,99"}, ("none",)).cells())
