@@ -76,3 +76,11 @@ def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
     ``alive`` are the arrays behind them that nothing else holds: compiled code frees an array after its last use.
     """
     _call(address, pointers)  # type: ignore[call-arg]
+
+
+@inlined
+def dot(left: Any, right: Any) -> Any:
+    total = left[0] * right[0]
+    for k in range(1, left.size):
+        total += left[k] * right[k]
+    return total

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.baselines.compiled import routines
-from coded_als.baselines.solvers import cholesky_rows, conjugate_gradient_rows
+from coded_als.baselines.conjugate import conjugate_gradient_rows
+from coded_als.baselines.solvers import cholesky_rows
 from coded_als.baselines.threads import for_all_rows
 
 Floats = NDArray[np.floating[Any]]

@@ -13,6 +13,8 @@ from scipy import sparse
 from coded_als.data.ratings import RatingData, from_matrix
 from coded_als.errors import UsageError
 
+NPY_MAGIC = b"\x93NUMPY"
+
 
 def read_npy(path: Path) -> RatingData:
     """A dense matrix from a .npy file; zeros are missing.
@@ -23,12 +25,14 @@ def read_npy(path: Path) -> RatingData:
         For a damaged file, an array of objects, or one that is not a matrix of real numbers.
     """
     try:
+        with path.open("rb") as file:
+            # NumPy would take an archive for several arrays, and leave a damaged one open
+            if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
+                raise ValueError("it is not a file of one NumPy array")
         # mapped first: a damaged header may ask for more memory than there is, a map cannot exceed the file
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:
         raise _unreadable(path, ".npy", error) from None
-    if not isinstance(matrix, np.ndarray):
-        raise _unreadable(path, ".npy", ValueError("it is an archive of several arrays"))
     return from_matrix(_real(matrix, path), path.name)
 
 
