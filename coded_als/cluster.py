@@ -254,11 +254,7 @@ class WellConditioned:
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         if len(reachable) < self.needed:
             return NotEnoughWorkers(len(reachable), self.needed)
-        return DecodingError(
-            self.code.error_estimate(reachable),
-            self.tolerance,
-            "Use points='circle', lower partitions, add workers, or raise decoding_tolerance.",
-        )
+        return DecodingError(self.code.error_estimate(reachable), self.tolerance)
 
 
 def fastest(k: int) -> Fastest:

@@ -46,7 +46,12 @@ class DecodingError(CodedALSError):
         What to change.
     """
 
-    def __init__(self, estimate: float, tolerance: float, remedy: str) -> None:
+    def __init__(
+        self,
+        estimate: float,
+        tolerance: float,
+        remedy: str = "Use points='circle', lower partitions, add workers, or raise decoding_tolerance.",
+    ) -> None:
         self.estimate, self.tolerance = estimate, tolerance
         super().__init__(
             f"decoding must be accurate to {tolerance:.1e}; the estimated error is {estimate:.1e}. {remedy}"

@@ -15,6 +15,7 @@ PACKAGE = Path(coded_als.__file__).parent
 # from the bottom up; a room may import from itself and from rooms of lower levels
 LEVELS = {
     "errors": 0,
+    "checks": 1,
     "ids": 1,
     "topn": 1,
     "codes": 1,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -35,27 +34,3 @@ def require_factorable(squared_norm: float) -> None:
         raise UsageError("ratings must not all be zero; got a zero matrix. Check the input and its weighting.")
     if not np.isfinite(squared_norm):
         raise UsageError("ratings must be so small that their squares are finite; got an overflow. Scale the input.")
-
-
-def require_choices(chosen: Mapping[str, tuple[Any, Any]]) -> None:
-    """Refuse a value that is not one of its literal type, by name: (value, type)."""
-    for name, (value, allowed) in chosen.items():
-        if value not in get_args(allowed):
-            names = ", ".join(get_args(allowed))
-            raise UsageError(f"{name} must be one of {names}; got {value!r}. Choose one of them.")
-
-
-def require_whole(least: int, **values: int | None) -> None:
-    """Refuse what is not a whole number of at least ``least``; None is a default to be chosen later."""
-    for name, value in values.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise UsageError(f"{name} must be a whole number of at least {least}; got {value!r}. Correct it.")
-
-
-def require_not_negative(**values: float) -> None:
-    """Refuse what is not a finite number of at least 0."""
-    for name, value in values.items():
-        if not (np.isfinite(value) and value >= 0):
-            raise UsageError(f"{name} must be a number >= 0; got {value!r}. Correct it.")

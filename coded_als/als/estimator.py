@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.checks import (
-    checked_ratings,
-    require_choices,
-    require_factorable,
-    require_not_negative,
-    require_whole,
-)
+from coded_als.als.checks import checked_ratings, require_factorable
 from coded_als.als.placement import Kind, Placement, default_partitions, default_tolerance
 from coded_als.als.precompute import Problem, Where, phases_for, store_data
 from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
@@ -22,6 +16,7 @@ from coded_als.als.protocols import DATA, make_protocol
 from coded_als.als.solvers import GUARD_VECTORS, Callback, Iteration, Recorder, alternating, locally_optimal
 from coded_als.als.updates import inverse_of_gram
 from coded_als.als.weighting import Weighting, weighted
+from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Array, Cluster
 from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
@@ -151,10 +146,10 @@ class CodedALS(FactorModel):
         placement = self.plan(shape, cluster.size)
         matrix, mean = weighted(ratings, self.weighting)
         problem, log = Problem.of(matrix), RoundLog(cluster)
-        require_factorable(problem.squared_norm())
+        require_factorable(problem.squared_norm)
         phases = phases_for(problem, log, placement, self._decoding_tolerance, self.precomputation)
         store_data(log, placement, phases.gram())
-        recorder = Recorder(log, problem.squared_norm(), self.tolerance, callback)
+        recorder = Recorder(log, problem.squared_norm, self.tolerance, callback)
         solve = self._by_eigenvectors if self.solver == "lobpcg" else self._by_sweeps
         factor, weights, self.converged_ = solve(problem, log, placement, recorder)
         other = phases.last_product(weights)
@@ -222,7 +217,7 @@ class CodedALS(FactorModel):
         """The paper's ALS."""
         protocol = make_protocol(self.protocol, log, placement, problem.length, self._decoding_tolerance)
         start = self._start(problem.length, self.rank)
-        trace = problem.squared_norm()
+        trace = problem.squared_norm
         factor, converged = alternating(protocol, start, trace, self.regularization, self.iterations, recorder)
         return factor, protocol.other_factor_weights(factor, self.regularization), converged
 
@@ -234,7 +229,7 @@ class CodedALS(FactorModel):
         multiply = StoredProduct(log, placement.product_code(), DATA, shape, self._decoding_tolerance, label="E = D X")
         start = self._start(length, min(self.rank + GUARD_VECTORS, length))
         values, vectors, converged = locally_optimal(
-            multiply, start, self.rank, problem.squared_norm(), self.regularization, self.iterations, recorder
+            multiply, start, self.rank, problem.squared_norm, self.regularization, self.iterations, recorder
         )
         sigma = np.sqrt(np.maximum(values, 0.0))
         shrunk = np.sqrt(np.maximum(sigma - self.regularization, 0.0))
@@ -255,23 +250,20 @@ class CodedALS(FactorModel):
         return iteration_threshold(min(self.partitions or 2, max(length, 1)), self.points)
 
     def _check_parameters(self) -> None:
-        require_choices(
-            {
-                "protocol": (self.protocol, ProtocolName),
-                "solver": (self.solver, Solver),
-                "precomputation": (self.precomputation, Where),
-                "weighting": (self.weighting, Weighting),
-            }
-        )
+        require_one_of("protocol", self.protocol, get_args(ProtocolName))
+        require_one_of("solver", self.solver, get_args(Solver))
+        require_one_of("precomputation", self.precomputation, get_args(Where))
+        require_one_of("weighting", self.weighting, get_args(Weighting))
         if self.protocol == "paper" and (self.solver != "als" or self.placement != "coded"):
             raise UsageError(
                 "protocol 'paper' is defined for solver 'als' and placement 'coded'; "
                 f"got {self.solver!r} and {self.placement!r}. Use protocol='fused'."
             )
-        require_whole(1, rank=self.rank, partitions=self.partitions, iterations=self.iterations, copies=self.copies)
-        require_whole(0, seed=self.seed)
-        require_not_negative(
-            regularization=self.regularization,
-            tolerance=self.tolerance,
-            decoding_tolerance=self._decoding_tolerance,
-        )
+        for name in ("rank", "iterations", "copies"):
+            require_whole(name, getattr(self, name), 1)
+        if self.partitions is not None:
+            require_whole("partitions", self.partitions, 1)
+        require_whole("seed", self.seed, 0)
+        for name in ("regularization", "tolerance"):
+            require_number(name, getattr(self, name))
+        require_number("decoding_tolerance", self._decoding_tolerance)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from coded_als.als.checks import require_whole
 from coded_als.als.placement import Placement, default_partitions, default_tolerance
 from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
+from coded_als.checks import require_whole
 from coded_als.cluster import Array, Cluster
 from coded_als.codes import EntangledPolynomialCode, PointFamily
 from coded_als.errors import UsageError
@@ -69,7 +69,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
             )
         super().__init__(np.dtype(np.float64), matrix.shape)
         self._symmetric = matrix.shape[0] == matrix.shape[1] and bool(np.array_equal(matrix, matrix.T))
-        require_whole(1, partitions=partitions)
+        if partitions is not None:
+            require_whole("partitions", partitions, 1)
         h = default_partitions(cluster.size, min(matrix.shape), points) if partitions is None else partitions
         code = Placement("coded", cluster.size, h, points).product_code()
         assert isinstance(code, EntangledPolynomialCode)

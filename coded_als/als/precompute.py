@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +49,7 @@ class Problem:
     def is_sparse(self) -> bool:
         return bool(sparse.issparse(self.matrix))
 
+    @cached_property
     def squared_norm(self) -> float:
         """||R||^2 = tr D."""
         values = self.matrix.data if self.is_sparse else self.matrix
@@ -58,7 +60,7 @@ class Problem:
         """||A - other factor^T||^2 for (rows, d) and (l, d)."""
         if self.is_sparse:
             cross = float(np.sum((self.matrix @ factor) * other))
-            return self.squared_norm() - 2 * cross + float(np.sum((other.T @ other) * (factor.T @ factor)))
+            return self.squared_norm - 2 * cross + float(np.sum((other.T @ other) * (factor.T @ factor)))
         # by blocks of rows: a difference of large traces would lose the digits that matter
         step = max(1, 2**22 // self.length)
         blocks = (slice(start, start + step) for start in range(0, self.matrix.shape[0], step))

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from coded_als.errors import UsageError
-
-
-def require_whole(name: str, value: Any, least: int) -> None:
-    """Raise `UsageError` unless ``value`` is a whole number of at least ``least``."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name} must be a whole number, at least {least}; got {value!r}. Raise it.")
-
-
-def require_number(name: str, value: Any, *, positive: bool = False) -> None:
-    """Raise `UsageError` unless ``value`` is finite and not negative (or, on request, greater than 0)."""
-    rule = "greater than 0" if positive else "at least 0"
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):
-        raise UsageError(f"{name} must be a finite number, {rule}; got {value!r}. Choose such a number.")
-
-
-def require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Raise `UsageError` unless ``value`` is one of ``allowed``."""
-    if value not in allowed:
-        raise UsageError(f"{name} must be one of {', '.join(allowed)}; got {value!r}. Choose one of them.")
 
 
 def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> sparse.csr_array:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.baselines.checks import require_number
 from coded_als.baselines.model import Callback, Floats
 from coded_als.baselines.quadratic import AlternatingModel
 from coded_als.baselines.rows import Rows
+from coded_als.checks import require_number
 from coded_als.errors import UsageError
 
 

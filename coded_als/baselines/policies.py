@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from coded_als.baselines.checks import require_whole
+from coded_als.checks import require_whole
 from coded_als.cluster import AnyOfEach, StoppingRule, all_of
 from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError
 

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from scipy import sparse
 
-from coded_als.baselines.checks import rating_matrix, require_number, require_whole
+from coded_als.baselines.checks import rating_matrix
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Callback, Floats, Progress, SparseModel
+from coded_als.checks import require_number, require_whole
 from coded_als.factors import NewUsers
 from coded_als.seen import pattern
 

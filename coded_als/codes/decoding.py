@@ -83,17 +83,15 @@ class LinearCode:
         (W, planes, unknowns): row [w, s] gives plane s of worker w's response from the unknown blocks.
     wanted
         Indices of the unknown blocks to decode.
-    name
-        For error messages: ``"D B at partitions=6"``.
     """
 
-    def __init__(self, coefficients: Array, wanted: NDArray[np.int64], name: str) -> None:
-        self.coefficients, self.wanted, self.name = coefficients, wanted, name
+    def __init__(self, coefficients: Array, wanted: NDArray[np.int64]) -> None:
+        self.coefficients, self.wanted = coefficients, wanted
         # a method's cache would keep every code alive; this one goes with its code
         self._prepare = lru_cache(maxsize=CACHED_DECODERS)(self._factorise)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: self.__dict__[key] for key in ("coefficients", "wanted", "name")}
+        return {key: self.__dict__[key] for key in ("coefficients", "wanted")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         LinearCode.__init__(self, **state)
@@ -160,7 +158,7 @@ class LinearCode:
         """
         decoder = self.decoder(responses)
         if tolerance is not None and not decoder.error_estimate <= tolerance:
-            raise DecodingError(decoder.error_estimate, tolerance, DECODING_REMEDY)
+            raise DecodingError(decoder.error_estimate, tolerance)
         return decoder.apply(responses)
 
     def _factorise(self, workers: tuple[int, ...]) -> Decoder:
@@ -177,6 +175,3 @@ class LinearCode:
         rows = solve_triangular(triangle, selected, trans="T", check_finite=False)
         amplification = float(np.linalg.norm(rows)) * np.sqrt(self.unknowns / self.wanted.size)
         return float(ROUNDING_UNITS * np.finfo(np.float64).eps * amplification)
-
-
-DECODING_REMEDY = "Use points='circle', lower partitions, add workers, or raise decoding_tolerance."

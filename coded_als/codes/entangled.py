@@ -60,7 +60,7 @@ class EntangledPolynomialCode(LinearCode):
         i, k = np.arange(p)[:, np.newaxis], np.arange(q)[np.newaxis, :]
         wanted = (r - 1 + i * r + k * r * p).ravel()
         exponents = np.arange(p * q * r + r - 1)
-        super().__init__(self.points.powers(exponents), wanted, f"A^T B at p={p}, r={r}, q={q}")
+        super().__init__(self.points.powers(exponents), wanted)
         if workers < self.recovery_threshold:
             raise UsageError(
                 f"workers must be at least {self.recovery_threshold}, the recovery threshold at p={p}, r={r}, q={q} "

@@ -27,11 +27,10 @@ class InnerProductCode(LinearCode):
 
     def __init__(self, parts: int, workers: int, points: PointFamily = "circle") -> None:
         evaluation = EvaluationPoints(points, workers)
-        name = f"B^T C at partitions={parts}"
         if points == "circle":
-            super().__init__(evaluation.powers(np.arange(parts))[:, :1], np.array([0]), name)
+            super().__init__(evaluation.powers(np.arange(parts))[:, :1], np.array([0]))
         else:
-            super().__init__(evaluation.powers(np.arange(2 * parts - 1)), np.array([parts - 1]), name)
+            super().__init__(evaluation.powers(np.arange(2 * parts - 1)), np.array([parts - 1]))
 
     def decode(self, responses: Mapping[int, Array], tolerance: float | None = None) -> Array:
         """B^T C from every response given: (1, b, c) each gives (b, c)."""
@@ -44,7 +43,7 @@ class FactorCode(LinearCode):
     def __init__(self, parts: int, workers: int, points: PointFamily = "circle", *, side: str = "right") -> None:
         exponents = np.arange(parts) if side == "left" else np.arange(parts)[::-1]
         powers = EvaluationPoints(points, workers).powers(exponents)
-        super().__init__(powers, np.arange(parts), f"a factor at partitions={parts}")
+        super().__init__(powers, np.arange(parts))
 
     def decode(self, responses: Mapping[int, Array], shape: tuple[int, int], tolerance: float | None = None) -> Array:
         """The matrix of the given shape from every response given, each (planes, rows / h, columns)."""
