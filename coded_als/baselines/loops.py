@@ -10,15 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from coded_als.baselines.compiled import compiled, inlined
-
-
-@inlined
-def _dot(left: Any, right: Any) -> Any:
-    total = left[0] * right[0]
-    for k in range(1, left.size):
-        total += left[k] * right[k]
-    return total
+from coded_als.baselines.compiled import compiled, dot, inlined
 
 
 @inlined
@@ -79,14 +71,14 @@ def fold_in_steps(
     of the curvature of its term: any rate up to 1 is stable, and the noise of single entries dies out.
     """
     rank = fixed.shape[1]
-    largest = np.sqrt(_dot(gram.ravel(), gram.ravel()))
+    largest = np.sqrt(dot(gram.ravel(), gram.ravel()))
     for row in range(out.shape[0]):
         begin, end = indptr[row], indptr[row + 1]
         x = out[row]
         bound = 0.0
         for j in range(begin, end):
             y = fixed[indices[j]]
-            bound = max(bound, curvature[j] * _dot(y, y))
+            bound = max(bound, curvature[j] * dot(y, y))
         share = 1.0 / max(end - begin, 1)
         bound += share * (largest + ridge[row] * penalty.max())
         step = rate / bound if bound > 0 else 0.0
@@ -94,7 +86,7 @@ def fold_in_steps(
             shrunk = step / (1 + epoch)
             for j in range(begin, end):
                 y = fixed[indices[j]]
-                error = target[j] - curvature[j] * _dot(x, y)
+                error = target[j] - curvature[j] * dot(x, y)
                 common = np.dot(gram, x)
                 for k in range(rank):
                     x[k] += shrunk * (error * y[k] - share * (common[k] + ridge[row] * penalty[k] * x[k]))

@@ -115,15 +115,8 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
         model.fit(data.matrix)
     seconds = time.perf_counter() - started
     return {
+        **_common_facts(model, data),
         "fitted": model,
-        "method": method,
-        "ratings": data.source,
-        "m": data.shape[0],
-        "n": data.shape[1],
-        "rank": model.rank,
-        "regularization": model.regularization,
-        "seed": model.seed,
-        "iterations": len(model.history_),
         "objective": model.history_[-1].objective if model.history_ else None,
         "seconds": seconds,
         "seconds_per_iteration": seconds / max(1, len(model.history_)),
@@ -131,25 +124,31 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
     }
 
 
+def _common_facts(model: Any, data: RatingData) -> dict[str, Any]:
+    return {
+        "method": model.kind,
+        "ratings": data.source,
+        "m": data.shape[0],
+        "n": data.shape[1],
+        "rank": model.rank,
+        "regularization": model.regularization,
+        "seed": model.seed,
+        "iterations": len(model.history_),
+    }
+
+
 def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
     coded = model.placement == "coded"
     return {
-        "method": "coded",
-        "ratings": data.source,
+        **_common_facts(model, data),
         "solver": model.solver,
         "points": model.points,
         "protocol": model.protocol,
         "placement": model.placement,
         "weighting": model.weighting,
-        "m": data.shape[0],
-        "n": data.shape[1],
-        "rank": model.rank,
-        "regularization": model.regularization,
         "partitions": model.partitions_,
         "workers": workers,
         "recovery_threshold": iteration_threshold(model.partitions_, model.points) if coded else None,
-        "seed": model.seed,
-        "iterations": len(model.history_),
         "rounds": len(model.rounds_),
         "converged": model.converged_,
         "objective": model.objective_,
