@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from coded_als.cli.reproduce import command
 from coded_als.codes import iteration_threshold
-from coded_als.experiments import table1
 from coded_als.experiments.plan.schemes import Size
+from coded_als.experiments.table1 import table1
 from coded_als.experiments.table1.findings import findings
 from coded_als.experiments.table1.reproduction import as_text, table_cells
 from coded_als.experiments.table1.table1 import Effort, PaperCell, evaluate, fit_law, paper_cells, sound_cells
