@@ -6,7 +6,7 @@ fixed table and G = weight * (all rows)^T (all rows) is common to all. Sums and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,10 +16,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
+from coded_als.sharded.devices import AXIS
 from coded_als.sharded.packing import BatchShape
 from coded_als.sharded.positive import multiply, solve_cholesky, solve_conjugate_gradients
-
-AXIS = "shard"
 
 
 class Operands(NamedTuple):
@@ -29,17 +28,17 @@ class Operands(NamedTuple):
     ----------
     used
         (total,) 1 for the rows that have entries, 0 for the others.
-    batches
-        ``sends``, ``entries``, ``owners``, ``carries``, ``rows``, then (..., solved) the ridge of each row, then
-        (..., slots) the targets b, or nothing where all are 1.
+    groups
+        Of each group ``sends``, ``entries``, ``owners``, ``carries``, ``rows``, then (..., solved) the ridge of each
+        row, then (..., slots) the targets b, or nothing where all are 1.
     """
 
     used: Array
-    batches: tuple[Array, ...]
+    groups: tuple[tuple[Array, ...], ...]
 
 
 class Totals(NamedTuple):
-    """Parts of the objective, one number for each batch: summed up in float64 by whoever wants them.
+    """Parts of the objective, one number for each group and batch: summed up in float64 by whoever wants them.
 
     Parameters
     ----------
@@ -83,10 +82,7 @@ class Equations:
     cg_steps: int = 3
 
 
-Program = Callable[[Array, Array, Operands], tuple[Array, Totals]]
-
-
-def half_step(mesh: Mesh, shape: BatchShape, equations: Equations) -> Any:
+def half_step(mesh: Mesh, shapes: Sequence[BatchShape], equations: Equations) -> Any:
     """The program of one side, to be compiled for its tables.
 
     Returns
@@ -95,24 +91,31 @@ def half_step(mesh: Mesh, shape: BatchShape, equations: Equations) -> Any:
     the new table and the `Totals`.
     """
     sharded = PartitionSpec(AXIS)
-    local = partial(_half_step, shape, equations)
+    local = partial(_half_step, shapes, equations)
     program = jax.shard_map(local, mesh=mesh, in_specs=(sharded, sharded, sharded), out_specs=sharded)
     return jax.jit(program, donate_argnums=0)
 
 
 def _half_step(
-    shape: BatchShape, equations: Equations, table: Array, fixed: Array, operands: Operands
+    shapes: Sequence[BatchShape], equations: Equations, table: Array, fixed: Array, operands: Operands
 ) -> tuple[Array, Totals]:
     """The part of one device, on its own shards."""
     with jax.default_matmul_precision("highest"):
         common = _common(equations, fixed)
-        width = table.shape[1]
-        opened = (jnp.zeros((width, width)), jnp.zeros(width))
-        opened = jax.tree.map(lambda zeros: lax.pcast(zeros, AXIS, to="varying"), opened)
         # a row without entries has the solution 0
-        start = (jnp.where(operands.used[:, None] > 0, table, jnp.zeros((), table.dtype)), opened)
-        (table, _), totals = lax.scan(partial(_batch, shape, equations, fixed, common), start, operands.batches)
-        return table, totals
+        table = jnp.where(operands.used[:, None] > 0, table, jnp.zeros((), table.dtype))
+        totals = []
+        for shape, batches in zip(shapes, operands.groups, strict=True):
+            body = partial(_batch, shape, equations, fixed, common)
+            (table, _), parts = lax.scan(body, (table, _nothing_open(table.shape[1])), batches)
+            totals.append(parts)
+        return table, jax.tree.map(lambda *parts: jnp.concatenate(parts), *totals)
+
+
+def _nothing_open(width: int) -> tuple[Array, Array]:
+    """The sums of a row that goes on in the next batch, before the first."""
+    zeros = jnp.zeros((width, width)), jnp.zeros(width)
+    return jax.tree.map(lambda array: lax.pcast(array, AXIS, to="varying"), zeros)
 
 
 def _common(equations: Equations, fixed: Array) -> Array:

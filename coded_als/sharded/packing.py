@@ -1,9 +1,10 @@
 """Dense batches: sparse rows cut into pieces of a few fixed lengths, many pieces in one static array.
 
 After Mehta, Rendle, Krichene, Zhang, "ALX: Large Scale Matrix Factorization on TPUs" (2021), section 4, with three
-differences. A row may be longer than a batch: what is open at the end of one is carried into the next. The end of a
-row goes into shorter pieces where whole ones would be too much padding. And since the ids are known beforehand, each
-device is told which of its rows the others need, so that nobody asks for a row at run time, or twice in a batch.
+differences. A row may be longer than a batch: what is open at the end of one is carried into the next. Short rows have
+batches of their own, with shorter pieces too, where whole ones would be too much padding. And since the ids are known
+beforehand, each device is told which of its rows the others need, so that nobody asks for a row at run time, or twice
+in a batch.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ Integers = NDArray[np.int64]
 
 # Shorter pieces are taken when the padding of the rows' ends would exceed this share of the entries.
 _PADDING_WANTED = 0.1
+# Rows of so many whole pieces keep within that share whatever their ends are.
+_LONG = round(1 / _PADDING_WANTED)
 
 
 @dataclass(frozen=True)
 class BatchShape:
-    """Sizes that all batches of a side have.
+    """Sizes that all batches of a group have.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ class BatchShape:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of one side; every array begins with (devices * batches, ...), device by device.
+    """The batches of one group of rows; every array begins with (devices * batches, ...), device by device.
 
     Parameters
     ----------
@@ -86,13 +89,8 @@ class Batches:
     numbers: Integers
     order: Integers
 
-    @property
-    def padding(self) -> float:
-        """Room for entries over entries; 1 is none."""
-        return float(self.order.size / np.count_nonzero(self.order >= 0))
 
-
-def pack(matrix: sparse.csr_array, rows: Placement, others: Placement, pieces: int, length: int) -> Batches:
+def pack(matrix: sparse.csr_array, rows: Placement, others: Placement, pieces: int, length: int) -> list[Batches]:
     """Cut the rows of a matrix into batches.
 
     Parameters
@@ -105,10 +103,45 @@ def pack(matrix: sparse.csr_array, rows: Placement, others: Placement, pieces: i
         At most so many in a batch of one device, counted over all lengths before their numbers are made equal.
     length
         Of the longest piece.
+
+    Returns
+    -------
+    One group of rows or two: long ones in whole pieces alone, and short ones. Rows without entries are in none.
     """
-    cut = _cut(matrix, rows, pieces, length)
-    lengths = np.unique(cut.length)[::-1]
+    entries = np.diff(matrix.indptr).astype(np.int64)
+    filled = np.flatnonzero(entries)
+    shortest = _shortest_piece(entries, length)
+    if shortest == length:
+        cuts = [_in_sequence(matrix, rows, filled, pieces, length)]
+    else:
+        # a short row must fit into a batch with its shorter pieces, of which it has a handful
+        long = entries[filled] >= min(_LONG, pieces // 2) * length
+        shortest = _shortest_piece(entries[filled[~long]], length)
+        cuts = [_in_sequence(matrix, rows, filled[long], pieces, length)] if long.any() else []
+        cuts += [_dealt(matrix, rows, filled[~long], pieces, length, shortest)] if not long.all() else []
+    return [_batches(matrix, rows, others, cut) for cut in cuts]
+
+
+def padding(groups: list[Batches]) -> float:
+    """Room for entries over entries; 1 is none."""
+    return sum(group.order.size for group in groups) / sum(np.count_nonzero(group.order >= 0) for group in groups)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """Pieces by device, batch, row and place in it; (pieces,) arrays."""
+
+    row: Integers
+    start: Integers
+    length: Integers
+    device: Integers
+    batch: Integers
+    batches: int
+
+
+def _batches(matrix: sparse.csr_array, rows: Placement, others: Placement, cut: _Pieces) -> Batches:
     devices, batches = rows.devices, cut.batches
+    lengths = np.unique(cut.length)[::-1]
     batch = cut.device * batches + cut.batch
     widths, place = [], np.empty(cut.row.size, dtype=np.int64)
     for each in lengths:
@@ -130,9 +163,7 @@ def pack(matrix: sparse.csr_array, rows: Placement, others: Placement, pieces: i
         entry[entry >= matrix.indptr[cut.row[chosen] + 1, None]] = -1
         order[batch[chosen, None], first_slot + place[chosen, None] * each + np.arange(each)] = entry
         ends_here = finish[cut.row[chosen]] == batch[chosen]
-        owners[batch[chosen], first_piece + place[chosen]] = np.where(
-            ends_here, slot_of_row[cut.row[chosen]], solved
-        )
+        owners[batch[chosen], first_piece + place[chosen]] = np.where(ends_here, slot_of_row[cut.row[chosen]], solved)
         first_slot, first_piece = first_slot + each * width, first_piece + width
     numbers = np.full((devices * batches, solved), -1)
     numbers[finish[solved_row], solved_slot] = solved_row
@@ -149,38 +180,52 @@ def pack(matrix: sparse.csr_array, rows: Placement, others: Placement, pieces: i
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Pieces:
-    """All pieces, by device, and there by slot of their row and place in it; (pieces,) arrays."""
+def _in_sequence(matrix: sparse.csr_array, rows: Placement, members: Integers, pieces: int, length: int) -> _Pieces:
+    """Whole pieces, row by row; batches of equal numbers of them, wherever that cuts a row."""
+    row, start, size = _cut(np.diff(matrix.indptr)[members], length, length)
+    row = members[row]
+    order = np.lexsort((start, rows.position[row]))
+    row, start, size = row[order], start[order], size[order]
+    device = rows.position[row] // rows.height
+    within, most = _ranks(device, rows.devices)
+    batches = -(-most // pieces)
+    capacity = -(-most // batches)
+    return _Pieces(row, start + matrix.indptr[row], size, device, within // capacity, batches)
 
-    row: Integers
-    start: Integers
-    length: Integers
-    device: Integers
-    batch: Integers
-    batches: int
+
+def _dealt(
+    matrix: sparse.csr_array, rows: Placement, members: Integers, pieces: int, length: int, shortest: int
+) -> _Pieces:
+    """Pieces of several lengths, rows dealt to batches like cards so that all have about as many of each length."""
+    entries = np.diff(matrix.indptr)[members]
+    device = rows.position[members] // rows.height
+    longest_first = np.lexsort((-entries, device))
+    members, entries, device = members[longest_first], entries[longest_first], device[longest_first]
+    turn, _ = _ranks(device, rows.devices)
+    row, start, size = _cut(entries, length, shortest)
+    batches = max(1, -(-int(np.bincount(device[row]).max()) // pieces))
+    while True:
+        lap, batch = np.divmod(turn, batches)
+        batch = np.where(lap % 2, batches - 1 - batch, batch)
+        fullest = int(np.bincount(device[row] * batches + batch[row]).max())
+        if fullest <= pieces or batches > turn.max():
+            break
+        batches += 1
+    order = np.lexsort((start, row, batch[row], device[row]))
+    row, start, size = row[order], start[order], size[order]
+    return _Pieces(members[row], start + matrix.indptr[members[row]], size, device[row], batch[row], batches)
 
 
-def _cut(matrix: sparse.csr_array, rows: Placement, pieces: int, longest: int) -> _Pieces:
-    entries = np.diff(matrix.indptr).astype(np.int64)
-    shortest = _shortest_piece(entries, longest)
+def _cut(entries: Integers, longest: int, shortest: int) -> tuple[Integers, Integers, Integers]:
+    """Number of its row, place in the row and length of every piece, by length and then by row."""
     padded = -(-entries // shortest) * shortest
-    parts = [_pieces_of(padded, longest, padded // longest, first=0)]
-    length = longest
+    length, parts = longest, [_pieces_of(longest, padded // longest, np.zeros_like(padded))]
     while length > shortest:
         length //= 2
         # what is left of a row after the longer pieces holds this one or not
-        parts.append(_pieces_of(padded, length, padded // length % 2, first=padded // (2 * length) * (2 * length)))
+        parts.append(_pieces_of(length, padded // length % 2, padded // (2 * length) * (2 * length)))
     row, start, size = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    order = np.lexsort((start, rows.position[row]))
-    row, start, size = row[order], start[order] + matrix.indptr[row[order]], size[order]
-    device = rows.position[row] // rows.height
-    counts = np.bincount(device, minlength=rows.devices)
-    batches = max(1, -(-int(counts.max()) // pieces))
-    # as many batches as needed, all about equally full
-    capacity = -(-int(counts.max()) // batches)
-    within = np.arange(row.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    return _Pieces(row, start, size, device, within // capacity, batches)
+    return row, start, size
 
 
 def _shortest_piece(entries: Integers, longest: int) -> int:
@@ -191,11 +236,11 @@ def _shortest_piece(entries: Integers, longest: int) -> int:
     return shortest
 
 
-def _pieces_of(padded: Integers, length: int, counts: Integers, first: Any) -> tuple[Integers, Integers, Integers]:
-    """Rows, places in the row and lengths of the pieces of one length, ``counts`` of each row."""
-    row = np.repeat(np.arange(padded.size), counts)
-    within = np.arange(row.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    return row, np.broadcast_to(first, padded.shape)[row] + within * length, np.full(row.size, length)
+def _pieces_of(length: int, counts: Integers, first: Integers) -> tuple[Integers, Integers, Integers]:
+    """`_cut` for pieces of one length, ``counts`` of each row, the first of them at ``first``."""
+    row = np.repeat(np.arange(counts.size), counts)
+    within, _ = _ranks(row, counts.size)
+    return row, first[row] + within * length, np.full(row.size, length)
 
 
 def _ranks(group: Integers, groups: int) -> tuple[Integers, int]:

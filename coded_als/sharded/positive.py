@@ -64,9 +64,7 @@ def inverse_factor(matrices: Array) -> Array:
     lower = inverse_factor(matrices[:, half:, half:] - panel @ _transposed(panel))
     corner = -(lower @ panel) @ upper
     zeros = jnp.zeros((matrices.shape[0], half, order - half), matrices.dtype)
-    return jnp.concatenate(
-        [jnp.concatenate([upper, zeros], axis=2), jnp.concatenate([corner, lower], axis=2)], axis=1
-    )
+    return jnp.concatenate([jnp.concatenate([upper, zeros], axis=2), jnp.concatenate([corner, lower], axis=2)], axis=1)
 
 
 def _eliminate(matrices: Array) -> Array:
