@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from coded_als.codes.decoding import LinearCode
 from coded_als.codes.partition import block_size, cut, join
 from coded_als.codes.points import EvaluationPoints, PointFamily
+from coded_als.codes.thresholds import product_evaluations
 from coded_als.errors import UsageError
 
 Array = NDArray[np.float64]
 
 # Shares encoded by one matrix product while streaming: bounds what the master holds at once.
 STREAM_BYTES = 64 * 2**20
+# 1 GB of them; a decoder of so many unknowns already takes minutes.
+MOST_COEFFICIENTS = 2**27
 
 
 class EntangledPolynomialCode(LinearCode):
@@ -37,7 +40,7 @@ class EntangledPolynomialCode(LinearCode):
     Raises
     ------
     UsageError
-        For parts below 1, unknown points, or fewer workers than the recovery threshold.
+        For parts below 1, unknown points, fewer workers than the recovery threshold, or a code beyond all use.
 
     Examples
     --------
@@ -57,15 +60,22 @@ class EntangledPolynomialCode(LinearCode):
             raise UsageError(f"p, r and q must be at least 1; got p={p}, r={r}, q={q}. Raise them.")
         self.p, self.r, self.q = p, r, q
         self.points = EvaluationPoints(points, workers)
-        i, k = np.arange(p)[:, np.newaxis], np.arange(q)[np.newaxis, :]
-        wanted = (r - 1 + i * r + k * r * p).ravel()
-        exponents = np.arange(p * q * r + r - 1)
-        super().__init__(self.points.powers(exponents), wanted)
-        if workers < self.recovery_threshold:
+        evaluations = product_evaluations(p, r, q)
+        # before anything is computed: a mistyped number would ask for terabytes first
+        needed = -(-evaluations // self.points.planes)
+        if workers < needed:
             raise UsageError(
-                f"workers must be at least {self.recovery_threshold}, the recovery threshold at p={p}, r={r}, q={q} "
+                f"workers must be at least {needed}, the recovery threshold at p={p}, r={r}, q={q} "
                 f"with {points} points; got {workers}. Add workers or lower the parts."
             )
+        if workers * self.points.planes * evaluations > MOST_COEFFICIENTS:
+            raise UsageError(
+                f"a code must have at most {MOST_COEFFICIENTS:.0e} coefficients, {evaluations} for each of {workers} "
+                f"workers and {self.points.planes} planes at p={p}, r={r}, q={q}; got more. Lower the parts or the workers."
+            )
+        i, k = np.arange(p)[:, np.newaxis], np.arange(q)[np.newaxis, :]
+        wanted = (r - 1 + i * r + k * r * p).ravel()
+        super().__init__(self.points.powers(np.arange(evaluations)), wanted)
         # in the order in which `cut` hands out blocks: column part first, then row part
         self._left = self.points.powers((np.arange(r)[np.newaxis, :] + np.arange(p)[:, np.newaxis] * r).ravel())
         powers_right = r - 1 - np.arange(r)[np.newaxis, :] + np.arange(q)[:, np.newaxis] * r * p

@@ -14,6 +14,7 @@ from coded_als.als.solvers import GUARD_VECTORS
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode, PointFamily, ReplicatedProduct
 from coded_als.codes.partition import block_size
+from coded_als.errors import UsageError
 from coded_als.simulation import RoundCost
 
 FLOAT_BYTES = 8
@@ -21,11 +22,21 @@ FLOAT_BYTES = 8
 
 @dataclass(frozen=True)
 class Size:
-    """The problem: an m x n matrix and the rank d."""
+    """The problem: an m x n matrix and the rank d.
+
+    Raises
+    ------
+    UsageError
+        For a rank above both sides.
+    """
 
     rows: int
     columns: int
     rank: int
+
+    def __post_init__(self) -> None:
+        if self.rank > self.length:
+            raise UsageError(f"rank must be at most min(rows, cols) = {self.length}; got {self.rank}. Lower rank.")
 
     @property
     def length(self) -> int:

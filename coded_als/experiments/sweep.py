@@ -71,6 +71,11 @@ class SweepSpec:
         """The word in front of every column of seconds."""
         return "virtual" if self.cluster == "virtual" else "wall"
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Numbers that every finished cell has."""
+        return (f"{self.clock}_seconds_mean", f"{self.clock}_iteration_seconds_p50", "iterations")
+
     def document(self, cells: Sequence[Cell]) -> Row:
         """The spec and its cells, for ``spec.json``."""
         return {"kind": "sweep", "format": 1, **asdict(self), "cells": [cell.key() for cell in cells]}

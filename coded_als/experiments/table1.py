@@ -46,6 +46,11 @@ CIRCLE_TOLERANCE = 1e-10
 ANY_ERROR = 1e300
 WALL_ROUNDS = 20
 FAMILIES: tuple[PointFamily, ...] = ("real", "equispaced", "circle")
+# Columns of every cell.
+NUMBERS = (
+    *("paper_seconds", "formula_seconds", "virtual_seconds_mean", "paper_products_implied"),
+    *(f"{points}_{name}" for points in FAMILIES for name in ("error_estimated", "error_actual", "iterations_survived")),
+)
 
 
 @dataclass(frozen=True)
