@@ -62,6 +62,9 @@ class SweepSpec:
     repeats: int
     seed: int
 
+    def __post_init__(self) -> None:
+        self.workload("none")  # refuses what no cell could use
+
     def workload(self, delays: str) -> Workload:
         """What a cell runs under these delays."""
         return Workload(self.size, delays, self.machine, self.tolerance, self.iterations)

@@ -165,7 +165,7 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
     size = paper_size()
     operations = size.length**2 * size.rank / cell.partitions**2
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
-    spec = f"normal-ops:mu={mu!r},sigma={sigma!r}"
+    spec = f"normal-ops:mu={mu!r}s,sigma={sigma!r}s"
     # the law of the delays is all the time there is: no other work, no messages
     machine, until = Machine(np.inf, np.inf, 0.0), Fastest(iteration_threshold(cell.partitions, "real"))
     totals = [
@@ -285,7 +285,7 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
         label="E = D B",
     )
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
-    with LocalCluster(cell.live, f"normal-ops:mu={mu!r},sigma={sigma!r}", seed) as cluster:
+    with LocalCluster(cell.live, f"normal-ops:mu={mu!r}s,sigma={sigma!r}s", seed) as cluster:
         cluster.store("D", code.stream_left(data))
         until = fastest(iteration_threshold(h, "real"))
         seconds = np.array([cluster.run(round, until).elapsed_s for _ in range(WALL_ROUNDS)])
