@@ -6,7 +6,7 @@ round's `StoppingRule`; it never waits for a straggler. Real processes (`coded_a
 a virtual clock (`coded_als.simulation`) and the calling process (`coded_als.inline`)
 implement the same protocol.
 
-Arrays on this seam are real float64. A share or a response at a point of the unit circle
+Arrays on this seam are real float64; a stored one may be int32, which places of sparse entries are. A share or a response at a point of the unit circle
 is complex and travels as two stacked real planes, shape ``(2, rows, columns)``; at a real
 point there is one plane. So encoding, multiplying and decoding are real matrix products.
 """
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 
 Array = NDArray[np.float64]
+Stored = NDArray[np.float64] | NDArray[np.int32]
 Shape = tuple[int, ...]
 
 
@@ -159,8 +160,8 @@ class Cluster(Protocol):
         """Seconds since the cluster started, on its own clock."""
         ...
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
-        """Give each worker one array to keep; ``shares`` is consumed one at a time."""
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
+        """Give each worker one array to keep, as `as_stored` has it; ``shares`` is consumed one at a time."""
         ...
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
@@ -174,6 +175,11 @@ class Cluster(Protocol):
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+def as_stored(array: NDArray[Any]) -> Stored:
+    """The array as workers keep it: int32 as it is, everything else as float64."""
+    return array if array.dtype == np.int32 else np.asarray(array, dtype=np.float64)
 
 
 def require_satisfiable(rule: StoppingRule, reachable: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from coded_als.cluster import Array, Observer, Responses, Round, StoppingRule, TaskEvent
+from coded_als.cluster import Array, Observer, Responses, Round, StoppingRule, Stored, TaskEvent, as_stored
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.kernels import KERNELS, run_to_end
 
@@ -15,11 +15,11 @@ class HeldArrays:
     """What W workers of the calling process hold, and the kernels that run on it."""
 
     def __init__(self, workers: int) -> None:
-        self._memory: list[dict[str, Array]] = [{} for _ in range(workers)]
+        self._memory: list[dict[str, Stored]] = [{} for _ in range(workers)]
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         for memory, share in zip(self._memory, shares, strict=True):
-            memory[name] = share
+            memory[name] = as_stored(share)
 
     def receive(self, round: Round) -> None:
         """Every worker keeps what the round tells it to keep, whether or not it will answer in time."""
@@ -87,7 +87,7 @@ class InlineCluster:
     def seconds(self) -> float:
         return time.perf_counter() - self._started
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         self._arrays.store(name, shares)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:

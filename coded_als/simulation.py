@@ -12,7 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.cluster import AnyOfEach, Array, Fastest, Observer, Responses, Round, Status, StoppingRule, TaskEvent
+from coded_als.cluster import (
+    AnyOfEach,
+    Array,
+    Fastest,
+    Observer,
+    Responses,
+    Round,
+    Status,
+    StoppingRule,
+    Stored,
+    TaskEvent,
+)
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 from coded_als.inline import HeldArrays, counted_workers
@@ -173,7 +184,7 @@ class SimulatedCluster:
     def seconds(self) -> float:
         return self._now_s
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         self._arrays.store(name, shares)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:

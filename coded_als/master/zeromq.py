@@ -13,7 +13,9 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from coded_als.cluster import Array, Observer, Responses, Round, Status, StoppingRule, TaskEvent
+import numpy as np
+
+from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, Stored, TaskEvent
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError, WorkerFailed
 from coded_als.kernels import KERNELS
@@ -73,7 +75,7 @@ class ZmqCluster:
     def seconds(self) -> float:
         return time.perf_counter() - self._started
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         """Give each worker one array to keep.
 
         Parameters
@@ -240,9 +242,9 @@ class ZmqCluster:
         if message.kind is Kind.RESULT:
             self._record(task, "answered", message)
             shapes = tuple(array.shape for array in message.arrays)
-            if shapes != round.response_shapes:
+            if shapes != round.response_shapes or any(array.dtype != np.float64 for array in message.arrays):
                 raise WorkerFailed(
-                    f"a response to {round.kernel!r} must have the shapes {round.response_shapes}; "
+                    f"a response to {round.kernel!r} must be float64 of the shapes {round.response_shapes}; "
                     f"worker {worker} sent {shapes}. Correct the round."
                 )
             current.results[worker] = message.arrays
