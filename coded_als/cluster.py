@@ -13,14 +13,14 @@ point there is one plane. So encoding, multiplying and decoding are real matrix 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
+from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers, UsageError
 
 Array = NDArray[np.float64]
 Stored = NDArray[np.float64] | NDArray[np.int32]
@@ -164,6 +164,10 @@ class Cluster(Protocol):
         """Give each worker one array to keep, as `as_stored` has it; ``shares`` is consumed one at a time."""
         ...
 
+    def drop(self, names: Iterable[str]) -> None:
+        """Let the workers forget arrays that were stored or kept; names that nobody holds are no mistake."""
+        ...
+
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """Run one round; return at the response that satisfies ``until``."""
         ...
@@ -175,6 +179,13 @@ class Cluster(Protocol):
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+def require_stored(round: Round, stored: Collection[str]) -> None:
+    """`UsageError` unless the operands of a round are stored, or kept from its own payload."""
+    unknown = set(round.operands) - set(round.keep) - set(stored)
+    if unknown:
+        raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")
 
 
 def as_stored(array: NDArray[Any]) -> Stored:

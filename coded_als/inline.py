@@ -6,7 +6,17 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from coded_als.cluster import Array, Observer, Responses, Round, StoppingRule, Stored, TaskEvent, as_stored
+from coded_als.cluster import (
+    Array,
+    Observer,
+    Responses,
+    Round,
+    StoppingRule,
+    Stored,
+    TaskEvent,
+    as_stored,
+    require_stored,
+)
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.kernels import KERNELS, run_to_end
 
@@ -21,8 +31,20 @@ class HeldArrays:
         for memory, share in zip(self._memory, shares, strict=True):
             memory[name] = as_stored(share)
 
+    def drop(self, names: Iterable[str]) -> None:
+        for name in names:
+            for memory in self._memory:
+                memory.pop(name, None)
+
     def receive(self, round: Round) -> None:
-        """Every worker keeps what the round tells it to keep, whether or not it will answer in time."""
+        """Every worker keeps what the round tells it to keep, whether or not it will answer in time.
+
+        Raises
+        ------
+        UsageError
+            When an operand is not there.
+        """
+        require_stored(round, self._memory[0] if self._memory else ())
         for worker, memory in enumerate(self._memory):
             if round.payloads is not None:
                 memory.update(zip(round.keep, round.payloads[worker], strict=False))
@@ -89,6 +111,9 @@ class InlineCluster:
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         self._arrays.store(name, shares)
+
+    def drop(self, names: Iterable[str]) -> None:
+        self._arrays.drop(names)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         started = self.seconds()

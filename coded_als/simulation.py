@@ -187,6 +187,9 @@ class SimulatedCluster:
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         self._arrays.store(name, shares)
 
+    def drop(self, names: Iterable[str]) -> None:
+        self._arrays.drop(names)
+
     def run(self, round: Round, until: StoppingRule) -> Responses:
         cost = RoundCost.of(round)
         self._settle_open(self._now_s + self._machine.message_s(cost.payload_bytes))

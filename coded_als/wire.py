@@ -45,6 +45,7 @@ class Kind(IntEnum):
     CANCEL = 3
     STOP = 4
     PING = 5
+    RETAIN = 6
     HELLO = 16
     STORED = 17
     RESULT = 18
@@ -70,7 +71,7 @@ class Message:
     kernel
         A name in `coded_als.kernels.KERNELS`.
     operands
-        Name and version of the stored arrays that the task needs.
+        Name and version of the stored arrays that the task needs; RETAIN: of all that the worker may still hold.
     keep
         Name and version under which the worker keeps the first arrays of this message.
     delay_s

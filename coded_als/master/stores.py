@@ -53,6 +53,19 @@ class Stores:
             given += 1
         require_one_each("share", size, given)
 
+    def drop(self, names: Iterable[str]) -> None:
+        """Let all workers forget arrays; one that is away is told when it is back (`retain`)."""
+        for name in names:
+            self.newest.pop(name, None)
+            for member in self._crew.members.values():
+                member.held.pop(name, None)
+        for member in self._crew.alive:
+            self.retain(member)
+
+    def retain(self, member: Member) -> None:
+        """Tell a worker the names that it may still hold arrays under; it forgets all others."""
+        self._crew.send(member, Message(Kind.RETAIN, self._job, member.worker, operands=tuple(self.newest.items())))
+
     def send(self, member: Member, stamp: Stamp, array: Stored) -> None:
         """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement."""
         if not member.alive or len(member.open_stores) >= MOST_OPEN_STORES:

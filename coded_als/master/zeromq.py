@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, Stored, TaskEvent
+from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, Stored, TaskEvent, require_stored
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError, WorkerFailed
 from coded_als.kernels import KERNELS
@@ -93,6 +93,17 @@ class ZmqCluster:
         self._require_open()
         self._stores.give_out(name, shares, self.size)
 
+    def drop(self, names: Iterable[str]) -> None:
+        """Let the workers forget arrays.
+
+        Parameters
+        ----------
+        names
+            As given to `store` or kept by a round; those that nobody holds are passed over.
+        """
+        if not self._closed:
+            self._stores.drop(names)
+
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """Run one round; return at the response that satisfies ``until``.
 
@@ -156,9 +167,7 @@ class ZmqCluster:
             require_one_each("payload", self.size, len(round.payloads))
         if len(round.keep) > min(map(len, round.payloads or [()])):
             raise UsageError(f"keep must name arrays of the payload; got {round.keep}. Pass as many arrays as names.")
-        unknown = set(round.operands) - set(round.keep) - self._stores.newest.keys()
-        if unknown:
-            raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")
+        require_stored(round, self._stores.newest)
 
     def _begin(self, round: Round, until: StoppingRule) -> RunningRound:
         keep = tuple(map(self._stores.new_version, round.keep))
@@ -228,6 +237,7 @@ class ZmqCluster:
 
     def joined(self, member: Member) -> None:
         """A worker is there, for the first time or again: ask it once more for what it has not answered."""
+        self._stores.retain(member)
         current = self._current
         if current is None or member.worker in current.results:
             return
