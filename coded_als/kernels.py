@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int32]
+Stored = Array | Places
 Result = tuple[Array, ...]
 Kernel = Callable[..., Generator[None, None, Result]]
 
@@ -24,6 +25,11 @@ Kernel = Callable[..., Generator[None, None, Result]]
 PANEL_OPERATIONS = 1.0e8
 # A multiplication of a sparse product takes about as long as this many of a dense one.
 SPARSE_SLOWDOWN = 8
+
+
+def as_stored(array: NDArray[Any]) -> Stored:
+    """The array as workers keep it and as it travels: int32 as it is, everything else as float64."""
+    return array if array.dtype == np.int32 else np.asarray(array, dtype=np.float64)
 
 
 def product(left: Array, right: Array) -> Generator[None, None, Result]:

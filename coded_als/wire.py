@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from coded_als.errors import CodedALSError
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 Stamp = tuple[str, int]
 
@@ -99,7 +98,7 @@ class Message:
     computed_s: float = 0.0
     number: int = 0
     text: str = ""
-    arrays: tuple[Array, ...] = ()
+    arrays: tuple[NDArray[Any], ...] = ()
 
 
 def encode(message: Message, array_frames: Sequence[zmq.Frame] | None = None) -> list[bytes | zmq.Frame]:
@@ -134,7 +133,7 @@ def encode(message: Message, array_frames: Sequence[zmq.Frame] | None = None) ->
     return [header, *(frames_of(message.arrays) if array_frames is None else array_frames)]
 
 
-def frames_of(arrays: Sequence[Array]) -> list[zmq.Frame]:
+def frames_of(arrays: Sequence[NDArray[Any]]) -> list[zmq.Frame]:
     """One frame for each array, to be sent to any number of workers."""
     contiguous = (np.ascontiguousarray(array, dtype=_dtype_of(array)) for array in arrays)
     # a flat view, because ZeroMQ takes no buffer with a zero among its dimensions
@@ -220,12 +219,12 @@ def _unpack(frame: Any) -> list[Any]:
     return header[1:]
 
 
-def _dtype_of(array: Array) -> np.dtype[Any]:
+def _dtype_of(array: NDArray[Any]) -> np.dtype[Any]:
     """How an array travels: int32 as it is, everything else as float64."""
     return WHOLE if array.dtype == WHOLE else FLOAT
 
 
-def _array(description: Any, frame: Any) -> Array:
+def _array(description: Any, frame: Any) -> NDArray[Any]:
     """A read-only view of one frame, once its description and its size agree."""
     match description:
         case [str(name), [*shape]] if name in DTYPES and len(shape) <= MOST_DIMENSIONS:

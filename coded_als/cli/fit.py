@@ -14,12 +14,12 @@ from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import require_outputs, save_recordings
 from coded_als.cluster import Cluster, Observer
+from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.codes import iteration_threshold
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, trace_files
 from coded_als.errors import UsageError
-from coded_als.persistence import MODEL_HOMES
-from coded_als.recording import TimelineRecorder, TraceRecorder
+from coded_als.models.registry import MODEL_HOMES
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.recording import TimelineRecorder, TraceRecorder
 
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from coded_als.cluster import Stored, as_stored
 from coded_als.errors import UsageError
+from coded_als.kernels import Stored, as_stored
 from coded_als.master.crew import Crew
 from coded_als.master.member import MOST_OPEN_STORES, Member
 from coded_als.wire import Kind, Message, Stamp

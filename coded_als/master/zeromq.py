@@ -15,10 +15,10 @@ from typing import Self
 
 import numpy as np
 
-from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, Stored, TaskEvent, require_stored
+from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent, require_stored
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError, WorkerFailed
-from coded_als.kernels import KERNELS
+from coded_als.kernels import KERNELS, Stored
 from coded_als.master.crew import Crew
 from coded_als.master.link import Link
 from coded_als.master.member import Member, Task

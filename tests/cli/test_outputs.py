@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from coded_als.cli import fit as fit_module
 from coded_als.cli import main
-from coded_als.persistence import load_model
+from coded_als.models.persistence import load_model
 
 RATINGS = "".join(f"{user} {item} {1 + (user * item) % 5}\n" for user in range(12) for item in range(8))
 
