@@ -7,12 +7,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.baselines.checks import rating_matrix
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.model import Callback, Floats, Progress
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
-from coded_als.seen import pattern
+from coded_als.models.rating_matrix import pattern, rating_matrix
 
 
 class SGD(QuadraticModel):
@@ -85,4 +84,4 @@ class SGD(QuadraticModel):
         return side
 
     def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
-        return np.maximum(lengths, 1.0).astype(np.float64)
+        return np.asarray(np.maximum(lengths, 1.0), dtype=np.float64)

@@ -1,0 +1,158 @@
+"""The half-step of ALS as a pure function of sparse rows and the factor that is held fixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.baselines.cholesky import cholesky_rows
+from coded_als.baselines.compiled import routines
+from coded_als.baselines.conjugate_gradients import LOCKSTEP, conjugate_gradient_rows
+from coded_als.baselines.threads import for_all_rows
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The sparse rows of one side and what they ask for: ``a`` and ``b`` of `coded_als.baselines.cholesky`.
+
+    Parameters
+    ----------
+    indptr, indices
+        Of a csr matrix (rows, n).
+    curvature, target
+        (entries,) ``a > 0`` and ``b`` of every entry.
+    ridge
+        (rows,) the regularisation of each row.
+    """
+
+    indptr: NDArray[Any]
+    indices: NDArray[Any]
+    curvature: Floats
+    target: Floats
+    ridge: Floats
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.indptr) - 1
+
+    @property
+    def lengths(self) -> NDArray[Any]:
+        """(rows,) entries in each."""
+        return np.diff(self.indptr)
+
+
+@dataclass(frozen=True, eq=False)
+class RowSolver:
+    """Solves rows against one fixed factor; made once, applied to any number of rows.
+
+    Parameters
+    ----------
+    fixed
+        (n, d) the other factor.
+    gram
+        (d, d) the form that all rows share, or None for none.
+    penalty
+        (d,) positive weights of the ridge term; all 1 where there is a ``gram``.
+    solver
+        ``cholesky`` (exact) or ``cg`` (``cg_steps`` of conjugate gradients from where the rows are).
+    """
+
+    fixed: Floats
+    gram: Floats | None
+    penalty: Floats
+    solver: str = "cholesky"
+    cg_steps: int = 3
+    _turned: Floats = field(init=False, repr=False)
+    _axes: Floats | None = field(init=False, repr=False)
+    _diagonal: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        turned, axes, diagonal = self.fixed, None, np.zeros(len(self.penalty), self.fixed.dtype)
+        if self.gram is not None and self.solver == "cholesky":
+            # in the eigenbasis of G the exact solver finds a diagonal, and short rows become small problems
+            values, vectors = np.linalg.eigh(np.asarray(self.gram, dtype=np.float64))
+            axes = vectors.astype(self.fixed.dtype)
+            diagonal = np.maximum(values, 0.0).astype(self.fixed.dtype)
+            turned = self.fixed @ axes
+        object.__setattr__(self, "_turned", turned)
+        object.__setattr__(self, "_axes", axes)
+        object.__setattr__(self, "_diagonal", diagonal)
+
+    def solve(self, rows: Rows, start: Floats, threads: int = 1) -> tuple[Floats, NDArray[np.float64]]:
+        """New rows and what they explain.
+
+        Parameters
+        ----------
+        rows
+            The sparse rows.
+        start
+            (rows, d) where they are: the starting point of conjugate gradients, also for a row whose matrix is not
+            numerically positive definite.
+        threads
+            Threads to share the rows over.
+
+        Returns
+        -------
+        solution, explained
+            (rows, d), and (rows,) ``2 b.x - x.A x`` at the solution: minus the row's part of the objective.
+        """
+        axes = None if self.solver == "cg" else self._axes
+        out = start.copy() if axes is None else start @ axes
+        explained = np.zeros(rows.count)
+        if self.solver == "cg":
+            self._improve(rows, np.arange(rows.count), self.cg_steps, threads, out, explained)
+        else:
+            failed = self._solve_exactly(rows, threads, out, explained)
+            self._improve(rows, failed, 2 * len(self.penalty), 1, out, explained)
+        return (out if axes is None else out @ axes.T), explained
+
+    def _solve_exactly(
+        self, rows: Rows, threads: int, out: Floats, explained: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Solve all rows in place; the numbers of those that Cholesky could not."""
+        failed = np.zeros(rows.count, dtype=np.bool_)
+        addresses = routines(self.fixed.dtype)
+
+        def solve(part: NDArray[np.int64]) -> None:
+            cholesky_rows(
+                part, rows.indptr, rows.indices, rows.curvature, rows.target, self._turned, self._diagonal,
+                rows.ridge, self.penalty, addresses, out, explained, failed,
+            )  # fmt: skip
+
+        for_all_rows(solve, self._work(rows), threads)
+        return np.flatnonzero(failed)
+
+    def _improve(
+        self,
+        rows: Rows,
+        chosen: NDArray[np.int64],
+        steps: int,
+        threads: int,
+        out: Floats,
+        explained: NDArray[np.float64],
+    ) -> None:
+        """Steps of conjugate gradients on the chosen rows, in place."""
+        fixed, gram = self.fixed, self.gram
+        if self.solver != "cg":
+            fixed, gram = self._turned, np.diag(self._diagonal)
+        elif gram is None:
+            gram = np.zeros((len(self.penalty),) * 2, fixed.dtype)
+        least = float(np.finfo(fixed.dtype).tiny)
+
+        def improve(part: NDArray[np.int64]) -> None:
+            conjugate_gradient_rows(
+                chosen[part], rows.indptr, rows.indices, rows.curvature, rows.target, fixed, gram,
+                rows.ridge, self.penalty, steps, least, out, explained,
+            )  # fmt: skip
+
+        for_all_rows(improve, self._work(rows)[chosen], threads, LOCKSTEP)
+
+    def _work(self, rows: Rows) -> NDArray[Any]:
+        # multiplications: exact solutions cost entries * d^2 + d^3 / 3, gradients about entries * d + d^2
+        return rows.lengths + len(self.penalty)
