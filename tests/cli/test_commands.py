@@ -68,7 +68,9 @@ def test_methods_that_cannot_prove_it_do_not_say_converged(ratings, method):
     text = run("fit", ratings, "--method", method, "--rank", 2, "--iterations", 2).output
     assert "the last iteration changed the objective by" in text
     assert "onverged" not in text
-    assert json.loads(run("fit", ratings, "--method", method, "--iterations", 1, "--json").stdout)["last_change"] is None
+    assert (
+        json.loads(run("fit", ratings, "--method", method, "--iterations", 1, "--json").stdout)["last_change"] is None
+    )
 
 
 @pytest.mark.parametrize("size", ["1e20", "1e-20"])
