@@ -29,7 +29,7 @@ from coded_als.experiments.sweep.store import (
     flat,
     read_results,
     saying_what_failed,
-    write_whole,
+    write_text,
 )
 from coded_als.experiments.table1.findings import Finding, findings
 from coded_als.experiments.table1.reproduction import read_wall, table_cells
@@ -61,7 +61,7 @@ def write_report(folder: Path) -> Path:
         ) from None
     path = folder / "report.html"
     with saying_what_failed(folder):
-        write_whole(path, page)
+        write_text(path, page)
     return path
 
 
