@@ -104,7 +104,7 @@ class PaperProtocol:
     def _scaled(self, operand: str, matrix: Array, code: FactorCode, label: str) -> Array:
         """Broadcast a d x d matrix, and interpolate what the workers' kept shares become under it."""
         columns = matrix.shape[0]
-        planes, rows, _ = self._product_code.response_shape((self._length, columns))
+        planes, rows, _ = self._product_code.right_shape((self._length, columns))
         round = Round(
             kernel="scaled",
             operands=(operand,),
@@ -132,7 +132,8 @@ class PaperProtocol:
             payloads=payloads,
             keep=keep,
             response_shapes=(self._product_code.response_shape(shape), (1, shape[1], shape[1])),
-            operations=multiplications(self._product_code, (self._length,) * 2, shape[1]) + self._inner_operations(shape[1]),
+            operations=multiplications(self._product_code, (self._length,) * 2, shape[1])
+            + self._inner_operations(shape[1]),
             label="E = D B, F = B^T B",
         )
         responses = self._log.run(round, rule_for(self._product_code, self._tolerance), self._product_code)

@@ -28,7 +28,8 @@ SEARCH_OPERATIONS = 2e8
 def product_rows(generators: Generators) -> Array:
     """Coefficients g_i h_k of each worker, (spare, p q): the row-wise Kronecker (Khatri-Rao) product."""
     left, right = generators
-    return np.asarray(left[:, :, np.newaxis] * right[:, np.newaxis, :]).reshape(len(left), -1)
+    rows = left[:, :, np.newaxis] * right[:, np.newaxis, :]
+    return np.asarray(rows).reshape(len(left), left.shape[1] * right.shape[1])
 
 
 def gaussian_generators(spare: int, p: int, q: int, seed: int) -> Generators:

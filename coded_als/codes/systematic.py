@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import repeat
 
 import numpy as np
@@ -61,14 +61,17 @@ class MissingBlocks:
         known, helpers = responded[responded < blocks], responded[responded >= blocks]
         missing = np.setdiff1d(np.arange(blocks), known, assume_unique=True)
         rows = parities[helpers - blocks]
-        orthogonal, triangle = np.linalg.qr(rows[:, missing])
+        # What is solved for has rounding errors of two kinds: a helper's own, as long as its row, and those of the known
+        # blocks that are taken off. In the metric of their covariance least squares is best, and more never harms.
+        own, taken_off = np.linalg.norm(rows, axis=1), rows[:, known]
+        metric = np.linalg.cholesky(np.diag(own**2) + taken_off @ taken_off.T)
+        orthogonal, triangle = np.linalg.qr(solve_triangular(metric, rows[:, missing], lower=True, check_finite=False))
         if missing.size and not np.abs(np.diagonal(triangle)).min() > 0.0:
             return cls(known, missing, helpers, rows, np.inf, np.zeros((missing.size, helpers.size)))
-        solution = np.asarray(solve_triangular(triangle, orthogonal.T, check_finite=False))
-        # a helper's response is as large as its row is long; a plain one is the unit
-        own = np.linalg.norm(solution * np.linalg.norm(rows, axis=1))
-        norm = float(np.sqrt(known.size + own**2 + np.linalg.norm(solution @ rows[:, known]) ** 2))
-        return cls(known, missing, helpers, rows, norm, solution)
+        inverse = solve_triangular(triangle, np.eye(missing.size), check_finite=False)
+        solution = inverse @ solve_triangular(metric, orthogonal, trans="T", lower=True, check_finite=False).T
+        norm = float(np.sqrt(known.size + np.linalg.norm(inverse) ** 2))
+        return cls(known, missing, helpers, rows, norm, np.asarray(solution))
 
     def apply(self, responses: Mapping[int, Array]) -> Array:
         """Every block from responses of shape (1, rows, columns), (blocks, rows, columns): the missing ones solved for."""
@@ -192,7 +195,7 @@ class SystematicCode(BlockCut):
         if len(chosen) < self.recovery_threshold:
             raise NotEnoughWorkers(len(chosen), self.recovery_threshold)
         estimate = self.error_estimate(chosen)
-        if not estimate <= (np.inf if tolerance is None else tolerance):
+        if tolerance is not None and not estimate <= tolerance:
             raise DecodingError(estimate, tolerance)
         blocks = self._prepare(chosen).apply(responses)
         rows, columns = blocks.shape[1:]
