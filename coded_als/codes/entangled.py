@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping
 from itertools import repeat
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coded_als.codes.decoding import LinearCode
 from coded_als.codes.partition import cut, join
 from coded_als.codes.points import EvaluationPoints, PointFamily
 from coded_als.codes.product import BlockCut, Shape, encoded
 from coded_als.errors import UsageError
-
-Array = NDArray[np.float64]
+from coded_als.kernels import Array
 
 
 class EntangledPolynomialCode(LinearCode, BlockCut):

@@ -225,7 +225,7 @@ class Entangled(Code):
         for key in ("h", "p", "r"):
             if getattr(self, key) is not None:
                 require_whole(key, getattr(self, key), 1)
-        if self.h is not None and (self.p, self.r) != (None, None) or self.r is not None and self.p is None:
+        if (self.h is not None and (self.p, self.r) != (None, None)) or (self.r is not None and self.p is None):
             raise UsageError(f"an entangled code is cut either h x h or p x r; got {self.spec}. Give h, or p and r.")
 
     @property

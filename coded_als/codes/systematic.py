@@ -136,6 +136,8 @@ class SystematicCode(BlockCut):
                 f"got {shapes}. Give a row for each worker beyond the first {p * q}."
             )
         self.parities = product_rows(self._generators)
+        if not (np.isfinite(self.parities).all() and self.parities.any(axis=1).all()):
+            raise UsageError("generators must be finite with no row of zeros; got such a row. Correct the generators.")
         self._prepare = lru_cache(maxsize=CACHED_DECODERS)(lambda chosen: MissingBlocks.of(self.parities, chosen))
 
     def __reduce__(self) -> tuple[type[SystematicCode], tuple[int, int, int, Generators]]:
