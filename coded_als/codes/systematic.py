@@ -59,7 +59,7 @@ class MissingBlocks:
         blocks = parities.shape[1]
         responded = np.array(workers, dtype=np.int64)
         known, helpers = responded[responded < blocks], responded[responded >= blocks]
-        missing = np.setdiff1d(np.arange(blocks), known, assume_unique=True)
+        missing = np.delete(np.arange(blocks), known)
         rows = parities[helpers - blocks]
         # What is solved for has rounding errors of two kinds: a helper's own, as long as its row, and those of the known
         # blocks that are taken off. In the metric of their covariance least squares is best, and more never harms.
