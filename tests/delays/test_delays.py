@@ -136,8 +136,8 @@ def test_normal_delays_below_zero_are_no_delay() -> None:
     ("spec", "said"),
     [
         ("gauss:mean=1", "must be one of"),
-        ("exp", "need mean"),
-        ("exp:median=1s", "take mean"),
+        ("exp", "needs mean"),
+        ("exp:median=1s", "takes mean"),
         ("exp:mean=-1s", "a time with its unit"),
         ("exp:mean=1h", "a time with its unit"),
         ("exp:mean=", "a time with its unit"),
