@@ -7,15 +7,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import Progress
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
-from coded_als.baselines.quadratic import AlternatingModel
 from coded_als.cluster import Cluster, Round
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
+from coded_als.kernels import Array, Stored
 from coded_als.models.rating_matrix import rating_matrix
 
 Model = TypeVar("Model", bound=AlternatingModel)
@@ -57,16 +56,16 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
     policy = WaitForAll() if policy is None else policy
     matrix = rating_matrix(ratings, np.float64)
     progress = Progress(model.callback, cluster.seconds)
-    user_side = _Side("users", model, matrix, cluster, policy)
-    item_side = _Side("items", model, rating_matrix(matrix.T.tocsr(), np.float64), cluster, policy)
-    start, _ = model._start(*matrix.shape)
-    users, items = start.astype(np.float64), np.zeros((matrix.shape[1], model.rank))
+    problem = model._problem(matrix, np.float64)
+    user_side = _Side("users", model, problem.users, cluster, policy)
+    item_side = _Side("items", model, problem.items, cluster, policy)
+    users, items = (side.astype(np.float64) for side in model._start(problem))
     for _ in range(model.iterations):
         items = item_side.half_step(users, items)
         users = user_side.half_step(items, users)
         held = float(item_side.rows.ridge @ np.square(items).sum(axis=1))
-        progress.note(user_side.objective(users, items) + held)
-    model._adopt(users.astype(model.dtype), items.astype(model.dtype), 0.0, matrix, progress)
+        progress.note((user_side.objective(users, items) + held) * problem.scale * problem.scale)
+    model._publish(problem, users, items, matrix, progress)
     return model
 
 
@@ -74,11 +73,9 @@ class _Side:
     """The rows of one side, cut into shards that the workers hold."""
 
     def __init__(
-        self, name: str, model: AlternatingModel, matrix: sparse.csr_array, cluster: Cluster, policy: StragglerPolicy
+        self, name: str, model: AlternatingModel, rows: Rows, cluster: Cluster, policy: StragglerPolicy
     ) -> None:
-        self._name, self._model, self._cluster, self._policy = name, model, cluster, policy
-        ridge = np.asarray(model._ridge(np.diff(matrix.indptr), matrix.shape[1]), dtype=np.float64)
-        self.rows = model._rows(matrix, ridge)
+        self._name, self._model, self._cluster, self._policy, self.rows = name, model, cluster, policy, rows
         shards = policy.shards(cluster.size)
         self._shards = deal(self.rows.lengths, shards)
         # every shard is needed once before any may be skipped: nothing random is ever published
@@ -124,7 +121,7 @@ class _Side:
             total += float(scores @ (self.rows.curvature[part] * scores - 2 * self.rows.target[part]))
         return total
 
-    def _shares(self, operand: str) -> Iterator[Array]:
+    def _shares(self, operand: str) -> Iterator[Stored]:
         for worker in range(self._cluster.size):
             yield _cut(self.rows, self._shards[worker % len(self._shards)])[operand]
 
@@ -142,18 +139,17 @@ def deal(lengths: NDArray[Any], shards: int) -> list[NDArray[np.int64]]:
     return [np.ascontiguousarray(table[:, shard]) for shard in range(shards)]
 
 
-def _cut(rows: Rows, shard: NDArray[np.int64]) -> dict[str, Array]:
+def _cut(rows: Rows, shard: NDArray[np.int64]) -> dict[str, Stored]:
     """What the kernel needs to know of a shard's rows; those that fill up have no entries."""
     held = shard >= 0
     lengths = np.where(held, rows.lengths[shard], 0)
     # all entries of the held rows, in their order: starts repeated, plus a count within each row
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     entries = np.repeat(np.where(held, rows.indptr[shard], 0), lengths) + within
-    parts = {
-        "indptr": np.concatenate(([0], np.cumsum(lengths))),
-        "indices": rows.indices[entries],
-        "curvature": rows.curvature[entries],
-        "target": rows.target[entries],
+    return {
+        "indptr": np.concatenate(([0], np.cumsum(lengths))).astype(np.int32),
+        "indices": rows.indices[entries].astype(np.int32),
+        "curvature": np.asarray(rows.curvature[entries], dtype=np.float64),
+        "target": np.asarray(rows.target[entries], dtype=np.float64),
         "ridge": np.where(held, rows.ridge[shard], 1.0),
     }
-    return {name: np.asarray(array, dtype=np.float64) for name, array in parts.items()}
