@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from coded_als.cluster import TaskEvent
-from coded_als.errors import UsageError
+from coded_als.errors import CodedALSError
 
 
 class EventLog:
@@ -43,7 +43,7 @@ class TraceRecorder(EventLog):
 
         Raises
         ------
-        UsageError
+        CodedALSError
             When the file cannot be written.
         """
         rounds: dict[int, list[TaskEvent]] = defaultdict(list)
@@ -88,7 +88,7 @@ class TimelineRecorder(EventLog):
 
         Raises
         ------
-        UsageError
+        CodedALSError
             When the file cannot be written.
         """
         document = {"traceEvents": [span for event in self.events for span in _spans(event)], "displayTimeUnit": "ms"}
@@ -120,7 +120,7 @@ def _spans(event: TaskEvent) -> list[dict[str, Any]]:
     ]
 
 
-def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(
+def _unwritable(path: Path, error: OSError) -> CodedALSError:
+    return CodedALSError(
         f"the recording must go to a file that can be written; got {path}: {error.strerror}. Choose another."
     )

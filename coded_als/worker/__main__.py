@@ -12,8 +12,10 @@ os.environ.update(ONE_BLAS_THREAD)
 import argparse
 import sys
 
+from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.process import end_with_stdin, run_fleet, run_worker
+from coded_als.worker.fleet import run_fleet
+from coded_als.worker.process import end_with_stdin, run_worker
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,13 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.fleet is not None:
             run_fleet(options.fleet, options.endpoint)
             return 0
-        reason = run_worker(options.id, options.endpoint, _credentials(options.key_file), remote=True)
+        credentials = _credentials(options.key_file)
+        reason = run_worker(options.id, options.endpoint, credentials, remote=True)
     except KeyboardInterrupt:
         return 130
-    except (OSError, ValueError) as error:
-        reason = (
-            f"a worker needs a readable key file and an endpoint; got {error}. Copy the file that the master wrote."
-        )
+    except UsageError as error:
+        reason = str(error)
     if reason:
         print(reason, file=sys.stderr)
     return 1 if reason else 0
@@ -44,8 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _credentials(key_file: str) -> Credentials:
     if key_file != "-":
-        with open(key_file) as stream:
-            return Credentials.read(stream)
+        try:
+            with open(key_file) as stream:
+                return Credentials.read(stream)
+        except OSError as error:
+            raise UsageError(
+                f"a key file must be readable; got {key_file}: {error.strerror}. Copy the file that the master wrote."
+            ) from None
     credentials = Credentials.read(sys.stdin)
     end_with_stdin()
     return credentials

@@ -12,7 +12,7 @@ from coded_als.cluster import Round, TaskEvent, all_of, fastest
 from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import DelayStream, read_trace
-from coded_als.errors import UsageError
+from coded_als.errors import CodedALSError
 
 ROUND = Round("product", ("left", "right"), response_shapes=((1, 1, 1),), operations=1e6, label="E = D B")
 
@@ -79,5 +79,5 @@ def test_the_timeline_has_a_row_per_worker_and_nested_spans(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("recorder", [TraceRecorder(), TimelineRecorder()])
 def test_an_unwritable_file_is_refused(tmp_path: Path, recorder: TraceRecorder | TimelineRecorder) -> None:
-    with pytest.raises(UsageError, match="can be written"):
+    with pytest.raises(CodedALSError, match="can be written"):
         recorder.save(tmp_path / "absent" / "file")

@@ -1,16 +1,16 @@
-"""The worker's process: what it imports, its threads, its command line, and where there is no fork."""
+"""The worker's process: what it imports, its threads, its command line, its credentials."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import zmq
 
-from coded_als.master.link import Link
 from coded_als.worker.__main__ import main
 from coded_als.worker.credentials import Credentials
-from tests.master.processes import all_end_within
 
 
 def run(code: str) -> str:
@@ -31,8 +31,18 @@ def test_a_worker_has_one_blas_thread() -> None:
 def test_credentials_come_back(tmp_path: object) -> None:
     import io
 
-    for credentials in (Credentials(b"\x00job"), Credentials(b"job", b"key")):
+    for credentials in (Credentials(b"\x00job"), Credentials(b"job", zmq.curve_keypair()[0])):
         assert Credentials.read(io.StringIO(credentials.text())) == credentials
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "not hex\n\n", "61\nshort\n", "61\n" + 39 * "a" + '"\n', "61\n" + 40 * "ä" + "\n"]
+)
+def test_a_damaged_key_file_is_a_clear_error(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(text, encoding="utf-8")
+    assert main(["--endpoint", "tcp://127.0.0.1:9", "--id", "0", "--key-file", str(key_file)]) == 1
+    assert "Copy the file that the master wrote" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -47,28 +57,3 @@ def test_wrong_usage_exits_with_two(arguments: list[str], capsys: pytest.Capture
 def test_a_key_file_that_cannot_be_read_is_an_error(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--endpoint", "tcp://127.0.0.1:9", "--id", "0", "--key-file", f"{tmp_path}/none"]) == 1
     assert "key file" in capsys.readouterr().err
-
-
-def test_without_fork_a_fleet_has_one_interpreter_each() -> None:
-    link = Link("tcp://127.0.0.1:*")
-    code = f"import os; del os.fork; from coded_als.worker.__main__ import main; main(['--fleet', '2', '--endpoint', {link.endpoint!r}])"
-    fleet = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True)
-    assert fleet.stdin is not None
-    fleet.stdin.write(Credentials(b"job").text())
-    fleet.stdin.flush()
-    try:
-        from coded_als.wire import decode
-
-        hellos = []
-        while len(hellos) < 2:
-            frames = link.receive(10.0)
-            assert frames is not None
-            hellos.append(decode(frames[1:]))
-        assert sorted(hello.worker for hello in hellos) == [0, 1]
-        fleet.stdin.close()
-        assert fleet.wait(5) == 0
-        assert all_end_within([hello.number for hello in hellos], 5.0)
-    finally:
-        fleet.kill()
-        fleet.wait()
-        link.close()

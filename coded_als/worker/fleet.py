@@ -1,0 +1,120 @@
+"""The fleet: one process that forks the workers of this machine and outlives none of them."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import sys
+
+from coded_als.errors import UsageError
+from coded_als.worker.credentials import Credentials
+from coded_als.worker.process import run_worker
+
+# How long the fleet may go without a look at whether its master still lives.
+LOOK_AFTER_MASTER_S = 1.0
+_STDIN = 0
+
+
+def run_fleet(workers: int, endpoint: str) -> None:
+    """Fork W workers and end them when the master closes its end of stdin, or dies.
+
+    Parameters
+    ----------
+    workers
+        Number of workers W.
+    endpoint
+        Where the master listens.
+
+    Raises
+    ------
+    UsageError
+        When stdin does not begin with credentials, or the system refuses so many processes.
+    """
+    master = os.getppid()
+    credentials = Credentials.read(sys.stdin)
+    gc.freeze()  # the children share the parent's pages, and a collection would copy them
+    children: set[int] = set()
+    died = _pipe_of_deaths()
+    try:
+        for worker in range(workers):
+            children.add(_fork_worker(worker, endpoint, credentials))
+        while _master_lives(master, died):
+            _reap(children)
+    finally:
+        _end(children)
+
+
+def _pipe_of_deaths() -> int:
+    """The readable end of a pipe that gets a byte when a child dies.
+
+    A handler that reaps would be interrupted by itself when children die together.
+    """
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    return readable
+
+
+def _master_lives(master: int, died: int) -> bool:
+    """Wait for a death or a while; False once stdin has ended or the master is gone.
+
+    A forked copy of the master holds stdin open, so its end alone would not tell.
+    """
+    ready, _, _ = select.select([_STDIN, died], [], [], LOOK_AFTER_MASTER_S)
+    if died in ready:
+        os.read(died, 1 << 16)
+    return not (_STDIN in ready and not os.read(_STDIN, 1 << 16)) and os.getppid() == master
+
+
+def _reap(children: set[int]) -> None:
+    """Take leave of the children that have died."""
+    for child in list(children):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            children.discard(child)
+
+
+def _end(children: set[int]) -> None:
+    """Kill the children that live, and take leave of all."""
+    for child in children:  # not reaped yet, so nobody else has its number
+        os.kill(child, signal.SIGKILL)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def _fork_worker(worker: int, endpoint: str, credentials: Credentials) -> int:
+    """Start a worker; its process id."""
+    fleet = os.getpid()
+    try:
+        child = os.fork()
+    except OSError as error:
+        raise UsageError(
+            f"the system must allow a process for each worker; it refused worker {worker}: {error.strerror}. "
+            "Lower workers or raise the limit (ulimit -u)."
+        ) from None
+    if child == 0:
+        _be_a_worker(fleet, worker, endpoint, credentials)
+    return child
+
+
+def _be_a_worker(fleet: int, worker: int, endpoint: str, credentials: Credentials) -> None:
+    """Everything that a forked worker does; never returns."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # not stdin: the fleet alone must hold its end of the master's pipe
+        os.dup2(os.open(os.devnull, os.O_RDONLY), _STDIN)
+        if sys.platform == "linux":
+            pr_set_pdeathsig = 1
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        run_worker(worker, endpoint, credentials, parent_lives=lambda: os.getppid() == fleet)
+        status = 0
+    except BaseException as error:
+        print(f"worker {worker}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(status)
