@@ -24,7 +24,13 @@ from coded_als.als.ritz import (
 )
 from coded_als.kernels import Array
 
-Outcome = Literal["running", "converged", "undecided"]
+Outcome = Literal["running", "converged", "undecided", "unfinished"]
+# What helps, for people.
+REMEDIES: dict[Outcome, str] = {
+    "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as what may be left. "
+    "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
+    "unfinished": "Not converged: raise the iterations or the tolerance, or use solver 'lobpcg'.",
+}
 
 EPS = float(np.finfo(np.float64).eps)
 # Rounding of a product of two float64 matrices, in units of eps times their norms: some were measured, doubled.
@@ -220,13 +226,13 @@ class Stopping:
         assert outside is not None
         return self._certificate(exact, 0.0, outside), outside
 
-    def outcome_of(self, objective: float) -> Outcome:
+    def conclude(self, objective: float) -> Outcome:
         """The outcome of the fit, from the objective of its factors as measured on the data."""
-        if self.outcome == "converged":
-            assert self.certificate is not None
-            if not objective <= (1 + self.tolerance) * self.certificate.optimum:
-                return "undecided"
-        return self.outcome
+        if self.outcome == "running":
+            return "unfinished"
+        assert self.certificate is not None
+        reached = objective <= (1 + self.tolerance) * self.certificate.optimum
+        return "undecided" if self.outcome == "converged" and not reached else self.outcome
 
     def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Verdict:
         self.certificate, self.outcome = certificate, outcome

@@ -86,7 +86,7 @@ class CodedALS(FactorModel):
         Whether the factors are proved to be within `tolerance` of the optimum.
     outcome_
         ``"converged"``; ``"undecided"`` where rounding hides whether they are (centring the data or a larger tolerance
-        helps); ``"running"`` where `iterations` ended the fit.
+        helps); ``"unfinished"`` where `iterations` ended the fit.
     partitions_
         The h that was used.
 
@@ -158,8 +158,7 @@ class CodedALS(FactorModel):
         store_data(log, placement, phases.gram())
         # beyond 1e100 times the largest entry all factors are zero anyhow
         ridge = min(self.regularization / unit, 1e100)
-        stopping = Stopping(problem, self.rank, ridge, self.tolerance)
-        recorder = Recorder(log, stopping, unit, callback)
+        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
         solve = self._by_eigenvectors if self.solver == "lobpcg" else self._by_sweeps
         basis, weights = solve(problem, log, placement, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
@@ -167,7 +166,7 @@ class CodedALS(FactorModel):
         objective = problem.squared_error(other, factor) + ridge * float(
             np.vdot(other, other) + np.vdot(factor, factor)
         )
-        self.outcome_: Outcome = stopping.outcome_of(objective)
+        self.outcome_: Outcome = recorder.conclude(objective)
         self.converged_ = self.outcome_ == "converged"
         self.objective_ = objective * unit**2
         other, factor = other * np.sqrt(unit), factor * np.sqrt(unit)
