@@ -138,22 +138,26 @@ class ShardedALS(FactorModel):
         from coded_als.sharded.training import Training
 
         mesh = mesh_of(self.devices)
-        matrix = rating_matrix(ratings, np.float32)
+        matrix = rating_matrix(ratings, np.float64)
         seen = pattern(matrix.shape, matrix.indptr, matrix.indices)
         progress = Progress(self.callback)
         objective = self._objective()
-        mean = objective.mean(matrix.data)
-        matrix.data -= np.float32(mean)
-        training = Training(
-            matrix, objective, self._equations(objective), mesh, self.table_dtype, self.batch_pieces, self.piece_length
-        )
-        users, items = training.put(training.users, self._start(len(seen.indptr) - 1, objective)), None
-        items = training.put(training.items, np.zeros((seen.shape[1], training.width), np.float32))
+        mean, scale = objective.units(matrix.data)
+        matrix.data = (matrix.data - mean) / scale
+        objective = objective.in_units(scale)
+        equations = self._equations(objective)
+        training = Training(matrix, objective, equations, mesh, self.table_dtype, self.batch_pieces, self.piece_length)
+        users = training.put(training.users, self._start(np.diff(matrix.indptr), training.width))
+        items = training.put(training.items, np.zeros((matrix.shape[1], training.width), np.float32))
         while len(progress.history) < self.iterations:
             users, items, value = training.epoch(users, items)
-            progress.note(value)
+            progress.note(_finite(value) * scale * scale)
         self.history_ = progress.history
-        self._adopt(training.get(training.users, users), training.get(training.items, items), mean, seen)
+        units = np.full(training.width, np.sqrt(scale), np.float32)
+        units[self.rank :] = scale
+        self._adopt(
+            training.get(training.users, users) * units, training.get(training.items, items) * units, mean, seen
+        )
         return self
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
@@ -171,7 +175,7 @@ class ShardedALS(FactorModel):
         """
         self._require_fitted()
         matrix = self._as_rows(ratings)
-        matrix.data -= np.float32(self.global_mean_)
+        matrix.data -= self.global_mean_
         rows = fold_rows(matrix, self.item_factors_, self.item_biases_, self._objective())
         return NewUsers(rows[:, : self.rank], rows[:, self.rank] if self.item_biases_ is not None else None)
 
@@ -180,8 +184,8 @@ class ShardedALS(FactorModel):
             weight = 0.1 if self.unobserved_weight is None else self.unobserved_weight
             exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
             return Implicit(self.regularization, weight, exponent)
-        penalty = 1.0 if self.bias_regularization is None else self.bias_regularization / self.regularization
-        return Explicit(self.regularization, self.weighting == "count", self.biases is not False, penalty)
+        of_biases = self.regularization if self.bias_regularization is None else self.bias_regularization
+        return Explicit(self.regularization, self.weighting == "count", self.biases is not False, of_biases)
 
     def _equations(self, objective: Objective) -> Any:
         from coded_als.sharded.half_step import Equations
@@ -190,14 +194,15 @@ class ShardedALS(FactorModel):
             self.rank, objective.biases, objective.weight, objective.bias_penalty, self.solver, self.cg_steps
         )
 
-    def _start(self, users: int, objective: Objective) -> NDArray[np.float32]:
-        """The random start of the users, (m, d), or (m, d + 1) with the biases last."""
+    def _start(self, lengths: NDArray[Any], width: int) -> NDArray[np.float32]:
+        """The random start of the users, (m, width); nothing random stays in rows without entries."""
         generator = np.random.default_rng(self.seed)
-        start = np.zeros((users, self.rank + objective.biases), np.float32)
-        length = 0.1 if self.loss == "implicit" else 1.0
-        for first in range(0, users, 2**16):
+        start = np.zeros((lengths.size, width), np.float32)
+        scale = (0.1 if self.loss == "implicit" else 1.0) / np.sqrt(self.rank)
+        for first in range(0, lengths.size, 2**16):
             part = start[first : first + 2**16, : self.rank]
-            part[:] = generator.standard_normal(part.shape) * (length / np.sqrt(self.rank))
+            part[:] = generator.standard_normal(part.shape) * scale
+        start[lengths == 0] = 0
         return start
 
     def _adopt(self, users: NDArray[Any], items: NDArray[Any], mean: float, seen: sparse.csr_array) -> None:
@@ -213,8 +218,16 @@ class ShardedALS(FactorModel):
 
     def _as_rows(self, ratings: NewRatings) -> sparse.csr_array:
         if not isinstance(ratings, Mapping):
-            return rating_matrix(ratings, np.float32, columns=len(self.item_factors_))
+            return rating_matrix(ratings, np.float64, columns=len(self.item_factors_))
         columns = self._item_lookup.indices(ratings)
         values = np.fromiter(ratings.values(), dtype=np.float64)
         shape = (1, len(self.item_factors_))
-        return rating_matrix(sparse.csr_array((values, columns, [0, columns.size]), shape=shape), np.float32)
+        return rating_matrix(sparse.csr_array((values, columns, [0, columns.size]), shape=shape), np.float64)
+
+
+def _finite(objective: float) -> float:
+    if not np.isfinite(objective):
+        raise UsageError(
+            "ratings and regularization must be of a size that float32 can square; got a fit that overflows. Scale them."
+        )
+    return objective

@@ -22,19 +22,25 @@ from coded_als.sharded.positive import multiply, solve_cholesky, solve_conjugate
 
 
 class Operands(NamedTuple):
-    """What a side needs beside the tables, each array sharded by its first axis; see `coded_als.sharded.packing`.
+    """What a group of rows needs beside the tables, each array sharded by its first axis.
 
     Parameters
     ----------
-    used
-        (total,) 1 for the rows that have entries, 0 for the others.
-    groups
-        Of each group ``sends``, ``entries``, ``owners``, ``carries``, ``rows``, then (..., solved) the ridge of each
-        row, then (..., slots) the targets b, or nothing where all are 1.
+    sends, entries, owners, carries, rows
+        As in `coded_als.sharded.packing.Batches`.
+    ridge
+        (..., solved) of each finished row; 1 for padding.
+    targets
+        (..., slots) b of each entry, 0 for padding; None where all are 1.
     """
 
-    used: Array
-    groups: tuple[tuple[Array, ...], ...]
+    sends: Array
+    entries: Array
+    owners: Array
+    carries: Array
+    rows: Array
+    ridge: Array
+    targets: Array | None
 
 
 class Totals(NamedTuple):
@@ -87,8 +93,8 @@ def half_step(mesh: Mesh, shapes: Sequence[BatchShape], equations: Equations) ->
 
     Returns
     -------
-    A jitted function of the table to solve (its memory is given up), the fixed table and the `Operands`, which returns
-    the new table and the `Totals`.
+    A jitted function of the table to solve (its memory is given up), the fixed table and the `Operands` of each group, which
+    returns the new table and the `Totals`.
     """
     sharded = PartitionSpec(AXIS)
     local = partial(_half_step, shapes, equations)
@@ -97,15 +103,13 @@ def half_step(mesh: Mesh, shapes: Sequence[BatchShape], equations: Equations) ->
 
 
 def _half_step(
-    shapes: Sequence[BatchShape], equations: Equations, table: Array, fixed: Array, operands: Operands
+    shapes: Sequence[BatchShape], equations: Equations, table: Array, fixed: Array, groups: Sequence[Operands]
 ) -> tuple[Array, Totals]:
     """The part of one device, on its own shards."""
     with jax.default_matmul_precision("highest"):
         common = _common(equations, fixed)
-        # a row without entries has the solution 0
-        table = jnp.where(operands.used[:, None] > 0, table, jnp.zeros((), table.dtype))
         totals = []
-        for shape, batches in zip(shapes, operands.groups, strict=True):
+        for shape, batches in zip(shapes, groups, strict=True):
             body = partial(_batch, shape, equations, fixed, common)
             (table, _), parts = lax.scan(body, (table, _nothing_open(table.shape[1])), batches)
             totals.append(parts)
@@ -133,24 +137,23 @@ def _batch(
     fixed: Array,
     common: Array,
     state: tuple[Array, tuple[Array, Array]],
-    batch: tuple[Array, ...],
+    batch: Operands,
 ) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:
     """Fetch the rows that a batch needs, sum up, solve what is finished, carry on what is not."""
     table, (open_gram, open_right) = state
-    sends, entries, owners, carries, rows, ridge, *targets = batch
-    factors = _fetch(fixed, sends, entries)
-    valid = (entries < shape.devices * shape.sent).astype(jnp.float32)
-    target = targets[0] if targets else valid
+    factors = _fetch(fixed, batch.sends, batch.entries)
+    valid = (batch.entries < shape.devices * shape.sent).astype(jnp.float32)
+    target = valid if batch.targets is None else batch.targets
     if equations.biases:
         target = target - factors[:, equations.rank] * valid
         factors = factors.at[:, equations.rank].set(valid)
-    grams, rights = _sums(shape, factors, target, owners)
-    grams, rights = grams.at[carries].add(open_gram), rights.at[carries].add(open_right)
-    penalty = ridge[:, None] * _penalty(equations, table.shape[1])
+    grams, rights = _sums(shape, factors, target, batch.owners)
+    grams, rights = grams.at[batch.carries].add(open_gram), rights.at[batch.carries].add(open_right)
+    penalty = batch.ridge[:, None] * _penalty(equations, table.shape[1])
     matrices = grams[:-1] + common + penalty[:, :, None] * jnp.eye(table.shape[1])
-    before = table.at[rows].get(mode="fill", fill_value=0).astype(jnp.float32)
+    before = table.at[batch.rows].get(mode="fill", fill_value=0).astype(jnp.float32)
     after = _solve(equations, matrices, rights[:-1], before).astype(table.dtype)
-    table = table.at[rows].set(after, mode="drop")
+    table = table.at[batch.rows].set(after, mode="drop")
     # as they are stored, so that the objective is that of the stored rows
     stored = after.astype(jnp.float32)
     totals = Totals(

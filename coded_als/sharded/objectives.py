@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from coded_als.errors import UsageError
+from coded_als.models.units import power_of_four
 
 Floats = NDArray[np.floating[Any]]
 
@@ -38,9 +41,13 @@ class Implicit:
         """(rows,) ridge of rows with so many entries, of so many rows on the other side."""
         return np.asarray(self.regularization * (lengths + self.weight * others) ** self.exponent)
 
-    def mean(self, values: Floats) -> float:
-        """What is subtracted from every entry."""
-        return 0.0
+    def units(self, values: Floats) -> tuple[float, float]:
+        """What is subtracted from every entry, and what the rest is divided by."""
+        return 0.0, 1.0
+
+    def in_units(self, scale: float) -> Implicit:
+        """The same objective for divided entries."""
+        return self
 
     def targets(self, values: Floats) -> Floats | None:
         """What entries should score, None where that is 1."""
@@ -59,23 +66,50 @@ class Explicit:
         Which of the two.
     biases
         Whether ratings are centred and rows have biases.
-    bias_penalty
-        Weight of a squared bias beside a squared factor.
+    bias_regularization
+        Of the biases.
     """
 
     regularization: float
     by_count: bool
     biases: bool
-    bias_penalty: float
+    bias_regularization: float
     weight: float = 0.0
+
+    @property
+    def bias_penalty(self) -> float:
+        """Weight of a squared bias beside a squared factor."""
+        return self.bias_regularization / self.regularization
 
     def ridge(self, lengths: NDArray[Any], others: int) -> Floats:
         """(rows,) ridge of rows with so many entries, of so many rows on the other side."""
         return self.regularization * (np.maximum(lengths, 1.0) if self.by_count else np.ones(len(lengths)))
 
-    def mean(self, values: Floats) -> float:
-        """What is subtracted from every entry."""
-        return float(values.mean(dtype=np.float64)) if self.biases else 0.0
+    def units(self, values: Floats) -> tuple[float, float]:
+        """What is subtracted from every entry, and the power of four that the rest is divided by.
+
+        Raises
+        ------
+        UsageError
+            Where squares of the ratings overflow.
+        """
+        with np.errstate(over="ignore"):
+            mean = float(values.mean()) if self.biases else 0.0
+            size = float(np.abs(values - mean).max())
+        if not np.isfinite(size * size * values.size):
+            raise UsageError(
+                f"ratings must be so small that their squares are finite; got {size:.0e}. Scale them down."
+            )
+        return mean, power_of_four(size)
+
+    def in_units(self, scale: float) -> Explicit:
+        """The same objective for divided entries: factors are in units of the root of the scale, biases of the scale."""
+        least = float(np.finfo(np.float32).eps)
+        return replace(
+            self,
+            regularization=max(self.regularization / scale, least),
+            bias_regularization=max(self.bias_regularization, least),
+        )
 
     def targets(self, values: Floats) -> Floats | None:
         """What entries should score."""

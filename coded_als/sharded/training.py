@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ class Side:
     shapes, padding
         Sizes of its batches, group by group, and their room for entries over entries.
     operands
-        What its half-steps read.
+        What its half-steps read, group by group.
     program
         The compiled half-step.
     """
@@ -41,7 +42,7 @@ class Side:
     placement: Placement
     shapes: tuple[BatchShape, ...]
     padding: float
-    operands: Operands
+    operands: tuple[Operands, ...]
     program: Any
 
     def half_step(self, table: Array, fixed: Array) -> tuple[Array, Totals]:
@@ -56,7 +57,7 @@ class Training:
     Parameters
     ----------
     matrix
-        (users, items) in canonical form, the mean taken off.
+        (users, items) in canonical form, in the units of the objective.
     objective, equations
         What is minimised, and how rows are solved.
     mesh
@@ -80,11 +81,23 @@ class Training:
         self.mesh, self.dtype, self.width = mesh, jnp.dtype(dtype), equations.rank + equations.biases
         flipped = sparse.csr_array(matrix.T.tocsr())
         user_rows, item_rows = (deal(np.diff(side.indptr), mesh.size) for side in (matrix, flipped))
-        self.items = self._side(flipped, item_rows, user_rows, objective, equations, pieces, length)
-        self.users = self._side(matrix, user_rows, item_rows, objective, equations, pieces, length)
+
+        def side(entries: sparse.csr_array, rows: Placement, others: Placement) -> Side:
+            groups = pack(entries, rows, others, pieces, length)
+            operands = tuple(self._operands(batches, entries, objective, others.rows) for batches in groups)
+            shapes = tuple(batches.shape for batches in groups)
+            tables = [self._table(rows), self._table(others)]
+            program = half_step(mesh, shapes, equations).lower(*tables, operands).compile()
+            return Side(rows, shapes, padding(groups), operands, program)
+
+        # compiling one takes seconds, and does not hold the interpreter
+        with ThreadPoolExecutor(2) as pool:
+            items = pool.submit(side, flipped, item_rows, user_rows)
+            users = pool.submit(side, matrix, user_rows, item_rows)
+            self.items, self.users = items.result(), users.result()
 
     def epoch(self, users: Array, items: Array) -> tuple[Array, Array, float]:
-        """New users, new items, and the objective at them."""
+        """New users, new items, and the objective at them; the memory of the old ones is given up."""
         items, of_items = self.items.half_step(items, users)
         users, of_users = self.users.half_step(users, items)
         return users, items, _sum(of_users.squares) - _sum(of_users.explained) + _sum(of_items.penalised)
@@ -98,39 +111,22 @@ class Training:
         """The rows of a table, (rows, width)."""
         return side.placement.collect(np.asarray(table)).astype(np.float32)
 
-    def _side(
-        self,
-        matrix: sparse.csr_array,
-        rows: Placement,
-        others: Placement,
-        objective: Objective,
-        equations: Equations,
-        pieces: int,
-        length: int,
-    ) -> Side:
-        groups = pack(matrix, rows, others, pieces, length)
-        lengths = np.diff(matrix.indptr)
-        ridge = objective.ridge(lengths, others.rows).astype(np.float32)
-        targets = objective.targets(matrix.data)
-        used = rows.spread((lengths > 0).astype(np.int8))
-        arrays = tuple(_arrays(batches, ridge, targets) for batches in groups)
-        operands = Operands(*jax.device_put((used, arrays), sharded(self.mesh)))
-        tables = [
-            jax.ShapeDtypeStruct((place.total, self.width), self.dtype, sharding=sharded(self.mesh))
-            for place in (rows, others)
-        ]
-        shapes = tuple(batches.shape for batches in groups)
-        program = half_step(self.mesh, shapes, equations).lower(*tables, operands).compile()
-        return Side(rows, shapes, padding(groups), operands, program)
+    def _table(self, rows: Placement) -> Any:
+        return jax.ShapeDtypeStruct((rows.total, self.width), self.dtype, sharding=sharded(self.mesh))
 
-
-def _arrays(batches: Batches, ridge: Floats, targets: Floats | None) -> tuple[NDArray[Any], ...]:
-    """A group of `Operands`."""
-    arrays = (batches.sends, batches.entries, batches.owners, batches.carries, batches.rows)
-    ridges = np.where(batches.numbers < 0, np.float32(1), ridge[batches.numbers])
-    if targets is None:
-        return (*arrays, ridges)
-    return (*arrays, ridges, np.where(batches.order < 0, np.float32(0), targets.astype(np.float32)[batches.order]))
+    def _operands(self, batches: Batches, matrix: sparse.csr_array, objective: Objective, others: int) -> Operands:
+        ridge = objective.ridge(np.diff(matrix.indptr), others).astype(np.float32)
+        targets = objective.targets(matrix.data.astype(np.float32))
+        arrays = (
+            batches.sends,
+            batches.entries,
+            batches.owners,
+            batches.carries,
+            batches.rows,
+            np.where(batches.numbers < 0, np.float32(1), ridge[batches.numbers]),
+            None if targets is None else np.where(batches.order < 0, np.float32(0), targets[batches.order]),
+        )
+        return Operands(*jax.device_put(arrays, sharded(self.mesh)))
 
 
 def _sum(values: Array) -> float:
