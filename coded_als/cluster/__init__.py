@@ -19,6 +19,7 @@ from coded_als.cluster.seam import (
     Status,
     StoppingRule,
     TaskEvent,
+    require_stored,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "all_of",
     "fastest",
     "require_satisfiable",
+    "require_stored",
 ]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
+from coded_als.kernels import Stored, as_stored
 from coded_als.master.crew import Crew
 from coded_als.master.member import MOST_OPEN_STORES, Member
 from coded_als.wire import Kind, Message, Stamp
@@ -41,7 +39,7 @@ class Stores:
         self.newest[name] = self._versions
         return name, self._versions
 
-    def give_out(self, name: str, shares: Iterable[Array], size: int) -> None:
+    def give_out(self, name: str, shares: Iterable[Stored], size: int) -> None:
         """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer."""
         stamp = self.new_version(name)
         given = 0
@@ -55,11 +53,24 @@ class Stores:
             given += 1
         require_one_each("share", size, given)
 
-    def send(self, member: Member, stamp: Stamp, array: Array) -> None:
+    def drop(self, names: Iterable[str]) -> None:
+        """Let all workers forget arrays; one that is away is told when it is back (`retain`)."""
+        for name in names:
+            self.newest.pop(name, None)
+            for member in self._crew.members.values():
+                member.held.pop(name, None)
+        for member in self._crew.alive:
+            self.retain(member)
+
+    def retain(self, member: Member) -> None:
+        """Tell a worker the names that it may still hold arrays under; it forgets all others."""
+        self._crew.send(member, Message(Kind.RETAIN, self._job, member.worker, operands=tuple(self.newest.items())))
+
+    def send(self, member: Member, stamp: Stamp, array: Stored) -> None:
         """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement."""
         if not member.alive or len(member.open_stores) >= MOST_OPEN_STORES:
             return
-        array = np.asarray(array, dtype=np.float64)
+        array = as_stored(array)
         # 0 bytes would say that it is no longer waited for
         member.open_stores[stamp[1]] = max(1, array.nbytes)
         message = Message(Kind.STORE, self._job, member.worker, stamp[1], keep=(stamp,), arrays=(array,))

@@ -13,10 +13,12 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent
+import numpy as np
+
+from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent, require_stored
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError, WorkerFailed
-from coded_als.kernels import KERNELS, Array
+from coded_als.kernels import KERNELS, Stored
 from coded_als.master.crew import Crew
 from coded_als.master.link import Link
 from coded_als.master.member import Member, Task
@@ -73,7 +75,7 @@ class ZmqCluster:
     def seconds(self) -> float:
         return time.perf_counter() - self._started
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         """Give each worker one array to keep.
 
         Parameters
@@ -90,6 +92,17 @@ class ZmqCluster:
         """
         self._require_open()
         self._stores.give_out(name, shares, self.size)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Let the workers forget arrays.
+
+        Parameters
+        ----------
+        names
+            As given to `store` or kept by a round; those that nobody holds are passed over.
+        """
+        if not self._closed:
+            self._stores.drop(names)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """Run one round; return at the response that satisfies ``until``.
@@ -154,9 +167,7 @@ class ZmqCluster:
             require_one_each("payload", self.size, len(round.payloads))
         if len(round.keep) > min(map(len, round.payloads or [()])):
             raise UsageError(f"keep must name arrays of the payload; got {round.keep}. Pass as many arrays as names.")
-        unknown = set(round.operands) - set(round.keep) - self._stores.newest.keys()
-        if unknown:
-            raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")
+        require_stored(round, self._stores.newest)
 
     def _begin(self, round: Round, until: StoppingRule) -> RunningRound:
         keep = tuple(map(self._stores.new_version, round.keep))
@@ -226,6 +237,7 @@ class ZmqCluster:
 
     def joined(self, member: Member) -> None:
         """A worker is there, for the first time or again: ask it once more for what it has not answered."""
+        self._stores.retain(member)
         current = self._current
         if current is None or member.worker in current.results:
             return
@@ -240,9 +252,9 @@ class ZmqCluster:
         if message.kind is Kind.RESULT:
             self._record(task, "answered", message)
             shapes = tuple(array.shape for array in message.arrays)
-            if shapes != round.response_shapes:
+            if shapes != round.response_shapes or any(array.dtype != np.float64 for array in message.arrays):
                 raise WorkerFailed(
-                    f"a response to {round.kernel!r} must have the shapes {round.response_shapes}; "
+                    f"a response to {round.kernel!r} must be float64 of the shapes {round.response_shapes}; "
                     f"worker {worker} sent {shapes}. Correct the round."
                 )
             current.results[worker] = message.arrays

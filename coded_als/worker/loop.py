@@ -160,6 +160,9 @@ class Worker:
         match message.kind:
             case Kind.STORE:
                 self._reply(message, Kind.STORED)
+            case Kind.RETAIN:
+                names = dict(message.operands)
+                self._memory = {name: held for name, held in self._memory.items() if name in names}
             case Kind.TASK:
                 self._supersede(message)
             case Kind.CANCEL:

@@ -120,6 +120,18 @@ def test_operands_of_another_version_are_refused(master: Master, stamp: tuple[st
     assert master.heard() == (Kind.RESULT, 5)
 
 
+def test_what_is_not_to_be_retained_is_forgotten(master: Master) -> None:
+    for name, version in (("stays", 1), ("goes", 2)):
+        master.say(Kind.STORE, round_index=version, keep=((name, version),), arrays=(ONE,))
+        assert master.heard() == (Kind.STORED, version)
+    master.say(Kind.RETAIN, operands=(("stays", 1),))
+    master.task(0, operands=(("goes", 2),), arrays=(ONE,))
+    refusal = master.hear()
+    assert (refusal.kind, refusal.text) == (Kind.REFUSED, "goes")
+    master.task(1, operands=(("stays", 1),), arrays=(ONE,))
+    assert master.heard() == (Kind.RESULT, 1)
+
+
 def test_a_preempted_task_has_kept_its_payload(master: Master) -> None:
     master.task(0, delay_s=30.0, keep=(("kept", 1),), arrays=(3 * ONE, ONE))
     master.task(1, operands=(("kept", 1),), arrays=(ONE,))
