@@ -10,7 +10,9 @@ import click
 @click.command("report")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--figures", metavar="FORMATS", help="Save each figure to FOLDER/figures too: pdf, svg, png, or several with commas."
+    "--figures",
+    metavar="FORMATS",
+    help="Save each figure to FOLDER/figures too: pdf, svg, png, or several with commas.",
 )
 def command(folder: Path, figures: str | None) -> None:
     """Write FOLDER/report.html from what sweep or reproduce stored there; nothing is run."""

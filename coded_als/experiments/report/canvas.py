@@ -18,12 +18,13 @@ except ImportError:
 from coded_als.experiments.report.numbers import axis_number, power_of_ten
 from coded_als.experiments.report.styles import GRID, INK, SOFT
 
+__all__ = ["Axes", "ReportFigure", "add_legend", "new_axes", "scale_x", "scale_y", "spans_decades"]
 # narrow enough to be read at the width of a phone, and one column of a paper
 WIDTH_IN, HEIGHT_IN = 5.6, 3.7
 # a linear axis hides what is below a twentieth of its end
 DECADES = 20.0
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.labelsize": 10.5,

@@ -12,9 +12,27 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from coded_als.cluster import TaskEvent
-from coded_als.experiments.report import curves, sweep_figures, table1_figures
 from coded_als.experiments.report.canvas import ReportFigure
+from coded_als.experiments.report.curves import objective_against_seconds, objective_table
 from coded_als.experiments.report.slices import Row, Slice, Table, series_styles, slices
+from coded_als.experiments.report.sweep_figures import (
+    delays_table,
+    distribution,
+    distribution_table,
+    partitions_table,
+    time_against_delays,
+    time_against_partitions,
+    time_against_workers,
+    workers_table,
+)
+from coded_als.experiments.report.table1_figures import (
+    decoding_error_against_partitions,
+    errors_table,
+    survival_against_products,
+    survival_table,
+    table1_times,
+    times_table,
+)
 from coded_als.experiments.report.timeline import timeline, timeline_table
 
 Source = TypeVar("Source")
@@ -78,15 +96,15 @@ SLICE_FIGURES: tuple[Entry[Slice], ...] = (
         "Time against h",
         "Mean of the repetitions with its 95 % interval, at the largest number of workers. Missing points are "
         "infeasible; the table of cells says why.",
-        sweep_figures.time_against_partitions,
-        sweep_figures.partitions_table,
+        time_against_partitions,
+        partitions_table,
     ),
     Entry(
         "time-against-workers",
         "Time against W",
         "Mean of the repetitions with its 95 % interval; each code at the h that is fastest for that W.",
-        sweep_figures.time_against_workers,
-        sweep_figures.workers_table,
+        time_against_workers,
+        workers_table,
     ),
     Entry(
         "iteration-times",
@@ -94,8 +112,8 @@ SLICE_FIGURES: tuple[Entry[Slice], ...] = (
         "Stragglers show as the long upper end. Each code at its fastest h and the largest number of workers. The "
         "curves step from one stored quantile (a mark) to the next; the bands hold the middle 95 % of the "
         "repetitions, each by itself.",
-        sweep_figures.distribution,
-        sweep_figures.distribution_table,
+        distribution,
+        distribution_table,
     ),
 )
 DELAY_FIGURES: tuple[Entry[Sequence[Slice]], ...] = (
@@ -103,8 +121,8 @@ DELAY_FIGURES: tuple[Entry[Sequence[Slice]], ...] = (
         "delay-models",
         "Delay models beside each other",
         "Each code at its fastest h and the largest number of workers; bars are 95 % intervals of the means.",
-        sweep_figures.time_against_delays,
-        sweep_figures.delays_table,
+        time_against_delays,
+        delays_table,
     ),
 )
 TABLE1_FIGURES: tuple[Entry[Sequence[Row]], ...] = (
@@ -113,24 +131,24 @@ TABLE1_FIGURES: tuple[Entry[Sequence[Row]], ...] = (
         "Table I: time against h",
         "Marks: the paper's seconds. Lines: virtual seconds of the law (46), fitted to the columns that decode "
         "soundly at real points, with the 95 % interval of the mean as a band (thinner than the line).",
-        table1_figures.table1_times,
-        table1_figures.times_table,
+        table1_times,
+        times_table,
     ),
     Entry(
         "table1-decoding-error",
         "Decoding error against h",
         "Median over random sets of first responses, at the largest k of each h. Lines are measured errors; the band "
         "reaches up to the error that the code estimated before it decoded.",
-        table1_figures.decoding_error_against_partitions,
-        table1_figures.errors_table,
+        decoding_error_against_partitions,
+        errors_table,
     ),
     Entry(
         "table1-survival",
         "Do the cells collapse where real points break down?",
         "Each cell once per family of points. A run survives while its exact objective stays within 1 % of exact "
         "arithmetic's.",
-        table1_figures.survival_against_products,
-        table1_figures.survival_table,
+        survival_against_products,
+        survival_table,
     ),
 )
 
@@ -196,8 +214,8 @@ def _example_figures(rows: Sequence[Row], examples: Row) -> Iterator[Shown]:
             f"The algorithm itself on a {size['rows']} x {size['columns']} matrix of random factors and strong noise, "
             f"rank {size['rank']}, all schemes under the same delays; the machine is slowed in proportion to the "
             f"sweep's problem. The optimum is exact; bands are 95 % intervals of the seconds.{said}",
-            lambda source: curves.objective_against_seconds(source, drawn),
-            curves.objective_table,
+            lambda source: objective_against_seconds(source, drawn),
+            objective_table,
         )
         yield objective.of(examples, about)
     run = examples["timeline"]

@@ -72,8 +72,7 @@ def _contents(names: Sequence[str], sections: Sequence[Section]) -> str:
     if len(sections) <= SHORT_PAGE:
         return ""
     links = (
-        f'<li><a href="#{name}">{escape(section.title)}</a></li>'
-        for name, section in zip(names, sections, strict=True)
+        f'<li><a href="#{name}">{escape(section.title)}</a></li>' for name, section in zip(names, sections, strict=True)
     )
     opened = " open" if len(sections) <= 12 else ""
     return f"<nav><details{opened}><summary>Contents</summary><ol>{''.join(links)}</ol></details></nav>"
@@ -94,9 +93,7 @@ def table(headings: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(str(heading))}</th>" for heading in headings)
     lines = [f"<tr>{''.join(map(_value, line))}</tr>" for line in body]
     css = "scroll" if len(lines) > SHORT_TABLE else "wide"
-    return (
-        f'<div class="{css}" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-    )
+    return f'<div class="{css}" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def _value(value: Any) -> str:

@@ -94,7 +94,9 @@ def _badge(word: str) -> str:
 def _figure(shown: Shown, command: str) -> Section:
     drawing = f"<figure>{inline_svg(shown.figure, shown.name, shown.title)}</figure>"
     made_by = f"<p>Made by <code>{escape(command)}</code>. File name: <code>{escape(shown.name)}</code></p>"
-    return Section(shown.title, shown.note, drawing + folded("Data and command", made_by + table(shown.headings, shown.body)))
+    return Section(
+        shown.title, shown.note, drawing + folded("Data and command", made_by + table(shown.headings, shown.body))
+    )
 
 
 def _origin(results: Results) -> Section:

@@ -86,9 +86,7 @@ def _own_ids(body: str, name: str) -> str:
     """Ids that are referred to get the name of the figure in front; the others go."""
     used = set(re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', body))
     used_ids = {reference or other for reference, other in used}
-    body = re.sub(
-        r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used_ids else "", body
-    )
+    body = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used_ids else "", body)
     body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
     return re.sub(r"url\(#", f"url(#{name}-", body)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 # Okabe and Ito, Color Universal Design (2008), without the yellow that white paper swallows; near-black comes first
 COLOURS = ("#0f1113", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", "*", ">", "p")
 DASHES = ("-", "--", "-.", ":")
-INK, SOFT, GRID = "#1c1e21", "#5d636b", "#e4e1db"
+INK, SOFT, GRID, WAY = "#1c1e21", "#5d636b", "#e4e1db", "#b9b5ad"
 # opacity of a band
 BAND = 0.18
 # what a page replaces, so that its figures follow its light and dark themes
@@ -17,6 +18,7 @@ THEME = {
     INK: "ink",
     SOFT: "soft",
     GRID: "grid",
+    WAY: "way",
     **{colour: f"c{index}" for index, colour in enumerate(COLOURS)},
 }
 
@@ -30,12 +32,12 @@ class SeriesStyle:
     dash: str
 
     @property
-    def line(self) -> dict[str, str]:
+    def line(self) -> dict[str, Any]:
         """Keyword arguments of matplotlib's ``plot``."""
         return {"color": self.colour, "marker": self.marker, "linestyle": self.dash}
 
     @property
-    def mark(self) -> dict[str, str]:
+    def mark(self) -> dict[str, Any]:
         """The same without a line."""
         return {"color": self.colour, "marker": self.marker, "linestyle": "none"}
 

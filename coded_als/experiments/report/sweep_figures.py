@@ -10,7 +10,6 @@ from coded_als.experiments.report.slices import Row, Slice, Table, series_name
 from coded_als.experiments.report.styles import BAND, SOFT
 
 
-
 def time_against_partitions(part: Slice) -> ReportFigure:
     """Seconds against h at the largest W; schemes without an h are levels.
 
@@ -46,9 +45,7 @@ def partitions_table(part: Slice) -> Table:
     """The data of `time_against_partitions`."""
     headings = ("scheme", "h", f"{part.clock} s, mean", "low", "high")
     rows = part.largest
-    return headings, [
-        (series_name(r), r["cell"]["partitions"] or "", part.mean(r), *part.interval(r)) for r in rows
-    ]
+    return headings, [(series_name(r), r["cell"]["partitions"] or "", part.mean(r), *part.interval(r)) for r in rows]
 
 
 def time_against_workers(part: Slice) -> ReportFigure:
@@ -116,9 +113,7 @@ def distribution_table(part: Slice) -> Table:
     """The data of `distribution`."""
     best = part.best(part.largest)
     headings = ("scheme", "h", *(f"{level:.0%}" for level in _quantiles(part, best[0])["levels"]))
-    return headings, [
-        (series_name(r), r["cell"]["partitions"] or "", *_quantiles(part, r)["seconds"]) for r in best
-    ]
+    return headings, [(series_name(r), r["cell"]["partitions"] or "", *_quantiles(part, r)["seconds"]) for r in best]
 
 
 def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
@@ -148,7 +143,9 @@ def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
         style = parts[0].styles[name]
         # beside each other in a row, in the order of the legend
         shift = 0.7 * ((names.index(name) + 0.5) / len(names) - 0.5)
-        here = [(place, part, row) for place, (part, best) in enumerate(shown) for row in best if series_name(row) == name]
+        here = [
+            (place, part, row) for place, (part, best) in enumerate(shown) for row in best if series_name(row) == name
+        ]
         means = [part.mean(row) for _, part, row in here]
         below = [part.mean(row) - part.interval(row)[0] for _, part, row in here]
         above = [part.interval(row)[1] - part.mean(row) for _, part, row in here]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
 from coded_als.cluster import TaskEvent
+from coded_als.cluster.recording import EventLog
+from coded_als.errors import CodedALSError
 from coded_als.experiments.report.canvas import Axes, ReportFigure, add_legend, new_axes, scale_x
 from coded_als.experiments.report.slices import Table
-from coded_als.experiments.report.styles import COLOURS, INK, SOFT
+from coded_als.experiments.report.styles import COLOURS, INK, SOFT, WAY
 
 ROW_IN = 0.15
 # name, colour of a phase of a task
-PHASES = (("messages", "#b9b5ad"), ("waiting (injected delay)", COLOURS[5]), ("computing", COLOURS[2]))
+PHASES = (("messages", WAY), ("waiting (injected delay)", COLOURS[5]), ("computing", COLOURS[2]))
 # status, name, marker, colour and size of an end of a task
 ENDINGS = (
     ("answered", "response counted", "o", COLOURS[3], 4.0),
@@ -107,7 +110,7 @@ def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | 
     figure, axes = new_axes(f"{clock} seconds", "worker", height=1.4 + ROW_IN * len(workers))
     scale_x(axes, [0.0])
     axes.set_xlim(start, last)
-    axes.set_ylim(len(workers) - 0.5, -0.5)
+    axes.set_ylim(max(len(workers), 1) - 0.5, -0.5)
     axes.set_yticks(range(len(workers)), [str(worker) for worker in workers], fontsize=7.5)
     axes.grid(visible=False, axis="y")
     shown = [row for row in rows if row.sent_s < last]
@@ -126,13 +129,16 @@ def _spans(axes: Axes, rows: Sequence[TimelineRow], place: dict[int, int], last:
     for phase, (name, colour) in enumerate(PHASES):
         bars = []
         for row in rows:
-            begin, end = ((row.sent_s, row.done_s), (row.waiting_s, row.computing_s), (row.computing_s, row.computed_s))[
-                phase
-            ]
+            begin, end = (
+                (row.sent_s, row.done_s),
+                (row.waiting_s, row.computing_s),
+                (row.computing_s, row.computed_s),
+            )[phase]
             if min(end, last) - begin > least:
                 bars.append((place[row.worker], begin, min(end, last) - begin))
-        ys, starts, widths = zip(*bars, strict=True) if bars else ((), (), ())
-        axes.barh(ys, widths, left=starts, height=0.62, color=colour, label=name, linewidth=0)
+        if bars:
+            ys, starts, widths = zip(*bars, strict=True)
+            axes.barh(ys, widths, left=starts, height=0.62, color=colour, label=name, linewidth=0)
 
 
 def _endings(axes: Axes, rows: Sequence[TimelineRow], place: dict[int, int], last: float) -> None:
@@ -144,6 +150,37 @@ def _endings(axes: Axes, rows: Sequence[TimelineRow], place: dict[int, int], las
                 [place[row.worker] for row in here],
                 marker=marker, color=colour, markersize=size, linestyle="none", label=name, clip_on=False,
             )  # fmt: skip
+
+
+class TimelineDrawing(EventLog):
+    """An observer that saves the timeline of a run as a figure, in the format of the file's suffix.
+
+    Parameters
+    ----------
+    clock
+        ``"wall"`` or ``"virtual"``: whose seconds these are.
+    rounds
+        The first so many rounds: more cannot be told apart on a page.
+    """
+
+    def __init__(self, clock: str = "wall", rounds: int = 12) -> None:
+        super().__init__()
+        self.clock, self.rounds = clock, rounds
+
+    def save(self, path: Path) -> None:
+        """Write the figure.
+
+        Raises
+        ------
+        CodedALSError
+            When the file cannot be written.
+        """
+        try:
+            timeline(self.events, clock=self.clock, rounds=self.rounds).savefig(path)
+        except OSError as error:
+            raise CodedALSError(
+                f"the timeline must go to a file that can be written; got {path}: {error.strerror}. Choose another."
+            ) from None
 
 
 def timeline_table(events: Iterable[TaskEvent]) -> Table:
