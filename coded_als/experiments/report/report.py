@@ -9,10 +9,10 @@ from pathlib import Path
 
 from coded_als.experiments.report.catalogue import Shown
 from coded_als.experiments.report.page import Section, folded, items, page, table
-from coded_als.experiments.report.results import Results, open_results
+from coded_als.experiments.report.results import Results, open_results, saying_damaged
 from coded_als.experiments.report.saving import inline_svg, save_figures
 from coded_als.experiments.report.summary import sentences
-from coded_als.experiments.sweep.store import flat, saying_what_failed, write_whole
+from coded_als.experiments.sweep.store import STATUSES, flat, saying_what_failed, write_text
 from coded_als.experiments.table1.findings import findings
 from coded_als.experiments.table1.reproduction import read_wall, table_cells
 from coded_als.experiments.table1.table1 import paper_source
@@ -34,14 +34,16 @@ def write_report(folder: Path, formats: Sequence[str] = ()) -> Path:
     Raises
     ------
     UsageError
-        If the folder holds no finished cell, or cannot be written.
+        If the folder holds no finished cell, is damaged, or cannot be written.
     """
     results = open_results(folder)
-    sections = [*(_table1(results) if results.is_table1 else _sweep(results)), _origin(results)]
     title = "Table I of the paper, re-made" if results.is_table1 else "Sweep of straggler schemes"
+    with saying_damaged(folder):
+        sections = [*(_table1(results) if results.is_table1 else _sweep(results)), _origin(results)]
+        document = page(title, _lead(results), sections)
     path = folder / "report.html"
     with saying_what_failed(folder):
-        write_whole(path, page(title, _lead(results), sections))
+        write_text(path, document)
     if formats:
         save_figures(folder / "figures", results.figures(), formats)
     return path
@@ -51,7 +53,7 @@ def _lead(results: Results) -> str:
     if results.is_table1:
         return ""
     statuses = [row["status"] for row in results.rows]
-    counts = ", ".join(f"{statuses.count(status)} {status}" for status in ("done", "infeasible", "failed"))
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in STATUSES)
     return (
         f'<p class="soft">{len(statuses)} of {len(results.spec["cells"])} cells ({counts}); '
         f"all seconds are {results.clock} seconds.</p>"

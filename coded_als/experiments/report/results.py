@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from coded_als.errors import UsageError
+from coded_als.errors import CodedALSError, UsageError
 from coded_als.experiments.report.catalogue import Shown, named_apart, sweep_figures_of, table1_figures_of
 from coded_als.experiments.report.slices import Slice, slices
 from coded_als.experiments.sweep.example_runs import read_examples
@@ -83,7 +84,7 @@ def open_results(folder: str | Path) -> Results:
     Raises
     ------
     UsageError
-        If it is no results folder or holds no finished cell.
+        If it is no results folder, is damaged or holds no finished cell.
     """
     folder = Path(folder)
     spec, rows = read_results(folder)
@@ -91,6 +92,21 @@ def open_results(folder: str | Path) -> Results:
         raise UsageError(f"a report needs a finished cell; {folder} has none. Run or resume the sweep.")
     if spec.get("kind") != "table1":
         # a run that has not ended stored its cells in the order of finishing
-        place = {canonical(cell): index for index, cell in enumerate(spec["cells"])}
-        rows = sorted(rows, key=lambda row: place[canonical(row["cell"])])
+        with saying_damaged(folder):
+            place = {canonical(cell): index for index, cell in enumerate(spec["cells"])}
+            rows = sorted(rows, key=lambda row: place[canonical(row["cell"])])
     return Results(folder, spec, rows)
+
+
+@contextmanager
+def saying_damaged(folder: Path) -> Iterator[None]:
+    """Turn what a damaged value stops, each place with an error of its own, into one line."""
+    try:
+        yield
+    except (CodedALSError, OSError):
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"stored results must be whole; {folder} is damaged ({type(error).__name__}: {error}). "
+            "Run it again into another folder."
+        ) from None
