@@ -133,8 +133,8 @@ def from_triples(
     UsageError
         When a pair of user and item appears twice, or an id is not UTF-8.
     """
-    user_ids, rows = _number_ids(users, lines, source)
-    item_ids, columns = _number_ids(items, lines, source)
+    user_ids, rows = number_ids(users, lines, source)
+    item_ids, columns = number_ids(items, lines, source)
     key = rows * item_ids.size + columns
     order = np.argsort(key, kind="stable")
     repeated = np.flatnonzero(np.diff(key[order]) == 0)
@@ -148,7 +148,7 @@ def from_triples(
     return RatingData(matrix, user_ids, item_ids, source, None if times is None else times[order], order)
 
 
-def _number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
+def number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
     distinct, places = np.unique(ids, return_inverse=True)
     if distinct.dtype.kind != "S":
         return distinct, places

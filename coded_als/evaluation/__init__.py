@@ -22,16 +22,19 @@ from coded_als.evaluation.models import (
     evaluate_ranking,
     evaluate_ratings,
 )
+from coded_als.evaluation.strong import StrongScores, evaluate_strong
 from coded_als.models.top_n import recommend_batch
 
 __all__ = [
     "RankingScores",
     "RatingErrors",
+    "StrongScores",
     "average_precision",
     "coverage",
     "evaluate_ncf",
     "evaluate_ranking",
     "evaluate_ratings",
+    "evaluate_strong",
     "find_hits",
     "hit_rate",
     "mae",

@@ -26,7 +26,7 @@ from coded_als.evaluation.metrics import (
     rmse,
 )
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.top_n import recommend_batch, require_count
+from coded_als.models.top_n import require_count
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -145,11 +145,9 @@ def evaluate_ranking(
     relevant = _pattern_of(row_of_pair, columns, (users.size, len(model.item_factors_)))
     # longer lists hold nothing more
     width = min(k, len(model.item_factors_))
-    recommended, _ = recommend_batch(
+    recommended, _ = model.best_columns(
         model.user_factors_[users],
-        model.item_factors_,
         width,
-        item_biases=model.item_biases_,
         seen=model.seen_[users] if filter_seen and model.seen_ is not None else None,
         memory_limit_bytes=memory_limit_bytes,
     )

@@ -155,11 +155,9 @@ class FactorModel:
         """
         self._require_fitted()
         rows: Any = slice(None) if users is None else self._user_lookup.indices(users)
-        columns, scores = recommend_batch(
+        columns, scores = self.best_columns(
             self.user_factors_[rows],
-            self.item_factors_,
             n,
-            item_biases=self.item_biases_,
             seen=self.seen_[rows] if filter_seen and self.seen_ is not None else None,
             exclude=self._item_lookup.known(exclude),
             memory_limit_bytes=memory_limit_bytes,
@@ -168,6 +166,30 @@ class FactorModel:
         if self.user_biases_ is not None:
             scores += self.user_biases_[rows, None]
         return columns, scores
+
+    def best_columns(
+        self,
+        user_factors: Floats,
+        n: int,
+        *,
+        seen: csr_array | None = None,
+        exclude: Iterable[int] = (),
+        memory_limit_bytes: int = 32 * 2**20,
+    ) -> tuple[Integers, NDArray[np.float64]]:
+        """The n best columns for rows of user factors, and their scores without the mean and the users' biases.
+
+        Parameters and results are those of `coded_als.models.top_n.recommend_batch`; a model that computes elsewhere
+        than in NumPy replaces this.
+        """
+        return recommend_batch(
+            user_factors,
+            self.item_factors_,
+            n,
+            item_biases=self.item_biases_,
+            seen=seen,
+            exclude=exclude,
+            memory_limit_bytes=memory_limit_bytes,
+        )
 
     def predict(self, user: Id, item: Id) -> float:
         """The score of one item for one user.
