@@ -10,14 +10,15 @@ import click
 from click.core import ParameterSource
 
 from coded_als.als import CodedALS
+from coded_als.als.convergence import REMEDIES
 from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress
 from coded_als.cli.methods import make_model
-from coded_als.cli.outputs import require_outputs, save_recordings
+from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
-from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
+from coded_als.cluster.recording import TraceRecorder
 from coded_als.codes import iteration_threshold
 from coded_als.data import RatingData, load_ratings
-from coded_als.delays import parse_delays, trace_files
+from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
 
@@ -49,7 +50,11 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
 @click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
 @click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
-@click.option("--trace", type=click.Path(path_type=Path), help="Write a timeline for Perfetto (Chrome trace format).")
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path),
+    help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
@@ -63,6 +68,7 @@ def command(
     if method != "coded":
         _refuse_foreign_options(context, method)
     parse_delays(options["delays"])
+    require_workers(options["workers"])
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
     data = load_ratings(ratings, dense=dense)
@@ -166,6 +172,8 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         "recovery_threshold": iteration_threshold(model.partitions_, model.points) if coded else None,
         "rounds": len(model.rounds_),
         "converged": model.converged_,
+        "outcome": model.outcome_,
+        "remaining": model.history_[-1].remaining,
         "objective": model.objective_,
         "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
         "max_error_estimate": max(record.error_estimate for record in model.rounds_),
@@ -173,12 +181,14 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
     }
 
 
-def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, TraceRecorder | TimelineRecorder]]:
-    recorders: list[tuple[Path, TraceRecorder | TimelineRecorder]] = []
+def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recorder]]:
+    recorders: list[tuple[Path, Recorder]] = []
     if options["record_trace"] is not None:
         recorders.append((options["record_trace"], TraceRecorder()))
     if options["trace"] is not None:
-        recorders.append((options["trace"], TimelineRecorder()))
+        recorders.append(
+            (options["trace"], timeline_recorder(options["trace"], "virtual" if cluster.virtual else "wall"))
+        )
     observers: list[Observer] = [recorder for _, recorder in recorders]
     cluster.observers.extend(observers)
     return recorders
@@ -211,8 +221,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"{timing} per iteration")
     if summary.get("last_change") is not None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
-    if summary["converged"] is False:
-        click.echo("Not converged: raise --iterations or --tolerance, or use --solver lobpcg.", err=True)
+    if remedy := REMEDIES.get(summary.get("outcome", "converged")):
+        click.echo(remedy, err=True)
     if summary["model"] is None:
         click.echo("The model was not saved; add --out MODEL.npz.", err=True)
     else:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from coded_als.errors import UsageError
+
 
 @click.group("reproduce")
 def command() -> None:
@@ -33,16 +35,15 @@ def command() -> None:
 def table1(full: bool, seed: int, out: Path | None) -> None:
     """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.report.report import write_report
     from coded_als.experiments.sweep.store import ResultFolder
     from coded_als.experiments.table1.findings import findings
     from coded_als.experiments.table1.reproduction import as_text, read_wall, run_table1, table_cells
-    from coded_als.experiments.table1.table1 import FULL, QUICK
+    from coded_als.experiments.table1.table1 import FULL, NUMBERS, QUICK
 
     effort = FULL if full else QUICK
     out = out or Path("out") / ("table1-full" if full else "table1-quick")
     # going on where an earlier run stopped is always right here: the spec is the same or it is refused
-    with ResultFolder(out, effort.document(seed), resume=True) as folder:
+    with ResultFolder(out, effort.document(seed), resume=True, columns=NUMBERS) as folder:
         folder.note_environment(environment())
         rows = run_table1(folder, effort, seed, _progress if sys.stderr.isatty() else lambda done, total: None)
     click.echo(as_text(*table_cells(rows, read_wall(out))))
@@ -51,7 +52,12 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     )
     for finding in findings(rows, asdict(effort.size)):
         click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")
-    click.echo(f"\n{write_report(out)}")
+    try:
+        from coded_als.experiments.report.report import write_report
+    except UsageError as missing:
+        click.echo(f"No report: {missing}", err=True)
+    else:
+        click.echo(f"\n{write_report(out)}")
 
 
 def _progress(done: int, total: int) -> None:
