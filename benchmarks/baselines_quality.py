@@ -23,7 +23,7 @@ from scipy.sparse.linalg import svds
 from coded_als.baselines import BPR, SGD, WARP, ImplicitALS, RidgeALS
 from coded_als.data import RatingData, holdout, k_fold, load_ncf, load_ratings
 from coded_als.evaluation import evaluate_ncf, evaluate_ratings
-from coded_als.factors import FactorModel
+from coded_als.models.factor_model import FactorModel
 
 Build = Callable[..., FactorModel]
 SCALE = (1.0, 5.0)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from coded_als.cluster import Cluster, Round, fastest
+from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.master import LocalCluster
-from coded_als.simulation import SimulatedCluster
 
 WORKERS, NEEDED, ROUNDS = 20, 11, 60
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from coded_als.als import CodedALS
 from coded_als.cluster import Fastest
+from coded_als.cluster.virtual import Machine, RoundCost, SimulatedCluster, round_seconds
 from coded_als.delays import DelayStream
-from coded_als.simulation import Machine, RoundCost, SimulatedCluster, round_seconds
 
 
 def times_alone() -> None:

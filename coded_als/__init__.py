@@ -15,15 +15,15 @@ _HOMES = {
     "DecodingError": "coded_als.errors",
     "EntangledPolynomialCode": "coded_als.codes",
     "ImplicitALS": "coded_als.baselines",
-    "InlineCluster": "coded_als.inline",
+    "InlineCluster": "coded_als.cluster.inline",
     "LocalCluster": "coded_als.master",
     "NotEnoughWorkers": "coded_als.errors",
     "RidgeALS": "coded_als.baselines",
     "SGD": "coded_als.baselines",
-    "SimulatedCluster": "coded_als.simulation",
+    "SimulatedCluster": "coded_als.cluster.virtual",
     "UsageError": "coded_als.errors",
     "WARP": "coded_als.baselines",
-    "load_model": "coded_als.persistence",
+    "load_model": "coded_als.models.persistence",
 }
 __all__ = [
     "BPR",
@@ -47,12 +47,12 @@ __all__ = [
 if TYPE_CHECKING:
     from coded_als.als import CodedALS, CodedOperator
     from coded_als.baselines import BPR, SGD, WARP, ImplicitALS, RidgeALS
+    from coded_als.cluster.inline import InlineCluster
+    from coded_als.cluster.virtual import SimulatedCluster
     from coded_als.codes import EntangledPolynomialCode
     from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
-    from coded_als.inline import InlineCluster
     from coded_als.master import LocalCluster
-    from coded_als.persistence import load_model
-    from coded_als.simulation import SimulatedCluster
+    from coded_als.models.persistence import load_model
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
-from coded_als.factors import NewUsers
-from coded_als.persistence import MODEL_HOMES, model_class
+from coded_als.models.factor_model import NewUsers
+from coded_als.models.registry import MODEL_HOMES, model_class
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin

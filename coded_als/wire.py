@@ -15,11 +15,10 @@ from typing import Any
 import msgpack
 import numpy as np
 import zmq
-from numpy.typing import NDArray
 
 from coded_als.errors import CodedALSError
+from coded_als.kernels import Array
 
-Array = NDArray[np.float64]
 Shape = tuple[int, ...]
 Stamp = tuple[str, int]
 

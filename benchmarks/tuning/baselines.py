@@ -22,7 +22,7 @@ import numpy as np
 from coded_als.baselines import BPR, WARP, ImplicitALS
 from coded_als.data import NCFBenchmark, leave_one_out, load_ncf
 from coded_als.evaluation import evaluate_ncf
-from coded_als.factors import FactorModel
+from coded_als.models.factor_model import FactorModel
 
 Grid = Iterator[tuple[Callable[..., FactorModel], dict[str, Any]]]
 

@@ -3,7 +3,7 @@
 from coded_als.als.estimator import CodedALS, Solver
 from coded_als.als.operator import CodedOperator
 from coded_als.als.placement import Placement, default_partitions
-from coded_als.als.product import RoundRecord
+from coded_als.als.rounds import RoundRecord
 from coded_als.als.solvers import Iteration
 
 __all__ = ["CodedALS", "CodedOperator", "Iteration", "Placement", "RoundRecord", "Solver", "default_partitions"]

@@ -8,21 +8,21 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.checks import checked_ratings, require_factorable
+from coded_als.als.phases import Problem, Where, phases_for, store_data
 from coded_als.als.placement import Kind, Placement, default_partitions, default_tolerance
-from coded_als.als.precompute import Problem, Where, phases_for, store_data
-from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.protocols import DATA, make_protocol
+from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.solvers import GUARD_VECTORS, Callback, Iteration, Recorder, alternating, locally_optimal
+from coded_als.als.transforms import Weighting, weighted
 from coded_als.als.updates import inverse_of_gram
-from coded_als.als.weighting import Weighting, weighted
 from coded_als.checks import require_number, require_one_of, require_whole
-from coded_als.cluster import Array, Cluster
+from coded_als.cluster import Cluster
+from coded_als.cluster.inline import InlineCluster
 from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
-from coded_als.factors import FactorModel, NewRatings, NewUsers
-from coded_als.inline import InlineCluster
-from coded_als.seen import seen_pattern
+from coded_als.kernels import Array
+from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.rating_matrix import checked_ratings, require_factorable, seen_pattern
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]

@@ -8,11 +8,12 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from coded_als.als.placement import Placement, default_partitions, default_tolerance
-from coded_als.als.product import RoundLog, RoundRecord, StoredProduct
+from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.checks import require_whole
-from coded_als.cluster import Array, Cluster
+from coded_als.cluster import Cluster
 from coded_als.codes import EntangledPolynomialCode, PointFamily
 from coded_als.errors import UsageError
+from coded_als.kernels import Array
 
 
 class CodedOperator(LinearOperator):  # type: ignore[misc]

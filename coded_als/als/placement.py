@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
-from coded_als.cluster import AnyOfEach, Array, StoppingRule, WellConditioned
+from coded_als.cluster import AnyOfEach, StoppingRule, WellConditioned
 from coded_als.codes import EntangledPolynomialCode, PointFamily, ReplicatedProduct, iteration_threshold
 from coded_als.codes.partition import block_size
 from coded_als.errors import UsageError
+from coded_als.kernels import Array
 
 Kind = Literal["coded", "replicated", "uncoded"]
 # A default h leaves this share of the workers as stragglers that nobody waits for.

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from coded_als.als.placement import Placement, multiplications, rule_for
-from coded_als.als.product import RoundLog, StoredProduct
+from coded_als.als.rounds import RoundLog, StoredProduct
 from coded_als.als.updates import inverse_of_gram
-from coded_als.cluster import Array, Round, WellConditioned
+from coded_als.cluster import Round, WellConditioned
 from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode
 from coded_als.codes.partition import block_size
+from coded_als.kernels import Array
 
 DATA = "D"
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coded_als.als.product import RoundLog
 from coded_als.als.protocols import IterationProtocol
+from coded_als.als.rounds import RoundLog
 from coded_als.als.stopping import remaining_error
 from coded_als.als.updates import floor_of, objective, rank_error, update_matrix
-from coded_als.cluster import Array
+from coded_als.kernels import Array
 
 # Vectors that `lobpcg` carries beyond the rank: the rate is then set by the gap behind them.
 GUARD_VECTORS = 5

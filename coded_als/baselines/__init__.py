@@ -7,6 +7,6 @@ from coded_als.baselines.model import Iteration
 from coded_als.baselines.ranking import BPR, WARP
 from coded_als.baselines.ridge import RidgeALS
 from coded_als.baselines.stochastic import SGD
-from coded_als.factors import NewUsers
+from coded_als.models.factor_model import NewUsers
 
 __all__ = ["BPR", "SGD", "WARP", "ImplicitALS", "Iteration", "NewUsers", "RidgeALS"]

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.baselines.checks import rating_matrix
+from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import Progress
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.baselines.quadratic import AlternatingModel
-from coded_als.baselines.rows import Rows
-from coded_als.cluster import Array, Cluster, Round
+from coded_als.cluster import Cluster, Round
 from coded_als.errors import UsageError
+from coded_als.kernels import Array
+from coded_als.models.rating_matrix import rating_matrix
 
 Model = TypeVar("Model", bound=AlternatingModel)
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import Callback, Floats
 from coded_als.baselines.quadratic import AlternatingModel
-from coded_als.baselines.rows import Rows
 from coded_als.checks import require_number
 from coded_als.errors import UsageError
 

@@ -65,7 +65,7 @@ def fold_in_steps(
     rate: float,
     out: Any,
 ) -> None:
-    """Gradient steps on every row of ``out``, one entry at a time, for the problem of `coded_als.baselines.solvers`.
+    """Gradient steps on every row of ``out``, one entry at a time, for the problem of `coded_als.baselines.cholesky`.
 
     The part that all entries share is spread evenly over them. A step of pass e is ``rate / e`` over an upper bound
     of the curvature of its term: any rate up to 1 is stable, and the noise of single entries dies out.

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.baselines.checks import rating_matrix
 from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
-from coded_als.factors import FactorModel, NewRatings, NewUsers
+from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.rating_matrix import rating_matrix
 
 Floats = NDArray[np.floating[Any]]
 

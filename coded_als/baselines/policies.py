@@ -1,4 +1,4 @@
-"""What uncoded ALS can do about slow workers: wait, replicate, or go on without them."""
+"""Straggler policies of uncoded ALS: wait, replicate, or go on without the slow workers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coded_als.checks import require_whole
-from coded_als.cluster import AnyOfEach, StoppingRule, all_of
-from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError
+from coded_als.cluster import AnyOfEach, EnoughAndOverdue, StoppingRule, all_of
+from coded_als.errors import UsageError
 
 
 class StragglerPolicy(Protocol):
@@ -76,23 +76,3 @@ class Partial:
     def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
         overdue = frozenset(shard for shard, rounds in enumerate(skipped) if rounds >= self.max_skips)
         return EnoughAndOverdue(self.wait_for, overdue)
-
-
-@dataclass(frozen=True)
-class EnoughAndOverdue:
-    """Stop when k workers have answered, all ``overdue`` ones among them."""
-
-    k: int
-    overdue: frozenset[int]
-
-    @property
-    def needed(self) -> int:
-        return max(self.k, len(self.overdue))
-
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return len(answered) >= self.k and self.overdue.issubset(answered)
-
-    def refusal(self, reachable: Sequence[int]) -> CodedALSError:
-        gone = ", ".join(map(str, sorted(self.overdue.difference(reachable))))
-        remedy = f"Worker {gone} has missed as many rounds as max_skips allows." if gone else "Lower wait_for."
-        return NotEnoughWorkers(len(reachable), self.needed, remedy)

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.baselines.checks import rating_matrix
+from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Callback, Floats, Progress, SparseModel, thread_count
-from coded_als.baselines.rows import Rows, RowSolver
 from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole
-from coded_als.factors import NewUsers
-from coded_als.seen import pattern
+from coded_als.models.factor_model import NewUsers
+from coded_als.models.rating_matrix import pattern, rating_matrix
 
 
 class QuadraticModel(SparseModel):

@@ -8,12 +8,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from scipy import sparse
 
-from coded_als.baselines.checks import rating_matrix
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Callback, Floats, Progress, SparseModel
 from coded_als.checks import require_number, require_whole
-from coded_als.factors import NewUsers
-from coded_als.seen import pattern
+from coded_als.models.factor_model import NewUsers
+from coded_als.models.rating_matrix import pattern, rating_matrix
 
 Squares = tuple[Floats, Floats]
 

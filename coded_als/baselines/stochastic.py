@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.baselines.checks import rating_matrix
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.model import Callback, Floats, Progress
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
+from coded_als.models.rating_matrix import rating_matrix
 
 
 class SGD(QuadraticModel):

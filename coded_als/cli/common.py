@@ -25,10 +25,10 @@ def open_cluster(kind: str, workers: int, delays: str, seed: int) -> Cluster:
 
         return LocalCluster(workers, delays=delays, seed=seed)
     if kind == "virtual":
-        from coded_als.simulation import SimulatedCluster
+        from coded_als.cluster.virtual import SimulatedCluster
 
         return SimulatedCluster(workers, delays=delays, seed=seed)
-    from coded_als.inline import InlineCluster
+    from coded_als.cluster.inline import InlineCluster
 
     return InlineCluster(workers, delays=delays, seed=seed)
 

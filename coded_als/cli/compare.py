@@ -15,7 +15,7 @@ from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings
-from coded_als.persistence import MODEL_HOMES
+from coded_als.models.registry import MODEL_HOMES
 
 COLUMNS = ("method", "rmse", "mae", "hit_rate", "ndcg", "recall", "map", "coverage", "iterations", "seconds")
 

@@ -72,7 +72,7 @@ def _blas() -> Iterator[Finding]:
 
 def _decoding() -> Iterator[Finding]:
     from coded_als.als import CodedOperator
-    from coded_als.inline import InlineCluster
+    from coded_als.cluster.inline import InlineCluster
 
     rng = np.random.default_rng(0)
     matrix, block = rng.standard_normal((120, 120)), rng.standard_normal((120, 5))

@@ -11,7 +11,7 @@ from coded_als.cli.common import print_json
 from coded_als.cli.methods import PREDICTS_RATINGS
 from coded_als.data import load_ratings
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings
-from coded_als.persistence import load_model
+from coded_als.models.persistence import load_model
 
 
 @click.command("evaluate")

@@ -12,13 +12,14 @@ from click.core import ParameterSource
 from coded_als.als import CodedALS
 from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress
 from coded_als.cli.methods import make_model
+from coded_als.cli.outputs import require_outputs, save_recordings
 from coded_als.cluster import Cluster, Observer
+from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.codes import iteration_threshold
 from coded_als.data import RatingData, load_ratings
-from coded_als.delays import parse_delays
+from coded_als.delays import parse_delays, trace_files
 from coded_als.errors import UsageError
-from coded_als.persistence import MODEL_HOMES
-from coded_als.recording import TimelineRecorder, TraceRecorder
+from coded_als.models.registry import MODEL_HOMES
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
@@ -62,11 +63,12 @@ def command(
     if method != "coded":
         _refuse_foreign_options(context, method)
     parse_delays(options["delays"])
-    for path in (out, options["record_trace"], options["trace"]):
-        _require_writable(path)
+    inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
+    require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
     data = load_ratings(ratings, dense=dense)
     summary = fit_coded(data, options) if method == "coded" else fit_sparse(data, method, options)
     model: Any = summary.pop("fitted")
+    recorders = summary.pop("recorders", [])
     model.set_ids(data.user_ids, data.item_ids)
     if out is not None:
         model.save(out)
@@ -75,10 +77,15 @@ def command(
         print_json(summary)
     else:
         _print_summary(summary)
+    # last: a disk that is full by now costs a recording, not the model
+    save_recordings(recorders)
 
 
 def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
-    """Fit `CodedALS` on a cluster of its own; returns the model under ``fitted`` and what ``--json`` prints."""
+    """Fit `CodedALS` on a cluster of its own.
+
+    Returns the model under ``fitted``, what was recorded under ``recorders``, and what ``--json`` prints.
+    """
     parameters = {name: value for name, value in options.items() if name not in CLUSTER}
     parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
     model = make_model("coded", parameters)
@@ -93,12 +100,10 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
         line.say("computing the Gram matrix")
         model.fit(data.matrix, cluster, callback=line.iteration)
         virtual_s = cluster.seconds() if cluster.virtual else None
-    # after the cluster has closed, when every task has told its end
-    for path, recorder in recorders:
-        recorder.save(path)
     return {
         **_facts(model, data, options["workers"]),
         "fitted": model,
+        "recorders": recorders,
         "cluster": options["cluster_kind"],
         "delays": options["delays"],
         "seconds": time.perf_counter() - started,
@@ -176,12 +181,6 @@ def _refuse_foreign_options(context: click.Context, method: str) -> None:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").replace("_", "-")
             raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")
-
-
-def _require_writable(path: Path | None) -> None:
-    """Refuse before hours of work what saving would refuse after them."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise UsageError(f"output must be a file in an existing folder; got {path}. Make the folder or choose another.")
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from coded_als.errors import UsageError
-from coded_als.factors import FactorModel
-from coded_als.persistence import MODEL_HOMES, model_class
+from coded_als.models.factor_model import FactorModel
+from coded_als.models.registry import MODEL_HOMES, model_class
 
 # methods whose scores are predicted ratings, so that RMSE and MAE mean something
 PREDICTS_RATINGS = frozenset({"ridge", "sgd"})

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from coded_als.cli.common import print_json, progress
+from coded_als.cluster.virtual import Machine
 from coded_als.errors import UsageError
-from coded_als.experiments.grids import checked_delays
-from coded_als.experiments.plan import make_plan, plan_document, plan_size, plan_text
-from coded_als.experiments.timing import Iterations, Workload
-from coded_als.simulation import Machine
+from coded_als.experiments.plan.plan import make_plan, plan_document, plan_size, plan_text
+from coded_als.experiments.plan.timing import Iterations, Workload
+from coded_als.experiments.sweep.grids import checked_delays
 
 UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from coded_als.cli.common import print_json
-from coded_als.persistence import load_model
+from coded_als.models.persistence import load_model
 
 
 @click.command("recommend")

@@ -11,6 +11,6 @@ import click
 @click.argument("folder", type=click.Path(path_type=Path))
 def command(folder: Path) -> None:
     """Write FOLDER/report.html from what sweep or reproduce stored there; nothing is run."""
-    from coded_als.experiments.report import write_report
+    from coded_als.experiments.report.report import write_report
 
     click.echo(write_report(folder))

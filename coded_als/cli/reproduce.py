@@ -33,11 +33,11 @@ def command() -> None:
 def table1(full: bool, seed: int, out: Path | None) -> None:
     """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.findings import findings
-    from coded_als.experiments.report import write_report
-    from coded_als.experiments.reproduction import as_text, read_wall, run_table1, table_cells
-    from coded_als.experiments.store import ResultFolder
-    from coded_als.experiments.table1 import FULL, QUICK
+    from coded_als.experiments.report.report import write_report
+    from coded_als.experiments.sweep.store import ResultFolder
+    from coded_als.experiments.table1.findings import findings
+    from coded_als.experiments.table1.reproduction import as_text, read_wall, run_table1, table_cells
+    from coded_als.experiments.table1.table1 import FULL, QUICK
 
     effort = FULL if full else QUICK
     out = out or Path("out") / ("table1-full" if full else "table1-quick")

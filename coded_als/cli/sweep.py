@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coded_als.cluster.virtual import Machine
 from coded_als.errors import UsageError
-from coded_als.experiments.grids import make_grid, require_feasible
-from coded_als.experiments.schemes import Size
-from coded_als.experiments.timing import Iterations
-from coded_als.simulation import Machine
+from coded_als.experiments.plan.schemes import Size
+from coded_als.experiments.plan.timing import Iterations
+from coded_als.experiments.sweep.grids import make_grid, require_feasible
 
 if TYPE_CHECKING:
-    from coded_als.experiments.sweep import SweepSpec
+    from coded_als.experiments.sweep.sweep import SweepSpec
 
 GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "placement", "copies")
 
@@ -53,9 +53,9 @@ GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "
 def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, **options: Any) -> None:
     """Compare schemes over a grid; every scheme meets the same stragglers."""
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.example_runs import leading_schemes, write_examples
-    from coded_als.experiments.store import ResultFolder
-    from coded_als.experiments.sweep import run_sweep
+    from coded_als.experiments.report.example_runs import leading_schemes, write_examples
+    from coded_als.experiments.sweep.store import ResultFolder
+    from coded_als.experiments.sweep.sweep import run_sweep
 
     cells = make_grid({name: options[name] for name in GRID}, options["delays"]).cells()
     require_feasible(cells)
@@ -81,7 +81,7 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
 
 
 def _spec(options: dict[str, Any]) -> SweepSpec:
-    from coded_als.experiments.sweep import SweepSpec
+    from coded_als.experiments.sweep.sweep import SweepSpec
 
     return SweepSpec(
         options["cluster"],

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coded_als.codes.decoding import LinearCode
 from coded_als.codes.partition import block_size, cut, join
 from coded_als.codes.points import EvaluationPoints, PointFamily
 from coded_als.errors import UsageError
-
-Array = NDArray[np.float64]
+from coded_als.kernels import Array
 
 # Shares encoded by one matrix product while streaming: bounds what the master holds at once.
 STREAM_BYTES = 64 * 2**20

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coded_als.codes.decoding import LinearCode
 from coded_als.codes.partition import join
 from coded_als.codes.points import EvaluationPoints, PointFamily
-
-Array = NDArray[np.float64]
+from coded_als.kernels import Array
 
 
 class InnerProductCode(LinearCode):

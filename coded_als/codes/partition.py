@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from coded_als.kernels import Array
 
 
 def block_size(length: int, parts: int) -> int:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
+from coded_als.kernels import Array
 
-Array = NDArray[np.float64]
 PointFamily = Literal["circle", "real", "equispaced"]
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coded_als.codes.partition import block_size, cut, join
 from coded_als.errors import NotEnoughWorkers, UsageError
-
-Array = NDArray[np.float64]
+from coded_als.kernels import Array
 
 
 class ReplicatedProduct:

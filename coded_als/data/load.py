@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from coded_als.data.binary import read_npy, read_npz
@@ -20,7 +25,7 @@ def load_ratings(source: str | Path, *, dense: bool = False) -> RatingData:
     source
         ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05]``, or a file: ``.npz`` (SciPy sparse),
         ``.npy`` (dense), ``.mtx`` or ``.mtx.gz`` (Matrix Market), anything else delimited text, also ``.gz``:
-        lines ``user item rating [time]``.
+        lines ``user item rating [time]``. A pipe is copied to a temporary file first.
     dense
         Read text as a matrix, one row a line.
 
@@ -37,11 +42,8 @@ def load_ratings(source: str | Path, *, dense: bool = False) -> RatingData:
     text_reader = read_dense_lines if dense else read_rating_lines
     reader = next((readers[suffix] for suffix in readers if name.endswith(suffix)), text_reader)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder")
-        with path.open("rb"):
-            pass
-        return reader(path)
+        with _rereadable(path) as file:
+            return reader(file)
     except UsageError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
@@ -49,3 +51,32 @@ def load_ratings(source: str | Path, *, dense: bool = False) -> RatingData:
         raise UsageError(f"ratings must be a readable file; got {source}: {reason}. Check the path.") from None
     except MemoryError:
         raise UsageError(f"ratings must fit into memory; {source} does not. Take a part of it.") from None
+
+
+@contextmanager
+def _rereadable(path: Path) -> Iterator[Path]:
+    """The file itself, or a copy of what a pipe holds: readers pass over their file several times."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        with path.open("rb"):
+            pass
+        yield path
+        return
+    if not stat.S_ISFIFO(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "device or socket"
+        raise UsageError(f"ratings must be a file or a pipe; {path} is a {kind}. Check the path.")
+    with tempfile.TemporaryDirectory(prefix="coded-als-") as folder:
+        copy = Path(folder) / path.name
+        _copy_pipe(path, copy)
+        yield copy
+
+
+def _copy_pipe(path: Path, copy: Path) -> None:
+    try:
+        with path.open("rb") as pipe, copy.open("wb") as spool:
+            shutil.copyfileobj(pipe, spool)
+    except OSError as error:
+        raise UsageError(
+            f"a pipe must be readable and fit into {tempfile.gettempdir()}; got {path}: {error.strerror}. "
+            "Read from a file, or let TMPDIR name a folder with more room."
+        ) from None

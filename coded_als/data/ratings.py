@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from coded_als.errors import UsageError
-from coded_als.ids import Ids
+from coded_als.models.ids import Ids
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from coded_als.kernels import Array
+
 Uniforms = Callable[[int], Array]
 
 

@@ -56,6 +56,12 @@ def parse_delays(spec: str) -> DelayModel:
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
 
+def trace_files(spec: str) -> list[str]:
+    """The files that a SPEC replays."""
+    parts = (part.strip() for part in spec.split("+"))
+    return [part.removeprefix("trace:") for part in parts if part.startswith("trace:")]
+
+
 def _parse_one(spec: str) -> DelayModel:
     name, _, text = spec.partition(":")
     if name == "trace":

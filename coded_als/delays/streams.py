@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.delays.models import Array, DelayModel
+from coded_als.delays.models import DelayModel
 from coded_als.delays.spec import parse_delays
+from coded_als.kernels import Array
 
 
 class DelayStream:

@@ -1,4 +1,4 @@
-"""Recorded delays: the CSV that `coded_als.recording.TraceRecorder` writes, read back."""
+"""Recorded delays: the CSV that `coded_als.cluster.recording.TraceRecorder` writes, read back."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from coded_als.delays.models import Array
 from coded_als.errors import UsageError
+from coded_als.kernels import Array
 
 Cells = dict[tuple[int, int], tuple[float, bool]]
 

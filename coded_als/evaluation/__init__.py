@@ -22,7 +22,7 @@ from coded_als.evaluation.models import (
     evaluate_ranking,
     evaluate_ratings,
 )
-from coded_als.topn import recommend_batch
+from coded_als.models.top_n import recommend_batch
 
 __all__ = [
     "RankingScores",

@@ -25,8 +25,8 @@ from coded_als.evaluation.metrics import (
     reciprocal_rank,
     rmse,
 )
-from coded_als.factors import FactorModel
-from coded_als.topn import recommend_batch, require_count
+from coded_als.models.factor_model import FactorModel
+from coded_als.models.top_n import recommend_batch, require_count
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -1,0 +1,1 @@
+"""Experiments: plans, sweeps, the paper's Table I, reports and the demo."""

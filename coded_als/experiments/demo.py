@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from coded_als.als import CodedALS
-from coded_als.cluster import Array
+from coded_als.kernels import Array
 from coded_als.master import LocalCluster
 
 WORKERS = 30

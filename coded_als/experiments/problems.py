@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from coded_als.cluster import Array
-from coded_als.experiments.schemes import Size
+from coded_als.experiments.plan.schemes import Size
+from coded_als.kernels import Array
 
 
 @lru_cache(maxsize=2)

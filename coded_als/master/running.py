@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from coded_als.cluster import Array, Round, StoppingRule, require_satisfiable
+from coded_als.cluster import Round, StoppingRule, require_satisfiable
+from coded_als.kernels import Array
 from coded_als.master.member import Member, Task
 from coded_als.wire import Kind, Message, Stamp, frames_of
 

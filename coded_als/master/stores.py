@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from coded_als.cluster import Array
 from coded_als.errors import UsageError
+from coded_als.kernels import Array
 from coded_als.master.crew import Crew
 from coded_als.master.member import MOST_OPEN_STORES, Member
 from coded_als.wire import Kind, Message, Stamp

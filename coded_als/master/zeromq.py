@@ -13,10 +13,10 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from coded_als.cluster import Array, Observer, Responses, Round, Status, StoppingRule, TaskEvent
+from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError, WorkerFailed
-from coded_als.kernels import KERNELS
+from coded_als.kernels import KERNELS, Array
 from coded_als.master.crew import Crew
 from coded_als.master.link import Link
 from coded_als.master.member import Member, Task

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from coded_als.kernels import KERNELS, Result
-from coded_als.wire import Array, Kind, Message, WireError, decode, encode, has_message, send
+from coded_als.kernels import KERNELS, Array, Result
+from coded_als.wire import Kind, Message, WireError, decode, encode, has_message, send
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0

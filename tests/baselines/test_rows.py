@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als.baselines.rows import Rows, RowSolver
+from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.threads import for_all_rows
 
 

@@ -126,7 +126,7 @@ def test_compare(ratings):
         (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a number like 0.02, 20ms or 1s; got 'soon'"),
         (["--rank", 4, "--workers", 0], "workers must be at least"),
         (["--rank", 4, "--method", "ridge", "--partitions", 3], "--partitions belongs to the coded method"),
-        (["--rank", 4, "--out", "/no/such/folder/model.npz"], "output must be a file in an existing folder"),
+        (["--rank", 4, "--out", "/no/such/folder/model.npz"], "--out must be a file in an existing folder"),
     ],
 )
 def test_bad_parameters_are_one_line(arguments, message):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
+import threading
 import zipfile
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als.data import load_ratings
+from coded_als.data import lines, load_ratings
 from coded_als.errors import UsageError
 
 file_settings = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -193,6 +195,43 @@ def test_sources_that_are_no_files(tmp_path: Path) -> None:
     assert "Check the path" in refusal("a\0b")
     assert "Check the path" in refusal(tmp_path / ("x" * 5000))
     assert "Check the path" in refusal("")
+
+
+def pipe_of(content: bytes) -> tuple[int, threading.Thread]:
+    """The reading end of a pipe, and the thread that fills it; like ``<(cat FILE)`` of a shell."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as file:
+            file.write(content)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    return reading, thread
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_pipe_loses_nothing(tmp_path: Path, dense: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # every pass of a reader reopens its file; chunks of a few lines, so that a lost one would be seen
+    monkeypatch.setattr(lines, "_CHUNK_BYTES", 1000)
+    rows = range(20_000 if not dense else 5_000)
+    text = "".join(f"{row // 5} {row % 7 + row} {row % 5 + 1}\n" for row in rows).encode()
+    path = tmp_path / "ratings.txt"
+    path.write_bytes(text)
+    reading, thread = pipe_of(text)
+    try:
+        piped = load_ratings(f"/dev/fd/{reading}", dense=dense)
+    finally:
+        os.close(reading)
+        thread.join()
+    stored = load_ratings(path, dense=dense)
+    assert piped.entries == stored.entries
+    assert all(np.array_equal(a, b) for a, b in zip(piped.triples(), stored.triples(), strict=True))
+
+
+def test_a_device_is_no_source_of_ratings() -> None:
+    assert "device" in refusal("/dev/zero")  # it would be read for ever
 
 
 def complete_files(folder: Path) -> dict[str, bytes]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from coded_als.cluster import AnyOfEach, Cluster, Round, TaskEvent, all_of, fastest
+from coded_als.cluster.inline import InlineCluster
 from coded_als.delays import Trace
 from coded_als.errors import NotEnoughWorkers
-from coded_als.inline import InlineCluster
 from coded_als.master import LocalCluster
 
 Start = Callable[..., Cluster]

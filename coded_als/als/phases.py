@@ -1,0 +1,134 @@
+"""The phases before and after the iterations: D = A^T A, and the other factor A H."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from coded_als.als.placement import Placement, multiplications, rule_for
+from coded_als.als.protocols import DATA
+from coded_als.als.rounds import RoundLog, StoredProduct
+from coded_als.als.updates import symmetric
+from coded_als.cluster import Round
+from coded_als.kernels import Array
+
+GRAM_LEFT, GRAM_RIGHT, LAST = "A_left", "A_right", "A_last"
+Where = Literal["auto", "local", "coded"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A matrix turned so that its Gram matrix is the smaller one: A = R for m >= n, A = R^T for m < n.
+
+    Parameters
+    ----------
+    matrix
+        A, (rows, l) with rows >= l; dense float64 or scipy sparse.
+    transposed
+        Whether A is R^T.
+    """
+
+    matrix: Any
+    transposed: bool
+
+    @classmethod
+    def of(cls, ratings: Any) -> Problem:
+        """Turn R, an (m, n) float64 array or scipy sparse matrix."""
+        transposed = ratings.shape[0] < ratings.shape[1]
+        return cls(ratings.T if transposed else ratings, transposed)
+
+    @property
+    def length(self) -> int:
+        """l = min(m, n)."""
+        return int(self.matrix.shape[1])
+
+    @property
+    def is_sparse(self) -> bool:
+        return bool(sparse.issparse(self.matrix))
+
+    @cached_property
+    def squared_norm(self) -> float:
+        """||R||^2 = tr D."""
+        values = self.matrix.data if self.is_sparse else self.matrix
+        with np.errstate(over="ignore"):
+            return float(np.vdot(values, values))
+
+    def squared_error(self, other: Array, factor: Array) -> float:
+        """||A - other factor^T||^2 for (rows, d) and (l, d)."""
+        if self.is_sparse:
+            cross = float(np.sum((self.matrix @ factor) * other))
+            return self.squared_norm - 2 * cross + float(np.sum((other.T @ other) * (factor.T @ factor)))
+        # by blocks of rows: a difference of large traces would lose the digits that matter
+        step = max(1, 2**22 // self.length)
+        blocks = (slice(start, start + step) for start in range(0, self.matrix.shape[0], step))
+        residuals = (self.matrix[rows] - other[rows] @ factor.T for rows in blocks)
+        return float(sum(np.vdot(residual, residual) for residual in residuals))
+
+
+class LocalPhases:
+    """Both phases at the master: right for a sparse R, whose Gram matrix costs it little."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+
+    def gram(self) -> Array:
+        """D = A^T A, (l, l)."""
+        product = self._problem.matrix.T @ self._problem.matrix
+        return np.asarray(product.toarray() if sparse.issparse(product) else product)
+
+    def last_product(self, weights: Array) -> Array:
+        """A H, (rows, d)."""
+        return np.asarray(self._problem.matrix @ weights)
+
+
+class ClusterPhases:
+    """Both phases on the workers; the left shares of the Gram product stay there and serve the last product."""
+
+    def __init__(self, problem: Problem, log: RoundLog, placement: Placement, tolerance: float) -> None:
+        self._log, self._placement, self._tolerance = log, placement, tolerance
+        matrix = problem.matrix
+        self._matrix: Array = matrix.toarray() if problem.is_sparse else matrix
+
+    def gram(self) -> Array:
+        code = self._placement.gram_code()
+        cluster = self._log.cluster
+        cluster.store(GRAM_LEFT, code.stream_left(self._matrix))
+        cluster.store(GRAM_RIGHT, code.stream_right(self._matrix))
+        rows, length = self._matrix.shape
+        round = Round(
+            kernel="transposed_product",
+            operands=(GRAM_LEFT, GRAM_RIGHT),
+            response_shapes=(code.response_shape((length, length)),),
+            operations=multiplications(code, rows, (length, length)),
+            label="D = A^T A",
+        )
+        responses = self._log.run(round, rule_for(code, self._tolerance), code)
+        return symmetric(code.decode(responses.first(), (length, length), self._tolerance))
+
+    def last_product(self, weights: Array) -> Array:
+        code, shape = self._placement.last_code(), (self._matrix.shape[1], self._matrix.shape[0])
+        reused = self._placement.kind == "coded"
+        if not reused:
+            self._log.cluster.store(LAST, code.stream_left(self._matrix.T))
+        operand = GRAM_LEFT if reused else LAST
+        product = StoredProduct(
+            self._log, code, operand, shape, self._tolerance, transposed_shares=reused, label="U = A H"
+        )
+        return product(weights)
+
+
+def store_data(log: RoundLog, placement: Placement, data: Array) -> None:
+    """Give every worker its share of D, encoded as it is sent."""
+    log.cluster.store(DATA, placement.product_code().stream_left(data))
+
+
+def phases_for(
+    problem: Problem, log: RoundLog, placement: Placement, tolerance: float, where: Where
+) -> LocalPhases | ClusterPhases:
+    """The phases at the master (sparse R, or as asked) or on the workers."""
+    local = problem.is_sparse if where == "auto" else where == "local"
+    return LocalPhases(problem) if local else ClusterPhases(problem, log, placement, tolerance)

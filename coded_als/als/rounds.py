@@ -1,0 +1,111 @@
+"""A product X -> A^T X whose left operand lives on the workers of a cluster, in shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coded_als.als.placement import ProductCode, multiplications, rule_for
+from coded_als.cluster import Cluster, ErrorEstimator, Responses, Round, StoppingRule
+from coded_als.kernels import Array
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round as the algorithm saw it.
+
+    Parameters
+    ----------
+    label
+        What was computed.
+    responses
+        How many responses were used.
+    elapsed_s
+        Seconds on the cluster's clock until the last of them.
+    error_estimate
+        Estimated relative error of what was decoded from them.
+    """
+
+    label: str
+    responses: int
+    elapsed_s: float
+    error_estimate: float
+
+
+class RoundLog:
+    """Runs rounds on a cluster and keeps a record of each."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.records: list[RoundRecord] = []
+
+    def run(self, round: Round, rule: StoppingRule, error_of: ErrorEstimator) -> Responses:
+        """Run one round and record it with the error that ``error_of`` estimates for its responses."""
+        responses = self.cluster.run(round, rule)
+        estimate = error_of.error_estimate(responses.workers)
+        self.records.append(RoundRecord(round.label, len(responses.workers), responses.elapsed_s, estimate))
+        return responses
+
+
+class StoredProduct:
+    """C = A^T X for an A that the workers hold.
+
+    Parameters
+    ----------
+    log
+        Where its rounds run.
+    code
+        How A and X are spread.
+    operand
+        Name under which the workers hold their shares of A.
+    shape
+        (rows, columns) of A.
+    tolerance
+        Estimated relative error that a decoded product may have.
+    transposed_shares
+        Whether the stored arrays are the transposed shares of A: what the Gram product leaves behind.
+    label
+        Name of its rounds, for people.
+    """
+
+    def __init__(
+        self,
+        log: RoundLog,
+        code: ProductCode,
+        operand: str,
+        shape: tuple[int, int],
+        tolerance: float,
+        *,
+        transposed_shares: bool = False,
+        label: str = "A^T X",
+    ) -> None:
+        self._log, self._code, self._operand, self._shape = log, code, operand, shape
+        self._tolerance, self._label = tolerance, label
+        self._kernel = "product" if transposed_shares else "transposed_product"
+        self._rule = rule_for(code, tolerance)
+
+    def __call__(self, right: Array) -> Array:
+        """A^T X in one round.
+
+        Parameters
+        ----------
+        right
+            X, (rows of A, columns).
+
+        Raises
+        ------
+        NotEnoughWorkers, DecodingError
+        """
+        shape = (self._shape[1], right.shape[1])
+        shares = self._code.encode_right(np.asarray(right, dtype=np.float64))
+        round = Round(
+            kernel=self._kernel,
+            operands=(self._operand,),
+            payloads=[(share,) for share in shares],
+            response_shapes=(self._code.response_shape(shape),),
+            operations=multiplications(self._code, self._shape[0], shape),
+            label=self._label,
+        )
+        responses = self._log.run(round, self._rule, self._code)
+        return self._code.decode(responses.first(), shape, self._tolerance)

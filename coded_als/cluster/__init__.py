@@ -1,0 +1,41 @@
+"""The seam between the algorithm and its clusters, with the stopping rules and the clusters of this process."""
+
+from coded_als.cluster.rules import (
+    AnyOfEach,
+    EnoughAndOverdue,
+    ErrorEstimator,
+    Fastest,
+    WellConditioned,
+    all_of,
+    fastest,
+    require_satisfiable,
+)
+from coded_als.cluster.seam import (
+    Cluster,
+    Observer,
+    Responses,
+    Round,
+    Shape,
+    Status,
+    StoppingRule,
+    TaskEvent,
+)
+
+__all__ = [
+    "AnyOfEach",
+    "Cluster",
+    "EnoughAndOverdue",
+    "ErrorEstimator",
+    "Fastest",
+    "Observer",
+    "Responses",
+    "Round",
+    "Shape",
+    "Status",
+    "StoppingRule",
+    "TaskEvent",
+    "WellConditioned",
+    "all_of",
+    "fastest",
+    "require_satisfiable",
+]

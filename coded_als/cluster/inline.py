@@ -1,0 +1,113 @@
+"""The least cluster: kernels run in the calling process, in a seeded order of arrival."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from coded_als.cluster import Observer, Responses, Round, StoppingRule, TaskEvent
+from coded_als.delays import DelayStream, arrival_order
+from coded_als.kernels import KERNELS, Array, run_to_end
+
+
+class HeldArrays:
+    """What W workers of the calling process hold, and the kernels that run on it."""
+
+    def __init__(self, workers: int) -> None:
+        self._memory: list[dict[str, Array]] = [{} for _ in range(workers)]
+
+    def store(self, name: str, shares: Iterable[Array]) -> None:
+        for memory, share in zip(self._memory, shares, strict=True):
+            memory[name] = share
+
+    def receive(self, round: Round) -> None:
+        """Every worker keeps what the round tells it to keep, whether or not it will answer in time."""
+        for worker, memory in enumerate(self._memory):
+            if round.payloads is not None:
+                memory.update(zip(round.keep, round.payloads[worker], strict=False))
+
+    def compute(self, worker: int, round: Round) -> tuple[Array, ...]:
+        memory = self._memory[worker]
+        payload = round.payloads[worker] if round.payloads is not None else ()
+        return run_to_end(KERNELS[round.kernel](*(memory[name] for name in round.operands), *payload))
+
+    def clear(self) -> None:
+        self._memory.clear()
+
+
+def counted_workers(order: tuple[int, ...], until: StoppingRule) -> tuple[int, ...]:
+    """The workers whose answers a round uses, when they answer in ``order``: the first that satisfy the rule.
+
+    A rule stays satisfied as more answers arrive, so steps that double and then halve find the place: asking a
+    code for its error is dear, and at a thousand workers it takes some fifty answers beyond the threshold.
+
+    Raises
+    ------
+    NotEnoughWorkers, DecodingError
+        When even all of them do not satisfy the rule.
+    """
+    refused, step = max(0, until.needed - 1), 1
+    count = refused + 1
+    while count < len(order) and not until.satisfied(order[:count]):
+        refused, count, step = count, count + step, 2 * step
+    count = min(count, len(order))
+    if count == len(order) and not until.satisfied(order):
+        raise until.refusal(order)
+    tried = range(refused + 1, count)
+    return order[: refused + 1 + bisect_left(tried, True, key=lambda answers: until.satisfied(order[:answers]))]
+
+
+class InlineCluster:
+    """W workers that are only dictionaries: for tests, small problems and debugging.
+
+    Nobody waits: ``delays`` only decides in which order the workers answer, and dead workers never do.
+    Kernels run only for the answers that a round uses.
+
+    Parameters
+    ----------
+    workers
+        Number of workers W.
+    delays
+        A delay SPEC (`coded_als.delays.parse_delays`).
+    seed
+        Seed of the delays.
+    """
+
+    virtual = False
+
+    def __init__(self, workers: int, delays: str = "none", seed: int = 0) -> None:
+        self.size = workers
+        self.observers: list[Observer] = []
+        self._arrays = HeldArrays(workers)
+        self._delays = DelayStream(delays, workers, seed)
+        self._round_index = 0
+        self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def store(self, name: str, shares: Iterable[Array]) -> None:
+        self._arrays.store(name, shares)
+
+    def run(self, round: Round, until: StoppingRule) -> Responses:
+        started = self.seconds()
+        self._arrays.receive(round)
+        workers = counted_workers(arrival_order(self._delays.next_round(round.operations)), until)
+        results = {worker: self._arrays.compute(worker, round) for worker in workers}
+        elapsed_s = self.seconds() - started
+        for worker in workers:
+            event = TaskEvent(self._round_index, round.label, worker, "answered", started, started + elapsed_s)
+            for observer in self.observers:
+                observer(event)
+        self._round_index += 1
+        return Responses(workers, results, elapsed_s)
+
+    def close(self) -> None:
+        self._arrays.clear()
+
+    def __enter__(self) -> InlineCluster:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

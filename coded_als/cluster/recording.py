@@ -1,0 +1,126 @@
+"""Observers that write a run down: a delay trace to replay, and a timeline for a trace viewer.
+
+Both take `TaskEvent`s, so they work on every cluster: ``cluster.observers.append(recorder)``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from coded_als.cluster import TaskEvent
+from coded_als.errors import CodedALSError
+
+
+class EventLog:
+    """Collects every task's event, in the order in which they became known."""
+
+    def __init__(self) -> None:
+        self.events: list[TaskEvent] = []
+
+    def __call__(self, event: TaskEvent) -> None:
+        self.events.append(event)
+
+
+class TraceRecorder(EventLog):
+    """Writes the delays of a run as a CSV that the SPEC ``trace:FILE`` replays.
+
+    The delay of a task is the time from sending to receiving beyond the work that everybody had: the
+    median computing time of the round's finished tasks. So a replay, which pays for the work anew, is
+    right at another number of partitions too.
+
+    A task that was dropped for a newer one, or was still open at the end, is written with what it had
+    taken by then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` says what a replay
+    makes of it). Tasks that were never sent and tasks of workers that died have no row: in a replay they never answer.
+    """
+
+    def save(self, path: Path) -> None:
+        """Write ``worker,round,seconds,censored``.
+
+        Raises
+        ------
+        CodedALSError
+            When the file cannot be written.
+        """
+        rounds: dict[int, list[TaskEvent]] = defaultdict(list)
+        for event in self.events:
+            rounds[event.round_index].append(event)
+        rows = [row for index in sorted(rounds) for row in _round_rows(rounds[index], self._ends_s())]
+        try:
+            with path.open("w", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(("worker", "round", "seconds", "censored"))
+                writer.writerows(rows)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+    def _ends_s(self) -> float:
+        """The last moment that any event speaks of."""
+        return max((e.received_s or e.sent_s or 0.0 for e in self.events), default=0.0)
+
+
+def _round_rows(events: list[TaskEvent], ends_s: float) -> list[tuple[int, int, float, int]]:
+    computed = [event.computed_s for event in events if event.status == "answered"]
+    typical_s = statistics.median(computed) if computed else 0.0
+    rows = []
+    for event in sorted(events, key=lambda event: event.worker):
+        if event.sent_s is None or event.status in ("lost", "unsent"):
+            continue
+        censored = event.received_s is None
+        # a dropped task was busy for what it waited and computed; an open one until the end of the run
+        busy_s = event.waited_s + event.computed_s
+        if event.status == "unfinished":
+            busy_s = max(busy_s, ends_s - event.sent_s)
+        taken_s = busy_s if event.received_s is None else event.received_s - event.sent_s
+        rows.append((event.worker, event.round_index, max(0.0, taken_s - typical_s), int(censored)))
+    return rows
+
+
+class TimelineRecorder(EventLog):
+    """Writes a run in the Chrome trace format, for Perfetto or ``chrome://tracing``: one row per worker."""
+
+    def save(self, path: Path) -> None:
+        """Write the JSON document.
+
+        Raises
+        ------
+        CodedALSError
+            When the file cannot be written.
+        """
+        document = {"traceEvents": [span for event in self.events for span in _spans(event)], "displayTimeUnit": "ms"}
+        try:
+            path.write_text(json.dumps(document) + "\n")
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
+
+def _spans(event: TaskEvent) -> list[dict[str, Any]]:
+    """The task, and inside it the injected delay and the computation that ends as the answer leaves."""
+    if event.sent_s is None:
+        return []
+    busy_s = event.waited_s + event.computed_s
+    taken_s = busy_s if event.received_s is None else event.received_s - event.sent_s
+    lead_s = (taken_s - busy_s) / 2
+    delayed_s = event.sent_s + max(0.0, lead_s)
+    parts = [
+        (f"{event.label} ({event.status})", event.sent_s, taken_s),
+        ("delayed", delayed_s, event.waited_s),
+        ("computing", delayed_s + event.waited_s, event.computed_s),
+    ]
+    arguments = {"round": event.round_index, "status": event.status}
+    return [
+        {"name": name, "cat": event.status, "ph": "X", "pid": 0, "tid": event.worker}
+        | {"ts": start_s * 1e6, "dur": duration_s * 1e6, "args": arguments}
+        for name, start_s, duration_s in parts
+        if duration_s > 0
+    ]
+
+
+def _unwritable(path: Path, error: OSError) -> CodedALSError:
+    return CodedALSError(
+        f"the recording must go to a file that can be written; got {path}: {error.strerror}. Choose another."
+    )

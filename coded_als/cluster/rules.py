@@ -1,0 +1,121 @@
+"""Stopping rules: pure functions of the worker ids that have responded, in order of arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from coded_als.cluster.seam import StoppingRule
+from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
+
+
+def require_satisfiable(rule: StoppingRule, reachable: Sequence[int]) -> None:
+    """Raise the rule's refusal unless the answers of all ``reachable`` workers would satisfy it.
+
+    Raises
+    ------
+    NotEnoughWorkers, DecodingError
+        As the rule decides.
+    """
+    if not rule.satisfied(reachable):
+        raise rule.refusal(reachable)
+
+
+@dataclass(frozen=True)
+class Fastest:
+    """Stop at the k-th response."""
+
+    k: int
+
+    @property
+    def needed(self) -> int:
+        return self.k
+
+    def satisfied(self, answered: Sequence[int]) -> bool:
+        return len(answered) >= self.k
+
+    def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+        return NotEnoughWorkers(len(reachable), self.k)
+
+
+@dataclass(frozen=True)
+class AnyOfEach:
+    """Stop when each group has an answer: replication, and with groups of one, waiting for all."""
+
+    groups: tuple[frozenset[int], ...]
+
+    @property
+    def needed(self) -> int:
+        return len(self.groups)
+
+    def satisfied(self, answered: Sequence[int]) -> bool:
+        return all(not group.isdisjoint(answered) for group in self.groups)
+
+    def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+        missing = next(group for group in self.groups if group.isdisjoint(reachable))
+        names = ", ".join(map(str, sorted(missing)))
+        return NotEnoughWorkers(
+            len(reachable),
+            self.needed,
+            f"No copy is left of the part that worker {names} held. Add copies or use a code.",
+        )
+
+
+class ErrorEstimator(Protocol):
+    """The part of a code that `WellConditioned` needs."""
+
+    @property
+    def recovery_threshold(self) -> int: ...
+
+    def error_estimate(self, workers: Sequence[int]) -> float: ...
+
+
+@dataclass(frozen=True)
+class WellConditioned:
+    """Stop as soon as what has arrived decodes to ``tolerance``, and not before (the code knows its error beforehand)."""
+
+    code: ErrorEstimator
+    tolerance: float
+
+    @property
+    def needed(self) -> int:
+        return self.code.recovery_threshold
+
+    def satisfied(self, answered: Sequence[int]) -> bool:
+        return len(answered) >= self.needed and self.code.error_estimate(answered) <= self.tolerance
+
+    def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+        if len(reachable) < self.needed:
+            return NotEnoughWorkers(len(reachable), self.needed)
+        return DecodingError(self.code.error_estimate(reachable), self.tolerance)
+
+
+@dataclass(frozen=True)
+class EnoughAndOverdue:
+    """Stop when k workers have answered, all ``overdue`` ones among them."""
+
+    k: int
+    overdue: frozenset[int]
+
+    @property
+    def needed(self) -> int:
+        return max(self.k, len(self.overdue))
+
+    def satisfied(self, answered: Sequence[int]) -> bool:
+        return len(answered) >= self.k and self.overdue.issubset(answered)
+
+    def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+        gone = ", ".join(map(str, sorted(self.overdue.difference(reachable))))
+        remedy = f"Worker {gone} has missed as many rounds as max_skips allows." if gone else "Lower wait_for."
+        return NotEnoughWorkers(len(reachable), self.needed, remedy)
+
+
+def fastest(k: int) -> Fastest:
+    """The rule that stops at the k-th response."""
+    return Fastest(k)
+
+
+def all_of(size: int) -> AnyOfEach:
+    """The rule that waits for every one of ``size`` workers."""
+    return AnyOfEach(tuple(frozenset([worker]) for worker in range(size)))

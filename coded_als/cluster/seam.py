@@ -1,0 +1,175 @@
+"""The seam between the algorithm and whatever runs it.
+
+The algorithm (`coded_als.als`) describes work as `Round`s and hands them to a `Cluster`.
+A cluster runs a round on its workers and returns at the very response that satisfies the
+round's `StoppingRule`; it never waits for a straggler. Real processes (`coded_als.master`),
+a virtual clock (`coded_als.cluster.virtual`) and the calling process (`coded_als.cluster.inline`)
+implement the same protocol.
+
+Arrays on this seam are real float64. A share or a response at a point of the unit circle
+is complex and travels as two stacked real planes, shape ``(2, rows, columns)``; at a real
+point there is one plane. So encoding, multiplying and decoding are real matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from coded_als.errors import CodedALSError
+from coded_als.kernels import Array
+
+Shape = tuple[int, ...]
+
+
+class StoppingRule(Protocol):
+    """Says, from the workers that have answered, whether a round may end."""
+
+    @property
+    def needed(self) -> int:
+        """The fewest responses that could satisfy the rule."""
+        ...
+
+    def satisfied(self, answered: Sequence[int]) -> bool:
+        """Whether the answers of these workers, given in order of arrival, suffice."""
+        ...
+
+    def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+        """The error to raise when even the answers of all ``reachable`` workers do not suffice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Round:
+    """One request to every worker.
+
+    Parameters
+    ----------
+    kernel
+        A name in `coded_als.kernels.KERNELS`.
+    operands
+        Names of stored arrays, passed to the kernel first.
+    payloads
+        One tuple of arrays per worker (passed to the kernel after the operands), or None.
+        The same tuple may be repeated: nothing is copied.
+    keep
+        Names under which a worker keeps the arrays of its payload, in order and from the
+        moment it receives them, also when it is then pre-empted.
+    response_shapes
+        The shapes every response must have; a response of other shapes is refused.
+    operations
+        Real multiplications that one worker carries out: what a virtual clock charges.
+    label
+        For people and timelines: ``"E = D B"``.
+    """
+
+    kernel: str
+    operands: tuple[str, ...] = ()
+    payloads: Sequence[tuple[Array, ...]] | None = None
+    keep: tuple[str, ...] = ()
+    response_shapes: tuple[Shape, ...] = ()
+    operations: float = 0.0
+    label: str = ""
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of arrays sent to one worker."""
+        return sum(array.nbytes for array in self.payloads[0]) if self.payloads else 0
+
+    @property
+    def response_bytes(self) -> int:
+        """Bytes of arrays in one response."""
+        return 8 * sum(int(np.prod(shape)) for shape in self.response_shapes)
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What a round brought back.
+
+    Parameters
+    ----------
+    workers
+        The workers whose answers count, in order of arrival.
+    results
+        The arrays of each of them.
+    elapsed_s
+        Seconds from the start of the round to its last counted response, on the cluster's clock.
+    """
+
+    workers: tuple[int, ...]
+    results: Mapping[int, tuple[Array, ...]]
+    elapsed_s: float
+
+    def first(self) -> dict[int, Array]:
+        """The first array of each response, by worker."""
+        return {worker: result[0] for worker, result in self.results.items()}
+
+
+Status = Literal["answered", "late", "superseded", "unsent", "lost", "unfinished"]
+
+
+@dataclass(frozen=True)
+class TaskEvent:
+    """What became of one task: a worker's part of a round.
+
+    Times are seconds on the cluster's clock since the cluster started; None where the task never
+    got so far. `waited_s` (injected delay) and `computed_s` are durations measured by the worker.
+
+    ``answered``: counted in its round. ``late``: answered after the round had ended.
+    ``superseded``: the worker dropped it for a newer task. ``unsent``: the worker had no credit.
+    ``lost``: the worker died. ``unfinished``: still open when the cluster closed.
+    """
+
+    round_index: int
+    label: str
+    worker: int
+    status: Status
+    sent_s: float | None
+    received_s: float | None
+    waited_s: float = 0.0
+    computed_s: float = 0.0
+
+
+Observer = Callable[[TaskEvent], None]
+
+
+class Cluster(Protocol):
+    """W workers that hold arrays and run kernels."""
+
+    @property
+    def size(self) -> int:
+        """Number of workers W."""
+        ...
+
+    @property
+    def observers(self) -> list[Observer]:
+        """Called once per task with what became of it."""
+        ...
+
+    @property
+    def virtual(self) -> bool:
+        """Whether `seconds` counts virtual seconds and not wall seconds."""
+        ...
+
+    def seconds(self) -> float:
+        """Seconds since the cluster started, on its own clock."""
+        ...
+
+    def store(self, name: str, shares: Iterable[Array]) -> None:
+        """Give each worker one array to keep; ``shares`` is consumed one at a time."""
+        ...
+
+    def run(self, round: Round, until: StoppingRule) -> Responses:
+        """Run one round; return at the response that satisfies ``until``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the workers at once, stragglers included."""
+        ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exception: object) -> None: ...

@@ -1,0 +1,1 @@
+"""Reports: one offline HTML file with figures from stored results."""

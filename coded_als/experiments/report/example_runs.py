@@ -1,0 +1,133 @@
+"""One run of each leading scheme with numerics: the curves and the timeline that a report shows.
+
+The problem is no larger than what takes seconds; the delays are the sweep's first, and the machine is slowed down in
+proportion, so that work and messages take as long as on the sweep's problem.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from coded_als.als import CodedALS
+from coded_als.cluster import TaskEvent
+from coded_als.cluster.recording import EventLog
+from coded_als.cluster.virtual import Machine, SimulatedCluster
+from coded_als.errors import CodedALSError
+from coded_als.experiments.plan.schemes import Scheme, Size
+from coded_als.experiments.plan.timing import Workload, repetition_seed
+from coded_als.experiments.problems import synthetic_ratings
+from coded_als.experiments.sweep.grids import cell_of
+from coded_als.experiments.sweep.store import Row, saying_what_failed, write_whole
+
+FILE = "examples.json"
+LARGEST = Size(rows=480, columns=360, rank=12)
+ITERATIONS = 25
+# Enough for the singular values to have no gap: otherwise two iterations would do.
+NOISE = 6.0
+# Rounds and workers that one timeline can show.
+TIMELINE_ROUNDS, TIMELINE_WORKERS = 5, 40
+
+
+def leading_schemes(rows: Sequence[Row]) -> list[Scheme]:
+    """Uncoded, replicated, and the fastest code of each point family, at the middle number of workers.
+
+    Parameters
+    ----------
+    rows
+        Those of one delay SPEC.
+    """
+    done = [row for row in rows if row["status"] == "done" and row["cell"]["protocol"] == "fused"]
+    sizes = sorted({row["cell"]["workers"] for row in done if row["cell"]["workers"] <= TIMELINE_WORKERS})
+    if not sizes:
+        return []
+    here = [row for row in done if row["cell"]["workers"] == sizes[len(sizes) // 2]]
+    fewest = min(row["cell"]["stragglers"] for row in here)
+    fastest: dict[tuple[Any, ...], Row] = {}
+    for row in sorted((row for row in here if row["cell"]["stragglers"] == fewest), key=_mean):
+        fastest.setdefault((row["cell"]["placement"], row["cell"]["points"]), row)
+    leading = [cell_of(row["cell"]).scheme for row in fastest.values()]
+    return sorted(leading, key=lambda scheme: (scheme.placement != "coded", scheme.points != "circle", scheme.label))
+
+
+def _mean(row: Row) -> float:
+    return float(next(value for key, value in row.items() if key.endswith("_seconds_mean")))
+
+
+def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, seed: int) -> None:
+    """Run the schemes on one small problem under the same delays, and keep curves and a timeline."""
+    full = workload.size
+    size = Size(min(full.rows, LARGEST.rows), min(full.columns, LARGEST.columns), min(full.rank, LARGEST.rank))
+    machine = _slowed(workload.machine, full, size)
+    curves, timeline = [], None
+    for scheme in schemes:
+        log = EventLog()
+        with threadpool_limits(1):
+            curve = _run(scheme, size, replace(workload, machine=machine), seed, log)
+        if curve:
+            curves.append({"scheme": scheme.label, "points": curve})
+            timeline = timeline or {"scheme": scheme.label, "workers": scheme.workers, "events": _events(log.events)}
+    document = {
+        "clock": "virtual",
+        "size": asdict(size),
+        "delays": workload.delays,
+        "curves": curves,
+        "timeline": timeline,
+    }
+    with saying_what_failed(folder):
+        write_whole(folder / FILE, json.dumps(document, sort_keys=True) + "\n")
+
+
+def _slowed(machine: Machine, full: Size, size: Size) -> Machine:
+    """The machine on which the small problem takes as long as the full one: a product is l^2 d, a factor l d."""
+    work = (size.length / full.length) ** 2 * size.rank / full.rank
+    words = size.length / full.length * size.rank / full.rank
+    return Machine(machine.multiplications_per_second * work, machine.bytes_per_second * words, machine.latency_s)
+
+
+def _run(scheme: Scheme, size: Size, workload: Workload, seed: int, log: EventLog) -> list[tuple[float, float]]:
+    """Virtual seconds and relative excess of the objective over its optimum, one pair for each iteration."""
+    ratings = synthetic_ratings(size, seed, noise=NOISE)
+    model = CodedALS(
+        size.rank,
+        partitions=scheme.partitions,
+        points=scheme.points or "circle",
+        solver=scheme.solver,  # type: ignore[arg-type]
+        placement=scheme.placement,
+        copies=scheme.copies or 2,
+        iterations=ITERATIONS,
+        tolerance=1e-10,
+        decoding_tolerance=workload.tolerance,
+        precomputation="local",
+        seed=seed,
+    )
+    delays = repetition_seed(seed, 0)
+    try:
+        with SimulatedCluster(scheme.workers, workload.delays, delays, **asdict(workload.machine)) as cluster:
+            cluster.observers.append(log)
+            model.fit(ratings, cluster=cluster)
+    except CodedALSError:
+        return []
+    optimum = float(np.sum(np.linalg.svd(ratings, compute_uv=False)[size.rank :] ** 2))
+    elapsed = np.cumsum([entry.seconds for entry in model.history_])
+    excess = [max(entry.objective / optimum - 1, 1e-16) for entry in model.history_]
+    return [(float(t), e) for t, e in zip(elapsed, excess, strict=True)]
+
+
+def _events(events: Sequence[TaskEvent]) -> list[Row]:
+    return [asdict(event) for event in events if event.round_index < TIMELINE_ROUNDS]
+
+
+def read_examples(folder: Path) -> Row | None:
+    """What `write_examples` wrote, if it did."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    document: Row = json.loads(path.read_text())
+    return document

@@ -1,0 +1,200 @@
+"""From the options of a sweep to its cells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from coded_als.als.placement import Kind
+from coded_als.codes import PointFamily
+from coded_als.delays import DelayModel, parse_delays
+from coded_als.errors import UsageError
+from coded_als.experiments.plan.schemes import Scheme
+
+PROTOCOLS = ("fused", "paper")
+SOLVERS = ("als", "lobpcg")
+
+
+def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
+    """Whole numbers from ``2:6`` (both ends), ``10:50:10`` (with a step) or ``4,6,8``.
+
+    Raises
+    ------
+    UsageError
+        For anything else, for a range upside down, and for numbers below ``least``.
+    """
+    match = re.fullmatch(r"(\d+):(\d+)(?::(\d+))?", text.strip())
+    if match:
+        first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
+        if first > last or step < 1:
+            raise UsageError(f"{name} must run upwards, like 2:6 or 10:50:10; got {text!r}. Turn it around.")
+        values = tuple(range(first, last + 1, step))
+    elif re.fullmatch(r"\d+(,\d+)*", text.strip()):
+        values = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    else:
+        raise UsageError(f"{name} must be like 2:6, 10:50:10 or 4,6,8; got {text!r}. Correct it.")
+    if min(values) < least:
+        raise UsageError(f"{name} must be at least {least}; got {text!r}. Raise it.")
+    return values
+
+
+def parse_choices(text: str, name: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Comma-separated words, each one of ``allowed``.
+
+    Raises
+    ------
+    UsageError
+    """
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    wrong = [word for word in words if word not in allowed]
+    if wrong:
+        raise UsageError(f"{name} must be among {', '.join(allowed)}; got {wrong[0]!r}. Correct it.")
+    return words
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One scheme under one delay model and one number of dead workers.
+
+    Parameters
+    ----------
+    scheme
+        What runs.
+    stragglers
+        Workers that never answer, besides what the delays do.
+    delays
+        A delay SPEC.
+    """
+
+    scheme: Scheme
+    stragglers: int
+    delays: str
+
+    @property
+    def injected_delays(self) -> str:
+        """The SPEC of the delays with this cell's dead workers."""
+        return f"{self.delays}+dead:n={self.stragglers}" if self.stragglers else self.delays
+
+    def key(self) -> dict[str, Any]:
+        """The cell as columns."""
+        return {**asdict(self.scheme), "stragglers": self.stragglers, "delays": self.delays}
+
+
+def cell_of(key: dict[str, Any]) -> Cell:
+    """The cell that `Cell.key` describes."""
+    scheme = {name: value for name, value in key.items() if name not in ("stragglers", "delays")}
+    return Cell(Scheme(**scheme), key["stragglers"], key["delays"])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations; each is one cell where it makes a difference."""
+
+    partitions: tuple[int, ...]
+    workers: tuple[int, ...]
+    stragglers: tuple[int, ...]
+    points: tuple[PointFamily, ...]
+    protocols: tuple[str, ...]
+    solvers: tuple[str, ...]
+    placements: tuple[Kind, ...]
+    copies: tuple[int, ...]
+    delays: tuple[str, ...]
+
+    def cells(self) -> list[Cell]:
+        """The cells in the order in which results are written.
+
+        Raises
+        ------
+        UsageError
+            When the grid is empty: the paper's protocol exists for coded ALS alone.
+        """
+        cells = [
+            Cell(scheme, stragglers, delays)
+            for delays in self.delays
+            for workers in self.workers
+            for stragglers in self.stragglers
+            for solver in self.solvers
+            for scheme in self._schemes(workers, solver)
+        ]
+        if not cells:
+            raise UsageError(
+                "a sweep must have a cell; protocol 'paper' is defined for placement 'coded' and solver 'als' alone. Widen the grid."
+            )
+        return cells
+
+    def _schemes(self, workers: int, solver: str) -> Iterator[Scheme]:
+        if "uncoded" in self.placements and "fused" in self.protocols:
+            yield Scheme("uncoded", workers, solver=solver)
+        if "replicated" in self.placements and "fused" in self.protocols:
+            for copies in self.copies:
+                yield Scheme("replicated", workers, copies=copies, solver=solver)
+        if "coded" not in self.placements:
+            return
+        for protocol in self.protocols:
+            if protocol == "paper" and solver != "als":
+                continue
+            for points in self.points:
+                for partitions in self.partitions:
+                    yield Scheme("coded", workers, partitions, points, protocol=protocol, solver=solver)
+
+
+def make_grid(options: dict[str, str], delays: Sequence[str]) -> Grid:
+    """The grid that the options of the command line describe, under each of the delay SPECs.
+
+    Raises
+    ------
+    UsageError
+    """
+    return Grid(
+        partitions=parse_range(options["partitions"], "partitions"),
+        workers=parse_range(options["workers"], "workers"),
+        stragglers=parse_range(options["stragglers"], "stragglers", least=0),
+        points=parse_choices(options["points"], "points", get_args(PointFamily)),  # type: ignore[arg-type]
+        protocols=parse_choices(options["protocol"], "protocol", PROTOCOLS),
+        solvers=parse_choices(options["solver"], "solver", SOLVERS),
+        placements=parse_choices(options["placement"], "placement", get_args(Kind)),  # type: ignore[arg-type]
+        copies=parse_range(options["copies"], "copies", least=2),
+        delays=distinct_delays(delays),
+    )
+
+
+def require_feasible(cells: Sequence[Cell]) -> None:
+    """Refuse a grid of which no cell has the workers that it needs; a grid where some do is run.
+
+    Raises
+    ------
+    UsageError
+    """
+    reason = ""
+    for cell in cells:
+        try:
+            needed, live = cell.scheme.code.recovery_threshold, cell.scheme.workers - cell.stragglers
+        except UsageError as error:
+            reason = str(error)
+            continue
+        if needed <= live:
+            return
+        reason = f"{cell.scheme.label} needs {needed} live workers; got {live}. Add workers or lower stragglers."
+    raise UsageError(f"a sweep must have a cell that can run; none of {len(cells)} can. The last of them: {reason}")
+
+
+def checked_delays(spec: str) -> str:
+    """The SPEC itself, once it has been read without complaint."""
+    parse_delays(spec)
+    return spec
+
+
+def distinct_delays(specs: Sequence[str]) -> tuple[str, ...]:
+    """The SPECs in their order; of those that name the same model (``20ms`` and ``0.02s``), the first.
+
+    Raises
+    ------
+    UsageError
+        For a SPEC that cannot be read.
+    """
+    models: dict[DelayModel, str] = {}
+    for spec in dict.fromkeys(spec.strip() for spec in specs):
+        models.setdefault(parse_delays(spec), spec)
+    return tuple(models.values())

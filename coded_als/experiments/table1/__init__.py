@@ -1,0 +1,1 @@
+"""Table I of the paper: its numbers, its formula, and the reproduction."""

@@ -1,0 +1,150 @@
+"""Models in one file: a .npz of plain arrays and one JSON text, never a pickle, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.errors import UsageError
+from coded_als.models.registry import MODEL_HOMES, is_known, model_class
+
+if TYPE_CHECKING:
+    from coded_als.models.factor_model import FactorModel
+
+FORMAT = "coded-als model"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file holds.
+
+    Parameters
+    ----------
+    kind
+        A name in `coded_als.models.registry`.
+    arrays
+        By name.
+    metadata
+        What JSON can say; ``parameters`` are the constructor's.
+    """
+
+    kind: str
+    arrays: Mapping[str, NDArray[Any]]
+    metadata: Mapping[str, Any]
+
+
+def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
+    """Write a model; a file of that name is replaced only once the new one is complete.
+
+    Raises
+    ------
+    UsageError
+        When an array holds Python objects, the metadata do not fit into JSON, or the file cannot be written.
+    """
+    objects = [name for name, array in arrays.items() if array.dtype.hasobject]
+    if objects:
+        raise UsageError(f"arrays must hold numbers or text; {objects[0]!r} holds objects. Convert it first.")
+    try:
+        header = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "metadata": dict(metadata)})
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"a model's parameters must fit into JSON; got {error}. Use plain numbers, text and lists."
+        ) from None
+    members: dict[str, Any] = {"header": np.array(header)} | {f"array/{name}": array for name, array in arrays.items()}
+    try:
+        _write_whole(Path(os.path.realpath(path)), members)
+    except OSError as error:
+        raise UsageError(
+            f"a model must be saved where a file can be written; got {path}: {error.strerror or error}. Choose another path."
+        ) from None
+
+
+def load_model(path: str | Path) -> FactorModel:
+    """The model that `save_model` wrote.
+
+    Raises
+    ------
+    UsageError
+        When the file is missing, damaged, not a model of this package, or of a later version.
+    """
+    file = read_model_file(path)
+    if not is_known(file.kind):
+        raise UsageError(
+            f"a model must be one of {', '.join(MODEL_HOMES)}; {path} holds {file.kind!r}. Upgrade coded-als to read it."
+        )
+    try:
+        return model_class(file.kind).from_arrays(file.arrays, file.metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_model_file(path: str | Path) -> ModelFile:
+    """The parts of a model file, without the class that knows what they mean.
+
+    Raises
+    ------
+    UsageError
+        As `load_model`.
+    """
+    try:
+        with open(path, "rb") as file:
+            header, arrays = _read(file)
+    except OSError as error:
+        raise UsageError(
+            f"a model must be a readable file; got {path}: {error.strerror or error}. Check the path."
+        ) from None
+    except Exception as error:  # zip, zlib, json and NumPy each have errors of their own for bytes that are not theirs
+        raise _unreadable(path, error) from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UsageError(f"a model must have been saved by coded-als; {path} was not. Pass a file that fit wrote.")
+    if header.get("version") != VERSION:
+        raise UsageError(
+            f"a model must be of format version {VERSION}; {path} has {header.get('version')!r}. "
+            "Upgrade coded-als, or fit and save the model again."
+        )
+    kind, metadata = header.get("kind"), header.get("metadata")
+    if not isinstance(kind, str) or not isinstance(metadata, dict):
+        raise _unreadable(path, ValueError("its header lacks kind or metadata"))
+    return ModelFile(kind, arrays, metadata)
+
+
+def _read(file: IO[bytes]) -> tuple[Any, dict[str, NDArray[Any]]]:
+    if file.read(4) != b"PK\x03\x04":
+        raise ValueError("it is not a .npz file")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        if "header" not in archive.files:
+            return None, {}
+        header = json.loads(str(archive["header"]))
+        arrays = {name.removeprefix("array/"): archive[name] for name in archive.files if name.startswith("array/")}
+    return header, arrays
+
+
+def _write_whole(path: Path, members: dict[str, Any]) -> None:
+    """Write beside the target and rename: readers see the old file or the new one, never a part."""
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"it exists and is not a file: {path}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            np.savez(file, **members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unreadable(path: str | Path, error: Exception) -> UsageError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UsageError(f"a model must be a complete file saved by coded-als; got {path}: {reason}. Save it again.")

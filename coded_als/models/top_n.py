@@ -1,0 +1,172 @@
+"""The best n items for many users, in blocks that respect a memory limit.
+
+Everything here speaks of rows and columns; original ids are `coded_als.models.factor_model`' business.
+Equal scores go to the lower column, so the answer does not depend on the block size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.errors import UsageError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+# scores, the partition's indices and a comparison mask: the arrays that are alive at once, per user and item
+_BYTES_PER_SCORE = 8 + 8 + 1
+
+
+def top_n(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
+    """The n largest of each row, largest first.
+
+    Parameters
+    ----------
+    scores
+        (rows, columns); minus infinity marks a column that must not appear.
+    n
+        How many, at least 1.
+
+    Returns
+    -------
+    columns, scores
+        Both (rows, n); where a row has fewer than n columns to offer, -1 and minus infinity.
+    """
+    rows, columns = scores.shape
+    width = min(n, columns)
+    if width < columns:
+        best = np.argpartition(scores, columns - width, axis=1)[:, columns - width :]
+        _settle_ties(scores, best)
+    else:
+        best = np.broadcast_to(np.arange(columns), (rows, columns))
+    values = np.take_along_axis(scores, best, axis=1).astype(np.float64)
+    order = np.lexsort((best, -values), axis=1)
+    ids = np.full((rows, n), -1, dtype=np.int64)
+    out = np.full((rows, n), -np.inf)
+    ids[:, :width] = np.take_along_axis(best, order, axis=1)
+    out[:, :width] = np.take_along_axis(values, order, axis=1)
+    ids[np.isneginf(out)] = -1
+    return ids, out
+
+
+def _settle_ties(scores: Floats, best: Integers) -> None:
+    """Where the last place is shared, give it to the lowest columns, in place (a partition picks at random)."""
+    chosen = np.take_along_axis(scores, best, axis=1)
+    last = chosen.min(axis=1, keepdims=True)
+    shared = np.count_nonzero(scores >= last, axis=1) > best.shape[1]
+    for row in np.flatnonzero(shared & ~np.isneginf(last[:, 0])):
+        above = np.flatnonzero(scores[row] > last[row])
+        level = np.flatnonzero(scores[row] == last[row])
+        best[row] = np.concatenate((above, level[: best.shape[1] - above.size]))
+
+
+def recommend_batch(
+    user_factors: Floats,
+    item_factors: Floats,
+    n: int = 10,
+    *,
+    item_biases: Floats | None = None,
+    seen: csr_array | None = None,
+    exclude: Iterable[int] = (),
+    memory_limit_bytes: int = 32 * 2**20,
+) -> tuple[Integers, NDArray[np.float64]]:
+    """The n best columns for every row of ``user_factors``, by ``user_factors @ item_factors.T + item_biases``.
+
+    What is constant over a user's items (a user bias, a mean) does not change the order and is the caller's to add.
+
+    Parameters
+    ----------
+    user_factors, item_factors
+        (users, d) and (items, d).
+    n
+        How many for each user, at least 1.
+    item_biases
+        (items,), added to every user's scores.
+    seen
+        (users, items) sparse: a stored entry, whatever its value, is not recommended.
+    exclude
+        Columns that nobody is recommended.
+    memory_limit_bytes
+        Bound on the temporary arrays; at least one user's scores must fit.
+
+    Returns
+    -------
+    columns, scores
+        Both (users, n), best first; -1 and minus infinity where fewer than n columns are left.
+
+    Raises
+    ------
+    UsageError
+        For n < 1, shapes that do not match, an exclusion out of range, or a limit below one user's scores.
+    """
+    _check(user_factors, item_factors, n, item_biases, seen)
+    hidden = _columns(exclude, item_factors.shape[0])
+    users, items = user_factors.shape[0], item_factors.shape[0]
+    block = int(memory_limit_bytes) // (_BYTES_PER_SCORE * max(items, 1))
+    if block < 1:
+        raise UsageError(
+            f"memory_limit_bytes must be at least {_BYTES_PER_SCORE * items} for {items} items; "
+            f"got {memory_limit_bytes}. Raise it."
+        )
+    ids = np.empty((users, n), dtype=np.int64)
+    best = np.empty((users, n))
+    for start in range(0, users, block):
+        rows = slice(start, min(start + block, users))
+        scores = user_factors[rows] @ item_factors.T
+        if item_biases is not None:
+            scores += item_biases
+        if seen is not None:
+            _hide_seen(scores, seen, rows)
+        scores[:, hidden] = -np.inf
+        ids[rows], best[rows] = top_n(scores, n)
+    return ids, best
+
+
+def _hide_seen(scores: Floats, seen: csr_array, rows: slice) -> None:
+    ends = seen.indptr[rows.start : rows.stop + 1]
+    local = np.repeat(np.arange(rows.stop - rows.start), np.diff(ends))
+    scores[local, seen.indices[ends[0] : ends[-1]]] = -np.inf
+
+
+def _columns(exclude: Iterable[int], items: int) -> Integers:
+    columns = np.fromiter(exclude, dtype=np.int64)
+    outside = columns[(columns < 0) | (columns >= items)]
+    if outside.size:
+        raise UsageError(
+            f"exclude must name columns from 0 to {items - 1}; got {outside[0]}. Remove it from the exclusions."
+        )
+    return columns
+
+
+def _check(
+    user_factors: Floats, item_factors: Floats, n: int, item_biases: Floats | None, seen: csr_array | None
+) -> None:
+    require_count(n)
+    if user_factors.ndim != 2 or item_factors.ndim != 2 or user_factors.shape[1] != item_factors.shape[1]:
+        raise UsageError(
+            f"factors must be matrices of one rank; got {user_factors.shape} and {item_factors.shape}. "
+            "Pass (users, rank) and (items, rank)."
+        )
+    if item_biases is not None and item_biases.shape != item_factors.shape[:1]:
+        raise UsageError(
+            f"item_biases must be one number per item, {item_factors.shape[:1]}; got {item_biases.shape}. "
+            "Pass one per row of item_factors."
+        )
+    if seen is not None and seen.shape != (user_factors.shape[0], item_factors.shape[0]):
+        raise UsageError(
+            f"seen must have one row per user and one column per item; got {seen.shape} for "
+            f"{user_factors.shape[0]} users and {item_factors.shape[0]} items. Select the same rows from both."
+        )
+
+
+def require_count(n: int) -> None:
+    """Raise `UsageError` unless n is a whole number of at least 1."""
+    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
+        raise UsageError(f"n must be a whole number, at least 1; got {n!r}. Ask for one item or more.")

@@ -1,0 +1,83 @@
+"""What a recorder writes, and that a replay of it is the run that it came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coded_als.cluster import Round, TaskEvent, all_of, fastest
+from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
+from coded_als.cluster.virtual import SimulatedCluster
+from coded_als.delays import DelayStream, read_trace
+from coded_als.errors import CodedALSError
+
+ROUND = Round("product", ("left", "right"), response_shapes=((1, 1, 1),), operations=1e6, label="E = D B")
+
+
+def run(delays: str, recorder: TraceRecorder | TimelineRecorder, k: int, rounds: int = 4) -> float:
+    with SimulatedCluster(5, delays, seed=2, latency_s=0.0, bytes_per_second=1e18) as cluster:
+        cluster.observers.append(recorder)
+        for name in ("left", "right"):
+            cluster.store(name, [np.ones((1, 1, 1))] * 5)
+        for _ in range(rounds):
+            cluster.run(ROUND, fastest(k) if k < 5 else all_of(5))
+        return cluster.seconds()
+
+
+def test_a_replay_of_a_complete_trace_takes_the_same_time(tmp_path: Path) -> None:
+    recorder = TraceRecorder()
+    recorded_s = run("exp:mean=20ms", recorder, 5)
+    recorder.save(tmp_path / "trace.csv")
+    stream = DelayStream("exp:mean=20ms", 5, 2)
+    np.testing.assert_allclose(read_trace(tmp_path / "trace.csv"), [stream.next_round() for _ in range(4)], rtol=1e-9)
+    assert run(f"trace:{tmp_path / 'trace.csv'}", TraceRecorder(), 3) == pytest.approx(
+        run("exp:mean=20ms", TraceRecorder(), 3)
+    )
+    assert run(f"trace:{tmp_path / 'trace.csv'}", TraceRecorder(), 5) == pytest.approx(recorded_s)
+
+
+def test_a_replay_with_the_same_rule_takes_the_same_time_though_stragglers_were_dropped(tmp_path: Path) -> None:
+    recorder = TraceRecorder()
+    recorded_s = run("exp:mean=20ms", recorder, 3)
+    recorder.save(tmp_path / "trace.csv")
+    rows = (tmp_path / "trace.csv").read_text().splitlines()
+    assert rows[0] == "worker,round,seconds,censored"
+    assert sum(row.endswith(",1") for row in rows) == 4 * 2
+    assert run(f"trace:{tmp_path / 'trace.csv'}", TraceRecorder(), 3) == pytest.approx(recorded_s)
+
+
+def test_dead_workers_stay_dead_in_the_replay(tmp_path: Path) -> None:
+    recorder = TraceRecorder()
+    recorder(TaskEvent(0, "E", 0, "answered", 0.0, 1.0, 0.9, 0.1))
+    recorder(TaskEvent(0, "E", 1, "lost", 0.0, None))
+    recorder(TaskEvent(0, "E", 2, "unsent", None, None))
+    recorder(TaskEvent(0, "E", 3, "answered", 0.0, 2.0, 1.9, 0.1))
+    recorder.save(tmp_path / "trace.csv")
+    np.testing.assert_allclose(read_trace(tmp_path / "trace.csv"), [[0.9, np.inf, np.inf, 1.9]])
+
+
+def test_the_timeline_has_a_row_per_worker_and_nested_spans(tmp_path: Path) -> None:
+    recorder = TimelineRecorder()
+    run("exp:mean=20ms", recorder, 3)
+    recorder.save(tmp_path / "out.json")
+    spans = json.loads((tmp_path / "out.json").read_text())["traceEvents"]
+    assert {span["tid"] for span in spans} == set(range(5))
+    tasks = [span for span in spans if "E = D B" in span["name"]]
+    assert len(tasks) == 20
+    assert {span["cat"] for span in tasks} == {"answered", "superseded", "unfinished"} | {s["cat"] for s in tasks}
+    for span in spans:
+        assert span["ph"] == "X"
+        assert span["dur"] > 0
+    for span in (s for s in spans if s["name"] in ("delayed", "computing")):
+        outer = [t for t in tasks if t["tid"] == span["tid"] and t["args"] == span["args"]]
+        assert outer[0]["ts"] <= span["ts"] + 1e-6
+        assert span["ts"] + span["dur"] <= outer[0]["ts"] + outer[0]["dur"] + 1e-3
+
+
+@pytest.mark.parametrize("recorder", [TraceRecorder(), TimelineRecorder()])
+def test_an_unwritable_file_is_refused(tmp_path: Path, recorder: TraceRecorder | TimelineRecorder) -> None:
+    with pytest.raises(CodedALSError, match="can be written"):
+        recorder.save(tmp_path / "absent" / "file")

@@ -1,0 +1,272 @@
+"""The virtual clock: its arithmetic, its events, its timing-only mode, and an event-driven model beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned, all_of, fastest
+from coded_als.cluster.inline import InlineCluster, counted_workers
+from coded_als.cluster.virtual import Machine, RoundCost, SimulatedCluster, round_seconds, waiting_s
+from coded_als.codes import EntangledPolynomialCode
+from coded_als.delays import DelayStream
+from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError
+from coded_als.master import LocalCluster
+
+MACHINE = Machine(multiplications_per_second=1e6, bytes_per_second=1e6, latency_s=0.001)
+
+
+def products(size: int, seed: int = 0) -> tuple[list[np.ndarray], Round]:
+    """Stored left factors, and a round that multiplies them by payloads."""
+    rng = np.random.default_rng(seed)
+    left = [rng.standard_normal((1, 3, 4)) for _ in range(size)]
+    payloads = [(rng.standard_normal((1, 4, 2)),) for _ in range(size)]
+    return left, Round("product", ("left",), payloads, ("right",), ((1, 3, 2),), operations=24e3, label="E = D B")
+
+
+def simulated(size: int, delays: str, seed: int = 0) -> SimulatedCluster:
+    return SimulatedCluster(size, delays, seed, MACHINE.multiplications_per_second, MACHINE.bytes_per_second, 0.001)
+
+
+def test_a_round_costs_messages_delay_and_work() -> None:
+    left, round = products(5)
+    with simulated(5, "exp:mean=20ms", seed=4) as cluster:
+        cluster.store("left", left)
+        responses = cluster.run(round, fastest(3))
+        expected = np.sort(DelayStream("exp:mean=20ms", 5, 4).next_round())[2]
+        expected += 0.002 + (64 + 48) / 1e6 + 24e3 / 1e6
+        assert responses.elapsed_s == pytest.approx(expected, rel=1e-12)
+        assert cluster.seconds() == responses.elapsed_s
+        assert cluster.virtual
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 2**40), st.data())
+def test_results_and_arrivals_are_those_of_the_inline_cluster(size: int, seed: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, size))
+    left, round = products(size, seed)
+    with (
+        InlineCluster(size, "uniform:low=0,high=1", seed) as inline,
+        simulated(size, "uniform:low=0,high=1", seed) as sim,
+    ):
+        for cluster in (inline, sim):
+            cluster.store("left", left)
+        for _ in range(3):
+            ours, theirs = sim.run(round, fastest(k)), inline.run(round, fastest(k))
+            assert ours.workers == theirs.workers
+            for worker in ours.workers:
+                np.testing.assert_array_equal(ours.results[worker][0], theirs.results[worker][0])
+
+
+def test_payloads_are_kept_by_workers_that_were_not_needed() -> None:
+    left, round = products(4)
+    with simulated(4, "slow:n=3,delay=10s") as cluster:
+        cluster.store("left", left)
+        cluster.run(round, fastest(1))
+        again = Round("product", ("left", "right"), response_shapes=((1, 3, 2),))
+        responses = cluster.run(again, all_of(4))
+        for worker in range(4):
+            np.testing.assert_allclose(responses.results[worker][0], left[worker] @ round.payloads[worker][0])
+
+
+def test_events_tell_answered_late_superseded_and_unfinished(tmp_path: Path) -> None:
+    events: list[TaskEvent] = []
+    left, round = products(4)
+    with simulated(4, trace_spec(tmp_path, [[0.0, 0.0005, 5.0, np.inf]])) as cluster:
+        cluster.observers.append(events.append)
+        cluster.store("left", left)
+        cluster.run(round, fastest(1))
+        cluster.run(round, fastest(2))
+    seen = {(event.round_index, event.worker): event.status for event in events}
+    assert len(events) == 8
+    assert seen == {
+        (0, 0): "answered", (0, 1): "late", (0, 2): "superseded", (0, 3): "superseded",
+        (1, 0): "answered", (1, 1): "answered", (1, 2): "unfinished", (1, 3): "unfinished",
+    }  # fmt: skip
+    dropped = next(event for event in events if (event.round_index, event.worker) == (0, 2))
+    assert dropped.received_s is None
+    assert dropped.sent_s == 0.0
+    # dropped when the second round's payload arrives: 26 ms for the first round and 1 ms on the way, less 1 ms on the way there
+    assert dropped.waited_s == pytest.approx(0.024 + 0.002 + (64 + 48) / 1e6, rel=1e-9)
+    assert dropped.computed_s == 0.0
+    for event in events:
+        if event.received_s is not None and event.sent_s is not None:
+            assert event.received_s - event.sent_s >= event.waited_s + event.computed_s
+
+
+def test_a_straggler_is_free_at_once_when_the_next_round_arrives(tmp_path: Path) -> None:
+    left, round = products(2)
+    with simulated(2, trace_spec(tmp_path, [[0.0, 50.0], [50.0, 0.0]])) as cluster:
+        cluster.store("left", left)
+        first, second = cluster.run(round, fastest(1)), cluster.run(round, fastest(1))
+    assert (first.workers, second.workers) == ((0,), (1,))
+    assert second.elapsed_s == first.elapsed_s < 0.1
+
+
+def test_too_few_workers_are_refused_before_anything_runs() -> None:
+    left, round = products(4)
+    with simulated(4, "dead:n=2") as cluster:
+        cluster.store("left", left)
+        with pytest.raises(NotEnoughWorkers, match="at least 3 workers"):
+            cluster.run(round, fastest(3))
+        assert cluster.seconds() == 0.0
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"workers": 0}, {"workers": 2, "bytes_per_second": 0.0}, {"workers": 2, "latency_s": -1.0}]
+)
+def test_impossible_machines_are_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        SimulatedCluster(**arguments)  # type: ignore[arg-type]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 2**30), st.data())
+def test_timing_only_rounds_take_what_the_cluster_says(size: int, rounds: int, seed: int, data: st.DataObject) -> None:
+    spec = data.draw(
+        st.sampled_from(["exp:mean=1s", "normal-ops:mu=1e-6,sigma=1e-5", "markov:fast=1ms,slow=1s,enter=0.2,leave=0.3"])
+    )
+    groups = tuple(frozenset(range(size)[start::2]) for start in range(min(2, size)))
+    until = data.draw(st.one_of(st.integers(1, size).map(Fastest), st.just(AnyOfEach(groups))))
+    left, round = products(size, seed)
+    times = round_seconds(DelayStream(spec, size, seed), [(RoundCost.of(round), until)], MACHINE, rounds)
+    with simulated(size, spec, seed) as cluster:
+        cluster.store("left", left)
+        real = [cluster.run(round, until).elapsed_s for _ in range(rounds)]
+    np.testing.assert_allclose(times[:, 0], real, rtol=1e-12)
+
+
+def test_rules_that_cannot_be_met_take_for_ever() -> None:
+    delays = np.array([[1.0, np.inf, 2.0]])
+    assert waiting_s(delays, Fastest(3))[0] == np.inf
+    assert waiting_s(delays, Fastest(4))[0] == np.inf
+    assert waiting_s(delays, Fastest(2))[0] == 2.0
+    assert waiting_s(delays, all_of(3))[0] == np.inf
+
+
+def test_ten_thousand_workers_and_a_thousand_rounds_are_quick() -> None:
+    started = time.perf_counter()
+    stream = DelayStream("exp:mean=20ms", 10_000, 1)
+    seconds = round_seconds(stream, [(RoundCost(1e6), Fastest(9_000))], Machine(), 1_000)
+    assert time.perf_counter() - started < 10
+    assert seconds.mean() == pytest.approx(0.02 * np.log(10) + Machine().computing_s(1e6) + 2e-4, rel=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(2, 12), st.integers(0, 2**30), st.data())
+def test_an_event_driven_model_agrees_event_for_event(size: int, seed: int, data: st.DataObject) -> None:
+    """A simpy process per worker that is interrupted by the next round: the same arrivals at the same times."""
+    k = data.draw(st.integers(1, size))
+    spec = "shifted-exp:shift=5ms,mean=30ms"
+    left, round = products(size, seed)
+    events: list[TaskEvent] = []
+    with simulated(size, spec, seed) as cluster:
+        cluster.observers.append(events.append)
+        cluster.store("left", left)
+        for _ in range(4):
+            cluster.run(round, fastest(k))
+        total_s = cluster.seconds()
+    expected_total_s, expected = _event_driven(size, spec, seed, RoundCost.of(round), k, rounds=4)
+    assert total_s == pytest.approx(expected_total_s, rel=1e-12)
+    answered = [(e.round_index, e.worker, e.received_s) for e in events if e.status == "answered"]
+    assert [row[:2] for row in answered] == [row[:2] for row in expected]
+    np.testing.assert_allclose([row[2] for row in answered], [row[2] for row in expected], rtol=1e-12)
+
+
+def _event_driven(
+    size: int, spec: str, seed: int, cost: RoundCost, k: int, rounds: int
+) -> tuple[float, list[tuple[int, int, float]]]:
+    """The protocol written out: a master, and workers that drop what they do for a newer round."""
+    env, stream = simpy.Environment(), DelayStream(spec, size, seed)
+    to_master = simpy.Store(env)
+    arrivals: list[tuple[int, int, float]] = []
+
+    def task(index: int, worker: int, delay: float, superseded: simpy.Event) -> simpy.events.ProcessGenerator:
+        work = env.timeout(MACHINE.message_s(cost.payload_bytes) + delay + MACHINE.computing_s(cost.operations))
+        yield work | superseded
+        if work.processed:
+            yield env.timeout(MACHINE.message_s(cost.response_bytes))
+            yield to_master.put((index, worker))
+
+    def master() -> simpy.events.ProcessGenerator:
+        for index in range(rounds):
+            superseded = env.event()
+            for worker, delay in enumerate(stream.next_round(cost.operations)):
+                env.process(task(index, worker, float(delay), superseded))
+            answered = 0
+            while answered < k:
+                number, worker = yield to_master.get()
+                if number == index:
+                    answered += 1
+                    arrivals.append((index, worker, env.now))
+            superseded.succeed()
+
+    env.run(env.process(master()))
+    return env.now, arrivals
+
+
+def trace_spec(folder: Path, rows: list[list[float]]) -> str:
+    """A delay SPEC for these seconds, one list a round."""
+    lines = [f"{worker},{index},{seconds}\n" for index, row in enumerate(rows) for worker, seconds in enumerate(row)]
+    (folder / "trace.csv").write_text("worker,round,seconds\n" + "".join(lines))
+    return f"trace:{folder / 'trace.csv'}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 45))
+def test_the_first_sufficient_answers_are_found_by_few_questions(size: int, enough: int, needed: int) -> None:
+    needed = min(needed, enough)
+    asked: list[int] = []
+
+    class Rule:
+        """Satisfied from a number of answers on that lies beyond its threshold."""
+
+        def __init__(self) -> None:
+            self.needed = needed
+
+        def satisfied(self, answered: Sequence[int]) -> bool:
+            asked.append(len(answered))
+            return len(answered) >= enough
+
+        def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+            return NotEnoughWorkers(len(reachable), enough)
+
+    order = tuple(range(size))
+    if enough > size:
+        with pytest.raises(NotEnoughWorkers):
+            counted_workers(order, Rule())
+    else:
+        assert counted_workers(order, Rule()) == order[: max(1, enough)]
+        assert len(asked) <= 2 * np.log2(size) + 4
+
+
+def test_a_code_that_waits_for_its_tolerance_gets_the_answers_that_a_plain_scan_finds() -> None:
+    code = EntangledPolynomialCode(4, 4, 1, 20)
+    rng = np.random.default_rng(0)
+    for tolerance in (1e-13, 1e-12, 1e-10):
+        rule = WellConditioned(code, tolerance)
+        for _ in range(30):
+            order = tuple(rng.permutation(20).tolist())
+            plain = next(count for count in range(10, 21) if rule.satisfied(order[:count]))
+            assert counted_workers(order, rule) == order[:plain]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delays", ["exp:mean=50ms", "bimodal:p=0.5,fast=20ms,slow=200ms"])
+def test_real_workers_take_as_long_as_virtual_ones(delays: str) -> None:
+    workers, needed, rounds = 20, 11, 40
+    left, round = products(workers)
+
+    def mean_s(cluster: Cluster) -> float:
+        cluster.store("left", left)
+        return float(np.mean([cluster.run(round, fastest(needed)).elapsed_s for _ in range(rounds)]))
+
+    with LocalCluster(workers, delays, seed=1) as local, SimulatedCluster(workers, delays, seed=1) as virtual:
+        assert mean_s(local) == pytest.approx(mean_s(virtual), rel=0.1)

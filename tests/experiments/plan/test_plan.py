@@ -1,0 +1,127 @@
+"""Plans: when coding pays, when it does not, what is left out, and what is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from coded_als.cli.plan import command
+from coded_als.cluster.virtual import Machine
+from coded_als.errors import UsageError
+from coded_als.experiments.plan.plan import Plan, make_plan, plan_text
+from coded_als.experiments.plan.schemes import Scheme, Size
+from coded_als.experiments.plan.timing import Infeasible, Iterations, Workload, iteration_seconds
+
+FAST = Machine(1e12, 1e12, 1e-6)
+
+
+def workload(delays: str, machine: Machine = FAST) -> Workload:
+    return Workload(Size(400, 300, 10), delays, machine, None, Iterations())
+
+
+def plan(delays: str, workers: int = 12, **options: float) -> Plan:
+    return make_plan(workers, workload(delays), repeats=6, **options)  # type: ignore[arg-type]
+
+
+def test_coding_pays_where_many_are_slow_at_random() -> None:
+    found = plan("bimodal:p=0.4,fast=1ms,slow=1s", workers=30)
+    assert found.verdict == "coding pays"
+    assert found.recommended.scheme.placement == "coded"
+    assert found.speedup is not None
+    assert found.speedup[0] > 2
+
+
+def test_coding_does_not_pay_without_stragglers() -> None:
+    found = make_plan(12, workload("none", Machine()), repeats=6)
+    assert found.verdict == "coding does not pay"
+    assert found.recommended.scheme.placement == "uncoded"
+    assert "Coding does not pay on 12 workers" in plan_text(found, 12, workload("none"))
+
+
+def test_the_best_is_the_fastest_and_all_met_the_same_delays() -> None:
+    found = plan("exp:mean=20ms")
+    means = [candidate.mean_s for candidate in found.candidates]
+    assert means == sorted(means)
+    again = plan("exp:mean=20ms")
+    for first, second in zip(found.candidates, again.candidates, strict=True):
+        np.testing.assert_array_equal(first.totals_s, second.totals_s)
+
+
+def test_real_points_past_their_digits_are_left_out_with_the_reason() -> None:
+    found = make_plan(29, workload("exp:mean=20ms"), repeats=2)
+    reasons = dict(found.excluded)
+    assert "decoding must be accurate" in reasons["coded h=5, real, fused, lobpcg"]
+    assert not any(c.scheme.points == "real" and (c.scheme.partitions or 0) > 4 for c in found.candidates)
+    assert "coded h=5, real: decoding must be accurate" in plan_text(found, 29, workload("exp:mean=20ms"))
+
+
+def test_a_scheme_that_does_not_fit_in_memory_is_left_out() -> None:
+    whole = plan("exp:mean=20ms")
+    limit = max(candidate.worker_bytes for candidate in whole.candidates) - 1
+    small = plan("exp:mean=20ms", memory_bytes=limit)
+    assert all(candidate.worker_bytes <= limit for candidate in small.candidates)
+    assert any("a worker would hold" in reason for _, reason in small.excluded)
+    with pytest.raises(UsageError, match="some scheme must be able to run"):
+        plan("exp:mean=20ms", memory_bytes=1.0)
+
+
+def test_dead_workers_leave_no_choice_but_redundancy() -> None:
+    found = plan("exp:mean=1ms+dead:n=1")
+    assert all(candidate.scheme.placement != "uncoded" for candidate in found.candidates)
+
+
+def test_longer_runs_take_proportionally_longer() -> None:
+    base = workload("exp:mean=20ms")
+    long = replace(base, iterations=Iterations(als=174, lobpcg=26))
+    short_s, long_s = (make_plan(6, w, repeats=4).candidates for w in (base, long))
+    by_label = {c.scheme.label: c for c in long_s}
+    for candidate in short_s:
+        other = by_label[candidate.scheme.label]
+        ratio = (other.mean_s - other.startup_s) / (candidate.mean_s - candidate.startup_s)
+        assert 1.7 < ratio < 2.3
+
+
+def test_at_many_workers_the_answers_waited_for_are_sampled() -> None:
+    scheme = Scheme("coded", 40, 6, "circle", solver="lobpcg")
+    exact, sampled = (iteration_seconds(scheme, workload("exp:mean=1s"), 0, 20, exact=exact) for exact in (True, False))
+    assert sampled.mean() == pytest.approx(exact.mean(), rel=0.1)
+    with pytest.raises(Infeasible, match="decoding must be accurate"):
+        iteration_seconds(Scheme("coded", 60, 6, "real"), workload("none"), 0, 2, exact=False)
+
+
+ARGUMENTS = ["--workers", "8", "--rows", "60", "--cols", "40", "--rank", "4", "--repeats", "3"]
+
+
+def test_json_is_one_document(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("worker,round,seconds\n" + "".join(f"{w},0,{0.01 * (w + 1)}\n" for w in range(8)))
+    result = CliRunner().invoke(command, [*ARGUMENTS, "--delays", str(trace), "--json"], catch_exceptions=False)
+    document = json.loads(result.stdout)
+    assert document["delays"] == f"trace:{trace}"
+    assert document["recommended"]["virtual_seconds_mean"] > 0
+    assert {"verdict", "candidates", "excluded", "assumptions", "speedup_of_the_best_code"} <= document.keys()
+
+
+def test_text_says_verdict_recommendation_and_assumptions() -> None:
+    result = CliRunner().invoke(command, [*ARGUMENTS, "--delays", "exp:mean=20ms"], catch_exceptions=False)
+    assert "on 8 workers" in result.stdout
+    assert "Use " in result.stdout
+    assert "Assumed:" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--delays", "exp"], "need mean"),
+        (["--delays", "none", "--memory-per-worker", "lots"], "like 500MB"),
+        (["--delays", "none", "--rank", "50"], "rank must be at most"),
+    ],
+)
+def test_bad_options_are_refused(options: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        CliRunner().invoke(command, [*ARGUMENTS, *options], catch_exceptions=False)

@@ -1,0 +1,75 @@
+"""Schedules against the rounds that the algorithm really runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coded_als.als import CodedALS
+from coded_als.cluster import Responses, Round, StoppingRule
+from coded_als.cluster.virtual import RoundCost, SimulatedCluster
+from coded_als.experiments.plan.schemes import Scheme, Size
+
+SIZE = Size(rows=60, columns=42, rank=4)
+TOLERANCE = 1e-8
+SCHEMES = [
+    Scheme("uncoded", 12),
+    Scheme("uncoded", 12, solver="lobpcg"),
+    Scheme("replicated", 13, copies=2),
+    Scheme("replicated", 13, copies=3, solver="lobpcg"),
+    Scheme("coded", 13, 3, "circle"),
+    Scheme("coded", 13, 3, "circle", solver="lobpcg"),
+    Scheme("coded", 13, 3, "circle", protocol="paper"),
+    Scheme("coded", 13, 3, "real"),
+    Scheme("coded", 13, 3, "real", protocol="paper"),
+    Scheme("coded", 13, 4, "circle", protocol="paper"),
+]
+
+
+class RecordingCluster(SimulatedCluster):
+    """Remembers what rounds were asked for and what each worker was given to keep."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, "exp:mean=1ms", seed=1)
+        self.rounds: list[tuple[Round, StoppingRule]] = []
+
+    def run(self, round: Round, until: StoppingRule) -> Responses:
+        self.rounds.append((round, until))
+        return super().run(round, until)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)
+def test_a_schedule_is_what_the_algorithm_asks_for(scheme: Scheme) -> None:
+    ratings = np.random.default_rng(3).standard_normal((SIZE.rows, SIZE.columns))
+    cluster = RecordingCluster(scheme.workers)
+    model = CodedALS(
+        SIZE.rank, partitions=scheme.partitions, points=scheme.points or "circle", placement=scheme.placement,
+        copies=scheme.copies or 2, protocol=scheme.protocol, solver=scheme.solver,  # type: ignore[arg-type]
+        iterations=1, tolerance=0.0, decoding_tolerance=TOLERANCE, precomputation="local",
+    )  # fmt: skip
+    model.fit(ratings, cluster=cluster)
+    schedule = scheme.schedule(SIZE, TOLERANCE)
+    for (cost, rule), (round, until) in zip(schedule, cluster.rounds, strict=False):
+        assert cost == RoundCost.of(round)
+        assert rule.needed == until.needed
+        for count in range(scheme.workers + 1):
+            assert rule.satisfied(range(count)) == until.satisfied(range(count))
+    labels = [round.label for round, _ in cluster.rounds]
+    assert len(schedule) == (3 if scheme.protocol == "paper" else 1)
+    assert len(labels) >= len(schedule)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)
+def test_the_share_of_the_data_is_what_a_worker_is_given(scheme: Scheme) -> None:
+    data = np.zeros((SIZE.length, SIZE.length))
+    shares = list(scheme.code.stream_left(data))
+    assert scheme.startup_bytes(SIZE) == sum(share.nbytes for share in shares)
+    assert scheme.storage_bytes(SIZE) > shares[0].nbytes
+
+
+def test_coding_on_the_circle_stores_twice_and_multiplies_fourfold() -> None:
+    real, circle = (Scheme("coded", 20, 3, points) for points in ("real", "circle"))  # type: ignore[arg-type]
+    assert circle.storage_bytes(SIZE) == 2 * real.storage_bytes(SIZE)
+    [(cost, _)], [(doubled, _)] = real.schedule(SIZE, 1e-8), circle.schedule(SIZE, 1e-8)
+    assert doubled.operations == 4 * cost.operations
+    assert doubled.payload_bytes == 2 * cost.payload_bytes

@@ -1,0 +1,106 @@
+"""From options to cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coded_als.errors import UsageError
+from coded_als.experiments.sweep.grids import (
+    cell_of,
+    distinct_delays,
+    make_grid,
+    parse_choices,
+    parse_range,
+    require_feasible,
+)
+
+OPTIONS = {
+    "partitions": "2:3", "workers": "10,20", "stragglers": "0", "points": "circle,real", "protocol": "fused",
+    "solver": "lobpcg", "placement": "uncoded,replicated,coded", "copies": "2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "values"), [("2:6", (2, 3, 4, 5, 6)), ("10:50:20", (10, 30, 50)), ("4,6,4", (4, 6)), ("7", (7,))]
+)
+def test_ranges(text: str, values: tuple[int, ...]) -> None:
+    assert parse_range(text, "workers") == values
+
+
+@given(st.integers(1, 50), st.integers(0, 50), st.integers(1, 9))
+def test_a_range_has_both_ends(first: int, span: int, step: int) -> None:
+    values = parse_range(f"{first}:{first + span}:{step}", "workers")
+    assert values[0] == first
+    assert values[-1] == first + span - span % step
+
+
+@pytest.mark.parametrize("text", ["6:2", "2:6:0", "", "a", "1:2:3:4", "0", "0:4", "-1", "2,,3"])
+def test_bad_ranges_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match="workers") as caught:
+        parse_range(text, "workers")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_choices_are_refused() -> None:
+    with pytest.raises(UsageError, match="'line'"):
+        parse_choices("circle,line", "points", ("circle", "real"))
+
+
+def test_a_grid_has_each_scheme_once() -> None:
+    cells = make_grid(OPTIONS, ["none", "exp:mean=1s"]).cells()
+    assert len(cells) == 2 * 2 * (1 + 1 + 2 * 2)
+    assert len({str(cell.key()) for cell in cells}) == len(cells)
+    for cell in cells:
+        assert cell_of(cell.key()) == cell
+        assert (cell.scheme.partitions is None) == (cell.scheme.placement != "coded")
+
+
+def test_the_papers_protocol_exists_for_coded_als_alone() -> None:
+    cells = make_grid({**OPTIONS, "protocol": "fused,paper", "solver": "als,lobpcg"}, ["none"]).cells()
+    paper = [cell.scheme for cell in cells if cell.scheme.protocol == "paper"]
+    assert {(scheme.placement, scheme.solver) for scheme in paper} == {("coded", "als")}
+    with pytest.raises(UsageError, match="must have a cell"):
+        make_grid({**OPTIONS, "protocol": "paper", "placement": "uncoded"}, ["none"]).cells()
+
+
+def test_dead_workers_are_added_to_the_delays() -> None:
+    options = {**OPTIONS, "workers": "9", "placement": "uncoded", "stragglers": "0,3"}
+    [none, some] = make_grid(options, ["exp:mean=1s"]).cells()
+    assert none.injected_delays == "exp:mean=1s"
+    assert some.injected_delays == "exp:mean=1s+dead:n=3"
+
+
+def test_delays_keep_their_order_and_each_model_is_there_once(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("worker,round,seconds\n0,0,0.5\n")
+    specs = [
+        "pareto:alpha=2,scale=1ms",
+        "exp:mean=20ms",
+        f"trace:{trace}",
+        " exp:mean=20ms",
+        "exp:mean=0.02",
+        f"trace:{trace}",
+    ]
+    assert distinct_delays(specs) == (*specs[:2], specs[2])
+    with pytest.raises(UsageError, match="delays must be"):
+        distinct_delays(["none", "gauss:1"])
+
+
+def test_a_grid_without_a_cell_that_can_run_is_refused() -> None:
+    options = {
+        "partitions": "9", "workers": "10", "stragglers": "0", "points": "real", "protocol": "fused",
+        "solver": "lobpcg", "placement": "coded", "copies": "2",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="none of 1 can"):
+        require_feasible(make_grid(options, ("none",)).cells())
+    with pytest.raises(UsageError, match=r"needs 3 live workers; got 2"):
+        require_feasible(
+            make_grid(
+                {**options, "partitions": "2", "points": "circle", "workers": "5", "stragglers": "3"}, ("none",)
+            ).cells()
+        )
+    require_feasible(make_grid({**options, "workers": "10,99"}, ("none",)).cells())

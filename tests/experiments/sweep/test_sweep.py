@@ -1,0 +1,247 @@
+"""Sweeps: the same bytes however they are run, cut short or resumed, and the same stragglers for all schemes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from coded_als.als import CodedALS
+from coded_als.als.placement import default_tolerance
+from coded_als.cli.sweep import command
+from coded_als.cluster.virtual import Machine, SimulatedCluster
+from coded_als.codes import PointFamily
+from coded_als.delays import DelayStream
+from coded_als.errors import UsageError
+from coded_als.experiments.plan.schemes import Scheme, Size
+from coded_als.experiments.plan.timing import (
+    Infeasible,
+    Iterations,
+    Workload,
+    iteration_seconds,
+    mean_and_interval,
+    repetition_seed,
+)
+from coded_als.experiments.sweep.grids import Cell
+from coded_als.experiments.sweep.store import read_results
+from coded_als.experiments.sweep.sweep import SweepSpec, run_cell
+from coded_als.experiments.table1 import theory
+
+INSTANT = Machine(np.inf, np.inf, 0.0)
+SMALL = ["--rows", "60", "--cols", "40", "--rank", "3", "--workers", "12,20", "--partitions", "2:3", "--repeats", "4"]
+
+
+def workload(delays: str = "exp:mean=1s", machine: Machine = INSTANT, tolerance: float | None = 1e-10) -> Workload:
+    return Workload(Size(60, 40, 3), delays, machine, tolerance, Iterations(als=50, lobpcg=10))
+
+
+def spec(numerics: bool = False, machine: Machine = INSTANT, repeats: int = 3) -> SweepSpec:
+    return SweepSpec(
+        "virtual", numerics, Size(60, 40, 3), machine, None, Iterations(als=50, lobpcg=10), repeats, seed=0
+    )
+
+
+def sweep(out: Path, *options: str) -> str:
+    result = CliRunner().invoke(command, [*SMALL, "--out", str(out), *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def results(out: Path) -> tuple[bytes, bytes, bytes]:
+    return tuple((out / name).read_bytes() for name in ("results.jsonl", "results.csv", "examples.json"))  # type: ignore[return-value]
+
+
+def test_uncoded_workers_wait_for_the_slowest() -> None:
+    seconds = iteration_seconds(Scheme("uncoded", 8), workload(), seed=3, repeats=40)
+    expected = theory.exponential_order_mean(8, 8, 1.0)
+    mean, low, high = mean_and_interval(seconds.mean(axis=1))
+    assert low is not None
+    assert high is not None
+    assert low - (high - low) < expected < high + (high - low)
+    assert mean == pytest.approx(expected, rel=0.05)
+
+
+def test_all_schemes_meet_the_same_stragglers() -> None:
+    delays = DelayStream("exp:mean=1s", 13, repetition_seed(7, 1))
+    table = np.sort([delays.next_round() for _ in range(10)], axis=1)
+    real = iteration_seconds(Scheme("coded", 13, 3, "real", solver="lobpcg"), workload(), seed=7, repeats=2)
+    uncoded = iteration_seconds(Scheme("uncoded", 12, solver="lobpcg"), workload(), seed=7, repeats=2)
+    np.testing.assert_allclose(real[1], table[:, 10])
+    assert (uncoded[1] <= table[:, -1]).all()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "delays", "said"),
+    [
+        (Scheme("coded", 10, 3, "real"), "none", "at least 11"),
+        (Scheme("coded", 12, 3, "real"), "dead:n=2", "10 are alive"),
+        (Scheme("uncoded", 12), "dead:n=1", "No copy is left"),
+        (Scheme("coded", 50, 6, "real"), "exp:mean=1s", "decoding must be accurate"),
+        (Scheme("replicated", 2, copies=3), "none", "at least copies"),
+    ],
+)
+def test_schemes_that_cannot_run_say_why(scheme: Scheme, delays: str, said: str) -> None:
+    with pytest.raises(Infeasible, match=said):
+        iteration_seconds(scheme, workload(delays), seed=0, repeats=2)
+
+
+def test_a_cell_is_a_row_whatever_happens() -> None:
+    done, infeasible = (
+        run_cell(spec(), Cell(Scheme("coded", workers, 3, "circle"), 0, "exp:mean=1s").key()) for workers in (10, 5)
+    )
+    assert done["status"] == "done"
+    assert done["virtual_seconds_low95"] < done["virtual_seconds_mean"] < done["virtual_seconds_high95"]
+    assert (infeasible["status"], infeasible["reason"][:20]) == ("infeasible", "workers must be at l")
+    assert not any("wall" in name for name in done)
+
+
+def test_numerics_run_the_algorithm_to_convergence() -> None:
+    cell = Cell(Scheme("coded", 10, 3, "circle", solver="lobpcg"), 1, "exp:mean=1ms")
+    row = run_cell(spec(numerics=True, machine=Machine(), repeats=2), cell.key())
+    assert row["status"] == "done"
+    assert row["converged"]
+    assert row["history"][-1][1] == pytest.approx(row["objective"], rel=1e-6)
+    assert row["largest_decoding_error_estimate"] <= default_tolerance("circle")
+
+
+def test_what_cannot_be_decoded_is_infeasible_with_and_without_numerics() -> None:
+    key = Cell(Scheme("coded", 50, 6, "real", solver="lobpcg"), 0, "exp:mean=1s").key()
+    rows = [run_cell(spec(numerics, repeats=1), key) for numerics in (False, True)]
+    assert [row["status"] for row in rows] == ["infeasible", "infeasible"]
+    assert all("decoding must be accurate" in row["reason"] for row in rows)
+
+
+def test_processes_resumption_and_repetition_give_the_same_bytes(tmp_path: Path) -> None:
+    sweep(tmp_path / "one")
+    sweep(tmp_path / "two", "-j", "2")
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+    with pytest.raises(UsageError, match="Add --resume"):
+        sweep(tmp_path / "one")
+    sweep(tmp_path / "one", "--resume")
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+    with pytest.raises(UsageError, match="holds another"):
+        sweep(tmp_path / "one", "--resume", "--seed", "1")
+
+
+def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
+    twice = ["--delays", "exp:mean=20ms", "--delays", "none"]
+    sweep(tmp_path, *twice)
+    rows = read_results(tmp_path)[1]
+    assert [row["cell"]["delays"] for row in rows] == ["exp:mean=20ms"] * 12 + ["none"] * 12
+    sweep(tmp_path, *twice, "--delays", "exp:mean=0.02s", "--resume")
+    for others in (twice[:2], [*twice[2:], *twice[:2]], [*twice, "--delays", "exp:mean=1s"]):
+        with pytest.raises(UsageError, match="holds another"):
+            sweep(tmp_path, *others, "--resume")
+
+
+def test_all_delays_are_drawn_from_the_same_random_numbers() -> None:
+    for scheme in (Scheme("uncoded", 12), Scheme("coded", 12, 3, "circle")):
+        short, long = (run_cell(spec(), Cell(scheme, 0, f"exp:mean={mean}").key()) for mean in ("1s", "4s"))
+        assert long["virtual_seconds_mean"] == pytest.approx(4 * short["virtual_seconds_mean"])
+
+
+@pytest.mark.parametrize("points", ["circle", "real"])
+def test_without_a_tolerance_the_rounds_are_those_of_the_estimator(points: PointFamily) -> None:
+    scheme = Scheme("coded", 14, 3, points, solver="als")
+    unset = workload("exp:mean=1s", tolerance=None)
+    model = CodedALS(3, partitions=3, points=points, solver="als", iterations=20, tolerance=0.0, precomputation="local")
+    with SimulatedCluster(14, unset.delays, repetition_seed(0, 0), np.inf, np.inf, 0.0) as cluster:
+        model.fit(np.random.default_rng(0).standard_normal((60, 40)), cluster=cluster)
+    drawn = iteration_seconds(scheme, unset, seed=0, repeats=1, most=20)
+    np.testing.assert_allclose([entry.seconds for entry in model.history_], drawn[0], rtol=1e-9)
+    assert unset.tolerance_of(scheme) == default_tolerance(points)
+    assert workload().tolerance_of(scheme) == 1e-10
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_killed_sweep_loses_no_finished_cell(tmp_path: Path, processes: str) -> None:
+    options = [
+        *SMALL,
+        "--solver",
+        "als",
+        "--delays",
+        "exp:mean=20ms",
+        "--delays",
+        "pareto:alpha=3,scale=5ms",
+        "--out",
+        str(tmp_path / "killed"),
+    ]
+    script = "from coded_als.cli.sweep import command; command()"
+    arguments = [sys.executable, "-c", script, *options, "-j", processes]
+    process = subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    journal = tmp_path / "killed" / "journal.jsonl"
+    _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = journal.read_bytes().count(b"\n") if journal.exists() else 24
+    assert finished >= 3
+    assert len(read_results(tmp_path / "killed")[1]) >= 3
+    sweep(tmp_path / "killed", *options[len(SMALL) : -2], "--resume")
+    sweep(tmp_path / "unbroken", *options[len(SMALL) : -2])
+    assert results(tmp_path / "killed") == results(tmp_path / "unbroken")
+
+
+def _wait_until(true: object, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    output = sweep(tmp_path / "out", "--dry-run")
+    assert output.startswith("12 cells x 4 repetitions, virtual seconds; nothing was run")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "50:10"], "upwards"),
+        (["--delays", "gauss:1"], "delays must be"),
+        (["--points", "line"], "points must be"),
+        (["--cluster", "local", "-j", "2"], "-j must be 1"),
+        (["--protocol", "paper", "--solver", "lobpcg"], "must have a cell"),
+        (["--speed", "0"], "above 0"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_written(tmp_path: Path, options: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        sweep(tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_hundred_cells_are_quick(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    sweep(tmp_path / "out", "--workers", "10:50:5", "--partitions", "2:6", "--stragglers", "0,2", "--repeats", "20")
+    assert len(read_results(tmp_path / "out")[1]) >= 200
+    assert time.perf_counter() - started < 60
+
+
+@pytest.mark.slow
+def test_local_cells_are_measured_in_wall_seconds(tmp_path: Path) -> None:
+    options = [
+        "--cluster",
+        "local",
+        "--workers",
+        "6",
+        "--partitions",
+        "2",
+        "--repeats",
+        "1",
+        "--delays",
+        "exp:mean=2ms",
+    ]
+    sweep(tmp_path / "out", *options)
+    rows = read_results(tmp_path / "out")[1]
+    assert all(row["status"] in ("done", "infeasible") for row in rows)
+    assert all("wall_seconds_mean" in row for row in rows if row["status"] == "done")
+    assert not any("virtual" in name for row in rows for name in row)
