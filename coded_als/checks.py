@@ -1,13 +1,15 @@
-"""What every model demands of its parameters."""
+"""Checks of parameters and of arrays that every room shares."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from coded_als.errors import UsageError
+from coded_als.kernels import Array
 
 
 def require_whole(name: str, value: Any, least: int) -> None:
@@ -27,3 +29,10 @@ def require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raise `UsageError` unless ``value`` is one of ``allowed``."""
     if value not in allowed:
         raise UsageError(f"{name} must be one of {', '.join(allowed)}; got {value!r}. Choose one of them.")
+
+
+def all_finite(arrays: Iterable[Array]) -> bool:
+    """Whether arrays hold neither NaN nor infinity."""
+    # a finite sum has finite terms, and costs no mask; the sum of finite terms may still overflow
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(math.isfinite(array.sum()) or bool(np.isfinite(array).all()) for array in arrays)

@@ -40,7 +40,7 @@ class Kind(IntEnum):
 
     STORE = 1
     TASK = 2
-    CANCEL = 3
+    RETAIN = 3
     STOP = 4
     PING = 5
     HELLO = 16
@@ -68,7 +68,7 @@ class Message:
     kernel
         A name in `coded_als.kernels.KERNELS`.
     operands
-        Name and version of the stored arrays that the task needs.
+        Name and version of the stored arrays that the task needs; RETAIN: all that are still of use.
     keep
         Name and version under which the worker keeps the first arrays of this message.
     delay_s

@@ -8,6 +8,7 @@ from coded_als.cluster.rules import (
     WellConditioned,
     all_of,
     fastest,
+    refusal_of,
     require_satisfiable,
 )
 from coded_als.cluster.seam import (
@@ -37,5 +38,6 @@ __all__ = [
     "WellConditioned",
     "all_of",
     "fastest",
+    "refusal_of",
     "require_satisfiable",
 ]

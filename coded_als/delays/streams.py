@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from coded_als.delays.models import DelayModel
 from coded_als.delays.spec import parse_delays
+from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
 
@@ -21,13 +22,24 @@ class DelayStream:
         Number of workers W.
     seed
         Equal seeds give equal delays; worker w's do not depend on W.
+
+    Raises
+    ------
+    UsageError
+        For parameters out of range.
     """
 
     def __init__(self, spec: str | DelayModel, workers: int, seed: int = 0) -> None:
+        if not _is_whole(workers) or workers < 1:
+            raise UsageError(f"workers must be a whole number of at least 1; got {workers!r}. Add workers.")
+        if not _is_whole(seed) or seed < 0:
+            raise UsageError(f"seed must be a whole number of at least 0; got {seed!r}. Correct it.")
+        if not isinstance(spec, str) and not callable(getattr(spec, "draw", None)):
+            raise UsageError(f"delays must be a SPEC or a delay model; got {spec!r}. Write 'exp:mean=20ms', say.")
         self.model = parse_delays(spec) if isinstance(spec, str) else spec
         self.workers = workers
         self._ids = np.arange(workers, dtype=np.uint64)
-        self._seed = seed
+        self._seed = int(seed)
         self._round_index = 0
         self._state: Array | None = None
 
@@ -40,6 +52,10 @@ class DelayStream:
     def _uniforms(self, k: int) -> Array:
         round_index = self._round_index if k >= 0 else 0
         return hashed_uniforms(self._seed, round_index, k % 2**32, self._ids)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def arrival_order(seconds: Array) -> tuple[int, ...]:

@@ -55,7 +55,8 @@ class Membership:
         self.workers: dict[int, WorkerState] = {}
         self.malformed = 0
         self.listener: Listener | None = None
-        self._link, self._job, self._size = link, job, size
+        self.job = job
+        self._link, self._size = link, size
         self._routes: dict[bytes, WorkerState] = {}
         self._probe_until = self._next_probe = self._probe_interval_s = 0.0
         self._unexplained = 0
@@ -86,7 +87,7 @@ class Membership:
     def dismiss(self) -> None:
         """Tell all workers to end."""
         for worker in self.alive:
-            self._link.send(worker.route, encode(Message(Kind.STOP, self._job, worker.id)))
+            self._link.send(worker.route, encode(Message(Kind.STOP, self.job, worker.id)))
 
     def catch_up(self) -> None:
         """Deal with what has arrived since the last step."""
@@ -114,7 +115,7 @@ class Membership:
         route = frames[0].bytes
         try:
             message = decode(frames[1:])
-            if message.job != self._job:
+            if message.job != self.job:
                 raise WireError("a message must be of this cluster; got one of another.")
             worker = self._routes.get(route)
             if message.kind is Kind.HELLO:
@@ -155,10 +156,10 @@ class Membership:
 
     def _turn_away(self, route: bytes, reason: str) -> None:
         log.warning("turned a worker away: %s", reason)
-        self._link.send(route, encode(Message(Kind.STOP, self._job, -1, text=reason)))
+        self._link.send(route, encode(Message(Kind.STOP, self.job, -1, text=reason)))
 
     def _is_there(self, worker: WorkerState) -> bool:
-        return self._link.send(worker.route, encode(Message(Kind.PING, self._job, worker.id)))
+        return self._link.send(worker.route, encode(Message(Kind.PING, self.job, worker.id)))
 
     def _expect_losses(self, broken: int) -> None:
         """Start to look for those whose connections broke, unless the search is on."""

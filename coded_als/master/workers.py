@@ -44,6 +44,8 @@ class WorkerState:
         Sent, but neither responded to nor given up, by round.
     open_stores
         Bytes of the arrays that it has not acknowledged, by version.
+    untidy
+        Whether it may hold arrays that are of no use any more.
     """
 
     id: int
@@ -54,6 +56,7 @@ class WorkerState:
     held: dict[str, int] = field(default_factory=dict)
     open_tasks: dict[int, Task] = field(default_factory=dict)
     open_stores: dict[int, int] = field(default_factory=dict)
+    untidy: bool = False
 
     @property
     def has_credit(self) -> bool:

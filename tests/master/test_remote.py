@@ -142,7 +142,7 @@ def test_a_number_is_given_once_and_a_restarted_worker_takes_it_again(tmp_path: 
             original = started.processes[0]
             second = started.start(0)
             while second.poll() is None:
-                cluster._crew.step(0.01)
+                cluster._membership.step(0.01)
             assert second.returncode == 1
             assert "0 is taken" in second.communicate()[1]
             os.kill(original.pid, signal.SIGKILL)
@@ -150,7 +150,7 @@ def test_a_number_is_given_once_and_a_restarted_worker_takes_it_again(tmp_path: 
             third = started.start(0)
             deadline = time.monotonic() + 10
             while cluster.process_ids[0] != third.pid and time.monotonic() < deadline:
-                cluster._crew.step(0.01)
+                cluster._membership.step(0.01)
             assert cluster.run(round_of(2), fastest(1)).workers == (1,)  # the new one holds nothing yet
             cluster.store("one", [np.ones((1, 1, 1))] * 2)
             assert set(cluster.run(round_of(2), all_of(2)).workers) == {0, 1}
@@ -170,7 +170,7 @@ def test_a_broken_connection_costs_one_more_attempt(tmp_path: Path, proxy: Proxy
             cluster.run(round_of(2), all_of(2))
             threading.Timer(0.05, proxy.cut).start()
             assert cluster.run(round_of(2), fastest(1)).workers == (1,)
-            assert cluster._crew._link.disconnections == 1
+            assert cluster._link.disconnections == 1
         assert [(event.worker, event.status) for event in events if event.round_index == 1] == [
             (1, "answered"),
             (0, "unfinished"),

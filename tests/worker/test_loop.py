@@ -85,10 +85,15 @@ def test_a_newer_task_supersedes_a_computing_one(master: Master) -> None:
     assert [master.heard() for _ in range(2)] == [(Kind.SUPERSEDED, 0), (Kind.RESULT, 1)]
 
 
-def test_a_cancelled_task_is_not_answered(master: Master) -> None:
-    master.task(0, delay_s=30.0)
-    master.say(Kind.CANCEL)
-    assert master.heard() == (Kind.SUPERSEDED, 0)
+def test_what_is_of_no_use_is_forgotten(master: Master) -> None:
+    for name in ("old", "used"):
+        master.say(Kind.STORE, keep=((name, 1),), arrays=(ONE,))
+    master.say(Kind.RETAIN, operands=(("used", 1),))
+    master.task(0, operands=(("old", 1),), arrays=(ONE,))
+    master.task(1, operands=(("used", 1),), arrays=(ONE,))
+    assert [master.heard()[0] for _ in range(2)] == [Kind.STORED, Kind.STORED]
+    assert master.heard() in {(Kind.REFUSED, 0), (Kind.SUPERSEDED, 0)}
+    assert master.heard() == (Kind.RESULT, 1)
 
 
 def test_arrays_arrive_during_a_delay_without_ending_it(master: Master) -> None:
