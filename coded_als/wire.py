@@ -1,7 +1,8 @@
 """What master and workers say to each other: one header frame and raw array frames.
 
-The header is a msgpack list; every array follows in a frame of its own, C order, little-endian float64.
-Nothing is ever unpickled, and `decode` looks at no array before version, types, shapes and byte counts agree.
+The header is a msgpack list; every array follows in a frame of its own, C order, little-endian: float64, or int32
+where the array is one (the places of sparse entries). Nothing is ever unpickled, and `decode` looks at no array before
+version, types, shapes and byte counts agree.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from typing import Any
 import msgpack
 import numpy as np
 import zmq
+from numpy.typing import NDArray
 
 from coded_als.errors import CodedALSError
-from coded_als.kernels import Array
 
 Shape = tuple[int, ...]
 Stamp = tuple[str, int]
 
-VERSION = 1
-DTYPE_NAME = "<f8"
-DTYPE = np.dtype(DTYPE_NAME)
+VERSION = 2
+FLOAT, WHOLE = np.dtype("<f8"), np.dtype("<i4")
+DTYPES = {dtype.str: dtype for dtype in (FLOAT, WHOLE)}
 # Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
 COPY_BELOW_BYTES = 1 << 18
 MOST_HEADER_BYTES = 1 << 16
@@ -40,9 +41,9 @@ class Kind(IntEnum):
 
     STORE = 1
     TASK = 2
-    RETAIN = 3
     STOP = 4
     PING = 5
+    RETAIN = 6
     HELLO = 16
     STORED = 17
     RESULT = 18
@@ -68,7 +69,7 @@ class Message:
     kernel
         A name in `coded_als.kernels.KERNELS`.
     operands
-        Name and version of the stored arrays that the task needs; RETAIN: all that are still of use.
+        Name and version of the stored arrays that the task needs; RETAIN: of all that the worker may still hold.
     keep
         Name and version under which the worker keeps the first arrays of this message.
     delay_s
@@ -80,7 +81,7 @@ class Message:
     text
         ERROR, REFUSED, STOP: why.
     arrays
-        Float64, sent in C order. Decoded ones are read-only views of the received frames.
+        Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames.
     """
 
     kind: Kind
@@ -96,7 +97,7 @@ class Message:
     computed_s: float = 0.0
     number: int = 0
     text: str = ""
-    arrays: tuple[Array, ...] = ()
+    arrays: tuple[NDArray[Any], ...] = ()
 
 
 def encode(message: Message, array_frames: Sequence[zmq.Frame] | None = None) -> list[bytes | zmq.Frame]:
@@ -125,15 +126,15 @@ def encode(message: Message, array_frames: Sequence[zmq.Frame] | None = None) ->
             message.computed_s,
             message.number,
             message.text,
-            [(DTYPE_NAME, array.shape) for array in message.arrays],
+            [(_dtype_of(array).str, array.shape) for array in message.arrays],
         )
     )
     return [header, *(frames_of(message.arrays) if array_frames is None else array_frames)]
 
 
-def frames_of(arrays: Sequence[Array]) -> list[zmq.Frame]:
+def frames_of(arrays: Sequence[NDArray[Any]]) -> list[zmq.Frame]:
     """One frame for each array, to be sent to any number of workers."""
-    contiguous = (np.ascontiguousarray(array, dtype=DTYPE) for array in arrays)
+    contiguous = (np.ascontiguousarray(array, dtype=_dtype_of(array)) for array in arrays)
     # a flat view, because ZeroMQ takes no buffer with a zero among its dimensions
     return [zmq.Frame(array.reshape(-1).data, copy=array.nbytes < COPY_BELOW_BYTES) for array in contiguous]
 
@@ -217,20 +218,25 @@ def _unpack(frame: Any) -> list[Any]:
     return header[1:]
 
 
-def _array(description: Any, frame: Any) -> Array:
+def _dtype_of(array: NDArray[Any]) -> np.dtype[Any]:
+    """How an array travels: int32 as it is, everything else as float64."""
+    return WHOLE if array.dtype == WHOLE else FLOAT
+
+
+def _array(description: Any, frame: Any) -> NDArray[Any]:
     """A read-only view of one frame, once its description and its size agree."""
     match description:
-        case [str(dtype), [*shape]] if dtype == DTYPE_NAME and len(shape) <= MOST_DIMENSIONS:
-            pass
+        case [str(name), [*shape]] if name in DTYPES and len(shape) <= MOST_DIMENSIONS:
+            dtype = DTYPES[name]
         case _:
-            raise WireError(f"an array must be described by {DTYPE_NAME!r} and a shape.")
+            raise WireError(f"an array must be described by one of {', '.join(DTYPES)} and a shape.")
     if any(type(length) is not int or length < 0 for length in shape):
         raise WireError("a shape must hold whole numbers >= 0.")
     data = memoryview(frame)
-    if data.nbytes != DTYPE.itemsize * math.prod(shape):
+    if data.nbytes != dtype.itemsize * math.prod(shape):
         raise WireError(f"an array of shape {tuple(shape)} must have its size in bytes; got {data.nbytes}.")
     try:
-        array = np.frombuffer(data, dtype=DTYPE) if data.nbytes else np.empty(0)
+        array = np.frombuffer(data, dtype=dtype) if data.nbytes else np.empty(0, dtype)
         array = array.reshape(shape)
     except ValueError:  # an empty array with axes longer than NumPy can count
         raise WireError(f"an array must be one that NumPy can hold; got shape {tuple(shape)}.") from None

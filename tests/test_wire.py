@@ -14,14 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from coded_als.wire import COPY_BELOW_BYTES, DTYPE, VERSION, Kind, Message, WireError, decode, encode, frames_of
+from coded_als.wire import COPY_BELOW_BYTES, FLOAT, VERSION, Kind, Message, WireError, decode, encode, frames_of
 
 WHOLE = st.integers(0, 2**31)
 SECONDS = st.floats(0, math.inf)
 STAMPS = st.lists(st.tuples(st.text(max_size=8), WHOLE), max_size=3).map(tuple)
-ARRAYS = st.lists(
-    hnp.arrays(np.float64, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)), max_size=3
-).map(tuple)
+SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+ARRAYS = st.lists(hnp.arrays(np.float64, SHAPES) | hnp.arrays(np.int32, SHAPES), max_size=3).map(tuple)
 MESSAGES = st.builds(
     Message,
     kind=st.sampled_from(Kind),
@@ -54,7 +53,13 @@ def test_a_message_comes_back(message: Message) -> None:
     assert len(decoded.arrays) == len(message.arrays)
     for got, sent in zip(decoded.arrays, message.arrays, strict=True):
         np.testing.assert_array_equal(got, sent)
-        assert got.shape == sent.shape
+        assert (got.shape, got.dtype) == (sent.shape, sent.dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8, ">i4", ">f8", bool])
+def test_other_types_travel_as_float64(dtype: Any) -> None:
+    (got,) = decode(as_bytes(encode(Message(Kind.TASK, b"", 0, arrays=(np.array([0, 1], dtype=dtype),))))).arrays
+    assert (got.dtype, got.tolist()) == (FLOAT, [0.0, 1.0])
 
 
 @pytest.mark.parametrize("array", [np.arange(12.0).reshape(3, 4).T, np.arange(12.0)[::3]])
@@ -76,7 +81,7 @@ def test_small_arrays_are_copied_and_large_ones_are_not() -> None:
     small, large = np.zeros(10), np.zeros(COPY_BELOW_BYTES // 8)
     frames = frames_of((small, large))
     small[:], large[:] = 1.0, 1.0
-    assert [np.frombuffer(frame, dtype=DTYPE).sum() > 0 for frame in frames] == [False, True]
+    assert [np.frombuffer(frame, dtype=FLOAT).sum() > 0 for frame in frames] == [False, True]
 
 
 @settings(max_examples=200, deadline=None)
@@ -115,11 +120,11 @@ def test_no_forged_field_raises_anything_else(index: int, value: Any, extra: boo
 
 
 @settings(max_examples=200, deadline=None)
-@given(JSONISH)
-def test_no_forged_array_description_raises_anything_else(value: Any) -> None:
+@given(st.sampled_from(["<f8", "<i4"]), JSONISH)
+def test_no_forged_array_description_raises_anything_else(dtype: str, value: Any) -> None:
     frames = as_bytes(encode(HEADER))
     header = msgpack.unpackb(frames[0])
-    header[-1] = [[DTYPE.str, value]]
+    header[-1] = [[dtype, value]]
     for data in (frames[1], b""):
         try:
             (array,) = decode([msgpack.packb(header), data]).arrays
@@ -135,7 +140,9 @@ def test_no_forged_array_description_raises_anything_else(value: Any) -> None:
         (lambda header: header.__setitem__(1, 99), "kind"),
         (lambda header: header.__setitem__(9, math.nan), "delay"),
         (lambda header: header.__setitem__(-1, [["<f4", [2, 3]]]), "described"),
+        (lambda header: header.__setitem__(-1, [["|O", [2, 3]]]), "described"),
         (lambda header: header.__setitem__(-1, [["<f8", [2, 4]]]), "bytes"),
+        (lambda header: header.__setitem__(-1, [["<i4", [2, 3]]]), "bytes"),
         (lambda header: header.__setitem__(-1, []), "describe all"),
         (lambda header: header.__setitem__(7, [["name"]]), "version"),
     ],

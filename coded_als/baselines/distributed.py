@@ -15,7 +15,7 @@ from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.baselines.quadratic import AlternatingModel
 from coded_als.cluster import Cluster, Round
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
+from coded_als.kernels import Array, Stored
 from coded_als.models.rating_matrix import rating_matrix
 
 Model = TypeVar("Model", bound=AlternatingModel)
@@ -124,7 +124,7 @@ class _Side:
             total += float(scores @ (self.rows.curvature[part] * scores - 2 * self.rows.target[part]))
         return total
 
-    def _shares(self, operand: str) -> Iterator[Array]:
+    def _shares(self, operand: str) -> Iterator[Stored]:
         for worker in range(self._cluster.size):
             yield _cut(self.rows, self._shards[worker % len(self._shards)])[operand]
 
@@ -142,18 +142,17 @@ def deal(lengths: NDArray[Any], shards: int) -> list[NDArray[np.int64]]:
     return [np.ascontiguousarray(table[:, shard]) for shard in range(shards)]
 
 
-def _cut(rows: Rows, shard: NDArray[np.int64]) -> dict[str, Array]:
+def _cut(rows: Rows, shard: NDArray[np.int64]) -> dict[str, Stored]:
     """What the kernel needs to know of a shard's rows; those that fill up have no entries."""
     held = shard >= 0
     lengths = np.where(held, rows.lengths[shard], 0)
     # all entries of the held rows, in their order: starts repeated, plus a count within each row
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     entries = np.repeat(np.where(held, rows.indptr[shard], 0), lengths) + within
-    parts = {
-        "indptr": np.concatenate(([0], np.cumsum(lengths))),
-        "indices": rows.indices[entries],
-        "curvature": rows.curvature[entries],
-        "target": rows.target[entries],
+    return {
+        "indptr": np.concatenate(([0], np.cumsum(lengths))).astype(np.int32),
+        "indices": rows.indices[entries].astype(np.int32),
+        "curvature": np.asarray(rows.curvature[entries], dtype=np.float64),
+        "target": np.asarray(rows.target[entries], dtype=np.float64),
         "ridge": np.where(held, rows.ridge[shard], 1.0),
     }
-    return {name: np.asarray(array, dtype=np.float64) for name, array in parts.items()}

@@ -20,6 +20,7 @@ from coded_als.cluster.seam import (
     Status,
     StoppingRule,
     TaskEvent,
+    require_stored,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "fastest",
     "refusal_of",
     "require_satisfiable",
+    "require_stored",
 ]

@@ -8,23 +8,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from coded_als.checks import all_finite
-from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent, refusal_of
+from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent, refusal_of, require_stored
 from coded_als.delays import DelayStream, arrival_order
-from coded_als.kernels import KERNELS, Array, run_to_end
+from coded_als.kernels import KERNELS, Array, Stored, as_stored, run_to_end
 
 
 class HeldArrays:
     """What W workers of the calling process hold, and the kernels that run on it."""
 
     def __init__(self, workers: int) -> None:
-        self._memory: list[dict[str, Array]] = [{} for _ in range(workers)]
+        self._memory: list[dict[str, Stored]] = [{} for _ in range(workers)]
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         for memory, share in zip(self._memory, shares, strict=True):
-            memory[name] = share
+            memory[name] = as_stored(share)
+
+    def drop(self, names: Iterable[str]) -> None:
+        for name in names:
+            for memory in self._memory:
+                memory.pop(name, None)
 
     def receive(self, round: Round) -> None:
-        """Every worker keeps what the round tells it to keep, whether or not it will answer in time."""
+        """Every worker keeps what the round tells it to keep, whether or not it will answer in time.
+
+        Raises
+        ------
+        UsageError
+            When an operand is not there.
+        """
+        require_stored(round, self._memory[0] if self._memory else ())
         for worker, memory in enumerate(self._memory):
             if round.payloads is not None:
                 memory.update(zip(round.keep, round.payloads[worker], strict=False))
@@ -62,11 +74,6 @@ class HeldArrays:
                         break
             else:
                 return {worker: computed[worker] for worker in counted}
-
-    def discard(self, names: Iterable[str]) -> None:
-        for name in names:
-            for memory in self._memory:
-                memory.pop(name, None)
 
     def clear(self) -> None:
         self._memory.clear()
@@ -133,11 +140,11 @@ class InlineCluster:
     def seconds(self) -> float:
         return time.perf_counter() - self._started
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         self._arrays.store(name, shares)
 
-    def discard(self, names: Iterable[str]) -> None:
-        self._arrays.discard(names)
+    def drop(self, names: Iterable[str]) -> None:
+        self._arrays.drop(names)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         started = self.seconds()

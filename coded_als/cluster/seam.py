@@ -6,21 +6,21 @@ round's `StoppingRule`; it never waits for a straggler. Real processes (`coded_a
 a virtual clock (`coded_als.cluster.virtual`) and the calling process (`coded_als.cluster.inline`)
 implement the same protocol.
 
-Arrays on this seam are real float64. A share or a response at a point of the unit circle
-is complex and travels as two stacked real planes, shape ``(2, rows, columns)``; at a real
+Arrays on this seam are real float64; a stored one may be int32, which places of sparse
+entries are. A share or a response at a point of the unit circle is complex and travels as two stacked real planes, shape ``(2, rows, columns)``; at a real
 point there is one plane. So encoding, multiplying and decoding are real matrix products.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from coded_als.errors import CodedALSError
-from coded_als.kernels import Array
+from coded_als.errors import CodedALSError, UsageError
+from coded_als.kernels import Array, Stored
 
 Shape = tuple[int, ...]
 
@@ -159,12 +159,12 @@ class Cluster(Protocol):
         """Seconds since the cluster started, on its own clock."""
         ...
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
-        """Give each worker one array to keep; ``shares`` is consumed one at a time."""
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
+        """Give each worker one array to keep, as `as_stored` has it; ``shares`` is consumed one at a time."""
         ...
 
-    def discard(self, names: Iterable[str]) -> None:
-        """Let the workers forget stored arrays that no later round names."""
+    def drop(self, names: Iterable[str]) -> None:
+        """Let the workers forget arrays that were stored or kept; names that nobody holds are no mistake."""
         ...
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
@@ -178,3 +178,10 @@ class Cluster(Protocol):
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+def require_stored(round: Round, stored: Collection[str]) -> None:
+    """`UsageError` unless the operands of a round are stored, or kept from its own payload."""
+    unknown = set(round.operands) - set(round.keep) - set(stored)
+    if unknown:
+        raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")

@@ -16,7 +16,7 @@ from coded_als.cluster import AnyOfEach, Fastest, Observer, Responses, Round, St
 from coded_als.cluster.inline import HeldArrays, counted_workers
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
-from coded_als.kernels import Array
+from coded_als.kernels import Array, Stored
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,11 @@ class SimulatedCluster:
     def seconds(self) -> float:
         return self._now_s
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         self._arrays.store(name, shares)
 
-    def discard(self, names: Iterable[str]) -> None:
-        self._arrays.discard(names)
+    def drop(self, names: Iterable[str]) -> None:
+        self._arrays.drop(names)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         cost = RoundCost.of(round)

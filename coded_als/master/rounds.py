@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from coded_als.checks import all_finite
 from coded_als.cluster import Round, StoppingRule
 from coded_als.delays import DelayStream
@@ -85,7 +87,8 @@ class Rounds:
             for stamp, array in zip(current.keep, current.payload(worker.id), strict=False):
                 self._stores.send(worker, stamp, array)
             return
-        self._stores.tidy(worker)
+        if worker.untidy:
+            self._stores.retain(worker)
         frames = encode(current.message(self._job, task), current.payload_frames(worker.id))
         current.waiting.pop(worker.id, None)
         task.sent_s = self._events.seconds()
@@ -144,6 +147,7 @@ class Rounds:
 
     def joined(self, worker: WorkerState) -> None:
         """A worker is there, for the first time or again: ask it once more for what it has not responded to."""
+        self._stores.retain(worker)
         current = self._current
         if current is None or worker.id in current.results or worker.id in current.refused:
             return
@@ -171,10 +175,10 @@ class Rounds:
     def _take(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
         """A response counts if it has the right shapes and is finite."""
         shapes = tuple(array.shape for array in message.arrays)
-        if shapes != current.round.response_shapes:
+        if shapes != current.round.response_shapes or any(array.dtype != np.float64 for array in message.arrays):
             self._events.record(task, "refused", message)
             raise WorkerFailed(
-                f"a response to {current.round.kernel!r} must have the shapes {current.round.response_shapes}; "
+                f"a response to {current.round.kernel!r} must be float64 of the shapes {current.round.response_shapes}; "
                 f"worker {worker.id} sent {shapes}. Correct the round."
             )
         if all_finite(message.arrays):

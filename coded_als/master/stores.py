@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
+from coded_als.kernels import Stored, as_stored
 from coded_als.master.membership import Membership
 from coded_als.master.workers import MOST_OPEN_STORES, WorkerState
 from coded_als.wire import Kind, Message, Stamp, encode
@@ -41,7 +39,7 @@ class Stores:
         self.newest[name] = self._versions
         return name, self._versions
 
-    def give_out(self, name: str, shares: Iterable[Array], size: int) -> None:
+    def give_out(self, name: str, shares: Iterable[Stored], size: int) -> None:
         """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer."""
         stamp = self.new_version(name)
         given = 0
@@ -55,33 +53,32 @@ class Stores:
             given += 1
         require_one_each("share", size, given)
 
-    def send(self, worker: WorkerState, stamp: Stamp, array: Array) -> None:
-        """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement."""
-        if not worker.alive or len(worker.open_stores) >= MOST_OPEN_STORES:
-            return
-        array = np.asarray(array, dtype=np.float64)
-        message = encode(Message(Kind.STORE, self._job, worker.id, stamp[1], keep=(stamp,), arrays=(array,)))
-        # 0 bytes would say that it is no longer waited for
-        worker.open_stores[stamp[1]] = max(1, array.nbytes)
-        if self._membership.send(worker, message):
-            worker.held.update((stamp,))
-
-    def discard(self, names: Iterable[str]) -> None:
-        """Let the workers forget arrays; those that are behind are told with their next task."""
+    def drop(self, names: Iterable[str]) -> None:
+        """Let all workers forget arrays; those that are away or behind are told later (`retain`)."""
         for name in names:
             self.newest.pop(name, None)
             for worker in self._membership.workers.values():
                 worker.untidy |= worker.held.pop(name, None) is not None
         for worker in self._membership.alive:
-            if worker.has_credit:
-                self.tidy(worker)
+            if worker.untidy and worker.has_credit:
+                self.retain(worker)
 
-    def tidy(self, worker: WorkerState) -> None:
-        """Tell a worker which arrays are still of use, where it may hold others."""
-        if worker.untidy:
-            worker.untidy = False
-            operands = tuple(self.newest.items())
-            self._membership.send(worker, encode(Message(Kind.RETAIN, self._job, worker.id, operands=operands)))
+    def retain(self, worker: WorkerState) -> None:
+        """Tell a worker the names that it may still hold arrays under; it forgets all others."""
+        worker.untidy = False
+        operands = tuple(self.newest.items())
+        self._membership.send(worker, encode(Message(Kind.RETAIN, self._job, worker.id, operands=operands)))
+
+    def send(self, worker: WorkerState, stamp: Stamp, array: Stored) -> None:
+        """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement."""
+        if not worker.alive or len(worker.open_stores) >= MOST_OPEN_STORES:
+            return
+        array = as_stored(array)
+        message = encode(Message(Kind.STORE, self._job, worker.id, stamp[1], keep=(stamp,), arrays=(array,)))
+        # 0 bytes would say that it is no longer waited for
+        worker.open_stores[stamp[1]] = max(1, array.nbytes)
+        if self._membership.send(worker, message):
+            worker.held.update((stamp,))
 
     def _let_catch_up(self, workers: Sequence[WorkerState], most_shares: int, most_bytes: int) -> None:
         """Wait until one of the bounds holds, but only once for workers that have stopped."""

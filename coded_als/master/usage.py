@@ -24,6 +24,11 @@ class Usage:
         """Whether this process is a forked copy of the one that started the cluster."""
         return os.getpid() != self._owner
 
+    @property
+    def refuses(self) -> bool:
+        """Whether a claim would be refused just now."""
+        return self.forked or self.closed or self._lock.locked()
+
     @contextmanager
     def claimed(self) -> Iterator[Interrupts]:
         """A stretch in which nobody else may use the cluster.

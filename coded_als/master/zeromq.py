@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from coded_als.checks import require_number
-from coded_als.cluster import Observer, Responses, Round, StoppingRule
+from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_stored
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError
-from coded_als.kernels import KERNELS, Array
+from coded_als.kernels import KERNELS, Stored
 from coded_als.master.events import Events
 from coded_als.master.interrupts import Interrupts
 from coded_als.master.link import Link
@@ -73,6 +73,7 @@ class ZmqCluster:
         self._stores = Stores(self._membership, job)
         self._rounds = Rounds(self._membership, self._stores, self._events, job, delays)
         self._usage = Usage()
+        self._unwanted: list[str] = []
         self._resources = resources
         self._finalizer = weakref.finalize(self, _unless_forked, self._usage, resources.close)
 
@@ -89,7 +90,7 @@ class ZmqCluster:
     def seconds(self) -> float:
         return self._events.seconds()
 
-    def store(self, name: str, shares: Iterable[Array]) -> None:
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
         """Give each worker one array to keep.
 
         Parameters
@@ -107,11 +108,18 @@ class ZmqCluster:
         with self._claimed() as interrupts:
             self._stores.give_out(name, interrupts.between(shares), self.size)
 
-    def discard(self, names: Iterable[str]) -> None:
-        """Let the workers forget stored arrays; nothing happens on a closed cluster."""
-        if not self._usage.closed:
+    def drop(self, names: Iterable[str]) -> None:
+        """Let the workers forget arrays, at once or, while the cluster is at work, before it works again.
+
+        Parameters
+        ----------
+        names
+            As given to `store` or kept by a round; those that nobody holds are passed over.
+        """
+        self._unwanted.extend(names)
+        if not self._usage.refuses:
             with self._claimed():
-                self._stores.discard(names)
+                pass
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """Run one round; return at the response that satisfies ``until``.
@@ -161,6 +169,9 @@ class ZmqCluster:
         """A stretch in which nobody else uses the cluster and no signal handler tears it apart."""
         with self._usage.claimed() as interrupts:
             self._link.interrupts = interrupts
+            if self._unwanted:
+                unwanted, self._unwanted = self._unwanted, []
+                self._stores.drop(unwanted)
             yield interrupts
 
     def _check(self, round: Round) -> None:
@@ -170,9 +181,7 @@ class ZmqCluster:
             require_one_each("payload", self.size, len(round.payloads))
         if len(round.keep) > min(map(len, round.payloads or [()])):
             raise UsageError(f"keep must name arrays of the payload; got {round.keep}. Pass as many arrays as names.")
-        unknown = set(round.operands) - set(round.keep) - self._stores.newest.keys()
-        if unknown:
-            raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")
+        require_stored(round, self._stores.newest)
 
 
 def _unless_forked(usage: Usage, end: Callable[[], None]) -> None:

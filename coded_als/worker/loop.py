@@ -173,18 +173,14 @@ class Worker:
         match message.kind:
             case Kind.STORE:
                 self._reply(message, Kind.STORED)
+            case Kind.RETAIN:
+                names = dict(message.operands)
+                self._memory = {name: held for name, held in self._memory.items() if name in names}
             case Kind.TASK:
                 self._supersede(message)
-            case Kind.RETAIN:
-                self._forget_all_but({name for name, _ in message.operands})
             case Kind.STOP:
                 self._supersede(None)
                 self._stop = message.text
-
-    def _forget_all_but(self, names: set[str]) -> None:
-        """Free the memory of stored arrays that nobody will use again."""
-        for name in self._memory.keys() - names:
-            del self._memory[name]
 
     def _supersede(self, task: Message | None) -> None:
         """Take on a task, if any, in place of the one at hand."""

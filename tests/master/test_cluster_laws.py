@@ -12,7 +12,7 @@ import pytest
 from coded_als.cluster import AnyOfEach, Cluster, Round, TaskEvent, all_of, fastest
 from coded_als.cluster.inline import InlineCluster
 from coded_als.delays import Trace
-from coded_als.errors import NotEnoughWorkers
+from coded_als.errors import NotEnoughWorkers, UsageError
 from coded_als.master import LocalCluster
 
 Start = Callable[..., Cluster]
@@ -122,6 +122,42 @@ def test_what_is_kept_may_be_an_operand_of_its_own_round(start: Start) -> None:
     round = Round("product_and_gram", ("a",), [payload], keep=("a",), response_shapes=((1, 1, 1), (1, 1, 1)))
     product, gram = cluster.run(round, fastest(1)).results[0]
     assert (product.item(), gram.item()) == (16.0, 12.0)
+
+
+def test_what_is_dropped_is_no_operand_any_more(start: Start) -> None:
+    cluster = start(2)
+    payload = (np.ones((1, 1, 1)),)
+    cluster.store("stays", [np.full((1, 1, 1), 2.0)] * 2)
+    cluster.store("goes", [np.full((1, 1, 1), 3.0)] * 2)
+    cluster.run(Round("product", ("stays",), [payload] * 2, keep=("kept",), response_shapes=((1, 1, 1),)), all_of(2))
+    cluster.drop(["goes", "kept", "never stored"])
+    for name in ("goes", "kept"):
+        with pytest.raises(UsageError, match=rf"must be stored before they are used; got \['{name}'\]"):
+            cluster.run(Round("product", (name,), [payload] * 2, response_shapes=((1, 1, 1),)), all_of(2))
+    results = cluster.run(Round("product", ("stays",), [payload] * 2, response_shapes=((1, 1, 1),)), all_of(2)).results
+    assert [results[worker][0].item() for worker in range(2)] == [2.0, 2.0]
+    cluster.store("goes", [np.full((1, 1, 1), 4.0)] * 2)
+    results = cluster.run(Round("product", ("goes",), [payload] * 2, response_shapes=((1, 1, 1),)), all_of(2)).results
+    assert [results[worker][0].item() for worker in range(2)] == [4.0, 4.0]
+
+
+def test_to_drop_from_a_closed_cluster_is_harmless(start: Start) -> None:
+    cluster = start(1)
+    cluster.store("name", [np.ones((1, 1, 1))])
+    cluster.close()
+    cluster.drop(["name"])
+
+
+def test_whole_numbers_are_stored_as_such(start: Start) -> None:
+    cluster = start(2)
+    rows = np.array([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
+    for name, array in (("data", [2.0, 1.0, 3.0]), ("places", [1, 0, 2]), ("ends", [0, 1, 3])):
+        cluster.store(name, [np.array(array, dtype=np.float64 if name == "data" else np.int32)] * 2)
+    right = np.arange(6.0).reshape(3, 2)
+    round = Round("row_gram_product", ("data", "places", "ends"), [(right,)] * 2, response_shapes=((3, 2),))
+    results = cluster.run(round, all_of(2)).results
+    for worker in range(2):
+        np.testing.assert_allclose(results[worker][0], rows.T @ rows @ right, rtol=1e-12)
 
 
 def test_there_must_be_one_share_for_each_worker(start: Start) -> None:

@@ -272,7 +272,7 @@ def test_what_a_kernel_raises_is_raised_with_its_worker() -> None:
 def test_a_response_of_another_shape_is_raised() -> None:
     with cluster_of(1) as (cluster, events):
         wrong = Round("product", ("one",), [(np.ones((1, 1, 2)),)], response_shapes=((1, 1, 1),))
-        with pytest.raises(WorkerFailed, match=r"must have the shapes"):
+        with pytest.raises(WorkerFailed, match=r"must be float64 of the shapes"):
             cluster.run(wrong, fastest(1))
     assert len(statuses(events)) == 1
 

@@ -21,6 +21,7 @@ from coded_als.cluster import Round, TaskEvent, all_of, fastest
 from coded_als.delays import Trace
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master import RemoteCluster
+from coded_als.master.stores import Stores
 from coded_als.wire import Kind, Message, encode
 
 SQUARE = (np.full((1, 1, 1), 3.0),)
@@ -158,7 +159,11 @@ def test_a_number_is_given_once_and_a_restarted_worker_takes_it_again(tmp_path: 
         started.end()
 
 
-def test_a_broken_connection_costs_one_more_attempt(tmp_path: Path, proxy: Proxy) -> None:
+def test_a_broken_connection_costs_one_more_attempt(
+    tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(Stores, "retain", lambda stores, worker: told.append(worker.id))
     key_file = tmp_path / "key"
     started = HandStarted(key_file, {0: proxy._target, 1: proxy.port})
     delays = Trace(np.array([[0.0, 0.0], [1.0, 0.3]]))
@@ -171,6 +176,7 @@ def test_a_broken_connection_costs_one_more_attempt(tmp_path: Path, proxy: Proxy
             threading.Timer(0.05, proxy.cut).start()
             assert cluster.run(round_of(2), fastest(1)).workers == (1,)
             assert cluster._link.disconnections == 1
+            assert sorted(told) == [0, 1, 1]  # what it may still hold, when it joined and when it came back
         assert [(event.worker, event.status) for event in events if event.round_index == 1] == [
             (1, "answered"),
             (0, "unfinished"),

@@ -85,17 +85,6 @@ def test_a_newer_task_supersedes_a_computing_one(master: Master) -> None:
     assert [master.heard() for _ in range(2)] == [(Kind.SUPERSEDED, 0), (Kind.RESULT, 1)]
 
 
-def test_what_is_of_no_use_is_forgotten(master: Master) -> None:
-    for name in ("old", "used"):
-        master.say(Kind.STORE, keep=((name, 1),), arrays=(ONE,))
-    master.say(Kind.RETAIN, operands=(("used", 1),))
-    master.task(0, operands=(("old", 1),), arrays=(ONE,))
-    master.task(1, operands=(("used", 1),), arrays=(ONE,))
-    assert [master.heard()[0] for _ in range(2)] == [Kind.STORED, Kind.STORED]
-    assert master.heard() in {(Kind.REFUSED, 0), (Kind.SUPERSEDED, 0)}
-    assert master.heard() == (Kind.RESULT, 1)
-
-
 def test_arrays_arrive_during_a_delay_without_ending_it(master: Master) -> None:
     master.task(0, delay_s=0.1)
     master.say(Kind.STORE, round_index=9, keep=(("stored", 9),), arrays=(5 * ONE,))
@@ -123,6 +112,18 @@ def test_operands_of_another_version_are_refused(master: Master, stamp: tuple[st
     assert master.heard() == (Kind.REFUSED, 4)
     master.task(5)
     assert master.heard() == (Kind.RESULT, 5)
+
+
+def test_what_is_not_to_be_retained_is_forgotten(master: Master) -> None:
+    for name, version in (("stays", 1), ("goes", 2)):
+        master.say(Kind.STORE, round_index=version, keep=((name, version),), arrays=(ONE,))
+        assert master.heard() == (Kind.STORED, version)
+    master.say(Kind.RETAIN, operands=(("stays", 1),))
+    master.task(0, operands=(("goes", 2),), arrays=(ONE,))
+    refusal = master.hear()
+    assert (refusal.kind, refusal.text) == (Kind.REFUSED, "goes")
+    master.task(1, operands=(("stays", 1),), arrays=(ONE,))
+    assert master.heard() == (Kind.RESULT, 1)
 
 
 def test_a_preempted_task_has_kept_its_payload(master: Master) -> None:

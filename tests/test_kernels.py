@@ -1,0 +1,80 @@
+"""The kernels of sparse rows: SciPy's results on honest input, an error on hostile input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from coded_als import kernels
+from coded_als.kernels import KERNELS, run_to_end
+
+
+def random_rows(seed: int, rows: int, columns: int, density: float) -> sparse.csr_array:
+    matrix = sparse.random_array((rows, columns), density=density, rng=np.random.default_rng(seed), format="csr")
+    matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+    return matrix
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 30), st.integers(1, 20), st.integers(0, 4), st.floats(0, 1), st.booleans())
+def test_products_with_sparse_rows_are_those_of_dense_ones(
+    seed: int, rows: int, columns: int, width: int, density: float, many_panels: bool
+) -> None:
+    matrix = random_rows(seed, rows, columns, density)
+    right = np.random.default_rng(seed + 1).standard_normal((columns, width))
+    operands = (matrix.data, matrix.indices, matrix.indptr, right)
+    dense = matrix.toarray()
+    with pytest.MonkeyPatch.context() as patch:
+        if many_panels:
+            patch.setattr(kernels, "PANEL_OPERATIONS", 0.0)
+        (product,) = run_to_end(KERNELS["row_product"](*operands))
+        (gram_product,) = run_to_end(KERNELS["row_gram_product"](*operands))
+    np.testing.assert_allclose(product, dense @ right, atol=1e-12)
+    np.testing.assert_allclose(gram_product, dense.T @ (dense @ right), atol=1e-12)
+
+
+def test_a_large_product_looks_up_between_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "PANEL_OPERATIONS", 0.0)
+    matrix = random_rows(0, 50, 4, 1.0)
+    steps = KERNELS["row_gram_product"](matrix.data, matrix.indices, matrix.indptr, np.ones((4, 2)))
+    assert sum(1 for _ in steps) == 50
+
+
+DATA, INDICES, INDPTR = np.ones(3), np.array([0, 2, 1], np.int32), np.array([0, 1, 3], np.int32)
+
+
+@pytest.mark.parametrize("kernel", ["row_product", "row_gram_product"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({1: np.array([0, 3, 1], np.int32)}, "from 0 to 2"),
+        ({1: np.array([0, -1, 1], np.int32)}, "from 0 to 2"),
+        ({1: INDICES.astype(np.float64)}, "int32"),
+        ({2: INDPTR.astype(np.int64)}, "int32"),
+        ({2: np.array([0, 2**31 - 1, 3], np.int32)}, "ascend"),
+        ({2: np.array([0, 3, 1, 3], np.int32)}, "ascend"),
+        ({2: np.array([-1, 1, 3], np.int32)}, "ascend"),
+        ({2: np.array([0, 1, 4], np.int32)}, "ascend"),
+        ({2: np.array([], np.int32)}, "ascend"),
+        ({0: np.ones(4)}, "ascend"),
+        ({0: np.ones((3, 1))}, "one axis"),
+        ({3: np.ones((2, 2))}, "from 0 to 1"),
+    ],
+)
+def test_places_out_of_bounds_are_refused(kernel: str, change: dict[int, Any], message: str) -> None:
+    operands = [DATA, INDICES, INDPTR, np.ones((3, 2))]
+    for position, value in change.items():
+        operands[position] = value
+    with pytest.raises(ValueError, match=message):
+        run_to_end(KERNELS[kernel](*operands))
+
+
+def test_the_exact_half_step_checks_its_rows_too() -> None:
+    fixed, ridge = np.ones((3, 2)), np.ones(2)
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        run_to_end(KERNELS["solve_rows"](INDPTR, INDICES + 1, DATA, DATA, ridge, fixed, np.eye(2)))
