@@ -32,8 +32,11 @@ Compiled = Callable[..., Any]
 
 
 def compiled(function: Compiled) -> Compiled:
-    """Compile on first use, keep the machine code on disk, and run without the interpreter's lock."""
-    result: Compiled = numba.njit(cache=True, nogil=True, fastmath=True)(function)
+    """Compile on first use, keep the machine code on disk, and run without the interpreter's lock.
+
+    Arithmetic that overflows gives infinity or NaN, as NumPy's does; whoever calls looks at the result.
+    """
+    result: Compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(function)
     return result
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from coded_als.baselines.compiled import compiled, dot, inlined
 
 # Rows that go through conjugate gradients in lockstep, so that the product with G is a matrix product; measured.
-_LOCKSTEP = 128
+# Blocks of other sizes round differently: whoever shares rows out cuts them at multiples of it.
+LOCKSTEP = 128
 
 
 @compiled
@@ -24,17 +25,21 @@ def conjugate_gradient_rows(
     ridge: Any,
     penalty: Any,
     steps: int,
+    least: float,
     out: Any,
     explained: Any,
 ) -> None:
-    """Improve ``rows`` of ``out`` by ``steps`` of conjugate gradients from where they are; G is any symmetric matrix."""
+    """Improve ``rows`` of ``out`` by ``steps`` of conjugate gradients from where they are; G is any symmetric matrix.
+
+    A squared residual of at most ``least``, which is the smallest normal number of the arithmetic, counts as none.
+    """
     rank = fixed.shape[1]
-    direction = np.empty((_LOCKSTEP, rank), fixed.dtype)
-    image = np.empty((_LOCKSTEP, rank), fixed.dtype)
-    residual = np.empty((_LOCKSTEP, rank), fixed.dtype)
-    square = np.empty(_LOCKSTEP, np.float64)
-    for first in range(0, rows.size, _LOCKSTEP):
-        block = rows[first : first + _LOCKSTEP]
+    direction = np.empty((LOCKSTEP, rank), fixed.dtype)
+    image = np.empty((LOCKSTEP, rank), fixed.dtype)
+    residual = np.empty((LOCKSTEP, rank), fixed.dtype)
+    square = np.empty(LOCKSTEP, np.float64)
+    for first in range(0, rows.size, LOCKSTEP):
+        block = rows[first : first + LOCKSTEP]
         for s in range(block.size):
             direction[s] = out[block[s]]
         for step in range(-1, steps):
@@ -61,7 +66,8 @@ def conjugate_gradient_rows(
                 else:
                     _add_products(indices, curvature, target, 0, begin, end, fixed, p, q)
                     bend = np.float64(-dot(p, q))
-                if bend <= 0:
+                # a row that is solved, or bent by rounding alone, stays as it is
+                if bend <= least or square[s] <= least:
                     continue
                 length = fixed.dtype.type(square[s] / bend)
                 explained[row] += square[s] * square[s] / bend

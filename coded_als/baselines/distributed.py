@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import Progress
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
-from coded_als.baselines.quadratic import AlternatingModel
 from coded_als.cluster import Cluster, Round
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored
@@ -57,16 +56,16 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
     policy = WaitForAll() if policy is None else policy
     matrix = rating_matrix(ratings, np.float64)
     progress = Progress(model.callback, cluster.seconds)
-    user_side = _Side("users", model, matrix, cluster, policy)
-    item_side = _Side("items", model, rating_matrix(matrix.T.tocsr(), np.float64), cluster, policy)
-    start, _ = model._start(*matrix.shape)
-    users, items = start.astype(np.float64), np.zeros((matrix.shape[1], model.rank))
+    problem = model._problem(matrix, np.float64)
+    user_side = _Side("users", model, problem.users, cluster, policy)
+    item_side = _Side("items", model, problem.items, cluster, policy)
+    users, items = (side.astype(np.float64) for side in model._start(problem))
     for _ in range(model.iterations):
         items = item_side.half_step(users, items)
         users = user_side.half_step(items, users)
         held = float(item_side.rows.ridge @ np.square(items).sum(axis=1))
-        progress.note(user_side.objective(users, items) + held)
-    model._adopt(users.astype(model.dtype), items.astype(model.dtype), 0.0, matrix, progress)
+        progress.note((user_side.objective(users, items) + held) * problem.scale * problem.scale)
+    model._publish(problem, users, items, matrix, progress)
     return model
 
 
@@ -74,11 +73,9 @@ class _Side:
     """The rows of one side, cut into shards that the workers hold."""
 
     def __init__(
-        self, name: str, model: AlternatingModel, matrix: sparse.csr_array, cluster: Cluster, policy: StragglerPolicy
+        self, name: str, model: AlternatingModel, rows: Rows, cluster: Cluster, policy: StragglerPolicy
     ) -> None:
-        self._name, self._model, self._cluster, self._policy = name, model, cluster, policy
-        ridge = np.asarray(model._ridge(np.diff(matrix.indptr), matrix.shape[1]), dtype=np.float64)
-        self.rows = model._rows(matrix, ridge)
+        self._name, self._model, self._cluster, self._policy, self.rows = name, model, cluster, policy, rows
         shards = policy.shards(cluster.size)
         self._shards = deal(self.rows.lengths, shards)
         # every shard is needed once before any may be skipped: nothing random is ever published

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coded_als.baselines.cholesky import cholesky_rows
 from coded_als.baselines.compiled import routines
-from coded_als.baselines.conjugate_gradients import conjugate_gradient_rows
+from coded_als.baselines.conjugate_gradients import LOCKSTEP, conjugate_gradient_rows
 from coded_als.baselines.threads import for_all_rows
 
 Floats = NDArray[np.floating[Any]]
@@ -92,8 +92,8 @@ class RowSolver:
         rows
             The sparse rows.
         start
-            (rows, d) where they are: the starting point of conjugate gradients, and what stays of a row whose
-            matrix is not numerically positive definite.
+            (rows, d) where they are: the starting point of conjugate gradients, also for a row whose matrix is not
+            numerically positive definite.
         threads
             Threads to share the rows over.
 
@@ -102,28 +102,57 @@ class RowSolver:
         solution, explained
             (rows, d), and (rows,) ``2 b.x - x.A x`` at the solution: minus the row's part of the objective.
         """
+        axes = None if self.solver == "cg" else self._axes
+        out = start.copy() if axes is None else start @ axes
         explained = np.zeros(rows.count)
-        # multiplications: exact solutions cost entries * d^2 + d^3 / 3, gradients about entries * d + d^2
-        work = rows.lengths + len(self.penalty)
-        common = (rows.indptr, rows.indices, rows.curvature, rows.target)
         if self.solver == "cg":
-            out = start.copy()
-            gram = np.zeros((len(self.penalty),) * 2, self.fixed.dtype) if self.gram is None else self.gram
+            self._improve(rows, np.arange(rows.count), self.cg_steps, threads, out, explained)
+        else:
+            failed = self._solve_exactly(rows, threads, out, explained)
+            self._improve(rows, failed, 2 * len(self.penalty), 1, out, explained)
+        return (out if axes is None else out @ axes.T), explained
 
-            def improve(part: NDArray[np.int64]) -> None:
-                conjugate_gradient_rows(
-                    part, *common, self.fixed, gram, rows.ridge, self.penalty, self.cg_steps, out, explained
-                )
-
-            for_all_rows(improve, work, threads)
-            return out, explained
-        out = start.copy() if self._axes is None else start @ self._axes
+    def _solve_exactly(
+        self, rows: Rows, threads: int, out: Floats, explained: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Solve all rows in place; the numbers of those that Cholesky could not."""
+        failed = np.zeros(rows.count, dtype=np.bool_)
         addresses = routines(self.fixed.dtype)
 
-        def solve_exactly(part: NDArray[np.int64]) -> None:
+        def solve(part: NDArray[np.int64]) -> None:
             cholesky_rows(
-                part, *common, self._turned, self._diagonal, rows.ridge, self.penalty, addresses, out, explained
-            )
+                part, rows.indptr, rows.indices, rows.curvature, rows.target, self._turned, self._diagonal,
+                rows.ridge, self.penalty, addresses, out, explained, failed,
+            )  # fmt: skip
 
-        for_all_rows(solve_exactly, work, threads)
-        return (out if self._axes is None else out @ self._axes.T), explained
+        for_all_rows(solve, self._work(rows), threads)
+        return np.flatnonzero(failed)
+
+    def _improve(
+        self,
+        rows: Rows,
+        chosen: NDArray[np.int64],
+        steps: int,
+        threads: int,
+        out: Floats,
+        explained: NDArray[np.float64],
+    ) -> None:
+        """Steps of conjugate gradients on the chosen rows, in place."""
+        fixed, gram = self.fixed, self.gram
+        if self.solver != "cg":
+            fixed, gram = self._turned, np.diag(self._diagonal)
+        elif gram is None:
+            gram = np.zeros((len(self.penalty),) * 2, fixed.dtype)
+        least = float(np.finfo(fixed.dtype).tiny)
+
+        def improve(part: NDArray[np.int64]) -> None:
+            conjugate_gradient_rows(
+                chosen[part], rows.indptr, rows.indices, rows.curvature, rows.target, fixed, gram,
+                rows.ridge, self.penalty, steps, least, out, explained,
+            )  # fmt: skip
+
+        for_all_rows(improve, self._work(rows)[chosen], threads, LOCKSTEP)
+
+    def _work(self, rows: Rows) -> NDArray[Any]:
+        # multiplications: exact solutions cost entries * d^2 + d^3 / 3, gradients about entries * d + d^2
+        return rows.lengths + len(self.penalty)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import Callback, Floats
-from coded_als.baselines.quadratic import AlternatingModel
 from coded_als.checks import require_number
 from coded_als.errors import UsageError
 
@@ -50,6 +50,7 @@ class ImplicitALS(AlternatingModel):
     """
 
     kind: ClassVar[str] = "implicit"
+    _homogeneous: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -102,11 +103,11 @@ class ImplicitALS(AlternatingModel):
     def _gram(self, fixed: Floats) -> Floats | None:
         return np.asarray(self._weight() * (fixed.T @ fixed), dtype=fixed.dtype)
 
-    def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
+    def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
         if self.alpha is not None:
-            return np.full(len(lengths), self.regularization)
+            return np.ones(len(lengths))
         exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
-        return np.asarray(self.regularization * (lengths + self._weight() * others) ** exponent)
+        return np.asarray((lengths + self._weight() * others) ** exponent)
 
     def _rows(self, matrix: sparse.csr_array, ridge: Floats) -> Rows:
         if self.alpha is None:

@@ -1,5 +1,6 @@
 """The compiled loops of the stochastic models: one pass over observed entries in a given order.
 
+A run that diverges ends in numbers that are not finite, or in a loss that is; it raises nothing here.
 They draw from a SplitMix64 stream of their own (one 64-bit state in an array), so a seed gives the same run on
 every platform and numba version.
 """

@@ -125,13 +125,13 @@ class SparseModel(FactorModel, ABC):
 
     def _as_rows(self, ratings: NewRatings) -> sparse.csr_array:
         if not isinstance(ratings, Mapping):
-            return rating_matrix(ratings, self.dtype, columns=len(self.item_factors_))
+            return rating_matrix(ratings, np.float64, columns=len(self.item_factors_))
         columns = self._item_lookup.places(np.asarray(list(ratings)))
         if (columns < 0).any():
             self._item_lookup.indices(ratings)  # raises, and says which
         values = np.fromiter(ratings.values(), dtype=np.float64)
         shape = (1, len(self.item_factors_))
-        return rating_matrix(sparse.csr_array((values, columns, np.array([0, columns.size])), shape=shape), self.dtype)
+        return rating_matrix(sparse.csr_array((values, columns, np.array([0, columns.size])), shape=shape), np.float64)
 
 
 class Progress:

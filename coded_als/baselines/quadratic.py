@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,10 @@ from scipy import sparse
 
 from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
-from coded_als.baselines.model import Callback, Floats, Progress, SparseModel, thread_count
-from coded_als.baselines.threads import one_blas_thread
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.baselines.model import Floats, Iteration, SparseModel, thread_count
+from coded_als.baselines.units import power_of_four
+from coded_als.errors import UsageError
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.rating_matrix import pattern, rating_matrix
 
 
 class QuadraticModel(SparseModel):
@@ -28,10 +27,12 @@ class QuadraticModel(SparseModel):
 
     biases: bool = False
     threads: int | None = None
+    # whether c times the ratings and c times the regularisation mean sqrt(c) times the factors and c times the biases
+    _homogeneous: ClassVar[bool] = True
 
     @abstractmethod
-    def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
-        """(rows,) regularisation of rows with so many entries, of so many rows on the other side."""
+    def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
+        """(rows,) what multiplies the regularisation of rows with so many entries, of so many on the other side."""
 
     def _rows(self, matrix: sparse.csr_array, ridge: Floats) -> Rows:
         """What the rows of a matrix (the mean taken off) ask for: squared loss on its entries."""
@@ -45,55 +46,83 @@ class QuadraticModel(SparseModel):
         """The form that all rows share."""
         return None
 
-    def _bias_penalty(self) -> float:
-        """Weight of a squared bias beside a squared factor."""
-        return 1.0
+    def _bias_regularization(self) -> float:
+        return self.regularization
 
-    def _penalty(self) -> Floats:
+    def _least(self) -> float:
+        """Less than this, which rounding makes of a sum of squares of about 1, keeps no matrix invertible."""
+        return float(np.finfo(self.dtype).eps)
+
+    def _penalty(self, scale: float) -> Floats:
+        """(d,) weights of the ridge term, for ratings in units of ``scale``."""
         penalty = np.ones(self.rank + self.biases, self.dtype)
-        penalty[self.rank :] = self._bias_penalty()
+        # factors are in units of the root of the scale, biases in units of the scale itself
+        factors, biases = self.regularization / scale, self._bias_regularization()
+        penalty[self.rank :] = max(biases, self._least()) / max(factors, self._least())
         return penalty
 
-    def _solver(self, side: Floats, solver: str, cg_steps: int = 1) -> RowSolver:
+    def _scaled_rows(self, matrix: sparse.csr_array, scale: float) -> Rows:
+        """The rows of a matrix that is in units of ``scale``."""
+        weights = self._row_weights(np.diff(matrix.indptr), matrix.shape[1])
+        with np.errstate(over="ignore"):
+            ridge = (max(self.regularization / scale, self._least()) * weights).astype(matrix.dtype)
+        if not np.isfinite(ridge).all():
+            raise UsageError(
+                f"regularization must be of a size that {matrix.dtype} holds in units of the ratings; got "
+                f"{self.regularization} for ratings of about {scale:.0e}. Lower it or scale the ratings up."
+            )
+        return self._rows(matrix, ridge)
+
+    def _solver(self, side: Floats, scale: float, solver: str, cg_steps: int = 1) -> RowSolver:
         """A solver for the other side's rows."""
         fixed = side.copy() if self.biases else side
         fixed[:, self.rank :] = 1
-        return RowSolver(fixed, self._gram(fixed), self._penalty(), solver, cg_steps)
+        return RowSolver(fixed, self._gram(fixed), self._penalty(scale), solver, cg_steps)
 
     def _less_biases(self, rows: Rows, side: Floats) -> Rows:
         """The same rows with the other side's biases taken off their targets."""
         return replace(rows, target=rows.target - side[rows.indices, self.rank]) if self.biases else rows
 
-    def _adopt(self, users: Floats, items: Floats, mean: float, matrix: sparse.csr_array, progress: Progress) -> None:
+    def _units(self, scale: float) -> Floats:
+        """(d,) what a row in units of ``scale`` is multiplied by."""
+        units = np.full(self.rank + self.biases, np.sqrt(scale))
+        units[self.rank :] = scale
+        return units.astype(self.dtype)
+
+    def _adopt(
+        self, users: Floats, items: Floats, mean: float, seen: sparse.csr_array, history: list[Iteration]
+    ) -> None:
         """Publish the result of a fit."""
-        self.history_ = progress.history
+        self._require_finite(users, items)
+        self.history_ = history
         self._keep(
             np.ascontiguousarray(users[:, : self.rank]),
             np.ascontiguousarray(items[:, : self.rank]),
             user_biases=users[:, self.rank].copy() if self.biases else None,
             item_biases=items[:, self.rank].copy() if self.biases else None,
             global_mean=mean,
-            seen=pattern(matrix.shape, matrix.indptr, matrix.indices),
+            seen=seen,
         )
 
     def _keep(self, *arguments: Any, **named: Any) -> None:
         super()._keep(*arguments, **named)
-        self._folding: tuple[RowSolver, Floats] | None = None
+        self._folding: tuple[RowSolver, Floats, float] | None = None
 
-    def _prepared(self) -> tuple[RowSolver, Floats]:
-        """The solver for new users, made at the first of them, and the items' side."""
+    def _prepared(self) -> tuple[RowSolver, Floats, float]:
+        """The solver for new users, made at the first of them, the items' side, and the units of both."""
         if self._folding is None:
             items = self.item_factors_
+            scale = power_of_four(float(np.abs(items).max(initial=0.0))) ** 2 if self._homogeneous else 1.0
             if self.item_biases_ is not None:
                 items = np.column_stack((items, self.item_biases_))
-            self._folding = self._solver(items, "cholesky"), items
+            items = items / self._units(scale)
+            self._folding = self._solver(items, scale, "cholesky"), items, scale
         return self._folding
 
     def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers:
-        solver, items = self._prepared()
-        ratings.data -= np.asarray(self.global_mean_, self.dtype)
-        ridge = self._ridge(np.diff(ratings.indptr), len(self.item_factors_)).astype(self.dtype)
-        rows = self._less_biases(self._rows(ratings, ridge), items)
+        solver, items, scale = self._prepared()
+        ratings.data = ((ratings.data - self.global_mean_) / scale).astype(self.dtype)
+        rows = self._less_biases(self._scaled_rows(ratings, scale), items)
         start = np.zeros((rows.count, len(solver.penalty)), self.dtype)
         if method == "exact":
             solution, _ = solver.solve(rows, start, thread_count(self.threads) if rows.count > 1 else 1)
@@ -102,74 +131,6 @@ class QuadraticModel(SparseModel):
             gram = np.zeros((len(solver.penalty),) * 2, self.dtype) if solver.gram is None else solver.gram
             arguments = (rows.indptr, rows.indices, rows.curvature, rows.target, solver.fixed, gram)
             fold_in_steps(*arguments, rows.ridge, solver.penalty, epochs, learning_rate, solution)
+        solution *= self._units(scale)
         biases = solution[:, self.rank].copy() if self.biases else None
         return NewUsers(np.ascontiguousarray(solution[:, : self.rank]), biases)
-
-
-class AlternatingModel(QuadraticModel):
-    """Alternating least squares: every iteration solves all items, then all users.
-
-    Users come last so that they are exact for the published items: folding a training user in again gives
-    that user's row. ``history_`` holds the exact objective, which never rises.
-    """
-
-    def __init__(
-        self,
-        rank: int,
-        regularization: float,
-        iterations: int,
-        solver: str,
-        cg_steps: int,
-        seed: int,
-        threads: int | None,
-        dtype: str,
-        callback: Callback | None,
-    ) -> None:
-        super().__init__(rank, regularization, iterations, seed, dtype, callback)
-        require_number("regularization", regularization, positive=True)
-        require_one_of("solver", solver, ("cholesky", "cg"))
-        require_whole("cg_steps", cg_steps, 1)
-        thread_count(threads)
-        self.solver, self.cg_steps, self.threads = solver, cg_steps, threads
-
-    def _mean(self, matrix: sparse.csr_array) -> float:
-        """What is subtracted from every rating."""
-        return 0.0
-
-    def _starting_scale(self) -> float:
-        """Standard deviation of the random start."""
-        return float(1.0 / np.sqrt(self.rank))
-
-    def fit(self, ratings: Any) -> Self:
-        matrix = rating_matrix(ratings, self.dtype)
-        progress = Progress(self.callback)
-        mean = self._mean(matrix)
-        matrix.data -= np.asarray(mean, self.dtype)
-        flipped = rating_matrix(matrix.T.tocsr(), self.dtype)
-        penalty = self._penalty()
-        user_rows, item_rows = (
-            self._rows(side, self._ridge(np.diff(side.indptr), side.shape[1]).astype(self.dtype))
-            for side in (matrix, flipped)
-        )
-        users, items = self._start(*matrix.shape)
-        with one_blas_thread():
-            for _ in range(self.iterations):
-                items, _ = self._half_step(self._less_biases(item_rows, users), users, items)
-                rows = self._less_biases(user_rows, items)
-                users, explained = self._half_step(rows, items, users)
-                held = float(item_rows.ridge @ (np.square(items) @ penalty))
-                progress.note(self._constant(rows) - explained + held)
-        self._adopt(users, items, mean, matrix, progress)
-        return self
-
-    def _start(self, users: int, items: int) -> tuple[Floats, Floats]:
-        generator = np.random.default_rng(self.seed)
-        width = self.rank + self.biases
-        first = np.zeros((users, width), self.dtype)
-        first[:, : self.rank] = generator.standard_normal((users, self.rank)) * self._starting_scale()
-        return first, np.zeros((items, width), self.dtype)
-
-    def _half_step(self, rows: Rows, fixed: Floats, start: Floats) -> tuple[Floats, float]:
-        solver = self._solver(fixed, self.solver, self.cg_steps)
-        solution, explained = solver.solve(rows, start, thread_count(self.threads))
-        return solution, float(explained.sum())

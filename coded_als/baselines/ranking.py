@@ -40,6 +40,10 @@ class RankingModel(SparseModel):
         self.learning_rate = self._fold_rate = learning_rate
 
     @abstractmethod
+    def _loss_of_nothing(self, items: int) -> float:
+        """The most that the mean loss is while all scores are equal."""
+
+    @abstractmethod
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         """One pass; the arguments that both losses share."""
 
@@ -51,7 +55,9 @@ class RankingModel(SparseModel):
         items = np.column_stack((self._random(generator, matrix.shape[1]), np.zeros(matrix.shape[1], self.dtype)))
         for loss in self._passes(matrix, users, items, self.iterations, self.learning_rate, generator, frozen=False):
             progress.note(loss)
-        self._require_finite(users, items)
+        # steps that are too long leave numbers that are finite and mean nothing
+        last, least = progress.history[-1].objective, self._loss_of_nothing(len(items))
+        self._require_finite(users, items, np.array(last if last <= 2 * least else np.inf))
         users[np.diff(matrix.indptr) == 0] = 0
         self.history_ = progress.history
         self._keep(
@@ -131,6 +137,9 @@ class BPR(RankingModel):
     ) -> None:
         super().__init__(rank, regularization, iterations, learning_rate, seed, dtype, callback)
 
+    def _loss_of_nothing(self, items: int) -> float:
+        return float(np.log(2))
+
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         return float(bpr_epoch(*arguments))
 
@@ -166,6 +175,9 @@ class WARP(RankingModel):
         super().__init__(rank, regularization, iterations, learning_rate, seed, dtype, callback)
         require_whole("max_samples", max_samples, 1)
         self.max_samples = max_samples
+
+    def _loss_of_nothing(self, items: int) -> float:
+        return float(np.log(max(items, 2)))
 
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         return float(warp_epoch(*arguments, self.max_samples))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.model import Callback, Floats
-from coded_als.baselines.quadratic import AlternatingModel
 from coded_als.checks import require_number, require_one_of
 
 
@@ -73,9 +73,9 @@ class RidgeALS(AlternatingModel):
     def _mean(self, matrix: sparse.csr_array) -> float:
         return float(matrix.data.mean(dtype=np.float64)) if self.biases else 0.0
 
-    def _bias_penalty(self) -> float:
-        return 1.0 if self.bias_regularization is None else self.bias_regularization / self.regularization
+    def _bias_regularization(self) -> float:
+        return self.regularization if self.bias_regularization is None else self.bias_regularization
 
-    def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
+    def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
         # a row without ratings has nothing to regularise, and any positive number keeps its matrix invertible
-        return self.regularization * (np.maximum(lengths, 1.0) if self.weighting == "count" else np.ones(len(lengths)))
+        return np.maximum(lengths, 1.0) if self.weighting == "count" else np.ones(len(lengths))

@@ -11,7 +11,7 @@ from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.model import Callback, Floats, Progress
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
-from coded_als.models.rating_matrix import rating_matrix
+from coded_als.models.rating_matrix import pattern, rating_matrix
 
 
 class SGD(QuadraticModel):
@@ -72,11 +72,10 @@ class SGD(QuadraticModel):
                 order, rows, matrix.indices, matrix.data, users, items, self.learning_rate, self.regularization
             )
             progress.note(loss)
-        self._require_finite(users, items)
         # rows that no rating has touched hold only their random start
         users[np.diff(matrix.indptr) == 0] = 0
         items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0
-        self._adopt(users, items, mean, matrix, progress)
+        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), progress.history)
         return self
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:
@@ -84,6 +83,5 @@ class SGD(QuadraticModel):
         side[:, : self.rank] = generator.standard_normal((count, self.rank)) * self.init_scale
         return side
 
-    def _ridge(self, lengths: NDArray[Any], others: int) -> Floats:
-        # a floor keeps the exact fold-in solvable without regularisation
-        return np.maximum(self.regularization * lengths, 1e-6)
+    def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
+        return np.asarray(np.maximum(lengths, 1.0), dtype=np.float64)

@@ -42,7 +42,7 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def for_all_rows(loop: RowLoop, work: NDArray[Any], threads: int) -> None:
+def for_all_rows(loop: RowLoop, work: NDArray[Any], threads: int, together: int = 1) -> None:
     """Run ``loop`` over the rows 0, 1, ... in parts, on ``threads`` threads.
 
     Parameters
@@ -53,6 +53,9 @@ def for_all_rows(loop: RowLoop, work: NDArray[Any], threads: int) -> None:
         (rows,) what each row costs, in any unit: parts are of about equal cost.
     threads
         At least 1. One thread calls ``loop`` directly.
+    together
+        Rows that are worked on at once: parts begin at multiples of it, so that every row has the same neighbours,
+        and rounds alike, whatever the number of threads.
     """
     rows = np.arange(len(work))
     if threads == 1 or rows.size < 2:
@@ -60,6 +63,6 @@ def for_all_rows(loop: RowLoop, work: NDArray[Any], threads: int) -> None:
         return
     cost = np.cumsum(work)
     parts = threads * _PARTS_PER_THREAD
-    cuts = np.searchsorted(cost, cost[-1] * np.arange(1, parts) / parts)
+    cuts = np.searchsorted(cost, cost[-1] * np.arange(1, parts) / parts) // together * together
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         list(pool.map(loop, np.split(rows, cuts)))

@@ -122,11 +122,21 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
     return {
         **_common_facts(model, data),
         "fitted": model,
-        "objective": model.history_[-1].objective if model.history_ else None,
+        "objective": model.history_[-1].objective,
         "seconds": seconds,
-        "seconds_per_iteration": seconds / max(1, len(model.history_)),
-        "converged": True,
+        "seconds_per_iteration": seconds / len(model.history_),
+        # these methods run the iterations they are given, and nothing proves that more would change nothing
+        "converged": None,
+        "last_change": _last_change([entry.objective for entry in model.history_]),
     }
+
+
+def _last_change(objectives: list[float]) -> float | None:
+    """What the last iteration changed of the objective, relative to it."""
+    if len(objectives) < 2:
+        return None
+    before, after = objectives[-2:]
+    return abs(before - after) / abs(after) if after else None
 
 
 def _common_facts(model: Any, data: RatingData) -> dict[str, Any]:
@@ -199,7 +209,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
         )
     else:
         click.echo(f"{timing} per iteration")
-    if not summary["converged"]:
+    if summary.get("last_change") is not None:
+        click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
+    if summary["converged"] is False:
         click.echo("Not converged: raise --iterations or --tolerance, or use --solver lobpcg.", err=True)
     if summary["model"] is None:
         click.echo("The model was not saved; add --out MODEL.npz.", err=True)

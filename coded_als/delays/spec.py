@@ -5,7 +5,6 @@ Durations are written ``200us``, ``5ms``, ``1.5s``, ``2min`` or as plain seconds
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from pathlib import Path
@@ -26,6 +25,7 @@ from coded_als.delays.models import (
 )
 from coded_als.delays.traces import read_trace
 from coded_als.errors import UsageError
+from coded_als.specs import load_plugins, read_fields
 
 _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "": 1.0}
 MODELS: dict[str, type[DelayModel]] = {
@@ -67,22 +67,13 @@ def _parse_one(spec: str) -> DelayModel:
     if name == "trace":
         return Trace(read_trace(Path(text)))
     if name not in MODELS:
+        load_plugins()
+    if name not in MODELS:
         raise UsageError(
             f"delays must be one of {', '.join(MODELS)} or trace:FILE; got {name!r}. See --help for the parameters."
         )
     model = MODELS[name]
-    fields = {field.name: field for field in dataclasses.fields(model)}  # type: ignore[arg-type]
-    values: dict[str, float | int] = {}
-    for item in filter(None, text.split(",")):
-        key, _, value = item.partition("=")
-        if key not in fields:
-            raise UsageError(
-                f"delays {name!r} take {', '.join(fields) or 'no parameters'}; got {key!r} in {spec!r}. Remove it."
-            )
-        values[key] = _parse_value(key, value, spec)
-    missing = [key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in values]
-    if missing:
-        raise UsageError(f"delays {name!r} need {', '.join(missing)}; got {spec!r}. Write {name}:{missing[0]}=...")
+    values = read_fields("delays", spec, model, lambda key, value: _parse_value(key, value, spec))
     if {"enter", "leave"} <= values.keys() and values["enter"] + values["leave"] == 0:
         raise UsageError(f"enter and leave must not both be 0; got {spec!r}. Give one of them a probability.")
     if "low" in values and values["low"] > values["high"]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
+from coded_als.models.files import write_whole
 from coded_als.models.registry import MODEL_HOMES, is_known, model_class
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], 
         ) from None
     members: dict[str, Any] = {"header": np.array(header)} | {f"array/{name}": array for name, array in arrays.items()}
     try:
-        _write_whole(Path(os.path.realpath(path)), members)
+        write_whole(Path(path), lambda file: np.savez(file, **members))
     except OSError as error:
         raise UsageError(
             f"a model must be saved where a file can be written; got {path}: {error.strerror or error}. Choose another path."
@@ -128,21 +126,6 @@ def _read(file: IO[bytes]) -> tuple[Any, dict[str, NDArray[Any]]]:
         header = json.loads(str(archive["header"]))
         arrays = {name.removeprefix("array/"): archive[name] for name in archive.files if name.startswith("array/")}
     return header, arrays
-
-
-def _write_whole(path: Path, members: dict[str, Any]) -> None:
-    """Write beside the target and rename: readers see the old file or the new one, never a part."""
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(f"it exists and is not a file: {path}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _unreadable(path: str | Path, error: Exception) -> UsageError:

@@ -74,12 +74,14 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> cs
     if not matrix.has_canonical_format:
         matrix = matrix.copy()
         matrix.sum_duplicates()
-    values = matrix.data.astype(dtype)
+    with np.errstate(over="ignore"):
+        values = matrix.data.astype(dtype)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         row = int(np.searchsorted(matrix.indptr, bad[0], side="right")) - 1
         raise UsageError(
-            f"ratings must be finite; got {values[bad[0]]} at row {row}, column {matrix.indices[bad[0]]}. Remove or correct it."
+            f"ratings must be finite in {values.dtype}; got {matrix.data[bad[0]]} at row {row}, "
+            f"column {matrix.indices[bad[0]]}. Remove or correct it."
         )
     indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
     clean = sparse.csr_array((values, indices, indptr), shape=matrix.shape, copy=False)

@@ -22,9 +22,9 @@ def ridge_objective(model, matrix):
     """Straight from the definition, over a dense loop."""
     total = 0.0
     dense = matrix.toarray()
-    users, items = model.user_factors_, model.item_factors_
-    bu = np.zeros(len(users)) if model.user_biases_ is None else model.user_biases_
-    bi = np.zeros(len(items)) if model.item_biases_ is None else model.item_biases_
+    users, items = model.user_factors_.astype(float), model.item_factors_.astype(float)
+    bu = np.zeros(len(users)) if model.user_biases_ is None else model.user_biases_.astype(float)
+    bi = np.zeros(len(items)) if model.item_biases_ is None else model.item_biases_.astype(float)
     for u, i in np.argwhere(dense):
         total += (dense[u, i] - model.global_mean_ - bu[u] - bi[i] - users[u] @ items[i]) ** 2
     rho = 1.0 if model.bias_regularization is None else model.bias_regularization / model.regularization
@@ -35,14 +35,16 @@ def ridge_objective(model, matrix):
 
 
 def implicit_objective(model, matrix):
+    """Straight from the definition, the defaults of the weights included."""
     dense = matrix.toarray()
-    scores = model.user_factors_ @ model.item_factors_.T
+    scores = model.user_factors_.astype(float) @ model.item_factors_.T.astype(float)
     observed = dense != 0
     squares = (model.user_factors_**2).sum(1), (model.item_factors_**2).sum(1)
     if model.alpha is not None:
         confidence = 1 + model.alpha * dense
         return (confidence * (observed - scores) ** 2).sum() + model.regularization * sum(map(np.sum, squares))
-    w, nu = model._weight(), 1.0 if model.frequency_exponent is None else model.frequency_exponent
+    w = 0.1 if model.unobserved_weight is None else model.unobserved_weight
+    nu = 1.0 if model.frequency_exponent is None else model.frequency_exponent
     total = ((1 - scores) ** 2)[observed].sum() + w * (scores**2).sum()
     for axis in (0, 1):
         ridge = model.regularization * (observed.sum(1 - axis) + w * dense.shape[1 - axis]) ** nu
@@ -73,7 +75,10 @@ common = {
     "dtype": st.just("float64"),
 }
 implicits = st.builds(
-    ImplicitALS, unobserved_weight=st.floats(0.01, 1), frequency_exponent=st.floats(0, 1.5), **common
+    ImplicitALS,
+    unobserved_weight=st.none() | st.floats(0.01, 1),
+    frequency_exponent=st.none() | st.floats(0, 1.5),
+    **common,
 ) | st.builds(ImplicitALS, alpha=st.floats(0.1, 40), **common)
 
 

@@ -216,9 +216,41 @@ def test_negative_confidence_is_refused(matrix):
         build(ImplicitALS, alpha=1.0).fit(-matrix)
 
 
-def test_divergence_is_an_error_and_not_a_model(matrix):
+@pytest.mark.parametrize(
+    ("model_class", "changes"),
+    [
+        (SGD, {"learning_rate": 50.0, "iterations": 200}),
+        (BPR, {"learning_rate": 1e160}),
+        (WARP, {"learning_rate": 1e160}),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_divergence_is_an_error_and_not_a_model(model_class, changes, matrix):
+    model = build(model_class, **changes)
     with pytest.raises(UsageError, match="Lower learning_rate"):
-        build(SGD, learning_rate=50.0, iterations=200).fit(matrix)
+        model.fit(matrix)
+    with pytest.raises(UsageError, match="must be fitted"):
+        model.recommend(0)
+
+
+def test_sgd_knows_nothing_of_what_nobody_rated(matrix):
+    """The random start of an item or user without ratings must not become a taste."""
+    model = build(SGD).fit(matrix)
+    assert not model.item_factors_[7].any()
+    assert not model.user_factors_[4].any()
+    assert model.item_biases_[7] == model.user_biases_[4] == 0
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3])
+def test_drift_is_relative_to_the_exact_rows(size, matrix):
+    model = build(RidgeALS, biases=False, regularization=0.5 * size).fit(matrix * size)
+    exact, quick = (model.fold_in(matrix * size, method=method).factors for method in ("exact", "sgd"))
+    gaps, lengths = (np.sqrt(np.square(rows).sum(axis=1)) for rows in (quick - exact, exact))
+    drift = model.drift(matrix * size)
+    rated = np.diff(matrix.indptr) > 0
+    np.testing.assert_allclose(drift[rated], (gaps / np.where(lengths > 0, lengths, 1))[rated], rtol=1e-12)
+    assert (drift[~rated] == 0).all()
+    assert drift[rated].min() > 1e-3
 
 
 def test_repeated_entries_are_summed_and_dense_matrices_welcome(matrix):

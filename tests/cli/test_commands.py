@@ -60,6 +60,30 @@ def test_fit_prints_one_json_document(cluster):
     assert document["clock_of_seconds_per_iteration"] == ("virtual" if cluster == "virtual" else "wall")
 
 
+@pytest.mark.parametrize("method", ["ridge", "bpr"])
+def test_methods_that_cannot_prove_it_do_not_say_converged(ratings, method):
+    document = json.loads(run("fit", ratings, "--method", method, "--rank", 2, "--iterations", 2, "--json").stdout)
+    assert document["converged"] is None
+    assert 0 <= document["last_change"] < 10
+    text = run("fit", ratings, "--method", method, "--rank", 2, "--iterations", 2).output
+    assert "the last iteration changed the objective by" in text
+    assert "onverged" not in text
+    assert (
+        json.loads(run("fit", ratings, "--method", method, "--iterations", 1, "--json").stdout)["last_change"] is None
+    )
+
+
+@pytest.mark.parametrize("size", ["1e20", "1e-20"])
+def test_ratings_of_any_size_give_finite_recommendations(tmp_path, size):
+    rng, path, model = np.random.default_rng(0), tmp_path / "r.csv", tmp_path / "m.npz"
+    triples = [(u, i) for u in range(12) for i in range(9) if rng.random() < 0.6]
+    path.write_text("".join(f"u{u},i{i},{int(rng.integers(1, 6)) * float(size)!r}\n" for u, i in triples))
+    assert run("fit", path, "--method", "ridge", "--rank", 2, "--out", model, "--json").exit_code == 0
+    items = json.loads(run("recommend", model, "--user", "u3", "--json").stdout)["items"]
+    assert items
+    assert all(abs(item["score"]) < 1e3 * float(size) for item in items)
+
+
 def test_every_cluster_gives_the_same_objective():
     objectives = [
         json.loads(run("fit", SYNTHETIC, "--rank", 4, "--cluster", name, "--json").stdout)["objective"]

@@ -119,8 +119,8 @@ def test_every_example_is_parsed(spec: str) -> None:
     ("spec", "said"),
     [
         ("gauss:mean=1", "must be one of"),
-        ("exp", "need mean"),
-        ("exp:median=1s", "take mean"),
+        ("exp", "needs mean"),
+        ("exp:median=1s", "takes mean"),
         ("exp:mean=-1s", "a number like"),
         ("exp:mean=1h", "a number like"),
         ("exp:mean=", "a number like"),

@@ -154,7 +154,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path, monk
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(persistence.os, "fsync", full)
+    monkeypatch.setattr("coded_als.models.files.os.fsync", full)
     with pytest.raises(UsageError, match="No space left on device"):
         fitted(1).save(path)
     assert path.read_bytes() == before

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from coded_als.als.placement import Kind, Placement, multiplications, rule_for
+from coded_als.als.placement import Kind, Placement, rule_for
 from coded_als.als.solvers import GUARD_VECTORS
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.virtual import RoundCost
 from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode, PointFamily, ReplicatedProduct
 from coded_als.codes.partition import block_size
+from coded_als.codes.product import multiplications
 
 FLOAT_BYTES = 8
 
@@ -144,7 +145,7 @@ class Scheme:
 
     def _product_round(self, size: Size) -> RoundCost:
         rows, columns, inner = self._product_parts(size)
-        operations = multiplications(self.code, size.length, (size.length, self.block_columns(size)))
+        operations = multiplications(self.code, (size.length, size.length), self.block_columns(size))
         unit = FLOAT_BYTES * self._planes
         return RoundCost(operations, unit * inner * columns, unit * rows * columns)
 

@@ -24,7 +24,7 @@ from coded_als.experiments.plan.schemes import Scheme, Size
 from coded_als.experiments.plan.timing import Workload, repetition_seed
 from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.sweep.grids import cell_of
-from coded_als.experiments.sweep.store import Row, saying_what_failed, write_whole
+from coded_als.experiments.sweep.store import Row, saying_what_failed, write_text
 
 FILE = "examples.json"
 LARGEST = Size(rows=480, columns=360, rank=12)
@@ -81,7 +81,7 @@ def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, 
         "timeline": timeline,
     }
     with saying_what_failed(folder):
-        write_whole(folder / FILE, json.dumps(document, sort_keys=True) + "\n")
+        write_text(folder / FILE, json.dumps(document, sort_keys=True) + "\n")
 
 
 def _slowed(machine: Machine, full: Size, size: Size) -> Machine:

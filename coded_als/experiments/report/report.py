@@ -22,7 +22,7 @@ from coded_als.experiments.report.figures import (
     table1_times,
 )
 from coded_als.experiments.report.timeline import timeline
-from coded_als.experiments.sweep.store import Row, canonical, flat, read_results, saying_what_failed, write_whole
+from coded_als.experiments.sweep.store import Row, canonical, flat, read_results, saying_what_failed, write_text
 from coded_als.experiments.table1.findings import Finding, findings
 from coded_als.experiments.table1.reproduction import read_wall, table_cells
 from coded_als.experiments.table1.table1 import paper_source
@@ -46,7 +46,7 @@ def write_report(folder: Path) -> Path:
     title = "Table I of the paper, re-made" if spec.get("kind") == "table1" else "Sweep of straggler schemes"
     path = folder / "report.html"
     with saying_what_failed(folder):
-        write_whole(path, _page(title, [*parts, _origin(folder, spec)]))
+        write_text(path, _page(title, [*parts, _origin(folder, spec)]))
     return path
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from coded_als.errors import UsageError
+from coded_als.models.files import write_whole
 
 Row = dict[str, Any]
 
@@ -62,7 +63,7 @@ class ResultFolder:
     def _check_spec(self, resume: bool) -> None:
         file = self.path / "spec.json"
         if not file.exists():
-            write_whole(file, json.dumps(self.spec, indent=2, sort_keys=True) + "\n")
+            write_text(file, json.dumps(self.spec, indent=2, sort_keys=True) + "\n")
         elif canonical(read_json(file)) != canonical(self.spec):
             raise UsageError(
                 f"a results folder holds one spec; {self.path} holds another. Choose another --out or the same options."
@@ -110,8 +111,8 @@ class ResultFolder:
         """Write the rows of all cells in the order given, and drop the journal."""
         rows = [self.finished[canonical(cell)] for cell in cells]
         with saying_what_failed(self.path):
-            write_whole(self.path / "results.jsonl", "".join(canonical(row) + "\n" for row in rows))
-            write_whole(self.path / "results.csv", as_csv(rows))
+            write_text(self.path / "results.jsonl", "".join(canonical(row) + "\n" for row in rows))
+            write_text(self.path / "results.csv", as_csv(rows))
             if parquet:
                 write_parquet(self.path / "results.parquet", rows)
             (self.path / "journal.jsonl").unlink()
@@ -157,15 +158,17 @@ def read_json(path: Path) -> Row:
     return document
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either all there or as it was before."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that is either all there or as it was before.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        All of it.
+    """
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def flat(row: Row) -> Row:

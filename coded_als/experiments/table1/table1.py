@@ -183,7 +183,7 @@ def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: in
     rng = np.random.default_rng([seed, h, cell.live])
     root, factor = rng.standard_normal((12 * h, 12 * h)), rng.standard_normal((12 * h, 10))
     data = root.T @ root
-    left, right, exact = code.encode_left(data), code.encode_right(factor), data @ factor
+    left, right, exact = list(code.encode_left(data)), list(code.encode_right(factor)), data @ factor
     rule = WellConditioned(code, CIRCLE_TOLERANCE if points == "circle" else ANY_ERROR)
     estimated, actual = [], []
     for _ in range(repeats):
@@ -197,10 +197,10 @@ def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: in
 
 
 def _multiply(left: Array, right: Array) -> Array:
-    """The transposed product of two shares, by complex arithmetic: (planes, a, b)."""
+    """The product of two shares, by complex arithmetic: (planes, a, b)."""
     if left.shape[0] == 1:
-        return np.asarray(np.matmul(left[0].T, right[0])[np.newaxis])
-    product = np.matmul((left[0] + 1j * left[1]).T, right[0] + 1j * right[1])
+        return np.asarray(np.matmul(left[0], right[0])[np.newaxis])
+    product = np.matmul(left[0] + 1j * left[1], right[0] + 1j * right[1])
     planes: Array = np.stack([product.real, product.imag])
     return planes
 
@@ -273,7 +273,7 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
     data, factor = rng.standard_normal((size.length, size.length)), rng.standard_normal((size.length, size.rank))
     shape = (size.length, size.rank)
     round = Round(
-        "transposed_product",
+        "product",
         ("D",),
         [(share,) for share in code.encode_right(factor)],
         response_shapes=(code.response_shape(shape),),
@@ -282,7 +282,7 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
     )
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
     with LocalCluster(cell.live, f"normal-ops:mu={mu!r},sigma={sigma!r}", seed) as cluster:
-        cluster.store("D", code.stream_left(data))
+        cluster.store("D", code.encode_left(data))
         until = fastest(iteration_threshold(h, "real"))
         seconds = np.array([cluster.run(round, until).elapsed_s for _ in range(WALL_ROUNDS)])
     mean, low, high = mean_and_interval(seconds)
