@@ -116,7 +116,6 @@ def write_key_file(path: Path, text: str) -> Callable[[], None]:
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
-            written = os.fstat(file.fileno())
         # whole or not at all, as a worker may be waiting for it; and never over another file, as a rename would be
         os.link(partial, path)
     except FileExistsError:
@@ -128,11 +127,11 @@ def write_key_file(path: Path, text: str) -> Callable[[], None]:
         raise UsageError(f"key_file must be a path that can be written; got {path}: {error}. Choose another.") from None
     finally:
         partial.unlink(missing_ok=True)
-    return lambda: _remove(path, written)
+    return lambda: _remove(path, text)
 
 
-def _remove(path: Path, written: os.stat_result) -> None:
+def _remove(path: Path, text: str) -> None:
     """Remove our file, unless another one has taken its place."""
-    with suppress(OSError):
-        if os.path.samestat(os.lstat(path), written):
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_text() == text:
             path.unlink()
