@@ -129,10 +129,10 @@ class InlineCluster:
     virtual = False
 
     def __init__(self, workers: int, delays: str = "none", seed: int = 0) -> None:
+        self._delays = DelayStream(delays, workers, seed)
         self.size = workers
         self.observers: list[Observer] = []
         self._arrays = HeldArrays(workers)
-        self._delays = DelayStream(delays, workers, seed)
         self._round_index = 0
         self._open: list[TaskEvent] = []
         self._started = time.perf_counter()

@@ -160,11 +160,11 @@ class SimulatedCluster:
         bytes_per_second: float = 1e9,
         latency_s: float = 1e-4,
     ) -> None:
+        self._delays = DelayStream(delays, workers, seed)
         self.size = workers
         self.observers: list[Observer] = []
         self._machine = Machine(multiplications_per_second, bytes_per_second, latency_s)
         self._arrays = HeldArrays(workers)
-        self._delays = DelayStream(delays, workers, seed)
         self._round_index = 0
         self._now_s = 0.0
         self._open: _SentRound | None = None
