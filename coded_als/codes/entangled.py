@@ -11,8 +11,12 @@ from coded_als.codes.decoding import LinearCode
 from coded_als.codes.partition import cut, join
 from coded_als.codes.points import EvaluationPoints, PointFamily
 from coded_als.codes.product import BlockCut, Shape, encoded
+from coded_als.codes.thresholds import product_evaluations
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
+
+# 1 GB of them; a decoder of so many unknowns already takes minutes.
+MOST_COEFFICIENTS = 2**27
 
 
 class EntangledPolynomialCode(LinearCode, BlockCut):
@@ -35,7 +39,7 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
     Raises
     ------
     UsageError
-        For parts below 1, unknown points, or fewer workers than the recovery threshold.
+        For parts below 1, unknown points, fewer workers than the recovery threshold, or a code beyond all use.
 
     Examples
     --------
@@ -52,15 +56,22 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
     def __init__(self, p: int, r: int, q: int, workers: int, points: PointFamily = "circle") -> None:
         BlockCut.__init__(self, p, r, q)
         self.points = EvaluationPoints(points, workers)
-        i, k = np.arange(p)[:, np.newaxis], np.arange(q)[np.newaxis, :]
-        wanted = (r - 1 + i * r + k * r * p).ravel()
-        exponents = np.arange(p * q * r + r - 1)
-        LinearCode.__init__(self, self.points.powers(exponents), wanted)
-        if workers < self.recovery_threshold:
+        evaluations = product_evaluations(p, r, q)
+        # before anything is computed: a mistyped number would ask for terabytes first
+        needed = -(-evaluations // self.points.planes)
+        if workers < needed:
             raise UsageError(
-                f"workers must be at least {self.recovery_threshold}, the recovery threshold at p={p}, r={r}, q={q} "
+                f"workers must be at least {needed}, the recovery threshold at p={p}, r={r}, q={q} "
                 f"with {points} points; got {workers}. Add workers or lower the parts."
             )
+        if workers * self.points.planes * evaluations > MOST_COEFFICIENTS:
+            raise UsageError(
+                f"a code must have at most {MOST_COEFFICIENTS:.0e} coefficients, {evaluations} for each of {workers} "
+                f"workers and {self.points.planes} planes at p={p}, r={r}, q={q}; got more. Lower the parts or the workers."
+            )
+        i, k = np.arange(p)[:, np.newaxis], np.arange(q)[np.newaxis, :]
+        wanted = (r - 1 + i * r + k * r * p).ravel()
+        LinearCode.__init__(self, self.points.powers(np.arange(evaluations)), wanted)
         # in the order in which `cut` hands out blocks: row part first, then column part
         j = np.arange(r)
         self._left = self.points.powers((j[np.newaxis, :] + np.arange(p)[:, np.newaxis] * r).ravel())

@@ -10,6 +10,22 @@ from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
+# What a laptop holds, and beyond every cluster that codes are for.
+MOST_WORKERS = 100_000
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def require_workers(workers: int) -> None:
+    """Raise `UsageError` unless the number of workers is one that can be simulated."""
+    if not _is_whole(workers):
+        raise UsageError(f"workers must be a whole number; got {workers!r}. Correct it.")
+    if not 1 <= workers <= MOST_WORKERS:
+        change = "Add" if workers < 1 else "Remove"
+        raise UsageError(f"workers must be at least 1 and at most {MOST_WORKERS}; got {workers}. {change} workers.")
+
 
 class DelayStream:
     """The delays of W workers, round after round.
@@ -26,12 +42,11 @@ class DelayStream:
     Raises
     ------
     UsageError
-        For parameters out of range.
+        For a SPEC that cannot be read, for no or too many workers, and for a seed that is no whole number.
     """
 
     def __init__(self, spec: str | DelayModel, workers: int, seed: int = 0) -> None:
-        if not _is_whole(workers) or workers < 1:
-            raise UsageError(f"workers must be a whole number of at least 1; got {workers!r}. Add workers.")
+        require_workers(workers)
         if not _is_whole(seed) or seed < 0:
             raise UsageError(f"seed must be a whole number of at least 0; got {seed!r}. Correct it.")
         if not isinstance(spec, str) and not callable(getattr(spec, "draw", None)):
@@ -52,10 +67,6 @@ class DelayStream:
     def _uniforms(self, k: int) -> Array:
         round_index = self._round_index if k >= 0 else 0
         return hashed_uniforms(self._seed, round_index, k % 2**32, self._ids)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def arrival_order(seconds: Array) -> tuple[int, ...]:

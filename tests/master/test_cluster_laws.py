@@ -236,7 +236,7 @@ def test_a_large_but_finite_response_counts(start: Start) -> None:
 @pytest.mark.parametrize("given", [{"delays": 5}, {"seed": "a"}, {"seed": -1}, {"seed": 1.5}, {"workers": 1.5}])
 def test_parameters_of_the_wrong_kind_are_refused(start: Start, given: dict[str, Any]) -> None:
     (name,) = given
-    with pytest.raises(UsageError, match=f"{name} must be"):
+    with pytest.raises(UsageError, match=f"^{name} must be"):
         start(**{"workers": 2, **given})
 
 
