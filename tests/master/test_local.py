@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -244,11 +244,13 @@ def test_a_round_for_which_a_worker_is_stale_still_refreshes_what_it_keeps() -> 
 def test_a_worker_refuses_operands_of_another_version() -> None:
     with cluster_of(2) as (cluster, events):
         cluster._stores.newest["one"] = cluster._membership.workers[1].held["one"] = 999
-        with pytest.raises(NotEnoughWorkers):
-            cluster.run(value_round(2), fastest(1))
+        for _ in range(2):
+            with pytest.raises(NotEnoughWorkers):
+                cluster.run(value_round(2), fastest(1))
         cluster.store("one", [np.ones((1, 1, 1))] * 2)
         assert len(cluster.run(value_round(2), all_of(2)).results) == 2
-    assert statuses(events)[0, 1] == "lost"
+    # who has refused once is known to hold nothing, and is not asked again
+    assert statuses(events) == {(0, 0): "unsent", (0, 1): "lost", (2, 0): "answered", (2, 1): "answered"}
 
 
 def test_credit_that_comes_back_within_a_round_is_used() -> None:
@@ -323,6 +325,30 @@ def test_nobody_without_the_secret_gets_a_message_through() -> None:
         assert cluster.malformed == 0
         assert len(cluster.process_ids) == 1
     assert set(statuses(events).values()) == {"answered"}
+
+
+def test_a_flood_of_strangers_delays_nobody() -> None:
+    with cluster_of(2) as (cluster, _), rogue_of(cluster, None) as plain:
+        with rogue_of(cluster, cluster._membership.job.hex().encode()) as insider:
+            flooding = threading.Event()
+
+            def flood() -> None:
+                while not flooding.wait(0.0):
+                    for rogue in (plain, insider):
+                        with suppress(zmq.Again):
+                            rogue.send(b"x", zmq.DONTWAIT)
+
+            thread = threading.Thread(target=flood)
+            thread.start()
+            try:
+                listen_until(cluster, lambda: cluster.malformed > 100)
+                started = time.perf_counter()
+                for value in range(20):
+                    assert len(cluster.run(value_round(2, value), all_of(2)).workers) == 2
+                assert time.perf_counter() - started < 5
+            finally:
+                flooding.set()
+                thread.join()
 
 
 def test_strangers_with_the_secret_are_ignored() -> None:
