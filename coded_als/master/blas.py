@@ -10,8 +10,8 @@ _holders = 0
 _limits: Any = None
 
 
-def hold_to_one_thread() -> None:
-    """Limit BLAS to one thread, until everybody who called this has called `release`."""
+def keep_blas_to_one_thread() -> None:
+    """Limit BLAS to one thread, until everybody who called this has called `give_blas_its_threads_back`."""
     global _holders, _limits
     # a BLAS that is loaded later would not be limited, and the algorithm brings SciPy's
     import scipy.linalg  # noqa: F401
@@ -23,7 +23,7 @@ def hold_to_one_thread() -> None:
         _holders += 1
 
 
-def release() -> None:
+def give_blas_its_threads_back() -> None:
     """Give BLAS its threads back, with the last holder."""
     global _holders, _limits
     with _lock:

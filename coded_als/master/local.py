@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from coded_als.checks import require_number
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.master import blas
+from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.fleet import Fleet
 from coded_als.master.link import Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
@@ -69,8 +69,8 @@ class LocalCluster(ZmqCluster):
         with ExitStack() as resources:
             link = Link(_private_address(resources), credentials.password)
             resources.callback(link.close)
-            blas.hold_to_one_thread()
-            resources.callback(blas.release)
+            keep_blas_to_one_thread()
+            resources.callback(give_blas_its_threads_back)
             self._fleet = Fleet(workers, link.endpoint, credentials)
             resources.callback(self._fleet.end)
             super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)

@@ -328,27 +328,30 @@ def test_nobody_without_the_secret_gets_a_message_through() -> None:
 
 
 def test_a_flood_of_strangers_delays_nobody() -> None:
-    with cluster_of(2) as (cluster, _), rogue_of(cluster, None) as plain:
-        with rogue_of(cluster, cluster._membership.job.hex().encode()) as insider:
-            flooding = threading.Event()
+    flooded = threading.Event()
 
-            def flood() -> None:
-                while not flooding.wait(0.0):
-                    for rogue in (plain, insider):
-                        with suppress(zmq.Again):
-                            rogue.send(b"x", zmq.DONTWAIT)
+    def flood(*rogues: zmq.Socket[bytes]) -> None:
+        while not flooded.is_set():
+            for rogue in rogues:
+                with suppress(zmq.Again):
+                    rogue.send(b"x", zmq.DONTWAIT)
 
-            thread = threading.Thread(target=flood)
-            thread.start()
-            try:
-                listen_until(cluster, lambda: cluster.malformed > 100)
-                started = time.perf_counter()
-                for value in range(20):
-                    assert len(cluster.run(value_round(2, value), all_of(2)).workers) == 2
-                assert time.perf_counter() - started < 5
-            finally:
-                flooding.set()
-                thread.join()
+    with (
+        cluster_of(2) as (cluster, _),
+        rogue_of(cluster, None) as plain,
+        rogue_of(cluster, cluster._membership.job.hex().encode()) as insider,
+    ):
+        thread = threading.Thread(target=flood, args=(plain, insider))
+        thread.start()
+        try:
+            listen_until(cluster, lambda: cluster.malformed > 100)
+            started = time.perf_counter()
+            for value in range(20):
+                assert len(cluster.run(value_round(2, value), all_of(2)).workers) == 2
+            assert time.perf_counter() - started < 5
+        finally:
+            flooded.set()
+            thread.join()
 
 
 def test_strangers_with_the_secret_are_ignored() -> None:
