@@ -22,6 +22,7 @@ from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
+from coded_als.cluster.scope import Scope
 from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
@@ -146,11 +147,15 @@ class CodedALS(FactorModel):
             When the cluster cannot do what was asked of it.
         """
         ratings = checked_ratings(ratings)
-        shape = ratings.shape
         self._check_parameters()
         if cluster is None:
-            cluster = InlineCluster(self._workers_alone(min(shape)))
-        placement = self.plan(shape, cluster.size)
+            cluster = InlineCluster(self._workers_alone(min(ratings.shape)))
+        with Scope(cluster) as scope:
+            return self._fit(ratings, scope, callback)
+
+    def _fit(self, ratings: Any, cluster: Cluster, callback: Callback | None) -> Self:
+        """Factorise checked ratings where nobody else stores anything."""
+        placement = self.plan(ratings.shape, cluster.size)
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = scaled(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)

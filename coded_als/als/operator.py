@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from coded_als.als.placement import Placement, default_partitions, default_toler
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.checks import require_whole
 from coded_als.cluster import Cluster
+from coded_als.cluster.scope import Scope
 from coded_als.codes import EntangledPolynomialCode, PointFamily
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
@@ -36,7 +38,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         Relative error that a product may have (default 1e-12 on the circle, 1e-8 at real points): a round goes on until
         its responses decode to it.
     name
-        Name under which the workers hold the shares; two operators on one cluster need two names.
+        Name of its rounds, for people.
 
     Attributes
     ----------
@@ -75,11 +77,19 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         h = default_partitions(cluster.size, min(matrix.shape), points) if partitions is None else partitions
         code = Placement("coded", cluster.size, h, points).product_code()
         assert isinstance(code, EntangledPolynomialCode)
-        log = RoundLog(cluster)
-        cluster.store(name, code.encode_left(matrix))
+        scope = Scope(cluster)
+        # with the operator go its shares; the scope must not know it, or it would never go
+        self._finalizer = weakref.finalize(self, scope.close)
+        self._finalizer.atexit = False
+        log = RoundLog(scope)
+        scope.store(name, code.encode_left(matrix))
         self.rounds: list[RoundRecord] = log.records
         tolerance = default_tolerance(points) if decoding_tolerance is None else decoding_tolerance
         self._product = StoredProduct(log, code, name, matrix.shape, tolerance, label=f"{name} @ X")
+
+    def close(self) -> None:
+        """Let the workers forget the shares, as happens when the operator is forgotten."""
+        self._finalizer()
 
     def _matmat(self, X: Any) -> Array:
         return self._product(np.asarray(X))

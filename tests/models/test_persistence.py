@@ -233,6 +233,28 @@ def test_parts_that_do_not_belong_together(tmp_path: Path, name: str) -> None:
     refused(tmp_path / "m")
 
 
+@pytest.mark.parametrize("name", ["user_factors", "item_factors", "user_biases", "item_biases", "global_mean"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_numbers_that_are_not_finite_are_neither_published_nor_loaded(tmp_path: Path, name: str, value: float) -> None:
+    model = fitted()
+    arrays = model._arrays()
+    damaged = np.array(arrays[name])
+    damaged[(0,) * damaged.ndim] = value
+    persistence.save_model(tmp_path / "m", "ridge", arrays | {name: damaged}, {"parameters": {"rank": 3}})
+    assert "finite" in refused(tmp_path / "m")
+    given = {key: arrays[key] for key in ("user_factors", "item_factors", "user_biases", "item_biases", "global_mean")}
+    with pytest.raises(UsageError, match="factors must be finite"):
+        Model()._keep(**(given | {name: damaged}))
+
+
+@pytest.mark.parametrize("kind", ["complex128", "U8"])
+def test_factors_of_another_kind_are_not_loaded(tmp_path: Path, kind: str) -> None:
+    arrays = fitted()._arrays()
+    other = arrays["user_factors"].astype(kind)
+    persistence.save_model(tmp_path / "m", "ridge", arrays | {"user_factors": other}, {"parameters": {"rank": 3}})
+    refused(tmp_path / "m")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
 def test_damage_never_escapes_as_anything_else(tmp_path: Path, place: float, byte: int, cut: bool) -> None:
