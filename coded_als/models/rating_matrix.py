@@ -33,12 +33,27 @@ def checked_ratings(ratings: Any) -> Any:
     return matrix.astype(np.float64, copy=False)
 
 
-def require_factorable(squared_norm: float) -> None:
-    """Refuse a matrix that is all zero, or whose squares overflow."""
-    if squared_norm == 0:
+def require_factorable(largest: float, squared_norm: float) -> None:
+    """Refuse a matrix that is all zero, or whose squared norm float64 does not hold.
+
+    Parameters
+    ----------
+    largest
+        Its largest absolute entry.
+    squared_norm
+        The sum of its squares.
+
+    Raises
+    ------
+    UsageError
+    """
+    if largest == 0:
         raise UsageError("ratings must not all be zero; got a zero matrix. Check the input and its weighting.")
-    if not np.isfinite(squared_norm):
-        raise UsageError("ratings must be so small that their squares are finite; got an overflow. Scale the input.")
+    if not np.finfo(np.float64).tiny <= squared_norm < np.inf:
+        raise UsageError(
+            "ratings must be of a size whose squares are finite and not zero in float64; "
+            f"got entries up to {largest:.0e}. Multiply the input by a constant."
+        )
 
 
 def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> csr_array:

@@ -30,10 +30,11 @@ def optimum(matrix, rank):
 
 
 def centralised_iterates(matrix, rank, lam, count, seed=0):
-    """(12) without any code."""
+    """(12) without any code, from a start of the size of the data."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     gram_matrix = tall.T @ tall
-    factor = np.random.default_rng(seed).standard_normal((tall.shape[1], rank))
+    unit = 4.0 ** np.ceil(np.log(np.abs(matrix).max()) / np.log(4.0))
+    factor = np.sqrt(unit) * np.linalg.qr(np.random.default_rng(seed).standard_normal((tall.shape[1], rank)))[0]
     for _ in range(count):
         image = gram_matrix @ factor
         shifted = factor.T @ factor + lam * np.eye(rank)
