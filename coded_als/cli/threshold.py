@@ -2,51 +2,70 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from coded_als.cli.common import print_json
-from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold, largest_partitions
+from coded_als.cli.common import CODE_HELP, print_json
+from coded_als.codes import Code, Entangled, largest_partitions, with_partitions
+from coded_als.codes.product import share_of_left
 from coded_als.errors import UsageError
+
+# Divisible by every number of parts up to 16: shares come out as the fractions that they are.
+LENGTH = 720_720
 
 
 @click.command("threshold")
-@click.option("--partitions", type=int, help="Parts h.  [default: the largest that the workers allow]")
+@click.option("--code", "spec", default="entangled", show_default=True, help=CODE_HELP)
+@click.option("--partitions", type=int, help="h of the entangled code.  [default: the largest that the workers allow]")
 @click.option("--workers", type=int, help="Workers W.  [default: the threshold itself]")
-@click.option("--points", type=click.Choice(["circle", "real", "equispaced"]), default="circle", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(partitions: int | None, workers: int | None, points: PointFamily, as_json: bool) -> None:
-    """How many answers an iteration waits for, and how many stragglers it tolerates."""
-    if partitions is None and workers is None:
-        raise UsageError("threshold needs --partitions or --workers; got neither. Give one of them.")
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
-    h = largest_partitions(workers, points) if partitions is None and workers is not None else partitions
-    assert h is not None
-    needed = iteration_threshold(h, points)
-    size = needed if workers is None else workers
-    if size < needed:
-        raise UsageError(
-            f"workers must be at least {needed}, the recovery threshold at partitions={h} with {points} points; "
-            f"got {size}. Add workers or lower partitions to {largest_partitions(size, points)}."
-        )
-    code = EntangledPolynomialCode(h, h, 1, size, points)
-    planes = code.points.planes
-    facts = {
-        "partitions": h,
-        "workers": size,
-        "points": points,
-        "recovery_threshold": needed,
-        "stragglers_tolerated": size - needed,
-        "paper_threshold": h * h + h - 1,
-        "share_of_matrix_per_worker": planes / h**2,
-        "redundancy": size * planes / h**2,
-        "error_estimate_all_workers": code.error_estimate(range(size)),
-    }
+def command(spec: str, partitions: int | None, workers: int | None, as_json: bool) -> None:
+    """How many answers a round waits for, and how many stragglers it tolerates."""
+    code = _chosen(with_partitions(spec, partitions), workers)
+    facts = _facts(code, code.fewest_workers if workers is None else workers)
     if as_json:
         print_json(facts)
         return
-    click.echo(f"{needed} of {size} workers suffice at h = {h} ({points} points): {size - needed} stragglers tolerated")
     click.echo(
-        f"each worker stores {planes / h**2:.1%} of the matrix; the paper's real code waits for {h * h + h - 1}; "
-        f"decoding error with all workers about {facts['error_estimate_all_workers']:.0e}"
+        f"{facts['recovery_threshold']} of {facts['workers']} workers suffice with {facts['code']}: "
+        f"{facts['stragglers_tolerated']} stragglers tolerated"
     )
+    paper = facts["paper_threshold"]
+    click.echo(
+        f"each worker stores {facts['share_per_worker']:.1%} of the matrix; "
+        + (f"the paper's real code waits for {paper}; " if paper else "")
+        + f"decoding error with all workers about {facts['error_estimate_all_workers']:.0e}"
+    )
+
+
+def _chosen(code: Code, workers: int | None) -> Code:
+    """The code with nothing left open."""
+    if workers is None:
+        if code.at(code.fewest_workers, LENGTH) != code:
+            raise UsageError(
+                f"threshold needs --workers for a code that leaves its parts open; got {code.spec}. Give --workers, "
+                "--partitions or parts in --code."
+            )
+        return code
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
+    if isinstance(code, Entangled) and not code.fixed:
+        code = with_partitions(code.spec, largest_partitions(workers, code.points))
+    return code.at(workers, LENGTH)
+
+
+def _facts(code: Code, workers: int) -> dict[str, Any]:
+    product = code.product(workers)
+    share = share_of_left(product, (LENGTH, LENGTH))
+    evaluations = code.cut[0] * code.cut[1] + code.cut[1] - 1 if isinstance(code, Entangled) else None
+    return {
+        "code": code.spec,
+        "workers": workers,
+        "recovery_threshold": product.recovery_threshold,
+        "stragglers_tolerated": workers - product.recovery_threshold,
+        "paper_threshold": evaluations,
+        "share_per_worker": share,
+        "redundancy": workers * share,
+        "error_estimate_all_workers": product.error_estimate(range(workers)),
+    }

@@ -7,7 +7,7 @@ from coded_als.codes.families import CODES, Code, Entangled, Replicated, Systema
 from coded_als.codes.points import EvaluationPoints, PointFamily
 from coded_als.codes.product import ProductCode
 from coded_als.codes.replication import ReplicatedProduct
-from coded_als.codes.spec import parse_code
+from coded_als.codes.spec import choose_code, parse_code, with_partitions
 from coded_als.codes.systematic import SystematicCode
 from coded_als.codes.thresholds import iteration_threshold, largest_partitions
 
@@ -28,8 +28,10 @@ __all__ = [
     "Systematic",
     "SystematicCode",
     "Uncoded",
+    "choose_code",
     "iteration_threshold",
     "largest_partitions",
     "parse_code",
     "register_code",
+    "with_partitions",
 ]

@@ -74,6 +74,17 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         """One where B~ is B itself."""
         return 1 if self.r == self.q == 1 else self.planes
 
+    @property
+    def encoded_planes(self) -> tuple[int, int]:
+        """All of them, and of B none where everybody is sent B itself."""
+        planes = self.workers * self.planes
+        return planes, 0 if self.r == self.q == 1 else planes
+
+    @property
+    def decoded_planes(self) -> int:
+        """One for each plane of as many responses as the threshold."""
+        return self.recovery_threshold * self.planes
+
     def encode_left(self, matrix: Array) -> Iterator[Array]:
         """Each worker's share of A, (N, M) giving (planes, N / p, M / r), at most some 64 MB of them in memory."""
         return encoded(self._left, _blocks(matrix, self.p, self.r))

@@ -34,6 +34,8 @@ class Code(ABC):
     """
 
     name: ClassVar[str] = ""
+    # whether it is a code at all, and not plain copies: what "coding pays" is about
+    coded: ClassVar[bool] = True
 
     @property
     def tolerance(self) -> float:
@@ -115,6 +117,7 @@ class Replicated(Code):
     """
 
     copies: int = 2
+    coded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_whole("copies", self.copies, 1)
@@ -143,6 +146,8 @@ class Replicated(Code):
 @dataclass(frozen=True)
 class Uncoded(Code):
     """Every block product on one worker: waits for all of them."""
+
+    coded: ClassVar[bool] = False
 
     def product(self, workers: int) -> ReplicatedProduct:
         return Replicated(1).product(workers)
@@ -238,17 +243,27 @@ class Entangled(Code):
         return 1e-12 if self.points == "circle" else 1e-8
 
     @property
+    def fixed(self) -> bool:
+        """Whether the cut is given and not left open."""
+        return self.h is not None or self.p is not None
+
+    @property
+    def square(self) -> bool:
+        """Whether the cut is h x h, for a given or an open h."""
+        return not self.fixed or self.cut[0] == self.cut[1]
+
+    @property
     def cut(self) -> tuple[int, int]:
         """Parts of the rows and of the columns of D."""
-        assert self.h or self.p, "tie the code to workers first: Code.at"
+        assert self.fixed, "tie the code to workers first: Code.at"
         return (self.h, self.h) if self.h else (self.p or 1, self.r or 1)
 
     @property
     def fewest_workers(self) -> int:
-        return product_threshold(*self.cut, 1, self.points) if self.h or self.p else 1
+        return product_threshold(*self.cut, 1, self.points) if self.fixed else 1
 
     def at(self, workers: int, length: int) -> Entangled:
-        found = self if self.h or self.p else replace(self, h=default_partitions(workers, length, self.points))
+        found = self if self.fixed else replace(self, h=default_partitions(workers, length, self.points))
         if max(found.cut) > length:
             raise UsageError(
                 f"parts must be between 1 and min(rows, columns) = {length}; got {found.spec}. Lower partitions."

@@ -36,6 +36,16 @@ class ProductCode(Protocol):
         """Responses without which no set of workers suffices."""
         ...
 
+    @property
+    def encoded_planes(self) -> tuple[int, int]:
+        """Planes of all the workers' shares of A, and of B, that are computed and not copied: what encoding costs."""
+        ...
+
+    @property
+    def decoded_planes(self) -> int:
+        """Multiplications of decoding, for each entry of C, when as many as the threshold have responded."""
+        ...
+
     def error_estimate(self, workers: Sequence[int]) -> float:
         """Estimated relative error (Frobenius) of C decoded from these workers; infinite where they do not suffice."""
         ...
@@ -90,6 +100,16 @@ class BlockCut:
     def right_planes(self) -> int:
         """Real planes of a share of B."""
         return self.planes
+
+    @property
+    def encoded_planes(self) -> tuple[int, int]:
+        """Planes of all the workers' shares of A, and of B, that are computed: none where blocks are sent as they are."""
+        return 0, 0
+
+    @property
+    def decoded_planes(self) -> int:
+        """Multiplications of decoding, for each entry of C: one stands for a copy."""
+        return 1
 
     def left_shape(self, shape: Shape) -> PlaneShape:
         """Shape of one share of an A of the given shape."""

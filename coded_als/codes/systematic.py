@@ -148,6 +148,17 @@ class SystematicCode(BlockCut):
         """pq: any so many workers decode."""
         return self.p * self.q
 
+    @property
+    def encoded_planes(self) -> tuple[int, int]:
+        """Those of the workers beyond the first pq, and of B none where everybody is sent B itself."""
+        spare = self.workers - self.p * self.q
+        return spare, spare if self.q > 1 else 0
+
+    @property
+    def decoded_planes(self) -> int:
+        """A copy, and one for each helper: as many of the first pq as of all workers are expected to be missing."""
+        return 1 + -(-self.recovery_threshold * (self.workers - self.recovery_threshold) // self.workers)
+
     def error_estimate(self, workers: Iterable[int]) -> float:
         """Estimated relative error (Frobenius) of decoding from these workers; infinite below the threshold."""
         chosen = tuple(sorted(set(workers)))

@@ -79,15 +79,13 @@ def slices(rows: Sequence[Row], clock: str) -> list[Slice]:
 def series_name(row: Row) -> str:
     """The scheme without its h: what one line stands for."""
     cell = row["cell"]
-    if cell["placement"] == "coded":
-        return f"coded, {cell['points']}" + (", paper protocol" if cell["protocol"] == "paper" else "")
-    return "uncoded" if cell["placement"] == "uncoded" else f"replicated x{cell['copies']}"
+    return str(cell["code"]) + (", paper protocol" if cell["protocol"] == "paper" else "")
 
 
 def series_of(name: str) -> int:
     """The colour, dashes and mark of a scheme: the same in every figure."""
-    order = ("uncoded", "replicated", "circle", "real", "equispaced")
-    place = next(index for index, word in enumerate(order) if word in name)
+    order = ("uncoded", "replicated", "real", "equispaced", "entangled", "systematic")
+    place = next((index for index, word in enumerate(order) if word in name), len(order))
     return place + 3 if "paper" in name else place
 
 
@@ -102,13 +100,12 @@ def time_against_partitions(part: Slice) -> Figure:
     """Seconds against h at the largest W; schemes without an h are levels."""
     workers = part.workers[-1]
     here = part.where(workers=workers)
-    coded = [row for row in here if row["cell"]["placement"] == "coded"]
-    partitions = [row["cell"]["partitions"] for row in coded] or [1]
+    partitions = [row["cell"]["partitions"] for row in here if row["cell"]["partitions"]] or [1]
     highest = [part.interval(row)[1] for row in here]
     plot = axes(partitions, [*highest, 0.0], "partitions h", f"{part.clock} seconds to convergence", whole_x=True)
     for name, rows in _grouped(here).items():
         series = series_of(name)
-        if rows[0]["cell"]["placement"] == "coded":
+        if rows[0]["cell"]["partitions"]:
             _line_with_band(plot, part, rows, "partitions", series, name)
         else:
             plot.level(part.mean(rows[0]), series, name)

@@ -22,6 +22,7 @@ from coded_als.experiments.report.figures import (
     table1_times,
 )
 from coded_als.experiments.report.timeline import timeline
+from coded_als.experiments.sweep.grids import cell_of
 from coded_als.experiments.sweep.store import Row, canonical, flat, read_results, saying_what_failed, write_text
 from coded_als.experiments.table1.findings import Finding, findings
 from coded_als.experiments.table1.reproduction import read_wall, table_cells
@@ -88,10 +89,8 @@ def _fastest(rows: Sequence[Row], clock: str) -> str:
     for part in slices(rows, clock):
         workers = part.workers[-1]
         here = sorted(part.where(workers=workers), key=part.mean)
-        best, uncoded = here[0], next((r for r in here if r["cell"]["placement"] == "uncoded"), None)
-        name = best["cell"]["placement"] + (
-            f" h={best['cell']['partitions']} ({best['cell']['points']})" if best["cell"]["partitions"] else ""
-        )
+        best, uncoded = here[0], next((r for r in here if r["cell"]["code"] == "uncoded"), None)
+        name = cell_of(best["cell"]).scheme.family.spec
         text = f"{workers} workers, {part.name}: {name} is fastest with {part.mean(best):.3g} {clock} seconds"
         if uncoded is not None and uncoded is not best:
             text += f", {part.mean(uncoded) / part.mean(best):.2g} times as fast as uncoded"
