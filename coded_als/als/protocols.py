@@ -169,7 +169,7 @@ class PaperProtocol:
         return self._inner_code.decode(responses.first(), self._tolerance)
 
     def _inner_operations(self, columns: int) -> float:
-        planes = self._product_code.points.planes
+        planes = self._product_code.planes
         return float(planes * block_size(self._length, self._product_code.p) * columns**2)
 
 

@@ -55,7 +55,7 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         i, k = np.arange(p)[:, np.newaxis], np.arange(q)[np.newaxis, :]
         wanted = (r - 1 + i * r + k * r * p).ravel()
         exponents = np.arange(p * q * r + r - 1)
-        LinearCode.__init__(self, self.points.powers(exponents), wanted)
+        LinearCode.__init__(self, self._powers(exponents), wanted)
         if workers < self.recovery_threshold:
             raise UsageError(
                 f"workers must be at least {self.recovery_threshold}, the recovery threshold at p={p}, r={r}, q={q} "
@@ -63,8 +63,13 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
             )
         # in the order in which `cut` hands out blocks: row part first, then column part
         j = np.arange(r)
-        self._left = self.points.powers((j[np.newaxis, :] + np.arange(p)[:, np.newaxis] * r).ravel())
-        self._right = self.points.powers((r - 1 - j[:, np.newaxis] + np.arange(q)[np.newaxis, :] * r * p).ravel())
+        self._left = self._powers((j[np.newaxis, :] + np.arange(p)[:, np.newaxis] * r).ravel())
+        self._right = self._powers((r - 1 - j[:, np.newaxis] + np.arange(q)[np.newaxis, :] * r * p).ravel())
+
+    def _powers(self, exponents: NDArray[np.int64]) -> Array:
+        """Of every worker's point, (W, planes, exponents); a code of one block needs no more than the real plane."""
+        powers = self.points.powers(exponents)
+        return powers[:, :1] if self.p == self.r == self.q == 1 else powers
 
     def __reduce__(self) -> tuple[type[EntangledPolynomialCode], tuple[int, int, int, int, str]]:
         return type(self), (self.p, self.r, self.q, self.workers, self.points.family)
@@ -76,9 +81,9 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
 
     @property
     def encoded_planes(self) -> tuple[int, int]:
-        """All of them, and of B none where everybody is sent B itself."""
+        """All of them, but none of a factor that is sent as it is, in one block."""
         planes = self.workers * self.planes
-        return planes, 0 if self.r == self.q == 1 else planes
+        return (0 if self.p == self.r == 1 else planes), (0 if self.r == self.q == 1 else planes)
 
     @property
     def decoded_planes(self) -> int:
