@@ -11,7 +11,6 @@ values, not from what the fit says.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections import defaultdict

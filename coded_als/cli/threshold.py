@@ -7,12 +7,14 @@ from typing import Any
 import click
 
 from coded_als.cli.common import CODE_HELP, print_json
-from coded_als.codes import Code, Entangled, largest_partitions, with_partitions
+from coded_als.codes import Code, Entangled, ProductCode, largest_partitions, with_partitions
 from coded_als.codes.product import share_of_left
 from coded_als.errors import UsageError
 
 # Divisible by every number of parts up to 16: shares come out as the fractions that they are.
 LENGTH = 720_720
+# Up to so many the factorisation that the estimate takes is a matter of a second.
+ESTIMATED_COEFFICIENTS = 2**21
 
 
 @click.command("threshold")
@@ -31,11 +33,12 @@ def command(spec: str, partitions: int | None, workers: int | None, as_json: boo
         f"{facts['recovery_threshold']} of {facts['workers']} workers suffice with {facts['code']}: "
         f"{facts['stragglers_tolerated']} stragglers tolerated"
     )
-    paper = facts["paper_threshold"]
+    paper, estimate = facts["paper_threshold"], facts["error_estimate_all_workers"]
+    error = f"about {estimate:.0e}" if estimate is not None else "not estimated for a code this large"
     click.echo(
-        f"each worker stores {facts['share_per_worker']:.1%} of the matrix; "
+        f"each worker stores {100 * facts['share_per_worker']:.3g} % of the matrix; "
         + (f"the paper's real code waits for {paper}; " if paper else "")
-        + f"decoding error with all workers about {facts['error_estimate_all_workers']:.0e}"
+        + f"decoding error with all workers {error}"
     )
 
 
@@ -55,6 +58,14 @@ def _chosen(code: Code, workers: int | None) -> Code:
     return code.at(workers, LENGTH)
 
 
+def _estimate(product: ProductCode, workers: int) -> float | None:
+    """Error of decoding from everybody; None where it would take long to tell."""
+    planes, *_ = product.response_shape((LENGTH, 1))
+    if workers * planes * product.recovery_threshold * planes > ESTIMATED_COEFFICIENTS:
+        return None
+    return product.error_estimate(range(workers))
+
+
 def _facts(code: Code, workers: int) -> dict[str, Any]:
     product = code.product(workers)
     share = share_of_left(product, (LENGTH, LENGTH))
@@ -67,5 +78,5 @@ def _facts(code: Code, workers: int) -> dict[str, Any]:
         "paper_threshold": evaluations,
         "share_per_worker": share,
         "redundancy": workers * share,
-        "error_estimate_all_workers": product.error_estimate(range(workers)),
+        "error_estimate_all_workers": _estimate(product, workers),
     }

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from itertools import repeat
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coded_als.codes.decoding import LinearCode
 from coded_als.codes.partition import cut, join
 from coded_als.codes.points import EvaluationPoints, PointFamily
-from coded_als.codes.product import BlockCut, Shape, encoded
+from coded_als.codes.product import BlockCut, Shape, encoded, require_few_coefficients
+from coded_als.codes.thresholds import product_evaluations
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
@@ -18,49 +20,53 @@ from coded_als.kernels import Array
 class EntangledPolynomialCode(LinearCode, BlockCut):
     """Codes C = A B with A cut p x r and B cut r x q: (4) and (5), for the transpose of the paper's A.
 
-    ``A~(x) = sum_ij A[i,j] x^(j + i r)`` and ``B~(x) = sum_jk B[j,k] x^(r-1-j + k r p)``, so that C[i,k] is the
-    coefficient of ``x^(r-1 + i r + k r p)`` in ``A~(x) B~(x)``, which pqr + r - 1 evaluations determine (7). With
-    r = q = 1 B~ is B itself, real at every point: everybody is sent the same, and one plane of it.
+        ``A~(x) = sum_ij A[i,j] x^(j + i r)`` and ``B~(x) = sum_jk B[j,k] x^(r-1-j + k r p)``, so that C[i,k] is the
+        coefficient of ``x^(r-1 + i r + k r p)`` in ``A~(x) B~(x)``, which pqr + r - 1 evaluations determine (7). With
+        r = q = 1 B~ is B itself, real at every point: everybody is sent the same, and one plane of it.
 
-    Parameters
-    ----------
-    p, r, q
-        Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
-    workers
-        Number of workers W, at least the recovery threshold.
-    points
-        ``"circle"`` (two evaluations per worker, every threshold halved), ``"real"`` (Chebyshev nodes) or
-        ``"equispaced"``.
+        Parameters
+        ----------
+        p, r, q
+            Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
+        workers
+            Number of workers W, at least the recovery threshold.
+        points
+            ``"circle"`` (two evaluations per worker, every threshold halved), ``"real"`` (Chebyshev nodes) or
+            ``"equispaced"``.
 
-    Raises
-    ------
-    UsageError
-        For parts below 1, unknown points, or fewer workers than the recovery threshold.
+        Raises
+        ------
+        UsageError
+            For parts below 1, unknown points, fewer workers than the recovery threshold, or a code beyond all use.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> code = EntangledPolynomialCode(p=2, r=2, q=1, workers=5)
-    >>> code.recovery_threshold
-    3
-    >>> a, b = np.arange(12.0).reshape(3, 4), np.ones((4, 2))
-    >>> left, right = next(zip(code.encode_left(a), code.encode_right(b)))
-    >>> left.shape, right.shape
-    ((2, 2, 2), (2, 2, 2))
+        Examples
+        --------
+        >>> import numpy as np
+    from numpy.typing import NDArray
+        >>> code = EntangledPolynomialCode(p=2, r=2, q=1, workers=5)
+        >>> code.recovery_threshold
+        3
+        >>> a, b = np.arange(12.0).reshape(3, 4), np.ones((4, 2))
+        >>> left, right = next(zip(code.encode_left(a), code.encode_right(b)))
+        >>> left.shape, right.shape
+        ((2, 2, 2), (2, 2, 2))
     """
 
     def __init__(self, p: int, r: int, q: int, workers: int, points: PointFamily = "circle") -> None:
         BlockCut.__init__(self, p, r, q)
         self.points = EvaluationPoints(points, workers)
-        i, k = np.arange(p)[:, np.newaxis], np.arange(q)[np.newaxis, :]
-        wanted = (r - 1 + i * r + k * r * p).ravel()
-        exponents = np.arange(p * q * r + r - 1)
-        LinearCode.__init__(self, self._powers(exponents), wanted)
-        if workers < self.recovery_threshold:
+        evaluations = product_evaluations(p, r, q)
+        # before anything is computed: a mistyped number would ask for terabytes first
+        needed = -(-evaluations // self.points.planes)
+        if workers < needed:
             raise UsageError(
-                f"workers must be at least {self.recovery_threshold}, the recovery threshold at p={p}, r={r}, q={q} "
+                f"workers must be at least {needed}, the recovery threshold at p={p}, r={r}, q={q} "
                 f"with {points} points; got {workers}. Add workers or lower the parts."
             )
+        require_few_coefficients(workers * self.points.planes, evaluations)
+        i, k = np.arange(p)[:, np.newaxis], np.arange(q)[np.newaxis, :]
+        wanted = (r - 1 + i * r + k * r * p).ravel()
+        LinearCode.__init__(self, self._powers(np.arange(evaluations)), wanted)
         # in the order in which `cut` hands out blocks: row part first, then column part
         j = np.arange(r)
         self._left = self._powers((j[np.newaxis, :] + np.arange(p)[:, np.newaxis] * r).ravel())

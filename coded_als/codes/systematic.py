@@ -21,10 +21,10 @@ from scipy.linalg import solve_triangular
 from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
 from coded_als.codes.generators import Generators, good_generators, product_rows
 from coded_als.codes.partition import cut, join
-from coded_als.codes.product import BlockCut, Shape, encoded
+from coded_als.codes.product import BlockCut, Shape, encoded, require_few_coefficients
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
+from coded_als.kernels import Array
 
-Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 
@@ -128,6 +128,7 @@ class SystematicCode(BlockCut):
                 f"workers must be at least {p * q}, the recovery threshold at p={p}, q={q}; got {workers}. "
                 "Add workers or lower the parts."
             )
+        require_few_coefficients(spare, p * q)
         self._generators = good_generators(spare, p, q) if generators is None else generators
         shapes = tuple(np.shape(rows) for rows in self._generators)
         if shapes != ((spare, p), (spare, q)):

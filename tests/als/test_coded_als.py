@@ -277,6 +277,16 @@ def test_every_sparse_form_is_read(form):
     assert CodedALS(3).fit(ratings).objective_ == pytest.approx(optimum(ratings.toarray(), 3), rel=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int8])
+def test_entries_of_one_place_are_summed(dtype):
+    ratings = sparse.csr_array(
+        (np.array([100, 100, 2, 3], dtype), np.array([0, 0, 1, 0]), np.array([0, 2, 3, 4])), shape=(3, 2)
+    )
+    model = CodedALS(1).fit(ratings)
+    assert model.objective_ == pytest.approx(4.0)  # of [[200, 0], [0, 2], [3, 0]]
+    assert ratings.nnz == 4
+
+
 def test_a_matrix_that_its_weighting_makes_zero_is_refused():
     with pytest.raises(UsageError, match="got a zero matrix"):
         CodedALS(2, weighting="centred", regularization=1.0).fit(np.ones((9, 8)))

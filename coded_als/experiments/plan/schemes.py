@@ -17,17 +17,28 @@ from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.virtual import RoundCost
 from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, choose_code, with_partitions
 from coded_als.codes.product import multiplications
+from coded_als.errors import UsageError
 
 FLOAT_BYTES = 8
 
 
 @dataclass(frozen=True)
 class Size:
-    """The problem: an m x n matrix and the rank d."""
+    """The problem: an m x n matrix and the rank d.
+
+    Raises
+    ------
+    UsageError
+        For a rank above both sides.
+    """
 
     rows: int
     columns: int
     rank: int
+
+    def __post_init__(self) -> None:
+        if self.rank > self.length:
+            raise UsageError(f"rank must be at most min(rows, cols) = {self.length}; got {self.rank}. Lower rank.")
 
     @property
     def length(self) -> int:

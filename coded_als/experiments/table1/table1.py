@@ -46,6 +46,11 @@ CIRCLE_TOLERANCE = 1e-10
 ANY_ERROR = 1e300
 WALL_ROUNDS = 20
 FAMILIES: tuple[PointFamily, ...] = ("real", "equispaced", "circle")
+# Columns of every cell.
+NUMBERS = (
+    *("paper_seconds", "formula_seconds", "virtual_seconds_mean", "paper_products_implied"),
+    *(f"{points}_{name}" for points in FAMILIES for name in ("error_estimated", "error_actual", "iterations_survived")),
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
     size = paper_size()
     operations = size.length**2 * size.rank / cell.partitions**2
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
-    spec = f"normal-ops:mu={mu!r},sigma={sigma!r}"
+    spec = f"normal-ops:mu={mu!r}s,sigma={sigma!r}s"
     # the law of the delays is all the time there is: no other work, no messages
     machine, until = Machine(np.inf, np.inf, 0.0), Fastest(iteration_threshold(cell.partitions, "real"))
     totals = [
@@ -280,7 +285,7 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
         label="E = D B",
     )
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
-    with LocalCluster(cell.live, f"normal-ops:mu={mu!r},sigma={sigma!r}", seed) as cluster:
+    with LocalCluster(cell.live, f"normal-ops:mu={mu!r}s,sigma={sigma!r}s", seed) as cluster:
         cluster.store("D", code.encode_left(data))
         until = fastest(iteration_threshold(h, "real"))
         seconds = np.array([cluster.run(round, until).elapsed_s for _ in range(WALL_ROUNDS)])
