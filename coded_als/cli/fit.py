@@ -16,7 +16,6 @@ from coded_als.cli.outputs import require_outputs, save_recordings
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.codes import parse_code
-from coded_als.codes.product import share_of_left
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
@@ -153,7 +152,7 @@ def _common_facts(model: Any, data: RatingData) -> dict[str, Any]:
 
 
 def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
-    product = parse_code(model.code_).product(workers)
+    code = parse_code(model.code_)
     return {
         **_common_facts(model, data),
         "solver": model.solver,
@@ -161,8 +160,8 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         "protocol": model.protocol,
         "weighting": model.weighting,
         "workers": workers,
-        "recovery_threshold": product.recovery_threshold,
-        "share_per_worker": share_of_left(product, (min(data.shape),) * 2),
+        "recovery_threshold": code.threshold(workers),
+        "share_per_worker": code.share(workers),
         "rounds": len(model.rounds_),
         "converged": model.converged_,
         "objective": model.objective_,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from coded_als.cli.common import CODE_HELP, print_json
-from coded_als.codes import Code, Entangled, ProductCode, largest_partitions, with_partitions
-from coded_als.codes.product import share_of_left
+from coded_als.codes import Code, Entangled, largest_partitions, with_partitions
 from coded_als.errors import UsageError
 
-# Divisible by every number of parts up to 16: shares come out as the fractions that they are.
-LENGTH = 720_720
 # Up to so many the factorisation that the estimate takes is a matter of a second.
-ESTIMATED_COEFFICIENTS = 2**21
+ESTIMATED_COEFFICIENTS = 2**19
 
 
 @click.command("threshold")
@@ -45,7 +43,7 @@ def command(spec: str, partitions: int | None, workers: int | None, as_json: boo
 def _chosen(code: Code, workers: int | None) -> Code:
     """The code with nothing left open."""
     if workers is None:
-        if code.at(code.fewest_workers, LENGTH) != code:
+        if code.at(code.fewest_workers, sys.maxsize) != code:
             raise UsageError(
                 f"threshold needs --workers for a code that leaves its parts open; got {code.spec}. Give --workers, "
                 "--partitions or parts in --code."
@@ -55,28 +53,26 @@ def _chosen(code: Code, workers: int | None) -> Code:
         raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
     if isinstance(code, Entangled) and not code.fixed:
         code = with_partitions(code.spec, largest_partitions(workers, code.points))
-    return code.at(workers, LENGTH)
+    return code.at(workers, sys.maxsize)
 
 
-def _estimate(product: ProductCode, workers: int) -> float | None:
+def _estimate(code: Code, workers: int) -> float | None:
     """Error of decoding from everybody; None where it would take long to tell."""
-    planes, *_ = product.response_shape((LENGTH, 1))
-    if workers * planes * product.recovery_threshold * planes > ESTIMATED_COEFFICIENTS:
+    if workers * code.threshold(workers) > ESTIMATED_COEFFICIENTS:
         return None
-    return product.error_estimate(range(workers))
+    return code.product(workers).error_estimate(range(workers))
 
 
 def _facts(code: Code, workers: int) -> dict[str, Any]:
-    product = code.product(workers)
-    share = share_of_left(product, (LENGTH, LENGTH))
+    threshold, share = code.threshold(workers), code.share(workers)
     evaluations = code.cut[0] * code.cut[1] + code.cut[1] - 1 if isinstance(code, Entangled) else None
     return {
         "code": code.spec,
         "workers": workers,
-        "recovery_threshold": product.recovery_threshold,
-        "stragglers_tolerated": workers - product.recovery_threshold,
+        "recovery_threshold": threshold,
+        "stragglers_tolerated": workers - threshold,
         "paper_threshold": evaluations,
         "share_per_worker": share,
         "redundancy": workers * share,
-        "error_estimate_all_workers": _estimate(product, workers),
+        "error_estimate_all_workers": _estimate(code, workers),
     }

@@ -3,7 +3,8 @@
 from coded_als.codes.decoding import Decoder, LinearCode
 from coded_als.codes.entangled import EntangledPolynomialCode
 from coded_als.codes.factor_codes import FactorCode, InnerProductCode
-from coded_als.codes.families import CODES, Code, Entangled, Replicated, Systematic, Uncoded, register_code
+from coded_als.codes.families import Entangled, Replicated, Systematic, Uncoded
+from coded_als.codes.family import CODES, Code, register_code
 from coded_als.codes.points import EvaluationPoints, PointFamily
 from coded_als.codes.product import ProductCode
 from coded_als.codes.replication import ReplicatedProduct

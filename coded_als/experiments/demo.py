@@ -11,7 +11,6 @@ import numpy as np
 
 from coded_als.als import CodedALS
 from coded_als.codes import parse_code
-from coded_als.codes.product import share_of_left
 from coded_als.kernels import Array
 from coded_als.master import LocalCluster
 
@@ -121,11 +120,10 @@ def _run(scheme: Scheme, matrix: Array, optimum: float, seed: int) -> Outcome:
     with LocalCluster(WORKERS, delays=DELAYS, seed=seed) as cluster:
         model = CodedALS(RANK, seed=seed, **scheme.parameters).fit(matrix, cluster)
     responses = [count for entry in model.history_ for count in entry.responses]
-    share = share_of_left(parse_code(model.code_).product(WORKERS), (COLUMNS, COLUMNS))
     return Outcome(
         scheme=scheme.name,
         code=model.code_,
-        share=share,
+        share=parse_code(model.code_).share(WORKERS),
         seconds=time.perf_counter() - started,
         iterations=len(model.history_),
         rounds=len(model.rounds_),
