@@ -11,6 +11,8 @@ values, not from what the fit says.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import sys
 import time
 from collections import defaultdict
@@ -25,6 +27,7 @@ from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster
 from coded_als.errors import UsageError
+from coded_als.worker.threads import ONE_BLAS_THREAD
 
 Array = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
@@ -254,13 +257,13 @@ def report(trials: list[Trial]) -> bool:
     for trial in trials:
         by_kind[trial.kind, trial.solver].append(trial)
     print(
-        f"{'matrices':14}{'solver':8}{'fits':>6}{'converged':>11}{'undecided':>11}{'refused':>9}{'running':>9}"
+        f"{'matrices':14}{'solver':8}{'fits':>6}{'converged':>11}{'undecided':>11}{'refused':>9}{'unfinished':>12}"
         f"{'decidable':>11}{'of them':>9}{'worst claimed excess':>22}"
     )
     for (kind, solver), group in sorted(by_kind.items()):
         counts = {
             name: sum(trial.outcome == name for trial in group)
-            for name in ("converged", "undecided", "refused", "running")
+            for name in ("converged", "undecided", "refused", "unfinished")
         }
         fair = [trial for trial in group if trial.decidable and trial.reachable]
         said = sum(trial.outcome == "converged" for trial in fair)
@@ -268,7 +271,7 @@ def report(trials: list[Trial]) -> bool:
         told = "-" if worst is None else f"{worst.excess:22.1e}  seed {worst.seed} ({worst.detail})"
         print(
             f"{kind:14}{solver:8}{len(group):6}{counts['converged']:11}{counts['undecided']:11}{counts['refused']:9}"
-            f"{counts['running']:9}{len(fair):11}{said:9}{told}"
+            f"{counts['unfinished']:12}{len(fair):11}{said:9}{told}"
         )
     false = [trial for trial in trials if trial.false]
     fair = [trial for trial in trials if trial.decidable and trial.reachable]
@@ -296,11 +299,10 @@ def main() -> int:
     options = parser.parse_args()
     started = time.perf_counter()
     seeds = range(options.first, options.first + options.count)
-    if options.processes == 1:
-        trials = [run_trial(seed) for seed in seeds]
-    else:
-        with ProcessPoolExecutor(options.processes) as pool:
-            trials = list(pool.map(run_trial, seeds, chunksize=16))
+    # read when NumPy is imported, which a fresh process does
+    os.environ.update(ONE_BLAS_THREAD)
+    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
+        trials = list(pool.map(run_trial, seeds, chunksize=16))
     held = report(trials)
     print(f"{time.perf_counter() - started:.0f} s")
     return 0 if held else 1

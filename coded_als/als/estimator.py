@@ -84,7 +84,7 @@ class CodedALS(FactorModel):
         Whether the factors are proved to be within `tolerance` of the optimum.
     outcome_
         ``"converged"``; ``"undecided"`` where rounding hides whether they are (centring the data or a larger tolerance
-        helps); ``"running"`` where `iterations` ended the fit.
+        helps); ``"unfinished"`` where `iterations` ended the fit.
     code_
         SPEC of the code that was used, nothing left open.
 
@@ -154,8 +154,7 @@ class CodedALS(FactorModel):
         store_data(log, code, phases.gram())
         # beyond 1e100 times the largest entry all factors are zero anyhow
         ridge = min(self.regularization / unit, 1e100)
-        stopping = Stopping(problem, self.rank, ridge, self.tolerance)
-        recorder = Recorder(log, stopping, unit, callback)
+        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
         if self.solver == "lobpcg":
             basis, weights = self._by_eigenvectors(problem, log, code, decoding, recorder)
         else:
@@ -165,7 +164,7 @@ class CodedALS(FactorModel):
         objective = problem.squared_error(other, factor) + ridge * float(
             np.vdot(other, other) + np.vdot(factor, factor)
         )
-        self.outcome_: Outcome = stopping.outcome_of(objective)
+        self.outcome_: Outcome = recorder.conclude(objective)
         self.converged_ = self.outcome_ == "converged"
         self.objective_ = objective * unit**2
         other, factor = other * np.sqrt(unit), factor * np.sqrt(unit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Iteration:
         The largest estimated decoding error of its rounds, relative to the norms of the two matrices multiplied.
     outcome
         ``"running"``; in the last iteration ``"converged"``, ``"undecided"`` where rounding hides whether the
-        tolerance is reached, or ``"running"`` where ``iterations`` ended the fit.
+        tolerance is reached, or ``"unfinished"`` where ``iterations`` ended the fit.
     """
 
     index: int
@@ -109,3 +109,9 @@ class Recorder:
         if self._callback is not None:
             self._callback(entry, factor * np.sqrt(self._unit))
         return verdict.outcome != "running"
+
+    def conclude(self, objective: float) -> Outcome:
+        """The outcome of the fit, from the objective of its factors as measured on the data, also kept in the history."""
+        outcome = self._stopping.conclude(objective)
+        self.history[-1] = replace(self.history[-1], outcome=outcome)
+        return outcome
