@@ -109,10 +109,14 @@ class Scheme:
         return [(product, rule)] if self.protocol == "fused" else self._paper_rounds(size, tolerance, product, rule)
 
     def storage_bytes(self, size: Size) -> int:
-        """What one worker holds: its share of D, and the shares of factors that it keeps or works on."""
-        code, factors = self.product(size), 1 if self.protocol == "fused" else 3
-        payload = math.prod(code.right_shape((size.length, self.block_columns(size))))
-        return FLOAT_BYTES * (math.prod(code.left_shape((size.length, size.length))) + factors * payload)
+        """What one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""
+        code = self.product(size)
+        kept = 0
+        if self.protocol == "paper":
+            # f_R(B) and f_R(E); at real points f_L(B) too
+            factors = 2 if square(self.chosen(size)).points == "circle" else 3
+            kept = factors * math.prod(code.right_shape((size.length, size.rank)))
+        return FLOAT_BYTES * (math.prod(code.left_shape((size.length, size.length))) + kept)
 
     def startup_operations(self, size: Size) -> float:
         """Multiplications of the master that encode D."""
