@@ -52,7 +52,7 @@ class DecodingError(CodedALSError):
         self,
         estimate: float,
         tolerance: float,
-        remedy: str = "Use points='circle', lower partitions, add workers, or raise decoding_tolerance.",
+        remedy: str = "Use a systematic code or points=circle, lower partitions, add workers, or raise decoding_tolerance.",
     ) -> None:
         self.estimate, self.tolerance = estimate, tolerance
         super().__init__(
