@@ -292,11 +292,21 @@ class FactorModel:
         return arrays
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        for name in ("user_factors", "item_factors", "user_biases", "item_biases", "global_mean"):
+            if name in arrays:
+                _require_numbers(name, arrays[name])
+        for name in ("user_ids", "item_ids"):
+            if arrays[name].dtype.kind not in "iuU":
+                raise ValueError(f"{name} of {arrays[name].dtype} are no ids")
         users, items = arrays["user_factors"], arrays["item_factors"]
         if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
             raise ValueError(f"factors of shapes {users.shape} and {items.shape} do not belong together")
+        if getattr(self, "rank", users.shape[1]) != users.shape[1]:
+            raise ValueError(f"factors of shape {users.shape} are not of the rank among the parameters")
         seen = None
         if "seen_indptr" in arrays:
+            if any(arrays[name].dtype.kind != "i" for name in ("seen_indptr", "seen_indices")):
+                raise ValueError("the ratings seen are not whole numbers")
             seen = pattern((len(users), len(items)), arrays["seen_indptr"], arrays["seen_indices"])
         biases = {
             name: _one_each(arrays[name], owner)
@@ -320,6 +330,11 @@ class FactorModel:
         columns, best = top_n(scores[None, :], min(n, scores.size))
         found = columns[0] >= 0
         return list(zip(self.item_ids[columns[0][found]].tolist(), best[0][found].tolist(), strict=True))
+
+
+def _require_numbers(name: str, array: NDArray[Any]) -> None:
+    if array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise ValueError(f"{name} are not finite real numbers")
 
 
 def _one_each(biases: NDArray[Any], owner: NDArray[Any]) -> NDArray[Any]:
