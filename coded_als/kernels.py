@@ -33,12 +33,12 @@ def as_stored(array: NDArray[Any]) -> Stored:
 
 
 def product(left: Array, right: Array) -> Generator[None, None, Result]:
-    """``left @ right`` of two shares: ``(s, a, b)`` and ``(s, b, c)`` give ``(s, a, c)``."""
+    """``left @ right`` of two shares: ``(s, a, b)`` and ``(s, b, c)`` or a real ``(1, b, c)`` give ``(s, a, c)``."""
     return ((yield from _panels(left, right, transpose=False)),)
 
 
 def transposed_product(left: Array, right: Array) -> Generator[None, None, Result]:
-    """``left^T right`` (transpose, not conjugate) of two shares: ``(s, a, b)`` and ``(s, a, c)`` give ``(s, b, c)``."""
+    """``left^T right`` (transpose, not conjugate) of two shares: `product` for a ``left`` that is held transposed."""
     return ((yield from _panels(left, right, transpose=True)),)
 
 
@@ -55,12 +55,12 @@ def inner_product(left: Array, right: Array | None = None) -> Generator[None, No
 
 
 def product_and_gram(stored: Array, right: Array, left: Array | None = None) -> Generator[None, None, Result]:
-    """Round (a) of the paper: ``stored^T right`` and the inner product of ``left`` and ``right``.
+    """Round (a) of the paper: ``stored @ right`` and the inner product of ``left`` and ``right``.
 
     At real points ``left`` is a share of its own. On the circle it is left out: the share conjugate to
     ``right`` serves (the identity of f_L and f_R), and the product is a symmetric rank-k update.
     """
-    result = yield from _panels(stored, right, transpose=True)
+    result = yield from _panels(stored, right, transpose=False)
     (gram,) = yield from inner_product(right) if left is None else inner_product(left, right)
     return result, gram
 
@@ -194,18 +194,19 @@ def _flat(share: Array) -> Array:
 
 
 def _panels(left: Array, right: Array, *, transpose: bool) -> Generator[None, None, Array]:
-    """One or four real products, in panels of rows of the result."""
+    """One, two or four real products, in panels of rows of the result."""
     if transpose:
         left = left.transpose(0, 2, 1)
     planes, rows, contraction = left.shape
     columns = right.shape[2]
     result = np.empty((planes, rows, columns))
-    step = max(1, int(PANEL_OPERATIONS / (planes**2 * contraction * columns)))
+    step = max(1, int(PANEL_OPERATIONS / (planes * len(right) * contraction * columns)))
     for start in range(0, rows, step):
         yield
         panel = slice(start, start + step)
-        if planes == 1:
-            np.matmul(left[0, panel], right[0], out=result[0, panel])
+        if len(right) == 1:
+            for plane in range(planes):
+                np.matmul(left[plane, panel], right[0], out=result[plane, panel])
         else:
             _complex_product(left[:, panel], right, result[:, panel])
     return result

@@ -63,7 +63,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         decoding_tolerance: float | None = None,
         name: str = "operator",
     ) -> None:
-        matrix = np.asarray(matrix, dtype=np.float64)
+        matrix = np.array(matrix, dtype=np.float64, order="C")  # a copy: shares may be views of it
         if matrix.ndim != 2 or not np.isfinite(matrix).all():
             raise UsageError(
                 f"a coded operator must be a finite 2-d array; got shape {matrix.shape} or NaN. Correct the matrix."
@@ -76,11 +76,10 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         code = Placement("coded", cluster.size, h, points).product_code()
         assert isinstance(code, EntangledPolynomialCode)
         log = RoundLog(cluster)
-        cluster.store(name, code.stream_left(matrix.T))
+        cluster.store(name, code.encode_left(matrix))
         self.rounds: list[RoundRecord] = log.records
-        shape = (matrix.shape[1], matrix.shape[0])
         tolerance = default_tolerance(points) if decoding_tolerance is None else decoding_tolerance
-        self._product = StoredProduct(log, code, name, shape, tolerance, label=f"{name} @ X")
+        self._product = StoredProduct(log, code, name, matrix.shape, tolerance, label=f"{name} @ X")
 
     def _matmat(self, X: Any) -> Array:
         return self._product(np.asarray(X))

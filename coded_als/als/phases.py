@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.placement import Placement, multiplications, rule_for
+from coded_als.als.placement import Placement, rule_for
 from coded_als.als.protocols import DATA
 from coded_als.als.rounds import RoundLog, StoredProduct
 from coded_als.als.updates import symmetric
 from coded_als.cluster import Round
+from coded_als.codes.product import multiplications
 from coded_als.kernels import Array
 
 GRAM_LEFT, GRAM_RIGHT, LAST = "A_left", "A_right", "A_last"
@@ -96,34 +97,34 @@ class ClusterPhases:
     def gram(self) -> Array:
         code = self._placement.gram_code()
         cluster = self._log.cluster
-        cluster.store(GRAM_LEFT, code.stream_left(self._matrix))
-        cluster.store(GRAM_RIGHT, code.stream_right(self._matrix))
+        cluster.store(GRAM_LEFT, code.encode_left(self._matrix.T))
+        cluster.store(GRAM_RIGHT, code.encode_right(self._matrix))
         rows, length = self._matrix.shape
         round = Round(
-            kernel="transposed_product",
+            kernel="product",
             operands=(GRAM_LEFT, GRAM_RIGHT),
             response_shapes=(code.response_shape((length, length)),),
-            operations=multiplications(code, rows, (length, length)),
+            operations=multiplications(code, (length, rows), length),
             label="D = A^T A",
         )
         responses = self._log.run(round, rule_for(code, self._tolerance), code)
         return symmetric(code.decode(responses.first(), (length, length), self._tolerance))
 
     def last_product(self, weights: Array) -> Array:
-        code, shape = self._placement.last_code(), (self._matrix.shape[1], self._matrix.shape[0])
+        code = self._placement.last_code()
         reused = self._placement.kind == "coded"
         if not reused:
-            self._log.cluster.store(LAST, code.stream_left(self._matrix.T))
+            self._log.cluster.store(LAST, code.encode_left(self._matrix))
         operand = GRAM_LEFT if reused else LAST
         product = StoredProduct(
-            self._log, code, operand, shape, self._tolerance, transposed_shares=reused, label="U = A H"
+            self._log, code, operand, self._matrix.shape, self._tolerance, transposed_shares=reused, label="U = A H"
         )
         return product(weights)
 
 
 def store_data(log: RoundLog, placement: Placement, data: Array) -> None:
     """Give every worker its share of D, encoded as it is sent."""
-    log.cluster.store(DATA, placement.product_code().stream_left(data))
+    log.cluster.store(DATA, placement.product_code().encode_left(data))
 
 
 def phases_for(

@@ -6,38 +6,16 @@ The algorithm is the same for all three; a placement is a choice of codes and of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 from coded_als.cluster import AnyOfEach, StoppingRule, WellConditioned
-from coded_als.codes import EntangledPolynomialCode, PointFamily, ReplicatedProduct, iteration_threshold
-from coded_als.codes.partition import block_size
+from coded_als.codes import EntangledPolynomialCode, PointFamily, ProductCode, ReplicatedProduct, iteration_threshold
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 Kind = Literal["coded", "replicated", "uncoded"]
 # A default h leaves this share of the workers as stragglers that nobody waits for.
 STRAGGLER_RESERVE = 0.25
-
-
-class ProductCode(Protocol):
-    """A way to spread C = A^T B over workers; A is stored once, B is sent every time."""
-
-    @property
-    def recovery_threshold(self) -> int: ...
-
-    def error_estimate(self, workers: Sequence[int]) -> float: ...
-
-    def stream_left(self, matrix: Array) -> Iterator[Array]: ...
-
-    def encode_right(self, matrix: Array) -> Sequence[Array] | Array: ...
-
-    def decode(
-        self, responses: Mapping[int, Array], shape: tuple[int, int] | None = None, tolerance: float | None = None
-    ) -> Array: ...
-
-    def response_shape(self, shape: tuple[int, int]) -> tuple[int, int, int]: ...
 
 
 @dataclass(frozen=True)
@@ -92,14 +70,14 @@ class Placement:
         return self._replicated(columns, self.blocks // columns, 1)
 
     def gram_code(self) -> EntangledPolynomialCode | ReplicatedProduct:
-        """For D = A^T A: the columns of A are cut in h (r = 1), so that left shares serve `last_code` too."""
+        """For D = A^T A: the rows of A^T are cut in h (r = 1), so that left shares serve `last_code` too."""
         if self.kind == "coded":
             return EntangledPolynomialCode(self.partitions, 1, self.partitions, self.workers, self.points)
         columns = math.isqrt(self.blocks)
         return self._replicated(columns, self.blocks // columns**2, columns)
 
     def last_code(self) -> EntangledPolynomialCode | ReplicatedProduct:
-        """For the other factor A H, as (A^T)^T H: A^T is cut into h parts of rows, or into blocks of columns."""
+        """For the other factor A H: A is cut into h parts of columns, or into blocks of rows."""
         if self.kind == "coded":
             return EntangledPolynomialCode(1, self.partitions, 1, self.workers, self.points)
         return self._replicated(self.blocks, 1, 1)
@@ -130,12 +108,3 @@ def rule_for(code: ProductCode, tolerance: float) -> StoppingRule:
     if isinstance(code, ReplicatedProduct):
         return AnyOfEach(code.groups)
     return WellConditioned(code, tolerance)
-
-
-def multiplications(code: ProductCode, rows: int, shape: tuple[int, int]) -> float:
-    """Real multiplications of one worker for C of the given shape with ``rows`` contracted."""
-    if isinstance(code, ReplicatedProduct):
-        return float(block_size(rows, code.r) * block_size(shape[0], code.p) * block_size(shape[1], code.q))
-    assert isinstance(code, EntangledPolynomialCode)
-    parts = block_size(rows, code.r) * block_size(shape[0], code.p) * block_size(shape[1], code.q)
-    return float(code.points.planes**2 * parts)

@@ -5,15 +5,16 @@ Both compute the same quantities of (12): E = D B, F = B^T B, M = B^T E and B+ =
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from coded_als.als.placement import Placement, multiplications, rule_for
+from coded_als.als.placement import Placement, rule_for
 from coded_als.als.rounds import RoundLog, StoredProduct
 from coded_als.als.updates import inverse_of_gram
 from coded_als.cluster import Round, WellConditioned
 from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode
 from coded_als.codes.partition import block_size
+from coded_als.codes.product import multiplications
 from coded_als.kernels import Array
 
 DATA = "D"
@@ -71,8 +72,8 @@ class PaperProtocol:
         self._left_factor_code = (
             self._factor_code if points == "circle" else FactorCode(h, workers, points, side="left")
         )
-        # f_L has the powers of the left factor of the inner product; on the circle f_R stands in for it
-        self._left_code = EntangledPolynomialCode(1, h, 1, workers, points) if points != "circle" else None
+        # f_L has the powers of a left factor cut by rows; on the circle f_R stands in for it
+        self._left_code = EntangledPolynomialCode(h, 1, 1, workers, points) if points != "circle" else None
 
     def products(self, factor: Array) -> tuple[Array, Array]:
         image, gram = self._image_and_gram(factor)
@@ -96,16 +97,15 @@ class PaperProtocol:
         inverse = inverse_of_gram(gram, regularization)
         return self._scaled("B", inverse, self._left_factor_code, "H = B F^-1")
 
-    def _left_shares(self, factor: Array) -> Array:
+    def _left_shares(self, factor: Array) -> Iterator[Array]:
         """f_L(B), or f_R(B) on the circle, where it stands in for it."""
-        return (
-            self._product_code.encode_right(factor) if self._left_code is None else self._left_code.encode_left(factor)
-        )
+        code = self._left_code
+        return self._product_code.encode_right(factor) if code is None else code.encode_left(factor)
 
     def _scaled(self, operand: str, matrix: Array, code: FactorCode, label: str) -> Array:
         """Broadcast a d x d matrix, and interpolate what the workers' kept shares become under it."""
         columns = matrix.shape[0]
-        planes, rows, _ = self._product_code.response_shape((self._length, columns))
+        planes, rows, _ = self._product_code.right_shape((self._length, columns))
         round = Round(
             kernel="scaled",
             operands=(operand,),
@@ -133,7 +133,8 @@ class PaperProtocol:
             payloads=payloads,
             keep=keep,
             response_shapes=(self._product_code.response_shape(shape), (1, shape[1], shape[1])),
-            operations=multiplications(self._product_code, self._length, shape) + self._inner_operations(shape[1]),
+            operations=multiplications(self._product_code, (self._length,) * 2, shape[1])
+            + self._inner_operations(shape[1]),
             label="E = D B, F = B^T B",
         )
         responses = self._log.run(round, rule_for(self._product_code, self._tolerance), self._product_code)

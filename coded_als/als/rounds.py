@@ -1,4 +1,4 @@
-"""A product X -> A^T X whose left operand lives on the workers of a cluster, in shares."""
+"""A product X -> A X whose left operand lives on the workers of a cluster, in shares."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.als.placement import ProductCode, multiplications, rule_for
+from coded_als.als.placement import rule_for
 from coded_als.cluster import Cluster, ErrorEstimator, Responses, Round, StoppingRule
+from coded_als.codes.product import ProductCode, multiplications
 from coded_als.kernels import Array
 
 
@@ -49,7 +50,7 @@ class RoundLog:
 
 
 class StoredProduct:
-    """C = A^T X for an A that the workers hold.
+    """C = A X for an A that the workers hold.
 
     Parameters
     ----------
@@ -78,33 +79,33 @@ class StoredProduct:
         tolerance: float,
         *,
         transposed_shares: bool = False,
-        label: str = "A^T X",
+        label: str = "A X",
     ) -> None:
         self._log, self._code, self._operand, self._shape = log, code, operand, shape
         self._tolerance, self._label = tolerance, label
-        self._kernel = "product" if transposed_shares else "transposed_product"
+        self._kernel = "transposed_product" if transposed_shares else "product"
         self._rule = rule_for(code, tolerance)
 
     def __call__(self, right: Array) -> Array:
-        """A^T X in one round.
+        """A X in one round.
 
         Parameters
         ----------
         right
-            X, (rows of A, columns).
+            X, (columns of A, columns).
 
         Raises
         ------
         NotEnoughWorkers, DecodingError
         """
-        shape = (self._shape[1], right.shape[1])
-        shares = self._code.encode_right(np.asarray(right, dtype=np.float64))
+        shape = (self._shape[0], right.shape[1])
+        shares = self._code.encode_right(np.ascontiguousarray(right, dtype=np.float64))
         round = Round(
             kernel=self._kernel,
             operands=(self._operand,),
             payloads=[(share,) for share in shares],
             response_shapes=(self._code.response_shape(shape),),
-            operations=multiplications(self._code, self._shape[0], shape),
+            operations=multiplications(self._code, self._shape, right.shape[1]),
             label=self._label,
         )
         responses = self._log.run(round, self._rule, self._code)

@@ -45,6 +45,10 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        _hold_standard_streams()
+        return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
@@ -52,6 +56,9 @@ class LazyGroup(click.Group):
         except CodedALSError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2 if isinstance(error, UsageError) else 1)
+        except MemoryError as error:
+            click.echo(f"Error: memory must hold the work; {error or 'it is full'}. Lower the numbers.", err=True)
+            sys.exit(1)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # a closed pipe is the reader's wish, and click's business
@@ -62,6 +69,18 @@ class LazyGroup(click.Group):
             )
             sys.exit(1)
         return result
+
+
+def _hold_standard_streams() -> None:
+    """Refuse to run without stdout, and leave none of its two neighbours' numbers to the next file that is opened."""
+    if sys.stderr is None or sys.stdin is None or sys.stdout is None:
+        while (held := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(held)
+        sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        click.echo("Error: stdout must be open; it is closed. Send it to a file, or to /dev/null.", err=True)
+        sys.exit(2)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -17,7 +17,7 @@ from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.codes import iteration_threshold
 from coded_als.data import RatingData, load_ratings
-from coded_als.delays import parse_delays, trace_files
+from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
 
@@ -63,6 +63,7 @@ def command(
     if method != "coded":
         _refuse_foreign_options(context, method)
     parse_delays(options["delays"])
+    require_workers(options["workers"])
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
     data = load_ratings(ratings, dense=dense)

@@ -11,7 +11,8 @@ import click
 from coded_als.cli.common import print_json, progress
 from coded_als.cluster.virtual import Machine
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.plan import make_plan, plan_document, plan_size, plan_text
+from coded_als.experiments.plan.plan import make_plan, plan_document, plan_text
+from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.plan.timing import Iterations, Workload
 from coded_als.experiments.sweep.grids import checked_delays
 
@@ -38,7 +39,7 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
     """Time uncoded, replicated and coded schemes on a virtual cluster like yours, and recommend one."""
     delays = options["delays"]
     workload = Workload(
-        plan_size(options["rows"], options["cols"], options["rank"]),
+        Size(options["rows"], options["cols"], options["rank"]),
         checked_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
         Machine(options["speed"], options["bandwidth"], options["latency"]),
         options["tolerance"],

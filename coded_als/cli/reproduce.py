@@ -37,12 +37,12 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     from coded_als.experiments.sweep.store import ResultFolder
     from coded_als.experiments.table1.findings import findings
     from coded_als.experiments.table1.reproduction import as_text, read_wall, run_table1, table_cells
-    from coded_als.experiments.table1.table1 import FULL, QUICK
+    from coded_als.experiments.table1.table1 import FULL, NUMBERS, QUICK
 
     effort = FULL if full else QUICK
     out = out or Path("out") / ("table1-full" if full else "table1-quick")
     # going on where an earlier run stopped is always right here: the spec is the same or it is refused
-    with ResultFolder(out, effort.document(seed), resume=True) as folder:
+    with ResultFolder(out, effort.document(seed), resume=True, columns=NUMBERS) as folder:
         folder.note_environment(environment())
         rows = run_table1(folder, effort, seed, _progress if sys.stderr.isatty() else lambda done, total: None)
     click.echo(as_text(*table_cells(rows, read_wall(out))))

@@ -54,7 +54,7 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
     """Compare schemes over a grid; every scheme meets the same stragglers."""
     from coded_als.experiments.environment import environment
     from coded_als.experiments.report.example_runs import leading_schemes, write_examples
-    from coded_als.experiments.sweep.store import ResultFolder
+    from coded_als.experiments.sweep.store import STATUSES, ResultFolder
     from coded_als.experiments.sweep.sweep import run_sweep
 
     cells = make_grid({name: options[name] for name in GRID}, options["delays"]).cells()
@@ -67,7 +67,7 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
         for cell in cells:
             click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}")
         return
-    with ResultFolder(out, spec.document(cells), resume=resume) as folder:
+    with ResultFolder(out, spec.document(cells), resume=resume, columns=spec.columns) as folder:
         folder.note_environment(environment())
         run_sweep(folder, spec, cells, processes, _progress if sys.stderr.isatty() else lambda done, total: None)
         rows = folder.finish([cell.key() for cell in cells], parquet=parquet)
@@ -75,7 +75,7 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
             first = cells[0].delays
             leading = leading_schemes([row for row in rows if row["cell"]["delays"] == first])
             write_examples(out, leading, spec.workload(first), spec.seed)
-    counts = {status: sum(row["status"] == status for row in rows) for status in ("done", "infeasible", "failed")}
+    counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     click.echo(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     click.echo(f"coded-als report {out}   # figures and tables in one HTML file")
 

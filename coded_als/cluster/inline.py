@@ -91,8 +91,8 @@ class InlineCluster:
     def __init__(self, workers: int, delays: str = "none", seed: int = 0) -> None:
         self.size = workers
         self.observers: list[Observer] = []
-        self._arrays = HeldArrays(workers)
         self._delays = DelayStream(delays, workers, seed)
+        self._arrays = HeldArrays(workers)
         self._round_index = 0
         self._started = time.perf_counter()
 

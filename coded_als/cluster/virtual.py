@@ -7,6 +7,7 @@ a round takes what its stopping rule's last needed worker takes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -38,8 +39,8 @@ class Machine:
     latency_s: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not (self.multiplications_per_second > 0 and self.bytes_per_second > 0 and self.latency_s >= 0):
-            raise UsageError(f"speeds must be above 0 and latency_s at least 0; got {self}. Correct them.")
+        if not (self.multiplications_per_second > 0 and self.bytes_per_second > 0 and 0 <= self.latency_s < math.inf):
+            raise UsageError(f"speeds must be above 0, latency_s at least 0 and finite; got {self}. Correct them.")
 
     def message_s(self, message_bytes: float) -> float:
         """Seconds from one end of the link to the other."""
@@ -160,13 +161,11 @@ class SimulatedCluster:
         bytes_per_second: float = 1e9,
         latency_s: float = 1e-4,
     ) -> None:
-        if workers < 1:
-            raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
         self.size = workers
         self.observers: list[Observer] = []
         self._machine = Machine(multiplications_per_second, bytes_per_second, latency_s)
-        self._arrays = HeldArrays(workers)
         self._delays = DelayStream(delays, workers, seed)
+        self._arrays = HeldArrays(workers)
         self._round_index = 0
         self._now_s = 0.0
         self._open: _SentRound | None = None

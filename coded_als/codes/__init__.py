@@ -1,21 +1,35 @@
-"""Pure algebra: partitions, evaluation points, the entangled polynomial code, decoding and its conditioning."""
+"""Pure algebra: partitions, evaluation points, codes for products of matrices, decoding and its conditioning."""
 
 from coded_als.codes.decoding import Decoder, LinearCode
 from coded_als.codes.entangled import EntangledPolynomialCode
 from coded_als.codes.factor_codes import FactorCode, InnerProductCode
+from coded_als.codes.families import CODES, Code, Entangled, Replicated, Systematic, Uncoded, register_code
 from coded_als.codes.points import EvaluationPoints, PointFamily
+from coded_als.codes.product import ProductCode
 from coded_als.codes.replication import ReplicatedProduct
+from coded_als.codes.spec import parse_code
+from coded_als.codes.systematic import SystematicCode
 from coded_als.codes.thresholds import iteration_threshold, largest_partitions
 
 __all__ = [
+    "CODES",
+    "Code",
     "Decoder",
+    "Entangled",
     "EntangledPolynomialCode",
     "EvaluationPoints",
     "FactorCode",
     "InnerProductCode",
     "LinearCode",
     "PointFamily",
+    "ProductCode",
+    "Replicated",
     "ReplicatedProduct",
+    "Systematic",
+    "SystematicCode",
+    "Uncoded",
     "iteration_threshold",
     "largest_partitions",
+    "parse_code",
+    "register_code",
 ]

@@ -41,7 +41,8 @@ class FactorCode(LinearCode):
     def __init__(self, parts: int, workers: int, points: PointFamily = "circle", *, side: str = "right") -> None:
         exponents = np.arange(parts) if side == "left" else np.arange(parts)[::-1]
         powers = EvaluationPoints(points, workers).powers(exponents)
-        super().__init__(powers, np.arange(parts))
+        # a single part is real at every point, and sent as one plane
+        super().__init__(powers[:, :1] if parts == 1 else powers, np.arange(parts))
 
     def decode(self, responses: Mapping[int, Array], shape: tuple[int, int], tolerance: float | None = None) -> Array:
         """The matrix of the given shape from every response given, each (planes, rows / h, columns)."""

@@ -13,23 +13,24 @@ def block_size(length: int, parts: int) -> int:
 
 
 def cut(matrix: Array, row_parts: int, column_parts: int) -> Array:
-    """Blocks of a matrix as rows of coefficients.
+    """Blocks of a matrix, (M, N) into (row_parts, column_parts, M / row_parts, N / column_parts).
 
     Parameters
     ----------
     matrix
-        (M, N); padded with zeros where the parts do not divide it.
+        Padded with zeros where the parts do not divide it.
+    row_parts, column_parts
+        Block [i, j] is part i of the rows and part j of the columns.
 
     Returns
     -------
-    (column_parts, row_parts, M / row_parts, N / column_parts): block [i, j] is row part j of column part i.
-    No copy is made where rows alone are cut and nothing is padded.
+    A view, where nothing is padded and rows alone are cut.
     """
     rows, columns = block_size(matrix.shape[0], row_parts), block_size(matrix.shape[1], column_parts)
     padding = (rows * row_parts - matrix.shape[0], columns * column_parts - matrix.shape[1])
     if any(padding):
         matrix = np.pad(matrix, ((0, padding[0]), (0, padding[1])))
-    return matrix.reshape(row_parts, rows, column_parts, columns).transpose(2, 0, 1, 3)
+    return matrix.reshape(row_parts, rows, column_parts, columns).transpose(0, 2, 1, 3)
 
 
 def join(blocks: Array, shape: tuple[int, int]) -> Array:

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from coded_als.codes.partition import block_size, cut, join
+from coded_als.codes.partition import cut, join
+from coded_als.codes.product import BlockCut, Shape
 from coded_als.errors import NotEnoughWorkers, UsageError
 from coded_als.kernels import Array
 
 
-class ReplicatedProduct:
-    """C = A^T B cut as for the entangled polynomial code, each of the pqr block products on ``copies`` workers.
+class ReplicatedProduct(BlockCut):
+    """C = A B cut as for the entangled polynomial code, each of the pqr block products on ``copies`` workers.
 
-    One copy is the uncoded placement: it waits for everybody. Workers beyond ``p q r copies`` take part as further
-    copies of the first blocks. Copies of a block go to workers far apart in their ids.
+    One copy waits for everybody. Workers beyond ``p q r copies`` take part as further copies of the first blocks.
+    Copies of a block go to workers far apart in their ids.
 
     Parameters
     ----------
@@ -27,52 +28,48 @@ class ReplicatedProduct:
         Copies of every block product.
     """
 
-    planes = 1
-
     def __init__(self, p: int, r: int, q: int, workers: int, copies: int = 1) -> None:
+        super().__init__(p, r, q)
         blocks = p * r * q
-        if min(p, r, q, copies) < 1 or workers < blocks * copies:
+        if copies < 1 or workers < blocks * copies:
             raise UsageError(
                 f"workers must be at least {blocks * copies} for {blocks} blocks in {copies} copies; got {workers}. "
-                "Add workers, lower copies, or lower partitions."
+                "Add workers, lower copies, or lower the parts."
             )
-        self.p, self.r, self.q, self.workers, self.copies = p, r, q, workers, copies
+        self.workers, self.copies = workers, copies
         self._block_of = np.arange(workers) % blocks
 
     @property
     def groups(self) -> tuple[frozenset[int], ...]:
         """The workers that hold each block product."""
-        blocks = self.p * self.r * self.q
-        return tuple(frozenset(np.flatnonzero(self._block_of == block).tolist()) for block in range(blocks))
+        return tuple(frozenset(np.flatnonzero(self._block_of == block).tolist()) for block in range(self._blocks))
 
     @property
     def recovery_threshold(self) -> int:
         """Responses without which no set of workers suffices: one of each block."""
-        return self.p * self.r * self.q
+        return self._blocks
 
     def error_estimate(self, workers: Sequence[int]) -> float:
         """Rounding only, where every block is there; else infinite."""
         complete = all(not group.isdisjoint(workers) for group in self.groups)
         return float(np.finfo(np.float64).eps) if complete else np.inf
 
-    def stream_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's block of A, (1, M / r, N / p)."""
-        blocks = cut(matrix, self.r, self.p)
+    def encode_left(self, matrix: Array) -> Iterator[Array]:
+        """Each worker's block of A, (1, N / p, M / r), without a copy where the matrix is cut by rows."""
+        blocks = cut(matrix, self.p, self.r)
         for block in self._block_of:
             i, j, _ = self._parts(int(block))
             yield blocks[i, j][np.newaxis]
 
-    def stream_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's block of B, one after the other."""
-        return iter(self.encode_right(matrix))
-
-    def encode_right(self, matrix: Array) -> list[Array]:
+    def encode_right(self, matrix: Array) -> Iterator[Array]:
         """Each worker's block of B, (1, M / r, Q / q)."""
         blocks = cut(matrix, self.r, self.q)
-        return [blocks[k, j][np.newaxis] for _, j, k in (self._parts(int(block)) for block in self._block_of)]
+        for block in self._block_of:
+            _, j, k = self._parts(int(block))
+            yield blocks[j, k][np.newaxis]
 
     def decode(
-        self, responses: Mapping[int, Array], shape: tuple[int, int] | None = None, tolerance: float | None = None
+        self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
     ) -> Array:
         """C from one response of every block; ``tolerance`` is always met.
 
@@ -93,10 +90,10 @@ class ReplicatedProduct:
             blocks[i, k] += response[0]
         return join(blocks, shape or (self.p * rows, self.q * columns))
 
-    def response_shape(self, shape: tuple[int, int]) -> tuple[int, int, int]:
-        """Shape of one response when C has the given shape."""
-        return 1, block_size(shape[0], self.p), block_size(shape[1], self.q)
+    @property
+    def _blocks(self) -> int:
+        return self.p * self.r * self.q
 
     def _parts(self, block: int) -> tuple[int, int, int]:
-        """The column part of A, the row part and the column part of B of a block product."""
+        """The row part of A, the column part of A and the column part of B of a block product."""
         return block % self.p, (block // self.p) % self.r, block // (self.p * self.r)

@@ -9,16 +9,21 @@ from coded_als.errors import UsageError
 
 
 def product_evaluations(p: int, r: int, q: int) -> int:
-    """Evaluations that decode A^T B: pqr + r - 1 (7)."""
+    """Evaluations that decode A B, cut p x r and r x q: pqr + r - 1 (7)."""
     return p * q * r + r - 1
+
+
+def product_threshold(p: int, r: int, q: int, points: PointFamily = "circle") -> int:
+    """Workers that decode A B: the evaluations, halved and rounded up on the circle."""
+    evaluations = product_evaluations(p, r, q)
+    return -(-evaluations // 2) if points == "circle" else evaluations
 
 
 def iteration_threshold(partitions: int, points: PointFamily = "circle") -> int:
     """Workers that an iteration waits for: h^2 + h - 1 (27), halved and rounded up on the circle."""
     if partitions < 1:
         raise UsageError(f"partitions must be at least 1; got {partitions}. Use 1 or more.")
-    evaluations = product_evaluations(partitions, partitions, 1)
-    return -(-evaluations // 2) if points == "circle" else evaluations
+    return product_threshold(partitions, partitions, 1, points)
 
 
 def largest_partitions(workers: int, points: PointFamily = "circle") -> int:

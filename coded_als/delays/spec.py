@@ -1,11 +1,10 @@
 """The SPEC grammar: ``name:key=value,key=value``, joined by ``+`` where delays add up.
 
-Durations are written ``200us``, ``5ms``, ``1.5s``, ``2min`` or as plain seconds: ``exp:mean=20ms+dead:n=3``.
+Times are written with their unit, ``200us``, ``5ms``, ``1.5s`` or ``2min``: ``exp:mean=20ms+dead:n=3``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from pathlib import Path
@@ -26,8 +25,10 @@ from coded_als.delays.models import (
 )
 from coded_als.delays.traces import read_trace
 from coded_als.errors import UsageError
+from coded_als.specs import load_plugins, read_fields
 
-_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "": 1.0}
+_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_PLAIN = {"": 1.0}
 MODELS: dict[str, type[DelayModel]] = {
     "none": NoDelay,
     "exp": ShiftedExponential,
@@ -41,6 +42,8 @@ MODELS: dict[str, type[DelayModel]] = {
     "dead": Dead,
 }
 _PROBABILITIES = {"p", "enter", "leave"}
+_UNITLESS = {*_PROBABILITIES, "alpha", "n"}
+_TIMES = {"mean", "shift", "low", "high", "scale", "fast", "slow", "delay", "mu", "sigma"}
 _POSITIVE = {"alpha", "scale"}
 
 
@@ -67,22 +70,13 @@ def _parse_one(spec: str) -> DelayModel:
     if name == "trace":
         return Trace(read_trace(Path(text)))
     if name not in MODELS:
+        load_plugins()
+    if name not in MODELS:
         raise UsageError(
             f"delays must be one of {', '.join(MODELS)} or trace:FILE; got {name!r}. See --help for the parameters."
         )
     model = MODELS[name]
-    fields = {field.name: field for field in dataclasses.fields(model)}  # type: ignore[arg-type]
-    values: dict[str, float | int] = {}
-    for item in filter(None, text.split(",")):
-        key, _, value = item.partition("=")
-        if key not in fields:
-            raise UsageError(
-                f"delays {name!r} take {', '.join(fields) or 'no parameters'}; got {key!r} in {spec!r}. Remove it."
-            )
-        values[key] = _parse_value(key, value, spec)
-    missing = [key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in values]
-    if missing:
-        raise UsageError(f"delays {name!r} need {', '.join(missing)}; got {spec!r}. Write {name}:{missing[0]}=...")
+    values = read_fields("delays", spec, model, lambda key, value: _parse_value(key, value, spec))
     if {"enter", "leave"} <= values.keys() and values["enter"] + values["leave"] == 0:
         raise UsageError(f"enter and leave must not both be 0; got {spec!r}. Give one of them a probability.")
     if "low" in values and values["low"] > values["high"]:
@@ -91,20 +85,25 @@ def _parse_one(spec: str) -> DelayModel:
 
 
 def _parse_value(key: str, text: str, spec: str) -> float | int:
-    match = re.fullmatch(r"([0-9.]+(?:e[+-]?[0-9]+)?)(us|ms|s|min|)", text.strip())
+    """One parameter: a time needs its unit, a number takes none; what a plugin's model calls its own may be either."""
+    units = (_UNITS_S if key not in _UNITLESS else {}) | (_PLAIN if key not in _TIMES else {})
+    match = re.fullmatch(rf"([0-9.]+(?:e[+-]?[0-9]+)?)({'|'.join(units)})", text.strip())
     try:
         if match is None:
             raise ValueError(text)
-        value = float(match[1]) * _UNITS_S[match[2]]
+        value = float(match[1]) * units[match[2]]
         if not math.isfinite(value) or (key in _PROBABILITIES and value > 1) or (key in _POSITIVE and value <= 0):
             raise ValueError(text)
         return int(match[1]) if key == "n" else value
     except ValueError:
-        rule = (
-            "a probability in [0, 1]"
-            if key in _PROBABILITIES
-            else "a whole number"
-            if key == "n"
-            else "a number like 0.02, 20ms or 1s"
-        )
-        raise UsageError(f"{key} must be {rule}; got {text!r} in {spec!r}. Correct the delay SPEC.") from None
+        raise UsageError(f"{key} must be {_rule(key)}; got {text!r} in {spec!r}. Correct the delay SPEC.") from None
+
+
+def _rule(key: str) -> str:
+    if key in _PROBABILITIES:
+        return "a probability in [0, 1]"
+    if key == "n":
+        return "a whole number"
+    if key in _TIMES:
+        return "a time with its unit, like 20ms or 1s"
+    return "a number like 1.5" + (", without a unit" if key in _UNITLESS else ", or a time like 20ms")

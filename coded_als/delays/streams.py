@@ -7,7 +7,18 @@ from numpy.typing import NDArray
 
 from coded_als.delays.models import DelayModel
 from coded_als.delays.spec import parse_delays
+from coded_als.errors import UsageError
 from coded_als.kernels import Array
+
+# What a laptop holds, and beyond every cluster that codes are for.
+MOST_WORKERS = 100_000
+
+
+def require_workers(workers: int) -> None:
+    """Raise `UsageError` unless the number of workers is one that can be simulated."""
+    if not 1 <= workers <= MOST_WORKERS:
+        change = "Add" if workers < 1 else "Remove"
+        raise UsageError(f"workers must be at least 1 and at most {MOST_WORKERS}; got {workers}. {change} workers.")
 
 
 class DelayStream:
@@ -21,9 +32,15 @@ class DelayStream:
         Number of workers W.
     seed
         Equal seeds give equal delays; worker w's do not depend on W.
+
+    Raises
+    ------
+    UsageError
+        For a SPEC that cannot be read, and for no or too many workers.
     """
 
     def __init__(self, spec: str | DelayModel, workers: int, seed: int = 0) -> None:
+        require_workers(workers)
         self.model = parse_delays(spec) if isinstance(spec, str) else spec
         self.workers = workers
         self._ids = np.arange(workers, dtype=np.uint64)

@@ -37,6 +37,8 @@ def read_trace(path: Path) -> Array:
 
 def _read_cells(path: Path) -> Cells:
     cells: Cells = {}
+    if path.exists() and not path.is_file():  # a pipe would be empty when the next worker reads it
+        raise UsageError(f"a trace must be a regular file; got {path}. Write it to a file first.")
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)

@@ -143,10 +143,12 @@ def evaluate_ranking(
         raise UsageError(f"the test part must have ratings of {relevant_from} or more; got none. Lower relevant_from.")
     users, row_of_pair = np.unique(rows, return_inverse=True)
     relevant = _pattern_of(row_of_pair, columns, (users.size, len(model.item_factors_)))
+    # longer lists hold nothing more
+    width = min(k, len(model.item_factors_))
     recommended, _ = recommend_batch(
         model.user_factors_[users],
         model.item_factors_,
-        k,
+        width,
         item_biases=model.item_biases_,
         seen=model.seen_[users] if filter_seen and model.seen_ is not None else None,
         memory_limit_bytes=memory_limit_bytes,
@@ -156,7 +158,7 @@ def evaluate_ranking(
         k=k,
         users=users.size,
         hit_rate=float(hit_rate(hits).mean()),
-        precision=float(precision(hits).mean()),
+        precision=float(precision(hits).mean()) * width / k,
         recall=float(recall(hits, counts).mean()),
         ndcg=float(ndcg(hits, counts).mean()),
         map=float(average_precision(hits, counts).mean()),

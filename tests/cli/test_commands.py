@@ -147,7 +147,7 @@ def test_compare(ratings):
         (["--rank", 4, "--partitions", 4, "--workers", 9], "workers must be at least 10, the recovery threshold"),
         (["--rank", 4, "--partitions", 31, "--workers", 999], "partitions must be between 1 and"),
         (["--rank", 4, "--delays", "weibull:k=1"], "delays must be one of none,"),
-        (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a number like 0.02, 20ms or 1s; got 'soon'"),
+        (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a time with its unit, like 20ms or 1s; got 'soon'"),
         (["--rank", 4, "--workers", 0], "workers must be at least"),
         (["--rank", 4, "--method", "ridge", "--partitions", 3], "--partitions belongs to the coded method"),
         (["--rank", 4, "--out", "/no/such/folder/model.npz"], "--out must be a file in an existing folder"),

@@ -53,8 +53,8 @@ def test_results_and_arrivals_are_those_of_the_inline_cluster(size: int, seed: i
     k = data.draw(st.integers(1, size))
     left, round = products(size, seed)
     with (
-        InlineCluster(size, "uniform:low=0,high=1", seed) as inline,
-        simulated(size, "uniform:low=0,high=1", seed) as sim,
+        InlineCluster(size, "uniform:low=0s,high=1s", seed) as inline,
+        simulated(size, "uniform:low=0s,high=1s", seed) as sim,
     ):
         for cluster in (inline, sim):
             cluster.store("left", left)
@@ -131,7 +131,9 @@ def test_impossible_machines_are_refused(arguments: dict[str, float]) -> None:
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 2**30), st.data())
 def test_timing_only_rounds_take_what_the_cluster_says(size: int, rounds: int, seed: int, data: st.DataObject) -> None:
     spec = data.draw(
-        st.sampled_from(["exp:mean=1s", "normal-ops:mu=1e-6,sigma=1e-5", "markov:fast=1ms,slow=1s,enter=0.2,leave=0.3"])
+        st.sampled_from(
+            ["exp:mean=1s", "normal-ops:mu=1e-6s,sigma=1e-5s", "markov:fast=1ms,slow=1s,enter=0.2,leave=0.3"]
+        )
     )
     groups = tuple(frozenset(range(size)[start::2]) for start in range(min(2, size)))
     until = data.draw(st.one_of(st.integers(1, size).map(Fastest), st.just(AnyOfEach(groups))))

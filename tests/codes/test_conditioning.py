@@ -22,7 +22,7 @@ def errors_of_random_subsets(h, workers, threshold, draws):
     """Relative errors of decoding from random K-subsets; none may be above its estimate."""
     left, right = operands(h)
     code = EntangledPolynomialCode(h, h, 1, workers)
-    responses, exact = responses_of(code, left, right), left.T @ right
+    responses, exact = responses_of(code, left, right), left @ right
     rng = np.random.default_rng(workers)
     errors = []
     for _ in range(draws):
@@ -50,7 +50,7 @@ def test_the_conditioning_rule_keeps_to_its_tolerance_or_says_no(points, toleran
     h, workers = 4, 24
     left, right = operands(h)
     code = EntangledPolynomialCode(h, h, 1, workers, points)
-    responses, exact = responses_of(code, left, right), left.T @ right
+    responses, exact = responses_of(code, left, right), left @ right
     rule = WellConditioned(code, tolerance)
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -69,7 +69,7 @@ def test_any_three_losses_of_32_are_harmless():
     code = EntangledPolynomialCode(5, 5, 1, 32)
     assert code.unknowns == 29
     left, right = operands(5)
-    responses, exact = responses_of(code, left, right), left.T @ right
+    responses, exact = responses_of(code, left, right), left @ right
     everyone = frozenset(range(32))
     worst = max((tuple(everyone - set(lost)) for lost in combinations(range(32), 3)), key=code.error_estimate)
     assert code.error_estimate(worst) < 1e-12

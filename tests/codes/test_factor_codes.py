@@ -13,8 +13,9 @@ from tests.strategies import seeds
 
 
 def shares(parts, workers, points, matrix, side):
-    code = EntangledPolynomialCode(1, parts, 1, workers, points)
-    return code.encode_right(matrix) if side == "right" or points == "circle" else code.encode_left(matrix)
+    if side == "right" or points == "circle":
+        return list(EntangledPolynomialCode(1, parts, 1, workers, points).encode_right(matrix))
+    return list(EntangledPolynomialCode(parts, 1, 1, workers, points).encode_left(matrix))
 
 
 @pytest.mark.parametrize("points", ["circle", "real"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ SPECS = [
     "shifted-exp:shift=5ms,mean=20ms",
     "uniform:low=1ms,high=3ms",
     "pareto:scale=1ms,alpha=2.5",
-    "normal-ops:mu=1e-9,sigma=1e-8",
+    "normal-ops:mu=1e-9s,sigma=1e-8s",
     "bimodal:p=0.2,fast=5ms,slow=1s",
     "markov:fast=5ms,slow=1s,enter=0.1,leave=0.3",
     "slow:n=2,delay=1s",
@@ -40,7 +41,7 @@ def draws(spec: str, workers: int = 200, rounds: int = 100, seed: int = 5, opera
         ("shifted-exp:shift=5ms,mean=20ms", stats.expon(loc=0.005, scale=0.02)),
         ("uniform:low=1ms,high=3ms", stats.uniform(0.001, 0.002)),
         ("pareto:scale=1ms,alpha=2.5", stats.pareto(2.5, scale=0.001)),
-        ("normal-ops:mu=1e-9,sigma=1e-9", stats.norm(1e6 * 1e-9, 1e3 * 1e-9)),
+        ("normal-ops:mu=1e-9s,sigma=1e-9s", stats.norm(1e6 * 1e-9, 1e3 * 1e-9)),
     ],
 )
 def test_draws_follow_their_law(spec: str, law: stats.rv_continuous) -> None:
@@ -48,7 +49,7 @@ def test_draws_follow_their_law(spec: str, law: stats.rv_continuous) -> None:
 
 
 def test_workers_and_rounds_are_independent() -> None:
-    table = draws("uniform:low=0,high=1", workers=400, rounds=400)
+    table = draws("uniform:low=0s,high=1s", workers=400, rounds=400)
     limit = 4 / np.sqrt(table.size)
     assert abs(np.corrcoef(table[:, :-1].ravel(), table[:, 1:].ravel())[0, 1]) < limit
     assert abs(np.corrcoef(table[:-1].ravel(), table[1:].ravel())[0, 1]) < limit
@@ -116,20 +117,41 @@ def test_every_example_is_parsed(spec: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1us", 1e-6), ("10us", 1e-5), ("3ms", 0.003), ("1s", 1.0), ("1min", 60.0), ("1.5min", 90.0), ("1e-3s", 0.001)],
+)
+def test_units_of_time(text: str, seconds: float) -> None:
+    np.testing.assert_allclose(draws(f"uniform:low={text},high={text}", workers=2, rounds=1), seconds, rtol=1e-15)
+
+
+def test_normal_delays_below_zero_are_no_delay() -> None:
+    table = draws("normal-ops:mu=1e-9s,sigma=1us", operations=1e4)
+    # N(1e-5 s, (1e-4 s)^2): 46 % of the mass lies below zero
+    below = stats.norm(1e-5, 1e-4).cdf(0)
+    assert table.min() == 0.0
+    assert (table == 0.0).mean() == pytest.approx(below, abs=0.02)
+
+
+@pytest.mark.parametrize(
     ("spec", "said"),
     [
         ("gauss:mean=1", "must be one of"),
-        ("exp", "need mean"),
-        ("exp:median=1s", "take mean"),
-        ("exp:mean=-1s", "a number like"),
-        ("exp:mean=1h", "a number like"),
-        ("exp:mean=", "a number like"),
-        ("exp:mean=1e999", "a number like"),
-        ("bimodal:p=2,fast=0,slow=1", "a probability"),
+        ("exp", "needs mean"),
+        ("exp:median=1s", "takes mean"),
+        ("exp:mean=-1s", "a time with its unit"),
+        ("exp:mean=1h", "a time with its unit"),
+        ("exp:mean=", "a time with its unit"),
+        ("exp:mean=1e999", "a time with its unit"),
+        ("bimodal:p=2,fast=0s,slow=1s", "a probability"),
+        ("bimodal:p=0.2s,fast=0s,slow=1s", "a probability"),
         ("dead:n=1.5", "a whole number"),
-        ("pareto:scale=0,alpha=1", "a number like"),
-        ("markov:fast=0,slow=1,enter=0,leave=0", "must not both be 0"),
-        ("uniform:low=3,high=1", "low must not be above high"),
+        ("dead:n=1s", "a whole number"),
+        ("exp:mean=20", "a time with its unit, like 20ms or 1s; got '20'"),
+        ("exp:mean=0", "a time with its unit"),
+        ("pareto:scale=1ms,alpha=2s", "without a unit"),
+        ("pareto:scale=0s,alpha=1", "a time with its unit"),
+        ("markov:fast=0s,slow=1s,enter=0,leave=0", "must not both be 0"),
+        ("uniform:low=3s,high=1s", "low must not be above high"),
         ("none:a=1", "no parameters"),
         ("trace:/nonexistent/trace.csv", "readable CSV"),
         ("", "must be one of"),
@@ -160,6 +182,13 @@ def test_traces_are_replayed_and_start_over(tmp_path: Path) -> None:
 def test_censored_times_become_the_mean_of_the_longer_ones(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "worker,round,seconds,censored\n0,0,1,0\n1,0,2,1\n0,1,3,0\n1,1,5,0\n2,0,6,1\n")
     np.testing.assert_array_equal(read_trace(path)[0], [1.0, 4.0, 6.0])
+
+
+def test_a_trace_is_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(UsageError, match="regular file"):
+            read_trace(path)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_kernels_give_what_numpy_gives(start: Start) -> None:
 
 def test_a_response_may_hold_several_arrays(start: Start) -> None:
     cluster = start(1)
-    cluster.store("stored", [LEFT[:1]])
+    cluster.store("stored", [LEFT[:1].transpose(0, 2, 1)])
     round = Round("product_and_gram", ("stored",), [(RIGHT[:1],)], response_shapes=((1, 4, 3), (1, 3, 3)))
     product, gram = cluster.run(round, fastest(1)).results[0]
     np.testing.assert_allclose(product[0], LEFT[0].T @ RIGHT[0], rtol=1e-12)

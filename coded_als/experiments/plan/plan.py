@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from coded_als.codes import PointFamily, largest_partitions
+from coded_als.delays import require_workers
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.schemes import Scheme, Size
+from coded_als.experiments.plan.schemes import Scheme
 from coded_als.experiments.plan.timing import Infeasible, Workload, iteration_seconds, mean_and_interval
 from coded_als.kernels import Array
 
@@ -123,8 +124,9 @@ def make_plan(
     Raises
     ------
     UsageError
-        When none can run.
+        When none can run, or the workers are none or too many.
     """
+    require_workers(workers)
     candidates, excluded = [], []
     for scheme in schemes(workers):
         try:
@@ -302,15 +304,3 @@ def _runners_up(plan: Plan, count: int = 8) -> tuple[list[str], list[list[str]]]
 def _seconds(row: dict[str, Any]) -> str:
     mean, low, high = (row[f"virtual_seconds_{name}"] for name in ("mean", "low95", "high95"))
     return f"{mean:.3g} s" if low is None else f"{mean:.3g} s ({low:.3g} to {high:.3g})"
-
-
-def plan_size(rows: int, columns: int, rank: int) -> Size:
-    """The problem, once it makes sense.
-
-    Raises
-    ------
-    UsageError
-    """
-    if rank > min(rows, columns):
-        raise UsageError(f"rank must be at most min(rows, cols) = {min(rows, columns)}; got {rank}. Lower rank.")
-    return Size(rows, columns, rank)

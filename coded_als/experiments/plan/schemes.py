@@ -9,23 +9,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from coded_als.als.placement import Kind, Placement, multiplications, rule_for
+from coded_als.als.placement import Kind, Placement, rule_for
 from coded_als.als.solvers import GUARD_VECTORS
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.virtual import RoundCost
 from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode, PointFamily, ReplicatedProduct
 from coded_als.codes.partition import block_size
+from coded_als.codes.product import multiplications
+from coded_als.errors import UsageError
 
 FLOAT_BYTES = 8
 
 
 @dataclass(frozen=True)
 class Size:
-    """The problem: an m x n matrix and the rank d."""
+    """The problem: an m x n matrix and the rank d.
+
+    Raises
+    ------
+    UsageError
+        For a rank above both sides.
+    """
 
     rows: int
     columns: int
     rank: int
+
+    def __post_init__(self) -> None:
+        if self.rank > self.length:
+            raise UsageError(f"rank must be at most min(rows, cols) = {self.length}; got {self.rank}. Lower rank.")
 
     @property
     def length(self) -> int:
@@ -144,7 +156,7 @@ class Scheme:
 
     def _product_round(self, size: Size) -> RoundCost:
         rows, columns, inner = self._product_parts(size)
-        operations = multiplications(self.code, size.length, (size.length, self.block_columns(size)))
+        operations = multiplications(self.code, (size.length, size.length), self.block_columns(size))
         unit = FLOAT_BYTES * self._planes
         return RoundCost(operations, unit * inner * columns, unit * rows * columns)
 

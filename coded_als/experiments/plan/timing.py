@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from coded_als.als.placement import default_tolerance
+from coded_als.checks import require_number
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.virtual import Machine, RoundCost, round_seconds
@@ -61,6 +62,10 @@ class Workload:
     machine: Machine
     tolerance: float | None
     iterations: Iterations
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None:
+            require_number("tolerance", self.tolerance, positive=True)
 
     def tolerance_of(self, scheme: Scheme) -> float:
         """Relative error that a product of this scheme may have."""

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from coded_als.errors import UsageError
+from coded_als.errors import CodedALSError, UsageError
 from coded_als.experiments.report.example_runs import read_examples
 from coded_als.experiments.report.figures import (
     SWEEP_FIGURES,
@@ -22,7 +22,15 @@ from coded_als.experiments.report.figures import (
     table1_times,
 )
 from coded_als.experiments.report.timeline import timeline
-from coded_als.experiments.sweep.store import Row, canonical, flat, read_results, saying_what_failed, write_text
+from coded_als.experiments.sweep.store import (
+    STATUSES,
+    Row,
+    canonical,
+    flat,
+    read_results,
+    saying_what_failed,
+    write_text,
+)
 from coded_als.experiments.table1.findings import Finding, findings
 from coded_als.experiments.table1.reproduction import read_wall, table_cells
 from coded_als.experiments.table1.table1 import paper_source
@@ -37,17 +45,32 @@ def write_report(folder: Path) -> Path:
     Raises
     ------
     UsageError
-        If the folder holds no finished cell, or cannot be written.
+        If the folder holds no finished cell, is damaged, or cannot be written.
     """
     spec, rows = read_results(folder)
     if not any(row["status"] == "done" for row in rows):
         raise UsageError(f"a report needs a finished cell; {folder} has none. Run or resume the sweep.")
-    parts = _table1(folder, spec, rows) if spec.get("kind") == "table1" else _sweep(folder, spec, rows)
-    title = "Table I of the paper, re-made" if spec.get("kind") == "table1" else "Sweep of straggler schemes"
+    try:
+        page = _whole_page(folder, spec, rows)
+    except (CodedALSError, OSError):
+        raise
+    except Exception as error:  # a damaged value may stop any of the drawings, each with an error of its own
+        raise UsageError(
+            f"stored results must be whole; {folder} is damaged ({type(error).__name__}: {error}). "
+            "Run it again into another folder."
+        ) from None
     path = folder / "report.html"
     with saying_what_failed(folder):
-        write_text(path, _page(title, [*parts, _origin(folder, spec)]))
+        write_text(path, page)
     return path
+
+
+def _whole_page(folder: Path, spec: Row, rows: list[Row]) -> str:
+    if spec.get("kind") == "table1":
+        title, parts = "Table I of the paper, re-made", _table1(folder, spec, rows)
+    else:
+        title, parts = "Sweep of straggler schemes", _sweep(folder, spec, rows)
+    return _page(title, [*parts, _origin(folder, spec)])
 
 
 def _table1(folder: Path, spec: Row, rows: list[Row]) -> Iterable[str]:
@@ -64,7 +87,7 @@ def _sweep(folder: Path, spec: Row, rows: list[Row]) -> Iterable[str]:
     # a run that has not ended stored its cells in the order of finishing
     place = {canonical(cell): index for index, cell in enumerate(spec["cells"])}
     rows = sorted(rows, key=lambda row: place[canonical(row["cell"])])
-    counts = ", ".join(f"{sum(r['status'] == s for r in rows)} {s}" for s in ("done", "infeasible", "failed"))
+    counts = ", ".join(f"{sum(r['status'] == s for r in rows)} {s}" for s in STATUSES)
     yield f'<p class="soft">{len(rows)} of {len(spec["cells"])} cells ({counts}); all seconds are {clock} seconds.</p>'
     yield _fastest(rows, clock)
     for part in slices(rows, clock):

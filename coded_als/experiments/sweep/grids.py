@@ -9,12 +9,14 @@ from typing import Any, get_args
 
 from coded_als.als.placement import Kind
 from coded_als.codes import PointFamily
-from coded_als.delays import DelayModel, parse_delays
+from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.schemes import Scheme
 
 PROTOCOLS = ("fused", "paper")
 SOLVERS = ("als", "lobpcg")
+# Of a grid: days of work, and still a table that can be held and read.
+MOST_CELLS = 10_000
 
 
 def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
@@ -30,6 +32,8 @@ def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
         first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
         if first > last or step < 1:
             raise UsageError(f"{name} must run upwards, like 2:6 or 10:50:10; got {text!r}. Turn it around.")
+        if len(range(first, last + 1, step)) > MOST_CELLS:
+            raise UsageError(f"{name} must be at most {MOST_CELLS} numbers; got {text!r}. Shorten it or add a step.")
         values = tuple(range(first, last + 1, step))
     elif re.fullmatch(r"\d+(,\d+)*", text.strip()):
         values = tuple(dict.fromkeys(int(part) for part in text.split(",")))
@@ -108,8 +112,12 @@ class Grid:
         Raises
         ------
         UsageError
-            When the grid is empty: the paper's protocol exists for coded ALS alone.
+            When the grid is too large, or empty: the paper's protocol exists for coded ALS alone.
         """
+        coded = len(self.points) * len(self.partitions) * len(self.protocols)
+        schemes = len(self.solvers) * (coded + len(self.copies) + 1)
+        if (count := len(self.delays) * len(self.workers) * len(self.stragglers) * schemes) > MOST_CELLS:
+            raise UsageError(f"a sweep must have at most {MOST_CELLS} cells; got up to {count}. Narrow its ranges.")
         cells = [
             Cell(scheme, stragglers, delays)
             for delays in self.delays
@@ -147,9 +155,11 @@ def make_grid(options: dict[str, str], delays: Sequence[str]) -> Grid:
     ------
     UsageError
     """
+    workers = parse_range(options["workers"], "workers")
+    require_workers(max(workers))
     return Grid(
         partitions=parse_range(options["partitions"], "partitions"),
-        workers=parse_range(options["workers"], "workers"),
+        workers=workers,
         stragglers=parse_range(options["stragglers"], "stragglers", least=0),
         points=parse_choices(options["points"], "points", get_args(PointFamily)),  # type: ignore[arg-type]
         protocols=parse_choices(options["protocol"], "protocol", PROTOCOLS),

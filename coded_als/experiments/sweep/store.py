@@ -18,7 +18,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from coded_als.errors import UsageError
 from coded_als.models.files import write_whole
 
 Row = dict[str, Any]
+STATUSES = ("done", "infeasible", "failed")
 
 
 def canonical(value: Any) -> str:
@@ -44,6 +45,8 @@ class ResultFolder:
         What is computed, JSON-able.
     resume
         Whether to go on with the finished cells of an earlier run of the same spec.
+    columns
+        Numbers that a finished cell must have; a stored one without them is damaged and not counted as finished.
 
     Raises
     ------
@@ -51,8 +54,8 @@ class ResultFolder:
         If the folder cannot be written, holds another spec, holds this one and ``resume`` is off, or is in use.
     """
 
-    def __init__(self, path: Path, spec: Mapping[str, Any], *, resume: bool) -> None:
-        self.path, self.spec = path, dict(spec)
+    def __init__(self, path: Path, spec: Mapping[str, Any], *, resume: bool, columns: Sequence[str] = ()) -> None:
+        self.path, self.spec, self._columns = path, dict(spec), columns
         with saying_what_failed(path):
             path.mkdir(parents=True, exist_ok=True)
             self._check_spec(resume)
@@ -64,11 +67,18 @@ class ResultFolder:
         file = self.path / "spec.json"
         if not file.exists():
             write_text(file, json.dumps(self.spec, indent=2, sort_keys=True) + "\n")
-        elif canonical(read_json(file)) != canonical(self.spec):
+            return
+        try:
+            stored = canonical(read_json(file))
+        except ValueError as error:
+            raise UsageError(
+                f"a results folder must hold a spec that can be read; {file} is damaged: {error}. Choose another --out."
+            ) from None
+        if stored != canonical(self.spec):
             raise UsageError(
                 f"a results folder holds one spec; {self.path} holds another. Choose another --out or the same options."
             )
-        elif not resume:
+        if not resume:
             raise UsageError(f"a results folder is not overwritten; {self.path} holds this spec. Add --resume.")
 
     def _lock(self) -> None:
@@ -79,14 +89,18 @@ class ResultFolder:
             raise UsageError(f"one run writes to a results folder at a time; {self.path} is in use. Wait.") from None
 
     def _read_finished(self) -> dict[str, Row]:
-        """Rows by their cell; what a killed run left of a line is cut off."""
+        """Rows by their cell; what a killed run left of a line is cut off, and damaged cells run again."""
         whole = (self.path / "journal.jsonl").read_bytes()
         whole = whole[: whole.rfind(b"\n") + 1]
         os.ftruncate(self._journal, len(whole))
         results = self.path / "results.jsonl"
         lines = (results.read_bytes() if results.exists() else b"") + whole
-        rows = [json.loads(line) for line in lines.splitlines()]
-        return {canonical(row["cell"]): row for row in rows}
+        rows = {}
+        for line in lines.split(b"\n"):
+            with suppress(ValueError):
+                row = parse_row(line, self._columns)
+                rows[canonical(row["cell"])] = row
+        return rows
 
     def append(self, row: Row) -> None:
         """Keep a finished cell, ``row["cell"]`` being its key: it survives whatever happens next.
@@ -142,17 +156,51 @@ def read_results(path: Path) -> tuple[Row, list[Row]]:
         spec = read_json(path / "spec.json")
         files = [path / name for name in ("results.jsonl", "journal.jsonl") if (path / name).exists()]
         whole = b"".join(file.read_bytes()[: file.read_bytes().rfind(b"\n") + 1] for file in files)
-        rows = {canonical(row["cell"]): row for row in map(json.loads, whole.splitlines())}
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        rows = {canonical(row["cell"]): row for row in map(parse_row, whole.splitlines())}
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"a report needs a folder that sweep or reproduce wrote; got {path}: {error}. Check the path."
+            f"a report needs a folder that sweep or reproduce wrote; got {path}: {error}. "
+            "Check the path, or run it again with --resume."
         ) from None
     return spec, list(rows.values())
 
 
+def parse_row(line: bytes, columns: Sequence[str] = ()) -> Row:
+    """One stored cell.
+
+    Parameters
+    ----------
+    line
+        JSON.
+    columns
+        Numbers that it must have when it is done.
+
+    Raises
+    ------
+    ValueError
+        When it is damaged.
+    """
+    row = _parse_json(line)
+    if not isinstance(row, dict) or not isinstance(row.get("cell"), dict):
+        raise ValueError("a line of results is no cell")
+    if row.get("status") not in STATUSES:
+        raise ValueError("a cell of the results has no status")
+    if row["status"] == "done" and not all(type(row.get(name)) in (int, float) for name in columns):
+        raise ValueError("a cell of the results lacks a number")
+    canonical(row)  # refuses numbers that are not finite
+    return row
+
+
+def _parse_json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Row:
     """A JSON document that is an object."""
-    document = json.loads(path.read_text())
+    document = _parse_json(path.read_bytes())
     if not isinstance(document, dict):
         raise ValueError(f"{path} holds no object")
     return document

@@ -69,6 +69,9 @@ class SweepSpec:
     repeats: int
     seed: int
 
+    def __post_init__(self) -> None:
+        self.workload("none")  # refuses what no cell could use
+
     def workload(self, delays: str) -> Workload:
         """What a cell runs under these delays."""
         return Workload(self.size, delays, self.machine, self.tolerance, self.iterations)
@@ -77,6 +80,11 @@ class SweepSpec:
     def clock(self) -> str:
         """The word in front of every column of seconds."""
         return "virtual" if self.cluster == "virtual" else "wall"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Numbers that every finished cell has."""
+        return (f"{self.clock}_seconds_mean", f"{self.clock}_iteration_seconds_p50", "iterations")
 
     def document(self, cells: Sequence[Cell]) -> Row:
         """The spec and its cells, for ``spec.json``."""

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from coded_als.errors import UsageError
 from coded_als.experiments.sweep.store import ResultFolder, Row, canonical, saying_what_failed
 from coded_als.experiments.table1.table1 import Effort, evaluate, fit_law, paper_cells, sound_cells, wall_seconds
 
 WALL_FILE = "wall.jsonl"
+WALL_MEAN = "wall_seconds_per_round_mean"
 
 COLUMNS: tuple[tuple[str, Callable[[Row], Any]], ...] = (
     ("k", lambda row: row["cell"]["live"]),
@@ -61,12 +63,24 @@ def _append_line(path: Path, row: Row) -> None:
 
 
 def read_wall(folder: Path) -> list[Row]:
-    """Wall seconds of the cells that have them."""
+    """Wall seconds of the cells that have them.
+
+    Raises
+    ------
+    UsageError
+        When the file is damaged.
+    """
     path = folder / WALL_FILE
     if not path.exists():
         return []
-    whole = path.read_text()
-    return [json.loads(line) for line in whole[: whole.rfind("\n") + 1].splitlines()]
+    whole = path.read_text(errors="replace")
+    try:
+        rows = [json.loads(line) for line in whole[: whole.rfind("\n") + 1].splitlines()]
+        for row in rows:  # what the table shows of them
+            canonical(row["cell"]), float(row[WALL_MEAN])
+        return rows
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise UsageError(f"wall times must be whole lines; {path} is damaged. Remove it and run again.") from None
 
 
 def table_cells(rows: Sequence[Row], wall: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -74,7 +88,7 @@ def table_cells(rows: Sequence[Row], wall: Sequence[Row]) -> tuple[list[str], li
     headings = [name for name, _ in COLUMNS]
     body = [[str(show(row)) for _, show in COLUMNS] for row in rows]
     if wall:
-        seconds = {canonical(row["cell"]): row["wall_seconds_per_round_mean"] for row in wall}
+        seconds = {canonical(row["cell"]): row[WALL_MEAN] for row in wall}
         headings.append("real workers [wall ms per round]")
         for row, line in zip(rows, body, strict=True):
             value = seconds.get(canonical(row["cell"]))

@@ -47,6 +47,11 @@ CIRCLE_TOLERANCE = 1e-10
 ANY_ERROR = 1e300
 WALL_ROUNDS = 20
 FAMILIES: tuple[PointFamily, ...] = ("real", "equispaced", "circle")
+# Columns of every cell.
+NUMBERS = (
+    *("paper_seconds", "formula_seconds", "virtual_seconds_mean", "paper_products_implied"),
+    *(f"{points}_{name}" for points in FAMILIES for name in ("error_estimated", "error_actual", "iterations_survived")),
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
     size = paper_size()
     operations = size.length**2 * size.rank / cell.partitions**2
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
-    spec = f"normal-ops:mu={mu!r},sigma={sigma!r}"
+    spec = f"normal-ops:mu={mu!r}s,sigma={sigma!r}s"
     # the law of the delays is all the time there is: no other work, no messages
     machine, until = Machine(np.inf, np.inf, 0.0), Fastest(iteration_threshold(cell.partitions, "real"))
     totals = [
@@ -183,7 +188,7 @@ def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: in
     rng = np.random.default_rng([seed, h, cell.live])
     root, factor = rng.standard_normal((12 * h, 12 * h)), rng.standard_normal((12 * h, 10))
     data = root.T @ root
-    left, right, exact = code.encode_left(data), code.encode_right(factor), data @ factor
+    left, right, exact = list(code.encode_left(data)), list(code.encode_right(factor)), data @ factor
     rule = WellConditioned(code, CIRCLE_TOLERANCE if points == "circle" else ANY_ERROR)
     estimated, actual = [], []
     for _ in range(repeats):
@@ -197,10 +202,10 @@ def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: in
 
 
 def _multiply(left: Array, right: Array) -> Array:
-    """The transposed product of two shares, by complex arithmetic: (planes, a, b)."""
+    """The product of two shares, by complex arithmetic: (planes, a, b)."""
     if left.shape[0] == 1:
-        return np.asarray(np.matmul(left[0].T, right[0])[np.newaxis])
-    product = np.matmul((left[0] + 1j * left[1]).T, right[0] + 1j * right[1])
+        return np.asarray(np.matmul(left[0], right[0])[np.newaxis])
+    product = np.matmul(left[0] + 1j * left[1], right[0] + 1j * right[1])
     planes: Array = np.stack([product.real, product.imag])
     return planes
 
@@ -273,7 +278,7 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
     data, factor = rng.standard_normal((size.length, size.length)), rng.standard_normal((size.length, size.rank))
     shape = (size.length, size.rank)
     round = Round(
-        "transposed_product",
+        "product",
         ("D",),
         [(share,) for share in code.encode_right(factor)],
         response_shapes=(code.response_shape(shape),),
@@ -281,8 +286,8 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
         label="E = D B",
     )
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
-    with LocalCluster(cell.live, f"normal-ops:mu={mu!r},sigma={sigma!r}", seed) as cluster:
-        cluster.store("D", code.stream_left(data))
+    with LocalCluster(cell.live, f"normal-ops:mu={mu!r}s,sigma={sigma!r}s", seed) as cluster:
+        cluster.store("D", code.encode_left(data))
         until = fastest(iteration_threshold(h, "real"))
         seconds = np.array([cluster.run(round, until).elapsed_s for _ in range(WALL_ROUNDS)])
     mean, low, high = mean_and_interval(seconds)

@@ -117,7 +117,7 @@ def test_text_says_verdict_recommendation_and_assumptions() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--delays", "exp"], "need mean"),
+        (["--delays", "exp"], "needs mean"),
         (["--delays", "none", "--memory-per-worker", "lots"], "like 500MB"),
         (["--delays", "none", "--rank", "50"], "rank must be at most"),
     ],

@@ -62,7 +62,7 @@ def test_a_schedule_is_what_the_algorithm_asks_for(scheme: Scheme) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)
 def test_the_share_of_the_data_is_what_a_worker_is_given(scheme: Scheme) -> None:
     data = np.zeros((SIZE.length, SIZE.length))
-    shares = list(scheme.code.stream_left(data))
+    shares = list(scheme.code.encode_left(data))
     assert scheme.startup_bytes(SIZE) == sum(share.nbytes for share in shares)
     assert scheme.storage_bytes(SIZE) > shares[0].nbytes
 

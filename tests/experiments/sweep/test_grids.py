@@ -82,7 +82,7 @@ def test_delays_keep_their_order_and_each_model_is_there_once(tmp_path: Path) ->
         "exp:mean=20ms",
         f"trace:{trace}",
         " exp:mean=20ms",
-        "exp:mean=0.02",
+        "exp:mean=0.02s",
         f"trace:{trace}",
     ]
     assert distinct_delays(specs) == (*specs[:2], specs[2])

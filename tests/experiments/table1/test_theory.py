@@ -49,7 +49,7 @@ def test_order_statistics_have_their_closed_forms(k: int, workers: int) -> None:
     cases = {
         "exp:mean=20ms": theory.exponential_order_mean(k, workers, 0.02),
         "shifted-exp:shift=5ms,mean=20ms": theory.exponential_order_mean(k, workers, 0.02, 0.005),
-        "uniform:low=1,high=3": theory.uniform_order_mean(k, workers, 1.0, 3.0),
+        "uniform:low=1s,high=3s": theory.uniform_order_mean(k, workers, 1.0, 3.0),
     }
     for spec, expected in cases.items():
         mean, error = order_statistics(spec, k, workers)
@@ -62,7 +62,7 @@ def test_formula_46_is_the_simulated_mean(h: int, alive: int) -> None:
     columns, rank, iterations = 300, 20, 3000
     operations = columns**2 * rank / h**2
     mu, sigma = 1e-9, 2e-8
-    stream = DelayStream(f"normal-ops:mu={mu},sigma={sigma}", alive, seed=3)
+    stream = DelayStream(f"normal-ops:mu={mu}s,sigma={sigma}s", alive, seed=3)
     waits = waiting_s(
         np.array([stream.next_round(operations) for _ in range(iterations)]), Fastest(iteration_threshold(h, "real"))
     )

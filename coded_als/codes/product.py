@@ -1,0 +1,139 @@
+"""What every way to spread a product over workers has: the seam between the codes and the algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.codes.partition import block_size
+from coded_als.errors import UsageError
+
+Array = NDArray[np.float64]
+Shape = tuple[int, int]
+PlaneShape = tuple[int, int, int]
+
+# Shares encoded at once while streaming: bounds what the master holds.
+STREAM_BYTES = 64 * 2**20
+
+
+class ProductCode(Protocol):
+    """A way to spread C = A B over W workers, for A (N, M) and B (M, Q).
+
+    A is stored once, one share on each worker; B is sent every time, and a worker responds with the product of its two
+    shares. Shares and responses are stacks of real planes, as `coded_als.kernels` has them.
+    """
+
+    @property
+    def workers(self) -> int:
+        """Number of workers W."""
+        ...
+
+    @property
+    def recovery_threshold(self) -> int:
+        """Responses without which no set of workers suffices."""
+        ...
+
+    def error_estimate(self, workers: Sequence[int]) -> float:
+        """Estimated relative error (Frobenius) of C decoded from these workers; infinite where they do not suffice."""
+        ...
+
+    def encode_left(self, matrix: Array) -> Iterator[Array]:
+        """Each worker's share of A, one after the other."""
+        ...
+
+    def encode_right(self, matrix: Array) -> Iterator[Array]:
+        """Each worker's share of B, one after the other; the same array again where all get the same."""
+        ...
+
+    def decode(
+        self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
+    ) -> Array:
+        """C of the given shape (N, Q) from every response given; refused above the tolerance."""
+        ...
+
+    def left_shape(self, shape: Shape) -> PlaneShape:
+        """Shape of one share of an A of the given shape."""
+        ...
+
+    def right_shape(self, shape: Shape) -> PlaneShape:
+        """Shape of one share of a B of the given shape."""
+        ...
+
+    def response_shape(self, shape: Shape) -> PlaneShape:
+        """Shape of one response when C has the given shape."""
+        ...
+
+
+class BlockCut:
+    """The shapes of shares and responses where A is cut p x r and B r x q; the base of every product code here.
+
+    Parameters
+    ----------
+    p, r, q
+        Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
+    """
+
+    def __init__(self, p: int, r: int, q: int) -> None:
+        if min(p, r, q) < 1:
+            raise UsageError(f"p, r and q must be at least 1; got p={p}, r={r}, q={q}. Raise them.")
+        self.p, self.r, self.q = p, r, q
+
+    @property
+    def planes(self) -> int:
+        """Real planes of a share of A and of a response."""
+        return 1
+
+    @property
+    def right_planes(self) -> int:
+        """Real planes of a share of B."""
+        return self.planes
+
+    def left_shape(self, shape: Shape) -> PlaneShape:
+        """Shape of one share of an A of the given shape."""
+        return self.planes, block_size(shape[0], self.p), block_size(shape[1], self.r)
+
+    def right_shape(self, shape: Shape) -> PlaneShape:
+        """Shape of one share of a B of the given shape."""
+        return self.right_planes, block_size(shape[0], self.r), block_size(shape[1], self.q)
+
+    def response_shape(self, shape: Shape) -> PlaneShape:
+        """Shape of one response when C has the given shape."""
+        return self.planes, block_size(shape[0], self.p), block_size(shape[1], self.q)
+
+
+def multiplications(code: ProductCode, left: Shape, columns: int) -> float:
+    """Real multiplications of one worker for A of shape ``left`` and B with so many columns."""
+    planes, rows, inner = code.left_shape(left)
+    right_planes, _, width = code.right_shape((left[1], columns))
+    return float(planes * right_planes * rows * inner * width)
+
+
+def share_of_left(code: ProductCode, shape: Shape) -> float:
+    """What one worker stores of A, as a fraction of A; padding counts."""
+    return float(np.prod(code.left_shape(shape)) / np.prod(shape))
+
+
+def encoded(generator: Array, blocks: Array) -> Iterator[Array]:
+    """Linear combinations of blocks, one worker's planes after the other, some 64 MB of them at a time.
+
+    Parameters
+    ----------
+    generator
+        (W, planes, blocks).
+    blocks
+        (blocks, ...) in any layout.
+
+    Returns
+    -------
+    W arrays (planes, ...).
+    """
+    count = generator.shape[2]
+    flat = np.ascontiguousarray(blocks).reshape(count, -1)
+    batch = max(1, STREAM_BYTES // max(1, generator.shape[1] * flat[0].nbytes))
+    for start in range(0, len(generator), batch):
+        rows = generator[start : start + batch]
+        shares = rows.reshape(-1, count) @ flat
+        yield from shares.reshape(*rows.shape[:2], *blocks.shape[1:])

@@ -1,0 +1,204 @@
+"""The systematic random code: plain blocks on most workers, random combinations on the others.
+
+B is thin in E = D B, so D alone is worth spreading: the first p workers hold one block of rows of D each, the other
+W - p a Gaussian combination of all of them, and everybody is sent the same B. Any p responses decode, and those of the
+first p workers are blocks of E as they stand, so decoding computes only what is missing. Prior art: MDS-coded
+matrix-vector products (Lee et al. 2018); random Khatri-Rao codes (Subramaniam, Heidarzadeh, Narayanan 2019) where
+both factors are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
+from coded_als.codes.generators import Generators, good_generators, product_rows
+from coded_als.codes.partition import cut, join
+from coded_als.codes.product import BlockCut, Shape, encoded
+from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
+
+Array = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class MissingBlocks:
+    """What recovers the blocks that no worker has sent plainly: prepared once, applied often.
+
+    Parameters
+    ----------
+    known, missing
+        Plain workers that have responded, and those that have not; e of the latter.
+    helpers
+        The f >= e workers beyond the plain ones that have responded.
+    rows
+        How the helpers combine all blocks, (f, blocks).
+    norm
+        Frobenius norm of the whole decoder, in units of one response's norm.
+    solution
+        The pseudo-inverse of ``rows[:, missing]``, (e, f).
+    """
+
+    known: Ids
+    missing: Ids
+    helpers: Ids
+    rows: Array
+    norm: float
+    solution: Array
+
+    @classmethod
+    def of(cls, parities: Array, workers: tuple[int, ...]) -> MissingBlocks:
+        """Prepare for the responses of these workers; ``parities`` is (W - blocks, blocks)."""
+        blocks = parities.shape[1]
+        responded = np.array(workers, dtype=np.int64)
+        known, helpers = responded[responded < blocks], responded[responded >= blocks]
+        missing = np.delete(np.arange(blocks), known)
+        rows = parities[helpers - blocks]
+        # What is solved for has rounding errors of two kinds: a helper's own, as long as its row, and those of the known
+        # blocks that are taken off. In the metric of their covariance least squares is best, and more never harms.
+        own, taken_off = np.linalg.norm(rows, axis=1), rows[:, known]
+        metric = np.linalg.cholesky(np.diag(own**2) + taken_off @ taken_off.T)
+        orthogonal, triangle = np.linalg.qr(solve_triangular(metric, rows[:, missing], lower=True, check_finite=False))
+        if missing.size and not np.abs(np.diagonal(triangle)).min() > 0.0:
+            return cls(known, missing, helpers, rows, np.inf, np.zeros((missing.size, helpers.size)))
+        inverse = solve_triangular(triangle, np.eye(missing.size), check_finite=False)
+        solution = inverse @ solve_triangular(metric, orthogonal, trans="T", lower=True, check_finite=False).T
+        norm = float(np.sqrt(known.size + np.linalg.norm(inverse) ** 2))
+        return cls(known, missing, helpers, rows, norm, np.asarray(solution))
+
+    def apply(self, responses: Mapping[int, Array]) -> Array:
+        """Every block from responses of shape (1, rows, columns), (blocks, rows, columns): the missing ones solved for."""
+        rows, columns = next(iter(responses.values())).shape[1:]
+        blocks = np.zeros((self.rows.shape[1], rows, columns))
+        for worker in self.known:
+            blocks[worker] = responses[int(worker)][0]
+        if self.missing.size:
+            flat = blocks.reshape(len(blocks), -1)
+            sums = np.concatenate([responses[int(worker)].reshape(1, -1) for worker in self.helpers])
+            flat[self.missing] = self.solution @ (sums - self.rows @ flat)
+        return blocks
+
+
+class SystematicCode(BlockCut):
+    """Codes C = A B with A cut into p parts of rows and B into q parts of columns; any pq responses decode.
+
+    Worker ``i q + k`` computes the block A[i] B[k] for the first pq workers; each other one computes
+    ``(sum_i g_i A[i]) (sum_k h_k B[k])`` with random g and h of its own, which is a combination of all blocks with
+    coefficients g_i h_k. With q = 1 B is sent as it is.
+
+    Parameters
+    ----------
+    p, q
+        Parts of the rows of A and of the columns of B.
+    workers
+        Number of workers W, at least pq.
+    generators
+        The rows g (W - pq, p) and h (W - pq, q) of the workers beyond the first pq; by default Gaussian ones of which
+        the worst decoding is good. With rows of your own, whether every pq workers decode is for you to see to.
+
+    Raises
+    ------
+    UsageError
+        For parts below 1, fewer workers than pq, or generators of another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> code = SystematicCode(p=3, q=1, workers=5)
+    >>> a, b = np.arange(12.0).reshape(6, 2), np.ones((2, 1))
+    >>> shares = zip(code.encode_left(a), code.encode_right(b))
+    >>> responses = {worker: left @ right for worker, (left, right) in enumerate(shares) if worker not in (0, 2)}
+    >>> np.allclose(code.decode(responses), a @ b)
+    True
+    """
+
+    def __init__(self, p: int, q: int, workers: int, generators: Generators | None = None) -> None:
+        super().__init__(p, 1, q)
+        self.workers = workers
+        spare = workers - p * q
+        if spare < 0:
+            raise UsageError(
+                f"workers must be at least {p * q}, the recovery threshold at p={p}, q={q}; got {workers}. "
+                "Add workers or lower the parts."
+            )
+        self._generators = good_generators(spare, p, q) if generators is None else generators
+        shapes = tuple(np.shape(rows) for rows in self._generators)
+        if shapes != ((spare, p), (spare, q)):
+            raise UsageError(
+                f"generators must have the shapes {(spare, p)} and {(spare, q)} at W={workers}, p={p}, q={q}; "
+                f"got {shapes}. Give a row for each worker beyond the first {p * q}."
+            )
+        self.parities = product_rows(self._generators)
+        if not (np.isfinite(self.parities).all() and self.parities.any(axis=1).all()):
+            raise UsageError("generators must be finite with no row of zeros; got such a row. Correct the generators.")
+        self._prepare = lru_cache(maxsize=CACHED_DECODERS)(lambda chosen: MissingBlocks.of(self.parities, chosen))
+
+    def __reduce__(self) -> tuple[type[SystematicCode], tuple[int, int, int, Generators]]:
+        return type(self), (self.p, self.q, self.workers, self._generators)
+
+    @property
+    def recovery_threshold(self) -> int:
+        """pq: any so many workers decode."""
+        return self.p * self.q
+
+    def error_estimate(self, workers: Iterable[int]) -> float:
+        """Estimated relative error (Frobenius) of decoding from these workers; infinite below the threshold."""
+        chosen = tuple(sorted(set(workers)))
+        if len(chosen) < self.recovery_threshold:
+            return np.inf
+        amplification = self._prepare(chosen).norm / np.sqrt(self.recovery_threshold)
+        return float(ROUNDING_UNITS * np.finfo(np.float64).eps * amplification)
+
+    def encode_left(self, matrix: Array) -> Iterator[Array]:
+        """Each worker's share of A, (N, M) giving (1, N / p, M): plain blocks first, without a copy, then combinations."""
+        blocks = cut(matrix, self.p, 1)[:, 0]
+        for block in np.repeat(np.arange(self.p), self.q):
+            yield blocks[block][np.newaxis]
+        yield from encoded(self._generators[0][:, np.newaxis], blocks)
+
+    def encode_right(self, matrix: Array) -> Iterator[Array]:
+        """Each worker's share of B, (M, Q) giving (1, M, Q / q); with q = 1 B itself, the same array for all."""
+        if self.q == 1:
+            yield from repeat(matrix[np.newaxis], self.workers)
+            return
+        blocks = cut(matrix, 1, self.q)[0]
+        for block in np.tile(np.arange(self.q), self.p):
+            yield blocks[block][np.newaxis]
+        yield from encoded(self._generators[1][:, np.newaxis], blocks)
+
+    def decode(
+        self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
+    ) -> Array:
+        """C = A B from every response given; only blocks that no plain worker has sent are computed.
+
+        Parameters
+        ----------
+        responses
+            (1, N / p, Q / q) by worker id.
+        shape
+            (N, Q) of C; without it C comes back with the padding that p and q caused, if any.
+        tolerance
+            The estimated relative error that is still acceptable; None accepts any.
+
+        Raises
+        ------
+        UsageError, NotEnoughWorkers, DecodingError
+        """
+        chosen = tuple(sorted(set(responses)))
+        if chosen and not (chosen[0] >= 0 and chosen[-1] < self.workers):
+            raise UsageError(f"worker ids must lie in 0..{self.workers - 1}; got {chosen}. Check the responses.")
+        if len(chosen) < self.recovery_threshold:
+            raise NotEnoughWorkers(len(chosen), self.recovery_threshold)
+        estimate = self.error_estimate(chosen)
+        if tolerance is not None and not estimate <= tolerance:
+            raise DecodingError(estimate, tolerance)
+        blocks = self._prepare(chosen).apply(responses)
+        rows, columns = blocks.shape[1:]
+        return join(blocks.reshape(self.p, self.q, rows, columns), shape or (self.p * rows, self.q * columns))

@@ -1,0 +1,69 @@
+"""The grammar that SPECs of delays and of codes share: ``name:key=value,key=value``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from coded_als.errors import UsageError
+
+PLUGINS = "CODED_ALS_PLUGINS"
+
+
+def read_fields(what: str, spec: str, model: type, read: Callable[[str, str], Any]) -> dict[str, Any]:
+    """The values that a SPEC gives to the fields of a dataclass.
+
+    Parameters
+    ----------
+    what
+        For messages: ``"delays"``, ``"code"``.
+    spec
+        ``name`` or ``name:key=value,...``.
+    model
+        The dataclass that the name stands for.
+    read
+        From key and text to the value.
+
+    Raises
+    ------
+    UsageError
+        For an unknown or a missing field, and as ``read`` does.
+    """
+    name, _, text = spec.partition(":")
+    fields = {field.name: field for field in dataclasses.fields(model)}
+    values: dict[str, Any] = {}
+    for item in filter(None, text.split(",")):
+        key, _, value = item.partition("=")
+        if key not in fields:
+            raise UsageError(
+                f"{what} {name!r} takes {', '.join(fields) or 'no parameters'}; got {key!r} in {spec!r}. Remove it."
+            )
+        values[key] = read(key, value)
+    missing = [key for key, field in fields.items() if _required(field) and key not in values]
+    if missing:
+        raise UsageError(f"{what} {name!r} needs {', '.join(missing)}; got {spec!r}. Write {name}:{missing[0]}=...")
+    return values
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def load_plugins() -> None:
+    """Import the modules that the environment names, so that classes of your own are registered in every process.
+
+    Raises
+    ------
+    UsageError
+        For a module that cannot be found.
+    """
+    for name in filter(None, os.environ.get(PLUGINS, "").split(",")):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"{PLUGINS} must name modules that Python finds; got {name!r}: {error}. Correct it or PYTHONPATH."
+            ) from None
