@@ -113,7 +113,7 @@ def require_factorable(squared_norm: float) -> None:
         raise UsageError("ratings must be so small that their squares are finite; got an overflow. Scale the input.")
 
 
-def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> csr_array:
+def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty: bool = False) -> csr_array:
     """A csr matrix in canonical form with int64 row pointers and int32 columns.
 
     Parameters
@@ -124,6 +124,8 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> cs
         Of the values.
     columns
         How many there must be, or None.
+    empty
+        Whether there may be no entry at all.
 
     Raises
     ------
@@ -134,7 +136,7 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> cs
 
     given = as_matrix(ratings)
     matrix = sparse.csr_array(given)
-    if matrix.nnz == 0:
+    if matrix.nnz == 0 and not empty:
         raise UsageError(f"ratings must have at least one entry; got an empty {matrix.shape} matrix. Check the input.")
     if columns is not None and matrix.shape[1] != columns:
         raise UsageError(f"ratings must have one column per item, {columns}; got {matrix.shape[1]}. Pad or cut them.")
