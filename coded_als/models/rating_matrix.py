@@ -75,6 +75,8 @@ def _canonical(ratings: Any) -> csr_array:
 def checked_ratings(ratings: Any) -> Any:
     """R as (m, n) float64, dense or compressed by rows, once it is known to be a finite matrix of numbers.
 
+    A sparse one then holds each place once: entries of one place are summed, as scipy reads them.
+
     Raises
     ------
     UsageError
@@ -105,12 +107,27 @@ def require_finite(matrix: Any) -> None:
     )
 
 
-def require_factorable(squared_norm: float) -> None:
-    """Refuse a matrix that is all zero, or whose squares overflow."""
-    if squared_norm == 0:
+def require_factorable(largest: float, squared_norm: float) -> None:
+    """Refuse a matrix that is all zero, or whose squared norm float64 does not hold.
+
+    Parameters
+    ----------
+    largest
+        Its largest absolute entry.
+    squared_norm
+        The sum of its squares.
+
+    Raises
+    ------
+    UsageError
+    """
+    if largest == 0:
         raise UsageError("ratings must not all be zero; got a zero matrix. Check the input and its weighting.")
-    if not np.isfinite(squared_norm):
-        raise UsageError("ratings must be so small that their squares are finite; got an overflow. Scale the input.")
+    if not np.finfo(np.float64).tiny <= squared_norm < np.inf:
+        raise UsageError(
+            "ratings must be of a size whose squares are finite and not zero in float64; "
+            f"got entries up to {largest:.0e}. Multiply the input by a constant."
+        )
 
 
 def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty: bool = False) -> csr_array:
