@@ -218,10 +218,10 @@ def test_bad_parameters_are_refused(parameters, workers, message):
     ("ratings", "message"),
     [
         (np.zeros((4, 3)), "must not all be zero"),
-        (np.full((4, 3), np.nan), "must be finite real numbers"),
-        (np.ones(4), "must be a matrix with rows and columns"),
+        (np.full((4, 3), np.nan), "must be finite; got nan at row 0, column 0"),
+        (np.ones(4), "must be a real matrix; got shape"),
         (np.ones((0, 3)), "must be a matrix with rows and columns"),
-        (np.array([["a", "b"]]), "must be finite real numbers"),
+        (np.array([["a", "b"]]), "must be a real matrix"),
         (np.full((4, 3), 1e200), "squares are finite"),
     ],
 )
