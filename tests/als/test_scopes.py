@@ -34,16 +34,16 @@ def stored_names(cluster: Any) -> set[str]:
 @pytest.mark.parametrize(
     "options",
     [
-        {"solver": "lobpcg"},
-        {"solver": "als"},
-        {"solver": "als", "protocol": "paper"},
-        {"placement": "uncoded"},
-        {"precomputation": "local"},
+        {"solver": "lobpcg", "partitions": 2},
+        {"solver": "als", "partitions": 2},
+        {"solver": "als", "protocol": "paper", "partitions": 2},
+        {"code": "uncoded"},
+        {"precomputation": "local", "partitions": 2},
     ],
 )
-def test_a_fit_in_the_callback_of_another_changes_neither(cluster: Cluster, options: dict[str, str]) -> None:
-    outer, inner = (CodedALS(2, partitions=2, iterations=30, **options) for _ in range(2))
-    expected = [CodedALS(2, partitions=2, iterations=30, **options).fit(r).objective_ for r in (OUTER, INNER)]
+def test_a_fit_in_the_callback_of_another_changes_neither(cluster: Cluster, options: dict[str, Any]) -> None:
+    outer, inner = (CodedALS(2, iterations=30, **options) for _ in range(2))
+    expected = [CodedALS(2, iterations=30, **options).fit(r).objective_ for r in (OUTER, INNER)]
     reached: list[float] = []
 
     def fit_another(*_: object) -> None:

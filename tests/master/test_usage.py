@@ -155,7 +155,7 @@ def test_what_is_dropped_leaves_the_memory_of_those_that_were_behind_too() -> No
         for _ in range(3):
             cluster.run(kept, fastest(1))
         cluster.drop(["share"])
-        assert [worker.untidy for worker in cluster._membership.workers.values()] == [False, True]
+        assert [cluster._membership.workers[number].untidy for number in (0, 1)] == [False, True]
         os.kill(cluster.process_ids[1], signal.SIGCONT)
         cluster.run(value_round(2), all_of(2))
         assert not cluster._membership.workers[1].untidy
