@@ -65,7 +65,8 @@ class SparseModel(FactorModel, ABC):
         Parameters
         ----------
         ratings
-            One user as a mapping from item id to rating, or (k, n) sparse with the model's columns.
+            One user as a mapping from item id to rating, or (k, n) sparse with the model's columns, where a row
+            without ratings gets zeros.
         method
             ``exact``: what one more half-step of training would give (not for BPR and WARP, which have no closed
             form). ``sgd``: a few stochastic steps from zero. By default the first that the model has.
@@ -103,7 +104,7 @@ class SparseModel(FactorModel, ABC):
 
     def _as_rows(self, ratings: NewRatings) -> sparse.csr_array:
         if not isinstance(ratings, Mapping):
-            return rating_matrix(ratings, np.float64, columns=len(self.item_factors_))
+            return rating_matrix(ratings, np.float64, columns=len(self.item_factors_), empty=True)
         columns = self._item_lookup.places(np.asarray(list(ratings)))
         if (columns < 0).any():
             self._item_lookup.indices(ratings)  # raises, and says which
