@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
+from coded_als.als.rounds import RoundLog, rule_for
 from coded_als.als.updates import inverse_of_gram
 from coded_als.cluster import Round, WellConditioned
 from coded_als.codes import Code, Entangled, EntangledPolynomialCode, FactorCode, InnerProductCode
@@ -171,14 +171,6 @@ class PaperProtocol:
     def _inner_operations(self, columns: int) -> float:
         planes = self._product_code.planes
         return float(planes * block_size(self._length, self._product_code.p) * columns**2)
-
-
-def make_protocol(name: str, log: RoundLog, code: Code, length: int, tolerance: float) -> FusedProtocol | PaperProtocol:
-    """The protocol of this name for D stored under `DATA`."""
-    if name == "paper":
-        return PaperProtocol(log, square(code), length, tolerance)
-    product = code.product(log.cluster.size)
-    return FusedProtocol(StoredProduct(log, product, DATA, (length, length), tolerance, label="E = D B"))
 
 
 def square(code: Code) -> Entangled:
