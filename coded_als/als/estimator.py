@@ -10,13 +10,14 @@ from scipy import sparse
 
 from coded_als.als.alternating import alternating
 from coded_als.als.convergence import Outcome, Stopping
-from coded_als.als.factors import best_factors
+from coded_als.als.factors import BestFactors
 from coded_als.als.history import Callback, Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where, phases_for, store_data
 from coded_als.als.placement import Kind, Placement, default_partitions, default_tolerance
-from coded_als.als.protocols import DATA, make_protocol
+from coded_als.als.protocols import DATA, PaperProtocol
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
+from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, scaled, weighted
 from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
@@ -156,20 +157,18 @@ class CodedALS(FactorModel):
         problem, log = Problem.of(matrix), RoundLog(cluster)
         phases = phases_for(problem, log, placement, self._decoding_tolerance, self.precomputation)
         store_data(log, placement, phases.gram())
-        # beyond 1e100 times the largest entry all factors are zero anyhow
-        ridge = min(self.regularization / unit, 1e100)
+        # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
+        ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
         solve = self._by_eigenvectors if self.solver == "lobpcg" else self._by_sweeps
         basis, weights = solve(problem, log, placement, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
-        other, factor = best_factors(basis, phases.last_product(weights), self.rank, ridge, error)
-        objective = problem.squared_error(other, factor) + ridge * float(
-            np.vdot(other, other) + np.vdot(factor, factor)
-        )
-        self.outcome_: Outcome = recorder.conclude(objective)
+        best = BestFactors.on(basis, phases.last_product(weights), self.rank, ridge, error)
+        objective, moved = best.measured(problem)
+        self.outcome_: Outcome = recorder.conclude(objective, moved)
         self.converged_ = self.outcome_ == "converged"
         self.objective_ = objective * unit**2
-        other, factor = other * np.sqrt(unit), factor * np.sqrt(unit)
+        other, factor = (part * np.sqrt(unit) for part in best.factors)
         self.history_: list[Iteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
         self.partitions_ = placement.partitions
@@ -230,20 +229,27 @@ class CodedALS(FactorModel):
         self, problem: Problem, log: RoundLog, placement: Placement, ridge: float, recorder: Recorder
     ) -> tuple[Array, Array]:
         """The paper's ALS."""
-        protocol = make_protocol(self.protocol, log, placement, problem.length, self._decoding_tolerance)
         start = np.linalg.qr(self._start(problem.length, self.rank))[0]
-        basis = alternating(protocol, start, problem.squared_norm, ridge, self.iterations, recorder)
-        return basis, protocol.other_factor_weights(basis, 0.0)
+        sweeps: Sweeps
+        if self.protocol == "paper":
+            sweeps = PaperSweeps(PaperProtocol(log, placement, problem.length, self._decoding_tolerance), start)
+        else:
+            sweeps = FusedSweeps(self._product(problem, log, placement, "E = D B"), start)
+        basis = alternating(sweeps, problem.squared_norm, ridge, self.iterations, recorder)
+        return basis, sweeps.other_factor_weights(basis)
 
     def _by_eigenvectors(
         self, problem: Problem, log: RoundLog, placement: Placement, ridge: float, recorder: Recorder
     ) -> tuple[Array, Array]:
         """The locally optimal block iteration."""
-        length, shape = problem.length, (problem.length, problem.length)
-        multiply = StoredProduct(log, placement.product_code(), DATA, shape, self._decoding_tolerance, label="E = D X")
-        start = self._start(length, min(self.rank + GUARD_VECTORS, length))
+        start = self._start(problem.length, min(self.rank + GUARD_VECTORS, problem.length))
+        multiply = self._product(problem, log, placement, "E = D X")
         basis = locally_optimal(multiply, start, self.rank, self.iterations, recorder)
         return basis, basis
+
+    def _product(self, problem: Problem, log: RoundLog, placement: Placement, label: str) -> StoredProduct:
+        shape = (problem.length, problem.length)
+        return StoredProduct(log, placement.product_code(), DATA, shape, self._decoding_tolerance, label=label)
 
     @property
     def _decoding_tolerance(self) -> float:
