@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coded_als.als.placement import Placement, rule_for
-from coded_als.als.rounds import RoundLog
+from coded_als.als.rounds import RoundLog, rule_for
 from coded_als.als.updates import inverse_of_gram
 from coded_als.cluster import Round, WellConditioned
-from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode
+from coded_als.codes import Code, Entangled, EntangledPolynomialCode, FactorCode, InnerProductCode
 from coded_als.codes.partition import block_size
 from coded_als.codes.product import multiplications
+from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
 DATA = "D"
@@ -24,8 +24,8 @@ class PaperProtocol:
     (c) send G to all: f_R(E) G = f_R(E G) comes back and is interpolated.
     """
 
-    def __init__(self, log: RoundLog, placement: Placement, length: int, tolerance: float) -> None:
-        h, workers, points = placement.partitions, placement.workers, placement.points
+    def __init__(self, log: RoundLog, code: Entangled, length: int, tolerance: float) -> None:
+        (h, _), points, workers = code.cut, code.points, log.cluster.size
         self._log, self._length, self._tolerance = log, length, tolerance
         self._product_code = EntangledPolynomialCode(h, h, 1, workers, points)
         self._inner_code = InnerProductCode(h, workers, points)
@@ -132,5 +132,19 @@ class PaperProtocol:
         return self._inner_code.decode(responses.first(), self._tolerance)
 
     def _inner_operations(self, columns: int) -> float:
-        planes = self._product_code.points.planes
+        planes = self._product_code.planes
         return float(planes * block_size(self._length, self._product_code.p) * columns**2)
+
+
+def square(code: Code) -> Entangled:
+    """The code itself, once it is known to be the entangled one, cut h x h: what the paper's protocol is defined for.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(code, Entangled) or not code.square:
+        raise UsageError(
+            f"protocol 'paper' is defined for an entangled code cut h x h; got code {code.spec}. Use protocol='fused'."
+        )
+    return code
