@@ -10,13 +10,14 @@ from scipy import sparse
 
 from coded_als.als.alternating import alternating
 from coded_als.als.convergence import Outcome, Stopping
-from coded_als.als.factors import best_factors
+from coded_als.als.factors import BestFactors
 from coded_als.als.history import Callback, Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where
-from coded_als.als.protocols import FusedProtocol, PaperProtocol, square
+from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
-from coded_als.als.spread import Products, Spread, choose_spread
+from coded_als.als.spread import HeldData, Spread, choose_spread
+from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, scaled, weighted
 from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
@@ -157,24 +158,22 @@ class CodedALS(FactorModel):
         matrix, unit = scaled(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
-        products = spread.give_out(problem, log, decoding)
-        # beyond 1e100 times the largest entry all factors are zero anyhow
-        ridge = min(self.regularization / unit, 1e100)
+        held = spread.give_out(problem, log, decoding)
+        # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
+        ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
         if self.solver == "lobpcg":
             start = self._start(problem.length, self._columns(problem.length))
-            basis = weights = locally_optimal(products.gram_product, start, self.rank, self.iterations, recorder)
+            basis = weights = locally_optimal(held.gram_product, start, self.rank, self.iterations, recorder)
         else:
-            basis, weights = self._by_sweeps(problem, log, spread, products, decoding, ridge, recorder)
+            basis, weights = self._by_sweeps(problem, log, spread, held, decoding, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
-        other, factor = best_factors(basis, products.product(weights), self.rank, ridge, error)
-        objective = problem.squared_error(other, factor) + ridge * float(
-            np.vdot(other, other) + np.vdot(factor, factor)
-        )
-        self.outcome_: Outcome = recorder.conclude(objective)
+        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, error)
+        objective, moved = best.measured(problem)
+        self.outcome_: Outcome = recorder.conclude(objective, moved)
         self.converged_ = self.outcome_ == "converged"
         self.objective_ = objective * unit**2
-        other, factor = other * np.sqrt(unit), factor * np.sqrt(unit)
+        other, factor = (part * np.sqrt(unit) for part in best.factors)
         self.history_: list[Iteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
         self.code_, self.precomputation_ = spread.code.spec, spread.precomputation
@@ -248,20 +247,20 @@ class CodedALS(FactorModel):
         problem: Problem,
         log: RoundLog,
         spread: Spread,
-        products: Products,
+        held: HeldData,
         decoding: float,
         ridge: float,
         recorder: Recorder,
     ) -> tuple[Array, Array]:
         """The paper's ALS."""
-        protocol = (
-            FusedProtocol(products.gram_product)
-            if self.protocol == "fused"
-            else PaperProtocol(log, square(spread.code), problem.length, decoding)
-        )
         start = np.linalg.qr(self._start(problem.length, self.rank))[0]
-        basis = alternating(protocol, start, problem.squared_norm, ridge, self.iterations, recorder)
-        return basis, protocol.other_factor_weights(basis, 0.0)
+        sweeps: Sweeps
+        if self.protocol == "paper":
+            sweeps = PaperSweeps(PaperProtocol(log, square(spread.code), problem.length, decoding), start)
+        else:
+            sweeps = FusedSweeps(held.gram_product, start)
+        basis = alternating(sweeps, problem.squared_norm, ridge, self.iterations, recorder)
+        return basis, sweeps.other_factor_weights(basis)
 
     def _columns(self, length: int) -> int:
         """Columns of a product: the rank, and for the block iteration its guards."""

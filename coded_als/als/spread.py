@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from coded_als.als.phases import Problem, Where, phases_at, sooner_at_the_master, store_data
-from coded_als.als.protocols import DATA
-from coded_als.als.rounds import RoundLog, StoredProduct
+from coded_als.als.phases import Problem, Where, phases_at, sooner_at_the_master, store_data, stored_product
+from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows, forming_pays
 from coded_als.codes import Code, Replicated, Uncoded, choose_code, with_partitions
 from coded_als.errors import UsageError
@@ -17,8 +16,8 @@ from coded_als.kernels import Array
 COPIES = 3
 
 
-class Products(Protocol):
-    """The two products of a fit that the workers compute."""
+class HeldData(Protocol):
+    """The data of a fit as the workers hold them, and their products with them."""
 
     def gram_product(self, right: Array) -> Array:
         """D X of (l, b), (l, b)."""
@@ -44,7 +43,7 @@ class Spread:
     code: Code
     precomputation: Literal["local", "coded", "none"]
 
-    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> Products:
+    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> HeldData:
         """Store the data on the workers.
 
         Parameters
@@ -87,8 +86,7 @@ class FormedGram:
     ) -> None:
         self._phases = phases_at(where, problem, log, code, tolerance)
         store_data(log, code, self._phases.gram())
-        shape = (problem.length, problem.length)
-        self._multiply = StoredProduct(log, code.product(log.cluster.size), DATA, shape, tolerance, label="E = D X")
+        self._multiply = stored_product(log, code, problem.length, tolerance, "E = D X")
 
     def gram_product(self, right: Array) -> Array:
         return self._multiply(right)
