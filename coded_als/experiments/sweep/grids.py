@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
 from coded_als.als.placement import Kind
@@ -132,6 +132,14 @@ class Grid:
             )
         return cells
 
+    def joined(self, other: Grid) -> Grid:
+        """The grid of all values of both: numbers ascending, words and SPECs in the order of appearance."""
+        values = {}
+        for field in fields(self):
+            both = tuple(dict.fromkeys((*getattr(self, field.name), *getattr(other, field.name))))
+            values[field.name] = tuple(sorted(both)) if all(isinstance(value, int) for value in both) else both
+        return replace(self, **values)
+
     def _schemes(self, workers: int, solver: str) -> Iterator[Scheme]:
         if "uncoded" in self.placements and "fused" in self.protocols:
             yield Scheme("uncoded", workers, solver=solver)
@@ -146,6 +154,20 @@ class Grid:
             for points in self.points:
                 for partitions in self.partitions:
                     yield Scheme("coded", workers, partitions, points, protocol=protocol, solver=solver)
+
+
+# the option of the command line that each dimension is named by
+DIMENSIONS = {
+    "partitions": "partitions",
+    "workers": "workers",
+    "stragglers": "stragglers",
+    "points": "points",
+    "protocol": "protocols",
+    "solver": "solvers",
+    "placement": "placements",
+    "copies": "copies",
+    "delays": "delays",
+}
 
 
 def make_grid(options: dict[str, str], delays: Sequence[str]) -> Grid:
@@ -168,26 +190,6 @@ def make_grid(options: dict[str, str], delays: Sequence[str]) -> Grid:
         copies=parse_range(options["copies"], "copies", least=2),
         delays=distinct_delays(delays),
     )
-
-
-def require_feasible(cells: Sequence[Cell]) -> None:
-    """Refuse a grid of which no cell has the workers that it needs; a grid where some do is run.
-
-    Raises
-    ------
-    UsageError
-    """
-    reason = ""
-    for cell in cells:
-        try:
-            needed, live = cell.scheme.code.recovery_threshold, cell.scheme.workers - cell.stragglers
-        except UsageError as error:
-            reason = str(error)
-            continue
-        if needed <= live:
-            return
-        reason = f"{cell.scheme.label} needs {needed} live workers; got {live}. Add workers or lower stragglers."
-    raise UsageError(f"a sweep must have a cell that can run; none of {len(cells)} can. The last of them: {reason}")
 
 
 def checked_delays(spec: str) -> str:

@@ -15,7 +15,6 @@ from coded_als.experiments.sweep.grids import (
     make_grid,
     parse_choices,
     parse_range,
-    require_feasible,
 )
 
 OPTIONS = {
@@ -90,17 +89,12 @@ def test_delays_keep_their_order_and_each_model_is_there_once(tmp_path: Path) ->
         distinct_delays(["none", "gauss:1"])
 
 
-def test_a_grid_without_a_cell_that_can_run_is_refused() -> None:
-    options = {
-        "partitions": "9", "workers": "10", "stragglers": "0", "points": "real", "protocol": "fused",
-        "solver": "lobpcg", "placement": "coded", "copies": "2",
-    }  # fmt: skip
-    with pytest.raises(UsageError, match="none of 1 can"):
-        require_feasible(make_grid(options, ("none",)).cells())
-    with pytest.raises(UsageError, match=r"needs 3 live workers; got 2"):
-        require_feasible(
-            make_grid(
-                {**options, "partitions": "2", "points": "circle", "workers": "5", "stragglers": "3"}, ("none",)
-            ).cells()
-        )
-    require_feasible(make_grid({**options, "workers": "10,99"}, ("none",)).cells())
+def test_joined_grids_have_the_values_of_both_in_order() -> None:
+    one = make_grid(OPTIONS, ("none", "exp:mean=1s"))
+    two = make_grid({**OPTIONS, "partitions": "5,1", "points": "real,equispaced"}, ("exp:mean=2s", "none"))
+    both = one.joined(two)
+    assert both.partitions == (1, 2, 3, 5)
+    assert both.points == ("circle", "real", "equispaced")
+    assert both.delays == ("none", "exp:mean=1s", "exp:mean=2s")
+    assert one.joined(one) == one
+    assert set(both.cells()) >= {*one.cells(), *two.cells()}
