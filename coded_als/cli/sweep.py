@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from coded_als.cli.cells import cell_progress
+from coded_als.cli.common import CODE_HELP
 from coded_als.cluster.virtual import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.schemes import Size
@@ -20,17 +21,23 @@ from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 if TYPE_CHECKING:
     from coded_als.experiments.sweep.sweep import SweepSpec
 
+CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
+
 
 @click.command("sweep")
 @click.option("--cluster", type=click.Choice(["virtual", "local"]), default="virtual", show_default=True)
-@click.option("--partitions", default="2:6", show_default=True, help="h of the coded cells: 2:6, 2:10:2 or 2,4,8.")
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    default=CODES,
+    help=f"{CODE_HELP}; may be repeated.  [default: {', '.join(CODES)}]",
+)
+@click.option("--partitions", default="2:6", show_default=True, help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.")
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
 @click.option("--stragglers", default="0", show_default=True, help="Workers that never answer, as a range.")
-@click.option("--points", default="circle,real", show_default=True, help="Among circle, real, equispaced.")
 @click.option("--protocol", default="fused", show_default=True, help="Among fused, paper.")
 @click.option("--solver", default="lobpcg", show_default=True, help="Among als, lobpcg.")
-@click.option("--placement", default="uncoded,replicated,coded", show_default=True)
-@click.option("--copies", default="2", show_default=True, help="Copies of the replicated cells, as a range.")
 @click.option(
     "--delays", multiple=True, default=["exp:mean=20ms"], show_default=True, help="Delay SPEC; may be repeated."
 )
@@ -70,7 +77,7 @@ def command(
     from coded_als.experiments.sweep.tables import require_pyarrow
     from coded_als.experiments.sweep.times import finish_times
 
-    grid = make_grid({name: options[name] for name in DIMENSIONS if name != "delays"}, options["delays"])
+    grid = make_grid(options, options["codes"], options["delays"])
     if resume:
         options, grid = _resumed(context, out, options, grid)
     cells, spec = grid.cells(), _spec(options)
@@ -105,9 +112,11 @@ def _read_spec_file(context: click.Context, path: Path | None) -> None:
     from coded_als.experiments.sweep.settings import read_spec_file
 
     others = ("processes", "spec", "dry_run", "resume", "parquet", "out")
-    named = {str(option.name): option for option in context.command.params if option.name not in others}
-    repeated = [name for name, option in named.items() if option.multiple]
-    context.default_map = read_spec_file(path, list(named), repeated)
+    named = {
+        option.opts[0].removeprefix("--"): option for option in context.command.params if option.name not in others
+    }
+    values = read_spec_file(path, list(named), [name for name, option in named.items() if option.multiple])
+    context.default_map = {str(named[key].name): value for key, value in values.items()}
 
 
 def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: Grid) -> tuple[dict[str, Any], Grid]:

@@ -81,14 +81,14 @@ def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_spec_file(path: Path, options: Collection[str], repeated: Collection[str]) -> dict[str, Any]:
-    """Values of options from a TOML file.
+    """Values of options from a TOML file, by their names in ``options``.
 
     Parameters
     ----------
     path
         The file: the long options as keys, with ``-`` or ``_``; a list stands for a range or for several values.
     options
-        Names that it may have, with ``_``.
+        Names that it may have, with ``-``.
     repeated
         Those whose lists are several values of one option.
 
@@ -103,10 +103,9 @@ def read_spec_file(path: Path, options: Collection[str], repeated: Collection[st
         raise UsageError(f"--spec must be a TOML file; got {path}: {error}. Correct it.") from None
     values = {}
     for key, value in content.items():
-        name = key.replace("-", "_")
+        name = key.replace("_", "-")
         if name not in options:
-            known = ", ".join(option.replace("_", "-") for option in options)
-            raise UsageError(f"keys of {path} must be among {known}; got {key!r}. Correct it.")
+            raise UsageError(f"keys of {path} must be among {', '.join(options)}; got {key!r}. Correct it.")
         if isinstance(value, dict):
             raise UsageError(f"values of {path} must be texts, numbers or lists; got a table for {key!r}. Correct it.")
         listed = value if isinstance(value, list) else [value]

@@ -18,9 +18,9 @@ from coded_als.experiments.sweep.grids import (
 )
 
 OPTIONS = {
-    "partitions": "2:3", "workers": "10,20", "stragglers": "0", "points": "circle,real", "protocol": "fused",
-    "solver": "lobpcg", "placement": "uncoded,replicated,coded", "copies": "2",
+    "partitions": "2:3", "workers": "10,20", "stragglers": "0", "protocol": "fused", "solver": "lobpcg",
 }  # fmt: skip
+CODES = ("uncoded", "replicated", "systematic", "entangled", "entangled:points=real", "entangled:p=5,r=2")
 
 
 @pytest.mark.parametrize(
@@ -50,25 +50,28 @@ def test_bad_choices_are_refused() -> None:
 
 
 def test_a_grid_has_each_scheme_once() -> None:
-    cells = make_grid(OPTIONS, ["none", "exp:mean=1s"]).cells()
-    assert len(cells) == 2 * 2 * (1 + 1 + 2 * 2)
+    cells = make_grid(OPTIONS, (*CODES, "replicated:copies=2"), ["none", "exp:mean=1s"]).cells()
+    assert len(cells) == 2 * 2 * (4 + 2 * 2)
     assert len({str(cell.key()) for cell in cells}) == len(cells)
     for cell in cells:
         assert cell_of(cell.key()) == cell
-        assert (cell.scheme.partitions is None) == (cell.scheme.placement != "coded")
+        assert (cell.scheme.partitions is None) == (cell.scheme.code not in ("entangled", "entangled:points=real"))
 
 
 def test_the_papers_protocol_exists_for_coded_als_alone() -> None:
-    cells = make_grid({**OPTIONS, "protocol": "fused,paper", "solver": "als,lobpcg"}, ["none"]).cells()
+    cells = make_grid({**OPTIONS, "protocol": "fused,paper", "solver": "als,lobpcg"}, CODES, ["none"]).cells()
     paper = [cell.scheme for cell in cells if cell.scheme.protocol == "paper"]
-    assert {(scheme.placement, scheme.solver) for scheme in paper} == {("coded", "als")}
+    assert {(scheme.code, scheme.solver) for scheme in paper} == {
+        ("entangled", "als"),
+        ("entangled:points=real", "als"),
+    }
     with pytest.raises(UsageError, match="must have a cell"):
-        make_grid({**OPTIONS, "protocol": "paper", "placement": "uncoded"}, ["none"]).cells()
+        make_grid({**OPTIONS, "protocol": "paper"}, ["uncoded"], ["none"]).cells()
 
 
 def test_dead_workers_are_added_to_the_delays() -> None:
-    options = {**OPTIONS, "workers": "9", "placement": "uncoded", "stragglers": "0,3"}
-    [none, some] = make_grid(options, ["exp:mean=1s"]).cells()
+    options = {**OPTIONS, "workers": "9", "stragglers": "0,3"}
+    [none, some] = make_grid(options, ["uncoded"], ["exp:mean=1s"]).cells()
     assert none.injected_delays == "exp:mean=1s"
     assert some.injected_delays == "exp:mean=1s+dead:n=3"
 
@@ -90,11 +93,11 @@ def test_delays_keep_their_order_and_each_model_is_there_once(tmp_path: Path) ->
 
 
 def test_joined_grids_have_the_values_of_both_in_order() -> None:
-    one = make_grid(OPTIONS, ("none", "exp:mean=1s"))
-    two = make_grid({**OPTIONS, "partitions": "5,1", "points": "real,equispaced"}, ("exp:mean=2s", "none"))
+    one = make_grid(OPTIONS, CODES[:2], ("none", "exp:mean=1s"))
+    two = make_grid({**OPTIONS, "partitions": "5,1"}, ("entangled", "uncoded"), ("exp:mean=2s", "none"))
     both = one.joined(two)
     assert both.partitions == (1, 2, 3, 5)
-    assert both.points == ("circle", "real", "equispaced")
+    assert both.codes == ("uncoded", "replicated", "entangled")
     assert both.delays == ("none", "exp:mean=1s", "exp:mean=2s")
     assert one.joined(one) == one
     assert set(both.cells()) >= {*one.cells(), *two.cells()}

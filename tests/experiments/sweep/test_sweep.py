@@ -14,10 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.als import CodedALS
-from coded_als.als.placement import default_tolerance
 from coded_als.cli.sweep import command
 from coded_als.cluster.virtual import Machine, SimulatedCluster
-from coded_als.codes import PointFamily
+from coded_als.codes import Entangled, PointFamily
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.schemes import Scheme, Size
@@ -74,7 +73,7 @@ def test_uncoded_workers_wait_for_the_slowest() -> None:
 def test_all_schemes_meet_the_same_stragglers() -> None:
     delays = DelayStream("exp:mean=1s", 13, repetition_seed(7, 1))
     table = np.sort([delays.next_round() for _ in range(10)], axis=1)
-    real = iteration_seconds(Scheme("coded", 13, 3, "real", solver="lobpcg"), workload(), seed=7, repeats=2)
+    real = iteration_seconds(Scheme("entangled:points=real", 13, 3, solver="lobpcg"), workload(), seed=7, repeats=2)
     uncoded = iteration_seconds(Scheme("uncoded", 12, solver="lobpcg"), workload(), seed=7, repeats=2)
     np.testing.assert_allclose(real[1], table[:, 10])
     assert (uncoded[1] <= table[:, -1]).all()
@@ -83,11 +82,11 @@ def test_all_schemes_meet_the_same_stragglers() -> None:
 @pytest.mark.parametrize(
     ("scheme", "delays", "said"),
     [
-        (Scheme("coded", 10, 3, "real"), "none", "at least 11"),
-        (Scheme("coded", 12, 3, "real"), "dead:n=2", "10 are alive"),
+        (Scheme("entangled:points=real", 10, 3), "none", "at least 11"),
+        (Scheme("entangled:points=real", 12, 3), "dead:n=2", "10 are alive"),
         (Scheme("uncoded", 12), "dead:n=1", "No copy is left"),
-        (Scheme("coded", 50, 6, "real"), "exp:mean=1s", "decoding must be accurate"),
-        (Scheme("replicated", 2, copies=3), "none", "at least copies"),
+        (Scheme("entangled:points=real", 50, 6), "exp:mean=1s", "decoding must be accurate"),
+        (Scheme("replicated:copies=3", 2), "none", "at least 3 for code replicated:copies=3"),
     ],
 )
 def test_schemes_that_cannot_run_say_why(scheme: Scheme, delays: str, said: str) -> None:
@@ -97,7 +96,7 @@ def test_schemes_that_cannot_run_say_why(scheme: Scheme, delays: str, said: str)
 
 def test_a_cell_is_a_row_whatever_happens() -> None:
     done, infeasible = (
-        run_cell(spec(), Cell(Scheme("coded", workers, 3, "circle"), 0, "exp:mean=1s").key()) for workers in (10, 5)
+        run_cell(spec(), Cell(Scheme("entangled", workers, 3), 0, "exp:mean=1s").key()) for workers in (10, 5)
     )
     assert done["status"] == "done"
     assert done["virtual_seconds_low95"] < done["virtual_seconds_mean"] < done["virtual_seconds_high95"]
@@ -106,16 +105,16 @@ def test_a_cell_is_a_row_whatever_happens() -> None:
 
 
 def test_numerics_run_the_algorithm_to_convergence() -> None:
-    cell = Cell(Scheme("coded", 10, 3, "circle", solver="lobpcg"), 1, "exp:mean=1ms")
+    cell = Cell(Scheme("entangled", 10, 3, solver="lobpcg"), 1, "exp:mean=1ms")
     row = run_cell(spec(numerics=True, machine=Machine(), repeats=2), cell.key())
     assert row["status"] == "done"
     assert row["converged"]
     assert row["history"][-1][1] == pytest.approx(row["objective"], rel=1e-6)
-    assert row["largest_decoding_error_estimate"] <= default_tolerance("circle")
+    assert row["largest_decoding_error_estimate"] <= Entangled().tolerance
 
 
 def test_what_cannot_be_decoded_is_infeasible_with_and_without_numerics() -> None:
-    key = Cell(Scheme("coded", 50, 6, "real", solver="lobpcg"), 0, "exp:mean=1s").key()
+    key = Cell(Scheme("entangled:points=real", 50, 6, solver="lobpcg"), 0, "exp:mean=1s").key()
     rows = [run_cell(spec(numerics, repeats=1), key) for numerics in (False, True)]
     assert [row["status"] for row in rows] == ["infeasible", "infeasible"]
     assert all("decoding must be accurate" in row["reason"] for row in rows)
@@ -137,7 +136,7 @@ def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
     twice = ["--delays", "exp:mean=20ms", "--delays", "none"]
     sweep(tmp_path, *twice)
     rows = read_results(tmp_path)[1]
-    assert [row["cell"]["delays"] for row in rows] == ["exp:mean=20ms"] * 12 + ["none"] * 12
+    assert [row["cell"]["delays"] for row in rows] == ["exp:mean=20ms"] * 14 + ["none"] * 14
     sweep(tmp_path, *twice, "--delays", "exp:mean=0.02s", "--resume")
     before = results(tmp_path)
     for others in (twice[:2], [*twice[2:], *twice[:2]]):
@@ -146,21 +145,23 @@ def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
 
 
 def test_all_delays_are_drawn_from_the_same_random_numbers() -> None:
-    for scheme in (Scheme("uncoded", 12), Scheme("coded", 12, 3, "circle")):
+    for scheme in (Scheme("uncoded", 12), Scheme("entangled", 12, 3)):
         short, long = (run_cell(spec(), Cell(scheme, 0, f"exp:mean={mean}").key()) for mean in ("1s", "4s"))
         assert long["virtual_seconds_mean"] == pytest.approx(4 * short["virtual_seconds_mean"])
 
 
 @pytest.mark.parametrize("points", ["circle", "real"])
 def test_without_a_tolerance_the_rounds_are_those_of_the_estimator(points: PointFamily) -> None:
-    scheme = Scheme("coded", 14, 3, points, solver="als")
+    scheme = Scheme(f"entangled:points={points}", 14, 3, solver="als")
     unset = workload("exp:mean=1s", tolerance=None)
-    model = CodedALS(3, partitions=3, points=points, solver="als", iterations=20, tolerance=0.0, precomputation="local")
+    model = CodedALS(
+        3, code=scheme.code, partitions=3, solver="als", iterations=20, tolerance=0.0, precomputation="local"
+    )
     with SimulatedCluster(14, unset.delays, repetition_seed(0, 0), np.inf, np.inf, 0.0) as cluster:
         model.fit(np.random.default_rng(0).standard_normal((60, 40)), cluster=cluster)
     drawn = iteration_seconds(scheme, unset, seed=0, repeats=1, most=20)
     np.testing.assert_allclose([entry.seconds for entry in model.history_], drawn[0], rtol=1e-9)
-    assert unset.tolerance_of(scheme) == default_tolerance(points)
+    assert unset.tolerance_of(scheme) == Entangled(points=points).tolerance
     assert workload().tolerance_of(scheme) == 1e-10
 
 
@@ -184,7 +185,7 @@ def test_a_killed_sweep_loses_no_finished_cell(tmp_path: Path, processes: str) -
     _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    finished = journal.read_bytes().count(b"\n") if journal.exists() else 24
+    finished = journal.read_bytes().count(b"\n") if journal.exists() else 28
     assert finished >= 3
     assert len(read_results(tmp_path / "killed")[1]) >= 3
     sweep(tmp_path / "killed", *options[len(SMALL) : -2], "--resume")
@@ -201,7 +202,7 @@ def _wait_until(true: object, timeout_s: float = 30.0) -> None:
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     output = sweep(tmp_path / "out", "--dry-run")
-    assert output.startswith("12 cells x 4 repetitions, virtual seconds; 0 cannot run; nothing was run")
+    assert output.startswith("14 cells x 4 repetitions, virtual seconds; 0 cannot run; nothing was run")
     assert not (tmp_path / "out").exists()
 
 
@@ -210,7 +211,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     [
         (["--workers", "50:10"], "upwards"),
         (["--delays", "gauss:1"], "delays must be"),
-        (["--points", "line"], "points must be"),
+        (["--code", "entangled:points=line"], "points must be"),
+        (["--code", "fountain"], "code must be one of"),
         (["--cluster", "local", "-j", "2"], "-j must be 1"),
         (["--protocol", "paper", "--solver", "lobpcg"], "must have a cell"),
         (["--speed", "0"], "above 0"),
@@ -271,8 +273,8 @@ def test_values_are_added_to_a_finished_sweep(tmp_path: Path, monkeypatch: pytes
     sweep(tmp_path / "direct", "--partitions", "2,3,5", "--workers", "12,16,20",
           "--delays", "exp:mean=20ms", "--delays", "none")  # fmt: skip
     assert results(tmp_path / "grown") == results(tmp_path / "direct")
-    first = [row["cell"] for row in read_results(tmp_path / "direct")[1]][:]
-    assert len(ran) == 2 * len(first) - 12
+    cells = read_results(tmp_path / "direct")[1]
+    assert len(ran) == 2 * len(cells) - 14
 
 
 def test_other_settings_are_refused_when_resumed(tmp_path: Path) -> None:
@@ -285,11 +287,11 @@ def test_other_settings_are_refused_when_resumed(tmp_path: Path) -> None:
 def test_a_spec_file_stands_for_the_options_and_options_come_first(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(
         'rows = 60\ncols = 40\nrank = 3\nworkers = [12, 20]\npartitions = "2:3"\nrepeats = 4\n'
-        'delays = ["exp:mean=20ms"]\nals-iterations = 20\npoints = ["circle", "real"]\n'
+        'delays = ["exp:mean=20ms"]\nals-iterations = 20\ncode = ["uncoded", "entangled"]\n'
     )
     arguments = ["--spec", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "file"), "--seed", "2"]
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
-    sweep(tmp_path / "line", "--seed", "2", "--als-iterations", "20")
+    sweep(tmp_path / "line", "--seed", "2", "--als-iterations", "20", "--code", "uncoded", "--code", "entangled")
     assert results(tmp_path / "file") == results(tmp_path / "line")
     arguments = ["--spec", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "file"), "--resume"]
     assert CliRunner().invoke(command, [*arguments, "--seed", "2"], catch_exceptions=False).exit_code == 0
@@ -312,7 +314,8 @@ def test_a_bad_spec_file_is_refused(tmp_path: Path, text: str, said: str) -> Non
 
 
 def test_a_dry_run_says_which_cells_cannot_run_and_is_right(tmp_path: Path) -> None:
-    options = ["--partitions", "2,4", "--stragglers", "0,4", "--placement", "coded,replicated", "--copies", "2,3"]
+    codes = ("entangled", "replicated", "replicated:copies=3", "systematic")
+    options = ["--partitions", "2,4", "--stragglers", "0,4", *(word for code in codes for word in ("--code", code))]
     planned = sweep(tmp_path / "out", *options, "--dry-run").splitlines()
     sweep(tmp_path / "out", *options)
     ran = [row["status"] for row in read_results(tmp_path / "out")[1]]
@@ -323,7 +326,7 @@ def test_a_dry_run_says_which_cells_cannot_run_and_is_right(tmp_path: Path) -> N
 
 def test_a_grid_of_which_no_cell_can_run_is_refused() -> None:
     def cells(workers: int, stragglers: int, partitions: int) -> list[Cell]:
-        return [Cell(Scheme("coded", workers, partitions, "circle"), stragglers, "none")]
+        return [Cell(Scheme("entangled", workers, partitions), stragglers, "none")]
 
     with pytest.raises(UsageError, match="none of 1 can"):
         require_feasible(spec(), cells(5, 0, 6))
@@ -364,6 +367,6 @@ def test_times_survive_a_torn_line(tmp_path: Path) -> None:
 def test_parquet_holds_results_and_times(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     sweep(tmp_path, "--parquet")
-    assert parquet.read_table(tmp_path / "results.parquet").num_rows == 12
+    assert parquet.read_table(tmp_path / "results.parquet").num_rows == 14
     table = parquet.read_table(tmp_path / "times.parquet").to_pydict()
     assert table == times_table(tmp_path)
