@@ -11,7 +11,7 @@ from scipy import sparse
 from coded_als.als.alternating import alternating
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import best_factors
-from coded_als.als.history import Callback, Iteration, Recorder
+from coded_als.als.history import Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where, phases_for, store_data
 from coded_als.als.placement import Kind, Placement, default_partitions, default_tolerance
@@ -25,8 +25,12 @@ from coded_als.cluster.inline import InlineCluster
 from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
+from coded_als.models.explanation import Explanation, explained
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.ids import Id
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
+from coded_als.models.reporting import Callback, reporting
+from coded_als.models.top_n import require_count
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
@@ -101,6 +105,9 @@ class CodedALS(FactorModel):
     """
 
     kind = "coded"
+    _entry = Iteration
+    _results = ("converged_", "outcome_", "objective_", "partitions_")
+    _folding: Array | None = None
 
     def __init__(
         self,
@@ -126,17 +133,26 @@ class CodedALS(FactorModel):
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.seed = precomputation, weighting, seed
 
-    def fit(self, ratings: Any, cluster: Cluster | None = None, *, callback: Callback | None = None) -> Self:
+    def fit(
+        self,
+        ratings: Any,
+        cluster: Cluster | None = None,
+        *,
+        callback: Callback | None = None,
+        progress: bool = False,
+    ) -> Self:
         """Factorise R.
 
         Parameters
         ----------
         ratings
-            R, (m, n), a dense array or a scipy sparse matrix; what is missing counts as zero.
+            R, (m, n), dense, masked or scipy sparse; what is missing counts as zero.
         cluster
             Where to run; by default in this process. It is not closed.
         callback
-            Called after each iteration with its `Iteration` and the factor, (l, d) with l = min(m, n).
+            Called after each iteration with its `Iteration`.
+        progress
+            Whether to draw a progress bar on stderr, or in the notebook.
 
         Raises
         ------
@@ -145,6 +161,11 @@ class CodedALS(FactorModel):
         NotEnoughWorkers, DecodingError
             When the cluster cannot do what was asked of it.
         """
+        with reporting(callback, progress, type(self).__name__, self.iterations) as report:
+            self._fit(ratings, cluster, report)
+        return self
+
+    def _fit(self, ratings: Any, cluster: Cluster | None, report: Callback) -> None:
         ratings = checked_ratings(ratings)
         shape = ratings.shape
         self._check_parameters()
@@ -158,7 +179,7 @@ class CodedALS(FactorModel):
         store_data(log, placement, phases.gram())
         # beyond 1e100 times the largest entry all factors are zero anyhow
         ridge = min(self.regularization / unit, 1e100)
-        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
+        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, report)
         solve = self._by_eigenvectors if self.solver == "lobpcg" else self._by_sweeps
         basis, weights = solve(problem, log, placement, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
@@ -175,7 +196,6 @@ class CodedALS(FactorModel):
         self.partitions_ = placement.partitions
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
-        return self
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
         """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
@@ -191,18 +211,59 @@ class CodedALS(FactorModel):
             For an unknown item or another number of columns.
         """
         self._require_fitted()
-        items = self.item_factors_
+        rows, _ = weighted(self._new_rows(ratings), self.weighting, self.global_mean_)
+        return NewUsers(np.asarray(rows @ self._folder()))
+
+    def explain(self, ratings: Mapping[Id, float], item: Id, n: int = 10) -> Explanation:
+        """Which of a user's ratings a score comes from: ``score = base + sum of contributions``.
+
+        Parameters
+        ----------
+        ratings
+            The user's, by item id.
+        item
+            The id of the item whose score is to be explained.
+        n
+            How many contributions to name; the rest is in the total.
+
+        Returns
+        -------
+        An `Explanation`, of the score that `fold_in` gives.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item, no rating, or n < 1.
+        """
+        self._require_fitted()
+        require_count(n)
+        column, rows = self._item_lookup.index(item), self._new_rows(ratings)
+        weights, _ = weighted(rows, self.weighting, self.global_mean_)
+        contributions = weights.data * (self._folder()[rows.indices] @ self.item_factors_[column])
+        return explained(self.global_mean_, self.item_ids[rows.indices], contributions, n)
+
+    def _new_rows(self, ratings: NewRatings) -> Any:
+        length = len(self.item_factors_)
         if isinstance(ratings, Mapping):
-            values = np.fromiter(ratings.values(), dtype=np.float64)
-            columns = self._item_lookup.indices(ratings)
-            ratings = sparse.csr_array((values, columns, [0, columns.size]), shape=(1, len(items)))
+            columns, values = self._rated(ratings)
+            return sparse.csr_array((values, columns, [0, columns.size]), shape=(1, length))
         ratings = checked_ratings(ratings)
-        if ratings.shape[1] != len(items):
+        if ratings.shape[1] != length:
             raise UsageError(
-                f"new users must have a column for each of {len(items)} items; got {ratings.shape[1]}. Match the model."
+                f"new users must have a column for each of {length} items; got {ratings.shape[1]}. Match the model."
             )
-        rows, _ = weighted(ratings, self.weighting, self.global_mean_)
-        return NewUsers(np.asarray(rows @ (items @ inverse_of_gram(items.T @ items, self.regularization))))
+        return ratings
+
+    def _folder(self) -> Array:
+        """(n, d) V (V^T V + lam I)^-1, made at the first new user."""
+        if self._folding is None:
+            items = self.item_factors_
+            self._folding = np.asarray(items @ inverse_of_gram(items.T @ items, self.regularization))
+        return self._folding
+
+    def _keep(self, *arguments: Any, **named: Any) -> None:
+        super()._keep(*arguments, **named)
+        self._folding = None
 
     def plan(self, shape: tuple[int, int], workers: int) -> Placement:
         """Check the parameters against a matrix and a cluster before anything is started.
