@@ -13,6 +13,7 @@ from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import History
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
+from coded_als.cluster.scope import Scope
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored
@@ -65,13 +66,13 @@ def fit_on_cluster(
     """
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
-    policy = WaitForAll() if policy is None else policy
-    with reporting(callback, progress, type(model).__name__, model.iterations) as report:
-        _fit(model, ratings, cluster, policy, History(report, cluster.seconds))
+    with reporting(callback, progress, type(model).__name__, model.iterations) as report, Scope(cluster) as scope:
+        _fit(model, ratings, scope, WaitForAll() if policy is None else policy, History(report, cluster.seconds))
     return model
 
 
 def _fit(model: AlternatingModel, ratings: Any, cluster: Cluster, policy: StragglerPolicy, history: History) -> None:
+    """Fit a model where nobody else stores anything."""
     matrix = rating_matrix(ratings, np.float64)
     problem = model._problem(matrix, np.float64)
     user_side = _Side("users", model, problem.users, cluster, policy)

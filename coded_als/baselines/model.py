@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,54 +15,12 @@ from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.history import History as History
+from coded_als.models.history import Iteration as Iteration
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
 
 Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One iteration of a fit.
-
-    Parameters
-    ----------
-    index
-        1, 2, 3, ...
-    objective
-        What the model minimises, regularisation included, where that is cheap; a running estimate for the
-        stochastic models (each says of what).
-    seconds
-        Seconds that it took, on the wall or, on a cluster, on the cluster's clock.
-    """
-
-    index: int
-    objective: float
-    seconds: float
-
-
-class History:
-    """Collects the iterations of one fit and tells of each.
-
-    Parameters
-    ----------
-    report
-        Called with each `Iteration`.
-    clock
-        Returns seconds.
-    """
-
-    def __init__(self, report: Callback, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.entries: list[Iteration] = []
-        self._report, self._clock = report, clock
-        self._started = clock()
-
-    def note(self, objective: float) -> None:
-        """Record the end of an iteration."""
-        now = self._clock()
-        self.entries.append(Iteration(len(self.entries) + 1, float(objective), now - self._started))
-        self._started = now
-        self._report(self.entries[-1])
 
 
 @dataclass(frozen=True, eq=False)

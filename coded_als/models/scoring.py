@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.checks import require_finite
 from coded_als.errors import UsageError
 from coded_als.models.ids import Id, IdLookup, Ids, as_ids
 from coded_als.models.top_n import Floats, Integers
@@ -38,7 +39,8 @@ class Scoring:
         global_mean: float = 0.0,
         seen: csr_array | None = None,
     ) -> None:
-        """Take over the result of a fit; ids start again at 0, 1, 2, ..."""
+        """Take over the result of a fit, which must be finite; ids start again at 0, 1, 2, ..."""
+        require_finite("factors", user_factors, item_factors, user_biases, item_biases, global_mean)
         self.user_factors_, self.item_factors_ = user_factors, item_factors
         self.user_biases_, self.item_biases_, self.global_mean_ = user_biases, item_biases, float(global_mean)
         self.seen_ = seen

@@ -83,6 +83,16 @@ def test_lasting_choices_stay(spec: str, value: float) -> None:
     assert (table == table[0]).all()
 
 
+def test_the_slow_and_the_dead_are_chosen_independently() -> None:
+    overlap = [
+        int(((draws("slow:n=10,delay=1s", 20, 1, seed) == 1.0) & np.isinf(draws("dead:n=10", 20, 1, seed))).sum())
+        for seed in range(40)
+    ]
+    # hypergeometric: mean 5, deviation 1.15
+    assert len(set(overlap)) > 1
+    assert abs(np.mean(overlap) - 5.0) < 4 * 1.15 / np.sqrt(40)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(SPECS), st.integers(1, 40), st.integers(0, 2**63), st.integers(1, 5))
 def test_equal_seeds_give_equal_draws_that_are_never_negative(spec: str, workers: int, seed: int, rounds: int) -> None:

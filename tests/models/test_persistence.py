@@ -213,6 +213,17 @@ def test_parts_that_do_not_belong_together(tmp_path: Path, name: str) -> None:
     refused(tmp_path / "m")
 
 
+@pytest.mark.parametrize("name", ["user_factors", "item_factors", "user_biases", "item_biases", "global_mean"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_numbers_that_are_not_finite_are_not_published(name: str, value: float) -> None:
+    arrays = fitted()._arrays()
+    damaged = np.array(arrays[name])
+    damaged[(0,) * damaged.ndim] = value
+    given = {key: arrays[key] for key in ("user_factors", "item_factors", "user_biases", "item_biases", "global_mean")}
+    with pytest.raises(UsageError, match="factors must be finite"):
+        Model()._keep(**(given | {name: damaged}))
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -1,0 +1,60 @@
+"""The history of a fit, iteration by iteration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from coded_als.models.reporting import Callback
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of a fit.
+
+    Parameters
+    ----------
+    index
+        1, 2, 3, ...
+    objective
+        What the model minimises, regularisation included, where that is cheap; a running estimate for the
+        stochastic models (each says of what).
+    seconds
+        Seconds that it took, on the wall or, on a cluster, on the cluster's clock.
+    """
+
+    index: int
+    objective: float
+    seconds: float
+
+
+class History:
+    """Collects the iterations of one fit and tells of each.
+
+    Parameters
+    ----------
+    report
+        Called with each `Iteration`.
+    clock
+        Returns seconds.
+    before
+        Iterations of the same fit before it was interrupted.
+    """
+
+    def __init__(
+        self,
+        report: Callback,
+        clock: Callable[[], float] = time.perf_counter,
+        before: Sequence[Iteration] = (),
+    ) -> None:
+        self.entries: list[Iteration] = list(before)
+        self._report, self._clock = report, clock
+        self._started = clock()
+
+    def note(self, objective: float) -> None:
+        """Record the end of an iteration."""
+        now = self._clock()
+        self.entries.append(Iteration(len(self.entries) + 1, float(objective), now - self._started))
+        self._started = now
+        self._report(self.entries[-1])
