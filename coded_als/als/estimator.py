@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-from scipy import sparse
 
 from coded_als.als.alternating import alternating
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import best_factors
+from coded_als.als.folding import LinearFolding
 from coded_als.als.history import Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where, phases_for, store_data
 from coded_als.als.protocols import DATA, make_protocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.transforms import Weighting, scaled, weighted
-from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
@@ -25,18 +23,14 @@ from coded_als.cluster.scope import Scope
 from coded_als.codes import Code, choose_code, with_partitions
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
-from coded_als.models.explanation import Explanation, explained
-from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
-from coded_als.models.ids import Id
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
 from coded_als.models.reporting import Callback, reporting
-from coded_als.models.top_n import require_count
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
 
 
-class CodedALS(FactorModel):
+class CodedALS(LinearFolding):
     """R ~ U V^T with missing ratings read as zeros, on a cluster that does not wait for its stragglers.
 
     Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 exactly: the result does not depend on who was slow.
@@ -106,7 +100,6 @@ class CodedALS(FactorModel):
     kind = "coded"
     _entry = Iteration
     _results = ("converged_", "outcome_", "objective_", "code_")
-    _folding: Array | None = None
 
     def __init__(
         self,
@@ -195,74 +188,6 @@ class CodedALS(FactorModel):
         self.code_ = code.spec
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
-
-    def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
-
-        Parameters
-        ----------
-        ratings
-            One user as a mapping from item id to rating, or (k, n), dense or sparse, with the model's columns.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item or another number of columns.
-        """
-        self._require_fitted()
-        rows, _ = weighted(self._new_rows(ratings), self.weighting, self.global_mean_)
-        return NewUsers(np.asarray(rows @ self._folder()))
-
-    def explain(self, ratings: Mapping[Id, float], item: Id, n: int = 10) -> Explanation:
-        """Which of a user's ratings a score comes from: ``score = base + sum of contributions``.
-
-        Parameters
-        ----------
-        ratings
-            The user's, by item id.
-        item
-            The id of the item whose score is to be explained.
-        n
-            How many contributions to name; the rest is in the total.
-
-        Returns
-        -------
-        An `Explanation`, of the score that `fold_in` gives.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item, no rating, or n < 1.
-        """
-        self._require_fitted()
-        require_count(n)
-        column, rows = self._item_lookup.index(item), self._new_rows(ratings)
-        weights, _ = weighted(rows, self.weighting, self.global_mean_)
-        contributions = weights.data * (self._folder()[rows.indices] @ self.item_factors_[column])
-        return explained(self.global_mean_, self.item_ids[rows.indices], contributions, n)
-
-    def _new_rows(self, ratings: NewRatings) -> Any:
-        length = len(self.item_factors_)
-        if isinstance(ratings, Mapping):
-            columns, values = self._rated(ratings)
-            return sparse.csr_array((values, columns, [0, columns.size]), shape=(1, length))
-        ratings = checked_ratings(ratings)
-        if ratings.shape[1] != length:
-            raise UsageError(
-                f"new users must have a column for each of {length} items; got {ratings.shape[1]}. Match the model."
-            )
-        return ratings
-
-    def _folder(self) -> Array:
-        """(n, d) V (V^T V + lam I)^-1, made at the first new user."""
-        if self._folding is None:
-            items = self.item_factors_
-            self._folding = np.asarray(items @ inverse_of_gram(items.T @ items, self.regularization))
-        return self._folding
-
-    def _keep(self, *arguments: Any, **named: Any) -> None:
-        super()._keep(*arguments, **named)
-        self._folding = None
 
     def plan(self, shape: tuple[int, int], workers: int) -> Code:
         """Check the parameters against a matrix and a cluster before anything is started.

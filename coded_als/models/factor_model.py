@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 from coded_als.models.persistence import save_model
-from coded_als.models.recommending import NewRatings, NewUsers, Ranking, Recommending
+from coded_als.models.rankings import Ranking
+from coded_als.models.recommending import NewRatings, NewUsers, Recommending
 from coded_als.models.registry import register
 from coded_als.models.state import checked_state
 

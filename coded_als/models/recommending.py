@@ -1,17 +1,18 @@
-"""The best items for users, and what is similar to what: for one id or for many, as ids and scores."""
+"""The best items for users, for one or for many, known or new."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
-from coded_als.models.ids import Id, Ids
-from coded_als.models.scoring import Scoring
+from coded_als.models.ids import Id
+from coded_als.models.rankings import MEMORY_BYTES, Ranking, is_one, named
+from coded_als.models.similarity import Similarity
 from coded_als.models.top_n import Floats, Integers, best_of, recommend_batch, require_count
 
 if TYPE_CHECKING:
@@ -19,24 +20,6 @@ if TYPE_CHECKING:
 
 # One new user by item ids, or several as the rows of a matrix with the model's columns.
 NewRatings = Mapping[Id, float] | Any
-
-_MEMORY_BYTES = 32 * 2**20
-
-
-class Ranking(NamedTuple):
-    """Ids and their scores, best first: ``ids, scores = model.recommend(user)``.
-
-    Parameters
-    ----------
-    ids
-        (k,) for one, (many, n) for many: int64 or str as the model's own. Where fewer than n are left, one gets fewer,
-        and the rows of many end in -1 or empty text, with scores of minus infinity.
-    scores
-        Of the same shape, float64.
-    """
-
-    ids: Ids
-    scores: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +30,7 @@ class NewUsers:
     biases: Floats | None = None
 
 
-class Recommending(Scoring):
+class Recommending(Similarity):
     """What a model with factors and ids recommends."""
 
     def recommend(
@@ -58,7 +41,7 @@ class Recommending(Scoring):
         filter_seen: bool = True,
         exclude: Iterable[Id] = (),
         items: Iterable[Id] | None = None,
-        memory_limit_bytes: int = _MEMORY_BYTES,
+        memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """The n best items for a user, or for each of several.
 
@@ -90,7 +73,7 @@ class Recommending(Scoring):
         require_count(n)
         self._require_fitted()
         choice = self._choice(items, exclude)
-        if _is_one(users):
+        if is_one(users):
             row = self._user_lookup.index(users)  # type: ignore[arg-type]
             seen = self._seen_columns(row)
             self._require_ratings(np.array([row]))
@@ -133,7 +116,7 @@ class Recommending(Scoring):
         filter_seen: bool = True,
         exclude: Iterable[Id] = (),
         items: Iterable[Id] | None = None,
-        memory_limit_bytes: int = _MEMORY_BYTES,
+        memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """The n best items for a user who was not there in training, or for each of several.
 
@@ -178,63 +161,6 @@ class Recommending(Scoring):
         if self.item_biases_ is not None:
             scores += self.item_biases_
         return scores
-
-    def similar_items(
-        self, items: Id | Iterable[Id], n: int = 10, *, memory_limit_bytes: int = _MEMORY_BYTES
-    ) -> Ranking:
-        """The n items whose factors make the smallest angles with an item's, or with those of each of several.
-
-        Parameters
-        ----------
-        items
-            An original id, or several.
-        n
-            How many, at least 1; an item is not among its own.
-        memory_limit_bytes
-            Bound on temporary arrays, for many items.
-
-        Returns
-        -------
-        Ids and cosines, (k,) for one, (items, n) for several; see `Ranking`. An item without ratings has no
-        direction: its cosines are 0.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item, n < 1, or a memory limit below one item's cosines.
-        """
-        self._require_fitted()
-        require_count(n)
-        places = self._item_lookup.indices([items] if _is_one(items) else items)  # type: ignore[list-item, arg-type]
-        found = _similar(self.item_factors_, places, n, memory_limit_bytes)
-        return _named(self.item_ids, *found, one=_is_one(items))
-
-    def similar_users(
-        self, users: Id | Iterable[Id], n: int = 10, *, memory_limit_bytes: int = _MEMORY_BYTES
-    ) -> Ranking:
-        """The n users whose factors make the smallest angles with a user's, or with those of each of several.
-
-        Parameters
-        ----------
-        users
-            An original id, or several.
-        n, memory_limit_bytes
-            As in `similar_items`.
-
-        Returns
-        -------
-        Ids and cosines, (k,) for one, (users, n) for several; see `Ranking`.
-
-        Raises
-        ------
-        UsageError
-            For an unknown user, n < 1, or a memory limit below one user's cosines.
-        """
-        self._require_fitted()
-        require_count(n)
-        places = self._user_lookup.indices([users] if _is_one(users) else users)  # type: ignore[list-item, arg-type]
-        found = _similar(self.user_factors_, places, n, memory_limit_bytes)
-        return _named(self.user_ids, *found, one=_is_one(users))
 
     def _require_ratings(self, rows: Integers) -> None:
         if self.seen_ is None:
@@ -285,7 +211,7 @@ class Recommending(Scoring):
         scores += self.global_mean_
         if users.biases is not None:
             scores += users.biases[:, None]
-        return _named(self.item_ids[columns], places, scores, one=False)
+        return named(self.item_ids[columns], places, scores, one=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,30 +223,3 @@ class _Choice:
 
 
 _NONE: Integers = np.empty(0, dtype=np.int64)
-
-
-def _is_one(ids: Any) -> bool:
-    return isinstance(ids, str) or not np.iterable(ids)
-
-
-def _named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool) -> Ranking:
-    """Ids in the stead of places, of which -1 is none."""
-    absent: Any = "" if ids.dtype.kind == "U" else -1
-    if ids.dtype.kind == "u":
-        absent = np.iinfo(ids.dtype).max
-    named = np.where(places >= 0, ids[places], absent).astype(ids.dtype) if ids.size else np.full(places.shape, absent)
-    if not one:
-        return Ranking(named, scores)
-    found = places[0] >= 0
-    return Ranking(named[0][found], scores[0][found])
-
-
-def _similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int) -> tuple[Integers, NDArray[Any]]:
-    """Places and cosines of the n rows that make the smallest angles with each of some, themselves left out."""
-    from coded_als.models.rating_matrix import pattern
-
-    lengths = np.linalg.norm(factors, axis=1)
-    # a row of zeros has no direction and is similar to nothing
-    units = factors / np.where(lengths > 0, lengths, 1)[:, None]
-    themselves = pattern((len(places), len(factors)), np.arange(len(places) + 1), places)
-    return recommend_batch(units[places], units, n, seen=themselves, memory_limit_bytes=memory_limit_bytes)

@@ -161,7 +161,7 @@ def test_a_saved_model_recommends_the_same(tmp_path):
     assert copy.get_params() == model.get_params()
     assert copy.history_ == model.history_
     assert (copy.converged_, copy.outcome_) == (model.converged_, model.outcome_)
-    assert (copy.objective_, copy.partitions_) == (model.objective_, model.partitions_)
+    assert (copy.objective_, copy.code_) == (model.objective_, model.code_)
 
 
 def test_dead_workers_are_an_error_at_once_when_too_many():
