@@ -48,6 +48,15 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
     """How much more of the objective eigenvalues t + s explain than eigenvalues t, without cancellation.
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
+
+    Parameters
+    ----------
+    values
+        Eigenvalues t, (k,).
+    shifts
+        What is added to each, s, (k,).
+    regularization
+        Ridge weight lam.
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)

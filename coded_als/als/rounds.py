@@ -42,7 +42,17 @@ class RoundLog:
         self.records: list[RoundRecord] = []
 
     def run(self, round: Round, rule: StoppingRule, error_of: ErrorEstimator) -> Responses:
-        """Run one round and record it with the error that ``error_of`` estimates for its responses."""
+        """Run one round and record it with the error that ``error_of`` estimates for its responses.
+
+        Parameters
+        ----------
+        round
+            What the workers are asked.
+        rule
+            When it may end.
+        error_of
+            Estimates the error of what the workers given decode to.
+        """
         responses = self.cluster.run(round, rule)
         estimate = error_of.error_estimate(responses.workers)
         self.records.append(RoundRecord(round.label, len(responses.workers), responses.elapsed_s, estimate))
@@ -50,7 +60,15 @@ class RoundLog:
 
 
 def rule_for(code: ProductCode, tolerance: float) -> StoppingRule:
-    """The rule by which a round of this code stops."""
+    """The rule by which a round of this code stops.
+
+    Parameters
+    ----------
+    code
+        How the product is spread.
+    tolerance
+        Relative error that it may have.
+    """
     if isinstance(code, ReplicatedProduct):
         return AnyOfEach(code.groups)
     return WellConditioned(code, tolerance)

@@ -32,6 +32,21 @@ def squared_loss_epoch(
     """Stochastic gradient steps on ``(r - u.v - b_u - b_i)^2 + ridge (|u|^2 + |v|^2 + b_u^2 + b_i^2)``.
 
     Rows hold the factors and, last, the bias. Returns the sum of that expression, each term as it was before its step.
+
+    Parameters
+    ----------
+    order
+        Entries in the order of their steps, (entries,).
+    users, items
+        Row and column of each entry, (entries,).
+    targets
+        Ratings, (entries,).
+    user_side, item_side
+        Factors with the bias last, (m, d + 1) and (n, d + 1); changed in place.
+    rate
+        Learning rate.
+    ridge
+        Ridge weight.
     """
     rank = user_side.shape[1] - 1
     total = 0.0
@@ -70,6 +85,27 @@ def fold_in_steps(
 
     The part that all entries share is spread evenly over them. A step of pass e is ``rate / e`` over an upper bound
     of the curvature of its term: any rate up to 1 is stable, and the noise of single entries dies out.
+
+    Parameters
+    ----------
+    indptr, indices
+        Pattern of the ratings by rows, as in csr.
+    curvature, target
+        Weight and weighted rating of each entry, (entries,).
+    fixed
+        Factor of the other side, (others, d).
+    gram
+        G, (d, d).
+    ridge
+        Ridge weight of each row, (m,).
+    penalty
+        Diagonal that the ridge weight multiplies, (d,).
+    epochs
+        Passes over the entries of a row.
+    rate
+        Step, relative to the largest stable one.
+    out
+        The factor, (m, d); changed in place.
     """
     rank = fixed.shape[1]
     largest = np.sqrt(dot(gram.ravel(), gram.ravel()))
@@ -178,7 +214,29 @@ def bpr_epoch(
     frozen: bool,
     state: Any,
 ) -> float:
-    """One sampled negative per entry; returns the sum of ``-log sigmoid(difference)``, each before its step."""
+    """One sampled negative per entry; returns the sum of ``-log sigmoid(difference)``, each before its step.
+
+    Parameters
+    ----------
+    order
+        Entries in the order of their steps, (entries,).
+    users
+        Row of each entry, (entries,).
+    indptr, indices
+        Pattern of the ratings by rows, sorted, as in csr.
+    user_side, item_side
+        Factors with the bias last; changed in place.
+    squares
+        Sums of squared gradients of both sides; changed in place.
+    rate
+        Learning rate.
+    ridge
+        Ridge weight.
+    frozen
+        Whether the items stay as they are.
+    state
+        Of the random numbers, (1,); changed in place.
+    """
     count = item_side.shape[0]
     total = 0.0
     for entry in order:
@@ -209,7 +267,31 @@ def warp_epoch(
     state: Any,
     max_samples: int,
 ) -> float:
-    """Sample negatives until one violates the margin; returns the sum of ``log(rank estimate) (1 - difference)``."""
+    """Sample negatives until one violates the margin; returns the sum of ``log(rank estimate) (1 - difference)``.
+
+    Parameters
+    ----------
+    order
+        Entries in the order of their steps, (entries,).
+    users
+        Row of each entry, (entries,).
+    indptr, indices
+        Pattern of the ratings by rows, sorted, as in csr.
+    user_side, item_side
+        Factors with the bias last; changed in place.
+    squares
+        Sums of squared gradients of both sides; changed in place.
+    rate
+        Learning rate.
+    ridge
+        Ridge weight.
+    frozen
+        Whether the items stay as they are.
+    state
+        Of the random numbers, (1,); changed in place.
+    max_samples
+        Negatives to try for one entry.
+    """
     count = item_side.shape[0]
     total = 0.0
     for entry in order:

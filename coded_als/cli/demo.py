@@ -35,7 +35,14 @@ def _print_table(outcomes: list[Outcome]) -> None:
         title_justify="left",
     )
     table.add_column("code")
-    for name in ("share per worker", "total s", "s / iteration", "iterations", "answers used", "error against optimum"):
+    for name in (
+        "share per worker",
+        "total s",
+        "s / iteration",
+        "iterations",
+        "responses used",
+        "error against optimum",
+    ):
         table.add_column(name, justify="right")
     for outcome in outcomes:
         fewest, most = outcome.responses

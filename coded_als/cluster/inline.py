@@ -29,7 +29,7 @@ class HeldArrays:
                 memory.pop(name, None)
 
     def receive(self, round: Round) -> None:
-        """Every worker keeps what the round tells it to keep, whether or not it will answer in time.
+        """Every worker keeps what the round tells it to keep, whether or not it will respond in time.
 
         Raises
         ------
@@ -42,6 +42,15 @@ class HeldArrays:
                 memory.update(zip(round.keep, round.payloads[worker], strict=False))
 
     def compute(self, worker: int, round: Round) -> tuple[Array, ...]:
+        """The response of one worker, (planes, rows, columns) each.
+
+        Parameters
+        ----------
+        worker
+            Its number.
+        round
+            What it is asked.
+        """
         memory = self._memory[worker]
         payload = round.payloads[worker] if round.payloads is not None else ()
         return run_to_end(KERNELS[round.kernel](*(memory[name] for name in round.operands), *payload))
@@ -76,6 +85,7 @@ class HeldArrays:
                 return {worker: computed[worker] for worker in counted}
 
     def clear(self) -> None:
+        """Forget everything."""
         self._memory.clear()
 
 
@@ -107,14 +117,14 @@ def counted_workers(order: tuple[int, ...], until: StoppingRule, without: Sequen
     if count == len(order) and not until.satisfied(order):
         raise refusal_of(until, order, without)
     tried = range(refused + 1, count)
-    return order[: refused + 1 + bisect_left(tried, True, key=lambda answers: until.satisfied(order[:answers]))]
+    return order[: refused + 1 + bisect_left(tried, True, key=lambda responses: until.satisfied(order[:responses]))]
 
 
 class InlineCluster:
     """W workers that are only dictionaries: for tests, small problems and debugging.
 
-    Nobody waits: ``delays`` only decides in which order the workers answer, and dead workers never do.
-    Kernels run only for the answers that a round uses.
+    Nobody waits: ``delays`` only decides in which order the workers respond, and dead workers never do.
+    Kernels run only for the responses that a round uses.
 
     Parameters
     ----------
@@ -173,16 +183,16 @@ class InlineCluster:
         self.close()
 
     def _report(
-        self, round: Round, sent_s: float, received_s: float, answered: Sequence[int], refused: Sequence[int]
+        self, round: Round, sent_s: float, received_s: float, responded: Sequence[int], refused: Sequence[int]
     ) -> None:
         """Tell of the responses, and note the tasks that nobody needed."""
-        for worker in (*answered, *refused):
-            status: Status = "refused" if worker in refused else "answered"
+        for worker in (*responded, *refused):
+            status: Status = "refused" if worker in refused else "counted"
             self._tell(TaskEvent(self._round_index, round.label, worker, status, sent_s, received_s))
         self._open = [
             TaskEvent(self._round_index, round.label, worker, "unfinished", sent_s, None)
             for worker in range(self.size)
-            if worker not in answered and worker not in refused
+            if worker not in responded and worker not in refused
         ]
 
     def _settle_open(self, status: Status) -> None:

@@ -32,7 +32,17 @@ def require_satisfiable(rule: StoppingRule, reachable: Sequence[int], refused: C
 
 
 def refusal_of(rule: StoppingRule, reachable: Sequence[int], refused: Collection[int]) -> CodedALSError:
-    """The rule's refusal; where responses were refused, they are the cause and the remedy says so."""
+    """The rule's refusal; where responses were refused, they are the cause and the remedy says so.
+
+    Parameters
+    ----------
+    rule
+        Of the round.
+    reachable
+        Workers that can still respond.
+    refused
+        Workers whose response held NaN or infinity.
+    """
     error = rule.refusal(reachable)
     if not refused:
         return error
@@ -53,8 +63,8 @@ class Fastest:
     def needed(self) -> int:
         return self.k
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return len(answered) >= self.k
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        return len(responded) >= self.k
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         return NotEnoughWorkers(len(reachable), self.k)
@@ -62,7 +72,7 @@ class Fastest:
 
 @dataclass(frozen=True)
 class AnyOfEach:
-    """Stop when each group has an answer: replication, and with groups of one, waiting for all."""
+    """Stop when each group has a response: replication, and with groups of one, waiting for all."""
 
     groups: tuple[frozenset[int], ...]
 
@@ -70,8 +80,8 @@ class AnyOfEach:
     def needed(self) -> int:
         return len(self.groups)
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return all(not group.isdisjoint(answered) for group in self.groups)
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        return all(not group.isdisjoint(responded) for group in self.groups)
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         missing = next(group for group in self.groups if group.isdisjoint(reachable))
@@ -103,8 +113,8 @@ class WellConditioned:
     def needed(self) -> int:
         return self.code.recovery_threshold
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return len(answered) >= self.needed and self.code.error_estimate(answered) <= self.tolerance
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        return len(responded) >= self.needed and self.code.error_estimate(responded) <= self.tolerance
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         if len(reachable) < self.needed:
@@ -114,7 +124,7 @@ class WellConditioned:
 
 @dataclass(frozen=True)
 class EnoughAndOverdue:
-    """Stop when k workers have answered, all ``overdue`` ones among them."""
+    """Stop when k workers have responded, all ``overdue`` ones among them."""
 
     k: int
     overdue: frozenset[int]
@@ -123,8 +133,8 @@ class EnoughAndOverdue:
     def needed(self) -> int:
         return max(self.k, len(self.overdue))
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return len(answered) >= self.k and self.overdue.issubset(answered)
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        return len(responded) >= self.k and self.overdue.issubset(responded)
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         gone = ", ".join(map(str, sorted(self.overdue.difference(reachable))))

@@ -107,7 +107,19 @@ def _waiting_s(delays: Array, until: StoppingRule) -> float:
 def round_seconds(
     stream: DelayStream, schedule: Sequence[tuple[RoundCost, StoppingRule]], machine: Machine, repeats: int
 ) -> Array:
-    """Virtual seconds of each round of a repeated schedule, ``(repeats, len(schedule))``; nothing is computed."""
+    """Virtual seconds of each round of a repeated schedule, ``(repeats, len(schedule))``; nothing is computed.
+
+    Parameters
+    ----------
+    stream
+        Draws the delays.
+    schedule
+        Cost and stopping rule of each round, in order.
+    machine
+        Speed and bandwidth of the workers.
+    repeats
+        How often the schedule is run.
+    """
     seconds = np.empty((repeats, len(schedule)))
     # a block of rounds at a time, so that 10,000 workers x 1,000 rounds fit in memory
     block = max(1, 2**22 // max(1, stream.workers * len(schedule)))
@@ -198,7 +210,7 @@ class SimulatedCluster:
                 self._now_s += elapsed_s
                 self._open = _SentRound(self._round_index, round.label, sent_s, cost, delays, frozenset(workers))
                 for worker in workers:
-                    self._report(self._open, worker, "refused" if worker in refused else "answered")
+                    self._report(self._open, worker, "refused" if worker in refused else "counted")
             self._round_index += 1
         return Responses(tuple(results), results, elapsed_s)
 

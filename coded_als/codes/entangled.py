@@ -20,36 +20,35 @@ from coded_als.kernels import Array
 class EntangledPolynomialCode(LinearCode, BlockCut):
     """Codes C = A B with A cut p x r and B cut r x q: (4) and (5), for the transpose of the paper's A.
 
-        ``A~(x) = sum_ij A[i,j] x^(j + i r)`` and ``B~(x) = sum_jk B[j,k] x^(r-1-j + k r p)``, so that C[i,k] is the
-        coefficient of ``x^(r-1 + i r + k r p)`` in ``A~(x) B~(x)``, which pqr + r - 1 evaluations determine (7). With
-        r = q = 1 B~ is B itself, real at every point: everybody is sent the same, and one plane of it.
+    ``A~(x) = sum_ij A[i,j] x^(j + i r)`` and ``B~(x) = sum_jk B[j,k] x^(r-1-j + k r p)``, so that C[i,k] is the
+    coefficient of ``x^(r-1 + i r + k r p)`` in ``A~(x) B~(x)``, which pqr + r - 1 evaluations determine (7). With
+    r = q = 1 B~ is B itself, real at every point: everybody is sent the same, and one plane of it.
 
-        Parameters
-        ----------
-        p, r, q
-            Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
-        workers
-            Number of workers W, at least the recovery threshold.
-        points
-            ``"circle"`` (two evaluations per worker, every threshold halved), ``"real"`` (Chebyshev nodes) or
-            ``"equispaced"``.
+    Parameters
+    ----------
+    p, r, q
+        Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
+    workers
+        Number of workers W, at least the recovery threshold.
+    points
+        ``"circle"`` (two evaluations per worker, every threshold halved), ``"real"`` (Chebyshev nodes) or
+        ``"equispaced"``.
 
-        Raises
-        ------
-        UsageError
-            For parts below 1, unknown points, fewer workers than the recovery threshold, or a code beyond all use.
+    Raises
+    ------
+    UsageError
+        For parts below 1, unknown points, fewer workers than the recovery threshold, or a code beyond all use.
 
-        Examples
-        --------
-        >>> import numpy as np
-    from numpy.typing import NDArray
-        >>> code = EntangledPolynomialCode(p=2, r=2, q=1, workers=5)
-        >>> code.recovery_threshold
-        3
-        >>> a, b = np.arange(12.0).reshape(3, 4), np.ones((4, 2))
-        >>> left, right = next(zip(code.encode_left(a), code.encode_right(b)))
-        >>> left.shape, right.shape
-        ((2, 2, 2), (2, 2, 2))
+    Examples
+    --------
+    >>> import numpy as np
+    >>> code = EntangledPolynomialCode(p=2, r=2, q=1, workers=5)
+    >>> code.recovery_threshold
+    3
+    >>> a, b = np.arange(12.0).reshape(3, 4), np.ones((4, 2))
+    >>> left, right = next(zip(code.encode_left(a), code.encode_right(b)))
+    >>> left.shape, right.shape
+    ((2, 2, 2), (2, 2, 2))
     """
 
     def __init__(self, p: int, r: int, q: int, workers: int, points: PointFamily = "circle") -> None:

@@ -26,7 +26,17 @@ class Events:
         self._untold: deque[TaskEvent] = deque()
 
     def record(self, task: Task, status: Status, message: Message | None = None) -> None:
-        """Note what became of a task, with the message that tells it, if there is one."""
+        """Note what became of a task, with the message that tells it, if there is one.
+
+        Parameters
+        ----------
+        task
+            What a worker was asked.
+        status
+            What became of it.
+        message
+            The message that tells it, with the seconds that it took.
+        """
         if not self._observers:
             return
         received_s, waited_s, computed_s = None, 0.0, 0.0

@@ -40,7 +40,17 @@ class Stores:
         return name, self._versions
 
     def give_out(self, name: str, shares: Iterable[Stored], size: int) -> None:
-        """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer."""
+        """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer.
+
+        Parameters
+        ----------
+        name
+            What rounds call it.
+        shares
+            One array for each worker, consumed no faster than they are received.
+        size
+            Number of workers W.
+        """
         stamp = self.new_version(name)
         given = 0
         for share in shares:
@@ -70,7 +80,17 @@ class Stores:
         self._membership.send(worker, encode(Message(Kind.RETAIN, self._job, worker.id, operands=operands)))
 
     def send(self, worker: WorkerState, stamp: Stamp, array: Stored) -> None:
-        """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement."""
+        """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement.
+
+        Parameters
+        ----------
+        worker
+            To whom.
+        stamp
+            Name and version.
+        array
+            What it is to keep.
+        """
         if not worker.alive or len(worker.open_stores) >= MOST_OPEN_STORES:
             return
         array = as_stored(array)
@@ -98,6 +118,16 @@ class Stores:
 
 
 def require_one_each(what: str, size: int, got: int | str) -> None:
-    """`UsageError` unless there is one for each worker."""
+    """`UsageError` unless there is one for each worker.
+
+    Parameters
+    ----------
+    what
+        What there must be one of for each worker.
+    size
+        Number of workers W.
+    got
+        How many there are.
+    """
     if got != size:
         raise UsageError(f"there must be one {what} for each of the {size} workers; got {got}. Pass {size}.")

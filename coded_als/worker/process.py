@@ -24,7 +24,21 @@ def run_worker(
     parent_lives: Callable[[], bool] = lambda: True,
     remote: bool = False,
 ) -> str:
-    """Connect one worker and let it work; the master's reason for ending it, empty where it gave none."""
+    """Connect one worker and let it work; the master's reason for ending it, empty where it gave none.
+
+    Parameters
+    ----------
+    worker
+        Its number.
+    endpoint
+        Where the master listens.
+    credentials
+        What admits it.
+    parent_lives
+        Asked about once a second; the worker ends when it says no.
+    remote
+        Whether the connection may break or not come about.
+    """
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     # the routing id of one life of one process: a restarted worker is not mistaken for its predecessor

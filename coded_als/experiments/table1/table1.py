@@ -91,11 +91,13 @@ class Effort:
 
 
 def paper_size() -> Size:
+    """The size of the paper's problem."""
     table = _document()
     return Size(table["rows"], table["columns"], table["rank"])
 
 
 def paper_source() -> str:
+    """Where the table is from."""
     return str(_document()["source"])
 
 
@@ -138,7 +140,19 @@ def sound_cells() -> list[PaperCell]:
 
 
 def evaluate(cell: PaperCell, law: OperationTime, effort: Effort, seed: int) -> Row:
-    """Everything about one cell but its wall time."""
+    """Everything about one cell but its wall time.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    law
+        Time of an operation, as fitted to the table.
+    effort
+        How often each figure is measured.
+    seed
+        Of all random numbers.
+    """
     size = paper_size()
     product_s = 2 * size.length**2 * size.rank / cell.partitions**2 / ASSUMED_FLOPS
     with threadpool_limits(1):
@@ -161,7 +175,19 @@ def evaluate(cell: PaperCell, law: OperationTime, effort: Effort, seed: int) -> 
 
 
 def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int) -> Array:
-    """Seconds of whole runs on the virtual clock, (repeats,): stage 1 alone, as (46) counts it."""
+    """Seconds of whole runs on the virtual clock, (repeats,): stage 1 alone, as (46) counts it.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    law
+        Time of an operation, as fitted to the table.
+    repeats
+        Number of runs.
+    seed
+        Of the delays.
+    """
     size = paper_size()
     operations = size.length**2 * size.rank / cell.partitions**2
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
@@ -181,7 +207,19 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
 
 
 def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: int) -> dict[str, float]:
-    """Median estimated and actual relative error of decoding E = D B from random first answers."""
+    """Median estimated and actual relative error of decoding E = D B from random first responses.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    points
+        Where the code is evaluated.
+    repeats
+        Number of decodings.
+    seed
+        Of the matrices and of who responds first.
+    """
     h = cell.partitions
     code = EntangledPolynomialCode(h, h, 1, cell.live, points)
     rng = np.random.default_rng([seed, h, cell.live])
@@ -193,8 +231,8 @@ def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: in
     for _ in range(repeats):
         workers = counted_workers(tuple(rng.permutation(cell.live).tolist()), rule)
         decoder = code.decoder(workers)
-        answers = {worker: _multiply(left[worker], right[worker]) for worker in workers}
-        found = code.decode(answers, exact.shape)
+        responses = {worker: _multiply(left[worker], right[worker]) for worker in workers}
+        found = code.decode(responses, exact.shape)
         estimated.append(decoder.error_estimate)
         actual.append(float(np.linalg.norm(found - exact) / np.linalg.norm(exact)))
     return {"estimated": float(np.median(estimated)), "actual": float(np.median(actual))}
@@ -214,6 +252,17 @@ def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) ->
 
     The update is the bare (12), without the checks of `coded_als.als` that refuse to go on with a broken
     decoding: the question is what an implementation without them would have run into.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    points
+        Where the code is evaluated.
+    effort
+        How many iterations are tried.
+    seed
+        Of the matrix and of who responds first.
     """
     size, code = effort.size, Entangled(h=cell.partitions, points=points)
     ratings = synthetic_ratings(size, seed)
@@ -268,7 +317,17 @@ def _objective(data: Array, factor: Array) -> float:
 
 
 def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
-    """Wall seconds of a round E = D B on real workers that also wait out delays of the fitted law."""
+    """Wall seconds of a round E = D B on real workers that also wait out delays of the fitted law.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    law
+        Time of an operation, as fitted to the table.
+    seed
+        Of the delays.
+    """
     from coded_als.master import LocalCluster
 
     size, h = paper_size(), cell.partitions
