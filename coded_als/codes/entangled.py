@@ -91,11 +91,6 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         planes = self.workers * self.planes
         return (0 if self.p == self.r == 1 else planes), (0 if self.r == self.q == 1 else planes)
 
-    @property
-    def decoded_planes(self) -> int:
-        """One for each plane of as many responses as the threshold."""
-        return self.recovery_threshold * self.planes
-
     def encode_left(self, matrix: Array) -> Iterator[Array]:
         """Each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded as they are asked for."""
         return encoded(self._left, matrix, self.p, self.r)
