@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.codes.decoding import LinearCode
-from coded_als.codes.partition import cut, join
+from coded_als.codes.encoding import encoded
+from coded_als.codes.partition import join
 from coded_als.codes.points import EvaluationPoints, PointFamily
-from coded_als.codes.product import BlockCut, Shape, encoded, require_few_coefficients
+from coded_als.codes.product import BlockCut, Shape, require_few_coefficients
 from coded_als.codes.thresholds import product_evaluations
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
@@ -90,20 +91,15 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         planes = self.workers * self.planes
         return (0 if self.p == self.r == 1 else planes), (0 if self.r == self.q == 1 else planes)
 
-    @property
-    def decoded_planes(self) -> int:
-        """One for each plane of as many responses as the threshold."""
-        return self.recovery_threshold * self.planes
-
     def encode_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), at most some 64 MB of them in memory."""
-        return encoded(self._left, _blocks(matrix, self.p, self.r))
+        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded as they are asked for."""
+        return encoded(self._left, matrix, self.p, self.r)
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), at most some 64 MB of them in memory."""
+        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), encoded as they are asked for."""
         if self.r == self.q == 1:
             return repeat(matrix[np.newaxis], self.workers)
-        return encoded(self._right, _blocks(matrix, self.r, self.q))
+        return encoded(self._right, matrix, self.r, self.q)
 
     def decode(
         self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
@@ -127,9 +123,3 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         rows, columns = blocks.shape[1:]
         shape = shape or (self.p * rows, self.q * columns)
         return join(blocks.reshape(self.p, self.q, rows, columns), shape)
-
-
-def _blocks(matrix: Array, row_parts: int, column_parts: int) -> Array:
-    """All blocks in one axis, (row_parts * column_parts, rows, columns)."""
-    blocks = cut(matrix, row_parts, column_parts)
-    return blocks.reshape(row_parts * column_parts, *blocks.shape[2:])
