@@ -86,7 +86,7 @@ def test_described_parameters_exist() -> None:
         section = re.search(r"Parameters\n-+\n(.*?)(?=\n\n\w+\n-+\n|\Z)", name.doc, re.DOTALL)
         if section is not None:
             lines = [line for line in section[1].splitlines() if line and not line.startswith(" ")]
-            described = {word.strip() for line in lines for word in line.split(":")[0].split(",")}
+            described = {word.strip(" *") for line in lines for word in line.split(":")[0].split(",")}
             known = {*parameters_of(name.node), *(a.arg for a in (name.node.args.vararg, name.node.args.kwarg) if a)}
             assert described <= known, f"{name.where} describes {sorted(described - known)}"
 

@@ -46,7 +46,15 @@ def cut(matrix: Array, row_parts: int, column_parts: int) -> Array:
 
 
 def row_blocks(matrix: Array, parts: int) -> Iterator[Array]:
-    """Parts of the rows, (M / parts, N) each: views, but for those that are cut short and padded with zeros."""
+    """Parts of the rows, (M / parts, N) each: views, but for those that are cut short and padded with zeros.
+
+    Parameters
+    ----------
+    matrix
+        (rows, columns).
+    parts
+        Number of blocks.
+    """
     rows = block_size(matrix.shape[0], parts)
     for start in range(0, rows * parts, rows):
         block = matrix[start : start + rows]
