@@ -1,4 +1,11 @@
-"""Clusters on Dask: its workers start ours, and its data frames feed them (extra ``dask``)."""
+"""Clusters on Dask, whose workers start ours (extra ``dask``)."""
+
+from coded_als.errors import UsageError
+
+try:
+    import distributed  # noqa: F401
+except ImportError as error:
+    raise UsageError(f"clusters on Dask need it; got {error}. Install it with: pip install 'coded-als[dask]'") from None
 
 from coded_als.dask.cluster import DaskCluster
 

@@ -134,7 +134,7 @@ class _Starter:
             self._thread.join()
         if self._client.status == "running":
             with suppress(Exception):
-                self._client.unregister_worker_plugin(self._name)  # type: ignore[no-untyped-call]
+                self._client.unregister_worker_plugin(self._name)
 
     def _follow(self) -> None:
         while not self._over.is_set():
