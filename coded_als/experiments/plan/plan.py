@@ -60,7 +60,6 @@ class Candidate:
 
     @property
     def mean_s(self) -> float:
-        """Mean seconds of a fit."""
         return float(self.totals_s.mean())
 
     def document(self) -> dict[str, Any]:
@@ -79,7 +78,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """The verdict.
+    """The answer.
 
     Parameters
     ----------
@@ -100,12 +99,10 @@ class Plan:
 
     @property
     def best_coded(self) -> Candidate | None:
-        """The fastest with a code."""
         return next((c for c in self.candidates if c.scheme.family.coded), None)
 
     @property
     def best_plain(self) -> Candidate | None:
-        """The fastest without one."""
         return next((c for c in self.candidates if not c.scheme.family.coded), None)
 
     @property
@@ -119,19 +116,6 @@ def make_plan(
     workers: int, workload: Workload, *, memory_bytes: float = np.inf, repeats: int = 20, seed: int = 0
 ) -> Plan:
     """Time every scheme that fits on W workers.
-
-    Parameters
-    ----------
-    workers
-        W.
-    workload
-        The matrix, the delays and the machine.
-    memory_bytes
-        The most that a worker may store.
-    repeats
-        Runs of each scheme.
-    seed
-        Of the delays.
 
     Raises
     ------
@@ -222,17 +206,7 @@ def assumptions(workload: Workload) -> list[str]:
 
 
 def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any]:
-    """The plan as one JSON-able document.
-
-    Parameters
-    ----------
-    plan
-        The plan.
-    workers
-        W.
-    workload
-        What it is for.
-    """
+    """The plan as one JSON-able document."""
     return {
         "verdict": plan.verdict,
         "workers": workers,
@@ -249,17 +223,7 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any
 
 
 def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
-    """The plan for people.
-
-    Parameters
-    ----------
-    plan
-        The plan.
-    workers
-        W.
-    workload
-        What it is for.
-    """
+    """The plan for people."""
     from coded_als.experiments.table1.reproduction import as_text
 
     chosen = plan.recommended.document()

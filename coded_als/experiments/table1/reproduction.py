@@ -10,7 +10,8 @@ from typing import Any
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.store import ResultFolder, saying_what_failed
 from coded_als.experiments.sweep.tables import Row, canonical
-from coded_als.experiments.table1.table1 import Effort, evaluate, fit_law, paper_cells, sound_cells, wall_seconds
+from coded_als.experiments.table1.paper import Effort, paper_cells
+from coded_als.experiments.table1.table1 import evaluate, fit_law, sound_cells, wall_seconds
 
 WALL_FILE = "wall.jsonl"
 WALL_MEAN = "wall_seconds_per_round_mean"

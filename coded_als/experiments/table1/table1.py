@@ -7,43 +7,30 @@ a run with that decoding survives.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from importlib.resources import files
-from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.phases import store_data
-from coded_als.als.protocols import PaperProtocol
-from coded_als.als.rounds import RoundLog
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
-from coded_als.cluster.virtual import Machine, RoundCost, SimulatedCluster, round_seconds
-from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
+from coded_als.cluster.virtual import Machine, RoundCost, round_seconds
+from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
-from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.plan.timing import mean_and_interval, repetition_seed
-from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.sweep.tables import Row
+from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells, paper_size
+from coded_als.experiments.table1.survival import ANY_ERROR, CIRCLE_TOLERANCE, survival
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, formula_terms
 from coded_als.kernels import Array
 
-# A run has deviated once its exact objective is this much above that of exact arithmetic's run.
-DEVIATION = 0.01
 # Decoding this well is of no concern to the times: cells where real points reach it fit the law (46).
 SOUND_ERROR = 1e-8
 # Iterations that the draws of the virtual clock spread the fitted totals over.
 NOMINAL_ITERATIONS = 1000
 # Speed at which the paper's seconds are turned into a number of products; one core, floating-point operations.
 ASSUMED_FLOPS = 30e9
-CIRCLE_TOLERANCE = 1e-10
-# Lets a round stop at the paper's threshold whatever it decodes to.
-ANY_ERROR = 1e300
 WALL_ROUNDS = 20
 FAMILIES: tuple[PointFamily, ...] = ("real", "equispaced", "circle")
 # Columns of every cell.
@@ -51,72 +38,6 @@ NUMBERS = (
     *("paper_seconds", "formula_seconds", "virtual_seconds_mean", "paper_products_implied"),
     *(f"{points}_{name}" for points in FAMILIES for name in ("error_estimated", "error_actual", "iterations_survived")),
 )
-
-
-@dataclass(frozen=True)
-class PaperCell:
-    """One published figure."""
-
-    partitions: int
-    live: int
-    seconds: float
-
-    def key(self) -> Row:
-        return {"partitions": self.partitions, "live": self.live}
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much to spend on a cell.
-
-    Parameters
-    ----------
-    size
-        The problem of the runs with numerics.
-    iterations
-        Iterations that a run may survive at most.
-    repeats
-        Draws of the virtual clock and of the decoding errors.
-    wall
-        Whether to time real workers too.
-    """
-
-    size: Size
-    iterations: int
-    repeats: int
-    wall: bool
-
-    def document(self, seed: int) -> Row:
-        return {"kind": "table1", "format": 1, "seed": seed, **asdict(self)}
-
-
-def paper_size() -> Size:
-    """The size of the paper's problem."""
-    table = _document()
-    return Size(table["rows"], table["columns"], table["rank"])
-
-
-def paper_source() -> str:
-    """Where the table is from."""
-    return str(_document()["source"])
-
-
-def paper_cells() -> list[PaperCell]:
-    """The 17 published cells, by live workers and partitions."""
-    return [
-        PaperCell(int(partitions), row["workers"], seconds)
-        for row in _document()["live"]
-        for partitions, seconds in row["seconds"].items()
-    ]
-
-
-@lru_cache(maxsize=1)
-def _document() -> dict[str, Any]:
-    return tomllib.loads(files("coded_als.experiments.table1").joinpath("table1.toml").read_text())
-
-
-QUICK = Effort(Size(240, 150, 20), iterations=20, repeats=10, wall=False)
-FULL = Effort(Size(2400, 1500, 200), iterations=20, repeats=20, wall=True)
 
 
 def fit_law(cells: Sequence[PaperCell]) -> OperationTime:
@@ -245,75 +166,6 @@ def _multiply(left: Array, right: Array) -> Array:
     product = np.matmul(left[0] + 1j * left[1], right[0] + 1j * right[1])
     planes: Array = np.stack([product.real, product.imag])
     return planes
-
-
-def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) -> Row:
-    """How many iterations of the paper's protocol stay with exact arithmetic.
-
-    The update is the bare (12), without the checks of `coded_als.als` that refuse to go on with a broken
-    decoding: the question is what an implementation without them would have run into.
-
-    Parameters
-    ----------
-    cell
-        One row of the paper's table.
-    points
-        Where the code is evaluated.
-    effort
-        How many iterations are tried.
-    seed
-        Of the matrix and of who responds first.
-    """
-    size, code = effort.size, Entangled(h=cell.partitions, points=points)
-    ratings = synthetic_ratings(size, seed)
-    data = ratings.T @ ratings
-    deviations = []
-    with SimulatedCluster(cell.live, "exp:mean=1ms", seed) as cluster, np.errstate(all="ignore"):
-        log = RoundLog(cluster)
-        store_data(log, code, data)
-        tolerance = CIRCLE_TOLERANCE if points == "circle" else ANY_ERROR
-        protocol = PaperProtocol(log, code, size.length, tolerance)
-        factor = _start(size, seed)
-        for reference in _reference_objectives(effort, seed):
-            try:
-                gram, projected, _ = protocol.products(factor)
-                factor = protocol.update(np.asarray(np.linalg.solve(projected, gram), dtype=np.float64))
-            except np.linalg.LinAlgError:
-                factor = np.full_like(factor, np.nan)
-            deviations.append(abs(_objective(data, factor) - reference) / reference)
-    sound = [deviation <= DEVIATION for deviation in deviations]
-    return {
-        "iterations_survived": sound.index(False) if False in sound else len(sound),
-        "worst_deviation": max(deviations) if np.isfinite(deviations).all() else None,
-    }
-
-
-def _start(size: Size, seed: int) -> Array:
-    return np.random.default_rng(seed).standard_normal((size.length, size.rank))
-
-
-@lru_cache(maxsize=1)
-def _reference_objectives(effort: Effort, seed: int) -> list[float]:
-    """Objectives of plain ALS, one for each iteration."""
-    ratings = synthetic_ratings(effort.size, seed)
-    data, factor = (
-        ratings.T @ ratings,
-        np.random.default_rng(seed).standard_normal((effort.size.length, effort.size.rank)),
-    )
-    objectives = []
-    for _ in range(effort.iterations):
-        # ALS in its direct form is a power step; the span is all that the objective depends on
-        factor = np.linalg.qr(data @ factor)[0]
-        objectives.append(_objective(data, factor))
-    return objectives
-
-
-def _objective(data: Array, factor: Array) -> float:
-    """||R - U B^T||^2 with the best U, from D = R^T R; infinite for a factor that is not finite."""
-    if not np.isfinite(factor).all():
-        return np.inf
-    basis = np.linalg.qr(factor)[0]
-    return float(np.trace(data) - np.vdot(basis, data @ basis))
 
 
 def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
