@@ -1,4 +1,4 @@
-"""Which codes are put side by side: of every family the members that make the most of a worker's memory."""
+"""The codes put side by side: of every family the members that make the most of a worker's memory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,15 @@ def best_members(workers: int, limits: Sequence[float]) -> list[Code]:
 
 
 def copies_limits(workers: int, most: int = 4) -> list[float]:
-    """The memory of one copy of everything, of two, ... as shares of D."""
+    """The memory of one copy of everything, of two, ... as shares of D.
+
+    Parameters
+    ----------
+    workers
+        W.
+    most
+        The largest number of copies.
+    """
     return [1 / (workers // copies) for copies in range(1, min(most, workers) + 1)]
 
 
