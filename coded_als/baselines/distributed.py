@@ -14,6 +14,7 @@ from coded_als.baselines.model import Progress
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored
@@ -24,7 +25,13 @@ Model = TypeVar("Model", bound=AlternatingModel)
 _OPERANDS = ("indptr", "indices", "curvature", "target", "ridge")
 
 
-def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy | None = None) -> Model:
+def fit_on_cluster(
+    model: Model,
+    ratings: Any,
+    cluster: Cluster,
+    policy: StragglerPolicy | None = None,
+    verify: Verify = "off",
+) -> Model:
     """Fit an ALS model with its half-steps on the workers of a cluster.
 
     Workers calculate in float64 and solve every row exactly, whatever the model's ``dtype`` and ``solver``. With a
@@ -40,6 +47,9 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
         Any `coded_als.cluster.Cluster`.
     policy
         `WaitForAll` (the default), `Replicated` or `Partial`.
+    verify
+        ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
+        numbers are left out, which only `Replicated` and `Partial` survive; ``"off"``.
 
     Returns
     -------
@@ -56,7 +66,7 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
     with Scope(cluster) as scope:
-        return _fit(model, ratings, scope, WaitForAll() if policy is None else policy)
+        return _fit(model, ratings, verified(scope, verify), WaitForAll() if policy is None else policy)
 
 
 def _fit(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy) -> Model:

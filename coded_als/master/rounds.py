@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from coded_als.checks import all_finite
-from coded_als.cluster import Round, StoppingRule
+from coded_als.cluster import Round, Status, StoppingRule, verdict
 from coded_als.delays import DelayStream
 from coded_als.errors import RoundTimeout, WorkerFailed
 from coded_als.master.events import Events
@@ -17,6 +17,8 @@ from coded_als.master.running import RunningRound
 from coded_als.master.stores import Stores
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, encode
+
+log = logging.getLogger(__name__)
 
 
 class Rounds:
@@ -50,7 +52,8 @@ class Rounds:
         try:
             current.require_satisfiable(self._membership.alive)
             for worker in self._membership.alive:
-                self._ask(worker, current)
+                if worker.id not in current.left_out:
+                    self._ask(worker, current)
             while not current.done:
                 remaining_s = ends_s - time.monotonic()
                 if remaining_s <= 0:
@@ -74,6 +77,8 @@ class Rounds:
         delays_s = [float(delay_s) for delay_s in self._delays.next_round(round.operations)]
         current = RunningRound(round, until, self._round_index, operands, keep, delays_s)
         current.able.update(worker.id for worker in self._membership.alive if current.can_serve(worker))
+        for worker in round.excluded:
+            current.leave_out(worker, "corrupt")
         self._round_index += 1
         return current
 
@@ -108,7 +113,7 @@ class Rounds:
         silent = {
             worker.id: now - worker.heard_s
             for worker in self._membership.alive
-            if worker.id not in current.results and worker.id not in current.refused
+            if worker.id not in current.results and worker.id not in current.left_out
         }
         return RoundTimeout(current.round.label, timeout_s, current.until.needed, sorted(current.results), silent)
 
@@ -149,7 +154,7 @@ class Rounds:
         """A worker is there, for the first time or again: ask it once more for what it has not responded to."""
         self._stores.retain(worker)
         current = self._current
-        if current is None or worker.id in current.results or worker.id in current.refused:
+        if current is None or worker.id in current.results or worker.id in current.left_out:
             return
         if not current.can_serve(worker):
             current.able.discard(worker.id)
@@ -160,6 +165,11 @@ class Rounds:
         """A worker says what became of its part of the round that is running."""
         if message.kind is Kind.RESULT:
             self._take(worker, task, message, current)
+        elif message.kind is Kind.ERROR and current.round.check is not None:
+            # it may well be lying: if it is not, the others will say the same
+            log.warning("worker %d failed in %r: %s", worker.id, current.round.kernel, message.text)
+            self._events.record(task, "corrupt", message)
+            self._leave_out(worker, "corrupt", current)
         elif message.kind is Kind.ERROR:
             self._events.record(task, "lost", message)
             raise WorkerFailed(
@@ -173,18 +183,24 @@ class Rounds:
             current.require_satisfiable(self._membership.alive)
 
     def _take(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
-        """A response counts if it has the right shapes and is finite."""
-        shapes = tuple(array.shape for array in message.arrays)
-        if shapes != current.round.response_shapes or any(array.dtype != np.float64 for array in message.arrays):
-            self._events.record(task, "refused", message)
-            raise WorkerFailed(
-                f"a response to {current.round.kernel!r} must be float64 of the shapes {current.round.response_shapes}; "
-                f"worker {worker.id} sent {shapes}. Correct the round."
-            )
-        if all_finite(message.arrays):
-            self._events.record(task, "answered", message)
-            current.take(worker.id, message.arrays)
+        """A response counts if it has the right shapes and passes the gate."""
+        shapes, wanted = tuple(array.shape for array in message.arrays), current.round.response_shapes
+        if shapes == wanted and all(array.dtype == np.float64 for array in message.arrays):
+            status = verdict(current.round, worker.id, message.arrays)
+        elif current.round.check is not None:
+            status = "corrupt"
         else:
             self._events.record(task, "refused", message)
-            current.refuse(worker.id)
-            current.require_satisfiable(self._membership.alive)
+            raise WorkerFailed(
+                f"a response to {current.round.kernel!r} must be float64 of the shapes {wanted}; "
+                f"worker {worker.id} sent {shapes}. Correct the round."
+            )
+        self._events.record(task, status, message)
+        if status == "answered":
+            current.take(worker.id, message.arrays)
+        else:
+            self._leave_out(worker, status, current)
+
+    def _leave_out(self, worker: WorkerState, why: Status, current: RunningRound) -> None:
+        current.leave_out(worker.id, why)
+        current.require_satisfiable(self._membership.alive)

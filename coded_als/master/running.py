@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from coded_als.cluster import Round, StoppingRule, require_satisfiable
+from coded_als.cluster import Round, Status, StoppingRule, require_satisfiable
 from coded_als.kernels import Array
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, Stamp, frames_of
@@ -33,8 +33,8 @@ class RunningRound:
         Tasks that were not sent, by worker.
     lost
         Tasks whose worker is gone; it may come back.
-    refused
-        Workers whose responses do not count.
+    left_out
+        Workers whose responses do not count, and why.
     results
         What has arrived, in that order.
     done
@@ -50,7 +50,7 @@ class RunningRound:
     able: set[int] = field(default_factory=set)
     waiting: dict[int, Task] = field(default_factory=dict)
     lost: dict[int, Task] = field(default_factory=dict)
-    refused: list[int] = field(default_factory=list)
+    left_out: dict[int, Status] = field(default_factory=dict)
     results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     done: bool = False
     _framed: tuple[Array, ...] = ()
@@ -91,9 +91,9 @@ class RunningRound:
         self.results[worker] = arrays
         self.done = self.until.satisfied(tuple(self.results))
 
-    def refuse(self, worker: int) -> None:
+    def leave_out(self, worker: int, why: Status) -> None:
         """Leave a worker out of the rest of the round."""
-        self.refused.append(worker)
+        self.left_out[worker] = why
         self.able.discard(worker)
 
     def pending(self, alive: Iterable[WorkerState]) -> list[int]:
@@ -106,4 +106,4 @@ class RunningRound:
 
     def require_satisfiable(self, alive: Iterable[WorkerState]) -> None:
         """Raise as soon as not even all that can still respond would do."""
-        require_satisfiable(self.until, (*self.results, *self.pending(alive)), self.refused)
+        require_satisfiable(self.until, (*self.results, *self.pending(alive)), self.left_out)

@@ -144,7 +144,8 @@ class ZmqCluster:
                 elapsed_s = self.seconds() - started
             finally:
                 self._events.deliver()
-            return Responses(tuple(done.results), done.results, elapsed_s)
+            left_out = tuple(worker for worker in done.left_out if worker not in round.excluded)
+            return Responses(tuple(done.results), done.results, elapsed_s, left_out)
 
     def close(self) -> None:
         """Let go of the workers at once, stragglers included; more than once is harmless."""
