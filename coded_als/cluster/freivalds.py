@@ -16,7 +16,7 @@ import numpy as np
 from coded_als.kernels import Array, inner_product, product, run_to_end, scaled, transposed_product
 
 # Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`).
-COMBINATIONS = 2
+COMBINATIONS = 4
 # Rounding of an honest comparison, in units of eps |S| |x|. Errors of both signs grow with the root of the number of terms;
 # where all terms are equal they have one sign, and grow linearly within the blocks in which BLAS sums (470 units seen).
 FEWEST_UNITS, UNITS_PER_ROOT, UNITS_PER_TERM = 1024.0, 8.0, 1 / 16
