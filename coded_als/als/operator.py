@@ -11,6 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.cluster import Cluster
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import choose_code
 from coded_als.errors import UsageError
@@ -82,7 +83,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         self._finalizer.atexit = False
         workers = verified(scope, verify)
         log = RoundLog(workers)
-        workers.store(name, product.encode_left(matrix))
+        workers.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
         self.rounds: list[RoundRecord] = log.records
         tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
         self._product = StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")

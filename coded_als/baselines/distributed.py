@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from coded_als.baselines.model import History
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
@@ -104,7 +106,7 @@ class _Side:
         # every shard is needed once before any may be skipped: nothing random is ever published
         self._skipped = [np.iinfo(np.int32).max] * shards
         for operand in _OPERANDS:
-            cluster.store(f"{name}.{operand}", self._shares(operand))
+            cluster.store(f"{name}.{operand}", Shares(cluster.size, partial(self._shares, operand)))
 
     def half_step(self, fixed: Array, current: Array) -> Array:
         """The rows after one round; those of shards that did not answer are as before."""

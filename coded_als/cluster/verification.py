@@ -19,6 +19,7 @@ from coded_als.cluster.freivalds import (
 )
 from coded_als.cluster.row_checks import check_half_step, check_rows, row_gram_key, row_key
 from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
+from coded_als.cluster.shares import Watched
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored, as_stored
 
@@ -77,7 +78,9 @@ class VerifiedCluster:
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         sketched: list[Any] = []
-        self._cluster.store(name, self._sketched(shares, sketched))
+        passing = self._sketched(shares, sketched)
+        # what can be given out again stays so; its sketches are the same
+        self._cluster.store(name, Watched(shares, passing) if isinstance(shares, Sequence) else passing)
         self._keys.clear()
         self._held[name] = sketched
 

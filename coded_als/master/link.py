@@ -19,6 +19,8 @@ from coded_als.wire import has_message, send
 
 # Unread messages of one connection: several times what a worker has credit for. Past it the connection is not read.
 MOST_UNREAD = 64
+# Silence of a machine after which the system asks whether it is there, and seconds between its questions.
+KEEPALIVE_S = 30
 
 
 class Link:
@@ -32,8 +34,6 @@ class Link:
         What admits a client where nothing is encrypted.
     secret_key
         CURVE secret key (Z85) of an encrypted link, or nothing.
-    heartbeat_ms
-        Interval of the heartbeats that tell of a dead machine; 0 where a dead process closes its connection.
 
     Raises
     ------
@@ -41,7 +41,7 @@ class Link:
         When the address cannot be bound.
     """
 
-    def __init__(self, bind: str, password: bytes, secret_key: bytes = b"", heartbeat_ms: int = 0) -> None:
+    def __init__(self, bind: str, password: bytes, secret_key: bytes = b"") -> None:
         self.context = zmq.Context()
         self.interrupts = Interrupts()  # those of whoever uses the link just now
         self.disconnections = 0
@@ -54,8 +54,10 @@ class Link:
             (zmq.RCVHWM, MOST_UNREAD),
             (zmq.ROUTER_MANDATORY, 1),
             (zmq.ROUTER_HANDOVER, 1),
-            (zmq.HEARTBEAT_IVL, heartbeat_ms),
-            (zmq.HEARTBEAT_TIMEOUT, 5 * heartbeat_ms),
+            # a process that dies closes its connection; for machines that do, the system asks after a while
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_S),
+            (zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_S),
         ):
             self._router.setsockopt(option, value)
         if secret_key:

@@ -18,7 +18,6 @@ from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.link import Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.process import HEARTBEAT_MS
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class RemoteCluster(ZmqCluster):
         public, secret = zmq.curve_keypair() if encrypted else (b"", b"")
         credentials = Credentials(secrets.token_bytes(16), public)
         with ExitStack() as resources:
-            link = Link(bind, credentials.password, secret, HEARTBEAT_MS)
+            link = Link(bind, credentials.password, secret)
             resources.callback(link.close, FAREWELL_S)
             resources.callback(write_key_file(Path(key_file), credentials.text()))
             super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)

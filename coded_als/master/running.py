@@ -29,6 +29,8 @@ class RunningRound:
         Seconds that each worker waits; infinite for one that does not respond.
     able
         The workers that hold the newest versions of the operands.
+    coming
+        Workers that are being given operands that they lack.
     waiting
         Tasks that were not sent, by worker.
     lost
@@ -48,6 +50,7 @@ class RunningRound:
     keep: tuple[Stamp, ...]
     delays_s: list[float]
     able: set[int] = field(default_factory=set)
+    coming: set[int] = field(default_factory=set)
     waiting: dict[int, Task] = field(default_factory=dict)
     lost: dict[int, Task] = field(default_factory=dict)
     left_out: dict[int, Status] = field(default_factory=dict)
@@ -95,13 +98,14 @@ class RunningRound:
         """Leave a worker out of the rest of the round."""
         self.left_out[worker] = why
         self.able.discard(worker)
+        self.coming.discard(worker)
 
     def pending(self, alive: Iterable[WorkerState]) -> list[int]:
         """The workers that have not responded but still can."""
         return [
             worker
             for worker in sorted(worker.id for worker in alive)
-            if worker in self.able and worker not in self.results and self.delays_s[worker] < float("inf")
+            if worker in self.able | self.coming and worker not in self.results and self.delays_s[worker] < float("inf")
         ]
 
     def require_satisfiable(self, alive: Iterable[WorkerState]) -> None:

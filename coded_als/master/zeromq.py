@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
@@ -18,7 +18,7 @@ from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError
 from coded_als.kernels import KERNELS, Stored
-from coded_als.master.events import Events
+from coded_als.master.events import Events, WorkerObserver
 from coded_als.master.interrupts import Interrupts
 from coded_als.master.link import Link
 from coded_als.master.membership import Membership
@@ -65,10 +65,11 @@ class ZmqCluster:
         self.size = workers
         self.round_timeout_s = round_timeout_s
         self.observers: list[Observer] = []
+        self.worker_observers: list[WorkerObserver] = []
         self._link = link
         self._started = started = time.perf_counter()
         # nothing below knows the cluster: a cycle would keep forgotten ones, and their workers
-        self._events = Events(self.observers, lambda: time.perf_counter() - started)
+        self._events = Events(self.observers, self.worker_observers, lambda: time.perf_counter() - started)
         self._membership = Membership(link, job, workers)
         self._stores = Stores(self._membership, job)
         self._rounds = Rounds(self._membership, self._stores, self._events, job, delays)
@@ -98,7 +99,8 @@ class ZmqCluster:
         name
             What rounds call it.
         shares
-            One array for each worker, consumed one at a time and no faster than they are received.
+            One array for each worker, consumed one at a time and no faster than they are received. Those of a sequence
+            are given again to workers that come back, so they, or what makes them, are held until they are dropped.
 
         Raises
         ------
@@ -106,7 +108,8 @@ class ZmqCluster:
             When there are not exactly W shares.
         """
         with self._claimed() as interrupts:
-            self._stores.give_out(name, interrupts.between(shares), self.size)
+            again = shares if isinstance(shares, Sequence) else None
+            self._stores.give_out(name, interrupts.between(shares), self.size, again)
 
     def drop(self, names: Iterable[str]) -> None:
         """Let the workers forget arrays, at once or, while the cluster is at work, before it works again.

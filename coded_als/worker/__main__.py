@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m coded_als.worker", description=__doc__)
     parser.add_argument("--endpoint", required=True, help="where the master listens, as tcp://HOST:PORT")
     parser.add_argument("--fleet", type=int, metavar="W", help="start W workers; their credentials come on stdin")
+    parser.add_argument("--restart", action="store_true", help="start the workers of a fleet again that died")
     parser.add_argument("--id", type=int, metavar="N", help="be worker N")
     parser.add_argument("--key-file", metavar="FILE", default="-", help="the file that the master wrote; - for stdin")
     options = parser.parse_args(arguments)
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("exactly one of --fleet and --id must be given.")
     try:
         if options.fleet is not None:
-            run_fleet(options.fleet, options.endpoint)
+            run_fleet(options.fleet, options.endpoint, options.restart)
             return 0
         credentials = _credentials(options.key_file)
         reason = run_worker(options.id, options.endpoint, credentials, remote=True)
