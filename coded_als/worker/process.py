@@ -13,6 +13,8 @@ import zmq
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.loop import Worker
 
+# The number of a worker to whom the master gives one.
+ANY_NUMBER = -1
 HEARTBEAT_MS = 2000
 HEARTBEAT_TIMEOUT_MS = 10_000
 
@@ -24,7 +26,7 @@ def run_worker(
     parent_lives: Callable[[], bool] = lambda: True,
     remote: bool = False,
 ) -> str:
-    """Connect one worker and let it work; the master's reason for ending it, empty where it gave none."""
+    """Connect one worker, with a number or `ANY_NUMBER`, and let it work; the master's reason for ending it, empty where it gave none."""
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     # the routing id of one life of one process: a restarted worker is not mistaken for its predecessor
