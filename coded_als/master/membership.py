@@ -9,9 +9,11 @@ from typing import Protocol
 
 import zmq
 
+from coded_als.master.gate import bound_number
 from coded_als.master.link import Link
 from coded_als.master.workers import WorkerState
 from coded_als.wire import Kind, Message, WireError, decode, encode
+from coded_als.worker.process import ANY_NUMBER
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +147,7 @@ class Membership:
                 raise WireError("a message must be of this cluster; got one of another.")
             worker = self._routes.get(route)
             if message.kind is Kind.HELLO:
-                self._admit(route, message)
+                self._admit(route, message, bound_number(frames[0]))
             elif worker is None or worker.id != message.worker:
                 raise WireError("a worker must introduce itself before it says anything else.")
             else:
@@ -163,11 +165,18 @@ class Membership:
         if message.kind is not Kind.ALIVE and self.listener is not None:
             self.listener.heard(worker, message)
 
-    def _admit(self, route: bytes, message: Message) -> None:
+    def _admit(self, route: bytes, message: Message, bound: int | None) -> None:
         """Take on a worker; take it back when its connection broke and it introduces itself again."""
-        number = message.worker if message.worker >= 0 else self._free_number()
+        number = bound if bound is not None else message.worker if message.worker >= 0 else self._free_number()
+        if message.worker not in (number, ANY_NUMBER):
+            self._turn_away(
+                route, f"a worker must have the number of its key, {number}; got {message.worker}. Leave --id out."
+            )
+            return
         if not 0 <= number < self._size:
-            self._turn_away(route, f"a worker's number must be less than {self._size}; got {number}. Choose another.")
+            self._turn_away(
+                route, f"there must be a place for a worker, from 0 to {self._size - 1}; got {number}. Start no more."
+            )
             return
         worker = self.workers.get(number)
         if worker is not None and worker.route != route:
@@ -183,7 +192,7 @@ class Membership:
         elif worker.alive:  # back before anyone noticed: what was under way did not arrive
             self._tell_lost([worker])
         worker.alive, worker.heard_s, worker.asked_s, worker.silent = True, time.monotonic(), None, False
-        if message.worker < 0:
+        if message.worker == ANY_NUMBER:
             self._link.send(route, encode(Message(Kind.WELCOME, self.job, number)))
         if self.listener is not None:
             self.listener.joined(worker)

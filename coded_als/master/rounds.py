@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Sequence
 
@@ -41,6 +42,8 @@ class Rounds:
     def __init__(self, membership: Membership, stores: Stores, events: Events, job: bytes, delays: DelayStream) -> None:
         self._membership, self._stores, self._events = membership, stores, events
         self._job, self._delays = job, delays
+        # a worker that comes from an earlier master of the same keys may still respond to that one's tasks
+        self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
         self._current: RunningRound | None = None
         membership.listener = self
@@ -88,8 +91,9 @@ class Rounds:
         self._round_index += 1
         return current
 
-    def _ask(self, worker: WorkerState, current: RunningRound, attempt: int = 0) -> None:
+    def _ask(self, worker: WorkerState, current: RunningRound, attempt: int | None = None) -> None:
         """Send a worker its part, or note that it has to do without."""
+        attempt = self._first_attempt if attempt is None else attempt
         task = Task(current.index, current.round.label, worker.id, None, attempt)
         if worker.id not in current.able or not worker.has_credit:
             # its operands are stale or it is behind: no task for now, but what the round makes workers keep
@@ -177,7 +181,7 @@ class Rounds:
             current.able.add(worker.id)
         self._let_come(worker, current)
         lost = current.lost.pop(worker.id, None)
-        self._ask(worker, current, 0 if lost is None else lost.attempt + 1)
+        self._ask(worker, current, None if lost is None else lost.attempt + 1)
 
     def silent(self, worker: WorkerState) -> None:
         """Nothing is heard of a worker, or it is heard again: for whoever looks after the workers."""

@@ -7,6 +7,7 @@ only a worker that holds the newest version of every operand is asked.
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from coded_als.errors import UsageError
 from coded_als.kernels import KERNELS, Stored
 from coded_als.master.events import Events, WorkerObserver
 from coded_als.master.interrupts import Interrupts
-from coded_als.master.link import Link
+from coded_als.master.link import MOST_FRAME_BYTES, Link
 from coded_als.master.membership import Membership
 from coded_als.master.rounds import Rounds
 from coded_als.master.stores import Stores, require_one_each
@@ -181,6 +182,12 @@ class ZmqCluster:
     def _check(self, round: Round) -> None:
         if round.kernel not in KERNELS:
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
+        largest = max((8 * math.prod(shape) for shape in round.response_shapes), default=0)
+        if largest > MOST_FRAME_BYTES:
+            raise UsageError(
+                f"a response must have at most {MOST_FRAME_BYTES} bytes in an array; got {largest}. Use fewer columns or "
+                "more parts."
+            )
         if round.payloads is not None:
             require_one_each("payload", self.size, len(round.payloads))
         if len(round.keep) > min(map(len, round.payloads or [()])):

@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--restart", action="store_true", help="start the workers of a fleet again that died")
     parser.add_argument("--id", type=int, metavar="N", help="be worker N; by default the first number that is free")
     parser.add_argument("--key-file", metavar="FILE", default="-", help="the file that the master wrote; - for stdin")
+    parser.add_argument("--memory-limit", type=int, metavar="MB", help="what the worker may hold")
     options = parser.parse_args(arguments)
     if options.fleet is not None and options.id is not None:
         parser.error("at most one of --fleet and --id can be given.")
@@ -36,9 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
             run_fleet(options.fleet, options.endpoint, options.restart)
             return 0
         credentials = _credentials(options.key_file)
-        reason = run_worker(
-            ANY_NUMBER if options.id is None else options.id, options.endpoint, credentials, remote=True
-        )
+        number = ANY_NUMBER if options.id is None else options.id
+        limit_bytes = None if options.memory_limit is None else options.memory_limit << 20
+        reason = run_worker(number, options.endpoint, credentials, remote=True, memory_limit_bytes=limit_bytes)
     except KeyboardInterrupt:
         return 130
     except UsageError as error:
