@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from coded_als.als import CodedALS
+from coded_als.als import CodedALS, Iteration
 from coded_als.als.convergence import REMEDIES
-from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress
+from coded_als.cli.common import CLUSTERS, CODE_HELP, Progress, open_cluster, print_json, progress
+from coded_als.cli.live import live_options, shown
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
@@ -22,9 +25,12 @@ from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
 
+if TYPE_CHECKING:
+    from coded_als.experiments.live.fit import FitStatus
+
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
+CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace", "live", "serve")
 
 
 @click.command("fit")
@@ -53,6 +59,7 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
     type=click.Path(path_type=Path),
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
@@ -97,12 +104,19 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     model.plan(data.shape, options["workers"])
     started = time.perf_counter()
     with (
-        progress("starting workers") as line,
+        progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
         open_cluster(options["cluster_kind"], options["workers"], options["delays"], model.seed) as cluster,
+        _looked_at(model, data, cluster, options) as status,
     ):
         recorders = _recorders(cluster, options)
         line.say("computing the Gram matrix")
-        model.fit(data.matrix, cluster, callback=line.iteration)
+
+        def tell(entry: Iteration) -> None:
+            line.iteration(entry)
+            if status is not None:
+                status.iteration(entry)
+
+        model.fit(data.matrix, cluster, callback=tell)
         virtual_s = cluster.seconds() if cluster.virtual else None
     return {
         **_facts(model, data, options["workers"]),
@@ -114,6 +128,24 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
         "virtual_seconds": virtual_s,
         "clock_of_seconds_per_iteration": "virtual" if virtual_s is not None else "wall",
     }
+
+
+@contextmanager
+def _looked_at(
+    model: CodedALS, data: RatingData, cluster: Cluster, options: dict[str, Any]
+) -> Iterator[FitStatus | None]:
+    """What ``--live`` and ``--serve`` show, while the block runs; None without either."""
+    if not options["live"] and options["serve"] is None:
+        yield None
+        return
+    from coded_als.experiments.live.fit import FitStatus
+
+    title = f"{data.shape[0]} x {data.shape[1]} matrix, rank {model.rank}, {cluster.size} workers"
+    clock = "virtual" if cluster.virtual else "wall"
+    status = FitStatus(title, cluster.size, model.tolerance, model.iterations, cluster.seconds, clock)
+    cluster.observers.append(status.event)
+    with shown(status, live=options["live"], serve=options["serve"]):
+        yield status
 
 
 def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
