@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
 from coded_als.als import CodedALS, Iteration
 from coded_als.als.convergence import REMEDIES
+from coded_als.als.phases import Where
 from coded_als.cli.common import CLUSTERS, CODE_HELP, Progress, open_cluster, print_json, progress
-from coded_als.cli.live import live_options, shown
+from coded_als.cli.live import live_options, looked_at
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
@@ -24,9 +24,6 @@ from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
-
-if TYPE_CHECKING:
-    from coded_als.experiments.live.fit import FitStatus
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
@@ -47,7 +44,13 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace", "live",
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
 @click.option("--protocol", type=click.Choice(["fused", "paper"]), default="fused", show_default=True)
 @click.option("--solver", type=click.Choice(["lobpcg", "als"]), help="[default: lobpcg; als with --protocol paper]")
-@click.option("--precomputation", type=click.Choice(["auto", "local", "coded"]), default="auto", show_default=True)
+@click.option(
+    "--precomputation",
+    type=click.Choice(get_args(Where)),
+    default="auto",
+    show_default=True,
+    help="Where R^T R is formed; none: nowhere, workers hold the sparse rows of R in copies.",
+)
 @click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
 @click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
@@ -101,15 +104,15 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
     model = make_model("coded", parameters)
     assert isinstance(model, CodedALS)
-    model.plan(data.shape, options["workers"])
+    model.plan(data.matrix, options["workers"])
     started = time.perf_counter()
     with (
         progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
         open_cluster(options["cluster_kind"], options["workers"], options["delays"], model.seed) as cluster,
-        _looked_at(model, data, cluster, options) as status,
+        looked_at(model, data.shape, cluster, options) as status,
     ):
         recorders = _recorders(cluster, options)
-        line.say("computing the Gram matrix")
+        line.say("giving out the data")
 
         def tell(entry: Iteration) -> None:
             line.iteration(entry)
@@ -128,24 +131,6 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
         "virtual_seconds": virtual_s,
         "clock_of_seconds_per_iteration": "virtual" if virtual_s is not None else "wall",
     }
-
-
-@contextmanager
-def _looked_at(
-    model: CodedALS, data: RatingData, cluster: Cluster, options: dict[str, Any]
-) -> Iterator[FitStatus | None]:
-    """What ``--live`` and ``--serve`` show, while the block runs; None without either."""
-    if not options["live"] and options["serve"] is None:
-        yield None
-        return
-    from coded_als.experiments.live.fit import FitStatus
-
-    title = f"{data.shape[0]} x {data.shape[1]} matrix, rank {model.rank}, {cluster.size} workers"
-    clock = "virtual" if cluster.virtual else "wall"
-    status = FitStatus(title, cluster.size, model.tolerance, model.iterations, cluster.seconds, clock)
-    cluster.observers.append(status.event)
-    with shown(status, live=options["live"], serve=options["serve"]):
-        yield status
 
 
 def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +179,7 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         **_common_facts(model, data),
         "solver": model.solver,
         "code": model.code_,
+        "precomputation": model.precomputation_,
         "protocol": model.protocol,
         "weighting": model.weighting,
         "workers": workers,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from coded_als.als import CodedALS
+from coded_als.cluster import Cluster
+
 if TYPE_CHECKING:
+    from coded_als.experiments.live.fit import FitStatus
     from coded_als.experiments.live.view import Status
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,3 +47,33 @@ def shown(status: Status, *, live: bool, serve: int | None) -> Iterator[None]:
             yield
         finally:
             status.finish()
+
+
+@contextmanager
+def looked_at(
+    model: CodedALS, shape: tuple[int, int], cluster: Cluster, options: Mapping[str, Any]
+) -> Iterator[FitStatus | None]:
+    """What a fit on this cluster shows while the block runs; None where neither option was given.
+
+    Parameters
+    ----------
+    model
+        What will be fitted.
+    shape
+        Of the ratings.
+    cluster
+        Observed from now on.
+    options
+        Those of the command.
+    """
+    if not options["live"] and options["serve"] is None:
+        yield None
+        return
+    from coded_als.experiments.live.fit import FitStatus
+
+    title = f"{shape[0]} x {shape[1]} matrix, rank {model.rank}, {cluster.size} workers"
+    clock = "virtual" if cluster.virtual else "wall"
+    status = FitStatus(title, cluster.size, model.tolerance, model.iterations, cluster.seconds, clock)
+    cluster.observers.append(status.event)
+    with shown(status, live=options["live"], serve=options["serve"]):
+        yield status

@@ -15,7 +15,7 @@ from coded_als.experiments.live.view import STATES, Line, Status, View
 
 COLOURS = {"lost": "red", "late": "yellow", "in time": "green"}
 # what a letter of `Line.rounds` looks like
-SQUARES = {"+": ("■", "green"), "x": ("■", "yellow"), "!": ("■", "red"), ".": ("·", "dim")}
+SQUARES = {"+": ("■", "green"), "x": ("□", "yellow"), "!": ("×", "red"), ".": ("·", "dim")}
 # lines that the title, the facts and the headings take
 OTHERS = 14
 # column where the rounds begin
