@@ -19,10 +19,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from coded_als.checks import all_finite
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import Array, Stored
 
 Shape = tuple[int, ...]
+Check = Callable[[int, tuple[Array, ...]], bool]
 
 
 class StoppingRule(Protocol):
@@ -64,6 +66,10 @@ class Round:
         Real multiplications that one worker carries out: what a virtual clock charges.
     label
         For people and timelines: ``"E = D B"``.
+    check
+        Says of a worker's response whether it is right (`coded_als.cluster.verification`); None believes it.
+    excluded
+        Workers that take no part.
     """
 
     kernel: str
@@ -73,6 +79,8 @@ class Round:
     response_shapes: tuple[Shape, ...] = ()
     operations: float = 0.0
     label: str = ""
+    check: Check | None = None
+    excluded: frozenset[int] = frozenset()
 
     @property
     def payload_bytes(self) -> int:
@@ -97,18 +105,21 @@ class Responses:
         The arrays of each of them.
     elapsed_s
         Seconds from the start of the round to its last counted response, on the cluster's clock.
+    left_out
+        Workers whose responses did not count: corrupt, or not finite.
     """
 
     workers: tuple[int, ...]
     results: Mapping[int, tuple[Array, ...]]
     elapsed_s: float
+    left_out: tuple[int, ...] = ()
 
     def first(self) -> dict[int, Array]:
         """The first array of each response, (planes, rows, columns), by worker."""
         return {worker: result[0] for worker, result in self.results.items()}
 
 
-Status = Literal["counted", "refused", "late", "superseded", "unsent", "lost", "unfinished"]
+Status = Literal["counted", "refused", "corrupt", "late", "superseded", "unsent", "lost", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,8 @@ class TaskEvent:
     Times are seconds on the cluster's clock since the cluster started; None where the task never
     got so far. `waited_s` (injected delay) and `computed_s` are durations measured by the worker.
 
-    ``counted``: its response was used by its round. ``refused``: the response held NaN or infinity and did not count.
+    ``counted``: counted in its round. ``refused``: the response held NaN or infinity and did not count.
+    ``corrupt``: the response was found wrong by the round's check and did not count.
     ``late``: responded after the round had ended. ``superseded``: the worker dropped it for a newer task.
     ``unsent``: the worker had no credit. ``lost``: the worker died. ``unfinished``: still open when the
     cluster closed.
@@ -162,6 +174,8 @@ class Cluster(Protocol):
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         """Give each worker one array to keep, as `as_stored` has it; ``shares`` is consumed one at a time.
 
+        Those of a sequence (a list, or `coded_als.cluster.shares.Shares`) can be given to a worker that comes back.
+
         Parameters
         ----------
         name
@@ -194,6 +208,24 @@ class Cluster(Protocol):
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+def verdict(round: Round, worker: int, arrays: tuple[Array, ...]) -> Status:
+    """Whether a response counts, the one gate of all clusters: ``"counted"``, or ``"refused"`` or ``"corrupt"``.
+
+    Parameters
+    ----------
+    round
+        What the workers were asked.
+    worker
+        Who responded.
+    arrays
+        The response.
+    """
+    right = round.check is None or round.check(worker, arrays)
+    if not all_finite(arrays):
+        return "refused"
+    return "counted" if right else "corrupt"
 
 
 def require_stored(round: Round, stored: Collection[str]) -> None:

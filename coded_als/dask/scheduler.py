@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 from coded_als.dask.cluster import DaskCluster
 from coded_als.errors import UsageError
 
-# A scheduler that is there responses within milliseconds.
+# A scheduler that is there responds within milliseconds.
 CONNECT_WITHIN_S = 5
 
 
