@@ -14,8 +14,8 @@ import numpy as np
 
 from coded_als.kernels import Array
 
-# The bound holds for the exact outside eigenvalue; an estimate stands in for it.
-SAFETY = 2.0
+# The bound holds for the largest eigenvalue outside. The smallest of the guards only stands in for it; a probe finds it.
+GUARDED_SAFETY, PROBED_SAFETY = 2.0, 1.1
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
 
 
 def loss_bound(
-    values: Array, residuals: Array, outside: float, rank: int, regularization: float, doubt: float
+    values: Array, residuals: Array, outside: float, rank: int, regularization: float, *, safety: float, doubt: float
 ) -> float:
     """What the objective can still lose when ``rank`` Ritz pairs become eigenpairs.
 
@@ -70,13 +70,15 @@ def loss_bound(
         Factors d; where fewer pairs are given, the others count as ``outside``.
     regularization
         Ridge weight lam.
+    safety
+        How many times the quadratic bound an eigenvalue must be feared above its Ritz value.
     doubt
         How many times its residual above a Ritz value below lam^2 an eigenvalue must be feared.
     """
     values, residuals = np.maximum(values[:rank], 0.0), residuals[:rank]
     gaps = values - outside
     quadratic = np.divide(residuals**2, gaps, out=np.full_like(gaps, np.inf), where=gaps > 0)
-    shifts = np.maximum(-gaps, 0.0) + SAFETY * np.minimum(quadratic, residuals)
+    shifts = np.maximum(-gaps, 0.0) + np.minimum(safety * quadratic, residuals)
     shifts = np.where(values > regularization**2, shifts, np.maximum(shifts, doubt * residuals))
     missing = max(outside, 0.0) * np.ones(rank - values.size)
     unseen = gain(np.zeros_like(missing), missing, regularization)

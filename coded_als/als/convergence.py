@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from coded_als.als.bounds import SAFETY, Certificate, loss_bound, spectral_objective
+from coded_als.als.bounds import GUARDED_SAFETY, PROBED_SAFETY, Certificate, loss_bound, spectral_objective
 from coded_als.als.phases import Problem
 from coded_als.als.probe import Probe, probed
 from coded_als.als.ritz import RitzPairs, singular_triplets
@@ -25,9 +25,11 @@ EPS = float(np.finfo(np.float64).eps)
 ROUNDING_UNITS = 8.0
 # Guards tell the largest eigenvalue outside only once they have found it. Where a Ritz value is below lam^2 its direction
 # is left out, and claims that none above lam^2 exists: a random start has an overlap of more than a hundredth with it.
-GUARDED_DOUBT = 100.0
+GUARDED_DOUBT, PROBED_DOUBT = 100.0, 2.0
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
+# Residuals must have fallen to this part of those verified last before that is done again.
+VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
@@ -99,7 +101,7 @@ class Stopping:
             return self._verdict(pairs, sure, "converged")
         stalled = exhausted or self._stalled(pairs, hoped.loss, noise)
         residual = float(pairs.residuals[: self.rank].max())
-        worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= self._verified_at / 2
+        worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= VERIFY_AGAIN * self._verified_at
         if not (stalled or worth_it):
             return self._verdict(pairs, hoped, "running")
         self._verified_at = residual
@@ -158,8 +160,9 @@ class Stopping:
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
             rounding += noise + ROUNDING_UNITS * EPS * left_out
-        doubt = GUARDED_DOUBT if pairs.guards > 0 else SAFETY
-        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization, doubt)
+        safety, doubt = (GUARDED_SAFETY, GUARDED_DOUBT) if pairs.guards > 0 else (PROBED_SAFETY, PROBED_DOUBT)
+        residuals = pairs.residuals + noise
+        loss = loss_bound(pairs.values, residuals, outside, self.rank, self.regularization, safety=safety, doubt=doubt)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 
     def _proved_outside(self, pairs: RitzPairs) -> float | None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.bounds import loss_bound
-from coded_als.als.convergence import REMEDIES
+from coded_als.als.bounds import PROBED_SAFETY, loss_bound
+from coded_als.als.convergence import PROBED_DOUBT, REMEDIES
 from coded_als.als.factors import signs
 from coded_als.cli import main
 from coded_als.errors import UsageError
@@ -176,10 +176,9 @@ def test_the_bound_is_above_what_is_lost(seed, rank, lam, shrink):
     ritz, vectors = ritz[::-1], basis @ rotation[:, ::-1]
     residuals = np.linalg.norm(values[:, np.newaxis] * vectors - vectors * ritz, axis=0)
     explained = [np.sum(np.maximum(np.sqrt(part) - lam, 0) ** 2) for part in (values[:rank], ritz)]
-    outside = np.linalg.eigvalsh((np.eye(9) - vectors @ vectors.T) * np.sqrt(np.outer(values, values)))[-1]
     complement = np.linalg.svd(np.eye(9) - vectors @ vectors.T)[0][:, : 9 - rank]
     outside = np.linalg.eigvalsh(complement.T @ (values[:, np.newaxis] * complement))[-1]
-    bound = loss_bound(ritz, residuals, float(outside), rank, lam, 2.0)
+    bound = loss_bound(ritz, residuals, float(outside), rank, lam, safety=PROBED_SAFETY, doubt=PROBED_DOUBT)
     assert bound >= (explained[0] - explained[1]) * (1 - 1e-9) - 1e-14
 
 
