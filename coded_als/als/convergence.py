@@ -173,7 +173,7 @@ class Stopping:
             return float(pairs.values[-1])
         if self._probe is None or self._probe.inside > pairs.values.size:
             return None
-        return self._probe.value + self._probe.residual
+        return self._probe.above
 
     def _expected_outside(self, pairs: RitzPairs) -> float:
         """The same without proof for the paper's update, which has no guards: from the rate of its residuals.
