@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.bounds import PROBED_SAFETY, loss_bound
-from coded_als.als.convergence import PROBED_DOUBT, REMEDIES
+from coded_als.als.bounds import Outside, loss_bound
+from coded_als.als.convergence import REMEDIES
 from coded_als.als.factors import signs
 from coded_als.als.phases import Problem
 from coded_als.als.probe import probed
@@ -180,7 +180,7 @@ def test_the_bound_is_above_what_is_lost(seed, rank, lam, shrink):
     explained = [np.sum(np.maximum(np.sqrt(part) - lam, 0) ** 2) for part in (values[:rank], ritz)]
     complement = np.linalg.svd(np.eye(9) - vectors @ vectors.T)[0][:, : 9 - rank]
     outside = np.linalg.eigvalsh(complement.T @ (values[:, np.newaxis] * complement))[-1]
-    bound = loss_bound(ritz, residuals, float(outside), rank, lam, safety=PROBED_SAFETY, doubt=PROBED_DOUBT)
+    bound = loss_bound(ritz, residuals, Outside(float(outside)), rank, lam)
     assert bound >= (explained[0] - explained[1]) * (1 - 1e-9) - 1e-14
 
 
