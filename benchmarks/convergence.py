@@ -1,8 +1,8 @@
 """Convergence claims of `CodedALS` on random matrices, against the optimum by `numpy.linalg.svd`.
 
     python benchmarks/convergence.py --count 5000 --processes 2
-    python benchmarks/convergence.py --first 0 --count 1000 --keep trials.jsonl      # in pieces: each adds to the file
-    python benchmarks/convergence.py --count 0 --keep trials.jsonl                   # the report on all of them
+    python benchmarks/convergence.py --keep trials.jsonl      # can be broken off: the next run goes on from the file
+    python benchmarks/convergence.py --keep trials.jsonl --count 0      # the report on all that is in the file
 
 A claim is false where the factors are more than ten tolerances above the optimum. Of the fits that float64 can decide
 and the solver can reach (`certificates.truth` says what these words mean), 98 % must say converged within the default
@@ -138,24 +138,34 @@ def rounds_on(path: Path, ratings: str) -> None:
         print(f"{ratings}, rank 10, {solver}: {found} iterations (three starts)")
 
 
+def kept_trials(path: Path | None) -> dict[int, Trial]:
+    """The trials in a file, by their seed."""
+    if path is None or not path.exists():
+        return {}
+    trials = (Trial(**json.loads(line)) for line in path.read_text().splitlines())
+    return {trial.seed: trial for trial in trials}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=5000, help="matrices [5000]")
     parser.add_argument("--first", type=int, default=0, help="seed of the first [0]")
     parser.add_argument("--processes", type=int, default=2, help="[2]")
-    parser.add_argument("--keep", type=Path, help="file that the trials are added to; all in it are reported on")
+    parser.add_argument("--keep", type=Path, help="file of trials, to go on from and to add to")
     parser.add_argument("--ratings", type=Path, default=Path("../shared/data"), help="folder of ML-100K and Jester")
     options = parser.parse_args()
     started = time.perf_counter()
     # read when NumPy is imported, which a fresh process does
     os.environ.update(ONE_BLAS_THREAD)
-    seeds = range(options.first, options.first + options.count)
+    known = kept_trials(options.keep)
+    seeds = [seed for seed in range(options.first, options.first + options.count) if seed not in known]
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        trials = list(pool.map(run_trial, seeds, chunksize=8))
-    if options.keep is not None:
-        with options.keep.open("a") as kept:
-            kept.writelines(json.dumps(asdict(trial)) + "\n" for trial in trials)
-        trials = [Trial(**json.loads(line)) for line in options.keep.read_text().splitlines()]
+        for trial in pool.map(run_trial, seeds, chunksize=8):
+            known[trial.seed] = trial
+            if options.keep is not None:
+                with options.keep.open("a") as kept:
+                    kept.write(json.dumps(asdict(trial)) + "\n")
+    trials = list(known.values())
     held = report(trials)
     rounds_on(options.ratings / "ml-100k/u.data", "ML-100K")
     rounds_on(options.ratings / "jester/jester-dataset-v1-dense-first-1000.csv", "Jester")
