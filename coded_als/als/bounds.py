@@ -48,7 +48,15 @@ class Outside:
 
     @classmethod
     def guarded(cls, smallest: float, length: int) -> Outside:
-        """The smallest of the guards stands in for the largest eigenvalue outside, of l."""
+        """The smallest of the guards stands in for the largest eigenvalue outside, of l.
+
+        Parameters
+        ----------
+        smallest
+            Ritz value of the last guard.
+        length
+            l.
+        """
         return cls(smallest, safety=2.0, doubt=doubt_of(length))
 
 

@@ -12,7 +12,15 @@ MOST_ROW_PARTS = 120
 
 
 def all_members(workers: int, length: int) -> list[Code]:
-    """Every member of every family that W workers and a D of this length allow, and the entangled codes cut p x 1."""
+    """Every member of every family that W workers and a D of this length allow, and the entangled codes cut p x 1.
+
+    Parameters
+    ----------
+    workers
+        W.
+    length
+        l, the side of D.
+    """
     found = [code for family in code_families() for code in family.candidates(workers)]
     found += [Entangled(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2)]
     return [code for code in found if _fits(code, workers, length)]
