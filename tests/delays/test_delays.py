@@ -83,6 +83,15 @@ def test_lasting_choices_stay(spec: str, value: float) -> None:
     assert (table == table[0]).all()
 
 
+def test_slow_and_dead_workers_are_chosen_independently() -> None:
+    shared = [
+        np.count_nonzero((draws("slow:n=5,delay=1s", 20, 1, seed) > 0) & (draws("dead:n=5", 20, 1, seed) > 0))
+        for seed in range(100)
+    ]
+    # hypergeometric: 5 * 5 / 20 of them by chance
+    assert np.mean(shared) == pytest.approx(1.25, abs=0.4)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(SPECS), st.integers(1, 40), st.integers(0, 2**63), st.integers(1, 5))
 def test_equal_seeds_give_equal_draws_that_are_never_negative(spec: str, workers: int, seed: int, rounds: int) -> None:
