@@ -24,7 +24,7 @@ Kernel = Callable[..., Generator[None, None, Result]]
 # Multiplications in one panel: about 10 ms on one core at 10 to 20 GFLOP/s.
 PANEL_OPERATIONS = 1.0e8
 # A multiplication of a sparse product takes about as long as this many of a dense one.
-SPARSE_SLOWDOWN = 8
+SPARSE_SLOWDOWN = 6
 
 
 def as_stored(array: NDArray[Any]) -> Stored:

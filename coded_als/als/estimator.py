@@ -8,12 +8,16 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from scipy import sparse
 
+from coded_als.als.alternating import alternating
+from coded_als.als.convergence import Outcome, Stopping
+from coded_als.als.factors import best_factors
+from coded_als.als.history import Callback, Iteration, Recorder
+from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where, phases_for, store_data
 from coded_als.als.placement import Kind, Placement, default_partitions, default_tolerance
 from coded_als.als.protocols import DATA, make_protocol
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
-from coded_als.als.solvers import GUARD_VECTORS, Callback, Iteration, Recorder, alternating, locally_optimal
-from coded_als.als.transforms import Weighting, weighted
+from coded_als.als.transforms import Weighting, scaled, weighted
 from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
@@ -22,7 +26,7 @@ from coded_als.codes import PointFamily, iteration_threshold
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
-from coded_als.models.rating_matrix import checked_ratings, require_factorable, seen_pattern
+from coded_als.models.rating_matrix import checked_ratings, seen_pattern
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
@@ -55,7 +59,7 @@ class CodedALS(FactorModel):
     iterations
         The most iterations to run.
     tolerance
-        Stop when the relative distance of the objective from its limit is estimated below this.
+        Stop when the objective is proved to be within this of the optimum, relative to it.
     decoding_tolerance
         Relative error that a decoded product may have; by default 1e-12 on the circle and 1e-8 at real points. A round
         waits for one more response rather than decode worse, and a fit that cannot keep to it ends with an error.
@@ -79,7 +83,10 @@ class CodedALS(FactorModel):
     objective_
         The objective of the factors returned, computed from R itself.
     converged_
-        Whether `tolerance` was reached within `iterations`.
+        Whether the factors are proved to be within `tolerance` of the optimum.
+    outcome_
+        ``"converged"``; ``"undecided"`` where rounding hides whether they are (centring the data or a larger tolerance
+        helps); ``"unfinished"`` where `iterations` ended the fit.
     partitions_
         The h that was used.
 
@@ -145,19 +152,27 @@ class CodedALS(FactorModel):
             cluster = InlineCluster(self._workers_alone(min(shape)))
         placement = self.plan(shape, cluster.size)
         matrix, mean = weighted(ratings, self.weighting)
+        matrix, unit = scaled(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
-        require_factorable(problem.squared_norm)
         phases = phases_for(problem, log, placement, self._decoding_tolerance, self.precomputation)
         store_data(log, placement, phases.gram())
-        recorder = Recorder(log, problem.squared_norm, self.tolerance, callback)
+        # beyond 1e100 times the largest entry all factors are zero anyhow
+        ridge = min(self.regularization / unit, 1e100)
+        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
         solve = self._by_eigenvectors if self.solver == "lobpcg" else self._by_sweeps
-        factor, weights, self.converged_ = solve(problem, log, placement, recorder)
-        other = phases.last_product(weights)
+        basis, weights = solve(problem, log, placement, ridge, recorder)
+        error = max(record.error_estimate for record in log.records)
+        other, factor = best_factors(basis, phases.last_product(weights), self.rank, ridge, error)
+        objective = problem.squared_error(other, factor) + ridge * float(
+            np.vdot(other, other) + np.vdot(factor, factor)
+        )
+        self.outcome_: Outcome = recorder.conclude(objective)
+        self.converged_ = self.outcome_ == "converged"
+        self.objective_ = objective * unit**2
+        other, factor = other * np.sqrt(unit), factor * np.sqrt(unit)
         self.history_: list[Iteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
         self.partitions_ = placement.partitions
-        penalty = self.regularization * float(np.vdot(other, other) + np.vdot(factor, factor))
-        self.objective_ = problem.squared_error(other, factor) + penalty
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
         return self
@@ -212,29 +227,23 @@ class CodedALS(FactorModel):
         return Placement(self.placement, workers, partitions, self.points, self.copies)
 
     def _by_sweeps(
-        self, problem: Problem, log: RoundLog, placement: Placement, recorder: Recorder
-    ) -> tuple[Array, Array, bool]:
+        self, problem: Problem, log: RoundLog, placement: Placement, ridge: float, recorder: Recorder
+    ) -> tuple[Array, Array]:
         """The paper's ALS."""
         protocol = make_protocol(self.protocol, log, placement, problem.length, self._decoding_tolerance)
-        start = self._start(problem.length, self.rank)
-        trace = problem.squared_norm
-        factor, converged = alternating(protocol, start, trace, self.regularization, self.iterations, recorder)
-        return factor, protocol.other_factor_weights(factor, self.regularization), converged
+        start = np.linalg.qr(self._start(problem.length, self.rank))[0]
+        basis = alternating(protocol, start, problem.squared_norm, ridge, self.iterations, recorder)
+        return basis, protocol.other_factor_weights(basis, 0.0)
 
     def _by_eigenvectors(
-        self, problem: Problem, log: RoundLog, placement: Placement, recorder: Recorder
-    ) -> tuple[Array, Array, bool]:
-        """The factors in closed form from the leading eigenpairs of D."""
+        self, problem: Problem, log: RoundLog, placement: Placement, ridge: float, recorder: Recorder
+    ) -> tuple[Array, Array]:
+        """The locally optimal block iteration."""
         length, shape = problem.length, (problem.length, problem.length)
         multiply = StoredProduct(log, placement.product_code(), DATA, shape, self._decoding_tolerance, label="E = D X")
         start = self._start(length, min(self.rank + GUARD_VECTORS, length))
-        values, vectors, converged = locally_optimal(
-            multiply, start, self.rank, problem.squared_norm, self.regularization, self.iterations, recorder
-        )
-        sigma = np.sqrt(np.maximum(values, 0.0))
-        shrunk = np.sqrt(np.maximum(sigma - self.regularization, 0.0))
-        inverse = np.divide(shrunk, sigma, out=np.zeros_like(sigma), where=sigma > 0)
-        return vectors * shrunk, vectors * inverse, converged
+        basis = locally_optimal(multiply, start, self.rank, self.iterations, recorder)
+        return basis, basis
 
     @property
     def _decoding_tolerance(self) -> float:

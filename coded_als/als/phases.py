@@ -19,6 +19,8 @@ from coded_als.kernels import Array
 
 GRAM_LEFT, GRAM_RIGHT, LAST = "A_left", "A_right", "A_last"
 Where = Literal["auto", "local", "coded"]
+# A difference of traces below this part of them is computed from the data instead.
+CANCELLED = 1e-7
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,36 @@ class Problem:
         with np.errstate(over="ignore"):
             return float(np.vdot(values, values))
 
+    def image(self, vectors: Array) -> Array:
+        """A X of (l, k), (rows, k), at the master."""
+        return np.asarray(self.matrix @ vectors)
+
+    def adjoint(self, vectors: Array) -> Array:
+        """A^T Y of (rows, k), (l, k), at the master."""
+        return np.asarray(self.matrix.T @ vectors)
+
+    def cancels(self, explained: float) -> bool:
+        """Whether tr D less what is explained has lost the digits that matter."""
+        return self.squared_norm - explained < CANCELLED * self.squared_norm
+
+    def left_out(self, vectors: Array, explained: float) -> float:
+        """|A - A X X^T|^2 of orthonormal X, (l, k), that explain so much of tr D; from the data where that cancels."""
+        if not self.cancels(explained):
+            return self.squared_norm - explained
+        return self.squared_error(self.image(vectors), vectors)
+
     def squared_error(self, other: Array, factor: Array) -> float:
         """||A - other factor^T||^2 for (rows, d) and (l, d)."""
         if self.is_sparse:
-            cross = float(np.sum((self.matrix @ factor) * other))
-            return self.squared_norm - 2 * cross + float(np.sum((other.T @ other) * (factor.T @ factor)))
+            cross = float(np.sum(self.image(factor) * other))
+            explained = 2 * cross - float(np.sum((other.T @ other) * (factor.T @ factor)))
+            if not self.cancels(explained):
+                return self.squared_norm - explained
         # by blocks of rows: a difference of large traces would lose the digits that matter
         step = max(1, 2**22 // self.length)
         blocks = (slice(start, start + step) for start in range(0, self.matrix.shape[0], step))
-        residuals = (self.matrix[rows] - other[rows] @ factor.T for rows in blocks)
+        matrix = self.matrix.tocsr() if self.is_sparse else self.matrix
+        residuals = (np.asarray(matrix[rows] - other[rows] @ factor.T) for rows in blocks)
         return float(sum(np.vdot(residual, residual) for residual in residuals))
 
 

@@ -23,8 +23,8 @@ DATA = "D"
 class IterationProtocol(Protocol):
     """One iteration, in two halves with the d x d algebra of the algorithm between them."""
 
-    def products(self, factor: Array) -> tuple[Array, Array]:
-        """F = B^T B and M = B^T D B of a factor B, (l, d) each giving (d, d)."""
+    def products(self, factor: Array) -> tuple[Array, Array, Array]:
+        """F = B^T B and M = B^T E, (d, d) each, and E = D B, (l, d), of a factor B, (l, d)."""
         ...
 
     def update(self, weights: Array) -> Array:
@@ -43,9 +43,9 @@ class FusedProtocol:
         self._product = product
         self._image: Array | None = None
 
-    def products(self, factor: Array) -> tuple[Array, Array]:
+    def products(self, factor: Array) -> tuple[Array, Array, Array]:
         self._image = self._product(factor)
-        return factor.T @ factor, factor.T @ self._image
+        return factor.T @ factor, factor.T @ self._image, self._image
 
     def update(self, weights: Array) -> Array:
         assert self._image is not None
@@ -75,9 +75,9 @@ class PaperProtocol:
         # f_L has the powers of a left factor cut by rows; on the circle f_R stands in for it
         self._left_code = EntangledPolynomialCode(h, 1, 1, workers, points) if points != "circle" else None
 
-    def products(self, factor: Array) -> tuple[Array, Array]:
+    def products(self, factor: Array) -> tuple[Array, Array, Array]:
         image, gram = self._image_and_gram(factor)
-        return gram, self._projected(image)
+        return gram, self._projected(image), image
 
     def update(self, weights: Array) -> Array:
         return self._scaled("E", weights, self._factor_code, "B+ = E G")

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
+from coded_als.models.rating_matrix import require_factorable
+
 Weighting = Literal["none", "binary", "centred", "log"]
 
 
@@ -43,3 +45,23 @@ def _reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[
     if mean is None:
         mean = float(values.mean()) if values.size else 0.0
     return values - mean, mean
+
+
+def scaled(matrix: Any) -> tuple[Any, float]:
+    """R in a unit in which nothing that is computed from it can leave float64, and that unit.
+
+    It is the power of 4 that brings the largest entry into (1/4, 1]: dividing by it is exact, and so is multiplying by
+    its root.
+
+    Raises
+    ------
+    UsageError
+        If R is zero, or its squared norm is no float64.
+    """
+    values = matrix.data if sparse.issparse(matrix) else matrix
+    largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+    unit = float(np.ldexp(1.0, min(2 * -(-np.frexp(largest)[1] // 2), 1022)))
+    matrix = matrix if unit == 1.0 else matrix * (1.0 / unit)
+    values = matrix.data if sparse.issparse(matrix) else matrix
+    require_factorable(largest, float(np.vdot(values, values)) * unit * unit)
+    return matrix, unit

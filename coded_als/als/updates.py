@@ -35,7 +35,8 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
     """
     shifted = gram + regularization * np.eye(gram.shape[0])
     system = symmetric(projected + regularization * shifted @ shifted)
-    _require_rank(system, error)
+    if regularization == 0:
+        _require_rank(system, error)
     try:
         return np.asarray(cho_solve(cho_factor(system, lower=True, check_finite=False), shifted, check_finite=False))
     except LinAlgError:

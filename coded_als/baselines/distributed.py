@@ -13,6 +13,7 @@ from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import Progress
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
+from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored
 from coded_als.models.rating_matrix import rating_matrix
@@ -124,19 +125,6 @@ class _Side:
     def _shares(self, operand: str) -> Iterator[Stored]:
         for worker in range(self._cluster.size):
             yield _cut(self.rows, self._shards[worker % len(self._shards)])[operand]
-
-
-def deal(lengths: NDArray[Any], shards: int) -> list[NDArray[np.int64]]:
-    """Row numbers of each shard: equally many in each (-1 fills up), and about equally many entries.
-
-    The rows, longest first, are dealt like cards, forth and back.
-    """
-    height = -(-len(lengths) // shards)
-    order = np.full(height * shards, -1, dtype=np.int64)
-    order[: len(lengths)] = np.argsort(-lengths, kind="stable")
-    table = order.reshape(height, shards)
-    table[1::2] = table[1::2, ::-1].copy()
-    return [np.ascontiguousarray(table[:, shard]) for shard in range(shards)]
 
 
 def _cut(rows: Rows, shard: NDArray[np.int64]) -> dict[str, Stored]:

@@ -64,8 +64,7 @@ class Progress:
     def iteration(self, entry: Iteration, _factor: Any) -> None:
         """Callback of `CodedALS.fit`."""
         self.say(
-            f"iteration {entry.index}: objective {entry.objective:.10g}, "
-            f"estimated to be {entry.remaining:.1e} from its limit"
+            f"iteration {entry.index}: objective {entry.objective:.10g}, within {entry.remaining:.1e} of the optimum"
         )
 
 

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from coded_als.als import CodedALS
+from coded_als.als.convergence import REMEDIES
 from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import require_outputs, save_recordings
@@ -167,6 +168,8 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         "recovery_threshold": iteration_threshold(model.partitions_, model.points) if coded else None,
         "rounds": len(model.rounds_),
         "converged": model.converged_,
+        "outcome": model.outcome_,
+        "remaining": model.history_[-1].remaining,
         "objective": model.objective_,
         "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
         "max_error_estimate": max(record.error_estimate for record in model.rounds_),
@@ -212,8 +215,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"{timing} per iteration")
     if summary.get("last_change") is not None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
-    if summary["converged"] is False:
-        click.echo("Not converged: raise --iterations or --tolerance, or use --solver lobpcg.", err=True)
+    if remedy := REMEDIES.get(summary.get("outcome", "converged")):
+        click.echo(remedy, err=True)
     if summary["model"] is None:
         click.echo("The model was not saved; add --out MODEL.npz.", err=True)
     else:

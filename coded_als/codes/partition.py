@@ -1,8 +1,11 @@
-"""Cutting matrices into equal blocks and joining them again."""
+"""Cutting matrices into equal blocks and joining them again, and sparse ones into shards of rows."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from coded_als.kernels import Array
 
@@ -38,3 +41,27 @@ def join(blocks: Array, shape: tuple[int, int]) -> Array:
     row_parts, column_parts, rows, columns = blocks.shape
     matrix = blocks.transpose(0, 2, 1, 3).reshape(row_parts * rows, column_parts * columns)
     return np.ascontiguousarray(matrix[: shape[0], : shape[1]])
+
+
+def deal(lengths: NDArray[Any], shards: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each shard of a sparse matrix: equally many in each, and about equally many entries.
+
+    The rows, longest first, are dealt like cards, forth and back.
+
+    Parameters
+    ----------
+    lengths
+        (rows,) entries of each row.
+    shards
+        How many.
+
+    Returns
+    -------
+    One array for each shard, of one length; -1 in its last place where the rows do not go up.
+    """
+    height = block_size(len(lengths), shards)
+    order = np.full(height * shards, -1, dtype=np.int64)
+    order[: len(lengths)] = np.argsort(-lengths, kind="stable")
+    table = order.reshape(height, shards)
+    table[1::2] = table[1::2, ::-1].copy()
+    return [np.ascontiguousarray(table[:, shard]) for shard in range(shards)]

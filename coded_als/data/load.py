@@ -23,7 +23,7 @@ def load_ratings(source: str | Path, *, dense: bool = False) -> RatingData:
     Parameters
     ----------
     source
-        ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05]``, or a file: ``.npz`` (SciPy sparse),
+        ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``, or a file: ``.npz`` (SciPy sparse),
         ``.npy`` (dense), ``.mtx`` or ``.mtx.gz`` (Matrix Market), anything else delimited text, also ``.gz``:
         lines ``user item rating [time]``. A pipe is copied to a temporary file first.
     dense

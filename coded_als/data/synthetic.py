@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
+from coded_als.data.ratings import Integers, RatingData, csr_from_sorted, from_matrix
 from coded_als.errors import UsageError
 
 PREFIX = "synthetic:"
+# Beyond it the popular places are taken, and drawing at random hardly finds others.
+DENSEST_SKEWED = 0.25
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class SyntheticSpec:
         Equal seeds give equal matrices.
     density
         Share of entries that are known; below 1 the matrix is sparse.
+    skew
+        Popularity of a sparse matrix's rows and columns: the i-th is drawn with a probability that falls as i^-skew,
+        as long as it has entries left. 0 draws all alike; needs a density of at most 0.25.
     """
 
     m: int
@@ -37,10 +42,11 @@ class SyntheticSpec:
     noise: float = 0.0
     seed: int = 0
     density: float = 1.0
+    skew: float = 0.0
 
 
 def parse_synthetic(spec: str) -> SyntheticSpec:
-    """Read ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05]``.
+    """Read ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``.
 
     Raises
     ------
@@ -63,6 +69,10 @@ def parse_synthetic(spec: str) -> SyntheticSpec:
         )
     if values["d"] > min(values["m"], values["n"]):
         raise UsageError(f"d must be at most min(m, n) = {min(values['m'], values['n'])}; got {values['d']}. Lower d.")
+    if values.get("skew") and values.get("density", 1.0) > DENSEST_SKEWED:
+        raise UsageError(
+            f"density must be at most {DENSEST_SKEWED} where skew is not 0; got {spec!r}. Lower density or leave out skew."
+        )
     return SyntheticSpec(**values)  # type: ignore[arg-type]
 
 
@@ -99,7 +109,7 @@ def _draw_sparse(spec: SyntheticSpec, source: str) -> RatingData:
     rng = np.random.default_rng(spec.seed)
     rng.standard_normal(out=left)
     rng.standard_normal(out=right)
-    rows, columns = np.divmod(np.sort(rng.choice(spec.m * spec.n, count, replace=False, shuffle=False)), spec.n)
+    rows, columns = np.divmod(np.sort(_places(spec, count, rng)), spec.n)
     step = max(1, 2**22 // spec.d)
     for start in range(0, count, step):
         part = slice(start, start + step)
@@ -108,11 +118,31 @@ def _draw_sparse(spec: SyntheticSpec, source: str) -> RatingData:
     return from_matrix(csr_from_sorted(rows, columns, values, (spec.m, spec.n)), source)
 
 
+def _places(spec: SyntheticSpec, count: int, rng: np.random.Generator) -> Integers:
+    """So many different places of the matrix, numbered row by row."""
+    if spec.skew == 0:
+        return rng.choice(spec.m * spec.n, count, replace=False, shuffle=False)
+    places = np.empty(0, dtype=np.int64)
+    while places.size < count:
+        more = 1000 + 5 * (count - places.size) // 4
+        drawn = _popular(spec.m, spec.skew, more, rng) * spec.n + _popular(spec.n, spec.skew, more, rng)
+        places = np.union1d(places, drawn)
+    return rng.choice(places, count, replace=False, shuffle=False)
+
+
+def _popular(number: int, skew: float, count: int, rng: np.random.Generator) -> Integers:
+    """``count`` draws of 0 ... number - 1, the i-th with a probability that falls as (i + 1)^-skew."""
+    reached = np.cumsum(np.arange(1, number + 1) ** -skew)
+    draws: Integers = np.searchsorted(reached[:-1], reached[-1] * rng.random(count), side="right")
+    return draws
+
+
 def _value(key: str, text: str, spec: str) -> float:
     whole = key in ("m", "n", "d", "seed")
     rules = {
         "noise": "a number, at least 0",
         "density": "a number above 0 and at most 1",
+        "skew": "a number from 0 to 1",
         "seed": "a whole number, at least 0",
     }
     try:
@@ -130,4 +160,6 @@ def _allowed(key: str, value: float) -> bool:
         return False
     if key == "density":
         return 0 < value <= 1
+    if key == "skew":
+        return 0 <= value <= 1
     return value >= (0 if key in ("noise", "seed") else 1)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def checked_ratings(ratings: Any) -> Any:
     """R as (m, n) float64, dense or compressed by rows, once it is known to be a finite matrix of numbers.
 
+    A sparse one then holds each place once: entries of one place are summed, as scipy reads them.
+
     Raises
     ------
     UsageError
@@ -30,15 +32,31 @@ def checked_ratings(ratings: Any) -> Any:
     values = matrix.data if sparse.issparse(matrix) else matrix
     if matrix.dtype.kind not in "biuf" or not np.isfinite(values).all():
         raise UsageError("ratings must be finite real numbers; got NaN, infinity or another type. Clean the input.")
-    return matrix.astype(np.float64, copy=False)
+    matrix = matrix.astype(np.float64, copy=False)
+    return _summed(matrix) if sparse.issparse(matrix) else matrix
 
 
-def require_factorable(squared_norm: float) -> None:
-    """Refuse a matrix that is all zero, or whose squares overflow."""
-    if squared_norm == 0:
+def require_factorable(largest: float, squared_norm: float) -> None:
+    """Refuse a matrix that is all zero, or whose squared norm float64 does not hold.
+
+    Parameters
+    ----------
+    largest
+        Its largest absolute entry.
+    squared_norm
+        The sum of its squares.
+
+    Raises
+    ------
+    UsageError
+    """
+    if largest == 0:
         raise UsageError("ratings must not all be zero; got a zero matrix. Check the input and its weighting.")
-    if not np.isfinite(squared_norm):
-        raise UsageError("ratings must be so small that their squares are finite; got an overflow. Scale the input.")
+    if not np.finfo(np.float64).tiny <= squared_norm < np.inf:
+        raise UsageError(
+            "ratings must be of a size whose squares are finite and not zero in float64; "
+            f"got entries up to {largest:.0e}. Multiply the input by a constant."
+        )
 
 
 def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> csr_array:
@@ -71,9 +89,7 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> cs
         raise UsageError(f"ratings must have at least one entry; got an empty {matrix.shape} matrix. Check the input.")
     if columns is not None and matrix.shape[1] != columns:
         raise UsageError(f"ratings must have one column per item, {columns}; got {matrix.shape[1]}. Pad or cut them.")
-    if not matrix.has_canonical_format:
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
+    matrix = _summed(matrix)
     with np.errstate(over="ignore"):
         values = matrix.data.astype(dtype)
     bad = np.flatnonzero(~np.isfinite(values))
@@ -88,6 +104,15 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> cs
     # scipy narrows the pointers; compiled loops want one type of them, not two
     clean.indptr, clean.indices = indptr, indices
     return clean
+
+
+def _summed(matrix: Any) -> Any:
+    """The csr matrix in canonical form: sums over its values would be wrong where a place is held twice."""
+    if matrix.has_canonical_format:
+        return matrix
+    matrix = matrix.copy()
+    matrix.sum_duplicates()
+    return matrix
 
 
 def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any]) -> csr_array:

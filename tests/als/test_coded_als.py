@@ -30,10 +30,11 @@ def optimum(matrix, rank):
 
 
 def centralised_iterates(matrix, rank, lam, count, seed=0):
-    """(12) without any code."""
+    """(12) without any code, from a start of the size of the data."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     gram_matrix = tall.T @ tall
-    factor = np.random.default_rng(seed).standard_normal((tall.shape[1], rank))
+    unit = 4.0 ** np.ceil(np.log(np.abs(matrix).max()) / np.log(4.0))
+    factor = np.sqrt(unit) * np.linalg.qr(np.random.default_rng(seed).standard_normal((tall.shape[1], rank)))[0]
     for _ in range(count):
         image = gram_matrix @ factor
         shifted = factor.T @ factor + lam * np.eye(rank)
@@ -239,6 +240,16 @@ def test_a_user_without_ratings_has_no_factors():
 def test_every_sparse_form_is_read(form):
     ratings = sparse.random_array((30, 20), density=0.4, rng=np.random.default_rng(1), format=form)
     assert CodedALS(3).fit(ratings).objective_ == pytest.approx(optimum(ratings.toarray(), 3), rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int8])
+def test_entries_of_one_place_are_summed(dtype):
+    ratings = sparse.csr_array(
+        (np.array([100, 100, 2, 3], dtype), np.array([0, 0, 1, 0]), np.array([0, 2, 3, 4])), shape=(3, 2)
+    )
+    model = CodedALS(1).fit(ratings)
+    assert model.objective_ == pytest.approx(4.0)  # of [[200, 0], [0, 2], [3, 0]]
+    assert ratings.nnz == 4
 
 
 def test_a_matrix_that_its_weighting_makes_zero_is_refused():

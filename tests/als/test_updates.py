@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als.als.stopping import remaining_error
 from coded_als.als.updates import objective, update_matrix
 from coded_als.errors import UsageError
 from tests.strategies import seeds
@@ -50,15 +49,3 @@ def test_rank_above_the_data_is_named():
     with pytest.raises(UsageError, match=r"rank must be at most the rank of the matrix, here 3 .*; got 5"):
         update_matrix(factor.T @ factor, projected, 0.0, 0.0)
     assert np.isfinite(update_matrix(factor.T @ factor, projected, 0.5, 0.0)).all()
-
-
-def test_remaining_error_of_a_geometric_sequence():
-    """1 + rho^t is rho^t from its limit 1."""
-    for rate in (0.3, 0.9, 0.99):
-        values = [1 + rate**t for t in range(5, 12)]
-        assert remaining_error(values, scale=1.0) == pytest.approx(rate**11 / values[-1], rel=1e-6)
-
-
-def test_remaining_error_waits_and_ends():
-    assert remaining_error([3.0, 2.0], 1.0) == np.inf
-    assert remaining_error([5.0, 1.0, 1.0, 1.0], 1.0) == 0.0

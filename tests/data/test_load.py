@@ -321,6 +321,22 @@ def test_sparse_synthetic_shows_some_entries_of_the_same_low_rank_matrix() -> No
     np.testing.assert_allclose(values, whole[rows, columns], atol=1e-12)
 
 
+@pytest.mark.parametrize("skew", [0.5, 1.0])
+def test_skewed_synthetic_has_popular_rows_and_columns(skew: float) -> None:
+    whole = load_ratings("synthetic:m=400,n=300,d=3").matrix
+    part = load_ratings(f"synthetic:m=400,n=300,d=3,density=0.05,skew={skew}")
+    rows, columns, values = part.triples()
+    assert part.entries == 6000
+    np.testing.assert_allclose(values, whole[rows, columns], atol=1e-12)
+    for places, number in ((rows, 400), (columns, 300)):
+        counts = np.bincount(places, minlength=number)
+        assert counts[: number // 10].sum() > 2 * 6000 / 10
+
+
+def test_the_most_skewed_synthetic_is_drawn_in_time() -> None:
+    assert load_ratings("synthetic:m=300,n=200,d=1,density=0.25,skew=1").entries == 15000
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -333,6 +349,8 @@ def test_sparse_synthetic_shows_some_entries_of_the_same_low_rank_matrix() -> No
         ("m=5,n=5,d=1,noise=nan", "noise must be a number"),
         ("m=5,n=5,d=1,density=0", "density must be"),
         ("m=5,n=5,d=1,density=1.5", "density must be"),
+        ("m=5,n=5,d=1,density=0.1,skew=2", "skew must be a number from 0 to 1"),
+        ("m=5,n=5,d=1,skew=0.5", "density must be at most 0.25"),
         ("m=5,n=5,d=1,seed=-1", "seed must be"),
         ("m=5,n=5,d=1,rank=3", "got 'rank'"),
         ("m=5,m=5,n=5,d=1", "m twice"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.placement import Kind, Placement, rule_for
-from coded_als.als.solvers import GUARD_VECTORS
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.virtual import RoundCost
 from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode, PointFamily, ReplicatedProduct

@@ -228,7 +228,7 @@ def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) ->
         factor = _start(size, seed)
         for reference in _reference_objectives(effort, seed):
             try:
-                gram, projected = protocol.products(factor)
+                gram, projected, _ = protocol.products(factor)
                 factor = protocol.update(np.asarray(np.linalg.solve(projected, gram), dtype=np.float64))
             except np.linalg.LinAlgError:
                 factor = np.full_like(factor, np.nan)

@@ -1,0 +1,180 @@
+"""The stopping rule of `CodedALS`: converged where the bound proves it, undecided where rounding is as large as the bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from coded_als.als.bounds import SAFETY, Certificate, loss_bound, spectral_objective
+from coded_als.als.phases import Problem
+from coded_als.als.probe import Probe, probed
+from coded_als.als.ritz import RitzPairs, singular_triplets
+
+Outcome = Literal["running", "converged", "undecided", "unfinished"]
+# What helps, for people.
+REMEDIES: dict[Outcome, str] = {
+    "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as what may be left. "
+    "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
+    "unfinished": "Not converged: raise the iterations or the tolerance, or use solver 'lobpcg'.",
+}
+
+EPS = float(np.finfo(np.float64).eps)
+# Rounding of a product of two float64 matrices, in units of eps times their norms: some were measured, doubled.
+ROUNDING_UNITS = 8.0
+# Guards tell the largest eigenvalue outside only once they have found it. Where a Ritz value is below lam^2 its direction
+# is left out, and claims that none above lam^2 exists: a random start has an overlap of more than a hundredth with it.
+GUARDED_DOUBT = 100.0
+# The part of the tolerance that the iterations must reach: rounding takes the rest of it.
+MARGIN = 0.9
+# Residuals below this many times the estimated rounding may be nothing else.
+ROUNDED = 100.0
+# Iterations without a better bound after which residuals at the level of rounding are as small as they get.
+PATIENCE = 5
+# The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
+OUTRUN = 30.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an iteration comes to: objective, bound on its relative distance from the optimum, and the outcome.
+
+    ``cancelled`` tells that the objective had to be computed from the data.
+    """
+
+    objective: float
+    remaining: float
+    outcome: Outcome
+    cancelled: bool
+
+
+@dataclass
+class Stopping:
+    """Judges the subspaces of one fit, in order.
+
+    Parameters
+    ----------
+    problem
+        The data.
+    rank
+        Factors d.
+    regularization
+        Ridge weight lam, in the unit of the data.
+    tolerance
+        The relative distance of the objective from the optimum to reach.
+    """
+
+    problem: Problem
+    rank: int
+    regularization: float
+    tolerance: float
+    certificate: Certificate | None = None
+    outcome: Outcome = "running"
+    _probe: Probe | None = None
+    _trigger: float = np.inf
+    _best: float = np.inf
+    _idle: int = 0
+    _last_residual: float = 0.0
+
+    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Verdict:
+        """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
+
+        Parameters
+        ----------
+        pairs
+            Its Ritz pairs, with guards or, where there are none, as the paper's update has them.
+        error
+            Estimated decoding error of the products so far, relative to the norms of what was multiplied.
+        exhausted
+            Whether another iteration could not change it.
+        """
+        noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
+        expected, proved = self._expected_outside(pairs), self._proved_outside(pairs)
+        hoped = self._certificate(pairs, 0.0, expected)
+        if (
+            proved is not None
+            and (sure := self._certificate(pairs, noise, proved)).remaining <= MARGIN * self.tolerance
+        ):
+            return self._verdict(pairs, sure, "converged")
+        stalled = exhausted or self._stalled(pairs, hoped.loss, noise)
+        if not (stalled or hoped.remaining <= min(self._trigger, MARGIN * self.tolerance)):
+            return self._verdict(pairs, hoped, "running")
+        self._trigger = hoped.remaining / 4
+        verified, outside = self.verify(pairs)
+        if verified.remaining <= self.tolerance:
+            return self._verdict(pairs, verified, "converged")
+        iterated = Certificate(verified.objective, self._certificate(pairs, 0.0, outside).loss)
+        hopeless = stalled or OUTRUN * iterated.remaining <= verified.remaining
+        return self._verdict(pairs, verified, "undecided" if hopeless else "running")
+
+    def verify(self, pairs: RitzPairs) -> tuple[Certificate, float]:
+        """The certificate of a subspace from the data alone: neither the rounding of D nor decoding enters it.
+
+        Returns
+        -------
+        The certificate, and the largest eigenvalue outside the subspace.
+        """
+        left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
+        residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
+        exact = RitzPairs(sigma**2, right, residuals, pairs.guards)
+        if pairs.guards == 0 and pairs.values.size < self.problem.length:
+            self._probe = probed(self.problem, right, float(sigma[-1] ** 2), self._probe)
+        outside = self._proved_outside(exact)
+        assert outside is not None
+        return self._certificate(exact, 0.0, outside), outside
+
+    def conclude(self, objective: float) -> Outcome:
+        """The outcome of the fit, from the objective of its factors as measured on the data."""
+        if self.outcome == "running":
+            return "unfinished"
+        assert self.certificate is not None
+        reached = objective <= (1 + self.tolerance) * self.certificate.optimum
+        return "undecided" if self.outcome == "converged" and not reached else self.outcome
+
+    def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Verdict:
+        self.certificate, self.outcome = certificate, outcome
+        cancelled = self.problem.cancels(float(pairs.values[: self.rank].sum()))
+        return Verdict(certificate.objective, certificate.remaining, outcome, cancelled)
+
+    def _certificate(self, pairs: RitzPairs, noise: float, outside: float) -> Certificate:
+        values = pairs.values[: self.rank]
+        explained = float(values.sum())
+        left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
+        rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
+        if not self.problem.cancels(explained):
+            rounding += noise
+        doubt = GUARDED_DOUBT if pairs.guards > 0 else SAFETY
+        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization, doubt)
+        return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
+
+    def _proved_outside(self, pairs: RitzPairs) -> float | None:
+        """The largest eigenvalue outside the subspace, as its guards or a probe of the data show it."""
+        if pairs.values.size == self.problem.length:
+            return 0.0
+        if pairs.guards > 0:
+            return float(pairs.values[-1])
+        if self._probe is None or self._probe.inside > pairs.values.size:
+            return None
+        return self._probe.value + self._probe.residual
+
+    def _expected_outside(self, pairs: RitzPairs) -> float:
+        """The same without proof for the paper's update, which has no guards: from the rate of its residuals.
+
+        They shrink by lambda_(d+1) / lambda_d an iteration in the end.
+        """
+        if pairs.guards > 0 or pairs.values.size == self.problem.length:
+            return self._proved_outside(pairs) or 0.0
+        residual = float(np.linalg.norm(pairs.residuals))
+        rate = min(residual / self._last_residual, 1.0) if self._last_residual > 0 else 1.0
+        self._last_residual = residual
+        known = self._proved_outside(pairs) is not None
+        return max(rate * float(pairs.values[-1]), self._probe.value if known and self._probe else 0.0)
+
+    def _stalled(self, pairs: RitzPairs, loss: float, noise: float) -> bool:
+        """Whether the residuals are at the level of rounding and have stopped falling."""
+        if loss < 0.99 * self._best:
+            self._best, self._idle = loss, 0
+        else:
+            self._idle += 1
+        return self._idle >= PATIENCE and float(pairs.residuals[: self.rank].max()) <= ROUNDED * noise

@@ -1,0 +1,117 @@
+"""The history of a fit: what each iteration found, and the decision to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coded_als.als.convergence import Outcome, Stopping
+from coded_als.als.ritz import RitzPairs
+from coded_als.als.rounds import RoundLog
+from coded_als.kernels import Array
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of a fit.
+
+    Parameters
+    ----------
+    index
+        1, 2, 3, ...
+    objective
+        Exact objective of the factor that the iteration started from, with the best other factor.
+    remaining
+        Bound on the relative distance of the objective from the optimum; infinite while unknown.
+    seconds
+        Seconds on the cluster's clock from the start of the iteration to its end.
+    responses
+        Responses used in each of its rounds.
+    error_estimate
+        The largest estimated decoding error of its rounds, relative to the norms of the two matrices multiplied.
+    outcome
+        ``"running"``; in the last iteration ``"converged"``, ``"undecided"`` where rounding hides whether the
+        tolerance is reached, or ``"unfinished"`` where ``iterations`` ended the fit.
+    """
+
+    index: int
+    objective: float
+    remaining: float
+    seconds: float
+    responses: tuple[int, ...]
+    error_estimate: float
+    outcome: Outcome = "running"
+
+
+Callback = Callable[[Iteration, Array], None]
+
+
+class Recorder:
+    """Turns the rounds of each iteration into one `Iteration` and asks whether to stop.
+
+    Parameters
+    ----------
+    log
+        The rounds.
+    stopping
+        Judges the Ritz pairs of each iteration.
+    unit
+        What the matrix was divided by: objectives are told in its square, factors in its root.
+    callback
+        Called with each `Iteration` and its factor.
+    """
+
+    def __init__(self, log: RoundLog, stopping: Stopping, unit: float, callback: Callback | None) -> None:
+        self._log, self._stopping, self._unit, self._callback = log, stopping, unit, callback
+        self.history: list[Iteration] = []
+        self._rounds_before, self._started = len(log.records), log.cluster.seconds()
+
+    @property
+    def error_estimate(self) -> float:
+        """The largest estimated error of the rounds of the running iteration."""
+        return max((record.error_estimate for record in self._log.records[self._rounds_before :]), default=0.0)
+
+    def finish(self, pairs: RitzPairs, factor: Array, value: float | None = None, *, exhausted: bool = False) -> bool:
+        """Close the running iteration.
+
+        Parameters
+        ----------
+        pairs
+            The Ritz pairs of the subspace that it found.
+        factor
+            (l, d), for the callback.
+        value
+            The objective of the factor, where it is not the best on its subspace.
+        exhausted
+            Whether another iteration could not change the subspace.
+
+        Returns
+        -------
+        Whether to stop.
+        """
+        now = self._log.cluster.seconds()
+        rounds = self._log.records[self._rounds_before :]
+        worst = max((record.error_estimate for record in self._log.records), default=0.0)
+        verdict = self._stopping.judge(pairs, worst, exhausted=exhausted)
+        entry = Iteration(
+            index=len(self.history) + 1,
+            objective=(verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,
+            remaining=verdict.remaining,
+            seconds=now - self._started,
+            responses=tuple(record.responses for record in rounds),
+            error_estimate=self.error_estimate,
+            outcome=verdict.outcome,
+        )
+        self.history.append(entry)
+        self._rounds_before, self._started = len(self._log.records), now
+        if self._callback is not None:
+            self._callback(entry, factor * np.sqrt(self._unit))
+        return verdict.outcome != "running"
+
+    def conclude(self, objective: float) -> Outcome:
+        """The outcome of the fit, from the objective of its factors as measured on the data, also kept in the history."""
+        outcome = self._stopping.conclude(objective)
+        self.history[-1] = replace(self.history[-1], outcome=outcome)
+        return outcome

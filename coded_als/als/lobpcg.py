@@ -1,0 +1,51 @@
+"""The locally optimal block iteration for the leading eigenpairs of D (Knyazev's LOBPCG)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from coded_als.als.history import Recorder
+from coded_als.als.ritz import rayleigh_ritz, search_directions, stepped
+from coded_als.kernels import Array
+
+# Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show what lies below the cut.
+GUARD_VECTORS = 5
+
+
+def locally_optimal(
+    multiply: Callable[[Array], Array], start: Array, rank: int, iterations: int, recorder: Recorder
+) -> Array:
+    """A basis of the leading eigenvectors of D, one product with D a round.
+
+    Rayleigh-Ritz on the span of the Ritz vectors, their residuals and the last directions. Nothing is locked and the
+    basis stays orthonormal, so it needs no restart; images of everything but the residuals are known already.
+
+    Parameters
+    ----------
+    multiply
+        X -> D X.
+    start
+        (l, b) with b >= rank.
+    rank
+        Eigenvectors wanted.
+    iterations
+        The most rounds to run.
+    recorder
+        Keeps the history and decides when to stop.
+
+    Returns
+    -------
+    (l, b): orthonormal Ritz vectors, guards included.
+    """
+    vectors = np.linalg.qr(start)[0]
+    basis = rayleigh_ritz([vectors], [multiply(vectors)], keep=vectors.shape[1])
+    for iteration in range(iterations):
+        directions = search_directions(basis, [])
+        exhausted = directions.shape[1] == 0
+        if recorder.finish(basis.pairs(rank), basis.vectors[:, :rank], exhausted=exhausted):
+            break
+        if iteration < iterations - 1:
+            basis = stepped(basis, directions, multiply(directions))
+    return basis.vectors

@@ -1,0 +1,69 @@
+"""A probe of the data for the largest eigenvalue of D outside a subspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coded_als.als.phases import Problem
+from coded_als.als.ritz import orthonormal_complement, rayleigh_ritz, search_directions, stepped
+from coded_als.kernels import Array
+
+PROBE_COLUMNS, PROBE_STEPS = 4, 16
+# A probe ends when its residual is this part of the gap.
+TOLD_APART = 0.1
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The largest eigenvalue that a few products with the data find outside a subspace.
+
+    Parameters
+    ----------
+    inside
+        The dimension of the subspace.
+    value, residual
+        Its Ritz value, and the norm of its residual.
+    vectors
+        Where the next probe starts, (l, k).
+    """
+
+    inside: int
+    value: float
+    residual: float
+    vectors: Array
+
+
+def probed(problem: Problem, vectors: Array, below: float, last: Probe | None) -> Probe:
+    """The largest eigenvalue of D outside a subspace.
+
+    Parameters
+    ----------
+    problem
+        The data.
+    vectors
+        An orthonormal basis of the subspace, (l, k) with k < l.
+    below
+        The smallest Ritz value inside; the probe ends when it has told the two apart.
+    last
+        An earlier probe, of another subspace, to go on from.
+    """
+
+    def multiply(columns: Array) -> Array:
+        image = problem.adjoint(problem.image(columns))
+        return np.asarray(image - vectors @ (vectors.T @ image))
+
+    columns = np.random.default_rng(vectors.shape).standard_normal((problem.length, PROBE_COLUMNS))
+    if last is not None:
+        columns = np.hstack([last.vectors, columns[:, :1]])
+    start = orthonormal_complement(columns, [vectors])
+    basis = rayleigh_ritz([start], [multiply(start)], keep=start.shape[1])
+    for _ in range(PROBE_STEPS):
+        residual = float(np.linalg.norm(basis.residuals[:, 0]))
+        probe = Probe(vectors.shape[1], float(basis.values[0]), residual, basis.vectors)
+        directions = search_directions(basis, [vectors])
+        if probe.residual <= TOLD_APART * abs(below - probe.value) or directions.shape[1] == 0:
+            break
+        basis = stepped(basis, directions, multiply(directions))
+    return probe

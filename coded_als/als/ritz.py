@@ -1,0 +1,137 @@
+"""Rayleigh-Ritz approximations on subspaces: eigenpairs of D, singular triplets of A, and what a basis leaves out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from coded_als.kernels import Array
+
+
+@dataclass(frozen=True)
+class RitzPairs:
+    """Approximate eigenpairs of D, the values descending.
+
+    Parameters
+    ----------
+    values
+        Ritz values theta, (k,).
+    vectors
+        Orthonormal Ritz vectors x, (l, k).
+    residuals
+        Norms of D x - theta x, (k,).
+    guards
+        How many of the last pairs are beyond the rank asked for.
+    """
+
+    values: Array
+    vectors: Array
+    residuals: Array
+    guards: int = 0
+
+
+@dataclass(frozen=True)
+class RitzBasis:
+    """Orthonormal Ritz vectors X, their images D X, the directions P of the last step and D P, (l, b) each."""
+
+    values: Array
+    vectors: Array
+    images: Array
+    directions: Array | None = None
+    direction_images: Array | None = None
+
+    def parts(self) -> tuple[list[Array], list[Array]]:
+        """The basis of the subspace so far, and its images."""
+        if self.directions is None or self.direction_images is None:
+            return [self.vectors], [self.images]
+        return [self.vectors, self.directions], [self.images, self.direction_images]
+
+    @property
+    def residuals(self) -> Array:
+        """D X - X diag(theta), (l, b)."""
+        return self.images - self.vectors * self.values
+
+    def pairs(self, rank: int) -> RitzPairs:
+        """The Ritz pairs, of which the last b - rank are guards."""
+        norms = np.linalg.norm(self.residuals, axis=0)
+        return RitzPairs(self.values, self.vectors, norms, self.values.size - rank)
+
+
+def rayleigh_ritz(spaces: list[Array], images: list[Array], keep: int) -> RitzBasis:
+    """The ``keep`` best vectors of an orthonormal basis whose images are known.
+
+    Parameters
+    ----------
+    spaces, images
+        Orthonormal columns and D times them, in parts; the first part holds the ``keep`` vectors of the last step.
+    keep
+        Vectors to keep.
+    """
+    space, image = np.hstack(spaces), np.hstack(images)
+    projected = space.T @ image
+    values, rotation = np.linalg.eigh((projected + projected.T) / 2)
+    best = rotation[:, ::-1][:, :keep]
+    basis = RitzBasis(values[::-1][:keep], space @ best, image @ best)
+    if len(spaces) == 1:
+        return basis
+    # the last directions: what the best vectors took from outside the old ones, made orthogonal to the new ones
+    outside = best.copy()
+    outside[:keep] = 0.0
+    steps = orthonormal_complement(outside, [best])
+    return replace(basis, directions=space @ steps, direction_images=image @ steps)
+
+
+def search_directions(basis: RitzBasis, outside: list[Array]) -> Array:
+    """Orthonormal residuals outside the subspace so far and outside given orthonormal columns, (l, at most b).
+
+    There are none where the subspace is invariant or fills the space.
+    """
+    return orthonormal_complement(basis.residuals, [*basis.parts()[0], *outside])
+
+
+def stepped(basis: RitzBasis, directions: Array, images: Array) -> RitzBasis:
+    """One locally optimal step: Rayleigh-Ritz on the Ritz vectors, new directions and those of the last step.
+
+    Parameters
+    ----------
+    basis
+        The last one.
+    directions, images
+        `search_directions` and D times them.
+    """
+    spaces, known = basis.parts()
+    return rayleigh_ritz([spaces[0], directions, *spaces[1:]], [known[0], images, *known[1:]], keep=basis.values.size)
+
+
+def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
+    """Orthonormal basis of the columns outside the orthonormal spaces; columns that vanish there are dropped."""
+    space = np.hstack(spaces)
+    room = space.shape[0] - space.shape[1]
+    columns = columns / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(np.float64).tiny)
+    # twice is enough (Kahan and Parlett)
+    for _ in range(2):
+        columns = columns - space @ (space.T @ columns)
+        left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+        kept = sizes > 1e-10 * max(float(sizes[0]), 1e-300) if sizes.size else np.zeros(0, dtype=bool)
+        columns = left[:, kept][:, :room]
+    return np.asarray(columns)
+
+
+def singular_triplets(vectors: Array, images: Array) -> tuple[Array, Array, Array]:
+    """The best singular triplets of A on a subspace, to the rounding of A itself and not of D = A^T A.
+
+    Parameters
+    ----------
+    vectors
+        Orthonormal columns X, (l, k).
+    images
+        A X, (rows, k) with rows >= k.
+
+    Returns
+    -------
+    Left vectors (rows, k), singular values (k,), descending, and right vectors (l, k).
+    """
+    orthogonal, triangle = np.linalg.qr(images)
+    left, values, right = np.linalg.svd(triangle)
+    return orthogonal @ left, values, vectors @ right.T

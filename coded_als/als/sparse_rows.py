@@ -1,0 +1,179 @@
+"""Products with a sparse matrix that stays sparse: blocks of its rows on the workers, each block in several copies.
+
+Coding would fill the blocks in: a sum of p sparse blocks is p times as full. And the Gram matrix D = A^T A of a sparse
+A is dense, so where it is large nothing forms it: workers answer A_k^T (A_k X), and the first copy of each block counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from coded_als.als.rounds import RoundLog
+from coded_als.checks import require_whole
+from coded_als.cluster import AnyOfEach, Round
+from coded_als.codes.partition import deal
+from coded_als.errors import UsageError
+from coded_als.kernels import SPARSE_SLOWDOWN, Array
+
+# Measured on one core, seconds: of a dense multiplication, ...
+MULTIPLICATION_S = 1e-10
+# ... of D = A^T A at the master for each pair of entries in a row, and for each entry of the result, ...
+PAIR_S, FORMED_ENTRY_S = 5e-9, 3e-8
+# ... of a byte to a worker, and until workers that share cores have loaded what multiplies sparse rows.
+BYTE_S, LOADING_S = 1e-9, 1.0
+# Products that a fit takes, as a rule.
+PRODUCTS = 12
+DENSE_BYTES, SPARSE_BYTES = 8, 12
+
+
+class SparseRows:
+    """A sparse A, (rows, l), whose blocks of rows the workers of a cluster hold.
+
+    Parameters
+    ----------
+    matrix
+        A, scipy sparse, finite.
+    log
+        Where its rounds run.
+    copies
+        Workers that hold each block; there are W / copies blocks, and workers left over hold further copies.
+    name
+        Under which, with a suffix, the workers hold the three arrays of their block.
+
+    Raises
+    ------
+    UsageError
+        For more copies than workers, or a block of 2^31 entries or columns.
+    """
+
+    recovery_threshold: int
+
+    def __init__(self, matrix: Any, log: RoundLog, copies: int, name: str = "rows") -> None:
+        workers = log.cluster.size
+        require_copies(copies, workers)
+        matrix = sparse.csr_array(matrix)
+        self._shape, self._log, self._name = matrix.shape, log, name
+        self.recovery_threshold = workers // copies
+        self._rows = deal(np.diff(matrix.indptr), self.recovery_threshold)
+        self._block_of = np.arange(workers) % self.recovery_threshold
+        groups = (np.flatnonzero(self._block_of == block) for block in range(self.recovery_threshold))
+        self._rule = AnyOfEach(tuple(frozenset(group.tolist()) for group in groups))
+        blocks = [_row_block(matrix, rows) for rows in self._rows]
+        self._entries = max(data.size for data, _, _ in blocks)
+        for part, operand in enumerate(self.operands):
+            log.cluster.store(operand, (blocks[block][part] for block in self._block_of))
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Names of the stored arrays: values, columns and row ends of a block."""
+        return tuple(f"{self._name}.{part}" for part in ("data", "indices", "indptr"))
+
+    def error_estimate(self, workers: Sequence[int]) -> float:
+        """Rounding only, where every block is there; else infinite."""
+        return float(np.finfo(np.float64).eps) if self._rule.satisfied(workers) else np.inf
+
+    def product(self, right: Array, label: str = "U = A H") -> Array:
+        """A H in one round, (rows, d).
+
+        Parameters
+        ----------
+        right
+            H, (l, d).
+        label
+            Name of the round, for people.
+
+        Raises
+        ------
+        NotEnoughWorkers
+        """
+        height, width = len(self._rows[0]), right.shape[1]
+        result = np.empty((self._shape[0], width))
+        for block, response in self._run("row_product", right, (height, width), 1, label).items():
+            held = self._rows[block] >= 0
+            result[self._rows[block][held]] = response[held]
+        return result
+
+    def gram_product(self, right: Array, label: str = "E = A^T (A X)") -> Array:
+        """A^T (A X) in one round, (l, b), without A^T A.
+
+        Parameters
+        ----------
+        right
+            X, (l, b).
+        label
+            Name of the round, for people.
+
+        Raises
+        ------
+        NotEnoughWorkers
+        """
+        responses = self._run("row_gram_product", right, right.shape, 2, label)
+        # block by block, whoever came first: the sum does not depend on who was slow, not in the last bit either
+        total = responses[0].copy()
+        for block in range(1, self.recovery_threshold):
+            total += responses[block]
+        return total
+
+    def _run(self, kernel: str, right: Array, shape: tuple[int, int], passes: int, label: str) -> dict[int, Array]:
+        """One response of every block."""
+        right = np.ascontiguousarray(right, dtype=np.float64)
+        round = Round(
+            kernel,
+            operands=self.operands,
+            payloads=[(right,)] * self._block_of.size,
+            response_shapes=(shape,),
+            operations=float(passes * self._entries * right.shape[1] * SPARSE_SLOWDOWN),
+            label=label,
+        )
+        responses = self._log.run(round, self._rule, self)
+        chosen: dict[int, Array] = {}
+        for worker, response in responses.first().items():
+            chosen.setdefault(int(self._block_of[worker]), response)
+        return chosen
+
+
+def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: int) -> bool:
+    """Whether a fit is quicker with D = A^T A formed than with sparse products, counted in seconds of one core each.
+
+    Parameters
+    ----------
+    matrix
+        A, (rows, l), scipy sparse.
+    workers, copies
+        Number of workers, and how many of them would hold each block of rows.
+    share
+        Part of D that a worker would hold.
+    columns
+        Columns b of a product.
+    """
+    entries, length = float(matrix.nnz), float(matrix.shape[1])
+    lengths = np.diff(sparse.csr_array(matrix).indptr).astype(np.float64)
+    form_s = PAIR_S * float(lengths @ lengths) + FORMED_ENTRY_S * length**2
+    give_out_s = BYTE_S * DENSE_BYTES * length**2 * share * workers
+    formed_s = form_s + give_out_s + PRODUCTS * MULTIPLICATION_S * length**2 * columns * share
+    part = 2 * SPARSE_SLOWDOWN * entries * columns / (workers // copies)
+    sparse_s = LOADING_S + BYTE_S * SPARSE_BYTES * entries * copies + PRODUCTS * MULTIPLICATION_S * part
+    return formed_s < sparse_s
+
+
+def require_copies(copies: int, workers: int) -> None:
+    """Raise `UsageError` unless each block can have that many copies."""
+    require_whole("copies", copies, 1)
+    if copies > workers:
+        raise UsageError(f"workers must be at least copies={copies}; got {workers}. Add workers or lower copies.")
+
+
+def _row_block(matrix: Any, rows: Any) -> tuple[Any, Any, Any]:
+    """Values, columns and row ends of some rows as they are stored; a row -1 at the end is empty."""
+    block = matrix[rows[rows >= 0]]
+    if max(block.nnz, block.shape[1]) >= 2**31:
+        raise UsageError(
+            f"a block of sparse rows must have fewer than 2^31 entries and columns; got {block.nnz} and "
+            f"{block.shape[1]}. Add workers or lower copies."
+        )
+    ends = np.concatenate((block.indptr, np.full(rows.size - block.shape[0], block.nnz)))
+    return block.data, block.indices.astype(np.int32, copy=False), ends.astype(np.int32)

@@ -1,0 +1,201 @@
+"""What `converged_` claims, held against the optimum by `numpy.linalg.svd`; and what it says where float64 cannot tell."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from coded_als import CodedALS, InlineCluster
+from coded_als.als.bounds import loss_bound
+from coded_als.als.convergence import REMEDIES
+from coded_als.als.factors import signs
+from coded_als.cli import main
+from coded_als.errors import UsageError
+from tests.strategies import seeds
+
+TOLERANCE = CodedALS().tolerance
+
+
+def with_spectrum(values, rows=60, seed=0):
+    """A matrix with these singular values and random vectors."""
+    rng = np.random.default_rng(seed)
+    left, right = (np.linalg.qr(rng.standard_normal((size, len(values))))[0] for size in (rows, len(values)))
+    return (left * values) @ right.T
+
+
+def optimum(matrix, rank, lam=0.0):
+    """Eckart-Young, with the singular values above lam shrunk by it."""
+    sizes = np.linalg.svd(matrix, compute_uv=False)
+    head = sizes[:rank]
+    return float(np.sum(np.where(head > lam, lam * (2 * head - lam), head**2)) + np.sum(sizes[rank:] ** 2))
+
+
+def excess(model, matrix):
+    """How far the factors are above the optimum, relative to it."""
+    users, items, lam = model.user_factors_, model.item_factors_, model.regularization
+    value = np.sum((matrix - users @ items.T) ** 2) + lam * (np.sum(users**2) + np.sum(items**2))
+    return value / optimum(matrix, model.rank, lam) - 1
+
+
+def require_truth(model, matrix):
+    """Converged, and rightly so."""
+    assert model.outcome_ == "converged"
+    assert excess(model, matrix) <= 2 * TOLERANCE
+    assert model.history_[-1].outcome == "converged"
+    assert model.history_[-1].remaining <= TOLERANCE
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("offset", "solver"), [(300, "lobpcg"), (300, "als"), (3000, "lobpcg")])
+def test_uncentred_data_do_not_stop_early(offset, solver, seed):
+    matrix = offset + np.random.default_rng(seed).standard_normal((90, 60))
+    require_truth(CodedALS(4, solver=solver, tolerance=TOLERANCE, iterations=4000, seed=seed).fit(matrix), matrix)
+
+
+@pytest.mark.parametrize("solver", ["lobpcg", "als"])
+def test_large_leading_singular_values_do_not_stop_early(solver):
+    values = np.r_[400.0, 250.0, 110.0, np.linspace(1, 0.5, 37)]
+    matrix = with_spectrum(values)
+    require_truth(CodedALS(3, solver=solver).fit(matrix), matrix)
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize("copies", [1, 20])
+def test_a_tie_at_the_cut_is_told_or_does_not_matter(gap, copies):
+    values = np.r_[3.0, 2.0, 1.0, np.full(copies, 1 - gap), np.geomspace(0.4, 0.01, 39 - copies)]
+    matrix = with_spectrum(values)
+    require_truth(CodedALS(3).fit(matrix), matrix)
+    # the paper's update sees nothing of a tie: fast directions hide the slow one
+    alternating = CodedALS(3, solver="als", iterations=60).fit(matrix)
+    assert alternating.outcome_ != "converged" or excess(alternating, matrix) <= 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("solver", ["lobpcg", "als"])
+@pytest.mark.parametrize("part", [0.3, 0.97, 1.0, 1.02, 3.0])
+def test_ridge_weights_about_the_singular_values(solver, part):
+    matrix = with_spectrum(np.r_[9.0, 8.0, 7.0, np.geomspace(3, 0.1, 37)])
+    for size in (7.0, 9.0):
+        require_truth(CodedALS(3, solver=solver, regularization=part * size).fit(matrix), matrix)
+
+
+def test_a_hidden_leading_direction_is_not_taken_for_absent():
+    """All Ritz values of a random start are below lam^2 here, and the one singular value above it is not yet seen."""
+    matrix = with_spectrum(np.r_[1.0, np.full(59, 0.1)], rows=80)
+    for solver in ("lobpcg", "als"):
+        require_truth(CodedALS(2, solver=solver, regularization=0.9).fit(matrix), matrix)
+
+
+@pytest.mark.parametrize("solver", ["lobpcg", "als"])
+@pytest.mark.parametrize("exponent", [-150, -78, 78, 150])
+def test_scale_changes_nothing(solver, exponent):
+    # a power of two changes no digit, so the whole fit is the same but for it
+    matrix, scale = with_spectrum(np.geomspace(1, 0.01, 30)), 4.0 ** round(exponent / np.log10(4))
+    plain, large = (CodedALS(3, solver=solver, regularization=0.01 * part).fit(part * matrix) for part in (1.0, scale))
+    require_truth(plain, matrix)
+    assert large.outcome_ == "converged"
+    np.testing.assert_array_equal(large.item_factors_, plain.item_factors_ * np.sqrt(scale))
+    np.testing.assert_array_equal(large.user_factors_, plain.user_factors_ * np.sqrt(scale))
+    assert large.objective_ == pytest.approx(plain.objective_ * scale**2, rel=1e-12)
+    assert [entry.objective for entry in large.history_] == [e.objective * scale**2 for e in plain.history_]
+
+
+@pytest.mark.parametrize("size", [1e153, 1e-158])
+@pytest.mark.parametrize("solver", ["lobpcg", "als"])
+def test_squares_that_float64_does_not_hold_are_refused(solver, size):
+    with pytest.raises(UsageError, match="squares are finite and not zero in float64; got entries up to"):
+        CodedALS(2, solver=solver).fit(size * np.random.default_rng(0).standard_normal((300, 200)))
+
+
+@pytest.mark.parametrize("solver", ["lobpcg"])
+def test_rank_deficient_data_with_a_ridge_weight(solver):
+    matrix = with_spectrum(np.r_[5.0, 4.0, 3.0, np.zeros(17)])
+    for lam in (1e-9, 1e-3, 1.0):
+        model = CodedALS(6, solver=solver, regularization=lam).fit(matrix)
+        assert model.objective_ == pytest.approx(optimum(matrix, 6, lam), rel=1e-7)
+        assert lam < 1e-6 or model.converged_
+
+
+@pytest.mark.parametrize("solver", ["lobpcg", "als"])
+@pytest.mark.parametrize("noise", [1e-3, 1e-6])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_the_objective_near_an_exact_fit_is_no_difference_of_traces(solver, noise, form):
+    rng = np.random.default_rng(1)
+    matrix = rng.standard_normal((50, 3)) @ rng.standard_normal((3, 40)) + noise * rng.standard_normal((50, 40))
+    model = CodedALS(3, solver=solver).fit(form(matrix))
+    assert model.converged_
+    assert model.objective_ == pytest.approx(optimum(matrix, 3), rel=1e-5)
+    assert model.history_[-1].objective == pytest.approx(optimum(matrix, 3), rel=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["lobpcg"])
+def test_what_float64_cannot_decide_is_said(solver, tmp_path):
+    matrix = 1e6 + np.random.default_rng(0).standard_normal((50, 40))
+    model = CodedALS(4, solver=solver, iterations=2000).fit(matrix)
+    assert model.outcome_ == model.history_[-1].outcome == "undecided"
+    assert not model.converged_
+    # the remedies work
+    assert CodedALS(4, solver=solver, weighting="centred").fit(matrix).converged_
+    assert CodedALS(4, solver=solver, iterations=2000, tolerance=1e-2).fit(matrix).converged_
+    np.save(tmp_path / "far.npy", matrix)
+    arguments = ["fit", str(tmp_path / "far.npy"), "--rank", "4", "--cluster", "inline", "--solver", solver]
+    told = CliRunner().invoke(main, [*arguments, "--iterations", "2000"])
+    assert REMEDIES["undecided"] in told.stderr
+    document = json.loads(CliRunner().invoke(main, [*arguments, "--iterations", "2000", "--json"]).stdout)
+    assert (document["converged"], document["outcome"]) == (False, "undecided")
+
+
+def test_an_exact_fit_is_undecided_and_iterations_may_end_a_fit():
+    matrix = with_spectrum(np.r_[5.0, 4.0, 3.0, np.zeros(17)])
+    assert CodedALS(3).fit(matrix).outcome_ == "undecided"
+    model = CodedALS(3, iterations=2).fit(np.random.default_rng(0).standard_normal((40, 30)))
+    assert (model.outcome_, model.converged_) == ("unfinished", False)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-17])
+def test_a_tolerance_below_rounding_ends_and_is_never_claimed(tolerance):
+    model = CodedALS(3, tolerance=tolerance).fit(np.random.default_rng(0).standard_normal((40, 30)))
+    assert model.outcome_ == "undecided"
+    assert len(model.history_) < 40
+
+
+@given(seed=seeds, rank=st.integers(1, 4), lam=st.sampled_from([0.0, 0.3, 2.0]), shrink=st.integers(0, 12))
+@settings(deadline=None, max_examples=60)
+def test_the_bound_is_above_what_is_lost(seed, rank, lam, shrink):
+    """For exact Ritz pairs near the leading eigenvectors, with the true eigenvalue outside."""
+    rng = np.random.default_rng(seed)
+    values = np.sort(rng.uniform(0, 4, 9))[::-1]
+    near = np.eye(9)[:, :rank] + 10.0 ** -(shrink / 2) * rng.standard_normal((9, rank)) / 10
+    basis = np.linalg.qr(near)[0]
+    ritz, rotation = np.linalg.eigh(basis.T @ (values[:, np.newaxis] * basis))
+    ritz, vectors = ritz[::-1], basis @ rotation[:, ::-1]
+    residuals = np.linalg.norm(values[:, np.newaxis] * vectors - vectors * ritz, axis=0)
+    explained = [np.sum(np.maximum(np.sqrt(part) - lam, 0) ** 2) for part in (values[:rank], ritz)]
+    outside = np.linalg.eigvalsh((np.eye(9) - vectors @ vectors.T) * np.sqrt(np.outer(values, values)))[-1]
+    complement = np.linalg.svd(np.eye(9) - vectors @ vectors.T)[0][:, : 9 - rank]
+    outside = np.linalg.eigvalsh(complement.T @ (values[:, np.newaxis] * complement))[-1]
+    bound = loss_bound(ritz, residuals, float(outside), rank, lam, 2.0)
+    assert bound >= (explained[0] - explained[1]) * (1 - 1e-9) - 1e-14
+
+
+def test_signs_of_the_factors_do_not_depend_on_who_was_slow():
+    # entries of equal size, as ratings have them: the largest entry of a column is a tie
+    matrix = np.kron(np.diag([3.0, 2.0, 1.0]), np.array([[1.0, -1.0], [-1.0, 1.0]])) + np.eye(6) * 0.01
+    for solver in ("lobpcg", "als"):
+        fits = [
+            CodedALS(3, partitions=3, solver=solver).fit(matrix, InlineCluster(12, "exp:mean=1ms", seed))
+            for seed in range(8)
+        ]
+        for model in fits[1:]:
+            np.testing.assert_allclose(model.user_factors_, fits[0].user_factors_, atol=1e-6)
+            np.testing.assert_allclose(model.item_factors_, fits[0].item_factors_, atol=1e-6)
+
+
+def test_both_signs_of_a_vector_become_one():
+    vectors = np.random.default_rng(0).standard_normal((7, 5))
+    np.testing.assert_array_equal(vectors * signs(vectors), -vectors * signs(-vectors))
