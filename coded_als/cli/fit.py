@@ -13,9 +13,9 @@ from coded_als.als import CodedALS
 from coded_als.als.convergence import REMEDIES
 from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress
 from coded_als.cli.methods import make_model
-from coded_als.cli.outputs import require_outputs, save_recordings
+from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
-from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
+from coded_als.cluster.recording import TraceRecorder
 from coded_als.codes import iteration_threshold
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
@@ -50,7 +50,11 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
 @click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
 @click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
-@click.option("--trace", type=click.Path(path_type=Path), help="Write a timeline for Perfetto (Chrome trace format).")
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path),
+    help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
@@ -177,12 +181,14 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
     }
 
 
-def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, TraceRecorder | TimelineRecorder]]:
-    recorders: list[tuple[Path, TraceRecorder | TimelineRecorder]] = []
+def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recorder]]:
+    recorders: list[tuple[Path, Recorder]] = []
     if options["record_trace"] is not None:
         recorders.append((options["record_trace"], TraceRecorder()))
     if options["trace"] is not None:
-        recorders.append((options["trace"], TimelineRecorder()))
+        recorders.append(
+            (options["trace"], timeline_recorder(options["trace"], "virtual" if cluster.virtual else "wall"))
+        )
     observers: list[Observer] = [recorder for _, recorder in recorders]
     cluster.observers.extend(observers)
     return recorders

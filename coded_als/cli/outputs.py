@@ -6,9 +6,46 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
+from coded_als.cluster import TaskEvent
+from coded_als.cluster.recording import TimelineRecorder
 from coded_als.errors import CodedALSError, UsageError
+
+DRAWN = (".pdf", ".svg", ".png")
+
+
+class Recorder(Protocol):
+    """An observer that saves what it saw."""
+
+    def __call__(self, event: TaskEvent) -> None:
+        """Take note of an event."""
+
+    def save(self, path: Path) -> None:
+        """Write the recording."""
+
+
+def timeline_recorder(path: Path, clock: str) -> Recorder:
+    """The recorder of a timeline: a figure for ``.pdf``, ``.svg`` and ``.png``, else for a trace viewer.
+
+    Parameters
+    ----------
+    path
+        Where it will be saved.
+    clock
+        ``"wall"`` or ``"virtual"``: whose seconds these are.
+
+    Raises
+    ------
+    UsageError
+        When a figure is asked for and matplotlib is not installed.
+    """
+    if path.suffix.lower() not in DRAWN:
+        return TimelineRecorder()
+    # matplotlib is loaded for a figure alone
+    from coded_als.experiments.report.timeline import TimelineDrawing
+
+    return TimelineDrawing(clock)
 
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
@@ -36,7 +73,7 @@ def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str
         taken[os.path.realpath(path)] = f"what {option} writes"
 
 
-def save_recordings(recorders: Sequence[tuple[Path, TraceRecorder | TimelineRecorder]]) -> None:
+def save_recordings(recorders: Sequence[tuple[Path, Recorder]]) -> None:
     """Write every recording, whatever becomes of the others.
 
     Raises

@@ -1,4 +1,4 @@
-"""``coded-als report``: one HTML file from stored results."""
+"""``coded-als report``: figures and tables from stored results."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import click
 
 @click.command("report")
 @click.argument("folder", type=click.Path(path_type=Path))
-def command(folder: Path) -> None:
+@click.option(
+    "--figures",
+    metavar="FORMATS",
+    help="Save each figure to FOLDER/figures too: pdf, svg, png, or several with commas.",
+)
+def command(folder: Path, figures: str | None) -> None:
     """Write FOLDER/report.html from what sweep or reproduce stored there; nothing is run."""
     from coded_als.experiments.report.report import write_report
+    from coded_als.experiments.report.saving import parse_formats
 
-    click.echo(write_report(folder))
+    click.echo(write_report(folder, parse_formats(figures) if figures else ()))
+    if figures:
+        click.echo(folder / "figures")

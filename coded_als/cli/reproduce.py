@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from coded_als.errors import UsageError
+
 
 @click.group("reproduce")
 def command() -> None:
@@ -33,7 +35,6 @@ def command() -> None:
 def table1(full: bool, seed: int, out: Path | None) -> None:
     """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.report.report import write_report
     from coded_als.experiments.sweep.store import ResultFolder
     from coded_als.experiments.table1.findings import findings
     from coded_als.experiments.table1.reproduction import as_text, read_wall, run_table1, table_cells
@@ -51,7 +52,12 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     )
     for finding in findings(rows, asdict(effort.size)):
         click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")
-    click.echo(f"\n{write_report(out)}")
+    try:
+        from coded_als.experiments.report.report import write_report
+    except UsageError as missing:
+        click.echo(f"No report: {missing}", err=True)
+    else:
+        click.echo(f"\n{write_report(out)}")
 
 
 def _progress(done: int, total: int) -> None:

@@ -53,7 +53,7 @@ GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "
 def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, **options: Any) -> None:
     """Compare schemes over a grid; every scheme meets the same stragglers."""
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.report.example_runs import leading_schemes, write_examples
+    from coded_als.experiments.sweep.example_runs import leading_schemes, write_examples
     from coded_als.experiments.sweep.store import STATUSES, ResultFolder
     from coded_als.experiments.sweep.sweep import run_sweep
 

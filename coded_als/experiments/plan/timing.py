@@ -21,8 +21,9 @@ from coded_als.kernels import Array
 
 # Orders of arrival from which `_typical` learns how many answers a code waits for.
 RANDOM_ORDERS = 4
-# Stored with every cell: enough to draw the distribution of iteration times again.
-QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+# Levels of the quantiles stored with every cell: enough to draw the distribution of iteration times again, and to see
+# where a mixture of fast and slow workers steps.
+QUANTILES = (0.0, 0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99, 1.0)
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,15 @@ def mean_and_interval(totals: Array) -> tuple[float, float | None, float | None]
 
 
 def summary(seconds: Array, clock: str) -> dict[str, Any]:
-    """Columns for a table from the seconds of iterations (repeats, iterations), named after their clock."""
+    """Columns for a table from the seconds of iterations (repeats, iterations), named after their clock.
+
+    The quantiles of the iterations carry their levels, and the middle 95 % of the repetitions' own quantiles.
+    """
     mean, low, high = mean_and_interval(seconds.sum(axis=1))
-    quantiles = np.quantile(seconds, QUANTILES).tolist()
+    # seconds that some iteration took: between a fast and a slow one there may be none
+    quantiles = np.quantile(seconds, QUANTILES, method="inverted_cdf").tolist()
+    of_each = np.quantile(seconds, QUANTILES, axis=1, method="inverted_cdf")
+    low_of, high_of = np.quantile(of_each, (0.025, 0.975), axis=1, method="inverted_cdf")
     named = dict(zip(QUANTILES, quantiles, strict=True))
     return {
         f"{clock}_seconds_mean": mean,
@@ -165,5 +172,10 @@ def summary(seconds: Array, clock: str) -> dict[str, Any]:
         f"{clock}_iteration_seconds_p50": named[0.5],
         f"{clock}_iteration_seconds_p95": named[0.95],
         f"{clock}_iteration_seconds_p99": named[0.99],
-        f"{clock}_iteration_seconds_quantiles": quantiles,
+        f"{clock}_iteration_seconds_quantiles": {
+            "levels": list(QUANTILES),
+            "seconds": quantiles,
+            "low95": low_of.tolist(),
+            "high95": high_of.tolist(),
+        },
     }

@@ -1,111 +1,188 @@
-"""A run as a picture: one row for each worker, what it did and what became of it."""
+"""The timeline of a fit: workers against seconds, as rows and as a figure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
-from coded_als.experiments.report.figures import Figure
-from coded_als.experiments.report.svg import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Plot, Scale
+from coded_als.cluster import TaskEvent
+from coded_als.cluster.recording import EventLog
+from coded_als.errors import CodedALSError
+from coded_als.experiments.report.canvas import Axes, ReportFigure, add_legend, new_axes, scale_x
+from coded_als.experiments.report.slices import Table
+from coded_als.experiments.report.styles import COLOURS, INK, SOFT, WAY
 
-Row = dict[str, Any]
-ROW_HEIGHT = 14
-PHASES = (("sent", "messages"), ("delayed", "delayed"), ("computing", "computing"))
+ROW_IN = 0.15
+# name, colour of a phase of a task
+PHASES = (("messages", WAY), ("waiting (injected delay)", COLOURS[5]), ("computing", COLOURS[2]))
+# status, name, marker, colour and size of an end of a task
 ENDINGS = (
-    ("answered", "answered, counted"),
-    ("late", "answered too late"),
-    ("superseded", "pre-empted"),
-    ("unfinished", "never answered"),
+    ("answered", "response counted", "o", COLOURS[3], 4.0),
+    ("late", "response too late", "s", COLOURS[4], 4.0),
+    ("superseded", "superseded", "x", COLOURS[1], 4.5),
+    ("unfinished", "no response", "|", INK, 7.0),
 )
 
 
-def timeline(examples: Row) -> Figure | None:
-    """The timeline of the stored run; rounds are separated by the moments at which they ended."""
-    run = examples["timeline"]
-    if not run or not run["events"]:
-        return None
-    events, workers = run["events"], run["workers"]
-    ends = _round_ends(events)
-    last = max(ends) * 1.02
-    height = TOP + BOTTOM + ROW_HEIGHT * workers
-    x = Scale(0.0, last, LEFT, WIDTH - RIGHT)
-    y = Scale(0.0, workers, TOP, height - BOTTOM)
-    plot = Plot(x, y, f"{examples['clock']} seconds", "worker", height=height)
-    seen = [event for event in events if event["sent_s"] is not None and event["sent_s"] < last]
-    for event in seen:
-        _draw_spans(plot, event, last)
-    for end in ends:
-        plot.raw(f'<line class="end-of-round" x1="{x(end):.1f}" x2="{x(end):.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
-    # above the spans of the round after
-    for event in seen:
-        plot.raw(_ending(event["status"], x(min(_done_s(event), last)), y(event["worker"]) + ROW_HEIGHT / 2))
-    return Figure(
-        f"Timeline: {run['scheme']}, {workers} workers, delays {examples['delays']}",
-        "Rows are workers. A round ends (dashed line) at the last answer it needs; whoever still works on it then is "
-        "pre-empted and starts on the next round at once.",
-        _legend() + plot.render("timeline of a run"),
-        ("round", "label", "worker", "status", "sent, s", "received, s", "delayed, s", "computing, s"),
-        tuple(
-            (
-                e["round_index"],
-                e["label"],
-                e["worker"],
-                e["status"],
-                e["sent_s"],
-                "" if e["received_s"] is None else e["received_s"],
-                e["waited_s"],
-                e["computed_s"],
-            )
-            for e in events
-        ),
-    )
+@dataclass(frozen=True)
+class TimelineRow:
+    """One task of one worker, in seconds since the cluster started.
+
+    Parameters
+    ----------
+    round_index, label, worker, status
+        As in `coded_als.cluster.TaskEvent`.
+    sent_s, waiting_s, computing_s
+        When the task was sent, and when the worker began to wait out its injected delay and to compute. The way to
+        the worker and the way back are taken to last equally long.
+    computed_s
+        When the computing ended.
+    done_s
+        When the response was there, or the worker let go of the task.
+    """
+
+    round_index: int
+    label: str
+    worker: int
+    status: str
+    sent_s: float
+    waiting_s: float
+    computing_s: float
+    computed_s: float
+    done_s: float
 
 
-def _round_ends(events: Sequence[Row]) -> list[float]:
+def timeline_rows(events: Iterable[TaskEvent]) -> list[TimelineRow]:
+    """A row for each task that was sent, in the order of the events; ``pandas.DataFrame(rows)`` makes a table.
+
+    Parameters
+    ----------
+    events
+        Those of a `coded_als.cluster.recording.EventLog` that observed the cluster.
+    """
+    return [_row(event, event.sent_s) for event in events if event.sent_s is not None]
+
+
+def _row(event: TaskEvent, sent_s: float) -> TimelineRow:
+    busy_s = event.waited_s + event.computed_s
+    done_s = sent_s + busy_s if event.received_s is None else event.received_s
+    waiting_s = sent_s + max(0.0, done_s - sent_s - busy_s) / 2
+    computing_s = waiting_s + event.waited_s
+    parts = (sent_s, waiting_s, computing_s, computing_s + event.computed_s, done_s)
+    return TimelineRow(event.round_index, event.label, event.worker, event.status, *parts)
+
+
+def round_ends(rows: Iterable[TimelineRow]) -> list[float]:
+    """The second of the last counted response of each round, in order of the rounds."""
     ends: dict[int, float] = {}
-    for event in events:
-        if event["status"] == "answered":
-            ends[event["round_index"]] = max(ends.get(event["round_index"], 0.0), event["received_s"])
+    for row in rows:
+        if row.status == "answered":
+            ends[row.round_index] = max(ends.get(row.round_index, 0.0), row.done_s)
     return [ends[index] for index in sorted(ends)]
 
 
-def _done_s(event: Row) -> float:
-    """When the answer was there, or the worker let go of the task."""
-    if event["received_s"] is not None:
-        return float(event["received_s"])
-    return float(event["sent_s"] + event["waited_s"] + event["computed_s"])
+def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | None = None) -> ReportFigure:
+    """Workers against seconds: messages, waiting, computing, and what became of each task.
+
+    Parameters
+    ----------
+    events
+        Those of a `coded_als.cluster.recording.EventLog` that observed the cluster.
+    clock
+        ``"wall"`` or ``"virtual"``: whose seconds these are.
+    rounds
+        The first so many rounds; all of them by default.
+
+    Returns
+    -------
+    ReportFigure
+        One row for each worker; dashed lines end the rounds.
+    """
+    rows = timeline_rows(events)
+    if rounds is not None:
+        first = sorted({row.round_index for row in rows})[:rounds]
+        rows = [row for row in rows if row.round_index in first]
+    workers = sorted({row.worker for row in rows})
+    ends = round_ends(rows)
+    start = min((row.sent_s for row in rows), default=0.0)
+    last = start + 1.03 * (max(ends, default=1.0) - start)
+    figure, axes = new_axes(f"{clock} seconds", "worker", height=1.4 + ROW_IN * len(workers))
+    scale_x(axes, [0.0])
+    axes.set_xlim(start, last)
+    axes.set_ylim(max(len(workers), 1) - 0.5, -0.5)
+    axes.set_yticks(range(len(workers)), [str(worker) for worker in workers], fontsize=7.5)
+    axes.grid(visible=False, axis="y")
+    shown = [row for row in rows if row.sent_s < last]
+    place = {worker: index for index, worker in enumerate(workers)}
+    _spans(axes, shown, place, last)
+    for end in ends:
+        axes.axvline(end, color=SOFT, linestyle="--", linewidth=0.9)
+    _endings(axes, shown, place, last)
+    add_legend(figure, columns=3)
+    return figure
 
 
-def _draw_spans(plot: Plot, event: Row, last: float) -> None:
-    sent, done = event["sent_s"], _done_s(event)
-    busy = event["waited_s"] + event["computed_s"]
-    delayed = sent + (done - sent - busy) / 2
-    computing = delayed + event["waited_s"]
-    top = plot.y(event["worker"]) + 2
-    spans = (("sent", sent, done), ("delayed", delayed, computing), ("computing", computing, delayed + busy))
-    for name, start, stop in spans:
-        width = plot.x(min(stop, last)) - plot.x(start)
-        if width > 0.05:
-            plot.raw(
-                f'<rect class="{name}" x="{plot.x(start):.1f}" y="{top:.1f}" width="{width:.1f}" height="{ROW_HEIGHT - 4}"/>'
-            )
+def _spans(axes: Axes, rows: Sequence[TimelineRow], place: dict[int, int], last: float) -> None:
+    """A bar for each phase that can be seen, all bars of one phase as one collection."""
+    least = (last - axes.get_xlim()[0]) / 2000
+    for phase, (name, colour) in enumerate(PHASES):
+        bars = []
+        for row in rows:
+            begin, end = (
+                (row.sent_s, row.done_s),
+                (row.waiting_s, row.computing_s),
+                (row.computing_s, row.computed_s),
+            )[phase]
+            if min(end, last) - begin > least:
+                bars.append((place[row.worker], begin, min(end, last) - begin))
+        if bars:
+            ys, starts, widths = zip(*bars, strict=True)
+            axes.barh(ys, widths, left=starts, height=0.62, color=colour, label=name, linewidth=0)
 
 
-def _ending(status: str, x: float, y: float) -> str:
-    if status == "superseded":
-        return f'<path class="superseded" d="M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6"/>'
-    if status in ("answered", "late"):
-        return f'<circle class="{status}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
-    return f'<path class="unfinished" d="M{x:.1f} {y - 4:.1f}v8"/>'
+def _endings(axes: Axes, rows: Sequence[TimelineRow], place: dict[int, int], last: float) -> None:
+    for status, name, marker, colour, size in ENDINGS:
+        here = [row for row in rows if row.status == status]
+        if here:
+            axes.plot(
+                [min(row.done_s, last) for row in here],
+                [place[row.worker] for row in here],
+                marker=marker, color=colour, markersize=size, linestyle="none", label=name, clip_on=False,
+            )  # fmt: skip
 
 
-def _legend() -> str:
-    phases = [
-        f'<span><svg width="28" height="14"><rect class="{css}" x="2" y="2" width="24" height="10"/></svg>{escape(text)}</span>'
-        for css, text in PHASES
-    ]
-    endings = [
-        f'<span><svg width="28" height="14">{_ending(css, 14, 7)}</svg>{escape(text)}</span>' for css, text in ENDINGS
-    ]
-    return f'<div class="legend">{"".join(phases + endings)}</div>'
+class TimelineDrawing(EventLog):
+    """An observer that saves the timeline of a run as a figure, in the format of the file's suffix.
+
+    Parameters
+    ----------
+    clock
+        ``"wall"`` or ``"virtual"``: whose seconds these are.
+    rounds
+        The first so many rounds: more cannot be told apart on a page.
+    """
+
+    def __init__(self, clock: str = "wall", rounds: int = 12) -> None:
+        super().__init__()
+        self.clock, self.rounds = clock, rounds
+
+    def save(self, path: Path) -> None:
+        """Write the figure.
+
+        Raises
+        ------
+        CodedALSError
+            When the file cannot be written.
+        """
+        try:
+            timeline(self.events, clock=self.clock, rounds=self.rounds).savefig(path)
+        except OSError as error:
+            raise CodedALSError(
+                f"the timeline must go to a file that can be written; got {path}: {error.strerror}. Choose another."
+            ) from None
+
+
+def timeline_table(events: Iterable[TaskEvent]) -> Table:
+    """The data of `timeline`."""
+    return tuple(field.name for field in fields(TimelineRow)), [astuple(row) for row in timeline_rows(events)]

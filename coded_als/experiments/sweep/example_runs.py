@@ -1,4 +1,4 @@
-"""One run of each leading scheme with numerics: the curves and the timeline that a report shows.
+"""A few runs of each leading scheme with numerics: the curves and the timeline that a report shows.
 
 The problem is no larger than what takes seconds; the delays are the sweep's first, and the machine is slowed down in
 proportion, so that work and messages take as long as on the sweep's problem.
@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als import CodedALS
+from coded_als.als import CodedALS, Iteration
 from coded_als.cluster import TaskEvent
 from coded_als.cluster.recording import EventLog
 from coded_als.cluster.virtual import Machine, SimulatedCluster
 from coded_als.errors import CodedALSError
 from coded_als.experiments.plan.schemes import Scheme, Size
-from coded_als.experiments.plan.timing import Workload, repetition_seed
+from coded_als.experiments.plan.timing import Workload, mean_and_interval, repetition_seed
 from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.sweep.grids import cell_of
 from coded_als.experiments.sweep.store import Row, saying_what_failed, write_text
+from coded_als.kernels import Array
 
 FILE = "examples.json"
 LARGEST = Size(rows=480, columns=360, rank=12)
@@ -33,6 +34,8 @@ ITERATIONS = 25
 NOISE = 6.0
 # Rounds and workers that one timeline can show.
 TIMELINE_ROUNDS, TIMELINE_WORKERS = 5, 40
+# Runs behind a curve; they differ in their delays alone.
+REPEATS = 4
 
 
 def leading_schemes(rows: Sequence[Row]) -> list[Scheme]:
@@ -69,9 +72,9 @@ def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, 
     for scheme in schemes:
         log = EventLog()
         with threadpool_limits(1):
-            curve = _run(scheme, size, replace(workload, machine=machine), seed, log)
+            curve = _curve(scheme, size, replace(workload, size=size, machine=machine), seed, log)
         if curve:
-            curves.append({"scheme": scheme.label, "points": curve})
+            curves.append({"cell": asdict(scheme), **curve})
             timeline = timeline or {"scheme": scheme.label, "workers": scheme.workers, "events": _events(log.events)}
     document = {
         "clock": "virtual",
@@ -91,11 +94,37 @@ def _slowed(machine: Machine, full: Size, size: Size) -> Machine:
     return Machine(machine.multiplications_per_second * work, machine.bytes_per_second * words, machine.latency_s)
 
 
-def _run(scheme: Scheme, size: Size, workload: Workload, seed: int, log: EventLog) -> list[tuple[float, float]]:
-    """Virtual seconds and relative excess of the objective over its optimum, one pair for each iteration."""
+def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: EventLog) -> Row | None:
+    """Seconds until each iteration, their intervals, and the excess of the objective over its optimum.
+
+    The log gets the first run. None where the scheme cannot run.
+    """
     ratings = synthetic_ratings(size, seed, noise=NOISE)
+    logs = [log, *(EventLog() for _ in range(REPEATS - 1))]
+    try:
+        histories = [
+            _run(scheme, ratings, workload, seed, repetition_seed(seed, repetition), log)
+            for repetition, log in enumerate(logs)
+        ]
+    except CodedALSError:
+        return None
+    shortest = min(map(len, histories))
+    elapsed = np.cumsum([[entry.seconds for entry in history[:shortest]] for history in histories], axis=1)
+    means, lows, highs = zip(*(mean_and_interval(column) for column in elapsed.T), strict=True)
+    optimum = float(np.sum(np.linalg.svd(ratings, compute_uv=False)[size.rank :] ** 2))
+    return {
+        "seconds_mean": means,
+        "seconds_low95": lows,
+        "seconds_high95": highs,
+        "excess": [max(entry.objective / optimum - 1, 1e-16) for entry in histories[0][:shortest]],
+    }
+
+
+def _run(
+    scheme: Scheme, ratings: Array, workload: Workload, seed: int, delay_seed: int, log: EventLog
+) -> list[Iteration]:
     model = CodedALS(
-        size.rank,
+        workload.size.rank,
         partitions=scheme.partitions,
         points=scheme.points or "circle",
         solver=scheme.solver,  # type: ignore[arg-type]
@@ -107,17 +136,9 @@ def _run(scheme: Scheme, size: Size, workload: Workload, seed: int, log: EventLo
         precomputation="local",
         seed=seed,
     )
-    delays = repetition_seed(seed, 0)
-    try:
-        with SimulatedCluster(scheme.workers, workload.delays, delays, **asdict(workload.machine)) as cluster:
-            cluster.observers.append(log)
-            model.fit(ratings, cluster=cluster)
-    except CodedALSError:
-        return []
-    optimum = float(np.sum(np.linalg.svd(ratings, compute_uv=False)[size.rank :] ** 2))
-    elapsed = np.cumsum([entry.seconds for entry in model.history_])
-    excess = [max(entry.objective / optimum - 1, 1e-16) for entry in model.history_]
-    return [(float(t), e) for t, e in zip(elapsed, excess, strict=True)]
+    with SimulatedCluster(scheme.workers, workload.delays, delay_seed, **asdict(workload.machine)) as cluster:
+        cluster.observers.append(log)
+        return model.fit(ratings, cluster=cluster).history_
 
 
 def _events(events: Sequence[TaskEvent]) -> list[Row]:

@@ -1,0 +1,112 @@
+"""The results folder that a report is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from coded_als.errors import CodedALSError, UsageError
+from coded_als.experiments.report.catalogue import Shown, named_apart, sweep_figures_of, table1_figures_of
+from coded_als.experiments.report.slices import Slice, slices
+from coded_als.experiments.sweep.example_runs import read_examples
+from coded_als.experiments.sweep.store import Row, canonical, read_results
+
+
+@dataclass(frozen=True)
+class Results:
+    """What ``sweep`` or ``reproduce`` stored.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    spec
+        What was asked for.
+    rows
+        One for each finished cell, in the order of the cells.
+    """
+
+    folder: Path
+    spec: Row
+    rows: list[Row]
+
+    @property
+    def is_table1(self) -> bool:
+        """Whether these are of Table I, not of a sweep."""
+        return self.spec.get("kind") == "table1"
+
+    @property
+    def clock(self) -> str:
+        """Whose seconds these are: ``"virtual"`` or ``"wall"``."""
+        return "virtual" if self.is_table1 or self.spec["cluster"] == "virtual" else "wall"
+
+    @cached_property
+    def slices(self) -> list[Slice]:
+        """The parts of a sweep that one figure may show."""
+        return slices(self.rows, self.clock)
+
+    @cached_property
+    def examples(self) -> Row | None:
+        """Example runs of a sweep, if it has any."""
+        return None if self.is_table1 else read_examples(self.folder)
+
+    @cached_property
+    def environments(self) -> list[dict[str, Any]]:
+        """Where and when each run took place."""
+        path = self.folder / "environments.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def command(self) -> str:
+        """The command line of the last run."""
+        return str(self.environments[-1]["command"]) if self.environments else "coded-als"
+
+    def figures(self) -> Iterator[Shown]:
+        """All figures of the report, drawn one at a time."""
+        if self.is_table1:
+            return named_apart(table1_figures_of(self.rows))
+        return named_apart(sweep_figures_of(self.rows, self.clock, self.examples))
+
+
+def open_results(folder: str | Path) -> Results:
+    """Read a results folder.
+
+    Parameters
+    ----------
+    folder
+        What ``sweep --out`` or ``reproduce --out`` named.
+
+    Raises
+    ------
+    UsageError
+        If it is no results folder, is damaged or holds no finished cell.
+    """
+    folder = Path(folder)
+    spec, rows = read_results(folder)
+    if not any(row["status"] == "done" for row in rows):
+        raise UsageError(f"a report needs a finished cell; {folder} has none. Run or resume the sweep.")
+    if spec.get("kind") != "table1":
+        # a run that has not ended stored its cells in the order of finishing
+        with saying_damaged(folder):
+            place = {canonical(cell): index for index, cell in enumerate(spec["cells"])}
+            rows = sorted(rows, key=lambda row: place[canonical(row["cell"])])
+    return Results(folder, spec, rows)
+
+
+@contextmanager
+def saying_damaged(folder: Path) -> Iterator[None]:
+    """Turn what a damaged value stops, each place with an error of its own, into one line."""
+    try:
+        yield
+    except (CodedALSError, OSError):
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"stored results must be whole; {folder} is damaged ({type(error).__name__}: {error}). "
+            "Run it again into another folder."
+        ) from None

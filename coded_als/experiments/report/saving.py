@@ -1,0 +1,100 @@
+"""Figures as files and as SVG inside a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from coded_als.errors import UsageError
+from coded_als.experiments.report.canvas import ReportFigure
+from coded_als.experiments.report.catalogue import Shown
+from coded_als.experiments.report.styles import THEME
+from coded_als.experiments.sweep.store import saying_what_failed
+
+FORMATS = ("svg", "pdf", "png")
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Formats from ``"pdf"`` or ``"svg,pdf,png"``.
+
+    Raises
+    ------
+    UsageError
+        For any other word.
+    """
+    words = tuple(dict.fromkeys(word.strip().lower() for word in text.split(",")))
+    wrong = [word for word in words if word not in FORMATS]
+    if wrong:
+        raise UsageError(f"figures are saved as {', '.join(FORMATS)}; got {wrong[0]!r}. Name some of these.")
+    return words
+
+
+def save_figures(folder: Path, figures: Iterable[Shown], formats: Iterable[str]) -> list[Path]:
+    """Write each figure in each format, and return the paths.
+
+    Parameters
+    ----------
+    folder
+        Made if absent.
+    figures
+        As `coded_als.experiments.report.catalogue` yields them.
+    formats
+        Among ``svg``, ``pdf`` and ``png``.
+    """
+    paths = []
+    with saying_what_failed(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for shown in figures:
+            for suffix in formats:
+                path = folder / f"{shown.name}.{suffix}"
+                shown.figure.savefig(path, metadata={"Title": shown.title})
+                paths.append(path)
+    return paths
+
+
+def inline_svg(figure: ReportFigure, name: str, title: str) -> str:
+    """The figure as an ``<svg>`` element that follows the colours of its page.
+
+    Parameters
+    ----------
+    figure
+        What to draw.
+    name
+        Put in front of all ids, so that figures of one page do not share them.
+    title
+        For readers who do not see it.
+    """
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True)
+    drawing = buffer.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    head, body = drawing.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.S)
+    body = _own_ids(body, name)
+    for colour, variable in THEME.items():
+        body = body.replace(colour, f"var(--{variable})")
+    body = re.sub(r"\s*\n\s*", " ", _rounded(body))
+    return f'<svg {box[0]} role="img" aria-label="{escape(title)}">{body}'
+
+
+def _own_ids(body: str, name: str) -> str:
+    """Ids that are referred to get the name of the figure in front; the others go."""
+    used = set(re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', body))
+    used_ids = {reference or other for reference, other in used}
+    body = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used_ids else "", body)
+    body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
+    return re.sub(r"url\(#", f"url(#{name}-", body)
+
+
+def _rounded(body: str) -> str:
+    """Coordinates to a hundredth of a point."""
+
+    def shorter(attribute: re.Match[str]) -> str:
+        return re.sub(r"(\d+\.\d{2})\d+", r"\1", attribute[0])
+
+    return re.sub(r' (?:d|x|y|points|transform)="[^"]*"', shorter, body)

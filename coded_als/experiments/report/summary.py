@@ -1,0 +1,80 @@
+"""A sweep in a few sentences: the fastest scheme, what nearly ties with it, and what equal memory buys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coded_als.experiments.report.numbers import memory, plain
+from coded_als.experiments.report.slices import Row, Slice, scheme_name
+
+# two schemes tie when their intervals overlap or their means are this close
+CLOSE = 1.05
+
+
+def sentences(part: Slice) -> list[str]:
+    """What a slice says at its largest number of workers.
+
+    Parameters
+    ----------
+    part
+        A slice of a sweep.
+    """
+    ranked = sorted(part.largest, key=part.mean)
+    return [_fastest(part, ranked), *_ties(part, ranked), *_equal_memory(part, ranked)]
+
+
+def _seconds(part: Slice, row: Row) -> str:
+    return f"{plain(part.mean(row))} {part.clock} seconds"
+
+
+def _fastest(part: Slice, ranked: Sequence[Row]) -> str:
+    best = ranked[0]
+    uncoded = next((row for row in ranked if row["cell"]["placement"] == "uncoded"), best)
+    text = f"{scheme_name(best)} is fastest with {_seconds(part, best)}"
+    if uncoded is not best:
+        text += f", {plain(part.mean(uncoded) / part.mean(best), 2)} times as fast as uncoded"
+    return text + "."
+
+
+def near_ties(part: Slice, ranked: Sequence[Row]) -> list[Row]:
+    """Rows that the draws do not tell from the first, or that are within 5 % of it.
+
+    Parameters
+    ----------
+    part
+        The slice of the rows.
+    ranked
+        Rows, the fastest first.
+    """
+    _, high = part.interval(ranked[0])
+    limit = CLOSE * part.mean(ranked[0])
+    return [row for row in ranked[1:] if part.interval(row)[0] <= high or part.mean(row) <= limit]
+
+
+def _ties(part: Slice, ranked: Sequence[Row]) -> list[str]:
+    ties = near_ties(part, ranked)
+    if not ties:
+        return []
+    names = "; ".join(f"{scheme_name(row)} ({plain(part.mean(row))})" for row in ties)
+    return [f"These repetitions do not tell it apart from (intervals overlap, or within 5 %): {names}."]
+
+
+def _equal_memory(part: Slice, ranked: Sequence[Row]) -> list[str]:
+    """Each uncoded or replicated scheme beside the fastest code that needs no more memory."""
+    if any("worker_storage_bytes" not in row for row in ranked):
+        return []
+    coded = [row for row in ranked if row["cell"]["placement"] == "coded"]
+    plain_schemes = [row for row in ranked if row["cell"]["placement"] == "replicated"]
+    return [_beside(part, row, coded) for row in plain_schemes if coded]
+
+
+def _beside(part: Slice, row: Row, coded: Sequence[Row]) -> str:
+    room = row["worker_storage_bytes"]
+    said = f"With the memory of {scheme_name(row)} ({memory(room)} a worker, {_seconds(part, row)})"
+    fitting = [other for other in coded if other["worker_storage_bytes"] <= room]
+    if not fitting:
+        return f"{said} no coded cell of this sweep fits; more partitions would."
+    other = fitting[0]
+    ratio = part.mean(row) / part.mean(other)
+    verdict = f"{plain(ratio, 2)} times as fast" if ratio >= 1 else f"{plain(1 / ratio, 2)} times as slow"
+    return f"{said} the fastest code is {scheme_name(other)} ({memory(other['worker_storage_bytes'])}): {verdict}."

@@ -1,0 +1,38 @@
+"""A small sweep and a small reproduction that the tests of reports share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from coded_als.cli.sweep import command as sweep
+
+SPECS = ("exp:mean=20ms", "bimodal:p=0.2,fast=1ms,slow=50ms")
+OPTIONS = [
+    "--rows",
+    "60",
+    "--cols",
+    "40",
+    "--rank",
+    "3",
+    "--workers",
+    "8:14:3",
+    "--partitions",
+    "2:3",
+    "--repeats",
+    "3",
+    "--copies",
+    "2,4",
+]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a sweep over two delay models, with and without a dead worker."""
+    out = tmp_path_factory.mktemp("sweep")
+    arguments = [*OPTIONS, "--stragglers", "0,1", "--protocol", "fused,paper", "--solver", "als"]
+    arguments += ["--delays", SPECS[0], "--delays", SPECS[1], "--out", str(out)]
+    assert CliRunner().invoke(sweep, arguments, catch_exceptions=False).exit_code == 0
+    return out

@@ -1,0 +1,86 @@
+"""The summary of a sweep: what is fastest, what ties, and what equal memory buys."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from coded_als.experiments.report.numbers import axis_number, memory, plain
+from coded_als.experiments.report.slices import slices
+from coded_als.experiments.report.summary import near_ties, sentences
+
+
+def row(placement, mean, half, memory_bytes, *, copies=None, partitions=None, points=None):
+    cell = {"placement": placement, "copies": copies, "partitions": partitions, "points": points}
+    cell |= {"workers": 20, "protocol": "fused", "solver": "als", "stragglers": 0, "delays": "exp:mean=1s"}
+    seconds = {"mean": mean, "low95": mean - half, "high95": mean + half}
+    return {
+        "cell": cell,
+        "status": "done",
+        "worker_storage_bytes": memory_bytes,
+        **{f"virtual_seconds_{name}": value for name, value in seconds.items()},
+    }
+
+
+ROWS = [
+    row("uncoded", 190.0, 1.0, 500),
+    row("replicated", 12.0, 0.1, 1000, copies=2),
+    row("replicated", 6.0, 0.1, 2000, copies=4),
+    row("coded", 5.0, 0.05, 1500, partitions=4, points="circle"),
+    row("coded", 5.2, 0.01, 900, partitions=6, points="circle"),
+    row("coded", 7.0, 2.5, 1600, partitions=3, points="real"),
+    row("coded", 7.0, 0.1, 1600, partitions=2, points="real"),
+]
+
+
+@pytest.fixture
+def part():
+    [part] = slices(ROWS, "virtual")
+    return part
+
+
+def test_every_near_tie_is_named_and_nothing_else(part) -> None:
+    ties = near_ties(part, sorted(part.largest, key=part.mean))
+    # within 5 %, and with an interval that overlaps
+    assert [tie["cell"]["partitions"] for tie in ties] == [6, 3]
+    assert "coded, circle, h = 6 (5.2); coded, real, h = 3 (7)" in sentences(part)[1]
+
+
+def test_the_fastest_is_beside_uncoded(part) -> None:
+    assert sentences(part)[0] == "coded, circle, h = 4 is fastest with 5 virtual seconds, 38 times as fast as uncoded."
+
+
+def test_equal_memory_takes_the_fastest_code_that_fits(part) -> None:
+    four, two = sentences(part)[2:]
+    assert (
+        "replicated x4 (2 kB a worker, 6 virtual seconds) the fastest code is coded, circle, h = 4 (1.5 kB): 1.2"
+        in four
+    )
+    assert (
+        "replicated x2 (1 kB a worker, 12 virtual seconds) the fastest code is coded, circle, h = 6 (900 bytes)" in two
+    )
+    [part] = slices([*ROWS[:4], ROWS[5]], "virtual")
+    assert "no coded cell of this sweep fits" in sentences(part)[-1]
+
+
+def test_no_number_is_written_with_an_exponent_that_it_does_not_need(part) -> None:
+    assert not re.search(r"\de[+-]?\d", " ".join(sentences(part)))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (190.0, "190"), (123456.0, "123000"), (1e-12, "1e-12"), (-0.5, "-0.5"), (2e7, "2e7")],
+)
+def test_plain_numbers(value: float, text: str) -> None:
+    assert plain(value) == text
+    assert float(text) == pytest.approx(value, rel=5e-3)
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.02, "0.02"), (1500, "1500"), (1e-9, "10⁻⁹"), (-2.0, "−2")])
+def test_numbers_of_axes(value: float, text: str) -> None:
+    assert axis_number(value) == text
+
+
+def test_memory_has_a_unit() -> None:
+    assert [memory(count) for count in (12, 4_092_000, 3e12)] == ["12 bytes", "4.09 MB", "3000 GB"]
