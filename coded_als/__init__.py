@@ -20,6 +20,7 @@ _HOMES = {
     "NotEnoughWorkers": "coded_als.errors",
     "RidgeALS": "coded_als.baselines",
     "SGD": "coded_als.baselines",
+    "ShardedALS": "coded_als.sharded",
     "SimulatedCluster": "coded_als.cluster.virtual",
     "UsageError": "coded_als.errors",
     "WARP": "coded_als.baselines",
@@ -38,6 +39,7 @@ __all__ = [
     "LocalCluster",
     "NotEnoughWorkers",
     "RidgeALS",
+    "ShardedALS",
     "SimulatedCluster",
     "UsageError",
     "__version__",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
     from coded_als.master import LocalCluster
     from coded_als.models.persistence import load_model
+    from coded_als.sharded import ShardedALS
 
 
 def __getattr__(name: str) -> Any:

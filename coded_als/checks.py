@@ -1,11 +1,13 @@
-"""What every model demands of its parameters."""
+"""Checks of parameters and of arrays that every room shares."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 
@@ -27,3 +29,20 @@ def require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raise `UsageError` unless ``value`` is one of ``allowed``."""
     if value not in allowed:
         raise UsageError(f"{name} must be one of {', '.join(allowed)}; got {value!r}. Choose one of them.")
+
+
+def all_finite(arrays: Iterable[NDArray[Any]]) -> bool:
+    """Whether arrays hold neither NaN nor infinity."""
+    # a finite sum has finite terms, and costs no mask; the sum of finite terms may still overflow
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(math.isfinite(array.sum()) or bool(np.isfinite(array).all()) for array in arrays)
+
+
+def require_finite(name: str, *given: Any) -> None:
+    """Raise `UsageError` unless arrays and numbers are finite and real; None is."""
+    arrays = [np.asarray(value) for value in given if value is not None]
+    if not all(array.dtype.kind in "biuf" for array in arrays) or not all_finite(arrays):
+        raise UsageError(
+            f"{name} must be finite real numbers; got NaN, infinity or another type. "
+            "Scale the ratings or raise regularization."
+        )

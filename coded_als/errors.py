@@ -6,6 +6,8 @@ Every message says the rule, what was got, and the remedy. The command line turn
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 
 class CodedALSError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -50,7 +52,7 @@ class DecodingError(CodedALSError):
         self,
         estimate: float,
         tolerance: float,
-        remedy: str = "Use points='circle', lower partitions, add workers, or raise decoding_tolerance.",
+        remedy: str = "Use a systematic code or points=circle, lower partitions, add workers, or raise decoding_tolerance.",
     ) -> None:
         self.estimate, self.tolerance = estimate, tolerance
         super().__init__(
@@ -60,3 +62,33 @@ class DecodingError(CodedALSError):
 
 class WorkerFailed(CodedALSError):
     """A worker reported an exception of its own."""
+
+
+class RoundTimeout(CodedALSError):
+    """A round has taken longer than its limit.
+
+    Parameters
+    ----------
+    label
+        Name of the round, for people.
+    timeout_s
+        The limit.
+    needed
+        The fewest responses that could have ended it.
+    responded
+        Workers whose responses have arrived.
+    silent_s
+        Seconds since anything was heard of each other worker that is connected.
+    """
+
+    def __init__(
+        self, label: str, timeout_s: float, needed: int, responded: Sequence[int], silent_s: Mapping[int, float]
+    ) -> None:
+        self.responded, self.silent_s = tuple(responded), dict(silent_s)
+        heard = ", ".join(map(str, responded)) or "none"
+        silent = ", ".join(f"{worker} (for {seconds:.0f} s)" for worker, seconds in sorted(silent_s.items()))
+        super().__init__(
+            f"a round must end within {timeout_s:g} s; {label or 'this one'} has {len(responded)} of at least {needed} "
+            f"responses. Responded: {heard}. Silent: {silent or 'none'}. "
+            "Look after the silent workers or raise round_timeout_s."
+        )

@@ -1,4 +1,4 @@
-"""The models as scikit-learn estimators (`pip install 'coded-als[sklearn]'`)."""
+"""The models as scikit-learn estimators (`pip install 'coded-als[sklearn]'`), and scores for their searches."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
+from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.registry import MODEL_HOMES, model_class
+from coded_als.models.rating_matrix import as_matrix
+from coded_als.models.registry import MODEL_HOMES, is_known, model_class
 
 try:
-    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+    from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError:
     raise UsageError(
-        "coded_als.sklearn needs scikit-learn; it is not installed. Run pip install 'coded-als[sklearn]'."
+        "coded_als.sklearn needs scikit-learn 1.6 or later; it is not installed. Run pip install 'coded-als[sklearn]'."
     ) from None
 
+# methods that order items and whose scores are on no scale
+RANKING = frozenset({"implicit", "bpr", "warp"})
 
-class Factorization(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+
+class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Any model of this package in a scikit-learn pipeline or search: rows are users, columns are items.
+
+    ``X`` is (users, items), dense (zeros are missing), masked, or sparse of any format.
 
     Parameters
     ----------
@@ -42,6 +50,8 @@ class Factorization(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The fitted model.
     components_
         Item factors, transposed, (rank, n).
+    n_features_in_
+        Items n.
 
     Examples
     --------
@@ -65,33 +75,79 @@ class Factorization(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.seed, self.parameters = seed, parameters
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit the model on (m, n) ratings, dense or sparse; ``y`` is ignored."""
-        if self.method not in MODEL_HOMES:
+        """Fit the model on (m, n) ratings; ``y`` is ignored."""
+        if not isinstance(self.method, str) or not is_known(self.method):
             raise UsageError(f"method must be one of {', '.join(MODEL_HOMES)}; got {self.method!r}. Choose one.")
         given = {"rank": self.rank, "seed": self.seed, **(self.parameters or {})}
         if self.regularization is not None:
             given["regularization"] = self.regularization
         model: Any = model_class(self.method)(**given)
-        self.model_ = model.fit(X)
-        self.n_features_in_ = self.model_.item_factors_.shape[0]
+        self.model_ = model.fit(self._validated(X, reset=True))
         return self
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """User factors of the rows of (k, n), with the items held fixed: (k, rank)."""
-        return np.asarray(self.model_.fold_in(X).factors, dtype=np.float64)
+        """What the model knows of the users who are the rows of (k, n), with the items held fixed.
+
+        Returns
+        -------
+        (k, rank) factors; (k, rank + 1), the user's bias last, where the model has biases of users.
+        """
+        ratings = self._validated(X)
+        users = self.model_.fold_in(ratings)
+        columns = users.factors if users.biases is None else np.column_stack((users.factors, users.biases))
+        return np.asarray(columns, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """Scores of all items for user factors (k, rank): (k, n)."""
-        scores: NDArray[np.float64] = self.model_.score_new(NewUsers(np.asarray(X)))
+        """Scores of all items, (k, n), for what `transform` gave."""
+        check_is_fitted(self)
+        columns = np.asarray(X, dtype=np.float64)
+        if columns.ndim != 2 or columns.shape[1] != self._n_features_out:
+            raise UsageError(f"X must be (k, {self._n_features_out}); got {columns.shape}. Pass what transform gave.")
+        biases = columns[:, self.model_.rank] if self._has_biases else None
+        scores: NDArray[np.float64] = self.model_.score_new(NewUsers(columns[:, : self.model_.rank], biases))
         return scores
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Minus the root mean squared error on the nonzero entries of (k, n), the rows folded in."""
-        scores = self.model_.score_new(self.model_.fold_in(X))
-        rows, columns = X.nonzero()
-        return -float(np.sqrt(np.mean((scores[rows, columns] - np.asarray(X[rows, columns]).ravel()) ** 2)))
+        """How well a part of each row, left out, follows from the rest of it; higher is better.
+
+        `rating_score` for methods that predict ratings, `ranking_score` for `implicit`, `bpr` and `warp`. Either may
+        be passed as ``scoring=`` to a search.
+        """
+        return ranking_score(self, X) if self.method in RANKING else rating_score(self, X)
 
     @property
     def components_(self) -> NDArray[np.float64]:
         """Item factors, transposed, (rank, n)."""
         return np.asarray(self.model_.item_factors_.T)
+
+    @property
+    def _has_biases(self) -> bool:
+        return self.model_.user_biases_ is not None
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.model_.rank) + self._has_biases
+
+    def _validated(self, X: Any, *, reset: bool = False) -> Any:
+        """The ratings as a finite float64 array or csr array; scikit-learn would drop a mask."""
+        if not reset:
+            check_is_fitted(self)
+        given = as_matrix(X) if isinstance(X, np.ma.MaskedArray) else X
+        return validate_data(self, given, reset=reset, accept_sparse="csr", dtype=np.float64)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def rating_score(estimator: Factorization, X: Any, y: Any = None) -> float:
+    """Minus `held_out_rmse` of the rows of (k, n), for ``scoring=``; ``y`` is ignored."""
+    ratings = estimator._validated(X)
+    return -held_out_rmse(estimator.model_, ratings)
+
+
+def ranking_score(estimator: Factorization, X: Any, y: Any = None) -> float:
+    """`held_out_auc` of the rows of (k, n), for ``scoring=``; ``y`` is ignored."""
+    ratings = estimator._validated(X)
+    return held_out_auc(estimator.model_, ratings)

@@ -41,7 +41,6 @@ class Kind(IntEnum):
 
     STORE = 1
     TASK = 2
-    CANCEL = 3
     STOP = 4
     PING = 5
     RETAIN = 6

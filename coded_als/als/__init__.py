@@ -3,7 +3,6 @@
 from coded_als.als.estimator import CodedALS, Solver
 from coded_als.als.history import Iteration
 from coded_als.als.operator import CodedOperator
-from coded_als.als.placement import Placement, default_partitions
 from coded_als.als.rounds import RoundRecord
 
-__all__ = ["CodedALS", "CodedOperator", "Iteration", "Placement", "RoundRecord", "Solver", "default_partitions"]
+__all__ = ["CodedALS", "CodedOperator", "Iteration", "RoundRecord", "Solver"]

@@ -14,15 +14,15 @@ from coded_als.als.factors import best_factors
 from coded_als.als.history import Callback, Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where, phases_for, store_data
-from coded_als.als.placement import Kind, Placement, default_partitions, default_tolerance
-from coded_als.als.protocols import DATA, make_protocol
+from coded_als.als.protocols import DATA, make_protocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.transforms import Weighting, scaled, weighted
 from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
-from coded_als.codes import PointFamily, iteration_threshold
+from coded_als.cluster.scope import Scope
+from coded_als.codes import Code, choose_code, with_partitions
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
@@ -41,31 +41,30 @@ class CodedALS(FactorModel):
     ----------
     rank
         Columns d of both factors; at most min(m, n), and at most the rank of R unless it is regularised.
+    code
+        SPEC of how D is spread over the workers (`coded_als.codes.parse_code`): ``"uncoded"``, ``"replicated:copies=3"``,
+        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is a systematic code that leaves a quarter of
+        the workers as stragglers.
     partitions
-        Parts h into which rows and columns of D are cut; by default as many as leave a quarter of the
-        workers as stragglers. A worker holds 1/h^2 of D (twice that on the circle).
+        h of the paper's code: rows and columns of D are cut in h parts each. A worker holds 1/h^2 of D, twice that on
+        the circle.
     regularization
         Ridge weight lam.
-    points
-        ``"circle"`` (each worker worth two evaluations), ``"real"`` or ``"equispaced"``.
     protocol
-        ``"fused"``: one round per ALS iteration; ``"paper"``: the paper's three.
+        ``"fused"``: one round per ALS iteration; ``"paper"``: the paper's three, with its code cut h x h.
     solver
         ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"als"``: the paper's update.
-    placement
-        ``"coded"``, ``"replicated"`` or ``"uncoded"``.
-    copies
-        Copies of each block product of the replicated placement.
     iterations
         The most iterations to run.
     tolerance
         Stop when the objective is proved to be within this of the optimum, relative to it.
     decoding_tolerance
-        Relative error that a decoded product may have; by default 1e-12 on the circle and 1e-8 at real points. A round
-        waits for one more response rather than decode worse, and a fit that cannot keep to it ends with an error.
+        Relative error that a decoded product may have; by default what the code can keep to, 1e-11 (systematic), 1e-12
+        (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse, and a fit
+        that cannot keep to it ends with an error.
     precomputation
-        Where D and the last product are computed: ``"local"`` at the master, ``"coded"`` on the workers, ``"auto"``
-        local for sparse R and coded for dense R.
+        Where D is computed: ``"local"`` at the master, ``"coded"`` on the workers, ``"auto"`` where counting says that it
+        takes less time.
     weighting
         What is factorised: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean, ``"log"``
         their logarithm. `objective_` and `history_` are those of the matrix factorised.
@@ -87,8 +86,8 @@ class CodedALS(FactorModel):
     outcome_
         ``"converged"``; ``"undecided"`` where rounding hides whether they are (centring the data or a larger tolerance
         helps); ``"unfinished"`` where `iterations` ended the fit.
-    partitions_
-        The h that was used.
+    code_
+        SPEC of the code that was used, nothing left open.
 
     Examples
     --------
@@ -106,13 +105,11 @@ class CodedALS(FactorModel):
         self,
         rank: int = 20,
         *,
+        code: str = "auto",
         partitions: int | None = None,
         regularization: float = 0.0,
-        points: PointFamily = "circle",
         protocol: ProtocolName = "fused",
         solver: Solver = "lobpcg",
-        placement: Kind = "coded",
-        copies: int = 2,
         iterations: int = 500,
         tolerance: float = 5e-9,
         decoding_tolerance: float | None = None,
@@ -120,9 +117,8 @@ class CodedALS(FactorModel):
         weighting: Weighting = "none",
         seed: int = 0,
     ) -> None:
-        self.rank, self.partitions, self.regularization = rank, partitions, regularization
-        self.points, self.protocol, self.solver = points, protocol, solver
-        self.placement, self.copies = placement, copies
+        self.rank, self.regularization = rank, regularization
+        self.code, self.partitions, self.protocol, self.solver = code, partitions, protocol, solver
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.seed = precomputation, weighting, seed
 
@@ -146,21 +142,28 @@ class CodedALS(FactorModel):
             When the cluster cannot do what was asked of it.
         """
         ratings = checked_ratings(ratings)
-        shape = ratings.shape
         self._check_parameters()
         if cluster is None:
-            cluster = InlineCluster(self._workers_alone(min(shape)))
-        placement = self.plan(shape, cluster.size)
+            cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
+        with Scope(cluster) as scope:
+            return self._fit(ratings, scope, callback)
+
+    def _fit(self, ratings: Any, cluster: Cluster, callback: Callback | None) -> Self:
+        """Factorise checked ratings where nobody else stores anything."""
+        code = self.plan(ratings.shape, cluster.size)
+        decoding = code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = scaled(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
-        phases = phases_for(problem, log, placement, self._decoding_tolerance, self.precomputation)
-        store_data(log, placement, phases.gram())
+        phases = phases_for(problem, log, code, decoding, self.precomputation)
+        store_data(log, code, phases.gram())
         # beyond 1e100 times the largest entry all factors are zero anyhow
         ridge = min(self.regularization / unit, 1e100)
         recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
-        solve = self._by_eigenvectors if self.solver == "lobpcg" else self._by_sweeps
-        basis, weights = solve(problem, log, placement, ridge, recorder)
+        if self.solver == "lobpcg":
+            basis, weights = self._by_eigenvectors(problem, log, code, decoding, recorder)
+        else:
+            basis, weights = self._by_sweeps(problem, log, code, decoding, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
         other, factor = best_factors(basis, phases.last_product(weights), self.rank, ridge, error)
         objective = problem.squared_error(other, factor) + ridge * float(
@@ -172,7 +175,7 @@ class CodedALS(FactorModel):
         other, factor = other * np.sqrt(unit), factor * np.sqrt(unit)
         self.history_: list[Iteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
-        self.partitions_ = placement.partitions
+        self.code_ = code.spec
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
         return self
@@ -204,12 +207,12 @@ class CodedALS(FactorModel):
         rows, _ = weighted(ratings, self.weighting, self.global_mean_)
         return NewUsers(np.asarray(rows @ (items @ inverse_of_gram(items.T @ items, self.regularization))))
 
-    def plan(self, shape: tuple[int, int], workers: int) -> Placement:
+    def plan(self, shape: tuple[int, int], workers: int) -> Code:
         """Check the parameters against a matrix and a cluster before anything is started.
 
         Returns
         -------
-        Where the products would go.
+        How the products would be spread.
 
         Raises
         ------
@@ -219,60 +222,45 @@ class CodedALS(FactorModel):
         length = min(shape)
         if self.rank > length:
             raise UsageError(f"rank must be between 1 and min(rows, columns) = {length}; got {self.rank}. Lower rank.")
-        partitions = default_partitions(workers, length, self.points) if self.partitions is None else self.partitions
-        if partitions > length:
-            raise UsageError(
-                f"partitions must be between 1 and min(rows, columns) = {length}; got {partitions}. Lower partitions."
-            )
-        return Placement(self.placement, workers, partitions, self.points, self.copies)
+        wanted = "entangled" if self.protocol == "paper" and self.code == "auto" else self.code
+        code = choose_code(wanted, self.partitions, workers, length)
+        return square(code) if self.protocol == "paper" else code
 
     def _by_sweeps(
-        self, problem: Problem, log: RoundLog, placement: Placement, ridge: float, recorder: Recorder
+        self, problem: Problem, log: RoundLog, code: Code, decoding: float, ridge: float, recorder: Recorder
     ) -> tuple[Array, Array]:
         """The paper's ALS."""
-        protocol = make_protocol(self.protocol, log, placement, problem.length, self._decoding_tolerance)
+        protocol = make_protocol(self.protocol, log, code, problem.length, decoding)
         start = np.linalg.qr(self._start(problem.length, self.rank))[0]
         basis = alternating(protocol, start, problem.squared_norm, ridge, self.iterations, recorder)
         return basis, protocol.other_factor_weights(basis, 0.0)
 
     def _by_eigenvectors(
-        self, problem: Problem, log: RoundLog, placement: Placement, ridge: float, recorder: Recorder
+        self, problem: Problem, log: RoundLog, code: Code, decoding: float, recorder: Recorder
     ) -> tuple[Array, Array]:
         """The locally optimal block iteration."""
         length, shape = problem.length, (problem.length, problem.length)
-        multiply = StoredProduct(log, placement.product_code(), DATA, shape, self._decoding_tolerance, label="E = D X")
+        multiply = StoredProduct(log, code.product(log.cluster.size), DATA, shape, decoding, label="E = D X")
         start = self._start(length, min(self.rank + GUARD_VECTORS, length))
         basis = locally_optimal(multiply, start, self.rank, self.iterations, recorder)
         return basis, basis
 
-    @property
-    def _decoding_tolerance(self) -> float:
-        return default_tolerance(self.points) if self.decoding_tolerance is None else self.decoding_tolerance
-
     def _start(self, length: int, columns: int) -> Array:
         return np.random.default_rng(self.seed).standard_normal((length, columns))
-
-    def _workers_alone(self, length: int) -> int:
-        """Workers of a cluster in this process: just enough."""
-        if self.placement != "coded":
-            return self.copies if self.placement == "replicated" else 1
-        return iteration_threshold(min(self.partitions or 2, max(length, 1)), self.points)
 
     def _check_parameters(self) -> None:
         require_one_of("protocol", self.protocol, get_args(ProtocolName))
         require_one_of("solver", self.solver, get_args(Solver))
         require_one_of("precomputation", self.precomputation, get_args(Where))
         require_one_of("weighting", self.weighting, get_args(Weighting))
-        if self.protocol == "paper" and (self.solver != "als" or self.placement != "coded"):
+        if self.protocol == "paper" and self.solver != "als":
             raise UsageError(
-                "protocol 'paper' is defined for solver 'als' and placement 'coded'; "
-                f"got {self.solver!r} and {self.placement!r}. Use protocol='fused'."
+                f"protocol 'paper' is defined for solver 'als'; got {self.solver!r}. Use protocol='fused' or solver='als'."
             )
-        for name in ("rank", "iterations", "copies"):
+        for name in ("rank", "iterations"):
             require_whole(name, getattr(self, name), 1)
-        if self.partitions is not None:
-            require_whole("partitions", self.partitions, 1)
         require_whole("seed", self.seed, 0)
         for name in ("regularization", "tolerance"):
             require_number(name, getattr(self, name))
-        require_number("decoding_tolerance", self._decoding_tolerance)
+        if self.decoding_tolerance is not None:
+            require_number("decoding_tolerance", self.decoding_tolerance)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from coded_als.als.placement import Placement, default_partitions, default_tolerance
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
-from coded_als.checks import require_whole
 from coded_als.cluster import Cluster
-from coded_als.codes import EntangledPolynomialCode, PointFamily
+from coded_als.cluster.scope import Scope
+from coded_als.codes import choose_code
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
@@ -28,15 +28,16 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         A, (M, N), dense. Its shares are stored on the workers at once.
     cluster
         Any `coded_als.cluster.Cluster`.
+    code
+        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is a systematic code that leaves a quarter of the
+        workers as stragglers.
     partitions
-        Parts h of rows and columns; by default as many as leave a quarter of the workers as stragglers.
-    points
-        ``"circle"``, ``"real"`` or ``"equispaced"``.
+        h of the entangled code, cut h x h.
     decoding_tolerance
-        Relative error that a product may have (default 1e-12 on the circle, 1e-8 at real points): a round goes on until
-        its responses decode to it.
+        Relative error that a product may have (by default what the code can keep to): a round goes on until its
+        responses decode to it.
     name
-        Name under which the workers hold the shares; two operators on one cluster need two names.
+        Name of its rounds, for people.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     >>> import numpy as np
     >>> from coded_als import InlineCluster
     >>> a = np.diag([3.0, 2.0, 1.0])
-    >>> operator = CodedOperator(a, InlineCluster(workers=5), partitions=2)
+    >>> operator = CodedOperator(a, InlineCluster(workers=5), code="systematic:p=3")
     >>> np.allclose(operator @ np.ones(3), [3.0, 2.0, 1.0])
     True
     """
@@ -58,8 +59,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         matrix: Array,
         cluster: Cluster,
         *,
+        code: str = "auto",
         partitions: int | None = None,
-        points: PointFamily = "circle",
         decoding_tolerance: float | None = None,
         name: str = "operator",
     ) -> None:
@@ -70,16 +71,20 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
             )
         super().__init__(np.dtype(np.float64), matrix.shape)
         self._symmetric = matrix.shape[0] == matrix.shape[1] and bool(np.array_equal(matrix, matrix.T))
-        if partitions is not None:
-            require_whole("partitions", partitions, 1)
-        h = default_partitions(cluster.size, min(matrix.shape), points) if partitions is None else partitions
-        code = Placement("coded", cluster.size, h, points).product_code()
-        assert isinstance(code, EntangledPolynomialCode)
-        log = RoundLog(cluster)
-        cluster.store(name, code.encode_left(matrix))
+        chosen = choose_code(code, partitions, cluster.size, min(matrix.shape))
+        product, scope = chosen.product(cluster.size), Scope(cluster)
+        # with the operator go its shares; the scope must not know it, or it would never go
+        self._finalizer = weakref.finalize(self, scope.close)
+        self._finalizer.atexit = False
+        log = RoundLog(scope)
+        scope.store(name, product.encode_left(matrix))
         self.rounds: list[RoundRecord] = log.records
-        tolerance = default_tolerance(points) if decoding_tolerance is None else decoding_tolerance
-        self._product = StoredProduct(log, code, name, matrix.shape, tolerance, label=f"{name} @ X")
+        tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
+        self._product = StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")
+
+    def close(self) -> None:
+        """Let the workers forget the shares, as happens when the operator is forgotten."""
+        self._finalizer()
 
     def _matmat(self, X: Any) -> Array:
         return self._product(np.asarray(X))

@@ -9,18 +9,20 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.placement import Placement, rule_for
 from coded_als.als.protocols import DATA
-from coded_als.als.rounds import RoundLog, StoredProduct
+from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
 from coded_als.als.updates import symmetric
 from coded_als.cluster import Round
+from coded_als.codes import Code
 from coded_als.codes.product import multiplications
 from coded_als.kernels import Array
 
-GRAM_LEFT, GRAM_RIGHT, LAST = "A_left", "A_right", "A_last"
+GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded"]
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-7
+# What a core multiplies while a link carries one byte: 1e10 multiplications and 1e9 bytes a second.
+MULTIPLICATIONS_PER_BYTE = 10.0
 
 
 @dataclass(frozen=True)
@@ -106,20 +108,21 @@ class LocalPhases:
 
     def last_product(self, weights: Array) -> Array:
         """A H, (rows, d)."""
-        return np.asarray(self._problem.matrix @ weights)
+        return self._problem.image(weights)
 
 
 class ClusterPhases:
-    """Both phases on the workers; the left shares of the Gram product stay there and serve the last product."""
+    """D on the workers, and the other factor too where the shares of A that they hold by then serve it."""
 
-    def __init__(self, problem: Problem, log: RoundLog, placement: Placement, tolerance: float) -> None:
-        self._log, self._placement, self._tolerance = log, placement, tolerance
+    def __init__(self, problem: Problem, log: RoundLog, code: Code, tolerance: float) -> None:
+        self._problem, self._log, self._code, self._tolerance = problem, log, code, tolerance
         matrix = problem.matrix
         self._matrix: Array = matrix.toarray() if problem.is_sparse else matrix
 
     def gram(self) -> Array:
-        code = self._placement.gram_code()
+        """D = A^T A, (l, l)."""
         cluster = self._log.cluster
+        code = self._code.gram(cluster.size)
         cluster.store(GRAM_LEFT, code.encode_left(self._matrix.T))
         cluster.store(GRAM_RIGHT, code.encode_right(self._matrix))
         rows, length = self._matrix.shape
@@ -134,25 +137,35 @@ class ClusterPhases:
         return symmetric(code.decode(responses.first(), (length, length), self._tolerance))
 
     def last_product(self, weights: Array) -> Array:
-        code = self._placement.last_code()
-        reused = self._placement.kind == "coded"
-        if not reused:
-            self._log.cluster.store(LAST, code.encode_left(self._matrix))
-        operand = GRAM_LEFT if reused else LAST
+        """A H, (rows, d). To send A once more would take longer than the product."""
+        code = self._code.last(self._log.cluster.size)
+        if code is None:
+            return self._problem.image(weights)
         product = StoredProduct(
-            self._log, code, operand, self._matrix.shape, self._tolerance, transposed_shares=reused, label="U = A H"
+            self._log, code, GRAM_LEFT, self._matrix.shape, self._tolerance, transposed_shares=True, label="U = A H"
         )
         return product(weights)
 
 
-def store_data(log: RoundLog, placement: Placement, data: Array) -> None:
+def store_data(log: RoundLog, code: Code, data: Array) -> None:
     """Give every worker its share of D, encoded as it is sent."""
-    log.cluster.store(DATA, placement.product_code().encode_left(data))
+    log.cluster.store(DATA, code.product(log.cluster.size).encode_left(data))
 
 
 def phases_for(
-    problem: Problem, log: RoundLog, placement: Placement, tolerance: float, where: Where
+    problem: Problem, log: RoundLog, code: Code, tolerance: float, where: Where
 ) -> LocalPhases | ClusterPhases:
-    """The phases at the master (sparse R, or as asked) or on the workers."""
-    local = problem.is_sparse if where == "auto" else where == "local"
-    return LocalPhases(problem) if local else ClusterPhases(problem, log, placement, tolerance)
+    """The phases at the master or on the workers: as asked, or where D is there sooner by counting."""
+    local = _sooner_at_the_master(problem, code, log.cluster.size) if where == "auto" else where == "local"
+    return LocalPhases(problem) if local else ClusterPhases(problem, log, code, tolerance)
+
+
+def _sooner_at_the_master(problem: Problem, code: Code, workers: int) -> bool:
+    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
+    if problem.is_sparse:
+        return True
+    rows, length = problem.matrix.shape
+    gram = code.gram(workers)
+    words = np.prod(gram.left_shape((length, rows))) + np.prod(gram.right_shape((rows, length)))
+    sending = 8.0 * float(words) * workers * MULTIPLICATIONS_PER_BYTE
+    return bool(float(rows) * length**2 <= sending + multiplications(gram, (length, rows), length))

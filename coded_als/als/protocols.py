@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from coded_als.als.placement import Placement, rule_for
-from coded_als.als.rounds import RoundLog, StoredProduct
+from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
 from coded_als.als.updates import inverse_of_gram
 from coded_als.cluster import Round, WellConditioned
-from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode
+from coded_als.codes import Code, Entangled, EntangledPolynomialCode, FactorCode, InnerProductCode
 from coded_als.codes.partition import block_size
 from coded_als.codes.product import multiplications
+from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
 DATA = "D"
@@ -63,8 +63,8 @@ class PaperProtocol:
     (c) send G to all: f_R(E) G = f_R(E G) comes back and is interpolated.
     """
 
-    def __init__(self, log: RoundLog, placement: Placement, length: int, tolerance: float) -> None:
-        h, workers, points = placement.partitions, placement.workers, placement.points
+    def __init__(self, log: RoundLog, code: Entangled, length: int, tolerance: float) -> None:
+        (h, _), points, workers = code.cut, code.points, log.cluster.size
         self._log, self._length, self._tolerance = log, length, tolerance
         self._product_code = EntangledPolynomialCode(h, h, 1, workers, points)
         self._inner_code = InnerProductCode(h, workers, points)
@@ -169,15 +169,27 @@ class PaperProtocol:
         return self._inner_code.decode(responses.first(), self._tolerance)
 
     def _inner_operations(self, columns: int) -> float:
-        planes = self._product_code.points.planes
+        planes = self._product_code.planes
         return float(planes * block_size(self._length, self._product_code.p) * columns**2)
 
 
-def make_protocol(
-    name: str, log: RoundLog, placement: Placement, length: int, tolerance: float
-) -> FusedProtocol | PaperProtocol:
+def make_protocol(name: str, log: RoundLog, code: Code, length: int, tolerance: float) -> FusedProtocol | PaperProtocol:
     """The protocol of this name for D stored under `DATA`."""
     if name == "paper":
-        return PaperProtocol(log, placement, length, tolerance)
-    code = placement.product_code()
-    return FusedProtocol(StoredProduct(log, code, DATA, (length, length), tolerance, label="E = D B"))
+        return PaperProtocol(log, square(code), length, tolerance)
+    product = code.product(log.cluster.size)
+    return FusedProtocol(StoredProduct(log, product, DATA, (length, length), tolerance, label="E = D B"))
+
+
+def square(code: Code) -> Entangled:
+    """The code itself, once it is known to be the entangled one, cut h x h: what the paper's protocol is defined for.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(code, Entangled) or not code.square:
+        raise UsageError(
+            f"protocol 'paper' is defined for an entangled code cut h x h; got code {code.spec}. Use protocol='fused'."
+        )
+    return code

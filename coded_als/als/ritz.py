@@ -8,6 +8,10 @@ import numpy as np
 
 from coded_als.kernels import Array
 
+# Eigenvalues of a Gram matrix are trusted down to this part of the largest: what is lost to rounding by then, 1e-6, is
+# repaired when it is done again.
+GRAM_FLOOR = 1e-10
+
 
 @dataclass(frozen=True)
 class RitzPairs:
@@ -111,11 +115,22 @@ def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
     columns = columns / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(np.float64).tiny)
     # twice is enough (Kahan and Parlett)
     for _ in range(2):
-        columns = columns - space @ (space.T @ columns)
-        left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
-        kept = sizes > 1e-10 * max(float(sizes[0]), 1e-300) if sizes.size else np.zeros(0, dtype=bool)
-        columns = left[:, kept][:, :room]
+        columns = _orthonormal(columns - space @ (space.T @ columns))[:, :room]
     return np.asarray(columns)
+
+
+def _orthonormal(columns: Array) -> Array:
+    """Left singular vectors of the columns, largest first, without those of singular values below 1e-10 of the largest.
+
+    From the eigenvectors of the Gram matrix, a fifth of the time of a singular value decomposition, where it has the
+    digits: it squares the condition number, so columns close to dependent are decomposed themselves.
+    """
+    squares, rotation = np.linalg.eigh(columns.T @ columns)
+    if squares.size and squares[0] > GRAM_FLOOR * squares[-1]:
+        return np.asarray(columns @ (rotation[:, ::-1] / np.sqrt(squares[::-1])))
+    left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    kept = sizes > 1e-10 * max(float(sizes[0]), 1e-300) if sizes.size else np.zeros(0, dtype=bool)
+    return np.asarray(left[:, kept])
 
 
 def singular_triplets(vectors: Array, images: Array) -> tuple[Array, Array, Array]:

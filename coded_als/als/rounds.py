@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.als.placement import rule_for
-from coded_als.cluster import Cluster, ErrorEstimator, Responses, Round, StoppingRule
+from coded_als.cluster import AnyOfEach, Cluster, ErrorEstimator, Responses, Round, StoppingRule, WellConditioned
+from coded_als.codes import ReplicatedProduct
 from coded_als.codes.product import ProductCode, multiplications
 from coded_als.kernels import Array
 
@@ -47,6 +47,13 @@ class RoundLog:
         estimate = error_of.error_estimate(responses.workers)
         self.records.append(RoundRecord(round.label, len(responses.workers), responses.elapsed_s, estimate))
         return responses
+
+
+def rule_for(code: ProductCode, tolerance: float) -> StoppingRule:
+    """The rule by which a round of this code stops."""
+    if isinstance(code, ReplicatedProduct):
+        return AnyOfEach(code.groups)
+    return WellConditioned(code, tolerance)
 
 
 class StoredProduct:

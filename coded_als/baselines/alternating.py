@@ -12,10 +12,10 @@ from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import Callback, Floats, Progress, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.baselines.threads import one_blas_thread
-from coded_als.baselines.units import power_of_four
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.units import power_of_four
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import Progress
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
+from coded_als.cluster.scope import Scope
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored
@@ -54,7 +55,12 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
     """
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
-    policy = WaitForAll() if policy is None else policy
+    with Scope(cluster) as scope:
+        return _fit(model, ratings, scope, WaitForAll() if policy is None else policy)
+
+
+def _fit(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy) -> Model:
+    """Fit a model where nobody else stores anything."""
     matrix = rating_matrix(ratings, np.float64)
     progress = Progress(model.callback, cluster.seconds)
     problem = model._problem(matrix, np.float64)

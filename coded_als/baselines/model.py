@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,32 +14,12 @@ from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.history import Callback as Callback
+from coded_als.models.history import Iteration as Iteration
+from coded_als.models.history import Progress as Progress
 from coded_als.models.rating_matrix import rating_matrix
 
 Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One iteration of a fit.
-
-    Parameters
-    ----------
-    index
-        1, 2, 3, ...
-    objective
-        What the model minimises, regularisation included, where that is cheap; a running estimate for the
-        stochastic models (each says of what).
-    seconds
-        Seconds since the fit started, on the wall or, on a cluster, on the cluster's clock.
-    """
-
-    index: int
-    objective: float
-    seconds: float
-
-
-Callback = Callable[[Iteration], None]
 
 
 class SparseModel(FactorModel, ABC):
@@ -87,7 +65,8 @@ class SparseModel(FactorModel, ABC):
         Parameters
         ----------
         ratings
-            One user as a mapping from item id to rating, or (k, n) sparse with the model's columns.
+            One user as a mapping from item id to rating, or (k, n) sparse with the model's columns, where a row
+            without ratings gets zeros.
         method
             ``exact``: what one more half-step of training would give (not for BPR and WARP, which have no closed
             form). ``sgd``: a few stochastic steps from zero. By default the first that the model has.
@@ -125,29 +104,13 @@ class SparseModel(FactorModel, ABC):
 
     def _as_rows(self, ratings: NewRatings) -> sparse.csr_array:
         if not isinstance(ratings, Mapping):
-            return rating_matrix(ratings, np.float64, columns=len(self.item_factors_))
+            return rating_matrix(ratings, np.float64, columns=len(self.item_factors_), empty=True)
         columns = self._item_lookup.places(np.asarray(list(ratings)))
         if (columns < 0).any():
             self._item_lookup.indices(ratings)  # raises, and says which
         values = np.fromiter(ratings.values(), dtype=np.float64)
         shape = (1, len(self.item_factors_))
         return rating_matrix(sparse.csr_array((values, columns, np.array([0, columns.size])), shape=shape), np.float64)
-
-
-class Progress:
-    """Collects the history of one fit and tells the callback; ``clock`` returns seconds."""
-
-    def __init__(self, callback: Callback | None, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.history: list[Iteration] = []
-        self._callback, self._clock = callback, clock
-        self._started = clock()
-
-    def note(self, objective: float) -> None:
-        """Record the end of an iteration."""
-        iteration = Iteration(len(self.history) + 1, float(objective), self._clock() - self._started)
-        self.history.append(iteration)
-        if self._callback is not None:
-            self._callback(iteration)
 
 
 def thread_count(threads: int | None) -> int:

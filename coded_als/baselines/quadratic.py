@@ -13,9 +13,9 @@ from scipy import sparse
 from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Floats, Iteration, SparseModel, thread_count
-from coded_als.baselines.units import power_of_four
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import NewUsers
+from coded_als.models.units import power_of_four
 
 
 class QuadraticModel(SparseModel):

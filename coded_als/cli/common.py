@@ -15,6 +15,7 @@ from coded_als.als import Iteration
 from coded_als.cluster import Cluster
 
 CLUSTERS = ("local", "inline", "virtual")
+CODE_HELP = "uncoded, replicated:copies=3, systematic:p=21, entangled:h=6,points=real, ..."
 
 
 def open_cluster(kind: str, workers: int, delays: str, seed: int) -> Cluster:

@@ -1,4 +1,4 @@
-"""``coded-als demo``: coded against uncoded and replicated, on real workers with stragglers."""
+"""``coded-als demo``: coding against waiting for everybody and against copies, on real workers with stragglers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coded_als.experiments.demo import COLUMNS, DELAYS, RANK, ROWS, WORKERS, Out
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(seed: int, as_json: bool) -> None:
-    """The same factorisation uncoded, replicated and coded, on 30 real workers of which some are slow by a second."""
+    """The same factorisation uncoded, in copies and coded, on 30 real workers of which some are slow by a second."""
     with progress("starting workers") as line:
         outcomes = run_demo(seed, lambda name: line.say(f"factorising, {name}"))
     if as_json:
@@ -34,18 +34,19 @@ def _print_table(outcomes: list[Outcome]) -> None:
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    table.add_column("placement")
-    for name in ("total s", "s / iteration", "iterations", "answers used", "error against optimum"):
+    table.add_column("code")
+    for name in ("share per worker", "total s", "s / iteration", "iterations", "answers used", "error against optimum"):
         table.add_column(name, justify="right")
     for outcome in outcomes:
         fewest, most = outcome.responses
         used = f"{most} of {WORKERS}" if fewest == most else f"{fewest}-{most} of {WORKERS}"
         table.add_row(
             outcome.scheme,
+            f"{outcome.share:.1%}",
             f"{outcome.seconds:.2f}",
             f"{outcome.seconds_per_iteration:.3f}",
             str(outcome.iterations),
             used,
             f"{outcome.relative_error:.0e}",
         )
-    Console(width=110).print(table)
+    Console(width=125).print(table)

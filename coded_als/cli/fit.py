@@ -11,12 +11,12 @@ from click.core import ParameterSource
 
 from coded_als.als import CodedALS
 from coded_als.als.convergence import REMEDIES
-from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress
+from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
-from coded_als.codes import iteration_threshold
+from coded_als.codes import parse_code
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
@@ -37,16 +37,14 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
 @click.option("--iterations", type=int, help="The most iterations to run.  [default: the method's own; coded: 500]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--workers", default=16, show_default=True, help="Workers W.")
-@click.option("--partitions", type=int, help="Parts h of rows and columns.  [default: leaves a quarter as stragglers]")
-@click.option("--points", type=click.Choice(["circle", "real", "equispaced"]), default="circle", show_default=True)
+@click.option("--code", default="auto", show_default=True, help=f"How the work is spread: {CODE_HELP}")
+@click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
 @click.option("--protocol", type=click.Choice(["fused", "paper"]), default="fused", show_default=True)
 @click.option("--solver", type=click.Choice(["lobpcg", "als"]), help="[default: lobpcg; als with --protocol paper]")
-@click.option("--placement", type=click.Choice(["coded", "replicated", "uncoded"]), default="coded", show_default=True)
-@click.option("--copies", default=2, show_default=True, help="Copies of each block in the replicated placement.")
 @click.option("--precomputation", type=click.Choice(["auto", "local", "coded"]), default="auto", show_default=True)
 @click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
-@click.option("--decoding-tolerance", type=float, help="[default: 1e-12 on the circle, 1e-8 at real points]")
+@click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
 @click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
 @click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
@@ -159,17 +157,16 @@ def _common_facts(model: Any, data: RatingData) -> dict[str, Any]:
 
 
 def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
-    coded = model.placement == "coded"
+    code = parse_code(model.code_)
     return {
         **_common_facts(model, data),
         "solver": model.solver,
-        "points": model.points,
+        "code": model.code_,
         "protocol": model.protocol,
-        "placement": model.placement,
         "weighting": model.weighting,
-        "partitions": model.partitions_,
         "workers": workers,
-        "recovery_threshold": iteration_threshold(model.partitions_, model.points) if coded else None,
+        "recovery_threshold": code.threshold(workers),
+        "share_per_worker": code.share(workers),
         "rounds": len(model.rounds_),
         "converged": model.converged_,
         "outcome": model.outcome_,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coded_als.cli.common import CODE_HELP
 from coded_als.cluster.virtual import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.schemes import Size
@@ -17,19 +18,24 @@ from coded_als.experiments.sweep.grids import make_grid, require_feasible
 if TYPE_CHECKING:
     from coded_als.experiments.sweep.sweep import SweepSpec
 
-GRID = ("partitions", "workers", "stragglers", "points", "protocol", "solver", "placement", "copies")
+GRID = ("partitions", "workers", "stragglers", "protocol", "solver")
+CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
 
 
 @click.command("sweep")
 @click.option("--cluster", type=click.Choice(["virtual", "local"]), default="virtual", show_default=True)
-@click.option("--partitions", default="2:6", show_default=True, help="h of the coded cells: 2:6, 2:10:2 or 2,4,8.")
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    default=CODES,
+    help=f"{CODE_HELP}; may be repeated.  [default: {', '.join(CODES)}]",
+)
+@click.option("--partitions", default="2:6", show_default=True, help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.")
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
 @click.option("--stragglers", default="0", show_default=True, help="Workers that never answer, as a range.")
-@click.option("--points", default="circle,real", show_default=True, help="Among circle, real, equispaced.")
 @click.option("--protocol", default="fused", show_default=True, help="Among fused, paper.")
 @click.option("--solver", default="lobpcg", show_default=True, help="Among als, lobpcg.")
-@click.option("--placement", default="uncoded,replicated,coded", show_default=True)
-@click.option("--copies", default="2", show_default=True, help="Copies of the replicated cells, as a range.")
 @click.option(
     "--delays", multiple=True, default=["exp:mean=20ms"], show_default=True, help="Delay SPEC; may be repeated."
 )
@@ -57,9 +63,9 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
     from coded_als.experiments.sweep.store import STATUSES, ResultFolder
     from coded_als.experiments.sweep.sweep import run_sweep
 
-    cells = make_grid({name: options[name] for name in GRID}, options["delays"]).cells()
-    require_feasible(cells)
     spec = _spec(options)
+    cells = make_grid({name: options[name] for name in GRID}, options["codes"], options["delays"]).cells()
+    require_feasible(cells, spec.size)
     if spec.cluster == "local" and processes > 1:
         raise UsageError(f"-j must be 1 with --cluster local, where cells would slow each other; got {processes}.")
     if dry_run:

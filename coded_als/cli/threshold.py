@@ -2,57 +2,77 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
-from coded_als.cli.common import print_json
-from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold, largest_partitions
+from coded_als.cli.common import CODE_HELP, print_json
+from coded_als.codes import Code, Entangled, largest_partitions, with_partitions
 from coded_als.errors import UsageError
 
 # Up to so many the factorisation that the estimate takes is a matter of a second.
-ESTIMATED_COEFFICIENTS = 2**21
+ESTIMATED_COEFFICIENTS = 2**19
 
 
 @click.command("threshold")
-@click.option("--partitions", type=int, help="Parts h.  [default: the largest that the workers allow]")
+@click.option("--code", "spec", default="entangled", show_default=True, help=CODE_HELP)
+@click.option("--partitions", type=int, help="h of the entangled code.  [default: the largest that the workers allow]")
 @click.option("--workers", type=int, help="Workers W.  [default: the threshold itself]")
-@click.option("--points", type=click.Choice(["circle", "real", "equispaced"]), default="circle", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(partitions: int | None, workers: int | None, points: PointFamily, as_json: bool) -> None:
-    """How many answers an iteration waits for, and how many stragglers it tolerates."""
-    if partitions is None and workers is None:
-        raise UsageError("threshold needs --partitions or --workers; got neither. Give one of them.")
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
-    h = largest_partitions(workers, points) if partitions is None and workers is not None else partitions
-    assert h is not None
-    needed = iteration_threshold(h, points)
-    size = needed if workers is None else workers
-    if size < needed:
-        raise UsageError(
-            f"workers must be at least {needed}, the recovery threshold at partitions={h} with {points} points; "
-            f"got {size}. Add workers or lower partitions to {largest_partitions(size, points)}."
-        )
-    planes = 2 if points == "circle" else 1
-    estimate = None
-    if size * planes * (h * h + h - 1) <= ESTIMATED_COEFFICIENTS:
-        estimate = EntangledPolynomialCode(h, h, 1, size, points).error_estimate(range(size))
-    facts = {
-        "partitions": h,
-        "workers": size,
-        "points": points,
-        "recovery_threshold": needed,
-        "stragglers_tolerated": size - needed,
-        "paper_threshold": h * h + h - 1,
-        "share_of_matrix_per_worker": planes / h**2,
-        "redundancy": size * planes / h**2,
-        "error_estimate_all_workers": estimate,
-    }
+def command(spec: str, partitions: int | None, workers: int | None, as_json: bool) -> None:
+    """How many answers a round waits for, and how many stragglers it tolerates."""
+    code = _chosen(with_partitions(spec, partitions), workers)
+    facts = _facts(code, code.fewest_workers if workers is None else workers)
     if as_json:
         print_json(facts)
         return
-    click.echo(f"{needed} of {size} workers suffice at h = {h} ({points} points): {size - needed} stragglers tolerated")
+    click.echo(
+        f"{facts['recovery_threshold']} of {facts['workers']} workers suffice with {facts['code']}: "
+        f"{facts['stragglers_tolerated']} stragglers tolerated"
+    )
+    paper, estimate = facts["paper_threshold"], facts["error_estimate_all_workers"]
     error = f"about {estimate:.0e}" if estimate is not None else "not estimated for a code this large"
     click.echo(
-        f"each worker stores {100 * planes / h**2:.3g} % of the matrix; the paper's real code waits for {h * h + h - 1}; "
-        f"decoding error with all workers {error}"
+        f"each worker stores {100 * facts['share_per_worker']:.3g} % of the matrix; "
+        + (f"the paper's real code waits for {paper}; " if paper else "")
+        + f"decoding error with all workers {error}"
     )
+
+
+def _chosen(code: Code, workers: int | None) -> Code:
+    """The code with nothing left open."""
+    if workers is None:
+        if code.at(code.fewest_workers, sys.maxsize) != code:
+            raise UsageError(
+                f"threshold needs --workers for a code that leaves its parts open; got {code.spec}. Give --workers, "
+                "--partitions or parts in --code."
+            )
+        return code
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
+    if isinstance(code, Entangled) and not code.fixed:
+        code = with_partitions(code.spec, largest_partitions(workers, code.points))
+    return code.at(workers, sys.maxsize)
+
+
+def _estimate(code: Code, workers: int) -> float | None:
+    """Error of decoding from everybody; None where it would take long to tell."""
+    if workers * code.threshold(workers) > ESTIMATED_COEFFICIENTS:
+        return None
+    return code.product(workers).error_estimate(range(workers))
+
+
+def _facts(code: Code, workers: int) -> dict[str, Any]:
+    threshold, share = code.threshold(workers), code.share(workers)
+    evaluations = code.cut[0] * code.cut[1] + code.cut[1] - 1 if isinstance(code, Entangled) else None
+    return {
+        "code": code.spec,
+        "workers": workers,
+        "recovery_threshold": threshold,
+        "stragglers_tolerated": workers - threshold,
+        "paper_threshold": evaluations,
+        "share_per_worker": share,
+        "redundancy": workers * share,
+        "error_estimate_all_workers": _estimate(code, workers),
+    }

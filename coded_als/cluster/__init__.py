@@ -8,6 +8,7 @@ from coded_als.cluster.rules import (
     WellConditioned,
     all_of,
     fastest,
+    refusal_of,
     require_satisfiable,
 )
 from coded_als.cluster.seam import (
@@ -38,6 +39,7 @@ __all__ = [
     "WellConditioned",
     "all_of",
     "fastest",
+    "refusal_of",
     "require_satisfiable",
     "require_stored",
 ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from coded_als.cluster import Observer, Responses, Round, StoppingRule, TaskEvent, require_stored
+from coded_als.checks import all_finite
+from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent, refusal_of, require_stored
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.kernels import KERNELS, Array, Stored, as_stored, run_to_end
 
@@ -44,15 +46,53 @@ class HeldArrays:
         payload = round.payloads[worker] if round.payloads is not None else ()
         return run_to_end(KERNELS[round.kernel](*(memory[name] for name in round.operands), *payload))
 
+    def gather(
+        self, round: Round, order: tuple[int, ...], until: StoppingRule, refused: list[int]
+    ) -> dict[int, tuple[Array, ...]]:
+        """The responses that a round uses, when the workers respond in ``order``.
+
+        Parameters
+        ----------
+        round, order, until
+            The round, the workers in order of arrival, and its rule.
+        refused
+            Filled with the workers whose responses do not count, because they are not finite.
+
+        Raises
+        ------
+        NotEnoughWorkers, DecodingError
+            When even all of them do not satisfy the rule.
+        """
+        computed: dict[int, tuple[Array, ...]] = {}
+        while True:
+            counted = counted_workers(tuple(worker for worker in order if worker not in refused), until, refused)
+            for worker in counted:
+                if worker not in computed:
+                    computed[worker] = self.compute(worker, round)
+                    if not all_finite(computed[worker]):
+                        refused.append(worker)
+                        break
+            else:
+                return {worker: computed[worker] for worker in counted}
+
     def clear(self) -> None:
         self._memory.clear()
 
 
-def counted_workers(order: tuple[int, ...], until: StoppingRule) -> tuple[int, ...]:
-    """The workers whose answers a round uses, when they answer in ``order``: the first that satisfy the rule.
+def counted_workers(order: tuple[int, ...], until: StoppingRule, without: Sequence[int] = ()) -> tuple[int, ...]:
+    """The workers whose responses a round uses: the first that satisfy the rule.
 
-    A rule stays satisfied as more answers arrive, so steps that double and then halve find the place: asking a
-    code for its error is dear, and at a thousand workers it takes some fifty answers beyond the threshold.
+    A rule stays satisfied as more responses arrive, so steps that double and then halve find the place: asking a
+    code for its error is dear, and at a thousand workers it takes some fifty responses beyond the threshold.
+
+    Parameters
+    ----------
+    order
+        Workers in order of arrival.
+    until
+        The rule.
+    without
+        Workers that are not among them because their responses were refused.
 
     Raises
     ------
@@ -65,7 +105,7 @@ def counted_workers(order: tuple[int, ...], until: StoppingRule) -> tuple[int, .
         refused, count, step = count, count + step, 2 * step
     count = min(count, len(order))
     if count == len(order) and not until.satisfied(order):
-        raise until.refusal(order)
+        raise refusal_of(until, order, without)
     tried = range(refused + 1, count)
     return order[: refused + 1 + bisect_left(tried, True, key=lambda answers: until.satisfied(order[:answers]))]
 
@@ -89,11 +129,12 @@ class InlineCluster:
     virtual = False
 
     def __init__(self, workers: int, delays: str = "none", seed: int = 0) -> None:
+        self._delays = DelayStream(delays, workers, seed)
         self.size = workers
         self.observers: list[Observer] = []
-        self._delays = DelayStream(delays, workers, seed)
         self._arrays = HeldArrays(workers)
         self._round_index = 0
+        self._open: list[TaskEvent] = []
         self._started = time.perf_counter()
 
     def seconds(self) -> float:
@@ -107,18 +148,22 @@ class InlineCluster:
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         started = self.seconds()
+        self._settle_open("superseded")
         self._arrays.receive(round)
-        workers = counted_workers(arrival_order(self._delays.next_round(round.operations)), until)
-        results = {worker: self._arrays.compute(worker, round) for worker in workers}
-        elapsed_s = self.seconds() - started
-        for worker in workers:
-            event = TaskEvent(self._round_index, round.label, worker, "answered", started, started + elapsed_s)
-            for observer in self.observers:
-                observer(event)
-        self._round_index += 1
-        return Responses(workers, results, elapsed_s)
+        order = arrival_order(self._delays.next_round(round.operations))
+        refused: list[int] = []
+        results: dict[int, tuple[Array, ...]] = {}
+        try:
+            results = self._arrays.gather(round, order, until, refused)
+        finally:
+            elapsed_s = self.seconds() - started
+            if results or refused:
+                self._report(round, started, started + elapsed_s, tuple(results), refused)
+            self._round_index += 1
+        return Responses(tuple(results), results, elapsed_s)
 
     def close(self) -> None:
+        self._settle_open("unfinished")
         self._arrays.clear()
 
     def __enter__(self) -> InlineCluster:
@@ -126,3 +171,25 @@ class InlineCluster:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _report(
+        self, round: Round, sent_s: float, received_s: float, answered: Sequence[int], refused: Sequence[int]
+    ) -> None:
+        """Tell of the responses, and note the tasks that nobody needed."""
+        for worker in (*answered, *refused):
+            status: Status = "refused" if worker in refused else "answered"
+            self._tell(TaskEvent(self._round_index, round.label, worker, status, sent_s, received_s))
+        self._open = [
+            TaskEvent(self._round_index, round.label, worker, "unfinished", sent_s, None)
+            for worker in range(self.size)
+            if worker not in answered and worker not in refused
+        ]
+
+    def _settle_open(self, status: Status) -> None:
+        open_tasks, self._open = self._open, []
+        for event in open_tasks:
+            self._tell(replace(event, status=status))
+
+    def _tell(self, event: TaskEvent) -> None:
+        for observer in self.observers:
+            observer(event)

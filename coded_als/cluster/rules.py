@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,8 +10,17 @@ from coded_als.cluster.seam import StoppingRule
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 
 
-def require_satisfiable(rule: StoppingRule, reachable: Sequence[int]) -> None:
-    """Raise the rule's refusal unless the answers of all ``reachable`` workers would satisfy it.
+def require_satisfiable(rule: StoppingRule, reachable: Sequence[int], refused: Collection[int] = ()) -> None:
+    """Raise unless the responses of all ``reachable`` workers would satisfy a rule.
+
+    Parameters
+    ----------
+    rule
+        Any rule.
+    reachable
+        Workers that have responded or still can.
+    refused
+        Workers whose responses were not finite, for the remedy.
 
     Raises
     ------
@@ -19,7 +28,19 @@ def require_satisfiable(rule: StoppingRule, reachable: Sequence[int]) -> None:
         As the rule decides.
     """
     if not rule.satisfied(reachable):
-        raise rule.refusal(reachable)
+        raise refusal_of(rule, reachable, refused)
+
+
+def refusal_of(rule: StoppingRule, reachable: Sequence[int], refused: Collection[int]) -> CodedALSError:
+    """The rule's refusal; where responses were refused, they are the cause and the remedy says so."""
+    error = rule.refusal(reachable)
+    if not refused:
+        return error
+    names = ", ".join(map(str, sorted(refused)))
+    remedy = f"Responses with NaN or infinity do not count (worker {names}): scale the data or replace the workers."
+    if isinstance(error, NotEnoughWorkers):
+        return NotEnoughWorkers(error.alive, error.needed, remedy)
+    return DecodingError(error.estimate, error.tolerance, remedy) if isinstance(error, DecodingError) else error
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class Responses:
         return {worker: result[0] for worker, result in self.results.items()}
 
 
-Status = Literal["answered", "late", "superseded", "unsent", "lost", "unfinished"]
+Status = Literal["answered", "refused", "late", "superseded", "unsent", "lost", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,10 @@ class TaskEvent:
     Times are seconds on the cluster's clock since the cluster started; None where the task never
     got so far. `waited_s` (injected delay) and `computed_s` are durations measured by the worker.
 
-    ``answered``: counted in its round. ``late``: answered after the round had ended.
-    ``superseded``: the worker dropped it for a newer task. ``unsent``: the worker had no credit.
-    ``lost``: the worker died. ``unfinished``: still open when the cluster closed.
+    ``answered``: counted in its round. ``refused``: the response held NaN or infinity and did not count.
+    ``late``: answered after the round had ended. ``superseded``: the worker dropped it for a newer task.
+    ``unsent``: the worker had no credit. ``lost``: the worker died. ``unfinished``: still open when the
+    cluster closed.
     """
 
     round_index: int

@@ -135,7 +135,7 @@ class _SentRound:
 class SimulatedCluster:
     """W workers on a virtual clock: thousands fit on a laptop, and no second is waited.
 
-    Kernels run only for the answers that a round uses, so the factors are those of a real cluster. The
+    Kernels run only for the responses that a round uses, so the factors are those of a real cluster. The
     master's own work takes no virtual time.
 
     Parameters
@@ -161,10 +161,10 @@ class SimulatedCluster:
         bytes_per_second: float = 1e9,
         latency_s: float = 1e-4,
     ) -> None:
+        self._delays = DelayStream(delays, workers, seed)
         self.size = workers
         self.observers: list[Observer] = []
         self._machine = Machine(multiplications_per_second, bytes_per_second, latency_s)
-        self._delays = DelayStream(delays, workers, seed)
         self._arrays = HeldArrays(workers)
         self._round_index = 0
         self._now_s = 0.0
@@ -184,16 +184,23 @@ class SimulatedCluster:
         self._settle_open(self._now_s + self._machine.message_s(cost.payload_bytes))
         self._arrays.receive(round)
         delays = self._delays.next_round(round.operations)
-        workers = counted_workers(arrival_order(delays), until)
-        sent = _SentRound(self._round_index, round.label, self._now_s, cost, delays, frozenset(workers))
-        results = {worker: self._arrays.compute(worker, round) for worker in workers}
-        elapsed_s = float(delays[workers[-1]]) + cost.undisturbed_s(self._machine)
-        self._now_s += elapsed_s
-        for worker in workers:
-            self._report(sent, worker, "answered")
-        self._open = sent
-        self._round_index += 1
-        return Responses(workers, results, elapsed_s)
+        refused: list[int] = []
+        results: dict[int, tuple[Array, ...]] = {}
+        sent_s, elapsed_s = self._now_s, 0.0
+        try:
+            results = self._arrays.gather(round, arrival_order(delays), until, refused)
+        finally:
+            workers = (*results, *refused)
+            if workers:
+                # the last response that counts ends a round; in one that fails, the last that was refused
+                last = [*results][-1] if results else refused[-1]
+                elapsed_s = float(delays[last]) + cost.undisturbed_s(self._machine)
+                self._now_s += elapsed_s
+                self._open = _SentRound(self._round_index, round.label, sent_s, cost, delays, frozenset(workers))
+                for worker in workers:
+                    self._report(self._open, worker, "refused" if worker in refused else "answered")
+            self._round_index += 1
+        return Responses(tuple(results), results, elapsed_s)
 
     def close(self) -> None:
         self._settle_open(None)

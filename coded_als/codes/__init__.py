@@ -3,11 +3,12 @@
 from coded_als.codes.decoding import Decoder, LinearCode
 from coded_als.codes.entangled import EntangledPolynomialCode
 from coded_als.codes.factor_codes import FactorCode, InnerProductCode
-from coded_als.codes.families import CODES, Code, Entangled, Replicated, Systematic, Uncoded, register_code
+from coded_als.codes.families import Entangled, Replicated, Systematic, Uncoded
+from coded_als.codes.family import CODES, Code, register_code
 from coded_als.codes.points import EvaluationPoints, PointFamily
 from coded_als.codes.product import ProductCode
 from coded_als.codes.replication import ReplicatedProduct
-from coded_als.codes.spec import parse_code
+from coded_als.codes.spec import choose_code, parse_code, with_partitions
 from coded_als.codes.systematic import SystematicCode
 from coded_als.codes.thresholds import iteration_threshold, largest_partitions
 
@@ -28,8 +29,10 @@ __all__ = [
     "Systematic",
     "SystematicCode",
     "Uncoded",
+    "choose_code",
     "iteration_threshold",
     "largest_partitions",
     "parse_code",
     "register_code",
+    "with_partitions",
 ]

@@ -1,21 +1,20 @@
 """Codes by name: what spreads each product of a factorisation, for any number of workers.
 
-A family member (`Systematic(p=21)`, in a SPEC ``systematic:p=21``) says how to cut; tied to W workers it gives the
+A member (`Systematic(p=21)`, in a SPEC ``systematic:p=21``) says how to cut; tied to W workers it gives the
 `ProductCode` of each product. Register a class of your own with `register_code`.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, TypeVar, get_args
+from typing import ClassVar, Self, get_args
 
 from coded_als.checks import require_one_of, require_whole
 from coded_als.codes.entangled import EntangledPolynomialCode
+from coded_als.codes.family import Code, register_code
 from coded_als.codes.points import PointFamily
-from coded_als.codes.product import ProductCode
 from coded_als.codes.replication import ReplicatedProduct
 from coded_als.codes.systematic import SystematicCode
 from coded_als.codes.thresholds import iteration_threshold, largest_partitions, product_threshold
@@ -25,82 +24,6 @@ from coded_als.errors import UsageError
 STRAGGLER_RESERVE = 0.25
 # Past these h a plan does not look: the entangled code's own algebra outgrows what the workers save, or real points have lost their digits.
 LARGEST_PARTITIONS: dict[PointFamily, int] = {"circle": 20, "real": 8, "equispaced": 8}
-
-
-class Code(ABC):
-    """A way to spread the products of a factorisation; subclasses are frozen dataclasses.
-
-    Only `product` must be written. The rest has defaults that are right, if not always fastest.
-    """
-
-    name: ClassVar[str] = ""
-
-    @property
-    def tolerance(self) -> float:
-        """Relative error that a decoded product may have unless asked otherwise."""
-        return 1e-12
-
-    @property
-    def fewest_workers(self) -> int:
-        """The fewest workers that it can be tied to."""
-        return 1
-
-    def at(self, workers: int, length: int) -> Self:
-        """The same code with what is left open chosen for W workers and a square D of this length.
-
-        Raises
-        ------
-        UsageError
-            When it cannot be tied to them.
-        """
-        del length
-        if workers < self.fewest_workers:
-            raise UsageError(
-                f"workers must be at least {self.fewest_workers} for code {self.spec}; got {workers}. "
-                "Add workers or choose a code with fewer parts."
-            )
-        return self
-
-    @abstractmethod
-    def product(self, workers: int) -> ProductCode:
-        """For E = D B, and any A B with A stored and B sent."""
-
-    def gram(self, workers: int) -> ProductCode:
-        """For D = A^T A, both factors stored."""
-        return self.product(workers)
-
-    def last(self, workers: int) -> ProductCode | None:
-        """For the other factor A H from the transposed left shares of `gram`; None where they cannot serve it."""
-        del workers
-        return None
-
-    @classmethod
-    def candidates(cls, workers: int) -> Iterator[Self]:
-        """The members of the family that a plan for W workers tries."""
-        member = cls()
-        if member.fewest_workers <= workers:
-            yield member
-
-    @property
-    def spec(self) -> str:
-        """What `parse_code` reads as this code: ``"systematic:p=21"``."""
-        given = [f"{key}={value}" for key, value in vars(self).items() if value != getattr(type(self), key, None)]
-        return self.name + (":" + ",".join(given) if given else "")
-
-
-CODES: dict[str, type[Code]] = {}
-Family = TypeVar("Family", bound=type[Code])
-
-
-def register_code(name: str) -> Callable[[Family], Family]:
-    """Class decorator: makes a code known by this name to every command and parameter that takes a SPEC."""
-
-    def register(family: Family) -> Family:
-        family.name = name
-        CODES[name] = family
-        return family
-
-    return register
 
 
 @register_code("replicated")
@@ -115,6 +38,7 @@ class Replicated(Code):
     """
 
     copies: int = 2
+    coded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_whole("copies", self.copies, 1)
@@ -143,6 +67,8 @@ class Replicated(Code):
 @dataclass(frozen=True)
 class Uncoded(Code):
     """Every block product on one worker: waits for all of them."""
+
+    coded: ClassVar[bool] = False
 
     def product(self, workers: int) -> ReplicatedProduct:
         return Replicated(1).product(workers)
@@ -182,6 +108,12 @@ class Systematic(Code):
         if p > length:
             raise UsageError(f"p must be between 1 and min(rows, columns) = {length}; got {p}. Lower p.")
         return super(Systematic, Systematic(p)).at(workers, length)
+
+    def threshold(self, workers: int) -> int:
+        return self._parts
+
+    def share(self, workers: int) -> float:
+        return 1 / self._parts
 
     def product(self, workers: int) -> SystematicCode:
         return SystematicCode(self._parts, 1, workers)
@@ -238,22 +170,39 @@ class Entangled(Code):
         return 1e-12 if self.points == "circle" else 1e-8
 
     @property
+    def fixed(self) -> bool:
+        """Whether the cut is given and not left open."""
+        return self.h is not None or self.p is not None
+
+    @property
+    def square(self) -> bool:
+        """Whether the cut is h x h, for a given or an open h."""
+        return not self.fixed or self.cut[0] == self.cut[1]
+
+    @property
     def cut(self) -> tuple[int, int]:
         """Parts of the rows and of the columns of D."""
-        assert self.h or self.p, "tie the code to workers first: Code.at"
+        assert self.fixed, "tie the code to workers first: Code.at"
         return (self.h, self.h) if self.h else (self.p or 1, self.r or 1)
 
     @property
     def fewest_workers(self) -> int:
-        return product_threshold(*self.cut, 1, self.points) if self.h or self.p else 1
+        return product_threshold(*self.cut, 1, self.points) if self.fixed else 1
 
     def at(self, workers: int, length: int) -> Entangled:
-        found = self if self.h or self.p else replace(self, h=default_partitions(workers, length, self.points))
+        found = self if self.fixed else replace(self, h=default_partitions(workers, length, self.points))
         if max(found.cut) > length:
             raise UsageError(
                 f"parts must be between 1 and min(rows, columns) = {length}; got {found.spec}. Lower partitions."
             )
         return super(Entangled, found).at(workers, length)
+
+    def threshold(self, workers: int) -> int:
+        return self.fewest_workers
+
+    def share(self, workers: int) -> float:
+        planes = 2 if self.points == "circle" and self.cut != (1, 1) else 1
+        return planes / math.prod(self.cut)
 
     def product(self, workers: int) -> EntangledPolynomialCode:
         return EntangledPolynomialCode(*self.cut, 1, workers, self.points)

@@ -14,7 +14,8 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from coded_als.kernels import Array
+
 # The rows g (spare, p) and h (spare, q) of the workers beyond the plain ones.
 Generators = tuple[Array, Array]
 

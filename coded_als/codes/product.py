@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coded_als.codes.partition import block_size
 from coded_als.errors import UsageError
+from coded_als.kernels import Array
 
-Array = NDArray[np.float64]
 Shape = tuple[int, int]
 PlaneShape = tuple[int, int, int]
 
 # Shares encoded at once while streaming: bounds what the master holds.
 STREAM_BYTES = 64 * 2**20
+# 1 GB of them; a decoder of so many unknowns already takes minutes.
+MOST_COEFFICIENTS = 2**27
 
 
 class ProductCode(Protocol):
@@ -34,6 +35,16 @@ class ProductCode(Protocol):
     @property
     def recovery_threshold(self) -> int:
         """Responses without which no set of workers suffices."""
+        ...
+
+    @property
+    def encoded_planes(self) -> tuple[int, int]:
+        """Planes of all the workers' shares of A, and of B, that are computed and not copied: what encoding costs."""
+        ...
+
+    @property
+    def decoded_planes(self) -> int:
+        """Multiplications of decoding, for each entry of C, when as many as the threshold have responded."""
         ...
 
     def error_estimate(self, workers: Sequence[int]) -> float:
@@ -91,6 +102,16 @@ class BlockCut:
         """Real planes of a share of B."""
         return self.planes
 
+    @property
+    def encoded_planes(self) -> tuple[int, int]:
+        """Planes of all the workers' shares of A, and of B, that are computed: none where blocks are sent as they are."""
+        return 0, 0
+
+    @property
+    def decoded_planes(self) -> int:
+        """Multiplications of decoding, for each entry of C: one stands for a copy."""
+        return 1
+
     def left_shape(self, shape: Shape) -> PlaneShape:
         """Shape of one share of an A of the given shape."""
         return self.planes, block_size(shape[0], self.p), block_size(shape[1], self.r)
@@ -102,6 +123,20 @@ class BlockCut:
     def response_shape(self, shape: Shape) -> PlaneShape:
         """Shape of one response when C has the given shape."""
         return self.planes, block_size(shape[0], self.p), block_size(shape[1], self.q)
+
+
+def require_few_coefficients(rows: int, blocks: int) -> None:
+    """Refuse a code that combines so many blocks in so many rows that it could not be written down.
+
+    Raises
+    ------
+    UsageError
+    """
+    if rows * blocks > MOST_COEFFICIENTS:
+        raise UsageError(
+            f"a code must have at most {MOST_COEFFICIENTS:.0e} coefficients; got {rows} rows of {blocks}. Lower the parts "
+            "or the workers."
+        )
 
 
 def multiplications(code: ProductCode, left: Shape, columns: int) -> float:

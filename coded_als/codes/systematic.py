@@ -21,10 +21,10 @@ from scipy.linalg import solve_triangular
 from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
 from coded_als.codes.generators import Generators, good_generators, product_rows
 from coded_als.codes.partition import cut, join
-from coded_als.codes.product import BlockCut, Shape, encoded
+from coded_als.codes.product import BlockCut, Shape, encoded, require_few_coefficients
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
+from coded_als.kernels import Array
 
-Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 
@@ -128,6 +128,7 @@ class SystematicCode(BlockCut):
                 f"workers must be at least {p * q}, the recovery threshold at p={p}, q={q}; got {workers}. "
                 "Add workers or lower the parts."
             )
+        require_few_coefficients(spare, p * q)
         self._generators = good_generators(spare, p, q) if generators is None else generators
         shapes = tuple(np.shape(rows) for rows in self._generators)
         if shapes != ((spare, p), (spare, q)):
@@ -147,6 +148,17 @@ class SystematicCode(BlockCut):
     def recovery_threshold(self) -> int:
         """pq: any so many workers decode."""
         return self.p * self.q
+
+    @property
+    def encoded_planes(self) -> tuple[int, int]:
+        """Those of the workers beyond the first pq, and of B none where everybody is sent B itself."""
+        spare = self.workers - self.p * self.q
+        return spare, spare if self.q > 1 else 0
+
+    @property
+    def decoded_planes(self) -> int:
+        """A copy, and one for each helper: as many of the first pq as of all workers are expected to be missing."""
+        return 1 + -(-self.recovery_threshold * (self.workers - self.recovery_threshold) // self.workers)
 
     def error_estimate(self, workers: Iterable[int]) -> float:
         """Estimated relative error (Frobenius) of decoding from these workers; infinite below the threshold."""

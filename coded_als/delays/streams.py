@@ -14,8 +14,14 @@ from coded_als.kernels import Array
 MOST_WORKERS = 100_000
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def require_workers(workers: int) -> None:
     """Raise `UsageError` unless the number of workers is one that can be simulated."""
+    if not _is_whole(workers):
+        raise UsageError(f"workers must be a whole number; got {workers!r}. Correct it.")
     if not 1 <= workers <= MOST_WORKERS:
         change = "Add" if workers < 1 else "Remove"
         raise UsageError(f"workers must be at least 1 and at most {MOST_WORKERS}; got {workers}. {change} workers.")
@@ -36,15 +42,19 @@ class DelayStream:
     Raises
     ------
     UsageError
-        For a SPEC that cannot be read, and for no or too many workers.
+        For a SPEC that cannot be read, for no or too many workers, and for a seed that is no whole number.
     """
 
     def __init__(self, spec: str | DelayModel, workers: int, seed: int = 0) -> None:
         require_workers(workers)
+        if not _is_whole(seed) or seed < 0:
+            raise UsageError(f"seed must be a whole number of at least 0; got {seed!r}. Correct it.")
+        if not isinstance(spec, str) and not callable(getattr(spec, "draw", None)):
+            raise UsageError(f"delays must be a SPEC or a delay model; got {spec!r}. Write 'exp:mean=20ms', say.")
         self.model = parse_delays(spec) if isinstance(spec, str) else spec
         self.workers = workers
         self._ids = np.arange(workers, dtype=np.uint64)
-        self._seed = seed
+        self._seed = int(seed)
         self._round_index = 0
         self._state: Array | None = None
 

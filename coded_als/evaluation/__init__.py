@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
 from coded_als.evaluation.metrics import (
     average_precision,
     coverage,
@@ -33,6 +34,8 @@ __all__ = [
     "evaluate_ranking",
     "evaluate_ratings",
     "find_hits",
+    "held_out_auc",
+    "held_out_rmse",
     "hit_rate",
     "mae",
     "ndcg",

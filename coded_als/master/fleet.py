@@ -1,4 +1,4 @@
-"""The local fleet: one process that forks the workers, and their end."""
+"""The master's side of the local fleet: the start and the end of the process that forks the workers."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class Fleet:
             self._process.stdin.flush()
 
     @property
+    def process_id(self) -> int:
+        """Of the process whose children the workers are."""
+        return self._process.pid
+
+    @property
     def ended(self) -> bool:
         """Whether the fleet is gone."""
         return self._process.poll() is not None
@@ -65,10 +70,7 @@ class Fleet:
         try:
             self._process.wait(END_WITHIN_S)
         except subprocess.TimeoutExpired:
-            if hasattr(os, "killpg"):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         if said := self.said():
             log.warning("the workers wrote: %s", said)

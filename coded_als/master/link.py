@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import socket
+import stat
 from collections.abc import Sequence
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.errors import UsageError
+from coded_als.master.gate import Gate
+from coded_als.master.interrupts import Interrupts
 from coded_als.wire import has_message, send
+
+# Unread messages of one connection: several times what a worker has credit for. Past it the connection is not read.
+MOST_UNREAD = 64
 
 
 class Link:
@@ -18,7 +27,9 @@ class Link:
     Parameters
     ----------
     bind
-        Where to listen, as ``tcp://127.0.0.1:*``.
+        Where to listen, as ``tcp://127.0.0.1:*`` or ``ipc:///path``.
+    password
+        What admits a client where nothing is encrypted.
     secret_key
         CURVE secret key (Z85) of an encrypted link, or nothing.
     heartbeat_ms
@@ -30,14 +41,17 @@ class Link:
         When the address cannot be bound.
     """
 
-    def __init__(self, bind: str, secret_key: bytes = b"", heartbeat_ms: int = 0) -> None:
+    def __init__(self, bind: str, password: bytes, secret_key: bytes = b"", heartbeat_ms: int = 0) -> None:
         self.context = zmq.Context()
+        self.interrupts = Interrupts()  # those of whoever uses the link just now
+        self.disconnections = 0
+        self._path = ""
         self._router = self.context.socket(zmq.ROUTER)
-        # queues have no limit of their own, so no send blocks: credit bounds them
+        # the queue to a worker has no limit of its own, so no send blocks: credit bounds it
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.SNDHWM, 0),
-            (zmq.RCVHWM, 0),
+            (zmq.RCVHWM, MOST_UNREAD),
             (zmq.ROUTER_MANDATORY, 1),
             (zmq.ROUTER_HANDOVER, 1),
             (zmq.HEARTBEAT_IVL, heartbeat_ms),
@@ -47,19 +61,31 @@ class Link:
         if secret_key:
             self._router.curve_server = True
             self._router.curve_secretkey = secret_key
+        else:
+            self._router.plain_server = True
+        self._gate = Gate(self.context, password)
         self._monitor = self._router.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._poller = zmq.Poller()
-        self._poller.register(self._router, zmq.POLLIN)
-        self._poller.register(self._monitor, zmq.POLLIN)
+        for polled in (self._router, self._monitor, self._gate.socket):
+            self._poller.register(polled, zmq.POLLIN)
+        try:
+            self._bind(bind)
+        except BaseException:
+            self.close()
+            raise
+        self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+    def _bind(self, bind: str) -> None:
+        path = bind.removeprefix("ipc://") if bind.startswith("ipc://") and bind[6:7] not in ("", "*", "@") else ""
+        if path and not _is_free(path):
+            raise UsageError(f"bind must be a path that nobody uses; got {path}. Choose another or remove it.")
         try:
             self._router.bind(bind)
         except zmq.ZMQError as error:
-            self.close()
             raise UsageError(
                 f"bind must be a free address of this machine; got {bind!r}: {error}. Choose another."
             ) from None
-        self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
-        self.disconnections = 0
+        self._path = path
 
     def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> bool:
         """Hand a message to ZeroMQ without waiting; False when nobody is there to get it."""
@@ -71,16 +97,25 @@ class Link:
             return False
         return True
 
+    @property
+    def has_message(self) -> bool:
+        """Whether a message can be received at once."""
+        return has_message(self._router)
+
     def receive(self, timeout_s: float) -> list[zmq.Frame] | None:
-        """The next message, sender first, or None when none has come in time or a connection has broken.
+        """The next message, sender first, or None when none has come in time or something else has happened.
 
         A broken connection is counted in `disconnections` only once the inbox is empty, so whatever
-        its worker had answered before is dealt with first.
+        its worker had sent before is dealt with first.
         """
-        if not has_message(self._router):
-            ready = [socket for socket, _ in self._poller.poll(max(0, round(timeout_s * 1000)))]
+        self.interrupts.catch_up()
+        if not self.has_message:
+            with self.interrupts.allowed():
+                ready = [polled for polled, _ in self._poller.poll(max(0, round(timeout_s * 1000)))]
+            if self._gate.socket in ready:
+                self._gate.answer()
             if self._router not in ready:
-                if ready:
+                if self._monitor in ready:
                     recv_monitor_message(self._monitor)
                     self.disconnections += 1
                 return None
@@ -90,3 +125,22 @@ class Link:
         """Drop what is still queued after ``linger_s``."""
         self._router.disable_monitor()
         self.context.destroy(linger=int(linger_s * 1000))
+        if self._path:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+            self._path = ""
+
+
+def _is_free(path: str) -> bool:
+    """Whether a path is nobody's: ZeroMQ would remove whatever is there."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+    except OSError:
+        return True  # or a folder that is not there, which ZeroMQ says
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return True  # left behind by a process that is gone
+    return False

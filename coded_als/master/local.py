@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import secrets
-from typing import Any
+import shutil
+import tempfile
+from contextlib import ExitStack
 
+from coded_als.checks import require_number
 from coded_als.delays import DelayModel
-from coded_als.errors import CodedALSError
+from coded_als.errors import CodedALSError, UsageError
+from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.fleet import Fleet
 from coded_als.master.link import Link
-from coded_als.master.zeromq import ZmqCluster, delay_stream
+from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
 from coded_als.worker.credentials import Credentials
+
+# File descriptors of a link beside one for each worker: some 15 measured.
+SPARE_DESCRIPTORS = 32
+# The longest path that a Unix socket may have, on the systems that allow least.
+MOST_PATH_CHARACTERS = 100
 
 
 class LocalCluster(ZmqCluster):
     """W worker processes on this machine, one core each.
 
     The workers end with the cluster: at `close`, at the end of a ``with`` block, when the cluster is
-    forgotten, and when this process ends, however it ends. To be used from one thread.
+    forgotten, and when this process ends, however it ends. To be used from one thread at a time.
 
     While it is open, BLAS in this process keeps to one thread: the workers have the other cores, and BLAS threads that
     spin for a core which a worker has make the master slower by an order of magnitude.
@@ -32,11 +43,13 @@ class LocalCluster(ZmqCluster):
         Seed of the delays.
     startup_timeout_s
         How long the workers may take to start.
+    round_timeout_s
+        How long a round may take before it is an error: the workers that it needs may be stopped.
 
     Raises
     ------
     UsageError
-        For parameters out of range; nothing was started.
+        For parameters out of range, and for more workers than file descriptors; nothing was started.
     CodedALSError
         When the workers do not start in time, with what they wrote to stderr.
     """
@@ -47,41 +60,52 @@ class LocalCluster(ZmqCluster):
         delays: str | DelayModel = "none",
         seed: int = 0,
         startup_timeout_s: float = 30.0,
+        round_timeout_s: float = ROUND_TIMEOUT_S,
     ) -> None:
-        stream = delay_stream(workers, delays, seed)
+        stream = checked_delays(workers, delays, seed, round_timeout_s)
+        require_number("startup_timeout_s", startup_timeout_s)
+        _require_descriptors(workers)
         credentials = Credentials(secrets.token_bytes(16))
-        link = Link("tcp://127.0.0.1:*")
-        super().__init__(link, credentials.job, workers, stream)
-        self._end_with(link.close)
+        with ExitStack() as resources:
+            link = Link(_private_address(resources), credentials.password)
+            resources.callback(link.close)
+            keep_blas_to_one_thread()
+            resources.callback(give_blas_its_threads_back)
+            self._fleet = Fleet(workers, link.endpoint, credentials)
+            resources.callback(self._fleet.end)
+            super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
         try:
-            fleet = Fleet(workers, link.endpoint, credentials)
-            self._end_with(_end, fleet, link, _one_blas_thread())
-            self._await_start(fleet, startup_timeout_s)
+            self._await_start(startup_timeout_s)
         except BaseException:
             self.close()
             raise
 
-    def _await_start(self, fleet: Fleet, timeout_s: float) -> None:
+    def _await_start(self, timeout_s: float) -> None:
         def check() -> None:
-            if fleet.ended:
-                raise CodedALSError(f"the workers must start; they ended: {fleet.said()}. Correct the cause.")
+            if self._fleet.ended:
+                raise CodedALSError(f"the workers must start; they ended: {self._fleet.said()}")
 
-        if not self._crew.wait_for_all(timeout_s, check):
+        if not self._membership.wait_for_all(timeout_s, check):
             raise CodedALSError(
-                f"{self.size} workers must start within {timeout_s} s; {len(self._crew.members)} did. "
-                f"Raise startup_timeout_s. {fleet.said()}".rstrip()
+                f"{self.size} workers must start within {timeout_s} s; {len(self._membership.workers)} did. "
+                f"Raise startup_timeout_s. {self._fleet.said()}".rstrip()
             )
 
 
-def _one_blas_thread() -> Any:
-    # a BLAS that is loaded later would not be limited, and the algorithm brings SciPy's
-    import scipy.linalg  # noqa: F401
-    from threadpoolctl import threadpool_limits
+def _require_descriptors(workers: int) -> None:
+    """`UsageError` where the system would refuse connections, which ZeroMQ does not tell."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = limit - len(os.listdir("/dev/fd"))
+    if limit != resource.RLIM_INFINITY and free < workers + SPARE_DESCRIPTORS:
+        raise UsageError(
+            f"{workers} workers must have {workers + SPARE_DESCRIPTORS} file descriptors; {free} of {limit} are free. "
+            f"Lower workers or raise the limit (ulimit -n {limit - free + workers + SPARE_DESCRIPTORS})."
+        )
 
-    return threadpool_limits(1, "blas")
 
-
-def _end(fleet: Fleet, link: Link, limits: Any) -> None:
-    fleet.end()
-    link.close()
-    limits.restore_original_limits()
+def _private_address(resources: ExitStack) -> str:
+    """A Unix socket in a folder that nobody else may enter, so that other users cannot even connect."""
+    folder = tempfile.mkdtemp(prefix="coded-als-")
+    resources.callback(shutil.rmtree, folder, ignore_errors=True)
+    path = os.path.join(folder, "master")
+    return f"ipc://{path}" if len(path) <= MOST_PATH_CHARACTERS else "tcp://127.0.0.1:*"

@@ -9,7 +9,7 @@ import zmq
 
 from coded_als.cluster import Round, StoppingRule, require_satisfiable
 from coded_als.kernels import Array
-from coded_als.master.member import Member, Task
+from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, Stamp, frames_of
 
 
@@ -26,13 +26,15 @@ class RunningRound:
     operands, keep
         The arrays that it uses and makes, with their versions.
     delays_s
-        Seconds that each worker waits; infinite for one that does not answer.
+        Seconds that each worker waits; infinite for one that does not respond.
     able
         The workers that hold the newest versions of the operands.
     waiting
         Tasks that were not sent, by worker.
     lost
         Tasks whose worker is gone; it may come back.
+    refused
+        Workers whose responses do not count.
     results
         What has arrived, in that order.
     done
@@ -48,14 +50,15 @@ class RunningRound:
     able: set[int] = field(default_factory=set)
     waiting: dict[int, Task] = field(default_factory=dict)
     lost: dict[int, Task] = field(default_factory=dict)
+    refused: list[int] = field(default_factory=list)
     results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     done: bool = False
     _framed: tuple[Array, ...] = ()
     _frames: list[zmq.Frame] = field(default_factory=list)
 
-    def can_serve(self, member: Member) -> bool:
+    def can_serve(self, worker: WorkerState) -> bool:
         """Whether a worker holds the operands that the round does not bring along."""
-        return member.holds(stamp for stamp in self.operands if stamp not in self.keep)
+        return worker.holds(stamp for stamp in self.operands if stamp not in self.keep)
 
     def payload(self, worker: int) -> tuple[Array, ...]:
         """The arrays for one worker."""
@@ -83,11 +86,24 @@ class RunningRound:
             arrays=self.payload(task.worker),
         )
 
-    def require_satisfiable(self, alive: Iterable[Member]) -> None:
-        """Raise as soon as not even all that can still answer would do."""
-        still = (
+    def take(self, worker: int, arrays: tuple[Array, ...]) -> None:
+        """Count a response."""
+        self.results[worker] = arrays
+        self.done = self.until.satisfied(tuple(self.results))
+
+    def refuse(self, worker: int) -> None:
+        """Leave a worker out of the rest of the round."""
+        self.refused.append(worker)
+        self.able.discard(worker)
+
+    def pending(self, alive: Iterable[WorkerState]) -> list[int]:
+        """The workers that have not responded but still can."""
+        return [
             worker
-            for worker in sorted(member.worker for member in alive)
+            for worker in sorted(worker.id for worker in alive)
             if worker in self.able and worker not in self.results and self.delays_s[worker] < float("inf")
-        )
-        require_satisfiable(self.until, (*self.results, *still))
+        ]
+
+    def require_satisfiable(self, alive: Iterable[WorkerState]) -> None:
+        """Raise as soon as not even all that can still respond would do."""
+        require_satisfiable(self.until, (*self.results, *self.pending(alive)), self.refused)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
-from coded_als.master.crew import Crew
-from coded_als.master.member import MOST_OPEN_STORES, Member
-from coded_als.wire import Kind, Message, Stamp
+from coded_als.master.membership import Membership
+from coded_als.master.workers import MOST_OPEN_STORES, WorkerState
+from coded_als.wire import Kind, Message, Stamp, encode
 
 # Shares are given out while fewer of them, or fewer bytes, than these are without an acknowledgement ...
 OPEN_SHARES, OPEN_BYTES = 4, 64 << 20
@@ -22,15 +22,15 @@ class Stores:
 
     Parameters
     ----------
-    crew
+    membership
         The workers.
     job
         Secret of the cluster.
     """
 
-    def __init__(self, crew: Crew, job: bytes) -> None:
+    def __init__(self, membership: Membership, job: bytes) -> None:
         self.newest: dict[str, int] = {}
-        self._crew, self._job = crew, job
+        self._membership, self._job = membership, job
         self._versions = 0
 
     def new_version(self, name: str) -> Stamp:
@@ -46,52 +46,55 @@ class Stores:
         for share in shares:
             if given == size:
                 require_one_each("share", size, "more")
-            member = self._crew.members[given]
-            self._let_catch_up([member], MOST_OPEN_STORES - 1, 0)
-            self.send(member, stamp, share)
-            self._let_catch_up(self._crew.alive, OPEN_SHARES, OPEN_BYTES)
+            worker = self._membership.workers[given]
+            self._let_catch_up([worker], MOST_OPEN_STORES - 1, 0)
+            self.send(worker, stamp, share)
+            self._let_catch_up(self._membership.alive, OPEN_SHARES, OPEN_BYTES)
             given += 1
         require_one_each("share", size, given)
 
     def drop(self, names: Iterable[str]) -> None:
-        """Let all workers forget arrays; one that is away is told when it is back (`retain`)."""
+        """Let all workers forget arrays; those that are away or behind are told later (`retain`)."""
         for name in names:
             self.newest.pop(name, None)
-            for member in self._crew.members.values():
-                member.held.pop(name, None)
-        for member in self._crew.alive:
-            self.retain(member)
+            for worker in self._membership.workers.values():
+                worker.untidy |= worker.held.pop(name, None) is not None
+        for worker in self._membership.alive:
+            if worker.untidy and worker.has_credit:
+                self.retain(worker)
 
-    def retain(self, member: Member) -> None:
+    def retain(self, worker: WorkerState) -> None:
         """Tell a worker the names that it may still hold arrays under; it forgets all others."""
-        self._crew.send(member, Message(Kind.RETAIN, self._job, member.worker, operands=tuple(self.newest.items())))
+        worker.untidy = False
+        operands = tuple(self.newest.items())
+        self._membership.send(worker, encode(Message(Kind.RETAIN, self._job, worker.id, operands=operands)))
 
-    def send(self, member: Member, stamp: Stamp, array: Stored) -> None:
+    def send(self, worker: WorkerState, stamp: Stamp, array: Stored) -> None:
         """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement."""
-        if not member.alive or len(member.open_stores) >= MOST_OPEN_STORES:
+        if not worker.alive or len(worker.open_stores) >= MOST_OPEN_STORES:
             return
         array = as_stored(array)
+        message = encode(Message(Kind.STORE, self._job, worker.id, stamp[1], keep=(stamp,), arrays=(array,)))
         # 0 bytes would say that it is no longer waited for
-        member.open_stores[stamp[1]] = max(1, array.nbytes)
-        message = Message(Kind.STORE, self._job, member.worker, stamp[1], keep=(stamp,), arrays=(array,))
-        if self._crew.send(member, message):
-            member.held.update((stamp,))
+        worker.open_stores[stamp[1]] = max(1, array.nbytes)
+        if self._membership.send(worker, message):
+            worker.held.update((stamp,))
 
-    def _let_catch_up(self, members: Sequence[Member], most_shares: int, most_bytes: int) -> None:
+    def _let_catch_up(self, workers: Sequence[WorkerState], most_shares: int, most_bytes: int) -> None:
         """Wait until one of the bounds holds, but only once for workers that have stopped."""
         last = None
         while True:
-            sizes = [size for member in members for size in member.open_stores.values() if size]
+            sizes = [size for worker in workers for size in worker.open_stores.values() if size]
             if len(sizes) <= most_shares or sum(sizes) <= most_bytes:
                 return
             now = time.monotonic()
             if len(sizes) != last:
                 last, patience_ends = len(sizes), now + GRACE_S + sum(sizes) / SLOWEST_BYTES_PER_S
             if now >= patience_ends:
-                for member in members:
-                    member.open_stores = dict.fromkeys(member.open_stores, 0)  # no longer waited for
+                for worker in workers:
+                    worker.open_stores = dict.fromkeys(worker.open_stores, 0)  # no longer waited for
                 return
-            self._crew.step(patience_ends - now)
+            self._membership.step(patience_ends - now)
 
 
 def require_one_each(what: str, size: int, got: int | str) -> None:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.checks import require_finite
 from coded_als.errors import UsageError
 from coded_als.models.ids import Id, IdLookup, Ids, as_ids
 from coded_als.models.persistence import save_model
-from coded_als.models.rating_matrix import pattern
 from coded_als.models.registry import register
+from coded_als.models.state import checked_state
 from coded_als.models.top_n import Floats, Integers, recommend_batch, require_count, top_n
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class FactorModel:
         global_mean: float = 0.0,
         seen: csr_array | None = None,
     ) -> None:
-        """Take over the result of a fit; ids start again at 0, 1, 2, ..."""
+        """Take over the result of a fit, which must be finite; ids start again at 0, 1, 2, ..."""
+        require_finite("factors", user_factors, item_factors, user_biases, item_biases, global_mean)
         self.user_factors_, self.item_factors_ = user_factors, item_factors
         self.user_biases_, self.item_biases_, self.global_mean_ = user_biases, item_biases, float(global_mean)
         self.seen_ = seen
@@ -292,18 +294,17 @@ class FactorModel:
         return arrays
 
     def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        users, items = arrays["user_factors"], arrays["item_factors"]
-        if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:
-            raise ValueError(f"factors of shapes {users.shape} and {items.shape} do not belong together")
-        seen = None
-        if "seen_indptr" in arrays:
-            seen = pattern((len(users), len(items)), arrays["seen_indptr"], arrays["seen_indices"])
-        biases = {
-            name: _one_each(arrays[name], owner)
-            for name, owner in (("user_biases", users), ("item_biases", items))
-            if name in arrays
-        }
-        self._keep(users, items, global_mean=float(arrays["global_mean"]), seen=seen, **biases)
+        state = checked_state(arrays)
+        if getattr(self, "rank", state.rank) != state.rank:
+            raise ValueError(f"factors of rank {state.rank} are not of the rank among the parameters")
+        self._keep(
+            state.user_factors,
+            state.item_factors,
+            user_biases=state.user_biases,
+            item_biases=state.item_biases,
+            global_mean=state.global_mean,
+            seen=state.seen,
+        )
         self.set_ids(arrays["user_ids"], arrays["item_ids"])
 
     def _require_fitted(self) -> None:
@@ -320,9 +321,3 @@ class FactorModel:
         columns, best = top_n(scores[None, :], min(n, scores.size))
         found = columns[0] >= 0
         return list(zip(self.item_ids[columns[0][found]].tolist(), best[0][found].tolist(), strict=True))
-
-
-def _one_each(biases: NDArray[Any], owner: NDArray[Any]) -> NDArray[Any]:
-    if biases.shape != owner.shape[:1]:
-        raise ValueError(f"biases of shape {biases.shape} do not belong to factors of shape {owner.shape}")
-    return biases

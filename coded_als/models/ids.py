@@ -12,6 +12,7 @@ from coded_als.errors import UsageError
 
 Id = int | str
 Ids = NDArray[Any]
+_WHOLE = (int, np.integer)
 
 
 class IdLookup:
@@ -57,27 +58,27 @@ class IdLookup:
         return np.array([-1 if place is None else place for place in found], dtype=np.int64)
 
     def _find(self, identifier: Id) -> int | None:
-        key: Id | None = str(identifier) if self._textual else _whole_number(identifier)
+        key: Id | None = str(identifier) if self._textual else _whole_number(identifier, self._sorted.dtype)
         if key is None:
             return None
         if isinstance(key, str) and len(key) > self._sorted.dtype.itemsize // 4:
             return None  # longer than every id; searching would first widen them all
-        place = int(np.searchsorted(self._sorted, key))
+        # of the ids' own type: NumPy compares signed and unsigned numbers as floats
+        place = int(np.searchsorted(self._sorted, self._sorted.dtype.type(key)))
         if place == self._sorted.size or self._sorted[place] != key:
             return None
         return int(self._order[place])
 
 
 def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
-    """Ids as an array of int64 or of str.
+    """Ids as an array of int64 (uint64 where one is that large) or of str.
 
     Raises
     ------
     UsageError
         When there are not ``count`` of them or one appears twice.
     """
-    array = np.asarray(ids)
-    array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.str_)
+    array = _plain(_as_array(ids))
     if array.shape != (count,):
         raise UsageError(
             f"there must be one {noun} id for each of {count} {noun}s; got {array.shape}. Pass them in row order."
@@ -90,11 +91,36 @@ def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
     return array
 
 
-def _whole_number(identifier: Id) -> int | None:
-    """The id as a number within int64, if it is one written the one way that numbers are written."""
+def _as_array(ids: Sequence[Id] | Ids) -> NDArray[Any]:
+    """The ids as NumPy has them, but for whole numbers that it would round to floats."""
+    array = np.asarray(ids)
+    if array.dtype.kind == "f" and not hasattr(ids, "__array__") and any(isinstance(one, _WHOLE) for one in ids):
+        return np.array(ids, dtype=object)
+    return array
+
+
+def _plain(ids: NDArray[Any]) -> Ids:
+    """Whole numbers as such, everything else as text."""
+    if ids.dtype.kind == "S":
+        return np.char.decode(ids, "utf-8")
+    if ids.dtype.kind == "f" and (ids == np.rint(ids)).all() and np.abs(ids).max(initial=0) <= 2**53:
+        return ids.astype(np.int64)
+    whole = ids.dtype.kind in "iu" or all(isinstance(one, _WHOLE) and not isinstance(one, bool) for one in ids.flat)
+    if whole:
+        least, largest = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
+        if least >= -(2**63) and largest < 2**63:
+            return ids.astype(np.int64)
+        if least >= 0 and largest < 2**64:
+            return ids.astype(np.uint64)
+    return ids.astype(np.str_)
+
+
+def _whole_number(identifier: Id, dtype: np.dtype[Any]) -> int | None:
+    """The id as a number within the type, if it is one written the one way that numbers are written."""
     try:
         number = int(identifier)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     exact = str(number) == identifier if isinstance(identifier, str) else number == identifier
-    return number if exact and -(2**63) <= number < 2**63 else None
+    limits = np.iinfo(dtype)
+    return number if exact and limits.min <= number <= limits.max else None

@@ -53,7 +53,8 @@ def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], 
     if objects:
         raise UsageError(f"arrays must hold numbers or text; {objects[0]!r} holds objects. Convert it first.")
     try:
-        header = json.dumps({"format": FORMAT, "version": VERSION, "kind": kind, "metadata": dict(metadata)})
+        contents = {"format": FORMAT, "version": VERSION, "kind": kind, "metadata": dict(metadata)}
+        header = json.dumps(contents, default=_plain_scalar)
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"a model's parameters must fit into JSON; got {error}. Use plain numbers, text and lists."
@@ -65,6 +66,13 @@ def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], 
         raise UsageError(
             f"a model must be saved where a file can be written; got {path}: {error.strerror or error}. Choose another path."
         ) from None
+
+
+def _plain_scalar(value: Any) -> Any:
+    """A NumPy scalar, which a parameter may be, as the number that it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"an object of {type(value).__name__}")
 
 
 def load_model(path: str | Path) -> FactorModel:

@@ -13,6 +13,65 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
+def as_matrix(ratings: Any) -> Any:
+    """Ratings as SciPy and NumPy understand them, whatever they came as.
+
+    Parameters
+    ----------
+    ratings
+        (m, n): scipy sparse (every stored entry is a rating, and several values in one place are their sum), a masked
+        array (what is masked is missing, and nothing else), or dense (zeros are missing).
+
+    Returns
+    -------
+    (m, n) float64, an array, or a csr array in canonical form.
+
+    Raises
+    ------
+    UsageError
+        For what is not a matrix of real numbers, or whose indices are not those of a matrix.
+    """
+    from scipy import sparse
+
+    if sparse.issparse(ratings):
+        _require_real(ratings.shape, ratings.dtype)
+        return _canonical(ratings)
+    matrix = np.ma.asarray(ratings) if isinstance(ratings, np.ma.MaskedArray) else np.asarray(ratings)
+    _require_real(matrix.shape, matrix.dtype)
+    if not isinstance(matrix, np.ma.MaskedArray):
+        return matrix.astype(np.float64, copy=False)
+    present = ~np.ma.getmaskarray(matrix)
+    rows, columns = np.nonzero(present)
+    values = matrix.data[present].astype(np.float64)
+    return sparse.csr_array((values, (rows, columns)), shape=matrix.shape)
+
+
+def _require_real(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if len(shape) != 2 or dtype.kind not in "biuf":
+        raise UsageError(
+            f"ratings must be a real matrix; got shape {shape} of {dtype}. Pass an (m, n) matrix of numbers."
+        )
+
+
+def _canonical(ratings: Any) -> csr_array:
+    """A csr array of float64 with one sorted entry for each place; the argument is not changed."""
+    from scipy import sparse
+
+    try:
+        check = getattr(ratings, "check_format", None)
+        if check is not None:  # an index out of range would be an access out of bounds in compiled loops
+            check(full_check=True)
+        # as float64 first: sums of small integers must not wrap
+        matrix = sparse.csr_array(ratings.astype(np.float64, copy=False))
+    except ValueError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"ratings must be a sound sparse matrix; got one where {reason}. Build it anew.") from None
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    return matrix
+
+
 def checked_ratings(ratings: Any) -> Any:
     """R as (m, n) float64, dense or compressed by rows, once it is known to be a finite matrix of numbers.
 
@@ -21,19 +80,31 @@ def checked_ratings(ratings: Any) -> Any:
     Raises
     ------
     UsageError
+        Where `as_matrix` does, and for a matrix without rows or columns or with a value that is not finite.
     """
-    from scipy import sparse
-
-    matrix = ratings.tocsr() if sparse.issparse(ratings) else np.asarray(ratings)
-    if len(matrix.shape) != 2 or min(matrix.shape) == 0:
+    matrix = as_matrix(ratings)
+    if min(matrix.shape) == 0:
         raise UsageError(
             f"ratings must be a matrix with rows and columns; got shape {matrix.shape}. Pass an (m, n) matrix."
         )
-    values = matrix.data if sparse.issparse(matrix) else matrix
-    if matrix.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        raise UsageError("ratings must be finite real numbers; got NaN, infinity or another type. Clean the input.")
-    matrix = matrix.astype(np.float64, copy=False)
-    return _summed(matrix) if sparse.issparse(matrix) else matrix
+    require_finite(matrix)
+    return matrix
+
+
+def require_finite(matrix: Any) -> None:
+    """Raise `UsageError` with the place of a value that is not finite, in an array or a csr array."""
+    values = matrix if isinstance(matrix, np.ndarray) else matrix.data
+    if np.isfinite(values).all():
+        return
+    place = int(np.flatnonzero(~np.isfinite(values))[0])
+    if isinstance(matrix, np.ndarray):
+        row, column = divmod(place, matrix.shape[1])
+    else:
+        row, column = int(np.searchsorted(matrix.indptr, place, side="right")) - 1, matrix.indices[place]
+    raise UsageError(
+        f"ratings must be finite; got {values.ravel()[place]} at row {row}, column {column}. "
+        "Correct it, or leave it out (as in np.ma.masked_invalid)."
+    )
 
 
 def require_factorable(largest: float, squared_norm: float) -> None:
@@ -59,17 +130,19 @@ def require_factorable(largest: float, squared_norm: float) -> None:
         )
 
 
-def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> csr_array:
+def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty: bool = False) -> csr_array:
     """A csr matrix in canonical form with int64 row pointers and int32 columns.
 
     Parameters
     ----------
     ratings
-        (m, n) scipy sparse (every stored entry is a rating) or a dense array (zeros are missing).
+        (m, n), as for `as_matrix`.
     dtype
         Of the values.
     columns
         How many there must be, or None.
+    empty
+        Whether there may be no entry at all.
 
     Raises
     ------
@@ -78,41 +151,24 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None) -> cs
     """
     from scipy import sparse
 
-    if not sparse.issparse(ratings):
-        ratings = np.asarray(ratings)
-    if ratings.ndim != 2 or ratings.dtype.kind not in "biuf":
-        raise UsageError(
-            f"ratings must be a real matrix; got shape {ratings.shape} of {ratings.dtype}. Pass a scipy.sparse matrix."
-        )
-    matrix = sparse.csr_array(ratings)
-    if matrix.nnz == 0:
+    given = as_matrix(ratings)
+    matrix = sparse.csr_array(given)
+    if matrix.nnz == 0 and not empty:
         raise UsageError(f"ratings must have at least one entry; got an empty {matrix.shape} matrix. Check the input.")
     if columns is not None and matrix.shape[1] != columns:
         raise UsageError(f"ratings must have one column per item, {columns}; got {matrix.shape[1]}. Pad or cut them.")
-    matrix = _summed(matrix)
+    require_finite(matrix)
     with np.errstate(over="ignore"):
         values = matrix.data.astype(dtype)
-    bad = np.flatnonzero(~np.isfinite(values))
-    if bad.size:
-        row = int(np.searchsorted(matrix.indptr, bad[0], side="right")) - 1
+    if not np.isfinite(values).all():
         raise UsageError(
-            f"ratings must be finite in {values.dtype}; got {matrix.data[bad[0]]} at row {row}, "
-            f"column {matrix.indices[bad[0]]}. Remove or correct it."
+            f"ratings must be finite in {values.dtype}; got {np.abs(matrix.data).max()}. Scale them or use float64."
         )
     indptr, indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
     clean = sparse.csr_array((values, indices, indptr), shape=matrix.shape, copy=False)
     # scipy narrows the pointers; compiled loops want one type of them, not two
     clean.indptr, clean.indices = indptr, indices
     return clean
-
-
-def _summed(matrix: Any) -> Any:
-    """The csr matrix in canonical form: sums over its values would be wrong where a place is held twice."""
-    if matrix.has_canonical_format:
-        return matrix
-    matrix = matrix.copy()
-    matrix.sum_duplicates()
-    return matrix
 
 
 def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any]) -> csr_array:
@@ -136,7 +192,7 @@ def seen_pattern(ratings: Any) -> csr_array | None:
     Parameters
     ----------
     ratings
-        (m, n), scipy sparse (stored entries are ratings) or dense (zeros are missing).
+        (m, n), as for `as_matrix`.
 
     Returns
     -------
@@ -144,11 +200,9 @@ def seen_pattern(ratings: Any) -> csr_array | None:
     """
     from scipy import sparse
 
-    if not sparse.issparse(ratings):
-        present = np.asarray(ratings) != 0
-        if present.all():
+    stored = as_matrix(ratings)
+    if isinstance(stored, np.ndarray):
+        if stored.all():
             return None
-        indptr = np.concatenate(([0], np.cumsum(present.sum(axis=1))))
-        return pattern(present.shape, indptr, np.nonzero(present)[1])
-    stored: Any = sparse.csr_array(ratings)
+        stored = sparse.csr_array(stored)
     return pattern(stored.shape, stored.indptr, stored.indices)

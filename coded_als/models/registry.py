@@ -18,6 +18,7 @@ MODEL_HOMES = {
     "sgd": "coded_als.baselines",
     "bpr": "coded_als.baselines",
     "warp": "coded_als.baselines",
+    "sharded": "coded_als.sharded",
 }
 _classes: dict[str, type[FactorModel]] = {}
 

@@ -48,6 +48,11 @@ class Credentials:
             raise _unlike(f"a server key of {len(server_key)} characters")
         return credentials
 
+    @property
+    def password(self) -> bytes:
+        """What admits a connection that is not encrypted."""
+        return self.job.hex().encode()
+
     def text(self) -> str:
         """The two lines."""
         return f"{self.job.hex()}\n{self.server_key.decode()}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -45,6 +46,7 @@ def run_fleet(workers: int, endpoint: str) -> None:
             _reap(children)
     finally:
         _end(children)
+        _remove_address(endpoint)
 
 
 def _pipe_of_deaths() -> int:
@@ -84,6 +86,16 @@ def _end(children: set[int]) -> None:
         os.kill(child, signal.SIGKILL)
     for child in children:
         os.waitpid(child, 0)
+
+
+def _remove_address(endpoint: str) -> None:
+    """Remove the socket of a master that was killed, and the folder that it made for it."""
+    if endpoint.startswith("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(path))
 
 
 def _fork_worker(worker: int, endpoint: str, credentials: Credentials) -> int:

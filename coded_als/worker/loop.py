@@ -16,8 +16,8 @@ from coded_als.wire import Kind, Message, WireError, decode, encode, has_message
 LOOK_AFTER_PARENT_S = 1.0
 # A new task comes to all workers at once: what became of the old one is told when the rush is over.
 REPORT_AFTER_S = 0.005
-# How long a worker waits for its master to come back.
-GIVE_UP_AFTER_S = 30.0
+# How long a worker waits for its master to come, or to come back, and from when on it says so.
+GIVE_UP_AFTER_S, WAIT_ALOUD_AFTER_S = 30.0, 2.0
 
 
 class Worker:
@@ -36,8 +36,8 @@ class Worker:
     parent_lives
         Asked about once a second; the loop ends when it says no.
     monitor
-        Monitor of the socket, where the connection may break: the worker introduces itself again when it is
-        back, and gives up when it stays away.
+        Monitor of the socket, where the connection may break or not come about: the worker introduces itself
+        whenever it is there, and gives up when it stays away.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class Worker:
         if monitor is not None:
             self._poller.register(monitor, zmq.POLLIN)
         self._monitor = monitor
-        self._away_since: float | None = None
+        self._away_since = None if monitor is None else time.monotonic()
+        self._waits_aloud = False
         self._us = Message(Kind.HELLO, job, worker, number=process_id)
         self._parent_lives = parent_lives
         self._memory: dict[str, tuple[int, Array]] = {}
@@ -66,7 +67,8 @@ class Worker:
 
     def serve(self) -> str:
         """Work until the master or the parent ends it; the master's reason, empty where it gave none."""
-        self._send(self._us)
+        if self._monitor is None:
+            self._send(self._us)
         while self._stop is None and self._parent_lives():
             if self._task is None:
                 self._look(LOOK_AFTER_PARENT_S)
@@ -132,9 +134,8 @@ class Worker:
                 self._report_dropped()
             if any(socket is self._monitor for socket, _ in ready):
                 self._note_connection()
-            if self._away_since is not None and time.monotonic() - self._away_since > GIVE_UP_AFTER_S:
-                self._supersede(None)
-                self._stop = f"the master must be reachable; it was not for {GIVE_UP_AFTER_S:.0f} s. Start it again."
+            if self._away_since is not None:
+                self._wait_for_master(time.monotonic() - self._away_since)
         while has_message(self._socket):
             frames = self._socket.recv_multipart(copy=False)
             try:
@@ -146,13 +147,25 @@ class Worker:
                 self._obey(message)
 
     def _note_connection(self) -> None:
-        """The connection broke, or is there again: then whatever was under way to us is lost."""
+        """The connection broke, or is there: then whatever was under way to us is lost."""
         assert self._monitor is not None
-        if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED:
-            self._away_since = time.monotonic()
-        elif self._away_since is not None:
-            self._away_since = None
+        if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._away_since, self._waits_aloud = None, False
             self._send(self._us)
+        elif self._away_since is None:
+            self._away_since = time.monotonic()
+
+    def _wait_for_master(self, away_s: float) -> None:
+        """Say that nobody is there, and after a while give up."""
+        if away_s > GIVE_UP_AFTER_S:
+            self._supersede(None)
+            self._stop = (
+                f"a master that knows this key must be reachable; none was for {GIVE_UP_AFTER_S:g} s. "
+                "Start it, or copy its key file."
+            )
+        elif away_s > WAIT_ALOUD_AFTER_S and not self._waits_aloud:
+            self._waits_aloud = True
+            print(f"worker {self._us.worker}: waiting for the master", file=sys.stderr, flush=True)
 
     def _obey(self, message: Message) -> None:
         for (name, version), array in zip(message.keep, message.arrays, strict=False):
@@ -165,8 +178,6 @@ class Worker:
                 self._memory = {name: held for name, held in self._memory.items() if name in names}
             case Kind.TASK:
                 self._supersede(message)
-            case Kind.CANCEL:
-                self._supersede(None)
             case Kind.STOP:
                 self._supersede(None)
                 self._stop = message.text

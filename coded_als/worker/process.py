@@ -40,6 +40,8 @@ def run_worker(
     if credentials.server_key:
         socket.curve_serverkey = credentials.server_key
         socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+    else:
+        socket.plain_username, socket.plain_password = str(worker).encode(), credentials.password
     socket.connect(endpoint)
     try:
         return Worker(socket, worker, credentials.job, os.getpid(), parent_lives, monitor).serve()

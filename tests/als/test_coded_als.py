@@ -55,7 +55,7 @@ def fit_with_iterates(matrix, cluster, **parameters):
 def test_iterates_are_the_centralised_ones(protocol, points, lam, shape):
     matrix = noisy_low_rank(*shape, rank=4)
     model, iterates = fit_with_iterates(
-        matrix, InlineCluster(14, RANDOM), rank=4, partitions=3, points=points, protocol=protocol, solver="als",
+        matrix, InlineCluster(14, RANDOM), rank=4, code=f"entangled:points={points}", partitions=3, protocol=protocol, solver="als",
         regularization=lam, iterations=6,
     )  # fmt: skip
     for found, expected in zip(iterates, centralised_iterates(matrix, 4, lam, 6), strict=False):
@@ -83,18 +83,20 @@ def test_every_h_reaches_the_optimum_with_random_stragglers(h, protocol, size):
 @pytest.mark.parametrize("protocol", ["fused", "paper"])
 def test_real_points_at_h_6_are_refused_and_never_wrong(protocol):
     matrix = noisy_low_rank(60, 48, rank=5)
-    with pytest.raises(DecodingError, match=r"estimated error is \d\.\de[-+]\d+\. Use points='circle'"):
-        CodedALS(5, partitions=6, points="real", protocol=protocol, solver="als").fit(matrix, InlineCluster(50, RANDOM))
+    with pytest.raises(DecodingError, match=r"estimated error is \d\.\de[-+]\d+\. Use .* points=circle"):
+        CodedALS(5, code="entangled:h=6,points=real", protocol=protocol, solver="als").fit(
+            matrix, InlineCluster(50, RANDOM)
+        )
 
 
-@pytest.mark.parametrize("placement", ["coded", "replicated", "uncoded"])
+@pytest.mark.parametrize("code", ["auto", "replicated", "uncoded", "entangled", "entangled:p=7,r=1", "systematic:p=5"])
 @pytest.mark.parametrize("solver", ["als", "lobpcg"])
 @pytest.mark.parametrize("precomputation", ["local", "coded"])
 @pytest.mark.parametrize("lam", [0.0, 2.0])
-def test_all_placements_and_solvers_reach_the_same_product(placement, solver, precomputation, lam):
+def test_all_codes_and_solvers_reach_the_same_product(code, solver, precomputation, lam):
     matrix = noisy_low_rank(40, 26, rank=6, noise=1.0)
     model = CodedALS(
-        3, placement=placement, solver=solver, precomputation=precomputation, regularization=lam, tolerance=1e-12
+        3, code=code, solver=solver, precomputation=precomputation, regularization=lam, tolerance=1e-12
     ).fit(matrix, InlineCluster(14, RANDOM))
     left, sizes, right = np.linalg.svd(matrix, full_matrices=False)
     expected = (left[:, :3] * np.maximum(sizes[:3] - lam, 0)) @ right[:3]
@@ -159,13 +161,46 @@ MATRIX = noisy_low_rank(12, 10, 4)
     [
         ({"rank": 0}, 9, "rank must be a whole number of at least 1; got 0"),
         ({"rank": 11}, 9, r"rank must be between 1 and min\(rows, columns\) = 10; got 11"),
-        ({"rank": 2, "partitions": 11}, 99, r"partitions must be between 1 and min\(rows, columns\) = 10; got 11"),
-        ({"rank": 2, "partitions": 4}, 9, "workers must be at least 10, the recovery threshold at partitions=4"),
-        ({"rank": 2, "points": "square"}, 9, "points must be one of circle, real, equispaced; got 'square'"),
+        (
+            {"rank": 2, "partitions": 11},
+            99,
+            r"parts must be between 1 and min\(rows, columns\) = 10; got entangled:h=11",
+        ),
+        ({"rank": 2, "partitions": 4}, 9, "workers must be at least 10 for code entangled:h=4; got 9"),
+        (
+            {"rank": 2, "code": "entangled:points=square"},
+            9,
+            "points must be one of circle, real, equispaced; got 'square'",
+        ),
         ({"rank": 2, "solver": "magic"}, 9, "solver must be one of lobpcg, als; got 'magic'"),
         ({"rank": 2, "protocol": "paper"}, 9, "protocol 'paper' is defined for solver 'als'"),
-        ({"rank": 2, "placement": "replicated", "copies": 10}, 9, "workers must be at least copies=10; got 9"),
-        ({"rank": 2, "placement": "replicated", "copies": 0}, 9, "copies must be a whole number of at least 1; got 0"),
+        (
+            {"rank": 2, "protocol": "paper", "solver": "als", "code": "systematic"},
+            9,
+            "entangled code cut h x h; got code sys",
+        ),
+        (
+            {"rank": 2, "protocol": "paper", "solver": "als", "code": "entangled:p=4,r=2"},
+            9,
+            "cut h x h; got code entangled:p",
+        ),
+        (
+            {"rank": 2, "code": "replicated:copies=10"},
+            9,
+            "workers must be at least 10 for code replicated:copies=10; got 9",
+        ),
+        ({"rank": 2, "code": "systematic:p=10"}, 9, "workers must be at least 10 for code systematic:p=10; got 9"),
+        ({"rank": 2, "code": "systematic:p=11"}, 99, r"p must be between 1 and min\(rows, columns\) = 10; got 11"),
+        (
+            {"rank": 2, "code": "fountain"},
+            9,
+            "code must be one of replicated, uncoded, systematic, entangled; got 'fount",
+        ),
+        (
+            {"rank": 2, "code": "uncoded", "partitions": 2},
+            9,
+            "partitions are those of an entangled code.*got code 'unc",
+        ),
         ({"rank": 2.5}, 9, "rank must be a whole number of at least 1; got 2.5"),
         ({"rank": 2, "partitions": 0}, 9, "partitions must be a whole number of at least 1; got 0"),
         ({"rank": 2, "seed": -1}, 9, "seed must be a whole number of at least 0; got -1"),
@@ -183,10 +218,10 @@ def test_bad_parameters_are_refused(parameters, workers, message):
     ("ratings", "message"),
     [
         (np.zeros((4, 3)), "must not all be zero"),
-        (np.full((4, 3), np.nan), "must be finite real numbers"),
-        (np.ones(4), "must be a matrix with rows and columns"),
+        (np.full((4, 3), np.nan), "must be finite; got nan at row 0, column 0"),
+        (np.ones(4), "must be a real matrix; got shape"),
         (np.ones((0, 3)), "must be a matrix with rows and columns"),
-        (np.array([["a", "b"]]), "must be finite real numbers"),
+        (np.array([["a", "b"]]), "must be a real matrix"),
         (np.full((4, 3), 1e200), "squares are finite"),
     ],
 )

@@ -14,13 +14,18 @@ ROOT = RNG.standard_normal((40, 30))
 SYMMETRIC = ROOT.T @ ROOT
 
 
-def test_products_are_numpys():
+@pytest.mark.parametrize(
+    ("options", "responses"),
+    [({"partitions": 3}, 6), ({}, 6), ({"code": "systematic:p=7"}, 7), ({"code": "entangled:p=11,r=1"}, 6)],
+)
+def test_products_are_numpys(options, responses):
     matrix = RNG.standard_normal((17, 23))
-    operator = CodedOperator(matrix, InlineCluster(9, "exp:mean=1ms"), partitions=3)
-    block = RNG.standard_normal((23, 4))
-    np.testing.assert_allclose(operator @ block, matrix @ block, atol=1e-12)
-    np.testing.assert_allclose(operator @ block[:, 0], matrix @ block[:, 0], atol=1e-12)
-    assert [record.responses for record in operator.rounds] == [6, 6]
+    operator = CodedOperator(matrix, InlineCluster(9, "exp:mean=1ms"), **options)
+    block, expected = RNG.standard_normal((23, 4)), matrix.copy()
+    matrix[:] = 0.0  # shares are of the matrix as it was
+    np.testing.assert_allclose(operator @ block, expected @ block, atol=1e-11)
+    np.testing.assert_allclose(operator @ block[:, 0], expected @ block[:, 0], atol=1e-11)
+    assert [record.responses for record in operator.rounds] == [responses, responses]
 
 
 def test_scipys_block_eigensolver_runs_on_it():

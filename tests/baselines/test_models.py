@@ -82,6 +82,13 @@ def test_a_saved_model_is_the_same_model(model_class, matrix, tmp_path):
 
 
 @every_model
+def test_numpy_numbers_are_parameters_like_others(model_class, matrix, tmp_path):
+    model = model_class(rank=np.int64(2), regularization=np.float32(0.25), iterations=np.int32(2), seed=np.uint8(3))
+    model.fit(matrix).save(tmp_path / "model.npz")
+    assert load_model(tmp_path / "model.npz").parameters() == model.parameters()
+
+
+@every_model
 def test_a_new_user_gets_recommendations_like_those_of_a_like_user(model_class):
     """Two groups with tastes of their own: a newcomer to the first must be recommended the first group's items."""
     generator = np.random.default_rng(1)

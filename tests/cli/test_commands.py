@@ -54,7 +54,7 @@ def test_fit_prints_one_json_document(cluster):
     document = json.loads(result.stdout)
     assert result.stderr == ""
     assert {
-        "method", "solver", "points", "protocol", "m", "n", "rank", "partitions", "workers", "recovery_threshold",
+        "method", "solver", "code", "protocol", "m", "n", "rank", "workers", "recovery_threshold", "share_per_worker",
         "iterations", "objective", "seconds", "seconds_per_iteration", "max_error_estimate", "responses_per_round",
     } <= document.keys()  # fmt: skip
     assert (document["m"], document["n"], document["recovery_threshold"]) == (40, 30, 3)
@@ -124,7 +124,13 @@ def test_threshold():
         29,
         41,
     )
-    assert json.loads(run("threshold", "--workers", 30, "--points", "real", "--json").stdout)["partitions"] == 5
+    largest = json.loads(run("threshold", "--workers", 30, "--code", "entangled:points=real", "--json").stdout)
+    assert largest["code"] == "entangled:h=5,points=real"
+    systematic = json.loads(run("threshold", "--workers", 30, "--code", "systematic:p=15", "--json").stdout)
+    assert (systematic["recovery_threshold"], systematic["paper_threshold"]) == (15, None)
+    assert systematic["redundancy"] == pytest.approx(2)
+    assert run("threshold", "--code", "replicated:copies=3").stdout.startswith("1 of 3 workers suffice")
+    fails_with(2, "threshold needs --workers", "threshold", "--code", "systematic")
 
 
 def test_doctor_is_content_here():
@@ -157,8 +163,8 @@ def test_compare(ratings):
     [
         (["--rank", 31], "rank must be between 1 and min(rows, columns) = 30; got 31"),
         (["--rank", 0], "rank must be a whole number of at least 1; got 0"),
-        (["--rank", 4, "--partitions", 4, "--workers", 9], "workers must be at least 10, the recovery threshold"),
-        (["--rank", 4, "--partitions", 31, "--workers", 999], "partitions must be between 1 and"),
+        (["--rank", 4, "--partitions", 4, "--workers", 9], "workers must be at least 10 for code entangled:h=4"),
+        (["--rank", 4, "--partitions", 31, "--workers", 999], "parts must be between 1 and"),
         (["--rank", 4, "--delays", "weibull:k=1"], "delays must be one of none,"),
         (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a time with its unit, like 20ms or 1s; got 'soon'"),
         (["--rank", 4, "--workers", 0], "workers must be at least"),
@@ -206,7 +212,7 @@ def test_rank_above_the_rank_of_the_matrix_is_one_line():
 
 def test_real_points_beyond_their_digits_are_an_error_with_its_remedy():
     fails_with(
-        1, "Use points='circle'", "fit", SYNTHETIC, "--rank", 4, "--points", "real", "--partitions", 6, "--workers", 50,
+        1, "points=circle", "fit", SYNTHETIC, "--rank", 4, "--code", "entangled:points=real", "--partitions", 6, "--workers", 50,
         "--cluster", "inline",
     )  # fmt: skip
 

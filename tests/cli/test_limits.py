@@ -42,7 +42,7 @@ def test_thresholds_of_codes_too_large_to_estimate(arguments: list[object], h: i
     started = time.perf_counter()
     document = json.loads(run("threshold", *arguments, "--json").stdout)
     assert time.perf_counter() - started < AT_ONCE_S
-    assert (document["partitions"], document["recovery_threshold"]) == (h, threshold)
+    assert (document["code"], document["recovery_threshold"]) == (f"entangled:h={h}", threshold)
     assert document["error_estimate_all_workers"] is None
     assert "not estimated" in run("threshold", *arguments).stdout
 
@@ -89,7 +89,7 @@ def test_mistyped_numbers_are_refused_at_once(arguments: list[object], message: 
 
 def test_a_partition_number_far_beyond_the_workers_is_an_infeasible_cell(tmp_path: Path) -> None:
     started = time.perf_counter()
-    result = run(*SWEEP, "--workers", "8", "--partitions", "2,90000", "--points", "circle", "--out", tmp_path / "out")
+    result = run(*SWEEP, "--workers", "8", "--partitions", "2,90000", "--code", "entangled", "--out", tmp_path / "out")
     assert time.perf_counter() - started < AT_ONCE_S
     assert "1 infeasible" in result.stdout
 

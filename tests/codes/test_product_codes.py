@@ -206,7 +206,7 @@ def test_responses_are_the_paper_polynomials():
 def test_decode_refuses_worse_than_the_tolerance():
     code = EntangledPolynomialCode(6, 6, 1, 41, "real")
     responses = {w: np.zeros((1, 1, 1)) for w in range(41)}
-    with pytest.raises(DecodingError, match=r"accurate to 1\.0e-08; the estimated error is \d.*points='circle'"):
+    with pytest.raises(DecodingError, match=r"accurate to 1\.0e-08; the estimated error is \d.*points=circle"):
         code.decode(responses, tolerance=1e-8)
 
 

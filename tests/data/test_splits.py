@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -95,28 +96,46 @@ def test_holdout(ratings: dict[tuple[int, int], float], fraction: float, seed: i
     assert entries_of(holdout(data, fraction, seed=seed)[1]) == entries_of(test)
 
 
+@st.composite
+def users_with_more_than(draw: st.DrawFn, k: int) -> dict[tuple[int, int], float]:
+    """Ratings of one to six users, each with more than k of them, in an arbitrary order."""
+    pairs = [
+        (user, item)
+        for user in range(draw(st.integers(1, 6)))
+        for item in draw(st.sets(st.integers(0, 7), min_size=k + 1, max_size=8))
+    ]
+    return {pair: 1.0 + place / 2 for place, pair in enumerate(draw(st.permutations(pairs)))}
+
+
 @modest
-@given(ratings=rating_triples(), k=st.integers(1, 3), seed=seeds, by=st.sampled_from(["random", "time"]))
-def test_leave_k_out(ratings: dict[tuple[int, int], float], k: int, seed: int, by: str) -> None:
+@given(drawn=st.data(), k=st.integers(1, 3), seed=seeds, by=st.sampled_from(["random", "time"]))
+def test_leave_k_out(drawn: st.DataObject, k: int, seed: int, by: Literal["random", "time"]) -> None:
+    ratings = drawn.draw(users_with_more_than(k))
     times = np.random.default_rng(seed).integers(0, 4, len(ratings))
     data = data_of(ratings, times.tolist())
-    counts = np.bincount(data.triples()[0])
-    if counts.min() <= k:
-        with pytest.raises(UsageError, match=f"more than {k} ratings"):
-            leave_k_out(data, k, by=by, seed=seed)
-        return
     train, test = leave_k_out(data, k, by=by, seed=seed)
     check_partition(data, train, test)
-    assert (np.bincount(test.triples()[0]) == k).all()
+    assert np.bincount(test.triples()[0], minlength=data.shape[0]).tolist() == [k] * data.shape[0]
+    assert entries_of(leave_k_out(data, k, by=by, seed=seed)[1]) == entries_of(test)
     if by == "time":
-        for user in range(data.shape[0]):
-            own = [
-                (when, place)
-                for place, (when, (u, _)) in enumerate(zip(times, ratings, strict=True))
-                if u == data.user_ids[user]
-            ]
-            latest = {list(ratings)[place][1] for _, place in sorted(own)[-k:]}
-            assert {data.item_ids[i] for u, i in entries_of(test) if u == user} == latest
+        for row, user in enumerate(data.user_ids):
+            own = [(times[place], place, item) for place, (owner, item) in enumerate(ratings) if owner == user]
+            latest = {item for _, _, item in sorted(own)[-k:]}
+            assert {data.item_ids[column] for place, column in entries_of(test) if place == row} == latest
+
+
+def test_leaving_out_at_random_takes_every_rating_now_and_then() -> None:
+    data = data_of({(0, item): 1.0 for item in range(4)} | {(1, item): 1.0 for item in range(3)})
+    taken = {pair for seed in range(60) for pair in entries_of(leave_one_out(data, seed=seed)[1])}
+    assert taken == entries_of(data).keys()
+
+
+@modest
+@given(drawn=st.data(), k=st.integers(1, 3))
+def test_a_user_with_too_few_ratings_is_named(drawn: st.DataObject, k: int) -> None:
+    ratings = drawn.draw(users_with_more_than(k)) | {(9, item): 1.0 for item in range(drawn.draw(st.integers(1, k)))}
+    with pytest.raises(UsageError, match=f"more than {k} ratings to leave {k} out; user 9 has"):
+        leave_k_out(data_of(ratings), k)
 
 
 def test_splits_of_splits() -> None:

@@ -83,13 +83,14 @@ def test_lasting_choices_stay(spec: str, value: float) -> None:
     assert (table == table[0]).all()
 
 
-def test_slow_and_dead_workers_are_chosen_independently() -> None:
-    shared = [
-        np.count_nonzero((draws("slow:n=5,delay=1s", 20, 1, seed) > 0) & (draws("dead:n=5", 20, 1, seed) > 0))
-        for seed in range(100)
+def test_the_slow_and_the_dead_are_chosen_independently() -> None:
+    overlap = [
+        int(((draws("slow:n=10,delay=1s", 20, 1, seed) == 1.0) & np.isinf(draws("dead:n=10", 20, 1, seed))).sum())
+        for seed in range(40)
     ]
-    # hypergeometric: 5 * 5 / 20 of them by chance
-    assert np.mean(shared) == pytest.approx(1.25, abs=0.4)
+    # hypergeometric: mean 5, deviation 1.15
+    assert len(set(overlap)) > 1
+    assert abs(np.mean(overlap) - 5.0) < 4 * 1.15 / np.sqrt(40)
 
 
 @settings(max_examples=40, deadline=None)
@@ -173,8 +174,31 @@ def test_bad_specs_are_refused_in_one_line(spec: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_table_of_models_names_no_parameter_that_the_parser_does_not_know() -> None:
-    assert {"exp", "markov", "normal-ops", "dead"} < set(MODELS)
+# each parameter of each model: how it is written, and the number that must arrive under its name
+PARAMETERS = {
+    "none": {},
+    "exp": {"mean": ("20ms", 0.02), "shift": ("5ms", 0.005)},
+    "shifted-exp": {"mean": ("20ms", 0.02), "shift": ("5ms", 0.005)},
+    "uniform": {"low": ("3us", 3e-6), "high": ("4s", 4.0)},
+    "pareto": {"scale": ("2min", 120.0), "alpha": ("1.5", 1.5)},
+    "normal-ops": {"mu": ("7us", 7e-6), "sigma": ("6us", 6e-6)},
+    "bimodal": {"p": ("0.25", 0.25), "fast": ("5ms", 0.005), "slow": ("1s", 1.0)},
+    "markov": {"fast": ("5ms", 0.005), "slow": ("1s", 1.0), "enter": ("0.1", 0.1), "leave": ("0.3", 0.3)},
+    "slow": {"n": ("3", 3), "delay": ("30s", 30.0)},
+    "dead": {"n": ("3", 3)},
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_parameter_of_the_table_is_read_into_the_field_of_its_name(name: str) -> None:
+    written = PARAMETERS[name]
+    model = parse_delays(f"{name}:" + ",".join(f"{key}={text}" for key, (text, _) in written.items()))
+    assert type(model) is MODELS[name]
+    assert vars(model) == pytest.approx({key: number for key, (_, number) in written.items()}, rel=1e-15)
+
+
+def test_the_table_of_models_is_the_whole_one() -> None:
+    assert {name for name, model in MODELS.items() if model.__module__.startswith("coded_als.")} == PARAMETERS.keys()
 
 
 def write(path: Path, text: str) -> Path:

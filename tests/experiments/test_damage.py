@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from coded_als.cli import main
 
-OPTIONS = ["--rows", "30", "--cols", "20", "--rank", "2", "--workers", "6", "--partitions", "2", "--points", "circle"]
-OPTIONS += ["--placement", "uncoded,coded", "--repeats", "2", "--lobpcg-iterations", "2"]
+OPTIONS = ["--rows", "30", "--cols", "20", "--rank", "2", "--workers", "6", "--partitions", "2", "--code", "uncoded"]
+OPTIONS += ["--code", "entangled", "--repeats", "2", "--lobpcg-iterations", "2"]
 FILES = ["spec.json", "results.jsonl", "environments.jsonl", "examples.json"]
 damage_settings = settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -26,12 +26,13 @@ sys.exit(main(["--fleet", "{workers}", "--endpoint", "{endpoint}"]))
 @contextmanager
 def fleet_of(workers: int, before: str = "") -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A fleet by itself, and the process ids of its workers."""
-    link = Link("tcp://127.0.0.1:*")
+    credentials = Credentials(b"job")
+    link = Link("tcp://127.0.0.1:*", credentials.password)
     code = FLEET.format(before=before, workers=workers, endpoint=link.endpoint)
     fleet = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert fleet.stdin is not None
-        fleet.stdin.write(Credentials(b"job").text())
+        fleet.stdin.write(credentials.text())
         fleet.stdin.flush()
         process_ids: dict[int, int] = {}
         deadline = time.monotonic() + 20

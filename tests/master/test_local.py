@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def cluster_of(workers: int, *delays: list[float], **options: Any) -> Iterator[t
     rows = Trace(np.array(delays or [[0.0] * workers]))
     with LocalCluster(workers, rows, **options) as cluster:
         cluster.store("one", [np.ones((1, 1, 1))] * workers)
-        listen_until(cluster, lambda: not any(member.open_stores for member in cluster._crew.alive))
+        listen_until(cluster, lambda: not any(worker.open_stores for worker in cluster._membership.alive))
         events: list[TaskEvent] = []
         cluster.observers.append(events.append)
         yield cluster, events
@@ -46,7 +46,7 @@ def cluster_of(workers: int, *delays: list[float], **options: Any) -> Iterator[t
 
 def await_messages(cluster: LocalCluster) -> None:
     """Wait until something has arrived that no round has looked at."""
-    assert cluster._crew._link._poller.poll(5000)
+    assert cluster._link._poller.poll(5000)
 
 
 def listen_until(cluster: LocalCluster, condition: Any) -> None:
@@ -54,7 +54,7 @@ def listen_until(cluster: LocalCluster, condition: Any) -> None:
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline
-        cluster._crew.step(0.01)
+        cluster._membership.step(0.01)
 
 
 def statuses(events: list[TaskEvent]) -> dict[tuple[int, int], str]:
@@ -179,7 +179,7 @@ def test_a_store_takes_shares_no_faster_than_they_arrive(monkeypatch: pytest.Mon
         def shares() -> Iterator[np.ndarray]:
             nonlocal most
             for _ in range(12):
-                most = max(most, sum(len(member.open_stores) for member in cluster._crew.alive))
+                most = max(most, sum(len(worker.open_stores) for worker in cluster._membership.alive))
                 yield np.zeros((1, 100, 100))
 
         cluster.store("share", shares())
@@ -209,7 +209,7 @@ def test_empty_shares_are_waited_for_like_others() -> None:
     with cluster_of(2) as (cluster, _):
         for index in range(40):
             cluster.store(f"empty {index}", [np.ones((1, 0, 1))] * 2)
-        held = [cluster._crew.members[worker].held for worker in range(2)]
+        held = [cluster._membership.workers[worker].held for worker in range(2)]
         assert all(f"empty {index}" in names for names in held for index in range(40))
 
 
@@ -222,7 +222,7 @@ def test_nobody_computes_on_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> N
         for value in range(3):  # two open tasks, and the third cannot be sent
             cluster.run(value_round(2, value, **keep), fastest(1))
         os.kill(cluster.process_ids[1], signal.SIGCONT)
-        listen_until(cluster, lambda: cluster._crew.members[1].has_credit)
+        listen_until(cluster, lambda: cluster._membership.workers[1].has_credit)
         assert cluster.run(use, fastest(1)).results[0][0].item() == 2.0
         with pytest.raises(NotEnoughWorkers):
             cluster.run(use, all_of(2))
@@ -235,7 +235,7 @@ def test_nobody_computes_on_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_round_for_which_a_worker_is_stale_still_refreshes_what_it_keeps() -> None:
     with cluster_of(2) as (cluster, _):
-        cluster._crew.members[1].held["one"] = -1
+        cluster._membership.workers[1].held["one"] = -1
         cluster.run(value_round(2, 4.0, keep=("kept",)), fastest(1))
         use = Round("inner_product", ("kept", "kept"), response_shapes=((1, 1, 1),))
         assert [arrays[0].item() for arrays in cluster.run(use, all_of(2)).results.values()] == [16.0, 16.0]
@@ -243,12 +243,14 @@ def test_a_round_for_which_a_worker_is_stale_still_refreshes_what_it_keeps() -> 
 
 def test_a_worker_refuses_operands_of_another_version() -> None:
     with cluster_of(2) as (cluster, events):
-        cluster._stores.newest["one"] = cluster._crew.members[1].held["one"] = 999
-        with pytest.raises(NotEnoughWorkers):
-            cluster.run(value_round(2), fastest(1))
+        cluster._stores.newest["one"] = cluster._membership.workers[1].held["one"] = 999
+        for _ in range(2):
+            with pytest.raises(NotEnoughWorkers):
+                cluster.run(value_round(2), fastest(1))
         cluster.store("one", [np.ones((1, 1, 1))] * 2)
         assert len(cluster.run(value_round(2), all_of(2)).results) == 2
-    assert statuses(events)[0, 1] == "lost"
+    # who has refused once is known to hold nothing, and is not asked again
+    assert statuses(events) == {(0, 0): "unsent", (0, 1): "lost", (2, 0): "answered", (2, 1): "answered"}
 
 
 def test_credit_that_comes_back_within_a_round_is_used() -> None:
@@ -298,21 +300,73 @@ def test_bad_parameters_are_refused(options: dict[str, Any]) -> None:
         LocalCluster(**options)
 
 
-def test_strangers_are_ignored() -> None:
-    with cluster_of(1, [0.0], [0.2]) as (cluster, events), zmq.Context() as context:
-        with context.socket(zmq.DEALER) as rogue:
-            rogue.linger = 0
-            rogue.connect(cluster._crew._link.endpoint)
-            answer = Message(Kind.RESULT, cluster._job, 0, round_index=0, arrays=(np.ones((1, 1, 1)),))
+@contextmanager
+def rogue_of(cluster: LocalCluster, password: bytes | None) -> Iterator[zmq.Socket[bytes]]:
+    """A client of the master that is none of its workers."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as rogue:
+        rogue.linger = 0
+        if password is not None:
+            rogue.plain_username, rogue.plain_password = b"0", password
+        rogue.connect(cluster._link.endpoint)
+        yield rogue
+
+
+def test_nobody_without_the_secret_gets_a_message_through() -> None:
+    with cluster_of(1) as (cluster, events):
+        hello = encode(Message(Kind.HELLO, cluster._membership.job, 0))
+        with rogue_of(cluster, None) as plain, rogue_of(cluster, b"guess") as guessing:
+            for rogue in (plain, guessing):
+                rogue.send_multipart([b"\xff"])
+                rogue.send_multipart(hello)
+            refused = cluster._link.disconnections
+            listen_until(cluster, lambda: cluster._link.disconnections >= refused + 2)
+            assert cluster.run(value_round(1, 4.0), fastest(1)).results[0][0].item() == 4.0
+            assert plain.poll(50) == guessing.poll(50) == 0
+        assert cluster.malformed == 0
+        assert len(cluster.process_ids) == 1
+    assert set(statuses(events).values()) == {"answered"}
+
+
+def test_a_flood_of_strangers_delays_nobody() -> None:
+    flooded = threading.Event()
+
+    def flood(*rogues: zmq.Socket[bytes]) -> None:
+        while not flooded.is_set():
+            for rogue in rogues:
+                with suppress(zmq.Again):
+                    rogue.send(b"x", zmq.DONTWAIT)
+
+    with (
+        cluster_of(2) as (cluster, _),
+        rogue_of(cluster, None) as plain,
+        rogue_of(cluster, cluster._membership.job.hex().encode()) as insider,
+    ):
+        thread = threading.Thread(target=flood, args=(plain, insider))
+        thread.start()
+        try:
+            listen_until(cluster, lambda: cluster.malformed > 100)
+            started = time.perf_counter()
+            for value in range(20):
+                assert len(cluster.run(value_round(2, value), all_of(2)).workers) == 2
+            assert time.perf_counter() - started < 5
+        finally:
+            flooded.set()
+            thread.join()
+
+
+def test_strangers_with_the_secret_are_ignored() -> None:
+    with cluster_of(1, [0.0], [0.2]) as (cluster, events):
+        with rogue_of(cluster, cluster._membership.job.hex().encode()) as rogue:
+            answer = Message(Kind.RESULT, cluster._membership.job, 0, round_index=0, arrays=(np.ones((1, 1, 1)),))
             rogue.send_multipart([b"\xff\x00", b"junk"])
             rogue.send_multipart([b""])
             rogue.send_multipart(encode(Message(Kind.HELLO, b"another job", 0)))
             rogue.send_multipart(encode(answer))  # never introduced itself
             listen_until(cluster, lambda: cluster.malformed == 4)
-            rogue.send_multipart(encode(Message(Kind.HELLO, cluster._job, 0)))
+            rogue.send_multipart(encode(Message(Kind.HELLO, cluster._membership.job, 0)))
             listen_until(cluster, lambda: rogue.poll(0))
             assert decode(rogue.recv_multipart()).text.endswith("0 is taken. Choose another.")
-            rogue.send_multipart(encode(Message(Kind.HELLO, cluster._job, 1)))
+            rogue.send_multipart(encode(Message(Kind.HELLO, cluster._membership.job, 1)))
             listen_until(cluster, lambda: rogue.poll(0))
             assert "must be less than 1; got 1" in decode(rogue.recv_multipart()).text
             rogue.send_multipart(encode(answer))
@@ -324,7 +378,7 @@ def test_strangers_are_ignored() -> None:
 
 def test_closing_does_not_wait_and_leaves_nobody() -> None:
     with cluster_of(4, [0.0, 30.0, 30.0, 30.0]) as (cluster, _):
-        process_ids = [*cluster.process_ids.values(), cluster_process(cluster)]
+        process_ids = [*cluster.process_ids.values(), cluster._fleet.process_id]
         os.kill(process_ids[3], signal.SIGSTOP)
         cluster.run(value_round(4), fastest(1))
         started = time.perf_counter()
@@ -393,7 +447,7 @@ def test_workers_end_with_their_master_however_it_ends(end: str) -> None:
 
 def test_workers_end_with_their_fleet() -> None:
     with cluster_of(2, [30.0, 30.0]) as (cluster, _):
-        os.kill(cluster_process(cluster), signal.SIGKILL)
+        os.kill(cluster._fleet.process_id, signal.SIGKILL)
         assert all_end_within(cluster.process_ids.values(), 3.0)
         with pytest.raises(NotEnoughWorkers):
             cluster.run(value_round(2), fastest(1))
@@ -424,11 +478,3 @@ def test_workers_wait_as_long_as_the_seed_says() -> None:
     excess = [event.waited_s - drawn[event.round_index][event.worker] for event in events]
     assert min(excess) >= 0
     assert np.median(excess) < 0.02
-
-
-def cluster_process(cluster: LocalCluster) -> int:
-    """Process id of the fleet."""
-    finalizer = cluster._finalizer.peek()
-    assert finalizer is not None
-    _, _, fleet, *_ = finalizer[2]
-    return fleet._process.pid

@@ -233,6 +233,66 @@ def test_parts_that_do_not_belong_together(tmp_path: Path, name: str) -> None:
     refused(tmp_path / "m")
 
 
+@pytest.mark.parametrize("name", ["user_factors", "item_factors", "user_biases", "item_biases", "global_mean"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_numbers_that_are_not_finite_are_not_published(name: str, value: float) -> None:
+    arrays = fitted()._arrays()
+    damaged = np.array(arrays[name])
+    damaged[(0,) * damaged.ndim] = value
+    given = {key: arrays[key] for key in ("user_factors", "item_factors", "user_biases", "item_biases", "global_mean")}
+    with pytest.raises(UsageError, match="factors must be finite"):
+        Model()._keep(**(given | {name: damaged}))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda array: np.where(np.arange(array.size).reshape(array.shape) == array.size - 1, np.nan, array),
+        lambda array: array * np.inf,
+        lambda array: array + 1j,
+        lambda array: array.astype(str),
+        lambda array: np.round(array).astype(int),
+    ],
+    ids=["nan", "infinite", "complex", "text", "whole"],
+)
+@pytest.mark.parametrize("name", ["user_factors", "item_factors", "user_biases", "item_biases", "global_mean"])
+def test_numbers_that_are_none_are_refused(tmp_path: Path, name: str, spoil: Any) -> None:
+    arrays = fitted()._arrays()
+    spoiled = arrays | {name: np.asarray(spoil(arrays[name]))}
+    persistence.save_model(tmp_path / "m", "ridge", spoiled, {"parameters": {"rank": 3}})
+    assert f"{name} are not finite real numbers" in refused(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("user_ids", np.array([0.5, 1.5, 2.5, np.nan])),
+        ("item_ids", np.arange(6) * 1j),
+        ("seen_indices", np.zeros(3)),
+        ("seen_indptr", np.array(["0"] * 5)),
+    ],
+)
+def test_ids_and_places_that_are_none_are_refused(tmp_path: Path, name: str, array: np.ndarray) -> None:
+    persistence.save_model(tmp_path / "m", "ridge", fitted()._arrays() | {name: array}, {"parameters": {"rank": 3}})
+    refused(tmp_path / "m")
+
+
+def test_factors_of_another_rank_are_refused(tmp_path: Path) -> None:
+    persistence.save_model(tmp_path / "m", "ridge", fitted()._arrays(), {"parameters": {"rank": 5}})
+    assert "rank" in refused(tmp_path / "m")
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(2), np.uint8(2), np.bool_(True)])
+def test_numpy_numbers_are_parameters_like_others(tmp_path: Path, number: Any) -> None:
+    model = fitted()
+    model.regularization = number
+    model.save(tmp_path / "m")
+    loaded = persistence.load_model(tmp_path / "m")
+    assert isinstance(loaded, Model)
+    assert loaded.regularization == number
+    assert type(loaded.regularization) in (float, int, bool)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
 def test_damage_never_escapes_as_anything_else(tmp_path: Path, place: float, byte: int, cut: bool) -> None:

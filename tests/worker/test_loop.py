@@ -85,12 +85,6 @@ def test_a_newer_task_supersedes_a_computing_one(master: Master) -> None:
     assert [master.heard() for _ in range(2)] == [(Kind.SUPERSEDED, 0), (Kind.RESULT, 1)]
 
 
-def test_a_cancelled_task_is_not_answered(master: Master) -> None:
-    master.task(0, delay_s=30.0)
-    master.say(Kind.CANCEL)
-    assert master.heard() == (Kind.SUPERSEDED, 0)
-
-
 def test_arrays_arrive_during_a_delay_without_ending_it(master: Master) -> None:
     master.task(0, delay_s=0.1)
     master.say(Kind.STORE, round_index=9, keep=(("stored", 9),), arrays=(5 * ONE,))

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from coded_als.codes import PointFamily, largest_partitions
+from coded_als.codes import CODES, Entangled
+from coded_als.codes.families import LARGEST_PARTITIONS
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.schemes import Scheme
@@ -17,13 +18,8 @@ from coded_als.kernels import Array
 
 Verdict = Literal["coding pays", "coding does not pay", "no clear difference"]
 
-# Beyond it the codes' own algebra at the master outgrows what the workers save.
-LARGEST_PARTITIONS = 20
-COPIES = (2, 3, 4)
 # Up to it every round asks the code for its error.
 EXACT_WORKERS = 60
-# Real points have lost all their digits long before.
-LARGEST_REAL_PARTITIONS = 8
 # Iterations drawn per repetition; longer runs are scaled up from them.
 DRAWN_ITERATIONS = 20
 
@@ -34,7 +30,7 @@ ASSUMPTIONS = (
     "all messages of a round share the master's link ({bandwidth:.3g} bytes/s), and each costs {latency:.3g} s besides",
     "the start-up is the encoding of D and sending every worker its share, once; computing D = R^T R is the same for all and left out",
     "a superseded task is dropped at once, so a slow worker is free for the next round",
-    "h above {circle} (circle) and {real} (real points) is not tried",
+    "h above {circle} (circle) and {real} (real points) is not tried; every p and every number of copies is",
 )
 
 
@@ -103,11 +99,11 @@ class Plan:
 
     @property
     def best_coded(self) -> Candidate | None:
-        return next((c for c in self.candidates if c.scheme.placement == "coded"), None)
+        return next((c for c in self.candidates if c.scheme.family.coded), None)
 
     @property
     def best_plain(self) -> Candidate | None:
-        return next((c for c in self.candidates if c.scheme.placement != "coded"), None)
+        return next((c for c in self.candidates if not c.scheme.family.coded), None)
 
     @property
     def recommended(self) -> Candidate:
@@ -143,19 +139,13 @@ def make_plan(
 
 
 def schemes(workers: int) -> Iterator[Scheme]:
-    """Uncoded, replicated, and coded at every h that the workers allow, with each protocol and solver."""
-    for solver in ("lobpcg", "als"):
-        yield Scheme("uncoded", workers, solver=solver)
-        for copies in COPIES:
-            if copies <= workers:
-                yield Scheme("replicated", workers, copies=copies, solver=solver)
-    families: tuple[PointFamily, ...] = ("circle", "real")
-    for points in families:
-        limit = LARGEST_PARTITIONS if points == "circle" else LARGEST_REAL_PARTITIONS
-        for partitions in range(2, min(largest_partitions(workers, points), limit) + 1):
-            yield Scheme("coded", workers, partitions, points, solver="lobpcg")
-            yield Scheme("coded", workers, partitions, points, solver="als")
-            yield Scheme("coded", workers, partitions, points, protocol="paper", solver="als")
+    """Every member of every family of codes that the workers allow, with each protocol and solver."""
+    for family in CODES.values():
+        for code in family.candidates(workers):
+            yield Scheme(code.spec, workers, solver="lobpcg")
+            yield Scheme(code.spec, workers, solver="als")
+            if isinstance(code, Entangled) and code.h:
+                yield Scheme(code.spec, workers, protocol="paper", solver="als")
 
 
 def _candidate(scheme: Scheme, workload: Workload, memory_bytes: float, repeats: int, seed: int) -> Candidate:
@@ -184,8 +174,8 @@ def _master_seconds(scheme: Scheme, workload: Workload) -> float:
 
 def _compare(candidates: list[Candidate]) -> tuple[Verdict, tuple[float, float, float] | None]:
     """The best code against the best scheme without one, repetition by repetition."""
-    coded = next((c for c in candidates if c.scheme.placement == "coded"), None)
-    plain = next((c for c in candidates if c.scheme.placement != "coded"), None)
+    coded = next((c for c in candidates if c.scheme.family.coded), None)
+    plain = next((c for c in candidates if not c.scheme.family.coded), None)
     if coded is None:
         return "coding does not pay", None
     if plain is None:
@@ -208,8 +198,8 @@ def assumptions(workload: Workload) -> list[str]:
             speed=workload.machine.multiplications_per_second,
             bandwidth=workload.machine.bytes_per_second,
             latency=workload.machine.latency_s,
-            circle=LARGEST_PARTITIONS,
-            real=LARGEST_REAL_PARTITIONS,
+            circle=LARGEST_PARTITIONS["circle"],
+            real=LARGEST_PARTITIONS["real"],
         )
         for text in ASSUMPTIONS
     ]
@@ -286,10 +276,10 @@ def _headline(plan: Plan, workers: int) -> str:
 
 
 def _runners_up(plan: Plan, count: int = 8) -> tuple[list[str], list[list[str]]]:
-    """The fastest few, and the best of each placement wherever it comes."""
+    """The fastest few, and the best of each family of codes wherever it comes."""
     shown = list(plan.candidates[:count])
-    for placement in ("coded", "replicated", "uncoded"):
-        best = next((c for c in plan.candidates if c.scheme.placement == placement), None)
+    for family in CODES:
+        best = next((c for c in plan.candidates if c.scheme.family.name == family), None)
         if best is not None and best not in shown:
             shown.append(best)
     headings = ["scheme", "virtual seconds (95 %)", "start-up [s]", "master [s]", "MB/worker"]

@@ -1,20 +1,21 @@
 """What one iteration of each scheme asks of workers and master, without running it.
 
-A scheme is a way to place the products on W workers. Its schedule (cost and stopping rule of each round of an
+A scheme is a code on W workers, a solver and a protocol. Its schedule (cost and stopping rule of each round of an
 iteration) is what the virtual clock charges; a test holds it against the rounds that the algorithm really runs.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 from coded_als.als.lobpcg import GUARD_VECTORS
-from coded_als.als.placement import Kind, Placement, rule_for
+from coded_als.als.protocols import square
+from coded_als.als.rounds import rule_for
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.virtual import RoundCost
-from coded_als.codes import EntangledPolynomialCode, FactorCode, InnerProductCode, PointFamily, ReplicatedProduct
-from coded_als.codes.partition import block_size
+from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, choose_code, with_partitions
 from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError
 
@@ -51,53 +52,51 @@ class Scheme:
 
     Parameters
     ----------
-    placement
-        ``"uncoded"``, ``"replicated"`` or ``"coded"``.
+    code
+        SPEC of the code, as `CodedALS` takes it.
     workers
         W.
     partitions
-        h of the coded placement, else None.
-    points
-        Point family of the coded placement, else None.
-    copies
-        Copies of the replicated placement, else None.
+        h of an entangled code that leaves it open, else None.
     protocol
         ``"fused"`` or ``"paper"``.
     solver
         ``"als"`` or ``"lobpcg"``.
     """
 
-    placement: Kind
+    code: str
     workers: int
     partitions: int | None = None
-    points: PointFamily | None = None
-    copies: int | None = None
     protocol: str = "fused"
     solver: str = "als"
 
     @property
-    def label(self) -> str:
-        """For people: ``"coded h=6, circle, fused, lobpcg"``."""
-        if self.placement == "coded":
-            return f"coded h={self.partitions}, {self.points}, {self.protocol}, {self.solver}"
-        copies = f" x{self.copies}" if self.placement == "replicated" else ""
-        return f"{self.placement}{copies}, {self.protocol}, {self.solver}"
+    def family(self) -> Code:
+        """The code, not yet tied to the workers."""
+        return with_partitions(self.code, self.partitions)
 
-    @cached_property
-    def products(self) -> Placement:
-        """Where the products go.
+    @property
+    def label(self) -> str:
+        """For people: ``"entangled:h=6, fused, lobpcg"``."""
+        return f"{self.family.spec}, {self.protocol}, {self.solver}"
+
+    def chosen(self, size: Size) -> Code:
+        """The code, tied to the workers.
 
         Raises
         ------
         UsageError
-            When the workers are too few.
+            When the workers are too few, or the matrix is too small.
         """
-        return Placement(self.placement, self.workers, self.partitions or 1, self.points or "circle", self.copies or 2)
+        return choose_code(self.code, self.partitions, self.workers, size.length)
 
-    @cached_property
-    def code(self) -> EntangledPolynomialCode | ReplicatedProduct:
-        """The code of E = D B."""
-        return self.products.product_code()
+    def product(self, size: Size) -> ProductCode:
+        """The code of E = D B, prepared once for all schemes that share it."""
+        return _product(self.chosen(size), self.workers)
+
+    def tolerance(self, size: Size) -> float:
+        """Relative error that a decoded product may have unless asked otherwise."""
+        return self.chosen(size).tolerance
 
     def block_columns(self, size: Size) -> int:
         """Columns of the block that goes to the workers: d, and a few more for the eigensolver."""
@@ -106,76 +105,73 @@ class Scheme:
 
     def schedule(self, size: Size, tolerance: float) -> list[tuple[RoundCost, StoppingRule]]:
         """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``."""
-        product = self._product_round(size)
-        rule = rule_for(self.code, tolerance)
+        product, rule = self._product_round(size), rule_for(self.product(size), tolerance)
         return [(product, rule)] if self.protocol == "fused" else self._paper_rounds(size, tolerance, product, rule)
 
     def storage_bytes(self, size: Size) -> int:
-        """What one worker holds: its share of D, and the shares of factors that it keeps or works on."""
-        rows, columns, inner = self._product_parts(size)
-        factors = 1 if self.protocol == "fused" else 3
-        share = rows * inner + factors * inner * columns
-        return FLOAT_BYTES * self._planes * share
+        """What one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""
+        code = self.product(size)
+        kept = 0
+        if self.protocol == "paper":
+            # f_R(B) and f_R(E); at real points f_L(B) too
+            factors = 2 if square(self.chosen(size)).points == "circle" else 3
+            kept = factors * math.prod(code.right_shape((size.length, size.rank)))
+        return FLOAT_BYTES * (math.prod(code.left_shape((size.length, size.length))) + kept)
 
     def startup_operations(self, size: Size) -> float:
         """Multiplications of the master that encode D."""
-        coded = self.placement == "coded"
-        return float(self.workers * self._planes * size.length**2) if coded else 0.0
+        return float(self.product(size).encoded_planes[0] * size.length**2)
 
     def startup_bytes(self, size: Size) -> float:
         """Bytes of all the workers' shares of D."""
-        rows, _, inner = self._product_parts(size)
-        return float(FLOAT_BYTES * self._planes * self.workers * rows * inner)
+        share = math.prod(self.product(size).left_shape((size.length, size.length)))
+        return float(FLOAT_BYTES * self.workers * share)
 
     def master_operations(self, size: Size) -> float:
         """Multiplications of the master in one iteration: encoding, decoding, and what is left of the algebra.
 
         Decoding is counted at the threshold; responses beyond it are few.
         """
-        length, columns = size.length, self.block_columns(size)
-        shares = self._planes * length * columns
-        encoding = self.workers * shares if self.placement == "coded" else 0
-        decoding = self.code.recovery_threshold * shares if self.placement == "coded" else length * columns
+        length, columns, code = size.length, self.block_columns(size), self.product(size)
+        encoding = code.encoded_planes[1] * length * columns
+        decoding = code.decoded_planes * length * columns
         if self.protocol == "paper":
             # two factors are encoded (three at real points, which need f_L besides f_R), two decoded
-            return float((2 if self.points == "circle" else 3) * encoding + decoding + (self.partitions or 1) * shares)
+            family = square(self.chosen(size))
+            factors, planes = (2, 2) if family.points == "circle" else (3, 1)
+            return float(factors * encoding + decoding + family.cut[0] * planes * length * columns)
         # ALS: F, M and E G. The eigensolver: measured at d = 20, 50 and 200, in units of matrix products; narrow
         # blocks are slower than their multiplications say
         algebra = 33 * columns**2 + 4600 * columns if self.solver == "lobpcg" else 3 * columns**2
         return float(encoding + decoding + length * algebra)
 
-    @property
-    def _planes(self) -> int:
-        return 2 if self.points == "circle" else 1
-
-    def _product_parts(self, size: Size) -> tuple[int, int, int]:
-        """Rows and columns of a response to E = D B, and the length that is contracted."""
-        columns = self.block_columns(size)
-        _, rows, columns = self.code.response_shape((size.length, columns))
-        return rows, columns, block_size(size.length, self.code.r)
-
     def _product_round(self, size: Size) -> RoundCost:
-        rows, columns, inner = self._product_parts(size)
-        operations = multiplications(self.code, (size.length, size.length), self.block_columns(size))
-        unit = FLOAT_BYTES * self._planes
-        return RoundCost(operations, unit * inner * columns, unit * rows * columns)
+        code, square_shape, columns = self.product(size), (size.length, size.length), self.block_columns(size)
+        payload = math.prod(code.right_shape((size.length, columns)))
+        response = math.prod(code.response_shape((size.length, columns)))
+        operations = multiplications(code, square_shape, columns)
+        return RoundCost(operations, FLOAT_BYTES * payload, FLOAT_BYTES * response)
 
     def _paper_rounds(
         self, size: Size, tolerance: float, product: RoundCost, rule: StoppingRule
     ) -> list[tuple[RoundCost, StoppingRule]]:
-        assert self.partitions is not None
-        assert self.points is not None
-        h, points, rank = self.partitions, self.points, size.rank
-        rows = block_size(size.length, h)
-        factor_bytes, gram_bytes = FLOAT_BYTES * self._planes * rows * rank, FLOAT_BYTES * rank**2
-        small = float(self._planes * rows * rank**2)
+        family, rank = square(self.chosen(size)), size.rank
+        (h, _), points = family.cut, family.points
+        factor = math.prod(self.product(size).right_shape((size.length, rank)))
+        factor_bytes, gram_bytes, small = FLOAT_BYTES * factor, FLOAT_BYTES * rank**2, float(factor * rank)
         # at real points f_L(B) travels beside f_R(B); on the circle one is the conjugate of the other
         sent = factor_bytes * (1 if points == "circle" else 2)
         first = RoundCost(product.operations + small, sent, product.response_bytes + gram_bytes)
         inner = WellConditioned(InnerProductCode(h, self.workers, points), tolerance)
-        factor = WellConditioned(FactorCode(h, self.workers, points), tolerance)
+        interpolation = WellConditioned(FactorCode(h, self.workers, points), tolerance)
         return [
             (first, rule),
             (RoundCost(small, factor_bytes, gram_bytes), inner),
-            (RoundCost(small, gram_bytes, factor_bytes), factor),
+            (RoundCost(small, gram_bytes, factor_bytes), interpolation),
         ]
+
+
+@lru_cache(maxsize=32)
+def _product(code: Code, workers: int) -> ProductCode:
+    """Codes keep their decoders: one for all schemes, and for all rounds."""
+    return code.product(workers)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from coded_als.als.placement import default_tolerance
 from coded_als.checks import require_number
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.cluster.inline import counted_workers
@@ -53,7 +52,7 @@ class Workload:
     machine
         One worker and its link.
     tolerance
-        Relative error that a decoded product may have; None: what `CodedALS` allows at the scheme's points.
+        Relative error that a decoded product may have; None: what the scheme's code can keep to.
     iterations
         Iterations of each solver.
     """
@@ -70,7 +69,7 @@ class Workload:
 
     def tolerance_of(self, scheme: Scheme) -> float:
         """Relative error that a product of this scheme may have."""
-        return default_tolerance(scheme.points or "circle") if self.tolerance is None else self.tolerance
+        return scheme.tolerance(self.size) if self.tolerance is None else self.tolerance
 
     def schedule(self, scheme: Scheme) -> list[tuple[RoundCost, StoppingRule]]:
         """Cost and stopping rule of each round of one iteration.

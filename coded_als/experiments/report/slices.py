@@ -6,20 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from coded_als.codes import Replicated, Uncoded
 from coded_als.experiments.report.styles import SeriesStyle, styles
 
 Row = dict[str, Any]
 # headings and rows of the data that a figure shows
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
-PLACEMENTS = ("uncoded", "replicated", "coded")
 
 
 def series_name(row: Row) -> str:
-    """The scheme without its h: what one line stands for."""
+    """The code without the h of the sweep: what one line stands for."""
     cell = row["cell"]
-    if cell["placement"] == "coded":
-        return f"coded, {cell['points']}" + (", paper protocol" if cell["protocol"] == "paper" else "")
-    return "uncoded" if cell["placement"] == "uncoded" else f"replicated x{cell['copies']}"
+    return str(cell["code"]) + (", paper protocol" if cell["protocol"] == "paper" else "")
 
 
 def scheme_name(row: Row) -> str:
@@ -28,9 +26,14 @@ def scheme_name(row: Row) -> str:
     return series_name(row) + (f", h = {partitions}" if partitions else "")
 
 
+def is_coded(row: Row) -> bool:
+    """Whether a row is of a code, and not of plain blocks or copies of them."""
+    return not str(row["cell"]["code"]).startswith((Uncoded.name, Replicated.name))
+
+
 def series_styles(rows: Iterable[Row]) -> dict[str, SeriesStyle]:
-    """One style for each series of a whole sweep, so that it looks the same in every figure."""
-    names = {series_name(row): (PLACEMENTS.index(row["cell"]["placement"]), series_name(row)) for row in rows}
+    """One style for each series of a whole sweep, so that it looks the same in every figure: plain schemes first."""
+    names = {series_name(row): (is_coded(row), "replicated" in series_name(row), series_name(row)) for row in rows}
     return styles(sorted(names, key=names.__getitem__))
 
 

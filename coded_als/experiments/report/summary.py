@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from coded_als.codes import Uncoded
 from coded_als.experiments.report.numbers import memory, plain
-from coded_als.experiments.report.slices import Row, Slice, scheme_name
+from coded_als.experiments.report.slices import Row, Slice, is_coded, scheme_name
 
 # two schemes tie when their intervals overlap or their means are this close
 CLOSE = 1.05
@@ -29,7 +30,7 @@ def _seconds(part: Slice, row: Row) -> str:
 
 def _fastest(part: Slice, ranked: Sequence[Row]) -> str:
     best = ranked[0]
-    uncoded = next((row for row in ranked if row["cell"]["placement"] == "uncoded"), best)
+    uncoded = next((row for row in ranked if row["cell"]["code"] == Uncoded.name), best)
     text = f"{scheme_name(best)} is fastest with {_seconds(part, best)}"
     if uncoded is not best:
         text += f", {plain(part.mean(uncoded) / part.mean(best), 2)} times as fast as uncoded"
@@ -60,11 +61,11 @@ def _ties(part: Slice, ranked: Sequence[Row]) -> list[str]:
 
 
 def _equal_memory(part: Slice, ranked: Sequence[Row]) -> list[str]:
-    """Each uncoded or replicated scheme beside the fastest code that needs no more memory."""
+    """Each replicated scheme beside the fastest code that needs no more memory."""
     if any("worker_storage_bytes" not in row for row in ranked):
         return []
-    coded = [row for row in ranked if row["cell"]["placement"] == "coded"]
-    plain_schemes = [row for row in ranked if row["cell"]["placement"] == "replicated"]
+    coded = [row for row in ranked if is_coded(row)]
+    plain_schemes = [row for row in ranked if not is_coded(row) and row["cell"]["code"] != Uncoded.name]
     return [_beside(part, row, coded) for row in plain_schemes if coded]
 
 
@@ -73,7 +74,7 @@ def _beside(part: Slice, row: Row, coded: Sequence[Row]) -> str:
     said = f"With the memory of {scheme_name(row)} ({memory(room)} a worker, {_seconds(part, row)})"
     fitting = [other for other in coded if other["worker_storage_bytes"] <= room]
     if not fitting:
-        return f"{said} no coded cell of this sweep fits; more partitions would."
+        return f"{said} no coded cell of this sweep fits; more parts would."
     other = fitting[0]
     ratio = part.mean(row) / part.mean(other)
     verdict = f"{plain(ratio, 2)} times as fast" if ratio >= 1 else f"{plain(1 / ratio, 2)} times as slow"

@@ -23,13 +23,12 @@ def time_against_partitions(part: Slice) -> ReportFigure:
     ReportFigure
         Means as lines and 95 % intervals as bands.
     """
-    coded = [row for row in part.largest if row["cell"]["placement"] == "coded"]
     figure, axes = new_axes("partitions h", f"{part.clock} seconds to convergence")
-    scale_x(axes, [row["cell"]["partitions"] for row in coded] or [1], whole=True)
+    scale_x(axes, [row["cell"]["partitions"] for row in part.largest if row["cell"]["partitions"]] or [1], whole=True)
     _scale_seconds(axes, part, part.largest)
     for name, rows in part.grouped(part.largest).items():
         style = part.styles[name]
-        if rows[0]["cell"]["placement"] == "coded":
+        if rows[0]["cell"]["partitions"]:
             _line_with_band(axes, part, rows, "partitions", name)
             continue
         low, high = part.interval(rows[0])

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -39,7 +38,7 @@ REPEATS = 4
 
 
 def leading_schemes(rows: Sequence[Row]) -> list[Scheme]:
-    """Uncoded, replicated, and the fastest code of each point family, at the middle number of workers.
+    """Every code at its fastest h, codes before plain copies and the fastest first, at the middle number of workers.
 
     Parameters
     ----------
@@ -52,11 +51,11 @@ def leading_schemes(rows: Sequence[Row]) -> list[Scheme]:
         return []
     here = [row for row in done if row["cell"]["workers"] == sizes[len(sizes) // 2]]
     fewest = min(row["cell"]["stragglers"] for row in here)
-    fastest: dict[tuple[Any, ...], Row] = {}
+    fastest: dict[str, Row] = {}
     for row in sorted((row for row in here if row["cell"]["stragglers"] == fewest), key=_mean):
-        fastest.setdefault((row["cell"]["placement"], row["cell"]["points"]), row)
+        fastest.setdefault(row["cell"]["code"], row)
     leading = [cell_of(row["cell"]).scheme for row in fastest.values()]
-    return sorted(leading, key=lambda scheme: (scheme.placement != "coded", scheme.points != "circle", scheme.label))
+    return sorted(leading, key=lambda scheme: not scheme.family.coded)
 
 
 def _mean(row: Row) -> float:
@@ -125,11 +124,9 @@ def _run(
 ) -> list[Iteration]:
     model = CodedALS(
         workload.size.rank,
+        code=scheme.code,
         partitions=scheme.partitions,
-        points=scheme.points or "circle",
         solver=scheme.solver,  # type: ignore[arg-type]
-        placement=scheme.placement,
-        copies=scheme.copies or 2,
         iterations=ITERATIONS,
         tolerance=1e-10,
         decoding_tolerance=workload.tolerance,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
-from coded_als.als.placement import Kind
-from coded_als.codes import PointFamily
+from coded_als.codes import Entangled, parse_code
 from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.schemes import Scheme
+from coded_als.experiments.plan.schemes import Scheme, Size
 
 PROTOCOLS = ("fused", "paper")
 SOLVERS = ("als", "lobpcg")
@@ -94,16 +93,22 @@ def cell_of(key: dict[str, Any]) -> Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """All combinations; each is one cell where it makes a difference."""
+    """All combinations; each is one cell where it makes a difference.
 
+    Parameters
+    ----------
+    codes
+        SPECs; an entangled code that leaves its cut open is taken at each of ``partitions``.
+    partitions, workers, stragglers, protocols, solvers, delays
+        The values of the other dimensions.
+    """
+
+    codes: tuple[str, ...]
     partitions: tuple[int, ...]
     workers: tuple[int, ...]
     stragglers: tuple[int, ...]
-    points: tuple[PointFamily, ...]
     protocols: tuple[str, ...]
     solvers: tuple[str, ...]
-    placements: tuple[Kind, ...]
-    copies: tuple[int, ...]
     delays: tuple[str, ...]
 
     def cells(self) -> list[Cell]:
@@ -112,10 +117,9 @@ class Grid:
         Raises
         ------
         UsageError
-            When the grid is too large, or empty: the paper's protocol exists for coded ALS alone.
+            When the grid is too large, or empty: the paper's protocol exists for ALS with its own code alone.
         """
-        coded = len(self.points) * len(self.partitions) * len(self.protocols)
-        schemes = len(self.solvers) * (coded + len(self.copies) + 1)
+        schemes = len(self.solvers) * len(self.protocols) * len(self.codes) * len(self.partitions)
         if (count := len(self.delays) * len(self.workers) * len(self.stragglers) * schemes) > MOST_CELLS:
             raise UsageError(f"a sweep must have at most {MOST_CELLS} cells; got up to {count}. Narrow its ranges.")
         cells = [
@@ -128,28 +132,24 @@ class Grid:
         ]
         if not cells:
             raise UsageError(
-                "a sweep must have a cell; protocol 'paper' is defined for placement 'coded' and solver 'als' alone. Widen the grid."
+                "a sweep must have a cell; protocol 'paper' is defined for an entangled code cut h x h and solver 'als' "
+                "alone. Widen the grid."
             )
         return cells
 
     def _schemes(self, workers: int, solver: str) -> Iterator[Scheme]:
-        if "uncoded" in self.placements and "fused" in self.protocols:
-            yield Scheme("uncoded", workers, solver=solver)
-        if "replicated" in self.placements and "fused" in self.protocols:
-            for copies in self.copies:
-                yield Scheme("replicated", workers, copies=copies, solver=solver)
-        if "coded" not in self.placements:
-            return
-        for protocol in self.protocols:
-            if protocol == "paper" and solver != "als":
-                continue
-            for points in self.points:
-                for partitions in self.partitions:
-                    yield Scheme("coded", workers, partitions, points, protocol=protocol, solver=solver)
+        for code in self.codes:
+            family = parse_code(code)
+            open_cut = isinstance(family, Entangled) and not family.fixed
+            for protocol in self.protocols:
+                if protocol == "paper" and (solver != "als" or not isinstance(family, Entangled) or not family.square):
+                    continue
+                parts = self.partitions if open_cut else (None,)
+                yield from (Scheme(family.spec, workers, h, protocol, solver) for h in parts)
 
 
-def make_grid(options: dict[str, str], delays: Sequence[str]) -> Grid:
-    """The grid that the options of the command line describe, under each of the delay SPECs.
+def make_grid(options: dict[str, str], codes: Sequence[str], delays: Sequence[str]) -> Grid:
+    """The grid that the options of the command line describe, for each of the codes under each of the delays.
 
     Raises
     ------
@@ -158,19 +158,17 @@ def make_grid(options: dict[str, str], delays: Sequence[str]) -> Grid:
     workers = parse_range(options["workers"], "workers")
     require_workers(max(workers))
     return Grid(
+        codes=tuple(dict.fromkeys(parse_code(code).spec for code in codes)),
         partitions=parse_range(options["partitions"], "partitions"),
         workers=workers,
         stragglers=parse_range(options["stragglers"], "stragglers", least=0),
-        points=parse_choices(options["points"], "points", get_args(PointFamily)),  # type: ignore[arg-type]
         protocols=parse_choices(options["protocol"], "protocol", PROTOCOLS),
         solvers=parse_choices(options["solver"], "solver", SOLVERS),
-        placements=parse_choices(options["placement"], "placement", get_args(Kind)),  # type: ignore[arg-type]
-        copies=parse_range(options["copies"], "copies", least=2),
         delays=distinct_delays(delays),
     )
 
 
-def require_feasible(cells: Sequence[Cell]) -> None:
+def require_feasible(cells: Sequence[Cell], size: Size) -> None:
     """Refuse a grid of which no cell has the workers that it needs; a grid where some do is run.
 
     Raises
@@ -180,7 +178,7 @@ def require_feasible(cells: Sequence[Cell]) -> None:
     reason = ""
     for cell in cells:
         try:
-            needed, live = cell.scheme.code.recovery_threshold, cell.scheme.workers - cell.stragglers
+            needed, live = cell.scheme.product(size).recovery_threshold, cell.scheme.workers - cell.stragglers
         except UsageError as error:
             reason = str(error)
             continue

@@ -51,7 +51,7 @@ class SweepSpec:
     machine
         One worker and its link.
     tolerance
-        Relative error that a decoded product may have; None: what `CodedALS` allows at the scheme's points.
+        Relative error that a decoded product may have; None: what the scheme's code can keep to.
     iterations
         Iterations of each solver.
     repeats
@@ -185,17 +185,15 @@ def _numerics(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
 def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
     scheme = cell.scheme
     try:
-        scheme.code  # noqa: B018  (refuses too few workers)
+        scheme.product(spec.size)  # refuses too few workers
     except CodedALSError as error:
         raise Infeasible(str(error)) from None
     model = CodedALS(
         spec.size.rank,
+        code=scheme.code,
         partitions=scheme.partitions,
-        points=scheme.points or "circle",
         protocol=scheme.protocol,  # type: ignore[arg-type]
         solver=scheme.solver,  # type: ignore[arg-type]
-        placement=scheme.placement,
-        copies=scheme.copies or 2,
         iterations=10 * spec.iterations.of(scheme.solver),
         tolerance=1e-8,
         decoding_tolerance=spec.tolerance,

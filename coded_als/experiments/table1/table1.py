@@ -19,13 +19,12 @@ from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
 from coded_als.als.phases import store_data
-from coded_als.als.placement import Placement
 from coded_als.als.protocols import PaperProtocol
 from coded_als.als.rounds import RoundLog
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.virtual import Machine, RoundCost, SimulatedCluster, round_seconds
-from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold
+from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
 from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.plan.timing import mean_and_interval, repetition_seed
@@ -216,15 +215,15 @@ def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) ->
     The update is the bare (12), without the checks of `coded_als.als` that refuse to go on with a broken
     decoding: the question is what an implementation without them would have run into.
     """
-    size, placement = effort.size, Placement("coded", cell.live, cell.partitions, points)
+    size, code = effort.size, Entangled(h=cell.partitions, points=points)
     ratings = synthetic_ratings(size, seed)
     data = ratings.T @ ratings
     deviations = []
     with SimulatedCluster(cell.live, "exp:mean=1ms", seed) as cluster, np.errstate(all="ignore"):
         log = RoundLog(cluster)
-        store_data(log, placement, data)
+        store_data(log, code, data)
         tolerance = CIRCLE_TOLERANCE if points == "circle" else ANY_ERROR
-        protocol = PaperProtocol(log, placement, size.length, tolerance)
+        protocol = PaperProtocol(log, code, size.length, tolerance)
         factor = _start(size, seed)
         for reference in _reference_objectives(effort, seed):
             try:

@@ -15,14 +15,18 @@ TOLERANCE = 1e-8
 SCHEMES = [
     Scheme("uncoded", 12),
     Scheme("uncoded", 12, solver="lobpcg"),
-    Scheme("replicated", 13, copies=2),
-    Scheme("replicated", 13, copies=3, solver="lobpcg"),
-    Scheme("coded", 13, 3, "circle"),
-    Scheme("coded", 13, 3, "circle", solver="lobpcg"),
-    Scheme("coded", 13, 3, "circle", protocol="paper"),
-    Scheme("coded", 13, 3, "real"),
-    Scheme("coded", 13, 3, "real", protocol="paper"),
-    Scheme("coded", 13, 4, "circle", protocol="paper"),
+    Scheme("replicated", 13),
+    Scheme("replicated:copies=3", 13, solver="lobpcg"),
+    Scheme("systematic", 13),
+    Scheme("systematic:p=8", 13, solver="lobpcg"),
+    Scheme("entangled:p=9,r=1", 13),
+    Scheme("entangled", 13, 3),
+    Scheme("entangled", 13, 3, solver="lobpcg"),
+    Scheme("entangled", 13, 3, protocol="paper"),
+    Scheme("entangled", 13, 1, protocol="paper"),
+    Scheme("entangled:points=real", 13, 3),
+    Scheme("entangled:points=real", 13, 3, protocol="paper"),
+    Scheme("entangled:h=4", 13, protocol="paper"),
 ]
 
 
@@ -43,8 +47,8 @@ def test_a_schedule_is_what_the_algorithm_asks_for(scheme: Scheme) -> None:
     ratings = np.random.default_rng(3).standard_normal((SIZE.rows, SIZE.columns))
     cluster = RecordingCluster(scheme.workers)
     model = CodedALS(
-        SIZE.rank, partitions=scheme.partitions, points=scheme.points or "circle", placement=scheme.placement,
-        copies=scheme.copies or 2, protocol=scheme.protocol, solver=scheme.solver,  # type: ignore[arg-type]
+        SIZE.rank, code=scheme.code, partitions=scheme.partitions,
+        protocol=scheme.protocol, solver=scheme.solver,  # type: ignore[arg-type]
         iterations=1, tolerance=0.0, decoding_tolerance=TOLERANCE, precomputation="local",
     )  # fmt: skip
     model.fit(ratings, cluster=cluster)
@@ -62,14 +66,29 @@ def test_a_schedule_is_what_the_algorithm_asks_for(scheme: Scheme) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)
 def test_the_share_of_the_data_is_what_a_worker_is_given(scheme: Scheme) -> None:
     data = np.zeros((SIZE.length, SIZE.length))
-    shares = list(scheme.code.encode_left(data))
+    shares = list(scheme.product(SIZE).encode_left(data))
     assert scheme.startup_bytes(SIZE) == sum(share.nbytes for share in shares)
-    assert scheme.storage_bytes(SIZE) > shares[0].nbytes
+    assert scheme.storage_bytes(SIZE) >= shares[0].nbytes
 
 
 def test_coding_on_the_circle_stores_twice_and_multiplies_fourfold() -> None:
-    real, circle = (Scheme("coded", 20, 3, points) for points in ("real", "circle"))  # type: ignore[arg-type]
+    real, circle = (Scheme(f"entangled:points={points}", 20, 3) for points in ("real", "circle"))
     assert circle.storage_bytes(SIZE) == 2 * real.storage_bytes(SIZE)
     [(cost, _)], [(doubled, _)] = real.schedule(SIZE, 1e-8), circle.schedule(SIZE, 1e-8)
     assert doubled.operations == 4 * cost.operations
     assert doubled.payload_bytes == 2 * cost.payload_bytes
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)
+def test_what_encoding_costs_is_what_is_not_sent_as_it_is(scheme: Scheme) -> None:
+    """Shares of a random matrix that are no block of it: their planes are the ones computed."""
+    code = scheme.product(SIZE)
+    matrices = np.random.default_rng(0).standard_normal((2, SIZE.length, SIZE.length))
+    for matrix, encode, planes in zip(
+        matrices, (code.encode_left, code.encode_right), code.encoded_planes, strict=True
+    ):
+        entries = set(matrix.ravel().tolist()) | {0.0}
+        shares = [plane for share in encode(matrix) for plane in share]
+        computed = sum(not entries.issuperset(plane.ravel().tolist()) for plane in shares)
+        assert computed <= planes
+        assert (planes == 0) == (computed == 0)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from coded_als.cli.sweep import command as sweep
 
 SPECS = ("exp:mean=20ms", "bimodal:p=0.2,fast=1ms,slow=50ms")
+CODES = ("uncoded", "replicated:copies=2", "replicated:copies=4", "systematic", "entangled", "entangled:points=real")
 OPTIONS = [
     "--rows",
     "60",
@@ -23,8 +24,7 @@ OPTIONS = [
     "2:3",
     "--repeats",
     "3",
-    "--copies",
-    "2,4",
+    *(part for code in CODES for part in ("--code", code)),
 ]
 
 

@@ -183,7 +183,7 @@ def test_a_series_looks_the_same_in_every_figure(results: Results) -> None:
                 looks.setdefault(name, set()).add((drawn.get_color(), drawn.get_marker(), drawn.get_linestyle()))
     assert all(len(seen) == 1 for seen in looks.values())
     assert len({look for seen in looks.values() for look in seen}) == len(looks)
-    assert {"replicated x2", "replicated x4"} <= looks.keys()
+    assert {"replicated", "replicated:copies=4"} <= looks.keys()
 
 
 def test_no_two_series_share_colour_and_marker() -> None:

@@ -11,8 +11,8 @@ from coded_als.experiments.report.slices import slices
 from coded_als.experiments.report.summary import near_ties, sentences
 
 
-def row(placement, mean, half, memory_bytes, *, copies=None, partitions=None, points=None):
-    cell = {"placement": placement, "copies": copies, "partitions": partitions, "points": points}
+def row(code, mean, half, memory_bytes, *, partitions=None):
+    cell = {"code": code, "partitions": partitions}
     cell |= {"workers": 20, "protocol": "fused", "solver": "als", "stragglers": 0, "delays": "exp:mean=1s"}
     seconds = {"mean": mean, "low95": mean - half, "high95": mean + half}
     return {
@@ -25,12 +25,12 @@ def row(placement, mean, half, memory_bytes, *, copies=None, partitions=None, po
 
 ROWS = [
     row("uncoded", 190.0, 1.0, 500),
-    row("replicated", 12.0, 0.1, 1000, copies=2),
-    row("replicated", 6.0, 0.1, 2000, copies=4),
-    row("coded", 5.0, 0.05, 1500, partitions=4, points="circle"),
-    row("coded", 5.2, 0.01, 900, partitions=6, points="circle"),
-    row("coded", 7.0, 2.5, 1600, partitions=3, points="real"),
-    row("coded", 7.0, 0.1, 1600, partitions=2, points="real"),
+    row("replicated:copies=2", 12.0, 0.1, 1000),
+    row("replicated:copies=4", 6.0, 0.1, 2000),
+    row("entangled", 5.0, 0.05, 1500, partitions=4),
+    row("entangled", 5.2, 0.01, 900, partitions=6),
+    row("entangled:points=real", 7.0, 2.5, 1600, partitions=3),
+    row("entangled:points=real", 7.0, 0.1, 1600, partitions=2),
 ]
 
 
@@ -44,21 +44,22 @@ def test_every_near_tie_is_named_and_nothing_else(part) -> None:
     ties = near_ties(part, sorted(part.largest, key=part.mean))
     # within 5 %, and with an interval that overlaps
     assert [tie["cell"]["partitions"] for tie in ties] == [6, 3]
-    assert "coded, circle, h = 6 (5.2); coded, real, h = 3 (7)" in sentences(part)[1]
+    assert "entangled, h = 6 (5.2); entangled:points=real, h = 3 (7)" in sentences(part)[1]
 
 
 def test_the_fastest_is_beside_uncoded(part) -> None:
-    assert sentences(part)[0] == "coded, circle, h = 4 is fastest with 5 virtual seconds, 38 times as fast as uncoded."
+    assert sentences(part)[0] == "entangled, h = 4 is fastest with 5 virtual seconds, 38 times as fast as uncoded."
 
 
 def test_equal_memory_takes_the_fastest_code_that_fits(part) -> None:
     four, two = sentences(part)[2:]
     assert (
-        "replicated x4 (2 kB a worker, 6 virtual seconds) the fastest code is coded, circle, h = 4 (1.5 kB): 1.2"
+        "replicated:copies=4 (2 kB a worker, 6 virtual seconds) the fastest code is entangled, h = 4 (1.5 kB): 1.2"
         in four
     )
     assert (
-        "replicated x2 (1 kB a worker, 12 virtual seconds) the fastest code is coded, circle, h = 6 (900 bytes)" in two
+        "replicated:copies=2 (1 kB a worker, 12 virtual seconds) the fastest code is entangled, h = 6 (900 bytes)"
+        in two
     )
     [part] = slices([*ROWS[:4], ROWS[5]], "virtual")
     assert "no coded cell of this sweep fits" in sentences(part)[-1]

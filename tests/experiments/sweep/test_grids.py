@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
+from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.sweep.grids import (
     cell_of,
     distinct_delays,
@@ -19,9 +20,10 @@ from coded_als.experiments.sweep.grids import (
 )
 
 OPTIONS = {
-    "partitions": "2:3", "workers": "10,20", "stragglers": "0", "points": "circle,real", "protocol": "fused",
-    "solver": "lobpcg", "placement": "uncoded,replicated,coded", "copies": "2",
+    "partitions": "2:3", "workers": "10,20", "stragglers": "0", "protocol": "fused", "solver": "lobpcg",
 }  # fmt: skip
+CODES = ("uncoded", "replicated", "systematic", "entangled", "entangled:points=real", "entangled:p=5,r=2")
+SIZE = Size(60, 40, 3)
 
 
 @pytest.mark.parametrize(
@@ -51,25 +53,28 @@ def test_bad_choices_are_refused() -> None:
 
 
 def test_a_grid_has_each_scheme_once() -> None:
-    cells = make_grid(OPTIONS, ["none", "exp:mean=1s"]).cells()
-    assert len(cells) == 2 * 2 * (1 + 1 + 2 * 2)
+    cells = make_grid(OPTIONS, (*CODES, "replicated:copies=2"), ["none", "exp:mean=1s"]).cells()
+    assert len(cells) == 2 * 2 * (4 + 2 * 2)
     assert len({str(cell.key()) for cell in cells}) == len(cells)
     for cell in cells:
         assert cell_of(cell.key()) == cell
-        assert (cell.scheme.partitions is None) == (cell.scheme.placement != "coded")
+        assert (cell.scheme.partitions is None) == (cell.scheme.code not in ("entangled", "entangled:points=real"))
 
 
 def test_the_papers_protocol_exists_for_coded_als_alone() -> None:
-    cells = make_grid({**OPTIONS, "protocol": "fused,paper", "solver": "als,lobpcg"}, ["none"]).cells()
+    cells = make_grid({**OPTIONS, "protocol": "fused,paper", "solver": "als,lobpcg"}, CODES, ["none"]).cells()
     paper = [cell.scheme for cell in cells if cell.scheme.protocol == "paper"]
-    assert {(scheme.placement, scheme.solver) for scheme in paper} == {("coded", "als")}
+    assert {(scheme.code, scheme.solver) for scheme in paper} == {
+        ("entangled", "als"),
+        ("entangled:points=real", "als"),
+    }
     with pytest.raises(UsageError, match="must have a cell"):
-        make_grid({**OPTIONS, "protocol": "paper", "placement": "uncoded"}, ["none"]).cells()
+        make_grid({**OPTIONS, "protocol": "paper"}, ["uncoded"], ["none"]).cells()
 
 
 def test_dead_workers_are_added_to_the_delays() -> None:
-    options = {**OPTIONS, "workers": "9", "placement": "uncoded", "stragglers": "0,3"}
-    [none, some] = make_grid(options, ["exp:mean=1s"]).cells()
+    options = {**OPTIONS, "workers": "9", "stragglers": "0,3"}
+    [none, some] = make_grid(options, ["uncoded"], ["exp:mean=1s"]).cells()
     assert none.injected_delays == "exp:mean=1s"
     assert some.injected_delays == "exp:mean=1s+dead:n=3"
 
@@ -91,16 +96,11 @@ def test_delays_keep_their_order_and_each_model_is_there_once(tmp_path: Path) ->
 
 
 def test_a_grid_without_a_cell_that_can_run_is_refused() -> None:
-    options = {
-        "partitions": "9", "workers": "10", "stragglers": "0", "points": "real", "protocol": "fused",
-        "solver": "lobpcg", "placement": "coded", "copies": "2",
-    }  # fmt: skip
+    options = {**OPTIONS, "partitions": "9", "workers": "10"}
+    real = ["entangled:points=real"]
     with pytest.raises(UsageError, match="none of 1 can"):
-        require_feasible(make_grid(options, ("none",)).cells())
-    with pytest.raises(UsageError, match=r"needs 3 live workers; got 2"):
-        require_feasible(
-            make_grid(
-                {**options, "partitions": "2", "points": "circle", "workers": "5", "stragglers": "3"}, ("none",)
-            ).cells()
-        )
-    require_feasible(make_grid({**options, "workers": "10,99"}, ("none",)).cells())
+        require_feasible(make_grid(options, real, ["none"]).cells(), SIZE)
+    few = {**options, "partitions": "2", "workers": "5", "stragglers": "3"}
+    with pytest.raises(UsageError, match=r"entangled:h=2, fused, lobpcg needs 3 live workers; got 2"):
+        require_feasible(make_grid(few, ["entangled"], ["none"]).cells(), SIZE)
+    require_feasible(make_grid({**options, "workers": "10,99"}, real, ["none"]).cells(), SIZE)

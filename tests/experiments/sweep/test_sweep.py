@@ -14,10 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.als import CodedALS
-from coded_als.als.placement import default_tolerance
 from coded_als.cli.sweep import command
 from coded_als.cluster.virtual import Machine, SimulatedCluster
-from coded_als.codes import PointFamily
+from coded_als.codes import Entangled, PointFamily
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.schemes import Scheme, Size
@@ -78,7 +77,7 @@ def test_uncoded_workers_wait_for_the_slowest() -> None:
 def test_all_schemes_meet_the_same_stragglers() -> None:
     delays = DelayStream("exp:mean=1s", 13, repetition_seed(7, 1))
     table = np.sort([delays.next_round() for _ in range(10)], axis=1)
-    real = iteration_seconds(Scheme("coded", 13, 3, "real", solver="lobpcg"), workload(), seed=7, repeats=2)
+    real = iteration_seconds(Scheme("entangled:points=real", 13, 3, solver="lobpcg"), workload(), seed=7, repeats=2)
     uncoded = iteration_seconds(Scheme("uncoded", 12, solver="lobpcg"), workload(), seed=7, repeats=2)
     np.testing.assert_allclose(real[1], table[:, 10])
     assert (uncoded[1] <= table[:, -1]).all()
@@ -87,11 +86,11 @@ def test_all_schemes_meet_the_same_stragglers() -> None:
 @pytest.mark.parametrize(
     ("scheme", "delays", "said"),
     [
-        (Scheme("coded", 10, 3, "real"), "none", "at least 11"),
-        (Scheme("coded", 12, 3, "real"), "dead:n=2", "10 are alive"),
+        (Scheme("entangled:points=real", 10, 3), "none", "at least 11"),
+        (Scheme("entangled:points=real", 12, 3), "dead:n=2", "10 are alive"),
         (Scheme("uncoded", 12), "dead:n=1", "No copy is left"),
-        (Scheme("coded", 50, 6, "real"), "exp:mean=1s", "decoding must be accurate"),
-        (Scheme("replicated", 2, copies=3), "none", "at least copies"),
+        (Scheme("entangled:points=real", 50, 6), "exp:mean=1s", "decoding must be accurate"),
+        (Scheme("replicated:copies=3", 2), "none", "at least 3 for code replicated:copies=3"),
     ],
 )
 def test_schemes_that_cannot_run_say_why(scheme: Scheme, delays: str, said: str) -> None:
@@ -101,7 +100,7 @@ def test_schemes_that_cannot_run_say_why(scheme: Scheme, delays: str, said: str)
 
 def test_a_cell_is_a_row_whatever_happens() -> None:
     done, infeasible = (
-        run_cell(spec(), Cell(Scheme("coded", workers, 3, "circle"), 0, "exp:mean=1s").key()) for workers in (10, 5)
+        run_cell(spec(), Cell(Scheme("entangled", workers, 3), 0, "exp:mean=1s").key()) for workers in (10, 5)
     )
     assert done["status"] == "done"
     assert done["virtual_seconds_low95"] < done["virtual_seconds_mean"] < done["virtual_seconds_high95"]
@@ -110,16 +109,16 @@ def test_a_cell_is_a_row_whatever_happens() -> None:
 
 
 def test_numerics_run_the_algorithm_to_convergence() -> None:
-    cell = Cell(Scheme("coded", 10, 3, "circle", solver="lobpcg"), 1, "exp:mean=1ms")
+    cell = Cell(Scheme("entangled", 10, 3, solver="lobpcg"), 1, "exp:mean=1ms")
     row = run_cell(spec(numerics=True, machine=Machine(), repeats=2), cell.key())
     assert row["status"] == "done"
     assert row["converged"]
     assert row["history"][-1][1] == pytest.approx(row["objective"], rel=1e-6)
-    assert row["largest_decoding_error_estimate"] <= default_tolerance("circle")
+    assert row["largest_decoding_error_estimate"] <= Entangled().tolerance
 
 
 def test_what_cannot_be_decoded_is_infeasible_with_and_without_numerics() -> None:
-    key = Cell(Scheme("coded", 50, 6, "real", solver="lobpcg"), 0, "exp:mean=1s").key()
+    key = Cell(Scheme("entangled:points=real", 50, 6, solver="lobpcg"), 0, "exp:mean=1s").key()
     rows = [run_cell(spec(numerics, repeats=1), key) for numerics in (False, True)]
     assert [row["status"] for row in rows] == ["infeasible", "infeasible"]
     assert all("decoding must be accurate" in row["reason"] for row in rows)
@@ -141,7 +140,7 @@ def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
     twice = ["--delays", "exp:mean=20ms", "--delays", "none"]
     sweep(tmp_path, *twice)
     rows = read_results(tmp_path)[1]
-    assert [row["cell"]["delays"] for row in rows] == ["exp:mean=20ms"] * 12 + ["none"] * 12
+    assert [row["cell"]["delays"] for row in rows] == ["exp:mean=20ms"] * 14 + ["none"] * 14
     sweep(tmp_path, *twice, "--delays", "exp:mean=0.02s", "--resume")
     for others in (twice[:2], [*twice[2:], *twice[:2]], [*twice, "--delays", "exp:mean=1s"]):
         with pytest.raises(UsageError, match="holds another"):
@@ -149,21 +148,23 @@ def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
 
 
 def test_all_delays_are_drawn_from_the_same_random_numbers() -> None:
-    for scheme in (Scheme("uncoded", 12), Scheme("coded", 12, 3, "circle")):
+    for scheme in (Scheme("uncoded", 12), Scheme("entangled", 12, 3)):
         short, long = (run_cell(spec(), Cell(scheme, 0, f"exp:mean={mean}").key()) for mean in ("1s", "4s"))
         assert long["virtual_seconds_mean"] == pytest.approx(4 * short["virtual_seconds_mean"])
 
 
 @pytest.mark.parametrize("points", ["circle", "real"])
 def test_without_a_tolerance_the_rounds_are_those_of_the_estimator(points: PointFamily) -> None:
-    scheme = Scheme("coded", 14, 3, points, solver="als")
+    scheme = Scheme(f"entangled:points={points}", 14, 3, solver="als")
     unset = workload("exp:mean=1s", tolerance=None)
-    model = CodedALS(3, partitions=3, points=points, solver="als", iterations=20, tolerance=0.0, precomputation="local")
+    model = CodedALS(
+        3, code=scheme.code, partitions=3, solver="als", iterations=20, tolerance=0.0, precomputation="local"
+    )
     with SimulatedCluster(14, unset.delays, repetition_seed(0, 0), np.inf, np.inf, 0.0) as cluster:
         model.fit(np.random.default_rng(0).standard_normal((60, 40)), cluster=cluster)
     drawn = iteration_seconds(scheme, unset, seed=0, repeats=1, most=20)
     np.testing.assert_allclose([entry.seconds for entry in model.history_], drawn[0], rtol=1e-9)
-    assert unset.tolerance_of(scheme) == default_tolerance(points)
+    assert unset.tolerance_of(scheme) == Entangled(points=points).tolerance
     assert workload().tolerance_of(scheme) == 1e-10
 
 
@@ -187,7 +188,7 @@ def test_a_killed_sweep_loses_no_finished_cell(tmp_path: Path, processes: str) -
     _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    finished = journal.read_bytes().count(b"\n") if journal.exists() else 24
+    finished = journal.read_bytes().count(b"\n") if journal.exists() else 28
     assert finished >= 3
     assert len(read_results(tmp_path / "killed")[1]) >= 3
     sweep(tmp_path / "killed", *options[len(SMALL) : -2], "--resume")
@@ -204,7 +205,7 @@ def _wait_until(true: object, timeout_s: float = 30.0) -> None:
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     output = sweep(tmp_path / "out", "--dry-run")
-    assert output.startswith("12 cells x 4 repetitions, virtual seconds; nothing was run")
+    assert output.startswith("14 cells x 4 repetitions, virtual seconds; nothing was run")
     assert not (tmp_path / "out").exists()
 
 
@@ -213,7 +214,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     [
         (["--workers", "50:10"], "upwards"),
         (["--delays", "gauss:1"], "delays must be"),
-        (["--points", "line"], "points must be"),
+        (["--code", "entangled:points=line"], "points must be"),
+        (["--code", "fountain"], "code must be one of"),
         (["--cluster", "local", "-j", "2"], "-j must be 1"),
         (["--protocol", "paper", "--solver", "lobpcg"], "must have a cell"),
         (["--speed", "0"], "above 0"),

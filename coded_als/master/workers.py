@@ -1,11 +1,11 @@
-"""What the master knows of one worker."""
+"""What the master knows of one worker, and of one task."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# Tasks without an answer that one worker may have: the one at hand and the one that supersedes it.
+# Tasks without a response that one worker may have: the one at hand and the one that supersedes it.
 MOST_OPEN_TASKS = 2
 # Stored arrays without an acknowledgement: what one stopped worker may cost the master.
 MOST_OPEN_STORES = 8
@@ -23,34 +23,40 @@ class Task:
 
 
 @dataclass
-class Member:
+class WorkerState:
     """A worker that has joined.
 
     Parameters
     ----------
-    worker
-        Its number.
+    id
+        Its number, 0 ... W - 1.
     route
         Its routing id, new with every start of the process.
     process_id
         As it says.
+    heard_s
+        When it last said anything, on the monotonic clock.
     alive
         Whether its connection stands.
     held
         The version that it holds of each stored array.
     open_tasks
-        Sent, but neither answered nor given up, by round.
+        Sent, but neither responded to nor given up, by round.
     open_stores
         Bytes of the arrays that it has not acknowledged, by version.
+    untidy
+        Whether it may hold arrays that are of no use any more.
     """
 
-    worker: int
+    id: int
     route: bytes
     process_id: int
+    heard_s: float
     alive: bool = True
     held: dict[str, int] = field(default_factory=dict)
     open_tasks: dict[int, Task] = field(default_factory=dict)
     open_stores: dict[int, int] = field(default_factory=dict)
+    untidy: bool = False
 
     @property
     def has_credit(self) -> bool:

@@ -1,0 +1,110 @@
+"""Fitted models against a part of each row, left out and predicted from the rest of that row.
+
+Folding a row in and predicting that same row measures how much a model can bend, and the largest rank always wins.
+What is left out depends on the rows alone, so that models are compared on the same ratings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.errors import UsageError
+from coded_als.models.factor_model import FactorModel
+from coded_als.models.rating_matrix import as_matrix
+
+_LEFT_OUT = 0.2
+_BLOCK_ROWS = 256
+
+
+def held_out_rmse(model: FactorModel, ratings: Any) -> float:
+    """Root mean squared error on a fifth of each row's ratings, predicted from the other ones.
+
+    Parameters
+    ----------
+    model
+        Fitted, with fold-in.
+    ratings
+        (k, n) rows of users, known to the model or not.
+
+    Returns
+    -------
+    At least 0.
+
+    Raises
+    ------
+    UsageError
+        When no row has two ratings.
+    """
+    kept, rows, columns, values = _leave_out(ratings)
+    errors = np.empty(values.size)
+    for start, scores in _blocks(model, kept):
+        part = (rows >= start) & (rows < start + len(scores))
+        errors[part] = scores[rows[part] - start, columns[part]] - values[part]
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def held_out_auc(model: FactorModel, ratings: Any) -> float:
+    """The chance that an item left out of a row scores above one that is not in the row at all.
+
+    Parameters
+    ----------
+    model
+        Fitted, with fold-in.
+    ratings
+        (k, n) interactions of users, known to the model or not; their values do not matter.
+
+    Returns
+    -------
+    Mean over the rows of which something is left out and something else is missing, 0 to 1; 0.5, chance, where there
+    is no such row. A tie counts half.
+
+    Raises
+    ------
+    UsageError
+        When no row has two entries.
+    """
+    from scipy.stats import rankdata
+
+    kept, rows, columns, _ = _leave_out(ratings)
+    ends = np.searchsorted(rows, np.arange(kept.shape[0] + 1))
+    chances = []
+    for start, block in _blocks(model, kept):
+        for row, scores in enumerate(block, start):
+            left_out = columns[ends[row] : ends[row + 1]]
+            known = kept.indices[kept.indptr[row] : kept.indptr[row + 1]]
+            others = scores.size - known.size - left_out.size
+            if not left_out.size or not others:
+                continue
+            scores[known] = -np.inf
+            # ranks among the items left out and the missing ones; the known ones are all below
+            above = rankdata(scores)[left_out] - known.size
+            wins = above.sum() - left_out.size * (left_out.size + 1) / 2
+            chances.append(wins / (left_out.size * others))
+    return float(np.mean(chances)) if chances else 0.5
+
+
+def _leave_out(ratings: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The ratings kept, csr, and row, column and value of those left out of rows with at least two, row by row."""
+    from scipy.sparse import csr_array
+
+    matrix = as_matrix(csr_array(ratings))
+    counts = np.diff(matrix.indptr)
+    rows = np.repeat(np.arange(counts.size), counts)
+    order = np.lexsort((np.random.default_rng(0).random(matrix.nnz), rows))
+    place = np.empty(matrix.nnz, dtype=np.int64)
+    place[order] = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
+    out = place < np.where(counts > 1, np.maximum(1, np.rint(_LEFT_OUT * counts)), 0)[rows]
+    if not out.any():
+        raise UsageError("ratings must have a row with two or more to leave one out; got none. Pass longer rows.")
+    kept = csr_array((matrix.data[~out], (rows[~out], matrix.indices[~out])), shape=matrix.shape)
+    return kept, rows[out], matrix.indices[out], matrix.data[out]
+
+
+def _blocks(model: FactorModel, kept: Any) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Number of the first row and scores of all items, some rows at a time."""
+    for start in range(0, kept.shape[0], _BLOCK_ROWS):
+        yield start, model.score_new(model.fold_in(kept[start : start + _BLOCK_ROWS]))

@@ -1,0 +1,195 @@
+"""Membership of the workers: admission, loss, return, and the one inbox that all of them write to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import zmq
+
+from coded_als.master.link import Link
+from coded_als.master.workers import WorkerState
+from coded_als.wire import Kind, Message, WireError, decode, encode
+
+log = logging.getLogger(__name__)
+
+# A connection is reported broken a little before its route is known to be gone: the route is probed, less and less often.
+PROBE_FIRST_S, PROBE_LAST_S, PROBE_FOR_S = 0.005, 0.1, 0.5
+# Messages between two rounds that are dealt with before the second one starts, for each worker: more than it has
+# credit for, and an end where somebody writes without one.
+MOST_AT_ONCE = 16
+
+
+class Listener(Protocol):
+    """Who is told of what the workers say and of their comings and goings."""
+
+    def heard(self, worker: WorkerState, message: Message) -> None:
+        """A worker says something of a store or a task."""
+        ...
+
+    def lost(self, workers: Sequence[WorkerState]) -> None:
+        """Workers, or what was under way to them, are gone."""
+        ...
+
+    def joined(self, worker: WorkerState) -> None:
+        """A worker is there, for the first time or again."""
+        ...
+
+
+class Membership:
+    """The workers behind a link.
+
+    Parameters
+    ----------
+    link
+        The bound socket.
+    job
+        Secret of the cluster.
+    size
+        Number of workers W.
+    """
+
+    def __init__(self, link: Link, job: bytes, size: int) -> None:
+        self.workers: dict[int, WorkerState] = {}
+        self.malformed = 0
+        self.listener: Listener | None = None
+        self.job = job
+        self._link, self._size = link, size
+        self._routes: dict[bytes, WorkerState] = {}
+        self._probe_until = self._next_probe = self._probe_interval_s = 0.0
+        self._unexplained = 0
+
+    @property
+    def alive(self) -> list[WorkerState]:
+        """The workers that can be sent to."""
+        return [worker for worker in self.workers.values() if worker.alive]
+
+    def wait_for_all(self, timeout_s: float, check: Callable[[], None] = lambda: None) -> bool:
+        """Whether all W have joined in time; ``check`` is called now and then and may raise."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.workers) < self._size:
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                return False
+            check()
+            self.step(min(remaining_s, 0.05))
+        return True
+
+    def send(self, worker: WorkerState, frames: Sequence[bytes | zmq.Frame]) -> bool:
+        """Send a message without waiting; whether the worker was there to be sent to."""
+        if self._link.send(worker.route, frames):
+            return True
+        self._lose([worker])
+        return False
+
+    def dismiss(self) -> None:
+        """Tell all workers to end."""
+        for worker in self.alive:
+            self._link.send(worker.route, encode(Message(Kind.STOP, self.job, worker.id)))
+
+    def catch_up(self) -> None:
+        """Deal with what has arrived since the last step."""
+        for _ in range(MOST_AT_ONCE * (self._size + 1)):
+            if not self.step(0.0):
+                return
+
+    def step(self, timeout_s: float) -> bool:
+        """Deal with one message or one broken connection; False when there was neither."""
+        if self._unexplained > 0:
+            timeout_s = min(timeout_s, max(0.0, self._next_probe - time.monotonic()))
+        before = self._link.disconnections
+        frames = self._link.receive(timeout_s)
+        if frames is not None:
+            self._read(frames)
+            return True
+        broken = self._link.disconnections - before
+        if broken:
+            self._expect_losses(broken)
+        if self._unexplained > 0 and time.monotonic() >= self._next_probe:
+            self._probe()
+        return broken > 0
+
+    def _read(self, frames: list[zmq.Frame]) -> None:
+        route = frames[0].bytes
+        try:
+            message = decode(frames[1:])
+            if message.job != self.job:
+                raise WireError("a message must be of this cluster; got one of another.")
+            worker = self._routes.get(route)
+            if message.kind is Kind.HELLO:
+                self._admit(route, message)
+            elif worker is None or worker.id != message.worker:
+                raise WireError("a worker must introduce itself before it says anything else.")
+            else:
+                worker.heard_s = time.monotonic()
+                if self.listener is not None:
+                    self.listener.heard(worker, message)
+        except WireError as error:
+            self.malformed += 1
+            if self.malformed.bit_count() == 1:  # 1, 2, 4, 8 ...: a flood must not fill the log either
+                log.warning("ignored a message, number %d: %s", self.malformed, error)
+
+    def _admit(self, route: bytes, message: Message) -> None:
+        """Take on a worker; take it back when its connection broke and it introduces itself again."""
+        number = message.worker
+        if not 0 <= number < self._size:
+            self._turn_away(route, f"a worker's number must be less than {self._size}; got {number}. Choose another.")
+            return
+        worker = self.workers.get(number)
+        if worker is not None and worker.route != route:
+            if worker.alive and self._is_there(worker):
+                self._turn_away(route, f"each worker must have a number of its own; {number} is taken. Choose another.")
+                return
+            self._lose([worker])
+            del self._routes[worker.route]
+            worker = None
+        if worker is None:
+            worker = WorkerState(number, route, message.number, time.monotonic())
+            self.workers[number] = self._routes[route] = worker
+        elif worker.alive:  # back before anyone noticed: what was under way did not arrive
+            self._tell_lost([worker])
+        worker.alive, worker.heard_s = True, time.monotonic()
+        if self.listener is not None:
+            self.listener.joined(worker)
+
+    def _turn_away(self, route: bytes, reason: str) -> None:
+        log.warning("turned a worker away: %s", reason)
+        self._link.send(route, encode(Message(Kind.STOP, self.job, -1, text=reason)))
+
+    def _is_there(self, worker: WorkerState) -> bool:
+        return self._link.send(worker.route, encode(Message(Kind.PING, self.job, worker.id)))
+
+    def _expect_losses(self, broken: int) -> None:
+        """Start to look for those whose connections broke, unless the search is on."""
+        if self._unexplained <= 0:
+            self._next_probe, self._probe_interval_s = 0.0, PROBE_FIRST_S
+        self._unexplained += broken
+        self._probe_until = time.monotonic() + PROBE_FOR_S
+
+    def _probe(self) -> None:
+        """Find out whose connection broke: nobody can be sent to who is gone."""
+        gone = [worker for worker in self.alive if not self._is_there(worker)]
+        if gone and self._link.has_message:
+            return  # perhaps their last words, which count
+        now = time.monotonic()
+        self._next_probe = now + self._probe_interval_s
+        self._probe_interval_s = min(2 * self._probe_interval_s, PROBE_LAST_S)
+        if now >= self._probe_until:  # it was someone who had not joined
+            self._unexplained = 0
+        self._lose(gone)
+
+    def _lose(self, workers: Sequence[WorkerState]) -> None:
+        lost = [worker for worker in workers if worker.alive]
+        for worker in lost:
+            worker.alive = False
+            worker.open_stores.clear()
+            log.info("lost worker %d", worker.id)
+        self._unexplained -= len(lost)
+        if lost:
+            self._tell_lost(lost)
+
+    def _tell_lost(self, workers: Sequence[WorkerState]) -> None:
+        if self.listener is not None:
+            self.listener.lost(workers)

@@ -1,0 +1,190 @@
+"""The course of rounds: who is asked, whose responses count, and what becomes of every task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from coded_als.checks import all_finite
+from coded_als.cluster import Round, StoppingRule
+from coded_als.delays import DelayStream
+from coded_als.errors import RoundTimeout, WorkerFailed
+from coded_als.master.events import Events
+from coded_als.master.membership import Membership
+from coded_als.master.running import RunningRound
+from coded_als.master.stores import Stores
+from coded_als.master.workers import Task, WorkerState
+from coded_als.wire import Kind, Message, encode
+
+
+class Rounds:
+    """Carries out one round at a time, and listens to the workers at all times.
+
+    Parameters
+    ----------
+    membership
+        The workers.
+    stores
+        What they should hold.
+    events
+        Where the fate of every task is noted.
+    job
+        Secret of the cluster.
+    delays
+        Seconds that workers wait before they work.
+    """
+
+    def __init__(self, membership: Membership, stores: Stores, events: Events, job: bytes, delays: DelayStream) -> None:
+        self._membership, self._stores, self._events = membership, stores, events
+        self._job, self._delays = job, delays
+        self._round_index = 0
+        self._current: RunningRound | None = None
+        membership.listener = self
+
+    def carry_out(self, round: Round, until: StoppingRule, timeout_s: float) -> RunningRound:
+        """Run one round to the response that satisfies ``until``."""
+        current = self._current = self._begin(round, until)
+        ends_s = time.monotonic() + timeout_s
+        try:
+            current.require_satisfiable(self._membership.alive)
+            for worker in self._membership.alive:
+                self._ask(worker, current)
+            while not current.done:
+                remaining_s = ends_s - time.monotonic()
+                if remaining_s <= 0:
+                    raise self._timed_out(current, timeout_s)
+                self._membership.step(remaining_s)
+                self._events.deliver()
+        finally:
+            self._current = None
+            self._settle(current)
+        return current
+
+    def give_up(self) -> None:
+        """Note that what is open will stay so."""
+        for worker in self._membership.workers.values():
+            for task in worker.open_tasks.values():
+                self._events.record(task, "unfinished")
+
+    def _begin(self, round: Round, until: StoppingRule) -> RunningRound:
+        keep = tuple(map(self._stores.new_version, round.keep))
+        operands = tuple((name, self._stores.newest[name]) for name in round.operands)
+        delays_s = [float(delay_s) for delay_s in self._delays.next_round(round.operations)]
+        current = RunningRound(round, until, self._round_index, operands, keep, delays_s)
+        current.able.update(worker.id for worker in self._membership.alive if current.can_serve(worker))
+        self._round_index += 1
+        return current
+
+    def _ask(self, worker: WorkerState, current: RunningRound, attempt: int = 0) -> None:
+        """Send a worker its part, or note that it has to do without."""
+        task = Task(current.index, current.round.label, worker.id, None, attempt)
+        if worker.id not in current.able or not worker.has_credit:
+            # its operands are stale or it is behind: no task for now, but what the round makes workers keep
+            # still reaches it, so that it can serve in the rounds that follow
+            current.waiting[worker.id] = task
+            for stamp, array in zip(current.keep, current.payload(worker.id), strict=False):
+                self._stores.send(worker, stamp, array)
+            return
+        if worker.untidy:
+            self._stores.retain(worker)
+        frames = encode(current.message(self._job, task), current.payload_frames(worker.id))
+        current.waiting.pop(worker.id, None)
+        task.sent_s = self._events.seconds()
+        worker.open_tasks[current.index] = task
+        if self._membership.send(worker, frames):
+            worker.held.update(current.keep)
+
+    def _settle(self, current: RunningRound) -> None:
+        """Note the tasks that ended with their round."""
+        for task in current.waiting.values():
+            self._events.record(task, "unsent")
+        for task in current.lost.values():
+            self._events.record(task, "lost")
+
+    def _timed_out(self, current: RunningRound, timeout_s: float) -> RoundTimeout:
+        now = time.monotonic()
+        silent = {
+            worker.id: now - worker.heard_s
+            for worker in self._membership.alive
+            if worker.id not in current.results and worker.id not in current.refused
+        }
+        return RoundTimeout(current.round.label, timeout_s, current.until.needed, sorted(current.results), silent)
+
+    # -- what the workers say ---------------------------------------------------------------------
+
+    def heard(self, worker: WorkerState, message: Message) -> None:
+        """A worker says what became of a store or of a task."""
+        if message.kind is Kind.STORED:
+            worker.open_stores.pop(message.round_index, None)
+            return
+        task = worker.open_tasks.get(message.round_index)
+        if task is None or task.attempt != message.attempt:
+            return  # of a task that was given up for lost
+        del worker.open_tasks[message.round_index]
+        current = self._current
+        if current is not None and message.round_index == current.index:
+            self._heard_now(worker, task, message, current)
+            return
+        superseded = message.kind in (Kind.SUPERSEDED, Kind.REFUSED)
+        self._events.record(task, "superseded" if superseded else "late", message)
+        if current is not None and worker.id in current.able and worker.id in current.waiting:
+            self._ask(worker, current)
+
+    def lost(self, workers: Sequence[WorkerState]) -> None:
+        """Workers, or what was under way to them, are gone."""
+        current = self._current
+        for worker in workers:
+            for task in worker.open_tasks.values():
+                if current is not None and task.round_index == current.index:
+                    current.lost[worker.id] = task  # it may come back within the round
+                else:
+                    self._events.record(task, "lost")
+            worker.open_tasks.clear()
+        if current is not None:
+            current.require_satisfiable(self._membership.alive)
+
+    def joined(self, worker: WorkerState) -> None:
+        """A worker is there, for the first time or again: ask it once more for what it has not responded to."""
+        self._stores.retain(worker)
+        current = self._current
+        if current is None or worker.id in current.results or worker.id in current.refused:
+            return
+        if not current.can_serve(worker):
+            current.able.discard(worker.id)
+        lost = current.lost.pop(worker.id, None)
+        self._ask(worker, current, 0 if lost is None else lost.attempt + 1)
+
+    def _heard_now(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
+        """A worker says what became of its part of the round that is running."""
+        if message.kind is Kind.RESULT:
+            self._take(worker, task, message, current)
+        elif message.kind is Kind.ERROR:
+            self._events.record(task, "lost", message)
+            raise WorkerFailed(
+                f"kernels must not raise; worker {worker.id} failed in {current.round.kernel!r}: {message.text}. "
+                "Correct the round."
+            )
+        else:  # refused: what the worker was thought to hold got lost under way
+            self._events.record(task, "lost", message)
+            worker.held.clear()
+            current.able.discard(worker.id)
+            current.require_satisfiable(self._membership.alive)
+
+    def _take(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
+        """A response counts if it has the right shapes and is finite."""
+        shapes = tuple(array.shape for array in message.arrays)
+        if shapes != current.round.response_shapes or any(array.dtype != np.float64 for array in message.arrays):
+            self._events.record(task, "refused", message)
+            raise WorkerFailed(
+                f"a response to {current.round.kernel!r} must be float64 of the shapes {current.round.response_shapes}; "
+                f"worker {worker.id} sent {shapes}. Correct the round."
+            )
+        if all_finite(message.arrays):
+            self._events.record(task, "answered", message)
+            current.take(worker.id, message.arrays)
+        else:
+            self._events.record(task, "refused", message)
+            current.refuse(worker.id)
+            current.require_satisfiable(self._membership.alive)

@@ -1,0 +1,7 @@
+"""Matrix factorisation on accelerators: factor tables sharded over the devices of JAX (extra ``jax``)."""
+
+from __future__ import annotations
+
+from coded_als.sharded.estimator import ShardedALS
+
+__all__ = ["ShardedALS"]

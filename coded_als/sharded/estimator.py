@@ -1,0 +1,233 @@
+"""The estimator whose factor tables are sharded over devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.errors import UsageError
+from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.history import Callback, Iteration, Progress
+from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.sharded.folding import fold_rows
+from coded_als.sharded.objectives import Explicit, Implicit, Objective
+
+# parameters that only one of the objectives has
+_OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
+_OF_EXPLICIT = ("biases", "bias_regularization", "weighting")
+
+
+class ShardedALS(FactorModel):
+    """ALS with both factor tables cut into equal shards, one on each device that JAX finds (extra ``jax``).
+
+    Minimises what `coded_als.ImplicitALS` does (without its ``alpha``) or what `coded_als.RidgeALS` does, from the same
+    start, in float32. Every device holds the same share of both tables and of the entries, so the memory that a device
+    needs falls with their number. After Mehta, Rendle, Krichene, Zhang, "ALX: Large Scale Matrix Factorization on
+    TPUs" (2021).
+
+    Parameters
+    ----------
+    rank
+        Number of factors d.
+    regularization
+        lambda, greater than 0. By default 0.005 for ``implicit`` and 10 for ``explicit``.
+    iterations
+        Each is one half-step per side.
+    loss
+        ``implicit`` (interactions; stored values do not matter) or ``explicit`` (ratings).
+    unobserved_weight, frequency_exponent
+        Of ``implicit``: 0.1 and 1 by default, as in `ImplicitALS`.
+    biases, bias_regularization, weighting
+        Of ``explicit``: True, None and ``none`` by default, as in `RidgeALS`.
+    solver, cg_steps
+        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    table_dtype
+        ``float32``, or ``bfloat16`` for half of the memory and of the communication; rows are solved in float32.
+    devices
+        How many; None for all. The result does not depend on it beyond rounding.
+    batch_pieces, piece_length
+        A batch of one device holds about so many pieces of rows (at least 16), each of at most so many entries. What a
+        device needs beside its shards grows with them.
+    seed
+        Of the random start.
+    callback
+        Called with an `Iteration` after each.
+    """
+
+    kind: ClassVar[str] = "sharded"
+
+    history_: list[Iteration]
+
+    def __init__(
+        self,
+        rank: int = 64,
+        regularization: float | None = None,
+        iterations: int = 12,
+        *,
+        loss: str = "implicit",
+        unobserved_weight: float | None = None,
+        frequency_exponent: float | None = None,
+        biases: bool | None = None,
+        bias_regularization: float | None = None,
+        weighting: str | None = None,
+        solver: str = "cholesky",
+        cg_steps: int = 3,
+        table_dtype: str = "float32",
+        devices: int | None = None,
+        batch_pieces: int = 512,
+        piece_length: int = 32,
+        seed: int = 0,
+        callback: Callback | None = None,
+    ) -> None:
+        require_one_of("loss", loss, ("implicit", "explicit"))
+        if regularization is None:
+            regularization = 0.005 if loss == "implicit" else 10.0
+        self.rank, self.regularization, self.iterations, self.loss = rank, regularization, iterations, loss
+        self.unobserved_weight, self.frequency_exponent = unobserved_weight, frequency_exponent
+        self.biases, self.bias_regularization, self.weighting = biases, bias_regularization, weighting
+        self.solver, self.cg_steps, self.table_dtype, self.devices = solver, cg_steps, table_dtype, devices
+        self.batch_pieces, self.piece_length, self.seed, self.callback = batch_pieces, piece_length, seed, callback
+        self._check()
+
+    def _check(self) -> None:
+        for name in ("rank", "iterations", "cg_steps", "piece_length"):
+            require_whole(name, getattr(self, name), 1)
+        require_whole("batch_pieces", self.batch_pieces, 16)
+        require_whole("seed", self.seed, 0)
+        if self.devices is not None:
+            require_whole("devices", self.devices, 1)
+        require_one_of("solver", self.solver, ("cholesky", "cg"))
+        require_one_of("table_dtype", self.table_dtype, ("float32", "bfloat16"))
+        require_number("regularization", self.regularization, positive=True)
+        for name in _OF_EXPLICIT if self.loss == "implicit" else _OF_IMPLICIT:
+            if getattr(self, name) is not None:
+                raise UsageError(
+                    f"{name} must be left out with loss={self.loss!r}; got {getattr(self, name)!r}. Drop it."
+                )
+        for name in ("unobserved_weight", "bias_regularization"):
+            if getattr(self, name) is not None:
+                require_number(name, getattr(self, name), positive=True)
+        if self.frequency_exponent is not None:
+            require_number("frequency_exponent", self.frequency_exponent)
+        if self.weighting is not None:
+            require_one_of("weighting", self.weighting, ("none", "count"))
+
+    def parameters(self) -> dict[str, Any]:
+        """The constructor's arguments, the callback left out."""
+        return {name: value for name, value in super().parameters().items() if name != "callback"}
+
+    def fit(self, ratings: Any) -> Self:
+        """Learn the factors of ratings.
+
+        Parameters
+        ----------
+        ratings
+            (m, n) scipy sparse: the stored entries are the observed ones. Or dense: zeros are missing.
+
+        Raises
+        ------
+        UsageError
+            For bad ratings, more devices than there are, or without JAX.
+        """
+        from coded_als.sharded.devices import mesh_of
+        from coded_als.sharded.training import Training
+
+        mesh = mesh_of(self.devices)
+        matrix = rating_matrix(ratings, np.float64)
+        seen = pattern(matrix.shape, matrix.indptr, matrix.indices)
+        progress = Progress(self.callback)
+        objective = self._objective()
+        mean, scale = objective.units(matrix.data)
+        matrix.data = (matrix.data - mean) / scale
+        objective = objective.in_units(scale)
+        equations = self._equations(objective)
+        training = Training(matrix, objective, equations, mesh, self.table_dtype, self.batch_pieces, self.piece_length)
+        users = training.put(training.users, self._start(np.diff(matrix.indptr), training.width))
+        items = training.put(training.items, np.zeros((matrix.shape[1], training.width), np.float32))
+        while len(progress.history) < self.iterations:
+            users, items, value = training.epoch(users, items)
+            progress.note(_finite(value) * scale * scale)
+        self.history_ = progress.history
+        units = np.full(training.width, np.sqrt(scale), np.float32)
+        units[self.rank :] = scale
+        self._adopt(
+            training.get(training.users, users) * units, training.get(training.items, items) * units, mean, seen
+        )
+        return self
+
+    def fold_in(self, ratings: NewRatings) -> NewUsers:
+        """Factors for new users, with all items held fixed: what one more half-step of training would give them.
+
+        Parameters
+        ----------
+        ratings
+            One user as a mapping from item id to rating, or (k, n) sparse with the model's columns.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item or no rating.
+        """
+        self._require_fitted()
+        matrix = self._as_rows(ratings)
+        matrix.data -= self.global_mean_
+        rows = fold_rows(matrix, self.item_factors_, self.item_biases_, self._objective())
+        return NewUsers(rows[:, : self.rank], rows[:, self.rank] if self.item_biases_ is not None else None)
+
+    def _objective(self) -> Objective:
+        if self.loss == "implicit":
+            weight = 0.1 if self.unobserved_weight is None else self.unobserved_weight
+            exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
+            return Implicit(self.regularization, weight, exponent)
+        of_biases = self.regularization if self.bias_regularization is None else self.bias_regularization
+        return Explicit(self.regularization, self.weighting == "count", self.biases is not False, of_biases)
+
+    def _equations(self, objective: Objective) -> Any:
+        from coded_als.sharded.half_step import Equations
+
+        return Equations(
+            self.rank, objective.biases, objective.weight, objective.bias_penalty, self.solver, self.cg_steps
+        )
+
+    def _start(self, lengths: NDArray[Any], width: int) -> NDArray[np.float32]:
+        """The random start of the users, (m, width); nothing random stays in rows without entries."""
+        generator = np.random.default_rng(self.seed)
+        start = np.zeros((lengths.size, width), np.float32)
+        scale = (0.1 if self.loss == "implicit" else 1.0) / np.sqrt(self.rank)
+        for first in range(0, lengths.size, 2**16):
+            part = start[first : first + 2**16, : self.rank]
+            part[:] = generator.standard_normal(part.shape) * scale
+        start[lengths == 0] = 0
+        return start
+
+    def _adopt(self, users: NDArray[Any], items: NDArray[Any], mean: float, seen: sparse.csr_array) -> None:
+        biased = users.shape[1] > self.rank
+        self._keep(
+            np.ascontiguousarray(users[:, : self.rank]),
+            np.ascontiguousarray(items[:, : self.rank]),
+            user_biases=users[:, self.rank].copy() if biased else None,
+            item_biases=items[:, self.rank].copy() if biased else None,
+            global_mean=mean,
+            seen=seen,
+        )
+
+    def _as_rows(self, ratings: NewRatings) -> sparse.csr_array:
+        if not isinstance(ratings, Mapping):
+            return rating_matrix(ratings, np.float64, columns=len(self.item_factors_))
+        columns = self._item_lookup.indices(ratings)
+        values = np.fromiter(ratings.values(), dtype=np.float64)
+        shape = (1, len(self.item_factors_))
+        return rating_matrix(sparse.csr_array((values, columns, [0, columns.size]), shape=shape), np.float64)
+
+
+def _finite(objective: float) -> float:
+    if not np.isfinite(objective):
+        raise UsageError(
+            "ratings and regularization must be of a size that float32 can square; got a fit that overflows. Scale them."
+        )
+    return objective

@@ -1,0 +1,119 @@
+"""Objectives of ALS on a sharded table: that of implicit feedback and that of explicit ratings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.errors import UsageError
+from coded_als.models.units import power_of_four
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Implicit:
+    """Every stored entry should score 1 and every pair 0, the latter with weight ``weight``.
+
+    Rendle, Krichene, Zhang, Koren, "Revisiting the performance of iALS on item recommendation benchmarks" (2022);
+    the same as `coded_als.ImplicitALS` without ``alpha``.
+
+    Parameters
+    ----------
+    regularization
+        lambda.
+    weight
+        Of the sum over all pairs.
+    exponent
+        nu: a row's ridge is ``lambda (entries + weight * others)^nu``.
+    """
+
+    regularization: float
+    weight: float
+    exponent: float
+    biases: bool = False
+    bias_penalty: float = 1.0
+
+    def ridge(self, lengths: NDArray[Any], others: int) -> Floats:
+        """(rows,) ridge of rows with so many entries, of so many rows on the other side."""
+        return np.asarray(self.regularization * (lengths + self.weight * others) ** self.exponent)
+
+    def units(self, values: Floats) -> tuple[float, float]:
+        """What is subtracted from every entry, and what the rest is divided by."""
+        return 0.0, 1.0
+
+    def in_units(self, scale: float) -> Implicit:
+        """The same objective for divided entries."""
+        return self
+
+    def targets(self, values: Floats) -> Floats | None:
+        """What entries should score, None where that is 1."""
+        return None
+
+
+@dataclass(frozen=True)
+class Explicit:
+    """Squared loss on the observed ratings only; the same as `coded_als.RidgeALS`.
+
+    Parameters
+    ----------
+    regularization
+        Of every row, or with ``by_count`` (Zhou et al. 2008) of every rating of a row.
+    by_count
+        Which of the two.
+    biases
+        Whether ratings are centred and rows have biases.
+    bias_regularization
+        Of the biases.
+    """
+
+    regularization: float
+    by_count: bool
+    biases: bool
+    bias_regularization: float
+    weight: float = 0.0
+
+    @property
+    def bias_penalty(self) -> float:
+        """Weight of a squared bias beside a squared factor."""
+        return self.bias_regularization / self.regularization
+
+    def ridge(self, lengths: NDArray[Any], others: int) -> Floats:
+        """(rows,) ridge of rows with so many entries, of so many rows on the other side."""
+        return self.regularization * (np.maximum(lengths, 1.0) if self.by_count else np.ones(len(lengths)))
+
+    def units(self, values: Floats) -> tuple[float, float]:
+        """What is subtracted from every entry, and the power of four that the rest is divided by.
+
+        Raises
+        ------
+        UsageError
+            Where squares of the ratings overflow.
+        """
+        with np.errstate(over="ignore"):
+            mean = float(values.mean()) if self.biases else 0.0
+            size = float(np.abs(values - mean).max())
+        if not np.isfinite(size * size * values.size):
+            raise UsageError(
+                f"ratings must be so small that their squares are finite; got {size:.0e}. Scale them down."
+            )
+        return mean, power_of_four(size)
+
+    def in_units(self, scale: float) -> Explicit:
+        """The same objective for divided entries: factors are in units of the root of the scale, biases of the scale."""
+        least = float(np.finfo(np.float32).eps)
+        return replace(
+            self,
+            regularization=max(self.regularization / scale, least),
+            bias_regularization=max(self.bias_regularization, least),
+        )
+
+    def targets(self, values: Floats) -> Floats | None:
+        """What entries should score."""
+        return values
+
+
+Objective = Implicit | Explicit

@@ -1,0 +1,133 @@
+"""Sparse rows and factor tables on devices, ready for epochs of ALS."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from numpy.typing import NDArray
+from scipy import sparse
+
+from coded_als.sharded.devices import sharded
+from coded_als.sharded.half_step import Equations, Operands, Totals, half_step
+from coded_als.sharded.objectives import Objective
+from coded_als.sharded.packing import Batches, BatchShape, pack, padding
+from coded_als.sharded.placement import Placement, deal
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side, on the devices.
+
+    Parameters
+    ----------
+    placement
+        Where its rows are.
+    shapes, padding
+        Sizes of its batches, group by group, and their room for entries over entries.
+    operands
+        What its half-steps read, group by group.
+    program
+        The compiled half-step.
+    """
+
+    placement: Placement
+    shapes: tuple[BatchShape, ...]
+    padding: float
+    operands: tuple[Operands, ...]
+    program: Any
+
+    def half_step(self, table: Array, fixed: Array) -> tuple[Array, Totals]:
+        """The new table and parts of the objective; the memory of the old table is given up."""
+        result: tuple[Array, Totals] = self.program(table, fixed, self.operands)
+        return result
+
+
+class Training:
+    """Alternating half-steps on one matrix: items, then users, as in the models of `coded_als.baselines`.
+
+    Parameters
+    ----------
+    matrix
+        (users, items) in canonical form, in the units of the objective.
+    objective, equations
+        What is minimised, and how rows are solved.
+    mesh
+        The devices.
+    dtype
+        Of the tables.
+    pieces, length
+        As in `coded_als.sharded.packing.pack`.
+    """
+
+    def __init__(
+        self,
+        matrix: sparse.csr_array,
+        objective: Objective,
+        equations: Equations,
+        mesh: Mesh,
+        dtype: str,
+        pieces: int,
+        length: int,
+    ) -> None:
+        self.mesh, self.dtype, self.width = mesh, jnp.dtype(dtype), equations.rank + equations.biases
+        flipped = sparse.csr_array(matrix.T.tocsr())
+        user_rows, item_rows = (deal(np.diff(side.indptr), mesh.size) for side in (matrix, flipped))
+
+        def side(entries: sparse.csr_array, rows: Placement, others: Placement) -> Side:
+            groups = pack(entries, rows, others, pieces, length)
+            operands = tuple(self._operands(batches, entries, objective, others.rows) for batches in groups)
+            shapes = tuple(batches.shape for batches in groups)
+            tables = [self._table(rows), self._table(others)]
+            program = half_step(mesh, shapes, equations).lower(*tables, operands).compile()
+            return Side(rows, shapes, padding(groups), operands, program)
+
+        # compiling one takes seconds, and does not hold the interpreter
+        with ThreadPoolExecutor(2) as pool:
+            items = pool.submit(side, flipped, item_rows, user_rows)
+            users = pool.submit(side, matrix, user_rows, item_rows)
+            self.items, self.users = items.result(), users.result()
+
+    def epoch(self, users: Array, items: Array) -> tuple[Array, Array, float]:
+        """New users, new items, and the objective at them; the memory of the old ones is given up."""
+        items, of_items = self.items.half_step(items, users)
+        users, of_users = self.users.half_step(users, items)
+        return users, items, _sum(of_users.squares) - _sum(of_users.explained) + _sum(of_items.penalised)
+
+    def put(self, side: Side, rows: Floats) -> Array:
+        """A table on the devices, from its rows (rows, width)."""
+        placed = side.placement.spread(np.asarray(rows, dtype=self.dtype))
+        return jax.device_put(placed, sharded(self.mesh))
+
+    def get(self, side: Side, table: Array) -> NDArray[np.float32]:
+        """The rows of a table, (rows, width)."""
+        return side.placement.collect(np.asarray(table)).astype(np.float32)
+
+    def _table(self, rows: Placement) -> Any:
+        return jax.ShapeDtypeStruct((rows.total, self.width), self.dtype, sharding=sharded(self.mesh))
+
+    def _operands(self, batches: Batches, matrix: sparse.csr_array, objective: Objective, others: int) -> Operands:
+        ridge = objective.ridge(np.diff(matrix.indptr), others).astype(np.float32)
+        targets = objective.targets(matrix.data.astype(np.float32))
+        arrays = (
+            batches.sends,
+            batches.entries,
+            batches.owners,
+            batches.carries,
+            batches.rows,
+            np.where(batches.numbers < 0, np.float32(1), ridge[batches.numbers]),
+            None if targets is None else np.where(batches.order < 0, np.float32(0), targets[batches.order]),
+        )
+        return Operands(*jax.device_put(arrays, sharded(self.mesh)))
+
+
+def _sum(values: Array) -> float:
+    return float(np.asarray(values, dtype=np.float64).sum())

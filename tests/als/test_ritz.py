@@ -1,0 +1,44 @@
+"""Orthonormal bases beside what is known, whatever the columns look like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coded_als.als.ritz import orthonormal_complement
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 40),
+    known=st.integers(0, 6),
+    columns=st.integers(0, 6),
+    decades=st.floats(0, 14),
+    inside=st.booleans(),
+    scale=st.integers(-150, 100),
+)
+def test_a_complement_is_orthonormal_and_leaves_nothing_out(
+    seed: int, rows: int, known: int, columns: int, decades: float, inside: bool, scale: int
+) -> None:
+    random = np.random.default_rng(seed)
+    space = np.linalg.qr(random.standard_normal((rows, min(known, rows))))[0]
+    block = random.standard_normal((rows, columns))
+    if columns > 1:  # columns that are close to dependent
+        block = block[:, :1] + block * np.logspace(0, -decades, columns)
+    if inside:  # and close to what is known
+        block = space @ random.standard_normal((space.shape[1], columns)) + 10.0**-decades * block
+    found = orthonormal_complement(block * 10.0**scale, [space])
+    together = np.hstack([space, found])
+    assert together.shape[1] <= rows
+    np.testing.assert_allclose(together.T @ together, np.eye(together.shape[1]), atol=1e-13)
+    units = block / np.maximum(np.linalg.norm(block, axis=0), 1e-300)
+    assert np.linalg.norm(units - together @ (together.T @ units), axis=0).max(initial=0.0) < 1e-9
+
+
+@pytest.mark.parametrize("columns", [np.zeros((5, 3)), np.empty((5, 0))])
+def test_columns_of_zeros_are_dropped(columns: np.ndarray) -> None:
+    space = np.full((5, 1), 5**-0.5)
+    assert orthonormal_complement(columns, [space]).shape == (5, 0)

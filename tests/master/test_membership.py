@@ -1,0 +1,150 @@
+"""Membership on a scripted link: comings and goings that real connections show only now and then."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import zmq
+
+from coded_als.master.membership import MOST_AT_ONCE, Membership
+from coded_als.master.workers import WorkerState
+from coded_als.wire import Kind, Message, encode
+
+JOB = b"job"
+
+
+class ScriptedLink:
+    """A link whose inbox, losses and routes are set by hand."""
+
+    def __init__(self) -> None:
+        self.inbox: deque[list[zmq.Frame]] = deque()
+        self.reachable: set[bytes] = set()
+        self.breaks = self.disconnections = 0
+        self.endless = False
+
+    @property
+    def has_message(self) -> bool:
+        return bool(self.inbox)
+
+    def send(self, route: bytes, frames: Sequence[Any]) -> bool:
+        return route in self.reachable
+
+    def receive(self, timeout_s: float) -> list[zmq.Frame] | None:
+        if self.endless:
+            return [zmq.Frame(b"stranger"), zmq.Frame(b"junk")]
+        if self.inbox:
+            return self.inbox.popleft()
+        if self.breaks:
+            self.breaks -= 1
+            self.disconnections += 1
+        return None
+
+
+class Heard:
+    """A listener that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def heard(self, worker: WorkerState, message: Message) -> None:
+        self.told.append((message.kind.name, worker.id))
+
+    def lost(self, workers: Sequence[WorkerState]) -> None:
+        self.told += [("lost", worker.id) for worker in workers]
+
+    def joined(self, worker: WorkerState) -> None:
+        self.told.append(("joined", worker.id))
+
+
+class Scene:
+    """A membership of some workers that have joined."""
+
+    def __init__(self, size: int) -> None:
+        self.link, self.listener = ScriptedLink(), Heard()
+        self.membership = Membership(self.link, JOB, size)  # type: ignore[arg-type]
+        self.membership.listener = self.listener
+        for worker in range(size):
+            self.link.reachable.add(self.route(worker))
+            self.say(worker, Kind.HELLO)
+        self.membership.catch_up()
+        self.listener.told.clear()
+
+    @staticmethod
+    def route(worker: int, life: int = 0) -> bytes:
+        return f"w{worker}.{life}".encode()
+
+    def say(self, worker: int, kind: Kind, life: int = 0) -> None:
+        frames = encode(Message(kind, JOB, worker))
+        self.link.inbox.append([zmq.Frame(self.route(worker, life)), *(zmq.Frame(bytes(frame)) for frame in frames)])
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene(3)
+
+
+def test_a_worker_that_introduces_itself_again_has_lost_what_was_under_way(scene: Scene) -> None:
+    scene.say(1, Kind.HELLO)
+    scene.membership.catch_up()
+    assert scene.listener.told == [("lost", 1), ("joined", 1)]
+    assert scene.membership.workers[1].alive
+
+
+def test_a_worker_that_starts_anew_takes_the_number_of_its_dead_predecessor(scene: Scene) -> None:
+    scene.link.reachable.remove(scene.route(1))
+    scene.link.reachable.add(scene.route(1, life=1))
+    scene.membership.workers[1].held["share"] = 1
+    scene.say(1, Kind.HELLO, life=1)
+    scene.say(1, Kind.STORED, life=1)
+    scene.say(1, Kind.STORED)  # of the predecessor
+    scene.membership.catch_up()
+    assert scene.listener.told == [("lost", 1), ("joined", 1), ("STORED", 1)]
+    assert scene.membership.workers[1].held == {}
+
+
+def test_a_lost_worker_owes_no_acknowledgement(scene: Scene) -> None:
+    scene.membership.workers[2].open_stores[7] = 100
+    scene.link.reachable.remove(scene.route(2))
+    assert not scene.membership.send(scene.membership.workers[2], [b""])
+    assert scene.listener.told == [("lost", 2)]
+    assert scene.membership.workers[2].open_stores == {}
+
+
+def test_whoever_cannot_be_reached_after_a_broken_connection_is_lost(scene: Scene) -> None:
+    scene.link.breaks = 2
+    scene.link.reachable -= {scene.route(0), scene.route(2)}
+    scene.membership.catch_up()
+    assert sorted(scene.listener.told) == [("lost", 0), ("lost", 2)]
+    assert [worker.id for worker in scene.membership.alive] == [1]
+
+
+def test_last_words_count(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.link.breaks = 1
+    scene.link.reachable.remove(scene.route(0))
+    receive = scene.link.receive
+
+    def late(timeout_s: float) -> list[zmq.Frame] | None:
+        """The response arrives between the last look at the inbox and the news of the broken connection."""
+        before = scene.link.disconnections
+        frames = receive(timeout_s)
+        if scene.link.disconnections > before:
+            scene.say(0, Kind.RESULT)
+        return frames
+
+    monkeypatch.setattr(scene.link, "receive", late)
+    for _ in range(4):
+        scene.membership.step(0.0)
+    assert scene.listener.told == [("RESULT", 0), ("lost", 0)]
+
+
+def test_an_inbox_that_never_empties_holds_nobody_up(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.link.endless = True
+    with caplog.at_level(logging.WARNING):
+        for _ in range(10):
+            scene.membership.catch_up()
+    assert scene.membership.malformed == 10 * MOST_AT_ONCE * 4
+    assert len(caplog.records) <= 1 + scene.membership.malformed.bit_length()
