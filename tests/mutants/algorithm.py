@@ -1,0 +1,95 @@
+"""Mistakes in the codes and in the coded algorithm."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+CODES = (
+    Mutant(
+        "streaming holds all shares",
+        "coded_als/codes/product.py",
+        "batch = max(1, STREAM_BYTES // max(1, generator.shape[1] * flat[0].nbytes))",
+        "batch = max(1, len(generator))",
+        ("tests/codes",),
+    ),
+    Mutant(
+        "copies of a block on adjacent workers",
+        "coded_als/codes/replication.py",
+        "self._block_of = np.arange(workers) % blocks",
+        "self._block_of = np.minimum(np.arange(workers) // copies, blocks - 1)",
+        ("tests/codes",),
+    ),
+    Mutant(
+        "operation counts of products without a code are doubled",
+        "coded_als/codes/product.py",
+        "return float(planes * right_planes * rows * inner * width)",
+        "return float(planes * right_planes * rows * inner * width) * (1 if planes == 2 else 2)",
+        ("tests/codes", "tests/experiments/plan"),
+    ),
+)
+
+ALGORITHM = (
+    Mutant(
+        "no straggler reserve",
+        "coded_als/codes/families.py",
+        "STRAGGLER_RESERVE = 0.25",
+        "STRAGGLER_RESERVE = 0.0",
+        ("tests/codes/test_families.py",),
+    ),
+    Mutant(
+        "tolerance on the circle is 1e-6",
+        "coded_als/codes/families.py",
+        'return 1e-12 if self.points == "circle" else 1e-8',
+        'return 1e-6 if self.points == "circle" else 1e-8',
+        ("tests/codes/test_families.py", "tests/als"),
+    ),
+    Mutant(
+        "tolerance of systematic codes is 1e-6",
+        "coded_als/codes/families.py",
+        "        return 1e-11\n",
+        "        return 1e-6\n",
+        ("tests/codes/test_families.py", "tests/als"),
+    ),
+    Mutant(
+        "precomputation='auto' is always local",
+        "coded_als/als/phases.py",
+        '_sooner_at_the_master(problem, code, log.cluster.size) if where == "auto"',
+        'True if where == "auto"',
+        ("tests/als",),
+    ),
+    Mutant(
+        "CodedOperator ignores its tolerance",
+        "coded_als/als/operator.py",
+        "tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance",
+        "tolerance = chosen.tolerance",
+        ("tests/als/test_operator.py",),
+    ),
+    Mutant(
+        "history_ has an error estimate of 0",
+        "coded_als/als/history.py",
+        "error_estimate=self.error_estimate,",
+        "error_estimate=0.0,",
+        ("tests/als",),
+    ),
+    Mutant(
+        "the rate of the residuals is believed without proof",
+        "coded_als/als/convergence.py",
+        "if verified.remaining <= self.tolerance:",
+        "if hoped.remaining <= self.tolerance:",
+        ("tests/als",),
+    ),
+    Mutant(
+        "a rank above that of the data is let through",
+        "coded_als/als/factors.py",
+        "if regularization == 0 and not sigma[rank - 1] > floor:",
+        "if False:",
+        ("tests/als",),
+    ),
+    Mutant(
+        "a rank above that of the data is let through by the paper's update",
+        "coded_als/als/updates.py",
+        "if not smallest > floor_of(system.shape[0], error):",
+        "if False:",
+        ("tests/als",),
+    ),
+)
