@@ -29,7 +29,7 @@ GUARDED_DOUBT = 100.0
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
 # Residuals below this many times the estimated rounding may be nothing else.
-ROUNDED = 100.0
+ROUNDED = 4.0
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
@@ -72,7 +72,7 @@ class Stopping:
     certificate: Certificate | None = None
     outcome: Outcome = "running"
     _probe: Probe | None = None
-    _trigger: float = np.inf
+    _verified_at: float = np.inf
     _best: float = np.inf
     _idle: int = 0
     _last_residual: float = 0.0
@@ -98,9 +98,11 @@ class Stopping:
         ):
             return self._verdict(pairs, sure, "converged")
         stalled = exhausted or self._stalled(pairs, hoped.loss, noise)
-        if not (stalled or hoped.remaining <= min(self._trigger, MARGIN * self.tolerance)):
+        residual = float(pairs.residuals[: self.rank].max())
+        worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= self._verified_at / 2
+        if not (stalled or worth_it):
             return self._verdict(pairs, hoped, "running")
-        self._trigger = hoped.remaining / 4
+        self._verified_at = residual
         verified, outside = self.verify(pairs)
         if verified.remaining <= self.tolerance:
             return self._verdict(pairs, verified, "converged")
@@ -124,13 +126,25 @@ class Stopping:
         assert outside is not None
         return self._certificate(exact, 0.0, outside), outside
 
-    def conclude(self, objective: float) -> Outcome:
-        """The outcome of the fit, from the objective of its factors as measured on the data."""
-        if self.outcome == "running":
-            return "unfinished"
+    def conclude(self, objective: float, moved: float) -> Outcome:
+        """The outcome of the fit.
+
+        Parameters
+        ----------
+        objective
+            Of its factors, as measured on the data.
+        moved
+            What of it they lose by being not quite the best on their subspace.
+        """
+        if self.outcome != "converged":
+            return "unfinished" if self.outcome == "running" else self.outcome
         assert self.certificate is not None
-        reached = objective <= (1 + self.tolerance) * self.certificate.optimum
-        return "undecided" if self.outcome == "converged" and not reached else self.outcome
+        optimum = self.certificate.optimum
+        # first order in the rounding of each entry; what was moved and lost is known better
+        rounding = ROUNDING_UNITS * EPS * np.sqrt(objective * self.problem.squared_norm)
+        agrees = objective <= (1 + self.tolerance) * optimum + rounding
+        reached = self.certificate.loss + moved <= self.tolerance * optimum
+        return "converged" if agrees and reached else "undecided"
 
     def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Verdict:
         self.certificate, self.outcome = certificate, outcome
@@ -143,7 +157,7 @@ class Stopping:
         left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
-            rounding += noise
+            rounding += noise + ROUNDING_UNITS * EPS * left_out
         doubt = GUARDED_DOUBT if pairs.guards > 0 else SAFETY
         loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization, doubt)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
@@ -168,12 +182,14 @@ class Stopping:
         residual = float(np.linalg.norm(pairs.residuals))
         rate = min(residual / self._last_residual, 1.0) if self._last_residual > 0 else 1.0
         self._last_residual = residual
-        known = self._proved_outside(pairs) is not None
-        return max(rate * float(pairs.values[-1]), self._probe.value if known and self._probe else 0.0)
+        inside = float(pairs.values[-1])
+        # a probe that found a larger one was of a subspace that lacked it
+        known = self._probe is not None and self._probe.inside <= pairs.values.size and self._probe.value < inside
+        return max(rate * inside, self._probe.value if known and self._probe else 0.0)
 
     def _stalled(self, pairs: RitzPairs, loss: float, noise: float) -> bool:
         """Whether the residuals are at the level of rounding and have stopped falling."""
-        if loss < 0.99 * self._best:
+        if loss < self._best:
             self._best, self._idle = loss, 0
         else:
             self._idle += 1

@@ -10,12 +10,13 @@ from scipy import sparse
 
 from coded_als.als.alternating import alternating
 from coded_als.als.convergence import Outcome, Stopping
-from coded_als.als.factors import best_factors
+from coded_als.als.factors import BestFactors
 from coded_als.als.history import Callback, Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
-from coded_als.als.phases import Problem, Where, phases_for, store_data
-from coded_als.als.protocols import DATA, make_protocol, square
-from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
+from coded_als.als.phases import Problem, Where, phases_for, store_data, stored_product
+from coded_als.als.protocols import PaperProtocol, square
+from coded_als.als.rounds import RoundLog, RoundRecord
+from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, scaled, weighted
 from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
@@ -157,22 +158,20 @@ class CodedALS(FactorModel):
         problem, log = Problem.of(matrix), RoundLog(cluster)
         phases = phases_for(problem, log, code, decoding, self.precomputation)
         store_data(log, code, phases.gram())
-        # beyond 1e100 times the largest entry all factors are zero anyhow
-        ridge = min(self.regularization / unit, 1e100)
+        # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
+        ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
         if self.solver == "lobpcg":
             basis, weights = self._by_eigenvectors(problem, log, code, decoding, recorder)
         else:
             basis, weights = self._by_sweeps(problem, log, code, decoding, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
-        other, factor = best_factors(basis, phases.last_product(weights), self.rank, ridge, error)
-        objective = problem.squared_error(other, factor) + ridge * float(
-            np.vdot(other, other) + np.vdot(factor, factor)
-        )
-        self.outcome_: Outcome = recorder.conclude(objective)
+        best = BestFactors.on(basis, phases.last_product(weights), self.rank, ridge, error)
+        objective, moved = best.measured(problem)
+        self.outcome_: Outcome = recorder.conclude(objective, moved)
         self.converged_ = self.outcome_ == "converged"
         self.objective_ = objective * unit**2
-        other, factor = other * np.sqrt(unit), factor * np.sqrt(unit)
+        other, factor = (part * np.sqrt(unit) for part in best.factors)
         self.history_: list[Iteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
         self.code_ = code.spec
@@ -230,18 +229,21 @@ class CodedALS(FactorModel):
         self, problem: Problem, log: RoundLog, code: Code, decoding: float, ridge: float, recorder: Recorder
     ) -> tuple[Array, Array]:
         """The paper's ALS."""
-        protocol = make_protocol(self.protocol, log, code, problem.length, decoding)
         start = np.linalg.qr(self._start(problem.length, self.rank))[0]
-        basis = alternating(protocol, start, problem.squared_norm, ridge, self.iterations, recorder)
-        return basis, protocol.other_factor_weights(basis, 0.0)
+        sweeps: Sweeps
+        if self.protocol == "paper":
+            sweeps = PaperSweeps(PaperProtocol(log, square(code), problem.length, decoding), start)
+        else:
+            sweeps = FusedSweeps(stored_product(log, code, problem.length, decoding, "E = D B"), start)
+        basis = alternating(sweeps, problem.squared_norm, ridge, self.iterations, recorder)
+        return basis, sweeps.other_factor_weights(basis)
 
     def _by_eigenvectors(
         self, problem: Problem, log: RoundLog, code: Code, decoding: float, recorder: Recorder
     ) -> tuple[Array, Array]:
         """The locally optimal block iteration."""
-        length, shape = problem.length, (problem.length, problem.length)
-        multiply = StoredProduct(log, code.product(log.cluster.size), DATA, shape, decoding, label="E = D X")
-        start = self._start(length, min(self.rank + GUARD_VECTORS, length))
+        start = self._start(problem.length, min(self.rank + GUARD_VECTORS, problem.length))
+        multiply = stored_product(log, code, problem.length, decoding, "E = D X")
         basis = locally_optimal(multiply, start, self.rank, self.iterations, recorder)
         return basis, basis
 

@@ -110,8 +110,8 @@ class Recorder:
             self._callback(entry, factor * np.sqrt(self._unit))
         return verdict.outcome != "running"
 
-    def conclude(self, objective: float) -> Outcome:
-        """The outcome of the fit, from the objective of its factors as measured on the data, also kept in the history."""
-        outcome = self._stopping.conclude(objective)
+    def conclude(self, objective: float, moved: float) -> Outcome:
+        """The outcome of the fit as `Stopping.conclude` has it, also kept in the history."""
+        outcome = self._stopping.conclude(objective, moved)
         self.history[-1] = replace(self.history[-1], outcome=outcome)
         return outcome

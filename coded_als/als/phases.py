@@ -20,7 +20,7 @@ from coded_als.kernels import Array
 GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded"]
 # A difference of traces below this part of them is computed from the data instead.
-CANCELLED = 1e-7
+CANCELLED = 1e-5
 # What a core multiplies while a link carries one byte: 1e10 multiplications and 1e9 bytes a second.
 MULTIPLICATIONS_PER_BYTE = 10.0
 
@@ -81,12 +81,7 @@ class Problem:
         return self.squared_error(self.image(vectors), vectors)
 
     def squared_error(self, other: Array, factor: Array) -> float:
-        """||A - other factor^T||^2 for (rows, d) and (l, d)."""
-        if self.is_sparse:
-            cross = float(np.sum(self.image(factor) * other))
-            explained = 2 * cross - float(np.sum((other.T @ other) * (factor.T @ factor)))
-            if not self.cancels(explained):
-                return self.squared_norm - explained
+        """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself."""
         # by blocks of rows: a difference of large traces would lose the digits that matter
         step = max(1, 2**22 // self.length)
         blocks = (slice(start, start + step) for start in range(0, self.matrix.shape[0], step))
@@ -150,6 +145,11 @@ class ClusterPhases:
 def store_data(log: RoundLog, code: Code, data: Array) -> None:
     """Give every worker its share of D, encoded as it is sent."""
     log.cluster.store(DATA, code.product(log.cluster.size).encode_left(data))
+
+
+def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, label: str) -> StoredProduct:
+    """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers."""
+    return StoredProduct(log, code.product(log.cluster.size), DATA, (length, length), tolerance, label=label)
 
 
 def phases_for(

@@ -34,6 +34,11 @@ class RitzPairs:
     residuals: Array
     guards: int = 0
 
+    @classmethod
+    def none(cls) -> RitzPairs:
+        """No pair at all: before the first product."""
+        return cls(np.empty(0), np.empty((0, 0)), np.empty(0))
+
 
 @dataclass(frozen=True)
 class RitzBasis:

@@ -14,8 +14,9 @@ EPS = float(np.finfo(np.float64).eps)
 def update_matrix(gram: Array, projected: Array, regularization: float, error: float) -> Array:
     """The d x d matrix G with B+ = E G.
 
-    With S = F + lam I the update is B+ = E (S^-1 M + lam S)^-1 = E (M + lam S^2)^-1 S, and (M + lam S^2) is
-    symmetric and positive definite where the rank of the data allows it.
+    With S = F + lam I the update is B+ = E (S^-1 M + lam S)^-1. Without regularisation that is M^-1 F, and M is positive
+    definite where the rank of the data allows it; with it, (lam S)^-1 N^-1 with N = I + S^-1 M S^-1 / lam, whose
+    eigenvalues are at least 1 whatever the rank.
 
     Parameters
     ----------
@@ -31,14 +32,19 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
     Raises
     ------
     UsageError
-        If the rank asked for is above the rank of the data, as far as it can be told.
+        Without regularisation, if the rank asked for is above the rank of the data as far as it can be told.
     """
-    shifted = gram + regularization * np.eye(gram.shape[0])
-    system = symmetric(projected + regularization * shifted @ shifted)
-    if regularization == 0:
-        _require_rank(system, error)
+    if regularization > 0:
+        sizes, axes = np.linalg.eigh(symmetric(gram))
+        shrunk = np.maximum(sizes, 0.0) + regularization
+        system = axes.T @ symmetric(projected) @ axes / (regularization * np.outer(shrunk, shrunk))
+        values, rotation = np.linalg.eigh(symmetric(np.eye(shrunk.size) + system))
+        inverse = (rotation / np.maximum(values, 1.0)) @ rotation.T
+        return np.asarray((axes / (regularization * shrunk)) @ inverse @ axes.T)
+    system = symmetric(projected)
+    _require_rank(system, error)
     try:
-        return np.asarray(cho_solve(cho_factor(system, lower=True, check_finite=False), shifted, check_finite=False))
+        return np.asarray(cho_solve(cho_factor(system, lower=True, check_finite=False), gram, check_finite=False))
     except LinAlgError:
         raise _rank_error(system, error) from None
 

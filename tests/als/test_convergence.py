@@ -112,7 +112,7 @@ def test_squares_that_float64_does_not_hold_are_refused(solver, size):
         CodedALS(2, solver=solver).fit(size * np.random.default_rng(0).standard_normal((300, 200)))
 
 
-@pytest.mark.parametrize("solver", ["lobpcg"])
+@pytest.mark.parametrize("solver", ["lobpcg", "als"])
 def test_rank_deficient_data_with_a_ridge_weight(solver):
     matrix = with_spectrum(np.r_[5.0, 4.0, 3.0, np.zeros(17)])
     for lam in (1e-9, 1e-3, 1.0):
@@ -122,7 +122,7 @@ def test_rank_deficient_data_with_a_ridge_weight(solver):
 
 
 @pytest.mark.parametrize("solver", ["lobpcg", "als"])
-@pytest.mark.parametrize("noise", [1e-3, 1e-6])
+@pytest.mark.parametrize("noise", [1e-3, 1e-6, 1e-9])
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
 def test_the_objective_near_an_exact_fit_is_no_difference_of_traces(solver, noise, form):
     rng = np.random.default_rng(1)
@@ -133,7 +133,7 @@ def test_the_objective_near_an_exact_fit_is_no_difference_of_traces(solver, nois
     assert model.history_[-1].objective == pytest.approx(optimum(matrix, 3), rel=1e-5)
 
 
-@pytest.mark.parametrize("solver", ["lobpcg"])
+@pytest.mark.parametrize("solver", ["lobpcg", "als"])
 def test_what_float64_cannot_decide_is_said(solver, tmp_path):
     matrix = 1e6 + np.random.default_rng(0).standard_normal((50, 40))
     model = CodedALS(4, solver=solver, iterations=2000).fit(matrix)
