@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-from scipy import sparse
 
 from coded_als.als.alternating import alternating
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import BestFactors
-from coded_als.als.history import Callback, Iteration, Recorder
+from coded_als.als.folding import LinearFolding
+from coded_als.als.history import Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where, phases_for, store_data, stored_product
 from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, scaled, weighted
-from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
@@ -26,14 +24,14 @@ from coded_als.cluster.scope import Scope
 from coded_als.codes import Code, choose_code, with_partitions
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
-from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
+from coded_als.models.reporting import Callback, reporting
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
 
 
-class CodedALS(FactorModel):
+class CodedALS(LinearFolding):
     """R ~ U V^T with missing ratings read as zeros, on a cluster that does not wait for its stragglers.
 
     Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 exactly: the result does not depend on who was slow.
@@ -101,6 +99,8 @@ class CodedALS(FactorModel):
     """
 
     kind = "coded"
+    _entry = Iteration
+    _results = ("converged_", "outcome_", "objective_", "code_")
 
     def __init__(
         self,
@@ -123,17 +123,26 @@ class CodedALS(FactorModel):
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.seed = precomputation, weighting, seed
 
-    def fit(self, ratings: Any, cluster: Cluster | None = None, *, callback: Callback | None = None) -> Self:
+    def fit(
+        self,
+        ratings: Any,
+        cluster: Cluster | None = None,
+        *,
+        callback: Callback | None = None,
+        progress: bool = False,
+    ) -> Self:
         """Factorise R.
 
         Parameters
         ----------
         ratings
-            R, (m, n), a dense array or a scipy sparse matrix; what is missing counts as zero.
+            R, (m, n), dense, masked or scipy sparse; what is missing counts as zero.
         cluster
             Where to run; by default in this process. It is not closed.
         callback
-            Called after each iteration with its `Iteration` and the factor, (l, d) with l = min(m, n).
+            Called after each iteration with its `Iteration`.
+        progress
+            Whether to draw a progress bar on stderr, or in the notebook.
 
         Raises
         ------
@@ -146,10 +155,11 @@ class CodedALS(FactorModel):
         self._check_parameters()
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        with Scope(cluster) as scope:
-            return self._fit(ratings, scope, callback)
+        with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
+            self._fit(ratings, scope, report)
+        return self
 
-    def _fit(self, ratings: Any, cluster: Cluster, callback: Callback | None) -> Self:
+    def _fit(self, ratings: Any, cluster: Cluster, report: Callback) -> None:
         """Factorise checked ratings where nobody else stores anything."""
         code = self.plan(ratings.shape, cluster.size)
         decoding = code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
@@ -160,7 +170,7 @@ class CodedALS(FactorModel):
         store_data(log, code, phases.gram())
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
-        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
+        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, report)
         if self.solver == "lobpcg":
             basis, weights = self._by_eigenvectors(problem, log, code, decoding, recorder)
         else:
@@ -177,34 +187,6 @@ class CodedALS(FactorModel):
         self.code_ = code.spec
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
-        return self
-
-    def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
-
-        Parameters
-        ----------
-        ratings
-            One user as a mapping from item id to rating, or (k, n), dense or sparse, with the model's columns.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item or another number of columns.
-        """
-        self._require_fitted()
-        items = self.item_factors_
-        if isinstance(ratings, Mapping):
-            values = np.fromiter(ratings.values(), dtype=np.float64)
-            columns = self._item_lookup.indices(ratings)
-            ratings = sparse.csr_array((values, columns, [0, columns.size]), shape=(1, len(items)))
-        ratings = checked_ratings(ratings)
-        if ratings.shape[1] != len(items):
-            raise UsageError(
-                f"new users must have a column for each of {len(items)} items; got {ratings.shape[1]}. Match the model."
-            )
-        rows, _ = weighted(ratings, self.weighting, self.global_mean_)
-        return NewUsers(np.asarray(rows @ (items @ inverse_of_gram(items.T @ items, self.regularization))))
 
     def plan(self, shape: tuple[int, int], workers: int) -> Code:
         """Check the parameters against a matrix and a cluster before anything is started.

@@ -120,8 +120,8 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
     """Fit one of the other methods in this process."""
     model: Any = make_model(method, {name: options[name] for name in COMMON})
     started = time.perf_counter()
-    with progress(f"fitting {method}"):
-        model.fit(data.matrix)
+    with progress(f"fitting {method}") as line:
+        model.fit(data.matrix, callback=line.iteration)
     seconds = time.perf_counter() - started
     return {
         **_common_facts(model, data),
