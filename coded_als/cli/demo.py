@@ -34,8 +34,8 @@ def _print_table(outcomes: list[Outcome]) -> None:
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    table.add_column("code")
-    for name in ("share per worker", "total s", "s / iteration", "iterations", "answers used", "error against optimum"):
+    table.add_column("code", no_wrap=True)
+    for name in ("share per worker", "total s", "s / iteration", "iterations", "responses", "error against optimum"):
         table.add_column(name, justify="right")
     for outcome in outcomes:
         fewest, most = outcome.responses
@@ -49,4 +49,4 @@ def _print_table(outcomes: list[Outcome]) -> None:
             used,
             f"{outcome.relative_error:.0e}",
         )
-    Console(width=125).print(table)
+    Console(width=130).print(table)
