@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.fleet is None) == (options.id is None):
         parser.error("exactly one of --fleet and --id must be given.")
+    if options.id is not None and options.id < 0:
+        parser.error(f"--id must be at least 0; got {options.id}. Give each worker a number of its own.")
     try:
         if options.fleet is not None:
             run_fleet(options.fleet, options.endpoint)
@@ -37,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except UsageError as error:
-        reason = str(error)
+        print(error, file=sys.stderr)
+        return 2
     if reason:
         print(reason, file=sys.stderr)
     return 1 if reason else 0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import zmq
 
+from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.loop import Worker
 
@@ -24,7 +25,13 @@ def run_worker(
     parent_lives: Callable[[], bool] = lambda: True,
     remote: bool = False,
 ) -> str:
-    """Connect one worker and let it work; the master's reason for ending it, empty where it gave none."""
+    """Connect one worker and let it work; the master's reason for ending it, empty where it gave none.
+
+    Raises
+    ------
+    UsageError
+        For an endpoint that is no address.
+    """
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     # the routing id of one life of one process: a restarted worker is not mistaken for its predecessor
@@ -42,11 +49,20 @@ def run_worker(
         socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
     else:
         socket.plain_username, socket.plain_password = str(worker).encode(), credentials.password
-    socket.connect(endpoint)
     try:
+        _connect(socket, endpoint)
         return Worker(socket, worker, credentials.job, os.getpid(), parent_lives, monitor).serve()
     finally:
         context.destroy(linger=0)
+
+
+def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise UsageError(
+            f"endpoint must be the master's address, like tcp://HOST:PORT; got {endpoint!r}: {error}. Correct it."
+        ) from None
 
 
 def end_with_stdin() -> None:
