@@ -10,21 +10,21 @@ CODES = (
         "coded_als/codes/product.py",
         "batch = max(1, STREAM_BYTES // max(1, generator.shape[1] * flat[0].nbytes))",
         "batch = max(1, len(generator))",
-        ("tests/codes",),
+        ("tests/codes/test_product_codes.py::test_streaming_holds_few_shares",),
     ),
     Mutant(
         "copies of a block on adjacent workers",
         "coded_als/codes/replication.py",
         "self._block_of = np.arange(workers) % blocks",
         "self._block_of = np.minimum(np.arange(workers) // copies, blocks - 1)",
-        ("tests/codes",),
+        ("tests/codes/test_product_codes.py::test_losing_neighbours_costs_no_block_but_its_copies",),
     ),
     Mutant(
         "operation counts of products without a code are doubled",
         "coded_als/codes/product.py",
         "return float(planes * right_planes * rows * inner * width)",
         "return float(planes * right_planes * rows * inner * width) * (1 if planes == 2 else 2)",
-        ("tests/codes", "tests/experiments/plan"),
+        ("tests/codes/test_product_codes.py::test_shapes_and_operations_are_those_that_occur",),
     ),
 )
 
@@ -34,7 +34,7 @@ ALGORITHM = (
         "coded_als/codes/families.py",
         "STRAGGLER_RESERVE = 0.25",
         "STRAGGLER_RESERVE = 0.0",
-        ("tests/codes/test_families.py",),
+        ("tests/codes/test_families.py::test_what_is_left_open_leaves_a_quarter_of_the_workers",),
     ),
     Mutant(
         "tolerance on the circle is 1e-6",
@@ -83,13 +83,13 @@ ALGORITHM = (
         "coded_als/als/factors.py",
         "if regularization == 0 and not sigma[rank - 1] > floor:",
         "if False:",
-        ("tests/als",),
+        ("tests/als/test_coded_als.py::test_rank_above_the_rank_of_the_matrix_is_refused",),
     ),
     Mutant(
         "a rank above that of the data is let through by the paper's update",
         "coded_als/als/updates.py",
         "if not smallest > floor_of(system.shape[0], error):",
         "if False:",
-        ("tests/als",),
+        ("tests/als/test_updates.py",),
     ),
 )

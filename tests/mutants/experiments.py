@@ -10,7 +10,7 @@ EXPERIMENTS = (
         "coded_als/experiments/plan/timing.py",
         "stats.t.ppf(0.975,",
         "stats.t.ppf(0.9,",
-        ("tests/experiments/sweep/test_sweep.py",),
+        ("tests/experiments/sweep/test_sweep.py::test_the_interval_is_that_of_student_at_95_percent",),
     ),
     Mutant(
         "the plan's master computes for nothing",
@@ -45,7 +45,7 @@ EXPERIMENTS = (
         "coded_als/experiments/table1/findings.py",
         "AGREEMENT = 0.15",
         "AGREEMENT = 0.6",
-        ("tests/experiments/table1/test_table1.py",),
+        ("tests/experiments/table1/test_table1.py::test_agreement_with_the_paper_is_within_15_percent",),
     ),
     Mutant(
         "a report runs a cell",
@@ -53,7 +53,7 @@ EXPERIMENTS = (
         "    spec, rows = read_results(folder)\n",
         "    spec, rows = read_results(folder)\n"
         "    from coded_als.cluster.virtual import SimulatedCluster\n    SimulatedCluster(4)\n",
-        ("tests/experiments/report",),
+        ("tests/experiments/report/test_report.py::test_nothing_is_run_for_a_report",),
     ),
 )
 
@@ -63,14 +63,14 @@ COMMANDS = (
         "coded_als/cli/doctor.py",
         "error < 1e-10",
         "error < 1e-30",
-        ("tests/cli",),
+        ("tests/cli/test_commands.py::test_doctor_is_content_here",),
     ),
     Mutant(
         "doctor is content whatever it finds",
         "coded_als/cli/doctor.py",
         "if not all(finding.ok for finding in findings):",
         "if False:",
-        ("tests/cli",),
+        ("tests/cli/test_commands.py::test_doctor_notices_wrong_products",),
     ),
     Mutant(
         "demo does not inject its stragglers",

@@ -10,7 +10,7 @@ CLUSTERS = (
         "coded_als/cluster/inline.py",
         "        for event in open_tasks:\n            self._tell(replace(event, status=status))\n",
         "        del open_tasks, status\n",
-        ("tests/master/test_cluster_laws.py",),
+        ("tests/master/test_cluster_laws.py::test_every_task_leaves_one_event_whatever_became_of_it",),
     ),
 )
 
@@ -20,7 +20,7 @@ PROCESSES = (
         "coded_als/master/remote.py",
         "encrypted = not is_on_this_machine(bind)",
         "encrypted = False",
-        ("tests/master/test_remote.py",),
+        ("tests/master/test_remote.py::test_only_addresses_of_this_machine_are_in_clear_by_default",),
     ),
     Mutant(
         "a lost worker keeps its open stores",
@@ -34,7 +34,7 @@ PROCESSES = (
         "coded_als/master/rounds.py",
         "            worker.held.clear()\n",
         "",
-        ("tests/master/test_local.py",),
+        ("tests/master/test_local.py::test_a_worker_refuses_operands_of_another_version",),
     ),
     Mutant(
         "a reconnection is not treated as a loss",
@@ -48,7 +48,7 @@ PROCESSES = (
         "coded_als/worker/loop.py",
         "if away_s > GIVE_UP_AFTER_S:",
         "if False:",
-        ("tests/master/test_remote.py",),
+        ("tests/master/test_remote.py::test_a_worker_gives_up_a_master_that_died",),
     ),
 )
 
@@ -58,27 +58,27 @@ DELAYS = (
         "coded_als/delays/spec.py",
         '"min": 60.0',
         '"min": 6.0',
-        ("tests/delays",),
+        ("tests/delays/test_delays.py",),
     ),
     Mutant(
         "1us is read as 10 us",
         "coded_als/delays/spec.py",
         '"us": 1e-6',
         '"us": 1e-5',
-        ("tests/delays",),
+        ("tests/delays/test_delays.py",),
     ),
     Mutant(
         "normal delays below zero",
         "coded_als/delays/models.py",
         "return np.maximum(seconds, 0.0), None",
         "return seconds, None",
-        ("tests/delays",),
+        ("tests/delays/test_delays.py",),
     ),
     Mutant(
         "slow and dead pick the same workers",
         "coded_als/delays/models.py",
         "return np.where(_chosen(uniforms(-2), self.n), np.inf, 0.0), None",
         "return np.where(_chosen(uniforms(-1), self.n), np.inf, 0.0), None",
-        ("tests/delays",),
+        ("tests/delays/test_delays.py",),
     ),
 )
