@@ -22,7 +22,7 @@ from tests.mutants.mutant import DoesNotApply, Mutant
 from tests.mutants.planted import MUTANTS
 
 REPOSITORY = Path(__file__).parents[2]
-TIMEOUT_S = 300.0
+TIMEOUT_S = 900.0
 PASSED, FAILED = 0, 1
 
 
