@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from coded_als.als import CodedALS
+from coded_als.als import CodedALS, Iteration
 from coded_als.als.convergence import REMEDIES
 from coded_als.als.phases import Where
-from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress
+from coded_als.cli.common import CLUSTERS, CODE_HELP, Progress, open_cluster, print_json, progress
+from coded_als.cli.live import live_options, looked_at
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
@@ -25,7 +27,7 @@ from coded_als.models.registry import MODEL_HOMES
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "trace")
+CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "trace", "live", "serve")
 
 
 @click.command("fit")
@@ -61,6 +63,7 @@ CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "tr
     type=click.Path(path_type=Path),
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
@@ -107,14 +110,21 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     model.plan(data.matrix, options["workers"])
     started = time.perf_counter()
     with (
-        progress("starting workers") as line,
+        progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
         open_cluster(
             options["cluster_kind"], options["workers"], options["delays"], model.seed, options["scheduler"]
         ) as cluster,
+        looked_at(model, data.shape, cluster, options) as status,
     ):
         recorders = _recorders(cluster, options)
         line.say("giving out the data")
-        model.fit(data.matrix, cluster, callback=line.iteration)
+
+        def tell(entry: Iteration) -> None:
+            line.iteration(entry)
+            if status is not None:
+                status.iteration(entry)
+
+        model.fit(data.matrix, cluster, callback=tell)
         virtual_s = cluster.seconds() if cluster.virtual else None
     return {
         **_facts(model, data, options["workers"]),
