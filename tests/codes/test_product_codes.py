@@ -160,7 +160,8 @@ def test_streaming_encodes_a_share_at_a_time(monkeypatch, code):
 def test_streaming_holds_few_shares(monkeypatch, code):
     matrix = np.ones((400, 200))
     share = np.prod(code.left_shape(matrix.shape)) * 8
-    monkeypatch.setattr("coded_als.codes.product.STREAM_BYTES", 4 * share)
+    monkeypatch.setattr("coded_als.codes.encoding.STREAM_BYTES", 4 * share)
+    monkeypatch.setattr("coded_als.codes.encoding.STREAM_PART", 0.0)
     tracemalloc.start()
     try:
         for _ in code.encode_left(matrix):

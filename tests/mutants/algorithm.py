@@ -7,8 +7,8 @@ from tests.mutants.mutant import Mutant
 CODES = (
     Mutant(
         "streaming holds all shares",
-        "coded_als/codes/product.py",
-        "batch = max(1, STREAM_BYTES // max(1, generator.shape[1] * flat[0].nbytes))",
+        "coded_als/codes/encoding.py",
+        "batch = max(1, int(bytes_at_once / max(1, planes * math.prod(shape) * matrix.itemsize)))",
         "batch = max(1, len(generator))",
         ("tests/codes/test_product_codes.py::test_streaming_holds_few_shares",),
     ),
@@ -52,9 +52,9 @@ ALGORITHM = (
     ),
     Mutant(
         "precomputation='auto' is always local",
-        "coded_als/als/phases.py",
-        '_sooner_at_the_master(problem, code, log.cluster.size) if where == "auto"',
-        'True if where == "auto"',
+        "coded_als/als/spread.py",
+        'return Spread(formed, "local" if sooner_at_the_master(problem, formed, workers) else "coded")',
+        'return Spread(formed, "local")',
         ("tests/als",),
     ),
     Mutant(
