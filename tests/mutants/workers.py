@@ -16,11 +16,11 @@ CLUSTERS = (
 
 PROCESSES = (
     Mutant(
-        "unencrypted off loopback by default",
+        "unencrypted off loopback",
         "coded_als/master/remote.py",
-        "encrypted = not is_on_this_machine(bind)",
-        "encrypted = False",
-        ("tests/master/test_remote.py::test_only_addresses_of_this_machine_are_in_clear_by_default",),
+        "if not is_on_this_machine(bind):",
+        "if False:",
+        ("tests/master/test_remote.py::test_others_than_this_machine_are_listened_to_with_keys_alone",),
     ),
     Mutant(
         "a lost worker keeps its open stores",
