@@ -35,8 +35,8 @@ def _print_table(outcomes: list[Outcome]) -> None:
         title_justify="left",
     )
     table.add_column("code", no_wrap=True)
-    for name in ("share per worker", "total s", "s / iteration", "iterations", "responses", "error against optimum"):
-        table.add_column(name, justify="right")
+    for name in ("share", "total s", "s / iteration", "iterations", "responses used", "error against optimum"):
+        table.add_column(name, justify="right", no_wrap=True)
     for outcome in outcomes:
         fewest, most = outcome.responses
         used = f"{most} of {WORKERS}" if fewest == most else f"{fewest}-{most} of {WORKERS}"
@@ -49,4 +49,5 @@ def _print_table(outcomes: list[Outcome]) -> None:
             used,
             f"{outcome.relative_error:.0e}",
         )
-    Console(width=130).print(table)
+    Console(width=125).print(table)
+    click.echo("share: what a worker holds of the matrix that is multiplied")
