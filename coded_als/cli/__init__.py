@@ -12,6 +12,7 @@ import click
 
 from coded_als import __version__
 from coded_als.errors import CodedALSError, UsageError
+from coded_als.specs import load_plugins
 
 # name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
 COMMANDS = {
@@ -74,6 +75,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors of ours are one line and exit code 2."""
         try:
+            load_plugins()  # also for commands that go through all codes there are
             result = super().invoke(ctx)
             sys.stdout.flush()
         except CodedALSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from coded_als.codes import Code, Entangled, code_families
+from coded_als.codes import CODES, Code, Entangled
 from coded_als.errors import UsageError
 
 # What a plan does not look at: beyond it the circle's conditioning is hopeless whoever responds.
@@ -21,7 +21,7 @@ def all_members(workers: int, length: int) -> list[Code]:
     length
         l, the side of D.
     """
-    found = [code for family in code_families() for code in family.candidates(workers)]
+    found = [code for family in CODES.values() for code in family.candidates(workers)]
     found += [Entangled(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2)]
     return [code for code in found if _fits(code, workers, length)]
 
