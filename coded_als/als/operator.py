@@ -9,13 +9,13 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
+from coded_als.arrays import Array
 from coded_als.cluster import Cluster
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import choose_code
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 # Kinds of NumPy types that are real numbers.
 REAL = "biuf"

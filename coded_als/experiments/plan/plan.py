@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.codes import CODES, Entangled
 from coded_als.codes.families import LARGEST_PARTITIONS
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.schemes import Scheme
 from coded_als.experiments.plan.timing import Infeasible, Workload, iteration_seconds, mean_and_interval
-from coded_als.kernels import Array
 
 Verdict = Literal["coding pays", "coding does not pay", "no clear difference"]
 

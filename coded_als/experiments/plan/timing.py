@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from coded_als.arrays import Array
 from coded_als.checks import require_number
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.cluster.inline import counted_workers
@@ -16,7 +17,6 @@ from coded_als.cluster.virtual import Machine, RoundCost, round_seconds
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 from coded_als.experiments.plan.schemes import Scheme, Size
-from coded_als.kernels import Array
 
 # Orders of arrival from which `_typical` learns how many responses a code waits for.
 RANDOM_ORDERS = 4
