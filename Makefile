@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint slow soak bench clean
+.PHONY: setup demo test lint slow soak mutants bench clean
 
 setup: .venv/.installed
 
@@ -27,6 +27,10 @@ slow: setup
 
 soak: setup
 	$(BIN)/python benchmarks/soak.py --minutes 10
+
+# planted mistakes that the suite must notice; not part of test
+mutants: setup
+	$(BIN)/python -m tests.mutants
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
