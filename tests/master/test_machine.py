@@ -256,7 +256,7 @@ class MasterMachine(RuleBasedStateMachine):
             self.scene.now_s += 1.0
         self.run_a_round(WORKERS, [], False)
         last = max(event.round_index for event in self.events)
-        assert [event.status for event in self.events if event.round_index == last] == ["answered"] * WORKERS
+        assert [event.status for event in self.events if event.round_index == last] == ["counted"] * WORKERS
 
     @invariant()
     def no_worker_is_given_more_than_its_credit(self) -> None:
