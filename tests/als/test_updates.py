@@ -55,5 +55,5 @@ def test_eigenvalues_below_the_error_of_the_products_say_nothing():
     axes = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
     projected = (axes * [1.0, 0.5, 1e-9]) @ axes.T
     assert np.isfinite(update_matrix(np.eye(3), projected, 0.0, 1e-12)).all()
-    with pytest.raises(UsageError, match="here 2 .*; got 3"):
+    with pytest.raises(UsageError, match=r"here 2 .*; got 3"):
         update_matrix(np.eye(3), projected, 0.0, 1e-6)
