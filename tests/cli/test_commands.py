@@ -178,7 +178,6 @@ def test_compare(ratings):
         (["--rank", 4, "--method", "ridge", "--round-timeout", 3], "--round-timeout belongs to the coded method"),
         (["--rank", 4, "--cluster", "inline", "--round-timeout", 3], "--round-timeout belongs to worker processes"),
         (["--rank", 4, "--round-timeout", 0], "round_timeout_s must be a number > 0; got 0"),
-        (["--rank", 4, "--verify", "no"], "Invalid value for '--verify'"),
         (["--rank", 4, "--out", "/no/such/folder/model.npz"], "--out must be a file in an existing folder"),
     ],
 )
