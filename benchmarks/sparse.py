@@ -5,7 +5,7 @@ that of `svds`, a master that never holds 1.5 GB, and the whole fit, start of th
 the time of `svds`. Where the time goes is printed. Both sides run in processes of their own, by turns; SciPy has one
 BLAS thread. MovieLens 100K and Jester, where there (CODED_ALS_DATA), show that small matrices fare as before.
 
-    python benchmarks/sparse.py [--copies C] [--delays SPEC] [--turns N]
+    python benchmarks/sparse.py [--copies C] [--delays SPEC] [--skew S] [--turns N]
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import numpy as np
 from scipy import sparse
 
 PROBLEM, RANK, WORKERS = "synthetic:m=100000,n=50000,d=20,noise=0.1,density=0.001", 20, 16
+# Popularity that falls as i^-skew. At 0 all rows and columns are alike, no ratings are, and the spectrum is hardly falling.
+SKEW = 0.6
 DELAYS = "bimodal:p=0.15,fast=5ms,slow=1s"
 WANTED_ERROR, WANTED_GB, WANTED_RATIO = 1e-8, 1.5, 5.0
 DATA = Path(os.environ.get("CODED_ALS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -149,10 +151,13 @@ def large(options: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "matrix.npz"
-        matrix = load_ratings(PROBLEM).matrix
+        matrix = load_ratings(f"{PROBLEM},skew={options.skew}").matrix
         sparse.save_npz(file, matrix, compressed=False)
         shape = " x ".join(f"{length:,}" for length in matrix.shape)
-        print(f"{shape} with {matrix.nnz:,} entries, rank {RANK}, {WORKERS} workers, {options.copies} copies, ", end="")
+        print(
+            f"{shape} with {matrix.nnz:,} entries, skew {options.skew:g}, rank {RANK}, {WORKERS} workers, {options.copies} copies, ",
+            end="",
+        )
         print(f"{options.delays}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
         del matrix
         ratios = []
@@ -206,6 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--copies", type=int, default=3, help="workers that hold each block of rows (default 3)")
     parser.add_argument("--delays", default=DELAYS, help=f"delay SPEC of the workers (default {DELAYS})")
+    parser.add_argument("--skew", type=float, default=SKEW, help=f"popularity falls as i^-skew (default {SKEW})")
     parser.add_argument("--turns", type=int, default=3, help="repetitions (default 3)")
     parser.add_argument("--part", choices=["svds", "fit"], help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
