@@ -22,6 +22,9 @@ from coded_als.codes import Code, choose_code
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
+# Kinds of NumPy types that are real numbers.
+REAL = "biuf"
+
 
 class CodedOperator(LinearOperator):  # type: ignore[misc]
     """X -> A X on a cluster, one coded round for each product: any SciPy block method becomes straggler-tolerant.
@@ -105,11 +108,18 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         """Let the workers forget the shares, as happens when the operator is forgotten."""
         self._finalizer()
 
-    def _matmat(self, X: Any) -> Array:
-        return self._product(np.asarray(X))
+    def _matmat(self, X: Any) -> Any:
+        right = np.asarray(X)
+        if right.dtype.kind == "c":  # in one round: A real, so the parts do not mix
+            columns = right.shape[1]
+            both = self._product(np.hstack([right.real, right.imag]))
+            return both[:, :columns] + 1j * both[:, columns:]
+        if right.dtype.kind not in REAL:
+            raise UsageError(f"what is multiplied must be numbers; got {right.dtype}. Correct it.")
+        return self._product(right)
 
-    def _matvec(self, x: Any) -> Array:
-        return self._product(np.asarray(x).reshape(-1, 1))[:, 0]
+    def _matvec(self, x: Any) -> Any:
+        return self._matmat(np.asarray(x).reshape(-1, 1))[:, 0]
 
     def _adjoint(self) -> LinearOperator:
         if not self._symmetric:
@@ -120,17 +130,17 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
 
 
 def _checked(matrix: Any) -> Any:
-    """A matrix of finite numbers, as a csr array or as an array of its own: shares may be views of it."""
-    if sparse.issparse(matrix):
-        matrix = sparse.csr_array(matrix, dtype=np.float64, copy=True)
-        values = matrix.data
-    else:
-        values = matrix = np.array(matrix, dtype=np.float64, order="C")
-    if matrix.ndim != 2 or not np.isfinite(values).all():
+    """A real, finite matrix as a csr array or an array of its own: shares may be views of it."""
+    given = matrix if sparse.issparse(matrix) else np.asarray(matrix)
+    real = given.dtype.kind in REAL and given.ndim == 2
+    if real and sparse.issparse(given):
+        given = sparse.csr_array(given, dtype=np.float64, copy=True)
+    if not real or not np.isfinite(given.data if sparse.issparse(given) else given).all():
         raise UsageError(
-            f"a coded operator must be a finite 2-d array; got shape {matrix.shape} or NaN. Correct the matrix."
+            f"a coded operator must be a real, finite 2-d array; got {given.dtype} of shape {given.shape}, or NaN. "
+            "Correct the matrix."
         )
-    return matrix
+    return given if sparse.issparse(given) else np.array(given, dtype=np.float64, order="C")
 
 
 def _is_symmetric(matrix: Any) -> bool:

@@ -12,6 +12,7 @@ import click
 
 from coded_als import __version__
 from coded_als.errors import CodedALSError, UsageError
+from coded_als.specs import load_plugins
 
 # name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
 COMMANDS = {
@@ -25,7 +26,7 @@ COMMANDS = {
     "sweep": ("coded_als.cli.sweep", "A grid of partitions, workers, delays and schemes."),
     "report": ("coded_als.cli.report", "One HTML file from stored results."),
     "codes": ("coded_als.cli.codes", "The codes side by side: memory, work, messages, error and time of each."),
-    "threshold": ("coded_als.cli.threshold", "How many answers a code waits for, and what it tolerates."),
+    "threshold": ("coded_als.cli.threshold", "How many responses a code waits for, and what it tolerates."),
     "keys": ("coded_als.cli.keys", "Keys for a master and workers on other machines."),
     "worker": ("coded_als.cli.worker", "Be a worker of a master, here or on another machine."),
     "doctor": ("coded_als.cli.doctor", "Check this machine: versions, BLAS threads, workers, decoding."),
@@ -54,6 +55,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            load_plugins()  # also for commands that go through all codes there are
             result = super().invoke(ctx)
             sys.stdout.flush()
         except CodedALSError as error:

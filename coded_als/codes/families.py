@@ -96,7 +96,7 @@ class Systematic(Code):
 
     @property
     def tolerance(self) -> float:
-        """1e-11, which fewer than one set of p workers in a thousand misses: a round hardly ever waits for another."""
+        """1e-11, which one to three sets of p workers in a thousand miss: a round hardly ever waits for another."""
         return 1e-11
 
     @property
@@ -107,7 +107,7 @@ class Systematic(Code):
         p = self.p or min(length, max(1, int((1 - STRAGGLER_RESERVE) * workers)))
         if p > length:
             raise UsageError(f"p must be between 1 and min(rows, columns) = {length}; got {p}. Lower p.")
-        return super(Systematic, Systematic(p)).at(workers, length)
+        return super(Systematic, replace(self, p=p)).at(workers, length)
 
     def threshold(self, workers: int) -> int:
         return self._parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -332,14 +333,18 @@ def test_nobody_without_the_secret_gets_a_message_through() -> None:
     assert set(statuses(events).values()) == {"answered"}
 
 
-def test_a_flood_of_strangers_delays_nobody() -> None:
+def test_a_flood_of_strangers_delays_nobody_and_fills_no_memory() -> None:
     flooded = threading.Event()
+    refused = 0
 
     def flood(*rogues: zmq.Socket[bytes]) -> None:
+        nonlocal refused
         while not flooded.is_set():
             for rogue in rogues:
-                with suppress(zmq.Again):
-                    rogue.send(b"x", zmq.DONTWAIT)
+                try:
+                    rogue.send(b"x" * 2000, zmq.DONTWAIT)
+                except zmq.Again:
+                    refused += 1
 
     with (
         cluster_of(2) as (cluster, _),
@@ -350,6 +355,11 @@ def test_a_flood_of_strangers_delays_nobody() -> None:
         thread.start()
         try:
             listen_until(cluster, lambda: cluster.malformed > 100)
+            before = resident_bytes()
+            seen = refused
+            while refused < seen + 20_000:  # nobody reads: 20,000 messages of 2 kB would show
+                time.sleep(0.001)
+            assert resident_bytes() - before < 20e6
             started = time.perf_counter()
             for value in range(20):
                 assert len(cluster.run(value_round(2, value), all_of(2)).workers) == 2
@@ -357,6 +367,10 @@ def test_a_flood_of_strangers_delays_nobody() -> None:
         finally:
             flooded.set()
             thread.join()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_strangers_with_the_secret_are_ignored() -> None:

@@ -80,6 +80,15 @@ def verdicts(rows: list[dict[str, object]]) -> dict[str, str]:
     return {finding.subject: finding.verdict for finding in findings(rows, {"rows": 240, "columns": 150, "rank": 20})}
 
 
+@pytest.mark.parametrize(
+    ("factor", "word"), [(1.1, "agrees"), (0.9, "agrees"), (1.3, "trend only"), (0.6, "trend only"), (3.0, "disagrees")]
+)
+def test_agreement_with_the_paper_is_within_15_percent(factor: float, word: str) -> None:
+    rows = [row(2, live, paper, factor * paper, 1000, (20, 20)) for live, paper in ((10, 7.0), (20, 6.0))]
+    rows.append(row(3, 20, 4.0, 4.0, 900, (20, 20)))
+    assert verdicts(rows)["the paper's column h = 2 and formula (46)"] == word
+
+
 def test_the_words_follow_from_the_rows() -> None:
     sound = [row(2, 10, 7.0, 7.1, 1000, (20, 20)), row(2, 20, 6.0, 6.2, 900, (20, 20))]
     hypothesis = "hypothesis: cells collapse because decoding at real points breaks down"
