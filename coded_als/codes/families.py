@@ -234,7 +234,17 @@ def most_parts(blocks: int) -> tuple[int, int]:
 
 
 def default_partitions(workers: int, length: int, points: PointFamily = "circle") -> int:
-    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1."""
+    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1.
+
+    Parameters
+    ----------
+    workers
+        W.
+    length
+        Rows of D, which cannot be cut into more parts.
+    points
+        Where the code is evaluated.
+    """
     h = 1
     while h < length and iteration_threshold(h + 1, points) <= (1 - STRAGGLER_RESERVE) * workers:
         h += 1

@@ -33,6 +33,19 @@ def run_worker(
 
     Its number may be `ANY_NUMBER`.
 
+    Parameters
+    ----------
+    worker
+        Its number.
+    endpoint
+        Where the master listens.
+    credentials
+        What admits it.
+    parent_lives
+        Asked about once a second; the worker ends when it says no.
+    remote
+        Whether the connection may break or not come about.
+
     Raises
     ------
     UsageError

@@ -6,7 +6,7 @@ from tests.mutants.mutant import Mutant
 
 CLUSTERS = (
     Mutant(
-        "in the calling process only answered tasks leave an event",
+        "in the calling process only responded tasks leave an event",
         "coded_als/cluster/inline.py",
         "        for event in open_tasks:\n            self._tell(replace(event, status=status))\n",
         "        del open_tasks, status\n",

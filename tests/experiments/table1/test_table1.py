@@ -14,8 +14,9 @@ from coded_als.codes import iteration_threshold
 from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.table1 import table1
 from coded_als.experiments.table1.findings import findings
+from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells
 from coded_als.experiments.table1.reproduction import as_text, table_cells
-from coded_als.experiments.table1.table1 import Effort, PaperCell, evaluate, fit_law, paper_cells, sound_cells
+from coded_als.experiments.table1.table1 import evaluate, fit_law, sound_cells
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds
 
 TINY = Effort(Size(72, 60, 5), iterations=6, repeats=3, wall=False)
