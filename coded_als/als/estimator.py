@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.als.alternating import alternating
+from coded_als.als.choice import choose
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import BestFactors
 from coded_als.als.history import Callback, Iteration, Recorder
@@ -16,14 +17,18 @@ from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where, phases_for, store_data, stored_product
 from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
+from coded_als.als.schemes import Size
 from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
+from coded_als.als.timing import Workload
 from coded_als.als.transforms import Weighting, scaled, weighted
 from coded_als.als.updates import inverse_of_gram
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
+from coded_als.cluster.machine import Machine, delays_of, machine_of
 from coded_als.cluster.scope import Scope
 from coded_als.codes import Code, choose_code, with_partitions
+from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
@@ -44,8 +49,9 @@ class CodedALS(FactorModel):
         Columns d of both factors; at most min(m, n), and at most the rank of R unless it is regularised.
     code
         SPEC of how D is spread over the workers (`coded_als.codes.parse_code`): ``"uncoded"``, ``"replicated:copies=3"``,
-        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is a systematic code that leaves a quarter of
-        the workers as stragglers.
+        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is the fastest under
+        the delays that the cluster knows of (what `coded-als plan` would choose), and without any a systematic code that
+        leaves a quarter of the workers as stragglers.
     partitions
         h of the paper's code: rows and columns of D are cut in h parts each. A worker holds 1/h^2 of D, twice that on
         the circle.
@@ -151,7 +157,7 @@ class CodedALS(FactorModel):
 
     def _fit(self, ratings: Any, cluster: Cluster, callback: Callback | None) -> Self:
         """Factorise checked ratings where nobody else stores anything."""
-        code = self.plan(ratings.shape, cluster.size)
+        code = self.plan(ratings.shape, cluster.size, delays_of(cluster), machine_of(cluster))
         decoding = code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = scaled(matrix)
@@ -206,8 +212,25 @@ class CodedALS(FactorModel):
         rows, _ = weighted(ratings, self.weighting, self.global_mean_)
         return NewUsers(np.asarray(rows @ (items @ inverse_of_gram(items.T @ items, self.regularization))))
 
-    def plan(self, shape: tuple[int, int], workers: int) -> Code:
+    def plan(
+        self,
+        shape: tuple[int, int],
+        workers: int,
+        delays: str | DelayModel | None = None,
+        machine: Machine | None = None,
+    ) -> Code:
         """Check the parameters against a matrix and a cluster before anything is started.
+
+        Parameters
+        ----------
+        shape
+            Rows and columns of R.
+        workers
+            W.
+        delays
+            Those that the workers will meet, as far as they are known.
+        machine
+            Where they run; a common one unless given.
 
         Returns
         -------
@@ -221,6 +244,10 @@ class CodedALS(FactorModel):
         length = min(shape)
         if self.rank > length:
             raise UsageError(f"rank must be between 1 and min(rows, columns) = {length}; got {self.rank}. Lower rank.")
+        if self.code == "auto" and self.partitions is None and self.protocol == "fused" and delays is not None:
+            workload = Workload(Size(*shape, self.rank), delays, machine or Machine(), self.decoding_tolerance)
+            if (chosen := choose(workload, workers, self.solver)) is not None:
+                return chosen
         wanted = "entangled" if self.protocol == "paper" and self.code == "auto" else self.code
         code = choose_code(wanted, self.partitions, workers, length)
         return square(code) if self.protocol == "paper" else code

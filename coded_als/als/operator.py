@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from coded_als.als.choice import choose
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
+from coded_als.als.schemes import Size
+from coded_als.als.timing import Workload
 from coded_als.cluster import Cluster
+from coded_als.cluster.machine import delays_of, machine_of
 from coded_als.cluster.scope import Scope
-from coded_als.codes import choose_code
+from coded_als.codes import Code, choose_code
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
+
+# Columns of a block that a choice of code is made for; how many come is not known beforehand.
+TYPICAL_COLUMNS = 20
 
 
 class CodedOperator(LinearOperator):  # type: ignore[misc]
@@ -29,8 +36,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     cluster
         Any `coded_als.cluster.Cluster`.
     code
-        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is a systematic code that leaves a quarter of the
-        workers as stragglers.
+        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is the fastest under the delays that
+        the cluster knows of, and without any a systematic code that leaves a quarter of the workers as stragglers.
     partitions
         h of the entangled code, cut h x h.
     decoding_tolerance
@@ -71,7 +78,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
             )
         super().__init__(np.dtype(np.float64), matrix.shape)
         self._symmetric = matrix.shape[0] == matrix.shape[1] and bool(np.array_equal(matrix, matrix.T))
-        chosen = choose_code(code, partitions, cluster.size, min(matrix.shape))
+        chosen = self._choose(code, partitions, cluster, matrix.shape)
         product, scope = chosen.product(cluster.size), Scope(cluster)
         # with the operator go its shares; the scope must not know it, or it would never go
         self._finalizer = weakref.finalize(self, scope.close)
@@ -85,6 +92,16 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     def close(self) -> None:
         """Let the workers forget the shares, as happens when the operator is forgotten."""
         self._finalizer()
+
+    @staticmethod
+    def _choose(code: str, partitions: int | None, cluster: Cluster, shape: tuple[int, int]) -> Code:
+        """The code asked for; for ``"auto"`` what a plan for products of some columns would choose."""
+        length, delays = min(shape), delays_of(cluster)
+        if code == "auto" and partitions is None and delays is not None:
+            workload = Workload(Size(*shape, min(TYPICAL_COLUMNS, length)), delays, machine_of(cluster))
+            if (chosen := choose(workload, cluster.size, "lobpcg")) is not None:
+                return chosen
+        return choose_code(code, partitions, cluster.size, length)
 
     def _matmat(self, X: Any) -> Array:
         return self._product(np.asarray(X))

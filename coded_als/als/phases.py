@@ -11,8 +11,10 @@ from scipy import sparse
 
 from coded_als.als.protocols import DATA
 from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
+from coded_als.als.startup import gram_at_master_s, gram_on_workers_s
 from coded_als.als.updates import symmetric
-from coded_als.cluster import Round
+from coded_als.cluster import Cluster, Round
+from coded_als.cluster.machine import machine_of
 from coded_als.codes import Code
 from coded_als.codes.product import multiplications
 from coded_als.kernels import Array
@@ -21,8 +23,6 @@ GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded"]
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-5
-# What a core multiplies while a link carries one byte: 1e10 multiplications and 1e9 bytes a second.
-MULTIPLICATIONS_PER_BYTE = 10.0
 
 
 @dataclass(frozen=True)
@@ -156,16 +156,14 @@ def phases_for(
     problem: Problem, log: RoundLog, code: Code, tolerance: float, where: Where
 ) -> LocalPhases | ClusterPhases:
     """The phases at the master or on the workers: as asked, or where D is there sooner by counting."""
-    local = _sooner_at_the_master(problem, code, log.cluster.size) if where == "auto" else where == "local"
+    local = _sooner_at_the_master(problem, code, log.cluster) if where == "auto" else where == "local"
     return LocalPhases(problem) if local else ClusterPhases(problem, log, code, tolerance)
 
 
-def _sooner_at_the_master(problem: Problem, code: Code, workers: int) -> bool:
+def _sooner_at_the_master(problem: Problem, code: Code, cluster: Cluster) -> bool:
     """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
     if problem.is_sparse:
         return True
-    rows, length = problem.matrix.shape
-    gram = code.gram(workers)
-    words = np.prod(gram.left_shape((length, rows))) + np.prod(gram.right_shape((rows, length)))
-    sending = 8.0 * float(words) * workers * MULTIPLICATIONS_PER_BYTE
-    return bool(float(rows) * length**2 <= sending + multiplications(gram, (length, rows), length))
+    (rows, length), machine = problem.matrix.shape, machine_of(cluster)
+    on_workers_s = gram_on_workers_s(code, rows, length, cluster.size, machine)
+    return gram_at_master_s(rows, length, machine) <= on_workers_s

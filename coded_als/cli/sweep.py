@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coded_als.als.schemes import Size
+from coded_als.als.timing import Iterations
 from coded_als.cli.common import CODE_HELP
-from coded_als.cluster.virtual import Machine
+from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.schemes import Size
-from coded_als.experiments.plan.timing import Iterations
 from coded_als.experiments.sweep.grids import make_grid, require_feasible
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from coded_als.checks import all_finite
 from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent, refusal_of, require_stored
-from coded_als.delays import DelayStream, arrival_order
+from coded_als.delays import DelayModel, DelayStream, arrival_order
 from coded_als.kernels import KERNELS, Array, Stored, as_stored, run_to_end
 
 
@@ -128,8 +128,9 @@ class InlineCluster:
 
     virtual = False
 
-    def __init__(self, workers: int, delays: str = "none", seed: int = 0) -> None:
+    def __init__(self, workers: int, delays: str | DelayModel = "none", seed: int = 0) -> None:
         self._delays = DelayStream(delays, workers, seed)
+        self.delays = self._delays.model
         self.size = workers
         self.observers: list[Observer] = []
         self._arrays = HeldArrays(workers)

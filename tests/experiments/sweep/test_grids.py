@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coded_als.als.schemes import Size
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.sweep.grids import (
     cell_of,
     distinct_delays,

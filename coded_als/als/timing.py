@@ -1,0 +1,249 @@
+"""The virtual seconds of a scheme's iterations, drawn without running it: workers, link and master together.
+
+One cost function for plans, sweeps and the choice of a code: what it says of a scheme is what all of them say.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from coded_als.als.schemes import Scheme, Size
+from coded_als.checks import require_number
+from coded_als.cluster import Fastest, StoppingRule, WellConditioned
+from coded_als.cluster.inline import counted_workers
+from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.virtual import waiting_s
+from coded_als.delays import DelayModel, DelayStream, arrival_order, bootstrapped, depends_on_operations, parse_delays
+from coded_als.errors import CodedALSError, DecodingError, UsageError
+from coded_als.kernels import Array
+
+Schedule = list[tuple[RoundCost, StoppingRule]]
+
+# Orders of arrival from which `_typical` learns how many responses a code waits for.
+RANDOM_ORDERS = 4
+
+
+@dataclass(frozen=True)
+class Iterations:
+    """Iterations to convergence of each solver: a property of the matrix, so an assumption here.
+
+    The defaults are those of MovieLens 100K at rank 20 and the default tolerance, as `benchmarks/plan_constants.py`
+    counts them.
+    """
+
+    als: int = 102
+    lobpcg: int = 11
+
+    def of(self, solver: str) -> int:
+        return self.lobpcg if solver == "lobpcg" else self.als
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is run, on which machines, under which delays.
+
+    Parameters
+    ----------
+    size
+        The problem.
+    delays
+        A delay SPEC or a model.
+    machine
+        Master, workers and the link between them.
+    tolerance
+        Relative error that a decoded product may have; None: what the scheme's code can keep to.
+    iterations
+        Iterations of each solver.
+    """
+
+    size: Size
+    delays: str | DelayModel
+    machine: Machine
+    tolerance: float | None = None
+    iterations: Iterations = Iterations()
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None:
+            require_number("tolerance", self.tolerance, positive=True)
+
+    @property
+    def model(self) -> DelayModel:
+        """The delays, ready to be drawn; of a trace the rounds at random, since those to come are like it and not the same."""
+        return bootstrapped(parse_delays(self.delays) if isinstance(self.delays, str) else self.delays)
+
+    def tolerance_of(self, scheme: Scheme) -> float:
+        """Relative error that a product of this scheme may have."""
+        return scheme.tolerance(self.size) if self.tolerance is None else self.tolerance
+
+    def schedule(self, scheme: Scheme) -> Schedule:
+        """Cost and stopping rule of each round of one iteration.
+
+        Raises
+        ------
+        UsageError
+            When the workers are too few.
+        """
+        return scheme.schedule(self.size, self.tolerance_of(scheme))
+
+    def master_s(self, scheme: Scheme) -> float:
+        """Seconds of the master's arithmetic in one iteration, when no worker computes."""
+        return self.machine.computing_s(scheme.master_operations(self.size))
+
+    def startup_s(self, scheme: Scheme) -> float:
+        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares."""
+        return scheme.startup_s(self.size, self.machine)
+
+
+class Infeasible(Exception):
+    """A scheme cannot run on these workers; the message says why."""
+
+
+def repetition_seed(seed: int, repetition: int) -> int:
+    """Seed of the delays of one repetition: the same for all schemes, so that they meet the same stragglers."""
+    return int(np.random.SeedSequence([seed, repetition]).generate_state(1, np.uint64)[0])
+
+
+class Draws:
+    """The delays of several repetitions on W workers; drawn once for all schemes where they do not depend on the work.
+
+    Parameters
+    ----------
+    model
+        The delays.
+    workers
+        W.
+    seed, repeats
+        Each repetition has a seed of its own.
+    """
+
+    def __init__(self, model: DelayModel, workers: int, seed: int, repeats: int) -> None:
+        self._model, self._workers = model, workers
+        self._seeds = [repetition_seed(seed, number) for number in range(repeats)]
+        self._drawn: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    def delays(self, schedule: Schedule, iterations: int) -> Array:
+        """Seconds that each worker adds to each round of each iteration, (repeats, iterations, rounds, W)."""
+        rounds = len(schedule)
+        if depends_on_operations(self._model):
+            found = self._fresh([cost.operations for cost, _ in schedule] * iterations)
+        else:
+            if self._drawn is None or self._drawn.shape[1] < iterations * rounds:
+                self._drawn = self._fresh([0.0] * (iterations * rounds))
+            found = self._drawn[:, : iterations * rounds]
+        return found.reshape(len(self), iterations, rounds, self._workers)
+
+    def _fresh(self, operations: list[float]) -> Array:
+        streams = [DelayStream(self._model, self._workers, seed) for seed in self._seeds]
+        return np.array([[stream.next_round(count) for count in operations] for stream in streams])
+
+
+def iteration_seconds(
+    scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None, *, exact: bool = True
+) -> Array:
+    """Virtual seconds of every iteration, or of the first ``most``, the master's work included: (repeats, iterations).
+
+    Without ``exact``, a code is not asked for its error in every round; it waits for as many responses as it does
+    on average in random order. At hundreds of workers that is the difference between seconds and an hour.
+
+    Parameters
+    ----------
+    scheme, workload
+        What runs where.
+    draws
+        The delays, the same for all schemes.
+    most
+        The most iterations to draw.
+    exact
+        Whether every round asks the code for its error.
+
+    Raises
+    ------
+    Infeasible
+        When the workers are too few or an iteration cannot be decoded to the tolerance.
+    """
+    require_decodable(scheme, workload, draws)
+    schedule = workload.schedule(scheme)
+    if not exact:
+        schedule = [(cost, _typical(rule, scheme.workers)) for cost, rule in schedule]
+    seconds = _drawn_seconds(scheme, schedule, workload, draws, most)
+    stuck = int(np.isinf(seconds).sum())
+    if stuck:
+        raise Infeasible(
+            f"{stuck} of {seconds.size} iterations could not be decoded to {workload.tolerance_of(scheme):.0e} from all "
+            "that responded."
+        )
+    return seconds
+
+
+def least_iteration_seconds(
+    scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None
+) -> tuple[Array, bool]:
+    """Lower bounds of `iteration_seconds`, and whether they are the seconds themselves.
+
+    A code is not asked for its error: no round ends with fewer responses than its threshold. Copies of blocks have no
+    error to ask for.
+
+    Raises
+    ------
+    Infeasible
+        When fewer workers respond than the threshold.
+    """
+    try:
+        schedule = workload.schedule(scheme)
+    except UsageError as error:
+        raise Infeasible(str(error)) from None
+    bounded = [(cost, Fastest(rule.needed) if isinstance(rule, WellConditioned) else rule) for cost, rule in schedule]
+    _require_satisfiable(bounded, draws)
+    seconds = _drawn_seconds(scheme, bounded, workload, draws, most)
+    if np.isinf(seconds).any():
+        raise Infeasible(f"{int(np.isinf(seconds).sum())} of {seconds.size} iterations lacked responses. Add workers.")
+    return seconds, all(ours is rule for (_, ours), (_, rule) in zip(bounded, schedule, strict=True))
+
+
+def require_decodable(scheme: Scheme, workload: Workload, draws: Draws) -> None:
+    """Try the rules on the workers that respond in the first iteration of each repetition.
+
+    Raises
+    ------
+    Infeasible
+    """
+    try:
+        schedule = workload.schedule(scheme)
+    except (UsageError, DecodingError) as error:
+        raise Infeasible(str(error)) from None
+    _require_satisfiable(schedule, draws)
+
+
+def _drawn_seconds(scheme: Scheme, schedule: Schedule, workload: Workload, draws: Draws, most: int | None) -> Array:
+    iterations = min(workload.iterations.of(scheme.solver), most or 10**9)
+    delays = draws.delays(schedule, iterations)
+    seconds = np.full(len(draws) * iterations, workload.master_s(scheme))
+    for index, (cost, rule) in enumerate(schedule):
+        of_round = delays[:, :, index].reshape(-1, scheme.workers)
+        seconds += waiting_s(cost.response_s(of_round, workload.machine), rule)
+    return seconds.reshape(len(draws), iterations)
+
+
+def _typical(rule: StoppingRule, workers: int) -> StoppingRule:
+    """The rule that counts responses where ``rule`` looks at what they decode to."""
+    if not isinstance(rule, WellConditioned):
+        return rule
+    rng = np.random.default_rng(0)
+    orders = [tuple(rng.permutation(workers).tolist()) for _ in range(RANDOM_ORDERS)]
+    return Fastest(math.ceil(np.mean([len(counted_workers(order, rule)) for order in orders])))
+
+
+def _require_satisfiable(schedule: Schedule, draws: Draws) -> None:
+    """Try the rules on the workers that respond in the first iteration of each repetition."""
+    first = draws.delays(schedule, 1)[:, 0]
+    for index, (_, rule) in enumerate(schedule):
+        for reachable in sorted({tuple(sorted(arrival_order(delays))) for delays in first[:, index]}):
+            refusal: CodedALSError | None = None if rule.satisfied(reachable) else rule.refusal(reachable)
+            if refusal is not None:
+                raise Infeasible(str(refusal))
