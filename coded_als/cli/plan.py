@@ -28,7 +28,12 @@ UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e
 @click.option("--delays", required=True, help="Delay SPEC, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of the master's link.")
+@click.option(
+    "--bandwidth",
+    default=Machine.bytes_per_second,
+    show_default=True,
+    help="Bytes/s of the master's link, which all messages share.",
+)
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
 @click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
 @click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))
