@@ -86,7 +86,7 @@ def curve(benchmark: NCFBenchmark, cluster: Any, policy: StragglerPolicy, iterat
     sides = [*sent[1:], model.user_factors_]
     scores = [score(users, items, benchmark) for items, users in zip(sides[::2], sides[1::2], strict=True)]
     history = np.array([(iteration.seconds, iteration.objective) for iteration in model.history_])
-    return Curve(*history.T, *np.transpose(scores))
+    return Curve(np.cumsum(history[:, 0]), history[:, 1], *np.transpose(scores))
 
 
 def keep_what_is_sent(cluster: Any) -> list[NDArray[np.float64]]:

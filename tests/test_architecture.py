@@ -35,6 +35,7 @@ LEVELS = {
     "experiments": 7,
     "sklearn": 7,
     "cli": 8,
+    "__main__": 9,
 }
 PURE = ("codes", "als", "kernels", "delays", "cluster.seam", "cluster.rules")
 # a cluster by itself, and the default of the algorithm: it may look at the clock, and nothing passes through it

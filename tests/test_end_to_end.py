@@ -58,7 +58,7 @@ def test_killing_spare_workers_changes_nothing_and_one_more_is_an_error(extra):
     with LocalCluster(9) as cluster:
         victims = list(cluster.process_ids.values())[: 9 - 6 + extra]
 
-        def kill(entry, _factor):
+        def kill(entry):
             if entry.index == 3:
                 for pid in victims:
                     os.kill(pid, signal.SIGKILL)

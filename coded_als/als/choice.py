@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.schemes import Scheme
+from coded_als.als.schemes import Scheme, Size
 from coded_als.als.timing import (
     Draws,
     Infeasible,
@@ -21,8 +21,9 @@ from coded_als.als.timing import (
     least_iteration_seconds,
     require_decodable,
 )
+from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Code, Entangled
-from coded_als.delays import NoDelay
+from coded_als.delays import DelayModel, NoDelay
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
@@ -187,22 +188,34 @@ class Race:
         return self._draws[workers]
 
 
-def choose(workload: Workload, workers: int, solver: str) -> Code | None:
+def choose(
+    size: Size,
+    workers: int,
+    solver: str,
+    delays: str | DelayModel | None,
+    machine: Machine,
+    tolerance: float | None = None,
+) -> Code | None:
     """The code that a plan for this cluster and solver recommends; None where nothing is known of delays.
 
     Parameters
     ----------
-    workload
-        What is run where, under which delays.
-    workers
-        W.
-    solver
-        The solver that will run.
+    size, workers, solver
+        What runs: the problem, W and the solver.
+    delays
+        Those that the workers will meet; None, or a model without any, is no knowledge.
+    machine
+        Where it runs.
+    tolerance
+        Relative error that a decoded product may have; None: what the code can keep to.
     """
+    if delays is None:
+        return None
+    workload = Workload(size, delays, machine, tolerance)
     if isinstance(workload.model, NoDelay):
         return None
     candidate = Race(workload, schemes(workers, (solver,))).chosen()
-    return None if candidate is None else candidate.scheme.chosen(workload.size)
+    return None if candidate is None else candidate.scheme.chosen(size)
 
 
 def readable(size_bytes: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +10,7 @@ from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.ritz import RitzPairs
 from coded_als.als.rounds import RoundLog
 from coded_als.kernels import Array
+from coded_als.models.reporting import Callback
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,6 @@ class Iteration:
     outcome: Outcome = "running"
 
 
-Callback = Callable[[Iteration, Array], None]
-
-
 class Recorder:
     """Turns the rounds of each iteration into one `Iteration` and asks whether to stop.
 
@@ -59,13 +56,14 @@ class Recorder:
         Judges the Ritz pairs of each iteration.
     unit
         What the matrix was divided by: objectives are told in its square, factors in its root.
-    callback
-        Called with each `Iteration` and its factor.
+    report
+        Called with each `Iteration`.
     """
 
-    def __init__(self, log: RoundLog, stopping: Stopping, unit: float, callback: Callback | None) -> None:
-        self._log, self._stopping, self._unit, self._callback = log, stopping, unit, callback
+    def __init__(self, log: RoundLog, stopping: Stopping, unit: float, report: Callback) -> None:
+        self._log, self._stopping, self._unit, self._report = log, stopping, unit, report
         self.history: list[Iteration] = []
+        self.factor: Array | None = None
         self._rounds_before, self._started = len(log.records), log.cluster.seconds()
 
     @property
@@ -81,7 +79,7 @@ class Recorder:
         pairs
             The Ritz pairs of the subspace that it found.
         factor
-            (l, d), for the callback.
+            (l, d), kept as `factor` until the next.
         value
             The objective of the factor, where it is not the best on its subspace.
         exhausted
@@ -106,8 +104,8 @@ class Recorder:
         )
         self.history.append(entry)
         self._rounds_before, self._started = len(self._log.records), now
-        if self._callback is not None:
-            self._callback(entry, factor * np.sqrt(self._unit))
+        self.factor = factor * np.sqrt(self._unit)
+        self._report(entry)
         return verdict.outcome != "running"
 
     def conclude(self, objective: float, moved: float) -> Outcome:

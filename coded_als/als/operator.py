@@ -11,7 +11,6 @@ from scipy.sparse.linalg import LinearOperator
 from coded_als.als.choice import choose
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.schemes import Size
-from coded_als.als.timing import Workload
 from coded_als.cluster import Cluster
 from coded_als.cluster.machine import delays_of, machine_of
 from coded_als.cluster.scope import Scope
@@ -96,12 +95,10 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     @staticmethod
     def _choose(code: str, partitions: int | None, cluster: Cluster, shape: tuple[int, int]) -> Code:
         """The code asked for; for ``"auto"`` what a plan for products of some columns would choose."""
-        length, delays = min(shape), delays_of(cluster)
-        if code == "auto" and partitions is None and delays is not None:
-            workload = Workload(Size(*shape, min(TYPICAL_COLUMNS, length)), delays, machine_of(cluster))
-            if (chosen := choose(workload, cluster.size, "lobpcg")) is not None:
-                return chosen
-        return choose_code(code, partitions, cluster.size, length)
+        length, workers = min(shape), cluster.size
+        delays = delays_of(cluster) if code == "auto" and partitions is None else None
+        best = choose(Size(*shape, min(TYPICAL_COLUMNS, length)), workers, "lobpcg", delays, machine_of(cluster))
+        return best or choose_code(code, partitions, workers, length)
 
     def _matmat(self, X: Any) -> Array:
         return self._product(np.asarray(X))

@@ -13,14 +13,14 @@ from coded_als.als.protocols import DATA
 from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
 from coded_als.als.startup import gram_at_master_s, gram_on_workers_s
 from coded_als.als.updates import symmetric
-from coded_als.cluster import Cluster, Round
-from coded_als.cluster.machine import machine_of
+from coded_als.cluster import Round
+from coded_als.cluster.machine import Machine
 from coded_als.codes import Code
 from coded_als.codes.product import multiplications
 from coded_als.kernels import Array
 
 GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
-Where = Literal["auto", "local", "coded"]
+Where = Literal["auto", "local", "coded", "none"]
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-5
 
@@ -152,18 +152,17 @@ def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, lab
     return StoredProduct(log, code.product(log.cluster.size), DATA, (length, length), tolerance, label=label)
 
 
-def phases_for(
-    problem: Problem, log: RoundLog, code: Code, tolerance: float, where: Where
+def phases_at(
+    where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: Code, tolerance: float
 ) -> LocalPhases | ClusterPhases:
-    """The phases at the master or on the workers: as asked, or where D is there sooner by counting."""
-    local = _sooner_at_the_master(problem, code, log.cluster) if where == "auto" else where == "local"
-    return LocalPhases(problem) if local else ClusterPhases(problem, log, code, tolerance)
+    """The phases at the master or on the workers."""
+    return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
 
 
-def _sooner_at_the_master(problem: Problem, code: Code, cluster: Cluster) -> bool:
+def sooner_at_the_master(problem: Problem, code: Code, workers: int, machine: Machine) -> bool:
     """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
     if problem.is_sparse:
         return True
-    (rows, length), machine = problem.matrix.shape, machine_of(cluster)
-    on_workers_s = gram_on_workers_s(code, rows, length, cluster.size, machine)
+    rows, length = problem.matrix.shape
+    on_workers_s = gram_on_workers_s(code, rows, length, workers, machine)
     return gram_at_master_s(rows, length, machine) <= on_workers_s

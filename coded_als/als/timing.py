@@ -146,10 +146,19 @@ class Draws:
 def iteration_seconds(
     scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None, *, exact: bool = True
 ) -> Array:
-    """Virtual seconds of every iteration, or of the first ``most``, the master's work included: (repeats, iterations).
+    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`."""
+    seconds: Array = round_times(scheme, workload, draws, most, exact=exact).sum(axis=2)
+    return seconds
 
-    Without ``exact``, a code is not asked for its error in every round; it waits for as many responses as it does
-    on average in random order. At hundreds of workers that is the difference between seconds and an hour.
+
+def round_times(
+    scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None, *, exact: bool = True
+) -> Array:
+    """Virtual seconds of every round of every iteration, or of the first ``most``: (repeats, iterations, rounds).
+
+    The master's arithmetic of an iteration counts in its last round. Without ``exact``, a code is not asked for its error
+    in every round; it waits for as many responses as it does on average in random order. At hundreds of workers that is
+    the difference between seconds and an hour.
 
     Parameters
     ----------
@@ -172,11 +181,11 @@ def iteration_seconds(
     if not exact:
         schedule = [(cost, _typical(rule, scheme.workers)) for cost, rule in schedule]
     seconds = _drawn_seconds(scheme, schedule, workload, draws, most)
-    stuck = int(np.isinf(seconds).sum())
+    stuck = int(np.isinf(seconds).any(axis=2).sum())
     if stuck:
         raise Infeasible(
-            f"{stuck} of {seconds.size} iterations could not be decoded to {workload.tolerance_of(scheme):.0e} from all "
-            "that responded."
+            f"{stuck} of {seconds[:, :, 0].size} iterations could not be decoded to {workload.tolerance_of(scheme):.0e} from "
+            "all that responded."
         )
     return seconds
 
@@ -200,7 +209,7 @@ def least_iteration_seconds(
         raise Infeasible(str(error)) from None
     bounded = [(cost, Fastest(rule.needed) if isinstance(rule, WellConditioned) else rule) for cost, rule in schedule]
     _require_satisfiable(bounded, draws)
-    seconds = _drawn_seconds(scheme, bounded, workload, draws, most)
+    seconds: Array = _drawn_seconds(scheme, bounded, workload, draws, most).sum(axis=2)
     if np.isinf(seconds).any():
         raise Infeasible(f"{int(np.isinf(seconds).sum())} of {seconds.size} iterations lacked responses. Add workers.")
     return seconds, all(ours is rule for (_, ours), (_, rule) in zip(bounded, schedule, strict=True))
@@ -221,13 +230,15 @@ def require_decodable(scheme: Scheme, workload: Workload, draws: Draws) -> None:
 
 
 def _drawn_seconds(scheme: Scheme, schedule: Schedule, workload: Workload, draws: Draws, most: int | None) -> Array:
+    """Seconds of each round, (repeats, iterations, rounds)."""
     iterations = min(workload.iterations.of(scheme.solver), most or 10**9)
     delays = draws.delays(schedule, iterations)
-    seconds = np.full(len(draws) * iterations, workload.master_s(scheme))
+    seconds = np.empty(delays.shape[:3])
     for index, (cost, rule) in enumerate(schedule):
-        of_round = delays[:, :, index].reshape(-1, scheme.workers)
-        seconds += waiting_s(cost.response_s(of_round, workload.machine), rule)
-    return seconds.reshape(len(draws), iterations)
+        arrivals = cost.response_s(delays[:, :, index].reshape(-1, scheme.workers), workload.machine)
+        seconds[:, :, index] = waiting_s(arrivals, rule).reshape(seconds.shape[:2])
+    seconds[:, :, -1] += workload.master_s(scheme)
+    return seconds
 
 
 def _typical(rule: StoppingRule, workers: int) -> StoppingRule:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Progress
+from coded_als.baselines.model import History
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.scope import Scope
@@ -18,13 +18,22 @@ from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored
 from coded_als.models.rating_matrix import rating_matrix
+from coded_als.models.reporting import Callback, reporting
 
 Model = TypeVar("Model", bound=AlternatingModel)
 
 _OPERANDS = ("indptr", "indices", "curvature", "target", "ridge")
 
 
-def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy | None = None) -> Model:
+def fit_on_cluster(
+    model: Model,
+    ratings: Any,
+    cluster: Cluster,
+    policy: StragglerPolicy | None = None,
+    *,
+    callback: Callback | None = None,
+    progress: bool = False,
+) -> Model:
     """Fit an ALS model with its half-steps on the workers of a cluster.
 
     Workers calculate in float64 and solve every row exactly, whatever the model's ``dtype`` and ``solver``. With a
@@ -40,6 +49,8 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
         Any `coded_als.cluster.Cluster`.
     policy
         `WaitForAll` (the default), `Replicated` or `Partial`.
+    callback, progress
+        As in ``model.fit``.
 
     Returns
     -------
@@ -55,14 +66,14 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
     """
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
-    with Scope(cluster) as scope:
-        return _fit(model, ratings, scope, WaitForAll() if policy is None else policy)
+    with reporting(callback, progress, type(model).__name__, model.iterations) as report, Scope(cluster) as scope:
+        _fit(model, ratings, scope, WaitForAll() if policy is None else policy, History(report, cluster.seconds))
+    return model
 
 
-def _fit(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy) -> Model:
+def _fit(model: AlternatingModel, ratings: Any, cluster: Cluster, policy: StragglerPolicy, history: History) -> None:
     """Fit a model where nobody else stores anything."""
     matrix = rating_matrix(ratings, np.float64)
-    progress = Progress(model.callback, cluster.seconds)
     problem = model._problem(matrix, np.float64)
     user_side = _Side("users", model, problem.users, cluster, policy)
     item_side = _Side("items", model, problem.items, cluster, policy)
@@ -71,9 +82,8 @@ def _fit(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy) 
         items = item_side.half_step(users, items)
         users = user_side.half_step(items, users)
         held = float(item_side.rows.ridge @ np.square(items).sum(axis=1))
-        progress.note((user_side.objective(users, items) + held) * problem.scale * problem.scale)
-    model._publish(problem, users, items, matrix, progress)
-    return model
+        history.note((user_side.objective(users, items) + held) * problem.scale * problem.scale)
+    model._publish(problem, users, items, matrix, history)
 
 
 class _Side:

@@ -11,7 +11,6 @@ from typing import Any
 import click
 import numpy as np
 
-from coded_als.als import Iteration
 from coded_als.cluster import Cluster
 
 CLUSTERS = ("local", "inline", "virtual")
@@ -62,11 +61,11 @@ class Progress:
         if self._status is not None:
             self._status.update(text)
 
-    def iteration(self, entry: Iteration, _factor: Any) -> None:
-        """Callback of `CodedALS.fit`."""
-        self.say(
-            f"iteration {entry.index}: objective {entry.objective:.10g}, within {entry.remaining:.1e} of the optimum"
-        )
+    def iteration(self, entry: Any) -> None:
+        """Callback of every ``fit``."""
+        known = getattr(entry, "remaining", None)
+        distance = "" if known is None else f", within {known:.1e} of the optimum"
+        self.say(f"iteration {entry.index}: objective {entry.objective:.10g}{distance}")
 
 
 @contextmanager

@@ -186,13 +186,15 @@ def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any])
     return matrix
 
 
-def seen_pattern(ratings: Any) -> csr_array | None:
+def seen_pattern(ratings: Any, *, full: bool = False) -> csr_array | None:
     """Which entries of a training matrix were ratings, for `FactorModel._keep`.
 
     Parameters
     ----------
     ratings
         (m, n), as for `as_matrix`.
+    full
+        Whether a dense matrix without zeros has a pattern too.
 
     Returns
     -------
@@ -202,7 +204,7 @@ def seen_pattern(ratings: Any) -> csr_array | None:
 
     stored = as_matrix(ratings)
     if isinstance(stored, np.ndarray):
-        if stored.all():
+        if not full and stored.all():
             return None
         stored = sparse.csr_array(stored)
     return pattern(stored.shape, stored.indptr, stored.indices)

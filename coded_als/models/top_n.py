@@ -56,6 +56,36 @@ def top_n(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
     return ids, out
 
 
+def best_of(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
+    """The n largest of one row, largest first: `top_n` for one, and no more than there are.
+
+    Parameters
+    ----------
+    scores
+        (columns,); minus infinity marks a column that must not appear.
+    n
+        How many, at least 1.
+
+    Returns
+    -------
+    columns, scores
+        Both (k,) with k at most n.
+    """
+    if n < scores.size:
+        best = scores.argpartition(scores.size - n)[scores.size - n :]
+        last = scores[best].min()
+        level = np.flatnonzero(scores >= last)
+        if level.size > n and last > -np.inf:  # the last place is shared: the lowest columns have it
+            above = level[scores[level] > last]
+            best = np.concatenate((above, level[scores[level] == last][: n - above.size]))
+    else:
+        best = np.arange(scores.size)
+    values = scores[best].astype(np.float64)
+    order = np.lexsort((best, -values))
+    found = order[values[order] > -np.inf]
+    return best[found], values[found]
+
+
 def _settle_ties(scores: Floats, best: Integers) -> None:
     """Where the last place is shared, give it to the lowest columns, in place (a partition picks at random)."""
     chosen = np.take_along_axis(scores, best, axis=1)

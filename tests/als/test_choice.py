@@ -91,7 +91,7 @@ def test_fits_and_operators_take_the_choice_of_the_plan(delays: str) -> None:
 def test_without_delays_a_quarter_of_the_workers_stays_in_reserve() -> None:
     ratings = np.random.default_rng(0).standard_normal((60, 40))
     assert CodedALS(3).fit(ratings, InlineCluster(8)).code_ == "systematic:p=6"
-    assert choose(Workload(SIZE, "none", Machine()), 8, "lobpcg") is None
+    assert choose(SIZE, 8, "lobpcg", "none", Machine()) is None
 
 
 def test_a_trace_is_bootstrapped(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_policies_that_skip_nobody_give_the_model_of_one_machine(kind, policy, m
     np.testing.assert_allclose(remote.item_factors_, local.item_factors_, rtol=1e-7, atol=1e-9)
     for mine, theirs in zip(remote.history_, local.history_, strict=True):
         assert mine.objective == pytest.approx(theirs.objective, rel=1e-8)
-    assert remote.recommend(0) is not None
+    assert len(remote.recommend(0).ids) > 0
 
 
 @settings(deadline=None, max_examples=40)
@@ -81,8 +81,7 @@ def test_the_laws_hold_on_clusters_with_a_clock(start, matrix):
     assert 2 * 12 + 14 * 6 <= answered < 16 * 12  # some shards were skipped, though in no side's first round
     objectives = [iteration.objective for iteration in model.history_]
     assert all(after <= before + 1e-9 * abs(before) for before, after in itertools.pairwise(objectives))
-    seconds = [iteration.seconds for iteration in model.history_]
-    assert all(before < after for before, after in itertools.pairwise(seconds))
+    assert all(iteration.seconds > 0 for iteration in model.history_)
 
 
 def test_no_shard_is_skipped_more_often_than_allowed(matrix):

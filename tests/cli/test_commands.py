@@ -39,6 +39,12 @@ def ratings(tmp_path):
     return path
 
 
+def test_the_package_can_be_run():
+    command = [sys.executable, "-m", "coded_als", "threshold", "--partitions", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["recovery_threshold"] == 3
+
+
 def test_every_command_has_help():
     for name in COMMANDS:
         result = run(name, "--help")
