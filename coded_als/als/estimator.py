@@ -239,7 +239,7 @@ class CodedALS(LinearFolding):
         columns = self._columns(problem.length)
         if self.protocol == "fused":
             known = delays if self.code == "auto" and self.partitions is None else None
-            size = Size(*problem.matrix.shape, self.rank)
+            size = Size(problem.matrix.shape[0], problem.length, self.rank)
             best = choose(size, workers, self.solver, known, machine, self.decoding_tolerance)
             return choose_spread(
                 problem, workers, columns, self.code, self.partitions, self.precomputation, machine, best
