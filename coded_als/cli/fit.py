@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from coded_als.als import CodedALS
+from coded_als.als import CodedALS, Iteration
 from coded_als.als.convergence import REMEDIES
 from coded_als.als.phases import Where
-from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress
+from coded_als.cli.common import CLUSTERS, CODE_HELP, Progress, open_cluster, print_json, progress
+from coded_als.cli.live import live_options, looked_at
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
+from coded_als.cluster.verification import VERIFY
 from coded_als.codes import parse_code
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
@@ -25,7 +28,7 @@ from coded_als.models.registry import MODEL_HOMES
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "trace")
+CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "trace", "live", "serve")
 
 
 @click.command("fit")
@@ -52,6 +55,9 @@ CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "tr
 @click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
 @click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
+@click.option(
+    "--verify", type=click.Choice(VERIFY), default="off", show_default=True, help="Check each response of a worker."
+)
 @click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
 @click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
@@ -61,6 +67,7 @@ CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "tr
     type=click.Path(path_type=Path),
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
@@ -107,14 +114,21 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     model.plan(data.matrix, options["workers"])
     started = time.perf_counter()
     with (
-        progress("starting workers") as line,
+        progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
         open_cluster(
             options["cluster_kind"], options["workers"], options["delays"], model.seed, options["scheduler"]
         ) as cluster,
+        looked_at(model, data.shape, cluster, options) as status,
     ):
         recorders = _recorders(cluster, options)
         line.say("giving out the data")
-        model.fit(data.matrix, cluster, callback=line.iteration)
+
+        def tell(entry: Iteration) -> None:
+            line.iteration(entry)
+            if status is not None:
+                status.iteration(entry)
+
+        model.fit(data.matrix, cluster, callback=tell)
         virtual_s = cluster.seconds() if cluster.virtual else None
     return {
         **_facts(model, data, options["workers"]),
@@ -186,6 +200,7 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         "remaining": model.history_[-1].remaining,
         "objective": model.objective_,
         "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
+        "left_out": model.left_out_,
         "max_error_estimate": max(record.error_estimate for record in model.rounds_),
         "responses_per_round": [record.responses for record in model.rounds_],
     }
@@ -233,6 +248,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
     if remedy := REMEDIES.get(summary.get("outcome", "converged")):
         click.echo(remedy, err=True)
+    if left_out := summary.get("left_out"):
+        names = ", ".join(map(str, left_out))
+        click.echo(f"Responses of worker {names} were wrong and did not count; replace these workers.", err=True)
     if summary["model"] is None:
         click.echo("The model was not saved; add --out MODEL.npz.", err=True)
     else:

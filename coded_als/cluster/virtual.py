@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.cluster import AnyOfEach, Fastest, Observer, Responses, Round, Status, StoppingRule, TaskEvent
-from coded_als.cluster.inline import HeldArrays, counted_workers
+from coded_als.cluster.inline import HeldArrays, counted_workers, newly
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.delays import DelayModel, DelayStream, arrival_order
 from coded_als.errors import DecodingError, NotEnoughWorkers
@@ -80,7 +80,7 @@ class _SentRound:
     computed_s: Array
     response_s: Array
     work_s: float
-    counted: frozenset[int]
+    settled: frozenset[int]
 
 
 class SimulatedCluster:
@@ -135,16 +135,16 @@ class SimulatedCluster:
         self._settle_open(self._now_s + received_s)
         self._arrays.receive(round)
         delays = self._delays.next_round(round.operations)
-        refused: list[int] = []
+        left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
         sent_s, elapsed_s = self._now_s, 0.0
         try:
-            results = self._arrays.gather(round, arrival_order(delays), until, refused)
+            results = self._arrays.gather(round, arrival_order(delays), until, left_out)
         finally:
-            workers = (*results, *refused)
-            if workers:
-                # the last response that counts ends a round; in one that fails, the last that was refused
-                last = [*results][-1] if results else refused[-1]
+            told: dict[int, Status] = {**dict.fromkeys(results, "answered"), **newly(left_out, round)}
+            if told:
+                # the last response that counts ends a round; in one that fails, the last that does not count
+                last = [*(results or told)][-1]
                 response_s = cost.response_s(delays, self.machine)
                 elapsed_s = float(response_s[last])
                 self._now_s += elapsed_s
@@ -157,12 +157,12 @@ class SimulatedCluster:
                     cost.computed_s(delays, self.machine),
                     response_s,
                     self.machine.computing_s(cost.operations),
-                    frozenset(workers),
+                    frozenset(told) | round.excluded,
                 )
-                for worker in workers:
-                    self._report(self._open, worker, "refused" if worker in refused else "answered")
+                for worker, status in told.items():
+                    self._report(self._open, worker, status)
             self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s)
+        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)))
 
     def close(self) -> None:
         self._settle_open(None)
@@ -180,7 +180,7 @@ class SimulatedCluster:
         if sent is None or not self.observers:
             return
         for worker in range(self.size):
-            if worker in sent.counted:
+            if worker in sent.settled:
                 continue
             finished_s = sent.sent_s + float(sent.computed_s[worker])
             if finished_s <= (self._now_s if newer_arrives_s is None else newer_arrives_s):

@@ -11,19 +11,20 @@ from coded_als.errors import UsageError
 MOST_ROW_PARTS = 120
 
 
-def all_members(workers: int) -> list[Code]:
-    """Every member of every family that W workers allow: those of a plan, and the entangled codes cut p x 1."""
+def all_members(workers: int, length: int) -> list[Code]:
+    """Every member of every family that W workers and a D of this length allow, and the entangled codes cut p x 1."""
     found = [code for family in code_families() for code in family.candidates(workers)]
-    return [*found, *(Entangled(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2))]
+    found += [Entangled(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2)]
+    return [code for code in found if _fits(code, workers, length)]
 
 
-def best_members(workers: int, limits: Sequence[float]) -> list[Code]:
+def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Code]:
     """Of each family, and each way to cut, the member that comes nearest to each limit of memory, without passing it.
 
     Parameters
     ----------
-    workers
-        W.
+    workers, length
+        W, and the side of D.
     limits
         Shares of D that a worker may hold.
 
@@ -37,7 +38,7 @@ def best_members(workers: int, limits: Sequence[float]) -> list[Code]:
         When no code keeps to any limit.
     """
     families: dict[str, list[Code]] = {}
-    for code in all_members(workers):
+    for code in all_members(workers, length):
         families.setdefault(kind_of(code), []).append(code)
     # those without a code first, and what can do with the least memory
     ordered = sorted(families.values(), key=lambda codes: (codes[0].coded, min(code.share(workers) for code in codes)))
@@ -61,6 +62,14 @@ def kind_of(code: Code) -> str:
         return code.name
     cut = "h x h" if code.square else "p x 1" if code.r == 1 else "p x r"
     return f"{code.name} {cut}, {code.points}"
+
+
+def _fits(code: Code, workers: int, length: int) -> bool:
+    try:
+        code.at(workers, length)
+    except UsageError:
+        return False
+    return True
 
 
 def _nearest(members: Sequence[Code], workers: int, limits: Sequence[float]) -> Iterator[Code]:
