@@ -48,7 +48,15 @@ class Outside:
 
     @classmethod
     def guarded(cls, smallest: float, length: int) -> Outside:
-        """The smallest of the guards stands in for the largest eigenvalue outside, of l."""
+        """The smallest of the guards stands in for the largest eigenvalue outside, of l.
+
+        Parameters
+        ----------
+        smallest
+            Ritz value of the last guard.
+        length
+            l.
+        """
         return cls(smallest, safety=2.0, doubt=doubt_of(length))
 
 
@@ -82,6 +90,15 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
     """How much more of the objective eigenvalues t + s explain than eigenvalues t, without cancellation.
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
+
+    Parameters
+    ----------
+    values
+        Eigenvalues t, (k,).
+    shifts
+        What is added to each, s, (k,).
+    regularization
+        Ridge weight lam.
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)

@@ -220,17 +220,6 @@ class CodedALS(LinearFolding):
         machine
             Where they run; a common one unless given.
 
-        Parameters
-        ----------
-        shape
-            Rows and columns of R.
-        workers
-            W.
-        delays
-            Those that the workers will meet, as far as they are known.
-        machine
-            Where they run; a common one unless given.
-
         Returns
         -------
         What the workers would hold.

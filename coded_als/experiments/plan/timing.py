@@ -48,6 +48,13 @@ def summary(seconds: Array, clock: str) -> dict[str, Any]:
     """Columns for a table from the seconds of iterations (repeats, iterations), named after their clock.
 
     The quantiles of the iterations carry their levels, and the middle 95 % of the repetitions' own quantiles.
+
+    Parameters
+    ----------
+    seconds
+        (repeats, iterations).
+    clock
+        ``"virtual"`` or ``"wall"``.
     """
     mean, low, high = mean_and_interval(seconds.sum(axis=1))
     # seconds that some iteration took: between a fast and a slow one there may be none
