@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from coded_als.kernels import Array
 
@@ -18,15 +19,15 @@ QUANTILES = (0.0, 0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99,
 
 
 def mean_and_interval(totals: Array) -> tuple[float, float | None, float | None]:
-    """Mean of repetitions and its 95 % interval by the bootstrap, which stays within what was seen: never below zero.
+    """Mean of repetitions and its 95 % interval by Student's t, cut off at the least that was seen: never below zero.
 
     No interval from a single repetition, and none where all are the same: nothing was random, or too rare to be seen.
     """
     mean = float(totals.mean())
     if totals.size < 2 or np.ptp(totals) <= 1e-9 * abs(mean):
         return mean, None, None
-    low, high = np.quantile(totals[_resampled(totals.size)].mean(axis=1), (0.025, 0.975))
-    return mean, float(low), float(high)
+    half = float(stats.t.ppf(0.975, totals.size - 1) * totals.std(ddof=1) / np.sqrt(totals.size))
+    return mean, max(mean - half, float(totals.min())), mean + half
 
 
 def ratio_and_interval(numerators: Array, denominators: Array) -> tuple[float, float, float]:

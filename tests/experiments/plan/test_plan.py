@@ -18,6 +18,7 @@ from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.plan import Plan, make_plan
 from coded_als.experiments.plan.telling import plan_text
+from coded_als.experiments.plan.timing import mean_and_interval, ratio_and_interval
 
 FAST = Machine(1e12, 1e12, 1e-6, 0.0)
 
@@ -135,3 +136,13 @@ def test_text_says_verdict_recommendation_and_assumptions() -> None:
 def test_bad_options_are_refused(options: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         CliRunner().invoke(command, [*ARGUMENTS, *options], catch_exceptions=False)
+
+
+def test_intervals_of_heavy_tails_stay_above_zero_and_ratios_are_of_pairs() -> None:
+    totals = np.array([1.0, 1.1, 1.2, 900.0])
+    mean, low, high = mean_and_interval(totals)
+    assert (mean, low) == (totals.mean(), 1.0)
+    assert high is not None
+    assert high > mean
+    assert mean_and_interval(np.full(5, 3.0)) == (3.0, None, None)
+    assert ratio_and_interval(2 * totals, totals) == pytest.approx((2.0, 2.0, 2.0))
