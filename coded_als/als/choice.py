@@ -71,7 +71,15 @@ class Candidate:
 
 
 def schemes(workers: int, solvers: Sequence[str] = ("lobpcg", "als")) -> Iterator[Scheme]:
-    """Every member of every family of codes that the workers allow, with each protocol and solver."""
+    """Every member of every family of codes that the workers allow, with each protocol and solver.
+
+    Parameters
+    ----------
+    workers
+        W.
+    solvers
+        Names of the solvers.
+    """
     for family in CODES.values():
         for code in family.candidates(workers):
             yield from (Scheme(code.spec, workers, solver=solver) for solver in solvers)

@@ -133,7 +133,15 @@ class Scheme:
         return float(sum(cost.operations for cost, _ in rounds))
 
     def startup_s(self, size: Size, machine: Machine) -> float:
-        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares."""
+        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares.
+
+        Parameters
+        ----------
+        size
+            The problem.
+        machine
+            Master, workers and the link between them.
+        """
         code, workers = self.chosen(size), self.workers
         rows = max(size.rows, size.columns)
         computing_s = gram_s(code, rows, size.length, workers, machine)

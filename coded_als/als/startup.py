@@ -14,7 +14,17 @@ FLOAT_BYTES = 8
 
 
 def gram_at_master_s(rows: int, length: int, machine: Machine) -> float:
-    """Seconds of A^T A, (l, l), of a dense A, (rows, l), at the master: a symmetric rank-k update, half the product."""
+    """Seconds of A^T A, (l, l), of a dense A, (rows, l), at the master: a symmetric rank-k update, half the product.
+
+    Parameters
+    ----------
+    rows
+        Rows of A.
+    length
+        Columns l of A, the side of D.
+    machine
+        Master, workers and the link between them.
+    """
     return machine.computing_s(rows * length**2 / 2)
 
 
@@ -45,13 +55,39 @@ def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine:
 
 
 def gram_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
-    """Seconds of D = A^T A where that takes less."""
+    """Seconds of D = A^T A where that takes less.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers.
+    rows
+        Rows of A.
+    length
+        Columns l of A, the side of D.
+    workers
+        W.
+    machine
+        Master, workers and the link between them.
+    """
     local_s = gram_at_master_s(rows, length, machine)
     return min(local_s, gram_on_workers_s(code, rows, length, workers, machine))
 
 
 def sharing_s(code: Code, length: int, workers: int, machine: Machine) -> float:
-    """Seconds of encoding D, (l, l), and sending every worker its share."""
+    """Seconds of encoding D, (l, l), and sending every worker its share.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers.
+    length
+        Columns l of A, the side of D.
+    workers
+        W.
+    machine
+        Master, workers and the link between them.
+    """
     product = code.product(workers)
     share_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
     encoding_s = machine.computing_s(product.encoded_planes[0] * length**2)

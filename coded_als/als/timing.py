@@ -102,7 +102,15 @@ class Infeasible(Exception):
 
 
 def repetition_seed(seed: int, repetition: int) -> int:
-    """Seed of the delays of one repetition: the same for all schemes, so that they meet the same stragglers."""
+    """Seed of the delays of one repetition: the same for all schemes, so that they meet the same stragglers.
+
+    Parameters
+    ----------
+    seed
+        Of all repetitions.
+    repetition
+        Which one.
+    """
     return int(np.random.SeedSequence([seed, repetition]).generate_state(1, np.uint64)[0])
 
 
@@ -128,7 +136,15 @@ class Draws:
         return len(self._seeds)
 
     def delays(self, schedule: Schedule, iterations: int) -> Array:
-        """Seconds that each worker adds to each round of each iteration, (repeats, iterations, rounds, W)."""
+        """Seconds that each worker adds to each round of each iteration, (repeats, iterations, rounds, W).
+
+        Parameters
+        ----------
+        schedule
+            The rounds of an iteration.
+        iterations
+            How many.
+        """
         rounds = len(schedule)
         if depends_on_operations(self._model):
             found = self._fresh([cost.operations for cost, _ in schedule] * iterations)
@@ -146,7 +162,21 @@ class Draws:
 def iteration_seconds(
     scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None, *, exact: bool = True
 ) -> Array:
-    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`."""
+    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`.
+
+    Parameters
+    ----------
+    scheme
+        What runs.
+    workload
+        The problem, the delays and the machine.
+    draws
+        The delays, the same for all schemes.
+    most
+        The most iterations to draw.
+    exact
+        Whether every round asks the code for its error.
+    """
     seconds: Array = round_times(scheme, workload, draws, most, exact=exact).sum(axis=2)
     return seconds
 
@@ -193,10 +223,21 @@ def round_times(
 def least_iteration_seconds(
     scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None
 ) -> tuple[Array, bool]:
-    """Lower bounds of `iteration_seconds`, and whether they are the seconds themselves.
+    """Lower bounds of `iteration_seconds`, (repeats, iterations), and whether they are the seconds themselves.
 
     A code is not asked for its error: no round ends with fewer responses than its threshold. Copies of blocks have no
     error to ask for.
+
+    Parameters
+    ----------
+    scheme
+        What runs.
+    workload
+        The problem, the delays and the machine.
+    draws
+        The delays, the same for all schemes.
+    most
+        The most iterations to draw.
 
     Raises
     ------
@@ -217,6 +258,15 @@ def least_iteration_seconds(
 
 def require_decodable(scheme: Scheme, workload: Workload, draws: Draws) -> None:
     """Try the rules on the workers that respond in the first iteration of each repetition.
+
+    Parameters
+    ----------
+    scheme
+        What runs.
+    workload
+        The problem, the delays and the machine.
+    draws
+        The delays, the same for all schemes.
 
     Raises
     ------

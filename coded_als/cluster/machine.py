@@ -63,7 +63,15 @@ class Machine:
             require_whole("cores", self.cores, 1)
 
     def sending_s(self, messages: int, message_bytes: float) -> float:
-        """Seconds until the last of so many messages of this size has left the master, or reached it."""
+        """Seconds until the last of so many messages of this size has left the master, or reached it.
+
+        Parameters
+        ----------
+        messages
+            How many.
+        message_bytes
+            Bytes of each.
+        """
         return messages * (self.message_s + message_bytes / self.bytes_per_second)
 
     def computing_s(self, operations: float) -> float:
@@ -96,7 +104,15 @@ class RoundCost:
         return cls(round.operations, round.payload_bytes, round.response_bytes)
 
     def received_s(self, workers: int, machine: Machine) -> float:
-        """Seconds until the payloads have reached the workers."""
+        """Seconds until the payloads have reached the workers.
+
+        Parameters
+        ----------
+        workers
+            W.
+        machine
+            Master, workers and the link between them.
+        """
         return machine.sending_s(workers, self.payload_bytes) + machine.latency_s
 
     def computed_s(self, delays: Array, machine: Machine) -> Array:
@@ -120,9 +136,16 @@ class RoundCost:
         return taking_turns_s(ready.reshape(-1, ready.shape[-1]), work_s, machine.cores).reshape(ready.shape)
 
     def response_s(self, delays: Array, machine: Machine) -> Array:
-        """Seconds from the start of each round until each response is there, of the shape of ``delays``.
+        """Seconds from the start of each round until each response is there, (T, W) or (W,) as ``delays`` are.
 
         Responses arrive in the order of the delays: workers take their turns alike, and the link serves the first first.
+
+        Parameters
+        ----------
+        delays
+            The workers' delays, (T, W) or (W,); infinite for one that never responds.
+        machine
+            Master, workers and the link between them.
         """
         computed = self.computed_s(delays, machine) + machine.latency_s
         order = np.argsort(delays, axis=-1, kind="stable")

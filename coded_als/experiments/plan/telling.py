@@ -50,7 +50,15 @@ def assumptions(workload: Workload) -> list[str]:
 
 
 def fit_command(candidate: Candidate, workload: Workload) -> str:
-    """The command that runs a candidate on local workers, with the same delays."""
+    """The command that runs a candidate on local workers, with the same delays.
+
+    Parameters
+    ----------
+    candidate
+        What would run.
+    workload
+        The problem, the delays and the machine.
+    """
     scheme = candidate.scheme
     words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
     words += ["--code", scheme.family.spec]
@@ -64,7 +72,17 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
 
 
 def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any]:
-    """The plan as one JSON-able document."""
+    """The plan as one JSON-able document.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    workers
+        W.
+    workload
+        The problem, the delays and the machine.
+    """
     return {
         "verdict": plan.verdict,
         "margin": MARGIN,
@@ -116,7 +134,17 @@ def _duel_document(duel: Duel, limited: str) -> dict[str, Any]:
 
 
 def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
-    """The plan for people."""
+    """The plan for people.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    workers
+        W.
+    workload
+        The problem, the delays and the machine.
+    """
     chosen = plan.recommended
     lines = [
         _headline(plan, workers),

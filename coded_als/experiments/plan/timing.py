@@ -31,7 +31,15 @@ def mean_and_interval(totals: Array) -> tuple[float, float | None, float | None]
 
 
 def ratio_and_interval(numerators: Array, denominators: Array) -> tuple[float, float, float]:
-    """Ratio of two means over the same repetitions, (repeats,) each, and its 95 % interval by the bootstrap of pairs."""
+    """Ratio of two means over the same repetitions, (repeats,) each, and its 95 % interval by the bootstrap of pairs.
+
+    Parameters
+    ----------
+    numerators
+        Seconds of each repetition, (repeats,).
+    denominators
+        Seconds of the same repetitions, (repeats,).
+    """
     ratio = float(numerators.mean() / denominators.mean())
     chosen = _resampled(numerators.size)
     ratios = numerators[chosen].mean(axis=1) / denominators[chosen].mean(axis=1)
