@@ -12,15 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from coded_als.als.draws import Draws
 from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import (
-    Draws,
-    Infeasible,
-    Workload,
-    iteration_seconds,
-    least_iteration_seconds,
-    require_decodable,
-)
+from coded_als.als.timing import Infeasible, Workload, iteration_seconds, least_iteration_seconds, require_decodable
 from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Code, Entangled
 from coded_als.delays import DelayModel, NoDelay

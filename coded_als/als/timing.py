@@ -10,17 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coded_als.als.draws import Draws, Schedule
 from coded_als.als.schemes import Scheme, Size
 from coded_als.checks import require_number
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.cluster.inline import counted_workers
-from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import waiting_s
-from coded_als.delays import DelayModel, DelayStream, arrival_order, bootstrapped, depends_on_operations, parse_delays
+from coded_als.delays import DelayModel, arrival_order, bootstrapped, parse_delays
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 from coded_als.kernels import Array
-
-Schedule = list[tuple[RoundCost, StoppingRule]]
 
 # Orders of arrival from which `_typical` learns how many responses a code waits for.
 RANDOM_ORDERS = 4
@@ -99,64 +98,6 @@ class Workload:
 
 class Infeasible(Exception):
     """A scheme cannot run on these workers; the message says why."""
-
-
-def repetition_seed(seed: int, repetition: int) -> int:
-    """Seed of the delays of one repetition: the same for all schemes, so that they meet the same stragglers.
-
-    Parameters
-    ----------
-    seed
-        Of all repetitions.
-    repetition
-        Which one.
-    """
-    return int(np.random.SeedSequence([seed, repetition]).generate_state(1, np.uint64)[0])
-
-
-class Draws:
-    """The delays of several repetitions on W workers; drawn once for all schemes where they do not depend on the work.
-
-    Parameters
-    ----------
-    model
-        The delays.
-    workers
-        W.
-    seed, repeats
-        Each repetition has a seed of its own.
-    """
-
-    def __init__(self, model: DelayModel, workers: int, seed: int, repeats: int) -> None:
-        self._model, self._workers = model, workers
-        self._seeds = [repetition_seed(seed, number) for number in range(repeats)]
-        self._drawn: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self._seeds)
-
-    def delays(self, schedule: Schedule, iterations: int) -> Array:
-        """Seconds that each worker adds to each round of each iteration, (repeats, iterations, rounds, W).
-
-        Parameters
-        ----------
-        schedule
-            The rounds of an iteration.
-        iterations
-            How many.
-        """
-        rounds = len(schedule)
-        if depends_on_operations(self._model):
-            found = self._fresh([cost.operations for cost, _ in schedule] * iterations)
-        else:
-            if self._drawn is None or self._drawn.shape[1] < iterations * rounds:
-                self._drawn = self._fresh([0.0] * (iterations * rounds))
-            found = self._drawn[:, : iterations * rounds]
-        return found.reshape(len(self), iterations, rounds, self._workers)
-
-    def _fresh(self, operations: list[float]) -> Array:
-        streams = [DelayStream(self._model, self._workers, seed) for seed in self._seeds]
-        return np.array([[stream.next_round(count) for count in operations] for stream in streams])
 
 
 def iteration_seconds(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from coded_als import CodedALS, CodedOperator, InlineCluster
 from coded_als.als.choice import MARGIN, Race, choose, schemes
+from coded_als.als.draws import Draws
 from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds, least_iteration_seconds
+from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds, least_iteration_seconds
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import parse_delays

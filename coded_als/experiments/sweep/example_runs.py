@@ -15,8 +15,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS, Iteration
+from coded_als.als.draws import repetition_seed
 from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import Workload, repetition_seed
+from coded_als.als.timing import Workload
 from coded_als.cluster import TaskEvent
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import EventLog

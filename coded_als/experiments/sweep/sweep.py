@@ -15,16 +15,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS
+from coded_als.als.draws import Draws, repetition_seed
 from coded_als.als.schemes import Size
-from coded_als.als.timing import (
-    Draws,
-    Infeasible,
-    Iterations,
-    Workload,
-    iteration_seconds,
-    repetition_seed,
-    round_times,
-)
+from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds, round_times
 from coded_als.cluster import Cluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster

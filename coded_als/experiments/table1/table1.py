@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.timing import repetition_seed
+from coded_als.als.draws import repetition_seed
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine, RoundCost

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from coded_als.als.draws import Draws
 from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds
+from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds
 from coded_als.cli.plan import command
 from coded_als.cluster.machine import Machine
 from coded_als.delays import parse_delays

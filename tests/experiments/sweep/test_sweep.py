@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.als import CodedALS
+from coded_als.als.draws import Draws, repetition_seed
 from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds, repetition_seed
+from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds
 from coded_als.cli.sweep import command
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
