@@ -16,6 +16,7 @@ from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.schemes import Size
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import copies_of, rows_code
+from coded_als.arrays import Array
 from coded_als.cluster import Cluster
 from coded_als.cluster.machine import delays_of, machine_of
 from coded_als.cluster.scope import Scope

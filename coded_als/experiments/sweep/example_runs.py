@@ -18,6 +18,7 @@ from coded_als.als import CodedALS, Iteration
 from coded_als.als.draws import repetition_seed
 from coded_als.als.schemes import Scheme, Size
 from coded_als.als.timing import Workload
+from coded_als.arrays import Array
 from coded_als.cluster import TaskEvent
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import EventLog

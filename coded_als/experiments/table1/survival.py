@@ -10,6 +10,7 @@ from coded_als.als.phases import store_data
 from coded_als.als.protocols import PaperProtocol
 from coded_als.als.rounds import RoundLog
 from coded_als.als.schemes import Size
+from coded_als.arrays import Array
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes import Entangled, PointFamily
 from coded_als.experiments.problems import paper_ratings

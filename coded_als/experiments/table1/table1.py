@@ -14,6 +14,7 @@ from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
 from coded_als.als.draws import repetition_seed
+from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine, RoundCost
