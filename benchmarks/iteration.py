@@ -114,7 +114,7 @@ def measure(protocol: str, matrix: Any, iterations: int, stopwatch: Stopwatch) -
     with LocalCluster(WORKERS) as cluster:
         RoundTimes(cluster, stopwatch)
 
-        def iteration(entry: Any, _factor: Any) -> None:
+        def iteration(entry: Any) -> None:
             if entry.index > 1:
                 coding = stopwatch.spent["encode"] + stopwatch.spent["decode"]
                 ratios.append(coding / stopwatch.bare)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import coded_als
 PACKAGE = Path(coded_als.__file__).parent
 # from the bottom up; a room may import from itself and from rooms of strictly lower levels
 LEVELS = {
+    "arrays": 0,
     "errors": 0,
     "kernels": 1,
     "checks": 2,
@@ -29,11 +32,12 @@ LEVELS = {
     "baselines": 6,
     "dask": 6,
     "evaluation": 6,
-    "master": 6,
+    "master": 5,
     "sharded": 6,
     "experiments": 7,
     "sklearn": 7,
     "cli": 8,
+    "__main__": 9,
 }
 PURE = ("codes", "als", "kernels", "delays", "cluster.seam", "cluster.rules")
 # a cluster by itself, and the default of the algorithm: it may look at the clock, and nothing passes through it
@@ -42,8 +46,13 @@ BEHIND_THE_SEAM = "coded_als.cluster.inline"
 IMPURE = {"zmq", "socket", "subprocess", "multiprocessing", "threading", "time", "datetime", "asyncio", "signal"}
 
 
+@functools.cache
 def imports_of(path):
     """Modules that a file imports at run time, in functions too; not those for the type checker alone."""
+    return frozenset(_imports_of(path))
+
+
+def _imports_of(path):
     tree = ast.parse(path.read_text())
     typing_only = [
         node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
@@ -72,6 +81,7 @@ def module_of(path):
 MODULES = {module_of(path): path for path in FILES}
 
 
+@cache
 def own_imports(path):
     """Modules of this package that a file imports."""
     return {module for module in imports_of(path) if module in MODULES}
@@ -134,4 +144,4 @@ def test_every_public_name_exists():
 
 
 def test_every_file_of_a_small_idea_is_small():
-    assert {path.name: lines for path in FILES if (lines := len(path.read_text().splitlines())) > 330} == {}
+    assert {path.name: lines for path in FILES if (lines := len(path.read_text().splitlines())) > 300} == {}

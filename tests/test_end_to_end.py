@@ -46,7 +46,7 @@ print(model.converged_)
     elapsed_s = time.monotonic() - started
     pids, converged = run.stdout.splitlines()
     assert converged == "True"
-    assert elapsed_s < 5
+    assert elapsed_s < 15  # of the 30 s; a busy machine takes some of them
     assert not any(is_running(pid) for pid in json.loads(pids))
 
 
@@ -55,10 +55,10 @@ def test_killing_spare_workers_changes_nothing_and_one_more_is_an_error(extra):
     """SIGKILL in the middle of a fit: s = W - K are harmless, and the next one ends it at once."""
     parameters = {"rank": 4, "partitions": 3, "solver": "als", "iterations": 12}
     expected = CodedALS(**parameters).fit(matrix())
-    with LocalCluster(9) as cluster:
+    with LocalCluster(9, restart=False) as cluster:
         victims = list(cluster.process_ids.values())[: 9 - 6 + extra]
 
-        def kill(entry, _factor):
+        def kill(entry):
             if entry.index == 3:
                 for pid in victims:
                     os.kill(pid, signal.SIGKILL)
@@ -68,7 +68,7 @@ def test_killing_spare_workers_changes_nothing_and_one_more_is_an_error(extra):
             model.fit(matrix(), cluster, callback=kill)
             np.testing.assert_allclose(model.item_factors_, expected.item_factors_, rtol=1e-8, atol=1e-8)
         else:
-            with pytest.raises(NotEnoughWorkers, match="at least 6 workers must be able to answer; 5 are alive"):
+            with pytest.raises(NotEnoughWorkers, match="at least 6 workers must be able to respond; 5 are alive"):
                 model.fit(matrix(), cluster, callback=kill)
 
 

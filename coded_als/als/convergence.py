@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from coded_als.als.bounds import SAFETY, Certificate, loss_bound, spectral_objective
+from coded_als.als.bounds import Certificate, Outside, loss_bound, spectral_objective
 from coded_als.als.phases import Problem
 from coded_als.als.probe import Probe, probed
 from coded_als.als.ritz import RitzPairs, singular_triplets
@@ -23,13 +23,12 @@ REMEDIES: dict[Outcome, str] = {
 EPS = float(np.finfo(np.float64).eps)
 # Rounding of a product of two float64 matrices, in units of eps times their norms: some were measured, doubled.
 ROUNDING_UNITS = 8.0
-# Guards tell the largest eigenvalue outside only once they have found it. Where a Ritz value is below lam^2 its direction
-# is left out, and claims that none above lam^2 exists: a random start has an overlap of more than a hundredth with it.
-GUARDED_DOUBT = 100.0
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
+# Residuals must have fallen to this part of those verified last before that is done again.
+VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
-ROUNDED = 100.0
+ROUNDED = 4.0
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
@@ -37,7 +36,7 @@ OUTRUN = 30.0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What an iteration comes to: objective, bound on its relative distance from the optimum, and the outcome.
 
     ``cancelled`` tells that the objective had to be computed from the data.
@@ -72,12 +71,12 @@ class Stopping:
     certificate: Certificate | None = None
     outcome: Outcome = "running"
     _probe: Probe | None = None
-    _trigger: float = np.inf
+    _verified_at: float = np.inf
     _best: float = np.inf
     _idle: int = 0
     _last_residual: float = 0.0
 
-    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Verdict:
+    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
         """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
 
         Parameters
@@ -90,17 +89,18 @@ class Stopping:
             Whether another iteration could not change it.
         """
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
-        expected, proved = self._expected_outside(pairs), self._proved_outside(pairs)
-        hoped = self._certificate(pairs, 0.0, expected)
-        if (
-            proved is not None
-            and (sure := self._certificate(pairs, noise, proved)).remaining <= MARGIN * self.tolerance
-        ):
-            return self._verdict(pairs, sure, "converged")
+        hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
+        proved = self._proved_outside(pairs)
+        if proved is not None:
+            sure = self._certificate(pairs, noise, proved)
+            if sure.remaining <= MARGIN * self.tolerance:
+                return self._verdict(pairs, sure, "converged")
         stalled = exhausted or self._stalled(pairs, hoped.loss, noise)
-        if not (stalled or hoped.remaining <= min(self._trigger, MARGIN * self.tolerance)):
+        residual = float(pairs.residuals[: self.rank].max())
+        worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= VERIFY_AGAIN * self._verified_at
+        if not (stalled or worth_it):
             return self._verdict(pairs, hoped, "running")
-        self._trigger = hoped.remaining / 4
+        self._verified_at = residual
         verified, outside = self.verify(pairs)
         if verified.remaining <= self.tolerance:
             return self._verdict(pairs, verified, "converged")
@@ -108,72 +108,95 @@ class Stopping:
         hopeless = stalled or OUTRUN * iterated.remaining <= verified.remaining
         return self._verdict(pairs, verified, "undecided" if hopeless else "running")
 
-    def verify(self, pairs: RitzPairs) -> tuple[Certificate, float]:
+    def verify(self, pairs: RitzPairs) -> tuple[Certificate, Outside]:
         """The certificate of a subspace from the data alone: neither the rounding of D nor decoding enters it.
 
         Returns
         -------
-        The certificate, and the largest eigenvalue outside the subspace.
+        The certificate, and what is known outside the leading ``rank`` directions.
         """
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
         exact = RitzPairs(sigma**2, right, residuals, pairs.guards)
-        if pairs.guards == 0 and pairs.values.size < self.problem.length:
-            self._probe = probed(self.problem, right, float(sigma[-1] ** 2), self._probe)
-        outside = self._proved_outside(exact)
-        assert outside is not None
+        inside, guards = np.split(right, [self.rank], axis=1)
+        outside = self._nothing_outside(exact)
+        if outside is None:
+            known = self._probe.vectors if self._probe is not None and guards.size == 0 else guards
+            self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
+            outside = Outside(self._probe.above)
         return self._certificate(exact, 0.0, outside), outside
 
-    def conclude(self, objective: float) -> Outcome:
-        """The outcome of the fit, from the objective of its factors as measured on the data."""
-        if self.outcome == "running":
-            return "unfinished"
-        assert self.certificate is not None
-        reached = objective <= (1 + self.tolerance) * self.certificate.optimum
-        return "undecided" if self.outcome == "converged" and not reached else self.outcome
+    def conclude(self, objective: float, moved: float) -> Outcome:
+        """The outcome of the fit.
 
-    def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Verdict:
+        Parameters
+        ----------
+        objective
+            Of its factors, as measured on the data.
+        moved
+            What of it they lose by being not quite the best on their subspace.
+        """
+        if self.outcome != "converged":
+            return "unfinished" if self.outcome == "running" else self.outcome
+        assert self.certificate is not None
+        optimum = self.certificate.optimum
+        # first order in the rounding of each entry; what was moved and lost is known better
+        rounding = ROUNDING_UNITS * EPS * np.sqrt(objective * self.problem.squared_norm)
+        agrees = objective <= (1 + self.tolerance) * optimum + rounding
+        reached = self.certificate.loss + moved <= self.tolerance * optimum
+        return "converged" if agrees and reached else "undecided"
+
+    def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Judgement:
         self.certificate, self.outcome = certificate, outcome
         cancelled = self.problem.cancels(float(pairs.values[: self.rank].sum()))
-        return Verdict(certificate.objective, certificate.remaining, outcome, cancelled)
+        return Judgement(certificate.objective, certificate.remaining, outcome, cancelled)
 
-    def _certificate(self, pairs: RitzPairs, noise: float, outside: float) -> Certificate:
+    def _certificate(self, pairs: RitzPairs, noise: float, outside: Outside) -> Certificate:
         values = pairs.values[: self.rank]
         explained = float(values.sum())
         left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
-            rounding += noise
-        doubt = GUARDED_DOUBT if pairs.guards > 0 else SAFETY
-        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization, doubt)
+            rounding += noise + ROUNDING_UNITS * EPS * left_out
+        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 
-    def _proved_outside(self, pairs: RitzPairs) -> float | None:
-        """The largest eigenvalue outside the subspace, as its guards or a probe of the data show it."""
-        if pairs.values.size == self.problem.length:
-            return 0.0
+    def _nothing_outside(self, pairs: RitzPairs) -> Outside | None:
+        """Where the pairs fill the space: what is beyond the rank among them."""
+        if pairs.values.size < self.problem.length:
+            return None
+        return Outside(float(pairs.values[self.rank]) if pairs.guards > 0 else 0.0)
+
+    def _proved_outside(self, pairs: RitzPairs) -> Outside | None:
+        """What guards or an earlier probe of the data show."""
+        if (nothing := self._nothing_outside(pairs)) is not None:
+            return nothing
         if pairs.guards > 0:
-            return float(pairs.values[-1])
+            return Outside.guarded(float(pairs.values[-1]), self.problem.length)
         if self._probe is None or self._probe.inside > pairs.values.size:
             return None
-        return self._probe.value + self._probe.residual
+        return Outside(self._probe.above)
 
-    def _expected_outside(self, pairs: RitzPairs) -> float:
-        """The same without proof for the paper's update, which has no guards: from the rate of its residuals.
+    def _expected_outside(self, pairs: RitzPairs) -> Outside:
+        """The same as it is hoped to be; for the paper's update, which has no guards, from the rate of its residuals.
 
         They shrink by lambda_(d+1) / lambda_d an iteration in the end.
         """
-        if pairs.guards > 0 or pairs.values.size == self.problem.length:
-            return self._proved_outside(pairs) or 0.0
+        inside = float(pairs.values[-1])
+        if pairs.guards > 0:
+            return Outside(inside)
+        if (nothing := self._nothing_outside(pairs)) is not None:
+            return nothing
         residual = float(np.linalg.norm(pairs.residuals))
         rate = min(residual / self._last_residual, 1.0) if self._last_residual > 0 else 1.0
         self._last_residual = residual
-        known = self._proved_outside(pairs) is not None
-        return max(rate * float(pairs.values[-1]), self._probe.value if known and self._probe else 0.0)
+        # a probe that found a larger one was of a subspace that lacked it
+        known = self._probe is not None and self._probe.inside <= pairs.values.size and self._probe.value < inside
+        return Outside(max(rate * inside, self._probe.value if known and self._probe else 0.0))
 
     def _stalled(self, pairs: RitzPairs, loss: float, noise: float) -> bool:
         """Whether the residuals are at the level of rounding and have stopped falling."""
-        if loss < 0.99 * self._best:
+        if loss < self._best:
             self._best, self._idle = loss, 0
         else:
             self._idle += 1

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-from scipy import sparse
 
 from coded_als.als.alternating import alternating
+from coded_als.als.choice import choose
 from coded_als.als.convergence import Outcome, Stopping
-from coded_als.als.factors import best_factors
-from coded_als.als.history import Callback, Iteration, Recorder
+from coded_als.als.factors import BestFactors
+from coded_als.als.folding import LinearFolding
+from coded_als.als.history import Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
-from coded_als.als.phases import Problem, Where, phases_for, store_data
-from coded_als.als.protocols import DATA, make_protocol, square
-from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
-from coded_als.als.transforms import Weighting, scaled, weighted
-from coded_als.als.updates import inverse_of_gram
+from coded_als.als.phases import Problem, Where
+from coded_als.als.protocols import PaperProtocol, square
+from coded_als.als.rounds import RoundLog, RoundRecord
+from coded_als.als.schemes import Size
+from coded_als.als.spread import HeldData, Spread, choose_spread
+from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
+from coded_als.als.transforms import Weighting, in_unit, weighted
+from coded_als.arrays import Array
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
+from coded_als.cluster.machine import Machine, delays_of, machine_of
 from coded_als.cluster.scope import Scope
-from coded_als.codes import Code, choose_code, with_partitions
+from coded_als.cluster.verification import VERIFY, Verify, verified
+from coded_als.codes import with_partitions
+from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
-from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
+from coded_als.models.reporting import Callback, reporting
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
 
 
-class CodedALS(FactorModel):
+class CodedALS(LinearFolding):
     """R ~ U V^T with missing ratings read as zeros, on a cluster that does not wait for its stragglers.
 
     Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 exactly: the result does not depend on who was slow.
@@ -43,8 +48,9 @@ class CodedALS(FactorModel):
         Columns d of both factors; at most min(m, n), and at most the rank of R unless it is regularised.
     code
         SPEC of how D is spread over the workers (`coded_als.codes.parse_code`): ``"uncoded"``, ``"replicated:copies=3"``,
-        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is a systematic code that leaves a quarter of
-        the workers as stragglers.
+        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is the fastest under the delays that the
+        cluster knows of (what `coded-als plan` chooses), without any a systematic code that leaves a quarter of the
+        workers as stragglers, and three copies where D is not formed.
     partitions
         h of the paper's code: rows and columns of D are cut in h parts each. A worker holds 1/h^2 of D, twice that on
         the circle.
@@ -63,13 +69,18 @@ class CodedALS(FactorModel):
         (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse, and a fit
         that cannot keep to it ends with an error.
     precomputation
-        Where D is computed: ``"local"`` at the master, ``"coded"`` on the workers, ``"auto"`` where counting says that it
-        takes less time.
+        Where D = R^T R is formed: ``"local"`` at the master, ``"coded"`` on the workers, ``"none"`` nowhere: the workers
+        hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these.
+        ``"auto"`` does what takes less time by counting; a code of D other than copies is a wish that it be formed.
     weighting
         What is factorised: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean, ``"log"``
         their logarithm. `objective_` and `history_` are those of the matrix factorised.
     seed
         Seed of the start.
+    verify
+        ``"freivalds"``: each response is checked by itself before it counts, by random combinations that the master alone
+        knows. Workers that send wrong numbers are left out for the rest of the fit, as many as the code tolerates
+        stragglers. ``"off"`` refuses NaN and infinity only.
 
     Attributes
     ----------
@@ -86,8 +97,10 @@ class CodedALS(FactorModel):
     outcome_
         ``"converged"``; ``"undecided"`` where rounding hides whether they are (centring the data or a larger tolerance
         helps); ``"unfinished"`` where `iterations` ended the fit.
-    code_
-        SPEC of the code that was used, nothing left open.
+    code_, precomputation_
+        SPEC of the code that was used, and where D was formed, nothing left open.
+    left_out_
+        The workers whose responses did not count because they were found wrong, or not finite.
 
     Examples
     --------
@@ -100,6 +113,8 @@ class CodedALS(FactorModel):
     """
 
     kind = "coded"
+    _entry = Iteration
+    _results = ("converged_", "outcome_", "objective_", "code_")
 
     def __init__(
         self,
@@ -116,23 +131,33 @@ class CodedALS(FactorModel):
         precomputation: Where = "auto",
         weighting: Weighting = "none",
         seed: int = 0,
+        verify: Verify = "off",
     ) -> None:
         self.rank, self.regularization = rank, regularization
         self.code, self.partitions, self.protocol, self.solver = code, partitions, protocol, solver
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
-        self.precomputation, self.weighting, self.seed = precomputation, weighting, seed
+        self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
 
-    def fit(self, ratings: Any, cluster: Cluster | None = None, *, callback: Callback | None = None) -> Self:
+    def fit(
+        self,
+        ratings: Any,
+        cluster: Cluster | None = None,
+        *,
+        callback: Callback | None = None,
+        progress: bool = False,
+    ) -> Self:
         """Factorise R.
 
         Parameters
         ----------
         ratings
-            R, (m, n), a dense array or a scipy sparse matrix; what is missing counts as zero.
+            R, (m, n), dense, masked or scipy sparse; what is missing counts as zero.
         cluster
             Where to run; by default in this process. It is not closed.
         callback
-            Called after each iteration with its `Iteration` and the factor, (l, d) with l = min(m, n).
+            Called after each iteration with its `Iteration`.
+        progress
+            Whether to draw a progress bar on stderr, or in the notebook.
 
         Raises
         ------
@@ -145,105 +170,108 @@ class CodedALS(FactorModel):
         self._check_parameters()
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        with Scope(cluster) as scope:
-            return self._fit(ratings, scope, callback)
-
-    def _fit(self, ratings: Any, cluster: Cluster, callback: Callback | None) -> Self:
-        """Factorise checked ratings where nobody else stores anything."""
-        code = self.plan(ratings.shape, cluster.size)
-        decoding = code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
-        matrix, mean = weighted(ratings, self.weighting)
-        matrix, unit = scaled(matrix)
-        problem, log = Problem.of(matrix), RoundLog(cluster)
-        phases = phases_for(problem, log, code, decoding, self.precomputation)
-        store_data(log, code, phases.gram())
-        # beyond 1e100 times the largest entry all factors are zero anyhow
-        ridge = min(self.regularization / unit, 1e100)
-        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, callback)
-        if self.solver == "lobpcg":
-            basis, weights = self._by_eigenvectors(problem, log, code, decoding, recorder)
-        else:
-            basis, weights = self._by_sweeps(problem, log, code, decoding, ridge, recorder)
-        error = max(record.error_estimate for record in log.records)
-        other, factor = best_factors(basis, phases.last_product(weights), self.rank, ridge, error)
-        objective = problem.squared_error(other, factor) + ridge * float(
-            np.vdot(other, other) + np.vdot(factor, factor)
-        )
-        self.outcome_: Outcome = recorder.conclude(objective)
-        self.converged_ = self.outcome_ == "converged"
-        self.objective_ = objective * unit**2
-        other, factor = other * np.sqrt(unit), factor * np.sqrt(unit)
-        self.history_: list[Iteration] = recorder.history
-        self.rounds_: list[RoundRecord] = log.records
-        self.code_ = code.spec
-        users, items = (factor, other) if problem.transposed else (other, factor)
-        self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
+        with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
+            self._fit(ratings, verified(scope, self.verify), report)
         return self
 
-    def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
+    def _fit(self, ratings: Any, cluster: Cluster, report: Callback) -> None:
+        """Factorise checked ratings where nobody else stores anything."""
+        spread = self.plan(ratings, cluster.size, delays_of(cluster), machine_of(cluster))
+        matrix, mean = weighted(ratings, self.weighting)
+        matrix, unit = in_unit(matrix)
+        problem, log = Problem.of(matrix), RoundLog(cluster)
+        decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+        held = spread.give_out(problem, log, decoding)
+        # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
+        ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
+        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, report)
+        if self.solver == "lobpcg":
+            start = self._start(problem.length, self._columns(problem.length))
+            basis = weights = locally_optimal(held.gram_product, start, self.rank, self.iterations, recorder)
+        else:
+            basis, weights = self._by_sweeps(problem, log, spread, held, decoding, ridge, recorder)
+        error = max(record.error_estimate for record in log.records)
+        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, error)
+        objective, moved = best.measured(problem)
+        self.outcome_: Outcome = recorder.conclude(objective, moved)
+        self.converged_ = self.outcome_ == "converged"
+        self.objective_ = objective * unit**2
+        other, factor = (part * np.sqrt(unit) for part in best.factors)
+        self.history_: list[Iteration] = recorder.history
+        self.rounds_: list[RoundRecord] = log.records
+        self.code_, self.precomputation_ = spread.code.spec, spread.precomputation
+        self.left_out_ = log.left_out
+        users, items = (factor, other) if problem.transposed else (other, factor)
+        self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
+
+    def plan(
+        self, ratings: Any, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
+    ) -> Spread:
+        """Check the parameters against a matrix and a cluster before anything is started.
 
         Parameters
         ----------
         ratings
-            One user as a mapping from item id to rating, or (k, n), dense or sparse, with the model's columns.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item or another number of columns.
-        """
-        self._require_fitted()
-        items = self.item_factors_
-        if isinstance(ratings, Mapping):
-            values = np.fromiter(ratings.values(), dtype=np.float64)
-            columns = self._item_lookup.indices(ratings)
-            ratings = sparse.csr_array((values, columns, [0, columns.size]), shape=(1, len(items)))
-        ratings = checked_ratings(ratings)
-        if ratings.shape[1] != len(items):
-            raise UsageError(
-                f"new users must have a column for each of {len(items)} items; got {ratings.shape[1]}. Match the model."
-            )
-        rows, _ = weighted(ratings, self.weighting, self.global_mean_)
-        return NewUsers(np.asarray(rows @ (items @ inverse_of_gram(items.T @ items, self.regularization))))
-
-    def plan(self, shape: tuple[int, int], workers: int) -> Code:
-        """Check the parameters against a matrix and a cluster before anything is started.
+            R, (m, n), an array or a scipy sparse matrix.
+        workers
+            W.
+        delays
+            Those that the workers will meet, as far as they are known.
+        machine
+            Where they run; a common one unless given.
 
         Returns
         -------
-        How the products would be spread.
+        What the workers would hold.
 
         Raises
         ------
         UsageError
         """
         self._check_parameters()
-        length = min(shape)
-        if self.rank > length:
-            raise UsageError(f"rank must be between 1 and min(rows, columns) = {length}; got {self.rank}. Lower rank.")
-        wanted = "entangled" if self.protocol == "paper" and self.code == "auto" else self.code
-        code = choose_code(wanted, self.partitions, workers, length)
-        return square(code) if self.protocol == "paper" else code
+        problem, machine = Problem.of(ratings), Machine() if machine is None else machine
+        if self.rank > problem.length:
+            raise UsageError(
+                f"rank must be between 1 and min(rows, columns) = {problem.length}; got {self.rank}. Lower rank."
+            )
+        columns = self._columns(problem.length)
+        if self.protocol == "fused":
+            known = delays if self.code == "auto" and self.partitions is None else None
+            size = Size(problem.matrix.shape[0], problem.length, self.rank)
+            best = choose(size, workers, self.solver, known, machine, self.decoding_tolerance)
+            return choose_spread(
+                problem, workers, columns, self.code, self.partitions, self.precomputation, machine, best
+            )
+        if self.precomputation == "none":
+            raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
+        code = "entangled" if self.code == "auto" else self.code
+        spread = choose_spread(problem, workers, columns, code, self.partitions, self.precomputation, machine)
+        square(spread.code)
+        return spread
 
     def _by_sweeps(
-        self, problem: Problem, log: RoundLog, code: Code, decoding: float, ridge: float, recorder: Recorder
+        self,
+        problem: Problem,
+        log: RoundLog,
+        spread: Spread,
+        held: HeldData,
+        decoding: float,
+        ridge: float,
+        recorder: Recorder,
     ) -> tuple[Array, Array]:
         """The paper's ALS."""
-        protocol = make_protocol(self.protocol, log, code, problem.length, decoding)
         start = np.linalg.qr(self._start(problem.length, self.rank))[0]
-        basis = alternating(protocol, start, problem.squared_norm, ridge, self.iterations, recorder)
-        return basis, protocol.other_factor_weights(basis, 0.0)
+        sweeps: Sweeps
+        if self.protocol == "paper":
+            sweeps = PaperSweeps(PaperProtocol(log, square(spread.code), problem.length, decoding), start)
+        else:
+            sweeps = FusedSweeps(held.gram_product, start)
+        basis = alternating(sweeps, problem.squared_norm, ridge, self.iterations, recorder)
+        return basis, sweeps.other_factor_weights(basis)
 
-    def _by_eigenvectors(
-        self, problem: Problem, log: RoundLog, code: Code, decoding: float, recorder: Recorder
-    ) -> tuple[Array, Array]:
-        """The locally optimal block iteration."""
-        length, shape = problem.length, (problem.length, problem.length)
-        multiply = StoredProduct(log, code.product(log.cluster.size), DATA, shape, decoding, label="E = D X")
-        start = self._start(length, min(self.rank + GUARD_VECTORS, length))
-        basis = locally_optimal(multiply, start, self.rank, self.iterations, recorder)
-        return basis, basis
+    def _columns(self, length: int) -> int:
+        """Columns of a product: the rank, and for the block iteration its guards."""
+        return min(self.rank + GUARD_VECTORS, length) if self.solver == "lobpcg" else self.rank
 
     def _start(self, length: int, columns: int) -> Array:
         return np.random.default_rng(self.seed).standard_normal((length, columns))
@@ -253,6 +281,7 @@ class CodedALS(FactorModel):
         require_one_of("solver", self.solver, get_args(Solver))
         require_one_of("precomputation", self.precomputation, get_args(Where))
         require_one_of("weighting", self.weighting, get_args(Weighting))
+        require_one_of("verify", self.verify, VERIFY)
         if self.protocol == "paper" and self.solver != "als":
             raise UsageError(
                 f"protocol 'paper' is defined for solver 'als'; got {self.solver!r}. Use protocol='fused' or solver='als'."

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from coded_als.als.phases import Problem
 from coded_als.als.ritz import singular_triplets
 from coded_als.als.updates import floor_of, rank_error
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 
-def best_factors(basis: Array, image: Array, rank: int, regularization: float, error: float) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class BestFactors:
     """The best factors whose rows lie in a subspace, balanced and ordered by singular value.
 
     For singular triplets (q, sigma, x) of A on the subspace they are q and x times ((sigma - lam)_+)^(1/2). Column signs
@@ -17,37 +21,76 @@ def best_factors(basis: Array, image: Array, rank: int, regularization: float, e
 
     Parameters
     ----------
-    basis
-        Orthonormal columns, (l, k) with k >= rank.
-    image
-        A times them, (rows, k).
-    rank
-        Factors d.
+    left, sigma, right
+        The leading triplets, (rows, d), (d,) and (l, d).
     regularization
         Ridge weight lam.
-    error
-        Relative error of the image.
-
-    Returns
-    -------
-    (rows, d) and (l, d), whose product A is to be.
-
-    Raises
-    ------
-    UsageError
-        Without regularisation, if the rank is above that of the data as far as it can be told.
     """
-    left, sigma, right = singular_triplets(basis, image)
-    floor = floor_of(max(left.shape[0], right.shape[0]), error) * sigma[0]
-    if regularization == 0 and not sigma[rank - 1] > floor:
-        raise rank_error(int(np.sum(sigma > floor)), rank)
-    left, right = left[:, :rank], right[:, :rank]
-    weights = np.sqrt(np.maximum(sigma[:rank] - regularization, 0.0)) * signs(right)
-    return left * weights, right * weights
+
+    left: Array
+    sigma: Array
+    right: Array
+    regularization: float
+
+    @classmethod
+    def on(cls, basis: Array, image: Array, rank: int, regularization: float, error: float) -> BestFactors:
+        """Those on a subspace.
+
+        Parameters
+        ----------
+        basis
+            Orthonormal columns, (l, k) with k >= rank.
+        image
+            A times them, (rows, k).
+        rank
+            Factors d.
+        regularization
+            Ridge weight lam.
+        error
+            Relative error of the image.
+
+        Raises
+        ------
+        UsageError
+            Without regularisation, if the rank is above that of the data as far as it can be told.
+        """
+        left, sigma, right = singular_triplets(basis, image)
+        floor = floor_of(max(left.shape[0], right.shape[0]), error) * sigma[0]
+        if regularization == 0 and not sigma[rank - 1] > floor:
+            raise rank_error(int(np.sum(sigma > floor)), rank)
+        side = signs(right[:, :rank])
+        return cls(left[:, :rank] * side, sigma[:rank], right[:, :rank] * side, regularization)
+
+    @property
+    def kept(self) -> Array:
+        """What the ridge weight leaves of the singular values, (d,)."""
+        return np.maximum(self.sigma - self.regularization, 0.0)
+
+    @property
+    def factors(self) -> tuple[Array, Array]:
+        """(rows, d) and (l, d); A is about their product."""
+        weights = np.sqrt(self.kept)
+        return self.left * weights, self.right * weights
+
+    def measured(self, problem: Problem) -> tuple[float, float]:
+        """The objective as the data have it, and what of it is lost because A X is not quite the image it was said to be.
+
+        The loss is second order in that difference but for the ridge term, and it is not lost in the rounding of the
+        objective near an exact fit.
+        """
+        image = problem.image(self.right)
+        explained = 2 * float(np.sum(image * self.left * self.kept)) - float(np.sum(self.kept**2))
+        left_out = problem.squared_norm - explained
+        if problem.cancels(explained):
+            left_out = problem.squared_error(self.left * self.kept, self.right)
+        difference = (image - self.left * self.sigma)[:, self.kept > 0]
+        along = np.abs(np.sum(difference * self.left[:, self.kept > 0], axis=0))
+        moved = float(np.sum(difference**2) + 2 * self.regularization * along.sum())
+        return left_out + 2 * self.regularization * float(self.kept.sum()), moved
 
 
 def signs(vectors: Array) -> Array:
-    """1 or -1 for each column: the side of a fixed hyperplane without symmetries, on which it lies.
+    """1 or -1 for each column, (d,): the side of a fixed hyperplane without symmetries, on which it lies.
 
     The entry of largest size would do for random vectors, but ties are common in ratings.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.ritz import RitzPairs
 from coded_als.als.rounds import RoundLog
-from coded_als.kernels import Array
+from coded_als.arrays import Array
+from coded_als.models.reporting import Callback
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Iteration:
     outcome
         ``"running"``; in the last iteration ``"converged"``, ``"undecided"`` where rounding hides whether the
         tolerance is reached, or ``"unfinished"`` where ``iterations`` ended the fit.
+    left_out
+        Workers whose responses to its rounds were found wrong, or not finite, and did not count.
     """
 
     index: int
@@ -43,9 +45,7 @@ class Iteration:
     responses: tuple[int, ...]
     error_estimate: float
     outcome: Outcome = "running"
-
-
-Callback = Callable[[Iteration, Array], None]
+    left_out: tuple[int, ...] = ()
 
 
 class Recorder:
@@ -59,13 +59,14 @@ class Recorder:
         Judges the Ritz pairs of each iteration.
     unit
         What the matrix was divided by: objectives are told in its square, factors in its root.
-    callback
-        Called with each `Iteration` and its factor.
+    report
+        Called with each `Iteration`.
     """
 
-    def __init__(self, log: RoundLog, stopping: Stopping, unit: float, callback: Callback | None) -> None:
-        self._log, self._stopping, self._unit, self._callback = log, stopping, unit, callback
+    def __init__(self, log: RoundLog, stopping: Stopping, unit: float, report: Callback) -> None:
+        self._log, self._stopping, self._unit, self._report = log, stopping, unit, report
         self.history: list[Iteration] = []
+        self.factor: Array | None = None
         self._rounds_before, self._started = len(log.records), log.cluster.seconds()
 
     @property
@@ -81,7 +82,7 @@ class Recorder:
         pairs
             The Ritz pairs of the subspace that it found.
         factor
-            (l, d), for the callback.
+            (l, d), kept as `factor` until the next.
         value
             The objective of the factor, where it is not the best on its subspace.
         exhausted
@@ -103,15 +104,24 @@ class Recorder:
             responses=tuple(record.responses for record in rounds),
             error_estimate=self.error_estimate,
             outcome=verdict.outcome,
+            left_out=tuple(worker for record in rounds for worker in record.left_out),
         )
         self.history.append(entry)
         self._rounds_before, self._started = len(self._log.records), now
-        if self._callback is not None:
-            self._callback(entry, factor * np.sqrt(self._unit))
+        self.factor = factor * np.sqrt(self._unit)
+        self._report(entry)
         return verdict.outcome != "running"
 
-    def conclude(self, objective: float) -> Outcome:
-        """The outcome of the fit, from the objective of its factors as measured on the data, also kept in the history."""
-        outcome = self._stopping.conclude(objective)
+    def conclude(self, objective: float, moved: float) -> Outcome:
+        """The outcome of the fit as `Stopping.conclude` has it, also kept in the history.
+
+        Parameters
+        ----------
+        objective
+            Of the factors of the fit, as measured on the data.
+        moved
+            What of it they lose by being not quite the best on their subspace.
+        """
+        outcome = self._stopping.conclude(objective, moved)
         self.history[-1] = replace(self.history[-1], outcome=outcome)
         return outcome

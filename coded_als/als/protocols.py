@@ -1,58 +1,19 @@
-"""What one iteration sends and receives: the paper's three rounds, or one.
-
-Both compute the same quantities of (12): E = D B, F = B^T B, M = B^T E and B+ = E G.
-"""
+"""The paper's three rounds of an iteration, and its post-computation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Iterator
 
-from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
+from coded_als.als.rounds import RoundLog, rule_for
 from coded_als.als.updates import inverse_of_gram
+from coded_als.arrays import Array
 from coded_als.cluster import Round, WellConditioned
 from coded_als.codes import Code, Entangled, EntangledPolynomialCode, FactorCode, InnerProductCode
 from coded_als.codes.partition import block_size
 from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 DATA = "D"
-
-
-class IterationProtocol(Protocol):
-    """One iteration, in two halves with the d x d algebra of the algorithm between them."""
-
-    def products(self, factor: Array) -> tuple[Array, Array, Array]:
-        """F = B^T B and M = B^T E, (d, d) each, and E = D B, (l, d), of a factor B, (l, d)."""
-        ...
-
-    def update(self, weights: Array) -> Array:
-        """B+ = E G for the factor of the last `products`."""
-        ...
-
-    def other_factor_weights(self, factor: Array, regularization: float) -> Array:
-        """H = B (B^T B + lam I)^-1 of the final factor, (l, d)."""
-        ...
-
-
-class FusedProtocol:
-    """One round: the workers compute E = D B, the only product that grows with l^2; the master the rest."""
-
-    def __init__(self, product: Callable[[Array], Array]) -> None:
-        self._product = product
-        self._image: Array | None = None
-
-    def products(self, factor: Array) -> tuple[Array, Array, Array]:
-        self._image = self._product(factor)
-        return factor.T @ factor, factor.T @ self._image, self._image
-
-    def update(self, weights: Array) -> Array:
-        assert self._image is not None
-        return self._image @ weights
-
-    def other_factor_weights(self, factor: Array, regularization: float) -> Array:
-        return factor @ inverse_of_gram(factor.T @ factor, regularization)
 
 
 class PaperProtocol:
@@ -76,14 +37,28 @@ class PaperProtocol:
         self._left_code = EntangledPolynomialCode(h, 1, 1, workers, points) if points != "circle" else None
 
     def products(self, factor: Array) -> tuple[Array, Array, Array]:
+        """F = B^T B and M = B^T E, (d, d) each, and E = D B, (l, d), of a factor B, (l, d)."""
         image, gram = self._image_and_gram(factor)
         return gram, self._projected(image), image
 
     def update(self, weights: Array) -> Array:
+        """B+ = E G, (l, d), for the factor of the last `products` and a (d, d) matrix G."""
         return self._scaled("E", weights, self._factor_code, "B+ = E G")
 
     def other_factor_weights(self, factor: Array, regularization: float) -> Array:
-        """The paper's post-computation in five steps: F is decoded, its inverse sent, H interpolated."""
+        """The paper's post-computation in five steps: F is decoded, its inverse sent, H interpolated.
+
+        Parameters
+        ----------
+        factor
+            B, (l, d).
+        regularization
+            Ridge weight lam.
+
+        Returns
+        -------
+        H = B (B^T B + lam I)^-1, (l, d).
+        """
         shares = self._left_shares(factor)
         payloads: list[tuple[Array, ...]]
         keep: tuple[str, ...]
@@ -171,14 +146,6 @@ class PaperProtocol:
     def _inner_operations(self, columns: int) -> float:
         planes = self._product_code.planes
         return float(planes * block_size(self._length, self._product_code.p) * columns**2)
-
-
-def make_protocol(name: str, log: RoundLog, code: Code, length: int, tolerance: float) -> FusedProtocol | PaperProtocol:
-    """The protocol of this name for D stored under `DATA`."""
-    if name == "paper":
-        return PaperProtocol(log, square(code), length, tolerance)
-    product = code.product(log.cluster.size)
-    return FusedProtocol(StoredProduct(log, product, DATA, (length, length), tolerance, label="E = D B"))
 
 
 def square(code: Code) -> Entangled:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 # Eigenvalues of a Gram matrix are trusted down to this part of the largest: what is lost to rounding by then, 1e-6, is
 # repaired when it is done again.
@@ -34,6 +34,11 @@ class RitzPairs:
     residuals: Array
     guards: int = 0
 
+    @classmethod
+    def none(cls) -> RitzPairs:
+        """No pair at all: before the first product."""
+        return cls(np.empty(0), np.empty((0, 0)), np.empty(0))
+
 
 @dataclass(frozen=True)
 class RitzBasis:
@@ -46,7 +51,7 @@ class RitzBasis:
     direction_images: Array | None = None
 
     def parts(self) -> tuple[list[Array], list[Array]]:
-        """The basis of the subspace so far, and its images."""
+        """The basis of the subspace so far, and its images, in parts of (l, b)."""
         if self.directions is None or self.direction_images is None:
             return [self.vectors], [self.images]
         return [self.vectors, self.directions], [self.images, self.direction_images]
@@ -90,6 +95,13 @@ def search_directions(basis: RitzBasis, outside: list[Array]) -> Array:
     """Orthonormal residuals outside the subspace so far and outside given orthonormal columns, (l, at most b).
 
     There are none where the subspace is invariant or fills the space.
+
+    Parameters
+    ----------
+    basis
+        The subspace so far.
+    outside
+        Orthonormal columns to stay away from, (l, k) each.
     """
     return orthonormal_complement(basis.residuals, [*basis.parts()[0], *outside])
 
@@ -109,7 +121,19 @@ def stepped(basis: RitzBasis, directions: Array, images: Array) -> RitzBasis:
 
 
 def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
-    """Orthonormal basis of the columns outside the orthonormal spaces; columns that vanish there are dropped."""
+    """Orthonormal basis of the columns outside the orthonormal spaces; columns that vanish there are dropped.
+
+    Parameters
+    ----------
+    columns
+        (l, b).
+    spaces
+        Orthonormal columns, (l, k) each.
+
+    Returns
+    -------
+    (l, at most b).
+    """
     space = np.hstack(spaces)
     room = space.shape[0] - space.shape[1]
     columns = columns / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(np.float64).tiny)

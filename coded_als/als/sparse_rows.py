@@ -1,7 +1,7 @@
 """Products with a sparse matrix that stays sparse: blocks of its rows on the workers, each block in several copies.
 
 Coding would fill the blocks in: a sum of p sparse blocks is p times as full. And the Gram matrix D = A^T A of a sparse
-A is dense, so where it is large nothing forms it: workers answer A_k^T (A_k X), and the first copy of each block counts.
+A is dense, so where it is large nothing forms it: workers return A_k^T (A_k X), and the first copy of each block counts.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.als.rounds import RoundLog
+from coded_als.arrays import Array
 from coded_als.checks import require_whole
 from coded_als.cluster import AnyOfEach, Round
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
-from coded_als.kernels import SPARSE_SLOWDOWN, Array
+from coded_als.kernels import SPARSE_SLOWDOWN
 
 # Measured on one core, seconds: of a dense multiplication, ...
 MULTIPLICATION_S = 1e-10
@@ -65,7 +66,7 @@ class SparseRows:
         blocks = [_row_block(matrix, rows) for rows in self._rows]
         self._entries = max(data.size for data, _, _ in blocks)
         for part, operand in enumerate(self.operands):
-            log.cluster.store(operand, (blocks[block][part] for block in self._block_of))
+            log.cluster.store(operand, [blocks[block][part] for block in self._block_of])
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -161,7 +162,15 @@ def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: 
 
 
 def require_copies(copies: int, workers: int) -> None:
-    """Raise `UsageError` unless each block can have that many copies."""
+    """Raise `UsageError` unless each block can have that many copies.
+
+    Parameters
+    ----------
+    copies
+        Of each block.
+    workers
+        W.
+    """
     require_whole("copies", copies, 1)
     if copies > workers:
         raise UsageError(f"workers must be at least copies={copies}; got {workers}. Add workers or lower copies.")

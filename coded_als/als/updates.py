@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from coded_als.arrays import Array
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -14,8 +14,9 @@ EPS = float(np.finfo(np.float64).eps)
 def update_matrix(gram: Array, projected: Array, regularization: float, error: float) -> Array:
     """The d x d matrix G with B+ = E G.
 
-    With S = F + lam I the update is B+ = E (S^-1 M + lam S)^-1 = E (M + lam S^2)^-1 S, and (M + lam S^2) is
-    symmetric and positive definite where the rank of the data allows it.
+    With S = F + lam I the update is B+ = E (S^-1 M + lam S)^-1. Without regularisation that is M^-1 F, and M is positive
+    definite where the rank of the data allows it; with it, (lam S)^-1 N^-1 with N = I + S^-1 M S^-1 / lam, whose
+    eigenvalues are at least 1 whatever the rank.
 
     Parameters
     ----------
@@ -31,14 +32,19 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
     Raises
     ------
     UsageError
-        If the rank asked for is above the rank of the data, as far as it can be told.
+        Without regularisation, if the rank asked for is above the rank of the data as far as it can be told.
     """
-    shifted = gram + regularization * np.eye(gram.shape[0])
-    system = symmetric(projected + regularization * shifted @ shifted)
-    if regularization == 0:
-        _require_rank(system, error)
+    if regularization > 0:
+        sizes, axes = np.linalg.eigh(symmetric(gram))
+        shrunk = np.maximum(sizes, 0.0) + regularization
+        system = axes.T @ symmetric(projected) @ axes / (regularization * np.outer(shrunk, shrunk))
+        values, rotation = np.linalg.eigh(symmetric(np.eye(shrunk.size) + system))
+        inverse = (rotation / np.maximum(values, 1.0)) @ rotation.T
+        return np.asarray((axes / (regularization * shrunk)) @ inverse @ axes.T)
+    system = symmetric(projected)
+    _require_rank(system, error)
     try:
-        return np.asarray(cho_solve(cho_factor(system, lower=True, check_finite=False), shifted, check_finite=False))
+        return np.asarray(cho_solve(cho_factor(system, lower=True, check_finite=False), gram, check_finite=False))
     except LinAlgError:
         raise _rank_error(system, error) from None
 
@@ -47,6 +53,17 @@ def objective(trace: float, gram: Array, projected: Array, regularization: float
     """||A - U B^T||^2 + lam ||U||^2 + lam ||B||^2 with the best U for this B.
 
     Equals tr D - tr(S^-1 M) + lam tr F.
+
+    Parameters
+    ----------
+    trace
+        tr D.
+    gram
+        F = B^T B, (d, d).
+    projected
+        M = B^T D B, (d, d).
+    regularization
+        Ridge weight lam.
     """
     shifted = gram + regularization * np.eye(gram.shape[0])
     explained = np.trace(np.linalg.solve(shifted, projected))
@@ -54,12 +71,24 @@ def objective(trace: float, gram: Array, projected: Array, regularization: float
 
 
 def inverse_of_gram(gram: Array, regularization: float) -> Array:
-    """(F + lam I)^-1, so that the other factor is A B (F + lam I)^-1."""
+    """(F + lam I)^-1, so that the other factor is A B (F + lam I)^-1.
+
+    Parameters
+    ----------
+    gram
+        F, (d, d).
+    regularization
+        Ridge weight lam.
+
+    Returns
+    -------
+    (d, d).
+    """
     return np.asarray(np.linalg.inv(symmetric(gram) + regularization * np.eye(gram.shape[0])))
 
 
 def symmetric(matrix: Array) -> Array:
-    """The symmetric part: what is symmetric in exact arithmetic stays so after decoding."""
+    """The symmetric part, (d, d): what is symmetric in exact arithmetic stays so after decoding."""
     return np.asarray((matrix + matrix.T) / 2)
 
 
@@ -72,7 +101,15 @@ def _require_rank(system: Array, error: float) -> None:
 
 
 def floor_of(size: int, error: float) -> float:
-    """Relative eigenvalue below which a d x d matrix decoded with this error is singular."""
+    """Relative eigenvalue below which a d x d matrix decoded with this error is singular.
+
+    Parameters
+    ----------
+    size
+        d.
+    error
+        Relative error of decoding.
+    """
     return max(size * EPS, error) * 4
 
 
@@ -83,7 +120,15 @@ def _rank_error(system: Array, error: float) -> UsageError:
 
 
 def rank_error(found: int, asked: int) -> UsageError:
-    """The error for a rank above that of the data."""
+    """The error for a rank above that of the data.
+
+    Parameters
+    ----------
+    found
+        Rank of the data.
+    asked
+        Rank asked for.
+    """
     return UsageError(
         f"rank must be at most the rank of the matrix, here {found} as far as rounding can tell; got {asked}. "
         "Lower rank or set regularization > 0."

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Callback, Floats, Progress, thread_count
+from coded_als.baselines.model import Entries, History, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.reporting import Callback
 from coded_als.models.units import power_of_four
 
 
@@ -60,9 +62,8 @@ class AlternatingModel(QuadraticModel):
         seed: int,
         threads: int | None,
         dtype: str,
-        callback: Callback | None,
     ) -> None:
-        super().__init__(rank, regularization, iterations, seed, dtype, callback)
+        super().__init__(rank, regularization, iterations, seed, dtype)
         require_number("regularization", regularization, positive=True)
         require_one_of("solver", solver, ("cholesky", "cg"))
         require_whole("cg_steps", cg_steps, 1)
@@ -96,11 +97,13 @@ class AlternatingModel(QuadraticModel):
             )
         users = rating_matrix(sparse.csr_array((values / scale, matrix.indices, matrix.indptr), matrix.shape), dtype)
         items = rating_matrix(users.T.tocsr(), dtype)
-        return Problem(mean, scale, self._scaled_rows(users, scale), self._scaled_rows(items, scale))
+        sides = (Entries(side.indptr, side.indices, side.data) for side in (users, items))
+        rows = [self._scaled_rows(side, others, scale) for side, others in zip(sides, matrix.shape[::-1], strict=True)]
+        return Problem(mean, scale, *rows)
 
-    def fit(self, ratings: Any) -> Self:
+    def _fit(self, ratings: Any, report: Callback) -> None:
         matrix = rating_matrix(ratings, np.float64)
-        progress = Progress(self.callback)
+        history = History(report)
         problem = self._problem(matrix, self.dtype)
         penalty = self._penalty(problem.scale)
         users, items = self._start(problem)
@@ -110,17 +113,16 @@ class AlternatingModel(QuadraticModel):
                 rows = self._less_biases(problem.users, items)
                 users, explained = self._half_step(problem, rows, items, users)
                 held = float(problem.items.ridge @ (np.square(items) @ penalty))
-                progress.note((self._constant(rows) - explained + held) * problem.scale * problem.scale)
-        self._publish(problem, users, items, matrix, progress)
-        return self
+                history.note((self._constant(rows) - explained + held) * problem.scale * problem.scale)
+        self._publish(problem, users, items, matrix, history)
 
     def _publish(
-        self, problem: Problem, users: Floats, items: Floats, matrix: sparse.csr_array, progress: Progress
+        self, problem: Problem, users: Floats, items: Floats, matrix: sparse.csr_array, history: History
     ) -> None:
         """Take over factors that are in the units of a problem."""
         units = self._units(problem.scale)
         users, items = users.astype(self.dtype) * units, items.astype(self.dtype) * units
-        self._adopt(users, items, problem.mean, pattern(matrix.shape, matrix.indptr, matrix.indices), progress.history)
+        self._adopt(users, items, problem.mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history.entries)
 
     def _start(self, problem: Problem) -> tuple[Floats, Floats]:
         generator = np.random.default_rng(self.seed)

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Array
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Progress
+from coded_als.baselines.model import History
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.shares import Shares
+from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
-from coded_als.kernels import Array, Stored
+from coded_als.kernels import Stored
 from coded_als.models.rating_matrix import rating_matrix
+from coded_als.models.reporting import Callback, reporting
 
 Model = TypeVar("Model", bound=AlternatingModel)
 
 _OPERANDS = ("indptr", "indices", "curvature", "target", "ridge")
 
 
-def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy | None = None) -> Model:
+def fit_on_cluster(
+    model: Model,
+    ratings: Any,
+    cluster: Cluster,
+    policy: StragglerPolicy | None = None,
+    *,
+    verify: Verify = "off",
+    callback: Callback | None = None,
+    progress: bool = False,
+) -> Model:
     """Fit an ALS model with its half-steps on the workers of a cluster.
 
     Workers calculate in float64 and solve every row exactly, whatever the model's ``dtype`` and ``solver``. With a
@@ -39,7 +53,12 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
     cluster
         Any `coded_als.cluster.Cluster`.
     policy
-        `WaitForAll` (the default), `Replicated` or `Partial`.
+        `WaitForAll` (the default), `FirstCopy` or `Partial`.
+    verify
+        ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
+        numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
+    callback, progress
+        As in ``model.fit``.
 
     Returns
     -------
@@ -55,14 +74,15 @@ def fit_on_cluster(model: Model, ratings: Any, cluster: Cluster, policy: Straggl
     """
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
-    with Scope(cluster) as scope:
-        return _fit(model, ratings, scope, WaitForAll() if policy is None else policy)
+    with reporting(callback, progress, type(model).__name__, model.iterations) as report, Scope(cluster) as scope:
+        history = History(report, cluster.seconds)
+        _fit(model, ratings, verified(scope, verify), WaitForAll() if policy is None else policy, history)
+    return model
 
 
-def _fit(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy) -> Model:
+def _fit(model: AlternatingModel, ratings: Any, cluster: Cluster, policy: StragglerPolicy, history: History) -> None:
     """Fit a model where nobody else stores anything."""
     matrix = rating_matrix(ratings, np.float64)
-    progress = Progress(model.callback, cluster.seconds)
     problem = model._problem(matrix, np.float64)
     user_side = _Side("users", model, problem.users, cluster, policy)
     item_side = _Side("items", model, problem.items, cluster, policy)
@@ -71,9 +91,8 @@ def _fit(model: Model, ratings: Any, cluster: Cluster, policy: StragglerPolicy) 
         items = item_side.half_step(users, items)
         users = user_side.half_step(items, users)
         held = float(item_side.rows.ridge @ np.square(items).sum(axis=1))
-        progress.note((user_side.objective(users, items) + held) * problem.scale * problem.scale)
-    model._publish(problem, users, items, matrix, progress)
-    return model
+        history.note((user_side.objective(users, items) + held) * problem.scale * problem.scale)
+    model._publish(problem, users, items, matrix, history)
 
 
 class _Side:
@@ -88,10 +107,10 @@ class _Side:
         # every shard is needed once before any may be skipped: nothing random is ever published
         self._skipped = [np.iinfo(np.int32).max] * shards
         for operand in _OPERANDS:
-            cluster.store(f"{name}.{operand}", self._shares(operand))
+            cluster.store(f"{name}.{operand}", Shares(cluster.size, partial(self._shares, operand)))
 
     def half_step(self, fixed: Array, current: Array) -> Array:
-        """The rows after one round; those of shards that did not answer are as before."""
+        """The rows after one round; those of shards that did not respond are as before."""
         rank, height = fixed.shape[1], len(self._shards[0])
         gram = self._model._gram(fixed)
         payload = (fixed, np.zeros((rank, rank)) if gram is None else np.asarray(gram, dtype=np.float64))
@@ -105,13 +124,13 @@ class _Side:
             label=f"solve {self._name}",
         )
         responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self._skipped))
-        updated, answered = current.copy(), set()
+        updated, responded = current.copy(), set()
         for worker, (solution,) in responses.results.items():
             shard = worker % len(self._shards)
             held = self._shards[shard] >= 0
             updated[self._shards[shard][held]] = solution[held]
-            answered.add(shard)
-        self._skipped = [0 if shard in answered else rounds + 1 for shard, rounds in enumerate(self._skipped)]
+            responded.add(shard)
+        self._skipped = [0 if shard in responded else rounds + 1 for shard, rounds in enumerate(self._skipped)]
         return updated
 
     def objective(self, solution: Array, fixed: Array) -> float:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Callback, Floats
+from coded_als.baselines.model import Entries
 from coded_als.checks import require_number
 from coded_als.errors import UsageError
 
@@ -40,12 +40,12 @@ class ImplicitALS(AlternatingModel):
     frequency_exponent
         nu (1 by default).
     alpha
-        Greater than 0; excludes the two before it.
+        Greater than 0, as every stored value must be then; excludes the two before it.
     solver, cg_steps
         ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
     init_scale
         Length of a random starting row (the standard deviation of an entry is this over sqrt(d)).
-    seed, threads, dtype, callback
+    seed, threads, dtype
         As in `RidgeALS`.
     """
 
@@ -67,12 +67,11 @@ class ImplicitALS(AlternatingModel):
         seed: int = 0,
         threads: int | None = None,
         dtype: str = "float32",
-        callback: Callback | None = None,
     ) -> None:
         if regularization is None:
             # Rendle's lambda is multiplied by counts, Hu's is not
             regularization = 0.005 if alpha is None else 1.0
-        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype, callback)
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
         require_number("init_scale", init_scale, positive=True)
         if alpha is not None:
             require_number("alpha", alpha, positive=True)
@@ -86,10 +85,6 @@ class ImplicitALS(AlternatingModel):
             require_number("frequency_exponent", frequency_exponent)
         self.alpha, self.init_scale = alpha, init_scale
         self.unobserved_weight, self.frequency_exponent = unobserved_weight, frequency_exponent
-
-    def fit(self, ratings: Any) -> Self:
-        """Learn from interactions (m, n); with ``alpha`` every stored value must be greater than 0."""
-        return super().fit(ratings)
 
     def _starting_scale(self) -> float:
         return float(self.init_scale / np.sqrt(self.rank))
@@ -109,17 +104,17 @@ class ImplicitALS(AlternatingModel):
         exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
         return np.asarray((lengths + self._weight() * others) ** exponent)
 
-    def _rows(self, matrix: sparse.csr_array, ridge: Floats) -> Rows:
+    def _rows(self, entries: Entries, ridge: Floats) -> Rows:
+        dtype = entries.data.dtype
         if self.alpha is None:
-            curvature = target = np.ones(matrix.nnz, self.dtype)
+            curvature = target = np.ones(entries.data.size, dtype)
         else:
-            if matrix.data.min() <= 0:
-                raise UsageError(
-                    f"interactions must be greater than 0 with alpha; got {matrix.data.min()}. Drop such entries."
-                )
-            curvature = matrix.data * np.asarray(self.alpha, self.dtype)
-            target = curvature + np.asarray(1, self.dtype)
-        return Rows(matrix.indptr, matrix.indices, curvature, target, ridge)
+            least = entries.data.min(initial=np.inf)
+            if least <= 0:
+                raise UsageError(f"interactions must be greater than 0 with alpha; got {least}. Drop such entries.")
+            curvature = entries.data * np.asarray(self.alpha, dtype)
+            target = curvature + np.asarray(1, dtype)
+        return Rows(entries.indptr, entries.indices, curvature, target, ridge)
 
     def _constant(self, rows: Rows) -> float:
         return float(rows.target.sum(dtype=np.float64))

@@ -1,61 +1,90 @@
-"""What the sparse models share: parameters, progress, and new users."""
+"""Common base of the sparse models: parameters, history, and new users."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+from coded_als.arrays import Floats
+from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
-from coded_als.models.history import Callback as Callback
+from coded_als.models.history import History as History
 from coded_als.models.history import Iteration as Iteration
-from coded_als.models.history import Progress as Progress
 from coded_als.models.rating_matrix import rating_matrix
+from coded_als.models.reporting import Callback, reporting
 
-Floats = NDArray[np.floating[Any]]
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """The ratings of some new users: the parts of a csr matrix in canonical form, without the price of one."""
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    data: NDArray[np.float64]
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.indptr) - 1
 
 
 class SparseModel(FactorModel, ABC):
     """A factor model of the stored entries of a sparse matrix."""
 
     history_: list[Iteration]
+    _entry = Iteration
     _fold_methods: ClassVar[tuple[str, ...]] = ("exact", "sgd")
     _fold_rate: float = 0.5
 
-    def __init__(
-        self,
-        rank: int,
-        regularization: float,
-        iterations: int,
-        seed: int,
-        dtype: str,
-        callback: Callback | None,
-    ) -> None:
+    def __init__(self, rank: int, regularization: float, iterations: int, seed: int, dtype: str) -> None:
         require_whole("rank", rank, 1)
         require_whole("iterations", iterations, 1)
         require_whole("seed", seed, 0)
         require_number("regularization", regularization)
         require_one_of("dtype", dtype, ("float32", "float64"))
         self.rank, self.regularization, self.iterations, self.seed = rank, regularization, iterations, seed
-        self.dtype, self.callback = dtype, callback
+        self.dtype = dtype
 
-    def parameters(self) -> dict[str, Any]:
-        """The constructor's arguments, the callback left out."""
-        return {name: value for name, value in super().parameters().items() if name != "callback"}
+    @classmethod
+    def require_installed(cls) -> None:
+        require_compiler()
+
+    def fit(self, ratings: Any, *, callback: Callback | None = None, progress: bool = False) -> Self:
+        """Learn the factors of a rating matrix.
+
+        Parameters
+        ----------
+        ratings
+            (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are missing).
+        callback
+            Called after each iteration with its `Iteration`.
+        progress
+            Whether to draw a progress bar on stderr, or in the notebook.
+
+        Raises
+        ------
+        UsageError
+            For ratings that the model cannot learn from, or without numba.
+        """
+        require_compiler()
+        with reporting(callback, progress, type(self).__name__, self.iterations) as report:
+            self._fit(ratings, report)
+        return self
 
     @abstractmethod
-    def fit(self, ratings: Any) -> Self:
-        """Learn the factors of ``ratings`` (m, n), scipy sparse; the stored entries are the observed ones."""
+    def _fit(self, ratings: Any, report: Callback) -> None:
+        """Learn the factors and keep them."""
 
     @abstractmethod
-    def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers: ...
+    def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers: ...
 
     def fold_in(
         self, ratings: NewRatings, *, method: str | None = None, epochs: int = 5, learning_rate: float | None = None
@@ -65,8 +94,8 @@ class SparseModel(FactorModel, ABC):
         Parameters
         ----------
         ratings
-            One user as a mapping from item id to rating, or (k, n) sparse with the model's columns, where a row
-            without ratings gets zeros.
+            One user as a mapping from item id to rating, or (k, n), sparse or dense, with the model's columns. Who
+            has no ratings gets zeros.
         method
             ``exact``: what one more half-step of training would give (not for BPR and WARP, which have no closed
             form). ``sgd``: a few stochastic steps from zero. By default the first that the model has.
@@ -77,18 +106,29 @@ class SparseModel(FactorModel, ABC):
         Raises
         ------
         UsageError
-            For an unknown item, no rating, or a method that the model does not have.
+            For an unknown item, a rating that is not finite, or a method that the model does not have.
         """
         self._require_fitted()
+        require_compiler()
         chosen = self._fold_methods[0] if method is None else method
         require_one_of("method", chosen, self._fold_methods)
         require_whole("epochs", epochs, 1)
         rate = self._fold_rate if learning_rate is None else learning_rate
         require_number("learning_rate", rate, positive=True)
-        return self._fold_rows(self._as_rows(ratings), chosen, epochs, rate)
+        return self._fold_rows(self._entries(ratings), chosen, epochs, rate)
 
     def drift(self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float | None = None) -> NDArray[np.float64]:
-        """How far the factors of ``sgd`` steps are from the exact ones, relative to those, (k,)."""
+        """How far the factors of ``sgd`` steps are from the exact ones, relative to those.
+
+        Parameters
+        ----------
+        ratings, epochs, learning_rate
+            As in `fold_in`.
+
+        Returns
+        -------
+        (k,), 0 for a user whose exact factors are 0.
+        """
         exact = self.fold_in(ratings, method="exact").factors
         quick = self.fold_in(ratings, method="sgd", epochs=epochs, learning_rate=learning_rate).factors
         lengths = np.linalg.norm(exact, axis=1)
@@ -102,15 +142,12 @@ class SparseModel(FactorModel, ABC):
                 "got a run that diverged. Lower learning_rate or raise regularization."
             )
 
-    def _as_rows(self, ratings: NewRatings) -> sparse.csr_array:
-        if not isinstance(ratings, Mapping):
-            return rating_matrix(ratings, np.float64, columns=len(self.item_factors_), empty=True)
-        columns = self._item_lookup.places(np.asarray(list(ratings)))
-        if (columns < 0).any():
-            self._item_lookup.indices(ratings)  # raises, and says which
-        values = np.fromiter(ratings.values(), dtype=np.float64)
-        shape = (1, len(self.item_factors_))
-        return rating_matrix(sparse.csr_array((values, columns, np.array([0, columns.size])), shape=shape), np.float64)
+    def _entries(self, ratings: NewRatings) -> Entries:
+        if isinstance(ratings, Mapping):
+            columns, values = self._rated(ratings)
+            return Entries(np.array([0, columns.size]), columns.astype(np.int32), values)
+        matrix = rating_matrix(ratings, np.float64, columns=len(self.item_factors_), empty=True)
+        return Entries(matrix.indptr, matrix.indices, matrix.data)
 
 
 def thread_count(threads: int | None) -> int:

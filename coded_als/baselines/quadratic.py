@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
-from coded_als.baselines.model import Floats, Iteration, SparseModel, thread_count
+from coded_als.baselines.model import Entries, Iteration, SparseModel, thread_count
 from coded_als.errors import UsageError
+from coded_als.models.explanation import Explanation, explained
 from coded_als.models.factor_model import NewUsers
+from coded_als.models.ids import Id
+from coded_als.models.top_n import require_count
 from coded_als.models.units import power_of_four
 
 
@@ -34,9 +39,9 @@ class QuadraticModel(SparseModel):
     def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
         """(rows,) what multiplies the regularisation of rows with so many entries, of so many on the other side."""
 
-    def _rows(self, matrix: sparse.csr_array, ridge: Floats) -> Rows:
-        """What the rows of a matrix (the mean taken off) ask for: squared loss on its entries."""
-        return Rows(matrix.indptr, matrix.indices, np.ones_like(matrix.data), matrix.data, ridge)
+    def _rows(self, entries: Entries, ridge: Floats) -> Rows:
+        """What entries (the mean taken off) ask for: squared loss on each."""
+        return Rows(entries.indptr, entries.indices, np.ones_like(entries.data), entries.data, ridge)
 
     def _constant(self, rows: Rows) -> float:
         """The part of the objective that no factor changes."""
@@ -61,17 +66,18 @@ class QuadraticModel(SparseModel):
         penalty[self.rank :] = max(biases, self._least()) / max(factors, self._least())
         return penalty
 
-    def _scaled_rows(self, matrix: sparse.csr_array, scale: float) -> Rows:
-        """The rows of a matrix that is in units of ``scale``."""
-        weights = self._row_weights(np.diff(matrix.indptr), matrix.shape[1])
+    def _scaled_rows(self, entries: Entries, others: int, scale: float) -> Rows:
+        """The rows that hold entries in units of ``scale``, of so many on the other side."""
+        dtype = entries.data.dtype
+        regularization = max(self.regularization / scale, self._least())
         with np.errstate(over="ignore"):
-            ridge = (max(self.regularization / scale, self._least()) * weights).astype(matrix.dtype)
+            ridge = (regularization * self._row_weights(np.diff(entries.indptr), others)).astype(dtype)
         if not np.isfinite(ridge).all():
             raise UsageError(
-                f"regularization must be of a size that {matrix.dtype} holds in units of the ratings; got "
+                f"regularization must be of a size that {dtype} holds in units of the ratings; got "
                 f"{self.regularization} for ratings of about {scale:.0e}. Lower it or scale the ratings up."
             )
-        return self._rows(matrix, ridge)
+        return self._rows(entries, ridge)
 
     def _solver(self, side: Floats, scale: float, solver: str, cg_steps: int = 1) -> RowSolver:
         """A solver for the other side's rows."""
@@ -106,23 +112,29 @@ class QuadraticModel(SparseModel):
 
     def _keep(self, *arguments: Any, **named: Any) -> None:
         super()._keep(*arguments, **named)
-        self._folding: tuple[RowSolver, Floats, float] | None = None
+        self._folding: _Folding | None = None
 
-    def _prepared(self) -> tuple[RowSolver, Floats, float]:
-        """The solver for new users, made at the first of them, the items' side, and the units of both."""
+    def _prepared(self) -> _Folding:
+        """What folding in needs of the items, made at the first new user."""
         if self._folding is None:
             items = self.item_factors_
             scale = power_of_four(float(np.abs(items).max(initial=0.0))) ** 2 if self._homogeneous else 1.0
             if self.item_biases_ is not None:
                 items = np.column_stack((items, self.item_biases_))
-            items = items / self._units(scale)
-            self._folding = self._solver(items, scale, "cholesky"), items, scale
+            units = self._units(scale)
+            items = items / units
+            self._folding = _Folding(self._solver(items, scale, "cholesky"), items, scale, units)
         return self._folding
 
-    def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers:
-        solver, items, scale = self._prepared()
-        ratings.data = ((ratings.data - self.global_mean_) / scale).astype(self.dtype)
-        rows = self._less_biases(self._scaled_rows(ratings, scale), items)
+    def _new_rows(self, ratings: Entries, folding: _Folding) -> Rows:
+        """What the ratings of new users ask for."""
+        values = ((ratings.data - self.global_mean_) / folding.scale).astype(self.dtype)
+        entries = Entries(ratings.indptr, ratings.indices, values)
+        return self._less_biases(self._scaled_rows(entries, len(self.item_factors_), folding.scale), folding.items)
+
+    def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers:
+        folding = self._prepared()
+        solver, rows = folding.solver, self._new_rows(ratings, folding)
         start = np.zeros((rows.count, len(solver.penalty)), self.dtype)
         if method == "exact":
             solution, _ = solver.solve(rows, start, thread_count(self.threads) if rows.count > 1 else 1)
@@ -131,6 +143,53 @@ class QuadraticModel(SparseModel):
             gram = np.zeros((len(solver.penalty),) * 2, self.dtype) if solver.gram is None else solver.gram
             arguments = (rows.indptr, rows.indices, rows.curvature, rows.target, solver.fixed, gram)
             fold_in_steps(*arguments, rows.ridge, solver.penalty, epochs, learning_rate, solution)
-        solution *= self._units(scale)
+        solution *= folding.units
         biases = solution[:, self.rank].copy() if self.biases else None
         return NewUsers(np.ascontiguousarray(solution[:, : self.rank]), biases)
+
+    def explain(self, ratings: Mapping[Id, float], item: Id, n: int = 10) -> Explanation:
+        """Which of a user's ratings a score comes from.
+
+        Folded in, the user's row is linear in the ratings, and so is the score of an item (Hu, Koren, Volinsky 2008,
+        section 5): ``score = base + sum of contributions``, where the base is what the item scores for anybody.
+
+        Parameters
+        ----------
+        ratings
+            The user's, by item id.
+        item
+            The id of the item whose score is to be explained.
+        n
+            How many contributions to name; the rest is in the total.
+
+        Returns
+        -------
+        An `Explanation`, of the score that `fold_in` gives.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item, no rating, or n < 1.
+        """
+        self._require_fitted()
+        require_count(n)
+        column = self._item_lookup.index(item)
+        folding = self._prepared()
+        rows = self._new_rows(self._entries(ratings), folding)
+        rated, asked = (folding.solver.fixed[places].astype(np.float64) for places in (rows.indices, column))
+        matrix = (rated.T * rows.curvature) @ rated + np.diag(rows.ridge[0] * folding.solver.penalty.astype(np.float64))
+        if folding.solver.gram is not None:
+            matrix += folding.solver.gram
+        contributions = rows.target * (rated @ np.linalg.solve(matrix, asked)) * folding.scale
+        base = self.global_mean_ + (0.0 if self.item_biases_ is None else float(self.item_biases_[column]))
+        return explained(base, self.item_ids[rows.indices], contributions, n)
+
+
+@dataclass(frozen=True, eq=False)
+class _Folding:
+    """The solver for new users, the items' side, their scale, and the units of a row in it."""
+
+    solver: RowSolver
+    items: Floats
+    scale: float
+    units: Floats

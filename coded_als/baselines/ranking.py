@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 
-from coded_als.baselines.loops import bpr_epoch, warp_epoch
-from coded_als.baselines.model import Callback, Floats, Progress, SparseModel
+from coded_als.arrays import Floats
+from coded_als.baselines.model import Entries, History, SparseModel
+from coded_als.baselines.ranking_loops import bpr_epoch, warp_epoch
 from coded_als.checks import require_number, require_whole
 from coded_als.models.factor_model import NewUsers
 from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.reporting import Callback
 
 Squares = tuple[Floats, Floats]
 
@@ -33,9 +34,8 @@ class RankingModel(SparseModel):
         learning_rate: float,
         seed: int,
         dtype: str,
-        callback: Callback | None,
     ) -> None:
-        super().__init__(rank, regularization, iterations, seed, dtype, callback)
+        super().__init__(rank, regularization, iterations, seed, dtype)
         require_number("learning_rate", learning_rate, positive=True)
         self.learning_rate = self._fold_rate = learning_rate
 
@@ -47,30 +47,29 @@ class RankingModel(SparseModel):
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         """One pass; the arguments that both losses share."""
 
-    def fit(self, ratings: Any) -> Self:
-        matrix = rating_matrix(ratings, self.dtype)
-        progress = Progress(self.callback)
+    def _fit(self, ratings: Any, report: Callback) -> None:
+        matrix = rating_matrix(ratings, np.float64)
+        entries, history = Entries(matrix.indptr, matrix.indices, matrix.data), History(report)
         generator = np.random.default_rng(self.seed)
         users = self._random(generator, matrix.shape[0])
         items = np.column_stack((self._random(generator, matrix.shape[1]), np.zeros(matrix.shape[1], self.dtype)))
-        for loss in self._passes(matrix, users, items, self.iterations, self.learning_rate, generator, frozen=False):
-            progress.note(loss)
+        for loss in self._passes(entries, users, items, self.iterations, self.learning_rate, generator, frozen=False):
+            history.note(loss)
         # steps that are too long leave numbers that are finite and mean nothing
-        last, least = progress.history[-1].objective, self._loss_of_nothing(len(items))
+        last, least = history.entries[-1].objective, self._loss_of_nothing(len(items))
         self._require_finite(users, items, np.array(last if last <= 2 * least else np.inf))
         users[np.diff(matrix.indptr) == 0] = 0
-        self.history_ = progress.history
+        self.history_ = history.entries
         self._keep(
             users,
             items[:, :-1].copy(),
             item_biases=items[:, -1].copy(),
             seen=pattern(matrix.shape, matrix.indptr, matrix.indices),
         )
-        return self
 
     def _passes(
         self,
-        matrix: sparse.csr_array,
+        matrix: Entries,
         users: Floats,
         items: Floats,
         epochs: int,
@@ -80,19 +79,19 @@ class RankingModel(SparseModel):
         frozen: bool,
     ) -> Any:
         """Go over the entries ``epochs`` times, in place, and yield the mean loss of each pass."""
-        rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+        rows = np.repeat(np.arange(matrix.count, dtype=np.int32), np.diff(matrix.indptr))
         squares = np.ones(len(users), self.dtype), np.ones(len(items), self.dtype)
         state = generator.integers(2**63, size=1, dtype=np.uint64)
         for _ in range(epochs):
-            order = generator.permutation(matrix.nnz)
+            order = generator.permutation(matrix.indices.size)
             common = (order, rows, matrix.indptr, matrix.indices, users, items, squares)
-            yield self._epoch((*common, rate, self.regularization, frozen, state)) / matrix.nnz
+            yield self._epoch((*common, rate, self.regularization, frozen, state)) / matrix.indices.size
 
     def _random(self, generator: np.random.Generator, count: int) -> Floats:
         return ((generator.random((count, self.rank)) - 0.5) / self.rank).astype(self.dtype)
 
-    def _fold_rows(self, ratings: sparse.csr_array, method: str, epochs: int, learning_rate: float) -> NewUsers:
-        users = np.zeros((ratings.shape[0], self.rank), self.dtype)
+    def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers:
+        users = np.zeros((ratings.count, self.rank), self.dtype)
         biases = np.zeros(len(self.item_factors_)) if self.item_biases_ is None else self.item_biases_
         items = np.column_stack((self.item_factors_, biases)).astype(self.dtype)
         generator = np.random.default_rng(self.seed)
@@ -118,7 +117,7 @@ class BPR(RankingModel):
         Adagrad's, greater than 0.
     seed
         Of the start, the order and the samples; equal seeds give equal models.
-    dtype, callback
+    dtype
         As in `RidgeALS`.
     """
 
@@ -133,9 +132,8 @@ class BPR(RankingModel):
         learning_rate: float = 0.05,
         seed: int = 0,
         dtype: str = "float32",
-        callback: Callback | None = None,
     ) -> None:
-        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype, callback)
+        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype)
 
     def _loss_of_nothing(self, items: int) -> float:
         return float(np.log(2))
@@ -152,7 +150,7 @@ class WARP(RankingModel):
 
     Parameters
     ----------
-    rank, regularization, iterations, learning_rate, seed, dtype, callback
+    rank, regularization, iterations, learning_rate, seed, dtype
         As in `BPR`.
     max_samples
         Samples before an entry is left alone.
@@ -170,9 +168,8 @@ class WARP(RankingModel):
         max_samples: int = 20,
         seed: int = 0,
         dtype: str = "float32",
-        callback: Callback | None = None,
     ) -> None:
-        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype, callback)
+        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype)
         require_whole("max_samples", max_samples, 1)
         self.max_samples = max_samples
 

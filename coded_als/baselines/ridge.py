@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.baselines.alternating import AlternatingModel
-from coded_als.baselines.model import Callback, Floats
 from coded_als.checks import require_number, require_one_of
 
 
@@ -42,8 +42,6 @@ class RidgeALS(AlternatingModel):
         None for one per core.
     dtype
         ``float32`` or ``float64``, of all arithmetic.
-    callback
-        Called with an `Iteration` after each.
     """
 
     kind: ClassVar[str] = "ridge"
@@ -62,9 +60,8 @@ class RidgeALS(AlternatingModel):
         seed: int = 0,
         threads: int | None = None,
         dtype: str = "float32",
-        callback: Callback | None = None,
     ) -> None:
-        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype, callback)
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
         require_one_of("weighting", weighting, ("none", "count"))
         if bias_regularization is not None:
             require_number("bias_regularization", bias_regularization, positive=True)

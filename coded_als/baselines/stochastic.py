@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats
 from coded_als.baselines.loops import squared_loss_epoch
-from coded_als.baselines.model import Callback, Floats, Progress
+from coded_als.baselines.model import History
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
 from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.reporting import Callback
 
 
 class SGD(QuadraticModel):
@@ -34,7 +36,7 @@ class SGD(QuadraticModel):
         Standard deviation of a random starting entry.
     seed
         Of the start and the order; equal seeds give equal models.
-    dtype, callback
+    dtype
         As in `RidgeALS`.
     """
 
@@ -51,18 +53,17 @@ class SGD(QuadraticModel):
         init_scale: float = 0.1,
         seed: int = 0,
         dtype: str = "float32",
-        callback: Callback | None = None,
     ) -> None:
-        super().__init__(rank, regularization, iterations, seed, dtype, callback)
+        super().__init__(rank, regularization, iterations, seed, dtype)
         require_number("learning_rate", learning_rate, positive=True)
         require_number("init_scale", init_scale, positive=True)
         self.learning_rate, self.init_scale = learning_rate, init_scale
 
-    def fit(self, ratings: Any) -> Self:
-        matrix = rating_matrix(ratings, self.dtype)
-        progress = Progress(self.callback)
-        mean = float(matrix.data.mean(dtype=np.float64))
-        matrix.data -= np.asarray(mean, self.dtype)
+    def _fit(self, ratings: Any, report: Callback) -> None:
+        matrix = rating_matrix(ratings, np.float64)
+        history = History(report)
+        mean = float(matrix.data.mean())
+        matrix.data = (matrix.data - mean).astype(self.dtype)
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
         generator = np.random.default_rng(self.seed)
         users, items = (self._start(generator, count) for count in matrix.shape)
@@ -71,12 +72,11 @@ class SGD(QuadraticModel):
             loss = squared_loss_epoch(
                 order, rows, matrix.indices, matrix.data, users, items, self.learning_rate, self.regularization
             )
-            progress.note(loss)
+            history.note(loss)
         # rows that no rating has touched hold only their random start
         users[np.diff(matrix.indptr) == 0] = 0
         items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0
-        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), progress.history)
-        return self
+        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history.entries)
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:
         side = np.zeros((count, self.rank + 1), self.dtype)

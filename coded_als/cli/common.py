@@ -1,30 +1,65 @@
-"""What several commands share: clusters by name, JSON on stdout, progress on stderr."""
+"""Common parts of the commands: clusters by name, JSON on stdout, progress on stderr."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import click
 import numpy as np
 
-from coded_als.als import Iteration
 from coded_als.cluster import Cluster
+from coded_als.errors import UsageError
 
 CLUSTERS = ("local", "inline", "virtual")
 CODE_HELP = "uncoded, replicated:copies=3, systematic:p=21, entangled:h=6,points=real, ..."
 
 
-def open_cluster(kind: str, workers: int, delays: str, seed: int) -> Cluster:
-    """A cluster of W workers: real processes, the calling process, or a virtual clock."""
+def open_cluster(
+    kind: str,
+    workers: int,
+    delays: str,
+    seed: int,
+    scheduler: str | None = None,
+    round_timeout_s: float | None = None,
+) -> AbstractContextManager[Cluster]:
+    """A cluster of W workers: real processes, here or on a Dask cluster, the calling process, or a virtual clock.
+
+    Parameters
+    ----------
+    kind
+        One of `CLUSTERS`.
+    workers
+        W.
+    delays
+        Delay SPEC.
+    seed
+        Of the delays.
+    scheduler
+        Of a Dask cluster, instead of ``kind``.
+    round_timeout_s
+        Seconds that a round of worker processes may take; None for their default.
+
+    Raises
+    ------
+    UsageError
+        For a limit where there are no worker processes.
+    """
+    limits: dict[str, Any] = {} if round_timeout_s is None else {"round_timeout_s": round_timeout_s}
+    if limits and kind != "local" and scheduler is None:
+        raise UsageError(f"--round-timeout belongs to worker processes; got it with --cluster {kind}. Remove it.")
     # each brings its own dependencies; only the one asked for is imported
+    if scheduler is not None:
+        from coded_als.dask.scheduler import open_dask_cluster
+
+        return open_dask_cluster(scheduler, workers, delays, seed, **limits)
     if kind == "local":
         from coded_als.master import LocalCluster
 
-        return LocalCluster(workers, delays=delays, seed=seed)
+        return LocalCluster(workers, delays=delays, seed=seed, **limits)
     if kind == "virtual":
         from coded_als.cluster.virtual import SimulatedCluster
 
@@ -62,11 +97,11 @@ class Progress:
         if self._status is not None:
             self._status.update(text)
 
-    def iteration(self, entry: Iteration, _factor: Any) -> None:
-        """Callback of `CodedALS.fit`."""
-        self.say(
-            f"iteration {entry.index}: objective {entry.objective:.10g}, within {entry.remaining:.1e} of the optimum"
-        )
+    def iteration(self, entry: Any) -> None:
+        """Callback of every ``fit``."""
+        known = getattr(entry, "remaining", None)
+        distance = "" if known is None else f", within {known:.1e} of the optimum"
+        self.say(f"iteration {entry.index}: objective {entry.objective:.10g}{distance}")
 
 
 @contextmanager

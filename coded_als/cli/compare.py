@@ -15,6 +15,7 @@ from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.registry import MODEL_HOMES
 
 # `sharded` is `implicit` on other hardware
@@ -24,7 +25,7 @@ COLUMNS = ("method", "rmse", "mae", "hit_rate", "ndcg", "recall", "map", "covera
 
 @click.command("compare")
 @click.argument("ratings")
-@click.option("--methods", default=",".join(BY_DEFAULT), show_default=True, help="Separated by commas.")
+@click.option("--methods", help="Separated by commas.  [default: all that are installed]")
 @click.option("--rank", type=int, help="Of every method.  [default: each method's own]")
 @click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
@@ -33,7 +34,7 @@ COLUMNS = ("method", "rmse", "mae", "hit_rate", "ndcg", "recall", "map", "covera
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
     ratings: str,
-    methods: str,
+    methods: str | None,
     rank: int | None,
     test_fraction: float,
     cutoff: int,
@@ -46,10 +47,12 @@ def command(
     RMSE and MAE are given where a method predicts ratings; the lists of all methods are ranked over the whole
     catalogue, without what the user rated in training. Seconds are wall seconds in this process.
     """
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    names = BY_DEFAULT if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
         raise UsageError(f"--methods must name at least one of {', '.join(MODEL_HOMES)}; got none. Add one.")
     models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
+    if methods is None:
+        models = _without_the_missing(models)
     train, test = holdout(load_ratings(ratings), test_fraction, seed=seed)
     rows = []
     with progress("reading") as line:
@@ -60,6 +63,20 @@ def command(
         print_json({"ratings": ratings, "cutoff": cutoff, "seed": seed, "methods": rows})
     else:
         WRITERS[style](rows, cutoff)
+
+
+def _without_the_missing(models: dict[str, FactorModel]) -> dict[str, FactorModel]:
+    """The models that can be fitted here; a note on stderr says what the others need."""
+    missing: dict[str, list[str]] = {}
+    for name, model in models.items():
+        try:
+            model.require_installed()
+        except UsageError as error:
+            missing.setdefault(str(error), []).append(name)
+    for reason, names in missing.items():
+        click.echo(f"{', '.join(names)} left out: {reason}", err=True)
+    left_out = {name for names in missing.values() for name in names}
+    return {name: model for name, model in models.items() if name not in left_out}
 
 
 def _measured(name: str, model: Any, train: RatingData, test: RatingData, cutoff: int) -> dict[str, Any]:

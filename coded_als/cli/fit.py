@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from coded_als.als import CodedALS
+from coded_als.als import CodedALS, Iteration
 from coded_als.als.convergence import REMEDIES
-from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress
+from coded_als.als.phases import Where
+from coded_als.cli.common import CLUSTERS, CODE_HELP, Progress, open_cluster, print_json, progress
+from coded_als.cli.live import live_options, looked_at
 from coded_als.cli.methods import make_model
-from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
+from coded_als.cli.outputs import Recording, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
+from coded_als.cluster.verification import VERIFY
 from coded_als.codes import parse_code
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
@@ -24,7 +28,17 @@ from coded_als.models.registry import MODEL_HOMES
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
+CLUSTER = (
+    "workers",
+    "cluster_kind",
+    "scheduler",
+    "delays",
+    "round_timeout_s",
+    "record_trace",
+    "trace",
+    "live",
+    "serve",
+)
 
 
 @click.command("fit")
@@ -41,18 +55,30 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
 @click.option("--protocol", type=click.Choice(["fused", "paper"]), default="fused", show_default=True)
 @click.option("--solver", type=click.Choice(["lobpcg", "als"]), help="[default: lobpcg; als with --protocol paper]")
-@click.option("--precomputation", type=click.Choice(["auto", "local", "coded"]), default="auto", show_default=True)
+@click.option(
+    "--precomputation",
+    type=click.Choice(get_args(Where)),
+    default="auto",
+    show_default=True,
+    help="Where R^T R is formed; none: nowhere, workers hold the sparse rows of R in copies.",
+)
 @click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
 @click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
+@click.option(
+    "--verify", type=click.Choice(VERIFY), default="off", show_default=True, help="Check each response of a worker."
+)
 @click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
+@click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
+@click.option("--round-timeout", "round_timeout_s", type=float, help="Seconds that a round may take.  [default: 600]")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
 @click.option(
     "--trace",
     type=click.Path(path_type=Path),
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
@@ -65,6 +91,8 @@ def command(
     """
     if method != "coded":
         _refuse_foreign_options(context, method)
+    if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
+        raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
     parse_delays(options["delays"])
     require_workers(options["workers"])
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
@@ -89,26 +117,47 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     """Fit `CodedALS` on a cluster of its own.
 
     Returns the model under ``fitted``, what was recorded under ``recorders``, and what ``--json`` prints.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    options
+        Those of the command, by parameter.
     """
     parameters = {name: value for name, value in options.items() if name not in CLUSTER}
     parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
     model = make_model("coded", parameters)
     assert isinstance(model, CodedALS)
-    model.plan(data.shape, options["workers"])
+    model.plan(data.matrix, options["workers"])
     started = time.perf_counter()
     with (
-        progress("starting workers") as line,
-        open_cluster(options["cluster_kind"], options["workers"], options["delays"], model.seed) as cluster,
+        progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
+        open_cluster(
+            options["cluster_kind"],
+            options["workers"],
+            options["delays"],
+            model.seed,
+            options["scheduler"],
+            options["round_timeout_s"],
+        ) as cluster,
+        looked_at(model, data.shape, cluster, options) as status,
     ):
         recorders = _recorders(cluster, options)
-        line.say("computing the Gram matrix")
-        model.fit(data.matrix, cluster, callback=line.iteration)
+        line.say("giving out the data")
+
+        def tell(entry: Iteration) -> None:
+            line.iteration(entry)
+            if status is not None:
+                status.iteration(entry)
+
+        model.fit(data.matrix, cluster, callback=tell)
         virtual_s = cluster.seconds() if cluster.virtual else None
     return {
         **_facts(model, data, options["workers"]),
         "fitted": model,
         "recorders": recorders,
-        "cluster": options["cluster_kind"],
+        "cluster": options["cluster_kind"] if options["scheduler"] is None else "dask",
         "delays": options["delays"],
         "seconds": time.perf_counter() - started,
         "virtual_seconds": virtual_s,
@@ -117,11 +166,21 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Fit one of the other methods in this process."""
+    """Fit one of the other methods in this process.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    method
+        Which of the other methods.
+    options
+        Those of the command, by parameter.
+    """
     model: Any = make_model(method, {name: options[name] for name in COMMON})
     started = time.perf_counter()
-    with progress(f"fitting {method}"):
-        model.fit(data.matrix)
+    with progress(f"fitting {method}") as line:
+        model.fit(data.matrix, callback=line.iteration)
     seconds = time.perf_counter() - started
     return {
         **_common_facts(model, data),
@@ -162,6 +221,7 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         **_common_facts(model, data),
         "solver": model.solver,
         "code": model.code_,
+        "precomputation": model.precomputation_,
         "protocol": model.protocol,
         "weighting": model.weighting,
         "workers": workers,
@@ -173,13 +233,14 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         "remaining": model.history_[-1].remaining,
         "objective": model.objective_,
         "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
+        "left_out": model.left_out_,
         "max_error_estimate": max(record.error_estimate for record in model.rounds_),
         "responses_per_round": [record.responses for record in model.rounds_],
     }
 
 
-def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recorder]]:
-    recorders: list[tuple[Path, Recorder]] = []
+def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recording]]:
+    recorders: list[tuple[Path, Recording]] = []
     if options["record_trace"] is not None:
         recorders.append((options["record_trace"], TraceRecorder()))
     if options["trace"] is not None:
@@ -196,7 +257,7 @@ def _refuse_foreign_options(context: click.Context, method: str) -> None:
     known = {*COMMON, "ratings", "out", "method", "dense", "as_json"}
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--" + name.removesuffix("_kind").replace("_", "-")
+            option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")
             raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")
 
 
@@ -220,6 +281,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
     if remedy := REMEDIES.get(summary.get("outcome", "converged")):
         click.echo(remedy, err=True)
+    if left_out := summary.get("left_out"):
+        names = ", ".join(map(str, left_out))
+        click.echo(f"Responses of worker {names} were wrong and did not count; replace these workers.", err=True)
     if summary["model"] is None:
         click.echo("The model was not saved; add --out MODEL.npz.", err=True)
     else:

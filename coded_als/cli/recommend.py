@@ -20,7 +20,8 @@ from coded_als.models.persistence import load_model
 def command(model: Path, user: str, count: int, exclude: tuple[str, ...], include_seen: bool, as_json: bool) -> None:
     """The best items for a user of the saved MODEL, best first."""
     fitted = load_model(model)
-    ranked = fitted.recommend(user, count, filter_seen=not include_seen, exclude=exclude)
+    ids, scores = fitted.recommend(user, count, filter_seen=not include_seen, exclude=exclude)
+    ranked = list(zip(ids.tolist(), scores.tolist(), strict=True))
     if as_json:
         print_json({"user": user, "items": [{"item": item, "score": score} for item, score in ranked]})
         return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from coded_als.cli.cells import cell_progress
 from coded_als.errors import UsageError
 
 
@@ -37,15 +37,18 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     from coded_als.experiments.environment import environment
     from coded_als.experiments.sweep.store import ResultFolder
     from coded_als.experiments.table1.findings import findings
-    from coded_als.experiments.table1.reproduction import as_text, read_wall, run_table1, table_cells
-    from coded_als.experiments.table1.table1 import FULL, NUMBERS, QUICK
+    from coded_als.experiments.table1.paper import FULL, QUICK
+    from coded_als.experiments.table1.reproduction import read_wall, run_table1, table_cells
+    from coded_als.experiments.table1.table1 import NUMBERS
+    from coded_als.experiments.tables import as_text
 
     effort = FULL if full else QUICK
     out = out or Path("out") / ("table1-full" if full else "table1-quick")
     # going on where an earlier run stopped is always right here: the spec is the same or it is refused
     with ResultFolder(out, effort.document(seed), resume=True, columns=NUMBERS) as folder:
         folder.note_environment(environment())
-        rows = run_table1(folder, effort, seed, _progress if sys.stderr.isatty() else lambda done, total: None)
+        with cell_progress() as tell:
+            rows = run_table1(folder, effort, seed, tell)
     click.echo(as_text(*table_cells(rows, read_wall(out))))
     click.echo(
         "survived r/e/c: iterations that stay with exact arithmetic at real (Chebyshev), equispaced, circle points\n"
@@ -58,7 +61,3 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
         click.echo(f"No report: {missing}", err=True)
     else:
         click.echo(f"\n{write_report(out)}")
-
-
-def _progress(done: int, total: int) -> None:
-    click.echo(f"\r{done}/{total} cells", err=True, nl=done == total)

@@ -96,7 +96,7 @@ class Systematic(Code):
 
     @property
     def tolerance(self) -> float:
-        """1e-11, which fewer than one set of p workers in a thousand misses: a round hardly ever waits for another."""
+        """1e-11, which one to three sets of p workers in a thousand miss: a round hardly ever waits for another."""
         return 1e-11
 
     @property
@@ -107,7 +107,7 @@ class Systematic(Code):
         p = self.p or min(length, max(1, int((1 - STRAGGLER_RESERVE) * workers)))
         if p > length:
             raise UsageError(f"p must be between 1 and min(rows, columns) = {length}; got {p}. Lower p.")
-        return super(Systematic, Systematic(p)).at(workers, length)
+        return super(Systematic, replace(self, p=p)).at(workers, length)
 
     def threshold(self, workers: int) -> int:
         return self._parts
@@ -119,8 +119,9 @@ class Systematic(Code):
         return SystematicCode(self._parts, 1, workers)
 
     def gram(self, workers: int) -> SystematicCode:
-        # cutting both factors stores and sends far less than giving everybody the whole of the right one
-        return SystematicCode(*most_parts(self._parts), workers)
+        # cutting both factors alike stores and sends the least; a few parts fewer cost less than a narrow cut
+        side = math.isqrt(self._parts)
+        return SystematicCode(side, self._parts // side, workers)
 
     @property
     def _parts(self) -> int:
@@ -224,6 +225,11 @@ class Entangled(Code):
         for points in ("circle", "real"):
             most = min(largest_partitions(workers, points), LARGEST_PARTITIONS[points])
             yield from (cls(h, points=points) for h in range(2, most + 1))
+        # the other cuts; with r = 1 a systematic code waits for as many, for the same work, and decodes for less
+        for r in range(2, 2 * workers):
+            for p in range(1, min(2 * workers // r + 1, LARGEST_PARTITIONS["circle"] ** 2 // r + 1)):
+                if p != r and product_threshold(p, r, 1, "circle") <= workers:
+                    yield cls(p=p, r=r)
 
 
 def most_parts(blocks: int) -> tuple[int, int]:
@@ -233,7 +239,17 @@ def most_parts(blocks: int) -> tuple[int, int]:
 
 
 def default_partitions(workers: int, length: int, points: PointFamily = "circle") -> int:
-    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1."""
+    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1.
+
+    Parameters
+    ----------
+    workers
+        W.
+    length
+        Rows of D, which cannot be cut into more parts.
+    points
+        Where the code is evaluated.
+    """
     h = 1
     while h < length and iteration_threshold(h + 1, points) <= (1 - STRAGGLER_RESERVE) * workers:
         h += 1

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.codes.partition import cut, join
 from coded_als.codes.product import BlockCut, Shape
 from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.kernels import Array
 
 
 class ReplicatedProduct(BlockCut):
@@ -72,6 +72,19 @@ class ReplicatedProduct(BlockCut):
         self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
     ) -> Array:
         """C from one response of every block; ``tolerance`` is always met.
+
+        Parameters
+        ----------
+        responses
+            By worker, (1, rows, columns) each.
+        shape
+            (N, Q); by default with the padding of the last blocks.
+        tolerance
+            Not needed: copies are exact.
+
+        Returns
+        -------
+        C, (N, Q).
 
         Raises
         ------

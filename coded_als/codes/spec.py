@@ -56,7 +56,15 @@ def choose_code(spec: str, partitions: int | None, workers: int, length: int) ->
 
 
 def with_partitions(spec: str, partitions: int | None) -> Code:
-    """The code of a SPEC (``"auto"`` included) with the paper's h x h cut where partitions are given."""
+    """The code of a SPEC (``"auto"`` included) with the paper's h x h cut where partitions are given.
+
+    Parameters
+    ----------
+    spec
+        SPEC of a code.
+    partitions
+        h, or None for the SPEC as it is.
+    """
     if partitions is None:
         return parse_code("systematic" if spec == "auto" else spec)
     require_whole("partitions", partitions, 1)

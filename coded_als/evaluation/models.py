@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 from coded_als.evaluation.metrics import (
-    Floats,
-    Integers,
     average_precision,
     coverage,
     find_hits,
@@ -26,7 +25,7 @@ from coded_als.evaluation.metrics import (
     rmse,
 )
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.top_n import require_count
+from coded_als.models.top_n import recommend_batch, require_count
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -145,9 +144,11 @@ def evaluate_ranking(
     relevant = _pattern_of(row_of_pair, columns, (users.size, len(model.item_factors_)))
     # longer lists hold nothing more
     width = min(k, len(model.item_factors_))
-    recommended, _ = model.best_columns(
+    recommended, _ = recommend_batch(
         model.user_factors_[users],
+        model.item_factors_,
         width,
+        item_biases=model.item_biases_,
         seen=model.seen_[users] if filter_seen and model.seen_ is not None else None,
         memory_limit_bytes=memory_limit_bytes,
     )

@@ -10,12 +10,13 @@ import tempfile
 from contextlib import ExitStack
 
 from coded_als.checks import require_number
+from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.fleet import Fleet
 from coded_als.master.link import Link
-from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
+from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.credentials import Credentials
 
 # File descriptors of a link beside one for each worker: some 15 measured.
@@ -45,6 +46,8 @@ class LocalCluster(ZmqCluster):
         How long the workers may take to start.
     round_timeout_s
         How long a round may take before it is an error: the workers that it needs may be stopped.
+    restart
+        Whether a worker that died is started again. It is given its shares and takes part as soon as it has them.
 
     Raises
     ------
@@ -61,19 +64,21 @@ class LocalCluster(ZmqCluster):
         seed: int = 0,
         startup_timeout_s: float = 30.0,
         round_timeout_s: float = ROUND_TIMEOUT_S,
+        restart: bool = True,
     ) -> None:
-        stream = checked_delays(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed, round_timeout_s)
         require_number("startup_timeout_s", startup_timeout_s)
         _require_descriptors(workers)
         credentials = Credentials(secrets.token_bytes(16))
         with ExitStack() as resources:
-            link = Link(_private_address(resources), credentials.password)
+            link = Link(private_address(resources), credentials.password)
             resources.callback(link.close)
             keep_blas_to_one_thread()
             resources.callback(give_blas_its_threads_back)
-            self._fleet = Fleet(workers, link.endpoint, credentials)
+            self._fleet = Fleet(workers, link.endpoint, credentials, restart)
             resources.callback(self._fleet.end)
             super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
+        self.machine = Machine(cores=len(os.sched_getaffinity(0)))
         try:
             self._await_start(startup_timeout_s)
         except BaseException:
@@ -103,7 +108,7 @@ def _require_descriptors(workers: int) -> None:
         )
 
 
-def _private_address(resources: ExitStack) -> str:
+def private_address(resources: ExitStack) -> str:
     """A Unix socket in a folder that nobody else may enter, so that other users cannot even connect."""
     folder = tempfile.mkdtemp(prefix="coded-als-")
     resources.callback(shutil.rmtree, folder, ignore_errors=True)

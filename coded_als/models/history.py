@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from coded_als.models.reporting import Callback
+
 
 @dataclass(frozen=True)
 class Iteration:
@@ -19,7 +21,7 @@ class Iteration:
         What the model minimises, regularisation included, where that is cheap; a running estimate for the
         stochastic models (each says of what).
     seconds
-        Seconds since the fit started, on the wall or, on a cluster, on the cluster's clock.
+        Seconds that it took, on the wall or, on a cluster, on the cluster's clock.
     """
 
     index: int
@@ -27,16 +29,13 @@ class Iteration:
     seconds: float
 
 
-Callback = Callable[[Iteration], None]
-
-
-class Progress:
-    """Collects the history of one fit and tells the callback.
+class History:
+    """Collects the iterations of one fit and tells of each.
 
     Parameters
     ----------
-    callback
-        Called with every `Iteration`, or None.
+    report
+        Called with each `Iteration`.
     clock
         Returns seconds.
     before
@@ -45,17 +44,17 @@ class Progress:
 
     def __init__(
         self,
-        callback: Callback | None,
+        report: Callback,
         clock: Callable[[], float] = time.perf_counter,
         before: Sequence[Iteration] = (),
     ) -> None:
-        self.history: list[Iteration] = list(before)
-        self._callback, self._clock = callback, clock
-        self._started = clock() - (self.history[-1].seconds if self.history else 0.0)
+        self.entries: list[Iteration] = list(before)
+        self._report, self._clock = report, clock
+        self._started = clock()
 
     def note(self, objective: float) -> None:
         """Record the end of an iteration."""
-        iteration = Iteration(len(self.history) + 1, float(objective), self._clock() - self._started)
-        self.history.append(iteration)
-        if self._callback is not None:
-            self._callback(iteration)
+        now = self._clock()
+        self.entries.append(Iteration(len(self.entries) + 1, float(objective), now - self._started))
+        self._started = now
+        self._report(self.entries[-1])

@@ -87,11 +87,11 @@ def checked_ratings(ratings: Any) -> Any:
         raise UsageError(
             f"ratings must be a matrix with rows and columns; got shape {matrix.shape}. Pass an (m, n) matrix."
         )
-    require_finite(matrix)
+    require_finite_ratings(matrix)
     return matrix
 
 
-def require_finite(matrix: Any) -> None:
+def require_finite_ratings(matrix: Any) -> None:
     """Raise `UsageError` with the place of a value that is not finite, in an array or a csr array."""
     values = matrix if isinstance(matrix, np.ndarray) else matrix.data
     if np.isfinite(values).all():
@@ -157,7 +157,7 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty
         raise UsageError(f"ratings must have at least one entry; got an empty {matrix.shape} matrix. Check the input.")
     if columns is not None and matrix.shape[1] != columns:
         raise UsageError(f"ratings must have one column per item, {columns}; got {matrix.shape[1]}. Pad or cut them.")
-    require_finite(matrix)
+    require_finite_ratings(matrix)
     with np.errstate(over="ignore"):
         values = matrix.data.astype(dtype)
     if not np.isfinite(values).all():
@@ -174,6 +174,19 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty
 def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any]) -> csr_array:
     """A sparse pattern from its parts, checked; the ones are a single byte each.
 
+    Parameters
+    ----------
+    shape
+        (m, n).
+    indptr
+        Where rows begin, (m + 1,).
+    indices
+        Columns of the entries, (entries,).
+
+    Returns
+    -------
+    (m, n).
+
     Raises
     ------
     ValueError
@@ -186,13 +199,15 @@ def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any])
     return matrix
 
 
-def seen_pattern(ratings: Any) -> csr_array | None:
+def seen_pattern(ratings: Any, *, full: bool = False) -> csr_array | None:
     """Which entries of a training matrix were ratings, for `FactorModel._keep`.
 
     Parameters
     ----------
     ratings
         (m, n), as for `as_matrix`.
+    full
+        Whether a dense matrix without zeros has a pattern too.
 
     Returns
     -------
@@ -202,7 +217,7 @@ def seen_pattern(ratings: Any) -> csr_array | None:
 
     stored = as_matrix(ratings)
     if isinstance(stored, np.ndarray):
-        if stored.all():
+        if not full and stored.all():
             return None
         stored = sparse.csr_array(stored)
     return pattern(stored.shape, stored.indptr, stored.indices)

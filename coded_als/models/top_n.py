@@ -1,24 +1,23 @@
 """The best n items for many users, in blocks that respect a memory limit.
 
 Everything here speaks of rows and columns; original ids are `coded_als.models.factor_model`' business.
-Equal scores go to the lower column, so the answer does not depend on the block size.
+Equal scores go to the lower column, so the result does not depend on the block size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 # scores, the partition's indices and a comparison mask: the arrays that are alive at once, per user and item
 _BYTES_PER_SCORE = 8 + 8 + 1
@@ -54,6 +53,36 @@ def top_n(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
     out[:, :width] = np.take_along_axis(values, order, axis=1)
     ids[np.isneginf(out)] = -1
     return ids, out
+
+
+def best_of(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
+    """The n largest of one row, largest first: `top_n` for one, and no more than there are.
+
+    Parameters
+    ----------
+    scores
+        (columns,); minus infinity marks a column that must not appear.
+    n
+        How many, at least 1.
+
+    Returns
+    -------
+    columns, scores
+        Both (k,) with k at most n.
+    """
+    if n < scores.size:
+        best = scores.argpartition(scores.size - n)[scores.size - n :]
+        last = scores[best].min()
+        level = np.flatnonzero(scores >= last)
+        if level.size > n and last > -np.inf:  # the last place is shared: the lowest columns have it
+            above = level[scores[level] > last]
+            best = np.concatenate((above, level[scores[level] == last][: n - above.size]))
+    else:
+        best = np.arange(scores.size)
+    values = scores[best].astype(np.float64)
+    order = np.lexsort((best, -values))
+    found = order[values[order] > -np.inf]
+    return best[found], values[found]
 
 
 def _settle_ties(scores: Floats, best: Integers) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,8 +13,9 @@ from scipy import sparse
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
-from coded_als.models.history import Callback, Iteration, Progress
+from coded_als.models.history import History, Iteration
 from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.reporting import Callback, reporting
 from coded_als.sharded.folding import fold_rows
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
 
@@ -55,13 +57,12 @@ class ShardedALS(FactorModel):
         device needs beside its shards grows with them.
     seed
         Of the random start.
-    callback
-        Called with an `Iteration` after each.
     """
 
     kind: ClassVar[str] = "sharded"
 
     history_: list[Iteration]
+    _entry = Iteration
 
     def __init__(
         self,
@@ -82,7 +83,6 @@ class ShardedALS(FactorModel):
         batch_pieces: int = 512,
         piece_length: int = 32,
         seed: int = 0,
-        callback: Callback | None = None,
     ) -> None:
         require_one_of("loss", loss, ("implicit", "explicit"))
         if regularization is None:
@@ -91,7 +91,7 @@ class ShardedALS(FactorModel):
         self.unobserved_weight, self.frequency_exponent = unobserved_weight, frequency_exponent
         self.biases, self.bias_regularization, self.weighting = biases, bias_regularization, weighting
         self.solver, self.cg_steps, self.table_dtype, self.devices = solver, cg_steps, table_dtype, devices
-        self.batch_pieces, self.piece_length, self.seed, self.callback = batch_pieces, piece_length, seed, callback
+        self.batch_pieces, self.piece_length, self.seed = batch_pieces, piece_length, seed
         self._check()
 
     def _check(self) -> None:
@@ -117,30 +117,39 @@ class ShardedALS(FactorModel):
         if self.weighting is not None:
             require_one_of("weighting", self.weighting, ("none", "count"))
 
-    def parameters(self) -> dict[str, Any]:
-        """The constructor's arguments, the callback left out."""
-        return {name: value for name, value in super().parameters().items() if name != "callback"}
+    @classmethod
+    def require_installed(cls) -> None:
+        import_module("coded_als.sharded.devices")
 
-    def fit(self, ratings: Any) -> Self:
+    def fit(self, ratings: Any, *, callback: Callback | None = None, progress: bool = False) -> Self:
         """Learn the factors of ratings.
 
         Parameters
         ----------
         ratings
             (m, n) scipy sparse: the stored entries are the observed ones. Or dense: zeros are missing.
+        callback
+            Called after each iteration with its `Iteration`.
+        progress
+            Whether to draw a progress bar on stderr, or in the notebook.
 
         Raises
         ------
         UsageError
             For bad ratings, more devices than there are, or without JAX.
         """
+        with reporting(callback, progress, type(self).__name__, self.iterations) as report:
+            self._fit(ratings, History(report))
+        return self
+
+    def _fit(self, ratings: Any, history: History) -> None:
+        """Learn the factors and keep them."""
         from coded_als.sharded.devices import mesh_of
         from coded_als.sharded.training import Training
 
         mesh = mesh_of(self.devices)
         matrix = rating_matrix(ratings, np.float64)
         seen = pattern(matrix.shape, matrix.indptr, matrix.indices)
-        progress = Progress(self.callback)
         objective = self._objective()
         mean, scale = objective.units(matrix.data)
         matrix.data = (matrix.data - mean) / scale
@@ -149,16 +158,15 @@ class ShardedALS(FactorModel):
         training = Training(matrix, objective, equations, mesh, self.table_dtype, self.batch_pieces, self.piece_length)
         users = training.put(training.users, self._start(np.diff(matrix.indptr), training.width))
         items = training.put(training.items, np.zeros((matrix.shape[1], training.width), np.float32))
-        while len(progress.history) < self.iterations:
+        while len(history.entries) < self.iterations:
             users, items, value = training.epoch(users, items)
-            progress.note(_finite(value) * scale * scale)
-        self.history_ = progress.history
+            history.note(_finite(value) * scale * scale)
+        self.history_ = history.entries
         units = np.full(training.width, np.sqrt(scale), np.float32)
         units[self.rank :] = scale
         self._adopt(
             training.get(training.users, users) * units, training.get(training.items, items) * units, mean, seen
         )
-        return self
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
         """Factors for new users, with all items held fixed: what one more half-step of training would give them.
@@ -171,7 +179,7 @@ class ShardedALS(FactorModel):
         Raises
         ------
         UsageError
-            For an unknown item or no rating.
+            For an unknown item.
         """
         self._require_fitted()
         matrix = self._as_rows(ratings)
@@ -219,8 +227,7 @@ class ShardedALS(FactorModel):
     def _as_rows(self, ratings: NewRatings) -> sparse.csr_array:
         if not isinstance(ratings, Mapping):
             return rating_matrix(ratings, np.float64, columns=len(self.item_factors_))
-        columns = self._item_lookup.indices(ratings)
-        values = np.fromiter(ratings.values(), dtype=np.float64)
+        columns, values = self._rated(ratings)
         shape = (1, len(self.item_factors_))
         return rating_matrix(sparse.csr_array((values, columns, [0, columns.size]), shape=shape), np.float64)
 

@@ -111,6 +111,26 @@ def test_folding_a_training_user_in_gives_that_users_row(model, seed):
     np.testing.assert_allclose(model.fold_in(one).factors[0], model.user_factors_[row], rtol=1e-8, atol=1e-8)
 
 
+@settings(deadline=None, max_examples=40)
+@given(ridges | implicits, st.integers(0, 2**32), st.sampled_from([1.0, 1e-9, 1e7]))
+def test_a_score_is_its_base_and_what_each_rating_adds(model, seed, size):
+    matrix = ratings(seed)
+    if isinstance(model, RidgeALS):
+        matrix = matrix * size
+    model.fit(matrix)
+    given_ = {2: 4.0 * size, 5: 1.0 * size, 7: 2.5 * size}
+    for item in (0, 5):
+        score = model.score_new(model.fold_in(given_))[0, item]
+        found = model.explain(given_, item)
+        assert found.score == pytest.approx(score, rel=1e-6, abs=1e-8)
+        assert found.base + found.contributions.sum() == pytest.approx(found.score, rel=1e-9, abs=1e-12)
+        assert set(found.ids.tolist()) == set(given_)
+        assert (np.diff(np.abs(found.contributions)) <= 0).all()
+        assert model.explain(given_, item, 2).ids.tolist() == found.ids[:2].tolist()
+    bias = 0.0 if model.item_biases_ is None else model.item_biases_[5]
+    assert found.base == model.global_mean_ + bias
+
+
 def test_no_perturbation_of_a_users_row_lowers_the_objective():
     matrix = ratings(1)
     model = RidgeALS(3, 0.5, 8, dtype="float64", threads=1).fit(matrix)

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from coded_als.baselines import ImplicitALS, RidgeALS
 from coded_als.baselines.distributed import fit_on_cluster
-from coded_als.baselines.policies import EnoughAndOverdue, Partial, Replicated, WaitForAll
+from coded_als.baselines.policies import EnoughAndOverdue, FirstCopy, Partial, WaitForAll
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes.partition import deal
@@ -31,7 +31,7 @@ def matrix():
     return sparse.csr_array(dense)
 
 
-@pytest.mark.parametrize("policy", [WaitForAll(), Replicated(2), Replicated(4), Partial(4, max_skips=0)], ids=str)
+@pytest.mark.parametrize("policy", [WaitForAll(), FirstCopy(2), FirstCopy(4), Partial(4, max_skips=0)], ids=str)
 @pytest.mark.parametrize("kind", ["ridge", "implicit", "hu"])
 def test_policies_that_skip_nobody_give_the_model_of_one_machine(kind, policy, matrix):
     changes = {"alpha": 2.0} if kind == "hu" else {}
@@ -42,7 +42,7 @@ def test_policies_that_skip_nobody_give_the_model_of_one_machine(kind, policy, m
     np.testing.assert_allclose(remote.item_factors_, local.item_factors_, rtol=1e-7, atol=1e-9)
     for mine, theirs in zip(remote.history_, local.history_, strict=True):
         assert mine.objective == pytest.approx(theirs.objective, rel=1e-8)
-    assert remote.recommend(0) is not None
+    assert len(remote.recommend(0).ids) > 0
 
 
 @settings(deadline=None, max_examples=40)
@@ -70,43 +70,42 @@ def test_the_laws_hold_on_clusters_with_a_clock(start, matrix):
     with InlineCluster(12) as inline:
         expected = fit_on_cluster(build("implicit"), matrix, inline)
     with start(12, "bimodal:p=0.2,fast=1ms,slow=50ms", seed=1) as cluster:
-        for policy in (WaitForAll(), Replicated(2)):
+        for policy in (WaitForAll(), FirstCopy(2)):
             model = fit_on_cluster(build("implicit"), matrix, cluster, policy)
             np.testing.assert_allclose(model.user_factors_, expected.user_factors_, rtol=1e-9, atol=1e-12)
             np.testing.assert_allclose(model.item_factors_, expected.item_factors_, rtol=1e-9, atol=1e-12)
         events = []
         cluster.observers.append(events.append)
         model = fit_on_cluster(build("implicit", iterations=8), matrix, cluster, Partial(6, max_skips=2))
-    answered = sum(event.status == "answered" for event in events)
-    assert 2 * 12 + 14 * 6 <= answered < 16 * 12  # some shards were skipped, though in no side's first round
+    responded = sum(event.status == "counted" for event in events)
+    assert 2 * 12 + 14 * 6 <= responded < 16 * 12  # some shards were skipped, though in no side's first round
     objectives = [iteration.objective for iteration in model.history_]
     assert all(after <= before + 1e-9 * abs(before) for before, after in itertools.pairwise(objectives))
-    seconds = [iteration.seconds for iteration in model.history_]
-    assert all(before < after for before, after in itertools.pairwise(seconds))
+    assert all(iteration.seconds > 0 for iteration in model.history_)
 
 
 def test_no_shard_is_skipped_more_often_than_allowed(matrix):
-    """Worker 4 is always last; with max_skips=2 its answer must count in every third round of a side."""
+    """Worker 4 is always last; with max_skips=2 its response must count in every third round of a side."""
 
     class LastIsSlow(InlineCluster):
         def __init__(self):
             super().__init__(5)
-            self.answered = []
+            self.responded = []
 
         def run(self, round, until):
             responses = super().run(round, until)
-            self.answered.append((round.label, 4 in responses.workers))
+            self.responded.append((round.label, 4 in responses.workers))
             return responses
 
     cluster = LastIsSlow()
     fit_on_cluster(build("ridge", iterations=9), matrix, cluster, Partial(3, max_skips=2))
     for side in ("solve items", "solve users"):
-        assert [last for label, last in cluster.answered if label == side] == [True, False, False] * 3
+        assert [last for label, last in cluster.responded if label == side] == [True, False, False] * 3
 
 
 def test_replicas_survive_dead_workers_and_single_shards_do_not(matrix):
     with InlineCluster(6, "dead:n=1", seed=1) as cluster:
-        survived = fit_on_cluster(build("ridge"), matrix, cluster, Replicated(3))
+        survived = fit_on_cluster(build("ridge"), matrix, cluster, FirstCopy(3))
     np.testing.assert_allclose(survived.user_factors_, build("ridge").fit(matrix).user_factors_, rtol=1e-7, atol=1e-9)
     with InlineCluster(6, "dead:n=1", seed=1) as cluster, pytest.raises(NotEnoughWorkers):
         fit_on_cluster(build("ridge"), matrix, cluster)
@@ -135,14 +134,14 @@ def test_dealing_gives_every_row_once_and_even_hands(lengths, shards):
 def test_the_partial_rule_says_what_it_waits_for():
     rule = EnoughAndOverdue(2, frozenset({3}))
     assert rule.needed == 2
-    assert [rule.satisfied(answered) for answered in ([3], [0, 1], [0, 3], [0, 1, 3])] == [False, False, True, True]
+    assert [rule.satisfied(responded) for responded in ([3], [0, 1], [0, 3], [0, 1, 3])] == [False, False, True, True]
     assert "max_skips" in str(rule.refusal([0, 1]))
     assert "Lower wait_for" in str(rule.refusal([3]))
 
 
 @pytest.mark.parametrize(
     ("policy", "message"),
-    [(Replicated(3), "multiple of copies=3; got 4"), (Partial(5), "at most the 4 workers; got 5")],
+    [(FirstCopy(3), "multiple of copies=3; got 4"), (Partial(5), "at most the 4 workers; got 5")],
 )
 def test_policies_that_do_not_suit_the_cluster(policy, message, matrix):
     with InlineCluster(4) as cluster, pytest.raises(UsageError, match=message):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from coded_als.als.rounds import StoredProduct
 from coded_als.cli import COMMANDS, main
 
 SYNTHETIC = "synthetic:m=40,n=30,d=4,noise=0.1"
@@ -37,6 +38,12 @@ def ratings(tmp_path):
     path = tmp_path / "ratings.csv"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def test_the_package_can_be_run():
+    command = [sys.executable, "-m", "coded_als", "threshold", "--partitions", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["recovery_threshold"] == 3
 
 
 def test_every_command_has_help():
@@ -134,7 +141,19 @@ def test_threshold():
 
 def test_doctor_is_content_here():
     result = run("doctor", "--json")
-    assert {finding["name"] for finding in json.loads(result.stdout)["findings"]} >= {"decoding", "worker processes"}
+    findings = json.loads(result.stdout)["findings"]
+    assert {finding["name"] for finding in findings} >= {"numpy", "decoding", "worker processes"}
+    assert [finding for finding in findings if not finding["ok"]] == []
+    assert result.exit_code == 0
+
+
+def test_doctor_notices_wrong_products(monkeypatch):
+    monkeypatch.setattr(StoredProduct, "__call__", lambda self, right: 1.001 * right)
+    result = run("doctor")
+    assert result.exit_code == 1
+    wrong = [line for line in result.stdout.splitlines() if line.startswith("WARN")]
+    assert [line.split(":")[0] for line in wrong] == ["WARN  decoding", "WARN  worker processes"]
+    assert all("Report a bug." in line for line in wrong)
 
 
 def test_compare(ratings):
@@ -156,6 +175,9 @@ def test_compare(ratings):
         (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a time with its unit, like 20ms or 1s; got 'soon'"),
         (["--rank", 4, "--workers", 0], "workers must be at least"),
         (["--rank", 4, "--method", "ridge", "--partitions", 3], "--partitions belongs to the coded method"),
+        (["--rank", 4, "--method", "ridge", "--round-timeout", 3], "--round-timeout belongs to the coded method"),
+        (["--rank", 4, "--cluster", "inline", "--round-timeout", 3], "--round-timeout belongs to worker processes"),
+        (["--rank", 4, "--round-timeout", 0], "round_timeout_s must be a number > 0; got 0"),
         (["--rank", 4, "--out", "/no/such/folder/model.npz"], "--out must be a file in an existing folder"),
     ],
 )

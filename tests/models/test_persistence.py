@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, csr_matrix
 
 from coded_als.errors import UsageError
 from coded_als.models import persistence
-from coded_als.models.factor_model import FactorModel
+from coded_als.models.factor_model import FactorModel, Ranking
 from coded_als.models.rating_matrix import seen_pattern
 
 
@@ -51,42 +51,19 @@ def table(model: Model) -> np.ndarray:
     return scores
 
 
-@pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("filter_seen", [True, False])
-@pytest.mark.parametrize("n", [1, 3, 20])
-def test_recommend_by_original_id(biased: bool, filter_seen: bool, n: int) -> None:
-    model = fitted(biased=biased)
-    for row, user in enumerate(["dora", "anna", "Zoë"]):
-        seen = model.seen_.toarray()[row] if filter_seen else np.zeros(6)
-        left = [item for item in range(6) if not seen[item] and item != 4]
-        expected = sorted(left, key=lambda item: -table(model)[row, item])[:n]
-        found = model.recommend(user, n, filter_seen=filter_seen, exclude=[40, "40", "unknown", 7])
-        assert [item for item, _ in found] == model.item_ids[expected].tolist()
-        assert [score for _, score in found] == pytest.approx(table(model)[row, expected])
-        columns, scores = model.recommend_many([user], n, filter_seen=filter_seen, exclude=[40])
-        assert columns[0, : len(expected)].tolist() == expected
-        assert scores[0, : len(expected)] == pytest.approx(table(model)[row, expected])
-        assert (columns[0, len(expected) :] == -1).all()
-
-
-def test_predict_and_similar_items() -> None:
+def test_predict() -> None:
     model = fitted()
     assert model.predict("anna", 50) == model.predict("anna", "50") == pytest.approx(table(model)[1, 2])
-    unit = model.item_factors_ / np.linalg.norm(model.item_factors_, axis=1, keepdims=True)
-    cosines = unit @ unit[2]
-    order = [item for item in np.argsort(-cosines) if item != 2]
-    found = model.similar_items(50, 3)
-    assert [item for item, _ in found] == model.item_ids[order[:3]].tolist()
-    assert [cosine for _, cosine in found] == pytest.approx(cosines[order[:3]])
-    assert len(model.similar_items(50, 99)) == 5
-    model.item_factors_[0] = 0
-    assert dict(model.similar_items(50, 5))[60] == 0
-    assert {cosine for _, cosine in model.similar_items(60, 5)} == {0.0}
+
+
+def same(one: Ranking, other: Ranking) -> bool:
+    return one.ids.tolist() == other.ids.tolist() and one.scores.tolist() == other.scores.tolist()
 
 
 def test_numbers_and_text_name_the_same_user_only_when_written_alike() -> None:
     model = fitted(names=False)
-    assert model.recommend(1) == model.recommend("1") == model.recommend(np.int64(1))
+    assert same(model.recommend(1), model.recommend("1"))
+    assert same(model.recommend(1), model.recommend(np.int64(1)))
     for unknown in ("01", "1.0", 1.5, "+1", " 1", 4, -1, 10**30, "x", None):
         with pytest.raises(UsageError, match="user must be one of the 4"):
             model.recommend(unknown)
@@ -104,9 +81,12 @@ def test_what_models_refuse() -> None:
         (lambda: model.recommend("new"), "must have ratings"),
         (lambda: model.predict("anna", 99), "item must be one of the 6"),
         (lambda: model.predict("bob", 10), "user must be one of the 4"),
+        (lambda: model.recommend(["anna", "new"]), "must have ratings"),
+        (lambda: model.recommend("anna", items=[10, 99]), "item must be one of the 6"),
+        (lambda: model.similar_users("bob"), "user must be one of the 4"),
         (lambda: model.similar_items(99), "item must be"),
         (lambda: model.similar_items(10, -1), "n must be"),
-        (lambda: model.recommend_many(["anna", "bob"]), "user must be"),
+        (lambda: model.recommend(["anna", "bob"]), "user must be"),
         (lambda: model.set_ids(["a"] * 4, range(6)), "'a' appears twice"),
         (lambda: model.set_ids(["a"], range(6)), "one user id for each of 4"),
     ]:
@@ -134,7 +114,7 @@ def test_a_saved_model_comes_back(tmp_path: Path, biased: bool, names: bool) -> 
     assert (loaded.rank, loaded.regularization) == (3, 0.1)
     assert loaded.user_ids.tolist() == model.user_ids.tolist()
     for row, user in enumerate(model.user_ids.tolist()[:3]):
-        assert loaded.recommend(user) == model.recommend(user)
+        assert same(loaded.recommend(user), model.recommend(user))
         assert loaded.scores(row).tolist() == model.scores(row).tolist()
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
@@ -182,7 +162,7 @@ def test_saving_through_a_link_keeps_the_link(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "model")
     fitted().save(link)
     assert link.is_symlink()
-    assert persistence.load_model(link).recommend("anna")
+    assert same(persistence.load_model(link).recommend("anna"), fitted().recommend("anna"))
 
 
 def test_what_cannot_be_saved(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from coded_als.cluster import TaskEvent
 from coded_als.experiments.report.canvas import ReportFigure
 from coded_als.experiments.report.curves import objective_against_seconds, objective_table
+from coded_als.experiments.report.memory_figures import iteration_against_memory, memory_table
 from coded_als.experiments.report.slices import Row, Slice, Table, series_styles, slices
 from coded_als.experiments.report.sweep_figures import (
     delays_table,
@@ -31,7 +32,7 @@ from coded_als.experiments.report.table1_figures import (
     survival_against_products,
     survival_table,
     table1_times,
-    times_table,
+    table1_times_table,
 )
 from coded_als.experiments.report.timeline import timeline, timeline_table
 
@@ -84,7 +85,15 @@ class Entry(Generic[Source]):
     table: Callable[[Source], Table]
 
     def of(self, source: Source, about: str = "") -> Shown:
-        """The figure of one source."""
+        """The figure of one source.
+
+        Parameters
+        ----------
+        source
+            What the figure shows.
+        about
+            What distinguishes it from others of its kind.
+        """
         name = re.sub(r"[^a-z0-9.]+", "-", f"{self.name} {about}".lower()).strip("-.")[:LONGEST_NAME]
         title = f"{self.title}{about and ', '}{about}"
         return Shown(name, title, self.note, self.draw(source), *self.table(source))
@@ -116,6 +125,16 @@ SLICE_FIGURES: tuple[Entry[Slice], ...] = (
         distribution_table,
     ),
 )
+MEMORY_FIGURES: tuple[Entry[Slice], ...] = (
+    Entry(
+        "time-against-memory",
+        "Time against memory",
+        "Mean time of an iteration and what a worker stores for it, at the largest number of workers: one line for each "
+        "kind of code. Rings: no other code is as fast with as little memory.",
+        iteration_against_memory,
+        memory_table,
+    ),
+)
 DELAY_FIGURES: tuple[Entry[Sequence[Slice]], ...] = (
     Entry(
         "delay-models",
@@ -132,7 +151,7 @@ TABLE1_FIGURES: tuple[Entry[Sequence[Row]], ...] = (
         "Marks: the paper's seconds. Lines: virtual seconds of the law (46), fitted to the columns that decode "
         "soundly at real points, with the 95 % interval of the mean as a band (thinner than the line).",
         table1_times,
-        times_table,
+        table1_times_table,
     ),
     Entry(
         "table1-decoding-error",
@@ -170,7 +189,8 @@ def sweep_figures_of(rows: Sequence[Row], clock: str, examples: Row | None) -> I
         for comparison in DELAY_FIGURES:
             yield comparison.of(alike, _dead_and_solver(alike[0]))
     for part in parts:
-        for entry in SLICE_FIGURES:
+        stored = all("worker_storage_bytes" in row for row in part.largest)
+        for entry in (*SLICE_FIGURES, *(MEMORY_FIGURES if stored else ())):
             yield entry.of(part, part.name)
     if examples:
         yield from _example_figures(rows, examples)

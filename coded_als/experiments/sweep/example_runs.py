@@ -15,16 +15,20 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS, Iteration
+from coded_als.als.draws import repetition_seed
+from coded_als.als.schemes import Scheme, Size
+from coded_als.als.timing import Workload
+from coded_als.arrays import Array
 from coded_als.cluster import TaskEvent
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import EventLog
-from coded_als.cluster.virtual import Machine, SimulatedCluster
+from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
-from coded_als.experiments.plan.schemes import Scheme, Size
-from coded_als.experiments.plan.timing import Workload, mean_and_interval, repetition_seed
-from coded_als.experiments.problems import synthetic_ratings
+from coded_als.experiments.plan.timing import mean_and_interval
+from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import cell_of
-from coded_als.experiments.sweep.store import Row, saying_what_failed, write_text
-from coded_als.kernels import Array
+from coded_als.experiments.sweep.store import saying_what_failed, write_text
+from coded_als.experiments.sweep.tables import Row
 
 FILE = "examples.json"
 LARGEST = Size(rows=480, columns=360, rank=12)
@@ -63,7 +67,19 @@ def _mean(row: Row) -> float:
 
 
 def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, seed: int) -> None:
-    """Run the schemes on one small problem under the same delays, and keep curves and a timeline."""
+    """Run the schemes on one small problem under the same delays, and keep curves and a timeline.
+
+    Parameters
+    ----------
+    folder
+        Of the sweep.
+    schemes
+        What is run.
+    workload
+        Whose delays they meet.
+    seed
+        Of the problem and the delays.
+    """
     full = workload.size
     size = Size(min(full.rows, LARGEST.rows), min(full.columns, LARGEST.columns), min(full.rank, LARGEST.rank))
     machine = _slowed(workload.machine, full, size)
@@ -98,7 +114,7 @@ def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: Event
 
     The log gets the first run. None where the scheme cannot run.
     """
-    ratings = synthetic_ratings(size, seed, noise=NOISE)
+    ratings = paper_ratings(size, seed, noise=NOISE)
     logs = [log, *(EventLog() for _ in range(REPEATS - 1))]
     try:
         histories = [
@@ -133,7 +149,7 @@ def _run(
         precomputation="local",
         seed=seed,
     )
-    with SimulatedCluster(scheme.workers, workload.delays, delay_seed, **asdict(workload.machine)) as cluster:
+    with SimulatedCluster(scheme.workers, workload.delays, delay_seed, workload.machine) as cluster:
         cluster.observers.append(log)
         return model.fit(ratings, cluster=cluster).history_
 

@@ -1,4 +1,4 @@
-"""What Table I's evidence says, in words that are derived from the rows and from nothing else."""
+"""Findings about Table I, in words that are derived from the rows and from nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 Row = dict[str, Any]
-Verdict = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]
+Agreement = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]
 
 AGREEMENT = 0.15
 # A column has collapsed when a cell of it is worth less than this share of the first column's products.
@@ -22,7 +22,7 @@ class Finding:
     """One verdict and the figures behind it."""
 
     subject: str
-    verdict: Verdict
+    verdict: Agreement
     evidence: str
 
 
@@ -63,7 +63,7 @@ def _formula_on_the_clock(rows: Sequence[Row]) -> Finding:
 def _formula_on_the_paper(partitions: int, column: Sequence[Row]) -> Finding:
     worst = max(_relative(row["formula_seconds"], row["paper_seconds"]) for row in column)
     trend = _falls_with_workers(column, "paper_seconds") and _falls_with_workers(column, "formula_seconds")
-    verdict: Verdict = "agrees" if worst <= AGREEMENT else "trend only" if trend and worst <= 1.5 else "disagrees"
+    verdict: Agreement = "agrees" if worst <= AGREEMENT else "trend only" if trend and worst <= 1.5 else "disagrees"
     factors = [row["formula_seconds"] / row["paper_seconds"] for row in column]
     spread = f"{min(factors):.3g}" if len(factors) == 1 else f"{min(factors):.3g} to {max(factors):.3g}"
     return Finding(
@@ -99,7 +99,7 @@ def _most(rows: Sequence[Row]) -> int:
 
 
 def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
-    """Do cells collapse because decoding at real points breaks down?"""
+    """Whether cells collapse because decoding at real points breaks down."""
     usual = float(np.median([row["paper_products_implied"] for row in rows if row["cell"]["partitions"] == 2]))
     collapsed = [row for row in rows if row["paper_products_implied"] < COLLAPSE * usual]
     others = [row for row in rows if row not in collapsed]
@@ -108,7 +108,7 @@ def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
     chebyshev = sum(row["real_iterations_survived"] < _most(rows) for row in broken)
     rank = _rank_correlation(rows)
     if not collapsed:
-        verdict: Verdict = "not supported"
+        verdict: Agreement = "not supported"
     elif len(broken) == len(collapsed) and survivors_elsewhere:
         verdict = "supported"
     else:

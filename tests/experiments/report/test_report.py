@@ -10,14 +10,15 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
+from coded_als.als import CodedALS
 from coded_als.cli import report as report_command
+from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments.report.canvas import new_axes
 from coded_als.experiments.report.numbers import plain
 from coded_als.experiments.report.report import write_report
 from coded_als.experiments.report.results import open_results
 from coded_als.experiments.report.saving import inline_svg
-from coded_als.experiments.sweep import sweep as sweep_module
 from coded_als.experiments.sweep.store import read_results
 from tests.experiments.report.conftest import SPECS
 
@@ -61,9 +62,9 @@ def test_a_report_is_one_small_offline_file(page: str) -> None:
 
 def test_every_drawing_is_well_formed_and_has_its_data(page: str) -> None:
     drawings = re.findall(r"<svg .*?</svg>", page, flags=re.S)
-    # for no and one dead worker the delay models; for each with each delay model against h, against W, and the
-    # distribution; then the curves and the timeline
-    assert len(drawings) == 2 + 2 * 2 * 3 + 2
+    # for no and one dead worker the delay models; for each with each delay model against h, against W, the
+    # distribution, and against memory; then the curves and the timeline
+    assert len(drawings) == 2 + 2 * 2 * 4 + 2
     for drawing in drawings:
         root = ElementTree.fromstring(drawing)
         assert root.get("aria-label")
@@ -111,7 +112,10 @@ def test_nothing_is_run_for_a_report(folder: Path, page: str, monkeypatch: pytes
     def refuse(*arguments: object) -> None:
         raise AssertionError("a report must not run a cell")
 
-    monkeypatch.setattr(sweep_module, "run_cell", refuse)
+    # every cluster and every drawn time takes its delays from a stream
+    monkeypatch.setattr(DelayStream, "__init__", refuse)
+    monkeypatch.setattr(CodedALS, "fit", refuse)
+    (folder / "report.html").unlink()
     result = CliRunner().invoke(report_command.command, [str(folder)], catch_exceptions=False)
     assert result.output.strip() == str(folder / "report.html")
     assert (folder / "report.html").read_text() == page
@@ -129,7 +133,7 @@ def test_each_delay_model_has_figures_of_its_own(page: str) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     of_cells = [title for title in titles if title.startswith(("Time against", "Distribution"))]
     assert [spec for title in of_cells for spec in SPECS if title.endswith(f"delays {spec}")] == [
-        spec for spec in SPECS for _ in range(2 * 3)
+        spec for spec in SPECS for _ in range(2 * 4)
     ]
     of_examples = [title for title in titles if title.startswith(("Objective", "Timeline"))]
     assert len(of_examples) == 2

@@ -32,7 +32,7 @@ SETTINGS = {"rank": 6, "iterations": 4, "batch_pieces": 24, "piece_length": 4, "
 def fitted(devices: int, **parameters) -> ShardedALS:
     """A fit of `ratings`, compiled once for all checks; ``told`` is what its callback heard."""
     told = []
-    model = ShardedALS(devices=devices, **{**SETTINGS, **parameters}, callback=told.append).fit(ratings())
+    model = ShardedALS(devices=devices, **{**SETTINGS, **parameters}).fit(ratings(), callback=told.append)
     model.told = told
     return model
 

@@ -1,0 +1,95 @@
+"""New users against the fixed items of a coded fit, and what their scores come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from coded_als.als.transforms import Weighting, weighted
+from coded_als.als.updates import inverse_of_gram
+from coded_als.arrays import Array
+from coded_als.errors import UsageError
+from coded_als.models.explanation import Explanation, explained
+from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.ids import Id
+from coded_als.models.rating_matrix import checked_ratings
+from coded_als.models.top_n import require_count
+
+
+class LinearFolding(FactorModel):
+    """A model in which what is missing counts as zero: a new user's factors are a product of the ratings."""
+
+    regularization: float
+    weighting: Weighting
+    _folding: Array | None = None
+
+    def fold_in(self, ratings: NewRatings) -> NewUsers:
+        """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
+
+        Parameters
+        ----------
+        ratings
+            One user as a mapping from item id to rating, or (k, n), dense or sparse, with the model's columns.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item or another number of columns.
+        """
+        self._require_fitted()
+        rows, _ = weighted(self._new_rows(ratings), self.weighting, self.global_mean_)
+        return NewUsers(np.asarray(rows @ self._folder()))
+
+    def explain(self, ratings: Mapping[Id, float], item: Id, n: int = 10) -> Explanation:
+        """Which of a user's ratings a score comes from: ``score = base + sum of contributions``.
+
+        Parameters
+        ----------
+        ratings
+            The user's, by item id.
+        item
+            The id of the item whose score is to be explained.
+        n
+            How many contributions to name; the rest is in the total.
+
+        Returns
+        -------
+        An `Explanation`, of the score that `fold_in` gives.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item, no rating, or n < 1.
+        """
+        self._require_fitted()
+        require_count(n)
+        column, rows = self._item_lookup.index(item), self._new_rows(ratings)
+        weights, _ = weighted(rows, self.weighting, self.global_mean_)
+        contributions = weights.data * (self._folder()[rows.indices] @ self.item_factors_[column])
+        return explained(self.global_mean_, self.item_ids[rows.indices], contributions, n)
+
+    def _new_rows(self, ratings: NewRatings) -> Any:
+        length = len(self.item_factors_)
+        if isinstance(ratings, Mapping):
+            columns, values = self._rated(ratings)
+            return sparse.csr_array((values, columns, [0, columns.size]), shape=(1, length))
+        ratings = checked_ratings(ratings)
+        if ratings.shape[1] != length:
+            raise UsageError(
+                f"new users must have a column for each of {length} items; got {ratings.shape[1]}. Match the model."
+            )
+        return ratings
+
+    def _folder(self) -> Array:
+        """(n, d) V (V^T V + lam I)^-1, made at the first new user."""
+        if self._folding is None:
+            items = self.item_factors_
+            self._folding = np.asarray(items @ inverse_of_gram(items.T @ items, self.regularization))
+        return self._folding
+
+    def _keep(self, *arguments: Any, **named: Any) -> None:
+        super()._keep(*arguments, **named)
+        self._folding = None

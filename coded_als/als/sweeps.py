@@ -1,0 +1,171 @@
+"""One ALS sweep (12) on the workers: by one round for an orthonormal basis of the factor, or by the paper's three.
+
+Both compute E = D B, F = B^T B, M = B^T E and B+ = E G, and so the same iterates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from coded_als.als.protocols import PaperProtocol
+from coded_als.als.ritz import RitzPairs
+from coded_als.als.updates import update_matrix
+from coded_als.arrays import Array
+
+# Directions that a ridge weight above their singular value has shrunk below this are no longer told from rounding.
+FADED = 1e-4
+
+
+@dataclass(frozen=True)
+class Products:
+    """What a sweep knows of its factor B.
+
+    Parameters
+    ----------
+    gram, projected
+        F = B^T B and M = B^T D B, (d, d).
+    pairs
+        The Ritz pairs of D on the span of B; their residuals are those of E - B F^-1 M.
+    """
+
+    gram: Array
+    projected: Array
+    pairs: RitzPairs
+
+
+class Sweeps(Protocol):
+    """ALS from a start B, one sweep at a time, in two halves with the decision to stop after them."""
+
+    def products(self) -> Products:
+        """The products of the present factor."""
+        ...
+
+    def update(self, regularization: float, error: float) -> Array:
+        """Go on to B+ = E G, (l, d), when E has this relative error.
+
+        Parameters
+        ----------
+        regularization
+            Ridge weight lam.
+        error
+            Relative error of E.
+        """
+        ...
+
+    def basis(self, *, judged: bool) -> Array:
+        """An orthonormal basis, (l, d), of the present factor, or of the one that the last products judged."""
+        ...
+
+    def other_factor_weights(self, basis: Array) -> Array:
+        """H = X (X^T X)^-1 of a basis X, (l, d), as the workers have it."""
+        ...
+
+
+class FusedSweeps:
+    """One round: the workers compute D X, the only product that grows with l^2; the master does the rest.
+
+    The factor is held as B = X T with orthonormal X. Its spans are those of a subspace iteration whatever T is, so
+    what a ridge weight shrinks, or a large leading singular value hides, keeps its digits.
+
+    Parameters
+    ----------
+    product
+        X -> D X in one round.
+    start
+        X, (l, d), orthonormal; T = I.
+    """
+
+    def __init__(self, product: Callable[[Array], Array], start: Array) -> None:
+        self._product = product
+        self._basis, self._coordinates = start, np.eye(start.shape[1])
+        self._image, self._last = start, Products(self._coordinates, self._coordinates, RitzPairs.none())
+
+    def products(self) -> Products:
+        image = self._product(self._basis)
+        restricted = self._basis.T @ image
+        values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
+        values, rotation = values[::-1], rotation[:, ::-1]
+        self._basis, self._image, coordinates = self._basis @ rotation, image @ rotation, rotation.T @ self._coordinates
+        self._coordinates = coordinates
+        residuals = np.linalg.norm(self._image - self._basis * values, axis=0)
+        projected = coordinates.T @ (values[:, np.newaxis] * coordinates)
+        self._last = Products(coordinates.T @ coordinates, projected, RitzPairs(values, self._basis, residuals))
+        return self._last
+
+    def update(self, regularization: float, error: float) -> Array:
+        values = self._last.pairs.values
+        sizes = np.maximum(values, np.finfo(np.float64).eps * values[0])[:, np.newaxis]
+        if regularization == 0:
+            # (12) in Ritz coordinates: M^-1 F would lose the digits of the small ones
+            weights = self._coordinates / sizes
+        else:
+            weights = self._coordinates @ update_matrix(self._last.gram, self._last.projected, regularization, error)
+        factor = np.asarray(self._image @ weights)
+        self._basis, triangle = np.linalg.qr(self._image / sizes.T)
+        self._coordinates = triangle @ (sizes * weights)
+        return factor
+
+    def basis(self, *, judged: bool) -> Array:
+        return self._last.pairs.vectors if judged else self._basis
+
+    def other_factor_weights(self, basis: Array) -> Array:
+        return basis
+
+
+class PaperSweeps:
+    """The paper's three rounds, and its post-computation.
+
+    Parameters
+    ----------
+    protocol
+        Runs the rounds.
+    start
+        B, (l, d).
+    """
+
+    def __init__(self, protocol: PaperProtocol, start: Array) -> None:
+        self._protocol, self._factor, self._judged = protocol, start, start
+        self._last = Products(np.eye(start.shape[1]), np.eye(start.shape[1]), RitzPairs.none())
+
+    def products(self) -> Products:
+        self._judged = self._factor
+        gram, projected, image = self._protocol.products(self._factor)
+        self._last = Products(gram, projected, implied_pairs(self._factor, gram, projected, image))
+        return self._last
+
+    def update(self, regularization: float, error: float) -> Array:
+        weights = update_matrix(self._last.gram, self._last.projected, regularization, error)
+        self._factor = self._protocol.update(weights)
+        return self._factor
+
+    def basis(self, *, judged: bool) -> Array:
+        return np.linalg.svd(self._judged if judged else self._factor, full_matrices=False)[0]
+
+    def other_factor_weights(self, basis: Array) -> Array:
+        return self._protocol.other_factor_weights(basis, 0.0)
+
+
+def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) -> RitzPairs:
+    """The Ritz pairs of D on the span of a factor; their residuals are those of E - B F^-1 M.
+
+    Parameters
+    ----------
+    factor
+        B, (l, d).
+    gram, projected
+        F = B^T B and M = B^T D B, (d, d).
+    image
+        E = D B, (l, d).
+    """
+    squares, axes = np.linalg.eigh((gram + gram.T) / 2)
+    told = squares > FADED**2 * squares[-1]
+    orthonormal = axes[:, told] / np.sqrt(squares[told])
+    restricted = orthonormal.T @ projected @ orthonormal
+    values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
+    weights = orthonormal @ rotation[:, ::-1]
+    values, vectors = values[::-1], factor @ weights
+    return RitzPairs(values, vectors, np.linalg.norm(image @ weights - vectors * values, axis=0))
