@@ -21,7 +21,7 @@ from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
 from coded_als.cluster.verification import VERIFY
 from coded_als.codes import parse_code
-from coded_als.data import RatingData, load_ratings
+from coded_als.data import RatingData, holdout_users, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
@@ -50,6 +50,7 @@ CLUSTER = (
 @click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")
 @click.option("--iterations", type=int, help="The most iterations to run.  [default: the method's own; coded: 500]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--hold-out-users", type=float, help="Share of the users to leave for evaluate --protocol strong.")
 @click.option("--workers", default=16, show_default=True, help="Workers W.")
 @click.option("--code", default="auto", show_default=True, help=f"How the work is spread: {CODE_HELP}")
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
@@ -82,12 +83,21 @@ CLUSTER = (
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
-    context: click.Context, /, ratings: str, out: Path | None, method: str, dense: bool, as_json: bool, **options: Any
+    context: click.Context,
+    /,
+    ratings: str,
+    out: Path | None,
+    method: str,
+    dense: bool,
+    hold_out_users: float | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Factorise RATINGS and save the model.
 
-    RATINGS is delimited text `user item rating [time]`, a .npz (scipy sparse), .npy (dense) or .mtx file, or
-    `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
+    RATINGS is delimited text `user item rating [time]`, a .npz (scipy sparse), .npy (dense) or .mtx file,
+    `edges:FILE` (a graph, lines `source target`), `synthetic:m=2400,n=1500,d=200,noise=0.1` or
+    `synthetic-graph:nodes=100000`. For the coded method missing ratings count as zeros.
     """
     if method != "coded":
         _refuse_foreign_options(context, method)
@@ -98,6 +108,8 @@ def command(
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
     data = load_ratings(ratings, dense=dense)
+    if hold_out_users is not None:
+        data, _ = holdout_users(data, hold_out_users, seed=options["seed"])
     summary = fit_coded(data, options) if method == "coded" else fit_sparse(data, method, options)
     model: Any = summary.pop("fitted")
     recorders = summary.pop("recorders", [])
@@ -254,7 +266,7 @@ def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Re
 
 def _refuse_foreign_options(context: click.Context, method: str) -> None:
     """An option that would be ignored is a mistake."""
-    known = {*COMMON, "ratings", "out", "method", "dense", "as_json"}
+    known = {*COMMON, "ratings", "out", "method", "dense", "hold_out_users", "as_json"}
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")

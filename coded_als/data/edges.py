@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Integers
 from coded_als.data.fields import join_columns, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
 from coded_als.data.ratings import RatingData, csr_from_sorted, number_ids
 from coded_als.errors import UsageError
-
-Integers = NDArray[np.int64]
 
 PREFIX = "edges:"
 _COMMENT = re.compile(rb"(?m)^[ \t]*[#%].*$")
@@ -26,7 +25,8 @@ def read_edge_lines(path: Path) -> RatingData:
     """The links of a graph, each once, as ratings of 1 by their source of their target.
 
     Fields are separated by tabs, commas or white space, the same throughout; lines that begin with ``#`` or ``%`` are
-    comments. Ids are any text; where all are whole numbers they become int64. A link that is listed again counts once.
+    comments, and there is no header. Ids are any text; where all are whole numbers they become int64. A link that is
+    listed again counts once.
 
     Returns
     -------
@@ -77,9 +77,9 @@ def graph_of(sources: NDArray[Any], targets: NDArray[Any], nodes: NDArray[Any], 
 
 
 def distinct(numbers: Integers) -> Integers:
-    """Each number once, ascending; by sorting, since the hash table of `numpy.unique` is slow on such numbers."""
+    """Each number once, (k,) ascending; by sorting, since the hash table of `numpy.unique` is slow on such numbers."""
     ordered = np.sort(numbers)
-    return ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    return np.asarray(ordered[np.append(True, ordered[1:] != ordered[:-1])])
 
 
 def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -30,7 +30,8 @@ def load_ratings(source: str | Path, *, dense: bool = False) -> RatingData:
         ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``, or a file: ``.npz`` (SciPy sparse),
         ``.npy`` (dense), ``.mtx`` or ``.mtx.gz`` (Matrix Market), anything else delimited text, also ``.gz``:
         lines ``user item rating [time]``. ``edges:FILE`` is a graph, lines ``source target``, and
-        ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]`` one like the web. A pipe is copied to a temporary file first.
+        ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]`` one like the web. A pipe is
+        copied to a temporary file first.
     dense
         Read text as a matrix, one row a line.
 

@@ -154,6 +154,27 @@ def from_triples(
 
 
 def number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
+    """The distinct ids, ascending, and the place of each entry's id among them.
+
+    Parameters
+    ----------
+    ids
+        (entries,) int64, or UTF-8 bytes.
+    lines
+        (entries,) line numbers, for error messages.
+    source
+        Name of the file.
+
+    Returns
+    -------
+    ids, places
+        (distinct,) int64 or str, and (entries,).
+
+    Raises
+    ------
+    UsageError
+        For an id that is not UTF-8.
+    """
     distinct, places = np.unique(ids, return_inverse=True)
     if distinct.dtype.kind != "S":
         return distinct, places

@@ -82,6 +82,15 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
 def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int = 0) -> Split:
     """Move all ratings of a random share of the users with two or more, rounded to a whole number, into the test part.
 
+    Parameters
+    ----------
+    data
+        The ratings.
+    fraction
+        Of those users that is held out.
+    seed
+        Of the choice.
+
     Raises
     ------
     UsageError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coded_als.arrays import Array, Integers
 from coded_als.data.edges import distinct, graph_of
 from coded_als.data.ratings import RatingData
 from coded_als.errors import UsageError
@@ -22,9 +22,6 @@ _IN, _OUT = 2.1, 2.7
 _DOMAINS = 0.7
 # links that fall on others are drawn again, at most so often
 _DRAWS = 20
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,10 @@ def parse_graph(spec: str) -> GraphSpec:
         For an unknown, missing or impossible value.
     """
     found = GraphSpec(**read_fields("graph", spec, GraphSpec, lambda key, text: _value(key, text, spec)))
+    if found.domains > found.nodes:
+        raise UsageError(
+            f"domains must be at most the nodes; got {found.domains} of {found.nodes} in {spec!r}. Lower domains."
+        )
     if found.links > found.nodes / 4:
         raise UsageError(
             f"links must be at most a quarter of the nodes; got {found.links} of {found.nodes} in {spec!r}. Lower links."
@@ -71,8 +72,8 @@ def parse_graph(spec: str) -> GraphSpec:
 def synthetic_graph(spec: GraphSpec) -> RatingData:
     """Draw the graph: a link has a source by out-weight, and a target by in-weight, in its domain or anywhere.
 
-    Weights are Pareto distributed. Links of a node to itself are left out, and repeated ones are drawn again as long as that finds
-    new ones quickly; a graph can therefore have a few links less than ``links * nodes``.
+    Weights are Pareto distributed. Links of a node to itself are left out and repeated ones drawn again, at most so
+    often; a graph can therefore have a few links less than ``links * nodes``.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def _draw(spec: GraphSpec, source: str) -> RatingData:
     return graph_of(*np.divmod(links, nodes), np.arange(nodes), source)
 
 
-def _pareto(rng: np.random.Generator, count: int, exponent: float) -> Floats:
+def _pareto(rng: np.random.Generator, count: int, exponent: float) -> Array:
     """(count,) numbers from 1, whose density falls with this exponent."""
     return np.asarray((1 - rng.random(count)) ** (-1 / (exponent - 1)))
 
@@ -125,12 +126,12 @@ def _domains(rng: np.random.Generator, nodes: int, domains: int) -> Integers:
     return np.asarray(rng.permutation(chosen))
 
 
-def _pick(running: Floats, uniform: Floats) -> Integers:
+def _pick(running: Array, uniform: Array) -> Integers:
     """Places drawn with the weights of which this is the running sum."""
     return _pick_at(running, uniform * running[-1])
 
 
-def _pick_at(running: Floats, points: Floats) -> Integers:
+def _pick_at(running: Array, points: Array) -> Integers:
     # a point that rounding puts at the very end belongs to the last place
     return np.minimum(np.searchsorted(running, points, side="right"), running.size - 1)
 
@@ -140,10 +141,9 @@ def _value(key: str, text: str, spec: str) -> Any:
     rules = {"nodes": "a whole number, at least 2", "links": "a number above 0", "local": "a number from 0 to 1"}
     try:
         value = int(text) if whole else float(text)
-    except ValueError:
-        value = math.nan
-    least = 2 if key == "nodes" else 0
-    allowed = math.isfinite(value) and value >= least
+        allowed = math.isfinite(value) and value >= (2 if key == "nodes" else 0)
+    except (ValueError, OverflowError):
+        value, allowed = math.nan, False
     if not allowed or (key == "links" and value == 0) or (key == "local" and value > 1):
         rule = rules.get(key, "a whole number, at least 0")
         raise UsageError(f"{key} must be {rule}; got {text!r} in {spec!r}. Correct the specification.")

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from coded_als.arrays import Integers
 from coded_als.errors import UsageError
+from coded_als.evaluation.held_out import left_out
 from coded_als.evaluation.metrics import find_hits, recall
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.top_n import recommend_batch, require_count
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from coded_als.data.ratings import RatingData
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,13 @@ class StrongScores:
 
 
 def evaluate_strong(
-    model: FactorModel, test: RatingData, cutoffs: Sequence[int] = (20, 50), *, known: float = 0.75, seed: int = 0
+    model: FactorModel,
+    test: RatingData,
+    cutoffs: Sequence[int] = (20, 50),
+    *,
+    hidden: float = 0.25,
+    seed: int = 0,
+    memory_limit_bytes: int = 32 * 2**20,
 ) -> StrongScores:
     """Fold the users of the test part in by some of their ratings and look for the others in their lists.
 
@@ -60,65 +65,46 @@ def evaluate_strong(
         Ratings; those of users that the model was trained on are left out.
     cutoffs
         Lengths of the lists.
-    known
-        Share of a user's ratings, rounded so that either part has one, that folds the user in.
+    hidden
+        Share of a user's ratings that is looked for, rounded so that either part has one; the others fold it in.
     seed
         Of the choice.
+    memory_limit_bytes
+        Bound on the temporary arrays.
 
     Raises
     ------
     UsageError
-        When no user can be held to it, or for a cutoff or share that makes no sense.
+        When the test part has no user to hold out, or for a cutoff or share that makes no sense.
     """
     for cutoff in cutoffs:
         require_count(cutoff)
-    if not cutoffs or not 0 < known < 1:
-        raise UsageError(f"known must be between 0 and 1, for one list or more; got {known} and {cutoffs}. Correct it.")
-    given, hidden = hide(_held_out(model, test), known=known, seed=seed)
-    users = model.fold_in(given)
-    width = min(max(cutoffs), given.shape[1])
+    if not cutoffs or not 0 < hidden < 1:
+        raise UsageError(
+            f"hidden must be between 0 and 1, for one list or more; got {hidden} and {cutoffs}. Correct it."
+        )
+    rows = _held_out(model, test)
+    looked_for = left_out(rows, hidden, seed)
+    given, truth = _part(rows, ~looked_for), _part(rows, looked_for)
+    users, items = rows.shape
+    width = min(max(cutoffs), items)
     # a bias of the user shifts all its scores alike
-    lists, _ = model.best_columns(users.factors, width, seen=given)
+    lists, _ = recommend_batch(
+        model.fold_in(given).factors,
+        model.item_factors_,
+        width,
+        item_biases=model.item_biases_,
+        seen=given,
+        memory_limit_bytes=memory_limit_bytes,
+    )
     popularity = None
     if model.seen_ is not None:
-        counts = np.bincount(model.seen_.indices, minlength=given.shape[1]).astype(np.float64)
-        popular, _ = recommend_batch(np.ones((given.shape[0], 1)), counts[:, None], width, seen=given)
-        popularity = _recall(popular, hidden, cutoffs)
-    return StrongScores(given.shape[0], _recall(lists, hidden, cutoffs), popularity)
-
-
-def hide(matrix: csr_array, *, known: float = 0.75, seed: int = 0) -> tuple[csr_array, csr_array]:
-    """Part the entries of every row at random.
-
-    Parameters
-    ----------
-    matrix
-        (users, items) with two entries or more in every row.
-    known
-        Share of the first part, rounded so that either part has an entry.
-    seed
-        Of the choice.
-
-    Returns
-    -------
-    given, hidden
-        Both (users, items).
-    """
-    from scipy.sparse import csr_array
-
-    counts = np.diff(matrix.indptr)
-    rows = np.repeat(np.arange(counts.size), counts)
-    shuffled = np.lexsort((np.random.default_rng(seed).random(rows.size), rows))
-    place = np.arange(rows.size) - np.repeat(matrix.indptr[:-1], counts)
-    of_hidden = np.clip(np.floor((1 - known) * counts + 0.5), 1, counts - 1)
-    is_hidden = np.empty(rows.size, dtype=np.bool_)
-    is_hidden[shuffled] = place < np.repeat(of_hidden, counts)
-    parts = []
-    for chosen in (~is_hidden, is_hidden):
-        parts.append(
-            csr_array((matrix.data[chosen], (rows[chosen], matrix.indices[chosen])), shape=matrix.shape)
+        counts = np.bincount(model.seen_.indices, minlength=items).astype(np.float64)
+        popular, _ = recommend_batch(
+            np.ones((users, 1)), counts[:, None], width, seen=given, memory_limit_bytes=memory_limit_bytes
         )
-    return parts[0], parts[1]
+        popularity = _recall(popular, truth, cutoffs)
+    return StrongScores(users, _recall(lists, truth, cutoffs), popularity)
 
 
 def _held_out(model: FactorModel, test: RatingData) -> csr_array:
@@ -128,24 +114,29 @@ def _held_out(model: FactorModel, test: RatingData) -> csr_array:
     rows, columns, values = test.triples()
     columns = model.item_columns(test.item_ids)[columns]
     places = model.user_rows(test.user_ids)
-    trained = np.zeros(len(places), dtype=np.bool_)
+    trained = places >= 0
     if model.seen_ is not None:
-        trained[places >= 0] = np.diff(model.seen_.indptr)[places[places >= 0]] > 0
-    else:
-        trained = places >= 0
+        # users that are only named: their ratings were held out of the fit
+        trained[trained] = np.diff(model.seen_.indptr)[places[trained]] > 0
     usable = (columns >= 0) & ~trained[rows]
     counts = np.bincount(rows[usable], minlength=len(places))
     usable &= counts[rows] >= 2
     if not usable.any():
         raise UsageError(
             "the test part must have users outside of training with two items or more that the model knows; "
-            f"{test.source} has none. Hold some out: fit --hold-out-users 0.1."
+            f"{test.source} has none. Fit with some held out: fit --hold-out-users 0.1."
         )
-    _, row = np.unique(rows[usable], return_inverse=True)
-    shape: Any = (int(row.max()) + 1, len(model.item_factors_))
-    return csr_array((values[usable], (row, columns[usable])), shape=shape)
+    numbers, row = np.unique(rows[usable], return_inverse=True)
+    return csr_array((values[usable], (row, columns[usable])), shape=(numbers.size, len(model.item_factors_)))
 
 
-def _recall(lists: Integers, hidden: csr_array, cutoffs: Sequence[int]) -> dict[int, float]:
-    hits = find_hits(lists, hidden)
-    return {cutoff: float(recall(hits[:, :cutoff], np.diff(hidden.indptr)).mean()) for cutoff in cutoffs}
+def _part(matrix: csr_array, chosen: np.ndarray) -> csr_array:
+    from scipy.sparse import csr_array
+
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return csr_array((matrix.data[chosen], (rows[chosen], matrix.indices[chosen])), shape=matrix.shape)
+
+
+def _recall(lists: Integers, truth: csr_array, cutoffs: Sequence[int]) -> dict[int, float]:
+    hits = find_hits(lists, truth)
+    return {cutoff: float(recall(hits[:, :cutoff], np.diff(truth.indptr)).mean()) for cutoff in cutoffs}
