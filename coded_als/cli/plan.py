@@ -27,7 +27,8 @@ UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e
 @click.option("--rank", type=click.IntRange(1), required=True, help="Rank d.")
 @click.option("--delays", required=True, help="Delay SPEC, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
-@click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
+@click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
+@click.option("--speed", type=float, help=f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]")
 @click.option(
     "--bandwidth",
     default=Machine.bytes_per_second,
