@@ -48,7 +48,9 @@ def measured_operations(matrix: np.ndarray, size: Size, solver: str, columns: in
     found, speeds = [], []
     for _ in range(3):
         speeds.append(multiplications_per_second(columns))
-        model = CodedALS(size.rank, code="uncoded", solver=solver, iterations=ITERATIONS, tolerance=0.0, precomputation="local")
+        model = CodedALS(
+            size.rank, code="uncoded", solver=solver, iterations=ITERATIONS, tolerance=0.0, precomputation="local"
+        )
         model.fit(matrix, InlineCluster(1))
         rounds = [record.elapsed_s for record in model.rounds_ if record.label.startswith("E = D")]
         spent = [entry.seconds - waited for entry, waited in zip(model.history_, rounds, strict=False)]

@@ -13,9 +13,9 @@ from threadpoolctl import threadpool_limits
 from coded_als.cluster import Cluster, Round, all_of
 from coded_als.cluster.machine import Machine
 
-FEW, MANY = 2, 8
+FEW, CALIBRATED_WORKERS = 2, 8
 PAYLOAD_ROWS, COLUMNS = 4000, 25
-REPEATS = 15
+REPEATS = 9
 
 
 def calibrated() -> Machine:
@@ -27,10 +27,10 @@ def calibrated() -> Machine:
     """
     speed = multiplications_per_second()
     few_s, _ = _round_seconds(FEW)
-    many_s, large_s = _round_seconds(MANY)
-    message_s = max(1e-6, (many_s - few_s) / (2 * (MANY - FEW)))
+    many_s, large_s = _round_seconds(CALIBRATED_WORKERS)
+    message_s = max(1e-6, (many_s - few_s) / (2 * (CALIBRATED_WORKERS - FEW)))
     latency_s = max(1e-6, few_s / 2 - FEW * message_s)
-    carried = MANY * 8 * PAYLOAD_ROWS * COLUMNS
+    carried = CALIBRATED_WORKERS * 8 * PAYLOAD_ROWS * COLUMNS
     bytes_per_second = carried / max(1e-9, large_s - many_s)
     return Machine(speed, bytes_per_second, latency_s, message_s, len(os.sched_getaffinity(0)))
 
