@@ -16,7 +16,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.plan import make_plan
 from coded_als.experiments.plan.telling import plan_document, plan_text
-from coded_als.experiments.sweep.grids import checked_delays
+from coded_als.experiments.sweep.grids import readable_delays
 
 UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 MACHINE_OPTIONS = {
@@ -56,7 +56,7 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
     delays = options["delays"]
     workload = Workload(
         Size(options["rows"], options["cols"], options["rank"]),
-        checked_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
+        readable_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
         _machine(options),
         options["tolerance"],
         Iterations(options["als_iterations"], options["lobpcg_iterations"]),

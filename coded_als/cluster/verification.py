@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
+from coded_als.arrays import Array
 from coded_als.checks import require_one_of
 from coded_als.cluster.freivalds import (
     Comparison,
@@ -23,7 +24,7 @@ from coded_als.cluster.seam import Cluster, Observer, Responses, Round, Stopping
 from coded_als.cluster.shares import Watched
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.kernels import Array, Stored, as_stored
+from coded_als.kernels import Stored, as_stored
 
 Verify = Literal["off", "freivalds"]
 VERIFY: tuple[Verify, ...] = ("off", "freivalds")
