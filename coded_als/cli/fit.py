@@ -16,7 +16,7 @@ from coded_als.als.phases import Where
 from coded_als.cli.common import CLUSTERS, CODE_HELP, Progress, open_cluster, print_json, progress
 from coded_als.cli.live import live_options, looked_at
 from coded_als.cli.methods import make_model
-from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
+from coded_als.cli.outputs import Recording, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
 from coded_als.cluster.verification import VERIFY
@@ -239,8 +239,8 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
     }
 
 
-def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recorder]]:
-    recorders: list[tuple[Path, Recorder]] = []
+def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recording]]:
+    recorders: list[tuple[Path, Recording]] = []
     if options["record_trace"] is not None:
         recorders.append((options["record_trace"], TraceRecorder()))
     if options["trace"] is not None:
