@@ -24,6 +24,7 @@ COMMANDS = {
     "reproduce": ("coded_als.cli.reproduce", "The paper's straggler-timing table, cell by cell."),
     "sweep": ("coded_als.cli.sweep", "A grid of partitions, workers, delays and schemes."),
     "report": ("coded_als.cli.report", "One HTML file from stored results."),
+    "codes": ("coded_als.cli.codes", "The codes side by side: memory, work, messages, error and time of each."),
     "threshold": ("coded_als.cli.threshold", "How many answers a code waits for, and what it tolerates."),
     "doctor": ("coded_als.cli.doctor", "Check this machine: versions, BLAS threads, workers, decoding."),
 }

@@ -27,7 +27,7 @@ from coded_als.models.registry import MODEL_HOMES
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace", "live", "serve")
+CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "trace", "live", "serve")
 
 
 @click.command("fit")
@@ -55,6 +55,7 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace", "live",
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
 @click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
 @click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
+@click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
 @click.option(
@@ -75,6 +76,8 @@ def command(
     """
     if method != "coded":
         _refuse_foreign_options(context, method)
+    if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
+        raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
     parse_delays(options["delays"])
     require_workers(options["workers"])
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
@@ -108,7 +111,9 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     with (
         progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
-        open_cluster(options["cluster_kind"], options["workers"], options["delays"], model.seed) as cluster,
+        open_cluster(
+            options["cluster_kind"], options["workers"], options["delays"], model.seed, options["scheduler"]
+        ) as cluster,
         looked_at(model, data.shape, cluster, options) as status,
     ):
         recorders = _recorders(cluster, options)
@@ -125,7 +130,7 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
         **_facts(model, data, options["workers"]),
         "fitted": model,
         "recorders": recorders,
-        "cluster": options["cluster_kind"],
+        "cluster": options["cluster_kind"] if options["scheduler"] is None else "dask",
         "delays": options["delays"],
         "seconds": time.perf_counter() - started,
         "virtual_seconds": virtual_s,

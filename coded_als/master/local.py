@@ -67,7 +67,7 @@ class LocalCluster(ZmqCluster):
         _require_descriptors(workers)
         credentials = Credentials(secrets.token_bytes(16))
         with ExitStack() as resources:
-            link = Link(_private_address(resources), credentials.password)
+            link = Link(private_address(resources), credentials.password)
             resources.callback(link.close)
             keep_blas_to_one_thread()
             resources.callback(give_blas_its_threads_back)
@@ -103,7 +103,7 @@ def _require_descriptors(workers: int) -> None:
         )
 
 
-def _private_address(resources: ExitStack) -> str:
+def private_address(resources: ExitStack) -> str:
     """A Unix socket in a folder that nobody else may enter, so that other users cannot even connect."""
     folder = tempfile.mkdtemp(prefix="coded-als-")
     resources.callback(shutil.rmtree, folder, ignore_errors=True)
