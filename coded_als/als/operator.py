@@ -11,9 +11,14 @@ from scipy.sparse.linalg import LinearOperator
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.cluster import Cluster
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.shares import Shares
+from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import choose_code
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
+
+# Kinds of NumPy types that are real numbers.
+REAL = "biuf"
 
 
 class CodedOperator(LinearOperator):  # type: ignore[misc]
@@ -38,6 +43,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         responses decode to it.
     name
         Name of its rounds, for people.
+    verify
+        ``"freivalds"``: every response is checked before it counts (`coded_als.CodedALS`); ``"off"``.
 
     Attributes
     ----------
@@ -63,12 +70,15 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         partitions: int | None = None,
         decoding_tolerance: float | None = None,
         name: str = "operator",
+        verify: Verify = "off",
     ) -> None:
-        matrix = np.array(matrix, dtype=np.float64, order="C")  # a copy: shares may be views of it
-        if matrix.ndim != 2 or not np.isfinite(matrix).all():
+        given = np.asarray(matrix)
+        if given.dtype.kind not in REAL or given.ndim != 2 or not np.isfinite(given).all():
             raise UsageError(
-                f"a coded operator must be a finite 2-d array; got shape {matrix.shape} or NaN. Correct the matrix."
+                f"a coded operator must be a real, finite 2-d array; got {given.dtype} of shape {given.shape}, or NaN. "
+                "Correct the matrix."
             )
+        matrix = np.array(given, dtype=np.float64, order="C")  # a copy: shares may be views of it
         super().__init__(np.dtype(np.float64), matrix.shape)
         self._symmetric = matrix.shape[0] == matrix.shape[1] and bool(np.array_equal(matrix, matrix.T))
         chosen = choose_code(code, partitions, cluster.size, min(matrix.shape))
@@ -76,8 +86,9 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         # with the operator go its shares; the scope must not know it, or it would never go
         self._finalizer = weakref.finalize(self, scope.close)
         self._finalizer.atexit = False
-        log = RoundLog(scope)
-        scope.store(name, product.encode_left(matrix))
+        workers = verified(scope, verify)
+        log = RoundLog(workers)
+        workers.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
         self.rounds: list[RoundRecord] = log.records
         tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
         self._product = StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")
@@ -86,11 +97,18 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         """Let the workers forget the shares, as happens when the operator is forgotten."""
         self._finalizer()
 
-    def _matmat(self, X: Any) -> Array:
-        return self._product(np.asarray(X))
+    def _matmat(self, X: Any) -> Any:
+        right = np.asarray(X)
+        if right.dtype.kind == "c":  # in one round: A real, so the parts do not mix
+            columns = right.shape[1]
+            both = self._product(np.hstack([right.real, right.imag]))
+            return both[:, :columns] + 1j * both[:, columns:]
+        if right.dtype.kind not in REAL:
+            raise UsageError(f"what is multiplied must be numbers; got {right.dtype}. Correct it.")
+        return self._product(right)
 
-    def _matvec(self, x: Any) -> Array:
-        return self._product(np.asarray(x).reshape(-1, 1))[:, 0]
+    def _matvec(self, x: Any) -> Any:
+        return self._matmat(np.asarray(x).reshape(-1, 1))[:, 0]
 
     def _adjoint(self) -> LinearOperator:
         if not self._symmetric:

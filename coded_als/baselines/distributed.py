@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from coded_als.baselines.model import History
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.shares import Shares
+from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored
@@ -31,6 +34,7 @@ def fit_on_cluster(
     cluster: Cluster,
     policy: StragglerPolicy | None = None,
     *,
+    verify: Verify = "off",
     callback: Callback | None = None,
     progress: bool = False,
 ) -> Model:
@@ -49,6 +53,9 @@ def fit_on_cluster(
         Any `coded_als.cluster.Cluster`.
     policy
         `WaitForAll` (the default), `Replicated` or `Partial`.
+    verify
+        ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
+        numbers are left out, which only `Replicated` and `Partial` survive; ``"off"``.
     callback, progress
         As in ``model.fit``.
 
@@ -67,7 +74,8 @@ def fit_on_cluster(
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
     with reporting(callback, progress, type(model).__name__, model.iterations) as report, Scope(cluster) as scope:
-        _fit(model, ratings, scope, WaitForAll() if policy is None else policy, History(report, cluster.seconds))
+        history = History(report, cluster.seconds)
+        _fit(model, ratings, verified(scope, verify), WaitForAll() if policy is None else policy, history)
     return model
 
 
@@ -98,10 +106,10 @@ class _Side:
         # every shard is needed once before any may be skipped: nothing random is ever published
         self._skipped = [np.iinfo(np.int32).max] * shards
         for operand in _OPERANDS:
-            cluster.store(f"{name}.{operand}", self._shares(operand))
+            cluster.store(f"{name}.{operand}", Shares(cluster.size, partial(self._shares, operand)))
 
     def half_step(self, fixed: Array, current: Array) -> Array:
-        """The rows after one round; those of shards that did not answer are as before."""
+        """The rows after one round; those of shards that did not respond are as before."""
         rank, height = fixed.shape[1], len(self._shards[0])
         gram = self._model._gram(fixed)
         payload = (fixed, np.zeros((rank, rank)) if gram is None else np.asarray(gram, dtype=np.float64))
@@ -115,13 +123,13 @@ class _Side:
             label=f"solve {self._name}",
         )
         responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self._skipped))
-        updated, answered = current.copy(), set()
+        updated, responded = current.copy(), set()
         for worker, (solution,) in responses.results.items():
             shard = worker % len(self._shards)
             held = self._shards[shard] >= 0
             updated[self._shards[shard][held]] = solution[held]
-            answered.add(shard)
-        self._skipped = [0 if shard in answered else rounds + 1 for shard, rounds in enumerate(self._skipped)]
+            responded.add(shard)
+        self._skipped = [0 if shard in responded else rounds + 1 for shard, rounds in enumerate(self._skipped)]
         return updated
 
     def objective(self, solution: Array, fixed: Array) -> float:

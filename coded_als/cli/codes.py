@@ -54,9 +54,9 @@ def command(
     )  # fmt: skip
     limits = [_share(memory, setting.length)] if memory else copies_limits(workers)
     chosen = [parse_code(spec) for spec in codes] or (
-        [code for code in all_members(workers) if code.share(workers) <= (max(limits) if memory else 1)]
+        [code for code in all_members(workers, setting.length) if code.share(workers) <= (max(limits) if memory else 1)]
         if everything
-        else best_members(workers, limits)
+        else best_members(workers, setting.length, limits)
     )
     with progress("comparing codes") as line:
         rows = survey(chosen, setting, line.say)

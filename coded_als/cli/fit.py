@@ -19,6 +19,7 @@ from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
+from coded_als.cluster.verification import VERIFY
 from coded_als.codes import parse_code
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
@@ -54,6 +55,9 @@ CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "tr
 @click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
 @click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
+@click.option(
+    "--verify", type=click.Choice(VERIFY), default="off", show_default=True, help="Check each response of a worker."
+)
 @click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
 @click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
@@ -102,6 +106,13 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     """Fit `CodedALS` on a cluster of its own.
 
     Returns the model under ``fitted``, what was recorded under ``recorders``, and what ``--json`` prints.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    options
+        Those of the command, by parameter.
     """
     parameters = {name: value for name, value in options.items() if name not in CLUSTER}
     parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
@@ -139,7 +150,17 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Fit one of the other methods in this process."""
+    """Fit one of the other methods in this process.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    method
+        Which of the other methods.
+    options
+        Those of the command, by parameter.
+    """
     model: Any = make_model(method, {name: options[name] for name in COMMON})
     started = time.perf_counter()
     with progress(f"fitting {method}") as line:
@@ -196,6 +217,7 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         "remaining": model.history_[-1].remaining,
         "objective": model.objective_,
         "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
+        "left_out": model.left_out_,
         "max_error_estimate": max(record.error_estimate for record in model.rounds_),
         "responses_per_round": [record.responses for record in model.rounds_],
     }
@@ -243,6 +265,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
     if remedy := REMEDIES.get(summary.get("outcome", "converged")):
         click.echo(remedy, err=True)
+    if left_out := summary.get("left_out"):
+        names = ", ".join(map(str, left_out))
+        click.echo(f"Responses of worker {names} were wrong and did not count; replace these workers.", err=True)
     if summary["model"] is None:
         click.echo("The model was not saved; add --out MODEL.npz.", err=True)
     else:

@@ -24,7 +24,6 @@ from coded_als.master.local import private_address
 from coded_als.master.remote import FAREWELL_S, is_on_this_machine
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.process import HEARTBEAT_MS
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +142,7 @@ class _Starter:
                 for address, numbers in assigned.items():
                     self._start(address, numbers)
             except Exception as error:  # the scheduler is away, or gone with its client
-                log.info("the Dask scheduler does not answer: %s", error)
+                log.info("the Dask scheduler does not respond: %s", error)
             self._over.wait(LOOK_AFTER_DASK_S)
 
     def _start(self, address: str, numbers: tuple[int, ...]) -> None:
@@ -191,7 +190,7 @@ def _open_link(client: Client, advertise: str | None, resources: ExitStack) -> t
     encrypted = not is_on_this_machine(bind)
     public, secret = zmq.curve_keypair() if encrypted else (b"", b"")
     credentials = Credentials(secrets.token_bytes(16), public)
-    link = Link(bind, credentials.password, secret, HEARTBEAT_MS)
+    link = Link(bind, credentials.password, secret)
     resources.callback(link.close, FAREWELL_S)
     if host:
         link.endpoint = f"tcp://{host}:{link.endpoint.rpartition(':')[2]}"

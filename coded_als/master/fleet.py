@@ -30,12 +30,15 @@ class Fleet:
         Where the master listens.
     credentials
         What admits them.
+    restart
+        Whether one that died is started again.
     """
 
-    def __init__(self, workers: int, endpoint: str, credentials: Credentials) -> None:
+    def __init__(self, workers: int, endpoint: str, credentials: Credentials, restart: bool = False) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        command = [sys.executable, "-P", "-m", "coded_als.worker", "--fleet", str(workers), "--endpoint", endpoint]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "coded_als.worker", "--fleet", str(workers), "--endpoint", endpoint],
+            [*command, "--restart"] if restart else command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
@@ -78,6 +81,6 @@ class Fleet:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, with its own module search path and one BLAS thread."""
+    """The environment of this process, with its own module search path and one BLAS thread."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {**os.environ, **ONE_BLAS_THREAD, "PYTHONPATH": path}

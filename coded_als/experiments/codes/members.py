@@ -1,29 +1,38 @@
-"""Which codes are put side by side: of every family the members that make the most of a worker's memory."""
+"""The codes put side by side: of every family the members that make the most of a worker's memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from coded_als.codes import Code, Entangled, code_families
+from coded_als.codes import CODES, Code, Entangled
 from coded_als.errors import UsageError
 
 # What a plan does not look at: beyond it the circle's conditioning is hopeless whoever responds.
 MOST_ROW_PARTS = 120
 
 
-def all_members(workers: int) -> list[Code]:
-    """Every member of every family that W workers allow: those of a plan, and the entangled codes cut p x 1."""
-    found = [code for family in code_families() for code in family.candidates(workers)]
-    return [*found, *(Entangled(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2))]
-
-
-def best_members(workers: int, limits: Sequence[float]) -> list[Code]:
-    """Of each family, and each way to cut, the member that comes nearest to each limit of memory, without passing it.
+def all_members(workers: int, length: int) -> list[Code]:
+    """Every member of every family that W workers and a D of this length allow, and the entangled codes cut p x 1.
 
     Parameters
     ----------
     workers
         W.
+    length
+        l, the side of D.
+    """
+    found = [code for family in CODES.values() for code in family.candidates(workers)]
+    found += [Entangled(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2)]
+    return [code for code in found if _fits(code, workers, length)]
+
+
+def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Code]:
+    """Of each family, and each way to cut, the member that comes nearest to each limit of memory, without passing it.
+
+    Parameters
+    ----------
+    workers, length
+        W, and the side of D.
     limits
         Shares of D that a worker may hold.
 
@@ -37,7 +46,7 @@ def best_members(workers: int, limits: Sequence[float]) -> list[Code]:
         When no code keeps to any limit.
     """
     families: dict[str, list[Code]] = {}
-    for code in all_members(workers):
+    for code in all_members(workers, length):
         families.setdefault(kind_of(code), []).append(code)
     # those without a code first, and what can do with the least memory
     ordered = sorted(families.values(), key=lambda codes: (codes[0].coded, min(code.share(workers) for code in codes)))
@@ -51,7 +60,15 @@ def best_members(workers: int, limits: Sequence[float]) -> list[Code]:
 
 
 def copies_limits(workers: int, most: int = 4) -> list[float]:
-    """The memory of one copy of everything, of two, ... as shares of D."""
+    """The memory of one copy of everything, of two, ... as shares of D.
+
+    Parameters
+    ----------
+    workers
+        W.
+    most
+        The largest number of copies.
+    """
     return [1 / (workers // copies) for copies in range(1, min(most, workers) + 1)]
 
 
@@ -61,6 +78,14 @@ def kind_of(code: Code) -> str:
         return code.name
     cut = "h x h" if code.square else "p x 1" if code.r == 1 else "p x r"
     return f"{code.name} {cut}, {code.points}"
+
+
+def _fits(code: Code, workers: int, length: int) -> bool:
+    try:
+        code.at(workers, length)
+    except UsageError:
+        return False
+    return True
 
 
 def _nearest(members: Sequence[Code], workers: int, limits: Sequence[float]) -> Iterator[Code]:

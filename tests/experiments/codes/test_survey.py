@@ -76,7 +76,7 @@ def test_real_points_have_lost_their_digits_at_six_parts():
 def test_members_use_the_memory_of_copies_and_no_more():
     limits = copies_limits(12)
     assert limits == [1 / 12, 1 / 6, 1 / 4, 1 / 3]
-    members = best_members(12, limits)
+    members = best_members(12, 120, limits)
     assert [code.spec for code in members[:4]] == [
         "uncoded",
         "replicated",
@@ -86,15 +86,21 @@ def test_members_use_the_memory_of_copies_and_no_more():
     assert {Systematic(12), Systematic(6), Systematic(4), Systematic(3), Entangled(p=12, r=1)} <= set(members)
     assert all(code.share(12) <= 1 / 3 + 1e-9 for code in members)
     for limit in limits:
-        assert all(code.share(12) <= limit + 1e-9 for code in best_members(12, [limit]))
+        assert all(code.share(12) <= limit + 1e-9 for code in best_members(12, 120, [limit]))
 
 
 def test_members_of_a_plan_can_all_be_tied_to_the_workers():
-    for code in all_members(9):
+    for code in all_members(9, 1000):
         assert code.at(9, 1000) == code
         assert np.isfinite(code.share(9))
 
 
+def test_members_fit_the_matrix():
+    assert Systematic(9) in all_members(9, 9)
+    assert Systematic(9) not in all_members(9, 8)
+    assert best_members(9, 1, copies_limits(9))
+
+
 def test_memory_that_holds_no_share_is_refused():
     with pytest.raises(UsageError, match=r"memory must hold a share of some code on 12 workers; got 0\.01"):
-        best_members(12, [0.01])
+        best_members(12, 120, [0.01])
