@@ -6,6 +6,7 @@ import ast
 import functools
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def module_of(path):
 MODULES = {module_of(path): path for path in FILES}
 
 
+@cache
 def own_imports(path):
     """Modules of this package that a file imports."""
     return {module for module in imports_of(path) if module in MODULES}

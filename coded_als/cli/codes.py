@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coded_als.cli.common import CODE_HELP, print_json, progress
-from coded_als.cluster.virtual import Machine
+from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
@@ -33,7 +33,12 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 @click.option("--length", default=1500, show_default=True, type=click.IntRange(1), help="Side l of D.")
 @click.option("--columns", default=200, show_default=True, type=click.IntRange(1), help="Columns d of X in E = D X.")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of a worker's link.")
+@click.option(
+    "--bandwidth",
+    default=Machine.bytes_per_second,
+    show_default=True,
+    help="Bytes/s of the master's link, which all messages share.",
+)
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw time against memory: .pdf, .svg or .png.")

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from coded_als.als.schemes import Size
+from coded_als.als.timing import Iterations, Workload
 from coded_als.cli.common import print_json, progress
-from coded_als.cluster.virtual import Machine
+from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.plan import make_plan, plan_document, plan_text
-from coded_als.experiments.plan.schemes import Size
-from coded_als.experiments.plan.timing import Iterations, Workload
+from coded_als.experiments.plan.plan import make_plan
+from coded_als.experiments.plan.telling import plan_document, plan_text
 from coded_als.experiments.sweep.grids import checked_delays
 
 UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
@@ -27,7 +28,12 @@ UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e
 @click.option("--delays", required=True, help="Delay SPEC, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of the master's link.")
+@click.option(
+    "--bandwidth",
+    default=Machine.bytes_per_second,
+    show_default=True,
+    help="Bytes/s of the master's link, which all messages share.",
+)
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
 @click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
 @click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))

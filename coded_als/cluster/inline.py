@@ -19,7 +19,7 @@ from coded_als.cluster import (
     require_stored,
     verdict,
 )
-from coded_als.delays import DelayStream, arrival_order
+from coded_als.delays import DelayModel, DelayStream, arrival_order
 from coded_als.kernels import KERNELS, Array, Stored, as_stored, run_to_end
 
 
@@ -170,8 +170,9 @@ class InlineCluster:
 
     virtual = False
 
-    def __init__(self, workers: int, delays: str = "none", seed: int = 0) -> None:
+    def __init__(self, workers: int, delays: str | DelayModel = "none", seed: int = 0) -> None:
         self._delays = DelayStream(delays, workers, seed)
+        self.delays = self._delays.model
         self.size = workers
         self.observers: list[Observer] = []
         self._arrays = HeldArrays(workers)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from coded_als.experiments.plan.schemes import Size
+from coded_als.als.schemes import Size
 from coded_als.kernels import Array
 
 

@@ -10,6 +10,7 @@ import tempfile
 from contextlib import ExitStack
 
 from coded_als.checks import require_number
+from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
@@ -77,6 +78,7 @@ class LocalCluster(ZmqCluster):
             self._fleet = Fleet(workers, link.endpoint, credentials, restart)
             resources.callback(self._fleet.end)
             super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
+        self.machine = Machine(cores=len(os.sched_getaffinity(0)))
         try:
             self._await_start(startup_timeout_s)
         except BaseException:

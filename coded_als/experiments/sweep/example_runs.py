@@ -15,12 +15,15 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS, Iteration
+from coded_als.als.draws import repetition_seed
+from coded_als.als.schemes import Scheme, Size
+from coded_als.als.timing import Workload
 from coded_als.cluster import TaskEvent
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import EventLog
-from coded_als.cluster.virtual import Machine, SimulatedCluster
+from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
-from coded_als.experiments.plan.schemes import Scheme, Size
-from coded_als.experiments.plan.timing import Workload, mean_and_interval, repetition_seed
+from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.sweep.grids import cell_of
 from coded_als.experiments.sweep.store import saying_what_failed, write_text
@@ -146,7 +149,7 @@ def _run(
         precomputation="local",
         seed=seed,
     )
-    with SimulatedCluster(scheme.workers, workload.delays, delay_seed, **asdict(workload.machine)) as cluster:
+    with SimulatedCluster(scheme.workers, workload.delays, delay_seed, workload.machine) as cluster:
         cluster.observers.append(log)
         return model.fit(ratings, cluster=cluster).history_
 

@@ -9,9 +9,9 @@ import numpy as np
 from coded_als.als.phases import store_data
 from coded_als.als.protocols import PaperProtocol
 from coded_als.als.rounds import RoundLog
+from coded_als.als.schemes import Size
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes import Entangled, PointFamily
-from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.sweep.tables import Row
 from coded_als.experiments.table1.paper import Effort, PaperCell

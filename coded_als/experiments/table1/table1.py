@@ -13,12 +13,14 @@ import numpy as np
 from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
+from coded_als.als.draws import repetition_seed
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
-from coded_als.cluster.virtual import Machine, RoundCost, round_seconds
+from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.virtual import round_seconds
 from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
-from coded_als.experiments.plan.timing import mean_and_interval, repetition_seed
+from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.sweep.tables import Row
 from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells, paper_size
 from coded_als.experiments.table1.survival import ANY_ERROR, CIRCLE_TOLERANCE, survival
@@ -114,7 +116,7 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
     spec = f"normal-ops:mu={mu!r}s,sigma={sigma!r}s"
     # the law of the delays is all the time there is: no other work, no messages
-    machine, until = Machine(np.inf, np.inf, 0.0), Fastest(iteration_threshold(cell.partitions, "real"))
+    machine, until = Machine(np.inf, np.inf, 0.0, 0.0), Fastest(iteration_threshold(cell.partitions, "real"))
     totals = [
         round_seconds(
             DelayStream(spec, cell.live, repetition_seed(seed, repetition)),

@@ -13,8 +13,9 @@ from functools import lru_cache
 from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.protocols import square
 from coded_als.als.rounds import rule_for
+from coded_als.als.startup import gram_s, sharing_s
 from coded_als.cluster import StoppingRule, WellConditioned
-from coded_als.cluster.virtual import RoundCost
+from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, choose_code, with_partitions
 from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError
@@ -126,14 +127,25 @@ class Scheme:
             kept = factors * math.prod(code.right_shape((size.length, size.rank)))
         return FLOAT_BYTES * (math.prod(code.left_shape((size.length, size.length))) + kept)
 
-    def startup_operations(self, size: Size) -> float:
-        """Multiplications of the master that encode D."""
-        return float(self.product(size).encoded_planes[0] * size.length**2)
+    def worker_operations(self, size: Size) -> float:
+        """Multiplications of one worker in one iteration."""
+        rounds = self.schedule(size, self.tolerance(size))
+        return float(sum(cost.operations for cost, _ in rounds))
 
-    def startup_bytes(self, size: Size) -> float:
-        """Bytes of all the workers' shares of D."""
-        share = math.prod(self.product(size).left_shape((size.length, size.length)))
-        return float(FLOAT_BYTES * self.workers * share)
+    def startup_s(self, size: Size, machine: Machine) -> float:
+        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares.
+
+        Parameters
+        ----------
+        size
+            The problem.
+        machine
+            Master, workers and the link between them.
+        """
+        code, workers = self.chosen(size), self.workers
+        rows = max(size.rows, size.columns)
+        computing_s = gram_s(code, rows, size.length, workers, machine)
+        return computing_s + sharing_s(code, size.length, workers, machine)
 
     def master_operations(self, size: Size) -> float:
         """Multiplications of the master in one iteration: encoding, decoding, and what is left of the algebra.
