@@ -16,6 +16,7 @@ import coded_als
 PACKAGE = Path(coded_als.__file__).parent
 # from the bottom up; a room may import from itself and from rooms of strictly lower levels
 LEVELS = {
+    "arrays": 0,
     "errors": 0,
     "kernels": 1,
     "checks": 2,

@@ -15,11 +15,11 @@ from threadpoolctl import threadpool_limits
 from coded_als.als.draws import Draws
 from coded_als.als.schemes import Scheme, Size
 from coded_als.als.timing import Infeasible, Workload, iteration_seconds, least_iteration_seconds, require_decodable
+from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Code, Entangled
 from coded_als.delays import DelayModel, NoDelay
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 # A scheme without a code is taken when it is within this of the fastest: less than that no model of a cluster can tell.
 MARGIN = 0.05

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.cluster import StoppingRule
 from coded_als.cluster.machine import RoundCost
 from coded_als.delays import DelayModel, DelayStream, depends_on_operations
-from coded_als.kernels import Array
 
 # Cost and stopping rule of each round of an iteration.
 Schedule = list[tuple[RoundCost, StoppingRule]]

@@ -19,7 +19,8 @@ from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.als.schemes import Size
 from coded_als.als.spread import HeldData, Spread, choose_spread
 from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
-from coded_als.als.transforms import Weighting, scaled, weighted
+from coded_als.als.transforms import Weighting, in_unit, weighted
+from coded_als.arrays import Array
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
@@ -29,7 +30,6 @@ from coded_als.cluster.verification import VERIFY, Verify, verified
 from coded_als.codes import with_partitions
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
 from coded_als.models.reporting import Callback, reporting
 
@@ -178,7 +178,7 @@ class CodedALS(LinearFolding):
         """Factorise checked ratings where nobody else stores anything."""
         spread = self.plan(ratings, cluster.size, delays_of(cluster), machine_of(cluster))
         matrix, mean = weighted(ratings, self.weighting)
-        matrix, unit = scaled(matrix)
+        matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         held = spread.give_out(problem, log, decoding)

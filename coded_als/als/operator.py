@@ -16,6 +16,7 @@ from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.schemes import Size
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import copies_of, rows_code
+from coded_als.arrays import Array
 from coded_als.cluster import Cluster
 from coded_als.cluster.machine import delays_of, machine_of
 from coded_als.cluster.scope import Scope
@@ -23,7 +24,6 @@ from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import Code, choose_code
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 # Columns of a block that a choice of code is made for; how many come is not known beforehand.
 TYPICAL_COLUMNS = 20

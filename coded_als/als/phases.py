@@ -13,12 +13,12 @@ from coded_als.als.protocols import DATA
 from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
 from coded_als.als.startup import gram_at_master_s, gram_on_workers_s
 from coded_als.als.updates import symmetric
+from coded_als.arrays import Array
 from coded_als.cluster import Round
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.shares import Shares
 from coded_als.codes import Code
 from coded_als.codes.product import multiplications
-from coded_als.kernels import Array
 
 GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded", "none"]

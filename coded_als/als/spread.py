@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 from coded_als.als.phases import Problem, Where, phases_at, sooner_at_the_master, store_data, stored_product
 from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows, forming_pays
+from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import Code, Replicated, Uncoded, choose_code, with_partitions
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 # Workers that hold each block of sparse rows, unless the code says otherwise.
 COPIES = 3

@@ -12,6 +12,7 @@ import numpy as np
 
 from coded_als.als.draws import Draws, Schedule
 from coded_als.als.schemes import Scheme, Size
+from coded_als.arrays import Array
 from coded_als.checks import require_number
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.cluster.inline import counted_workers
@@ -19,7 +20,6 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import waiting_s
 from coded_als.delays import DelayModel, arrival_order, bootstrapped, parse_delays
 from coded_als.errors import CodedALSError, DecodingError, UsageError
-from coded_als.kernels import Array
 
 # Orders of arrival from which `_typical` learns how many responses a code waits for.
 RANDOM_ORDERS = 4

@@ -14,7 +14,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.grids import checked_delays
+from coded_als.experiments.sweep.grids import readable_delays
 
 if TYPE_CHECKING:
     from coded_als.experiments.codes.survey import CodeRow, Setting
@@ -54,7 +54,7 @@ def command(
     require_workers(workers)
     many = workers > FEW_WORKERS
     setting = Setting(
-        workers, options["length"], options["columns"], checked_delays(options["delays"]),
+        workers, options["length"], options["columns"], readable_delays(options["delays"]),
         Machine(options["speed"], options["bandwidth"], options["latency"]), ROUNDS[many], SETS[many], options["seed"],
     )  # fmt: skip
     limits = [_share(memory, setting.length)] if memory else copies_limits(workers)

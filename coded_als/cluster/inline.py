@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from coded_als.arrays import Array
 from coded_als.cluster import (
     Observer,
     Responses,
@@ -20,7 +21,7 @@ from coded_als.cluster import (
     verdict,
 )
 from coded_als.delays import DelayModel, DelayStream, arrival_order
-from coded_als.kernels import KERNELS, Array, Stored, as_stored, run_to_end
+from coded_als.kernels import KERNELS, Stored, as_stored, run_to_end
 
 
 class HeldArrays:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.checks import require_whole
 from coded_als.cluster.seam import Cluster, Round
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 # Processes that share cores take turns of about so long (the base slice of Linux on a few cores).
 TURN_S = 3e-3

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.cluster import AnyOfEach, Fastest, Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.inline import HeldArrays, counted_workers, newly
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.delays import DelayModel, DelayStream, arrival_order
 from coded_als.errors import DecodingError, NotEnoughWorkers
-from coded_als.kernels import Array, Stored
+from coded_als.kernels import Stored
 
 
 def waiting_s(arrivals: Array, until: StoppingRule) -> Array:

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from coded_als.arrays import Array
 from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
 from coded_als.codes.encoding import encoded
 from coded_als.codes.generators import Generators, good_generators, product_rows
 from coded_als.codes.partition import cut, join, row_blocks
 from coded_als.codes.product import BlockCut, Shape, require_few_coefficients
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
-from coded_als.kernels import Array
 
-Ids = NDArray[np.int64]
+WorkerIds = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,9 @@ class MissingBlocks:
         The pseudo-inverse of ``rows[:, missing]``, (e, f).
     """
 
-    known: Ids
-    missing: Ids
-    helpers: Ids
+    known: WorkerIds
+    missing: WorkerIds
+    helpers: WorkerIds
     rows: Array
     norm: float
     solution: Array

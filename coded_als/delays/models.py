@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 Uniforms = Callable[[int], Array]
 

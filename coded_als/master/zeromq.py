@@ -210,7 +210,7 @@ def _unless_forked(usage: Usage, end: Callable[[], None]) -> None:
         end()
 
 
-def checked_delays(workers: int, delays: str | DelayModel, seed: int, round_timeout_s: float) -> DelayStream:
+def delay_stream(workers: int, delays: str | DelayModel, seed: int, round_timeout_s: float) -> DelayStream:
     """The delays of a cluster; `UsageError` for parameters out of range, before anything is started.
 
     Parameters

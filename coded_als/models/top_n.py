@@ -7,18 +7,17 @@ Equal scores go to the lower column, so the result does not depend on the block 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 # scores, the partition's indices and a comparison mask: the arrays that are alive at once, per user and item
 _BYTES_PER_SCORE = 8 + 8 + 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 # Samples of the bootstrap.
 RESAMPLES = 2000

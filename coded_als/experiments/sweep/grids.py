@@ -215,7 +215,7 @@ def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence
     )
 
 
-def checked_delays(spec: str) -> str:
+def readable_delays(spec: str) -> str:
     """The SPEC itself, once it has been read without complaint."""
     parse_delays(spec)
     return spec

@@ -23,7 +23,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers, UsageError
 from coded_als.experiments.plan.timing import summary
-from coded_als.experiments.problems import synthetic_ratings
+from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import Cell, cell_of
 from coded_als.experiments.sweep.store import ResultFolder
 from coded_als.experiments.sweep.tables import Row, canonical
@@ -253,7 +253,7 @@ def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
     )
     seed = repetition_seed(spec.seed, repetition)
     with _cluster(spec, scheme.workers, cell.injected_delays, seed) as cluster:
-        return model.fit(synthetic_ratings(spec.size, spec.seed), cluster=cluster)
+        return model.fit(paper_ratings(spec.size, spec.seed), cluster=cluster)
 
 
 def _cluster(spec: SweepSpec, workers: int, delays: str, seed: int) -> Cluster:

@@ -14,6 +14,7 @@ from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
 from coded_als.als.draws import repetition_seed
+from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine, RoundCost
@@ -25,7 +26,6 @@ from coded_als.experiments.sweep.tables import Row
 from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells, paper_size
 from coded_als.experiments.table1.survival import ANY_ERROR, CIRCLE_TOLERANCE, survival
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, formula_terms
-from coded_als.kernels import Array
 
 # Decoding this well is of no concern to the times: cells where real points reach it fit the law (46).
 SOUND_ERROR = 1e-8
@@ -57,7 +57,7 @@ def sound_cells() -> list[PaperCell]:
     """Cells of those columns in which every cell decodes soundly at real points: where (46) can hold."""
     worst: dict[int, float] = {}
     for cell in paper_cells():
-        estimates = decoding_errors(cell, "real", repeats=5, seed=0)["estimated"]
+        estimates = errors_of_first(cell, "real", repeats=5, seed=0)["estimated"]
         worst[cell.partitions] = max(worst.get(cell.partitions, 0.0), estimates)
     return [cell for cell in paper_cells() if worst[cell.partitions] <= SOUND_ERROR]
 
@@ -91,7 +91,7 @@ def evaluate(cell: PaperCell, law: OperationTime, effort: Effort, seed: int) -> 
             "paper_products_implied": cell.seconds / product_s,
         }
         for points in FAMILIES:
-            errors = decoding_errors(cell, points, effort.repeats, seed)
+            errors = errors_of_first(cell, points, effort.repeats, seed)
             row |= {f"{points}_error_{name}": error for name, error in errors.items()}
             row |= {f"{points}_{name}": value for name, value in survival(cell, points, effort, seed).items()}
     return row
@@ -129,7 +129,7 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
     return np.array(totals)
 
 
-def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: int) -> dict[str, float]:
+def errors_of_first(cell: PaperCell, points: PointFamily, repeats: int, seed: int) -> dict[str, float]:
     """Median estimated and actual relative error of decoding E = D B from random first responses.
 
     Parameters
