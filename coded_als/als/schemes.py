@@ -21,6 +21,8 @@ from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError
 
 FLOAT_BYTES = 8
+# Of each solver: products l c^2, the decompositions in units of c^3, and the calls, some tenths of a millisecond.
+ALGEBRA = {"lobpcg": (45.0, 100.0, 3e6), "als": (12.0, 20.0, 1.5e6)}
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,7 @@ class Scheme:
             family = square(self.chosen(size))
             factors, planes = (2, 2) if family.points == "circle" else (3, 1)
             return float(factors * encoding + decoding + family.cut[0] * planes * length * columns)
-        # ALS: F, M and E G. The eigensolver: measured at d = 20, 50 and 200, in units of matrix products; narrow
-        # blocks are slower than their multiplications say
-        algebra = 33 * columns**2 + 4600 * columns if self.solver == "lobpcg" else 3 * columns**2
-        return float(encoding + decoding + length * algebra)
+        return float(encoding + decoding) + algebra_operations(length, columns, self.solver)
 
     def _product_round(self, size: Size) -> RoundCost:
         code, square_shape, columns = self.product(size), (size.length, size.length), self.block_columns(size)
@@ -189,6 +188,23 @@ class Scheme:
             (RoundCost(small, factor_bytes, gram_bytes), inner),
             (RoundCost(small, gram_bytes, factor_bytes), interpolation),
         ]
+
+
+def algebra_operations(length: int, columns: int, solver: str) -> float:
+    """Multiplications, in units of matrix products, that the master's algebra in an iteration is worth.
+
+    Measured by ``benchmarks/plan_constants.py``: products of tall blocks, decompositions of small matrices, and what the
+    calls themselves take.
+
+    Parameters
+    ----------
+    length, columns
+        Of the block.
+    solver
+        ``"lobpcg"`` or ``"als"``.
+    """
+    tall, small, calls = ALGEBRA[solver]
+    return tall * length * columns**2 + small * columns**3 + calls
 
 
 @lru_cache(maxsize=32)

@@ -34,11 +34,13 @@ class Check:
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(as_json: bool) -> None:
-    """Check this machine: versions, BLAS threads, worker processes, and decoding against NumPy.
+    """Check this machine: versions, BLAS threads, worker processes, decoding against NumPy; and measure its speeds.
+
+    `plan --calibrate` measures the same and plans with it.
 
     Exits with 1 when something is wrong.
     """
-    checks: tuple[Callable[[], Iterator[Check]], ...] = (_versions, _blas, _decoding, _workers)
+    checks: tuple[Callable[[], Iterator[Check]], ...] = (_versions, _blas, _decoding, _workers, _speeds)
     findings = [finding for check in checks for finding in check()]
     if as_json:
         print_json({"version": __version__, "findings": [vars(finding) for finding in findings]})
@@ -95,3 +97,19 @@ def _workers() -> Iterator[Check]:
         return
     exact = bool(np.allclose(product, 1.0, atol=1e-12))
     yield Check("worker processes", exact, f"4 ready in {1e3 * ready_s:.0f} ms, products exact", "Report a bug.")
+
+
+def _speeds() -> Iterator[Check]:
+    from coded_als.experiments.plan.calibration import CALIBRATED_WORKERS, calibrated
+
+    try:
+        machine = calibrated()
+    except CodedALSError as error:
+        yield Check("speeds", False, str(error), "Check that processes and loopback sockets are allowed.")
+        return
+    yield Check("speed", True, f"{machine.multiplications_per_second:.2g} multiplications/s of one core")
+    yield Check("bandwidth", True, f"{machine.bytes_per_second:.2g} bytes/s between the master and all its workers")
+    yield Check("latency", True, f"{1e3 * machine.latency_s:.2g} ms of a message")
+    round_s = 2 * machine.sending_s(CALIBRATED_WORKERS, 0.0)
+    cost = f"{1e3 * round_s:.2g} ms of the master for a round of {CALIBRATED_WORKERS} workers, {1e6 * machine.message_s:.0f} us a message"
+    yield Check("cost of a round", True, cost)

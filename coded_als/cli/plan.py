@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from coded_als.experiments.plan.telling import plan_document, plan_text
 from coded_als.experiments.sweep.grids import readable_delays
 
 UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+MACHINE_OPTIONS = {
+    "multiplications_per_second": "speed",
+    "bytes_per_second": "bandwidth",
+    "latency_s": "latency",
+    "message_s": "message",
+    "cores": "cores",
+}
 
 
 @click.command("plan")
@@ -27,14 +35,16 @@ UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e
 @click.option("--rank", type=click.IntRange(1), required=True, help="Rank d.")
 @click.option("--delays", required=True, help="Delay SPEC, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
-@click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
+@click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
+@click.option("--speed", type=float, help=f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]")
 @click.option(
     "--bandwidth",
-    default=Machine.bytes_per_second,
-    show_default=True,
-    help="Bytes/s of the master's link, which all messages share.",
+    type=float,
+    help=f"Bytes/s of the master's link, which all messages share.  [default: {Machine.bytes_per_second:g}]",
 )
-@click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
+@click.option("--latency", type=float, help=f"Seconds of any message.  [default: {Machine.latency_s:g}]")
+@click.option("--message", type=float, help=f"Seconds of the master for any message.  [default: {Machine.message_s:g}]")
+@click.option("--cores", type=click.IntRange(1), help="Cores that the workers share.  [default: each has its own]")
 @click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
 @click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
@@ -47,7 +57,7 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
     workload = Workload(
         Size(options["rows"], options["cols"], options["rank"]),
         readable_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
-        Machine(options["speed"], options["bandwidth"], options["latency"]),
+        _machine(options),
         options["tolerance"],
         Iterations(options["als_iterations"], options["lobpcg_iterations"]),
     )
@@ -57,6 +67,18 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
         print_json(plan_document(plan, workers, workload))
     else:
         click.echo(plan_text(plan, workers, workload))
+
+
+def _machine(options: dict[str, Any]) -> Machine:
+    """A common machine, or this one where it is to be measured, with what the options say."""
+    machine = Machine()
+    if options["calibrate"]:
+        from coded_als.experiments.plan.calibration import calibrated
+
+        with progress("measuring this machine"):
+            machine = calibrated()
+    given = {name: options[option] for name, option in MACHINE_OPTIONS.items() if options[option] is not None}
+    return replace(machine, **given)
 
 
 def _bytes(text: str) -> float:

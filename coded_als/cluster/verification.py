@@ -18,9 +18,11 @@ from coded_als.cluster.freivalds import (
     check_transposed_product,
     norms,
 )
+from coded_als.cluster.machine import Machine, delays_of, machine_of
 from coded_als.cluster.row_checks import check_half_step, check_rows, row_gram_key, row_key
 from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
 from coded_als.cluster.shares import Watched
+from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 
@@ -76,6 +78,14 @@ class VerifiedCluster:
     @property
     def observers(self) -> list[Observer]:
         return self._cluster.observers
+
+    @property
+    def machine(self) -> Machine:
+        return machine_of(self._cluster)
+
+    @property
+    def delays(self) -> DelayModel | None:
+        return delays_of(self._cluster)
 
     @property
     def virtual(self) -> bool:

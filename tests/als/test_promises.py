@@ -1,4 +1,4 @@
-"""What a fit says of itself: decoding errors within the tolerance, the history's estimates, and where D is formed."""
+"""A fit's word: decoding errors within the tolerance, told in the history and counted in what it claims; where D is formed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS, CodedOperator, InlineCluster
+from coded_als.als.convergence import Stopping
+from coded_als.als.history import Recorder
 from coded_als.als.phases import Problem
-from coded_als.als.spread import choose_spread
+from coded_als.als.ritz import RitzPairs
+from coded_als.als.rounds import RoundLog, RoundRecord
+from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 
 MATRIX = np.random.default_rng(0).standard_normal((60, 60))
@@ -38,6 +42,39 @@ def test_products_on_the_circle_are_exact_to_1e_12_unless_asked_otherwise():
     assert parse_code("systematic").tolerance <= 1e-11
 
 
+def test_every_round_of_a_fit_keeps_to_the_tolerance_of_its_code():
+    model = CodedALS(2, code="entangled:h=6", precomputation="local", iterations=20, tolerance=0.0)
+    model.fit(MATRIX, InlineCluster(30, "exp:mean=1ms"))
+    assert max(record.error_estimate for record in model.rounds_) <= 1e-12
+    assert any(record.responses > 21 for record in model.rounds_)
+
+
+def wrong_pairs():
+    """A problem, and pairs with guards whose residuals a coarse product has made vanish: the vectors are off by 1e-3."""
+    values = np.r_[3.0, 2.0, 1.0, np.full(27, 0.1)]
+    vectors = np.linalg.qr(np.eye(30)[:, :7] + 1e-3 * np.random.default_rng(0).standard_normal((30, 7)))[0]
+    return Problem(np.diag(values), False), RitzPairs(values[:7] ** 2, vectors, np.zeros(7), guards=5)
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(0.0, "converged"), (1e-6, "undecided")])
+def test_residuals_below_the_decoding_error_prove_nothing(error, outcome):
+    problem, pairs = wrong_pairs()
+    log = RoundLog(InlineCluster(2))
+    log.records.append(RoundRecord("E = D X", 2, 0.0, error))
+    recorder = Recorder(log, Stopping(problem, 2, 0.0, 1e-9), 1.0, lambda entry: None)
+    assert recorder.finish(pairs, pairs.vectors)
+    assert recorder.history[-1].outcome == outcome
+
+
+def test_the_factors_themselves_have_the_last_word():
+    problem, pairs = wrong_pairs()
+    stopping = Stopping(problem, 2, 0.0, 1e-9)
+    stopping.judge(pairs, 0.0)
+    best = stopping.certificate.optimum
+    assert stopping.conclude(best, 0.0) == "converged"
+    assert stopping.conclude(1.001 * best, 0.0) == stopping.conclude(best, 1e-3 * best) == "undecided"
+
+
 @pytest.mark.parametrize(("solver", "protocol", "rounds"), [("lobpcg", "fused", 1), ("als", "paper", 3)])
 def test_the_history_tells_the_errors_of_its_rounds(solver, protocol, rounds):
     model = CodedALS(3, code="entangled:h=3", solver=solver, protocol=protocol, precomputation="local", iterations=6)
@@ -47,8 +84,9 @@ def test_the_history_tells_the_errors_of_its_rounds(solver, protocol, rounds):
         assert entry.error_estimate == max(estimates[position * rounds : (position + 1) * rounds]) > 0
 
 
-def test_a_large_gram_matrix_is_formed_on_the_workers_and_a_small_one_at_the_master():
+@pytest.mark.parametrize(("bandwidth", "where"), [(1e12, "coded"), (1e6, "local")])
+def test_a_gram_matrix_is_formed_on_the_workers_where_the_link_carries_it_in_time(bandwidth, where):
     """By counting: nothing of this size is stored."""
-    for shape, where in (((200_000, 20_000), "coded"), ((200, 100), "local")):
-        problem = Problem.of(np.broadcast_to(np.zeros(1), shape))
-        assert choose_spread(problem, 30, 25, "auto", None, "auto").precomputation == where
+    ratings = np.broadcast_to(np.zeros(1), (200_000, 20_000))
+    spread = CodedALS(20, code="systematic:p=20").plan(ratings, 30, machine=Machine(1e10, bandwidth))
+    assert spread.precomputation == where
