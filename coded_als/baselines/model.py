@@ -36,6 +36,11 @@ class Entries:
         """Number of rows."""
         return len(self.indptr) - 1
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(rows,) entries in each."""
+        return self.indptr[1:] - self.indptr[:-1]
+
 
 class SparseModel(FactorModel, ABC):
     """A factor model of the stored entries of a sparse matrix."""

@@ -51,8 +51,11 @@ class IdLookup:
             and identifiers.dtype.kind == self._sorted.dtype.kind
             and self._sorted.size
         ):
-            places = np.minimum(np.searchsorted(self._sorted, identifiers), self._sorted.size - 1)
-            return np.where(self._sorted[places] == identifiers, self._order[places], -1)
+            places = self._sorted.searchsorted(identifiers)
+            places[places == self._sorted.size] = 0
+            found = self._order[places]
+            found[self._sorted[places] != identifiers] = -1
+            return found
         plain = identifiers.tolist() if isinstance(identifiers, np.ndarray) else identifiers
         found = map(self._find, plain)
         return np.array([-1 if place is None else place for place in found], dtype=np.int64)
