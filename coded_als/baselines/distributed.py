@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.scope import Scope
 from coded_als.codes.partition import deal
+from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Array, Stored
 from coded_als.models.rating_matrix import rating_matrix
@@ -31,6 +32,7 @@ def fit_on_cluster(
     cluster: Cluster,
     policy: StragglerPolicy | None = None,
     *,
+    columns: Sequence[str] | None = None,
     callback: Callback | None = None,
     progress: bool = False,
 ) -> Model:
@@ -49,7 +51,7 @@ def fit_on_cluster(
         Any `coded_als.cluster.Cluster`.
     policy
         `WaitForAll` (the default), `Replicated` or `Partial`.
-    callback, progress
+    columns, callback, progress
         As in ``model.fit``.
 
     Returns
@@ -66,9 +68,10 @@ def fit_on_cluster(
     """
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
+    matrix, ids = named_matrix(ratings, columns)
     with reporting(callback, progress, type(model).__name__, model.iterations) as report, Scope(cluster) as scope:
-        _fit(model, ratings, scope, WaitForAll() if policy is None else policy, History(report, cluster.seconds))
-    return model
+        _fit(model, matrix, scope, WaitForAll() if policy is None else policy, History(report, cluster.seconds))
+    return model if ids is None else model.set_ids(*ids)
 
 
 def _fit(model: AlternatingModel, ratings: Any, cluster: Cluster, policy: StragglerPolicy, history: History) -> None:

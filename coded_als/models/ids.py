@@ -53,9 +53,9 @@ class IdLookup:
         ):
             places = self._sorted.searchsorted(identifiers)
             places[places == self._sorted.size] = 0
-            found = self._order[places]
-            found[self._sorted[places] != identifiers] = -1
-            return found
+            rows = self._order[places]
+            rows[self._sorted[places] != identifiers] = -1
+            return rows
         plain = identifiers.tolist() if isinstance(identifiers, np.ndarray) else identifiers
         found = map(self._find, plain)
         return np.array([-1 if place is None else place for place in found], dtype=np.int64)
@@ -81,7 +81,7 @@ def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
     UsageError
         When there are not ``count`` of them or one appears twice.
     """
-    array = _plain(_as_array(ids))
+    array = plain_ids(_as_array(ids))
     if array.shape != (count,):
         raise UsageError(
             f"there must be one {noun} id for each of {count} {noun}s; got {array.shape}. Pass them in row order."
@@ -102,8 +102,8 @@ def _as_array(ids: Sequence[Id] | Ids) -> NDArray[Any]:
     return array
 
 
-def _plain(ids: NDArray[Any]) -> Ids:
-    """Whole numbers as such, everything else as text."""
+def plain_ids(ids: NDArray[Any]) -> Ids:
+    """Ids as int64 (uint64 where one is that large) where all are whole numbers, and as text otherwise."""
     if ids.dtype.kind == "S":
         return np.char.decode(ids, "utf-8")
     if ids.dtype.kind == "f" and (ids == np.rint(ids)).all() and np.abs(ids).max(initial=0) <= 2**53:
