@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from coded_als.als import CodedALS
 from coded_als.als.convergence import REMEDIES
-from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress
+from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress, takes_columns
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cluster import Cluster, Observer
@@ -53,15 +53,24 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
     type=click.Path(path_type=Path),
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
+@takes_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
-    context: click.Context, /, ratings: str, out: Path | None, method: str, dense: bool, as_json: bool, **options: Any
+    context: click.Context,
+    /,
+    ratings: str,
+    out: Path | None,
+    method: str,
+    dense: bool,
+    columns: tuple[str, ...] | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Factorise RATINGS and save the model.
 
-    RATINGS is delimited text `user item rating [time]`, a .npz (scipy sparse), .npy (dense) or .mtx file, or
-    `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
+    RATINGS is delimited text `user item rating [time]` or `user item` (counted), a .parquet file, a .npz (scipy sparse),
+    .npy (dense) or .mtx file, or `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
     """
     if method != "coded":
         _refuse_foreign_options(context, method)
@@ -69,7 +78,7 @@ def command(
     require_workers(options["workers"])
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
-    data = load_ratings(ratings, dense=dense)
+    data = load_ratings(ratings, dense=dense, columns=columns)
     summary = fit_coded(data, options) if method == "coded" else fit_sparse(data, method, options)
     model: Any = summary.pop("fitted")
     recorders = summary.pop("recorders", [])
@@ -193,7 +202,7 @@ def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Re
 
 def _refuse_foreign_options(context: click.Context, method: str) -> None:
     """An option that would be ignored is a mistake."""
-    known = {*COMMON, "ratings", "out", "method", "dense", "as_json"}
+    known = {*COMMON, "ratings", "out", "method", "dense", "columns", "as_json"}
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").replace("_", "-")
