@@ -13,16 +13,17 @@ from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
-from coded_als.als.phases import Problem, Where, phases_for, store_data, stored_product
+from coded_als.als.phases import Problem, Where
 from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
+from coded_als.als.spread import HeldData, Spread, choose_spread
 from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, scaled, weighted
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.scope import Scope
-from coded_als.codes import Code, choose_code, with_partitions
+from coded_als.codes import with_partitions
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
@@ -45,7 +46,7 @@ class CodedALS(LinearFolding):
     code
         SPEC of how D is spread over the workers (`coded_als.codes.parse_code`): ``"uncoded"``, ``"replicated:copies=3"``,
         ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is a systematic code that leaves a quarter of
-        the workers as stragglers.
+        the workers as stragglers, and three copies where D is not formed.
     partitions
         h of the paper's code: rows and columns of D are cut in h parts each. A worker holds 1/h^2 of D, twice that on
         the circle.
@@ -64,8 +65,9 @@ class CodedALS(LinearFolding):
         (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse, and a fit
         that cannot keep to it ends with an error.
     precomputation
-        Where D is computed: ``"local"`` at the master, ``"coded"`` on the workers, ``"auto"`` where counting says that it
-        takes less time.
+        Where D = R^T R is formed: ``"local"`` at the master, ``"coded"`` on the workers, ``"none"`` nowhere: the workers
+        hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these.
+        ``"auto"`` does what takes less time by counting; a code of D other than copies is a wish that it be formed.
     weighting
         What is factorised: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean, ``"log"``
         their logarithm. `objective_` and `history_` are those of the matrix factorised.
@@ -87,8 +89,8 @@ class CodedALS(LinearFolding):
     outcome_
         ``"converged"``; ``"undecided"`` where rounding hides whether they are (centring the data or a larger tolerance
         helps); ``"unfinished"`` where `iterations` ended the fit.
-    code_
-        SPEC of the code that was used, nothing left open.
+    code_, precomputation_
+        SPEC of the code that was used, and where D was formed, nothing left open.
 
     Examples
     --------
@@ -102,7 +104,7 @@ class CodedALS(LinearFolding):
 
     kind = "coded"
     _entry = Iteration
-    _results = ("converged_", "outcome_", "objective_", "code_")
+    _results = ("converged_", "outcome_", "objective_", "code_", "precomputation_")
 
     def __init__(
         self,
@@ -168,22 +170,22 @@ class CodedALS(LinearFolding):
 
     def _fit(self, ratings: Any, cluster: Cluster, report: Callback) -> None:
         """Factorise checked ratings where nobody else stores anything."""
-        code = self.plan(ratings.shape, cluster.size)
-        decoding = code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+        spread = self.plan(ratings, cluster.size)
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = scaled(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
-        phases = phases_for(problem, log, code, decoding, self.precomputation)
-        store_data(log, code, phases.gram())
+        decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+        held = spread.give_out(problem, log, decoding)
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, report)
         if self.solver == "lobpcg":
-            basis, weights = self._by_eigenvectors(problem, log, code, decoding, recorder)
+            start = self._start(problem.length, self._columns(problem.length))
+            basis = weights = locally_optimal(held.gram_product, start, self.rank, self.iterations, recorder)
         else:
-            basis, weights = self._by_sweeps(problem, log, code, decoding, ridge, recorder)
+            basis, weights = self._by_sweeps(problem, log, spread, held, decoding, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
-        best = BestFactors.on(basis, phases.last_product(weights), self.rank, ridge, error)
+        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, error)
         objective, moved = best.measured(problem)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
         self.converged_ = self.outcome_ == "converged"
@@ -191,50 +193,67 @@ class CodedALS(LinearFolding):
         other, factor = (part * np.sqrt(unit) for part in best.factors)
         self.history_: list[Iteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
-        self.code_ = code.spec
+        self.code_, self.precomputation_ = spread.code.spec, spread.precomputation
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
-    def plan(self, shape: tuple[int, int], workers: int) -> Code:
+    def plan(self, ratings: Any, workers: int) -> Spread:
         """Check the parameters against a matrix and a cluster before anything is started.
+
+        Parameters
+        ----------
+        ratings
+            R, (m, n), an array or a scipy sparse matrix.
+        workers
+            W.
 
         Returns
         -------
-        How the products would be spread.
+        What the workers would hold.
 
         Raises
         ------
         UsageError
         """
         self._check_parameters()
-        length = min(shape)
-        if self.rank > length:
-            raise UsageError(f"rank must be between 1 and min(rows, columns) = {length}; got {self.rank}. Lower rank.")
-        wanted = "entangled" if self.protocol == "paper" and self.code == "auto" else self.code
-        code = choose_code(wanted, self.partitions, workers, length)
-        return square(code) if self.protocol == "paper" else code
+        problem = Problem.of(ratings)
+        if self.rank > problem.length:
+            raise UsageError(
+                f"rank must be between 1 and min(rows, columns) = {problem.length}; got {self.rank}. Lower rank."
+            )
+        columns = self._columns(problem.length)
+        if self.protocol == "fused":
+            return choose_spread(problem, workers, columns, self.code, self.partitions, self.precomputation)
+        if self.precomputation == "none":
+            raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
+        code = "entangled" if self.code == "auto" else self.code
+        spread = choose_spread(problem, workers, columns, code, self.partitions, self.precomputation)
+        square(spread.code)
+        return spread
 
     def _by_sweeps(
-        self, problem: Problem, log: RoundLog, code: Code, decoding: float, ridge: float, recorder: Recorder
+        self,
+        problem: Problem,
+        log: RoundLog,
+        spread: Spread,
+        held: HeldData,
+        decoding: float,
+        ridge: float,
+        recorder: Recorder,
     ) -> tuple[Array, Array]:
         """The paper's ALS."""
         start = np.linalg.qr(self._start(problem.length, self.rank))[0]
         sweeps: Sweeps
         if self.protocol == "paper":
-            sweeps = PaperSweeps(PaperProtocol(log, square(code), problem.length, decoding), start)
+            sweeps = PaperSweeps(PaperProtocol(log, square(spread.code), problem.length, decoding), start)
         else:
-            sweeps = FusedSweeps(stored_product(log, code, problem.length, decoding, "E = D B"), start)
+            sweeps = FusedSweeps(held.gram_product, start)
         basis = alternating(sweeps, problem.squared_norm, ridge, self.iterations, recorder)
         return basis, sweeps.other_factor_weights(basis)
 
-    def _by_eigenvectors(
-        self, problem: Problem, log: RoundLog, code: Code, decoding: float, recorder: Recorder
-    ) -> tuple[Array, Array]:
-        """The locally optimal block iteration."""
-        start = self._start(problem.length, min(self.rank + GUARD_VECTORS, problem.length))
-        multiply = stored_product(log, code, problem.length, decoding, "E = D X")
-        basis = locally_optimal(multiply, start, self.rank, self.iterations, recorder)
-        return basis, basis
+    def _columns(self, length: int) -> int:
+        """Columns of a product: the rank, and for the block iteration its guards."""
+        return min(self.rank + GUARD_VECTORS, length) if self.solver == "lobpcg" else self.rank
 
     def _start(self, length: int, columns: int) -> Array:
         return np.random.default_rng(self.seed).standard_normal((length, columns))

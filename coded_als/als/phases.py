@@ -18,7 +18,7 @@ from coded_als.codes.product import multiplications
 from coded_als.kernels import Array
 
 GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
-Where = Literal["auto", "local", "coded"]
+Where = Literal["auto", "local", "coded", "none"]
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-5
 # What a core multiplies while a link carries one byte: 1e10 multiplications and 1e9 bytes a second.
@@ -152,15 +152,14 @@ def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, lab
     return StoredProduct(log, code.product(log.cluster.size), DATA, (length, length), tolerance, label=label)
 
 
-def phases_for(
-    problem: Problem, log: RoundLog, code: Code, tolerance: float, where: Where
+def phases_at(
+    where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: Code, tolerance: float
 ) -> LocalPhases | ClusterPhases:
-    """The phases at the master or on the workers: as asked, or where D is there sooner by counting."""
-    local = _sooner_at_the_master(problem, code, log.cluster.size) if where == "auto" else where == "local"
-    return LocalPhases(problem) if local else ClusterPhases(problem, log, code, tolerance)
+    """The phases at the master or on the workers."""
+    return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
 
 
-def _sooner_at_the_master(problem: Problem, code: Code, workers: int) -> bool:
+def sooner_at_the_master(problem: Problem, code: Code, workers: int) -> bool:
     """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
     if problem.is_sparse:
         return True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
 from coded_als.als import CodedALS
 from coded_als.als.convergence import REMEDIES
+from coded_als.als.phases import Where
 from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress, takes_columns
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
@@ -41,7 +42,13 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
 @click.option("--protocol", type=click.Choice(["fused", "paper"]), default="fused", show_default=True)
 @click.option("--solver", type=click.Choice(["lobpcg", "als"]), help="[default: lobpcg; als with --protocol paper]")
-@click.option("--precomputation", type=click.Choice(["auto", "local", "coded"]), default="auto", show_default=True)
+@click.option(
+    "--precomputation",
+    type=click.Choice(get_args(Where)),
+    default="auto",
+    show_default=True,
+    help="Where R^T R is formed; none: nowhere, workers hold the sparse rows of R in copies.",
+)
 @click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
 @click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
@@ -103,14 +110,14 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
     model = make_model("coded", parameters)
     assert isinstance(model, CodedALS)
-    model.plan(data.shape, options["workers"])
+    model.plan(data.matrix, options["workers"])
     started = time.perf_counter()
     with (
         progress("starting workers") as line,
         open_cluster(options["cluster_kind"], options["workers"], options["delays"], model.seed) as cluster,
     ):
         recorders = _recorders(cluster, options)
-        line.say("computing the Gram matrix")
+        line.say("giving out the data")
         model.fit(data.matrix, cluster, callback=line.iteration)
         virtual_s = cluster.seconds() if cluster.virtual else None
     return {
@@ -171,6 +178,7 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
         **_common_facts(model, data),
         "solver": model.solver,
         "code": model.code_,
+        "precomputation": model.precomputation_,
         "protocol": model.protocol,
         "weighting": model.weighting,
         "workers": workers,

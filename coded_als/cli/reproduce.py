@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from coded_als.cli.cells import cell_progress
 from coded_als.errors import UsageError
 
 
@@ -45,7 +45,8 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     # going on where an earlier run stopped is always right here: the spec is the same or it is refused
     with ResultFolder(out, effort.document(seed), resume=True, columns=NUMBERS) as folder:
         folder.note_environment(environment())
-        rows = run_table1(folder, effort, seed, _progress if sys.stderr.isatty() else lambda done, total: None)
+        with cell_progress() as tell:
+            rows = run_table1(folder, effort, seed, tell)
     click.echo(as_text(*table_cells(rows, read_wall(out))))
     click.echo(
         "survived r/e/c: iterations that stay with exact arithmetic at real (Chebyshev), equispaced, circle points\n"
@@ -58,7 +59,3 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
         click.echo(f"No report: {missing}", err=True)
     else:
         click.echo(f"\n{write_report(out)}")
-
-
-def _progress(done: int, total: int) -> None:
-    click.echo(f"\r{done}/{total} cells", err=True, nl=done == total)

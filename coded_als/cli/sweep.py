@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from coded_als.cli.cells import cell_progress
 from coded_als.cli.common import CODE_HELP
 from coded_als.cluster.virtual import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.plan.timing import Iterations
-from coded_als.experiments.sweep.grids import make_grid, require_feasible
+from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 
 if TYPE_CHECKING:
     from coded_als.experiments.sweep.sweep import SweepSpec
 
-GRID = ("partitions", "workers", "stragglers", "protocol", "solver")
 CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
 
 
@@ -52,31 +54,48 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
 @click.option("--repeats", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("-j", "processes", default=1, show_default=True, type=click.IntRange(1), help="Cells at once (virtual).")
-@click.option("--dry-run", is_flag=True, help="Say what would run, and write nothing.")
-@click.option("--resume", is_flag=True, help="Go on with the finished cells in --out.")
-@click.option("--parquet", is_flag=True, help="Write results.parquet too (needs coded-als[parquet]).")
+@click.option("--spec", type=click.Path(path_type=Path), help="Options from a TOML file; those given here come first.",
+              callback=lambda context, _, path: _read_spec_file(context, path), is_eager=True)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would run and what cannot, and write nothing.")
+@click.option("--resume", is_flag=True, help="Go on with the sweep in --out; values given here are added to it.")
+@click.option("--parquet", is_flag=True, help="Write results and times as Parquet too (needs coded-als[parquet]).")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
-def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, **options: Any) -> None:
-    """Compare schemes over a grid; every scheme meets the same stragglers."""
+@click.pass_context
+def command(
+    context: click.Context, /, out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, **options: Any
+) -> None:
+    """Compare schemes over a grid; every scheme meets the same stragglers.
+
+    All times of all rounds are kept: times.jsonl. A sweep that was cut short goes on with --out FOLDER --resume, and
+    nothing else.
+    """
     from coded_als.experiments.environment import environment
     from coded_als.experiments.sweep.example_runs import leading_schemes, write_examples
+    from coded_als.experiments.sweep.settings import document
     from coded_als.experiments.sweep.store import STATUSES, ResultFolder
-    from coded_als.experiments.sweep.sweep import run_sweep
+    from coded_als.experiments.sweep.sweep import require_feasible, run_sweep
+    from coded_als.experiments.sweep.tables import require_pyarrow
+    from coded_als.experiments.sweep.times import finish_times
 
-    spec = _spec(options)
-    cells = make_grid({name: options[name] for name in GRID}, options["codes"], options["delays"]).cells()
-    require_feasible(cells, spec.size)
+    grid = make_grid(options, options["codes"], options["delays"])
+    if resume:
+        options, grid = _resumed(context, out, options, grid)
+    cells, spec = grid.cells(), _spec(options)
     if spec.cluster == "local" and processes > 1:
         raise UsageError(f"-j must be 1 with --cluster local, where cells would slow each other; got {processes}.")
+    if parquet:
+        require_pyarrow()
     if dry_run:
-        click.echo(f"{len(cells)} cells x {spec.repeats} repetitions, {spec.clock} seconds; nothing was run")
-        for cell in cells:
-            click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}")
+        _print_plan(spec, cells)
         return
-    with ResultFolder(out, spec.document(cells), resume=resume, columns=spec.columns) as folder:
+    require_feasible(spec, cells)
+    with ResultFolder(out, document(spec, grid, cells), resume=resume, columns=spec.columns) as folder:
         folder.note_environment(environment())
-        run_sweep(folder, spec, cells, processes, _progress if sys.stderr.isatty() else lambda done, total: None)
-        rows = folder.finish([cell.key() for cell in cells], parquet=parquet)
+        with cell_progress() as tell:
+            run_sweep(folder, spec, cells, processes, tell)
+        keys = [cell.key() for cell in cells]
+        finish_times(out, keys, parquet=parquet)
+        rows = folder.finish(keys, parquet=parquet)
         if spec.cluster == "virtual":
             first = cells[0].delays
             leading = leading_schemes([row for row in rows if row["cell"]["delays"] == first])
@@ -84,6 +103,47 @@ def command(out: Path, processes: int, dry_run: bool, resume: bool, parquet: boo
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     click.echo(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     click.echo(f"coded-als report {out}   # figures and tables in one HTML file")
+
+
+def _read_spec_file(context: click.Context, path: Path | None) -> None:
+    """Let the values of the file take the place of the defaults."""
+    if path is None:
+        return
+    from coded_als.experiments.sweep.settings import read_spec_file
+
+    others = ("processes", "spec", "dry_run", "resume", "parquet", "out")
+    named = {
+        option.opts[0].removeprefix("--"): option for option in context.command.params if option.name not in others
+    }
+    values = read_spec_file(path, list(named), [name for name, option in named.items() if option.multiple])
+    context.default_map = {str(named[key].name): value for key, value in values.items()}
+
+
+def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: Grid) -> tuple[dict[str, Any], Grid]:
+    """Options and grid of the sweep in ``out``, with what was asked for besides."""
+    from coded_als.experiments.sweep.settings import read_settings
+
+    stored = read_settings(out)
+    if stored is None:
+        return options, grid
+    asked = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+    given = {name for name in options if context.get_parameter_source(name) in asked}
+    known, old = stored
+    others = {field: getattr(old, field) for option, field in DIMENSIONS.items() if option not in given}
+    return {**options, **{k: v for k, v in known.items() if k not in given}}, old.joined(replace(grid, **others))
+
+
+def _print_plan(spec: SweepSpec, cells: Sequence[Cell]) -> None:
+    from coded_als.experiments.sweep.sweep import refusal
+
+    refusals = [refusal(spec, cell) for cell in cells]
+    cannot = sum(reason is not None for reason in refusals)
+    click.echo(
+        f"{len(cells)} cells x {spec.repeats} repetitions, {spec.clock} seconds; {cannot} cannot run; nothing was run"
+    )
+    for cell, reason in zip(cells, refusals, strict=True):
+        said = "" if reason is None else f"   cannot run: {reason}"
+        click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}{said}")
 
 
 def _spec(options: dict[str, Any]) -> SweepSpec:
@@ -99,7 +159,3 @@ def _spec(options: dict[str, Any]) -> SweepSpec:
         options["repeats"],
         options["seed"],
     )
-
-
-def _progress(done: int, total: int) -> None:
-    click.echo(f"\r{done}/{total} cells", err=True, nl=done == total)

@@ -94,7 +94,15 @@ def repetition_seed(seed: int, repetition: int) -> int:
 def iteration_seconds(
     scheme: Scheme, workload: Workload, seed: int, repeats: int, most: int | None = None, *, exact: bool = True
 ) -> Array:
-    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations).
+    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`."""
+    seconds: Array = round_times(scheme, workload, seed, repeats, most, exact=exact).sum(axis=2)
+    return seconds
+
+
+def round_times(
+    scheme: Scheme, workload: Workload, seed: int, repeats: int, most: int | None = None, *, exact: bool = True
+) -> Array:
+    """Virtual seconds of every round of every iteration, or of the first ``most``: (repeats, iterations, rounds).
 
     Without ``exact``, a code is not asked for its error in every round; it waits for as many answers as it does
     on average in random order. At hundreds of workers that is the difference between seconds and an hour.
@@ -111,16 +119,16 @@ def iteration_seconds(
     except (UsageError, DecodingError) as error:
         raise Infeasible(str(error)) from None
     iterations = min(workload.iterations.of(scheme.solver), most or 10**9)
-    seconds = np.empty((repeats, iterations))
+    seconds = np.empty((repeats, iterations, len(schedule)))
     for repetition in range(repeats):
         stream_seed = repetition_seed(seed, repetition)
         _require_feasible(schedule, workload, DelayStream(workload.delays, scheme.workers, stream_seed))
         stream = DelayStream(workload.delays, scheme.workers, stream_seed)
-        seconds[repetition] = round_seconds(stream, schedule, workload.machine, iterations).sum(axis=1)
-    stuck = int(np.isinf(seconds).sum())
+        seconds[repetition] = round_seconds(stream, schedule, workload.machine, iterations)
+    stuck = int(np.isinf(seconds).any(axis=2).sum())
     if stuck:
         raise Infeasible(
-            f"{stuck} of {seconds.size} iterations could not be decoded to {workload.tolerance_of(scheme):.0e} from all "
+            f"{stuck} of {repeats * iterations} iterations could not be decoded to {workload.tolerance_of(scheme):.0e} from all "
             "that answered."
         )
     return seconds

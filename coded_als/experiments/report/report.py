@@ -12,7 +12,8 @@ from coded_als.experiments.report.page import Section, folded, items, page, tabl
 from coded_als.experiments.report.results import Results, open_results, saying_damaged
 from coded_als.experiments.report.saving import inline_svg, save_figures
 from coded_als.experiments.report.summary import sentences
-from coded_als.experiments.sweep.store import STATUSES, flat, saying_what_failed, write_text
+from coded_als.experiments.sweep.store import STATUSES, saying_what_failed, write_text
+from coded_als.experiments.sweep.tables import flat
 from coded_als.experiments.table1.findings import findings
 from coded_als.experiments.table1.reproduction import read_wall, table_cells
 from coded_als.experiments.table1.table1 import paper_source
@@ -69,7 +70,7 @@ def _table1(results: Results) -> Iterator[Section]:
     yield Section(title, "Derived from the cells below.", items(verdicts))
     cells = table(*table_cells(results.rows, read_wall(results.folder)))
     yield Section("All cells", f"Source of the published seconds: {paper_source()}.", cells)
-    yield from (_figure(shown, results.command) for shown in results.figures())
+    yield from _figures(results)
 
 
 def _sweep(results: Results) -> Iterator[Section]:
@@ -78,7 +79,7 @@ def _sweep(results: Results) -> Iterator[Section]:
         for part in results.slices
     )
     yield Section("In short", "", items(parts))
-    yield from (_figure(shown, results.command) for shown in results.figures())
+    yield from _figures(results)
     rows = [
         {key: value for key, value in flat(row).items() if not str(key).endswith(("quantiles", "history"))}
         for row in results.rows
@@ -93,8 +94,13 @@ def _badge(word: str) -> str:
     return f'<span class="verdict {css}">{escape(word)}</span>'
 
 
-def _figure(shown: Shown, command: str) -> Section:
-    drawing = f"<figure>{inline_svg(shown.figure, shown.name, shown.title)}</figure>"
+def _figures(results: Results) -> Iterator[Section]:
+    for place, shown in enumerate(results.figures()):
+        yield _figure(shown, inline_svg(shown.figure, f"f{place}", shown.title), results.command)
+
+
+def _figure(shown: Shown, drawing: str, command: str) -> Section:
+    drawing = f"<figure>{drawing}</figure>"
     made_by = f"<p>Made by <code>{escape(command)}</code>. File name: <code>{escape(shown.name)}</code></p>"
     return Section(
         shown.title, shown.note, drawing + folded("Data and command", made_by + table(shown.headings, shown.body))

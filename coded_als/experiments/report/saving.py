@@ -55,14 +55,14 @@ def save_figures(folder: Path, figures: Iterable[Shown], formats: Iterable[str])
     return paths
 
 
-def inline_svg(figure: ReportFigure, name: str, title: str) -> str:
+def inline_svg(figure: ReportFigure, prefix: str, title: str) -> str:
     """The figure as an ``<svg>`` element that follows the colours of its page.
 
     Parameters
     ----------
     figure
         What to draw.
-    name
+    prefix
         Put in front of all ids, so that figures of one page do not share them.
     title
         For readers who do not see it.
@@ -70,31 +70,32 @@ def inline_svg(figure: ReportFigure, name: str, title: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     drawing = buffer.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
-    head, body = drawing.split(">", 1)
+    head, body = drawing[drawing.index("<svg") :].split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box
-    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.S)
-    body = _own_ids(body, name)
+    body = _own_ids(_smaller(body), prefix)
     for colour, variable in THEME.items():
         body = body.replace(colour, f"var(--{variable})")
-    body = re.sub(r"\s*\n\s*", " ", _rounded(body))
     return f'<svg {box[0]} role="img" aria-label="{escape(title)}">{body}'
 
 
-def _own_ids(body: str, name: str) -> str:
-    """Ids that are referred to get the name of the figure in front; the others go."""
-    used = set(re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', body))
-    used_ids = {reference or other for reference, other in used}
-    body = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used_ids else "", body)
-    body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
-    return re.sub(r"url\(#", f"url(#{name}-", body)
-
-
-def _rounded(body: str) -> str:
-    """Coordinates to a hundredth of a point."""
+def _smaller(body: str) -> str:
+    """Without what is not seen, and with coordinates to a hundredth of a point."""
+    unseen = r'<metadata>.*?</metadata>|<!--.*?-->|<path d="[^"]*" style="fill: none"/>| transform="rotate\(-0 [^"]*"'
+    body = re.sub(unseen, "", body, flags=re.S)
 
     def shorter(attribute: re.Match[str]) -> str:
         return re.sub(r"(\d+\.\d{2})\d+", r"\1", attribute[0])
 
-    return re.sub(r' (?:d|x|y|points|transform)="[^"]*"', shorter, body)
+    body = re.sub(r' (?:d|x|y|points|transform)="[^"]*"', shorter, body)
+    return re.sub(r"\s*\n\s*", " ", re.sub(r">\s+<", "><", body))
+
+
+def _own_ids(body: str, prefix: str) -> str:
+    """Ids that are referred to become short and the figure's own; the others go."""
+    references = re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', body)
+    used = dict.fromkeys(first or second for first, second in references)
+    own = {name: f"{prefix}-{place}" for place, name in enumerate(used)}
+    body = re.sub(r' id="([^"]+)"', lambda found: f' id="{own[found[1]]}"' if found[1] in own else "", body)
+    body = re.sub(r'xlink:href="#([^"]+)"', lambda found: f'href="#{own[found[1]]}"', body)
+    return re.sub(r"url\(#([^)]+)\)", lambda found: f"url(#{own[found[1]]})", body)

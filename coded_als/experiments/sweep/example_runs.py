@@ -23,7 +23,8 @@ from coded_als.experiments.plan.schemes import Scheme, Size
 from coded_als.experiments.plan.timing import Workload, mean_and_interval, repetition_seed
 from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.sweep.grids import cell_of
-from coded_als.experiments.sweep.store import Row, saying_what_failed, write_text
+from coded_als.experiments.sweep.store import saying_what_failed, write_text
+from coded_als.experiments.sweep.tables import Row
 from coded_als.kernels import Array
 
 FILE = "examples.json"

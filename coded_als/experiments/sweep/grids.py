@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from coded_als.codes import Entangled, parse_code
 from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.schemes import Scheme, Size
+from coded_als.experiments.plan.schemes import Scheme
 
 PROTOCOLS = ("fused", "paper")
 SOLVERS = ("als", "lobpcg")
@@ -137,6 +137,14 @@ class Grid:
             )
         return cells
 
+    def joined(self, other: Grid) -> Grid:
+        """The grid of all values of both: numbers ascending, words and SPECs in the order of appearance."""
+        values = {}
+        for field in fields(self):
+            both = tuple(dict.fromkeys((*getattr(self, field.name), *getattr(other, field.name))))
+            values[field.name] = tuple(sorted(both)) if all(isinstance(value, int) for value in both) else both
+        return replace(self, **values)
+
     def _schemes(self, workers: int, solver: str) -> Iterator[Scheme]:
         for code in self.codes:
             family = parse_code(code)
@@ -148,7 +156,19 @@ class Grid:
                 yield from (Scheme(family.spec, workers, h, protocol, solver) for h in parts)
 
 
-def make_grid(options: dict[str, str], codes: Sequence[str], delays: Sequence[str]) -> Grid:
+# the option of the command line that each dimension is named by
+DIMENSIONS = {
+    "partitions": "partitions",
+    "workers": "workers",
+    "stragglers": "stragglers",
+    "protocol": "protocols",
+    "solver": "solvers",
+    "codes": "codes",
+    "delays": "delays",
+}
+
+
+def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence[str]) -> Grid:
     """The grid that the options of the command line describe, for each of the codes under each of the delays.
 
     Raises
@@ -166,26 +186,6 @@ def make_grid(options: dict[str, str], codes: Sequence[str], delays: Sequence[st
         solvers=parse_choices(options["solver"], "solver", SOLVERS),
         delays=distinct_delays(delays),
     )
-
-
-def require_feasible(cells: Sequence[Cell], size: Size) -> None:
-    """Refuse a grid of which no cell has the workers that it needs; a grid where some do is run.
-
-    Raises
-    ------
-    UsageError
-    """
-    reason = ""
-    for cell in cells:
-        try:
-            needed, live = cell.scheme.product(size).recovery_threshold, cell.scheme.workers - cell.stragglers
-        except UsageError as error:
-            reason = str(error)
-            continue
-        if needed <= live:
-            return
-        reason = f"{cell.scheme.label} needs {needed} live workers; got {live}. Add workers or lower stragglers."
-    raise UsageError(f"a sweep must have a cell that can run; none of {len(cells)} can. The last of them: {reason}")
 
 
 def checked_delays(spec: str) -> str:

@@ -1,9 +1,10 @@
 """A folder of results that survives a killed run.
 
-``spec.json``         what was asked for; a folder takes no other spec
+``spec.json``         what was asked for; a folder takes no other spec, but more cells of the same
 ``journal.jsonl``     finished cells, one line each in the order of finishing, while the run lasts
 ``results.jsonl``     all cells in the order of the grid, written at the end
 ``results.csv``       the same, flat
+``times.jsonl``       the seconds of every round of every repetition (`coded_als.experiments.sweep.times`)
 ``environments.jsonl``  where and when each run took place
 
 Everything but the environment is a function of the spec, so an interrupted and resumed run ends in the
@@ -12,9 +13,7 @@ same bytes as an unbroken one.
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,15 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from coded_als.errors import UsageError
+from coded_als.experiments.sweep.tables import Row, as_csv, canonical, write_parquet
 from coded_als.models.files import write_whole
 
-Row = dict[str, Any]
 STATUSES = ("done", "infeasible", "failed")
-
-
-def canonical(value: Any) -> str:
-    """One line of JSON, the same for equal values."""
-    return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 class ResultFolder:
@@ -61,20 +55,20 @@ class ResultFolder:
             self._check_spec(resume)
             self._journal = os.open(path / "journal.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             self._lock()
+            write_text(path / "spec.json", json.dumps(self.spec, indent=2, sort_keys=True) + "\n")
             self.finished = self._read_finished()
 
     def _check_spec(self, resume: bool) -> None:
         file = self.path / "spec.json"
         if not file.exists():
-            write_text(file, json.dumps(self.spec, indent=2, sort_keys=True) + "\n")
             return
         try:
-            stored = canonical(read_json(file))
+            stored = read_json(file)
         except ValueError as error:
             raise UsageError(
                 f"a results folder must hold a spec that can be read; {file} is damaged: {error}. Choose another --out."
             ) from None
-        if stored != canonical(self.spec):
+        if not _grown(stored, self.spec):
             raise UsageError(
                 f"a results folder holds one spec; {self.path} holds another. Choose another --out or the same options."
             )
@@ -142,6 +136,14 @@ class ResultFolder:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._journal)
+
+
+def _grown(stored: Row, asked: Row) -> bool:
+    """Whether the results of one spec are results of the other too, which may have more cells."""
+    cells = {"grid", "cells"}
+    known, wanted = (canonical({k: v for k, v in spec.items() if k not in cells}) for spec in (stored, asked))
+    asked_cells = set(map(canonical, asked.get("cells", ())))
+    return known == wanted and asked_cells.issuperset(map(canonical, stored.get("cells", ())))
 
 
 def read_results(path: Path) -> tuple[Row, list[Row]]:
@@ -217,38 +219,6 @@ def write_text(path: Path, text: str) -> None:
         All of it.
     """
     write_whole(path, lambda file: file.write(text.encode()))
-
-
-def flat(row: Row) -> Row:
-    """The row with the fields of its cell as columns, status and reason after them, and lists as JSON."""
-    last = ("status", "reason")
-    others = {key: row[key] for key in (*last, *sorted(row.keys() - {"cell", *last})) if key in row}
-    values = {**dict(sorted(row["cell"].items())), **others}
-    return {key: canonical(value) if isinstance(value, list | dict) else value for key, value in values.items()}
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Comma-separated text with the columns of all rows."""
-    flattened = [flat(row) for row in rows]
-    columns = list(dict.fromkeys(column for row in flattened for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flattened)
-    return text.getvalue()
-
-
-def write_parquet(path: Path, rows: Sequence[Row]) -> None:
-    """The table of `as_csv` as Parquet."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UsageError("--parquet needs pyarrow; it is not installed. pip install 'coded-als[parquet]'.") from None
-    flattened = [flat(row) for row in rows]
-    columns = list(dict.fromkeys(column for row in flattened for column in row))
-    table = pyarrow.table({column: [row.get(column) for row in flattened] for column in columns})
-    pyarrow.parquet.write_table(table, path)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from coded_als.als import CodedALS
 from coded_als.cluster import Cluster
 from coded_als.cluster.virtual import Machine, SimulatedCluster
-from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
+from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers, UsageError
 from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.plan.timing import (
     Infeasible,
@@ -25,11 +25,14 @@ from coded_als.experiments.plan.timing import (
     Workload,
     iteration_seconds,
     repetition_seed,
+    round_times,
     summary,
 )
 from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.sweep.grids import Cell, cell_of
-from coded_als.experiments.sweep.store import ResultFolder, Row, canonical
+from coded_als.experiments.sweep.store import ResultFolder
+from coded_als.experiments.sweep.tables import Row, canonical
+from coded_als.experiments.sweep.times import append_times, rounded
 
 Clock = Literal["virtual", "local"]
 # Points of a stored curve: enough for a figure of a thousand pixels.
@@ -86,10 +89,6 @@ class SweepSpec:
         """Numbers that every finished cell has."""
         return (f"{self.clock}_seconds_mean", f"{self.clock}_iteration_seconds_p50", "iterations")
 
-    def document(self, cells: Sequence[Cell]) -> Row:
-        """The spec and its cells, for ``spec.json``."""
-        return {"kind": "sweep", "format": 1, **asdict(self), "cells": [cell.key() for cell in cells]}
-
 
 def run_sweep(
     folder: ResultFolder,
@@ -108,8 +107,41 @@ def run_sweep(
     missing = [cell for cell in cells if canonical(cell.key()) not in folder.finished]
     progress(len(cells) - len(missing), len(cells))
     for count, row in enumerate(_rows(spec, missing, processes), start=1):
+        if (round_seconds := row.pop("round_seconds", None)) is not None:
+            append_times(folder.path, row["cell"], round_seconds)
         folder.append(row)
         progress(len(cells) - len(missing) + count, len(cells))
+
+
+def refusal(spec: SweepSpec, cell: Cell) -> str | None:
+    """Why a cell cannot run, as far as its first iteration tells; None where it can.
+
+    Parameters
+    ----------
+    spec
+        What the sweep depends on.
+    cell
+        One of its cells.
+    """
+    try:
+        iteration_seconds(cell.scheme, spec.workload(cell.injected_delays), spec.seed, repeats=1, most=1)
+    except Infeasible as reason:
+        return str(reason)
+    return None
+
+
+def require_feasible(spec: SweepSpec, cells: Sequence[Cell]) -> None:
+    """Refuse a grid of which no cell can run; a grid where some can is run.
+
+    Raises
+    ------
+    UsageError
+    """
+    reason: str | None = ""
+    for cell in cells:
+        if (reason := refusal(spec, cell)) is None:
+            return
+    raise UsageError(f"a sweep must have a cell that can run; none of {len(cells)} can. The last of them: {reason}")
 
 
 def _rows(spec: SweepSpec, cells: Sequence[Cell], processes: int) -> Iterator[Row]:
@@ -139,7 +171,7 @@ def _end_with_parent() -> None:
 
 
 def run_cell(spec: SweepSpec, key: Row) -> Row:
-    """One row: the cell, a status word (done, infeasible or failed), the reason, and the figures."""
+    """One row: the cell, a status word (done, infeasible or failed), the reason, the figures and the round seconds."""
     cell = cell_of(key)
     try:
         # one BLAS thread: the same bits however many cells run at once
@@ -154,10 +186,12 @@ def run_cell(spec: SweepSpec, key: Row) -> Row:
 
 def _times(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
     workload = spec.workload(cell.injected_delays)
-    seconds = iteration_seconds(cell.scheme, workload, spec.seed, spec.repeats)
+    rounds = round_times(cell.scheme, workload, spec.seed, spec.repeats)
+    seconds = rounds.sum(axis=2)
     [(cost, _), *_] = workload.schedule(cell.scheme)
     return {
         **summary(seconds, spec.clock),
+        "round_seconds": rounded(rounds),
         "iterations": seconds.shape[1],
         "worker_storage_bytes": cell.scheme.storage_bytes(spec.size),
         "worker_operations": cost.operations,
@@ -174,6 +208,9 @@ def _numerics(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
     elapsed = np.cumsum([entry.seconds for entry in history])
     return {
         **summary(seconds, spec.clock),
+        # an iteration of the algorithm is timed as one
+        "round_seconds": rounded(seconds[:, :, np.newaxis]),
+        "worker_storage_bytes": cell.scheme.storage_bytes(spec.size),
         "iterations": shortest,
         "objective": runs[0].objective_,
         "converged": all(model.converged_ for model in runs),

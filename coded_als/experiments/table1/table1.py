@@ -29,7 +29,7 @@ from coded_als.delays import DelayStream
 from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.plan.timing import mean_and_interval, repetition_seed
 from coded_als.experiments.problems import synthetic_ratings
-from coded_als.experiments.sweep.store import Row
+from coded_als.experiments.sweep.tables import Row
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, formula_terms
 from coded_als.kernels import Array
 

@@ -9,21 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.sweep.grids import (
     cell_of,
     distinct_delays,
     make_grid,
     parse_choices,
     parse_range,
-    require_feasible,
 )
 
 OPTIONS = {
     "partitions": "2:3", "workers": "10,20", "stragglers": "0", "protocol": "fused", "solver": "lobpcg",
 }  # fmt: skip
 CODES = ("uncoded", "replicated", "systematic", "entangled", "entangled:points=real", "entangled:p=5,r=2")
-SIZE = Size(60, 40, 3)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +92,12 @@ def test_delays_keep_their_order_and_each_model_is_there_once(tmp_path: Path) ->
         distinct_delays(["none", "gauss:1"])
 
 
-def test_a_grid_without_a_cell_that_can_run_is_refused() -> None:
-    options = {**OPTIONS, "partitions": "9", "workers": "10"}
-    real = ["entangled:points=real"]
-    with pytest.raises(UsageError, match="none of 1 can"):
-        require_feasible(make_grid(options, real, ["none"]).cells(), SIZE)
-    few = {**options, "partitions": "2", "workers": "5", "stragglers": "3"}
-    with pytest.raises(UsageError, match=r"entangled:h=2, fused, lobpcg needs 3 live workers; got 2"):
-        require_feasible(make_grid(few, ["entangled"], ["none"]).cells(), SIZE)
-    require_feasible(make_grid({**options, "workers": "10,99"}, real, ["none"]).cells(), SIZE)
+def test_joined_grids_have_the_values_of_both_in_order() -> None:
+    one = make_grid(OPTIONS, CODES[:2], ("none", "exp:mean=1s"))
+    two = make_grid({**OPTIONS, "partitions": "5,1"}, ("entangled", "uncoded"), ("exp:mean=2s", "none"))
+    both = one.joined(two)
+    assert both.partitions == (1, 2, 3, 5)
+    assert both.codes == ("uncoded", "replicated", "entangled")
+    assert both.delays == ("none", "exp:mean=1s", "exp:mean=2s")
+    assert one.joined(one) == one
+    assert set(both.cells()) >= {*one.cells(), *two.cells()}

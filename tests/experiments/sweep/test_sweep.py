@@ -28,9 +28,12 @@ from coded_als.experiments.plan.timing import (
     mean_and_interval,
     repetition_seed,
 )
+from coded_als.experiments.sweep import sweep as sweep_module
 from coded_als.experiments.sweep.grids import Cell
 from coded_als.experiments.sweep.store import read_results
-from coded_als.experiments.sweep.sweep import SweepSpec, run_cell
+from coded_als.experiments.sweep.sweep import SweepSpec, require_feasible, run_cell
+from coded_als.experiments.sweep.tables import canonical
+from coded_als.experiments.sweep.times import append_times, finish_times, read_times, times_table
 from coded_als.experiments.table1 import theory
 
 INSTANT = Machine(np.inf, np.inf, 0.0)
@@ -53,8 +56,8 @@ def sweep(out: Path, *options: str) -> str:
     return result.output
 
 
-def results(out: Path) -> tuple[bytes, bytes, bytes]:
-    return tuple((out / name).read_bytes() for name in ("results.jsonl", "results.csv", "examples.json"))  # type: ignore[return-value]
+def results(out: Path) -> tuple[bytes, ...]:
+    return tuple((out / name).read_bytes() for name in ("results.jsonl", "results.csv", "times.jsonl", "examples.json"))
 
 
 def test_uncoded_workers_wait_for_the_slowest() -> None:
@@ -135,9 +138,10 @@ def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
     rows = read_results(tmp_path)[1]
     assert [row["cell"]["delays"] for row in rows] == ["exp:mean=20ms"] * 14 + ["none"] * 14
     sweep(tmp_path, *twice, "--delays", "exp:mean=0.02s", "--resume")
-    for others in (twice[:2], [*twice[2:], *twice[:2]], [*twice, "--delays", "exp:mean=1s"]):
-        with pytest.raises(UsageError, match="holds another"):
-            sweep(tmp_path, *others, "--resume")
+    before = results(tmp_path)
+    for others in (twice[:2], [*twice[2:], *twice[:2]]):
+        sweep(tmp_path, *others, "--resume")
+        assert results(tmp_path) == before
 
 
 def test_all_delays_are_drawn_from_the_same_random_numbers() -> None:
@@ -198,7 +202,7 @@ def _wait_until(true: object, timeout_s: float = 30.0) -> None:
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     output = sweep(tmp_path / "out", "--dry-run")
-    assert output.startswith("14 cells x 4 repetitions, virtual seconds; nothing was run")
+    assert output.startswith("14 cells x 4 repetitions, virtual seconds; 0 cannot run; nothing was run")
     assert not (tmp_path / "out").exists()
 
 
@@ -247,3 +251,122 @@ def test_local_cells_are_measured_in_wall_seconds(tmp_path: Path) -> None:
     assert all(row["status"] in ("done", "infeasible") for row in rows)
     assert all("wall_seconds_mean" in row for row in rows if row["status"] == "done")
     assert not any("virtual" in name for row in rows for name in row)
+
+
+def test_resumption_needs_the_folder_alone(tmp_path: Path) -> None:
+    options = ["--solver", "als", "--delays", "exp:mean=3ms", "--delays", "none", "--latency", "0.001", "--seed", "5"]
+    sweep(tmp_path / "whole", *options)
+    sweep(tmp_path / "cut", *options)
+    lines = (tmp_path / "cut" / "results.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cut" / "results.jsonl").write_text("".join(lines[:7]))
+    arguments = ["--out", str(tmp_path / "cut"), "--resume"]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+
+
+def test_values_are_added_to_a_finished_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(tmp_path / "grown")
+    ran = []
+    monkeypatch.setattr(sweep_module, "run_cell", lambda spec, key: ran.append(key) or run_cell(spec, key))
+    more = ["--out", str(tmp_path / "grown"), "--resume", "--partitions", "5", "--delays", "none", "--workers", "16"]
+    assert CliRunner().invoke(command, more, catch_exceptions=False).exit_code == 0
+    sweep(tmp_path / "direct", "--partitions", "2,3,5", "--workers", "12,16,20",
+          "--delays", "exp:mean=20ms", "--delays", "none")  # fmt: skip
+    assert results(tmp_path / "grown") == results(tmp_path / "direct")
+    cells = read_results(tmp_path / "direct")[1]
+    assert len(ran) == 2 * len(cells) - 14
+
+
+def test_other_settings_are_refused_when_resumed(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    for other in (["--rank", "4"], ["--repeats", "5"], ["--numerics"], ["--latency", "0.5"]):
+        with pytest.raises(UsageError, match="holds another"):
+            CliRunner().invoke(command, ["--out", str(tmp_path), "--resume", *other], catch_exceptions=False)
+
+
+def test_a_spec_file_stands_for_the_options_and_options_come_first(tmp_path: Path) -> None:
+    (tmp_path / "sweep.toml").write_text(
+        'rows = 60\ncols = 40\nrank = 3\nworkers = [12, 20]\npartitions = "2:3"\nrepeats = 4\n'
+        'delays = ["exp:mean=20ms"]\nals-iterations = 20\ncode = ["uncoded", "entangled"]\n'
+    )
+    arguments = ["--spec", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "file"), "--seed", "2"]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    sweep(tmp_path / "line", "--seed", "2", "--als-iterations", "20", "--code", "uncoded", "--code", "entangled")
+    assert results(tmp_path / "file") == results(tmp_path / "line")
+    arguments = ["--spec", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "file"), "--resume"]
+    assert CliRunner().invoke(command, [*arguments, "--seed", "2"], catch_exceptions=False).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("worker = 3", "got 'worker'"),
+        ("out = 'x'", "got 'out'"),
+        ("rows = ", "must be a TOML file"),
+        ("[rows]\nx = 1", "got a table"),
+    ],
+)
+def test_a_bad_spec_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "sweep.toml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        sweep(tmp_path / "out", "--spec", str(tmp_path / "sweep.toml"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_which_cells_cannot_run_and_is_right(tmp_path: Path) -> None:
+    codes = ("entangled", "replicated", "replicated:copies=3", "systematic")
+    options = ["--partitions", "2,4", "--stragglers", "0,4", *(word for code in codes for word in ("--code", code))]
+    planned = sweep(tmp_path / "out", *options, "--dry-run").splitlines()
+    sweep(tmp_path / "out", *options)
+    ran = [row["status"] for row in read_results(tmp_path / "out")[1]]
+    assert ["cannot run" in line for line in planned[1:]] == [status == "infeasible" for status in ran]
+    assert f"{ran.count('infeasible')} cannot run" in planned[0]
+    assert {"done", "infeasible"} == set(ran)
+
+
+def test_a_grid_of_which_no_cell_can_run_is_refused() -> None:
+    def cells(workers: int, stragglers: int, partitions: int) -> list[Cell]:
+        return [Cell(Scheme("entangled", workers, partitions), stragglers, "none")]
+
+    with pytest.raises(UsageError, match="none of 1 can"):
+        require_feasible(spec(), cells(5, 0, 6))
+    with pytest.raises(UsageError, match="2 are alive"):
+        require_feasible(spec(), cells(5, 3, 2))
+    require_feasible(spec(), cells(5, 0, 6) + cells(10, 0, 2))
+
+
+def test_every_second_of_every_round_is_kept(tmp_path: Path) -> None:
+    sweep(tmp_path, "--solver", "als", "--protocol", "fused,paper", "--als-iterations", "6")
+    rows = {canonical(row["cell"]): row for row in read_results(tmp_path)[1] if row["status"] == "done"}
+    times = list(read_times(tmp_path))
+    assert [canonical(row["cell"]) for row in times] == list(rows)
+    for kept in times:
+        row, seconds = rows[canonical(kept["cell"])], np.array(kept["round_seconds"])
+        assert seconds.shape == (4, 6, 3 if kept["cell"]["protocol"] == "paper" else 1)
+        assert seconds.sum(axis=(1, 2)).mean() == pytest.approx(row["virtual_seconds_mean"], rel=1e-5)
+        levels, quantiles = (row["virtual_iteration_seconds_quantiles"][name] for name in ("levels", "seconds"))
+        assert quantiles[levels.index(1.0)] == pytest.approx(seconds.sum(axis=2).max(), rel=1e-5)
+    table = times_table(tmp_path)
+    assert len({len(column) for column in table.values()}) == 1
+    assert sum(table["seconds"]) == pytest.approx(sum(np.sum(kept["round_seconds"]) for kept in times))
+    assert max(table["round"]) == 2
+
+
+def test_times_survive_a_torn_line(tmp_path: Path) -> None:
+    append_times(tmp_path, {"h": 1}, [[[1.0]]])
+    append_times(tmp_path, {"h": 2}, [[[2.0]]])
+    whole = (tmp_path / "times.jsonl").read_bytes()
+    (tmp_path / "times.jsonl").write_bytes(whole[:-9])
+    append_times(tmp_path, {"h": 3}, [[[3.0]]])
+    append_times(tmp_path, {"h": 2}, [[[2.0]]])
+    assert [row["cell"]["h"] for row in read_times(tmp_path)] == [1, 3, 2]
+    finish_times(tmp_path, [{"h": 1}, {"h": 2}, {"h": 3}, {"h": 4}], parquet=False)
+    assert [row["round_seconds"] for row in read_times(tmp_path)] == [[[[1.0]]], [[[2.0]]], [[[3.0]]]]
+
+
+def test_parquet_holds_results_and_times(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    sweep(tmp_path, "--parquet")
+    assert parquet.read_table(tmp_path / "results.parquet").num_rows == 14
+    table = parquet.read_table(tmp_path / "times.parquet").to_pydict()
+    assert table == times_table(tmp_path)

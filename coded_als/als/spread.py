@@ -1,0 +1,169 @@
+"""The spread of a fit's data over the workers: D = A^T A in coded shares, or the sparse rows of A in copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from coded_als.als.phases import Problem, Where, phases_at, sooner_at_the_master, store_data, stored_product
+from coded_als.als.rounds import RoundLog
+from coded_als.als.sparse_rows import SparseRows, forming_pays
+from coded_als.codes import Code, Replicated, Uncoded, choose_code, with_partitions
+from coded_als.errors import UsageError
+from coded_als.kernels import Array
+
+# Workers that hold each block of sparse rows, unless the code says otherwise.
+COPIES = 3
+
+
+class HeldData(Protocol):
+    """The data of a fit as the workers hold them, and their products with them."""
+
+    def gram_product(self, right: Array) -> Array:
+        """D X of (l, b), (l, b)."""
+        ...
+
+    def product(self, right: Array) -> Array:
+        """A H of (l, d), (rows, d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the workers hold.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers: how D is spread, or in how many copies the sparse rows of A are.
+    precomputation
+        Where D is formed; ``"none"``: nowhere, the workers hold A.
+    """
+
+    code: Code
+    precomputation: Literal["local", "coded", "none"]
+
+    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> HeldData:
+        """Store the data on the workers.
+
+        Parameters
+        ----------
+        problem
+            The data.
+        log
+            Where its rounds run.
+        tolerance
+            Estimated relative error that a decoded product may have.
+
+        Raises
+        ------
+        NotEnoughWorkers, DecodingError
+        """
+        if self.precomputation == "none":
+            return SparseRows(problem.matrix, log, copies_of(self.code))
+        return FormedGram(problem, log, self.code, tolerance, self.precomputation)
+
+
+class FormedGram:
+    """Products with D, formed and given out in shares, and the last one where it is there sooner.
+
+    Parameters
+    ----------
+    problem
+        The data.
+    log
+        Where its rounds run.
+    code
+        How D is spread.
+    tolerance
+        Estimated relative error that a decoded product may have.
+    where
+        Where D is formed.
+    """
+
+    def __init__(
+        self, problem: Problem, log: RoundLog, code: Code, tolerance: float, where: Literal["local", "coded"]
+    ) -> None:
+        self._phases = phases_at(where, problem, log, code, tolerance)
+        store_data(log, code, self._phases.gram())
+        self._multiply = stored_product(log, code, problem.length, tolerance, "E = D X")
+
+    def gram_product(self, right: Array) -> Array:
+        return self._multiply(right)
+
+    def product(self, right: Array) -> Array:
+        return self._phases.last_product(right)
+
+
+def choose_spread(
+    problem: Problem, workers: int, columns: int, code: str, partitions: int | None, where: Where
+) -> Spread:
+    """What W workers should hold: as asked, and what is left open as counting says.
+
+    D of a sparse A is formed where a code of D is asked for, or where that takes less time.
+
+    Parameters
+    ----------
+    problem
+        The data.
+    workers
+        W.
+    columns
+        Columns of a product.
+    code, partitions
+        As `coded_als.codes.choose_code` takes them.
+    where
+        Where D is to be formed.
+
+    Raises
+    ------
+    UsageError
+        For a code that does not fit, or that nothing sparse can be spread by.
+    """
+    if where == "none":
+        if not problem.is_sparse:
+            raise UsageError(
+                "precomputation 'none' multiplies with the sparse rows of R; got a dense R. "
+                "Pass a scipy sparse matrix, or use precomputation='auto'."
+            )
+        return Spread(rows_code(code, partitions, workers), "none")
+    formed = choose_code(code, partitions, workers, problem.length)
+    if where != "auto":
+        return Spread(formed, where)
+    open_code = code == "auto" and partitions is None
+    if problem.is_sparse and (open_code or isinstance(formed, (Replicated, Uncoded))):
+        held = rows_code(code, partitions, workers)
+        if not forming_pays(problem.matrix, workers, copies_of(held), formed.share(workers), columns):
+            return Spread(held, "none")
+    return Spread(formed, "local" if sooner_at_the_master(problem, formed, workers) else "coded")
+
+
+def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | Uncoded:
+    """How sparse rows are spread: in copies, since sums of them are no longer sparse.
+
+    Parameters
+    ----------
+    code, partitions
+        As `coded_als.codes.choose_code` takes them; ``"auto"`` is three copies, or as many as there are workers.
+    workers
+        W.
+
+    Raises
+    ------
+    UsageError
+        For any other code than copies, and for more copies than workers.
+    """
+    if code == "auto" and partitions is None:
+        return Replicated(min(COPIES, workers))
+    found = with_partitions(code, partitions)
+    if not isinstance(found, (Replicated, Uncoded)):
+        raise UsageError(
+            f"sparse rows are held in copies, not coded: a sum of p of them is p times as full; got code {found.spec}. "
+            "Use replicated:copies=3 or uncoded, or let D be formed (a dense matrix for an operator)."
+        )
+    return found.at(workers, 1)
+
+
+def copies_of(code: Code) -> int:
+    """Workers that hold each block of sparse rows."""
+    return code.copies if isinstance(code, Replicated) else 1

@@ -1,0 +1,118 @@
+"""The settings of a sweep: from a TOML file, into ``spec.json``, and back to options of the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from coded_als.errors import UsageError
+from coded_als.experiments.sweep.grids import Cell, Grid
+from coded_als.experiments.sweep.store import read_json
+from coded_als.experiments.sweep.sweep import SweepSpec
+from coded_als.experiments.sweep.tables import Row
+
+FORMAT = 2
+
+
+def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> Row:
+    """What ``spec.json`` holds.
+
+    Parameters
+    ----------
+    spec
+        What the results depend on.
+    grid, cells
+        The grid and its cells.
+    """
+    return {
+        "kind": "sweep",
+        "format": FORMAT,
+        **asdict(spec),
+        "grid": asdict(grid),
+        "cells": [cell.key() for cell in cells],
+    }
+
+
+def read_settings(folder: Path) -> tuple[dict[str, Any], Grid] | None:
+    """Options of the command line and grid of the sweep in a folder; None where there is none.
+
+    Parameters
+    ----------
+    folder
+        A results folder.
+
+    Raises
+    ------
+    UsageError
+        When the folder holds something else, or is damaged.
+    """
+    if not (folder / "spec.json").exists():
+        return None
+    try:
+        stored = read_json(folder / "spec.json")
+        if (stored.get("kind"), stored.get("format")) != ("sweep", FORMAT):
+            raise UsageError(
+                f"--resume needs the folder of a sweep; {folder} holds something else. Choose another --out."
+            )
+        grid = Grid(**{field.name: tuple(stored["grid"][field.name]) for field in fields(Grid)})
+        return _options(stored), grid
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--resume needs a spec that can be read; {folder / 'spec.json'} is damaged ({error}). Choose another --out."
+        ) from None
+
+
+def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
+    size, machine, iterations = stored["size"], stored["machine"], stored["iterations"]
+    return {
+        **{name: stored[name] for name in ("cluster", "numerics", "tolerance", "repeats", "seed")},
+        "rows": size["rows"],
+        "cols": size["columns"],
+        "rank": size["rank"],
+        "speed": machine["multiplications_per_second"],
+        "bandwidth": machine["bytes_per_second"],
+        "latency": machine["latency_s"],
+        "als_iterations": iterations["als"],
+        "lobpcg_iterations": iterations["lobpcg"],
+    }
+
+
+def read_spec_file(path: Path, options: Collection[str], repeated: Collection[str]) -> dict[str, Any]:
+    """Values of options from a TOML file, by their names in ``options``.
+
+    Parameters
+    ----------
+    path
+        The file: the long options as keys, with ``-`` or ``_``; a list stands for a range or for several values.
+    options
+        Names that it may have, with ``-``.
+    repeated
+        Those whose lists are several values of one option.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be read, has another key or holds a table.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--spec must be a TOML file; got {path}: {error}. Correct it.") from None
+    values = {}
+    for key, value in content.items():
+        name = key.replace("_", "-")
+        if name not in options:
+            raise UsageError(f"keys of {path} must be among {', '.join(options)}; got {key!r}. Correct it.")
+        if isinstance(value, dict):
+            raise UsageError(f"values of {path} must be texts, numbers or lists; got a table for {key!r}. Correct it.")
+        listed = value if isinstance(value, list) else [value]
+        several = name in repeated
+        values[name] = [str(item) for item in listed] if several else _single(value)
+    return values
+
+
+def _single(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value

@@ -1,0 +1,154 @@
+"""Fits and operators on the sparse rows of R: the optimum without D, and when D is formed."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from coded_als import CodedALS, InlineCluster, LocalCluster, SimulatedCluster
+from coded_als.errors import NotEnoughWorkers, UsageError
+
+
+def random_matrix(seed: int, shape: tuple[int, int], density: float = 0.1) -> sparse.csr_array:
+    rng = np.random.default_rng(seed)
+    return sparse.random_array(shape, density=density, rng=rng, format="csr", data_sampler=rng.standard_normal)
+
+
+def optimum(matrix: Any, rank: int, lam: float = 0.0) -> float:
+    """Of the ridge objective, from the singular values alone."""
+    sizes = np.linalg.svd(matrix.toarray(), compute_uv=False)
+    kept = sizes[:rank]
+    shrunk = np.where(kept > lam, 2 * lam * kept - lam**2, kept**2)
+    return float(np.sum(sizes[rank:] ** 2) + shrunk.sum())
+
+
+@pytest.mark.parametrize("make", [InlineCluster, SimulatedCluster, LocalCluster])
+@pytest.mark.parametrize("shape", [(120, 70), (70, 120)])
+def test_the_optimum_is_reached_without_a_gram_matrix(make: Any, shape: tuple[int, int]) -> None:
+    matrix = random_matrix(0, shape)
+    with make(4, "bimodal:p=0.2,fast=1ms,slow=60ms", seed=1) as cluster:
+        model = CodedALS(4, precomputation="none").fit(matrix, cluster)
+    assert (model.code_, model.precomputation_) == ("replicated:copies=3", "none")
+    assert model.converged_
+    assert model.objective_ == pytest.approx(optimum(matrix, 4), rel=1e-8)
+    assert {record.label for record in model.rounds_} == {"E = A^T (A X)", "U = A H"}
+    assert [record.label for record in model.rounds_].count("U = A H") == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 30),
+    columns=st.integers(1, 30),
+    rank=st.integers(1, 4),
+    lam=st.sampled_from([0.0, 0.3]),
+    solver=st.sampled_from(["lobpcg", "als"]),
+    copies=st.integers(1, 6),
+)
+def test_any_sparse_matrix_reaches_the_optimum(
+    seed: int, rows: int, columns: int, rank: int, lam: float, solver: Any, copies: int
+) -> None:
+    matrix = random_matrix(seed, (rows, columns), 0.4)
+    sizes = np.linalg.svd(matrix.toarray(), compute_uv=False)
+    assume(rank <= sizes.size and sizes[rank - 1] > 1e-6 * sizes[0])
+    model = CodedALS(
+        rank, precomputation="none", code=f"replicated:copies={copies}", solver=solver, regularization=lam
+    ).fit(matrix, InlineCluster(6, "exp:mean=1ms", seed=seed))
+    scale = float(np.sum(matrix.data**2))
+    assert model.objective_ == pytest.approx(optimum(matrix, rank, lam), rel=1e-6, abs=1e-10 * scale)
+    found = model.user_factors_ @ model.item_factors_.T
+    penalty = lam * float(np.sum(model.user_factors_**2) + np.sum(model.item_factors_**2))
+    actual = float(np.sum((matrix.toarray() - found) ** 2)) + penalty
+    assert model.objective_ == pytest.approx(actual, rel=1e-9, abs=1e-13 * scale)
+
+
+def test_nothing_of_the_size_of_a_gram_matrix_exists() -> None:
+    """l = 20,000: D would take 3.2 GB, and the matrix takes 0.6 MB."""
+    matrix = random_matrix(0, (30_000, 20_000), 1e-4)
+    tracemalloc.start()
+    model = CodedALS(5, iterations=3).fit(matrix, InlineCluster(6))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert model.precomputation_ == "none"
+    assert peak < 200e6
+
+
+def test_who_was_slow_is_not_in_the_factors() -> None:
+    matrix = random_matrix(3, (60, 50), 0.3)
+    factors = [
+        CodedALS(4, precomputation="none").fit(matrix, InlineCluster(7, "exp:mean=1ms", seed=seed)).user_factors_
+        for seed in range(3)
+    ]
+    for other in factors[1:]:
+        np.testing.assert_array_equal(factors[0], other)
+
+
+def test_a_fit_survives_the_loss_of_all_copies_but_one() -> None:
+    matrix = random_matrix(4, (40, 30), 0.3)
+    model = CodedALS(2, precomputation="none", code="replicated:copies=2").fit(matrix, InlineCluster(2, "dead:n=1"))
+    assert model.objective_ == pytest.approx(optimum(matrix, 2), rel=1e-8)
+    with pytest.raises(NotEnoughWorkers, match="No copy is left"):
+        CodedALS(2, precomputation="none", code="uncoded").fit(matrix, InlineCluster(2, "dead:n=1"))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "where"),
+    [
+        ({}, "systematic:p=7", "local"),
+        ({"code": "uncoded"}, "uncoded", "local"),
+        ({"precomputation": "coded"}, "systematic:p=7", "coded"),
+        ({"partitions": 2}, "entangled:h=2", "local"),
+        ({"precomputation": "none"}, "replicated:copies=3", "none"),
+        ({"precomputation": "none", "code": "uncoded"}, "uncoded", "none"),
+        ({"protocol": "paper", "solver": "als"}, "entangled:h=3", "local"),
+    ],
+)
+def test_a_small_matrix_has_its_gram_matrix_formed_unless_told_otherwise(
+    options: dict[str, Any], code: str, where: str
+) -> None:
+    spread = CodedALS(3, **options).plan(random_matrix(0, (50, 40)), 10)
+    assert (spread.code.spec, spread.precomputation) == (code, where)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "where"),
+    [
+        ({}, "replicated:copies=3", "none"),
+        ({"code": "replicated:copies=5"}, "replicated:copies=5", "none"),
+        ({"code": "uncoded"}, "uncoded", "none"),
+        ({"code": "systematic"}, "systematic:p=7", "local"),  # a wish that D be formed
+        ({"partitions": 2}, "entangled:h=2", "local"),
+        ({"code": "uncoded", "precomputation": "local"}, "uncoded", "local"),
+    ],
+)
+def test_a_large_one_stays_sparse_unless_told_otherwise(options: dict[str, Any], code: str, where: str) -> None:
+    spread = CodedALS(3, **options).plan(random_matrix(0, (30_000, 20_000), 1e-5), 10)
+    assert (spread.code.spec, spread.precomputation) == (code, where)
+
+
+SPARSE = random_matrix(0, (30, 20), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "options", "message"),
+    [
+        (SPARSE.toarray(), {}, "sparse rows of R; got a dense R. Pass a scipy sparse matrix"),
+        (SPARSE, {"code": "systematic:p=4"}, "held in copies, not coded.*got code systematic:p=4. Use replicated"),
+        (SPARSE, {"partitions": 2}, "held in copies, not coded.*got code entangled:h=2"),
+        (SPARSE, {"code": "replicated:copies=9"}, "workers must be at least 9"),
+        (SPARSE, {"protocol": "paper", "solver": "als"}, "protocol 'paper' needs D; got precomputation 'none'"),
+    ],
+)
+def test_what_cannot_be_multiplied_sparsely_is_refused(ratings: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        CodedALS(3, precomputation="none", **options).fit(ratings, InlineCluster(6))
+
+
+def test_fewer_workers_than_copies_hold_as_many_as_they_are() -> None:
+    assert CodedALS(3, precomputation="none").fit(SPARSE, InlineCluster(2)).code_ == "replicated"
