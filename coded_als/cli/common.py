@@ -15,7 +15,6 @@ from coded_als.cluster import Cluster
 
 Command = Callable[..., Any]
 CLUSTERS = ("local", "inline", "virtual")
-CODE_HELP = "uncoded, replicated:copies=3, systematic:p=21, entangled:h=6,points=real, ..."
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:

@@ -29,8 +29,15 @@ COLUMNS = ("method", "rmse", "mae", "hit_rate", "ndcg", "recall", "map", "covera
 @click.option("--rank", type=int, help="Of every method.  [default: each method's own]")
 @click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option("--format", "style", type=click.Choice(["table", "markdown", "csv", "json"]), default="table")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the fits.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "markdown", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How the figures are printed.",
+)
 @takes_columns
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(

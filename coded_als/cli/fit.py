@@ -12,9 +12,10 @@ from click.core import ParameterSource
 from coded_als.als import CodedALS
 from coded_als.als.convergence import REMEDIES
 from coded_als.als.phases import Where
-from coded_als.cli.common import CLUSTERS, CODE_HELP, open_cluster, print_json, progress, takes_columns
+from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress, takes_columns
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
+from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
 from coded_als.codes import parse_code
@@ -28,20 +29,41 @@ COMMON = ("rank", "regularization", "iterations", "seed")
 CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
 
 
-@click.command("fit")
+@click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
 @click.argument("ratings")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the model to this file.")
-@click.option("--method", type=click.Choice(list(MODEL_HOMES)), default="coded", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(list(MODEL_HOMES)),
+    default="coded",
+    show_default=True,
+    help="What is minimised, and how; docs/which-method.md compares them.",
+)
 @click.option("--dense", is_flag=True, help="Read delimited text as a matrix, one row a line.")
 @click.option("--rank", type=int, help="Columns of both factors.  [default: the method's own; coded: 20]")
 @click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")
 @click.option("--iterations", type=int, help="The most iterations to run.  [default: the method's own; coded: 500]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the start and the delays.")
 @click.option("--workers", default=16, show_default=True, help="Workers W.")
-@click.option("--code", default="auto", show_default=True, help=f"How the work is spread: {CODE_HELP}")
+@click.option(
+    "--code",
+    default="auto",
+    show_default=True,
+    help="How the work is spread, a SPEC as below; auto: entangled with --partitions, else systematic.",
+)
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
-@click.option("--protocol", type=click.Choice(["fused", "paper"]), default="fused", show_default=True)
-@click.option("--solver", type=click.Choice(["lobpcg", "als"]), help="[default: lobpcg; als with --protocol paper]")
+@click.option(
+    "--protocol",
+    type=click.Choice(["fused", "paper"]),
+    default="fused",
+    show_default=True,
+    help="Rounds of an iteration of als: fused into one, or the paper's two.",
+)
+@click.option(
+    "--solver",
+    type=click.Choice(["lobpcg", "als"]),
+    help="Locally optimal block iteration, or the paper's ALS.  [default: lobpcg; als with --protocol paper]",
+)
 @click.option(
     "--precomputation",
     type=click.Choice(get_args(Where)),
@@ -49,11 +71,28 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
     show_default=True,
     help="Where R^T R is formed; none: nowhere, workers hold the sparse rows of R in copies.",
 )
-@click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
-@click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
-@click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
-@click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
-@click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
+@click.option(
+    "--weighting",
+    type=click.Choice(["none", "binary", "centred", "log"]),
+    default="none",
+    show_default=True,
+    help="Factorise the ratings, a 1 for each, the ratings less their mean, or their logarithms.",
+)
+@click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the optimum to stop at.")
+@click.option(
+    "--decoding-tolerance",
+    type=float,
+    help="Relative error that a decoded product may have.  [default: what the code can keep to]",
+)
+@click.option(
+    "--cluster",
+    "cluster_kind",
+    type=click.Choice(CLUSTERS),
+    default="local",
+    show_default=True,
+    help="Worker processes on this machine, this process alone, or a virtual clock.",
+)
+@click.option("--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below.")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
 @click.option(
     "--trace",

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from coded_als.cli.common import print_json, progress
+from coded_als.cli.spec_help import DELAY_SPECS
 from coded_als.cluster.virtual import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.plan import make_plan, plan_document, plan_text
@@ -19,21 +20,33 @@ from coded_als.experiments.sweep.grids import checked_delays
 UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
-@click.command("plan")
+@click.command("plan", epilog=DELAY_SPECS)
 @click.option("--workers", type=click.IntRange(1), required=True, help="W.")
 @click.option("--rows", type=click.IntRange(1), required=True, help="Rows m of the matrix.")
 @click.option("--cols", type=click.IntRange(1), required=True, help="Columns n of the matrix.")
 @click.option("--rank", type=click.IntRange(1), required=True, help="Rank d.")
-@click.option("--delays", required=True, help="Delay SPEC, or the CSV of a recorded trace.")
+@click.option("--delays", required=True, help="Delays as a SPEC below, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
 @click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of the master's link.")
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
-@click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
-@click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--als-iterations",
+    default=Iterations.als,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Iterations that a fit by als is taken to need.",
+)
+@click.option(
+    "--lobpcg-iterations",
+    default=Iterations.lobpcg,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Iterations that a fit by lobpcg is taken to need.",
+)
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
-@click.option("--repeats", default=20, show_default=True, type=click.IntRange(2))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--repeats", default=20, show_default=True, type=click.IntRange(2), help="Draws of every scheme.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_json: bool, **options: Any) -> None:
     """Time uncoded, replicated and coded schemes on a virtual cluster like yours, and recommend one."""
