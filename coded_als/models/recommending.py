@@ -62,7 +62,7 @@ class Recommending(Similarity):
 
         Returns
         -------
-        Ids and scores, (k,) for one user, (users, n) for several; see `Ranking`.
+        Ids and scores, (k,) for one user, (users, n) for several, with n cut to the number of items; see `Ranking`.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class Recommending(Similarity):
         places, scores = recommend_batch(
             users.factors,
             self.item_factors_[columns],
-            n,
+            min(n, len(self.item_ids)),
             item_biases=None if self.item_biases_ is None else self.item_biases_[columns],
             seen=seen if seen is None or choice.columns is None else seen[:, columns],
             exclude=choice.hidden,
