@@ -78,17 +78,25 @@ class RoundTimeout(CodedALSError):
     responded
         Workers whose responses have arrived.
     silent_s
-        Seconds since anything was heard of each other worker that is connected.
+        Seconds since anything was heard of each other worker that is connected but gives no sign of life.
+    at_work
+        The workers that give one.
     """
 
     def __init__(
-        self, label: str, timeout_s: float, needed: int, responded: Sequence[int], silent_s: Mapping[int, float]
+        self,
+        label: str,
+        timeout_s: float,
+        needed: int,
+        responded: Sequence[int],
+        silent_s: Mapping[int, float],
+        at_work: Sequence[int] = (),
     ) -> None:
-        self.responded, self.silent_s = tuple(responded), dict(silent_s)
+        self.responded, self.silent_s, self.at_work = tuple(responded), dict(silent_s), tuple(at_work)
         heard = ", ".join(map(str, responded)) or "none"
         silent = ", ".join(f"{worker} (for {seconds:.0f} s)" for worker, seconds in sorted(silent_s.items()))
         super().__init__(
             f"a round must end within {timeout_s:g} s; {label or 'this one'} has {len(responded)} of at least {needed} "
-            f"responses. Responded: {heard}. Silent: {silent or 'none'}. "
+            f"responses. Responded: {heard}. Silent: {silent or 'none'}. At work: {', '.join(map(str, at_work)) or 'none'}. "
             "Look after the silent workers or raise round_timeout_s."
         )

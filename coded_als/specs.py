@@ -42,13 +42,14 @@ def read_fields(what: str, spec: str, model: type, read: Callable[[str, str], An
                 f"{what} {name!r} takes {', '.join(fields) or 'no parameters'}; got {key!r} in {spec!r}. Remove it."
             )
         values[key] = read(key, value)
-    missing = [key for key, field in fields.items() if _required(field) and key not in values]
+    missing = [key for key, field in fields.items() if required(field) and key not in values]
     if missing:
         raise UsageError(f"{what} {name!r} needs {', '.join(missing)}; got {spec!r}. Write {name}:{missing[0]}=...")
     return values
 
 
-def _required(field: dataclasses.Field[Any]) -> bool:
+def required(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default, so that a SPEC must give it."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 

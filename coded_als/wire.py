@@ -23,7 +23,7 @@ from coded_als.errors import CodedALSError
 Shape = tuple[int, ...]
 Stamp = tuple[str, int]
 
-VERSION = 2
+VERSION = 3
 FLOAT, WHOLE = np.dtype("<f8"), np.dtype("<i4")
 DTYPES = {dtype.str: dtype for dtype in (FLOAT, WHOLE)}
 # Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
@@ -37,19 +37,21 @@ class WireError(CodedALSError):
 
 
 class Kind(IntEnum):
-    """What a message is about; the last six are a worker's."""
+    """What a message is about; those from 16 on are a worker's."""
 
     STORE = 1
     TASK = 2
     STOP = 4
     PING = 5
     RETAIN = 6
+    WELCOME = 7
     HELLO = 16
     STORED = 17
     RESULT = 18
     SUPERSEDED = 19
     REFUSED = 20
     ERROR = 21
+    ALIVE = 22
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,3 +18,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data: set CODED_ALS_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dask_client() -> Iterator[Any]:
+    """A client of a Dask cluster of two processes; tests without Dask are skipped."""
+    distributed = pytest.importorskip("distributed")
+    # the dashboard on a free port
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+    with cluster, distributed.Client(cluster) as client:
+        yield client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ LEVELS = {
     "baselines": 6,
     "dask": 6,
     "evaluation": 6,
-    "master": 6,
+    "master": 5,
     "sharded": 6,
     "experiments": 7,
     "sklearn": 7,
@@ -43,8 +44,13 @@ BEHIND_THE_SEAM = "coded_als.cluster.inline"
 IMPURE = {"zmq", "socket", "subprocess", "multiprocessing", "threading", "time", "datetime", "asyncio", "signal"}
 
 
+@functools.cache
 def imports_of(path):
     """Modules that a file imports at run time, in functions too; not those for the type checker alone."""
+    return frozenset(_imports_of(path))
+
+
+def _imports_of(path):
     tree = ast.parse(path.read_text())
     typing_only = [
         node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)

@@ -46,7 +46,7 @@ print(model.converged_)
     elapsed_s = time.monotonic() - started
     pids, converged = run.stdout.splitlines()
     assert converged == "True"
-    assert elapsed_s < 5
+    assert elapsed_s < 15  # of the 30 s; a busy machine takes some of them
     assert not any(is_running(pid) for pid in json.loads(pids))
 
 

@@ -23,6 +23,7 @@ from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.verification import VERIFY, Verify, verified
 from coded_als.codes import with_partitions
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
@@ -73,6 +74,10 @@ class CodedALS(LinearFolding):
         their logarithm. `objective_` and `history_` are those of the matrix factorised.
     seed
         Seed of the start.
+    verify
+        ``"freivalds"``: each response is checked by itself before it counts, by random combinations that the master alone
+        knows. Workers that send wrong numbers are left out for the rest of the fit, as many as the code tolerates
+        stragglers. ``"off"`` refuses NaN and infinity only.
 
     Attributes
     ----------
@@ -91,6 +96,8 @@ class CodedALS(LinearFolding):
         helps); ``"unfinished"`` where `iterations` ended the fit.
     code_, precomputation_
         SPEC of the code that was used, and where D was formed, nothing left open.
+    left_out_
+        The workers whose responses did not count because they were found wrong, or not finite.
 
     Examples
     --------
@@ -104,7 +111,7 @@ class CodedALS(LinearFolding):
 
     kind = "coded"
     _entry = Iteration
-    _results = ("converged_", "outcome_", "objective_", "code_", "precomputation_")
+    _results = ("converged_", "outcome_", "objective_", "code_", "precomputation_", "left_out_")
 
     def __init__(
         self,
@@ -121,11 +128,12 @@ class CodedALS(LinearFolding):
         precomputation: Where = "auto",
         weighting: Weighting = "none",
         seed: int = 0,
+        verify: Verify = "off",
     ) -> None:
         self.rank, self.regularization = rank, regularization
         self.code, self.partitions, self.protocol, self.solver = code, partitions, protocol, solver
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
-        self.precomputation, self.weighting, self.seed = precomputation, weighting, seed
+        self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
 
     def fit(
         self,
@@ -165,7 +173,7 @@ class CodedALS(LinearFolding):
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
         with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
-            self._fit(matrix, scope, report)
+            self._fit(matrix, verified(scope, self.verify), report)
         return self if ids is None else self.set_ids(*ids)
 
     def _fit(self, ratings: Any, cluster: Cluster, report: Callback) -> None:
@@ -194,6 +202,7 @@ class CodedALS(LinearFolding):
         self.history_: list[Iteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
         self.code_, self.precomputation_ = spread.code.spec, spread.precomputation
+        self.left_out_ = log.left_out
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
@@ -263,6 +272,7 @@ class CodedALS(LinearFolding):
         require_one_of("solver", self.solver, get_args(Solver))
         require_one_of("precomputation", self.precomputation, get_args(Where))
         require_one_of("weighting", self.weighting, get_args(Weighting))
+        require_one_of("verify", self.verify, VERIFY)
         if self.protocol == "paper" and self.solver != "als":
             raise UsageError(
                 f"protocol 'paper' is defined for solver 'als'; got {self.solver!r}. Use protocol='fused' or solver='als'."

@@ -34,6 +34,8 @@ class Iteration:
     outcome
         ``"running"``; in the last iteration ``"converged"``, ``"undecided"`` where rounding hides whether the
         tolerance is reached, or ``"unfinished"`` where ``iterations`` ended the fit.
+    left_out
+        Workers whose responses to its rounds were found wrong, or not finite, and did not count.
     """
 
     index: int
@@ -43,6 +45,7 @@ class Iteration:
     responses: tuple[int, ...]
     error_estimate: float
     outcome: Outcome = "running"
+    left_out: tuple[int, ...] = ()
 
 
 class Recorder:
@@ -101,6 +104,7 @@ class Recorder:
             responses=tuple(record.responses for record in rounds),
             error_estimate=self.error_estimate,
             outcome=verdict.outcome,
+            left_out=tuple(worker for record in rounds for worker in record.left_out),
         )
         self.history.append(entry)
         self._rounds_before, self._started = len(self._log.records), now

@@ -11,6 +11,8 @@ from scipy.sparse.linalg import LinearOperator
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
 from coded_als.cluster import Cluster
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.shares import Shares
+from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import choose_code
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
@@ -38,6 +40,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         responses decode to it.
     name
         Name of its rounds, for people.
+    verify
+        ``"freivalds"``: every response is checked before it counts (`coded_als.CodedALS`); ``"off"``.
 
     Attributes
     ----------
@@ -63,6 +67,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         partitions: int | None = None,
         decoding_tolerance: float | None = None,
         name: str = "operator",
+        verify: Verify = "off",
     ) -> None:
         matrix = np.array(matrix, dtype=np.float64, order="C")  # a copy: shares may be views of it
         if matrix.ndim != 2 or not np.isfinite(matrix).all():
@@ -76,8 +81,9 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         # with the operator go its shares; the scope must not know it, or it would never go
         self._finalizer = weakref.finalize(self, scope.close)
         self._finalizer.atexit = False
-        log = RoundLog(scope)
-        scope.store(name, product.encode_left(matrix))
+        workers = verified(scope, verify)
+        log = RoundLog(workers)
+        workers.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
         self.rounds: list[RoundRecord] = log.records
         tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
         self._product = StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")

@@ -13,6 +13,7 @@ from coded_als.als.protocols import DATA
 from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
 from coded_als.als.updates import symmetric
 from coded_als.cluster import Round
+from coded_als.cluster.shares import Shares
 from coded_als.codes import Code
 from coded_als.codes.product import multiplications
 from coded_als.kernels import Array
@@ -118,8 +119,9 @@ class ClusterPhases:
         """D = A^T A, (l, l)."""
         cluster = self._log.cluster
         code = self._code.gram(cluster.size)
-        cluster.store(GRAM_LEFT, code.encode_left(self._matrix.T))
-        cluster.store(GRAM_RIGHT, code.encode_right(self._matrix))
+        matrix = self._matrix
+        cluster.store(GRAM_LEFT, Shares(cluster.size, lambda: code.encode_left(matrix.T)))
+        cluster.store(GRAM_RIGHT, Shares(cluster.size, lambda: code.encode_right(matrix)))
         rows, length = self._matrix.shape
         round = Round(
             kernel="product",
@@ -144,7 +146,8 @@ class ClusterPhases:
 
 def store_data(log: RoundLog, code: Code, data: Array) -> None:
     """Give every worker its share of D, encoded as it is sent."""
-    log.cluster.store(DATA, code.product(log.cluster.size).encode_left(data))
+    product = code.product(log.cluster.size)
+    log.cluster.store(DATA, Shares(log.cluster.size, lambda: product.encode_left(data)))
 
 
 def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, label: str) -> StoredProduct:

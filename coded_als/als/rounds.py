@@ -26,12 +26,15 @@ class RoundRecord:
         Seconds on the cluster's clock until the last of them.
     error_estimate
         Estimated relative error of what was decoded from them.
+    left_out
+        Workers whose responses did not count: corrupt, or not finite.
     """
 
     label: str
     responses: int
     elapsed_s: float
     error_estimate: float
+    left_out: tuple[int, ...] = ()
 
 
 class RoundLog:
@@ -41,11 +44,18 @@ class RoundLog:
         self.cluster = cluster
         self.records: list[RoundRecord] = []
 
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """The workers that were left out of any round so far."""
+        return tuple(sorted({worker for record in self.records for worker in record.left_out}))
+
     def run(self, round: Round, rule: StoppingRule, error_of: ErrorEstimator) -> Responses:
         """Run one round and record it with the error that ``error_of`` estimates for its responses."""
         responses = self.cluster.run(round, rule)
         estimate = error_of.error_estimate(responses.workers)
-        self.records.append(RoundRecord(round.label, len(responses.workers), responses.elapsed_s, estimate))
+        self.records.append(
+            RoundRecord(round.label, len(responses.workers), responses.elapsed_s, estimate, responses.left_out)
+        )
         return responses
 
 

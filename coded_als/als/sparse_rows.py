@@ -65,7 +65,7 @@ class SparseRows:
         blocks = [_row_block(matrix, rows) for rows in self._rows]
         self._entries = max(data.size for data, _, _ in blocks)
         for part, operand in enumerate(self.operands):
-            log.cluster.store(operand, (blocks[block][part] for block in self._block_of))
+            log.cluster.store(operand, [blocks[block][part] for block in self._block_of])
 
     @property
     def operands(self) -> tuple[str, ...]:

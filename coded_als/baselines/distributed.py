@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from coded_als.baselines.model import History
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.shares import Shares
+from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.partition import deal
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
@@ -33,6 +36,7 @@ def fit_on_cluster(
     policy: StragglerPolicy | None = None,
     *,
     columns: Sequence[str] | None = None,
+    verify: Verify = "off",
     callback: Callback | None = None,
     progress: bool = False,
 ) -> Model:
@@ -51,6 +55,9 @@ def fit_on_cluster(
         Any `coded_als.cluster.Cluster`.
     policy
         `WaitForAll` (the default), `Replicated` or `Partial`.
+    verify
+        ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
+        numbers are left out, which only `Replicated` and `Partial` survive; ``"off"``.
     columns, callback, progress
         As in ``model.fit``.
 
@@ -70,7 +77,8 @@ def fit_on_cluster(
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
     matrix, ids = named_matrix(ratings, columns)
     with reporting(callback, progress, type(model).__name__, model.iterations) as report, Scope(cluster) as scope:
-        _fit(model, matrix, scope, WaitForAll() if policy is None else policy, History(report, cluster.seconds))
+        history = History(report, cluster.seconds)
+        _fit(model, matrix, verified(scope, verify), WaitForAll() if policy is None else policy, history)
     return model if ids is None else model.set_ids(*ids)
 
 
@@ -101,7 +109,7 @@ class _Side:
         # every shard is needed once before any may be skipped: nothing random is ever published
         self._skipped = [np.iinfo(np.int32).max] * shards
         for operand in _OPERANDS:
-            cluster.store(f"{name}.{operand}", self._shares(operand))
+            cluster.store(f"{name}.{operand}", Shares(cluster.size, partial(self._shares, operand)))
 
     def half_step(self, fixed: Array, current: Array) -> Array:
         """The rows after one round; those of shards that did not answer are as before."""

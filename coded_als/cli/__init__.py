@@ -25,7 +25,10 @@ COMMANDS = {
     "reproduce": ("coded_als.cli.reproduce", "The paper's straggler-timing table, cell by cell."),
     "sweep": ("coded_als.cli.sweep", "A grid of partitions, workers, delays and schemes."),
     "report": ("coded_als.cli.report", "One HTML file from stored results."),
-    "threshold": ("coded_als.cli.threshold", "How many answers a code waits for, and what it tolerates."),
+    "codes": ("coded_als.cli.codes", "The codes side by side: memory, work, messages, error and time of each."),
+    "threshold": ("coded_als.cli.threshold", "How many responses a code waits for, and what it tolerates."),
+    "keys": ("coded_als.cli.keys", "Keys for a master and workers on other machines."),
+    "worker": ("coded_als.cli.worker", "Be a worker of a master, here or on another machine."),
     "doctor": ("coded_als.cli.doctor", "Check this machine: versions, BLAS threads, workers, decoding."),
 }
 

@@ -9,10 +9,10 @@ from typing import Any
 
 
 @contextmanager
-def cell_progress() -> Iterator[Callable[[int, int], None]]:
+def cell_progress() -> Iterator[Callable[..., None]]:
     """A function that is told finished and all cells; silent when stderr is not a terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, row=None: None
         return
     from rich.console import Console
     from rich.progress import (
@@ -37,7 +37,7 @@ def cell_progress() -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as bar:
         tasks: list[Any] = []
 
-        def tell(done: int, total: int) -> None:
+        def tell(done: int, total: int, _row: Any = None) -> None:
             # what an earlier run has finished tells nothing about the speed of this one
             if not tasks:
                 tasks.append(bar.add_task("cells", total=total, completed=done))

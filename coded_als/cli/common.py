@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import click
@@ -31,9 +31,15 @@ def takes_columns(command: Command) -> Command:
     )(command)
 
 
-def open_cluster(kind: str, workers: int, delays: str, seed: int) -> Cluster:
-    """A cluster of W workers: real processes, the calling process, or a virtual clock."""
+def open_cluster(
+    kind: str, workers: int, delays: str, seed: int, scheduler: str | None = None
+) -> AbstractContextManager[Cluster]:
+    """A cluster of W workers: real processes, here or on a Dask cluster, the calling process, or a virtual clock."""
     # each brings its own dependencies; only the one asked for is imported
+    if scheduler is not None:
+        from coded_als.dask.scheduler import open_dask_cluster
+
+        return open_dask_cluster(scheduler, workers, delays, seed)
     if kind == "local":
         from coded_als.master import LocalCluster
 

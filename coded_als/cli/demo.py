@@ -34,9 +34,9 @@ def _print_table(outcomes: list[Outcome]) -> None:
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    table.add_column("code")
-    for name in ("share per worker", "total s", "s / iteration", "iterations", "answers used", "error against optimum"):
-        table.add_column(name, justify="right")
+    table.add_column("code", no_wrap=True)
+    for name in ("share", "total s", "s / iteration", "iterations", "responses used", "error against optimum"):
+        table.add_column(name, justify="right", no_wrap=True)
     for outcome in outcomes:
         fewest, most = outcome.responses
         used = f"{most} of {WORKERS}" if fewest == most else f"{fewest}-{most} of {WORKERS}"
@@ -50,3 +50,4 @@ def _print_table(outcomes: list[Outcome]) -> None:
             f"{outcome.relative_error:.0e}",
         )
     Console(width=125).print(table)
+    click.echo("share: what a worker holds of the matrix that is multiplied")

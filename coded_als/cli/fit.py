@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from coded_als.als import CodedALS
-from coded_als.als.convergence import REMEDIES
+from coded_als.als import CodedALS, Iteration
 from coded_als.als.phases import Where
-from coded_als.cli.common import CLUSTERS, open_cluster, print_json, progress, takes_columns
+from coded_als.cli.common import CLUSTERS, Progress, open_cluster, print_json, progress, takes_columns
+from coded_als.cli.fit_summary import facts_of, facts_of_coded, last_change, print_summary
+from coded_als.cli.live import live_options, looked_at
 from coded_als.cli.methods import make_model
 from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
-from coded_als.codes import parse_code
+from coded_als.cluster.verification import VERIFY
 from coded_als.data import RatingData, load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
@@ -26,7 +28,7 @@ from coded_als.models.registry import MODEL_HOMES
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
+CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "trace", "live", "serve")
 
 
 @click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
@@ -85,6 +87,9 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
     help="Relative error that a decoded product may have.  [default: what the code can keep to]",
 )
 @click.option(
+    "--verify", type=click.Choice(VERIFY), default="off", show_default=True, help="Check each response of a worker."
+)
+@click.option(
     "--cluster",
     "cluster_kind",
     type=click.Choice(CLUSTERS),
@@ -92,6 +97,7 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
     show_default=True,
     help="Worker processes on this machine, this process alone, or a virtual clock.",
 )
+@click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below.")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
 @click.option(
@@ -99,6 +105,7 @@ CLUSTER = ("workers", "cluster_kind", "delays", "record_trace", "trace")
     type=click.Path(path_type=Path),
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
+@live_options
 @takes_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
@@ -120,6 +127,8 @@ def command(
     """
     if method != "coded":
         _refuse_foreign_options(context, method)
+    if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
+        raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
     parse_delays(options["delays"])
     require_workers(options["workers"])
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
@@ -135,7 +144,7 @@ def command(
     if as_json:
         print_json(summary)
     else:
-        _print_summary(summary)
+        print_summary(summary)
     # last: a disk that is full by now costs a recording, not the model
     save_recordings(recorders)
 
@@ -152,18 +161,27 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     model.plan(data.matrix, options["workers"])
     started = time.perf_counter()
     with (
-        progress("starting workers") as line,
-        open_cluster(options["cluster_kind"], options["workers"], options["delays"], model.seed) as cluster,
+        progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
+        open_cluster(
+            options["cluster_kind"], options["workers"], options["delays"], model.seed, options["scheduler"]
+        ) as cluster,
+        looked_at(model, data.shape, cluster, options) as status,
     ):
         recorders = _recorders(cluster, options)
         line.say("giving out the data")
-        model.fit(data.matrix, cluster, callback=line.iteration)
+
+        def tell(entry: Iteration) -> None:
+            line.iteration(entry)
+            if status is not None:
+                status.iteration(entry)
+
+        model.fit(data.matrix, cluster, callback=tell)
         virtual_s = cluster.seconds() if cluster.virtual else None
     return {
-        **_facts(model, data, options["workers"]),
+        **facts_of_coded(model, data, options["workers"]),
         "fitted": model,
         "recorders": recorders,
-        "cluster": options["cluster_kind"],
+        "cluster": options["cluster_kind"] if options["scheduler"] is None else "dask",
         "delays": options["delays"],
         "seconds": time.perf_counter() - started,
         "virtual_seconds": virtual_s,
@@ -179,58 +197,14 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
         model.fit(data.matrix, callback=line.iteration)
     seconds = time.perf_counter() - started
     return {
-        **_common_facts(model, data),
+        **facts_of(model, data),
         "fitted": model,
         "objective": model.history_[-1].objective,
         "seconds": seconds,
         "seconds_per_iteration": seconds / len(model.history_),
         # these methods run the iterations they are given, and nothing proves that more would change nothing
         "converged": None,
-        "last_change": _last_change([entry.objective for entry in model.history_]),
-    }
-
-
-def _last_change(objectives: list[float]) -> float | None:
-    """What the last iteration changed of the objective, relative to it."""
-    if len(objectives) < 2:
-        return None
-    before, after = objectives[-2:]
-    return abs(before - after) / abs(after) if after else None
-
-
-def _common_facts(model: Any, data: RatingData) -> dict[str, Any]:
-    return {
-        "method": model.kind,
-        "ratings": data.source,
-        "m": data.shape[0],
-        "n": data.shape[1],
-        "rank": model.rank,
-        "regularization": model.regularization,
-        "seed": model.seed,
-        "iterations": len(model.history_),
-    }
-
-
-def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
-    code = parse_code(model.code_)
-    return {
-        **_common_facts(model, data),
-        "solver": model.solver,
-        "code": model.code_,
-        "precomputation": model.precomputation_,
-        "protocol": model.protocol,
-        "weighting": model.weighting,
-        "workers": workers,
-        "recovery_threshold": code.threshold(workers),
-        "share_per_worker": code.share(workers),
-        "rounds": len(model.rounds_),
-        "converged": model.converged_,
-        "outcome": model.outcome_,
-        "remaining": model.history_[-1].remaining,
-        "objective": model.objective_,
-        "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
-        "max_error_estimate": max(record.error_estimate for record in model.rounds_),
-        "responses_per_round": [record.responses for record in model.rounds_],
+        "last_change": last_change([entry.objective for entry in model.history_]),
     }
 
 
@@ -254,29 +228,3 @@ def _refuse_foreign_options(context: click.Context, method: str) -> None:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").replace("_", "-")
             raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
-    rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
-    click.echo(
-        f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
-        f"after {summary['iterations']} iterations{rounds}"
-    )
-    timing = f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms"
-    if "workers" in summary:
-        click.echo(
-            f"{timing} of {summary['clock_of_seconds_per_iteration']} time per iteration; "
-            f"at most {max(summary['responses_per_round'])} of {summary['workers']} workers waited for; "
-            f"decoding error at most {summary['max_error_estimate']:.0e} (estimated)"
-        )
-    else:
-        click.echo(f"{timing} per iteration")
-    if summary.get("last_change") is not None:
-        click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
-    if remedy := REMEDIES.get(summary.get("outcome", "converged")):
-        click.echo(remedy, err=True)
-    if summary["model"] is None:
-        click.echo("The model was not saved; add --out MODEL.npz.", err=True)
-    else:
-        click.echo(f"saved {summary['model']}; next: coded-als recommend {summary['model']} --user ID -n 10")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from coded_als.cli.cells import cell_progress
+from coded_als.cli.live import live_options, shown
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.virtual import Machine
 from coded_als.errors import UsageError
@@ -80,11 +82,21 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
               callback=lambda context, _, path: _read_spec_file(context, path), is_eager=True)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would run and what cannot, and write nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the sweep in --out; values given here are added to it.")
+@live_options
 @click.option("--parquet", is_flag=True, help="Write results and times as Parquet too (needs coded-als[parquet]).")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.pass_context
 def command(
-    context: click.Context, /, out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, **options: Any
+    context: click.Context,
+    /,
+    out: Path,
+    processes: int,
+    dry_run: bool,
+    resume: bool,
+    parquet: bool,
+    live: bool,
+    serve: int | None,
+    **options: Any,
 ) -> None:
     """Compare schemes over a grid; every scheme meets the same stragglers.
 
@@ -113,7 +125,7 @@ def command(
     require_feasible(spec, cells)
     with ResultFolder(out, document(spec, grid, cells), resume=resume, columns=spec.columns) as folder:
         folder.note_environment(environment())
-        with cell_progress() as tell:
+        with _telling(spec, len(cells), live, serve) as tell:
             run_sweep(folder, spec, cells, processes, tell)
         keys = [cell.key() for cell in cells]
         finish_times(out, keys, parquet=parquet)
@@ -127,13 +139,29 @@ def command(
     click.echo(f"coded-als report {out}   # figures and tables in one HTML file")
 
 
+@contextmanager
+def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iterator[Callable[..., None]]:
+    """What the sweep tells its progress to: a bar, or what ``--live`` and ``--serve`` show."""
+    if not live and serve is None:
+        with cell_progress() as tell:
+            yield tell
+        return
+    from coded_als.experiments.live.sweep import SweepStatus
+
+    size = spec.size
+    title = f"sweep of {cells} cells x {spec.repeats}, {size.rows} x {size.columns} matrix, rank {size.rank}"
+    status = SweepStatus(title, spec.clock)
+    with shown(status, live=live, serve=serve):
+        yield status.tell
+
+
 def _read_spec_file(context: click.Context, path: Path | None) -> None:
     """Let the values of the file take the place of the defaults."""
     if path is None:
         return
     from coded_als.experiments.sweep.settings import read_spec_file
 
-    others = ("processes", "spec", "dry_run", "resume", "parquet", "out")
+    others = ("processes", "spec", "dry_run", "resume", "parquet", "out", "live", "serve")
     named = {
         option.opts[0].removeprefix("--"): option for option in context.command.params if option.name not in others
     }

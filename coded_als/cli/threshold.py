@@ -1,4 +1,4 @@
-"""``coded-als threshold``: how many answers a code waits for, and what it tolerates."""
+"""``coded-als threshold``: how many responses a code waits for, and what it tolerates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ESTIMATED_COEFFICIENTS = 2**19
 @click.option("--workers", type=int, help="Workers W.  [default: the threshold itself]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(spec: str, partitions: int | None, workers: int | None, as_json: bool) -> None:
-    """How many answers a round waits for, and how many stragglers it tolerates."""
+    """How many responses a round waits for, and how many stragglers it tolerates."""
     code = _chosen(with_partitions(spec, partitions), workers)
     facts = _facts(code, code.fewest_workers if workers is None else workers)
     if as_json:

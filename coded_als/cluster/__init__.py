@@ -12,6 +12,7 @@ from coded_als.cluster.rules import (
     require_satisfiable,
 )
 from coded_als.cluster.seam import (
+    Check,
     Cluster,
     Observer,
     Responses,
@@ -21,10 +22,12 @@ from coded_als.cluster.seam import (
     StoppingRule,
     TaskEvent,
     require_stored,
+    verdict,
 )
 
 __all__ = [
     "AnyOfEach",
+    "Check",
     "Cluster",
     "EnoughAndOverdue",
     "ErrorEstimator",
@@ -42,4 +45,5 @@ __all__ = [
     "refusal_of",
     "require_satisfiable",
     "require_stored",
+    "verdict",
 ]

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
-from coded_als.checks import all_finite
-from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent, refusal_of, require_stored
+from coded_als.cluster import (
+    Observer,
+    Responses,
+    Round,
+    Status,
+    StoppingRule,
+    TaskEvent,
+    refusal_of,
+    require_stored,
+    verdict,
+)
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.kernels import KERNELS, Array, Stored, as_stored, run_to_end
 
@@ -47,7 +57,7 @@ class HeldArrays:
         return run_to_end(KERNELS[round.kernel](*(memory[name] for name in round.operands), *payload))
 
     def gather(
-        self, round: Round, order: tuple[int, ...], until: StoppingRule, refused: list[int]
+        self, round: Round, order: tuple[int, ...], until: StoppingRule, left_out: dict[int, Status]
     ) -> dict[int, tuple[Array, ...]]:
         """The responses that a round uses, when the workers respond in ``order``.
 
@@ -55,8 +65,8 @@ class HeldArrays:
         ----------
         round, order, until
             The round, the workers in order of arrival, and its rule.
-        refused
-            Filled with the workers whose responses do not count, because they are not finite.
+        left_out
+            Filled with the workers whose responses do not count, and why.
 
         Raises
         ------
@@ -64,13 +74,15 @@ class HeldArrays:
             When even all of them do not satisfy the rule.
         """
         computed: dict[int, tuple[Array, ...]] = {}
+        left_out.update(excluded_from(round))
         while True:
-            counted = counted_workers(tuple(worker for worker in order if worker not in refused), until, refused)
+            counted = counted_workers(tuple(worker for worker in order if worker not in left_out), until, left_out)
             for worker in counted:
                 if worker not in computed:
                     computed[worker] = self.compute(worker, round)
-                    if not all_finite(computed[worker]):
-                        refused.append(worker)
+                    status = verdict(round, worker, computed[worker])
+                    if status != "answered":
+                        left_out[worker] = status
                         break
             else:
                 return {worker: computed[worker] for worker in counted}
@@ -79,7 +91,19 @@ class HeldArrays:
         self._memory.clear()
 
 
-def counted_workers(order: tuple[int, ...], until: StoppingRule, without: Sequence[int] = ()) -> tuple[int, ...]:
+def excluded_from(round: Round) -> dict[int, Status]:
+    """The workers that take no part in a round, because responses of theirs were found wrong."""
+    return dict.fromkeys(sorted(round.excluded), "corrupt")
+
+
+def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
+    """The workers whose responses to this round do not count, and why."""
+    return {worker: status for worker, status in left_out.items() if worker not in round.excluded}
+
+
+def counted_workers(
+    order: tuple[int, ...], until: StoppingRule, without: Mapping[int, Status] = MappingProxyType({})
+) -> tuple[int, ...]:
     """The workers whose responses a round uses: the first that satisfy the rule.
 
     A rule stays satisfied as more responses arrive, so steps that double and then halve find the place: asking a
@@ -92,7 +116,7 @@ def counted_workers(order: tuple[int, ...], until: StoppingRule, without: Sequen
     until
         The rule.
     without
-        Workers that are not among them because their responses were refused.
+        Workers that are not among them because their responses do not count, and why.
 
     Raises
     ------
@@ -151,16 +175,17 @@ class InlineCluster:
         self._settle_open("superseded")
         self._arrays.receive(round)
         order = arrival_order(self._delays.next_round(round.operations))
-        refused: list[int] = []
+        left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
         try:
-            results = self._arrays.gather(round, order, until, refused)
+            results = self._arrays.gather(round, order, until, left_out)
         finally:
             elapsed_s = self.seconds() - started
-            if results or refused:
-                self._report(round, started, started + elapsed_s, tuple(results), refused)
+            told: dict[int, Status] = {**dict.fromkeys(results, "answered"), **newly(left_out, round)}
+            if told:
+                self._report(round, started, started + elapsed_s, told)
             self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s)
+        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)))
 
     def close(self) -> None:
         self._settle_open("unfinished")
@@ -172,17 +197,14 @@ class InlineCluster:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _report(
-        self, round: Round, sent_s: float, received_s: float, answered: Sequence[int], refused: Sequence[int]
-    ) -> None:
+    def _report(self, round: Round, sent_s: float, received_s: float, told: Mapping[int, Status]) -> None:
         """Tell of the responses, and note the tasks that nobody needed."""
-        for worker in (*answered, *refused):
-            status: Status = "refused" if worker in refused else "answered"
+        for worker, status in told.items():
             self._tell(TaskEvent(self._round_index, round.label, worker, status, sent_s, received_s))
         self._open = [
             TaskEvent(self._round_index, round.label, worker, "unfinished", sent_s, None)
             for worker in range(self.size)
-            if worker not in answered and worker not in refused
+            if worker not in told and worker not in round.excluded
         ]
 
     def _settle_open(self, status: Status) -> None:

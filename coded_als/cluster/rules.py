@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
-from coded_als.cluster.seam import StoppingRule
+from coded_als.cluster.seam import Status, StoppingRule
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 
 
-def require_satisfiable(rule: StoppingRule, reachable: Sequence[int], refused: Collection[int] = ()) -> None:
+def require_satisfiable(
+    rule: StoppingRule, reachable: Sequence[int], left_out: Mapping[int, Status] = MappingProxyType({})
+) -> None:
     """Raise unless the responses of all ``reachable`` workers would satisfy a rule.
 
     Parameters
@@ -19,8 +22,8 @@ def require_satisfiable(rule: StoppingRule, reachable: Sequence[int], refused: C
         Any rule.
     reachable
         Workers that have responded or still can.
-    refused
-        Workers whose responses were not finite, for the remedy.
+    left_out
+        Workers whose responses do not count, and why not, for the remedy.
 
     Raises
     ------
@@ -28,19 +31,28 @@ def require_satisfiable(rule: StoppingRule, reachable: Sequence[int], refused: C
         As the rule decides.
     """
     if not rule.satisfied(reachable):
-        raise refusal_of(rule, reachable, refused)
+        raise refusal_of(rule, reachable, left_out)
 
 
-def refusal_of(rule: StoppingRule, reachable: Sequence[int], refused: Collection[int]) -> CodedALSError:
-    """The rule's refusal; where responses were refused, they are the cause and the remedy says so."""
+def refusal_of(rule: StoppingRule, reachable: Sequence[int], left_out: Mapping[int, Status]) -> CodedALSError:
+    """The rule's refusal; where workers were left out, they are the cause and the remedy says so."""
     error = rule.refusal(reachable)
-    if not refused:
+    if not left_out:
         return error
-    names = ", ".join(map(str, sorted(refused)))
-    remedy = f"Responses with NaN or infinity do not count (worker {names}): scale the data or replace the workers."
+    remedy = " ".join(
+        reason.format(", ".join(str(worker) for worker in sorted(left_out) if left_out[worker] == status))
+        for status, reason in REASONS.items()
+        if status in left_out.values()
+    )
     if isinstance(error, NotEnoughWorkers):
         return NotEnoughWorkers(error.alive, error.needed, remedy)
     return DecodingError(error.estimate, error.tolerance, remedy) if isinstance(error, DecodingError) else error
+
+
+REASONS = {
+    "refused": "Responses with NaN or infinity do not count (worker {}): scale the data or replace the workers.",
+    "corrupt": "Responses that were found wrong do not count (worker {}): replace these workers.",
+}
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from coded_als.checks import all_finite
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import Array, Stored
 
 Shape = tuple[int, ...]
+Check = Callable[[int, tuple[Array, ...]], bool]
 
 
 class StoppingRule(Protocol):
@@ -64,6 +66,10 @@ class Round:
         Real multiplications that one worker carries out: what a virtual clock charges.
     label
         For people and timelines: ``"E = D B"``.
+    check
+        Says of a worker's response whether it is right (`coded_als.cluster.verification`); None believes it.
+    excluded
+        Workers that take no part.
     """
 
     kernel: str
@@ -73,6 +79,8 @@ class Round:
     response_shapes: tuple[Shape, ...] = ()
     operations: float = 0.0
     label: str = ""
+    check: Check | None = None
+    excluded: frozenset[int] = frozenset()
 
     @property
     def payload_bytes(self) -> int:
@@ -97,18 +105,21 @@ class Responses:
         The arrays of each of them.
     elapsed_s
         Seconds from the start of the round to its last counted response, on the cluster's clock.
+    left_out
+        Workers whose responses did not count: corrupt, or not finite.
     """
 
     workers: tuple[int, ...]
     results: Mapping[int, tuple[Array, ...]]
     elapsed_s: float
+    left_out: tuple[int, ...] = ()
 
     def first(self) -> dict[int, Array]:
         """The first array of each response, by worker."""
         return {worker: result[0] for worker, result in self.results.items()}
 
 
-Status = Literal["answered", "refused", "late", "superseded", "unsent", "lost", "unfinished"]
+Status = Literal["answered", "refused", "corrupt", "late", "superseded", "unsent", "lost", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,7 @@ class TaskEvent:
     got so far. `waited_s` (injected delay) and `computed_s` are durations measured by the worker.
 
     ``answered``: counted in its round. ``refused``: the response held NaN or infinity and did not count.
+    ``corrupt``: the response was found wrong by the round's check and did not count.
     ``late``: answered after the round had ended. ``superseded``: the worker dropped it for a newer task.
     ``unsent``: the worker had no credit. ``lost``: the worker died. ``unfinished``: still open when the
     cluster closed.
@@ -160,7 +172,10 @@ class Cluster(Protocol):
         ...
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
-        """Give each worker one array to keep, as `as_stored` has it; ``shares`` is consumed one at a time."""
+        """Give each worker one array to keep, as `as_stored` has it; ``shares`` is consumed one at a time.
+
+        Those of a sequence (a list, or `coded_als.cluster.shares.Shares`) can be given to a worker that comes back.
+        """
         ...
 
     def drop(self, names: Iterable[str]) -> None:
@@ -178,6 +193,14 @@ class Cluster(Protocol):
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+
+def verdict(round: Round, worker: int, arrays: tuple[Array, ...]) -> Status:
+    """Whether a response counts, the one gate of all clusters: ``"answered"``, or ``"refused"`` or ``"corrupt"``."""
+    right = round.check is None or round.check(worker, arrays)
+    if not all_finite(arrays):
+        return "refused"
+    return "answered" if right else "corrupt"
 
 
 def require_stored(round: Round, stored: Collection[str]) -> None:

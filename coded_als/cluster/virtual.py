@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.cluster import AnyOfEach, Fastest, Observer, Responses, Round, Status, StoppingRule, TaskEvent
-from coded_als.cluster.inline import HeldArrays, counted_workers
+from coded_als.cluster.inline import HeldArrays, counted_workers, newly
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 from coded_als.kernels import Array, Stored
@@ -129,7 +129,7 @@ class _SentRound:
     sent_s: float
     cost: RoundCost
     delays: Array
-    counted: frozenset[int]
+    settled: frozenset[int]
 
 
 class SimulatedCluster:
@@ -184,23 +184,24 @@ class SimulatedCluster:
         self._settle_open(self._now_s + self._machine.message_s(cost.payload_bytes))
         self._arrays.receive(round)
         delays = self._delays.next_round(round.operations)
-        refused: list[int] = []
+        left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
         sent_s, elapsed_s = self._now_s, 0.0
         try:
-            results = self._arrays.gather(round, arrival_order(delays), until, refused)
+            results = self._arrays.gather(round, arrival_order(delays), until, left_out)
         finally:
-            workers = (*results, *refused)
-            if workers:
-                # the last response that counts ends a round; in one that fails, the last that was refused
-                last = [*results][-1] if results else refused[-1]
+            told: dict[int, Status] = {**dict.fromkeys(results, "answered"), **newly(left_out, round)}
+            if told:
+                # the last response that counts ends a round; in one that fails, the last that does not count
+                last = [*(results or told)][-1]
                 elapsed_s = float(delays[last]) + cost.undisturbed_s(self._machine)
                 self._now_s += elapsed_s
-                self._open = _SentRound(self._round_index, round.label, sent_s, cost, delays, frozenset(workers))
-                for worker in workers:
-                    self._report(self._open, worker, "refused" if worker in refused else "answered")
+                settled = frozenset(told) | round.excluded
+                self._open = _SentRound(self._round_index, round.label, sent_s, cost, delays, settled)
+                for worker, status in told.items():
+                    self._report(self._open, worker, status)
             self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s)
+        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)))
 
     def close(self) -> None:
         self._settle_open(None)
@@ -218,7 +219,7 @@ class SimulatedCluster:
         if sent is None or not self.observers:
             return
         for worker in range(self.size):
-            if worker in sent.counted:
+            if worker in sent.settled:
                 continue
             finished_s = sent.sent_s + self._finishes_after_s(sent, worker)
             if finished_s <= (self._now_s if newer_arrives_s is None else newer_arrives_s):

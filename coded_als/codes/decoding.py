@@ -115,6 +115,11 @@ class LinearCode:
         """The number of workers from which on any set decodes."""
         return -(-self.unknowns // self.planes)
 
+    @property
+    def decoded_planes(self) -> int:
+        """Multiplications of decoding, for each entry of what is decoded, from as many responses as the threshold."""
+        return self.recovery_threshold * self.planes
+
     def error_estimate(self, workers: Iterable[int]) -> float:
         """Estimated relative error (Frobenius) of decoding from these workers; infinite below the threshold."""
         chosen = tuple(sorted(set(workers)))

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.codes.decoding import LinearCode
-from coded_als.codes.partition import cut, join
+from coded_als.codes.encoding import encoded
+from coded_als.codes.partition import join
 from coded_als.codes.points import EvaluationPoints, PointFamily
-from coded_als.codes.product import BlockCut, Shape, encoded, require_few_coefficients
+from coded_als.codes.product import BlockCut, Shape, require_few_coefficients
 from coded_als.codes.thresholds import product_evaluations
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
@@ -20,36 +21,35 @@ from coded_als.kernels import Array
 class EntangledPolynomialCode(LinearCode, BlockCut):
     """Codes C = A B with A cut p x r and B cut r x q: (4) and (5), for the transpose of the paper's A.
 
-        ``A~(x) = sum_ij A[i,j] x^(j + i r)`` and ``B~(x) = sum_jk B[j,k] x^(r-1-j + k r p)``, so that C[i,k] is the
-        coefficient of ``x^(r-1 + i r + k r p)`` in ``A~(x) B~(x)``, which pqr + r - 1 evaluations determine (7). With
-        r = q = 1 B~ is B itself, real at every point: everybody is sent the same, and one plane of it.
+    ``A~(x) = sum_ij A[i,j] x^(j + i r)`` and ``B~(x) = sum_jk B[j,k] x^(r-1-j + k r p)``, so that C[i,k] is the
+    coefficient of ``x^(r-1 + i r + k r p)`` in ``A~(x) B~(x)``, which pqr + r - 1 evaluations determine (7). With
+    r = q = 1 B~ is B itself, real at every point: everybody is sent the same, and one plane of it.
 
-        Parameters
-        ----------
-        p, r, q
-            Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
-        workers
-            Number of workers W, at least the recovery threshold.
-        points
-            ``"circle"`` (two evaluations per worker, every threshold halved), ``"real"`` (Chebyshev nodes) or
-            ``"equispaced"``.
+    Parameters
+    ----------
+    p, r, q
+        Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
+    workers
+        Number of workers W, at least the recovery threshold.
+    points
+        ``"circle"`` (two evaluations per worker, every threshold halved), ``"real"`` (Chebyshev nodes) or
+        ``"equispaced"``.
 
-        Raises
-        ------
-        UsageError
-            For parts below 1, unknown points, fewer workers than the recovery threshold, or a code beyond all use.
+    Raises
+    ------
+    UsageError
+        For parts below 1, unknown points, fewer workers than the recovery threshold, or a code beyond all use.
 
-        Examples
-        --------
-        >>> import numpy as np
-    from numpy.typing import NDArray
-        >>> code = EntangledPolynomialCode(p=2, r=2, q=1, workers=5)
-        >>> code.recovery_threshold
-        3
-        >>> a, b = np.arange(12.0).reshape(3, 4), np.ones((4, 2))
-        >>> left, right = next(zip(code.encode_left(a), code.encode_right(b)))
-        >>> left.shape, right.shape
-        ((2, 2, 2), (2, 2, 2))
+    Examples
+    --------
+    >>> import numpy as np
+    >>> code = EntangledPolynomialCode(p=2, r=2, q=1, workers=5)
+    >>> code.recovery_threshold
+    3
+    >>> a, b = np.arange(12.0).reshape(3, 4), np.ones((4, 2))
+    >>> left, right = next(zip(code.encode_left(a), code.encode_right(b)))
+    >>> left.shape, right.shape
+    ((2, 2, 2), (2, 2, 2))
     """
 
     def __init__(self, p: int, r: int, q: int, workers: int, points: PointFamily = "circle") -> None:
@@ -91,20 +91,15 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         planes = self.workers * self.planes
         return (0 if self.p == self.r == 1 else planes), (0 if self.r == self.q == 1 else planes)
 
-    @property
-    def decoded_planes(self) -> int:
-        """One for each plane of as many responses as the threshold."""
-        return self.recovery_threshold * self.planes
-
     def encode_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), at most some 64 MB of them in memory."""
-        return encoded(self._left, _blocks(matrix, self.p, self.r))
+        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded as they are asked for."""
+        return encoded(self._left, matrix, self.p, self.r)
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), at most some 64 MB of them in memory."""
+        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), encoded as they are asked for."""
         if self.r == self.q == 1:
             return repeat(matrix[np.newaxis], self.workers)
-        return encoded(self._right, _blocks(matrix, self.r, self.q))
+        return encoded(self._right, matrix, self.r, self.q)
 
     def decode(
         self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
@@ -128,9 +123,3 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         rows, columns = blocks.shape[1:]
         shape = shape or (self.p * rows, self.q * columns)
         return join(blocks.reshape(self.p, self.q, rows, columns), shape)
-
-
-def _blocks(matrix: Array, row_parts: int, column_parts: int) -> Array:
-    """All blocks in one axis, (row_parts * column_parts, rows, columns)."""
-    blocks = cut(matrix, row_parts, column_parts)
-    return blocks.reshape(row_parts * column_parts, *blocks.shape[2:])

@@ -119,8 +119,9 @@ class Systematic(Code):
         return SystematicCode(self._parts, 1, workers)
 
     def gram(self, workers: int) -> SystematicCode:
-        # cutting both factors stores and sends far less than giving everybody the whole of the right one
-        return SystematicCode(*most_parts(self._parts), workers)
+        # cutting both factors alike stores and sends the least; a few parts fewer cost less than a narrow cut
+        side = math.isqrt(self._parts)
+        return SystematicCode(side, self._parts // side, workers)
 
     @property
     def _parts(self) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import ClassVar, Self, TypeVar
 
 from coded_als.codes.product import ProductCode, share_of_left
 from coded_als.errors import UsageError
+from coded_als.specs import required
 
 # A side of D divisible by every number of parts up to 16: shares come out as the fractions that they are.
 LONG = 720_720
@@ -72,10 +74,11 @@ class Code(ABC):
 
     @classmethod
     def candidates(cls, workers: int) -> Iterator[Self]:
-        """The members of the family that a plan for W workers tries."""
-        member = cls()
-        if member.fewest_workers <= workers:
-            yield member
+        """The members of the family that a plan for W workers tries; by default the one with nothing but defaults."""
+        if not any(required(field) for field in fields(cls)):  # type: ignore[arg-type]
+            member = cls()
+            if member.fewest_workers <= workers:
+                yield member
 
     @property
     def spec(self) -> str:

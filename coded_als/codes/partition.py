@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,14 @@ def cut(matrix: Array, row_parts: int, column_parts: int) -> Array:
     if any(padding):
         matrix = np.pad(matrix, ((0, padding[0]), (0, padding[1])))
     return matrix.reshape(row_parts, rows, column_parts, columns).transpose(0, 2, 1, 3)
+
+
+def row_blocks(matrix: Array, parts: int) -> Iterator[Array]:
+    """Parts of the rows, (M / parts, N) each: views, but for those that are cut short and padded with zeros."""
+    rows = block_size(matrix.shape[0], parts)
+    for start in range(0, rows * parts, rows):
+        block = matrix[start : start + rows]
+        yield block if len(block) == rows else np.pad(block, ((0, rows - len(block)), (0, 0)))
 
 
 def join(blocks: Array, shape: tuple[int, int]) -> Array:

@@ -14,8 +14,6 @@ from coded_als.kernels import Array
 Shape = tuple[int, int]
 PlaneShape = tuple[int, int, int]
 
-# Shares encoded at once while streaming: bounds what the master holds.
-STREAM_BYTES = 64 * 2**20
 # 1 GB of them; a decoder of so many unknowns already takes minutes.
 MOST_COEFFICIENTS = 2**27
 
@@ -149,26 +147,3 @@ def multiplications(code: ProductCode, left: Shape, columns: int) -> float:
 def share_of_left(code: ProductCode, shape: Shape) -> float:
     """What one worker stores of A, as a fraction of A; padding counts."""
     return float(np.prod(code.left_shape(shape)) / np.prod(shape))
-
-
-def encoded(generator: Array, blocks: Array) -> Iterator[Array]:
-    """Linear combinations of blocks, one worker's planes after the other, some 64 MB of them at a time.
-
-    Parameters
-    ----------
-    generator
-        (W, planes, blocks).
-    blocks
-        (blocks, ...) in any layout.
-
-    Returns
-    -------
-    W arrays (planes, ...).
-    """
-    count = generator.shape[2]
-    flat = np.ascontiguousarray(blocks).reshape(count, -1)
-    batch = max(1, STREAM_BYTES // max(1, generator.shape[1] * flat[0].nbytes))
-    for start in range(0, len(generator), batch):
-        rows = generator[start : start + batch]
-        shares = rows.reshape(-1, count) @ flat
-        yield from shares.reshape(*rows.shape[:2], *blocks.shape[1:])

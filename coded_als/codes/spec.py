@@ -35,6 +35,12 @@ def parse_code(spec: str) -> Code:
     return family(**read_fields("code", spec, family, _value))
 
 
+def code_families() -> tuple[type[Code], ...]:
+    """Every family of codes that a SPEC may name, those of plugins included: what a plan tries."""
+    load_plugins()
+    return tuple(CODES.values())
+
+
 def choose_code(spec: str, partitions: int | None, workers: int, length: int) -> Code:
     """The code that a SPEC and a number of partitions ask for, tied to W workers and a square D of this length.
 

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
+from coded_als.codes.encoding import encoded
 from coded_als.codes.generators import Generators, good_generators, product_rows
-from coded_als.codes.partition import cut, join
-from coded_als.codes.product import BlockCut, Shape, encoded, require_few_coefficients
+from coded_als.codes.partition import cut, join, row_blocks
+from coded_als.codes.product import BlockCut, Shape, require_few_coefficients
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 from coded_als.kernels import Array
 
@@ -170,10 +171,9 @@ class SystematicCode(BlockCut):
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:
         """Each worker's share of A, (N, M) giving (1, N / p, M): plain blocks first, without a copy, then combinations."""
-        blocks = cut(matrix, self.p, 1)[:, 0]
-        for block in np.repeat(np.arange(self.p), self.q):
-            yield blocks[block][np.newaxis]
-        yield from encoded(self._generators[0][:, np.newaxis], blocks)
+        for block in row_blocks(matrix, self.p):
+            yield from repeat(block[np.newaxis], self.q)
+        yield from encoded(self._generators[0][:, np.newaxis], matrix, self.p, 1)
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
         """Each worker's share of B, (M, Q) giving (1, M, Q / q); with q = 1 B itself, the same array for all."""
@@ -183,7 +183,7 @@ class SystematicCode(BlockCut):
         blocks = cut(matrix, 1, self.q)[0]
         for block in np.tile(np.arange(self.q), self.p):
             yield blocks[block][np.newaxis]
-        yield from encoded(self._generators[1][:, np.newaxis], blocks)
+        yield from encoded(self._generators[1][:, np.newaxis], matrix, 1, self.q)
 
     def decode(
         self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None

@@ -6,7 +6,7 @@ cluster, whatever the number of workers and the order of execution.
 """
 
 from coded_als.delays.models import DelayModel, Trace
-from coded_als.delays.spec import MODELS, parse_delays, trace_files
+from coded_als.delays.spec import MODELS, parse_delays, register_delays, trace_files
 from coded_als.delays.streams import DelayStream, arrival_order, hashed_uniforms, require_workers
 from coded_als.delays.traces import read_trace
 
@@ -19,6 +19,7 @@ __all__ = [
     "hashed_uniforms",
     "parse_delays",
     "read_trace",
+    "register_delays",
     "require_workers",
     "trace_files",
 ]

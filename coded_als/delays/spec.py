@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from coded_als.delays.models import (
     Bimodal,
@@ -41,10 +43,24 @@ MODELS: dict[str, type[DelayModel]] = {
     "slow": Slow,
     "dead": Dead,
 }
+Model = TypeVar("Model", bound=type[DelayModel])
 _PROBABILITIES = {"p", "enter", "leave"}
 _UNITLESS = {*_PROBABILITIES, "alpha", "n"}
 _TIMES = {"mean", "shift", "low", "high", "scale", "fast", "slow", "delay", "mu", "sigma"}
 _POSITIVE = {"alpha", "scale"}
+
+
+def register_delays(name: str) -> Callable[[Model], Model]:
+    """Class decorator: makes a dataclass with a method `DelayModel.draw` known by this name wherever a SPEC is taken.
+
+    A value with a unit is a time in seconds, one without is a number; the class checks what it is given.
+    """
+
+    def register(model: Model) -> Model:
+        MODELS[name] = model
+        return model
+
+    return register
 
 
 def parse_delays(spec: str) -> DelayModel:

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 from coded_als.cluster import Observer, Status, TaskEvent
-from coded_als.master.workers import Task
+from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Message
+
+
+@dataclass(frozen=True)
+class WorkerEvent:
+    """What became of a worker: it joined, for the first time or again; its connection broke; it fell silent, or was heard again."""
+
+    worker: int
+    status: Literal["joined", "lost", "silent", "heard"]
+    at_s: float
+
+
+WorkerObserver = Callable[[WorkerEvent], None]
 
 
 class Events:
@@ -16,14 +30,24 @@ class Events:
     Parameters
     ----------
     observers
-        Who is told; may change at any time.
+        Who is told of tasks; may change at any time.
+    worker_observers
+        Who is told of workers.
     seconds
         The cluster's clock.
     """
 
-    def __init__(self, observers: list[Observer], seconds: Callable[[], float]) -> None:
-        self.seconds, self._observers = seconds, observers
+    def __init__(
+        self, observers: list[Observer], worker_observers: list[WorkerObserver], seconds: Callable[[], float]
+    ) -> None:
+        self.seconds, self._observers, self._worker_observers = seconds, observers, worker_observers
         self._untold: deque[TaskEvent] = deque()
+        self._untold_workers: deque[WorkerEvent] = deque()
+
+    def note(self, worker: WorkerState, status: Literal["joined", "lost", "silent", "heard"]) -> None:
+        """Note what became of a worker."""
+        if self._worker_observers:
+            self._untold_workers.append(WorkerEvent(worker.id, status, self.seconds()))
 
     def record(self, task: Task, status: Status, message: Message | None = None) -> None:
         """Note what became of a task, with the message that tells it, if there is one."""
@@ -38,6 +62,10 @@ class Events:
 
     def deliver(self) -> None:
         """Tell the observers."""
+        while self._untold_workers:
+            news = self._untold_workers.popleft()
+            for tell in self._worker_observers:
+                tell(news)
         while self._untold:
             event = self._untold.popleft()
             for observer in self._observers:

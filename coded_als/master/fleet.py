@@ -30,12 +30,15 @@ class Fleet:
         Where the master listens.
     credentials
         What admits them.
+    restart
+        Whether one that died is started again.
     """
 
-    def __init__(self, workers: int, endpoint: str, credentials: Credentials) -> None:
+    def __init__(self, workers: int, endpoint: str, credentials: Credentials, restart: bool = False) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        command = [sys.executable, "-P", "-m", "coded_als.worker", "--fleet", str(workers), "--endpoint", endpoint]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "coded_als.worker", "--fleet", str(workers), "--endpoint", endpoint],
+            [*command, "--restart"] if restart else command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -19,6 +19,12 @@ from coded_als.wire import has_message, send
 
 # Unread messages of one connection: several times what a worker has credit for. Past it the connection is not read.
 MOST_UNREAD = 64
+# Frames of a message, its sender's route apart: a header and the arrays of the largest kernel's response leave room.
+MOST_FRAMES = 16
+# A response beyond it is not one that a worker would send; rounds that ask for more are refused.
+MOST_FRAME_BYTES = 1 << 30
+# Silence of a machine after which the system asks whether it is there, and seconds between its questions.
+KEEPALIVE_S = 30
 
 
 class Link:
@@ -32,8 +38,10 @@ class Link:
         What admits a client where nothing is encrypted.
     secret_key
         CURVE secret key (Z85) of an encrypted link, or nothing.
-    heartbeat_ms
-        Interval of the heartbeats that tell of a dead machine; 0 where a dead process closes its connection.
+    allowed
+        Whom an encrypted link admits (`Gate`).
+    most_frame_bytes
+        Size of a frame above which a connection is dropped before the frame is received.
 
     Raises
     ------
@@ -41,7 +49,14 @@ class Link:
         When the address cannot be bound.
     """
 
-    def __init__(self, bind: str, password: bytes, secret_key: bytes = b"", heartbeat_ms: int = 0) -> None:
+    def __init__(
+        self,
+        bind: str,
+        password: bytes,
+        secret_key: bytes = b"",
+        allowed: Mapping[bytes, int] | None = None,
+        most_frame_bytes: int = MOST_FRAME_BYTES,
+    ) -> None:
         self.context = zmq.Context()
         self.interrupts = Interrupts()  # those of whoever uses the link just now
         self.disconnections = 0
@@ -52,10 +67,13 @@ class Link:
             (zmq.LINGER, 0),
             (zmq.SNDHWM, 0),
             (zmq.RCVHWM, MOST_UNREAD),
+            (zmq.MAXMSGSIZE, most_frame_bytes),
             (zmq.ROUTER_MANDATORY, 1),
             (zmq.ROUTER_HANDOVER, 1),
-            (zmq.HEARTBEAT_IVL, heartbeat_ms),
-            (zmq.HEARTBEAT_TIMEOUT, 5 * heartbeat_ms),
+            # a process that dies closes its connection; for machines that do, the system asks after a while
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_S),
+            (zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_S),
         ):
             self._router.setsockopt(option, value)
         if secret_key:
@@ -63,7 +81,7 @@ class Link:
             self._router.curve_secretkey = secret_key
         else:
             self._router.plain_server = True
-        self._gate = Gate(self.context, password)
+        self._gate = Gate(self.context, password, allowed)
         self._monitor = self._router.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._poller = zmq.Poller()
         for polled in (self._router, self._monitor, self._gate.socket):
@@ -98,6 +116,11 @@ class Link:
         return True
 
     @property
+    def refused(self) -> int:
+        """Connections that were refused."""
+        return self._gate.refused
+
+    @property
     def has_message(self) -> bool:
         """Whether a message can be received at once."""
         return has_message(self._router)
@@ -119,7 +142,17 @@ class Link:
                     recv_monitor_message(self._monitor)
                     self.disconnections += 1
                 return None
-        return self._router.recv_multipart(copy=False)
+        return self._received()
+
+    def _received(self) -> list[zmq.Frame]:
+        """A message, of which no more frames are kept than one can have."""
+        frames = [self._router.recv(copy=False)]
+        while frames[-1].more:
+            frame = self._router.recv(copy=False)
+            if len(frames) > MOST_FRAMES:
+                frames.pop()  # its place is taken by the next: the message is malformed, and not kept
+            frames.append(frame)
+        return frames
 
     def close(self, linger_s: float = 0.0) -> None:
         """Drop what is still queued after ``linger_s``."""

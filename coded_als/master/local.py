@@ -45,6 +45,8 @@ class LocalCluster(ZmqCluster):
         How long the workers may take to start.
     round_timeout_s
         How long a round may take before it is an error: the workers that it needs may be stopped.
+    restart
+        Whether a worker that died is started again. It is given its shares and takes part as soon as it has them.
 
     Raises
     ------
@@ -61,17 +63,18 @@ class LocalCluster(ZmqCluster):
         seed: int = 0,
         startup_timeout_s: float = 30.0,
         round_timeout_s: float = ROUND_TIMEOUT_S,
+        restart: bool = True,
     ) -> None:
         stream = checked_delays(workers, delays, seed, round_timeout_s)
         require_number("startup_timeout_s", startup_timeout_s)
         _require_descriptors(workers)
         credentials = Credentials(secrets.token_bytes(16))
         with ExitStack() as resources:
-            link = Link(_private_address(resources), credentials.password)
+            link = Link(private_address(resources), credentials.password)
             resources.callback(link.close)
             keep_blas_to_one_thread()
             resources.callback(give_blas_its_threads_back)
-            self._fleet = Fleet(workers, link.endpoint, credentials)
+            self._fleet = Fleet(workers, link.endpoint, credentials, restart)
             resources.callback(self._fleet.end)
             super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
         try:
@@ -103,7 +106,7 @@ def _require_descriptors(workers: int) -> None:
         )
 
 
-def _private_address(resources: ExitStack) -> str:
+def private_address(resources: ExitStack) -> str:
     """A Unix socket in a folder that nobody else may enter, so that other users cannot even connect."""
     folder = tempfile.mkdtemp(prefix="coded-als-")
     resources.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -9,9 +9,11 @@ from typing import Protocol
 
 import zmq
 
+from coded_als.master.gate import bound_number
 from coded_als.master.link import Link
 from coded_als.master.workers import WorkerState
 from coded_als.wire import Kind, Message, WireError, decode, encode
+from coded_als.worker.process import ANY_NUMBER
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,8 @@ PROBE_FIRST_S, PROBE_LAST_S, PROBE_FOR_S = 0.005, 0.1, 0.5
 # Messages between two rounds that are dealt with before the second one starts, for each worker: more than it has
 # credit for, and an end where somebody writes without one.
 MOST_AT_ONCE = 16
+# A worker of which nothing was heard is asked for a sign of life, and is silent when it then gives none: 1.5 s in all.
+ASK_AFTER_S, SILENT_AFTER_S = 0.5, 1.0
 
 
 class Listener(Protocol):
@@ -35,6 +39,10 @@ class Listener(Protocol):
 
     def joined(self, worker: WorkerState) -> None:
         """A worker is there, for the first time or again."""
+        ...
+
+    def silent(self, worker: WorkerState) -> None:
+        """Nothing is heard of a connected worker, or (`WorkerState.silent`) it is heard again."""
         ...
 
 
@@ -60,6 +68,7 @@ class Membership:
         self._routes: dict[bytes, WorkerState] = {}
         self._probe_until = self._next_probe = self._probe_interval_s = 0.0
         self._unexplained = 0
+        self._next_look = 0.0
 
     @property
     def alive(self) -> list[WorkerState]:
@@ -88,6 +97,25 @@ class Membership:
         """Tell all workers to end."""
         for worker in self.alive:
             self._link.send(worker.route, encode(Message(Kind.STOP, self.job, worker.id)))
+
+    def look_after(self) -> None:
+        """Ask those of whom nothing was heard for a sign of life, and note who owes one for too long.
+
+        A worker that is stopped or cut off is a straggler: it stays connected, and its tasks stay open.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + ASK_AFTER_S / 2
+        for worker in self.alive:
+            if worker.asked_s is None and now - worker.heard_s >= ASK_AFTER_S:
+                if self._is_there(worker):
+                    worker.asked_s = now
+                else:
+                    self._lose([worker])
+            elif worker.asked_s is not None and not worker.silent and now - worker.asked_s >= SILENT_AFTER_S:
+                worker.silent = True
+                self._tell_silent(worker)
 
     def catch_up(self) -> None:
         """Deal with what has arrived since the last step."""
@@ -119,23 +147,36 @@ class Membership:
                 raise WireError("a message must be of this cluster; got one of another.")
             worker = self._routes.get(route)
             if message.kind is Kind.HELLO:
-                self._admit(route, message)
+                self._admit(route, message, bound_number(frames[0]))
             elif worker is None or worker.id != message.worker:
                 raise WireError("a worker must introduce itself before it says anything else.")
             else:
-                worker.heard_s = time.monotonic()
-                if self.listener is not None:
-                    self.listener.heard(worker, message)
+                self._hear(worker, message)
         except WireError as error:
             self.malformed += 1
             if self.malformed.bit_count() == 1:  # 1, 2, 4, 8 ...: a flood must not fill the log either
                 log.warning("ignored a message, number %d: %s", self.malformed, error)
 
-    def _admit(self, route: bytes, message: Message) -> None:
+    def _hear(self, worker: WorkerState, message: Message) -> None:
+        worker.heard_s, worker.asked_s = time.monotonic(), None
+        if worker.silent:
+            worker.silent = False
+            self._tell_silent(worker)
+        if message.kind is not Kind.ALIVE and self.listener is not None:
+            self.listener.heard(worker, message)
+
+    def _admit(self, route: bytes, message: Message, bound: int | None) -> None:
         """Take on a worker; take it back when its connection broke and it introduces itself again."""
-        number = message.worker
+        number = bound if bound is not None else message.worker if message.worker >= 0 else self._free_number()
+        if message.worker not in (number, ANY_NUMBER):
+            self._turn_away(
+                route, f"a worker must have the number of its key, {number}; got {message.worker}. Leave --id out."
+            )
+            return
         if not 0 <= number < self._size:
-            self._turn_away(route, f"a worker's number must be less than {self._size}; got {number}. Choose another.")
+            self._turn_away(
+                route, f"there must be a place for a worker, from 0 to {self._size - 1}; got {number}. Start no more."
+            )
             return
         worker = self.workers.get(number)
         if worker is not None and worker.route != route:
@@ -150,9 +191,16 @@ class Membership:
             self.workers[number] = self._routes[route] = worker
         elif worker.alive:  # back before anyone noticed: what was under way did not arrive
             self._tell_lost([worker])
-        worker.alive, worker.heard_s = True, time.monotonic()
+        worker.alive, worker.heard_s, worker.asked_s, worker.silent = True, time.monotonic(), None, False
+        if message.worker == ANY_NUMBER:
+            self._link.send(route, encode(Message(Kind.WELCOME, self.job, number)))
         if self.listener is not None:
             self.listener.joined(worker)
+
+    def _free_number(self) -> int:
+        """The lowest number that no worker has who is there; W where there is none."""
+        taken = {number for number, worker in self.workers.items() if worker.alive}
+        return min(set(range(self._size + 1)) - taken)
 
     def _turn_away(self, route: bytes, reason: str) -> None:
         log.warning("turned a worker away: %s", reason)
@@ -189,6 +237,10 @@ class Membership:
         self._unexplained -= len(lost)
         if lost:
             self._tell_lost(lost)
+
+    def _tell_silent(self, worker: WorkerState) -> None:
+        if self.listener is not None:
+            self.listener.silent(worker)
 
     def _tell_lost(self, workers: Sequence[WorkerState]) -> None:
         if self.listener is not None:

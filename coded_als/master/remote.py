@@ -10,15 +10,13 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import zmq
-
 from coded_als.checks import require_number
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
+from coded_als.master.keys import MasterKeys
 from coded_als.master.link import Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.process import HEARTBEAT_MS
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +25,11 @@ FAREWELL_S = 0.2
 
 
 class RemoteCluster(ZmqCluster):
-    """W workers that join from anywhere.
+    """W workers that join from anywhere: ``coded-als worker --connect tcp://MASTER:PORT --key-file FILE``.
 
-    The master writes a key file, and each worker is started with a copy of it:
-    ``python -m coded_als.worker --id N --endpoint tcp://MASTER:PORT --key-file FILE``, N = 0 ... W - 1.
-    Whoever has the file may join. To be used from one thread at a time.
+    With ``keys`` (of ``coded-als keys``) everything is encrypted, and a worker is admitted, under the number of its key,
+    that has one of its key files. Without, on this machine alone, the master writes ``key_file``, and whoever has it may
+    join. To be used from one thread at a time.
 
     Parameters
     ----------
@@ -44,15 +42,16 @@ class RemoteCluster(ZmqCluster):
         the cluster.
     delays, seed, round_timeout_s
         As of `coded_als.LocalCluster`.
-    encrypted
-        Whether to use CURVE; by default wherever others than this machine can connect.
+    keys
+        The folder of the keys, in place of ``key_file``.
     join_timeout_s
         How long to wait for the workers.
 
     Raises
     ------
     UsageError
-        For parameters out of range, an address that cannot be bound, or a file that exists or cannot be written.
+        For parameters out of range, an address that cannot be bound or that others than this machine can reach without
+        keys, and files that exist or cannot be read or written.
     CodedALSError
         When not all workers have joined in time.
     """
@@ -61,27 +60,22 @@ class RemoteCluster(ZmqCluster):
         self,
         bind: str,
         workers: int,
-        key_file: str | os.PathLike[str],
+        key_file: str | os.PathLike[str] | None = None,
         delays: str | DelayModel = "none",
         seed: int = 0,
-        encrypted: bool | None = None,
         join_timeout_s: float = 60.0,
         round_timeout_s: float = ROUND_TIMEOUT_S,
+        *,
+        keys: str | os.PathLike[str] | None = None,
     ) -> None:
         stream = checked_delays(workers, delays, seed, round_timeout_s)
         require_number("join_timeout_s", join_timeout_s)
-        if encrypted is None:
-            encrypted = not is_on_this_machine(bind)
-        public, secret = zmq.curve_keypair() if encrypted else (b"", b"")
-        credentials = Credentials(secrets.token_bytes(16), public)
         with ExitStack() as resources:
-            link = Link(bind, credentials.password, secret, HEARTBEAT_MS)
-            resources.callback(link.close, FAREWELL_S)
-            resources.callback(write_key_file(Path(key_file), credentials.text()))
-            super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
+            link, job = _link(bind, workers, key_file, keys, resources)
+            super().__init__(link, job, workers, stream, resources.pop_all(), round_timeout_s)
         self._resources.callback(self._membership.dismiss)
         try:
-            log.info("waiting for %d workers at %s with %s", workers, link.endpoint, key_file)
+            log.info("waiting for %d workers at %s with %s", workers, link.endpoint, key_file or keys)
             if not self._membership.wait_for_all(join_timeout_s):
                 raise CodedALSError(
                     f"{workers} workers must join within {join_timeout_s} s; {len(self._membership.workers)} did. "
@@ -90,6 +84,40 @@ class RemoteCluster(ZmqCluster):
         except BaseException:
             self.close()
             raise
+
+
+def _link(
+    bind: str,
+    workers: int,
+    key_file: str | os.PathLike[str] | None,
+    keys: str | os.PathLike[str] | None,
+    resources: ExitStack,
+) -> tuple[Link, bytes]:
+    """A link that admits those who have a key, and the secret of its cluster."""
+    if (keys is None) == (key_file is None):
+        raise UsageError(f"either keys or key_file must be given; got {keys} and {key_file}. Give one of them.")
+    if keys is not None:
+        known = MasterKeys.read(keys)
+        missing = set(range(workers)) - set(known.allowed.values())
+        if missing:
+            raise UsageError(
+                f"keys must be there for each of {workers} workers; got none for {min(missing)} in {keys}. Make others "
+                "with coded-als keys, or lower workers."
+            )
+        link = Link(bind, b"", known.secret_key, known.allowed)
+        resources.callback(link.close, FAREWELL_S)
+        return link, known.job
+    assert key_file is not None
+    if not is_on_this_machine(bind):
+        raise UsageError(
+            f"keys must be given where others than this machine can connect; got bind={bind!r} without. Make them with "
+            "coded-als keys, or bind to tcp://127.0.0.1:PORT."
+        )
+    credentials = Credentials(secrets.token_bytes(16))
+    link = Link(bind, credentials.password)
+    resources.callback(link.close, FAREWELL_S)
+    resources.callback(write_key_file(Path(key_file), credentials.text()))
+    return link, credentials.job
 
 
 def is_on_this_machine(bind: str) -> bool:

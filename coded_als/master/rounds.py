@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from coded_als.checks import all_finite
-from coded_als.cluster import Round, StoppingRule
+from coded_als.cluster import Round, Status, StoppingRule, verdict
 from coded_als.delays import DelayStream
 from coded_als.errors import RoundTimeout, WorkerFailed
 from coded_als.master.events import Events
-from coded_als.master.membership import Membership
+from coded_als.master.membership import ASK_AFTER_S, SILENT_AFTER_S, Membership
 from coded_als.master.running import RunningRound
 from coded_als.master.stores import Stores
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, encode
+
+log = logging.getLogger(__name__)
 
 
 class Rounds:
@@ -39,6 +42,8 @@ class Rounds:
     def __init__(self, membership: Membership, stores: Stores, events: Events, job: bytes, delays: DelayStream) -> None:
         self._membership, self._stores, self._events = membership, stores, events
         self._job, self._delays = job, delays
+        # a worker that comes from an earlier master of the same keys may still respond to that one's tasks
+        self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
         self._current: RunningRound | None = None
         membership.listener = self
@@ -50,12 +55,14 @@ class Rounds:
         try:
             current.require_satisfiable(self._membership.alive)
             for worker in self._membership.alive:
-                self._ask(worker, current)
+                if worker.id not in current.left_out:
+                    self._ask(worker, current)
             while not current.done:
                 remaining_s = ends_s - time.monotonic()
                 if remaining_s <= 0:
                     raise self._timed_out(current, timeout_s)
-                self._membership.step(remaining_s)
+                self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
+                self._membership.look_after()
                 self._events.deliver()
         finally:
             self._current = None
@@ -73,12 +80,20 @@ class Rounds:
         operands = tuple((name, self._stores.newest[name]) for name in round.operands)
         delays_s = [float(delay_s) for delay_s in self._delays.next_round(round.operations)]
         current = RunningRound(round, until, self._round_index, operands, keep, delays_s)
-        current.able.update(worker.id for worker in self._membership.alive if current.can_serve(worker))
+        for worker in self._membership.alive:
+            if current.can_serve(worker):
+                current.able.add(worker.id)
+            else:
+                self._stores.restore(worker)
+                self._let_come(worker, current)
+        for number in round.excluded:
+            current.leave_out(number, "corrupt")
         self._round_index += 1
         return current
 
-    def _ask(self, worker: WorkerState, current: RunningRound, attempt: int = 0) -> None:
+    def _ask(self, worker: WorkerState, current: RunningRound, attempt: int | None = None) -> None:
         """Send a worker its part, or note that it has to do without."""
+        attempt = self._first_attempt if attempt is None else attempt
         task = Task(current.index, current.round.label, worker.id, None, attempt)
         if worker.id not in current.able or not worker.has_credit:
             # its operands are stale or it is behind: no task for now, but what the round makes workers keep
@@ -105,19 +120,25 @@ class Rounds:
 
     def _timed_out(self, current: RunningRound, timeout_s: float) -> RoundTimeout:
         now = time.monotonic()
-        silent = {
+        since_s = {
             worker.id: now - worker.heard_s
             for worker in self._membership.alive
-            if worker.id not in current.results and worker.id not in current.refused
+            if worker.id not in current.results and worker.id not in current.left_out
         }
-        return RoundTimeout(current.round.label, timeout_s, current.until.needed, sorted(current.results), silent)
+        # asked often enough, whoever is at work has said so during the round
+        most_s = min(timeout_s, ASK_AFTER_S + SILENT_AFTER_S)
+        silent_s = {worker: seconds for worker, seconds in since_s.items() if seconds >= most_s}
+        at_work = sorted(since_s.keys() - silent_s.keys())
+        responded = sorted(current.results)
+        return RoundTimeout(current.round.label, timeout_s, current.until.needed, responded, silent_s, at_work)
 
     # -- what the workers say ---------------------------------------------------------------------
 
     def heard(self, worker: WorkerState, message: Message) -> None:
         """A worker says what became of a store or of a task."""
         if message.kind is Kind.STORED:
-            worker.open_stores.pop(message.round_index, None)
+            self._stores.acknowledged(worker, message.round_index)
+            self._take_in(worker)
             return
         task = worker.open_tasks.get(message.round_index)
         if task is None or task.attempt != message.attempt:
@@ -136,6 +157,7 @@ class Rounds:
         """Workers, or what was under way to them, are gone."""
         current = self._current
         for worker in workers:
+            self._events.note(worker, "lost")
             for task in worker.open_tasks.values():
                 if current is not None and task.round_index == current.index:
                     current.lost[worker.id] = task  # it may come back within the round
@@ -147,19 +169,50 @@ class Rounds:
 
     def joined(self, worker: WorkerState) -> None:
         """A worker is there, for the first time or again: ask it once more for what it has not responded to."""
+        self._events.note(worker, "joined")
         self._stores.retain(worker)
+        self._stores.restore(worker)
         current = self._current
-        if current is None or worker.id in current.results or worker.id in current.refused:
+        if current is None or worker.id in current.results or worker.id in current.left_out:
             return
         if not current.can_serve(worker):
             current.able.discard(worker.id)
+        else:
+            current.able.add(worker.id)
+        self._let_come(worker, current)
         lost = current.lost.pop(worker.id, None)
-        self._ask(worker, current, 0 if lost is None else lost.attempt + 1)
+        self._ask(worker, current, None if lost is None else lost.attempt + 1)
+
+    def silent(self, worker: WorkerState) -> None:
+        """Nothing is heard of a worker, or it is heard again: for whoever looks after the workers."""
+        self._events.note(worker, "silent" if worker.silent else "heard")
+
+    def _let_come(self, worker: WorkerState, current: RunningRound) -> None:
+        """Count on a worker that is being given what it needs."""
+        brought = [stamp for stamp in current.operands if stamp not in current.keep]
+        if worker.behind and self._stores.can_restore(stamp for stamp in brought if not worker.holds([stamp])):
+            current.coming.add(worker.id)
+        else:
+            current.coming.discard(worker.id)
+
+    def _take_in(self, worker: WorkerState) -> None:
+        """Ask a worker that has now been given what it needs."""
+        current = self._current
+        if current is not None and worker.id in current.coming and current.can_serve(worker):
+            current.coming.discard(worker.id)
+            current.able.add(worker.id)
+            lost = current.lost.pop(worker.id, None)
+            self._ask(worker, current, current.waiting[worker.id].attempt if lost is None else lost.attempt + 1)
 
     def _heard_now(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
         """A worker says what became of its part of the round that is running."""
         if message.kind is Kind.RESULT:
             self._take(worker, task, message, current)
+        elif message.kind is Kind.ERROR and current.round.check is not None:
+            # it may well be lying: if it is not, the others will say the same
+            log.warning("worker %d failed in %r: %s", worker.id, current.round.kernel, message.text)
+            self._events.record(task, "corrupt", message)
+            self._leave_out(worker, "corrupt", current)
         elif message.kind is Kind.ERROR:
             self._events.record(task, "lost", message)
             raise WorkerFailed(
@@ -167,24 +220,32 @@ class Rounds:
                 "Correct the round."
             )
         else:  # refused: what the worker was thought to hold got lost under way
-            self._events.record(task, "lost", message)
             worker.held.clear()
             current.able.discard(worker.id)
+            current.lost[worker.id] = task  # until it has been given what it lacks
+            self._stores.restore(worker)
+            self._let_come(worker, current)
             current.require_satisfiable(self._membership.alive)
 
     def _take(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
-        """A response counts if it has the right shapes and is finite."""
-        shapes = tuple(array.shape for array in message.arrays)
-        if shapes != current.round.response_shapes or any(array.dtype != np.float64 for array in message.arrays):
-            self._events.record(task, "refused", message)
-            raise WorkerFailed(
-                f"a response to {current.round.kernel!r} must be float64 of the shapes {current.round.response_shapes}; "
-                f"worker {worker.id} sent {shapes}. Correct the round."
-            )
-        if all_finite(message.arrays):
-            self._events.record(task, "answered", message)
-            current.take(worker.id, message.arrays)
+        """A response counts if it has the right shapes and passes the gate."""
+        shapes, wanted = tuple(array.shape for array in message.arrays), current.round.response_shapes
+        if shapes == wanted and all(array.dtype == np.float64 for array in message.arrays):
+            status = verdict(current.round, worker.id, message.arrays)
+        elif current.round.check is not None:
+            status = "corrupt"
         else:
             self._events.record(task, "refused", message)
-            current.refuse(worker.id)
-            current.require_satisfiable(self._membership.alive)
+            raise WorkerFailed(
+                f"a response to {current.round.kernel!r} must be float64 of the shapes {wanted}; "
+                f"worker {worker.id} sent {shapes}. Correct the round."
+            )
+        self._events.record(task, status, message)
+        if status == "answered":
+            current.take(worker.id, message.arrays)
+        else:
+            self._leave_out(worker, status, current)
+
+    def _leave_out(self, worker: WorkerState, why: Status, current: RunningRound) -> None:
+        current.leave_out(worker.id, why)
+        current.require_satisfiable(self._membership.alive)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from coded_als.cluster import Round, StoppingRule, require_satisfiable
+from coded_als.cluster import Round, Status, StoppingRule, require_satisfiable
 from coded_als.kernels import Array
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, Stamp, frames_of
@@ -29,12 +29,14 @@ class RunningRound:
         Seconds that each worker waits; infinite for one that does not respond.
     able
         The workers that hold the newest versions of the operands.
+    coming
+        Workers that are being given operands that they lack.
     waiting
         Tasks that were not sent, by worker.
     lost
         Tasks whose worker is gone; it may come back.
-    refused
-        Workers whose responses do not count.
+    left_out
+        Workers whose responses do not count, and why.
     results
         What has arrived, in that order.
     done
@@ -48,9 +50,10 @@ class RunningRound:
     keep: tuple[Stamp, ...]
     delays_s: list[float]
     able: set[int] = field(default_factory=set)
+    coming: set[int] = field(default_factory=set)
     waiting: dict[int, Task] = field(default_factory=dict)
     lost: dict[int, Task] = field(default_factory=dict)
-    refused: list[int] = field(default_factory=list)
+    left_out: dict[int, Status] = field(default_factory=dict)
     results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     done: bool = False
     _framed: tuple[Array, ...] = ()
@@ -91,19 +94,20 @@ class RunningRound:
         self.results[worker] = arrays
         self.done = self.until.satisfied(tuple(self.results))
 
-    def refuse(self, worker: int) -> None:
+    def leave_out(self, worker: int, why: Status) -> None:
         """Leave a worker out of the rest of the round."""
-        self.refused.append(worker)
+        self.left_out[worker] = why
         self.able.discard(worker)
+        self.coming.discard(worker)
 
     def pending(self, alive: Iterable[WorkerState]) -> list[int]:
         """The workers that have not responded but still can."""
         return [
             worker
             for worker in sorted(worker.id for worker in alive)
-            if worker in self.able and worker not in self.results and self.delays_s[worker] < float("inf")
+            if worker in self.able | self.coming and worker not in self.results and self.delays_s[worker] < float("inf")
         ]
 
     def require_satisfiable(self, alive: Iterable[WorkerState]) -> None:
         """Raise as soon as not even all that can still respond would do."""
-        require_satisfiable(self.until, (*self.results, *self.pending(alive)), self.refused)
+        require_satisfiable(self.until, (*self.results, *self.pending(alive)), self.left_out)

@@ -30,6 +30,7 @@ class Stores:
 
     def __init__(self, membership: Membership, job: bytes) -> None:
         self.newest: dict[str, int] = {}
+        self._again: dict[str, Sequence[Stored]] = {}
         self._membership, self._job = membership, job
         self._versions = 0
 
@@ -37,10 +38,19 @@ class Stores:
         """Make all that workers hold under this name stale."""
         self._versions += 1
         self.newest[name] = self._versions
+        self._again.pop(name, None)
         return name, self._versions
 
-    def give_out(self, name: str, shares: Iterable[Stored], size: int) -> None:
-        """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer."""
+    def give_out(self, name: str, shares: Iterable[Stored], size: int, again: Sequence[Stored] | None = None) -> None:
+        """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer.
+
+        Parameters
+        ----------
+        name, shares, size
+            What to give out.
+        again
+            The same shares, for workers that come back later.
+        """
         stamp = self.new_version(name)
         given = 0
         for share in shares:
@@ -52,11 +62,33 @@ class Stores:
             self._let_catch_up(self._membership.alive, OPEN_SHARES, OPEN_BYTES)
             given += 1
         require_one_each("share", size, given)
+        if again is not None:
+            self._again[name] = again
+            for worker in self._membership.alive:
+                self.restore(worker)
+
+    def restore(self, worker: WorkerState) -> None:
+        """Send a worker what it lacks, one array after the other: the next one when it has the last."""
+        lacking = [name for name in self._again if not worker.holds([(name, self.newest[name])])]
+        worker.behind = bool(lacking)
+        if lacking and not any(worker.open_stores.values()):
+            self.send(worker, (lacking[0], self.newest[lacking[0]]), self._again[lacking[0]][worker.id])
+
+    def can_restore(self, stamps: Iterable[Stamp]) -> bool:
+        """Whether a worker that lacks these will be given them."""
+        return all(name in self._again for name, _ in stamps)
+
+    def acknowledged(self, worker: WorkerState, version: int) -> None:
+        """A worker has got an array."""
+        worker.open_stores.pop(version, None)
+        if worker.behind:
+            self.restore(worker)
 
     def drop(self, names: Iterable[str]) -> None:
         """Let all workers forget arrays; those that are away or behind are told later (`retain`)."""
         for name in names:
             self.newest.pop(name, None)
+            self._again.pop(name, None)
             for worker in self._membership.workers.values():
                 worker.untidy |= worker.held.pop(name, None) is not None
         for worker in self._membership.alive:

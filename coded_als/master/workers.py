@@ -46,6 +46,12 @@ class WorkerState:
         Bytes of the arrays that it has not acknowledged, by version.
     untidy
         Whether it may hold arrays that are of no use any more.
+    behind
+        Whether it lacks stored arrays, which it is being given.
+    asked_s
+        Since when it has owed a sign of life, or None.
+    silent
+        Whether it has owed one for too long.
     """
 
     id: int
@@ -57,6 +63,9 @@ class WorkerState:
     open_tasks: dict[int, Task] = field(default_factory=dict)
     open_stores: dict[int, int] = field(default_factory=dict)
     untidy: bool = False
+    behind: bool = False
+    asked_s: float | None = None
+    silent: bool = False
 
     @property
     def has_credit(self) -> bool:

@@ -7,9 +7,10 @@ only a worker that holds the newest version of every operand is asked.
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
@@ -18,9 +19,9 @@ from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError
 from coded_als.kernels import KERNELS, Stored
-from coded_als.master.events import Events
+from coded_als.master.events import Events, WorkerObserver
 from coded_als.master.interrupts import Interrupts
-from coded_als.master.link import Link
+from coded_als.master.link import MOST_FRAME_BYTES, Link
 from coded_als.master.membership import Membership
 from coded_als.master.rounds import Rounds
 from coded_als.master.stores import Stores, require_one_each
@@ -65,10 +66,11 @@ class ZmqCluster:
         self.size = workers
         self.round_timeout_s = round_timeout_s
         self.observers: list[Observer] = []
+        self.worker_observers: list[WorkerObserver] = []
         self._link = link
         self._started = started = time.perf_counter()
         # nothing below knows the cluster: a cycle would keep forgotten ones, and their workers
-        self._events = Events(self.observers, lambda: time.perf_counter() - started)
+        self._events = Events(self.observers, self.worker_observers, lambda: time.perf_counter() - started)
         self._membership = Membership(link, job, workers)
         self._stores = Stores(self._membership, job)
         self._rounds = Rounds(self._membership, self._stores, self._events, job, delays)
@@ -98,7 +100,8 @@ class ZmqCluster:
         name
             What rounds call it.
         shares
-            One array for each worker, consumed one at a time and no faster than they are received.
+            One array for each worker, consumed one at a time and no faster than they are received. Those of a sequence
+            are given again to workers that come back, so they, or what makes them, are held until they are dropped.
 
         Raises
         ------
@@ -106,7 +109,8 @@ class ZmqCluster:
             When there are not exactly W shares.
         """
         with self._claimed() as interrupts:
-            self._stores.give_out(name, interrupts.between(shares), self.size)
+            again = shares if isinstance(shares, Sequence) else None
+            self._stores.give_out(name, interrupts.between(shares), self.size, again)
 
     def drop(self, names: Iterable[str]) -> None:
         """Let the workers forget arrays, at once or, while the cluster is at work, before it works again.
@@ -144,7 +148,8 @@ class ZmqCluster:
                 elapsed_s = self.seconds() - started
             finally:
                 self._events.deliver()
-            return Responses(tuple(done.results), done.results, elapsed_s)
+            left_out = tuple(worker for worker in done.left_out if worker not in round.excluded)
+            return Responses(tuple(done.results), done.results, elapsed_s, left_out)
 
     def close(self) -> None:
         """Let go of the workers at once, stragglers included; more than once is harmless."""
@@ -177,6 +182,12 @@ class ZmqCluster:
     def _check(self, round: Round) -> None:
         if round.kernel not in KERNELS:
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
+        largest = max((8 * math.prod(shape) for shape in round.response_shapes), default=0)
+        if largest > MOST_FRAME_BYTES:
+            raise UsageError(
+                f"a response must have at most {MOST_FRAME_BYTES} bytes in an array; got {largest}. Use fewer columns or "
+                "more parts."
+            )
         if round.payloads is not None:
             require_one_each("payload", self.size, len(round.payloads))
         if len(round.keep) > min(map(len, round.payloads or [()])):

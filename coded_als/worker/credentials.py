@@ -15,7 +15,7 @@ _Z85 = frozenset(Z85CHARS)
 
 @dataclass(frozen=True)
 class Credentials:
-    """Two lines of text, the second empty where nothing is encrypted.
+    """Three lines of text, the last two empty where nothing is encrypted.
 
     Parameters
     ----------
@@ -23,14 +23,17 @@ class Credentials:
         Secret of the cluster.
     server_key
         The master's public CURVE key (Z85), or nothing.
+    secret_key
+        This worker's secret CURVE key (Z85), by which the master knows it; without one it makes one up.
     """
 
     job: bytes
     server_key: bytes = b""
+    secret_key: bytes = b""
 
     @classmethod
     def read(cls, stream: TextIO) -> Credentials:
-        """Take the next two lines of a stream.
+        """Take the next three lines of a stream.
 
         Raises
         ------
@@ -38,14 +41,15 @@ class Credentials:
             Where they are something else.
         """
         try:
-            job, server_key = (stream.readline().strip() for _ in range(2))
-            credentials = cls(bytes.fromhex(job), server_key.encode("ascii"))
+            job, *keys = (stream.readline().strip() for _ in range(3))
+            credentials = cls(bytes.fromhex(job), *(key.encode("ascii") for key in keys))
         except ValueError:  # UnicodeError is one
             raise _unlike("other characters") from None
         if not job:
             raise _unlike("no key")
-        if server_key and not (len(server_key) == CURVE_KEY_CHARACTERS and set(credentials.server_key) <= _Z85):
-            raise _unlike(f"a server key of {len(server_key)} characters")
+        for key in keys:
+            if key and not is_curve_key(key.encode()):
+                raise _unlike(f"a key of {len(key)} characters")
         return credentials
 
     @property
@@ -54,12 +58,17 @@ class Credentials:
         return self.job.hex().encode()
 
     def text(self) -> str:
-        """The two lines."""
-        return f"{self.job.hex()}\n{self.server_key.decode()}\n"
+        """The three lines."""
+        return f"{self.job.hex()}\n{self.server_key.decode()}\n{self.secret_key.decode()}\n"
+
+
+def is_curve_key(key: bytes) -> bool:
+    """Whether these are the characters of a CURVE key (Z85)."""
+    return len(key) == CURVE_KEY_CHARACTERS and set(key) <= _Z85
 
 
 def _unlike(got: str) -> UsageError:
     return UsageError(
-        "a key file must have a line of hexadecimal digits and a line that is empty or a CURVE key of "
+        "a key file must have a line of hexadecimal digits and two lines that are empty or a CURVE key of "
         f"{CURVE_KEY_CHARACTERS} characters; got {got}. Copy the file that the master wrote."
     )

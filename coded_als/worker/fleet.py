@@ -9,6 +9,8 @@ import os
 import select
 import signal
 import sys
+import time
+from collections.abc import Iterable
 
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
@@ -16,10 +18,12 @@ from coded_als.worker.process import run_worker
 
 # How long the fleet may go without a look at whether its master still lives.
 LOOK_AFTER_MASTER_S = 1.0
+# A worker that died is started again after the first of these, and later each time that it had lived for less than the last.
+FIRST_RESTART_S, LAST_RESTART_S, GROWN_UP_S = 0.05, 5.0, 2.0
 _STDIN = 0
 
 
-def run_fleet(workers: int, endpoint: str) -> None:
+def run_fleet(workers: int, endpoint: str, restart: bool = False) -> None:
     """Fork W workers and end them when the master closes its end of stdin, or dies.
 
     Parameters
@@ -28,6 +32,8 @@ def run_fleet(workers: int, endpoint: str) -> None:
         Number of workers W.
     endpoint
         Where the master listens.
+    restart
+        Whether a worker that died is started again.
 
     Raises
     ------
@@ -37,16 +43,47 @@ def run_fleet(workers: int, endpoint: str) -> None:
     master = os.getppid()
     credentials = Credentials.read(sys.stdin)
     gc.freeze()  # the children share the parent's pages, and a collection would copy them
-    children: set[int] = set()
+    children: dict[int, int] = {}
+    restarts = [Restarts() for _ in range(workers)]
     died = _pipe_of_deaths()
     try:
         for worker in range(workers):
-            children.add(_fork_worker(worker, endpoint, credentials))
-        while _master_lives(master, died):
-            _reap(children)
+            children[_fork_worker(worker, endpoint, credentials)] = worker
+        patience_s = LOOK_AFTER_MASTER_S
+        while _master_lives(master, died, patience_s):
+            for worker in _reap(children):
+                restarts[worker].died(time.monotonic())
+            patience_s = LOOK_AFTER_MASTER_S
+            for worker, plan in enumerate(restarts if restart else ()):
+                wait_s = plan.due_in(time.monotonic())
+                if wait_s <= 0:
+                    plan.started(time.monotonic())
+                    children[_fork_worker(worker, endpoint, credentials)] = worker
+                patience_s = min(patience_s, max(wait_s, 0.0) or LOOK_AFTER_MASTER_S)
     finally:
         _end(children)
         _remove_address(endpoint)
+
+
+class Restarts:
+    """When a worker that died is started again: soon, and later and later if it dies young."""
+
+    def __init__(self) -> None:
+        self._wait_s, self._started_s, self._due_s = FIRST_RESTART_S, 0.0, float("inf")
+
+    def died(self, now_s: float) -> None:
+        """Plan its next start."""
+        young = now_s - self._started_s < GROWN_UP_S
+        self._wait_s = min(2 * self._wait_s, LAST_RESTART_S) if young else FIRST_RESTART_S
+        self._due_s = now_s + self._wait_s
+
+    def started(self, now_s: float) -> None:
+        """It has been started again."""
+        self._started_s, self._due_s = now_s, float("inf")
+
+    def due_in(self, now_s: float) -> float:
+        """Seconds until it is to be started; infinite while it lives."""
+        return self._due_s - now_s
 
 
 def _pipe_of_deaths() -> int:
@@ -62,25 +99,23 @@ def _pipe_of_deaths() -> int:
     return readable
 
 
-def _master_lives(master: int, died: int) -> bool:
+def _master_lives(master: int, died: int, patience_s: float) -> bool:
     """Wait for a death or a while; False once stdin has ended or the master is gone.
 
     A forked copy of the master holds stdin open, so its end alone would not tell.
     """
-    ready, _, _ = select.select([_STDIN, died], [], [], LOOK_AFTER_MASTER_S)
+    ready, _, _ = select.select([_STDIN, died], [], [], patience_s)
     if died in ready:
         os.read(died, 1 << 16)
     return not (_STDIN in ready and not os.read(_STDIN, 1 << 16)) and os.getppid() == master
 
 
-def _reap(children: set[int]) -> None:
-    """Take leave of the children that have died."""
-    for child in list(children):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            children.discard(child)
+def _reap(children: dict[int, int]) -> list[int]:
+    """Take leave of the children that have died; the workers that they were."""
+    return [children.pop(child) for child in list(children) if os.waitpid(child, os.WNOHANG)[0]]
 
 
-def _end(children: set[int]) -> None:
+def _end(children: Iterable[int]) -> None:
     """Kill the children that live, and take leave of all."""
     for child in children:  # not reaped yet, so nobody else has its number
         os.kill(child, signal.SIGKILL)

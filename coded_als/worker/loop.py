@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -28,7 +29,7 @@ class Worker:
     socket
         A connected DEALER.
     worker
-        This worker's number.
+        This worker's number, or -1 for whichever is free.
     job
         Secret of the cluster: messages without it are ignored.
     process_id
@@ -178,6 +179,10 @@ class Worker:
                 self._memory = {name: held for name, held in self._memory.items() if name in names}
             case Kind.TASK:
                 self._supersede(message)
+            case Kind.PING:
+                self._reply(message, Kind.ALIVE)
+            case Kind.WELCOME:
+                self._us = replace(self._us, worker=message.worker)
             case Kind.STOP:
                 self._supersede(None)
                 self._stop = message.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import sys
 import threading
@@ -13,6 +14,8 @@ import zmq
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.loop import Worker
 
+# The number of a worker to whom the master gives one.
+ANY_NUMBER = -1
 HEARTBEAT_MS = 2000
 HEARTBEAT_TIMEOUT_MS = 10_000
 
@@ -23,8 +26,9 @@ def run_worker(
     credentials: Credentials,
     parent_lives: Callable[[], bool] = lambda: True,
     remote: bool = False,
+    memory_limit_bytes: int | None = None,
 ) -> str:
-    """Connect one worker and let it work; the master's reason for ending it, empty where it gave none."""
+    """Connect one worker, with a number or `ANY_NUMBER`, and let it work; the master's reason for ending it, empty where it gave none."""
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     # the routing id of one life of one process: a restarted worker is not mistaken for its predecessor
@@ -32,6 +36,10 @@ def run_worker(
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
+    if memory_limit_bytes is not None:
+        # before a larger frame is received the connection is dropped; whatever else would grow beyond fails
+        socket.setsockopt(zmq.MAXMSGSIZE, memory_limit_bytes)
+        limit_memory(memory_limit_bytes)
     monitor = None
     if remote:
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
@@ -39,7 +47,8 @@ def run_worker(
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     if credentials.server_key:
         socket.curve_serverkey = credentials.server_key
-        socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+        secret_key = credentials.secret_key or zmq.curve_keypair()[1]
+        socket.curve_publickey, socket.curve_secretkey = zmq.curve_public(secret_key), secret_key
     else:
         socket.plain_username, socket.plain_password = str(worker).encode(), credentials.password
     socket.connect(endpoint)
@@ -47,6 +56,17 @@ def run_worker(
         return Worker(socket, worker, credentials.job, os.getpid(), parent_lives, monitor).serve()
     finally:
         context.destroy(linger=0)
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """Let this process have no more memory than this beyond what it has now."""
+    has_bytes = 0
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as file:
+            has_bytes = int(file.read().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = has_bytes + limit_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def end_with_stdin() -> None:

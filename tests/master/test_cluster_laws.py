@@ -21,13 +21,22 @@ GENERATOR = np.random.default_rng(7)
 LEFT, RIGHT = GENERATOR.normal(size=(2, 5, 4)), GENERATOR.normal(size=(2, 5, 3))
 
 
-@pytest.fixture(params=[InlineCluster, SimulatedCluster, LocalCluster])
+def on_dask(request: pytest.FixtureRequest) -> Start:
+    """Clusters on one Dask cluster."""
+    client = request.getfixturevalue("dask_client")
+    from coded_als.dask import DaskCluster
+
+    return lambda workers, delays, seed: DaskCluster(client, workers, delays=delays, seed=seed)
+
+
+@pytest.fixture(params=[InlineCluster, SimulatedCluster, LocalCluster, "DaskCluster"])
 def start(request: pytest.FixtureRequest) -> Any:
     """Starts clusters and closes them."""
     clusters: list[Cluster] = []
+    kind = on_dask(request) if request.param == "DaskCluster" else request.param
 
     def start(workers: int, delays: Any = "none", seed: int = 0) -> Cluster:
-        clusters.append(request.param(workers, delays, seed))
+        clusters.append(kind(workers, delays, seed))
         return clusters[-1]
 
     yield start

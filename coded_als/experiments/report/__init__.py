@@ -1,6 +1,7 @@
 """Reports: figures from stored results, alone, in a notebook or in one offline HTML file."""
 
 from coded_als.experiments.report.curves import objective_against_seconds
+from coded_als.experiments.report.memory_figures import iteration_against_memory, time_against_memory
 from coded_als.experiments.report.report import write_report
 from coded_als.experiments.report.results import Results, open_results
 from coded_als.experiments.report.sweep_figures import (
@@ -20,11 +21,13 @@ __all__ = [
     "Results",
     "decoding_error_against_partitions",
     "distribution",
+    "iteration_against_memory",
     "objective_against_seconds",
     "open_results",
     "survival_against_products",
     "table1_times",
     "time_against_delays",
+    "time_against_memory",
     "time_against_partitions",
     "time_against_workers",
     "timeline",

@@ -10,6 +10,7 @@ from coded_als.errors import UsageError
 try:
     from matplotlib import rc_context
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 except ImportError:
@@ -150,8 +151,12 @@ def _thinned(ticks: Sequence[float], most: int = 12) -> list[float]:
 
 
 def add_legend(figure: ReportFigure, columns: int = 3) -> None:
-    """The names of the series, above the axes."""
+    """The names of the series above the axes, in at most so many columns, and in fewer where they are too wide."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     with rc_context(STYLE):
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        if labels:
-            figure.legend(handles, labels, loc="outside upper left", ncols=min(columns, len(labels)))
+        for count in range(min(columns, len(labels)), 0, -1):
+            legend = figure.legend(handles, labels, loc="outside upper left", ncols=count)
+            if count == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+                return
+            legend.remove()

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from coded_als.cluster import TaskEvent
 from coded_als.experiments.report.canvas import ReportFigure
 from coded_als.experiments.report.curves import objective_against_seconds, objective_table
+from coded_als.experiments.report.memory_figures import iteration_against_memory, memory_table
 from coded_als.experiments.report.slices import Row, Slice, Table, series_styles, slices
 from coded_als.experiments.report.sweep_figures import (
     delays_table,
@@ -116,6 +117,16 @@ SLICE_FIGURES: tuple[Entry[Slice], ...] = (
         distribution_table,
     ),
 )
+MEMORY_FIGURES: tuple[Entry[Slice], ...] = (
+    Entry(
+        "time-against-memory",
+        "Time against memory",
+        "Mean time of an iteration and what a worker stores for it, at the largest number of workers: one line for each "
+        "kind of code. Rings: no other code is as fast with as little memory.",
+        iteration_against_memory,
+        memory_table,
+    ),
+)
 DELAY_FIGURES: tuple[Entry[Sequence[Slice]], ...] = (
     Entry(
         "delay-models",
@@ -170,7 +181,8 @@ def sweep_figures_of(rows: Sequence[Row], clock: str, examples: Row | None) -> I
         for comparison in DELAY_FIGURES:
             yield comparison.of(alike, _dead_and_solver(alike[0]))
     for part in parts:
-        for entry in SLICE_FIGURES:
+        stored = all("worker_storage_bytes" in row for row in part.largest)
+        for entry in (*SLICE_FIGURES, *(MEMORY_FIGURES if stored else ())):
             yield entry.of(part, part.name)
     if examples:
         yield from _example_figures(rows, examples)

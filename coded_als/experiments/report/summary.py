@@ -77,5 +77,11 @@ def _beside(part: Slice, row: Row, coded: Sequence[Row]) -> str:
         return f"{said} no coded cell of this sweep fits; more parts would."
     other = fitting[0]
     ratio = part.mean(row) / part.mean(other)
-    verdict = f"{plain(ratio, 2)} times as fast" if ratio >= 1 else f"{plain(1 / ratio, 2)} times as slow"
-    return f"{said} the fastest code is {scheme_name(other)} ({memory(other['worker_storage_bytes'])}): {verdict}."
+    return f"{said} the fastest code is {scheme_name(other)} ({memory(other['worker_storage_bytes'])}): {_compared(ratio)}."
+
+
+def _compared(ratio: float) -> str:
+    """How a scheme compares with one that takes ``ratio`` times its seconds."""
+    if 1 / CLOSE <= ratio <= CLOSE:
+        return "as fast, within 5 %"
+    return f"{plain(ratio, 2)} times as fast" if ratio > 1 else f"{plain(1 / ratio, 2)} times as slow"

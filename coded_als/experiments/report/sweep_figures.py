@@ -136,8 +136,7 @@ def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
         "delays of the workers",
         height=1.3 + sum(0.25 + 0.14 * max(len(names), len(text)) for text in lines),
     )
-    ends = [end for part, best in shown for row in best for end in part.interval(row)]
-    scale_x(axes, ends)
+    scale_x(axes, [end for part, best in shown for row in best for end in _ends(part, row)])
     for name in names:
         style = parts[0].styles[name]
         # beside each other in a row, in the order of the legend
@@ -178,9 +177,14 @@ def _quantiles(part: Slice, row: Row) -> dict[str, list[float]]:
     return stored
 
 
+def _ends(part: Slice, row: Row) -> tuple[float, float]:
+    """What an axis must show of an interval: one that reaches zero would have a logarithmic axis without end."""
+    low, high = part.interval(row)
+    return max(low, part.mean(row) / 2), high
+
+
 def _scale_seconds(axes: Axes, part: Slice, rows: Sequence[Row]) -> None:
-    values = [part.interval(row)[1] for row in rows] + [part.interval(row)[0] or part.mean(row) for row in rows]
-    scale_y(axes, values)
+    scale_y(axes, [end for row in rows for end in _ends(part, row)])
 
 
 def _line_with_band(axes: Axes, part: Slice, rows: Sequence[Row], along: str, name: str) -> None:

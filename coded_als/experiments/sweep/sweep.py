@@ -95,22 +95,22 @@ def run_sweep(
     spec: SweepSpec,
     cells: Sequence[Cell],
     processes: int = 1,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int, Row | None], None] = lambda done, total, row: None,
 ) -> None:
     """Run what is not finished yet; every cell is on disk as soon as it is.
 
     Parameters
     ----------
     progress
-        Called with finished and all cells.
+        Called with finished and all cells, and with the row that has just been finished; first without one.
     """
     missing = [cell for cell in cells if canonical(cell.key()) not in folder.finished]
-    progress(len(cells) - len(missing), len(cells))
+    progress(len(cells) - len(missing), len(cells), None)
     for count, row in enumerate(_rows(spec, missing, processes), start=1):
         if (round_seconds := row.pop("round_seconds", None)) is not None:
             append_times(folder.path, row["cell"], round_seconds)
         folder.append(row)
-        progress(len(cells) - len(missing) + count, len(cells))
+        progress(len(cells) - len(missing) + count, len(cells), row)
 
 
 def refusal(spec: SweepSpec, cell: Cell) -> str | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coded_als.experiments.report.canvas import new_axes, scale_x, scale_y, spans_decades
+from coded_als.experiments.report.canvas import add_legend, new_axes, scale_x, scale_y, spans_decades
 from coded_als.experiments.report.catalogue import Shown, named_apart
 from coded_als.experiments.report.curves import objective_against_seconds
 from coded_als.experiments.report.results import Results, open_results
-from coded_als.experiments.report.slices import Slice, scheme_name, series_name
+from coded_als.experiments.report.slices import Slice, scheme_name, series_name, series_styles
 from coded_als.experiments.report.styles import COLOURS, MARKERS, style_of
 from coded_als.experiments.report.sweep_figures import (
     distribution,
@@ -234,3 +234,27 @@ def test_whole_axes_mark_their_values() -> None:
     scale_x(axes, list(range(1, 41)), whole=True)
     assert len(axes.get_xticks()) <= 12
     assert axes.get_xticks()[-1] == 40
+
+
+def test_an_interval_that_reaches_zero_leaves_the_axis_logarithmic() -> None:
+    def row(code: str, mean: float, low: float, high: float) -> dict:
+        cell = {"code": code, "workers": 4, "partitions": None, "protocol": "fused", "solver": "als"}
+        seconds = {"mean": mean, "low95": low, "high95": high}
+        return {"cell": cell, **{f"virtual_seconds_{name}": value for name, value in seconds.items()}}
+
+    rows = (row("uncoded", 13.0, 12.5, 13.5), row("systematic", 0.1, -0.1, 0.3))
+    part = Slice("virtual", "none", 0, "als", rows, series_styles(rows))
+    assert time_against_delays([part]).axes[0].get_xscale() == "log"
+    assert time_against_workers(part).axes[0].get_yscale() == "log"
+
+
+def test_long_names_get_fewer_columns() -> None:
+    for length, columns in ((5, 3), (40, 2), (80, 1)):
+        figure, axes = new_axes("x", "y")
+        for letter in "abcd":
+            axes.plot([0], [0], label=letter * length)
+        add_legend(figure)
+        [legend] = figure.legends
+        assert legend._ncols <= columns
+        figure.draw_without_rendering()
+        assert legend.get_window_extent().width <= figure.bbox.width * (1 if length < 80 else 2)

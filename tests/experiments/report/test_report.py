@@ -61,9 +61,9 @@ def test_a_report_is_one_small_offline_file(page: str) -> None:
 
 def test_every_drawing_is_well_formed_and_has_its_data(page: str) -> None:
     drawings = re.findall(r"<svg .*?</svg>", page, flags=re.S)
-    # for no and one dead worker the delay models; for each with each delay model against h, against W, and the
-    # distribution; then the curves and the timeline
-    assert len(drawings) == 2 + 2 * 2 * 3 + 2
+    # for no and one dead worker the delay models; for each with each delay model against h, against W, the
+    # distribution, and against memory; then the curves and the timeline
+    assert len(drawings) == 2 + 2 * 2 * 4 + 2
     for drawing in drawings:
         root = ElementTree.fromstring(drawing)
         assert root.get("aria-label")
@@ -129,7 +129,7 @@ def test_each_delay_model_has_figures_of_its_own(page: str) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     of_cells = [title for title in titles if title.startswith(("Time against", "Distribution"))]
     assert [spec for title in of_cells for spec in SPECS if title.endswith(f"delays {spec}")] == [
-        spec for spec in SPECS for _ in range(2 * 3)
+        spec for spec in SPECS for _ in range(2 * 4)
     ]
     of_examples = [title for title in titles if title.startswith(("Objective", "Timeline"))]
     assert len(of_examples) == 2

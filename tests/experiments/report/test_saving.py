@@ -31,7 +31,7 @@ def test_each_figure_is_saved_in_each_format_under_the_name_that_the_page_says(f
     svgs = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
     named = re.findall(r"File name: <code>(.*?)</code>", (tmp_path / "report.html").read_text())
     assert pdfs == svgs == set(named)
-    assert len(named) == 3
+    assert len(named) == 4
     for path in (tmp_path / "figures").glob("*.svg"):
         ElementTree.parse(path)
 

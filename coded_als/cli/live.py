@@ -1,0 +1,79 @@
+"""The options ``--live`` and ``--serve``, and what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from coded_als.als import CodedALS
+from coded_als.cluster import Cluster
+
+if TYPE_CHECKING:
+    from coded_als.experiments.live.fit import FitStatus
+    from coded_als.experiments.live.view import Status
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def live_options(command: Command) -> Command:
+    """Add ``--live`` and ``--serve`` to a command."""
+    live = click.option("--live", is_flag=True, help="Show workers, rounds, who is late and the time left on stderr.")
+    serve = click.option(
+        "--serve",
+        type=click.IntRange(0, 65535),
+        metavar="PORT",
+        help="Serve the same as a page on 127.0.0.1; 0 takes any free port.",
+    )
+    return live(serve(command))
+
+
+@contextmanager
+def shown(status: Status, *, live: bool, serve: int | None) -> Iterator[None]:
+    """Show a status while the block runs, as asked for."""
+    with ExitStack() as stack:
+        # both bring threads, and one of them sockets
+        if serve is not None:
+            from coded_als.experiments.live.server import on_loopback
+
+            click.echo(f"live view: {stack.enter_context(on_loopback(status, serve))}", err=True)
+        if live:
+            from coded_als.experiments.live.terminal import on_the_terminal
+
+            stack.enter_context(on_the_terminal(status))
+        try:
+            yield
+        finally:
+            status.finish()
+
+
+@contextmanager
+def looked_at(
+    model: CodedALS, shape: tuple[int, int], cluster: Cluster, options: Mapping[str, Any]
+) -> Iterator[FitStatus | None]:
+    """What a fit on this cluster shows while the block runs; None where neither option was given.
+
+    Parameters
+    ----------
+    model
+        What will be fitted.
+    shape
+        Of the ratings.
+    cluster
+        Observed from now on.
+    options
+        Those of the command.
+    """
+    if not options["live"] and options["serve"] is None:
+        yield None
+        return
+    from coded_als.experiments.live.fit import FitStatus
+
+    title = f"{shape[0]} x {shape[1]} matrix, rank {model.rank}, {cluster.size} workers"
+    clock = "virtual" if cluster.virtual else "wall"
+    status = FitStatus(title, cluster.size, model.tolerance, model.iterations, cluster.seconds, clock)
+    cluster.observers.append(status.event)
+    with shown(status, live=options["live"], serve=options["serve"]):
+        yield status

@@ -1,0 +1,179 @@
+"""Freivalds' check: whether a response is the product that it should be, from random combinations of its rows.
+
+V (S X) = (V S) X for any V. With V random and secret, and V S made while the share S was at hand, a response Y of S X is
+compared with what it should be at the price of a few rows instead of all (Freivalds, Probabilistic machines can use less
+running time, 1977). A sketch commutes with the kernels, so what is expected comes from the kernel itself, on a sketch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from coded_als.kernels import Array, inner_product, product, run_to_end, scaled, transposed_product
+
+# Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`).
+COMBINATIONS = 4
+# Rounding of an honest comparison, in units of eps |S| |x|. Errors of both signs grow with the root of the number of terms;
+# where all terms are equal they have one sign, and grow linearly within the blocks in which BLAS sums (470 units seen).
+FEWEST_UNITS, UNITS_PER_ROOT, UNITS_PER_TERM = 1024.0, 8.0, 1 / 16
+
+
+class Secret:
+    """The random combinations of one fit, which no worker may know.
+
+    Parameters
+    ----------
+    generator
+        Where they come from; by default the system's own entropy.
+    """
+
+    def __init__(self, generator: np.random.Generator | None = None) -> None:
+        self._generator = generator or np.random.default_rng()
+        self._known: dict[tuple[int, int], Array] = {}
+
+    def combinations(self, worker: int, length: int) -> Array:
+        """V of one worker, (k, length), Gaussian."""
+        key = worker, length
+        if key not in self._known:
+            self._known[key] = self._generator.standard_normal((COMBINATIONS, length))
+        return self._known[key]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was observed and expected of a response, and how far rounding takes them apart."""
+
+    observed: Array
+    expected: Array
+    bound: Any
+
+    @property
+    def agrees(self) -> bool:
+        """Whether rounding explains the difference; never where something is not finite."""
+        with np.errstate(all="ignore"):
+            return bool(
+                (np.abs(self.observed - self.expected) <= np.minimum(self.bound, np.finfo(np.float64).max)).all()
+            )
+
+
+class Operand:
+    """An operand of one worker, whole or reduced to its sketches.
+
+    Parameters
+    ----------
+    array
+        The planes of a share (s, a, b), or a matrix.
+    secret, worker
+        Whose combinations it is sketched with.
+    """
+
+    def __init__(self, array: Array, secret: Secret, worker: int) -> None:
+        self.array: Array | None = array
+        self.rows, self.columns = array.shape[-2:]
+        self.planes = array.shape[0] if array.ndim == 3 else 1
+        self._secret, self._worker = secret, worker
+
+    @cached_property
+    def left(self) -> Array:
+        """V S, (s, k, b)."""
+        return np.asarray(self.row_combinations @ self._array)
+
+    @cached_property
+    def right(self) -> Array:
+        """S V^T, (s, a, k)."""
+        return np.asarray(self._array @ self.column_combinations.T)
+
+    @cached_property
+    def norm(self) -> float:
+        """Frobenius norm."""
+        return float(norms(self._array.reshape(-1, 1))[0])
+
+    @cached_property
+    def column_norms(self) -> Array:
+        """Of the columns, over rows and planes, (b,)."""
+        return norms(self._array.reshape(-1, self.columns))
+
+    @property
+    def row_combinations(self) -> Array:
+        """V for the rows, (k, a)."""
+        return self._secret.combinations(self._worker, self.rows)
+
+    @property
+    def column_combinations(self) -> Array:
+        """V for the columns, (k, b)."""
+        return self._secret.combinations(self._worker, self.columns)
+
+    def reduced(self) -> Operand:
+        """Only what a check needs once the array is gone."""
+        _ = self.left, self.right, self.norm
+        self.array = None
+        return self
+
+    @property
+    def _array(self) -> Array:
+        assert self.array is not None, "the array is gone"
+        return self.array
+
+
+def norms(columns: Array) -> Array:
+    """Euclidean norms of columns, (n, c) giving (c,); squares neither overflow nor vanish."""
+    largest = np.abs(columns).max(axis=0, initial=0.0)
+    unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    divided = columns / unit
+    return np.asarray(unit * np.sqrt(np.einsum("ij,ij->j", divided, divided)))
+
+
+def rounding(*lengths: int) -> float:
+    """How far an honest response may be off, relative to the norms of what was multiplied."""
+    terms = sum(lengths)
+    return float(np.finfo(np.float64).eps * (FEWEST_UNITS + UNITS_PER_ROOT * np.sqrt(terms) + UNITS_PER_TERM * terms))
+
+
+def bounded(sizes: Any, *lengths: int) -> Any:
+    """Rounding where numbers are normal, and what is lost where products vanish below them."""
+    with np.errstate(all="ignore"):
+        return rounding(*lengths) * sizes + 8 * sum(lengths) * np.finfo(np.float64).tiny
+
+
+def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
+    """Of ``left @ right``; both may be known by their sketches alone."""
+    observed = left.row_combinations @ response
+    lengths = left.planes * left.columns, left.rows
+    if right.array is not None:
+        (expected,) = run_to_end(product(left.left, right.array))
+        return Comparison(observed, expected, bounded(left.norm * right.column_norms, *lengths))
+    (expected,) = run_to_end(product(left.left, right.right))
+    return Comparison(
+        observed @ right.column_combinations.T, expected, bounded(left.norm * right.norm, *lengths, right.columns)
+    )
+
+
+def check_transposed_product(left: Operand, right: Operand, response: Array) -> Comparison:
+    """Of ``left^T right`` with the whole of ``right`` at hand."""
+    assert right.array is not None
+    (expected,) = run_to_end(transposed_product(left.right, right.array))
+    lengths = left.planes * left.rows, left.columns
+    return Comparison(left.column_combinations @ response, expected, bounded(left.norm * right.column_norms, *lengths))
+
+
+def check_inner_product(left: Operand, right: Operand, response: Array) -> Comparison:
+    """Of the real inner product over rows and planes, with the whole of ``right`` at hand."""
+    assert right.array is not None
+    (expected,) = run_to_end(inner_product(left.right, right.array))
+    lengths = left.planes * left.rows, left.columns
+    return Comparison(left.column_combinations @ response, expected, bounded(left.norm * right.column_norms, *lengths))
+
+
+def check_scaled(share: Operand, matrix: Operand, response: Array) -> Comparison:
+    """Of ``share @ matrix`` with one real matrix for all planes."""
+    assert matrix.array is not None
+    (expected,) = run_to_end(scaled(share.left, matrix.array))
+    return Comparison(
+        share.row_combinations @ response,
+        expected,
+        bounded(share.norm * matrix.column_norms, share.columns, share.rows),
+    )

@@ -1,0 +1,251 @@
+"""Verification of responses: a cluster whose every response is checked by itself before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+from coded_als.checks import require_one_of
+from coded_als.cluster.freivalds import (
+    Comparison,
+    Operand,
+    Secret,
+    check_inner_product,
+    check_product,
+    check_scaled,
+    check_transposed_product,
+    norms,
+)
+from coded_als.cluster.row_checks import check_half_step, check_rows, row_gram_key, row_key
+from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
+from coded_als.cluster.shares import Watched
+from coded_als.errors import UsageError
+from coded_als.kernels import Array, Stored, as_stored
+
+Verify = Literal["off", "freivalds"]
+VERIFY: tuple[Verify, ...] = ("off", "freivalds")
+
+
+def verified(cluster: Cluster, verify: Verify) -> Cluster:
+    """The cluster itself, or one that checks every response.
+
+    Raises
+    ------
+    UsageError
+        For an unknown way to verify.
+    """
+    require_one_of("verify", verify, VERIFY)
+    return cluster if verify == "off" else VerifiedCluster(cluster)
+
+
+class VerifiedCluster:
+    """A cluster on which wrong responses do not count, and whoever sent one takes no part any more.
+
+    Of each stored share the master keeps a few random combinations, made as it passes; what rounds make workers keep is
+    held as it was sent. Only as many wrong workers can be left out as the code tolerates stragglers: one more is
+    `coded_als.errors.NotEnoughWorkers`, which names them.
+
+    Parameters
+    ----------
+    cluster
+        Where everything goes; closing this does not close it.
+    secret
+        The random combinations; new ones by default.
+    """
+
+    def __init__(self, cluster: Cluster, secret: Secret | None = None) -> None:
+        self._cluster = cluster
+        self._secret = Secret() if secret is None else secret
+        self._held: dict[str, Sequence[Any]] = {}
+        self._keys: dict[tuple[object, ...], tuple[Array, float]] = {}
+        self._wrong: set[int] = set()
+
+    @property
+    def size(self) -> int:
+        return self._cluster.size
+
+    @property
+    def observers(self) -> list[Observer]:
+        return self._cluster.observers
+
+    @property
+    def virtual(self) -> bool:
+        return self._cluster.virtual
+
+    def seconds(self) -> float:
+        return self._cluster.seconds()
+
+    def store(self, name: str, shares: Iterable[Stored]) -> None:
+        sketched: list[Any] = []
+        passing = self._sketched(shares, sketched)
+        # what can be given out again stays so; its sketches are the same
+        self._cluster.store(name, Watched(shares, passing) if isinstance(shares, Sequence) else passing)
+        self._keys.clear()
+        self._held[name] = sketched
+
+    def drop(self, names: Iterable[str]) -> None:
+        dropped = list(names)
+        self._keys.clear()
+        for name in dropped:
+            self._held.pop(name, None)
+        self._cluster.drop(dropped)
+
+    def run(self, round: Round, until: StoppingRule) -> Responses:
+        if round.kernel not in CHECKS:
+            raise UsageError(
+                f"verify='freivalds' is defined for the kernels {', '.join(CHECKS)}; got {round.kernel!r}. "
+                "Pass verify='off'."
+            )
+        for place, name in enumerate(round.keep):
+            self._held[name] = [payload[place] for payload in round.payloads or ()]
+        check = RoundCheck(round, self)
+        responses = self._cluster.run(replace(round, check=check, excluded=frozenset(self._wrong)), until)
+        self._wrong.update(responses.left_out)
+        return responses
+
+    def close(self) -> None:
+        """Forget the combinations."""
+        self._held.clear()
+        self._keys.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _sketched(self, shares: Iterable[Stored], sketched: list[Any]) -> Iterator[Stored]:
+        """The shares, while sketches of those with planes are taken; the arrays of sparse rows are kept by name."""
+        for worker, share in enumerate(map(as_stored, shares)):
+            whole: Any = share
+            sketched.append(Operand(whole, self._secret, worker).reduced() if share.ndim == 3 else whole)
+            yield share
+
+
+class RoundCheck:
+    """The check of one round's responses.
+
+    Parameters
+    ----------
+    round
+        The round.
+    cluster
+        Who knows what the workers hold, and is told who was wrong.
+    """
+
+    def __init__(self, round: Round, cluster: VerifiedCluster) -> None:
+        self._round, self._cluster = round, cluster
+        self._norms: dict[int, Array] = {}
+
+    def __call__(self, worker: int, response: tuple[Array, ...]) -> bool:
+        """Whether a worker's response is right."""
+        shapes = tuple(array.shape for array in response)
+        right = shapes == self._round.response_shapes and all(
+            comparison.agrees for comparison in CHECKS[self._round.kernel](self, worker, response)
+        )
+        if not right:
+            self._cluster._wrong.add(worker)
+        return right
+
+    def operands(self, worker: int) -> list[Operand]:
+        """The operands of a kernel of shares, stored ones first."""
+        whole = [self._cluster._held[name][worker] for name in self._round.operands]
+        return [self._operand(array, worker) for array in (*whole, *self.payload(worker))]
+
+    def arrays(self, worker: int) -> list[Any]:
+        """The operands of a kernel of sparse rows, stored ones first."""
+        return [*(self._cluster._held[name][worker] for name in self._round.operands), *self.payload(worker)]
+
+    def payload(self, worker: int) -> tuple[Array, ...]:
+        return self._round.payloads[worker] if self._round.payloads is not None else ()
+
+    def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
+        """What is kept of a worker's sparse rows, made once."""
+        name = self._round.kernel, self._round.operands, worker
+        if name not in self._cluster._keys:
+            self._cluster._keys[name] = make()
+        return self._cluster._keys[name]
+
+    def combinations(self, worker: int, length: int) -> Array:
+        return self._cluster._secret.combinations(worker, length)
+
+    def _operand(self, array: Any, worker: int) -> Operand:
+        if isinstance(array, Operand):
+            return array
+        operand = Operand(array, self._cluster._secret, worker)
+        # one array may be everybody's payload
+        if id(array) in self._norms:
+            operand.column_norms = self._norms[id(array)]
+        else:
+            self._norms[id(array)] = operand.column_norms
+        return operand
+
+
+Comparisons = Iterator[Comparison]
+KernelCheck = Callable[[RoundCheck, int, tuple[Array, ...]], Comparisons]
+
+
+def _product(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    left, right = check.operands(worker)
+    yield check_product(left, right, response[0])
+
+
+def _transposed_product(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    left, right = check.operands(worker)
+    yield check_transposed_product(left, right, response[0])
+
+
+def _inner_product(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    left, *right = check.operands(worker)
+    yield check_inner_product(left, right[0] if right else left, response[0])
+
+
+def _product_and_gram(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    stored, right, *left = check.operands(worker)
+    yield check_product(stored, right, response[0])
+    yield check_inner_product(left[0] if left else right, right, response[1])
+
+
+def _scaled(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    share, matrix = check.operands(worker)
+    yield check_scaled(share, matrix, response[0])
+
+
+def _row_product(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    data, indices, indptr, right = check.arrays(worker)
+    combinations = check.combinations(worker, len(response[0]))
+
+    def make() -> tuple[Array, float]:
+        return row_key(combinations, data, indices, indptr, len(right)), float(norms(data[:, None])[0])
+
+    key, size = check.key(worker, make)
+    yield check_rows(combinations, key, size, right, response[0], data.size)
+
+
+def _row_gram_product(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    data, indices, indptr, right = check.arrays(worker)
+    combinations = check.combinations(worker, len(right))
+
+    def make() -> tuple[Array, float]:
+        return row_gram_key(combinations, data, indices, indptr), float(norms(data[:, None])[0]) ** 2
+
+    key, size = check.key(worker, make)
+    yield check_rows(combinations, key, size, right, response[0], data.size)
+
+
+def _solve_rows(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    indptr, indices, curvature, target, ridge, fixed, gram = check.arrays(worker)
+    yield check_half_step(indptr, indices, curvature, target, ridge, fixed, gram, response[0])
+
+
+CHECKS: dict[str, KernelCheck] = {
+    "product": _product,
+    "transposed_product": _transposed_product,
+    "inner_product": _inner_product,
+    "product_and_gram": _product_and_gram,
+    "scaled": _scaled,
+    "row_product": _row_product,
+    "row_gram_product": _row_gram_product,
+    "solve_rows": _solve_rows,
+}

@@ -1,0 +1,12 @@
+"""Clusters on Dask, whose workers start ours (extra ``dask``)."""
+
+from coded_als.errors import UsageError
+
+try:
+    import distributed  # noqa: F401
+except ImportError as error:
+    raise UsageError(f"clusters on Dask need it; got {error}. Install it with: pip install 'coded-als[dask]'") from None
+
+from coded_als.dask.cluster import DaskCluster
+
+__all__ = ["DaskCluster"]

@@ -1,0 +1,206 @@
+"""A `coded_als.cluster.Cluster` of processes that a Dask cluster starts."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import zmq
+from distributed import Client
+
+from coded_als.checks import require_number, require_whole
+from coded_als.dask.plugin import CodedWorkers, start_workers
+from coded_als.dask.reach import own_address_towards, require_reachable, require_versions, versions, why_unreachable
+from coded_als.dask.slots import DaskWorker, Slots
+from coded_als.delays import DelayModel
+from coded_als.errors import CodedALSError, UsageError
+from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
+from coded_als.master.link import Link
+from coded_als.master.local import private_address
+from coded_als.master.remote import FAREWELL_S, is_on_this_machine
+from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
+from coded_als.worker.credentials import Credentials
+
+log = logging.getLogger(__name__)
+
+# How often it is seen who has come to the Dask cluster and who is gone.
+LOOK_AFTER_DASK_S = 0.25
+
+
+class DaskCluster(ZmqCluster):
+    """W worker processes beside the workers of a Dask cluster.
+
+    Dask starts them and ends them; rounds go over our own connections. The client is used, never changed or closed.
+    Dask workers that are restarted by their nannies or added take over the worker numbers that are vacant; those that
+    are retired are a loss. To be used from one thread at a time.
+
+    Parameters
+    ----------
+    client
+        A synchronous `distributed.Client`.
+    workers
+        Number of workers W; by default one for each thread of the Dask workers.
+    advertise
+        Where the workers find this process, as ``"HOST"`` or ``"HOST:PORT"``; by default the address that the
+        scheduler's machine sees.
+    delays, seed, round_timeout_s
+        As of `coded_als.LocalCluster`.
+    startup_timeout_s
+        How long the workers may take to start.
+
+    Raises
+    ------
+    UsageError
+        For parameters out of range, a Dask cluster without workers or with other versions of Python, NumPy or
+        coded-als, and for workers that cannot connect to this process; nothing was started.
+    CodedALSError
+        When the workers do not start in time.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        workers: int | None = None,
+        advertise: str | None = None,
+        delays: str | DelayModel = "none",
+        seed: int = 0,
+        startup_timeout_s: float = 60.0,
+        round_timeout_s: float = ROUND_TIMEOUT_S,
+    ) -> None:
+        _require_client(client)
+        require_number("startup_timeout_s", startup_timeout_s)
+        present = dask_workers(client)
+        if not present:
+            raise UsageError(
+                "a Dask cluster must have workers; got none. Start or scale it first (client.wait_for_workers)."
+            )
+        if workers is None:
+            workers = sum(worker.threads for worker in present.values())
+        require_whole("workers", workers, 1)
+        stream = checked_delays(workers, delays, seed, round_timeout_s)
+        require_versions(versions(), _asked(client, versions))
+        with ExitStack() as resources:
+            link, credentials = _open_link(client, advertise, resources)
+            require_reachable(link.endpoint, _asked(client, why_unreachable, link.endpoint))
+            if is_on_this_machine(link.endpoint):
+                keep_blas_to_one_thread()
+                resources.callback(give_blas_its_threads_back)
+            starter = _Starter(client, Slots(workers), link.endpoint, credentials)
+            resources.callback(starter.end)
+            super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
+        self._resources.callback(self._membership.dismiss)
+        try:
+            starter.begin()
+            if not self._membership.wait_for_all(startup_timeout_s, starter.check):
+                raise CodedALSError(
+                    f"{workers} workers must start within {startup_timeout_s} s; {len(self._membership.workers)} did. "
+                    "Raise startup_timeout_s, or see the logs of the Dask workers."
+                )
+        except BaseException:
+            self.close()
+            raise
+
+
+class _Starter:
+    """Starts workers on whatever Dask workers there are, in a thread that ends with the cluster."""
+
+    def __init__(self, client: Client, slots: Slots, endpoint: str, credentials: Credentials) -> None:
+        self._client, self._slots = client, slots
+        self._name = f"coded-als-{secrets.token_hex(4)}"
+        self._plugin = CodedWorkers(endpoint, credentials.text())
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name=self._name, daemon=True)
+        self._error: Exception | None = None
+
+    def begin(self) -> None:
+        """Register the plugin, and start workers where they belong from now on."""
+        self._client.register_plugin(self._plugin, name=self._name)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what kept workers from starting."""
+        if self._error is not None:
+            raise CodedALSError(f"workers must start on the Dask workers; {self._error}. See their logs.")
+
+    def end(self) -> None:
+        """Take the plugin, and with it the workers, off the Dask cluster, if it is still there."""
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        if self._client.status == "running":
+            with suppress(Exception):
+                self._client.unregister_worker_plugin(self._name)
+
+    def _follow(self) -> None:
+        while not self._over.is_set():
+            try:
+                assigned = self._slots.assign(dask_workers(self._client))
+                for address, numbers in assigned.items():
+                    self._start(address, numbers)
+            except Exception as error:  # the scheduler is away, or gone with its client
+                log.info("the Dask scheduler does not answer: %s", error)
+            self._over.wait(LOOK_AFTER_DASK_S)
+
+    def _start(self, address: str, numbers: tuple[int, ...]) -> None:
+        try:
+            self._client.run(start_workers, self._name, numbers, workers=[address])
+        except Exception as error:  # it is gone already, or cannot start processes: tried again if it is still there
+            log.warning("workers %s could not be started at %s: %s", numbers, address, error)
+            self._slots.release(address)
+            self._error = error
+
+
+def dask_workers(client: Client) -> dict[str, DaskWorker]:
+    """The workers that a Dask cluster has just now, by address."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {
+        address: DaskWorker(str(worker["name"]), address, int(worker["nthreads"]))
+        for address, worker in workers.items()
+    }
+
+
+def _require_client(client: Any) -> None:
+    if not isinstance(client, Client) or client.asynchronous:
+        raise UsageError(
+            f"client must be a synchronous distributed.Client; got {type(client).__name__}. Pass Client(ADDRESS)."
+        )
+    if client.status != "running":
+        raise UsageError(f"client must be connected; it is {client.status}. Open another one.")
+
+
+def _asked(client: Client, question: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """What a function says on each Dask worker, by address."""
+    try:
+        return dict(client.run(question, *arguments))
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the Dask workers must have coded-als; {error}. Install it there.") from None
+
+
+def _open_link(client: Client, advertise: str | None, resources: ExitStack) -> tuple[Link, Credentials]:
+    """Listen where the workers can connect: behind a private path on this machine alone, encrypted elsewhere."""
+    host, port = _advertised(advertise)
+    own = host or own_address_towards(client.scheduler_info(n_workers=0)["address"])
+    bind = f"tcp://{'*' if host else own}:{port}"
+    if host is None and is_on_this_machine(bind):
+        bind = private_address(resources)
+    encrypted = not is_on_this_machine(bind)
+    public, secret = zmq.curve_keypair() if encrypted else (b"", b"")
+    credentials = Credentials(secrets.token_bytes(16), public)
+    link = Link(bind, credentials.password, secret)
+    resources.callback(link.close, FAREWELL_S)
+    if host:
+        link.endpoint = f"tcp://{host}:{link.endpoint.rpartition(':')[2]}"
+    return link, credentials
+
+
+def _advertised(advertise: str | None) -> tuple[str | None, str]:
+    if advertise is None:
+        return None, "*"
+    host, colon, port = advertise.removeprefix("tcp://").partition(":")
+    if not host or (colon and not port.isdigit()):
+        raise UsageError(f'advertise must be "HOST" or "HOST:PORT"; got {advertise!r}. Correct it.')
+    return host, port or "*"

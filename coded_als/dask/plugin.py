@@ -1,0 +1,110 @@
+"""The plugin in each Dask worker that starts, watches and ends our worker processes there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from distributed.diagnostics.plugin import WorkerPlugin
+from tornado.ioloop import PeriodicCallback
+
+from coded_als.worker.threads import ONE_BLAS_THREAD
+
+log = logging.getLogger(__name__)
+
+# How soon a worker that was killed is started again, and how long one that is asked to end may take.
+LOOK_AFTER_WORKERS_S, END_WITHIN_S = 0.25, 1.0
+# How long a Dask worker that has just come may take to set the plugin up.
+SET_UP_WITHIN_S = 10.0
+
+
+class CodedWorkers(WorkerPlugin):
+    """Worker processes beside one Dask worker: they end with it, however it ends.
+
+    Parameters
+    ----------
+    endpoint
+        Where the master listens.
+    credentials
+        The text that admits them; it travels over Dask's own connections.
+    """
+
+    def __init__(self, endpoint: str, credentials: str) -> None:
+        self._endpoint, self._credentials = endpoint, credentials
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._watch: PeriodicCallback | None = None
+
+    def setup(self, worker: Any) -> None:
+        """Begin to look after what `start` starts."""
+        self._watch = PeriodicCallback(self._restart_killed, LOOK_AFTER_WORKERS_S * 1000)
+        self._watch.start()
+
+    def start(self, numbers: Iterable[int]) -> None:
+        """Start workers that do not run yet."""
+        for number in numbers:
+            if number not in self._processes:
+                self._processes[number] = self._started(number)
+
+    def teardown(self, worker: Any) -> None:
+        """End all of them."""
+        if self._watch is not None:
+            self._watch.stop()
+        processes, self._processes = self._processes.values(), {}
+        for process in processes:
+            _close_stdin(process)
+        deadline = time.monotonic() + END_WITHIN_S
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:  # stopped, for one
+                process.kill()
+                process.wait()
+
+    def _started(self, number: int) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "coded_als.worker", "--id", str(number), "--endpoint", self._endpoint],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **ONE_BLAS_THREAD},
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        # stdin stays open: its end is what tells the worker that this process is gone
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(self._credentials.encode())
+            process.stdin.flush()
+        return process
+
+    def _restart_killed(self) -> None:
+        """Start again what a signal ended; what ended by itself was told to, or found no master."""
+        for number, process in list(self._processes.items()):
+            status = process.poll()
+            if status is None:
+                continue
+            _close_stdin(process)
+            if status < 0:
+                log.warning("worker %d was ended by signal %d and is started again", number, -status)
+                self._processes[number] = self._started(number)
+
+
+async def start_workers(name: str, numbers: tuple[int, ...], dask_worker: Any) -> None:
+    """Start workers on the Dask worker that this runs on, as soon as its plugin is there."""
+    deadline = time.monotonic() + SET_UP_WITHIN_S
+    while (plugin := dask_worker.plugins.get(name)) is None and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    if plugin is None:
+        raise RuntimeError(f"plugin {name} must be set up within {SET_UP_WITHIN_S} s; it is not there")
+    plugin.start(numbers)
+
+
+def _close_stdin(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        assert process.stdin is not None
+        process.stdin.close()

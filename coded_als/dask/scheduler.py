@@ -1,0 +1,72 @@
+"""Dask clusters by address, by scheduler file, or started here for the time being."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+
+from coded_als.dask.cluster import DaskCluster
+from coded_als.errors import UsageError
+
+# A scheduler that is there answers within milliseconds.
+CONNECT_WITHIN_S = 5
+
+
+@contextmanager
+def open_client(scheduler: str) -> Iterator[Client]:
+    """A client of a Dask cluster, closed at the end; a cluster started here ends too.
+
+    Parameters
+    ----------
+    scheduler
+        ``tcp://HOST:PORT`` or ``tls://HOST:PORT``, the path of a scheduler file ``FILE.json``, or ``local:N`` for N
+        processes of one thread each on this machine.
+
+    Raises
+    ------
+    UsageError
+        When it is none of these, or nobody is there.
+    """
+    local = re.fullmatch(r"local:([1-9]\d{0,3})", scheduler)
+    with ExitStack() as resources:
+        # attempts to connect are told by the error; what Dask logs of them is of no use to the user of a command
+        _silence("distributed.comm", resources)
+        if local:
+            number = int(local[1])
+            started = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=":0")
+            yield resources.enter_context(Client(resources.enter_context(started)))
+            return
+        try:
+            client = Client(**_place(scheduler), timeout=CONNECT_WITHIN_S)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"scheduler must be the address of a Dask scheduler that is there; got {scheduler!r}: {error}. "
+                "Start it (dask scheduler), or use local:N."
+            ) from None
+        yield resources.enter_context(client)
+
+
+@contextmanager
+def open_dask_cluster(scheduler: str, workers: int, delays: str, seed: int) -> Iterator[DaskCluster]:
+    """A `DaskCluster` of W workers on a Dask cluster by name; see `open_client`."""
+    with open_client(scheduler) as client, DaskCluster(client, workers, delays=delays, seed=seed) as cluster:
+        yield cluster
+
+
+def _place(scheduler: str) -> dict[str, str]:
+    if re.match(r"(tcp|tls|ws|wss)://.", scheduler):
+        return {"address": scheduler}
+    if not Path(scheduler).is_file():  # Dask would wait for it
+        raise ValueError("it is neither tcp://HOST:PORT nor tls://HOST:PORT nor local:N nor a file that is there")
+    return {"scheduler_file": scheduler}
+
+
+def _silence(name: str, resources: ExitStack) -> None:
+    logger = logging.getLogger(name)
+    resources.callback(logger.setLevel, logger.level)
+    logger.setLevel(logging.CRITICAL)

@@ -1,0 +1,1 @@
+"""Codes side by side: memory, work, messages, decoding errors and times of each."""

@@ -1,0 +1,160 @@
+"""Codes side by side: what each stores, computes, sends and waits for, and how well it decodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from coded_als.als.rounds import rule_for
+from coded_als.cluster.virtual import Machine, RoundCost, round_seconds
+from coded_als.codes import Code, ProductCode
+from coded_als.codes.product import multiplications
+from coded_als.delays import DelayStream
+from coded_als.experiments.codes.errors_of_survivors import DecodingErrors, decoding_errors
+from coded_als.experiments.codes.members import kind_of
+
+FLOAT_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the codes are compared for: E = D X on W workers.
+
+    Parameters
+    ----------
+    workers
+        W.
+    length, columns
+        Side of D and columns of X.
+    delays
+        A delay SPEC.
+    machine
+        One worker and its link.
+    rounds
+        Rounds that are drawn.
+    sets
+        Random sets of survivors that are decoded from.
+    seed
+        Seed of delays and survivors.
+    """
+
+    workers: int
+    length: int
+    columns: int
+    delays: str
+    machine: Machine
+    rounds: int = 1000
+    sets: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CodeRow:
+    """One code.
+
+    Parameters
+    ----------
+    code, kind
+        Its SPEC, and what family and cut it is of.
+    threshold
+        Responses that a round needs.
+    share, memory_bytes
+        What a worker holds of D, as a fraction of it and in bytes.
+    work
+        Multiplications of a worker, as a fraction of those of the whole product.
+    payload_bytes, response_bytes
+        Of one worker and round.
+    errors
+        Measured, from as many responses as the threshold.
+    mean_s, p99_s
+        Virtual seconds of a round; None where some round cannot end.
+    """
+
+    code: str
+    kind: str
+    threshold: int
+    share: float
+    memory_bytes: int
+    work: float
+    payload_bytes: int
+    response_bytes: int
+    errors: DecodingErrors
+    mean_s: float | None
+    p99_s: float | None
+
+    def document(self) -> dict[str, Any]:
+        """The row as JSON; seconds are the virtual clock's."""
+        document = asdict(self)
+        errors = document.pop("errors")
+        times = {f"virtual_seconds_{name}": document.pop(f"{name}_s") for name in ("mean", "p99")}
+        return {**document, **{f"decoding_error_{name}": value for name, value in errors.items()}, **times}
+
+
+def survey(codes: Sequence[Code], setting: Setting, tell: Callable[[str], None] = lambda text: None) -> list[CodeRow]:
+    """Every code on the same workers under the same delays.
+
+    Parameters
+    ----------
+    codes
+        Members of families, which may leave open what `Code.at` chooses.
+    setting
+        The problem, the workers and their delays.
+    tell
+        Called with the SPEC of each code as its turn comes.
+
+    Raises
+    ------
+    UsageError
+        For a code that does not fit the workers or the problem.
+    """
+    rows = []
+    for code in [code.at(setting.workers, setting.length) for code in codes]:
+        tell(code.spec)
+        rows.append(_row(code, setting))
+    return rows
+
+
+def _row(code: Code, setting: Setting) -> CodeRow:
+    workers, length = setting.workers, setting.length
+    product = code.product(workers)
+    cost = _cost(product, setting)
+    memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
+    mean_s, p99_s = _round_seconds(code, product, cost, setting)
+    return CodeRow(
+        code=code.spec,
+        kind=kind_of(code),
+        threshold=code.threshold(workers),
+        share=code.share(workers),
+        memory_bytes=memory_bytes,
+        work=cost.operations / (length**2 * setting.columns),
+        payload_bytes=int(cost.payload_bytes),
+        response_bytes=int(cost.response_bytes),
+        errors=decoding_errors(product, setting.sets, setting.seed),
+        mean_s=mean_s,
+        p99_s=p99_s,
+    )
+
+
+def _cost(product: ProductCode, setting: Setting) -> RoundCost:
+    shape = (setting.length, setting.columns)
+    return RoundCost(
+        multiplications(product, (setting.length,) * 2, setting.columns),
+        FLOAT_BYTES * math.prod(product.right_shape(shape)),
+        FLOAT_BYTES * math.prod(product.response_shape(shape)),
+    )
+
+
+def _round_seconds(
+    code: Code, product: ProductCode, cost: RoundCost, setting: Setting
+) -> tuple[float | None, float | None]:
+    """Mean and 99 % quantile over the drawn rounds; None where not all of them end."""
+    stream = DelayStream(setting.delays, setting.workers, setting.seed)
+    rule = rule_for(product, code.tolerance)
+    seconds = round_seconds(stream, [(cost, rule)], setting.machine, setting.rounds)[:, 0]
+    if not np.isfinite(seconds).all():
+        return None, None
+    return float(seconds.mean()), float(np.quantile(seconds, 0.99))

@@ -1,0 +1,161 @@
+"""A fit to look at: iterations and time left from its callback, workers and rounds from the events of their tasks."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from coded_als.als import Iteration
+from coded_als.cluster import TaskEvent
+from coded_als.experiments.live.view import Line, View, duration
+
+# rounds of each worker that are shown, and iterations that the speed of convergence is taken from
+RECENT, BEHIND_THE_RATE = 30, 8
+HEADINGS = ("worker", "state", "behind", "counted", "dropped", "mean response", "last rounds")
+
+
+@dataclass
+class _Worker:
+    """What is known of one worker."""
+
+    counted: int = 0
+    dropped: int = 0
+    lost: bool = False
+    last_round: int = -1
+    seconds: float = 0.0
+    letters: dict[int, str] = field(default_factory=dict)
+
+    def note(self, event: TaskEvent) -> None:
+        if event.status == "answered":
+            self.counted += 1
+            self.last_round = max(self.last_round, event.round_index)
+            if event.sent_s is not None and event.received_s is not None:
+                self.seconds += event.received_s - event.sent_s
+        else:
+            self.dropped += 1
+        self.lost = event.status == "lost"
+        self.letters[event.round_index] = {"answered": "+", "lost": "!"}.get(event.status, "x")
+        while len(self.letters) > RECENT:
+            del self.letters[min(self.letters)]
+
+    def line(self, number: int, current: int) -> Line:
+        behind = current - self.last_round
+        state = "lost" if self.lost else "late" if behind > 0 else "in time"
+        mean = f"{1e3 * self.seconds / self.counted:.1f} ms" if self.counted else ""
+        rounds = "".join(self.letters.get(index, ".") for index in range(max(0, current - RECENT + 1), current + 1))
+        return Line((str(number), state, str(behind), str(self.counted), str(self.dropped), mean), state, rounds)
+
+
+class FitStatus:
+    """Observer of a cluster and callback of a fit, whose `view` may be asked for by any thread.
+
+    Parameters
+    ----------
+    title
+        What is fitted.
+    workers
+        W.
+    tolerance, iterations
+        Where the fit ends: at this relative distance from the optimum, or after so many iterations.
+    seconds
+        The cluster's clock.
+    clock
+        ``"wall"`` or ``"virtual"``: whose seconds these are.
+    """
+
+    def __init__(
+        self, title: str, workers: int, tolerance: float, iterations: int, seconds: Callable[[], float], clock: str
+    ) -> None:
+        self._title, self._tolerance, self._most = title, tolerance, iterations
+        self._seconds, self._clock = seconds, clock
+        self._workers = [_Worker() for _ in range(workers)]
+        self._history: deque[Iteration] = deque(maxlen=BEHIND_THE_RATE)
+        self._round, self._finished, self._lock = -1, False, threading.Lock()
+
+    def event(self, event: TaskEvent) -> None:
+        """Observe what became of a task."""
+        with self._lock:
+            self._workers[event.worker].note(event)
+            if event.status == "answered":
+                self._round = max(self._round, event.round_index)
+
+    def iteration(self, entry: Iteration) -> None:
+        """Take note of an iteration: the callback of ``fit``."""
+        with self._lock:
+            self._history.append(entry)
+
+    def finish(self) -> None:
+        """The fit has ended."""
+        with self._lock:
+            self._finished = True
+
+    def view(self) -> View:
+        """What can be seen now."""
+        with self._lock:
+            lines = tuple(worker.line(number, self._round) for number, worker in enumerate(self._workers))
+            return View(self._title, self._facts(lines), HEADINGS, lines, self._fraction(), self._finished)
+
+    def _facts(self, lines: Sequence[Line]) -> tuple[tuple[str, str], ...]:
+        late = sum(line.state == "late" for line in lines)
+        lost = sum(line.state == "lost" for line in lines)
+        left = 0.0 if self._finished else seconds_left(self._history, self._tolerance, self._most)
+        facts = [
+            ("rounds", str(self._round + 1)),
+            ("workers", f"{len(lines) - late - lost} in time, {late} late, {lost} lost"),
+            (f"{self._clock} seconds", f"{self._seconds():.2f}"),
+            ("time left", "none: it has ended" if self._finished else duration(left)),
+        ]
+        if self._history:
+            last = self._history[-1]
+            facts[:0] = [
+                ("iteration", f"{last.index} of at most {self._most}"),
+                ("objective", f"{last.objective:.10g}"),
+                ("within", f"{last.remaining:.1e} of the optimum; ends at {self._tolerance:.0e}"),
+                ("estimated decoding error", f"{last.error_estimate:.0e}"),
+            ]
+        return tuple(facts)
+
+    def _fraction(self) -> float | None:
+        """Done and left, in iterations."""
+        if self._finished:
+            return 1.0
+        left = iterations_left(self._history, self._tolerance, self._most)
+        return None if left is None else self._history[-1].index / (self._history[-1].index + left)
+
+
+def iterations_left(history: Sequence[Iteration], tolerance: float, most: int) -> float | None:
+    """Iterations until the fit ends, if it goes on converging as it did; None while nobody can tell.
+
+    Parameters
+    ----------
+    history
+        The last iterations.
+    tolerance
+        The relative distance from the optimum at which it ends.
+    most
+        The iterations after which it ends in any case.
+    """
+    known = [entry for entry in history if 0 < entry.remaining < math.inf]
+    if not history:
+        return None
+    allowed = float(most - history[-1].index)
+    if len(known) < 2:
+        return None
+    slope = np.polyfit([entry.index for entry in known], [math.log(entry.remaining) for entry in known], 1)[0]
+    distance = math.log(known[-1].remaining / tolerance) if tolerance > 0 else math.inf
+    if distance <= 0:
+        return 0.0
+    return allowed if slope >= 0 else min(allowed, distance / -float(slope))
+
+
+def seconds_left(history: Sequence[Iteration], tolerance: float, most: int) -> float | None:
+    """Seconds until the fit ends, at the mean seconds of the last iterations; see `iterations_left`."""
+    left = iterations_left(history, tolerance, most)
+    if left is None:
+        return None
+    return left * sum(entry.seconds for entry in history) / len(history)

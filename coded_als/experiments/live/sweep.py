@@ -1,0 +1,82 @@
+"""A sweep to look at: how far it is, how long it will take, and what each finished cell found."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+
+from coded_als.experiments.live.view import Line, View, duration
+from coded_als.experiments.sweep.grids import cell_of
+from coded_als.experiments.sweep.tables import Row
+
+LAST_CELLS = 30
+HEADINGS = ("cell", "workers", "dead", "delays", "status", "seconds", "iterations", "decoding error")
+
+
+class SweepStatus:
+    """What `coded_als.experiments.sweep.sweep.run_sweep` tells of its progress, to be looked at from any thread.
+
+    Parameters
+    ----------
+    title
+        What is swept.
+    clock
+        ``"wall"`` or ``"virtual"``: whose seconds the cells have.
+    now
+        A clock in wall seconds.
+    """
+
+    def __init__(self, title: str, clock: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._title, self._clock, self._now, self._started = title, clock, now, now()
+        self._known = self._done = self._total = 0
+        self._counts: Counter[str] = Counter()
+        self._rows: deque[Row] = deque(maxlen=LAST_CELLS)
+        self._finished, self._lock = False, threading.Lock()
+
+    def tell(self, done: int, total: int, row: Row | None = None) -> None:
+        """So many cells of so many have ended, the last of them with this row; none: what an earlier run has left."""
+        with self._lock:
+            self._done, self._total = done, total
+            if row is None:
+                self._known = done
+                return
+            self._counts[row["status"]] += 1
+            self._rows.appendleft(row)
+
+    def finish(self) -> None:
+        """The sweep has ended."""
+        with self._lock:
+            self._finished = True
+
+    def view(self) -> View:
+        """What can be seen now."""
+        with self._lock:
+            so_far, ran = self._now() - self._started, self._done - self._known
+            left = so_far / ran * (self._total - self._done) if ran else None
+            counts = ", ".join(f"{count} {status}" for status, count in self._counts.items()) or "none yet"
+            facts = (
+                ("cells", f"{self._done} of {self._total}, {self._known} of them from an earlier run"),
+                ("of this run", counts),
+                ("so far", duration(so_far)),
+                ("time left", "none: it has ended" if self._finished else duration(left)),
+            )
+            lines = tuple(self._line(row) for row in self._rows)
+            fraction = self._done / self._total if self._total else None
+            return View(self._title, facts, HEADINGS, lines, fraction, self._finished)
+
+    def _line(self, row: Row) -> Line:
+        cell, worst = cell_of(row["cell"]), row.get("largest_decoding_error_estimate")
+        seconds = row.get(f"{self._clock}_seconds_mean")
+        cells = (
+            cell.scheme.label,
+            str(cell.scheme.workers),
+            str(cell.stragglers),
+            cell.delays,
+            row["status"],
+            "" if seconds is None else f"{seconds:.4g} {self._clock}",
+            str(row.get("iterations", "")),
+            "" if worst is None else f"{worst:.0e}",
+        )
+        return Line(cells, {"done": "in time", "infeasible": "late"}.get(row["status"], "lost"))

@@ -1,0 +1,139 @@
+"""Workers on a Dask cluster: what is refused, who comes back, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("distributed")
+
+from coded_als import CodedALS
+from coded_als.dask import DaskCluster, reach
+from coded_als.errors import CodedALSError, UsageError
+
+R = np.random.default_rng(5).normal(size=(40, 30))
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> bool:
+    """Whether something holds before long: what the other side does has no event on this one."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_dask_cluster_is_as_it_was_when_ours_is_closed(dask_client: Any) -> None:
+    threads = threading.active_count()
+    plugins = dask_client.run(lambda dask_worker: set(dask_worker.plugins))
+    for _ in range(2):
+        with DaskCluster(dask_client, 3) as cluster:
+            assert CodedALS(4).fit(R, cluster).objective_ == pytest.approx(CodedALS(4).fit(R).objective_, rel=1e-9)
+            process_ids = cluster.process_ids.values()
+        assert not any(map(is_running, process_ids))
+        assert dask_client.run(lambda dask_worker: set(dask_worker.plugins)) == plugins
+        assert threading.active_count() == threads
+        assert dask_client.status == "running"
+
+
+def test_one_worker_for_each_thread_by_default(dask_client: Any) -> None:
+    with DaskCluster(dask_client) as cluster:
+        assert cluster.size == 2
+
+
+def test_a_worker_that_was_killed_is_started_again(dask_client: Any) -> None:
+    with DaskCluster(dask_client, 3) as cluster:
+        killed = cluster.process_ids[1]
+        os.kill(killed, signal.SIGKILL)
+
+        def is_back() -> bool:
+            CodedALS(2).fit(R, cluster)
+            return cluster.process_ids[1] != killed
+
+        assert eventually(is_back)
+
+
+def test_a_dask_cluster_without_workers_is_refused() -> None:
+    from distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=0, dashboard_address=":0")
+    with cluster, Client(cluster) as client, pytest.raises(UsageError, match="must have workers; got none"):
+        DaskCluster(client)
+    with pytest.raises(UsageError, match="client must be connected; it is closed"):
+        DaskCluster(client)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"workers": 0}, "workers must be"),
+        ({"delays": "gauss:1"}, "gauss"),
+        ({"startup_timeout_s": -1}, "startup_timeout_s"),
+        ({"advertise": "host:port"}, 'advertise must be "HOST" or "HOST:PORT"; got'),
+    ],
+)
+def test_parameters_out_of_range_are_refused(dask_client: Any, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        DaskCluster(dask_client, **given)
+
+
+def test_what_is_no_client_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"synchronous distributed.Client; got str"):
+        DaskCluster("tcp://127.0.0.1:8786")  # type: ignore[arg-type]
+
+
+def test_an_address_that_workers_cannot_reach_is_an_error_at_once(
+    dask_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(UsageError, match=r"not from 2 of 2.*advertise=HOST:PORT"):
+        # an address for documentation, which nobody has
+        DaskCluster(dask_client, advertise="192.0.2.1")
+    assert time.monotonic() - started < 20
+
+
+def test_an_advertised_address_is_encrypted_and_works(dask_client: Any) -> None:
+    with DaskCluster(dask_client, 2, advertise="127.0.0.1") as cluster:
+        assert cluster._link.endpoint.startswith("tcp://127.0.0.1:")
+        assert cluster._link._router.curve_server
+        CodedALS(2).fit(R, cluster)
+
+
+def test_other_versions_on_the_workers_are_refused(dask_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = reach.versions()
+    with pytest.raises(UsageError, match=r"got NumPy 1\.0 at tcp://a and .* here"):
+        reach.require_versions(ours, {"tcp://b": ours, "tcp://a": ours | {"NumPy": "1.0"}})
+    monkeypatch.setattr("coded_als.__version__", "0.0.0")
+    with pytest.raises(UsageError, match=r"got coded-als .* and 0\.0\.0 here"):
+        DaskCluster(dask_client, 2)
+
+
+def test_workers_that_cannot_start_are_an_error_that_says_so(dask_client: Any) -> None:
+    process_ids = dask_client.run(os.getpid)
+    with pytest.raises(CodedALSError, match=r"2 workers must start within 0 s; [01] did"):
+        DaskCluster(dask_client, 2, startup_timeout_s=0)
+    assert dask_client.run(os.getpid) == process_ids
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "own"),
+    [("inproc://1.2.3.4/1/2", "127.0.0.1"), ("tcp://127.0.0.1:5", "127.0.0.1"), ("tls://localhost:8786", "127.0.0.1")],
+)
+def test_the_own_address_is_the_one_that_leads_to_the_scheduler(scheduler: str, own: str) -> None:
+    assert reach.own_address_towards(scheduler) == own
