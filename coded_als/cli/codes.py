@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coded_als.cli.common import print_json, progress
-from coded_als.cli.spec_help import CODE_SPECS
+from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.virtual import Machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
@@ -25,7 +25,7 @@ UNITS = {"%": 0.01, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 
 
-@click.command("codes", epilog=CODE_SPECS)
+@click.command("codes", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
 @click.option("--workers", type=int, required=True, help="W.")
 @click.option("--delays", default="exp:mean=20ms", show_default=True, help="Delay SPEC.")
 @click.option("--memory", help="What a worker may store: 2GB, or 10% of the matrix.  [default: that of 1 to 4 copies]")
