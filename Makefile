@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint slow bench clean
+.PHONY: setup demo test lint slow mutants bench clean
 
 setup: .venv/.installed
 
@@ -24,6 +24,10 @@ lint: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# planted mistakes that the suite must notice; not part of test
+mutants: setup
+	$(BIN)/python -m tests.mutants
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"

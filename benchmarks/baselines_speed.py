@@ -87,7 +87,7 @@ def compare_answers(matrix: sparse.csr_matrix) -> None:
     with threadpool_limits(1, "blas"):
         reference = reference_model(64)
         reference.fit(matrix, show_progress=False)
-        answers: dict[str, Callable[[], Any]] = {
+        responses: dict[str, Callable[[], Any]] = {
             "fold in one user (sparse row)": lambda: model.fold_in(row),
             "fold in one user (mapping of ids)": lambda: model.fold_in(mapping),
             "implicit: fold in": lambda: reference.recalculate_user(user, row),
@@ -95,11 +95,11 @@ def compare_answers(matrix: sparse.csr_matrix) -> None:
             "implicit: recommend 10": lambda: reference.recommend(user, row),
             "fold in and recommend 10": lambda: model.recommend_new(mapping),
         }
-        times: dict[str, list[float]] = {name: [] for name in answers}
+        times: dict[str, list[float]] = {name: [] for name in responses}
         for _ in range(200):
-            for name, answer in answers.items():
+            for name, response in responses.items():
                 started = time.perf_counter()
-                answer()
+                response()
                 times[name].append(1e3 * (time.perf_counter() - started))
     print(f"a user with {row.nnz} interactions; bars: fold in 0.2 ms, recommend 0.4 ms")
     for name, values in times.items():

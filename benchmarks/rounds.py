@@ -1,4 +1,4 @@
-"""What a round costs beyond what it must: W = 20 workers, 11 answers needed, 100 kB each way.
+"""What a round costs beyond what it must: W = 20 workers, 11 responses needed, 100 kB each way.
 
 Two ratios are printed.
 
@@ -6,7 +6,7 @@ Two ratios are printed.
   the ideal, which is the 11th smallest delay that was drawn for it. Wanted: median at most 1.15.
 * Without delays: the time of a round over that of the least loop that pyzmq can do, in the same run and
   alternating with it. Its 20 processes have a DEALER each, multiply what they get as ours do and send it back;
-  its master has a ROUTER, sends as many frames of the same sizes to all, reads until 11 answers carry the
+  its master has a ROUTER, sends as many frames of the same sizes to all, reads until 11 responses carry the
   current round's number, drops older ones, and goes on. It checks nothing and decodes nothing. Wanted: at most 1.5.
 """
 
@@ -96,9 +96,9 @@ def bare_round(router: zmq.Socket[bytes], routes: list[bytes], index: int, paylo
     header = struct.pack("<q", index) + bytes(HEADER_BYTES - 8)
     for route in routes:
         router.send_multipart([route, header, payload])
-    answers = 0
-    while answers < NEEDED:
-        answers += router.recv_multipart()[1] == header
+    responses = 0
+    while responses < NEEDED:
+        responses += router.recv_multipart()[1] == header
     return time.perf_counter() - started
 
 

@@ -18,12 +18,12 @@ class UsageError(CodedALSError, ValueError):
 
 
 class NotEnoughWorkers(CodedALSError):
-    """Fewer workers can answer than the stopping rule needs.
+    """Fewer workers can respond than the stopping rule needs.
 
     Parameters
     ----------
     alive
-        Workers that can still answer.
+        Workers that can still respond.
     needed
         Workers that the rule asks for.
     remedy
@@ -32,7 +32,7 @@ class NotEnoughWorkers(CodedALSError):
 
     def __init__(self, alive: int, needed: int, remedy: str = "Add workers or lower partitions.") -> None:
         self.alive, self.needed = alive, needed
-        super().__init__(f"at least {needed} workers must be able to answer; {alive} are alive. {remedy}")
+        super().__init__(f"at least {needed} workers must be able to respond; {alive} are alive. {remedy}")
 
 
 class DecodingError(CodedALSError):

@@ -33,12 +33,28 @@ def as_stored(array: NDArray[Any]) -> Stored:
 
 
 def product(left: Array, right: Array) -> Generator[None, None, Result]:
-    """``left @ right`` of two shares: ``(s, a, b)`` and ``(s, b, c)`` or a real ``(1, b, c)`` give ``(s, a, c)``."""
+    """``left @ right`` of two shares: ``(s, a, b)`` and ``(s, b, c)`` or a real ``(1, b, c)`` give ``(s, a, c)``.
+
+    Parameters
+    ----------
+    left
+        (s, a, b).
+    right
+        (s, b, c), or real (1, b, c).
+    """
     return ((yield from _panels(left, right, transpose=False)),)
 
 
 def transposed_product(left: Array, right: Array) -> Generator[None, None, Result]:
-    """``left^T right`` (transpose, not conjugate) of two shares: `product` for a ``left`` that is held transposed."""
+    """``left^T right`` (transpose, not conjugate) of two shares: `product` for a ``left`` that is held transposed.
+
+    Parameters
+    ----------
+    left
+        (s, b, a).
+    right
+        (s, b, c), or real (1, b, c).
+    """
     return ((yield from _panels(left, right, transpose=True)),)
 
 
@@ -49,6 +65,13 @@ def inner_product(left: Array, right: Array | None = None) -> Generator[None, No
 
     On the circle this is the real part of ``left^H right``, which is all that the decoding of
     ``B^T C`` needs: half the multiplications of the complex product, and a threshold of h.
+
+    Parameters
+    ----------
+    left
+        (s, a, b).
+    right
+        (s, a, c), or None for ``left``.
     """
     yield
     return ((_flat(left).T @ _flat(left if right is None else right))[np.newaxis],)
@@ -59,6 +82,15 @@ def product_and_gram(stored: Array, right: Array, left: Array | None = None) -> 
 
     At real points ``left`` is a share of its own. On the circle it is left out: the share conjugate to
     ``right`` serves (the identity of f_L and f_R), and the product is a symmetric rank-k update.
+
+    Parameters
+    ----------
+    stored
+        (s, a, b).
+    right
+        (s, b, c).
+    left
+        (s, b, c), or None for ``right``.
     """
     result = yield from _panels(stored, right, transpose=False)
     (gram,) = yield from inner_product(right) if left is None else inner_product(left, right)
@@ -66,14 +98,34 @@ def product_and_gram(stored: Array, right: Array, left: Array | None = None) -> 
 
 
 def scaled(share: Array, matrix: Array) -> Generator[None, None, Result]:
-    """``share @ matrix`` with one real matrix for all planes: ``(s, a, b)`` and ``(b, c)`` give ``(s, a, c)``."""
+    """``share @ matrix`` with one real matrix for all planes: ``(s, a, b)`` and ``(b, c)`` give ``(s, a, c)``.
+
+    Parameters
+    ----------
+    share
+        (s, a, b).
+    matrix
+        (b, c), real.
+    """
     yield
     planes, rows, columns = share.shape
     return ((share.reshape(planes * rows, columns) @ matrix).reshape(planes, rows, matrix.shape[1]),)
 
 
 def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Result]:
-    """``A_k right`` of a block A_k of sparse rows: csr (rows, l) and (l, b) give (rows, b)."""
+    """``A_k right`` of a block A_k of sparse rows: csr (rows, l) and (l, b) give (rows, b).
+
+    Parameters
+    ----------
+    data
+        Values of the block, (entries,).
+    indices
+        Their columns, (entries,).
+    indptr
+        Where rows begin, (rows + 1,).
+    right
+        (l, b).
+    """
     _require_rows(data, indices, indptr, len(right))
     product = np.empty((indptr.size - 1, right.shape[1]))
     for rows, block in _row_panels(data, indices, indptr, right):
@@ -86,6 +138,17 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     """``A_k^T (A_k right)`` of a block A_k of sparse rows: csr (rows, l) and (l, b) give (l, b).
 
     Nothing of size l^2 exists: two sparse products, one after the other.
+
+    Parameters
+    ----------
+    data
+        Values of the block, (entries,).
+    indices
+        Their columns, (entries,).
+    indptr
+        Where rows begin, (rows + 1,).
+    right
+        (l, b).
     """
     _require_rows(data, indices, indptr, len(right))
     product = np.zeros(right.shape)

@@ -1,4 +1,4 @@
-"""What master and workers say to each other: one header frame and raw array frames.
+"""The messages between master and workers: one header frame and raw array frames.
 
 The header is a msgpack list; every array follows in a frame of its own, C order, little-endian: float64, or int32
 where the array is one (the places of sparse entries). Nothing is ever unpickled, and `decode` looks at no array before
@@ -185,7 +185,15 @@ def _message(
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[bytes | zmq.Frame]) -> None:
-    """Hand a message to ZeroMQ without waiting."""
+    """Hand a message to ZeroMQ without waiting.
+
+    Parameters
+    ----------
+    socket
+        A socket that has room.
+    frames
+        The message.
+    """
     for frame in frames[:-1]:
         socket.send(frame, _MORE, copy=False)
     socket.send(frames[-1], _LAST, copy=False)

@@ -21,7 +21,7 @@ QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",
 )  # fmt: skip
-# the browser reads commands from descriptor 3 and answers to descriptor 4
+# the browser reads commands from descriptor 3 and responses to descriptor 4
 START = "import os, sys; [os.dup2(int(fd), n) for n, fd in ((3, sys.argv[1]), (4, sys.argv[2]))]; os.execv(sys.argv[3], sys.argv[3:])"
 TIMEOUT_S = 60.0
 
@@ -101,16 +101,16 @@ def browser_page() -> Iterator[Page]:
     """A page in a browser of its own, with an empty profile."""
     assert PROGRAM
     commands, sent = os.pipe()
-    received, answers = os.pipe()
+    received, responses = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [sys.executable, "-c", START, str(commands), str(answers), PROGRAM, *QUIET, f"--user-data-dir={profile}"],
-            pass_fds=(commands, answers),
+            [sys.executable, "-c", START, str(commands), str(responses), PROGRAM, *QUIET, f"--user-data-dir={profile}"],
+            pass_fds=(commands, responses),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         os.close(commands)
-        os.close(answers)
+        os.close(responses)
         try:
             yield Page(received, sent)
         finally:

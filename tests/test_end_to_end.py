@@ -68,7 +68,7 @@ def test_killing_spare_workers_changes_nothing_and_one_more_is_an_error(extra):
             model.fit(matrix(), cluster, callback=kill)
             np.testing.assert_allclose(model.item_factors_, expected.item_factors_, rtol=1e-8, atol=1e-8)
         else:
-            with pytest.raises(NotEnoughWorkers, match="at least 6 workers must be able to answer; 5 are alive"):
+            with pytest.raises(NotEnoughWorkers, match="at least 6 workers must be able to respond; 5 are alive"):
                 model.fit(matrix(), cluster, callback=kill)
 
 

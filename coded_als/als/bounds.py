@@ -14,8 +14,50 @@ import numpy as np
 
 from coded_als.kernels import Array
 
-# The bound holds for the exact outside eigenvalue; an estimate stands in for it.
-SAFETY = 2.0
+# Components of a random start are seldom smaller than this many times 1 / sqrt(l): for a few columns together, once in
+# ten thousand starts.
+SELDOM = 10.0
+
+
+def doubt_of(length: int) -> float:
+    """How many times its residual above a Ritz value an eigenvalue must be feared, if only a random start speaks against it.
+
+    A Ritz vector with a component c of an eigenvector has at least c times the distance of their values as residual, and
+    iterating shrinks no component whose eigenvalue is above the Ritz value.
+    """
+    return SELDOM * float(np.sqrt(length))
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What is known of the eigenvalues outside a subspace.
+
+    Parameters
+    ----------
+    largest
+        The largest of them, or what stands in for it.
+    safety
+        How many times the quadratic bound must be feared.
+    doubt
+        How many times its residual above a Ritz value an eigenvalue must be feared; 1 (Weyl) where ``largest`` is sure.
+    """
+
+    largest: float
+    safety: float = 1.1
+    doubt: float = 1.0
+
+    @classmethod
+    def guarded(cls, smallest: float, length: int) -> Outside:
+        """The smallest of the guards stands in for the largest eigenvalue outside, of l.
+
+        Parameters
+        ----------
+        smallest
+            Ritz value of the last guard.
+        length
+            l.
+        """
+        return cls(smallest, safety=2.0, doubt=doubt_of(length))
 
 
 @dataclass(frozen=True)
@@ -48,6 +90,15 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
     """How much more of the objective eigenvalues t + s explain than eigenvalues t, without cancellation.
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
+
+    Parameters
+    ----------
+    values
+        Eigenvalues t, (k,).
+    shifts
+        What is added to each, s, (k,).
+    regularization
+        Ridge weight lam.
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)
@@ -55,9 +106,7 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
     return np.asarray(np.where(low > regularization, both, np.maximum(high - regularization, 0.0) ** 2))
 
 
-def loss_bound(
-    values: Array, residuals: Array, outside: float, rank: int, regularization: float, doubt: float
-) -> float:
+def loss_bound(values: Array, residuals: Array, outside: Outside, rank: int, regularization: float) -> float:
     """What the objective can still lose when ``rank`` Ritz pairs become eigenpairs.
 
     Parameters
@@ -65,20 +114,20 @@ def loss_bound(
     values, residuals
         Ritz values and norms of their residuals, (k,), descending; those beyond the rank are left out.
     outside
-        The largest eigenvalue outside the subspace.
+        Of the subspace of the others.
     rank
-        Factors d; where fewer pairs are given, the others count as ``outside``.
+        Factors d; where fewer pairs are given, the others count as those outside.
     regularization
         Ridge weight lam.
-    doubt
-        How many times its residual above a Ritz value below lam^2 an eigenvalue must be feared.
     """
     values, residuals = np.maximum(values[:rank], 0.0), residuals[:rank]
-    gaps = values - outside
+    gaps = values - outside.largest
     quadratic = np.divide(residuals**2, gaps, out=np.full_like(gaps, np.inf), where=gaps > 0)
-    shifts = np.maximum(-gaps, 0.0) + SAFETY * np.minimum(quadratic, residuals)
-    shifts = np.where(values > regularization**2, shifts, np.maximum(shifts, doubt * residuals))
-    missing = max(outside, 0.0) * np.ones(rank - values.size)
+    linear = outside.doubt * residuals
+    shifts = np.maximum(-gaps, 0.0) + np.minimum(outside.safety * quadratic, linear)
+    # a direction below lam^2 is left out, which claims that no eigenvalue above it is near
+    shifts = np.where(values > regularization**2, shifts, np.maximum(shifts, linear))
+    missing = max(outside.largest, 0.0) * np.ones(rank - values.size)
     unseen = gain(np.zeros_like(missing), missing, regularization)
     return float(gain(values, shifts, regularization).sum() + unseen.sum())
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from coded_als.als.bounds import SAFETY, Certificate, loss_bound, spectral_objective
+from coded_als.als.bounds import Certificate, Outside, loss_bound, spectral_objective
 from coded_als.als.phases import Problem
 from coded_als.als.probe import Probe, probed
 from coded_als.als.ritz import RitzPairs, singular_triplets
@@ -23,11 +23,10 @@ REMEDIES: dict[Outcome, str] = {
 EPS = float(np.finfo(np.float64).eps)
 # Rounding of a product of two float64 matrices, in units of eps times their norms: some were measured, doubled.
 ROUNDING_UNITS = 8.0
-# Guards tell the largest eigenvalue outside only once they have found it. Where a Ritz value is below lam^2 its direction
-# is left out, and claims that none above lam^2 exists: a random start has an overlap of more than a hundredth with it.
-GUARDED_DOUBT = 100.0
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
+# Residuals must have fallen to this part of those verified last before that is done again.
+VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
@@ -90,16 +89,15 @@ class Stopping:
             Whether another iteration could not change it.
         """
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
-        expected, proved = self._expected_outside(pairs), self._proved_outside(pairs)
-        hoped = self._certificate(pairs, 0.0, expected)
-        if (
-            proved is not None
-            and (sure := self._certificate(pairs, noise, proved)).remaining <= MARGIN * self.tolerance
-        ):
-            return self._verdict(pairs, sure, "converged")
+        hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
+        proved = self._proved_outside(pairs)
+        if proved is not None:
+            sure = self._certificate(pairs, noise, proved)
+            if sure.remaining <= MARGIN * self.tolerance:
+                return self._verdict(pairs, sure, "converged")
         stalled = exhausted or self._stalled(pairs, hoped.loss, noise)
         residual = float(pairs.residuals[: self.rank].max())
-        worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= self._verified_at / 2
+        worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= VERIFY_AGAIN * self._verified_at
         if not (stalled or worth_it):
             return self._verdict(pairs, hoped, "running")
         self._verified_at = residual
@@ -110,20 +108,22 @@ class Stopping:
         hopeless = stalled or OUTRUN * iterated.remaining <= verified.remaining
         return self._verdict(pairs, verified, "undecided" if hopeless else "running")
 
-    def verify(self, pairs: RitzPairs) -> tuple[Certificate, float]:
+    def verify(self, pairs: RitzPairs) -> tuple[Certificate, Outside]:
         """The certificate of a subspace from the data alone: neither the rounding of D nor decoding enters it.
 
         Returns
         -------
-        The certificate, and the largest eigenvalue outside the subspace.
+        The certificate, and what is known outside the leading ``rank`` directions.
         """
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
         exact = RitzPairs(sigma**2, right, residuals, pairs.guards)
-        if pairs.guards == 0 and pairs.values.size < self.problem.length:
-            self._probe = probed(self.problem, right, float(sigma[-1] ** 2), self._probe)
-        outside = self._proved_outside(exact)
-        assert outside is not None
+        inside, guards = np.split(right, [self.rank], axis=1)
+        outside = self._nothing_outside(exact)
+        if outside is None:
+            known = self._probe.vectors if self._probe is not None and guards.size == 0 else guards
+            self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
+            outside = Outside(self._probe.above)
         return self._certificate(exact, 0.0, outside), outside
 
     def conclude(self, objective: float, moved: float) -> Outcome:
@@ -151,41 +151,48 @@ class Stopping:
         cancelled = self.problem.cancels(float(pairs.values[: self.rank].sum()))
         return Verdict(certificate.objective, certificate.remaining, outcome, cancelled)
 
-    def _certificate(self, pairs: RitzPairs, noise: float, outside: float) -> Certificate:
+    def _certificate(self, pairs: RitzPairs, noise: float, outside: Outside) -> Certificate:
         values = pairs.values[: self.rank]
         explained = float(values.sum())
         left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
             rounding += noise + ROUNDING_UNITS * EPS * left_out
-        doubt = GUARDED_DOUBT if pairs.guards > 0 else SAFETY
-        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization, doubt)
+        loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 
-    def _proved_outside(self, pairs: RitzPairs) -> float | None:
-        """The largest eigenvalue outside the subspace, as its guards or a probe of the data show it."""
-        if pairs.values.size == self.problem.length:
-            return 0.0
+    def _nothing_outside(self, pairs: RitzPairs) -> Outside | None:
+        """Where the pairs fill the space: what is beyond the rank among them."""
+        if pairs.values.size < self.problem.length:
+            return None
+        return Outside(float(pairs.values[self.rank]) if pairs.guards > 0 else 0.0)
+
+    def _proved_outside(self, pairs: RitzPairs) -> Outside | None:
+        """What guards or an earlier probe of the data show."""
+        if (nothing := self._nothing_outside(pairs)) is not None:
+            return nothing
         if pairs.guards > 0:
-            return float(pairs.values[-1])
+            return Outside.guarded(float(pairs.values[-1]), self.problem.length)
         if self._probe is None or self._probe.inside > pairs.values.size:
             return None
-        return self._probe.value + self._probe.residual
+        return Outside(self._probe.above)
 
-    def _expected_outside(self, pairs: RitzPairs) -> float:
-        """The same without proof for the paper's update, which has no guards: from the rate of its residuals.
+    def _expected_outside(self, pairs: RitzPairs) -> Outside:
+        """The same as it is hoped to be; for the paper's update, which has no guards, from the rate of its residuals.
 
         They shrink by lambda_(d+1) / lambda_d an iteration in the end.
         """
-        if pairs.guards > 0 or pairs.values.size == self.problem.length:
-            return self._proved_outside(pairs) or 0.0
+        inside = float(pairs.values[-1])
+        if pairs.guards > 0:
+            return Outside(inside)
+        if (nothing := self._nothing_outside(pairs)) is not None:
+            return nothing
         residual = float(np.linalg.norm(pairs.residuals))
         rate = min(residual / self._last_residual, 1.0) if self._last_residual > 0 else 1.0
         self._last_residual = residual
-        inside = float(pairs.values[-1])
         # a probe that found a larger one was of a subspace that lacked it
         known = self._probe is not None and self._probe.inside <= pairs.values.size and self._probe.value < inside
-        return max(rate * inside, self._probe.value if known and self._probe else 0.0)
+        return Outside(max(rate * inside, self._probe.value if known and self._probe else 0.0))
 
     def _stalled(self, pairs: RitzPairs, loss: float, noise: float) -> bool:
         """Whether the residuals are at the level of rounding and have stopped falling."""

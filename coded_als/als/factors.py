@@ -90,7 +90,7 @@ class BestFactors:
 
 
 def signs(vectors: Array) -> Array:
-    """1 or -1 for each column: the side of a fixed hyperplane without symmetries, on which it lies.
+    """1 or -1 for each column, (d,): the side of a fixed hyperplane without symmetries, on which it lies.
 
     The entry of largest size would do for random vectors, but ties are common in ratings.
     """

@@ -113,7 +113,15 @@ class Recorder:
         return verdict.outcome != "running"
 
     def conclude(self, objective: float, moved: float) -> Outcome:
-        """The outcome of the fit as `Stopping.conclude` has it, also kept in the history."""
+        """The outcome of the fit as `Stopping.conclude` has it, also kept in the history.
+
+        Parameters
+        ----------
+        objective
+            Of the factors of the fit, as measured on the data.
+        moved
+            What of it they lose by being not quite the best on their subspace.
+        """
         outcome = self._stopping.conclude(objective, moved)
         self.history[-1] = replace(self.history[-1], outcome=outcome)
         return outcome

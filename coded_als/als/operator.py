@@ -17,6 +17,9 @@ from coded_als.codes import choose_code
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
+# Kinds of NumPy types that are real numbers.
+REAL = "biuf"
+
 
 class CodedOperator(LinearOperator):  # type: ignore[misc]
     """X -> A X on a cluster, one coded round for each product: any SciPy block method becomes straggler-tolerant.
@@ -69,11 +72,13 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         name: str = "operator",
         verify: Verify = "off",
     ) -> None:
-        matrix = np.array(matrix, dtype=np.float64, order="C")  # a copy: shares may be views of it
-        if matrix.ndim != 2 or not np.isfinite(matrix).all():
+        given = np.asarray(matrix)
+        if given.dtype.kind not in REAL or given.ndim != 2 or not np.isfinite(given).all():
             raise UsageError(
-                f"a coded operator must be a finite 2-d array; got shape {matrix.shape} or NaN. Correct the matrix."
+                f"a coded operator must be a real, finite 2-d array; got {given.dtype} of shape {given.shape}, or NaN. "
+                "Correct the matrix."
             )
+        matrix = np.array(given, dtype=np.float64, order="C")  # a copy: shares may be views of it
         super().__init__(np.dtype(np.float64), matrix.shape)
         self._symmetric = matrix.shape[0] == matrix.shape[1] and bool(np.array_equal(matrix, matrix.T))
         chosen = choose_code(code, partitions, cluster.size, min(matrix.shape))
@@ -92,11 +97,18 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         """Let the workers forget the shares, as happens when the operator is forgotten."""
         self._finalizer()
 
-    def _matmat(self, X: Any) -> Array:
-        return self._product(np.asarray(X))
+    def _matmat(self, X: Any) -> Any:
+        right = np.asarray(X)
+        if right.dtype.kind == "c":  # in one round: A real, so the parts do not mix
+            columns = right.shape[1]
+            both = self._product(np.hstack([right.real, right.imag]))
+            return both[:, :columns] + 1j * both[:, columns:]
+        if right.dtype.kind not in REAL:
+            raise UsageError(f"what is multiplied must be numbers; got {right.dtype}. Correct it.")
+        return self._product(right)
 
-    def _matvec(self, x: Any) -> Array:
-        return self._product(np.asarray(x).reshape(-1, 1))[:, 0]
+    def _matvec(self, x: Any) -> Any:
+        return self._matmat(np.asarray(x).reshape(-1, 1))[:, 0]
 
     def _adjoint(self) -> LinearOperator:
         if not self._symmetric:

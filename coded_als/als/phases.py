@@ -54,6 +54,7 @@ class Problem:
 
     @property
     def is_sparse(self) -> bool:
+        """Whether R came as a sparse matrix."""
         return bool(sparse.issparse(self.matrix))
 
     @cached_property
@@ -76,13 +77,29 @@ class Problem:
         return self.squared_norm - explained < CANCELLED * self.squared_norm
 
     def left_out(self, vectors: Array, explained: float) -> float:
-        """|A - A X X^T|^2 of orthonormal X, (l, k), that explain so much of tr D; from the data where that cancels."""
+        """|A - A X X^T|^2 of orthonormal X, (l, k), that explain so much of tr D; from the data where that cancels.
+
+        Parameters
+        ----------
+        vectors
+            X, (l, k), orthonormal.
+        explained
+            tr X^T D X.
+        """
         if not self.cancels(explained):
             return self.squared_norm - explained
         return self.squared_error(self.image(vectors), vectors)
 
     def squared_error(self, other: Array, factor: Array) -> float:
-        """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself."""
+        """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself.
+
+        Parameters
+        ----------
+        other
+            (rows, d).
+        factor
+            (l, d).
+        """
         # by blocks of rows: a difference of large traces would lose the digits that matter
         step = max(1, 2**22 // self.length)
         blocks = (slice(start, start + step) for start in range(0, self.matrix.shape[0], step))
@@ -145,25 +162,73 @@ class ClusterPhases:
 
 
 def store_data(log: RoundLog, code: Code, data: Array) -> None:
-    """Give every worker its share of D, encoded as it is sent."""
+    """Give every worker its share of D, encoded as it is sent.
+
+    Parameters
+    ----------
+    log
+        Runs the rounds.
+    code
+        How D is spread.
+    data
+        D, (l, l).
+    """
     product = code.product(log.cluster.size)
     log.cluster.store(DATA, Shares(log.cluster.size, lambda: product.encode_left(data)))
 
 
 def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, label: str) -> StoredProduct:
-    """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers."""
+    """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
+
+    Parameters
+    ----------
+    log
+        Runs the rounds.
+    code
+        How D is spread.
+    length
+        l.
+    tolerance
+        Relative error that a product may have.
+    label
+        What its rounds are called.
+    """
     return StoredProduct(log, code.product(log.cluster.size), DATA, (length, length), tolerance, label=label)
 
 
 def phases_at(
     where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: Code, tolerance: float
 ) -> LocalPhases | ClusterPhases:
-    """The phases at the master or on the workers."""
+    """The phases at the master or on the workers.
+
+    Parameters
+    ----------
+    where
+        Who forms D.
+    problem
+        The data.
+    log
+        Runs the rounds.
+    code
+        How D is spread.
+    tolerance
+        Relative error that a decoded product may have.
+    """
     return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
 
 
 def sooner_at_the_master(problem: Problem, code: Code, workers: int) -> bool:
-    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
+    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products.
+
+    Parameters
+    ----------
+    problem
+        The data.
+    code
+        How it would be spread.
+    workers
+        W.
+    """
     if problem.is_sparse:
         return True
     rows, length = problem.matrix.shape

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coded_als.als.bounds import doubt_of
 from coded_als.als.phases import Problem
 from coded_als.als.ritz import orthonormal_complement, rayleigh_ritz, search_directions, stepped
 from coded_als.kernels import Array
 
-PROBE_COLUMNS, PROBE_STEPS = 4, 16
-# A probe ends when its residual is this part of the gap.
+PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 24
+# A probe ends when what it may have missed is this part of the gap.
 TOLD_APART = 0.1
 
 
@@ -25,6 +26,8 @@ class Probe:
         The dimension of the subspace.
     value, residual
         Its Ritz value, and the norm of its residual.
+    above
+        What no eigenvalue outside is above, unless a random start has missed it (`doubt_of`).
     vectors
         Where the next probe starts, (l, k).
     """
@@ -32,10 +35,11 @@ class Probe:
     inside: int
     value: float
     residual: float
+    above: float
     vectors: Array
 
 
-def probed(problem: Problem, vectors: Array, below: float, last: Probe | None) -> Probe:
+def probed(problem: Problem, vectors: Array, below: float, known: Array | None) -> Probe:
     """The largest eigenvalue of D outside a subspace.
 
     Parameters
@@ -46,8 +50,8 @@ def probed(problem: Problem, vectors: Array, below: float, last: Probe | None) -
         An orthonormal basis of the subspace, (l, k) with k < l.
     below
         The smallest Ritz value inside; the probe ends when it has told the two apart.
-    last
-        An earlier probe, of another subspace, to go on from.
+    known
+        Directions to start from beside random ones, (l, j): guards, or what an earlier probe found.
     """
 
     def multiply(columns: Array) -> Array:
@@ -55,15 +59,16 @@ def probed(problem: Problem, vectors: Array, below: float, last: Probe | None) -
         return np.asarray(image - vectors @ (vectors.T @ image))
 
     columns = np.random.default_rng(vectors.shape).standard_normal((problem.length, PROBE_COLUMNS))
-    if last is not None:
-        columns = np.hstack([last.vectors, columns[:, :1]])
+    if known is not None:
+        columns = np.hstack([known[:, :KNOWN_COLUMNS], columns])
     start = orthonormal_complement(columns, [vectors])
     basis = rayleigh_ritz([start], [multiply(start)], keep=start.shape[1])
     for _ in range(PROBE_STEPS):
         residual = float(np.linalg.norm(basis.residuals[:, 0]))
-        probe = Probe(vectors.shape[1], float(basis.values[0]), residual, basis.vectors)
+        value, missed = float(basis.values[0]), doubt_of(problem.length) * residual
+        probe = Probe(vectors.shape[1], value, residual, value + missed, basis.vectors)
         directions = search_directions(basis, [vectors])
-        if probe.residual <= TOLD_APART * abs(below - probe.value) or directions.shape[1] == 0:
+        if missed <= TOLD_APART * abs(below - value) or directions.shape[1] == 0:
             break
         basis = stepped(basis, directions, multiply(directions))
     return probe

@@ -46,7 +46,19 @@ class PaperProtocol:
         return self._scaled("E", weights, self._factor_code, "B+ = E G")
 
     def other_factor_weights(self, factor: Array, regularization: float) -> Array:
-        """The paper's post-computation in five steps: F is decoded, its inverse sent, H interpolated."""
+        """The paper's post-computation in five steps: F is decoded, its inverse sent, H interpolated.
+
+        Parameters
+        ----------
+        factor
+            B, (l, d).
+        regularization
+            Ridge weight lam.
+
+        Returns
+        -------
+        H = B (B^T B + lam I)^-1, (l, d).
+        """
         shares = self._left_shares(factor)
         payloads: list[tuple[Array, ...]]
         keep: tuple[str, ...]

@@ -51,7 +51,7 @@ class RitzBasis:
     direction_images: Array | None = None
 
     def parts(self) -> tuple[list[Array], list[Array]]:
-        """The basis of the subspace so far, and its images."""
+        """The basis of the subspace so far, and its images, in parts of (l, b)."""
         if self.directions is None or self.direction_images is None:
             return [self.vectors], [self.images]
         return [self.vectors, self.directions], [self.images, self.direction_images]
@@ -95,6 +95,13 @@ def search_directions(basis: RitzBasis, outside: list[Array]) -> Array:
     """Orthonormal residuals outside the subspace so far and outside given orthonormal columns, (l, at most b).
 
     There are none where the subspace is invariant or fills the space.
+
+    Parameters
+    ----------
+    basis
+        The subspace so far.
+    outside
+        Orthonormal columns to stay away from, (l, k) each.
     """
     return orthonormal_complement(basis.residuals, [*basis.parts()[0], *outside])
 
@@ -114,7 +121,19 @@ def stepped(basis: RitzBasis, directions: Array, images: Array) -> RitzBasis:
 
 
 def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
-    """Orthonormal basis of the columns outside the orthonormal spaces; columns that vanish there are dropped."""
+    """Orthonormal basis of the columns outside the orthonormal spaces; columns that vanish there are dropped.
+
+    Parameters
+    ----------
+    columns
+        (l, b).
+    spaces
+        Orthonormal columns, (l, k) each.
+
+    Returns
+    -------
+    (l, at most b).
+    """
     space = np.hstack(spaces)
     room = space.shape[0] - space.shape[1]
     columns = columns / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(np.float64).tiny)

@@ -50,7 +50,17 @@ class RoundLog:
         return tuple(sorted({worker for record in self.records for worker in record.left_out}))
 
     def run(self, round: Round, rule: StoppingRule, error_of: ErrorEstimator) -> Responses:
-        """Run one round and record it with the error that ``error_of`` estimates for its responses."""
+        """Run one round and record it with the error that ``error_of`` estimates for its responses.
+
+        Parameters
+        ----------
+        round
+            What the workers are asked.
+        rule
+            When it may end.
+        error_of
+            Estimates the error of what the workers given decode to.
+        """
         responses = self.cluster.run(round, rule)
         estimate = error_of.error_estimate(responses.workers)
         self.records.append(
@@ -60,7 +70,15 @@ class RoundLog:
 
 
 def rule_for(code: ProductCode, tolerance: float) -> StoppingRule:
-    """The rule by which a round of this code stops."""
+    """The rule by which a round of this code stops.
+
+    Parameters
+    ----------
+    code
+        How the product is spread.
+    tolerance
+        Relative error that it may have.
+    """
     if isinstance(code, ReplicatedProduct):
         return AnyOfEach(code.groups)
     return WellConditioned(code, tolerance)

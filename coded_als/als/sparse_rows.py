@@ -1,7 +1,7 @@
 """Products with a sparse matrix that stays sparse: blocks of its rows on the workers, each block in several copies.
 
 Coding would fill the blocks in: a sum of p sparse blocks is p times as full. And the Gram matrix D = A^T A of a sparse
-A is dense, so where it is large nothing forms it: workers answer A_k^T (A_k X), and the first copy of each block counts.
+A is dense, so where it is large nothing forms it: workers return A_k^T (A_k X), and the first copy of each block counts.
 """
 
 from __future__ import annotations
@@ -161,7 +161,15 @@ def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: 
 
 
 def require_copies(copies: int, workers: int) -> None:
-    """Raise `UsageError` unless each block can have that many copies."""
+    """Raise `UsageError` unless each block can have that many copies.
+
+    Parameters
+    ----------
+    copies
+        Of each block.
+    workers
+        W.
+    """
     require_whole("copies", copies, 1)
     if copies > workers:
         raise UsageError(f"workers must be at least copies={copies}; got {workers}. Add workers or lower copies.")

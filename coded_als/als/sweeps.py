@@ -45,7 +45,15 @@ class Sweeps(Protocol):
         ...
 
     def update(self, regularization: float, error: float) -> Array:
-        """Go on to B+ = E G, (l, d), when E has this relative error."""
+        """Go on to B+ = E G, (l, d), when E has this relative error.
+
+        Parameters
+        ----------
+        regularization
+            Ridge weight lam.
+        error
+            Relative error of E.
+        """
         ...
 
     def basis(self, *, judged: bool) -> Array:

@@ -1,4 +1,4 @@
-"""What stands in R before it is factorised: PureSVD is only as good as its reading of the ratings."""
+"""Weightings of R before it is factorised: PureSVD is only as good as its reading of the ratings."""
 
 from __future__ import annotations
 

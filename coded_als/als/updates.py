@@ -53,6 +53,17 @@ def objective(trace: float, gram: Array, projected: Array, regularization: float
     """||A - U B^T||^2 + lam ||U||^2 + lam ||B||^2 with the best U for this B.
 
     Equals tr D - tr(S^-1 M) + lam tr F.
+
+    Parameters
+    ----------
+    trace
+        tr D.
+    gram
+        F = B^T B, (d, d).
+    projected
+        M = B^T D B, (d, d).
+    regularization
+        Ridge weight lam.
     """
     shifted = gram + regularization * np.eye(gram.shape[0])
     explained = np.trace(np.linalg.solve(shifted, projected))
@@ -60,12 +71,24 @@ def objective(trace: float, gram: Array, projected: Array, regularization: float
 
 
 def inverse_of_gram(gram: Array, regularization: float) -> Array:
-    """(F + lam I)^-1, so that the other factor is A B (F + lam I)^-1."""
+    """(F + lam I)^-1, so that the other factor is A B (F + lam I)^-1.
+
+    Parameters
+    ----------
+    gram
+        F, (d, d).
+    regularization
+        Ridge weight lam.
+
+    Returns
+    -------
+    (d, d).
+    """
     return np.asarray(np.linalg.inv(symmetric(gram) + regularization * np.eye(gram.shape[0])))
 
 
 def symmetric(matrix: Array) -> Array:
-    """The symmetric part: what is symmetric in exact arithmetic stays so after decoding."""
+    """The symmetric part, (d, d): what is symmetric in exact arithmetic stays so after decoding."""
     return np.asarray((matrix + matrix.T) / 2)
 
 
@@ -78,7 +101,15 @@ def _require_rank(system: Array, error: float) -> None:
 
 
 def floor_of(size: int, error: float) -> float:
-    """Relative eigenvalue below which a d x d matrix decoded with this error is singular."""
+    """Relative eigenvalue below which a d x d matrix decoded with this error is singular.
+
+    Parameters
+    ----------
+    size
+        d.
+    error
+        Relative error of decoding.
+    """
     return max(size * EPS, error) * 4
 
 
@@ -89,7 +120,15 @@ def _rank_error(system: Array, error: float) -> UsageError:
 
 
 def rank_error(found: int, asked: int) -> UsageError:
-    """The error for a rank above that of the data."""
+    """The error for a rank above that of the data.
+
+    Parameters
+    ----------
+    found
+        Rank of the data.
+    asked
+        Rank asked for.
+    """
     return UsageError(
         f"rank must be at most the rank of the matrix, here {found} as far as rounding can tell; got {asked}. "
         "Lower rank or set regularization > 0."

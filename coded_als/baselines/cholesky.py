@@ -50,6 +50,31 @@ def cholesky_rows(
     With k ratings in a row and Z = sqrt(a) Y D^-1/2, D the diagonal part, a row is solved either from the (d, d)
     matrix D + Z^T Z or, where k < d, from the (k, k) matrix I + Z Z^T: k^2 d instead of k d^2 multiplications.
     The small form loses as many digits as Z Z^T has, so it is not for a bias that is hardly regularised.
+
+    Parameters
+    ----------
+    rows
+        Which rows to solve, (k,).
+    indptr, indices
+        Pattern of the ratings by rows, as in csr.
+    curvature, target
+        Weight a and weighted rating of each entry, (entries,).
+    fixed
+        Y, the factor of the other side, (others, d).
+    diagonal
+        Diagonal of G, (d,).
+    ridge
+        Ridge weight of each row, (m,).
+    penalty
+        Diagonal that the ridge weight multiplies, (d,).
+    routines
+        Addresses of the BLAS and LAPACK routines.
+    out
+        The factor to solve for, (m, d); rows are overwritten.
+    explained
+        What each row explains of the objective, (m,); overwritten.
+    failed
+        Marks of rows that could not be solved, (m,).
     """
     rank = fixed.shape[1]
     panel = np.empty((max(_PANEL, rank), rank), fixed.dtype)

@@ -1,4 +1,4 @@
-"""What every compiled loop of the baselines needs: numba, and BLAS and LAPACK callable from inside it.
+"""Tools of the compiled loops: numba, and BLAS and LAPACK callable from inside it.
 
 BLAS is reached through the C pointers that SciPy publishes. Their addresses are passed to compiled code as
 arguments, not as constants, so that numba can keep the machine code on disk from one process to the next.
@@ -122,12 +122,28 @@ def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
     """Call a Fortran routine, all of whose arguments are pointers, given as integers.
 
     ``alive`` are the arrays behind them that nothing else holds: compiled code frees an array after its last use.
+
+    Parameters
+    ----------
+    address
+        Of the routine.
+    pointers
+        Its arguments, as integers.
+    alive
+        The arrays behind them.
     """
     _call(address, pointers)  # type: ignore[call-arg]
 
 
 @inlined
 def dot(left: Any, right: Any) -> Any:
+    """Inner product of two short vectors.
+
+    Parameters
+    ----------
+    left, right
+        (k,) each.
+    """
     total = left[0] * right[0]
     for k in range(1, left.size):
         total += left[k] * right[k]

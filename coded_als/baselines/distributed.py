@@ -112,7 +112,7 @@ class _Side:
             cluster.store(f"{name}.{operand}", Shares(cluster.size, partial(self._shares, operand)))
 
     def half_step(self, fixed: Array, current: Array) -> Array:
-        """The rows after one round; those of shards that did not answer are as before."""
+        """The rows after one round; those of shards that did not respond are as before."""
         rank, height = fixed.shape[1], len(self._shards[0])
         gram = self._model._gram(fixed)
         payload = (fixed, np.zeros((rank, rank)) if gram is None else np.asarray(gram, dtype=np.float64))
@@ -126,13 +126,13 @@ class _Side:
             label=f"solve {self._name}",
         )
         responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self._skipped))
-        updated, answered = current.copy(), set()
+        updated, responded = current.copy(), set()
         for worker, (solution,) in responses.results.items():
             shard = worker % len(self._shards)
             held = self._shards[shard] >= 0
             updated[self._shards[shard][held]] = solution[held]
-            answered.add(shard)
-        self._skipped = [0 if shard in answered else rounds + 1 for shard, rounds in enumerate(self._skipped)]
+            responded.add(shard)
+        self._skipped = [0 if shard in responded else rounds + 1 for shard, rounds in enumerate(self._skipped)]
         return updated
 
     def objective(self, solution: Array, fixed: Array) -> float:

@@ -1,4 +1,4 @@
-"""What the sparse models share: parameters, history, and new users."""
+"""Common base of the sparse models: parameters, history, and new users."""
 
 from __future__ import annotations
 

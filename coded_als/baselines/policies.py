@@ -19,7 +19,15 @@ class StragglerPolicy(Protocol):
         ...
 
     def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
-        """When to go on; ``skipped[s]`` counts the rounds in a row that shard s has missed."""
+        """When to go on; ``skipped[s]`` counts the rounds in a row that shard s has missed.
+
+        Parameters
+        ----------
+        workers
+            W.
+        skipped
+            Rounds in a row that each shard has missed.
+        """
         ...
 
 
@@ -36,7 +44,7 @@ class WaitForAll:
 
 @dataclass(frozen=True)
 class Replicated:
-    """Every shard on ``copies`` workers; the first answer wins. ``copies`` must divide the number of workers."""
+    """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers."""
 
     copies: int = 2
 
@@ -55,10 +63,10 @@ class Replicated:
 
 @dataclass(frozen=True)
 class Partial:
-    """Go on when ``wait_for`` shards have answered; the others keep their factors for now.
+    """Go on when ``wait_for`` shards have responded; the others keep their factors for now.
 
     A shard that has missed ``max_skips`` rounds of its side in a row is waited for, and so is every shard in the
-    first round. Whatever is skipped, the objective cannot rise: an answered row is optimal, the others stand still.
+    first round. Whatever is skipped, the objective cannot rise: a responded row is optimal, the others stand still.
     """
 
     wait_for: int

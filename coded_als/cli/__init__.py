@@ -12,6 +12,7 @@ import click
 
 from coded_als import __version__
 from coded_als.errors import CodedALSError, UsageError
+from coded_als.specs import load_plugins
 
 # name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
 COMMANDS = {
@@ -37,15 +38,34 @@ class LazyGroup(click.Group):
     """A group whose commands are imported on demand and whose errors are one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, imported only now; None for an unknown one.
+
+        Parameters
+        ----------
+        ctx
+            As click passes it.
+        cmd_name
+            What was typed.
+        """
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them.
+
+        Parameters
+        ----------
+        ctx
+            As click passes it.
+        formatter
+            Writes the help.
+        """
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -54,7 +74,9 @@ class LazyGroup(click.Group):
         return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors of ours are one line and exit code 2."""
         try:
+            load_plugins()  # also for commands that go through all codes there are
             result = super().invoke(ctx)
             sys.stdout.flush()
         except CodedALSError as error:

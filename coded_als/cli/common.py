@@ -1,4 +1,4 @@
-"""What several commands share: clusters by name, JSON on stdout, progress on stderr."""
+"""Common parts of the commands: clusters by name, JSON on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -34,7 +34,21 @@ def takes_columns(command: Command) -> Command:
 def open_cluster(
     kind: str, workers: int, delays: str, seed: int, scheduler: str | None = None
 ) -> AbstractContextManager[Cluster]:
-    """A cluster of W workers: real processes, here or on a Dask cluster, the calling process, or a virtual clock."""
+    """A cluster of W workers: real processes, here or on a Dask cluster, the calling process, or a virtual clock.
+
+    Parameters
+    ----------
+    kind
+        One of `CLUSTERS`.
+    workers
+        W.
+    delays
+        Delay SPEC.
+    seed
+        Of the delays.
+    scheduler
+        Of a Dask cluster, instead of ``kind``.
+    """
     # each brings its own dependencies; only the one asked for is imported
     if scheduler is not None:
         from coded_als.dask.scheduler import open_dask_cluster

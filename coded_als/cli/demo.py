@@ -21,7 +21,7 @@ def command(seed: int, as_json: bool) -> None:
         print_json({"delays": DELAYS, "workers": WORKERS, "schemes": [asdict(o) for o in outcomes]})
         return
     _print_table(outcomes)
-    click.echo(verdict(outcomes))
+    click.echo(click.wrap_text(verdict(outcomes), 105))
 
 
 def _print_table(outcomes: list[Outcome]) -> None:

@@ -1,4 +1,4 @@
-"""``coded-als doctor``: is this machine fit to run coded-als?"""
+"""``coded-als doctor``: whether this machine is fit to run coded-als."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _decoding() -> Iterator[Finding]:
     matrix, block = rng.standard_normal((120, 120)), rng.standard_normal((120, 5))
     product = CodedOperator(matrix, InlineCluster(27, "exp:mean=1ms"), partitions=6) @ block
     error = float(np.linalg.norm(product - matrix @ block) / np.linalg.norm(matrix @ block))
-    yield Finding("decoding", error < 1e-10, f"relative error {error:.0e} from 21 of 27 answers", "Report a bug.")
+    yield Finding("decoding", error < 1e-10, f"relative error {error:.0e} from 21 of 27 responses", "Report a bug.")
 
 
 def _workers() -> Iterator[Finding]:

@@ -153,6 +153,13 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     """Fit `CodedALS` on a cluster of its own.
 
     Returns the model under ``fitted``, what was recorded under ``recorders``, and what ``--json`` prints.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    options
+        Those of the command, by parameter.
     """
     parameters = {name: value for name, value in options.items() if name not in CLUSTER}
     parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
@@ -190,7 +197,17 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Fit one of the other methods in this process."""
+    """Fit one of the other methods in this process.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    method
+        Which of the other methods.
+    options
+        Those of the command, by parameter.
+    """
     model: Any = make_model(method, {name: options[name] for name in COMMON})
     started = time.perf_counter()
     with progress(f"fitting {method}") as line:

@@ -32,7 +32,17 @@ def live_options(command: Command) -> Command:
 
 @contextmanager
 def shown(status: Status, *, live: bool, serve: int | None) -> Iterator[None]:
-    """Show a status while the block runs, as asked for."""
+    """Show a status while the block runs, as asked for.
+
+    Parameters
+    ----------
+    status
+        What is drawn.
+    live
+        Whether on the terminal.
+    serve
+        Port of the page on this machine, if any.
+    """
     with ExitStack() as stack:
         # both bring threads, and one of them sockets
         if serve is not None:

@@ -1,4 +1,4 @@
-"""``coded-als plan``: does coding pay on my cluster, and with which h?"""
+"""``coded-als plan``: whether coding pays on a cluster, and with which code."""
 
 from __future__ import annotations
 

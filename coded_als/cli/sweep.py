@@ -43,7 +43,7 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
 )
 @click.option("--partitions", default="2:6", show_default=True, help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.")
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
-@click.option("--stragglers", default="0", show_default=True, help="Workers that never answer, as a range.")
+@click.option("--stragglers", default="0", show_default=True, help="Workers that never respond, as a range.")
 @click.option("--protocol", default="fused", show_default=True, help="Among fused, paper.")
 @click.option("--solver", default="lobpcg", show_default=True, help="Among als, lobpcg.")
 @click.option(

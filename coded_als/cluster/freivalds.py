@@ -36,7 +36,15 @@ class Secret:
         self._known: dict[tuple[int, int], Array] = {}
 
     def combinations(self, worker: int, length: int) -> Array:
-        """V of one worker, (k, length), Gaussian."""
+        """V of one worker, (k, length), Gaussian.
+
+        Parameters
+        ----------
+        worker
+            Its number.
+        length
+            Rows to combine.
+        """
         key = worker, length
         if key not in self._known:
             self._known[key] = self._generator.standard_normal((COMBINATIONS, length))
@@ -140,7 +148,15 @@ def bounded(sizes: Any, *lengths: int) -> Any:
 
 
 def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of ``left @ right``; both may be known by their sketches alone."""
+    """Of ``left @ right``; both may be known by their sketches alone.
+
+    Parameters
+    ----------
+    left, right
+        What was multiplied, (s, a, b) and (s, b, c).
+    response
+        (s, a, c).
+    """
     observed = left.row_combinations @ response
     lengths = left.planes * left.columns, left.rows
     if right.array is not None:
@@ -153,7 +169,15 @@ def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
 
 
 def check_transposed_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of ``left^T right`` with the whole of ``right`` at hand."""
+    """Of ``left^T right`` with the whole of ``right`` at hand.
+
+    Parameters
+    ----------
+    left, right
+        What was multiplied, (s, b, a) and (s, b, c).
+    response
+        (s, a, c).
+    """
     assert right.array is not None
     (expected,) = run_to_end(transposed_product(left.right, right.array))
     lengths = left.planes * left.rows, left.columns
@@ -161,7 +185,15 @@ def check_transposed_product(left: Operand, right: Operand, response: Array) -> 
 
 
 def check_inner_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of the real inner product over rows and planes, with the whole of ``right`` at hand."""
+    """Of the real inner product over rows and planes, with the whole of ``right`` at hand.
+
+    Parameters
+    ----------
+    left, right
+        What was multiplied, (s, a, b) and (s, a, c).
+    response
+        (1, b, c).
+    """
     assert right.array is not None
     (expected,) = run_to_end(inner_product(left.right, right.array))
     lengths = left.planes * left.rows, left.columns
@@ -169,7 +201,15 @@ def check_inner_product(left: Operand, right: Operand, response: Array) -> Compa
 
 
 def check_scaled(share: Operand, matrix: Operand, response: Array) -> Comparison:
-    """Of ``share @ matrix`` with one real matrix for all planes."""
+    """Of ``share @ matrix`` with one real matrix for all planes.
+
+    Parameters
+    ----------
+    share, matrix
+        What was multiplied, (s, a, b) and (b, c).
+    response
+        (s, a, c).
+    """
     assert matrix.array is not None
     (expected,) = run_to_end(scaled(share.left, matrix.array))
     return Comparison(

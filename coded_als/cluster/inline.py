@@ -39,7 +39,7 @@ class HeldArrays:
                 memory.pop(name, None)
 
     def receive(self, round: Round) -> None:
-        """Every worker keeps what the round tells it to keep, whether or not it will answer in time.
+        """Every worker keeps what the round tells it to keep, whether or not it will respond in time.
 
         Raises
         ------
@@ -52,6 +52,15 @@ class HeldArrays:
                 memory.update(zip(round.keep, round.payloads[worker], strict=False))
 
     def compute(self, worker: int, round: Round) -> tuple[Array, ...]:
+        """The response of one worker, (planes, rows, columns) each.
+
+        Parameters
+        ----------
+        worker
+            Its number.
+        round
+            What it is asked.
+        """
         memory = self._memory[worker]
         payload = round.payloads[worker] if round.payloads is not None else ()
         return run_to_end(KERNELS[round.kernel](*(memory[name] for name in round.operands), *payload))
@@ -81,13 +90,14 @@ class HeldArrays:
                 if worker not in computed:
                     computed[worker] = self.compute(worker, round)
                     status = verdict(round, worker, computed[worker])
-                    if status != "answered":
+                    if status != "counted":
                         left_out[worker] = status
                         break
             else:
                 return {worker: computed[worker] for worker in counted}
 
     def clear(self) -> None:
+        """Forget everything."""
         self._memory.clear()
 
 
@@ -97,7 +107,15 @@ def excluded_from(round: Round) -> dict[int, Status]:
 
 
 def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
-    """The workers whose responses to this round do not count, and why."""
+    """The workers whose responses to this round do not count, and why.
+
+    Parameters
+    ----------
+    left_out
+        Workers whose responses do not count, and why.
+    round
+        Which of them knew so before.
+    """
     return {worker: status for worker, status in left_out.items() if worker not in round.excluded}
 
 
@@ -131,14 +149,14 @@ def counted_workers(
     if count == len(order) and not until.satisfied(order):
         raise refusal_of(until, order, without)
     tried = range(refused + 1, count)
-    return order[: refused + 1 + bisect_left(tried, True, key=lambda answers: until.satisfied(order[:answers]))]
+    return order[: refused + 1 + bisect_left(tried, True, key=lambda responses: until.satisfied(order[:responses]))]
 
 
 class InlineCluster:
     """W workers that are only dictionaries: for tests, small problems and debugging.
 
-    Nobody waits: ``delays`` only decides in which order the workers answer, and dead workers never do.
-    Kernels run only for the answers that a round uses.
+    Nobody waits: ``delays`` only decides in which order the workers respond, and dead workers never do.
+    Kernels run only for the responses that a round uses.
 
     Parameters
     ----------
@@ -181,7 +199,7 @@ class InlineCluster:
             results = self._arrays.gather(round, order, until, left_out)
         finally:
             elapsed_s = self.seconds() - started
-            told: dict[int, Status] = {**dict.fromkeys(results, "answered"), **newly(left_out, round)}
+            told: dict[int, Status] = {**dict.fromkeys(results, "counted"), **newly(left_out, round)}
             if told:
                 self._report(round, started, started + elapsed_s, told)
             self._round_index += 1

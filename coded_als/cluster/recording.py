@@ -35,7 +35,7 @@ class TraceRecorder(EventLog):
 
     A task that was dropped for a newer one, or was still open at the end, is written with what it had
     taken by then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` says what a replay
-    makes of it). Tasks that were never sent and tasks of workers that died have no row: in a replay they never answer.
+    makes of it). Tasks that were never sent and tasks of workers that died have no row: in a replay they never respond.
     """
 
     def save(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class TraceRecorder(EventLog):
 
 
 def _round_rows(events: list[TaskEvent], ends_s: float) -> list[tuple[int, int, float, int]]:
-    computed = [event.computed_s for event in events if event.status == "answered"]
+    computed = [event.computed_s for event in events if event.status == "counted"]
     typical_s = statistics.median(computed) if computed else 0.0
     rows = []
     for event in sorted(events, key=lambda event: event.worker):
@@ -99,7 +99,7 @@ class TimelineRecorder(EventLog):
 
 
 def _spans(event: TaskEvent) -> list[dict[str, Any]]:
-    """The task, and inside it the injected delay and the computation that ends as the answer leaves."""
+    """The task, and inside it the injected delay and the computation that ends as the response leaves."""
     if event.sent_s is None:
         return []
     busy_s = event.waited_s + event.computed_s

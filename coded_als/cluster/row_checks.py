@@ -11,12 +11,30 @@ from coded_als.kernels import Array, Places
 
 
 def row_key(combinations: Array, data: Array, indices: Places, indptr: Places, columns: int) -> Array:
-    """V A_k for a csr block A_k and V (k, rows): (k, columns)."""
+    """V A_k for a csr block A_k and V (k, rows): (k, columns).
+
+    Parameters
+    ----------
+    combinations
+        V, (k, rows).
+    data, indices, indptr
+        A_k, as in csr.
+    columns
+        Of A_k.
+    """
     return np.asarray((_csr(data, indices, indptr, columns).T @ combinations.T).T)
 
 
 def row_gram_key(combinations: Array, data: Array, indices: Places, indptr: Places) -> Array:
-    """V A_k^T A_k for a csr block A_k and V (k, columns): (k, columns)."""
+    """V A_k^T A_k for a csr block A_k and V (k, columns): (k, columns).
+
+    Parameters
+    ----------
+    combinations
+        V, (k, columns).
+    data, indices, indptr
+        A_k, as in csr.
+    """
     block = _csr(data, indices, indptr, combinations.shape[1])
     return np.asarray((block.T @ (block @ combinations.T)).T)
 
@@ -52,6 +70,21 @@ def check_half_step(
     """Of the exact half-step `coded_als.kernels.solve_rows`: every row must solve its normal equations.
 
     Nothing is random here: a residual costs the rank-th part of forming the equations.
+
+    Parameters
+    ----------
+    indptr, indices
+        Pattern of the ratings by rows, as in csr.
+    curvature, target
+        Weight and weighted rating of each entry, (entries,).
+    ridge
+        Ridge weight of each row, (rows,).
+    fixed
+        The factor of the other side, (others, d).
+    gram
+        What all rows share, (d, d).
+    response
+        The rows as solved, (rows, d).
     """
     owners = np.repeat(np.arange(ridge.size), np.diff(indptr))
     shape = ridge.size, len(fixed)

@@ -35,7 +35,17 @@ def require_satisfiable(
 
 
 def refusal_of(rule: StoppingRule, reachable: Sequence[int], left_out: Mapping[int, Status]) -> CodedALSError:
-    """The rule's refusal; where workers were left out, they are the cause and the remedy says so."""
+    """The rule's refusal; where workers were left out, they are the cause and the remedy says so.
+
+    Parameters
+    ----------
+    rule
+        Of the round.
+    reachable
+        Workers that can still respond.
+    left_out
+        Workers whose responses do not count, and why.
+    """
     error = rule.refusal(reachable)
     if not left_out:
         return error
@@ -65,8 +75,8 @@ class Fastest:
     def needed(self) -> int:
         return self.k
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return len(answered) >= self.k
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        return len(responded) >= self.k
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         return NotEnoughWorkers(len(reachable), self.k)
@@ -74,7 +84,7 @@ class Fastest:
 
 @dataclass(frozen=True)
 class AnyOfEach:
-    """Stop when each group has an answer: replication, and with groups of one, waiting for all."""
+    """Stop when each group has a response: replication, and with groups of one, waiting for all."""
 
     groups: tuple[frozenset[int], ...]
 
@@ -82,8 +92,8 @@ class AnyOfEach:
     def needed(self) -> int:
         return len(self.groups)
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return all(not group.isdisjoint(answered) for group in self.groups)
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        return all(not group.isdisjoint(responded) for group in self.groups)
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         missing = next(group for group in self.groups if group.isdisjoint(reachable))
@@ -115,8 +125,8 @@ class WellConditioned:
     def needed(self) -> int:
         return self.code.recovery_threshold
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return len(answered) >= self.needed and self.code.error_estimate(answered) <= self.tolerance
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        return len(responded) >= self.needed and self.code.error_estimate(responded) <= self.tolerance
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         if len(reachable) < self.needed:
@@ -126,7 +136,7 @@ class WellConditioned:
 
 @dataclass(frozen=True)
 class EnoughAndOverdue:
-    """Stop when k workers have answered, all ``overdue`` ones among them."""
+    """Stop when k workers have responded, all ``overdue`` ones among them."""
 
     k: int
     overdue: frozenset[int]
@@ -135,8 +145,8 @@ class EnoughAndOverdue:
     def needed(self) -> int:
         return max(self.k, len(self.overdue))
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        return len(answered) >= self.k and self.overdue.issubset(answered)
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        return len(responded) >= self.k and self.overdue.issubset(responded)
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         gone = ", ".join(map(str, sorted(self.overdue.difference(reachable))))

@@ -28,19 +28,19 @@ Check = Callable[[int, tuple[Array, ...]], bool]
 
 
 class StoppingRule(Protocol):
-    """Says, from the workers that have answered, whether a round may end."""
+    """Says, from the workers that have responded, whether a round may end."""
 
     @property
     def needed(self) -> int:
         """The fewest responses that could satisfy the rule."""
         ...
 
-    def satisfied(self, answered: Sequence[int]) -> bool:
-        """Whether the answers of these workers, given in order of arrival, suffice."""
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        """Whether the responses of these workers, given in order of arrival, suffice."""
         ...
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
-        """The error to raise when even the answers of all ``reachable`` workers do not suffice."""
+        """The error to raise when even the responses of all ``reachable`` workers do not suffice."""
         ...
 
 
@@ -100,7 +100,7 @@ class Responses:
     Parameters
     ----------
     workers
-        The workers whose answers count, in order of arrival.
+        The workers whose responses count, in order of arrival.
     results
         The arrays of each of them.
     elapsed_s
@@ -115,11 +115,11 @@ class Responses:
     left_out: tuple[int, ...] = ()
 
     def first(self) -> dict[int, Array]:
-        """The first array of each response, by worker."""
+        """The first array of each response, (planes, rows, columns), by worker."""
         return {worker: result[0] for worker, result in self.results.items()}
 
 
-Status = Literal["answered", "refused", "corrupt", "late", "superseded", "unsent", "lost", "unfinished"]
+Status = Literal["counted", "refused", "corrupt", "late", "superseded", "unsent", "lost", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ class TaskEvent:
     Times are seconds on the cluster's clock since the cluster started; None where the task never
     got so far. `waited_s` (injected delay) and `computed_s` are durations measured by the worker.
 
-    ``answered``: counted in its round. ``refused``: the response held NaN or infinity and did not count.
+    ``counted``: counted in its round. ``refused``: the response held NaN or infinity and did not count.
     ``corrupt``: the response was found wrong by the round's check and did not count.
-    ``late``: answered after the round had ended. ``superseded``: the worker dropped it for a newer task.
+    ``late``: responded after the round had ended. ``superseded``: the worker dropped it for a newer task.
     ``unsent``: the worker had no credit. ``lost``: the worker died. ``unfinished``: still open when the
     cluster closed.
     """
@@ -175,6 +175,13 @@ class Cluster(Protocol):
         """Give each worker one array to keep, as `as_stored` has it; ``shares`` is consumed one at a time.
 
         Those of a sequence (a list, or `coded_als.cluster.shares.Shares`) can be given to a worker that comes back.
+
+        Parameters
+        ----------
+        name
+            What rounds call it.
+        shares
+            One array for each worker.
         """
         ...
 
@@ -183,7 +190,15 @@ class Cluster(Protocol):
         ...
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
-        """Run one round; return at the response that satisfies ``until``."""
+        """Run one round; return at the response that satisfies ``until``.
+
+        Parameters
+        ----------
+        round
+            What the workers are asked.
+        until
+            Says from the workers that have responded whether the round may end.
+        """
         ...
 
     def close(self) -> None:
@@ -196,15 +211,33 @@ class Cluster(Protocol):
 
 
 def verdict(round: Round, worker: int, arrays: tuple[Array, ...]) -> Status:
-    """Whether a response counts, the one gate of all clusters: ``"answered"``, or ``"refused"`` or ``"corrupt"``."""
+    """Whether a response counts, the one gate of all clusters: ``"counted"``, or ``"refused"`` or ``"corrupt"``.
+
+    Parameters
+    ----------
+    round
+        What the workers were asked.
+    worker
+        Who responded.
+    arrays
+        The response.
+    """
     right = round.check is None or round.check(worker, arrays)
     if not all_finite(arrays):
         return "refused"
-    return "answered" if right else "corrupt"
+    return "counted" if right else "corrupt"
 
 
 def require_stored(round: Round, stored: Collection[str]) -> None:
-    """`UsageError` unless the operands of a round are stored, or kept from its own payload."""
+    """`UsageError` unless the operands of a round are stored, or kept from its own payload.
+
+    Parameters
+    ----------
+    round
+        What the workers are asked.
+    stored
+        Names under which they hold arrays.
+    """
     unknown = set(round.operands) - set(round.keep) - set(stored)
     if unknown:
         raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")

@@ -30,6 +30,13 @@ VERIFY: tuple[Verify, ...] = ("off", "freivalds")
 def verified(cluster: Cluster, verify: Verify) -> Cluster:
     """The cluster itself, or one that checks every response.
 
+    Parameters
+    ----------
+    cluster
+        Any.
+    verify
+        ``"freivalds"`` or ``"off"``.
+
     Raises
     ------
     UsageError
@@ -161,7 +168,15 @@ class RoundCheck:
         return self._round.payloads[worker] if self._round.payloads is not None else ()
 
     def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
-        """What is kept of a worker's sparse rows, made once."""
+        """What is kept of a worker's sparse rows, made once.
+
+        Parameters
+        ----------
+        worker
+            Its number.
+        make
+            Called for the key and the size of what was combined, the first time.
+        """
         name = self._round.kernel, self._round.operands, worker
         if name not in self._cluster._keys:
             self._cluster._keys[name] = make()

@@ -107,7 +107,19 @@ def _waiting_s(delays: Array, until: StoppingRule) -> float:
 def round_seconds(
     stream: DelayStream, schedule: Sequence[tuple[RoundCost, StoppingRule]], machine: Machine, repeats: int
 ) -> Array:
-    """Virtual seconds of each round of a repeated schedule, ``(repeats, len(schedule))``; nothing is computed."""
+    """Virtual seconds of each round of a repeated schedule, ``(repeats, len(schedule))``; nothing is computed.
+
+    Parameters
+    ----------
+    stream
+        Draws the delays.
+    schedule
+        Cost and stopping rule of each round, in order.
+    machine
+        Speed and bandwidth of the workers.
+    repeats
+        How often the schedule is run.
+    """
     seconds = np.empty((repeats, len(schedule)))
     # a block of rounds at a time, so that 10,000 workers x 1,000 rounds fit in memory
     block = max(1, 2**22 // max(1, stream.workers * len(schedule)))
@@ -190,7 +202,7 @@ class SimulatedCluster:
         try:
             results = self._arrays.gather(round, arrival_order(delays), until, left_out)
         finally:
-            told: dict[int, Status] = {**dict.fromkeys(results, "answered"), **newly(left_out, round)}
+            told: dict[int, Status] = {**dict.fromkeys(results, "counted"), **newly(left_out, round)}
             if told:
                 # the last response that counts ends a round; in one that fails, the last that does not count
                 last = [*(results or told)][-1]

@@ -10,7 +10,7 @@ from coded_als.codes.partition import join
 from coded_als.codes.points import EvaluationPoints, PointFamily
 from coded_als.codes.product import BlockCut, ProductCode
 from coded_als.codes.replication import ReplicatedProduct
-from coded_als.codes.spec import choose_code, code_families, parse_code, with_partitions
+from coded_als.codes.spec import choose_code, parse_code, with_partitions
 from coded_als.codes.systematic import SystematicCode
 from coded_als.codes.thresholds import iteration_threshold, largest_partitions
 
@@ -33,7 +33,6 @@ __all__ = [
     "SystematicCode",
     "Uncoded",
     "choose_code",
-    "code_families",
     "encoded",
     "iteration_threshold",
     "join",

@@ -31,7 +31,19 @@ class InnerProductCode(LinearCode):
             super().__init__(evaluation.powers(np.arange(2 * parts - 1)), np.array([parts - 1]))
 
     def decode(self, responses: Mapping[int, Array], tolerance: float | None = None) -> Array:
-        """B^T C from every response given: (1, b, c) each gives (b, c)."""
+        """B^T C from every response given: (1, b, c) each gives (b, c).
+
+        Parameters
+        ----------
+        responses
+            By worker, (1, b, c) each.
+        tolerance
+            Relative error that it may have; by default any.
+
+        Returns
+        -------
+        (b, c).
+        """
         return np.asarray(self.decode_blocks(responses, tolerance)[0])
 
 
@@ -45,5 +57,19 @@ class FactorCode(LinearCode):
         super().__init__(powers[:, :1] if parts == 1 else powers, np.arange(parts))
 
     def decode(self, responses: Mapping[int, Array], shape: tuple[int, int], tolerance: float | None = None) -> Array:
-        """The matrix of the given shape from every response given, each (planes, rows / h, columns)."""
+        """The matrix of the given shape from every response given, each (planes, rows / h, columns).
+
+        Parameters
+        ----------
+        responses
+            By worker, (planes, rows / h, columns) each.
+        shape
+            Of the matrix.
+        tolerance
+            Relative error that it may have; by default any.
+
+        Returns
+        -------
+        The matrix, of ``shape``.
+        """
         return join(self.decode_blocks(responses, tolerance)[:, np.newaxis], shape)

@@ -96,7 +96,7 @@ class Systematic(Code):
 
     @property
     def tolerance(self) -> float:
-        """1e-11, which fewer than one set of p workers in a thousand misses: a round hardly ever waits for another."""
+        """1e-11, which one to three sets of p workers in a thousand miss: a round hardly ever waits for another."""
         return 1e-11
 
     @property
@@ -107,7 +107,7 @@ class Systematic(Code):
         p = self.p or min(length, max(1, int((1 - STRAGGLER_RESERVE) * workers)))
         if p > length:
             raise UsageError(f"p must be between 1 and min(rows, columns) = {length}; got {p}. Lower p.")
-        return super(Systematic, Systematic(p)).at(workers, length)
+        return super(Systematic, replace(self, p=p)).at(workers, length)
 
     def threshold(self, workers: int) -> int:
         return self._parts
@@ -234,7 +234,17 @@ def most_parts(blocks: int) -> tuple[int, int]:
 
 
 def default_partitions(workers: int, length: int, points: PointFamily = "circle") -> int:
-    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1."""
+    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1.
+
+    Parameters
+    ----------
+    workers
+        W.
+    length
+        Rows of D, which cannot be cut into more parts.
+    points
+        Where the code is evaluated.
+    """
     h = 1
     while h < length and iteration_threshold(h + 1, points) <= (1 - STRAGGLER_RESERVE) * workers:
         h += 1

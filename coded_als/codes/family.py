@@ -38,6 +38,13 @@ class Code(ABC):
     def at(self, workers: int, length: int) -> Self:
         """The same code with what is left open chosen for W workers and a square D of this length.
 
+        Parameters
+        ----------
+        workers
+            W.
+        length
+            Rows of D.
+
         Raises
         ------
         UsageError

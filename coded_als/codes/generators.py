@@ -34,7 +34,19 @@ def product_rows(generators: Generators) -> Array:
 
 
 def gaussian_generators(spare: int, p: int, q: int, seed: int) -> Generators:
-    """Rows of unit length on average; those of h are ones where q = 1, as B is then sent as it is."""
+    """Rows of unit length on average; those of h are ones where q = 1, as B is then sent as it is.
+
+    Parameters
+    ----------
+    spare
+        Workers beyond those with plain blocks.
+    p
+        Parts of the rows of A.
+    q
+        Parts of the columns of B.
+    seed
+        Of the random numbers.
+    """
     rng = np.random.default_rng([seed, spare, p, q])
     left = rng.standard_normal((spare, p)) / np.sqrt(p)
     return left, np.ones((spare, 1)) if q == 1 else rng.standard_normal((spare, q)) / np.sqrt(q)

@@ -12,7 +12,15 @@ from coded_als.kernels import Array
 
 
 def block_size(length: int, parts: int) -> int:
-    """Length of one of ``parts`` equal blocks, the last one padded with zeros."""
+    """Length of one of ``parts`` equal blocks, the last one padded with zeros.
+
+    Parameters
+    ----------
+    length
+        Rows or columns to cut.
+    parts
+        Number of blocks.
+    """
     return -(-length // parts)
 
 
@@ -38,7 +46,15 @@ def cut(matrix: Array, row_parts: int, column_parts: int) -> Array:
 
 
 def row_blocks(matrix: Array, parts: int) -> Iterator[Array]:
-    """Parts of the rows, (M / parts, N) each: views, but for those that are cut short and padded with zeros."""
+    """Parts of the rows, (M / parts, N) each: views, but for those that are cut short and padded with zeros.
+
+    Parameters
+    ----------
+    matrix
+        (rows, columns).
+    parts
+        Number of blocks.
+    """
     rows = block_size(matrix.shape[0], parts)
     for start in range(0, rows * parts, rows):
         block = matrix[start : start + rows]
@@ -46,7 +62,19 @@ def row_blocks(matrix: Array, parts: int) -> Iterator[Array]:
 
 
 def join(blocks: Array, shape: tuple[int, int]) -> Array:
-    """Matrix of blocks (row_parts, column_parts, rows, columns) without its padding, of the given shape."""
+    """Matrix of blocks (row_parts, column_parts, rows, columns) without its padding, of the given shape.
+
+    Parameters
+    ----------
+    blocks
+        (row_parts, column_parts, rows, columns).
+    shape
+        Rows and columns of the matrix.
+
+    Returns
+    -------
+    The matrix, of ``shape``.
+    """
     row_parts, column_parts, rows, columns = blocks.shape
     matrix = blocks.transpose(0, 2, 1, 3).reshape(row_parts * rows, column_parts * columns)
     return np.ascontiguousarray(matrix[: shape[0], : shape[1]])

@@ -1,4 +1,4 @@
-"""What every way to spread a product over workers has: the seam between the codes and the algorithm."""
+"""The seam between the codes and the algorithm: ways to spread a product over workers."""
 
 from __future__ import annotations
 
@@ -50,17 +50,31 @@ class ProductCode(Protocol):
         ...
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of A, one after the other."""
+        """Each worker's share of A, (planes, rows, columns), one after the other."""
         ...
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of B, one after the other; the same array again where all get the same."""
+        """Each worker's share of B, (planes, rows, columns); the same array again where all get the same."""
         ...
 
     def decode(
         self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
     ) -> Array:
-        """C of the given shape (N, Q) from every response given; refused above the tolerance."""
+        """C of the given shape (N, Q) from every response given; refused above the tolerance.
+
+        Parameters
+        ----------
+        responses
+            By worker, (planes, rows, columns) each.
+        shape
+            (N, Q); by default with the padding of the last blocks.
+        tolerance
+            Relative error that it may have; by default any.
+
+        Returns
+        -------
+        C, (N, Q).
+        """
         ...
 
     def left_shape(self, shape: Shape) -> PlaneShape:
@@ -126,6 +140,13 @@ class BlockCut:
 def require_few_coefficients(rows: int, blocks: int) -> None:
     """Refuse a code that combines so many blocks in so many rows that it could not be written down.
 
+    Parameters
+    ----------
+    rows
+        Rows of the generator.
+    blocks
+        Its columns.
+
     Raises
     ------
     UsageError
@@ -138,12 +159,30 @@ def require_few_coefficients(rows: int, blocks: int) -> None:
 
 
 def multiplications(code: ProductCode, left: Shape, columns: int) -> float:
-    """Real multiplications of one worker for A of shape ``left`` and B with so many columns."""
+    """Real multiplications of one worker for A of shape ``left`` and B with so many columns.
+
+    Parameters
+    ----------
+    code
+        How the product is spread.
+    left
+        Shape of A.
+    columns
+        Columns of B.
+    """
     planes, rows, inner = code.left_shape(left)
     right_planes, _, width = code.right_shape((left[1], columns))
     return float(planes * right_planes * rows * inner * width)
 
 
 def share_of_left(code: ProductCode, shape: Shape) -> float:
-    """What one worker stores of A, as a fraction of A; padding counts."""
+    """What one worker stores of A, as a fraction of A; padding counts.
+
+    Parameters
+    ----------
+    code
+        How the product is spread.
+    shape
+        Of A.
+    """
     return float(np.prod(code.left_shape(shape)) / np.prod(shape))

@@ -73,6 +73,19 @@ class ReplicatedProduct(BlockCut):
     ) -> Array:
         """C from one response of every block; ``tolerance`` is always met.
 
+        Parameters
+        ----------
+        responses
+            By worker, (1, rows, columns) each.
+        shape
+            (N, Q); by default with the padding of the last blocks.
+        tolerance
+            Not needed: copies are exact.
+
+        Returns
+        -------
+        C, (N, Q).
+
         Raises
         ------
         NotEnoughWorkers

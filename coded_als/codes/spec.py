@@ -35,12 +35,6 @@ def parse_code(spec: str) -> Code:
     return family(**read_fields("code", spec, family, _value))
 
 
-def code_families() -> tuple[type[Code], ...]:
-    """Every family of codes that a SPEC may name, those of plugins included: what a plan tries."""
-    load_plugins()
-    return tuple(CODES.values())
-
-
 def choose_code(spec: str, partitions: int | None, workers: int, length: int) -> Code:
     """The code that a SPEC and a number of partitions ask for, tied to W workers and a square D of this length.
 
@@ -62,7 +56,15 @@ def choose_code(spec: str, partitions: int | None, workers: int, length: int) ->
 
 
 def with_partitions(spec: str, partitions: int | None) -> Code:
-    """The code of a SPEC (``"auto"`` included) with the paper's h x h cut where partitions are given."""
+    """The code of a SPEC (``"auto"`` included) with the paper's h x h cut where partitions are given.
+
+    Parameters
+    ----------
+    spec
+        SPEC of a code.
+    partitions
+        h, or None for the SPEC as it is.
+    """
     if partitions is None:
         return parse_code("systematic" if spec == "auto" else spec)
     require_whole("partitions", partitions, 1)

@@ -56,7 +56,15 @@ class MissingBlocks:
 
     @classmethod
     def of(cls, parities: Array, workers: tuple[int, ...]) -> MissingBlocks:
-        """Prepare for the responses of these workers; ``parities`` is (W - blocks, blocks)."""
+        """Prepare for the responses of these workers; ``parities`` is (W - blocks, blocks).
+
+        Parameters
+        ----------
+        parities
+            Coefficients of the workers without plain blocks, (W - blocks, blocks).
+        workers
+            Those that have responded.
+        """
         blocks = parities.shape[1]
         responded = np.array(workers, dtype=np.int64)
         known, helpers = responded[responded < blocks], responded[responded >= blocks]

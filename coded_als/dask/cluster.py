@@ -142,7 +142,7 @@ class _Starter:
                 for address, numbers in assigned.items():
                     self._start(address, numbers)
             except Exception as error:  # the scheduler is away, or gone with its client
-                log.info("the Dask scheduler does not answer: %s", error)
+                log.info("the Dask scheduler does not respond: %s", error)
             self._over.wait(LOOK_AFTER_DASK_S)
 
     def _start(self, address: str, numbers: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What must be true of a Dask cluster before workers are started on it: reachable, and of one version."""
+"""Requirements on a Dask cluster before workers are started on it: within reach, and of one version."""
 
 from __future__ import annotations
 

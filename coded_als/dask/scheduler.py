@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 from coded_als.dask.cluster import DaskCluster
 from coded_als.errors import UsageError
 
-# A scheduler that is there answers within milliseconds.
+# A scheduler that is there responds within milliseconds.
 CONNECT_WITHIN_S = 5
 
 
@@ -53,7 +53,19 @@ def open_client(scheduler: str) -> Iterator[Client]:
 
 @contextmanager
 def open_dask_cluster(scheduler: str, workers: int, delays: str, seed: int) -> Iterator[DaskCluster]:
-    """A `DaskCluster` of W workers on a Dask cluster by name; see `open_client`."""
+    """A `DaskCluster` of W workers on a Dask cluster by name; see `open_client`.
+
+    Parameters
+    ----------
+    scheduler
+        As of `open_client`.
+    workers
+        W.
+    delays
+        Delay SPEC.
+    seed
+        Of the delays.
+    """
     with open_client(scheduler) as client, DaskCluster(client, workers, delays=delays, seed=seed) as cluster:
         yield cluster
 

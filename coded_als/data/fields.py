@@ -46,11 +46,11 @@ class Fields:
     line_numbers: Integers
 
     def integers(self, column: int) -> Integers | None:
-        """The column as whole numbers, or None unless every field is one, written without superfluous zeros."""
+        """The column as whole numbers, (rows,), or None unless every field is one, written without superfluous zeros."""
         return _integers(self.text, self.starts[:, column], self.ends[:, column])
 
     def texts(self, column: int) -> NDArray[np.bytes_]:
-        """The column as byte strings.
+        """The column as byte strings, (rows,).
 
         Raises
         ------
@@ -251,7 +251,7 @@ def _shown(field: bytes) -> str:
 
 
 def join_columns(pieces: list[NDArray[Any]]) -> NDArray[Any]:
-    """One column from its pieces: whole numbers where all pieces are, text otherwise."""
+    """One column, (rows,), from its pieces: whole numbers where all pieces are, text otherwise."""
     if any(piece.dtype.kind == "S" for piece in pieces):
         pieces = [piece.astype(np.bytes_) for piece in pieces]
     return np.concatenate(pieces)

@@ -98,7 +98,15 @@ class Lines:
 
 
 def one_byte(text: bytes, delimiter: bytes) -> tuple[bytes, bytes]:
-    """The text with a delimiter of one byte, and that byte."""
+    """The text with a delimiter of one byte, and that byte.
+
+    Parameters
+    ----------
+    text
+        Delimited text.
+    delimiter
+        One or more bytes.
+    """
     if delimiter == WHITESPACE:
         text = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", text)
         return re.sub(rb"[ \t]+", _STAND_IN, text), _STAND_IN

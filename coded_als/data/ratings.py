@@ -90,6 +90,13 @@ class RatingData:
 def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingData:
     """Ratings whose ids are the row and column numbers.
 
+    Parameters
+    ----------
+    matrix
+        (m, n), dense or sparse.
+    source
+        Where it is from, for people.
+
     Raises
     ------
     UsageError
@@ -193,7 +200,15 @@ def _number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, I
 
 
 def csr_from_sorted(rows: Integers, columns: Integers, values: Floats, shape: tuple[int, int]) -> csr_array[np.float64]:
-    """A sparse matrix from entries that are already ordered by row and column."""
+    """A sparse matrix from entries that are already ordered by row and column.
+
+    Parameters
+    ----------
+    rows, columns, values
+        Of each entry, (entries,).
+    shape
+        (m, n).
+    """
     indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=shape[0]))))
     index = np.int32 if max(*shape, values.size) < 2**31 else np.int64
     matrix = csr_array((values, columns.astype(index), indptr.astype(index)), shape=shape)

@@ -21,6 +21,15 @@ def k_fold(data: RatingData, folds: int = 5, *, seed: int = 0) -> Iterator[Split
     consecutive runs of which the first are longer by one where the sizes are not equal. Those are the
     folds of ``KFold(folds, random_state=seed)`` of scikit-surprise, so that results compare digit by digit.
 
+    Parameters
+    ----------
+    data
+        The ratings.
+    folds
+        How many.
+    seed
+        Of the order.
+
     Raises
     ------
     UsageError
@@ -46,6 +55,15 @@ def _each_fold(data: RatingData, folds: int, seed: int) -> Iterator[Split]:
 def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
     """Move a random share of the ratings, rounded to a whole number, into the test part.
 
+    Parameters
+    ----------
+    data
+        The ratings.
+    fraction
+        Of them that is held out.
+    seed
+        Of the choice.
+
     Raises
     ------
     UsageError
@@ -62,7 +80,17 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
 
 
 def leave_one_out(data: RatingData, *, by: Literal["random", "time"] = "random", seed: int = 0) -> Split:
-    """`leave_k_out` with k = 1."""
+    """`leave_k_out` with k = 1.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    by
+        A random rating of each user, or the latest.
+    seed
+        Of the choice.
+    """
     return leave_k_out(data, 1, by=by, seed=seed)
 
 

@@ -37,7 +37,7 @@ class DelayModel(Protocol):
 
         Returns
         -------
-        (W,) seconds, infinite for a worker that never answers, and the state.
+        (W,) seconds, infinite for a worker that never responds, and the state.
         """
         ...
 
@@ -141,7 +141,7 @@ class Slow:
 
 @dataclass(frozen=True)
 class Dead:
-    """``n`` workers, always the same ones, never answer."""
+    """``n`` workers, always the same ones, never respond."""
 
     n: int
 

@@ -59,7 +59,7 @@ class DelayStream:
         self._state: Array | None = None
 
     def next_round(self, operations: float = 0.0) -> Array:
-        """Seconds that each worker adds to the next round, (W,); infinite for one that never answers."""
+        """Seconds that each worker adds to the next round, (W,); infinite for one that never responds."""
         seconds, self._state = self.model.draw(self._uniforms, self._round_index, operations, self._state)
         self._round_index += 1
         return np.asarray(seconds, dtype=np.float64)
@@ -70,13 +70,29 @@ class DelayStream:
 
 
 def arrival_order(seconds: Array) -> tuple[int, ...]:
-    """Worker ids by their time; those that never answer are left out, ties go to the lower id."""
+    """Worker ids by their time; those that never respond are left out, ties go to the lower id."""
     order = np.argsort(seconds, kind="stable")
     return tuple(int(worker) for worker in order[np.isfinite(seconds[order])])
 
 
 def hashed_uniforms(seed: int, round_index: int, draw: int, ids: NDArray[np.uint64]) -> Array:
-    """Uniform numbers in (0, 1), a pure function of the four arguments (chained SplitMix64 finalisers)."""
+    """Uniform numbers in (0, 1), a pure function of the four arguments (chained SplitMix64 finalisers).
+
+    Parameters
+    ----------
+    seed
+        Of the stream.
+    round_index
+        Which round.
+    draw
+        Which of the draws of the round.
+    ids
+        Worker ids, (k,).
+
+    Returns
+    -------
+    (k,).
+    """
     word = np.full(ids.shape, (seed + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
     for salt in (round_index, draw, ids):
         word = _mix(word + np.full(ids.shape, salt, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))

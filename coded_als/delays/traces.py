@@ -19,7 +19,7 @@ def read_trace(path: Path) -> Array:
     A row with ``censored`` 1 was dropped before it finished, so its seconds are a lower bound. It is
     replaced by the mean of the finished times above that bound, and kept as it is where none is above:
     without this, a replay would take every straggler to be as fast as the round that overtook it.
-    A task without a row never answers.
+    A task without a row never responds.
 
     Raises
     ------

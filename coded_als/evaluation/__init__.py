@@ -1,4 +1,4 @@
-"""How good predictions and recommendations are: metrics on arrays, and fitted models put through them."""
+"""Quality of predictions and recommendations: metrics on arrays, and fitted models put through them."""
 
 from __future__ import annotations
 

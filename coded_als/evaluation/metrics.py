@@ -23,12 +23,28 @@ Hits = NDArray[np.bool_]
 
 
 def rmse(predicted: Floats, actual: Floats) -> float:
-    """Root of the mean squared error; `UsageError` without ratings."""
+    """Root of the mean squared error; `UsageError` without ratings.
+
+    Parameters
+    ----------
+    predicted
+        Ratings as predicted, (k,).
+    actual
+        Ratings as given, (k,).
+    """
     return float(np.sqrt(np.mean(np.square(_differences(predicted, actual)))))
 
 
 def mae(predicted: Floats, actual: Floats) -> float:
-    """Mean absolute error; `UsageError` without ratings."""
+    """Mean absolute error; `UsageError` without ratings.
+
+    Parameters
+    ----------
+    predicted
+        Ratings as predicted, (k,).
+    actual
+        Ratings as given, (k,).
+    """
     return float(np.mean(np.abs(_differences(predicted, actual))))
 
 
@@ -64,31 +80,67 @@ def precision(hits: Hits) -> Floats:
 
 
 def recall(hits: Hits, relevant: Integers) -> Floats:
-    """Hits over the number of relevant items, ``relevant`` (users,), each at least 1; (users,)."""
+    """Hits over the number of relevant items, ``relevant`` (users,), each at least 1; (users,).
+
+    Parameters
+    ----------
+    hits
+        Which places of each list are relevant, (users, k).
+    relevant
+        Number of relevant items, (users,), each at least 1.
+    """
     return np.asarray(hits.sum(axis=1) / relevant)
 
 
 def average_precision(hits: Hits, relevant: Integers) -> Floats:
-    """Sum over hits of the precision up to their place, over min(k, relevant); its mean over users is MAP."""
+    """Sum over hits of the precision up to their place, over min(k, relevant); its mean over users is MAP.
+
+    Parameters
+    ----------
+    hits
+        Which places of each list are relevant, (users, k).
+    relevant
+        Number of relevant items, (users,), each at least 1.
+
+    Returns
+    -------
+    (users,).
+    """
     places = np.arange(1, hits.shape[1] + 1)
     at_hits = (np.cumsum(hits, axis=1) / places * hits).sum(axis=1)
     return np.asarray(at_hits / np.minimum(relevant, hits.shape[1]))
 
 
 def ndcg(hits: Hits, relevant: Integers) -> Floats:
-    """Gain 1 / log2(place + 1) of each hit, over that of a list with all relevant items in front; (users,)."""
+    """Gain 1 / log2(place + 1) of each hit, over that of a list with all relevant items in front; (users,).
+
+    Parameters
+    ----------
+    hits
+        Which places of each list are relevant, (users, k).
+    relevant
+        Number of relevant items, (users,), each at least 1.
+    """
     gains = 1.0 / np.log2(np.arange(2, hits.shape[1] + 2))
     ideal = np.cumsum(gains)[np.minimum(relevant, hits.shape[1]) - 1]
     return np.asarray(hits @ gains / ideal)
 
 
 def reciprocal_rank(hits: Hits) -> Floats:
-    """One over the place of the first hit, 0 without one; its mean over users is MRR."""
+    """One over the place of the first hit, 0 without one, (users,); its mean is MRR."""
     return np.where(hits.any(axis=1), 1.0 / (1 + hits.argmax(axis=1)), 0.0)
 
 
 def coverage(recommended: Integers, items: int) -> float:
-    """Share of the catalogue that is recommended to anybody."""
+    """Share of the catalogue that is recommended to anybody.
+
+    Parameters
+    ----------
+    recommended
+        Item indices of the lists, (users, k).
+    items
+        Size of the catalogue.
+    """
     return float(np.unique(recommended[recommended >= 0]).size / items)
 
 

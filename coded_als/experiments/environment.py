@@ -1,4 +1,4 @@
-"""Where a measurement was made."""
+"""The environment of a measurement: machine, system and versions."""
 
 from __future__ import annotations
 

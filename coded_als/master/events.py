@@ -45,12 +45,30 @@ class Events:
         self._untold_workers: deque[WorkerEvent] = deque()
 
     def note(self, worker: WorkerState, status: Literal["joined", "lost", "silent", "heard"]) -> None:
-        """Note what became of a worker."""
+        """Note what became of a worker.
+
+        Parameters
+        ----------
+        worker
+            Which.
+        status
+            What became of it.
+        """
         if self._worker_observers:
             self._untold_workers.append(WorkerEvent(worker.id, status, self.seconds()))
 
     def record(self, task: Task, status: Status, message: Message | None = None) -> None:
-        """Note what became of a task, with the message that tells it, if there is one."""
+        """Note what became of a task, with the message that tells it, if there is one.
+
+        Parameters
+        ----------
+        task
+            What a worker was asked.
+        status
+            What became of it.
+        message
+            The message that tells it, with the seconds that it took.
+        """
         if not self._observers:
             return
         received_s, waited_s, computed_s = None, 0.0, 0.0

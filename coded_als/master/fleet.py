@@ -81,6 +81,6 @@ class Fleet:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, with its own module search path and one BLAS thread."""
+    """The environment of this process, with its own module search path and one BLAS thread."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {**os.environ, **ONE_BLAS_THREAD, "PYTHONPATH": path}

@@ -106,7 +106,15 @@ class Link:
         self._path = path
 
     def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> bool:
-        """Hand a message to ZeroMQ without waiting; False when nobody is there to get it."""
+        """Hand a message to ZeroMQ without waiting; False when nobody is there to get it.
+
+        Parameters
+        ----------
+        route
+            Where the worker's messages come from.
+        frames
+            The message.
+        """
         try:
             send(self._router, [route, *frames])
         except zmq.ZMQError as error:

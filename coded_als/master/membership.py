@@ -30,7 +30,15 @@ class Listener(Protocol):
     """Who is told of what the workers say and of their comings and goings."""
 
     def heard(self, worker: WorkerState, message: Message) -> None:
-        """A worker says something of a store or a task."""
+        """A worker says something of a store or a task.
+
+        Parameters
+        ----------
+        worker
+            Who says it.
+        message
+            What it says.
+        """
         ...
 
     def lost(self, workers: Sequence[WorkerState]) -> None:
@@ -76,7 +84,15 @@ class Membership:
         return [worker for worker in self.workers.values() if worker.alive]
 
     def wait_for_all(self, timeout_s: float, check: Callable[[], None] = lambda: None) -> bool:
-        """Whether all W have joined in time; ``check`` is called now and then and may raise."""
+        """Whether all W have joined in time; ``check`` is called now and then and may raise.
+
+        Parameters
+        ----------
+        timeout_s
+            How long to wait.
+        check
+            Called now and then; may raise.
+        """
         deadline = time.monotonic() + timeout_s
         while len(self.workers) < self._size:
             remaining_s = deadline - time.monotonic()
@@ -87,7 +103,15 @@ class Membership:
         return True
 
     def send(self, worker: WorkerState, frames: Sequence[bytes | zmq.Frame]) -> bool:
-        """Send a message without waiting; whether the worker was there to be sent to."""
+        """Send a message without waiting; whether the worker was there to be sent to.
+
+        Parameters
+        ----------
+        worker
+            To whom.
+        frames
+            The message.
+        """
         if self._link.send(worker.route, frames):
             return True
         self._lose([worker])

@@ -135,6 +135,13 @@ def is_on_this_machine(bind: str) -> bool:
 def write_key_file(path: Path, text: str) -> Callable[[], None]:
     """Write a file that only its owner can read, where there is none; what removes it again.
 
+    Parameters
+    ----------
+    path
+        Where nothing is yet.
+    text
+        What admits workers.
+
     Raises
     ------
     UsageError

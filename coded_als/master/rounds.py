@@ -49,7 +49,17 @@ class Rounds:
         membership.listener = self
 
     def carry_out(self, round: Round, until: StoppingRule, timeout_s: float) -> RunningRound:
-        """Run one round to the response that satisfies ``until``."""
+        """Run one round to the response that satisfies ``until``.
+
+        Parameters
+        ----------
+        round
+            What the workers are asked.
+        until
+            Says from the workers that have responded whether the round may end.
+        timeout_s
+            How long it may take.
+        """
         current = self._current = self._begin(round, until)
         ends_s = time.monotonic() + timeout_s
         try:
@@ -135,7 +145,15 @@ class Rounds:
     # -- what the workers say ---------------------------------------------------------------------
 
     def heard(self, worker: WorkerState, message: Message) -> None:
-        """A worker says what became of a store or of a task."""
+        """A worker says what became of a store or of a task.
+
+        Parameters
+        ----------
+        worker
+            Who says it.
+        message
+            What it says.
+        """
         if message.kind is Kind.STORED:
             self._stores.acknowledged(worker, message.round_index)
             self._take_in(worker)
@@ -241,7 +259,7 @@ class Rounds:
                 f"worker {worker.id} sent {shapes}. Correct the round."
             )
         self._events.record(task, status, message)
-        if status == "answered":
+        if status == "counted":
             current.take(worker.id, message.arrays)
         else:
             self._leave_out(worker, status, current)

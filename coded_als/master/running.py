@@ -64,7 +64,7 @@ class RunningRound:
         return worker.holds(stamp for stamp in self.operands if stamp not in self.keep)
 
     def payload(self, worker: int) -> tuple[Array, ...]:
-        """The arrays for one worker."""
+        """The arrays for one worker, (planes, rows, columns) each."""
         return self.round.payloads[worker] if self.round.payloads is not None else ()
 
     def payload_frames(self, worker: int) -> list[zmq.Frame]:
@@ -75,7 +75,15 @@ class RunningRound:
         return self._frames
 
     def message(self, job: bytes, task: Task) -> Message:
-        """What asks a worker for its part."""
+        """What asks a worker for its part.
+
+        Parameters
+        ----------
+        job
+            Secret of the cluster.
+        task
+            The part of one worker.
+        """
         return Message(
             Kind.TASK,
             job,
@@ -90,12 +98,28 @@ class RunningRound:
         )
 
     def take(self, worker: int, arrays: tuple[Array, ...]) -> None:
-        """Count a response."""
+        """Count a response.
+
+        Parameters
+        ----------
+        worker
+            Who responded.
+        arrays
+            The response.
+        """
         self.results[worker] = arrays
         self.done = self.until.satisfied(tuple(self.results))
 
     def leave_out(self, worker: int, why: Status) -> None:
-        """Leave a worker out of the rest of the round."""
+        """Leave a worker out of the rest of the round.
+
+        Parameters
+        ----------
+        worker
+            Which.
+        why
+            What its response was found to be.
+        """
         self.left_out[worker] = why
         self.able.discard(worker)
         self.coming.discard(worker)

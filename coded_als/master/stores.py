@@ -79,7 +79,15 @@ class Stores:
         return all(name in self._again for name, _ in stamps)
 
     def acknowledged(self, worker: WorkerState, version: int) -> None:
-        """A worker has got an array."""
+        """A worker has got an array.
+
+        Parameters
+        ----------
+        worker
+            Which.
+        version
+            Of the array.
+        """
         worker.open_stores.pop(version, None)
         if worker.behind:
             self.restore(worker)
@@ -102,7 +110,17 @@ class Stores:
         self._membership.send(worker, encode(Message(Kind.RETAIN, self._job, worker.id, operands=operands)))
 
     def send(self, worker: WorkerState, stamp: Stamp, array: Stored) -> None:
-        """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement."""
+        """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement.
+
+        Parameters
+        ----------
+        worker
+            To whom.
+        stamp
+            Name and version.
+        array
+            What it is to keep.
+        """
         if not worker.alive or len(worker.open_stores) >= MOST_OPEN_STORES:
             return
         array = as_stored(array)
@@ -130,6 +148,16 @@ class Stores:
 
 
 def require_one_each(what: str, size: int, got: int | str) -> None:
-    """`UsageError` unless there is one for each worker."""
+    """`UsageError` unless there is one for each worker.
+
+    Parameters
+    ----------
+    what
+        What there must be one of for each worker.
+    size
+        Number of workers W.
+    got
+        How many there are.
+    """
     if got != size:
         raise UsageError(f"there must be one {what} for each of the {size} workers; got {got}. Pass {size}.")

@@ -1,4 +1,4 @@
-"""What the master knows of one worker, and of one task."""
+"""The master's knowledge of one worker, and of one task."""
 
 from __future__ import annotations
 

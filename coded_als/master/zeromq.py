@@ -128,6 +128,13 @@ class ZmqCluster:
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """Run one round; return at the response that satisfies ``until``.
 
+        Parameters
+        ----------
+        round
+            What the workers are asked.
+        until
+            Says from the workers that have responded whether the round may end.
+
         Raises
         ------
         NotEnoughWorkers, DecodingError
@@ -202,6 +209,18 @@ def _unless_forked(usage: Usage, end: Callable[[], None]) -> None:
 
 
 def checked_delays(workers: int, delays: str | DelayModel, seed: int, round_timeout_s: float) -> DelayStream:
-    """The delays of a cluster; `UsageError` for parameters out of range, before anything is started."""
+    """The delays of a cluster; `UsageError` for parameters out of range, before anything is started.
+
+    Parameters
+    ----------
+    workers
+        Number of workers W.
+    delays
+        A delay SPEC or a model.
+    seed
+        Of the delays.
+    round_timeout_s
+        Seconds that a round may take.
+    """
     require_number("round_timeout_s", round_timeout_s, positive=True)
     return DelayStream(delays, workers, seed)

@@ -36,16 +36,16 @@ class IdLookup:
         return place
 
     def indices(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
-        """The places of several ids; `UsageError` when one is unknown."""
+        """The places of several ids, (count,); `UsageError` when one is unknown."""
         return np.array([self.index(identifier) for identifier in identifiers], dtype=np.int64)
 
     def known(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
-        """The places of those ids that are known."""
+        """The places of those ids that are known, (known,)."""
         places = self.places(identifiers)
         return places[places >= 0]
 
     def places(self, identifiers: Iterable[Id] | Ids) -> NDArray[np.int64]:
-        """The place of every id, -1 for an unknown one."""
+        """The place of every id, (count,), -1 for an unknown one."""
         if (
             isinstance(identifiers, np.ndarray)
             and identifiers.dtype.kind == self._sorted.dtype.kind
@@ -75,6 +75,19 @@ class IdLookup:
 
 def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
     """Ids as an array of int64 (uint64 where one is that large) or of str.
+
+    Parameters
+    ----------
+    noun
+        What they are ids of, for messages.
+    ids
+        Whole numbers or text.
+    count
+        How many there must be.
+
+    Returns
+    -------
+    (count,).
 
     Raises
     ------

@@ -44,6 +44,17 @@ class ModelFile:
 def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
     """Write a model; a file of that name is replaced only once the new one is complete.
 
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        Of the model, as `load_model` finds its class.
+    arrays
+        By name.
+    metadata
+        What JSON can say.
+
     Raises
     ------
     UsageError

@@ -184,6 +184,19 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty
 def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any]) -> csr_array:
     """A sparse pattern from its parts, checked; the ones are a single byte each.
 
+    Parameters
+    ----------
+    shape
+        (m, n).
+    indptr
+        Where rows begin, (m + 1,).
+    indices
+        Columns of the entries, (entries,).
+
+    Returns
+    -------
+    (m, n).
+
     Raises
     ------
     ValueError

@@ -1,4 +1,4 @@
-"""What a fit tells while it runs: a callback for each iteration, and a progress bar on terminals and in notebooks."""
+"""Reports of a running fit: a callback for each iteration, and a progress bar on terminals and in notebooks."""
 
 from __future__ import annotations
 

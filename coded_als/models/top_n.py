@@ -1,7 +1,7 @@
 """The best n items for many users, in blocks that respect a memory limit.
 
 Everything here speaks of rows and columns; original ids are `coded_als.models.factor_model`' business.
-Equal scores go to the lower column, so the answer does not depend on the block size.
+Equal scores go to the lower column, so the result does not depend on the block size.
 """
 
 from __future__ import annotations

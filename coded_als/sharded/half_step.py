@@ -91,6 +91,15 @@ class Equations:
 def half_step(mesh: Mesh, shapes: Sequence[BatchShape], equations: Equations) -> Any:
     """The program of one side, to be compiled for its tables.
 
+    Parameters
+    ----------
+    mesh
+        The devices.
+    shapes
+        Of the batches of each group.
+    equations
+        The normal equations to solve.
+
     Returns
     -------
     A jitted function of the table to solve (its memory is given up), the fixed table and the `Operands` of each group, which

@@ -38,7 +38,15 @@ class Implicit:
     bias_penalty: float = 1.0
 
     def ridge(self, lengths: NDArray[Any], others: int) -> Floats:
-        """(rows,) ridge of rows with so many entries, of so many rows on the other side."""
+        """(rows,) ridge of rows with so many entries, of so many rows on the other side.
+
+        Parameters
+        ----------
+        lengths
+            Entries of each row, (rows,).
+        others
+            Rows on the other side.
+        """
         return np.asarray(self.regularization * (lengths + self.weight * others) ** self.exponent)
 
     def units(self, values: Floats) -> tuple[float, float]:
@@ -50,7 +58,7 @@ class Implicit:
         return self
 
     def targets(self, values: Floats) -> Floats | None:
-        """What entries should score, None where that is 1."""
+        """What entries should score, (entries,), None where that is 1."""
         return None
 
 
@@ -82,7 +90,15 @@ class Explicit:
         return self.bias_regularization / self.regularization
 
     def ridge(self, lengths: NDArray[Any], others: int) -> Floats:
-        """(rows,) ridge of rows with so many entries, of so many rows on the other side."""
+        """(rows,) ridge of rows with so many entries, of so many rows on the other side.
+
+        Parameters
+        ----------
+        lengths
+            Entries of each row, (rows,).
+        others
+            Rows on the other side.
+        """
         return self.regularization * (np.maximum(lengths, 1.0) if self.by_count else np.ones(len(lengths)))
 
     def units(self, values: Floats) -> tuple[float, float]:
@@ -112,7 +128,7 @@ class Explicit:
         )
 
     def targets(self, values: Floats) -> Floats | None:
-        """What entries should score."""
+        """What entries should score, (entries,)."""
         return values
 
 

@@ -118,7 +118,19 @@ def solve_conjugate_gradients(matrices: Array, right: Array, start: Array, steps
 
 
 def multiply(matrices: Array, vectors: Array) -> Array:
-    """Products (s, d) of (s, d, d) with (s, d)."""
+    """Products (s, d) of (s, d, d) with (s, d).
+
+    Parameters
+    ----------
+    matrices
+        (s, d, d).
+    vectors
+        (s, d).
+
+    Returns
+    -------
+    (s, d).
+    """
     return (matrices @ vectors[..., None])[..., 0]
 
 

@@ -46,7 +46,15 @@ class Side:
     program: Any
 
     def half_step(self, table: Array, fixed: Array) -> tuple[Array, Totals]:
-        """The new table and parts of the objective; the memory of the old table is given up."""
+        """The new table, (rows, width), and parts of the objective; the memory of the old table is given up.
+
+        Parameters
+        ----------
+        table
+            The table to solve for, on the devices.
+        fixed
+            The table of the other side.
+        """
         result: tuple[Array, Totals] = self.program(table, fixed, self.operands)
         return result
 
@@ -97,18 +105,42 @@ class Training:
             self.items, self.users = items.result(), users.result()
 
     def epoch(self, users: Array, items: Array) -> tuple[Array, Array, float]:
-        """New users, new items, and the objective at them; the memory of the old ones is given up."""
+        """New users and items, (rows, width) each, and the objective at them; the memory of the old ones is given up.
+
+        Parameters
+        ----------
+        users
+            Table of the users, on the devices.
+        items
+            Table of the items.
+        """
         items, of_items = self.items.half_step(items, users)
         users, of_users = self.users.half_step(users, items)
         return users, items, _sum(of_users.squares) - _sum(of_users.explained) + _sum(of_items.penalised)
 
     def put(self, side: Side, rows: Floats) -> Array:
-        """A table on the devices, from its rows (rows, width)."""
+        """A table on the devices, from its rows (rows, width).
+
+        Parameters
+        ----------
+        side
+            Which side's table.
+        rows
+            (rows, width).
+        """
         placed = side.placement.spread(np.asarray(rows, dtype=self.dtype))
         return jax.device_put(placed, sharded(self.mesh))
 
     def get(self, side: Side, table: Array) -> NDArray[np.float32]:
-        """The rows of a table, (rows, width)."""
+        """The rows of a table, (rows, width).
+
+        Parameters
+        ----------
+        side
+            Which side's table.
+        table
+            On the devices.
+        """
         return side.placement.collect(np.asarray(table)).astype(np.float32)
 
     def _table(self, rows: Placement) -> Any:

@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except UsageError as error:
-        reason = str(error)
+        print(error, file=sys.stderr)
+        return 2
     if reason:
         print(reason, file=sys.stderr)
     return 1 if reason else 0

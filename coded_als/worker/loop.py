@@ -78,7 +78,7 @@ class Worker:
         return self._stop or ""
 
     def _carry_out(self, task: Message) -> None:
-        """Wait, compute and answer, unless something newer turns up before that."""
+        """Wait, compute and respond, unless something newer turns up before that."""
         received = self._received
         self._wait(task, received + task.delay_s)
         if self._task is not task:

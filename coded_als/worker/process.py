@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import zmq
 
+from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.loop import Worker
 
@@ -28,7 +29,28 @@ def run_worker(
     remote: bool = False,
     memory_limit_bytes: int | None = None,
 ) -> str:
-    """Connect one worker, with a number or `ANY_NUMBER`, and let it work; the master's reason for ending it, empty where it gave none."""
+    """Connect one worker and let it work; the master's reason for ending it, empty where it gave none.
+
+    Its number may be `ANY_NUMBER`.
+
+    Parameters
+    ----------
+    worker
+        Its number.
+    endpoint
+        Where the master listens.
+    credentials
+        What admits it.
+    parent_lives
+        Asked about once a second; the worker ends when it says no.
+    remote
+        Whether the connection may break or not come about.
+
+    Raises
+    ------
+    UsageError
+        For an endpoint that is no address.
+    """
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     # the routing id of one life of one process: a restarted worker is not mistaken for its predecessor
@@ -51,11 +73,20 @@ def run_worker(
         socket.curve_publickey, socket.curve_secretkey = zmq.curve_public(secret_key), secret_key
     else:
         socket.plain_username, socket.plain_password = str(worker).encode(), credentials.password
-    socket.connect(endpoint)
     try:
+        _connect(socket, endpoint)
         return Worker(socket, worker, credentials.job, os.getpid(), parent_lives, monitor).serve()
     finally:
         context.destroy(linger=0)
+
+
+def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise UsageError(
+            f"endpoint must be the master's address, like tcp://HOST:PORT; got {endpoint!r}: {error}. Correct it."
+        ) from None
 
 
 def limit_memory(limit_bytes: int) -> None:

@@ -165,7 +165,7 @@ def test_a_saved_model_recommends_the_same(tmp_path):
 
 
 def test_dead_workers_are_an_error_at_once_when_too_many():
-    with pytest.raises(NotEnoughWorkers, match="at least 10 workers must be able to answer; 9 are alive"):
+    with pytest.raises(NotEnoughWorkers, match="at least 10 workers must be able to respond; 9 are alive"):
         CodedALS(3, partitions=4).fit(noisy_low_rank(30, 20, 3), InlineCluster(12, "dead:n=3"))
 
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.bounds import loss_bound
+from coded_als.als.bounds import Outside, loss_bound
 from coded_als.als.convergence import REMEDIES
 from coded_als.als.factors import signs
+from coded_als.als.phases import Problem
+from coded_als.als.probe import probed
 from coded_als.cli import main
 from coded_als.errors import UsageError
 from tests.strategies import seeds
@@ -176,10 +178,9 @@ def test_the_bound_is_above_what_is_lost(seed, rank, lam, shrink):
     ritz, vectors = ritz[::-1], basis @ rotation[:, ::-1]
     residuals = np.linalg.norm(values[:, np.newaxis] * vectors - vectors * ritz, axis=0)
     explained = [np.sum(np.maximum(np.sqrt(part) - lam, 0) ** 2) for part in (values[:rank], ritz)]
-    outside = np.linalg.eigvalsh((np.eye(9) - vectors @ vectors.T) * np.sqrt(np.outer(values, values)))[-1]
     complement = np.linalg.svd(np.eye(9) - vectors @ vectors.T)[0][:, : 9 - rank]
     outside = np.linalg.eigvalsh(complement.T @ (values[:, np.newaxis] * complement))[-1]
-    bound = loss_bound(ritz, residuals, float(outside), rank, lam, 2.0)
+    bound = loss_bound(ritz, residuals, Outside(float(outside)), rank, lam)
     assert bound >= (explained[0] - explained[1]) * (1 - 1e-9) - 1e-14
 
 
@@ -199,3 +200,25 @@ def test_signs_of_the_factors_do_not_depend_on_who_was_slow():
 def test_both_signs_of_a_vector_become_one():
     vectors = np.random.default_rng(0).standard_normal((7, 5))
     np.testing.assert_array_equal(vectors * signs(vectors), -vectors * signs(-vectors))
+
+
+@given(seed=seeds, place=st.integers(3, 79), hidden=st.floats(1e-3, 4.0), decay=st.floats(-4, 0))
+@settings(deadline=None, max_examples=60)
+def test_a_probe_misses_nothing_outside(seed, place, hidden, decay):
+    """One large eigenvalue outside, however small its part of a random start, among small ones."""
+    rng = np.random.default_rng(seed)
+    squares = np.r_[np.full(3, 5.0), np.geomspace(1.0, 10.0**decay, 77) * rng.uniform(0.9, 1, 77)]
+    squares[place] = hidden
+    vectors = np.linalg.qr(rng.standard_normal((80, 80)))[0]
+    problem = Problem(np.sqrt(squares)[:, np.newaxis] * vectors.T, False)
+    probe = probed(problem, vectors[:, :3], 5.0, None)
+    assert probe.above >= squares[3:].max() * (1 - 1e-12)
+    assert probe.value <= squares[3:].max() * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("protocol", ["fused", "paper"])
+def test_one_direction_outside_that_nearly_ties(protocol):
+    """Far above all others outside, and hardly told from those inside by sweeps: a probe must find it."""
+    matrix = with_spectrum(np.r_[np.full(16, 16.0), 15.999, np.geomspace(4.4, 0.05, 103)], 140, seed=5)
+    model = CodedALS(16, solver="als", protocol=protocol, iterations=8, seed=5).fit(matrix)
+    assert not model.converged_ or excess(model, matrix) <= 2 * TOLERANCE

@@ -57,8 +57,27 @@ def test_the_adjoint_of_a_symmetric_operator_is_itself():
 
 
 def test_a_matrix_with_nan_is_refused():
-    with pytest.raises(UsageError, match="must be a finite 2-d array"):
+    with pytest.raises(UsageError, match="must be a real, finite 2-d array"):
         CodedOperator(np.full((3, 3), np.nan), InlineCluster(3))
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3) * 1j, np.full((3, 3), "a"), np.ones(3)], ids=["complex", "text", "1-d"])
+def test_a_matrix_that_is_not_real_is_refused(matrix):
+    with pytest.raises(UsageError, match="must be a real, finite 2-d array"):
+        CodedOperator(matrix, InlineCluster(3))
+
+
+def test_products_with_complex_vectors_keep_their_imaginary_parts():
+    matrix = RNG.standard_normal((17, 23))
+    operator = CodedOperator(matrix, InlineCluster(9))
+    block = RNG.standard_normal((23, 4)) + 1j * RNG.standard_normal((23, 4))
+    np.testing.assert_allclose(operator @ block, matrix @ block, atol=1e-11)
+    np.testing.assert_allclose(operator @ block[:, 0], matrix @ block[:, 0], atol=1e-11)
+
+
+def test_what_is_multiplied_must_be_numbers():
+    with pytest.raises(UsageError, match="must be numbers; got <U1"):
+        CodedOperator(SYMMETRIC, InlineCluster(9)) @ np.full(30, "a")
 
 
 def test_no_partitions_are_refused():

@@ -77,30 +77,30 @@ def test_the_laws_hold_on_clusters_with_a_clock(start, matrix):
         events = []
         cluster.observers.append(events.append)
         model = fit_on_cluster(build("implicit", iterations=8), matrix, cluster, Partial(6, max_skips=2))
-    answered = sum(event.status == "answered" for event in events)
-    assert 2 * 12 + 14 * 6 <= answered < 16 * 12  # some shards were skipped, though in no side's first round
+    responded = sum(event.status == "counted" for event in events)
+    assert 2 * 12 + 14 * 6 <= responded < 16 * 12  # some shards were skipped, though in no side's first round
     objectives = [iteration.objective for iteration in model.history_]
     assert all(after <= before + 1e-9 * abs(before) for before, after in itertools.pairwise(objectives))
     assert all(iteration.seconds > 0 for iteration in model.history_)
 
 
 def test_no_shard_is_skipped_more_often_than_allowed(matrix):
-    """Worker 4 is always last; with max_skips=2 its answer must count in every third round of a side."""
+    """Worker 4 is always last; with max_skips=2 its response must count in every third round of a side."""
 
     class LastIsSlow(InlineCluster):
         def __init__(self):
             super().__init__(5)
-            self.answered = []
+            self.responded = []
 
         def run(self, round, until):
             responses = super().run(round, until)
-            self.answered.append((round.label, 4 in responses.workers))
+            self.responded.append((round.label, 4 in responses.workers))
             return responses
 
     cluster = LastIsSlow()
     fit_on_cluster(build("ridge", iterations=9), matrix, cluster, Partial(3, max_skips=2))
     for side in ("solve items", "solve users"):
-        assert [last for label, last in cluster.answered if label == side] == [True, False, False] * 3
+        assert [last for label, last in cluster.responded if label == side] == [True, False, False] * 3
 
 
 def test_replicas_survive_dead_workers_and_single_shards_do_not(matrix):
@@ -134,7 +134,7 @@ def test_dealing_gives_every_row_once_and_even_hands(lengths, shards):
 def test_the_partial_rule_says_what_it_waits_for():
     rule = EnoughAndOverdue(2, frozenset({3}))
     assert rule.needed == 2
-    assert [rule.satisfied(answered) for answered in ([3], [0, 1], [0, 3], [0, 1, 3])] == [False, False, True, True]
+    assert [rule.satisfied(responded) for responded in ([3], [0, 1], [0, 3], [0, 1, 3])] == [False, False, True, True]
     assert "max_skips" in str(rule.refusal([0, 1]))
     assert "Lower wait_for" in str(rule.refusal([3]))
 

@@ -227,6 +227,8 @@ def test_negative_confidence_is_refused(matrix):
         (SGD, {"learning_rate": 50.0, "iterations": 200}),
         (BPR, {"learning_rate": 1e160}),
         (WARP, {"learning_rate": 1e160}),
+        (BPR, {"learning_rate": 100.0}),  # every number stays finite
+        (WARP, {"learning_rate": 100.0}),
     ],
     ids=lambda value: getattr(value, "kind", ""),
 )

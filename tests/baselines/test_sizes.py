@@ -1,4 +1,4 @@
-"""Laws of the ALS models at sizes of ratings far from 1: a right answer or a refusal, never NaN."""
+"""Laws of the ALS models at sizes of ratings far from 1: a right result or a refusal, never NaN."""
 
 import itertools
 

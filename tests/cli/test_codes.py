@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.cli import main
+from coded_als.codes import CODES
 
 SMALL = ["codes", "--workers", "8", "--length", "64", "--columns", "4"]
 
@@ -73,3 +74,24 @@ def test_what_cannot_be_shown_is_refused(arguments, message):
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_code_of_ones_own_is_among_them(monkeypatch, tmp_path):
+    module = (
+        "from coded_als.codes import Systematic, register_code\n@register_code('mine')\nclass Mine(Systematic): pass\n"
+    )
+    (tmp_path / "code_for_all.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("CODED_ALS_PLUGINS", "code_for_all")
+    try:
+        rows = json.loads(run("--json").stdout)["codes"]
+    finally:
+        CODES.pop("mine", None)
+    assert "mine:p=4" in {row["code"] for row in rows}
+
+
+def test_a_module_that_cannot_be_found_is_refused(monkeypatch):
+    monkeypatch.setenv("CODED_ALS_PLUGINS", "no_such_module_anywhere")
+    result = run()
+    assert result.exit_code == 2
+    assert "CODED_ALS_PLUGINS must name modules that Python finds" in result.stderr

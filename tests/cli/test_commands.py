@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from coded_als.als.rounds import StoredProduct
 from coded_als.cli import COMMANDS, main
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.codes import parse_code
@@ -192,7 +193,19 @@ def test_threshold():
 
 def test_doctor_is_content_here():
     result = run("doctor", "--json")
-    assert {finding["name"] for finding in json.loads(result.stdout)["findings"]} >= {"decoding", "worker processes"}
+    findings = json.loads(result.stdout)["findings"]
+    assert {finding["name"] for finding in findings} >= {"numpy", "decoding", "worker processes"}
+    assert [finding for finding in findings if not finding["ok"]] == []
+    assert result.exit_code == 0
+
+
+def test_doctor_notices_wrong_products(monkeypatch):
+    monkeypatch.setattr(StoredProduct, "__call__", lambda self, right: 1.001 * right)
+    result = run("doctor")
+    assert result.exit_code == 1
+    wrong = [line for line in result.stdout.splitlines() if line.startswith("WARN")]
+    assert [line.split(":")[0] for line in wrong] == ["WARN  decoding", "WARN  worker processes"]
+    assert all("Report a bug." in line for line in wrong)
 
 
 def test_compare(ratings):

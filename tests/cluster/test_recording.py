@@ -51,10 +51,10 @@ def test_a_replay_with_the_same_rule_takes_the_same_time_though_stragglers_were_
 
 def test_dead_workers_stay_dead_in_the_replay(tmp_path: Path) -> None:
     recorder = TraceRecorder()
-    recorder(TaskEvent(0, "E", 0, "answered", 0.0, 1.0, 0.9, 0.1))
+    recorder(TaskEvent(0, "E", 0, "counted", 0.0, 1.0, 0.9, 0.1))
     recorder(TaskEvent(0, "E", 1, "lost", 0.0, None))
     recorder(TaskEvent(0, "E", 2, "unsent", None, None))
-    recorder(TaskEvent(0, "E", 3, "answered", 0.0, 2.0, 1.9, 0.1))
+    recorder(TaskEvent(0, "E", 3, "counted", 0.0, 2.0, 1.9, 0.1))
     recorder.save(tmp_path / "trace.csv")
     np.testing.assert_allclose(read_trace(tmp_path / "trace.csv"), [[0.9, np.inf, np.inf, 1.9]])
 
@@ -67,7 +67,7 @@ def test_the_timeline_has_a_row_per_worker_and_nested_spans(tmp_path: Path) -> N
     assert {span["tid"] for span in spans} == set(range(5))
     tasks = [span for span in spans if "E = D B" in span["name"]]
     assert len(tasks) == 20
-    assert {span["cat"] for span in tasks} == {"answered", "superseded", "unfinished"} | {s["cat"] for s in tasks}
+    assert {span["cat"] for span in tasks} == {"counted", "superseded", "unfinished"} | {s["cat"] for s in tasks}
     for span in spans:
         assert span["ph"] == "X"
         assert span["dur"] > 0

@@ -87,8 +87,8 @@ def test_events_tell_answered_late_superseded_and_unfinished(tmp_path: Path) -> 
     seen = {(event.round_index, event.worker): event.status for event in events}
     assert len(events) == 8
     assert seen == {
-        (0, 0): "answered", (0, 1): "late", (0, 2): "superseded", (0, 3): "superseded",
-        (1, 0): "answered", (1, 1): "answered", (1, 2): "unfinished", (1, 3): "unfinished",
+        (0, 0): "counted", (0, 1): "late", (0, 2): "superseded", (0, 3): "superseded",
+        (1, 0): "counted", (1, 1): "counted", (1, 2): "unfinished", (1, 3): "unfinished",
     }  # fmt: skip
     dropped = next(event for event in events if (event.round_index, event.worker) == (0, 2))
     assert dropped.received_s is None
@@ -177,9 +177,9 @@ def test_an_event_driven_model_agrees_event_for_event(size: int, seed: int, data
         total_s = cluster.seconds()
     expected_total_s, expected = _event_driven(size, spec, seed, RoundCost.of(round), k, rounds=4)
     assert total_s == pytest.approx(expected_total_s, rel=1e-12)
-    answered = [(e.round_index, e.worker, e.received_s) for e in events if e.status == "answered"]
-    assert [row[:2] for row in answered] == [row[:2] for row in expected]
-    np.testing.assert_allclose([row[2] for row in answered], [row[2] for row in expected], rtol=1e-12)
+    responded = [(e.round_index, e.worker, e.received_s) for e in events if e.status == "counted"]
+    assert [row[:2] for row in responded] == [row[:2] for row in expected]
+    np.testing.assert_allclose([row[2] for row in responded], [row[2] for row in expected], rtol=1e-12)
 
 
 def _event_driven(
@@ -202,11 +202,11 @@ def _event_driven(
             superseded = env.event()
             for worker, delay in enumerate(stream.next_round(cost.operations)):
                 env.process(task(index, worker, float(delay), superseded))
-            answered = 0
-            while answered < k:
+            responded = 0
+            while responded < k:
                 number, worker = yield to_master.get()
                 if number == index:
-                    answered += 1
+                    responded += 1
                     arrivals.append((index, worker, env.now))
             superseded.succeed()
 
@@ -228,14 +228,14 @@ def test_the_first_sufficient_answers_are_found_by_few_questions(size: int, enou
     asked: list[int] = []
 
     class Rule:
-        """Satisfied from a number of answers on that lies beyond its threshold."""
+        """Satisfied from a number of responses on that lies beyond its threshold."""
 
         def __init__(self) -> None:
             self.needed = needed
 
-        def satisfied(self, answered: Sequence[int]) -> bool:
-            asked.append(len(answered))
-            return len(answered) >= enough
+        def satisfied(self, responded: Sequence[int]) -> bool:
+            asked.append(len(responded))
+            return len(responded) >= enough
 
         def refusal(self, reachable: Sequence[int]) -> CodedALSError:
             return NotEnoughWorkers(len(reachable), enough)

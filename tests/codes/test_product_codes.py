@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -151,6 +152,35 @@ def test_streaming_encodes_a_share_at_a_time(monkeypatch, code):
     one_by_one = [list(encode(matrix)) for encode in (code.encode_left, code.encode_right)]
     for first, second in zip(at_once, one_by_one, strict=True):
         np.testing.assert_allclose(second, first, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "code", [EntangledPolynomialCode(2, 2, 1, 64), SystematicCode(4, 1, 64)], ids=["entangled", "systematic"]
+)
+def test_streaming_holds_few_shares(monkeypatch, code):
+    matrix = np.ones((400, 200))
+    share = np.prod(code.left_shape(matrix.shape)) * 8
+    monkeypatch.setattr("coded_als.codes.encoding.STREAM_BYTES", 4 * share)
+    monkeypatch.setattr("coded_als.codes.encoding.STREAM_PART", 0.0)
+    tracemalloc.start()
+    try:
+        for _ in code.encode_left(matrix):
+            pass
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # a batch of four, the one before it while it is made, and the blocks of the matrix; not 64 shares
+    assert most < 8 * share + 1.1 * matrix.nbytes
+
+
+@pytest.mark.parametrize("workers", [12, 14])
+def test_losing_neighbours_costs_no_block_but_its_copies(workers):
+    code = ReplicatedProduct(2, 2, 1, workers, copies=3)
+    # a rack holds consecutive ids: all but one copy of everything may be in it
+    for first in range(workers):
+        lost = {(first + place) % workers for place in range(2 * 4)}
+        survivors = set(range(workers)) - lost if workers == 12 else set(range(workers)) - set(range(first, first + 8))
+        assert all(not group.isdisjoint(survivors) for group in code.groups)
 
 
 def test_circle_halves_every_threshold():

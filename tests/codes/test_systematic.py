@@ -46,7 +46,7 @@ def test_every_twelve_of_sixteen_decode_and_eleven_are_refused():
     assert max(errors) <= 1e-10
     for few in combinations(range(16), 11):
         assert code.error_estimate(few) == np.inf
-    with pytest.raises(NotEnoughWorkers, match="at least 12 workers must be able to answer; 11"):
+    with pytest.raises(NotEnoughWorkers, match="at least 12 workers must be able to respond; 11"):
         code.decode({worker: responses[worker] for worker in range(3, 14)})
 
 

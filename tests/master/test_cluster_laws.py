@@ -185,7 +185,7 @@ def test_answers_leave_one_event_each(start: Start) -> None:
     for _ in range(2):
         cluster.run(payload_round(3), all_of(3))
     assert sorted((event.round_index, event.worker) for event in events) == [(r, w) for r in range(2) for w in range(3)]
-    assert {(event.status, event.label) for event in events} == {("answered", "a label")}
+    assert {(event.status, event.label) for event in events} == {("counted", "a label")}
     for event in events:
         assert event.sent_s is not None
         assert event.received_s is not None
@@ -201,9 +201,9 @@ def test_every_task_leaves_one_event_whatever_became_of_it(start: Start) -> None
     cluster.close()
     statuses = {(event.round_index, event.worker): event.status for event in events}
     assert len(statuses) == len(events) == 8
-    answered = {(0, 0), (0, 2), (1, 0), (1, 1)}
-    assert {task for task, status in statuses.items() if status == "answered"} == answered
-    assert {status for task, status in statuses.items() if task not in answered} <= {"superseded", "unfinished"}
+    responded = {(0, 0), (0, 2), (1, 0), (1, 1)}
+    assert {task for task, status in statuses.items() if status == "counted"} == responded
+    assert {status for task, status in statuses.items() if task not in responded} <= {"superseded", "unfinished"}
     assert statuses[1, 2] == statuses[1, 3] == "unfinished"
 
 
@@ -217,7 +217,7 @@ def test_a_response_that_is_not_finite_does_not_count(start: Start, value: float
     round = Round("product", ("share",), [(np.ones((1, 2, 1)),)] * 3, response_shapes=((1, 2, 1),))
     responses = cluster.run(round, fastest(2))
     assert set(responses.workers) == set(responses.results) == {1, 2}
-    assert {event.worker: event.status for event in events} == {0: "refused", 1: "answered", 2: "answered"}
+    assert {event.worker: event.status for event in events} == {0: "refused", 1: "counted", 2: "counted"}
 
 
 def test_too_few_finite_responses_are_an_error_that_says_so(start: Start) -> None:
@@ -259,6 +259,6 @@ def test_size_and_clock(start: Start) -> None:
 
 
 def payload_round(workers: int, value: float = 1.0) -> Round:
-    """A round without operands, whose answer is the square of ``value``."""
+    """A round without operands, whose response is the square of ``value``."""
     payload = (np.full((1, 1, 1), value), np.full((1, 1, 1), value))
     return Round("product", (), [payload] * workers, response_shapes=((1, 1, 1),), label="a label")

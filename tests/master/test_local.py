@@ -1,8 +1,9 @@
-"""What only real processes can show: late answers, stopped and killed workers, strangers, and clean ends."""
+"""What only real processes can show: late responses, stopped and killed workers, strangers, and clean ends."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.master.processes import all_end_within, is_running
 
 
 def value_round(workers: int, value: float = 1.0, numbers: int = 1, **more: Any) -> Round:
-    """The answer is ``value`` times the stored number of each worker."""
+    """The response is ``value`` times the stored number of each worker."""
     payload = (np.full((1, 1, numbers), value),)
     return Round("product", ("one",), [payload] * workers, response_shapes=((1, 1, numbers),), **more)
 
@@ -71,7 +72,7 @@ def test_a_late_answer_never_counts() -> None:
         responses = cluster.run(value_round(2, 2.0), all_of(2))
         assert [responses.results[worker][0].item() for worker in range(2)] == [2.0, 2.0]
         assert responses.workers == (0, 1)
-    assert statuses(events) == {(0, 0): "answered", (0, 1): "late", (1, 0): "answered", (1, 1): "answered"}
+    assert statuses(events) == {(0, 0): "counted", (0, 1): "late", (1, 0): "counted", (1, 1): "counted"}
 
 
 def test_a_newer_round_supersedes_the_older() -> None:
@@ -84,7 +85,7 @@ def test_a_newer_round_supersedes_the_older() -> None:
 def test_the_open_tasks_of_a_closing_cluster_are_unfinished() -> None:
     with cluster_of(2, [0.0, 30.0]) as (cluster, events):
         cluster.run(value_round(2, label="last"), fastest(1))
-    assert statuses(events) == {(0, 0): "answered", (0, 1): "unfinished"}
+    assert statuses(events) == {(0, 0): "counted", (0, 1): "unfinished"}
 
 
 def test_events_tell_waiting_from_computing() -> None:
@@ -125,11 +126,11 @@ def test_a_loss_in_the_middle_of_a_round_is_noticed_at_once() -> None:
         assert all_end_within([victim], 1.0)
         assert set(cluster.run(value_round(3), fastest(2)).workers) == {0, 1}
     assert statuses(events) == {
-        (0, 0): "answered",
-        (0, 1): "answered",
+        (0, 0): "counted",
+        (0, 1): "counted",
         (0, 2): "lost",
-        (1, 0): "answered",
-        (1, 1): "answered",
+        (1, 0): "counted",
+        (1, 1): "counted",
     }
 
 
@@ -158,7 +159,7 @@ def test_a_stopped_worker_freezes_nobody() -> None:
         assert set(cluster.run(value_round(3, 9.0), all_of(3)).results) == {0, 1, 2}
     by_task = statuses(events)
     assert {by_task[index, 1] for index in range(2)} <= {"superseded", "late"}
-    assert [by_task[index, 1] for index in range(2, 7)] == ["unsent"] * 4 + ["answered"]
+    assert [by_task[index, 1] for index in range(2, 7)] == ["unsent"] * 4 + ["counted"]
 
 
 def test_a_store_does_not_wait_for_ever_for_the_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +255,7 @@ def test_a_worker_refuses_operands_of_another_version(again: bool) -> None:
             for _ in range(2):
                 with pytest.raises(NotEnoughWorkers):
                     cluster.run(value_round(2), fastest(1))
-    left = {(0, 0): "answered", (0, 1): "answered"} if again else {(0, 0): "unsent", (0, 1): "lost"}
+    left = {(0, 0): "counted", (0, 1): "counted"} if again else {(0, 0): "unsent", (0, 1): "lost"}
     assert {task: status for task, status in statuses(events).items() if task[0] == 0} == left
 
 
@@ -265,7 +266,7 @@ def test_credit_that_comes_back_within_a_round_is_used() -> None:
             cluster.run(value_round(2), fastest(1))
         threading.Timer(0.1, os.kill, (cluster.process_ids[1], signal.SIGCONT)).start()
         assert cluster.run(value_round(2), fastest(1)).workers == (1,)
-    assert statuses(events)[2, 1] == "answered"
+    assert statuses(events)[2, 1] == "counted"
 
 
 def test_what_a_kernel_raises_is_raised_with_its_worker() -> None:
@@ -329,17 +330,21 @@ def test_nobody_without_the_secret_gets_a_message_through() -> None:
             assert plain.poll(50) == guessing.poll(50) == 0
         assert cluster.malformed == 0
         assert len(cluster.process_ids) == 1
-    assert set(statuses(events).values()) == {"answered"}
+    assert set(statuses(events).values()) == {"counted"}
 
 
-def test_a_flood_of_strangers_delays_nobody() -> None:
+def test_a_flood_of_strangers_delays_nobody_and_fills_no_memory() -> None:
     flooded = threading.Event()
+    refused = 0
 
     def flood(*rogues: zmq.Socket[bytes]) -> None:
+        nonlocal refused
         while not flooded.is_set():
             for rogue in rogues:
-                with suppress(zmq.Again):
-                    rogue.send(b"x", zmq.DONTWAIT)
+                try:
+                    rogue.send(b"x" * 2000, zmq.DONTWAIT)
+                except zmq.Again:
+                    refused += 1
 
     with (
         cluster_of(2) as (cluster, _),
@@ -350,6 +355,11 @@ def test_a_flood_of_strangers_delays_nobody() -> None:
         thread.start()
         try:
             listen_until(cluster, lambda: cluster.malformed > 100)
+            before = resident_bytes()
+            seen = refused
+            while refused < seen + 20_000:  # nobody reads: 20,000 messages of 2 kB would show
+                time.sleep(0.001)
+            assert resident_bytes() - before < 20e6
             started = time.perf_counter()
             for value in range(20):
                 assert len(cluster.run(value_round(2, value), all_of(2)).workers) == 2
@@ -359,14 +369,18 @@ def test_a_flood_of_strangers_delays_nobody() -> None:
             thread.join()
 
 
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 def test_strangers_with_the_secret_are_ignored() -> None:
     with cluster_of(1, [0.0], [0.2]) as (cluster, events):
         with rogue_of(cluster, cluster._membership.job.hex().encode()) as rogue:
-            answer = Message(Kind.RESULT, cluster._membership.job, 0, round_index=0, arrays=(np.ones((1, 1, 1)),))
+            response = Message(Kind.RESULT, cluster._membership.job, 0, round_index=0, arrays=(np.ones((1, 1, 1)),))
             rogue.send_multipart([b"\xff\x00", b"junk"])
             rogue.send_multipart([b""])
             rogue.send_multipart(encode(Message(Kind.HELLO, b"another job", 0)))
-            rogue.send_multipart(encode(answer))  # never introduced itself
+            rogue.send_multipart(encode(response))  # never introduced itself
             listen_until(cluster, lambda: cluster.malformed == 4)
             rogue.send_multipart(encode(Message(Kind.HELLO, cluster._membership.job, 0)))
             listen_until(cluster, lambda: rogue.poll(0))
@@ -374,11 +388,11 @@ def test_strangers_with_the_secret_are_ignored() -> None:
             rogue.send_multipart(encode(Message(Kind.HELLO, cluster._membership.job, 1)))
             listen_until(cluster, lambda: rogue.poll(0))
             assert "from 0 to 0; got 1" in decode(rogue.recv_multipart()).text
-            rogue.send_multipart(encode(answer))
+            rogue.send_multipart(encode(response))
             listen_until(cluster, lambda: cluster.malformed == 5)
             cluster.run(value_round(1), fastest(1))
         assert cluster.run(value_round(1, 4.0), fastest(1)).results[0][0].item() == 4.0
-    assert set(statuses(events).values()) == {"answered"}
+    assert set(statuses(events).values()) == {"counted"}
 
 
 def test_closing_does_not_wait_and_leaves_nobody() -> None:

@@ -185,7 +185,7 @@ def test_a_broken_connection_costs_one_more_attempt(
             assert cluster._link.disconnections == 1
             assert sorted(told) == [0, 1, 1]  # what it may still hold, when it joined and when it came back
         assert [(event.worker, event.status) for event in events if event.round_index == 1] == [
-            (1, "answered"),
+            (1, "counted"),
             (0, "unfinished"),
         ]
     finally:

@@ -64,10 +64,16 @@ def master() -> Iterator[Master]:
 def test_a_task_is_answered_after_its_delay(master: Master) -> None:
     sent = time.perf_counter()
     master.task(7, 2.0, attempt=1, delay_s=0.0305)
-    answer = master.hear()
-    assert time.perf_counter() - sent >= 0.0305 <= answer.waited_s
-    assert (answer.kind, answer.job, answer.worker, answer.round_index, answer.attempt) == (Kind.RESULT, JOB, 3, 7, 1)
-    assert answer.arrays[0].item() == 2.0
+    response = master.hear()
+    assert time.perf_counter() - sent >= 0.0305 <= response.waited_s
+    assert (response.kind, response.job, response.worker, response.round_index, response.attempt) == (
+        Kind.RESULT,
+        JOB,
+        3,
+        7,
+        1,
+    )
+    assert response.arrays[0].item() == 2.0
 
 
 @pytest.mark.parametrize("delay_s", [30.0, np.inf])
@@ -89,9 +95,9 @@ def test_arrays_arrive_during_a_delay_without_ending_it(master: Master) -> None:
     master.task(0, delay_s=0.1)
     master.say(Kind.STORE, round_index=9, keep=(("stored", 9),), arrays=(5 * ONE,))
     assert master.heard() == (Kind.STORED, 9)
-    answer = master.hear()
-    assert answer.round_index == 0
-    assert answer.waited_s >= 0.1
+    response = master.hear()
+    assert response.round_index == 0
+    assert response.waited_s >= 0.1
     master.task(1, operands=(("stored", 9),), arrays=(ONE,))
     assert master.hear().arrays[0].item() == 5.0
 
@@ -158,5 +164,5 @@ def test_an_orphan_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.linger = 0
         socket.connect("tcp://127.0.0.1:9")
-        answers = iter([True, True, False])
-        assert Worker(socket, 0, JOB, 1, lambda: next(answers, False)).serve() == ""
+        responses = iter([True, True, False])
+        assert Worker(socket, 0, JOB, 1, lambda: next(responses, False)).serve() == ""

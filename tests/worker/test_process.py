@@ -41,7 +41,7 @@ def test_credentials_come_back(tmp_path: object) -> None:
 def test_a_damaged_key_file_is_a_clear_error(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key_file = tmp_path / "key"
     key_file.write_text(text, encoding="utf-8")
-    assert main(["--endpoint", "tcp://127.0.0.1:9", "--id", "0", "--key-file", str(key_file)]) == 1
+    assert main(["--endpoint", "tcp://127.0.0.1:9", "--id", "0", "--key-file", str(key_file)]) == 2
     assert "Copy the file that the master wrote" in capsys.readouterr().err
 
 
@@ -56,5 +56,16 @@ def test_wrong_usage_exits_with_two(arguments: list[str], capsys: pytest.Capture
 
 
 def test_a_key_file_that_cannot_be_read_is_an_error(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--endpoint", "tcp://127.0.0.1:9", "--id", "0", "--key-file", f"{tmp_path}/none"]) == 1
+    assert main(["--endpoint", "tcp://127.0.0.1:9", "--id", "0", "--key-file", f"{tmp_path}/none"]) == 2
     assert "key file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "tcp://", "tcp://127.0.0.1:port"])
+def test_an_endpoint_that_is_no_address_is_refused_in_one_line(
+    endpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("abcd\n\n")
+    assert main(["--endpoint", endpoint, "--id", "0", "--key-file", str(key_file)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("endpoint must be the master's address")

@@ -1,10 +1,10 @@
-"""Which codes are put side by side: of every family the members that make the most of a worker's memory."""
+"""The codes put side by side: of every family the members that make the most of a worker's memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from coded_als.codes import Code, Entangled, code_families
+from coded_als.codes import CODES, Code, Entangled
 from coded_als.errors import UsageError
 
 # What a plan does not look at: beyond it the circle's conditioning is hopeless whoever responds.
@@ -12,8 +12,16 @@ MOST_ROW_PARTS = 120
 
 
 def all_members(workers: int, length: int) -> list[Code]:
-    """Every member of every family that W workers and a D of this length allow, and the entangled codes cut p x 1."""
-    found = [code for family in code_families() for code in family.candidates(workers)]
+    """Every member of every family that W workers and a D of this length allow, and the entangled codes cut p x 1.
+
+    Parameters
+    ----------
+    workers
+        W.
+    length
+        l, the side of D.
+    """
+    found = [code for family in CODES.values() for code in family.candidates(workers)]
     found += [Entangled(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2)]
     return [code for code in found if _fits(code, workers, length)]
 
@@ -52,7 +60,15 @@ def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Cod
 
 
 def copies_limits(workers: int, most: int = 4) -> list[float]:
-    """The memory of one copy of everything, of two, ... as shares of D."""
+    """The memory of one copy of everything, of two, ... as shares of D.
+
+    Parameters
+    ----------
+    workers
+        W.
+    most
+        The largest number of copies.
+    """
     return [1 / (workers // copies) for copies in range(1, min(most, workers) + 1)]
 
 

@@ -31,7 +31,7 @@ class _Worker:
     letters: dict[int, str] = field(default_factory=dict)
 
     def note(self, event: TaskEvent) -> None:
-        if event.status == "answered":
+        if event.status == "counted":
             self.counted += 1
             self.last_round = max(self.last_round, event.round_index)
             if event.sent_s is not None and event.received_s is not None:
@@ -39,7 +39,7 @@ class _Worker:
         else:
             self.dropped += 1
         self.lost = event.status == "lost"
-        self.letters[event.round_index] = {"answered": "+", "lost": "!"}.get(event.status, "x")
+        self.letters[event.round_index] = {"counted": "+", "lost": "!"}.get(event.status, "x")
         while len(self.letters) > RECENT:
             del self.letters[min(self.letters)]
 
@@ -81,7 +81,7 @@ class FitStatus:
         """Observe what became of a task."""
         with self._lock:
             self._workers[event.worker].note(event)
-            if event.status == "answered":
+            if event.status == "counted":
                 self._round = max(self._round, event.round_index)
 
     def iteration(self, entry: Iteration) -> None:
@@ -154,7 +154,17 @@ def iterations_left(history: Sequence[Iteration], tolerance: float, most: int) -
 
 
 def seconds_left(history: Sequence[Iteration], tolerance: float, most: int) -> float | None:
-    """Seconds until the fit ends, at the mean seconds of the last iterations; see `iterations_left`."""
+    """Seconds until the fit ends, at the mean seconds of the last iterations; see `iterations_left`.
+
+    Parameters
+    ----------
+    history
+        The iterations so far.
+    tolerance
+        Distance from the optimum to reach.
+    most
+        The most iterations.
+    """
     left = iterations_left(history, tolerance, most)
     if left is None:
         return None

@@ -36,7 +36,17 @@ class SweepStatus:
         self._finished, self._lock = False, threading.Lock()
 
     def tell(self, done: int, total: int, row: Row | None = None) -> None:
-        """So many cells of so many have ended, the last of them with this row; none: what an earlier run has left."""
+        """So many cells of so many have ended, the last of them with this row; none: what an earlier run has left.
+
+        Parameters
+        ----------
+        done
+            Cells that have ended.
+        total
+            Cells of the grid.
+        row
+            The last of them.
+        """
         with self._lock:
             self._done, self._total = done, total
             if row is None:

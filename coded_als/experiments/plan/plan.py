@@ -78,7 +78,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """The answer.
+    """The response.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What one iteration of each scheme asks of workers and master, without running it.
+"""Costs of one iteration of each scheme for workers and master, without running it.
 
 A scheme is a code on W workers, a solver and a protocol. Its schedule (cost and stopping rule of each round of an
 iteration) is what the virtual clock charges; a test holds it against the rounds that the algorithm really runs.
@@ -104,7 +104,15 @@ class Scheme:
         return min(size.rank + guard, size.length)
 
     def schedule(self, size: Size, tolerance: float) -> list[tuple[RoundCost, StoppingRule]]:
-        """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``."""
+        """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``.
+
+        Parameters
+        ----------
+        size
+            Of the problem.
+        tolerance
+            Relative error that a product may have.
+        """
         product, rule = self._product_round(size), rule_for(self.product(size), tolerance)
         return [(product, rule)] if self.protocol == "fused" else self._paper_rounds(size, tolerance, product, rule)
 

@@ -18,7 +18,7 @@ from coded_als.errors import CodedALSError, DecodingError, UsageError
 from coded_als.experiments.plan.schemes import Scheme, Size
 from coded_als.kernels import Array
 
-# Orders of arrival from which `_typical` learns how many answers a code waits for.
+# Orders of arrival from which `_typical` learns how many responses a code waits for.
 RANDOM_ORDERS = 4
 # Levels of the quantiles stored with every cell: enough to draw the distribution of iteration times again, and to see
 # where a mixture of fast and slow workers steps.
@@ -87,14 +87,38 @@ class Infeasible(Exception):
 
 
 def repetition_seed(seed: int, repetition: int) -> int:
-    """Seed of the delays of one repetition: the same for all schemes, so that they meet the same stragglers."""
+    """Seed of the delays of one repetition: the same for all schemes, so that they meet the same stragglers.
+
+    Parameters
+    ----------
+    seed
+        Of all repetitions.
+    repetition
+        Which one.
+    """
     return int(np.random.SeedSequence([seed, repetition]).generate_state(1, np.uint64)[0])
 
 
 def iteration_seconds(
     scheme: Scheme, workload: Workload, seed: int, repeats: int, most: int | None = None, *, exact: bool = True
 ) -> Array:
-    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`."""
+    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`.
+
+    Parameters
+    ----------
+    scheme
+        What is timed.
+    workload
+        The matrix, the delays and the machine.
+    seed
+        Of the delays.
+    repeats
+        Number of runs.
+    most
+        The most iterations of each run.
+    exact
+        Whether a code is asked for its error in every round.
+    """
     seconds: Array = round_times(scheme, workload, seed, repeats, most, exact=exact).sum(axis=2)
     return seconds
 
@@ -104,8 +128,23 @@ def round_times(
 ) -> Array:
     """Virtual seconds of every round of every iteration, or of the first ``most``: (repeats, iterations, rounds).
 
-    Without ``exact``, a code is not asked for its error in every round; it waits for as many answers as it does
+    Without ``exact``, a code is not asked for its error in every round; it waits for as many responses as it does
     on average in random order. At hundreds of workers that is the difference between seconds and an hour.
+
+    Parameters
+    ----------
+    scheme
+        What is timed.
+    workload
+        The matrix, the delays and the machine.
+    seed
+        Of the delays.
+    repeats
+        Number of runs.
+    most
+        The most iterations of each run.
+    exact
+        Whether a code is asked for its error in every round.
 
     Raises
     ------
@@ -129,13 +168,13 @@ def round_times(
     if stuck:
         raise Infeasible(
             f"{stuck} of {repeats * iterations} iterations could not be decoded to {workload.tolerance_of(scheme):.0e} from all "
-            "that answered."
+            "that responded."
         )
     return seconds
 
 
 def _typical(rule: StoppingRule, workers: int) -> StoppingRule:
-    """The rule that counts answers where ``rule`` looks at what they decode to."""
+    """The rule that counts responses where ``rule`` looks at what they decode to."""
     if not isinstance(rule, WellConditioned):
         return rule
     rng = np.random.default_rng(0)
@@ -144,7 +183,7 @@ def _typical(rule: StoppingRule, workers: int) -> StoppingRule:
 
 
 def _require_feasible(schedule: list[tuple[RoundCost, StoppingRule]], workload: Workload, stream: DelayStream) -> None:
-    """Try the rules on the workers that answer in the first iteration."""
+    """Try the rules on the workers that respond in the first iteration."""
     for cost, rule in schedule:
         reachable = arrival_order(stream.next_round(cost.operations))
         refusal: CodedALSError | None = None if rule.satisfied(reachable) else rule.refusal(reachable)
@@ -165,6 +204,13 @@ def summary(seconds: Array, clock: str) -> dict[str, Any]:
     """Columns for a table from the seconds of iterations (repeats, iterations), named after their clock.
 
     The quantiles of the iterations carry their levels, and the middle 95 % of the repetitions' own quantiles.
+
+    Parameters
+    ----------
+    seconds
+        (repeats, iterations).
+    clock
+        ``"virtual"`` or ``"wall"``.
     """
     mean, low, high = mean_and_interval(seconds.sum(axis=1))
     # seconds that some iteration took: between a fast and a slow one there may be none

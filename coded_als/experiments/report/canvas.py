@@ -98,7 +98,17 @@ def new_axes(x_label: str, y_label: str, *, height: float = HEIGHT_IN) -> tuple[
 
 
 def scale_x(axes: Axes, values: Sequence[float], *, whole: bool = False) -> None:
-    """Scale the x axis for these values: logarithmic where they span decades; ``whole`` marks each of them."""
+    """Scale the x axis for these values: logarithmic where they span decades; ``whole`` marks each of them.
+
+    Parameters
+    ----------
+    axes
+        To be scaled.
+    values
+        What is drawn.
+    whole
+        Whether to mark each value.
+    """
     if whole:
         ticks = sorted(set(values))
         axes.xaxis.set_major_locator(FixedLocator(_thinned(ticks)))
@@ -110,7 +120,17 @@ def scale_x(axes: Axes, values: Sequence[float], *, whole: bool = False) -> None
 
 
 def scale_y(axes: Axes, values: Sequence[float], *, counts: bool = False) -> None:
-    """Scale the y axis for these values: logarithmic where they span decades, else from zero; ``counts`` are whole."""
+    """Scale the y axis for these values: logarithmic where they span decades, else from zero; ``counts`` are whole.
+
+    Parameters
+    ----------
+    axes
+        To be scaled.
+    values
+        What is drawn.
+    counts
+        Whether they are whole numbers.
+    """
     if counts:
         axes.set_ylim(-0.06 * max(values), 1.06 * max(values))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -151,7 +171,15 @@ def _thinned(ticks: Sequence[float], most: int = 12) -> list[float]:
 
 
 def add_legend(figure: ReportFigure, columns: int = 3) -> None:
-    """The names of the series above the axes, in at most so many columns, and in fewer where they are too wide."""
+    """The names of the series above the axes, in at most so many columns, and in fewer where they are too wide.
+
+    Parameters
+    ----------
+    figure
+        Whose series.
+    columns
+        Names in a line.
+    """
     handles, labels = figure.axes[0].get_legend_handles_labels()
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     with rc_context(STYLE):

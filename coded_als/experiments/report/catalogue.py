@@ -85,7 +85,15 @@ class Entry(Generic[Source]):
     table: Callable[[Source], Table]
 
     def of(self, source: Source, about: str = "") -> Shown:
-        """The figure of one source."""
+        """The figure of one source.
+
+        Parameters
+        ----------
+        source
+            What the figure shows.
+        about
+            What distinguishes it from others of its kind.
+        """
         name = re.sub(r"[^a-z0-9.]+", "-", f"{self.name} {about}".lower()).strip("-.")[:LONGEST_NAME]
         title = f"{self.title}{about and ', '}{about}"
         return Shown(name, title, self.note, self.draw(source), *self.table(source))

@@ -38,6 +38,13 @@ def plain(value: float, digits: int = 3) -> str:
 def axis_number(value: float, _position: Any = None) -> str:
     """``value`` beside an axis: ``0.02``, ``1500``, ``10⁻⁹``, ``2·10⁷``.
 
+    Parameters
+    ----------
+    value
+        To be written.
+    _position
+        As Matplotlib passes it; ignored.
+
     Examples
     --------
     >>> axis_number(0.02), axis_number(1500.0), axis_number(1e-9), axis_number(2e7)
@@ -50,6 +57,13 @@ def axis_number(value: float, _position: Any = None) -> str:
 
 def power_of_ten(value: float, _position: Any = None) -> str:
     """A positive ``value`` as a power of ten, for axes of many decades.
+
+    Parameters
+    ----------
+    value
+        To be written.
+    _position
+        As Matplotlib passes it; ignored.
 
     Examples
     --------

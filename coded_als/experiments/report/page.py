@@ -79,7 +79,15 @@ def _contents(names: Sequence[str], sections: Sequence[Section]) -> str:
 
 
 def folded(summary: str, content: str) -> str:
-    """HTML that opens on a click."""
+    """HTML that opens on a click.
+
+    Parameters
+    ----------
+    summary
+        What is clicked on.
+    content
+        HTML.
+    """
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
@@ -89,7 +97,15 @@ def items(texts: Iterable[str]) -> str:
 
 
 def table(headings: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
-    """A table; long ones scroll."""
+    """A table; long ones scroll.
+
+    Parameters
+    ----------
+    headings
+        One for each column.
+    body
+        Rows of as many cells.
+    """
     head = "".join(f"<th>{escape(str(heading))}</th>" for heading in headings)
     lines = [f"<tr>{''.join(map(_value, line))}</tr>" for line in body]
     css = "scroll" if len(lines) > SHORT_TABLE else "wide"

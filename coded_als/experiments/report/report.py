@@ -15,8 +15,8 @@ from coded_als.experiments.report.summary import sentences
 from coded_als.experiments.sweep.store import STATUSES, saying_what_failed, write_text
 from coded_als.experiments.sweep.tables import flat
 from coded_als.experiments.table1.findings import findings
+from coded_als.experiments.table1.paper import paper_source
 from coded_als.experiments.table1.reproduction import read_wall, table_cells
-from coded_als.experiments.table1.table1 import paper_source
 
 GOOD = {"agrees", "supported", "done"}
 MIDDLING = {"trend only", "partly supported", "infeasible"}

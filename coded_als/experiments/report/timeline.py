@@ -18,7 +18,7 @@ ROW_IN = 0.15
 PHASES = (("messages", WAY), ("waiting (injected delay)", COLOURS[5]), ("computing", COLOURS[2]))
 # status, name, marker, colour and size of an end of a task
 ENDINGS = (
-    ("answered", "response counted", "o", COLOURS[3], 4.0),
+    ("counted", "response counted", "o", COLOURS[3], 4.0),
     ("late", "response too late", "s", COLOURS[4], 4.0),
     ("superseded", "superseded", "x", COLOURS[1], 4.5),
     ("unfinished", "no response", "|", INK, 7.0),
@@ -77,7 +77,7 @@ def round_ends(rows: Iterable[TimelineRow]) -> list[float]:
     """The second of the last counted response of each round, in order of the rounds."""
     ends: dict[int, float] = {}
     for row in rows:
-        if row.status == "answered":
+        if row.status == "counted":
             ends[row.round_index] = max(ends.get(row.round_index, 0.0), row.done_s)
     return [ends[index] for index in sorted(ends)]
 

@@ -64,7 +64,19 @@ def _mean(row: Row) -> float:
 
 
 def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, seed: int) -> None:
-    """Run the schemes on one small problem under the same delays, and keep curves and a timeline."""
+    """Run the schemes on one small problem under the same delays, and keep curves and a timeline.
+
+    Parameters
+    ----------
+    folder
+        Of the sweep.
+    schemes
+        What is run.
+    workload
+        Whose delays they meet.
+    seed
+        Of the problem and the delays.
+    """
     full = workload.size
     size = Size(min(full.rows, LARGEST.rows), min(full.columns, LARGEST.columns), min(full.rank, LARGEST.rank))
     machine = _slowed(workload.machine, full, size)

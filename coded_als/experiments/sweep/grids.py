@@ -21,6 +21,15 @@ MOST_CELLS = 10_000
 def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
     """Whole numbers from ``2:6`` (both ends), ``10:50:10`` (with a step) or ``4,6,8``.
 
+    Parameters
+    ----------
+    text
+        The range.
+    name
+        Of the option, for messages.
+    least
+        The smallest number allowed.
+
     Raises
     ------
     UsageError
@@ -46,6 +55,15 @@ def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
 def parse_choices(text: str, name: str, allowed: Sequence[str]) -> tuple[str, ...]:
     """Comma-separated words, each one of ``allowed``.
 
+    Parameters
+    ----------
+    text
+        The words.
+    name
+        Of the option, for messages.
+    allowed
+        The words that there are.
+
     Raises
     ------
     UsageError
@@ -66,7 +84,7 @@ class Cell:
     scheme
         What runs.
     stragglers
-        Workers that never answer, besides what the delays do.
+        Workers that never respond, besides what the delays do.
     delays
         A delay SPEC.
     """
@@ -170,6 +188,15 @@ DIMENSIONS = {
 
 def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence[str]) -> Grid:
     """The grid that the options of the command line describe, for each of the codes under each of the delays.
+
+    Parameters
+    ----------
+    options
+        Values by option, as on the command line.
+    codes
+        SPECs of codes.
+    delays
+        SPECs of delays.
 
     Raises
     ------

@@ -116,7 +116,15 @@ class ResultFolder:
         self.finished[canonical(row["cell"])] = row
 
     def finish(self, cells: Sequence[Row], *, parquet: bool = False) -> list[Row]:
-        """Write the rows of all cells in the order given, and drop the journal."""
+        """Write the rows of all cells in the order given, and drop the journal.
+
+        Parameters
+        ----------
+        cells
+            In order.
+        parquet
+            Whether to write the rows as Parquet too.
+        """
         rows = [self.finished[canonical(cell)] for cell in cells]
         with saying_what_failed(self.path):
             write_text(self.path / "results.jsonl", "".join(canonical(row) + "\n" for row in rows))

@@ -133,6 +133,13 @@ def refusal(spec: SweepSpec, cell: Cell) -> str | None:
 def require_feasible(spec: SweepSpec, cells: Sequence[Cell]) -> None:
     """Refuse a grid of which no cell can run; a grid where some can is run.
 
+    Parameters
+    ----------
+    spec
+        The sweep.
+    cells
+        Of its grid.
+
     Raises
     ------
     UsageError
@@ -171,7 +178,15 @@ def _end_with_parent() -> None:
 
 
 def run_cell(spec: SweepSpec, key: Row) -> Row:
-    """One row: the cell, a status word (done, infeasible or failed), the reason, the figures and the round seconds."""
+    """One row: the cell, a status word (done, infeasible or failed), the reason, the figures and the round seconds.
+
+    Parameters
+    ----------
+    spec
+        The sweep.
+    key
+        The cell.
+    """
     cell = cell_of(key)
     try:
         # one BLAS thread: the same bits however many cells run at once

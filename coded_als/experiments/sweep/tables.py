@@ -40,7 +40,15 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def write_parquet(path: Path, rows: Sequence[Row]) -> None:
-    """The table of `as_csv` as Parquet."""
+    """The table of `as_csv` as Parquet.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rows
+        Of the results.
+    """
     flattened = [flat(row) for row in rows]
     columns = list(dict.fromkeys(column for row in flattened for column in row))
     write_table(path, {column: [row.get(column) for row in flattened] for column in columns})

@@ -1,4 +1,4 @@
-"""What Table I's evidence says, in words that are derived from the rows and from nothing else."""
+"""Findings about Table I, in words that are derived from the rows and from nothing else."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _most(rows: Sequence[Row]) -> int:
 
 
 def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
-    """Do cells collapse because decoding at real points breaks down?"""
+    """Whether cells collapse because decoding at real points breaks down."""
     usual = float(np.median([row["paper_products_implied"] for row in rows if row["cell"]["partitions"] == 2]))
     collapsed = [row for row in rows if row["paper_products_implied"] < COLLAPSE * usual]
     others = [row for row in rows if row not in collapsed]

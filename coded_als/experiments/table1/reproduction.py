@@ -10,7 +10,8 @@ from typing import Any
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.store import ResultFolder, saying_what_failed
 from coded_als.experiments.sweep.tables import Row, canonical
-from coded_als.experiments.table1.table1 import Effort, evaluate, fit_law, paper_cells, sound_cells, wall_seconds
+from coded_als.experiments.table1.paper import Effort, paper_cells
+from coded_als.experiments.table1.table1 import evaluate, fit_law, sound_cells, wall_seconds
 
 WALL_FILE = "wall.jsonl"
 WALL_MEAN = "wall_seconds_per_round_mean"
@@ -40,6 +41,17 @@ def run_table1(folder: ResultFolder, effort: Effort, seed: int, progress: Callab
     """Evaluate what is not finished yet, and return the rows of all cells.
 
     Wall seconds depend on the machine, so they are kept in a file of their own.
+
+    Parameters
+    ----------
+    folder
+        Holds the cells that are finished, and gets the others.
+    effort
+        How often each figure is measured.
+    seed
+        Of all random numbers.
+    progress
+        Told how many of how many cells are done.
     """
     law = fit_law(sound_cells())
     cells = paper_cells()
@@ -85,7 +97,15 @@ def read_wall(folder: Path) -> list[Row]:
 
 
 def table_cells(rows: Sequence[Row], wall: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the table; wall time has a column of its own where it was measured."""
+    """Headings and cells of the table; wall time has a column of its own where it was measured.
+
+    Parameters
+    ----------
+    rows
+        Results of the cells.
+    wall
+        Wall seconds of the cells that were timed.
+    """
     headings = [name for name, _ in COLUMNS]
     body = [[str(show(row)) for _, show in COLUMNS] for row in rows]
     if wall:
@@ -98,7 +118,15 @@ def table_cells(rows: Sequence[Row], wall: Sequence[Row]) -> tuple[list[str], li
 
 
 def as_text(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Columns aligned to the right."""
+    """Columns aligned to the right.
+
+    Parameters
+    ----------
+    headings
+        One for each column.
+    body
+        Rows of as many cells.
+    """
     widths = [max(len(line[i]) for line in (headings, *body)) for i in range(len(headings))]
     lines = [
         "  ".join(value.rjust(width) for value, width in zip(line, widths, strict=True)) for line in (headings, *body)

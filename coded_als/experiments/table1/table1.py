@@ -7,43 +7,30 @@ a run with that decoding survives.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from importlib.resources import files
-from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.phases import store_data
-from coded_als.als.protocols import PaperProtocol
-from coded_als.als.rounds import RoundLog
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
-from coded_als.cluster.virtual import Machine, RoundCost, SimulatedCluster, round_seconds
-from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
+from coded_als.cluster.virtual import Machine, RoundCost, round_seconds
+from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
-from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.plan.timing import mean_and_interval, repetition_seed
-from coded_als.experiments.problems import synthetic_ratings
 from coded_als.experiments.sweep.tables import Row
+from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells, paper_size
+from coded_als.experiments.table1.survival import ANY_ERROR, CIRCLE_TOLERANCE, survival
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, formula_terms
 from coded_als.kernels import Array
 
-# A run has deviated once its exact objective is this much above that of exact arithmetic's run.
-DEVIATION = 0.01
 # Decoding this well is of no concern to the times: cells where real points reach it fit the law (46).
 SOUND_ERROR = 1e-8
 # Iterations that the draws of the virtual clock spread the fitted totals over.
 NOMINAL_ITERATIONS = 1000
 # Speed at which the paper's seconds are turned into a number of products; one core, floating-point operations.
 ASSUMED_FLOPS = 30e9
-CIRCLE_TOLERANCE = 1e-10
-# Lets a round stop at the paper's threshold whatever it decodes to.
-ANY_ERROR = 1e300
 WALL_ROUNDS = 20
 FAMILIES: tuple[PointFamily, ...] = ("real", "equispaced", "circle")
 # Columns of every cell.
@@ -51,70 +38,6 @@ NUMBERS = (
     *("paper_seconds", "formula_seconds", "virtual_seconds_mean", "paper_products_implied"),
     *(f"{points}_{name}" for points in FAMILIES for name in ("error_estimated", "error_actual", "iterations_survived")),
 )
-
-
-@dataclass(frozen=True)
-class PaperCell:
-    """One published figure."""
-
-    partitions: int
-    live: int
-    seconds: float
-
-    def key(self) -> Row:
-        return {"partitions": self.partitions, "live": self.live}
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much to spend on a cell.
-
-    Parameters
-    ----------
-    size
-        The problem of the runs with numerics.
-    iterations
-        Iterations that a run may survive at most.
-    repeats
-        Draws of the virtual clock and of the decoding errors.
-    wall
-        Whether to time real workers too.
-    """
-
-    size: Size
-    iterations: int
-    repeats: int
-    wall: bool
-
-    def document(self, seed: int) -> Row:
-        return {"kind": "table1", "format": 1, "seed": seed, **asdict(self)}
-
-
-def paper_size() -> Size:
-    table = _document()
-    return Size(table["rows"], table["columns"], table["rank"])
-
-
-def paper_source() -> str:
-    return str(_document()["source"])
-
-
-def paper_cells() -> list[PaperCell]:
-    """The 17 published cells, by live workers and partitions."""
-    return [
-        PaperCell(int(partitions), row["workers"], seconds)
-        for row in _document()["live"]
-        for partitions, seconds in row["seconds"].items()
-    ]
-
-
-@lru_cache(maxsize=1)
-def _document() -> dict[str, Any]:
-    return tomllib.loads(files("coded_als.experiments.table1").joinpath("table1.toml").read_text())
-
-
-QUICK = Effort(Size(240, 150, 20), iterations=20, repeats=10, wall=False)
-FULL = Effort(Size(2400, 1500, 200), iterations=20, repeats=20, wall=True)
 
 
 def fit_law(cells: Sequence[PaperCell]) -> OperationTime:
@@ -138,7 +61,19 @@ def sound_cells() -> list[PaperCell]:
 
 
 def evaluate(cell: PaperCell, law: OperationTime, effort: Effort, seed: int) -> Row:
-    """Everything about one cell but its wall time."""
+    """Everything about one cell but its wall time.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    law
+        Time of an operation, as fitted to the table.
+    effort
+        How often each figure is measured.
+    seed
+        Of all random numbers.
+    """
     size = paper_size()
     product_s = 2 * size.length**2 * size.rank / cell.partitions**2 / ASSUMED_FLOPS
     with threadpool_limits(1):
@@ -161,7 +96,19 @@ def evaluate(cell: PaperCell, law: OperationTime, effort: Effort, seed: int) -> 
 
 
 def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int) -> Array:
-    """Seconds of whole runs on the virtual clock, (repeats,): stage 1 alone, as (46) counts it."""
+    """Seconds of whole runs on the virtual clock, (repeats,): stage 1 alone, as (46) counts it.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    law
+        Time of an operation, as fitted to the table.
+    repeats
+        Number of runs.
+    seed
+        Of the delays.
+    """
     size = paper_size()
     operations = size.length**2 * size.rank / cell.partitions**2
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
@@ -181,7 +128,19 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
 
 
 def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: int) -> dict[str, float]:
-    """Median estimated and actual relative error of decoding E = D B from random first answers."""
+    """Median estimated and actual relative error of decoding E = D B from random first responses.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    points
+        Where the code is evaluated.
+    repeats
+        Number of decodings.
+    seed
+        Of the matrices and of who responds first.
+    """
     h = cell.partitions
     code = EntangledPolynomialCode(h, h, 1, cell.live, points)
     rng = np.random.default_rng([seed, h, cell.live])
@@ -193,8 +152,8 @@ def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: in
     for _ in range(repeats):
         workers = counted_workers(tuple(rng.permutation(cell.live).tolist()), rule)
         decoder = code.decoder(workers)
-        answers = {worker: _multiply(left[worker], right[worker]) for worker in workers}
-        found = code.decode(answers, exact.shape)
+        responses = {worker: _multiply(left[worker], right[worker]) for worker in workers}
+        found = code.decode(responses, exact.shape)
         estimated.append(decoder.error_estimate)
         actual.append(float(np.linalg.norm(found - exact) / np.linalg.norm(exact)))
     return {"estimated": float(np.median(estimated)), "actual": float(np.median(actual))}
@@ -209,66 +168,18 @@ def _multiply(left: Array, right: Array) -> Array:
     return planes
 
 
-def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) -> Row:
-    """How many iterations of the paper's protocol stay with exact arithmetic.
-
-    The update is the bare (12), without the checks of `coded_als.als` that refuse to go on with a broken
-    decoding: the question is what an implementation without them would have run into.
-    """
-    size, code = effort.size, Entangled(h=cell.partitions, points=points)
-    ratings = synthetic_ratings(size, seed)
-    data = ratings.T @ ratings
-    deviations = []
-    with SimulatedCluster(cell.live, "exp:mean=1ms", seed) as cluster, np.errstate(all="ignore"):
-        log = RoundLog(cluster)
-        store_data(log, code, data)
-        tolerance = CIRCLE_TOLERANCE if points == "circle" else ANY_ERROR
-        protocol = PaperProtocol(log, code, size.length, tolerance)
-        factor = _start(size, seed)
-        for reference in _reference_objectives(effort, seed):
-            try:
-                gram, projected, _ = protocol.products(factor)
-                factor = protocol.update(np.asarray(np.linalg.solve(projected, gram), dtype=np.float64))
-            except np.linalg.LinAlgError:
-                factor = np.full_like(factor, np.nan)
-            deviations.append(abs(_objective(data, factor) - reference) / reference)
-    sound = [deviation <= DEVIATION for deviation in deviations]
-    return {
-        "iterations_survived": sound.index(False) if False in sound else len(sound),
-        "worst_deviation": max(deviations) if np.isfinite(deviations).all() else None,
-    }
-
-
-def _start(size: Size, seed: int) -> Array:
-    return np.random.default_rng(seed).standard_normal((size.length, size.rank))
-
-
-@lru_cache(maxsize=1)
-def _reference_objectives(effort: Effort, seed: int) -> list[float]:
-    """Objectives of plain ALS, one for each iteration."""
-    ratings = synthetic_ratings(effort.size, seed)
-    data, factor = (
-        ratings.T @ ratings,
-        np.random.default_rng(seed).standard_normal((effort.size.length, effort.size.rank)),
-    )
-    objectives = []
-    for _ in range(effort.iterations):
-        # ALS in its direct form is a power step; the span is all that the objective depends on
-        factor = np.linalg.qr(data @ factor)[0]
-        objectives.append(_objective(data, factor))
-    return objectives
-
-
-def _objective(data: Array, factor: Array) -> float:
-    """||R - U B^T||^2 with the best U, from D = R^T R; infinite for a factor that is not finite."""
-    if not np.isfinite(factor).all():
-        return np.inf
-    basis = np.linalg.qr(factor)[0]
-    return float(np.trace(data) - np.vdot(basis, data @ basis))
-
-
 def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> Row:
-    """Wall seconds of a round E = D B on real workers that also wait out delays of the fitted law."""
+    """Wall seconds of a round E = D B on real workers that also wait out delays of the fitted law.
+
+    Parameters
+    ----------
+    cell
+        One row of the paper's table.
+    law
+        Time of an operation, as fitted to the table.
+    seed
+        Of the delays.
+    """
     from coded_als.master import LocalCluster
 
     size, h = paper_size(), cell.partitions

@@ -14,17 +14,41 @@ BLOM = 0.375
 
 
 def redundancy(workers: int, partitions: int) -> float:
-    """Storage redundancy mu = W / h^2."""
+    """Storage redundancy mu = W / h^2.
+
+    Parameters
+    ----------
+    workers
+        W.
+    partitions
+        h.
+    """
     return workers / partitions**2
 
 
 def threshold_from_redundancy(workers: int, mu: float) -> float:
-    """Theorem 1: K = W / mu + sqrt(W / mu) - 1."""
+    """Theorem 1: K = W / mu + sqrt(W / mu) - 1.
+
+    Parameters
+    ----------
+    workers
+        W.
+    mu
+        Storage redundancy.
+    """
     return workers / mu + math.sqrt(workers / mu) - 1
 
 
 def blom_quantile(k: int, count: int) -> float:
-    """Approximate mean of the k-th smallest of ``count`` standard normal variables."""
+    """Approximate mean of the k-th smallest of ``count`` standard normal variables.
+
+    Parameters
+    ----------
+    k
+        Which of them, from 1.
+    count
+        How many.
+    """
     return float(ndtri((k - BLOM) / (count - 2 * BLOM + 1)))
 
 
@@ -56,23 +80,61 @@ def formula_terms(columns: int, rank: int, partitions: int, alive: int) -> tuple
     partitions
         h.
     alive
-        W - s workers that answer.
+        W - s workers that response.
     """
     quantile = blom_quantile(iteration_threshold(partitions, "real"), alive)
     return columns**2 * rank / partitions**2, quantile * math.sqrt(rank) * columns / partitions
 
 
 def expected_seconds(law: OperationTime, columns: int, rank: int, partitions: int, alive: int) -> float:
-    """Expected time of a run, equation (46)."""
+    """Expected time of a run, equation (46).
+
+    Parameters
+    ----------
+    law
+        Time of an operation.
+    columns
+        Columns n of R.
+    rank
+        Columns d of the factors.
+    partitions
+        h.
+    alive
+        Workers that respond.
+    """
     mean_factor, spread_factor = formula_terms(columns, rank, partitions, alive)
     return law.total_mu_s * mean_factor + law.total_sigma_s * spread_factor
 
 
 def exponential_order_mean(k: int, count: int, mean: float, shift: float = 0.0) -> float:
-    """Mean of the k-th smallest of ``count`` (shifted) exponential variables: shift + mean (H_W - H_(W-k))."""
+    """Mean of the k-th smallest of ``count`` (shifted) exponential variables: shift + mean (H_W - H_(W-k)).
+
+    Parameters
+    ----------
+    k
+        Which of them, from 1.
+    count
+        How many, W.
+    mean
+        Of one, beyond the shift.
+    shift
+        Added to each.
+    """
     return shift + mean * sum(1.0 / (count - i) for i in range(k))
 
 
 def uniform_order_mean(k: int, count: int, low: float, high: float) -> float:
-    """Mean of the k-th smallest of ``count`` uniform variables: low + (high - low) k / (W + 1)."""
+    """Mean of the k-th smallest of ``count`` uniform variables: low + (high - low) k / (W + 1).
+
+    Parameters
+    ----------
+    k
+        Which of them, from 1.
+    count
+        How many, W.
+    low
+        The least that one can be.
+    high
+        The most that one can be.
+    """
     return low + (high - low) * k / (count + 1)

@@ -36,12 +36,12 @@ def event(index: int, worker: int, status: str, received_s: float | None = None)
 def test_who_is_late_is_told_by_the_rounds_since_the_last_counted_response() -> None:
     status = new_status()
     for told in (
-        *(event(0, worker, "answered", 0.2) for worker in range(3)),
+        *(event(0, worker, "counted", 0.2) for worker in range(3)),
         event(0, 3, "superseded"),
-        *(event(1, worker, "answered", 0.4) for worker in (0, 1)),
+        *(event(1, worker, "counted", 0.4) for worker in (0, 1)),
         event(1, 2, "late", 9.0),
         event(1, 3, "superseded"),
-        *(event(2, worker, "answered", 0.6) for worker in (0, 2)),
+        *(event(2, worker, "counted", 0.6) for worker in (0, 2)),
         event(2, 1, "lost"),
     ):
         status.event(told)
@@ -57,7 +57,7 @@ def test_who_is_late_is_told_by_the_rounds_since_the_last_counted_response() -> 
 def test_no_more_than_the_last_rounds_are_kept() -> None:
     status = new_status(1)
     for index in range(1000):
-        status.event(event(index, 0, "answered", 0.1))
+        status.event(event(index, 0, "counted", 0.1))
     [line] = status.view().lines
     assert line.rounds == "+" * RECENT
     assert line.cells[3] == "1000"
@@ -135,7 +135,7 @@ def texts(view: View, width: int, height: int) -> list[str]:
 def test_the_terminal_shows_the_worst_where_there_is_no_room_for_all() -> None:
     status = new_status(200)
     for worker in range(200):
-        status.event(event(5, worker, "superseded" if worker in (7, 150) else "answered", 0.1))
+        status.event(event(5, worker, "superseded" if worker in (7, 150) else "counted", 0.1))
     lines = texts(status.view(), 80, 24)
     assert len(lines) <= 24
     assert sum(" late " in line for line in lines) == 2
@@ -146,7 +146,7 @@ def test_the_terminal_shows_the_worst_where_there_is_no_room_for_all() -> None:
 def test_a_look_fits_into_eighty_columns() -> None:
     status = new_status(3)
     for index in range(90):
-        status.event(event(index, 0, "answered", 0.1234))
+        status.event(event(index, 0, "counted", 0.1234))
     status.iteration(iteration(1, 0.5))
     lines = texts(status.view(), 80, 40)
     assert max(map(len, lines)) <= 80
@@ -157,7 +157,7 @@ def test_a_look_fits_into_eighty_columns() -> None:
 def test_what_is_no_terminal_gets_the_end_alone(capfd: pytest.CaptureFixture[str]) -> None:
     status = new_status(2)
     with on_the_terminal(status):
-        status.event(event(0, 0, "answered", 0.1))
+        status.event(event(0, 0, "counted", 0.1))
         status.finish()
     out, err = capfd.readouterr()
     assert out == ""

@@ -10,14 +10,15 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
+from coded_als.als import CodedALS
 from coded_als.cli import report as report_command
+from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments.report.canvas import new_axes
 from coded_als.experiments.report.numbers import plain
 from coded_als.experiments.report.report import write_report
 from coded_als.experiments.report.results import open_results
 from coded_als.experiments.report.saving import inline_svg
-from coded_als.experiments.sweep import sweep as sweep_module
 from coded_als.experiments.sweep.store import read_results
 from tests.experiments.report.conftest import SPECS
 
@@ -111,7 +112,10 @@ def test_nothing_is_run_for_a_report(folder: Path, page: str, monkeypatch: pytes
     def refuse(*arguments: object) -> None:
         raise AssertionError("a report must not run a cell")
 
-    monkeypatch.setattr(sweep_module, "run_cell", refuse)
+    # every cluster and every drawn time takes its delays from a stream
+    monkeypatch.setattr(DelayStream, "__init__", refuse)
+    monkeypatch.setattr(CodedALS, "fit", refuse)
+    (folder / "report.html").unlink()
     result = CliRunner().invoke(report_command.command, [str(folder)], catch_exceptions=False)
     assert result.output.strip() == str(folder / "report.html")
     assert (folder / "report.html").read_text() == page

@@ -11,10 +11,10 @@ from coded_als.cluster.recording import EventLog
 from coded_als.experiments.report.timeline import round_ends, timeline, timeline_rows
 
 EVENTS = [
-    TaskEvent(0, "E = D B", 0, "answered", 0.0, 1.0, waited_s=0.4, computed_s=0.4),
+    TaskEvent(0, "E = D B", 0, "counted", 0.0, 1.0, waited_s=0.4, computed_s=0.4),
     TaskEvent(0, "E = D B", 1, "superseded", 0.0, None, waited_s=0.9, computed_s=0.0),
     TaskEvent(0, "E = D B", 2, "unsent", None, None),
-    TaskEvent(1, "E = D B", 0, "answered", 1.0, 2.0, waited_s=0.1, computed_s=0.4),
+    TaskEvent(1, "E = D B", 0, "counted", 1.0, 2.0, waited_s=0.1, computed_s=0.4),
     TaskEvent(1, "E = D B", 1, "late", 1.0, 2.05, waited_s=0.5, computed_s=0.4),
     TaskEvent(1, "E = D B", 2, "unfinished", 1.0, None),
 ]

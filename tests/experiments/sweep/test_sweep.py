@@ -60,6 +60,13 @@ def results(out: Path) -> tuple[bytes, ...]:
     return tuple((out / name).read_bytes() for name in ("results.jsonl", "results.csv", "times.jsonl", "examples.json"))
 
 
+def test_the_interval_is_that_of_student_at_95_percent() -> None:
+    mean, low, high = mean_and_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    # a table's t of 4 degrees of freedom: 2.776445; the standard error is sqrt(2.5 / 5)
+    assert (mean, low, high) == pytest.approx((3.0, 3.0 - 2.776445 * np.sqrt(0.5), 3.0 + 2.776445 * np.sqrt(0.5)))
+    assert mean_and_interval(np.array([7.0])) == (7.0, None, None)
+
+
 def test_uncoded_workers_wait_for_the_slowest() -> None:
     seconds = iteration_seconds(Scheme("uncoded", 8), workload(), seed=3, repeats=40)
     expected = theory.exponential_order_mean(8, 8, 1.0)

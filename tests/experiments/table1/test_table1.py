@@ -14,8 +14,9 @@ from coded_als.codes import iteration_threshold
 from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.table1 import table1
 from coded_als.experiments.table1.findings import findings
+from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells
 from coded_als.experiments.table1.reproduction import as_text, table_cells
-from coded_als.experiments.table1.table1 import Effort, PaperCell, evaluate, fit_law, paper_cells, sound_cells
+from coded_als.experiments.table1.table1 import evaluate, fit_law, sound_cells
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds
 
 TINY = Effort(Size(72, 60, 5), iterations=6, repeats=3, wall=False)
@@ -78,6 +79,15 @@ def row(
 
 def verdicts(rows: list[dict[str, object]]) -> dict[str, str]:
     return {finding.subject: finding.verdict for finding in findings(rows, {"rows": 240, "columns": 150, "rank": 20})}
+
+
+@pytest.mark.parametrize(
+    ("factor", "word"), [(1.1, "agrees"), (0.9, "agrees"), (1.3, "trend only"), (0.6, "trend only"), (3.0, "disagrees")]
+)
+def test_agreement_with_the_paper_is_within_15_percent(factor: float, word: str) -> None:
+    rows = [row(2, live, paper, factor * paper, 1000, (20, 20)) for live, paper in ((10, 7.0), (20, 6.0))]
+    rows.append(row(3, 20, 4.0, 4.0, 900, (20, 20)))
+    assert verdicts(rows)["the paper's column h = 2 and formula (46)"] == word
 
 
 def test_the_words_follow_from_the_rows() -> None:

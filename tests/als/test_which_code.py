@@ -1,0 +1,36 @@
+"""Which code a fit uses: the one asked for, the paper's with partitions or its protocol, a systematic one else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coded_als import CodedALS, CodedOperator, InlineCluster
+from coded_als.codes import parse_code
+
+CASES = [
+    ({}, "systematic:p=9"),
+    ({"partitions": 2}, "entangled:h=2"),
+    ({"code": "entangled:points=real", "partitions": 2}, "entangled:h=2,points=real"),
+    ({"protocol": "paper", "solver": "als"}, "entangled:h=3"),
+    ({"protocol": "paper", "solver": "als", "partitions": 2}, "entangled:h=2"),
+    ({"code": "systematic:p=5"}, "systematic:p=5"),
+    ({"code": "entangled:p=8,r=1"}, "entangled:p=8,r=1"),
+    ({"code": "replicated:copies=3"}, "replicated:copies=3"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "spec"), CASES)
+def test_a_fit_uses_the_code_it_is_asked_for(parameters, spec):
+    ratings = np.random.default_rng(0).standard_normal((20, 15))
+    model = CodedALS(2, **parameters)
+    assert model.fit(ratings, InlineCluster(12)).code_ == spec
+
+
+@pytest.mark.parametrize("spec", [spec for _, spec in CASES])
+def test_an_operator_multiplies_in_any_code(spec):
+    matrix = np.random.default_rng(1).standard_normal((15, 15))
+    operator = CodedOperator(matrix, InlineCluster(12), code=spec)
+    assert operator.rounds == []
+    np.testing.assert_allclose(operator @ np.ones((15, 2)), matrix @ np.ones((15, 2)), atol=1e-7)
+    assert operator.rounds[0].responses >= parse_code(spec).threshold(12)

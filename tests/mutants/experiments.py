@@ -1,0 +1,82 @@
+"""Mistakes in plans, tables, reports and commands."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+EXPERIMENTS = (
+    Mutant(
+        "the 95 % interval is one of 80 %",
+        "coded_als/experiments/plan/timing.py",
+        "stats.t.ppf(0.975,",
+        "stats.t.ppf(0.9,",
+        ("tests/experiments/sweep/test_sweep.py::test_the_interval_is_that_of_student_at_95_percent",),
+    ),
+    Mutant(
+        "the plan's master computes for nothing",
+        "coded_als/experiments/plan/plan.py",
+        "return machine.computing_s(scheme.master_operations(workload.size)) + max",
+        "return max",
+        ("tests/experiments/plan/test_costs.py",),
+    ),
+    Mutant(
+        "the plan's link is free",
+        "coded_als/experiments/plan/plan.py",
+        " + max(0.0, sum(sent)) / machine.bytes_per_second",
+        "",
+        ("tests/experiments/plan/test_costs.py",),
+    ),
+    Mutant(
+        "the plan's start-up computes for nothing",
+        "coded_als/experiments/plan/plan.py",
+        "startup_s = scheme.startup_operations(size) / machine.multiplications_per_second",
+        "startup_s = 0.0",
+        ("tests/experiments/plan/test_costs.py",),
+    ),
+    Mutant(
+        "the plan's start-up sends for nothing",
+        "coded_als/experiments/plan/plan.py",
+        "    startup_s += scheme.startup_bytes(size) / machine.bytes_per_second\n",
+        "",
+        ("tests/experiments/plan/test_costs.py",),
+    ),
+    Mutant(
+        "Table I agrees with what is 60 % off",
+        "coded_als/experiments/table1/findings.py",
+        "AGREEMENT = 0.15",
+        "AGREEMENT = 0.6",
+        ("tests/experiments/table1/test_table1.py::test_agreement_with_the_paper_is_within_15_percent",),
+    ),
+    Mutant(
+        "a report runs a cell",
+        "coded_als/experiments/report/results.py",
+        "    spec, rows = read_results(folder)\n",
+        "    spec, rows = read_results(folder)\n"
+        "    from coded_als.cluster.virtual import SimulatedCluster\n    SimulatedCluster(4)\n",
+        ("tests/experiments/report/test_report.py::test_nothing_is_run_for_a_report",),
+    ),
+)
+
+COMMANDS = (
+    Mutant(
+        "doctor finds fault with a sound machine",
+        "coded_als/cli/doctor.py",
+        "error < 1e-10",
+        "error < 1e-30",
+        ("tests/cli/test_commands.py::test_doctor_is_content_here",),
+    ),
+    Mutant(
+        "doctor is content whatever it finds",
+        "coded_als/cli/doctor.py",
+        "if not all(finding.ok for finding in findings):",
+        "if False:",
+        ("tests/cli/test_commands.py::test_doctor_notices_wrong_products",),
+    ),
+    Mutant(
+        "demo does not inject its stragglers",
+        "coded_als/experiments/demo.py",
+        "LocalCluster(WORKERS, delays=DELAYS, seed=seed)",
+        "LocalCluster(WORKERS, seed=seed)",
+        ("tests/experiments/test_demo.py",),
+    ),
+)

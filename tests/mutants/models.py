@@ -1,0 +1,50 @@
+"""Mistakes in the sparse models and the splits."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+MODELS = (
+    Mutant(
+        "the unobserved weight is five times as large",
+        "coded_als/baselines/implicit.py",
+        "return 0.1 if self.unobserved_weight is None else self.unobserved_weight",
+        "return 5 * (0.1 if self.unobserved_weight is None else self.unobserved_weight)",
+        ("tests/baselines/test_als.py::test_the_objective_never_rises_and_is_exact",),
+    ),
+    Mutant(
+        "SGD keeps the random start of unrated users",
+        "coded_als/baselines/stochastic.py",
+        "        users[np.diff(matrix.indptr) == 0] = 0\n",
+        "",
+        ("tests/baselines/test_models.py::test_sgd_knows_nothing_of_what_nobody_rated",),
+    ),
+    Mutant(
+        "SGD keeps the random start of unrated items",
+        "coded_als/baselines/stochastic.py",
+        "        items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0\n",
+        "",
+        ("tests/baselines/test_models.py::test_sgd_knows_nothing_of_what_nobody_rated",),
+    ),
+    Mutant(
+        "a diverged ranking model is published",
+        "coded_als/baselines/ranking.py",
+        "np.array(last if last <= 2 * least else np.inf)",
+        "np.array(last)",
+        ("tests/baselines/test_models.py::test_divergence_is_an_error_and_not_a_model",),
+    ),
+    Mutant(
+        "drift is a length and not a part of one",
+        "coded_als/baselines/model.py",
+        "np.divide(gaps, lengths, out",
+        "np.divide(gaps, 1.0, out",
+        ("tests/baselines/test_models.py::test_drift_is_relative_to_the_exact_rows",),
+    ),
+    Mutant(
+        "leave_k_out leaves nothing out",
+        "coded_als/data/splits.py",
+        "    test[order[place >= np.repeat(counts, counts) - k]] = True\n",
+        "",
+        ("tests/data/test_splits.py::test_leave_k_out",),
+    ),
+)

@@ -1,0 +1,10 @@
+"""The mistakes that are planted: each left the whole suite green once."""
+
+from __future__ import annotations
+
+from tests.mutants.algorithm import ALGORITHM, CODES
+from tests.mutants.experiments import COMMANDS, EXPERIMENTS
+from tests.mutants.models import MODELS
+from tests.mutants.workers import CLUSTERS, DELAYS, PROCESSES
+
+MUTANTS = (*CODES, *ALGORITHM, *CLUSTERS, *PROCESSES, *DELAYS, *MODELS, *EXPERIMENTS, *COMMANDS)

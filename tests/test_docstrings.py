@@ -1,0 +1,103 @@
+"""Docstrings of the public names: they are there, and say what goes in and what comes out."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "coded_als"
+# the parts of public names that have what is asked for
+LEAST = 0.98
+ARRAYS = re.compile(r"\b(Array|NDArray|Floats|Integers|Ids|csr_array)\b")
+# parameters and results of these are described elsewhere: by click, by the property's class, by the overridden method
+DESCRIBED_ELSEWHERE = {"property", "cached_property", "setter", "override", "overload", "command", "option", "group"}
+
+
+@dataclass(frozen=True)
+class Public:
+    """A public module, class or function."""
+
+    where: str
+    node: ast.Module | ast.ClassDef | ast.FunctionDef
+    inherits: bool = False
+
+    @property
+    def doc(self) -> str:
+        return ast.get_docstring(self.node) or ""
+
+
+def public_names() -> list[Public]:
+    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    return [name for path, tree in trees.items() for name in within(str(path.relative_to(PACKAGE)), tree, "")]
+
+
+def within(file: str, node: ast.Module | ast.ClassDef, inside: str) -> Iterator[Public]:
+    yield Public(f"{file}: {inside or 'module'}", node)
+    for child in node.body:
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef)) and not child.name.startswith("_"):
+            name = f"{inside}.{child.name}".strip(".")
+            if isinstance(child, ast.ClassDef):
+                yield from within(file, child, name)
+            else:
+                yield Public(f"{file}: {name}", child, inherits=isinstance(node, ast.ClassDef))
+
+
+def parameters_of(function: ast.FunctionDef) -> list[str]:
+    arguments = function.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+NAMES = public_names()
+FUNCTIONS = [
+    name
+    for name in NAMES
+    if isinstance(name.node, ast.FunctionDef)
+    and not any(word in ast.unparse(line) for line in name.node.decorator_list for word in DESCRIBED_ELSEWHERE)
+]
+DESCRIBED_METHODS = {name.node.name for name in NAMES if name.doc and isinstance(name.node, ast.FunctionDef)}
+
+
+def inherits_its_description(name: Public) -> bool:
+    """A method of a name that a protocol or another class describes."""
+    return name.inherits and isinstance(name.node, ast.FunctionDef) and name.node.name in DESCRIBED_METHODS
+
+
+def require_most(names: list[Public], wanting: list[Public]) -> None:
+    share = 1 - len(wanting) / len(names)
+    assert share >= LEAST, f"{share:.1%} of {len(names)}; without: " + "; ".join(name.where for name in wanting)
+
+
+def test_public_names_have_docstrings() -> None:
+    require_most(NAMES, [name for name in NAMES if not name.doc and not inherits_its_description(name)])
+
+
+def test_functions_of_two_or_more_parameters_describe_them() -> None:
+    several = [name for name in FUNCTIONS if len(parameters_of(name.node)) >= 2]
+    wanting = [name for name in several if "Parameters\n---" not in name.doc]
+    require_most(several, [name for name in wanting if name.doc or not inherits_its_description(name)])
+
+
+def test_described_parameters_exist() -> None:
+    for name in FUNCTIONS:
+        section = re.search(r"Parameters\n-+\n(.*?)(?=\n\n\w+\n-+\n|\Z)", name.doc, re.DOTALL)
+        if section is not None:
+            lines = [line for line in section[1].splitlines() if line and not line.startswith(" ")]
+            described = {word.strip(" *") for line in lines for word in line.split(":")[0].split(",")}
+            known = {*parameters_of(name.node), *(a.arg for a in (name.node.args.vararg, name.node.args.kwarg) if a)}
+            assert described <= known, f"{name.where} describes {sorted(described - known)}"
+
+
+def test_arrays_that_come_out_have_shapes() -> None:
+    arrays = [name for name in FUNCTIONS if name.node.returns and ARRAYS.search(ast.unparse(name.node.returns))]
+    wanting = [name for name in arrays if "(" not in name.doc and "of ``shape``" not in name.doc]
+    require_most(arrays, [name for name in wanting if name.doc or not inherits_its_description(name)])
+
+
+def test_a_module_says_what_it_holds() -> None:
+    for name in NAMES:
+        if isinstance(name.node, ast.Module):
+            assert not re.match(r"(What|Who|Where|When|How|Why|Which)\b", name.doc), f"{name.where}: {name.doc}"
