@@ -25,7 +25,7 @@ def named_matrix(ratings: Any, columns: Sequence[str] | None) -> tuple[Any, tupl
     Returns
     -------
     matrix, ids
-        As a model learns from it, and ids of users and items or None for 0, 1, 2, ...
+        (m, n) as a model learns from it, and ids, (m,) of users and (n,) of items, or None for 0, 1, 2, ...
 
     Raises
     ------

@@ -11,7 +11,10 @@ Integers = NDArray[np.int64]
 
 
 def distinct_ids(ids: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
-    """The ids without repetitions, ascending, and the place of each among them; as ``np.unique`` with its inverse."""
+    """The ids without repetitions, (distinct,) ascending, and the place of each among them, (ids,).
+
+    As ``np.unique`` with its inverse.
+    """
     least, largest = (int(ids.min()), int(ids.max())) if ids.dtype.kind in "iu" and ids.size else (0, 0)
     if ids.dtype.kind not in "iu" or largest - least > 4 * ids.size + 2**16:
         distinct, places = np.unique(ids, return_inverse=True)
