@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint slow mutants bench clean
+.PHONY: setup demo test lint slow soak mutants bench clean
 
 setup: .venv/.installed
 
@@ -24,6 +24,9 @@ lint: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+soak: setup
+	$(BIN)/python benchmarks/soak.py --minutes 10
 
 # planted mistakes that the suite must notice; not part of test
 mutants: setup

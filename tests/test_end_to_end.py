@@ -55,7 +55,7 @@ def test_killing_spare_workers_changes_nothing_and_one_more_is_an_error(extra):
     """SIGKILL in the middle of a fit: s = W - K are harmless, and the next one ends it at once."""
     parameters = {"rank": 4, "partitions": 3, "solver": "als", "iterations": 12}
     expected = CodedALS(**parameters).fit(matrix())
-    with LocalCluster(9) as cluster:
+    with LocalCluster(9, restart=False) as cluster:
         victims = list(cluster.process_ids.values())[: 9 - 6 + extra]
 
         def kill(entry):

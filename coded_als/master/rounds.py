@@ -21,6 +21,9 @@ from coded_als.wire import Kind, Message, encode
 
 log = logging.getLogger(__name__)
 
+# Times that a worker is given anew, within a round, what it says it does not hold.
+MOST_REFUSALS = 2
+
 
 class Rounds:
     """Carries out one round at a time, and listens to the workers at all times.
@@ -91,11 +94,7 @@ class Rounds:
         delays_s = [float(delay_s) for delay_s in self._delays.next_round(round.operations)]
         current = RunningRound(round, until, self._round_index, operands, keep, delays_s)
         for worker in self._membership.alive:
-            if current.can_serve(worker):
-                current.able.add(worker.id)
-            else:
-                self._stores.restore(worker)
-                self._let_come(worker, current)
+            self._place(worker, current)
         for number in round.excluded:
             current.leave_out(number, "corrupt")
         self._round_index += 1
@@ -193,11 +192,7 @@ class Rounds:
         current = self._current
         if current is None or worker.id in current.results or worker.id in current.left_out:
             return
-        if not current.can_serve(worker):
-            current.able.discard(worker.id)
-        else:
-            current.able.add(worker.id)
-        self._let_come(worker, current)
+        self._place(worker, current)
         lost = current.lost.pop(worker.id, None)
         self._ask(worker, current, None if lost is None else lost.attempt + 1)
 
@@ -205,13 +200,17 @@ class Rounds:
         """Nothing is heard of a worker, or it is heard again: for whoever looks after the workers."""
         self._events.note(worker, "silent" if worker.silent else "heard")
 
-    def _let_come(self, worker: WorkerState, current: RunningRound) -> None:
-        """Count on a worker that is being given what it needs."""
-        brought = [stamp for stamp in current.operands if stamp not in current.keep]
-        if worker.behind and self._stores.can_restore(stamp for stamp in brought if not worker.holds([stamp])):
+    def _place(self, worker: WorkerState, current: RunningRound) -> None:
+        """See whether a worker can serve now, or once it has been given what it lacks, or not at all."""
+        current.able.discard(worker.id)
+        current.coming.discard(worker.id)
+        if not current.can_serve(worker):
+            self._stores.restore(worker)
+        needed = (stamp for stamp in current.operands if stamp not in current.keep)
+        if current.can_serve(worker):
+            current.able.add(worker.id)
+        elif self._stores.can_restore(stamp for stamp in needed if not worker.holds([stamp])):
             current.coming.add(worker.id)
-        else:
-            current.coming.discard(worker.id)
 
     def _take_in(self, worker: WorkerState) -> None:
         """Ask a worker that has now been given what it needs."""
@@ -239,10 +238,12 @@ class Rounds:
             )
         else:  # refused: what the worker was thought to hold got lost under way
             worker.held.clear()
-            current.able.discard(worker.id)
             current.lost[worker.id] = task  # until it has been given what it lacks
-            self._stores.restore(worker)
-            self._let_come(worker, current)
+            current.able.discard(worker.id)
+            if task.attempt - self._first_attempt < MOST_REFUSALS:
+                self._place(worker, current)
+            if worker.id in current.able:
+                self._ask(worker, current, current.lost.pop(worker.id).attempt + 1)
             current.require_satisfiable(self._membership.alive)
 
     def _take(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
