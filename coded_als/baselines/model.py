@@ -156,8 +156,8 @@ class SparseModel(FactorModel, ABC):
     def _require_finite(self, *sides: Floats) -> None:
         if not all(np.isfinite(side).all() for side in sides):
             raise UsageError(
-                f"learning_rate must be small enough for {type(self).__name__} to converge on these ratings; "
-                "got a run that diverged. Lower learning_rate or raise regularization."
+                f"{type(self).__name__} must converge on these ratings; got a run that diverged. "
+                f"{'Lower learning_rate or raise' if hasattr(self, 'learning_rate') else 'Raise'} regularization."
             )
 
     def _entries(self, ratings: NewRatings) -> Entries:
