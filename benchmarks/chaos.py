@@ -38,6 +38,7 @@ RATINGS = np.random.default_rng(0).standard_normal((60, 40))
 DELAYS = ("none", "exp:mean=3ms", "bimodal:p=0.2,fast=1ms,slow=200ms", "slow:n=1,delay=30s", "uniform:low=0ms,high=8ms")
 # workers, threshold
 LOCAL, REMOTE = (10, 6), (5, 3)
+TOLD_EVERY = 25
 TOLERANCE, LIMIT_S, ROUND_LIMIT_S, GONE_WITHIN_S = 1e-8, 60, 15.0, 5.0
 DOCUMENTED = (NotEnoughWorkers, RoundTimeout, DecodingError)
 
@@ -269,6 +270,8 @@ def main() -> int:
         tally[said] += 1
         if not said.startswith(("the undisturbed result", "documented")) or "but" in said:
             print(f"run {seed}: {said}", flush=True)
+        if tally.total() % TOLD_EVERY == 0:
+            print(f"{tally.total()} runs so far: {dict(tally)}", flush=True)
     print(f"{options.runs} runs (workers {dict(acts)}; the longest took {worst_s:.1f} s)")
     for said, count in tally.most_common():
         print(f"    {count} x {said}")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
+from coded_als.als.sparse_rows import SparseRows
+from coded_als.als.spread import copies_of, rows_code
 from coded_als.cluster import Cluster
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
-from coded_als.codes import choose_code
+from coded_als.codes import Code, choose_code
 from coded_als.errors import UsageError
 from coded_als.kernels import Array
 
@@ -30,12 +35,12 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     Parameters
     ----------
     matrix
-        A, (M, N), dense. Its shares are stored on the workers at once.
+        A, (M, N), dense or scipy sparse. Its shares are stored on the workers at once; a sparse one stays sparse.
     cluster
         Any `coded_als.cluster.Cluster`.
     code
         SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is a systematic code that leaves a quarter of the
-        workers as stragglers.
+        workers as stragglers, and three copies of a sparse A, whose rows stay sparse only where they are not coded.
     partitions
         h of the entangled code, cut h x h.
     decoding_tolerance
@@ -45,6 +50,9 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         Name of its rounds, for people.
     verify
         ``"freivalds"``: every response is checked before it counts (`coded_als.CodedALS`); ``"off"``.
+    gram
+        Whether the operator is A^T A, (N, N), and not A: formed of a dense A, and X -> A^T (A X) in one round of a sparse
+        one, whose A^T A is not formed.
 
     Attributes
     ----------
@@ -63,7 +71,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
 
     def __init__(
         self,
-        matrix: Array,
+        matrix: Any,
         cluster: Cluster,
         *,
         code: str = "auto",
@@ -71,25 +79,28 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         decoding_tolerance: float | None = None,
         name: str = "operator",
         verify: Verify = "off",
+        gram: bool = False,
     ) -> None:
-        given = np.asarray(matrix)
-        if given.dtype.kind not in REAL or given.ndim != 2 or not np.isfinite(given).all():
-            raise UsageError(
-                f"a coded operator must be a real, finite 2-d array; got {given.dtype} of shape {given.shape}, or NaN. "
-                "Correct the matrix."
-            )
-        matrix = np.array(given, dtype=np.float64, order="C")  # a copy: shares may be views of it
-        super().__init__(np.dtype(np.float64), matrix.shape)
-        self._symmetric = matrix.shape[0] == matrix.shape[1] and bool(np.array_equal(matrix, matrix.T))
-        chosen = choose_code(code, partitions, cluster.size, min(matrix.shape))
-        product, scope = chosen.product(cluster.size), Scope(cluster)
+        matrix = _checked(matrix)
+        stays_sparse = sparse.issparse(matrix)
+        if gram and not stays_sparse:
+            matrix = matrix.T @ matrix
+        super().__init__(np.dtype(np.float64), (matrix.shape[1],) * 2 if gram else matrix.shape)
+        self._symmetric = gram or _is_symmetric(matrix)
+        scope = Scope(cluster)
         # with the operator go its shares; the scope must not know it, or it would never go
         self._finalizer = weakref.finalize(self, scope.close)
         self._finalizer.atexit = False
-        workers = verified(scope, verify)
-        log = RoundLog(workers)
-        workers.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
+        log = RoundLog(verified(scope, verify))
         self.rounds: list[RoundRecord] = log.records
+        if stays_sparse:
+            self._product: Callable[[Array], Array] = _sparse_product(
+                matrix, log, rows_code(code, partitions, cluster.size), name, gram
+            )
+            return
+        chosen = choose_code(code, partitions, cluster.size, min(matrix.shape))
+        product = chosen.product(cluster.size)
+        log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
         tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
         self._product = StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")
 
@@ -116,3 +127,33 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
                 "a coded operator must be symmetric to have an adjoint; store the transpose as another one."
             )
         return self
+
+
+def _checked(matrix: Any) -> Any:
+    """A real, finite matrix as a csr array or an array of its own: shares may be views of it."""
+    given = matrix if sparse.issparse(matrix) else np.asarray(matrix)
+    real = given.dtype.kind in REAL and given.ndim == 2
+    if real and sparse.issparse(given):
+        given = sparse.csr_array(given, dtype=np.float64, copy=True)
+    if not real or not np.isfinite(given.data if sparse.issparse(given) else given).all():
+        raise UsageError(
+            f"a coded operator must be a real, finite 2-d array; got {given.dtype} of shape {given.shape}, or NaN. "
+            "Correct the matrix."
+        )
+    return given if sparse.issparse(given) else np.array(given, dtype=np.float64, order="C")
+
+
+def _is_symmetric(matrix: Any) -> bool:
+    if matrix.shape[0] != matrix.shape[1]:
+        return False
+    if sparse.issparse(matrix):
+        return bool((matrix != matrix.T).nnz == 0)
+    return bool(np.array_equal(matrix, matrix.T))
+
+
+def _sparse_product(matrix: Any, log: RoundLog, code: Code, name: str, gram: bool) -> Callable[[Array], Array]:
+    """X -> A X, or A^T (A X), with blocks of rows of A given to the workers."""
+    rows = SparseRows(matrix, log, copies_of(code), name)
+    if gram:
+        return partial(rows.gram_product, label=f"{name}: A^T (A X)")
+    return partial(rows.product, label=f"{name} @ X")

@@ -95,7 +95,7 @@ class AlternatingModel(QuadraticModel):
                 f"ratings must be so small that their squares are finite; got {size:.0e}. Scale them down."
             )
         limits = np.finfo(self.dtype)
-        if not limits.tiny <= scale <= limits.max:
+        if not float(limits.tiny) <= scale <= float(limits.max):
             raise UsageError(
                 f"ratings must be of a size that {self.dtype} holds; they differ from their mean by {size:.0e}. "
                 "Scale them, or pass dtype='float64'."

@@ -28,7 +28,17 @@ from coded_als.models.registry import MODEL_HOMES
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "trace", "live", "serve")
+CLUSTER = (
+    "workers",
+    "cluster_kind",
+    "scheduler",
+    "delays",
+    "round_timeout_s",
+    "record_trace",
+    "trace",
+    "live",
+    "serve",
+)
 
 
 @click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
@@ -99,6 +109,7 @@ CLUSTER = ("workers", "cluster_kind", "scheduler", "delays", "record_trace", "tr
 )
 @click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below.")
+@click.option("--round-timeout", "round_timeout_s", type=float, help="Seconds that a round may take.  [default: 600]")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
 @click.option(
     "--trace",
@@ -170,7 +181,12 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     with (
         progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
         open_cluster(
-            options["cluster_kind"], options["workers"], options["delays"], model.seed, options["scheduler"]
+            options["cluster_kind"],
+            options["workers"],
+            options["delays"],
+            model.seed,
+            options["scheduler"],
+            options["round_timeout_s"],
         ) as cluster,
         looked_at(model, data.shape, cluster, options) as status,
     ):
@@ -243,5 +259,5 @@ def _refuse_foreign_options(context: click.Context, method: str) -> None:
     known = {*COMMON, "ratings", "out", "method", "dense", "columns", "as_json"}
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--" + name.removesuffix("_kind").replace("_", "-")
+            option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")
             raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")

@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster
 
 from coded_als.dask.cluster import DaskCluster
 from coded_als.errors import UsageError
+from coded_als.master.zeromq import ROUND_TIMEOUT_S
 
 # A scheduler that is there responds within milliseconds.
 CONNECT_WITHIN_S = 5
@@ -52,7 +53,9 @@ def open_client(scheduler: str) -> Iterator[Client]:
 
 
 @contextmanager
-def open_dask_cluster(scheduler: str, workers: int, delays: str, seed: int) -> Iterator[DaskCluster]:
+def open_dask_cluster(
+    scheduler: str, workers: int, delays: str, seed: int, round_timeout_s: float = ROUND_TIMEOUT_S
+) -> Iterator[DaskCluster]:
     """A `DaskCluster` of W workers on a Dask cluster by name; see `open_client`.
 
     Parameters
@@ -65,8 +68,13 @@ def open_dask_cluster(scheduler: str, workers: int, delays: str, seed: int) -> I
         Delay SPEC.
     seed
         Of the delays.
+    round_timeout_s
+        Seconds that a round may take.
     """
-    with open_client(scheduler) as client, DaskCluster(client, workers, delays=delays, seed=seed) as cluster:
+    with (
+        open_client(scheduler) as client,
+        DaskCluster(client, workers, delays=delays, seed=seed, round_timeout_s=round_timeout_s) as cluster,
+    ):
         yield cluster
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.sparse.linalg import cg, lobpcg
 
 from coded_als import CodedOperator, InlineCluster
@@ -26,6 +27,61 @@ def test_products_are_numpys(options, responses):
     np.testing.assert_allclose(operator @ block, expected @ block, atol=1e-11)
     np.testing.assert_allclose(operator @ block[:, 0], expected @ block[:, 0], atol=1e-11)
     assert [record.responses for record in operator.rounds] == [responses, responses]
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("shape", [(17, 23), (23, 17), (20, 20)])
+def test_a_sparse_matrix_stays_sparse_and_multiplies_like_scipys(form, shape):
+    matrix = sparse.random_array(shape, density=0.2, rng=np.random.default_rng(1), format=form)
+    cluster = InlineCluster(9, "exp:mean=1ms+dead:n=2")
+    block, dense = RNG.standard_normal((shape[1], 4)), matrix.toarray()
+    operator = CodedOperator(matrix, cluster)
+    matrix.data[:] = 0.0  # blocks are of the matrix as it was
+    np.testing.assert_allclose(operator @ block, dense @ block, atol=1e-13)
+    np.testing.assert_allclose(operator @ block[:, 0], dense @ block[:, 0], atol=1e-13)
+    held = sum(array.nbytes for array in cluster._arrays._memory[0].values())
+    assert held < 12 * (matrix.nnz + shape[0])
+
+
+@pytest.mark.parametrize("hold", [sparse.csr_array, np.asarray])
+@pytest.mark.parametrize("shape", [(17, 23), (23, 17)])
+@pytest.mark.parametrize("verify", ["off", "freivalds"])
+def test_the_gram_operator_is_symmetric_and_multiplies_with_both(hold, shape, verify):
+    dense = sparse.random_array(shape, density=0.3, rng=np.random.default_rng(1)).toarray()
+    operator = CodedOperator(hold(dense), InlineCluster(6, "exp:mean=1ms"), gram=True, verify=verify)
+    block = RNG.standard_normal((shape[1], 4))
+    assert operator.shape == (shape[1], shape[1])
+    assert operator.H is operator
+    np.testing.assert_allclose(operator @ block, dense.T @ (dense @ block), atol=1e-12)
+    assert len(operator.rounds) == 1
+
+
+def test_singular_values_of_a_sparse_matrix_by_scipys_block_eigensolver():
+    matrix = sparse.random_array((300, 200), density=0.05, rng=np.random.default_rng(2), format="csr")
+    operator = CodedOperator(matrix, InlineCluster(6, "exp:mean=1ms"), code="replicated:copies=2", gram=True)
+    values, _ = lobpcg(operator, RNG.standard_normal((200, 4)), largest=True, tol=1e-6, maxiter=200)
+    np.testing.assert_allclose(np.sqrt(values), np.linalg.svd(matrix.toarray())[1][:4], rtol=1e-9)
+
+
+def test_the_adjoint_of_a_symmetric_sparse_operator_is_itself():
+    matrix = sparse.random_array((12, 12), density=0.2, rng=np.random.default_rng(2), format="csr")
+    symmetric = CodedOperator(matrix + matrix.T, InlineCluster(4))
+    assert symmetric.H is symmetric
+    with pytest.raises(NotImplementedError, match="must be symmetric"):
+        _ = CodedOperator(matrix, InlineCluster(4)).H
+
+
+@pytest.mark.parametrize("options", [{"code": "systematic:p=3"}, {"partitions": 2}])
+def test_codes_that_would_fill_sparse_rows_in_are_refused(options):
+    with pytest.raises(UsageError, match="sparse rows are held in copies, not coded"):
+        CodedOperator(sparse.eye_array(9).tocsr(), InlineCluster(9), **options)
+
+
+def test_a_sparse_matrix_with_nan_is_refused():
+    with pytest.raises(UsageError, match="must be a real, finite 2-d array"):
+        CodedOperator(sparse.csr_array([[np.nan, 1.0]]), InlineCluster(3))
+    with pytest.raises(UsageError, match="got complex128 of shape"):
+        CodedOperator(sparse.csr_array([[1j, 1.0]]), InlineCluster(3))
 
 
 def test_scipys_block_eigensolver_runs_on_it():

@@ -49,3 +49,11 @@ def test_rank_above_the_data_is_named():
     with pytest.raises(UsageError, match=r"rank must be at most the rank of the matrix, here 3 .*; got 5"):
         update_matrix(factor.T @ factor, projected, 0.0, 0.0)
     assert np.isfinite(update_matrix(factor.T @ factor, projected, 0.5, 0.0)).all()
+
+
+def test_eigenvalues_below_the_error_of_the_products_say_nothing():
+    axes = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    projected = (axes * [1.0, 0.5, 1e-9]) @ axes.T
+    assert np.isfinite(update_matrix(np.eye(3), projected, 0.0, 1e-12)).all()
+    with pytest.raises(UsageError, match=r"here 2 .*; got 3"):
+        update_matrix(np.eye(3), projected, 0.0, 1e-6)

@@ -270,14 +270,14 @@ def test_repeated_entries_are_summed_and_dense_matrices_welcome(matrix):
     np.testing.assert_array_equal(dense.user_factors_, plain.user_factors_)
 
 
-@pytest.mark.parametrize("size", [1e-60, 1e60])
+@pytest.mark.parametrize("size", [4.0**-100, 4.0**100])
 @pytest.mark.parametrize("biases", [True, False])
 def test_ratings_that_single_precision_cannot_hold_are_refused_with_a_remedy(size, biases, matrix):
-    arguments = {"regularization": 0.5 * size, "biases": biases, "dtype": "float32"}
+    arguments = {"biases": biases, "bias_regularization": 0.5}
     with pytest.raises(UsageError, match="dtype='float64'"):
-        build(RidgeALS, **arguments).fit(matrix * size)
+        build(RidgeALS, dtype="float32", regularization=0.5 * size, **arguments).fit(matrix * size)
     double, plain = (
-        build(RidgeALS, dtype="float64", biases=biases, regularization=0.5 * unit).fit(matrix * unit)
+        build(RidgeALS, dtype="float64", regularization=0.5 * unit, **arguments).fit(matrix * unit)
         for unit in (size, 1.0)
     )
     rows, columns = matrix.nonzero()

@@ -227,6 +227,9 @@ def test_compare(ratings):
         (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a time with its unit, like 20ms or 1s; got 'soon'"),
         (["--rank", 4, "--workers", 0], "workers must be at least"),
         (["--rank", 4, "--method", "ridge", "--partitions", 3], "--partitions belongs to the coded method"),
+        (["--rank", 4, "--method", "ridge", "--round-timeout", 3], "--round-timeout belongs to the coded method"),
+        (["--rank", 4, "--cluster", "inline", "--round-timeout", 3], "--round-timeout belongs to worker processes"),
+        (["--rank", 4, "--round-timeout", 0], "round_timeout_s must be a number > 0; got 0"),
         (["--rank", 4, "--out", "/no/such/folder/model.npz"], "--out must be a file in an existing folder"),
     ],
 )
