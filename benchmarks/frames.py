@@ -158,7 +158,7 @@ def fuzz_worker(count: int, seed: int) -> bool:
 
 
 def settle(cluster: LocalCluster) -> None:
-    """Wait until worker 0 has read what it was sent: it answers a ping."""
+    """Wait until worker 0 has read what it was sent: it responds a ping."""
     worker = cluster._membership.workers[0]
     worker.asked_s = time.monotonic()
     cluster._membership._is_there(worker)

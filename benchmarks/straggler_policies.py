@@ -1,7 +1,7 @@
 """What uncoded ALS gains by not waiting: quality over time under three policies, on the interactions of NCF ML-1M.
 
 First on 16 worker processes, in wall seconds, then under other delays on the virtual clock, in virtual seconds. All
-policies meet the same delays. The bar: `Replicated` and `Partial` reach what `WaitForAll` ends with in a fraction of
+policies meet the same delays. The bar: `FirstCopy` and `Partial` reach what `WaitForAll` ends with in a fraction of
 its time.
 
     python benchmarks/straggler_policies.py
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from coded_als import ImplicitALS, LocalCluster, SimulatedCluster
 from coded_als.baselines.distributed import fit_on_cluster
-from coded_als.baselines.policies import Partial, Replicated, StragglerPolicy, WaitForAll
+from coded_als.baselines.policies import FirstCopy, Partial, StragglerPolicy, WaitForAll
 from coded_als.data import NCFBenchmark, load_ncf
 from coded_als.evaluation import evaluate_ncf
 
@@ -32,7 +32,7 @@ VIRTUAL_DELAYS = (
 # Partial gets more iterations, since each of its own does less; what counts is the time.
 POLICIES: dict[str, tuple[StragglerPolicy, int]] = {
     "all": (WaitForAll(), 12),
-    "replicated": (Replicated(2), 12),
+    "replicated": (FirstCopy(2), 12),
     "partial": (Partial(12, max_skips=3), 20),
 }
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from coded_als.arrays import Array as Array
+
 Places = NDArray[np.int32]
 Stored = Array | Places
 Result = tuple[Array, ...]

@@ -6,6 +6,7 @@ import ast
 import functools
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import coded_als
 PACKAGE = Path(coded_als.__file__).parent
 # from the bottom up; a room may import from itself and from rooms of strictly lower levels
 LEVELS = {
+    "arrays": 0,
     "errors": 0,
     "kernels": 1,
     "checks": 2,
@@ -79,6 +81,7 @@ def module_of(path):
 MODULES = {module_of(path): path for path in FILES}
 
 
+@cache
 def own_imports(path):
     """Modules of this package that a file imports."""
     return {module for module in imports_of(path) if module in MODULES}

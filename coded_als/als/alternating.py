@@ -5,7 +5,7 @@ from __future__ import annotations
 from coded_als.als.history import Recorder
 from coded_als.als.sweeps import Sweeps
 from coded_als.als.updates import objective
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 
 def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations: int, recorder: Recorder) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 # Components of a random start are seldom smaller than this many times 1 / sqrt(l): for a few columns together, once in
 # ten thousand starts.

@@ -36,7 +36,7 @@ OUTRUN = 30.0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """What an iteration comes to: objective, bound on its relative distance from the optimum, and the outcome.
 
     ``cancelled`` tells that the objective had to be computed from the data.
@@ -76,7 +76,7 @@ class Stopping:
     _idle: int = 0
     _last_residual: float = 0.0
 
-    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Verdict:
+    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
         """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
 
         Parameters
@@ -146,10 +146,10 @@ class Stopping:
         reached = self.certificate.loss + moved <= self.tolerance * optimum
         return "converged" if agrees and reached else "undecided"
 
-    def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Verdict:
+    def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Judgement:
         self.certificate, self.outcome = certificate, outcome
         cancelled = self.problem.cancels(float(pairs.values[: self.rank].sum()))
-        return Verdict(certificate.objective, certificate.remaining, outcome, cancelled)
+        return Judgement(certificate.objective, certificate.remaining, outcome, cancelled)
 
     def _certificate(self, pairs: RitzPairs, noise: float, outside: Outside) -> Certificate:
         values = pairs.values[: self.rank]

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 
 from coded_als.als.alternating import alternating
+from coded_als.als.choice import choose
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
@@ -16,18 +17,21 @@ from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.phases import Problem, Where
 from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
+from coded_als.als.schemes import Size
 from coded_als.als.spread import HeldData, Spread, choose_spread
 from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
-from coded_als.als.transforms import Weighting, scaled, weighted
+from coded_als.als.transforms import Weighting, in_unit, weighted
+from coded_als.arrays import Array
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
+from coded_als.cluster.machine import Machine, delays_of, machine_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.verification import VERIFY, Verify, verified
 from coded_als.codes import with_partitions
 from coded_als.data.entrance import named_matrix
+from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
 from coded_als.models.reporting import Callback, reporting
 
@@ -46,8 +50,9 @@ class CodedALS(LinearFolding):
         Columns d of both factors; at most min(m, n), and at most the rank of R unless it is regularised.
     code
         SPEC of how D is spread over the workers (`coded_als.codes.parse_code`): ``"uncoded"``, ``"replicated:copies=3"``,
-        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is a systematic code that leaves a quarter of
-        the workers as stragglers, and three copies where D is not formed.
+        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is the fastest under the delays that the
+        cluster knows of (what `coded-als plan` chooses), without any a systematic code that leaves a quarter of the
+        workers as stragglers, and three copies where D is not formed.
     partitions
         h of the paper's code: rows and columns of D are cut in h parts each. A worker holds 1/h^2 of D, twice that on
         the circle.
@@ -178,9 +183,9 @@ class CodedALS(LinearFolding):
 
     def _fit(self, ratings: Any, cluster: Cluster, report: Callback) -> None:
         """Factorise checked ratings where nobody else stores anything."""
-        spread = self.plan(ratings, cluster.size)
+        spread = self.plan(ratings, cluster.size, delays_of(cluster), machine_of(cluster))
         matrix, mean = weighted(ratings, self.weighting)
-        matrix, unit = scaled(matrix)
+        matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         held = spread.give_out(problem, log, decoding)
@@ -206,7 +211,9 @@ class CodedALS(LinearFolding):
         users, items = (factor, other) if problem.transposed else (other, factor)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
-    def plan(self, ratings: Any, workers: int) -> Spread:
+    def plan(
+        self, ratings: Any, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
+    ) -> Spread:
         """Check the parameters against a matrix and a cluster before anything is started.
 
         Parameters
@@ -215,6 +222,10 @@ class CodedALS(LinearFolding):
             R, (m, n), an array or a scipy sparse matrix.
         workers
             W.
+        delays
+            Those that the workers will meet, as far as they are known.
+        machine
+            Where they run; a common one unless given.
 
         Returns
         -------
@@ -225,18 +236,23 @@ class CodedALS(LinearFolding):
         UsageError
         """
         self._check_parameters()
-        problem = Problem.of(ratings)
+        problem, machine = Problem.of(ratings), Machine() if machine is None else machine
         if self.rank > problem.length:
             raise UsageError(
                 f"rank must be between 1 and min(rows, columns) = {problem.length}; got {self.rank}. Lower rank."
             )
         columns = self._columns(problem.length)
         if self.protocol == "fused":
-            return choose_spread(problem, workers, columns, self.code, self.partitions, self.precomputation)
+            known = delays if self.code == "auto" and self.partitions is None else None
+            size = Size(problem.matrix.shape[0], problem.length, self.rank)
+            best = choose(size, workers, self.solver, known, machine, self.decoding_tolerance)
+            return choose_spread(
+                problem, workers, columns, self.code, self.partitions, self.precomputation, machine, best
+            )
         if self.precomputation == "none":
             raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
         code = "entangled" if self.code == "auto" else self.code
-        spread = choose_spread(problem, workers, columns, code, self.partitions, self.precomputation)
+        spread = choose_spread(problem, workers, columns, code, self.partitions, self.precomputation, machine)
         square(spread.code)
         return spread
 

@@ -10,8 +10,8 @@ from scipy import sparse
 
 from coded_als.als.transforms import Weighting, weighted
 from coded_als.als.updates import inverse_of_gram
+from coded_als.arrays import Array
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 from coded_als.models.explanation import Explanation, explained
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.ids import Id

@@ -9,7 +9,7 @@ import numpy as np
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.ritz import RitzPairs
 from coded_als.als.rounds import RoundLog
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 from coded_als.models.reporting import Callback
 
 

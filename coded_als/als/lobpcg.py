@@ -8,7 +8,7 @@ import numpy as np
 
 from coded_als.als.history import Recorder
 from coded_als.als.ritz import rayleigh_ritz, search_directions, stepped
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 # Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show what lies below the cut.
 GUARD_VECTORS = 5

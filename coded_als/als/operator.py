@@ -11,17 +11,22 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
+from coded_als.als.choice import choose
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
+from coded_als.als.schemes import Size
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import copies_of, rows_code
+from coded_als.arrays import Array
 from coded_als.cluster import Cluster
+from coded_als.cluster.machine import delays_of, machine_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import Code, choose_code
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
+# Columns of a block that a choice of code is made for; how many come is not known beforehand.
+TYPICAL_COLUMNS = 20
 # Kinds of NumPy types that are real numbers.
 REAL = "biuf"
 
@@ -39,8 +44,9 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     cluster
         Any `coded_als.cluster.Cluster`.
     code
-        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is a systematic code that leaves a quarter of the
-        workers as stragglers, and three copies of a sparse A, whose rows stay sparse only where they are not coded.
+        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is the fastest under the delays that the cluster
+        knows of, without any a systematic code that leaves a quarter of the workers as stragglers, and three copies of a
+        sparse A, whose rows stay sparse only where they are not coded.
     partitions
         h of the entangled code, cut h x h.
     decoding_tolerance
@@ -98,7 +104,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
                 matrix, log, rows_code(code, partitions, cluster.size), name, gram
             )
             return
-        chosen = choose_code(code, partitions, cluster.size, min(matrix.shape))
+        chosen = self._choose(code, partitions, cluster, matrix.shape)
         product = chosen.product(cluster.size)
         log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
         tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
@@ -107,6 +113,14 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     def close(self) -> None:
         """Let the workers forget the shares, as happens when the operator is forgotten."""
         self._finalizer()
+
+    @staticmethod
+    def _choose(code: str, partitions: int | None, cluster: Cluster, shape: tuple[int, int]) -> Code:
+        """The code asked for; for ``"auto"`` what a plan for products of some columns would choose."""
+        length, workers = min(shape), cluster.size
+        delays = delays_of(cluster) if code == "auto" and partitions is None else None
+        best = choose(Size(*shape, min(TYPICAL_COLUMNS, length)), workers, "lobpcg", delays, machine_of(cluster))
+        return best or choose_code(code, partitions, workers, length)
 
     def _matmat(self, X: Any) -> Any:
         right = np.asarray(X)

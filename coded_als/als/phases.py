@@ -11,19 +11,19 @@ from scipy import sparse
 
 from coded_als.als.protocols import DATA
 from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
+from coded_als.als.startup import gram_at_master_s, gram_on_workers_s
 from coded_als.als.updates import symmetric
+from coded_als.arrays import Array
 from coded_als.cluster import Round
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.shares import Shares
 from coded_als.codes import Code
 from coded_als.codes.product import multiplications
-from coded_als.kernels import Array
 
 GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded", "none"]
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-5
-# What a core multiplies while a link carries one byte: 1e10 multiplications and 1e9 bytes a second.
-MULTIPLICATIONS_PER_BYTE = 10.0
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def phases_at(
     return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
 
 
-def sooner_at_the_master(problem: Problem, code: Code, workers: int) -> bool:
+def sooner_at_the_master(problem: Problem, code: Code, workers: int, machine: Machine) -> bool:
     """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products.
 
     Parameters
@@ -228,11 +228,11 @@ def sooner_at_the_master(problem: Problem, code: Code, workers: int) -> bool:
         How it would be spread.
     workers
         W.
+    machine
+        Where it would run.
     """
     if problem.is_sparse:
         return True
     rows, length = problem.matrix.shape
-    gram = code.gram(workers)
-    words = np.prod(gram.left_shape((length, rows))) + np.prod(gram.right_shape((rows, length)))
-    sending = 8.0 * float(words) * workers * MULTIPLICATIONS_PER_BYTE
-    return bool(float(rows) * length**2 <= sending + multiplications(gram, (length, rows), length))
+    on_workers_s = gram_on_workers_s(code, rows, length, workers, machine)
+    return gram_at_master_s(rows, length, machine) <= on_workers_s

@@ -9,7 +9,7 @@ import numpy as np
 from coded_als.als.bounds import doubt_of
 from coded_als.als.phases import Problem
 from coded_als.als.ritz import orthonormal_complement, rayleigh_ritz, search_directions, stepped
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 24
 # A probe ends when what it may have missed is this part of the gap.

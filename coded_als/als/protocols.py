@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from coded_als.als.rounds import RoundLog, rule_for
 from coded_als.als.updates import inverse_of_gram
+from coded_als.arrays import Array
 from coded_als.cluster import Round, WellConditioned
 from coded_als.codes import Code, Entangled, EntangledPolynomialCode, FactorCode, InnerProductCode
 from coded_als.codes.partition import block_size
 from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 DATA = "D"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 # Eigenvalues of a Gram matrix are trusted down to this part of the largest: what is lost to rounding by then, 1e-6, is
 # repaired when it is done again.

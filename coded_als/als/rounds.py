@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.cluster import AnyOfEach, Cluster, ErrorEstimator, Responses, Round, StoppingRule, WellConditioned
 from coded_als.codes import ReplicatedProduct
 from coded_als.codes.product import ProductCode, multiplications
-from coded_als.kernels import Array
 
 
 @dataclass(frozen=True)

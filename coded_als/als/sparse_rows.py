@@ -13,11 +13,12 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.als.rounds import RoundLog
+from coded_als.arrays import Array
 from coded_als.checks import require_whole
 from coded_als.cluster import AnyOfEach, Round
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
-from coded_als.kernels import SPARSE_SLOWDOWN, Array
+from coded_als.kernels import SPARSE_SLOWDOWN
 
 # Measured on one core, seconds: of a dense multiplication, ...
 MULTIPLICATION_S = 1e-10

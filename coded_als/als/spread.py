@@ -8,9 +8,10 @@ from typing import Literal, Protocol
 from coded_als.als.phases import Problem, Where, phases_at, sooner_at_the_master, store_data, stored_product
 from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows, forming_pays
+from coded_als.arrays import Array
+from coded_als.cluster.machine import Machine
 from coded_als.codes import Code, Replicated, Uncoded, choose_code, with_partitions
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 # Workers that hold each block of sparse rows, unless the code says otherwise.
 COPIES = 3
@@ -96,7 +97,14 @@ class FormedGram:
 
 
 def choose_spread(
-    problem: Problem, workers: int, columns: int, code: str, partitions: int | None, where: Where
+    problem: Problem,
+    workers: int,
+    columns: int,
+    code: str,
+    partitions: int | None,
+    where: Where,
+    machine: Machine,
+    preferred: Code | None = None,
 ) -> Spread:
     """What W workers should hold: as asked, and what is left open as counting says.
 
@@ -114,6 +122,10 @@ def choose_spread(
         As `coded_als.codes.choose_code` takes them.
     where
         Where D is to be formed.
+    machine
+        Where all this runs.
+    preferred
+        The code of D for ``"auto"``, where one is known to be the best.
 
     Raises
     ------
@@ -127,7 +139,7 @@ def choose_spread(
                 "Pass a scipy sparse matrix, or use precomputation='auto'."
             )
         return Spread(rows_code(code, partitions, workers), "none")
-    formed = choose_code(code, partitions, workers, problem.length)
+    formed = preferred or choose_code(code, partitions, workers, problem.length)
     if where != "auto":
         return Spread(formed, where)
     open_code = code == "auto" and partitions is None
@@ -135,7 +147,7 @@ def choose_spread(
         held = rows_code(code, partitions, workers)
         if not forming_pays(problem.matrix, workers, copies_of(held), formed.share(workers), columns):
             return Spread(held, "none")
-    return Spread(formed, "local" if sooner_at_the_master(problem, formed, workers) else "coded")
+    return Spread(formed, "local" if sooner_at_the_master(problem, formed, workers, machine) else "coded")
 
 
 def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | Uncoded:

@@ -14,7 +14,7 @@ import numpy as np
 from coded_als.als.protocols import PaperProtocol
 from coded_als.als.ritz import RitzPairs
 from coded_als.als.updates import update_matrix
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 # Directions that a ridge weight above their singular value has shrunk below this are no longer told from rounding.
 FADED = 1e-4

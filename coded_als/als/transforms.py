@@ -47,7 +47,7 @@ def _reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[
     return values - mean, mean
 
 
-def scaled(matrix: Any) -> tuple[Any, float]:
+def in_unit(matrix: Any) -> tuple[Any, float]:
     """R in a unit in which nothing that is computed from it can leave float64, and that unit.
 
     It is the power of 4 that brings the largest entry into (1/4, 1]: dividing by it is exact, and so is multiplying by

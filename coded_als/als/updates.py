@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from coded_als.arrays import Array
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 EPS = float(np.finfo(np.float64).eps)
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Entries, Floats, History, thread_count
+from coded_als.baselines.model import Entries, History, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Array
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
 from coded_als.baselines.model import History
@@ -20,7 +21,7 @@ from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.partition import deal
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
-from coded_als.kernels import Array, Stored
+from coded_als.kernels import Stored
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
 
@@ -54,10 +55,10 @@ def fit_on_cluster(
     cluster
         Any `coded_als.cluster.Cluster`.
     policy
-        `WaitForAll` (the default), `Replicated` or `Partial`.
+        `WaitForAll` (the default), `FirstCopy` or `Partial`.
     verify
         ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
-        numbers are left out, which only `Replicated` and `Partial` survive; ``"off"``.
+        numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
     columns, callback, progress
         As in ``model.fit``.
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats
 from coded_als.baselines.cholesky import cholesky_rows
 from coded_als.baselines.compiled import routines
 from coded_als.baselines.conjugate_gradients import LOCKSTEP, conjugate_gradient_rows
 from coded_als.baselines.threads import for_all_rows
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)

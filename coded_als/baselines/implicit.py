@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Entries, Floats
+from coded_als.baselines.model import Entries
 from coded_als.checks import require_number
 from coded_als.errors import UsageError
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats
 from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
@@ -20,8 +21,6 @@ from coded_als.models.history import History as History
 from coded_als.models.history import Iteration as Iteration
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,7 @@ class WaitForAll:
 
 
 @dataclass(frozen=True)
-class Replicated:
+class FirstCopy:
     """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers."""
 
     copies: int = 2

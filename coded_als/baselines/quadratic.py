@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
-from coded_als.baselines.model import Entries, Floats, Iteration, SparseModel, thread_count
+from coded_als.baselines.model import Entries, Iteration, SparseModel, thread_count
 from coded_als.errors import UsageError
 from coded_als.models.explanation import Explanation, explained
 from coded_als.models.factor_model import NewUsers

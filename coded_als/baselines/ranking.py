@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coded_als.baselines.model import Entries, Floats, History, SparseModel
+from coded_als.arrays import Floats
+from coded_als.baselines.model import Entries, History, SparseModel
 from coded_als.baselines.ranking_loops import bpr_epoch, warp_epoch
 from coded_als.checks import require_number, require_whole
 from coded_als.models.factor_model import NewUsers

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.baselines.alternating import AlternatingModel
-from coded_als.baselines.model import Floats
 from coded_als.checks import require_number, require_one_of
 
 

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats
 from coded_als.baselines.loops import squared_loss_epoch
-from coded_als.baselines.model import Floats, History
+from coded_als.baselines.model import History
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
 from coded_als.models.rating_matrix import pattern, rating_matrix

@@ -11,11 +11,11 @@ import click
 
 from coded_als.cli.common import print_json, progress
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
-from coded_als.cluster.virtual import Machine
+from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.grids import checked_delays
+from coded_als.experiments.sweep.grids import readable_delays
 
 if TYPE_CHECKING:
     from coded_als.experiments.codes.survey import CodeRow, Setting
@@ -36,7 +36,12 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 @click.option("--length", default=1500, show_default=True, type=click.IntRange(1), help="Side l of D.")
 @click.option("--columns", default=200, show_default=True, type=click.IntRange(1), help="Columns d of X in E = D X.")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of a worker's link.")
+@click.option(
+    "--bandwidth",
+    default=Machine.bytes_per_second,
+    show_default=True,
+    help="Bytes/s of the master's link, which all messages share.",
+)
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draws.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw time against memory: .pdf, .svg or .png.")
@@ -52,7 +57,7 @@ def command(
     require_workers(workers)
     many = workers > FEW_WORKERS
     setting = Setting(
-        workers, options["length"], options["columns"], checked_delays(options["delays"]),
+        workers, options["length"], options["columns"], readable_delays(options["delays"]),
         Machine(options["speed"], options["bandwidth"], options["latency"]), ROUNDS[many], SETS[many], options["seed"],
     )  # fmt: skip
     limits = [_share(memory, setting.length)] if memory else copies_limits(workers)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from coded_als.cli.common import print_json, progress
-from coded_als.experiments.demo import COLUMNS, DELAYS, RANK, ROWS, WORKERS, Outcome, run_demo, verdict
+from coded_als.experiments.demo import COLUMNS, DELAYS, RANK, ROWS, WORKERS, DemoResult, comparison, run_demo
 
 
 @click.command("demo")
@@ -21,10 +21,10 @@ def command(seed: int, as_json: bool) -> None:
         print_json({"delays": DELAYS, "workers": WORKERS, "schemes": [asdict(o) for o in outcomes]})
         return
     _print_table(outcomes)
-    click.echo(click.wrap_text(verdict(outcomes), 105))
+    click.echo(click.wrap_text(comparison(outcomes), 105))
 
 
-def _print_table(outcomes: list[Outcome]) -> None:
+def _print_table(outcomes: list[DemoResult]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

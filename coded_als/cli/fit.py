@@ -16,7 +16,7 @@ from coded_als.cli.common import CLUSTERS, Progress, open_cluster, print_json, p
 from coded_als.cli.fit_summary import facts_of, facts_of_coded, last_change, print_summary
 from coded_als.cli.live import live_options, looked_at
 from coded_als.cli.methods import make_model
-from coded_als.cli.outputs import Recorder, require_outputs, save_recordings, timeline_recorder
+from coded_als.cli.outputs import Recording, require_outputs, save_recordings, timeline_recorder
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
@@ -241,8 +241,8 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
     }
 
 
-def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recorder]]:
-    recorders: list[tuple[Path, Recorder]] = []
+def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recording]]:
+    recorders: list[tuple[Path, Recording]] = []
     if options["record_trace"] is not None:
         recorders.append((options["record_trace"], TraceRecorder()))
     if options["trace"] is not None:

@@ -15,7 +15,7 @@ from coded_als.errors import CodedALSError, UsageError
 DRAWN = (".pdf", ".svg", ".png")
 
 
-class Recorder(Protocol):
+class Recording(Protocol):
     """An observer that saves what it saw."""
 
     def __call__(self, event: TaskEvent) -> None:
@@ -25,7 +25,7 @@ class Recorder(Protocol):
         """Write the recording."""
 
 
-def timeline_recorder(path: Path, clock: str) -> Recorder:
+def timeline_recorder(path: Path, clock: str) -> Recording:
     """The recorder of a timeline: a figure for ``.pdf``, ``.svg`` and ``.png``, else for a trace viewer.
 
     Parameters
@@ -73,7 +73,7 @@ def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str
         taken[os.path.realpath(path)] = f"what {option} writes"
 
 
-def save_recordings(recorders: Sequence[tuple[Path, Recorder]]) -> None:
+def save_recordings(recorders: Sequence[tuple[Path, Recording]]) -> None:
     """Write every recording, whatever becomes of the others.
 
     Raises

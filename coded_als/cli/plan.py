@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from coded_als.als.schemes import Size
+from coded_als.als.timing import Iterations, Workload
 from coded_als.cli.common import print_json, progress
 from coded_als.cli.spec_help import DELAY_SPECS
-from coded_als.cluster.virtual import Machine
+from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.plan import make_plan, plan_document, plan_text
-from coded_als.experiments.plan.schemes import Size
-from coded_als.experiments.plan.timing import Iterations, Workload
-from coded_als.experiments.sweep.grids import checked_delays
+from coded_als.experiments.plan.plan import make_plan
+from coded_als.experiments.plan.telling import plan_document, plan_text
+from coded_als.experiments.sweep.grids import readable_delays
 
 UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+MACHINE_OPTIONS = {
+    "multiplications_per_second": "speed",
+    "bytes_per_second": "bandwidth",
+    "latency_s": "latency",
+    "message_s": "message",
+    "cores": "cores",
+}
 
 
 @click.command("plan", epilog=DELAY_SPECS)
@@ -27,9 +36,16 @@ UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e
 @click.option("--rank", type=click.IntRange(1), required=True, help="Rank d.")
 @click.option("--delays", required=True, help="Delays as a SPEC below, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
-@click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of the master's link.")
-@click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
+@click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
+@click.option("--speed", type=float, help=f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]")
+@click.option(
+    "--bandwidth",
+    type=float,
+    help=f"Bytes/s of the master's link, which all messages share.  [default: {Machine.bytes_per_second:g}]",
+)
+@click.option("--latency", type=float, help=f"Seconds of any message.  [default: {Machine.latency_s:g}]")
+@click.option("--message", type=float, help=f"Seconds of the master for any message.  [default: {Machine.message_s:g}]")
+@click.option("--cores", type=click.IntRange(1), help="Cores that the workers share.  [default: each has its own]")
 @click.option(
     "--als-iterations",
     default=Iterations.als,
@@ -53,8 +69,8 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
     delays = options["delays"]
     workload = Workload(
         Size(options["rows"], options["cols"], options["rank"]),
-        checked_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
-        Machine(options["speed"], options["bandwidth"], options["latency"]),
+        readable_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
+        _machine(options),
         options["tolerance"],
         Iterations(options["als_iterations"], options["lobpcg_iterations"]),
     )
@@ -64,6 +80,18 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
         print_json(plan_document(plan, workers, workload))
     else:
         click.echo(plan_text(plan, workers, workload))
+
+
+def _machine(options: dict[str, Any]) -> Machine:
+    """A common machine, or this one where it is to be measured, with what the options say."""
+    machine = Machine()
+    if options["calibrate"]:
+        from coded_als.experiments.plan.calibration import calibrated
+
+        with progress("measuring this machine"):
+            machine = calibrated()
+    given = {name: options[option] for name, option in MACHINE_OPTIONS.items() if options[option] is not None}
+    return replace(machine, **given)
 
 
 def _bytes(text: str) -> float:

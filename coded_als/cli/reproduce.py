@@ -38,8 +38,9 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     from coded_als.experiments.sweep.store import ResultFolder
     from coded_als.experiments.table1.findings import findings
     from coded_als.experiments.table1.paper import FULL, QUICK
-    from coded_als.experiments.table1.reproduction import as_text, read_wall, run_table1, table_cells
+    from coded_als.experiments.table1.reproduction import read_wall, run_table1, table_cells
     from coded_als.experiments.table1.table1 import NUMBERS
+    from coded_als.experiments.tables import as_text
 
     effort = FULL if full else QUICK
     out = out or Path("out") / ("table1-full" if full else "table1-quick")

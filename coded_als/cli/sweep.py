@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from coded_als.als.schemes import Size
+from coded_als.als.timing import Iterations
 from coded_als.cli.cells import cell_progress
 from coded_als.cli.live import live_options, shown
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
-from coded_als.cluster.virtual import Machine
+from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.schemes import Size
-from coded_als.experiments.plan.timing import Iterations
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 
 if TYPE_CHECKING:
@@ -72,7 +72,12 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
 )
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option("--bandwidth", default=Machine.bytes_per_second, show_default=True, help="Bytes/s of a worker's link.")
+@click.option(
+    "--bandwidth",
+    default=Machine.bytes_per_second,
+    show_default=True,
+    help="Bytes/s of the master's link, which all messages share.",
+)
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
 @click.option("--numerics", is_flag=True, help="Run the algorithm to convergence instead of drawing times alone.")
 @click.option("--repeats", default=20, show_default=True, type=click.IntRange(1), help="Fits, or draws, of every cell.")

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from coded_als.kernels import Array, inner_product, product, run_to_end, scaled, transposed_product
+from coded_als.arrays import Array
+from coded_als.kernels import inner_product, product, run_to_end, scaled, transposed_product
 
 # Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`).
 COMBINATIONS = 4

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from coded_als.arrays import Array
 from coded_als.cluster import (
     Observer,
     Responses,
@@ -19,8 +20,8 @@ from coded_als.cluster import (
     require_stored,
     verdict,
 )
-from coded_als.delays import DelayStream, arrival_order
-from coded_als.kernels import KERNELS, Array, Stored, as_stored, run_to_end
+from coded_als.delays import DelayModel, DelayStream, arrival_order
+from coded_als.kernels import KERNELS, Stored, as_stored, run_to_end
 
 
 class HeldArrays:
@@ -170,8 +171,9 @@ class InlineCluster:
 
     virtual = False
 
-    def __init__(self, workers: int, delays: str = "none", seed: int = 0) -> None:
+    def __init__(self, workers: int, delays: str | DelayModel = "none", seed: int = 0) -> None:
         self._delays = DelayStream(delays, workers, seed)
+        self.delays = self._delays.model
         self.size = workers
         self.observers: list[Observer] = []
         self._arrays = HeldArrays(workers)

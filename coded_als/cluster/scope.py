@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Self
 
 from coded_als.cluster import Cluster, Observer, Responses, Round, StoppingRule
+from coded_als.cluster.machine import Machine, delays_of, machine_of
+from coded_als.delays import DelayModel
 from coded_als.kernels import Stored
 
 _numbers = itertools.count(1)
@@ -36,6 +38,14 @@ class Scope:
     @property
     def observers(self) -> list[Observer]:
         return self._cluster.observers
+
+    @property
+    def machine(self) -> Machine:
+        return machine_of(self._cluster)
+
+    @property
+    def delays(self) -> DelayModel | None:
+        return delays_of(self._cluster)
 
     @property
     def virtual(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
+from coded_als.arrays import Array
 from coded_als.checks import require_one_of
 from coded_als.cluster.freivalds import (
     Comparison,
@@ -17,11 +18,13 @@ from coded_als.cluster.freivalds import (
     check_transposed_product,
     norms,
 )
+from coded_als.cluster.machine import Machine, delays_of, machine_of
 from coded_als.cluster.row_checks import check_half_step, check_rows, row_gram_key, row_key
 from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
 from coded_als.cluster.shares import Watched
+from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.kernels import Array, Stored, as_stored
+from coded_als.kernels import Stored, as_stored
 
 Verify = Literal["off", "freivalds"]
 VERIFY: tuple[Verify, ...] = ("off", "freivalds")
@@ -75,6 +78,14 @@ class VerifiedCluster:
     @property
     def observers(self) -> list[Observer]:
         return self._cluster.observers
+
+    @property
+    def machine(self) -> Machine:
+        return machine_of(self._cluster)
+
+    @property
+    def delays(self) -> DelayModel | None:
+        return delays_of(self._cluster)
 
     @property
     def virtual(self) -> bool:

@@ -1,84 +1,33 @@
 """The virtual clock: a cluster whose numerics are real and whose time is drawn.
 
-A round costs a worker its delay, its multiplications and its messages. Every worker starts on a new
+A round costs what `coded_als.cluster.machine` says of delays, multiplications and messages. Every worker starts on a new
 round at once, since real workers drop a superseded task (`coded_als.worker`): rounds are independent, and
-a round takes what its stopping rule's last needed worker takes.
+a round takes until its stopping rule's last needed response is there.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.cluster import AnyOfEach, Fastest, Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.inline import HeldArrays, counted_workers, newly
-from coded_als.delays import DelayStream, arrival_order
-from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
-from coded_als.kernels import Array, Stored
+from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.delays import DelayModel, DelayStream, arrival_order
+from coded_als.errors import DecodingError, NotEnoughWorkers
+from coded_als.kernels import Stored
 
 
-@dataclass(frozen=True)
-class Machine:
-    """How fast one worker and its link are.
-
-    Parameters
-    ----------
-    multiplications_per_second
-        Multiplications with an addition each; one core of a laptop does some 1e10 in matrix products.
-    bytes_per_second
-        Of a worker's own link, both ways.
-    latency_s
-        Seconds that any message takes besides.
-    """
-
-    multiplications_per_second: float = 1e10
-    bytes_per_second: float = 1e9
-    latency_s: float = 1e-4
-
-    def __post_init__(self) -> None:
-        if not (self.multiplications_per_second > 0 and self.bytes_per_second > 0 and 0 <= self.latency_s < math.inf):
-            raise UsageError(f"speeds must be above 0, latency_s at least 0 and finite; got {self}. Correct them.")
-
-    def message_s(self, message_bytes: float) -> float:
-        """Seconds from one end of the link to the other."""
-        return self.latency_s + message_bytes / self.bytes_per_second
-
-    def computing_s(self, operations: float) -> float:
-        """Seconds of undisturbed work."""
-        return operations / self.multiplications_per_second
-
-
-@dataclass(frozen=True)
-class RoundCost:
-    """What one round asks of each worker."""
-
-    operations: float
-    payload_bytes: float = 0.0
-    response_bytes: float = 0.0
-
-    @classmethod
-    def of(cls, round: Round) -> RoundCost:
-        return cls(round.operations, round.payload_bytes, round.response_bytes)
-
-    def undisturbed_s(self, machine: Machine) -> float:
-        """Seconds from sending the payload to having the response, without any delay."""
-        return (
-            machine.message_s(self.payload_bytes)
-            + machine.computing_s(self.operations)
-            + machine.message_s(self.response_bytes)
-        )
-
-
-def waiting_s(delays: Array, until: StoppingRule) -> Array:
-    """Delay that each of T rounds waits out.
+def waiting_s(arrivals: Array, until: StoppingRule) -> Array:
+    """Seconds until each of T rounds ends.
 
     Parameters
     ----------
-    delays
-        The workers' delays, (T, W).
+    arrivals
+        Seconds at which the workers' responses arrive, (T, W).
     until
         Any rule; `Fastest` and `AnyOfEach` are evaluated for all rounds at once.
 
@@ -87,19 +36,19 @@ def waiting_s(delays: Array, until: StoppingRule) -> Array:
     (T,) seconds; infinite where the rule cannot be met.
     """
     if isinstance(until, Fastest):
-        if until.k > delays.shape[1]:
-            return np.full(len(delays), np.inf)
-        kth: Array = np.partition(delays, until.k - 1, axis=1)[:, until.k - 1]
+        if until.k > arrivals.shape[1]:
+            return np.full(len(arrivals), np.inf)
+        kth: Array = np.partition(arrivals, until.k - 1, axis=1)[:, until.k - 1]
         return kth
     if isinstance(until, AnyOfEach):
-        slowest: Array = np.max([delays[:, sorted(group)].min(axis=1) for group in until.groups], axis=0)
+        slowest: Array = np.max([arrivals[:, sorted(group)].min(axis=1) for group in until.groups], axis=0)
         return slowest
-    return np.array([_waiting_s(row, until) for row in delays])
+    return np.array([_waiting_s(row, until) for row in arrivals])
 
 
-def _waiting_s(delays: Array, until: StoppingRule) -> float:
+def _waiting_s(arrivals: Array, until: StoppingRule) -> float:
     try:
-        return float(delays[counted_workers(arrival_order(delays), until)[-1]])
+        return float(arrivals[counted_workers(arrival_order(arrivals), until)[-1]])
     except (NotEnoughWorkers, DecodingError):
         return np.inf
 
@@ -128,19 +77,22 @@ def round_seconds(
         draws = [[stream.next_round(cost.operations) for cost, _ in schedule] for _ in range(start, stop)]
         for index, (cost, until) in enumerate(schedule):
             delays = np.array([draw[index] for draw in draws])
-            seconds[start:stop, index] = waiting_s(delays, until) + cost.undisturbed_s(machine)
+            seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine), until)
     return seconds
 
 
 @dataclass(frozen=True)
 class _SentRound:
-    """A round whose unused tasks are still open."""
+    """A round whose unused tasks are still open; seconds count from its start where no clock is named."""
 
     index: int
     label: str
-    sent_s: float
-    cost: RoundCost
+    sent_s: float  # on the cluster's clock
     delays: Array
+    received_s: float
+    computed_s: Array
+    response_s: Array
+    work_s: float
     settled: frozenset[int]
 
 
@@ -158,8 +110,8 @@ class SimulatedCluster:
         A delay SPEC (`coded_als.delays.parse_delays`); equal seeds give a `LocalCluster` the same delays.
     seed
         Seed of the delays.
-    multiplications_per_second, bytes_per_second, latency_s
-        See `Machine`.
+    machine
+        How fast workers and link are.
     """
 
     virtual = True
@@ -167,16 +119,15 @@ class SimulatedCluster:
     def __init__(
         self,
         workers: int,
-        delays: str = "none",
+        delays: str | DelayModel = "none",
         seed: int = 0,
-        multiplications_per_second: float = 1e10,
-        bytes_per_second: float = 1e9,
-        latency_s: float = 1e-4,
+        machine: Machine | None = None,
     ) -> None:
         self._delays = DelayStream(delays, workers, seed)
+        self.delays = self._delays.model
         self.size = workers
         self.observers: list[Observer] = []
-        self._machine = Machine(multiplications_per_second, bytes_per_second, latency_s)
+        self.machine = Machine() if machine is None else machine
         self._arrays = HeldArrays(workers)
         self._round_index = 0
         self._now_s = 0.0
@@ -193,7 +144,8 @@ class SimulatedCluster:
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         cost = RoundCost.of(round)
-        self._settle_open(self._now_s + self._machine.message_s(cost.payload_bytes))
+        received_s = cost.received_s(self.size, self.machine)
+        self._settle_open(self._now_s + received_s)
         self._arrays.receive(round)
         delays = self._delays.next_round(round.operations)
         left_out: dict[int, Status] = {}
@@ -206,10 +158,20 @@ class SimulatedCluster:
             if told:
                 # the last response that counts ends a round; in one that fails, the last that does not count
                 last = [*(results or told)][-1]
-                elapsed_s = float(delays[last]) + cost.undisturbed_s(self._machine)
+                response_s = cost.response_s(delays, self.machine)
+                elapsed_s = float(response_s[last])
                 self._now_s += elapsed_s
-                settled = frozenset(told) | round.excluded
-                self._open = _SentRound(self._round_index, round.label, sent_s, cost, delays, settled)
+                self._open = _SentRound(
+                    self._round_index,
+                    round.label,
+                    sent_s,
+                    delays,
+                    received_s,
+                    cost.computed_s(delays, self.machine),
+                    response_s,
+                    self.machine.computing_s(cost.operations),
+                    frozenset(told) | round.excluded,
+                )
                 for worker, status in told.items():
                     self._report(self._open, worker, status)
             self._round_index += 1
@@ -233,7 +195,7 @@ class SimulatedCluster:
         for worker in range(self.size):
             if worker in sent.settled:
                 continue
-            finished_s = sent.sent_s + self._finishes_after_s(sent, worker)
+            finished_s = sent.sent_s + float(sent.computed_s[worker])
             if finished_s <= (self._now_s if newer_arrives_s is None else newer_arrives_s):
                 self._report(sent, worker, "late")
             elif newer_arrives_s is None:
@@ -241,20 +203,13 @@ class SimulatedCluster:
             else:
                 self._report(sent, worker, "superseded", stopped_s=newer_arrives_s)
 
-    def _finishes_after_s(self, sent: _SentRound, worker: int) -> float:
-        """Seconds from sending to the end of the worker's computation."""
-        machine, cost = self._machine, sent.cost
-        delay = float(sent.delays[worker])
-        return machine.message_s(cost.payload_bytes) + delay + machine.computing_s(cost.operations)
-
     def _report(self, sent: _SentRound, worker: int, status: Status, stopped_s: float | None = None) -> None:
-        delay, computing_s = float(sent.delays[worker]), self._machine.computing_s(sent.cost.operations)
+        delay, computing_s = float(sent.delays[worker]), sent.work_s
         received_s: float | None = None
         if stopped_s is None:
-            response_s = self._machine.message_s(sent.cost.response_bytes)
-            received_s = sent.sent_s + self._finishes_after_s(sent, worker) + response_s
+            received_s = sent.sent_s + float(sent.response_s[worker])
         else:
-            worked_s = max(0.0, stopped_s - sent.sent_s - self._machine.message_s(sent.cost.payload_bytes))
+            worked_s = max(0.0, stopped_s - sent.sent_s - sent.received_s)
             delay, computing_s = min(delay, worked_s), max(0.0, min(computing_s, worked_s - delay))
         event = TaskEvent(sent.index, sent.label, worker, status, sent.sent_s, received_s, delay, computing_s)
         for observer in self.observers:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from coded_als.arrays import Array
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
-from coded_als.kernels import Array
 
 # Rounding errors of encoding, multiplying and decoding together, in units of eps times the amplification of the
 # decoder: 1 to 4 measured over h = 1..8 and all point families; doubled, because an estimate must not flatter.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.linalg.blas import daxpy
 
+from coded_als.arrays import Array
 from coded_als.codes.partition import block_size, cut
-from coded_als.kernels import Array
 
 # Shares encoded at once: they bound what the master holds beside the matrix, ...
 STREAM_BYTES = 64 * 2**20

@@ -8,6 +8,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Array
 from coded_als.codes.decoding import LinearCode
 from coded_als.codes.encoding import encoded
 from coded_als.codes.partition import join
@@ -15,7 +16,6 @@ from coded_als.codes.points import EvaluationPoints, PointFamily
 from coded_als.codes.product import BlockCut, Shape, require_few_coefficients
 from coded_als.codes.thresholds import product_evaluations
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 
 class EntangledPolynomialCode(LinearCode, BlockCut):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.codes.decoding import LinearCode
 from coded_als.codes.partition import join
 from coded_als.codes.points import EvaluationPoints, PointFamily
-from coded_als.kernels import Array
 
 
 class InnerProductCode(LinearCode):

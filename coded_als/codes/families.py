@@ -225,6 +225,11 @@ class Entangled(Code):
         for points in ("circle", "real"):
             most = min(largest_partitions(workers, points), LARGEST_PARTITIONS[points])
             yield from (cls(h, points=points) for h in range(2, most + 1))
+        # the other cuts; with r = 1 a systematic code waits for as many, for the same work, and decodes for less
+        for r in range(2, 2 * workers):
+            for p in range(1, min(2 * workers // r + 1, LARGEST_PARTITIONS["circle"] ** 2 // r + 1)):
+                if p != r and product_threshold(p, r, 1, "circle") <= workers:
+                    yield cls(p=p, r=r)
 
 
 def most_parts(blocks: int) -> tuple[int, int]:

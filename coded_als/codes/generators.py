@@ -14,7 +14,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 # The rows g (spare, p) and h (spare, q) of the workers beyond the plain ones.
 Generators = tuple[Array, Array]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 
 def block_size(length: int, parts: int) -> int:

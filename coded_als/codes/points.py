@@ -14,8 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Array
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 PointFamily = Literal["circle", "real", "equispaced"]
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.codes.partition import block_size
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 Shape = tuple[int, int]
 PlaneShape = tuple[int, int, int]

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.codes.partition import cut, join
 from coded_als.codes.product import BlockCut, Shape
 from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.kernels import Array
 
 
 class ReplicatedProduct(BlockCut):

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from coded_als.arrays import Array
 from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
 from coded_als.codes.encoding import encoded
 from coded_als.codes.generators import Generators, good_generators, product_rows
 from coded_als.codes.partition import cut, join, row_blocks
 from coded_als.codes.product import BlockCut, Shape, require_few_coefficients
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
-from coded_als.kernels import Array
 
-Ids = NDArray[np.int64]
+WorkerIds = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,9 @@ class MissingBlocks:
         The pseudo-inverse of ``rows[:, missing]``, (e, f).
     """
 
-    known: Ids
-    missing: Ids
-    helpers: Ids
+    known: WorkerIds
+    missing: WorkerIds
+    helpers: WorkerIds
     rows: Array
     norm: float
     solution: Array
@@ -138,20 +138,28 @@ class SystematicCode(BlockCut):
                 "Add workers or lower the parts."
             )
         require_few_coefficients(spare, p * q)
-        self._generators = good_generators(spare, p, q) if generators is None else generators
-        shapes = tuple(np.shape(rows) for rows in self._generators)
-        if shapes != ((spare, p), (spare, q)):
+        self._given = generators
+        if generators is not None and (shapes := tuple(map(np.shape, generators))) != ((spare, p), (spare, q)):
             raise UsageError(
                 f"generators must have the shapes {(spare, p)} and {(spare, q)} at W={workers}, p={p}, q={q}; "
                 f"got {shapes}. Give a row for each worker beyond the first {p * q}."
             )
-        self.parities = product_rows(self._generators)
-        if not (np.isfinite(self.parities).all() and self.parities.any(axis=1).all()):
+        if generators is not None and not _usable(product_rows(generators)):
             raise UsageError("generators must be finite with no row of zeros; got such a row. Correct the generators.")
         self._prepare = lru_cache(maxsize=CACHED_DECODERS)(lambda chosen: MissingBlocks.of(self.parities, chosen))
 
-    def __reduce__(self) -> tuple[type[SystematicCode], tuple[int, int, int, Generators]]:
-        return type(self), (self.p, self.q, self.workers, self._generators)
+    @cached_property
+    def _generators(self) -> Generators:
+        """Looked for when they are first needed: shapes and costs are known without them."""
+        return good_generators(self.workers - self.p * self.q, self.p, self.q) if self._given is None else self._given
+
+    @cached_property
+    def parities(self) -> Array:
+        """How the workers beyond the first pq combine all blocks, (W - pq, pq)."""
+        return product_rows(self._generators)
+
+    def __reduce__(self) -> tuple[type[SystematicCode], tuple[int, int, int, Generators | None]]:
+        return type(self), (self.p, self.q, self.workers, self._given)
 
     @property
     def recovery_threshold(self) -> int:
@@ -222,3 +230,8 @@ class SystematicCode(BlockCut):
         blocks = self._prepare(chosen).apply(responses)
         rows, columns = blocks.shape[1:]
         return join(blocks.reshape(self.p, self.q, rows, columns), shape or (self.p * rows, self.q * columns))
+
+
+def _usable(parities: Array) -> bool:
+    """Whether every worker combines something."""
+    return bool(np.isfinite(parities).all() and parities.any(axis=1).all())

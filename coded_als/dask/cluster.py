@@ -22,7 +22,7 @@ from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_t
 from coded_als.master.link import Link
 from coded_als.master.local import private_address
 from coded_als.master.remote import FAREWELL_S, is_on_this_machine
-from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
+from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class DaskCluster(ZmqCluster):
         if workers is None:
             workers = sum(worker.threads for worker in present.values())
         require_whole("workers", workers, 1)
-        stream = checked_delays(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed, round_timeout_s)
         require_versions(versions(), _asked(client, versions))
         with ExitStack() as resources:
             link, credentials = _open_link(client, advertise, resources)

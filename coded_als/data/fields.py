@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Integers
 from coded_als.errors import UsageError
-
-Integers = NDArray[np.int64]
 
 _SPACE, _NEWLINE, _QUOTE, _MINUS, _ZERO, _POINT = b' \n"-0.'
 _LONGEST_FIELD = 256

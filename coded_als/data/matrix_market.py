@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Integers
 from coded_als.data.fields import join_columns, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
 from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
 from coded_als.errors import UsageError
 
-Integers = NDArray[np.int64]
 _MIRRORED = {"symmetric": 1.0, "skew-symmetric": -1.0}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
+from coded_als.arrays import Integers
 
 
 def distinct_ids(ids: NDArray[Any]) -> tuple[NDArray[Any], Integers]:

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from coded_als.arrays import Floats, Integers
 from coded_als.data.numbering import distinct_ids, sorted_by
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

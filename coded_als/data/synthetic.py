@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.data.ratings import Integers, RatingData, csr_from_sorted, from_matrix
+from coded_als.arrays import Integers
+from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
 from coded_als.errors import UsageError
 
 PREFIX = "synthetic:"

@@ -5,7 +5,7 @@ A draw is a pure function of (seed, worker, round), so the same seed gives the s
 cluster, whatever the number of workers and the order of execution.
 """
 
-from coded_als.delays.models import DelayModel, Trace
+from coded_als.delays.models import DelayModel, NoDelay, Trace, bootstrapped, depends_on_operations
 from coded_als.delays.spec import MODELS, parse_delays, register_delays, trace_files
 from coded_als.delays.streams import DelayStream, arrival_order, hashed_uniforms, require_workers
 from coded_als.delays.traces import read_trace
@@ -14,8 +14,11 @@ __all__ = [
     "MODELS",
     "DelayModel",
     "DelayStream",
+    "NoDelay",
     "Trace",
     "arrival_order",
+    "bootstrapped",
+    "depends_on_operations",
     "hashed_uniforms",
     "parse_delays",
     "read_trace",

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.kernels import Array
+from coded_als.arrays import Array
 
 Uniforms = Callable[[int], Array]
 
@@ -160,6 +160,19 @@ class Trace:
         return self.seconds[round_index % rounds, np.arange(uniforms(0).size) % workers], None
 
 
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Rounds of a recording, ``(rounds, workers)``, each drawn at random with replacement; workers start over."""
+
+    seconds: Array
+
+    def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
+        rounds, workers = self.seconds.shape
+        numbers = uniforms(0)
+        # one number for all workers: who is slow together in the recording stays so
+        return self.seconds[int(numbers[0] * rounds), np.arange(numbers.size) % workers], None
+
+
 @dataclass(frozen=True)
 class Sum:
     """The delays of several models added up."""
@@ -180,6 +193,22 @@ class Sum:
             if new is not None:
                 states[index] = new
         return total, states
+
+
+def bootstrapped(model: DelayModel) -> DelayModel:
+    """The model with the rounds of its traces in random order, drawn with replacement."""
+    if isinstance(model, Trace):
+        return Bootstrap(model.seconds)
+    return Sum(tuple(map(bootstrapped, model.models))) if isinstance(model, Sum) else model
+
+
+def depends_on_operations(model: DelayModel) -> bool:
+    """Whether a worker's delay may depend on its multiplications; of a model from elsewhere it is not known."""
+    if isinstance(model, Sum):
+        return any(map(depends_on_operations, model.models))
+    return not isinstance(
+        model, (NoDelay, ShiftedExponential, Uniform, Pareto, Bimodal, Markov, Slow, Dead, Trace, Bootstrap)
+    )
 
 
 def _chosen(uniforms: Array, n: int) -> NDArray[np.bool_]:

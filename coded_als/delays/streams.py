@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Array
 from coded_als.delays.models import DelayModel
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 # What a laptop holds, and beyond every cluster that codes are for.
 MOST_WORKERS = 100_000

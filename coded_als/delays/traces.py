@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.errors import UsageError
-from coded_als.kernels import Array
 
 Cells = dict[tuple[int, int], tuple[float, bool]]
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 from coded_als.evaluation.metrics import (
-    Floats,
-    Integers,
     average_precision,
     coverage,
     find_hits,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from coded_als.als import CodedALS
+from coded_als.arrays import Array
 from coded_als.codes import parse_code
-from coded_als.kernels import Array
 from coded_als.master import LocalCluster
 
 WORKERS = 30
@@ -20,7 +20,7 @@ ROWS, COLUMNS, RANK, DECAY = 900, 600, 10, 0.6
 
 
 @dataclass(frozen=True)
-class Scheme:
+class Contender:
     """One row of the table."""
 
     name: str
@@ -28,20 +28,20 @@ class Scheme:
 
 
 # 30 workers in two copies hold 15 blocks: a fifteenth of D each, as in the systematic code with p = 15
-UNCODED = Scheme("uncoded", {"code": "uncoded"})
-TWO_COPIES = Scheme("two copies", {"code": "replicated:copies=2"})
-SAME_MEMORY = Scheme("coded, memory of two copies", {"code": "systematic:p=15"})
+UNCODED = Contender("uncoded", {"code": "uncoded"})
+TWO_COPIES = Contender("two copies", {"code": "replicated:copies=2"})
+SAME_MEMORY = Contender("coded, memory of two copies", {"code": "systematic:p=15"})
 SCHEMES = (
     UNCODED,
     TWO_COPIES,
-    Scheme("three copies", {"code": "replicated:copies=3"}),
+    Contender("three copies", {"code": "replicated:copies=3"}),
     SAME_MEMORY,
-    Scheme("the paper's code and update", {"partitions": 6, "solver": "als"}),
+    Contender("the paper's code and update", {"partitions": 6, "solver": "als"}),
 )
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoResult:
     """What one scheme took and what it reached.
 
     Parameters
@@ -75,7 +75,7 @@ class Outcome:
     relative_error: float
 
 
-def run_demo(seed: int = 0, tell: Callable[[str], None] = lambda text: None) -> list[Outcome]:
+def run_demo(seed: int = 0, tell: Callable[[str], None] = lambda text: None) -> list[DemoResult]:
     """Run every scheme with the same delays.
 
     Parameters
@@ -102,7 +102,7 @@ def slowly_decaying_matrix(seed: int) -> Array:
     return np.asarray(1000 * (left * np.arange(1.0, COLUMNS + 1) ** -DECAY) @ right.T)
 
 
-def verdict(outcomes: list[Outcome]) -> str:
+def comparison(outcomes: list[DemoResult]) -> str:
     """What was won, in a sentence."""
     by_name = {outcome.scheme: outcome for outcome in outcomes}
     uncoded, copies, coded = (by_name[scheme.name] for scheme in (UNCODED, TWO_COPIES, SAME_MEMORY))
@@ -115,12 +115,12 @@ def verdict(outcomes: list[Outcome]) -> str:
     )
 
 
-def _run(scheme: Scheme, matrix: Array, optimum: float, seed: int) -> Outcome:
+def _run(scheme: Contender, matrix: Array, optimum: float, seed: int) -> DemoResult:
     started = time.perf_counter()
     with LocalCluster(WORKERS, delays=DELAYS, seed=seed) as cluster:
         model = CodedALS(RANK, seed=seed, **scheme.parameters).fit(matrix, cluster)
     responses = [count for entry in model.history_ for count in entry.responses]
-    return Outcome(
+    return DemoResult(
         scheme=scheme.name,
         code=model.code_,
         share=parse_code(model.code_).share(WORKERS),

@@ -6,12 +6,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from coded_als.experiments.plan.schemes import Size
-from coded_als.kernels import Array
+from coded_als.als.schemes import Size
+from coded_als.arrays import Array
 
 
 @lru_cache(maxsize=2)
-def synthetic_ratings(size: Size, seed: int, noise: float = 0.1) -> Array:
+def paper_ratings(size: Size, seed: int, noise: float = 0.1) -> Array:
     """A product of random factors and noise, as in section V of the paper: (m, n).
 
     Parameters

@@ -10,12 +10,13 @@ import tempfile
 from contextlib import ExitStack
 
 from coded_als.checks import require_number
+from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.fleet import Fleet
 from coded_als.master.link import Link
-from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
+from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.credentials import Credentials
 
 # File descriptors of a link beside one for each worker: some 15 measured.
@@ -65,7 +66,7 @@ class LocalCluster(ZmqCluster):
         round_timeout_s: float = ROUND_TIMEOUT_S,
         restart: bool = True,
     ) -> None:
-        stream = checked_delays(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed, round_timeout_s)
         require_number("startup_timeout_s", startup_timeout_s)
         _require_descriptors(workers)
         credentials = Credentials(secrets.token_bytes(16))
@@ -77,6 +78,7 @@ class LocalCluster(ZmqCluster):
             self._fleet = Fleet(workers, link.endpoint, credentials, restart)
             resources.callback(self._fleet.end)
             super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
+        self.machine = Machine(cores=len(os.sched_getaffinity(0)))
         try:
             self._await_start(startup_timeout_s)
         except BaseException:

@@ -15,7 +15,7 @@ from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.keys import MasterKeys
 from coded_als.master.link import Link
-from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, checked_delays
+from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class RemoteCluster(ZmqCluster):
         *,
         keys: str | os.PathLike[str] | None = None,
     ) -> None:
-        stream = checked_delays(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed, round_timeout_s)
         require_number("join_timeout_s", join_timeout_s)
         with ExitStack() as resources:
             link, job = _link(bind, workers, key_file, keys, resources)

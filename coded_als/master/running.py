@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from coded_als.arrays import Array
 from coded_als.cluster import Round, Status, StoppingRule, require_satisfiable
-from coded_als.kernels import Array
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, Stamp, frames_of
 

@@ -16,6 +16,7 @@ from typing import Self
 
 from coded_als.checks import require_number
 from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_stored
+from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError
 from coded_als.kernels import KERNELS, Stored
@@ -65,6 +66,7 @@ class ZmqCluster:
     ) -> None:
         self.size = workers
         self.round_timeout_s = round_timeout_s
+        self.delays, self.machine = delays.model, Machine()
         self.observers: list[Observer] = []
         self.worker_observers: list[WorkerObserver] = []
         self._link = link
@@ -208,7 +210,7 @@ def _unless_forked(usage: Usage, end: Callable[[], None]) -> None:
         end()
 
 
-def checked_delays(workers: int, delays: str | DelayModel, seed: int, round_timeout_s: float) -> DelayStream:
+def delay_stream(workers: int, delays: str | DelayModel, seed: int, round_timeout_s: float) -> DelayStream:
     """The delays of a cluster; `UsageError` for parameters out of range, before anything is started.
 
     Parameters

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Integers
 from coded_als.models.ids import Ids
-from coded_als.models.top_n import Integers
 
 # bound on temporary arrays while many are ranked
 MEMORY_BYTES = 32 * 2**20

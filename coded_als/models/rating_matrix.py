@@ -97,11 +97,11 @@ def checked_ratings(ratings: Any) -> Any:
         raise UsageError(
             f"ratings must be a matrix with rows and columns; got shape {matrix.shape}. Pass an (m, n) matrix."
         )
-    require_finite(matrix)
+    require_finite_ratings(matrix)
     return matrix
 
 
-def require_finite(matrix: Any) -> None:
+def require_finite_ratings(matrix: Any) -> None:
     """Raise `UsageError` with the place of a value that is not finite, in an array or a csr array."""
     values = matrix if isinstance(matrix, np.ndarray) else matrix.data
     if np.isfinite(values).all():
@@ -167,7 +167,7 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty
         raise UsageError(f"ratings must have at least one entry; got an empty {matrix.shape} matrix. Check the input.")
     if columns is not None and matrix.shape[1] != columns:
         raise UsageError(f"ratings must have one column per item, {columns}; got {matrix.shape[1]}. Pad or cut them.")
-    require_finite(matrix)
+    require_finite_ratings(matrix)
     with np.errstate(over="ignore"):
         values = matrix.data.astype(dtype)
     if not np.isfinite(values).all():

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 from coded_als.models.ids import Id
 from coded_als.models.rankings import MEMORY_BYTES, Ranking, is_one, named
 from coded_als.models.similarity import Similarity
-from coded_als.models.top_n import Floats, Integers, best_of, recommend_batch, require_count
+from coded_als.models.top_n import best_of, recommend_batch, require_count
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

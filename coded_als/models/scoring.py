@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.checks import require_finite
 from coded_als.errors import UsageError
 from coded_als.models.ids import Id, IdLookup, Ids, as_ids
-from coded_als.models.top_n import Floats, Integers
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.models.ids import Id
 from coded_als.models.rankings import MEMORY_BYTES, Ranking, is_one, named
 from coded_als.models.scoring import Scoring
-from coded_als.models.top_n import Floats, Integers, recommend_batch, require_count
+from coded_als.models.top_n import recommend_batch, require_count
 
 
 class Similarity(Scoring):

@@ -7,18 +7,17 @@ Equal scores go to the lower column, so the result does not depend on the block 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 # scores, the partition's indices and a comparison mask: the arrays that are alive at once, per user and item
 _BYTES_PER_SCORE = 8 + 8 + 1
@@ -79,14 +78,14 @@ def best_of(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
     return candidates[order], values[order]
 
 
-def _surely_among(scores: Floats, n: int) -> Any:
+def _surely_among(scores: Floats, n: int) -> float:
     """A score that at least n of one row reach, and few more than n: the n-th largest of the largest of many groups."""
     groups = 8 * n
     if scores.size < 4 * groups:
         return -np.inf
     whole = scores.size // groups * groups
     largest = scores[:whole].reshape(-1, groups).max(axis=0)
-    return np.partition(largest, groups - n)[groups - n]
+    return float(np.partition(largest, groups - n)[groups - n])
 
 
 def _settle_ties(scores: Floats, best: Integers) -> None:

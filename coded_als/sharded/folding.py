@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.sharded.objectives import Objective
-
-Floats = NDArray[np.floating[Any]]
 
 
 def fold_rows(

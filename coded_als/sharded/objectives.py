@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats
 from coded_als.errors import UsageError
 from coded_als.models.units import power_of_four
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

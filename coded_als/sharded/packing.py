@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Integers
 from coded_als.sharded.placement import Placement
-
-Integers = NDArray[np.int64]
 
 # Shorter pieces are taken when the padding of the rows' ends would exceed this share of the entries.
 _PADDING_WANTED = 0.1

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
+from coded_als.arrays import Integers
 
 # the fractional parts of its multiples spread evenly over [0, 1), however many are taken
 _GOLDEN = (np.sqrt(5) - 1) / 2
@@ -57,7 +57,7 @@ class Placement:
         return placed[self.position]
 
 
-def deal(lengths: NDArray[Any], devices: int) -> Placement:
+def deal_to_devices(lengths: NDArray[Any], devices: int) -> Placement:
     """Deal rows to devices.
 
     Parameters

@@ -14,13 +14,12 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Floats
 from coded_als.sharded.devices import sharded
 from coded_als.sharded.half_step import Equations, Operands, Totals, half_step
 from coded_als.sharded.objectives import Objective
 from coded_als.sharded.packing import Batches, BatchShape, pack, padding
-from coded_als.sharded.placement import Placement, deal
-
-Floats = NDArray[np.floating[Any]]
+from coded_als.sharded.placement import Placement, deal_to_devices
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,7 @@ class Training:
     ) -> None:
         self.mesh, self.dtype, self.width = mesh, jnp.dtype(dtype), equations.rank + equations.biases
         flipped = sparse.csr_array(matrix.T.tocsr())
-        user_rows, item_rows = (deal(np.diff(side.indptr), mesh.size) for side in (matrix, flipped))
+        user_rows, item_rows = (deal_to_devices(np.diff(side.indptr), mesh.size) for side in (matrix, flipped))
 
         def side(entries: sparse.csr_array, rows: Placement, others: Placement) -> Side:
             groups = pack(entries, rows, others, pieces, length)

@@ -10,7 +10,8 @@ from dataclasses import replace
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from coded_als.kernels import KERNELS, Array, Result
+from coded_als.arrays import Array
+from coded_als.kernels import KERNELS, Result
 from coded_als.wire import Kind, Message, WireError, decode, encode, has_message, send
 
 # How long a worker may go without a look at whether its parent still lives.

@@ -17,7 +17,12 @@ SYMMETRIC = ROOT.T @ ROOT
 
 @pytest.mark.parametrize(
     ("options", "responses"),
-    [({"partitions": 3}, 6), ({}, 6), ({"code": "systematic:p=7"}, 7), ({"code": "entangled:p=11,r=1"}, 6)],
+    [
+        ({"partitions": 3}, 6),
+        ({"code": "systematic"}, 6),
+        ({"code": "systematic:p=7"}, 7),
+        ({"code": "entangled:p=11,r=1"}, 6),
+    ],
 )
 def test_products_are_numpys(options, responses):
     matrix = RNG.standard_normal((17, 23))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS, CodedOperator, InlineCluster
-from coded_als.als.phases import Problem
-from coded_als.als.spread import choose_spread
+from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 
 MATRIX = np.random.default_rng(0).standard_normal((60, 60))
@@ -47,8 +46,9 @@ def test_the_history_tells_the_errors_of_its_rounds(solver, protocol, rounds):
         assert entry.error_estimate == max(estimates[position * rounds : (position + 1) * rounds]) > 0
 
 
-def test_a_large_gram_matrix_is_formed_on_the_workers_and_a_small_one_at_the_master():
+@pytest.mark.parametrize(("bandwidth", "where"), [(1e12, "coded"), (1e6, "local")])
+def test_a_gram_matrix_is_formed_on_the_workers_where_the_link_carries_it_in_time(bandwidth, where):
     """By counting: nothing of this size is stored."""
-    for shape, where in (((200_000, 20_000), "coded"), ((200, 100), "local")):
-        problem = Problem.of(np.broadcast_to(np.zeros(1), shape))
-        assert choose_spread(problem, 30, 25, "auto", None, "auto").precomputation == where
+    ratings = np.broadcast_to(np.zeros(1), (200_000, 20_000))
+    spread = CodedALS(20, code="systematic:p=20").plan(ratings, 30, machine=Machine(1e10, bandwidth))
+    assert spread.precomputation == where

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from coded_als.baselines import ImplicitALS, RidgeALS
 from coded_als.baselines.distributed import fit_on_cluster
-from coded_als.baselines.policies import EnoughAndOverdue, Partial, Replicated, WaitForAll
+from coded_als.baselines.policies import EnoughAndOverdue, FirstCopy, Partial, WaitForAll
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes.partition import deal
@@ -31,7 +31,7 @@ def matrix():
     return sparse.csr_array(dense)
 
 
-@pytest.mark.parametrize("policy", [WaitForAll(), Replicated(2), Replicated(4), Partial(4, max_skips=0)], ids=str)
+@pytest.mark.parametrize("policy", [WaitForAll(), FirstCopy(2), FirstCopy(4), Partial(4, max_skips=0)], ids=str)
 @pytest.mark.parametrize("kind", ["ridge", "implicit", "hu"])
 def test_policies_that_skip_nobody_give_the_model_of_one_machine(kind, policy, matrix):
     changes = {"alpha": 2.0} if kind == "hu" else {}
@@ -70,7 +70,7 @@ def test_the_laws_hold_on_clusters_with_a_clock(start, matrix):
     with InlineCluster(12) as inline:
         expected = fit_on_cluster(build("implicit"), matrix, inline)
     with start(12, "bimodal:p=0.2,fast=1ms,slow=50ms", seed=1) as cluster:
-        for policy in (WaitForAll(), Replicated(2)):
+        for policy in (WaitForAll(), FirstCopy(2)):
             model = fit_on_cluster(build("implicit"), matrix, cluster, policy)
             np.testing.assert_allclose(model.user_factors_, expected.user_factors_, rtol=1e-9, atol=1e-12)
             np.testing.assert_allclose(model.item_factors_, expected.item_factors_, rtol=1e-9, atol=1e-12)
@@ -105,7 +105,7 @@ def test_no_shard_is_skipped_more_often_than_allowed(matrix):
 
 def test_replicas_survive_dead_workers_and_single_shards_do_not(matrix):
     with InlineCluster(6, "dead:n=1", seed=1) as cluster:
-        survived = fit_on_cluster(build("ridge"), matrix, cluster, Replicated(3))
+        survived = fit_on_cluster(build("ridge"), matrix, cluster, FirstCopy(3))
     np.testing.assert_allclose(survived.user_factors_, build("ridge").fit(matrix).user_factors_, rtol=1e-7, atol=1e-9)
     with InlineCluster(6, "dead:n=1", seed=1) as cluster, pytest.raises(NotEnoughWorkers):
         fit_on_cluster(build("ridge"), matrix, cluster)
@@ -141,7 +141,7 @@ def test_the_partial_rule_says_what_it_waits_for():
 
 @pytest.mark.parametrize(
     ("policy", "message"),
-    [(Replicated(3), "multiple of copies=3; got 4"), (Partial(5), "at most the 4 workers; got 5")],
+    [(FirstCopy(3), "multiple of copies=3; got 4"), (Partial(5), "at most the 4 workers; got 5")],
 )
 def test_policies_that_do_not_suit_the_cluster(policy, message, matrix):
     with InlineCluster(4) as cluster, pytest.raises(UsageError, match=message):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from coded_als.cluster import Round, TaskEvent, all_of, fastest
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import DelayStream, read_trace
@@ -18,7 +19,7 @@ ROUND = Round("product", ("left", "right"), response_shapes=((1, 1, 1),), operat
 
 
 def run(delays: str, recorder: TraceRecorder | TimelineRecorder, k: int, rounds: int = 4) -> float:
-    with SimulatedCluster(5, delays, seed=2, latency_s=0.0, bytes_per_second=1e18) as cluster:
+    with SimulatedCluster(5, delays, seed=2, machine=Machine(1e10, np.inf, 0.0, 0.0)) as cluster:
         cluster.observers.append(recorder)
         for name in ("left", "right"):
             cluster.store(name, [np.ones((1, 1, 1))] * 5)

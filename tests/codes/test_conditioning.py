@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coded_als.cluster import WellConditioned
-from coded_als.codes import EntangledPolynomialCode
+from coded_als.codes import EntangledPolynomialCode, SystematicCode
 from tests.codes.test_product_codes import relative_error, responses_of
 
 
@@ -90,3 +90,19 @@ def test_real_points_break_down_and_say_so():
     errors = {h: code.error_estimate(range(code.workers)) for h, code in estimates.items()}
     assert errors[2] < 1e-13 < errors[4] < 1e-7
     assert errors[6] > 1e-3
+
+
+@pytest.mark.parametrize(
+    "code", [EntangledPolynomialCode(3, 3, 1, 12), SystematicCode(6, 1, 12)], ids=["circle", "sys"]
+)
+def test_where_the_product_cancels_the_estimate_is_relative_to_what_is_multiplied(code):
+    """D has one eigenvalue 10,000 times the others, and X is orthogonal to its vector: |D X| is far below |D| |X|."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.standard_normal((36, 36)))[0]
+    left, right = (axes * np.append(1e4, np.ones(35))) @ axes.T, axes[:, 1:4]
+    responses = responses_of(code, left, right)
+    for _ in range(20):
+        chosen = rng.permutation(12)[: code.recovery_threshold].tolist()
+        found = code.decode({worker: responses[worker] for worker in chosen}, (36, 3))
+        error = np.linalg.norm(found - left @ right)
+        assert error <= code.error_estimate(chosen) * np.linalg.norm(left) * np.linalg.norm(right)

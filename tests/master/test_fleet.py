@@ -110,4 +110,4 @@ def test_a_system_that_refuses_processes_is_a_clear_error() -> None:
         assert process_ids == []
         assert fleet.stderr is not None
         assert "Lower workers or raise the limit (ulimit -u)" in fleet.stderr.read()
-        assert fleet.wait(5) == 1
+        assert fleet.wait(5) == 2

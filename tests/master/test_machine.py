@@ -1,4 +1,4 @@
-"""The master's membership and rounds as a state machine, against workers that come, go, stop and answer in any order."""
+"""The master's membership and rounds as a state machine, against workers that come, go, stop and respond in any order."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class SimulatedWorker:
                 self._task = message
 
     def finish(self) -> None:
-        """Answer the task at hand."""
+        """Response the task at hand."""
         task, self._task = self._task, None
         if task is None or self.stopped:
             self._task = task

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als.sharded.packing import Batches, pack, padding
-from coded_als.sharded.placement import Placement, deal
+from coded_als.sharded.placement import Placement, deal_to_devices
 
 
 @st.composite
@@ -29,7 +29,9 @@ def problems(draw: st.DrawFn) -> tuple[sparse.csr_array, int, int, int]:
 
 def placements(matrix: sparse.csr_array, devices: int) -> tuple[Placement, Placement]:
     lengths = np.diff(matrix.indptr)
-    return deal(lengths, devices), deal(np.bincount(matrix.indices, minlength=matrix.shape[1]), devices)
+    return deal_to_devices(lengths, devices), deal_to_devices(
+        np.bincount(matrix.indices, minlength=matrix.shape[1]), devices
+    )
 
 
 def replay(groups: list[Batches], values: np.ndarray, rows: Placement, others: Placement) -> np.ndarray:
@@ -90,7 +92,7 @@ def test_every_row_is_summed_once_over_its_own_entries(problem: tuple[sparse.csr
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=300), st.integers(1, 9))
 def test_rows_are_dealt_evenly(lengths: list[int], devices: int) -> None:
-    placed = deal(np.array(lengths), devices)
+    placed = deal_to_devices(np.array(lengths), devices)
     assert len(np.unique(placed.position)) == len(lengths)
     assert placed.position.max() < placed.total
     owner = placed.position // placed.height

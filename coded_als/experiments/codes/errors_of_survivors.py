@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coded_als.arrays import Array
 from coded_als.codes import ProductCode, ReplicatedProduct
-from coded_als.kernels import Array, product, run_to_end
+from coded_als.kernels import product, run_to_end
 
 # Rows and columns of the matrix that is multiplied, at least; a code of more parts gets a row for each.
 LENGTH, COLUMNS = 64, 2

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from coded_als.als.rounds import rule_for
-from coded_als.cluster.virtual import Machine, RoundCost, round_seconds
+from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.virtual import round_seconds
 from coded_als.codes import Code, ProductCode
 from coded_als.codes.product import multiplications
 from coded_als.delays import DelayStream
@@ -33,7 +34,7 @@ class Setting:
     delays
         A delay SPEC.
     machine
-        One worker and its link.
+        Master, workers and the link between them.
     rounds
         Rounds that are drawn.
     sets

@@ -32,7 +32,7 @@ from coded_als.experiments.report.table1_figures import (
     survival_against_products,
     survival_table,
     table1_times,
-    times_table,
+    table1_times_table,
 )
 from coded_als.experiments.report.timeline import timeline, timeline_table
 
@@ -151,7 +151,7 @@ TABLE1_FIGURES: tuple[Entry[Sequence[Row]], ...] = (
         "Marks: the paper's seconds. Lines: virtual seconds of the law (46), fitted to the columns that decode "
         "soundly at real points, with the 95 % interval of the mean as a band (thinner than the line).",
         table1_times,
-        times_table,
+        table1_times_table,
     ),
     Entry(
         "table1-decoding-error",

@@ -38,7 +38,7 @@ def table1_times(rows: Sequence[Row]) -> ReportFigure:
     return figure
 
 
-def times_table(rows: Sequence[Row]) -> Table:
+def table1_times_table(rows: Sequence[Row]) -> Table:
     """The data of `table1_times`."""
     headings = ("k", "h", "paper, s", "formula (46), s", "virtual clock, virtual s", "low", "high")
     columns = ("paper_seconds", "formula_seconds", *(f"virtual_seconds_{end}" for end in ("mean", "low95", "high95")))

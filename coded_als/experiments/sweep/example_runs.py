@@ -15,17 +15,20 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS, Iteration
+from coded_als.als.draws import repetition_seed
+from coded_als.als.schemes import Scheme, Size
+from coded_als.als.timing import Workload
+from coded_als.arrays import Array
 from coded_als.cluster import TaskEvent
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import EventLog
-from coded_als.cluster.virtual import Machine, SimulatedCluster
+from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
-from coded_als.experiments.plan.schemes import Scheme, Size
-from coded_als.experiments.plan.timing import Workload, mean_and_interval, repetition_seed
-from coded_als.experiments.problems import synthetic_ratings
+from coded_als.experiments.plan.timing import mean_and_interval
+from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import cell_of
 from coded_als.experiments.sweep.store import saying_what_failed, write_text
 from coded_als.experiments.sweep.tables import Row
-from coded_als.kernels import Array
 
 FILE = "examples.json"
 LARGEST = Size(rows=480, columns=360, rank=12)
@@ -111,7 +114,7 @@ def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: Event
 
     The log gets the first run. None where the scheme cannot run.
     """
-    ratings = synthetic_ratings(size, seed, noise=NOISE)
+    ratings = paper_ratings(size, seed, noise=NOISE)
     logs = [log, *(EventLog() for _ in range(REPEATS - 1))]
     try:
         histories = [
@@ -146,7 +149,7 @@ def _run(
         precomputation="local",
         seed=seed,
     )
-    with SimulatedCluster(scheme.workers, workload.delays, delay_seed, **asdict(workload.machine)) as cluster:
+    with SimulatedCluster(scheme.workers, workload.delays, delay_seed, workload.machine) as cluster:
         cluster.observers.append(log)
         return model.fit(ratings, cluster=cluster).history_
 

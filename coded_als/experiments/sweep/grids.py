@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from coded_als.als.schemes import Scheme
 from coded_als.codes import Entangled, parse_code
 from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.schemes import Scheme
 
 PROTOCOLS = ("fused", "paper")
 SOLVERS = ("als", "lobpcg")
@@ -215,7 +215,7 @@ def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence
     )
 
 
-def checked_delays(spec: str) -> str:
+def readable_delays(spec: str) -> str:
     """The SPEC itself, once it has been read without complaint."""
     parse_delays(spec)
     return spec

@@ -15,20 +15,15 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS
+from coded_als.als.draws import Draws, repetition_seed
+from coded_als.als.schemes import Size
+from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds, round_times
 from coded_als.cluster import Cluster
-from coded_als.cluster.virtual import Machine, SimulatedCluster
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers, UsageError
-from coded_als.experiments.plan.schemes import Size
-from coded_als.experiments.plan.timing import (
-    Infeasible,
-    Iterations,
-    Workload,
-    iteration_seconds,
-    repetition_seed,
-    round_times,
-    summary,
-)
-from coded_als.experiments.problems import synthetic_ratings
+from coded_als.experiments.plan.timing import summary
+from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import Cell, cell_of
 from coded_als.experiments.sweep.store import ResultFolder
 from coded_als.experiments.sweep.tables import Row, canonical
@@ -124,7 +119,8 @@ def refusal(spec: SweepSpec, cell: Cell) -> str | None:
         One of its cells.
     """
     try:
-        iteration_seconds(cell.scheme, spec.workload(cell.injected_delays), spec.seed, repeats=1, most=1)
+        workload = spec.workload(cell.injected_delays)
+        iteration_seconds(cell.scheme, workload, Draws(workload.model, cell.scheme.workers, spec.seed, 1), most=1)
     except Infeasible as reason:
         return str(reason)
     return None
@@ -201,7 +197,8 @@ def run_cell(spec: SweepSpec, key: Row) -> Row:
 
 def _times(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
     workload = spec.workload(cell.injected_delays)
-    rounds = round_times(cell.scheme, workload, spec.seed, spec.repeats)
+    draws = Draws(workload.model, cell.scheme.workers, spec.seed, spec.repeats)
+    rounds = round_times(cell.scheme, workload, draws)
     seconds = rounds.sum(axis=2)
     [(cost, _), *_] = workload.schedule(cell.scheme)
     return {
@@ -217,10 +214,12 @@ def _numerics(spec: SweepSpec, cell: Cell) -> dict[str, Any]:
     """Run the algorithm; the seconds are those of its iterations."""
     runs = [_fit(spec, cell, repetition) for repetition in range(spec.repeats)]
     shortest = min(len(model.history_) for model in runs)
-    seconds = np.array([[entry.seconds for entry in model.history_[:shortest]] for model in runs])
+    # the virtual clock leaves out the master's own work, which the cost function has
+    master_s = spec.workload(cell.delays).master_s(cell.scheme) if spec.cluster == "virtual" else 0.0
+    seconds = np.array([[entry.seconds for entry in model.history_[:shortest]] for model in runs]) + master_s
     history = runs[0].history_
     step = max(1, len(history) // HISTORY_POINTS)
-    elapsed = np.cumsum([entry.seconds for entry in history])
+    elapsed = np.cumsum([entry.seconds + master_s for entry in history])
     return {
         **summary(seconds, spec.clock),
         # an iteration of the algorithm is timed as one
@@ -254,12 +253,12 @@ def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
     )
     seed = repetition_seed(spec.seed, repetition)
     with _cluster(spec, scheme.workers, cell.injected_delays, seed) as cluster:
-        return model.fit(synthetic_ratings(spec.size, spec.seed), cluster=cluster)
+        return model.fit(paper_ratings(spec.size, spec.seed), cluster=cluster)
 
 
 def _cluster(spec: SweepSpec, workers: int, delays: str, seed: int) -> Cluster:
     if spec.cluster == "virtual":
-        return SimulatedCluster(workers, delays, seed, **vars(spec.machine))
+        return SimulatedCluster(workers, delays, seed, spec.machine)
     from coded_als.master import LocalCluster
 
     return LocalCluster(workers, delays, seed)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 Row = dict[str, Any]
-Verdict = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]
+Agreement = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]
 
 AGREEMENT = 0.15
 # A column has collapsed when a cell of it is worth less than this share of the first column's products.
@@ -22,7 +22,7 @@ class Finding:
     """One verdict and the figures behind it."""
 
     subject: str
-    verdict: Verdict
+    verdict: Agreement
     evidence: str
 
 
@@ -63,7 +63,7 @@ def _formula_on_the_clock(rows: Sequence[Row]) -> Finding:
 def _formula_on_the_paper(partitions: int, column: Sequence[Row]) -> Finding:
     worst = max(_relative(row["formula_seconds"], row["paper_seconds"]) for row in column)
     trend = _falls_with_workers(column, "paper_seconds") and _falls_with_workers(column, "formula_seconds")
-    verdict: Verdict = "agrees" if worst <= AGREEMENT else "trend only" if trend and worst <= 1.5 else "disagrees"
+    verdict: Agreement = "agrees" if worst <= AGREEMENT else "trend only" if trend and worst <= 1.5 else "disagrees"
     factors = [row["formula_seconds"] / row["paper_seconds"] for row in column]
     spread = f"{min(factors):.3g}" if len(factors) == 1 else f"{min(factors):.3g} to {max(factors):.3g}"
     return Finding(
@@ -108,7 +108,7 @@ def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
     chebyshev = sum(row["real_iterations_survived"] < _most(rows) for row in broken)
     rank = _rank_correlation(rows)
     if not collapsed:
-        verdict: Verdict = "not supported"
+        verdict: Agreement = "not supported"
     elif len(broken) == len(collapsed) and survivors_elsewhere:
         verdict = "supported"
     else:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from coded_als.experiments.plan.schemes import Size
+from coded_als.als.schemes import Size
 from coded_als.experiments.sweep.tables import Row
 
 

@@ -115,20 +115,3 @@ def table_cells(rows: Sequence[Row], wall: Sequence[Row]) -> tuple[list[str], li
             value = seconds.get(canonical(row["cell"]))
             line.append("" if value is None else f"{1e3 * value:.3g}")
     return headings, body
-
-
-def as_text(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Columns aligned to the right.
-
-    Parameters
-    ----------
-    headings
-        One for each column.
-    body
-        Rows of as many cells.
-    """
-    widths = [max(len(line[i]) for line in (headings, *body)) for i in range(len(headings))]
-    lines = [
-        "  ".join(value.rjust(width) for value, width in zip(line, widths, strict=True)) for line in (headings, *body)
-    ]
-    return "\n".join(lines)

@@ -9,13 +9,13 @@ import numpy as np
 from coded_als.als.phases import store_data
 from coded_als.als.protocols import PaperProtocol
 from coded_als.als.rounds import RoundLog
+from coded_als.als.schemes import Size
+from coded_als.arrays import Array
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes import Entangled, PointFamily
-from coded_als.experiments.plan.schemes import Size
-from coded_als.experiments.problems import synthetic_ratings
+from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.tables import Row
 from coded_als.experiments.table1.paper import Effort, PaperCell
-from coded_als.kernels import Array
 
 # A run has deviated once its exact objective is this much above that of exact arithmetic's run.
 DEVIATION = 0.01
@@ -42,7 +42,7 @@ def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) ->
         Of the matrix and of who responds first.
     """
     size, code = effort.size, Entangled(h=cell.partitions, points=points)
-    ratings = synthetic_ratings(size, seed)
+    ratings = paper_ratings(size, seed)
     data = ratings.T @ ratings
     deviations = []
     with SimulatedCluster(cell.live, "exp:mean=1ms", seed) as cluster, np.errstate(all="ignore"):
@@ -72,7 +72,7 @@ def _start(size: Size, seed: int) -> Array:
 @lru_cache(maxsize=1)
 def _reference_objectives(effort: Effort, seed: int) -> list[float]:
     """Objectives of plain ALS, one for each iteration."""
-    ratings = synthetic_ratings(effort.size, seed)
+    ratings = paper_ratings(effort.size, seed)
     data, factor = (
         ratings.T @ ratings,
         np.random.default_rng(seed).standard_normal((effort.size.length, effort.size.rank)),

@@ -13,17 +13,19 @@ import numpy as np
 from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
+from coded_als.als.draws import repetition_seed
+from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
-from coded_als.cluster.virtual import Machine, RoundCost, round_seconds
+from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.virtual import round_seconds
 from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
-from coded_als.experiments.plan.timing import mean_and_interval, repetition_seed
+from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.sweep.tables import Row
 from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells, paper_size
 from coded_als.experiments.table1.survival import ANY_ERROR, CIRCLE_TOLERANCE, survival
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, formula_terms
-from coded_als.kernels import Array
 
 # Decoding this well is of no concern to the times: cells where real points reach it fit the law (46).
 SOUND_ERROR = 1e-8
@@ -55,7 +57,7 @@ def sound_cells() -> list[PaperCell]:
     """Cells of those columns in which every cell decodes soundly at real points: where (46) can hold."""
     worst: dict[int, float] = {}
     for cell in paper_cells():
-        estimates = decoding_errors(cell, "real", repeats=5, seed=0)["estimated"]
+        estimates = errors_of_first(cell, "real", repeats=5, seed=0)["estimated"]
         worst[cell.partitions] = max(worst.get(cell.partitions, 0.0), estimates)
     return [cell for cell in paper_cells() if worst[cell.partitions] <= SOUND_ERROR]
 
@@ -89,7 +91,7 @@ def evaluate(cell: PaperCell, law: OperationTime, effort: Effort, seed: int) -> 
             "paper_products_implied": cell.seconds / product_s,
         }
         for points in FAMILIES:
-            errors = decoding_errors(cell, points, effort.repeats, seed)
+            errors = errors_of_first(cell, points, effort.repeats, seed)
             row |= {f"{points}_error_{name}": error for name, error in errors.items()}
             row |= {f"{points}_{name}": value for name, value in survival(cell, points, effort, seed).items()}
     return row
@@ -114,7 +116,7 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
     spec = f"normal-ops:mu={mu!r}s,sigma={sigma!r}s"
     # the law of the delays is all the time there is: no other work, no messages
-    machine, until = Machine(np.inf, np.inf, 0.0), Fastest(iteration_threshold(cell.partitions, "real"))
+    machine, until = Machine(np.inf, np.inf, 0.0, 0.0), Fastest(iteration_threshold(cell.partitions, "real"))
     totals = [
         round_seconds(
             DelayStream(spec, cell.live, repetition_seed(seed, repetition)),
@@ -127,7 +129,7 @@ def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int
     return np.array(totals)
 
 
-def decoding_errors(cell: PaperCell, points: PointFamily, repeats: int, seed: int) -> dict[str, float]:
+def errors_of_first(cell: PaperCell, points: PointFamily, repeats: int, seed: int) -> dict[str, float]:
     """Median estimated and actual relative error of decoding E = D B from random first responses.
 
     Parameters

@@ -12,12 +12,12 @@ from rich.console import Console
 
 from coded_als import CodedALS, SimulatedCluster
 from coded_als.als import Iteration
+from coded_als.als.schemes import Scheme
 from coded_als.cluster import TaskEvent
 from coded_als.experiments.live.fit import RECENT, FitStatus, iterations_left, seconds_left
 from coded_als.experiments.live.sweep import SweepStatus
 from coded_als.experiments.live.terminal import on_the_terminal, render
 from coded_als.experiments.live.view import View
-from coded_als.experiments.plan.schemes import Scheme
 from coded_als.experiments.sweep.grids import Cell
 
 

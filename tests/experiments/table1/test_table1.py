@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from coded_als.als.schemes import Size
 from coded_als.cli.reproduce import command
 from coded_als.codes import iteration_threshold
-from coded_als.experiments.plan.schemes import Size
 from coded_als.experiments.table1 import table1
 from coded_als.experiments.table1.findings import findings
 from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells
-from coded_als.experiments.table1.reproduction import as_text, table_cells
+from coded_als.experiments.table1.reproduction import table_cells
 from coded_als.experiments.table1.table1 import evaluate, fit_law, sound_cells
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds
+from coded_als.experiments.tables import as_text
 
 TINY = Effort(Size(72, 60, 5), iterations=6, repeats=3, wall=False)
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from coded_als.als import CodedALS
+from coded_als.als.schemes import Scheme, Size
+from coded_als.als.startup import sharing_s
 from coded_als.cluster import Responses, Round, StoppingRule
-from coded_als.cluster.virtual import RoundCost, SimulatedCluster
-from coded_als.experiments.plan.schemes import Scheme, Size
+from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.virtual import SimulatedCluster
 
 SIZE = Size(rows=60, columns=42, rank=4)
 TOLERANCE = 1e-8
@@ -67,7 +69,9 @@ def test_a_schedule_is_what_the_algorithm_asks_for(scheme: Scheme) -> None:
 def test_the_share_of_the_data_is_what_a_worker_is_given(scheme: Scheme) -> None:
     data = np.zeros((SIZE.length, SIZE.length))
     shares = list(scheme.product(SIZE).encode_left(data))
-    assert scheme.startup_bytes(SIZE) == sum(share.nbytes for share in shares)
+    one_byte_a_second = Machine(np.inf, 1.0, 0.0, 0.0)
+    code = scheme.chosen(SIZE)
+    assert sharing_s(code, SIZE.length, scheme.workers, one_byte_a_second) == sum(share.nbytes for share in shares)
     assert scheme.storage_bytes(SIZE) >= shares[0].nbytes
 
 

@@ -13,13 +13,16 @@ from functools import lru_cache
 from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.protocols import square
 from coded_als.als.rounds import rule_for
+from coded_als.als.startup import gram_s, sharing_s
 from coded_als.cluster import StoppingRule, WellConditioned
-from coded_als.cluster.virtual import RoundCost
+from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, choose_code, with_partitions
 from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError
 
 FLOAT_BYTES = 8
+# Of each solver: products l c^2, the decompositions in units of c^3, and the calls, some tenths of a millisecond.
+ALGEBRA = {"lobpcg": (45.0, 100.0, 3e6), "als": (12.0, 20.0, 1.5e6)}
 
 
 @dataclass(frozen=True)
@@ -126,14 +129,25 @@ class Scheme:
             kept = factors * math.prod(code.right_shape((size.length, size.rank)))
         return FLOAT_BYTES * (math.prod(code.left_shape((size.length, size.length))) + kept)
 
-    def startup_operations(self, size: Size) -> float:
-        """Multiplications of the master that encode D."""
-        return float(self.product(size).encoded_planes[0] * size.length**2)
+    def worker_operations(self, size: Size) -> float:
+        """Multiplications of one worker in one iteration."""
+        rounds = self.schedule(size, self.tolerance(size))
+        return float(sum(cost.operations for cost, _ in rounds))
 
-    def startup_bytes(self, size: Size) -> float:
-        """Bytes of all the workers' shares of D."""
-        share = math.prod(self.product(size).left_shape((size.length, size.length)))
-        return float(FLOAT_BYTES * self.workers * share)
+    def startup_s(self, size: Size, machine: Machine) -> float:
+        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares.
+
+        Parameters
+        ----------
+        size
+            The problem.
+        machine
+            Master, workers and the link between them.
+        """
+        code, workers = self.chosen(size), self.workers
+        rows = max(size.rows, size.columns)
+        computing_s = gram_s(code, rows, size.length, workers, machine)
+        return computing_s + sharing_s(code, size.length, workers, machine)
 
     def master_operations(self, size: Size) -> float:
         """Multiplications of the master in one iteration: encoding, decoding, and what is left of the algebra.
@@ -148,10 +162,7 @@ class Scheme:
             family = square(self.chosen(size))
             factors, planes = (2, 2) if family.points == "circle" else (3, 1)
             return float(factors * encoding + decoding + family.cut[0] * planes * length * columns)
-        # ALS: F, M and E G. The eigensolver: measured at d = 20, 50 and 200, in units of matrix products; narrow
-        # blocks are slower than their multiplications say
-        algebra = 33 * columns**2 + 4600 * columns if self.solver == "lobpcg" else 3 * columns**2
-        return float(encoding + decoding + length * algebra)
+        return float(encoding + decoding) + algebra_operations(length, columns, self.solver)
 
     def _product_round(self, size: Size) -> RoundCost:
         code, square_shape, columns = self.product(size), (size.length, size.length), self.block_columns(size)
@@ -177,6 +188,23 @@ class Scheme:
             (RoundCost(small, factor_bytes, gram_bytes), inner),
             (RoundCost(small, gram_bytes, factor_bytes), interpolation),
         ]
+
+
+def algebra_operations(length: int, columns: int, solver: str) -> float:
+    """Multiplications, in units of matrix products, that the master's algebra in an iteration is worth.
+
+    Measured by ``benchmarks/plan_constants.py``: products of tall blocks, decompositions of small matrices, and what the
+    calls themselves take.
+
+    Parameters
+    ----------
+    length, columns
+        Of the block.
+    solver
+        ``"lobpcg"`` or ``"als"``.
+    """
+    tall, small, calls = ALGEBRA[solver]
+    return tall * length * columns**2 + small * columns**3 + calls
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,94 @@
+"""Seconds until the workers hold D: where D = A^T A is computed sooner, its encoding, and sending the shares."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.codes import Code
+from coded_als.codes.product import multiplications
+
+FLOAT_BYTES = 8
+
+
+def gram_at_master_s(rows: int, length: int, machine: Machine) -> float:
+    """Seconds of A^T A, (l, l), of a dense A, (rows, l), at the master: a symmetric rank-k update, half the product.
+
+    Parameters
+    ----------
+    rows
+        Rows of A.
+    length
+        Columns l of A, the side of D.
+    machine
+        Master, workers and the link between them.
+    """
+    return machine.computing_s(rows * length**2 / 2)
+
+
+def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
+    """Seconds of A^T A on W workers that nothing delays: encoding A twice, sending both shares, one round, decoding.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers.
+    rows, length
+        Of A.
+    workers, machine
+        Who computes.
+    """
+    gram = code.gram(workers)
+    left, right = gram.left_shape((length, rows)), gram.right_shape((rows, length))
+    shares_bytes = FLOAT_BYTES * (math.prod(left) + math.prod(right))
+    response_bytes = FLOAT_BYTES * math.prod(gram.response_shape((length, length)))
+    round = RoundCost(multiplications(gram, (length, rows), length), 0.0, response_bytes)
+    responses = round.response_s(np.zeros((1, workers)), machine)[0]
+    encoding = sum(gram.encoded_planes) * rows * length
+    return (
+        machine.computing_s(encoding + gram.decoded_planes * length**2)
+        + machine.sending_s(workers, shares_bytes)
+        + float(np.sort(responses)[gram.recovery_threshold - 1])
+    )
+
+
+def gram_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
+    """Seconds of D = A^T A where that takes less.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers.
+    rows
+        Rows of A.
+    length
+        Columns l of A, the side of D.
+    workers
+        W.
+    machine
+        Master, workers and the link between them.
+    """
+    local_s = gram_at_master_s(rows, length, machine)
+    return min(local_s, gram_on_workers_s(code, rows, length, workers, machine))
+
+
+def sharing_s(code: Code, length: int, workers: int, machine: Machine) -> float:
+    """Seconds of encoding D, (l, l), and sending every worker its share.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers.
+    length
+        Columns l of A, the side of D.
+    workers
+        W.
+    machine
+        Master, workers and the link between them.
+    """
+    product = code.product(workers)
+    share_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
+    encoding_s = machine.computing_s(product.encoded_planes[0] * length**2)
+    return encoding_s + machine.sending_s(workers, share_bytes) + machine.latency_s

@@ -1,0 +1,14 @@
+"""Types of arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# what the coded arithmetic computes with
+Array = NDArray[np.float64]
+# what the models keep: float64 or float32
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]

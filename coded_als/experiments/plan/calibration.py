@@ -1,0 +1,63 @@
+"""The speeds of this machine, for plans about local workers: multiplications, link, messages and cores."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from coded_als.cluster import Cluster, Round, all_of
+from coded_als.cluster.machine import Machine
+
+FEW, CALIBRATED_WORKERS = 2, 8
+PAYLOAD_ROWS, COLUMNS = 4000, 25
+REPEATS = 9
+
+
+def calibrated() -> Machine:
+    """What local workers and their master do here, measured in about two seconds.
+
+    A round of W messages each way takes ``2 W message_s + 2 latency_s`` and, for large payloads, their bytes over the
+    link's besides: the differences between few workers and many, and between small payloads and large ones, tell them
+    apart.
+    """
+    speed = multiplications_per_second()
+    few_s, _ = _round_seconds(FEW)
+    many_s, large_s = _round_seconds(CALIBRATED_WORKERS)
+    message_s = max(1e-6, (many_s - few_s) / (2 * (CALIBRATED_WORKERS - FEW)))
+    latency_s = max(1e-6, few_s / 2 - FEW * message_s)
+    carried = CALIBRATED_WORKERS * 8 * PAYLOAD_ROWS * COLUMNS
+    bytes_per_second = carried / max(1e-9, large_s - many_s)
+    return Machine(speed, bytes_per_second, latency_s, message_s, len(os.sched_getaffinity(0)))
+
+
+def multiplications_per_second() -> float:
+    """Of one core in the product of a large matrix with a block of columns, the best of several."""
+    left, right = np.ones((1500, 1500)), np.ones((1500, COLUMNS))
+    with threadpool_limits(1):
+        return left.size * COLUMNS / min(_seconds(lambda: left @ right) for _ in range(REPEATS))
+
+
+def _round_seconds(workers: int) -> tuple[float, float]:
+    """Median seconds of a round that computes next to nothing: with a small payload, and with a large one."""
+    from coded_als.master import LocalCluster
+
+    with LocalCluster(workers) as cluster:
+        return _median_round_s(cluster, 1), _median_round_s(cluster, PAYLOAD_ROWS)
+
+
+def _median_round_s(cluster: Cluster, rows: int) -> float:
+    cluster.store("left", [np.ones((1, 1, rows))] * cluster.size)
+    payload = np.ones((1, rows, COLUMNS))
+    round = Round("product", ("left",), [(payload,)] * cluster.size, (), ((1, 1, COLUMNS),))
+    return median(cluster.run(round, all_of(cluster.size)).elapsed_s for _ in range(REPEATS))
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started

@@ -1,0 +1,232 @@
+"""A plan as a document and as text."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+from coded_als.als.choice import MARGIN, Candidate
+from coded_als.als.timing import Workload
+from coded_als.codes import CODES
+from coded_als.codes.families import LARGEST_PARTITIONS
+from coded_als.experiments.plan.plan import Duel, Plan
+from coded_als.experiments.plan.timing import mean_and_interval
+from coded_als.experiments.tables import as_text
+
+# Rows of the table of candidates; the best of each family comes besides.
+SHOWN = 8
+ASSUMPTIONS = (
+    "{lobpcg} iterations to convergence (lobpcg) and {als} (als), those of MovieLens 100K at rank 20 to the default "
+    "tolerance, unless you set them: a property of your matrix",
+    "the master and {workers} compute {speed:.3g} multiplications/s each; the master's encoding, decoding and algebra count",
+    "all messages of a round share the master's link ({bandwidth:.3g} bytes/s); each takes {latency:.3g} s besides, and "
+    "{message:.3g} s of the master's time",
+    "the start-up is computing D = R^T R where that takes less, encoding it, and sending every worker its share, once",
+    "a superseded task is dropped at once, so a slow worker is free for the next round",
+    "rounds of a recorded trace come again at random, not in their order",
+    "h above {circle} (circle) and {real} (real points) is not tried; every p and every number of copies is",
+)
+
+
+def assumptions(workload: Workload) -> list[str]:
+    """What the figures rest on, in words."""
+    machine = workload.machine
+    sharers = "each worker" if machine.cores is None else f"each of {machine.cores} cores that the workers share"
+    return [
+        text.format(
+            als=workload.iterations.als,
+            lobpcg=workload.iterations.lobpcg,
+            workers=sharers,
+            speed=machine.multiplications_per_second,
+            bandwidth=machine.bytes_per_second,
+            latency=machine.latency_s,
+            message=machine.message_s,
+            circle=LARGEST_PARTITIONS["circle"],
+            real=LARGEST_PARTITIONS["real"],
+        )
+        for text in ASSUMPTIONS
+    ]
+
+
+def fit_command(candidate: Candidate, workload: Workload) -> str:
+    """The command that runs a candidate on local workers, with the same delays.
+
+    Parameters
+    ----------
+    candidate
+        What would run.
+    workload
+        The problem, the delays and the machine.
+    """
+    scheme = candidate.scheme
+    words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
+    words += ["--code", scheme.family.spec]
+    if scheme.solver != "lobpcg":
+        words += ["--solver", scheme.solver]
+    if scheme.protocol != "fused":
+        words += ["--protocol", scheme.protocol]
+    if workload.tolerance is not None:
+        words += ["--decoding-tolerance", workload.tolerance]
+    return shlex.join(map(str, [*words, "--delays", workload.delays, "--out", "model.npz"]))
+
+
+def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any]:
+    """The plan as one JSON-able document.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    workers
+        W.
+    workload
+        The problem, the delays and the machine.
+    """
+    return {
+        "verdict": plan.verdict,
+        "margin": MARGIN,
+        "workers": workers,
+        "size": asdict(workload.size),
+        "machine": asdict(workload.machine),
+        "iterations": asdict(workload.iterations),
+        "delays": workload.delays,
+        "recommended": candidate_document(plan.recommended),
+        "command": fit_command(plan.recommended, workload),
+        "speedup_of_the_best_code": _speedup(plan.overall),
+        "at_equal_memory": [_duel_document(duel, "worker_storage_bytes") for duel in plan.at_equal_memory],
+        "at_equal_work": [_duel_document(duel, "worker_operations") for duel in plan.at_equal_work],
+        "candidates": [candidate_document(candidate) for candidate in plan.candidates],
+        "excluded": [{"label": label, "reason": reason} for label, reason in plan.excluded],
+        "assumptions": assumptions(workload),
+    }
+
+
+def candidate_document(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as columns."""
+    mean, low, high = mean_and_interval(candidate.totals_s)
+    return {
+        "label": candidate.scheme.label,
+        **asdict(candidate.scheme),
+        "virtual_seconds_mean": mean,
+        "virtual_seconds_low95": low,
+        "virtual_seconds_high95": high,
+        "virtual_seconds_are_a_lower_bound": candidate.at_least,
+        "startup_seconds": candidate.startup_s,
+        "master_seconds": candidate.master_s,
+        "worker_storage_bytes": candidate.worker_bytes,
+        "worker_operations": candidate.worker_operations,
+    }
+
+
+def _speedup(duel: Duel) -> dict[str, float] | None:
+    return None if duel.speedup is None else dict(zip(("ratio", "low95", "high95"), duel.speedup, strict=True))
+
+
+def _duel_document(duel: Duel, limited: str) -> dict[str, Any]:
+    return {
+        f"{limited}_at_most": duel.limit,
+        "verdict": duel.verdict,
+        "without_a_code": None if duel.plain is None else candidate_document(duel.plain),
+        "with_a_code": None if duel.coded is None else candidate_document(duel.coded),
+        "speedup": _speedup(duel),
+    }
+
+
+def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
+    """The plan for people.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    workers
+        W.
+    workload
+        The problem, the delays and the machine.
+    """
+    chosen = plan.recommended
+    lines = [
+        _headline(plan, workers),
+        f"Use {chosen.scheme.label}: {_seconds(chosen)} expected, start-up {chosen.startup_s:.3g} s included; "
+        f"{chosen.worker_bytes / 1e6:.3g} MB on each worker.",
+        f"  {fit_command(chosen, workload)}",
+        "",
+        as_text(*_shown(plan), first_left=True),
+        "",
+        "At equal memory of a worker, with and without a code:",
+        as_text(*_duel_table(plan.at_equal_memory, "MB/worker", 1e6)),
+        "",
+        "At equal work of a worker in an iteration, with and without a code:",
+        as_text(*_duel_table(plan.at_equal_work, "10^6 mult.", 1e6)),
+    ]
+    reasons = _reasons(plan)
+    if reasons:
+        lines += ["", "Excluded:", *reasons]
+    return "\n".join([*lines, "", "Assumed:", *(f"  {text}" for text in assumptions(workload))])
+
+
+def _headline(plan: Plan, workers: int) -> str:
+    duel = plan.overall
+    if duel.plain is None or duel.coded is None or duel.speedup is None:
+        return f"{plan.verdict.capitalize()} on {workers} workers: nothing else can run."
+    ratio, low, high = duel.speedup
+    said = {"coding pays": "Coding pays", "coding does not pay": "Coding does not pay"}.get(
+        duel.verdict, "No clear difference"
+    )
+    return (
+        f"{said} on {workers} workers: {duel.coded.scheme.label} is {ratio:.2f} times as fast as {duel.plain.scheme.label} "
+        f"(95 %: {low:.2f} to {high:.2f}; it pays from {1 + MARGIN:.2f} on)."
+    )
+
+
+def _shown(plan: Plan) -> tuple[list[str], list[list[str]]]:
+    """The fastest few, and the best of each family of codes wherever it comes."""
+    shown = list(plan.candidates[:SHOWN])
+    for family in CODES:
+        best = next((c for c in plan.candidates if c.scheme.family.name == family), None)
+        if best is not None and best not in shown:
+            shown.append(best)
+    headings = ["scheme", "virtual seconds (95 %)", "start-up [s]", "master [s]", "MB/worker", "10^6 mult./worker"]
+    body = []
+    for candidate in shown:
+        figures = (
+            candidate.startup_s,
+            candidate.master_s,
+            candidate.worker_bytes / 1e6,
+            candidate.worker_operations / 1e6,
+        )
+        body.append([candidate.scheme.label, _seconds(candidate), *(f"{figure:.3g}" for figure in figures)])
+    return headings, body
+
+
+def _duel_table(duels: tuple[Duel, ...], unit: str, scale: float) -> tuple[list[str], list[list[str]]]:
+    body = []
+    for duel in duels:
+        cells = [f"{duel.limit / scale:.3g}"]
+        for candidate in (duel.plain, duel.coded):
+            cells += ["-", "-"] if candidate is None else [candidate.scheme.label, _seconds(candidate)]
+        ratio = "-" if duel.speedup is None else f"{duel.speedup[0]:.2f}"
+        body.append([*cells, ratio, duel.verdict])
+    return [unit, "without", "seconds", "with a code", "seconds", "times as fast", "verdict"], body
+
+
+def _seconds(candidate: Candidate) -> str:
+    mean, low, high = mean_and_interval(candidate.totals_s)
+    if candidate.at_least:
+        return f"at least {mean:.3g} s"
+    return f"{mean:.3g} s" if low is None else f"{mean:.3g} s ({low:.3g} to {high:.3g})"
+
+
+def _reasons(plan: Plan) -> list[str]:
+    """Why schemes are left out: one line for a code that is out with every protocol and solver."""
+    able = {_family(candidate.scheme.label) for candidate in plan.candidates}
+    told: dict[str, str] = {}
+    for label, reason in plan.excluded:
+        told.setdefault(label if _family(label) in able else _family(label), reason)
+    return [f"  {label}: {reason}" for label, reason in told.items()]
+
+
+def _family(label: str) -> str:
+    """The label without protocol and solver."""
+    return ", ".join(label.split(", ")[:-2])

@@ -1,0 +1,75 @@
+"""The measured machine: plausible, and what plans are made with."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from coded_als.cli import doctor, plan
+from coded_als.cluster.machine import Machine
+from coded_als.experiments.environment import environment
+from coded_als.experiments.plan import calibration
+
+ARGUMENTS = [
+    "--workers",
+    "6",
+    "--rows",
+    "60",
+    "--cols",
+    "40",
+    "--rank",
+    "4",
+    "--repeats",
+    "3",
+    "--delays",
+    "exp:mean=5ms",
+]
+MEASURED = Machine(3e9, 4e8, 2e-4, 7e-5, 2)
+
+
+def test_this_machine_is_measured() -> None:
+    machine = calibration.calibrated()
+    assert machine.cores == len(os.sched_getaffinity(0))
+    assert 1e7 < machine.multiplications_per_second < 1e12
+    assert 1e6 < machine.bytes_per_second < 1e14
+    assert 0 < machine.latency_s < 1
+    assert 0 < machine.message_s < 0.1
+
+
+def test_round_times_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From round times that the model itself gives, the machine comes back."""
+    carried = 8 * calibration.PAYLOAD_ROWS * calibration.COLUMNS
+
+    def round_seconds(workers: int) -> tuple[float, float]:
+        small_s = 2 * workers * MEASURED.message_s + 2 * MEASURED.latency_s
+        return small_s, small_s + workers * carried / MEASURED.bytes_per_second
+
+    monkeypatch.setattr(calibration, "_round_seconds", round_seconds)
+    found = calibration.calibrated()
+    measured = (found.bytes_per_second, found.latency_s, found.message_s)
+    np.testing.assert_allclose(measured, (MEASURED.bytes_per_second, MEASURED.latency_s, MEASURED.message_s), rtol=1e-9)
+
+
+def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "calibrated", lambda: MEASURED)
+    arguments = [*ARGUMENTS, "--calibrate", "--bandwidth", "5e8", "--json"]
+    result = CliRunner().invoke(plan.command, arguments, catch_exceptions=False)
+    assert json.loads(result.stdout)["machine"] == {**vars(MEASURED), "bytes_per_second": 5e8}
+
+
+def test_doctor_says_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "calibrated", lambda: MEASURED)
+    found = {finding.name: finding.found for finding in doctor._speeds()}
+    assert found["speed"] == "3e+09 multiplications/s of one core"
+    assert found["cost of a round"].startswith("1.1 ms of the master for a round of 8 workers")
+
+
+def test_the_environment_is_that_of_this_process() -> None:
+    found = environment()
+    assert found["usable_processors"] == len(os.sched_getaffinity(0))
+    assert all(threads >= 1 for threads in found["blas_threads"])
+    assert not found["command"].startswith("/")
