@@ -160,10 +160,8 @@ class CodedALS(LinearFolding):
             Where to run; by default in this process. It is not closed.
         columns
             Of a table: the names of the columns of users, items and perhaps ratings.
-        callback
-            Called after each iteration with its `Iteration`.
-        progress
-            Whether to draw a progress bar on stderr, or in the notebook.
+        callback, progress
+            Called after each iteration with its `Iteration`, and whether to draw a progress bar.
 
         Raises
         ------
