@@ -92,7 +92,7 @@ def fitted(matrix: Any, copies: int, delays: str) -> dict[str, Any]:
 
     stopwatch = Stopwatch()
     instrumented(stopwatch)
-    before = _peak_gb()
+    before, cpu_before = _peak_gb(), _cpu_s(resource.RUSAGE_SELF)
     started = time.perf_counter()
     with stopwatch.running("everything else"):
         with stopwatch.running("starting the workers"):
@@ -105,6 +105,8 @@ def fitted(matrix: Any, copies: int, delays: str) -> dict[str, Any]:
         "seconds": seconds,
         "objective": model.objective_,
         "values": scale.tolist(),
+        "master_cpu_s": _cpu_s(resource.RUSAGE_SELF) - cpu_before,
+        "workers_cpu_s": _cpu_s(resource.RUSAGE_CHILDREN),
         "peak_gb": _peak_gb(),
         "before_gb": before,
         "outcome": model.outcome_,
@@ -117,18 +119,24 @@ def fitted(matrix: Any, copies: int, delays: str) -> dict[str, Any]:
 
 def decomposed(matrix: Any) -> dict[str, Any]:
     """`svds`, and one product of the solver's width."""
-    started = time.perf_counter()
+    started, cpu_before = time.perf_counter(), _cpu_s(resource.RUSAGE_SELF)
     values = sparse.linalg.svds(matrix, k=RANK, rng=np.random.default_rng(0))[1]
-    seconds = time.perf_counter() - started
+    seconds, cpu_s = time.perf_counter() - started, _cpu_s(resource.RUSAGE_SELF) - cpu_before
     block = np.random.default_rng(0).standard_normal((matrix.shape[1], RANK + 5))
     started = time.perf_counter()
     matrix.T @ (matrix @ block)
     return {
         "seconds": seconds,
+        "cpu_s": cpu_s,
         "values": values[::-1].tolist(),
         "objective": float(matrix.data @ matrix.data - values @ values),
         "product_s": time.perf_counter() - started,
     }
+
+
+def _cpu_s(who: int) -> float:
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _peak_gb() -> float:
@@ -175,6 +183,8 @@ def report(reference: dict[str, Any], fit: dict[str, Any]) -> None:
     off = np.max(np.abs(np.array(fit["values"]) / reference["values"] - 1))
     print(f"svds {reference['seconds']:.2f} s on one core, where a product with {RANK + 5} columns takes ", end="")
     print(f"{reference['product_s']:.2f} s")
+    print(f"CPU seconds: svds {reference['cpu_s']:.2f}; master {fit['master_cpu_s']:.2f}, ", end="")
+    print(f"workers {fit['workers_cpu_s']:.2f}")
     print(f"fit {fit['seconds']:.2f} s, {fit['iterations']} iterations, {fit['outcome']}, ", end="")
     print(f"D formed: {fit['precomputation']}; {fit['responses'][0]} to {fit['responses'][-1]} responses a round")
     print(f"  objective off by {error:.1e} (wanted <= {WANTED_ERROR:.0e}), singular values by at most {off:.1e}")

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from coded_als.als import CodedALS, Iteration
+from coded_als.als.convergence import REMEDIES
 from coded_als.als.phases import Where
-from coded_als.cli.common import CLUSTERS, Progress, open_cluster, print_json, progress, takes_columns
-from coded_als.cli.fit_summary import facts_of, facts_of_coded, last_change, print_summary
-from coded_als.cli.live import live_options, looked_at
-from coded_als.cli.methods import make_model
-from coded_als.cli.outputs import Recording, require_outputs, save_recordings, timeline_recorder
+from coded_als.cli.common import CLUSTERS, print_json, takes_columns
+from coded_als.cli.fitting import COMMON, ON_CLUSTER, SHARDS, fit_coded, fit_shards, fit_sparse
+from coded_als.cli.live import live_options
+from coded_als.cli.outputs import require_outputs, save_recordings
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
-from coded_als.cluster import Cluster, Observer
-from coded_als.cluster.recording import TraceRecorder
 from coded_als.cluster.verification import VERIFY
-from coded_als.data import RatingData, load_ratings
+from coded_als.data import load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
-
-# the options that every method takes; the others steer the coded method or its cluster
-COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = (
-    "workers",
-    "cluster_kind",
-    "scheduler",
-    "delays",
-    "round_timeout_s",
-    "record_trace",
-    "trace",
-    "live",
-    "serve",
-)
 
 
 @click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
@@ -100,6 +81,9 @@ CLUSTER = (
     "--verify", type=click.Choice(VERIFY), default="off", show_default=True, help="Check each response of a worker."
 )
 @click.option(
+    "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."
+)
+@click.option(
     "--cluster",
     "cluster_kind",
     type=click.Choice(CLUSTERS),
@@ -136,8 +120,7 @@ def command(
     RATINGS is delimited text `user item rating [time]` or `user item` (counted), a .parquet file, a .npz (scipy sparse),
     .npy (dense) or .mtx file, or `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
     """
-    if method != "coded":
-        _refuse_foreign_options(context, method)
+    _refuse_foreign_options(context, method, options["policy"])
     if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
         raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
     parse_delays(options["delays"])
@@ -145,7 +128,12 @@ def command(
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
     data = load_ratings(ratings, dense=dense, columns=columns)
-    summary = fit_coded(data, options) if method == "coded" else fit_sparse(data, method, options)
+    if method == "coded":
+        summary = fit_coded(data, options)
+    elif options["policy"] is not None:
+        summary = fit_shards(data, method, options)
+    else:
+        summary = fit_sparse(data, method, options)
     model: Any = summary.pop("fitted")
     recorders = summary.pop("recorders", [])
     model.set_ids(data.user_ids, data.item_ids)
@@ -155,109 +143,60 @@ def command(
     if as_json:
         print_json(summary)
     else:
-        print_summary(summary)
+        _print_summary(summary)
     # last: a disk that is full by now costs a recording, not the model
     save_recordings(recorders)
 
 
-def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
-    """Fit `CodedALS` on a cluster of its own.
-
-    Returns the model under ``fitted``, what was recorded under ``recorders``, and what ``--json`` prints.
-
-    Parameters
-    ----------
-    data
-        The ratings.
-    options
-        Those of the command, by parameter.
-    """
-    parameters = {name: value for name, value in options.items() if name not in CLUSTER}
-    parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
-    model = make_model("coded", parameters)
-    assert isinstance(model, CodedALS)
-    model.plan(data.matrix, options["workers"])
-    started = time.perf_counter()
-    with (
-        progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
-        open_cluster(
-            options["cluster_kind"],
-            options["workers"],
-            options["delays"],
-            model.seed,
-            options["scheduler"],
-            options["round_timeout_s"],
-        ) as cluster,
-        looked_at(model, data.shape, cluster, options) as status,
-    ):
-        recorders = _recorders(cluster, options)
-        line.say("giving out the data")
-
-        def tell(entry: Iteration) -> None:
-            line.iteration(entry)
-            if status is not None:
-                status.iteration(entry)
-
-        model.fit(data.matrix, cluster, callback=tell)
-        virtual_s = cluster.seconds() if cluster.virtual else None
-    return {
-        **facts_of_coded(model, data, options["workers"]),
-        "fitted": model,
-        "recorders": recorders,
-        "cluster": options["cluster_kind"] if options["scheduler"] is None else "dask",
-        "delays": options["delays"],
-        "seconds": time.perf_counter() - started,
-        "virtual_seconds": virtual_s,
-        "clock_of_seconds_per_iteration": "virtual" if virtual_s is not None else "wall",
-    }
-
-
-def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Fit one of the other methods in this process.
-
-    Parameters
-    ----------
-    data
-        The ratings.
-    method
-        Which of the other methods.
-    options
-        Those of the command, by parameter.
-    """
-    model: Any = make_model(method, {name: options[name] for name in COMMON})
-    started = time.perf_counter()
-    with progress(f"fitting {method}") as line:
-        model.fit(data.matrix, callback=line.iteration)
-    seconds = time.perf_counter() - started
-    return {
-        **facts_of(model, data),
-        "fitted": model,
-        "objective": model.history_[-1].objective,
-        "seconds": seconds,
-        "seconds_per_iteration": seconds / len(model.history_),
-        # these methods run the iterations they are given, and nothing proves that more would change nothing
-        "converged": None,
-        "last_change": last_change([entry.objective for entry in model.history_]),
-    }
-
-
-def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recording]]:
-    recorders: list[tuple[Path, Recording]] = []
-    if options["record_trace"] is not None:
-        recorders.append((options["record_trace"], TraceRecorder()))
-    if options["trace"] is not None:
-        recorders.append(
-            (options["trace"], timeline_recorder(options["trace"], "virtual" if cluster.virtual else "wall"))
-        )
-    observers: list[Observer] = [recorder for _, recorder in recorders]
-    cluster.observers.extend(observers)
-    return recorders
-
-
-def _refuse_foreign_options(context: click.Context, method: str) -> None:
+def _refuse_foreign_options(context: click.Context, method: str, policy: str | None) -> None:
     """An option that would be ignored is a mistake."""
-    known = {*COMMON, "ratings", "out", "method", "dense", "columns", "as_json"}
+    if method == "coded" and policy is None:
+        return
+    if policy is not None and method not in ON_CLUSTER:
+        raise UsageError(f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {method}. Remove it.")
+    known = {
+        *COMMON,
+        "ratings",
+        "out",
+        "method",
+        "dense",
+        "columns",
+        "as_json",
+        *(SHARDS if policy is not None else ()),
+    }
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")
             raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
+    rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
+    click.echo(
+        f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
+        f"after {summary['iterations']} iterations{rounds}"
+    )
+    timing = f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms"
+    if "policy" in summary:
+        clock = summary["clock_of_seconds_per_iteration"]
+        click.echo(f"{timing} of {clock} time per iteration; {summary['workers']} workers, policy {summary['policy']}")
+    elif "workers" in summary:
+        click.echo(
+            f"{timing} of {summary['clock_of_seconds_per_iteration']} time per iteration; "
+            f"at most {max(summary['responses_per_round'])} of {summary['workers']} workers waited for; "
+            f"decoding error at most {summary['max_error_estimate']:.0e} (estimated)"
+        )
+    else:
+        click.echo(f"{timing} per iteration")
+    if summary.get("last_change") is not None:
+        click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
+    if remedy := REMEDIES.get(summary.get("outcome", "converged")):
+        click.echo(remedy, err=True)
+    if left_out := summary.get("left_out"):
+        names = ", ".join(map(str, left_out))
+        click.echo(f"Responses of worker {names} were wrong and did not count; replace these workers.", err=True)
+    if summary["model"] is None:
+        click.echo("The model was not saved; add --out MODEL.npz.", err=True)
+    else:
+        click.echo(f"saved {summary['model']}; next: coded-als recommend {summary['model']} --user ID -n 10")
