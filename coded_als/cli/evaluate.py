@@ -1,21 +1,25 @@
-"""``coded-als evaluate``: a saved model against test ratings."""
+"""``coded-als evaluate``: a saved model against test ratings, or its method on folds of ratings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from click.core import ParameterSource
 
-from coded_als.cli.common import print_json
+from coded_als.cli.common import print_json, progress, takes_columns
 from coded_als.cli.methods import PREDICTS_RATINGS
-from coded_als.data import RatingData, load_ratings
+from coded_als.data import RatingData, k_fold, load_ratings
 from coded_als.errors import UsageError
-from coded_als.evaluation import evaluate_ranking, evaluate_ratings, evaluate_strong
+from coded_als.evaluation import evaluate_ranking, evaluate_ratings, evaluate_strong, trained_on
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
+
+Measures = dict[str, dict[str, Any]]
 
 
 @click.command("evaluate")
@@ -30,7 +34,15 @@ from coded_als.models.persistence import load_model
 )
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
 @click.option("--relevant-from", default=float("-inf"), help="Least test rating that makes an item relevant.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of ratings to find.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    help="Cut TEST into so many folds, fit the model's method with its parameters to all but one, and measure on that.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of what is to be found."
+)
+@takes_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
@@ -40,45 +52,90 @@ def command(
     protocol: str,
     cutoff: int,
     relevant_from: float,
+    folds: int | None,
     seed: int,
+    columns: tuple[str, ...] | None,
     as_json: bool,
 ) -> None:
     """Measure the saved MODEL on the ratings in TEST: errors of predicted ratings, and quality of top lists.
 
+    With --folds the factors in MODEL are not used: its method is fitted anew, in this process, to four of five parts of
+    TEST (for --folds 5), and the mean of every measure is given with its spread, the standard deviation over the folds.
+
     With --protocol strong, on the users in TEST that it was not trained on (fit --hold-out-users 0.1): Recall@20 and
     Recall@50 of a quarter of their ratings, beside those of the most popular items.
     """
-    _refuse_foreign_options(context, protocol)
+    if protocol == "strong":
+        _refuse_options_of_weak(context)
     fitted = load_model(model)
-    data = load_ratings(test)
+    data = load_ratings(test, columns=columns)
     document: dict[str, Any] = {"model": str(model), "method": fitted.kind, "protocol": protocol}
     if protocol == "strong":
-        groups = _strong(fitted, data, seed)
+        document["strong"] = _strong(fitted, data, seed)
+    elif folds is not None:
+        document |= {"folds": folds, "seed": seed} | _over_folds(fitted, data, cutoff, relevant_from, folds, seed)
     else:
-        groups = {}
-        if fitted.kind in PREDICTS_RATINGS:
-            groups["ratings"] = asdict(evaluate_ratings(fitted, data))
-        groups["ranking"] = asdict(evaluate_ranking(fitted, data, cutoff, relevant_from=relevant_from))
+        document["in_training"] = trained_on(fitted, data)
+        document |= _measures(fitted, data, cutoff, relevant_from)
+        if document["in_training"]:
+            click.echo(
+                f"{document['in_training']} of the {data.entries} test ratings were in training: errors are too small, "
+                "and lists leave those items out. Fit to a part without them (coded-als split).",
+                err=True,
+            )
     if as_json:
-        print_json(document | groups)
+        print_json(document)
         return
-    for values in groups.values():
-        for name, value in values.items():
-            click.echo(f"{name:<16} {value:.4f}" if isinstance(value, float) else f"{name:<16} {value}")
+    for group in ("ratings", "ranking", "strong"):
+        for name, value in document.get(group, {}).items():
+            click.echo(f"{name:<14} {_shown(value)}")
 
 
-def _strong(fitted: FactorModel, data: RatingData, seed: int) -> dict[str, dict[str, Any]]:
-    scores = evaluate_strong(fitted, data, seed=seed)
+def _refuse_options_of_weak(context: click.Context) -> None:
+    """An option that would be ignored is a mistake."""
+    for name in ("cutoff", "relevant_from", "folds"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} belongs to --protocol weak; got it with strong. Remove it.")
+
+
+def _strong(model: FactorModel, test: RatingData, seed: int) -> dict[str, Any]:
+    scores = evaluate_strong(model, test, seed=seed)
     values: dict[str, Any] = {"users": scores.users}
     values |= {f"recall@{cutoff}": value for cutoff, value in scores.recall.items()}
-    values |= {f"popularity@{cutoff}": value for cutoff, value in (scores.popularity or {}).items()}
-    return {"strong": values}
+    return values | {f"popularity@{cutoff}": value for cutoff, value in (scores.popularity or {}).items()}
 
 
-def _refuse_foreign_options(context: click.Context, protocol: str) -> None:
-    """An option that would be ignored is a mistake."""
-    belongs = {"cutoff": "weak", "relevant_from": "weak", "seed": "strong"}
-    for name, home in belongs.items():
-        if home != protocol and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} belongs to --protocol {home}; got it with {protocol}. Remove it.")
+def _measures(model: FactorModel, test: RatingData, cutoff: int, relevant_from: float) -> Measures:
+    measures = {"ranking": asdict(evaluate_ranking(model, test, cutoff, relevant_from=relevant_from))}
+    if model.kind in PREDICTS_RATINGS:
+        measures["ratings"] = asdict(evaluate_ratings(model, test))
+    return measures
+
+
+def _over_folds(
+    model: FactorModel, data: RatingData, cutoff: int, relevant_from: float, folds: int, seed: int
+) -> Measures:
+    """Mean and spread of every measure."""
+    with progress("fitting") as line:
+        measured = []
+        for number, (train, test) in enumerate(k_fold(data, folds, seed=seed), 1):
+            line.say(f"fold {number} of {folds}")
+            fresh: Any = type(model)(**model.get_params())
+            measured.append(_measures(fresh.fit(train), test, cutoff, relevant_from))
+    return {group: dict(_spreads([one[group] for one in measured])) for group in measured[0]}
+
+
+def _spreads(folds: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for name in folds[0]:
+        values = [fold[name] for fold in folds]
+        if name == "k":
+            yield name, values[0]
+        else:
+            yield name, {"mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)), "folds": values}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:.4f} +- {value['spread']:.4f}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

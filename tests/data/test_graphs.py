@@ -79,10 +79,13 @@ def test_a_graph_like_the_web():
     for axis, least in ((0, 0.16), (1, 0.08)):
         degrees = np.sort(matrix.sum(axis=axis))[::-1]
         assert degrees[:200].sum() > least * degrees.sum()
-    # neighbours have neighbours in common, which they have not where no link is local
+    # neighbours have neighbours in common beside those that all have, and do not where no link is local
     apart = load_ratings("synthetic-graph:nodes=20000,links=10,domains=40,local=0").matrix
-    paths = [((one @ one).multiply(one)).sum() for one in (matrix, apart)]
-    assert paths[0] > 2 * paths[1]
+    triangles = []
+    for one in (matrix, apart):
+        rare = one[:, np.asarray(one.sum(axis=0)).ravel() <= 50]
+        triangles.append((rare @ rare.T).multiply(one).sum())
+    assert triangles[0] > 3 * triangles[1]
 
 
 @pytest.mark.parametrize(
