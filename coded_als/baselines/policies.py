@@ -9,6 +9,7 @@ from typing import Protocol
 from coded_als.checks import require_whole
 from coded_als.cluster import AnyOfEach, EnoughAndOverdue, StoppingRule, all_of
 from coded_als.errors import UsageError
+from coded_als.specs import read_fields
 
 
 class StragglerPolicy(Protocol):
@@ -84,3 +85,31 @@ class Partial:
     def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
         overdue = frozenset(shard for shard, rounds in enumerate(skipped) if rounds >= self.max_skips)
         return EnoughAndOverdue(self.wait_for, overdue)
+
+
+POLICIES: dict[str, type[StragglerPolicy]] = {"wait": WaitForAll, "first-copy": FirstCopy, "partial": Partial}
+
+
+def parse_policy(spec: str) -> StragglerPolicy:
+    """The policy of a SPEC: ``wait``, ``first-copy:copies=2``, ``partial:wait_for=12,max_skips=3``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown policy, and for an unknown, missing or unreadable parameter.
+
+    Examples
+    --------
+    >>> parse_policy("partial:wait_for=12")
+    Partial(wait_for=12, max_skips=3)
+    """
+    name = spec.partition(":")[0]
+    if name not in POLICIES:
+        raise UsageError(f"policy must be one of {', '.join(POLICIES)}; got {name!r}. Choose from them.")
+    return POLICIES[name](**read_fields("policy", spec, POLICIES[name], _whole))
+
+
+def _whole(key: str, text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"{key} must be a whole number; got {text!r}. Correct it.")
+    return int(text)

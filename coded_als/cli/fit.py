@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from coded_als.als import CodedALS, Iteration
 from coded_als.als.convergence import REMEDIES
 from coded_als.als.phases import Where
-from coded_als.cli.common import CLUSTERS, CODE_HELP, Progress, open_cluster, print_json, progress
-from coded_als.cli.live import live_options, looked_at
-from coded_als.cli.methods import make_model
-from coded_als.cli.outputs import Recording, require_outputs, save_recordings, timeline_recorder
-from coded_als.cluster import Cluster, Observer
-from coded_als.cluster.recording import TraceRecorder
+from coded_als.cli.common import CLUSTERS, CODE_HELP, print_json
+from coded_als.cli.fitting import COMMON, ON_CLUSTER, SHARDS, fit_coded, fit_shards, fit_sparse
+from coded_als.cli.live import live_options
+from coded_als.cli.outputs import require_outputs, save_recordings
 from coded_als.cluster.verification import VERIFY
-from coded_als.codes import parse_code
-from coded_als.data import RatingData, load_ratings
+from coded_als.data import load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
-
-# the options that every method takes; the others steer the coded method or its cluster
-COMMON = ("rank", "regularization", "iterations", "seed")
-CLUSTER = (
-    "workers",
-    "cluster_kind",
-    "scheduler",
-    "delays",
-    "round_timeout_s",
-    "record_trace",
-    "trace",
-    "live",
-    "serve",
-)
 
 
 @click.command("fit")
@@ -68,6 +48,9 @@ CLUSTER = (
 @click.option(
     "--verify", type=click.Choice(VERIFY), default="off", show_default=True, help="Check each response of a worker."
 )
+@click.option(
+    "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."
+)
 @click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
 @click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
@@ -89,8 +72,7 @@ def command(
     RATINGS is delimited text `user item rating [time]`, a .npz (scipy sparse), .npy (dense) or .mtx file, or
     `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
     """
-    if method != "coded":
-        _refuse_foreign_options(context, method)
+    _refuse_foreign_options(context, method, options["policy"])
     if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
         raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
     parse_delays(options["delays"])
@@ -98,7 +80,12 @@ def command(
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
     data = load_ratings(ratings, dense=dense)
-    summary = fit_coded(data, options) if method == "coded" else fit_sparse(data, method, options)
+    if method == "coded":
+        summary = fit_coded(data, options)
+    elif options["policy"] is not None:
+        summary = fit_shards(data, method, options)
+    else:
+        summary = fit_sparse(data, method, options)
     model: Any = summary.pop("fitted")
     recorders = summary.pop("recorders", [])
     model.set_ids(data.user_ids, data.item_ids)
@@ -113,148 +100,13 @@ def command(
     save_recordings(recorders)
 
 
-def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
-    """Fit `CodedALS` on a cluster of its own.
-
-    Returns the model under ``fitted``, what was recorded under ``recorders``, and what ``--json`` prints.
-
-    Parameters
-    ----------
-    data
-        The ratings.
-    options
-        Those of the command, by parameter.
-    """
-    parameters = {name: value for name, value in options.items() if name not in CLUSTER}
-    parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
-    model = make_model("coded", parameters)
-    assert isinstance(model, CodedALS)
-    model.plan(data.matrix, options["workers"])
-    started = time.perf_counter()
-    with (
-        progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
-        open_cluster(
-            options["cluster_kind"],
-            options["workers"],
-            options["delays"],
-            model.seed,
-            options["scheduler"],
-            options["round_timeout_s"],
-        ) as cluster,
-        looked_at(model, data.shape, cluster, options) as status,
-    ):
-        recorders = _recorders(cluster, options)
-        line.say("giving out the data")
-
-        def tell(entry: Iteration) -> None:
-            line.iteration(entry)
-            if status is not None:
-                status.iteration(entry)
-
-        model.fit(data.matrix, cluster, callback=tell)
-        virtual_s = cluster.seconds() if cluster.virtual else None
-    return {
-        **_facts(model, data, options["workers"]),
-        "fitted": model,
-        "recorders": recorders,
-        "cluster": options["cluster_kind"] if options["scheduler"] is None else "dask",
-        "delays": options["delays"],
-        "seconds": time.perf_counter() - started,
-        "virtual_seconds": virtual_s,
-        "clock_of_seconds_per_iteration": "virtual" if virtual_s is not None else "wall",
-    }
-
-
-def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Fit one of the other methods in this process.
-
-    Parameters
-    ----------
-    data
-        The ratings.
-    method
-        Which of the other methods.
-    options
-        Those of the command, by parameter.
-    """
-    model: Any = make_model(method, {name: options[name] for name in COMMON})
-    started = time.perf_counter()
-    with progress(f"fitting {method}") as line:
-        model.fit(data.matrix, callback=line.iteration)
-    seconds = time.perf_counter() - started
-    return {
-        **_common_facts(model, data),
-        "fitted": model,
-        "objective": model.history_[-1].objective,
-        "seconds": seconds,
-        "seconds_per_iteration": seconds / len(model.history_),
-        # these methods run the iterations they are given, and nothing proves that more would change nothing
-        "converged": None,
-        "last_change": _last_change([entry.objective for entry in model.history_]),
-    }
-
-
-def _last_change(objectives: list[float]) -> float | None:
-    """What the last iteration changed of the objective, relative to it."""
-    if len(objectives) < 2:
-        return None
-    before, after = objectives[-2:]
-    return abs(before - after) / abs(after) if after else None
-
-
-def _common_facts(model: Any, data: RatingData) -> dict[str, Any]:
-    return {
-        "method": model.kind,
-        "ratings": data.source,
-        "m": data.shape[0],
-        "n": data.shape[1],
-        "rank": model.rank,
-        "regularization": model.regularization,
-        "seed": model.seed,
-        "iterations": len(model.history_),
-    }
-
-
-def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
-    code = parse_code(model.code_)
-    return {
-        **_common_facts(model, data),
-        "solver": model.solver,
-        "code": model.code_,
-        "precomputation": model.precomputation_,
-        "protocol": model.protocol,
-        "weighting": model.weighting,
-        "workers": workers,
-        "recovery_threshold": code.threshold(workers),
-        "share_per_worker": code.share(workers),
-        "rounds": len(model.rounds_),
-        "converged": model.converged_,
-        "outcome": model.outcome_,
-        "remaining": model.history_[-1].remaining,
-        "objective": model.objective_,
-        "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
-        "left_out": model.left_out_,
-        "max_error_estimate": max(record.error_estimate for record in model.rounds_),
-        "responses_per_round": [record.responses for record in model.rounds_],
-    }
-
-
-def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recording]]:
-    recorders: list[tuple[Path, Recording]] = []
-    if options["record_trace"] is not None:
-        recorders.append((options["record_trace"], TraceRecorder()))
-    if options["trace"] is not None:
-        recorders.append(
-            (options["trace"], timeline_recorder(options["trace"], "virtual" if cluster.virtual else "wall"))
-        )
-    observers: list[Observer] = [recorder for _, recorder in recorders]
-    cluster.observers.extend(observers)
-    return recorders
-
-
-def _refuse_foreign_options(context: click.Context, method: str) -> None:
+def _refuse_foreign_options(context: click.Context, method: str, policy: str | None) -> None:
     """An option that would be ignored is a mistake."""
-    known = {*COMMON, "ratings", "out", "method", "dense", "as_json"}
+    if method == "coded" and policy is None:
+        return
+    if policy is not None and method not in ON_CLUSTER:
+        raise UsageError(f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {method}. Remove it.")
+    known = {*COMMON, "ratings", "out", "method", "dense", "as_json", *(SHARDS if policy is not None else ())}
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")
@@ -269,7 +121,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
         f"after {summary['iterations']} iterations{rounds}"
     )
     timing = f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms"
-    if "workers" in summary:
+    if "policy" in summary:
+        clock = summary["clock_of_seconds_per_iteration"]
+        click.echo(f"{timing} of {clock} time per iteration; {summary['workers']} workers, policy {summary['policy']}")
+    elif "workers" in summary:
         click.echo(
             f"{timing} of {summary['clock_of_seconds_per_iteration']} time per iteration; "
             f"at most {max(summary['responses_per_round'])} of {summary['workers']} workers waited for; "
