@@ -13,7 +13,8 @@ from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
-from coded_als.als.phases import Problem, Where
+from coded_als.als.phases import Where
+from coded_als.als.problem import Problem
 from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.als.schemes import Size
@@ -30,8 +31,9 @@ from coded_als.cluster.verification import VERIFY, Verify, verified
 from coded_als.codes import with_partitions
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.models.rating_matrix import checked_ratings, seen_pattern
+from coded_als.models.rating_matrix import checked_ratings
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.seen import seen_pattern
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
