@@ -37,7 +37,7 @@ OUTRUN = 30.0
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an iteration comes to: objective, bound on its relative distance from the optimum, and the outcome.
+    """What an iteration comes to: objective, what it can still lose relative to the optimum, and the outcome.
 
     ``cancelled`` tells that the objective had to be computed from the data.
     """

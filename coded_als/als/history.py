@@ -24,7 +24,8 @@ class Iteration:
     objective
         Exact objective of the factor that the iteration started from, with the best other factor.
     remaining
-        Bound on the relative distance of the objective from the optimum; infinite while unknown.
+        What the objective can still lose, relative to the optimum: a bound where the outcome is ``"converged"``, before
+        that an estimate of it; infinite while unknown.
     seconds
         Seconds on the cluster's clock from the start of the iteration to its end.
     responses

@@ -1,4 +1,4 @@
-"""What a fit says of itself: decoding errors within the tolerance, the history's estimates, and where D is formed."""
+"""A fit's word: decoding errors within the tolerance, told in the history and counted in what it claims; where D is formed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS, CodedOperator, InlineCluster
+from coded_als.als.convergence import Stopping
+from coded_als.als.history import Recorder
+from coded_als.als.phases import Problem
+from coded_als.als.ritz import RitzPairs
+from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 
@@ -35,6 +40,39 @@ def test_products_on_the_circle_are_exact_to_1e_12_unless_asked_otherwise():
     assert max(record.error_estimate for record in rounds) <= 1e-12
     assert any(record.responses > 21 for record in rounds)
     assert parse_code("systematic").tolerance <= 1e-11
+
+
+def test_every_round_of_a_fit_keeps_to_the_tolerance_of_its_code():
+    model = CodedALS(2, code="entangled:h=6", precomputation="local", iterations=20, tolerance=0.0)
+    model.fit(MATRIX, InlineCluster(30, "exp:mean=1ms"))
+    assert max(record.error_estimate for record in model.rounds_) <= 1e-12
+    assert any(record.responses > 21 for record in model.rounds_)
+
+
+def wrong_pairs():
+    """A problem, and pairs with guards whose residuals a coarse product has made vanish: the vectors are off by 1e-3."""
+    values = np.r_[3.0, 2.0, 1.0, np.full(27, 0.1)]
+    vectors = np.linalg.qr(np.eye(30)[:, :7] + 1e-3 * np.random.default_rng(0).standard_normal((30, 7)))[0]
+    return Problem(np.diag(values), False), RitzPairs(values[:7] ** 2, vectors, np.zeros(7), guards=5)
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(0.0, "converged"), (1e-6, "undecided")])
+def test_residuals_below_the_decoding_error_prove_nothing(error, outcome):
+    problem, pairs = wrong_pairs()
+    log = RoundLog(InlineCluster(2))
+    log.records.append(RoundRecord("E = D X", 2, 0.0, error))
+    recorder = Recorder(log, Stopping(problem, 2, 0.0, 1e-9), 1.0, lambda entry: None)
+    assert recorder.finish(pairs, pairs.vectors)
+    assert recorder.history[-1].outcome == outcome
+
+
+def test_the_factors_themselves_have_the_last_word():
+    problem, pairs = wrong_pairs()
+    stopping = Stopping(problem, 2, 0.0, 1e-9)
+    stopping.judge(pairs, 0.0)
+    best = stopping.certificate.optimum
+    assert stopping.conclude(best, 0.0) == "converged"
+    assert stopping.conclude(1.001 * best, 0.0) == stopping.conclude(best, 1e-3 * best) == "undecided"
 
 
 @pytest.mark.parametrize(("solver", "protocol", "rounds"), [("lobpcg", "fused", 1), ("als", "paper", 3)])

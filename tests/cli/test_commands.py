@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from coded_als.als.rounds import StoredProduct
 from coded_als.cli import COMMANDS, main
+from coded_als.cluster.inline import HeldArrays
 
 SYNTHETIC = "synthetic:m=40,n=30,d=4,noise=0.1"
 
@@ -51,6 +52,22 @@ def test_every_command_has_help():
         result = run(name, "--help")
         assert result.exit_code == 0
         assert "Usage:" in result.output
+
+
+def test_a_verified_fit_names_whoever_computed_wrongly(monkeypatch):
+    compute = HeldArrays.compute
+
+    def wrong(arrays, worker, round):
+        right = compute(arrays, worker, round)
+        return tuple(2 * array for array in right) if worker in (0, 3) else right
+
+    arguments = ("fit", SYNTHETIC, "--rank", 4, "--workers", 9, "--code", "systematic:p=4", "--cluster", "inline")
+    objective = json.loads(run(*arguments, "--json").stdout)["objective"]
+    monkeypatch.setattr(HeldArrays, "compute", wrong)
+    document = json.loads(run(*arguments, "--verify", "freivalds", "--json").stdout)
+    assert document["left_out"] == [0, 3]
+    assert document["objective"] == pytest.approx(objective, rel=1e-8)
+    assert "Responses of worker 0, 3 were wrong" in run(*arguments, "--verify", "freivalds").stderr
 
 
 @pytest.mark.parametrize("cluster", ["inline", "local", "virtual"])

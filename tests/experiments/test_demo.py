@@ -38,7 +38,7 @@ def test_every_scheme_solves_the_same_problem_under_the_same_delays() -> None:
     assert coded["share"] == copies["share"] == 2 * uncoded["share"]
     assert (coded["responses"][0], coded["code"]) == (15, "systematic:p=15")
     assert (paper["responses"][0], paper["code"]) == (21, "entangled:h=6")
-    assert all(scheme["responses"][1] < 30 for scheme in (copies, coded, paper))
+    assert all(scheme["responses"][1] < 30 for scheme in (coded, paper))
     assert paper["iterations"] > coded["iterations"]
 
 

@@ -21,6 +21,8 @@ ENDINGS = (
     ("counted", "response counted", "o", COLOURS[3], 4.0),
     ("late", "response too late", "s", COLOURS[4], 4.0),
     ("superseded", "superseded", "x", COLOURS[1], 4.5),
+    ("corrupt", "response found wrong", "D", COLOURS[1], 4.0),
+    ("refused", "response not finite", "D", COLOURS[4], 4.0),
     ("unfinished", "no response", "|", INK, 7.0),
 )
 
