@@ -14,7 +14,7 @@ from scipy import sparse
 from coded_als import CodedALS, CodedOperator
 from coded_als.baselines import RidgeALS
 from coded_als.baselines.distributed import fit_on_cluster
-from coded_als.baselines.policies import Replicated
+from coded_als.baselines.policies import FirstCopy
 from coded_als.cluster import Cluster, Round, TaskEvent, all_of, fastest
 from coded_als.cluster.freivalds import Secret
 from coded_als.cluster.inline import InlineCluster
@@ -200,7 +200,7 @@ def test_an_operator_and_a_sparse_fit_among_liars() -> None:
     assert operator.rounds[0].left_out == (0,)
     observed = sparse.csr_array(np.where(RATINGS > 0.5, RATINGS, 0.0))
     model = RidgeALS(rank=3, iterations=3, biases=False)
-    fit_on_cluster(model, observed, Tampered(6, tamper), Replicated(2), verify="freivalds")
+    fit_on_cluster(model, observed, Tampered(6, tamper), FirstCopy(2), verify="freivalds")
     honest = RidgeALS(rank=3, iterations=3, biases=False)
     fit_on_cluster(honest, observed, InlineCluster(6))
     np.testing.assert_allclose(model.user_factors_, honest.user_factors_, rtol=1e-8)
