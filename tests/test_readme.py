@@ -16,6 +16,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
 NAMED = re.compile(r"# (\w+\.py)\n")
 MOST_LINES = 30
+# pages whose blocks build on each other: the second below, the first in the tests of the documentation
+TOGETHER = ("start.md", "plug-in.md")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -27,7 +29,7 @@ ALONE = [
     pytest.param(text, id=f"{page.name}-{place}")
     for page in PAGES
     for place, (language, text) in enumerate(blocks(page))
-    if language == "python" and page.name != "plug-in.md"
+    if language == "python" and page.name not in TOGETHER
 ]
 
 

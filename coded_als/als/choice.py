@@ -23,6 +23,8 @@ from coded_als.errors import UsageError
 
 # A scheme without a code is taken when it is within this of the fastest: less than that no model of a cluster can tell.
 MARGIN = 0.05
+# A code whose products may have a larger relative error is not chosen: a fit to the default tolerance could not prove it.
+ACCURATE = 1e-10
 # Up to it every round asks the code for its error.
 EXACT_WORKERS = 60
 # Repetitions of a choice, and iterations drawn in each; longer runs are scaled up from them.
@@ -133,9 +135,10 @@ class Race:
         return best
 
     def chosen(self) -> Candidate | None:
-        """The fastest; one without a code where that is within the margin of it."""
-        best = self.fastest()
-        plain = self.fastest(bound for bound in self.bounds if not bound.scheme.family.coded)
+        """The fastest that decodes accurately; one without a code where that is within the margin of it."""
+        accurate = [bound for bound in self.bounds if bound.scheme.family.tolerance <= ACCURATE]
+        best = self.fastest(accurate)
+        plain = self.fastest(bound for bound in accurate if not bound.scheme.family.coded)
         if best is None or plain is None or plain.mean_s > (1 + MARGIN) * best.mean_s:
             return best
         return plain

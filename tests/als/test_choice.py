@@ -105,3 +105,13 @@ def test_a_trace_is_bootstrapped(tmp_path: Path) -> None:
     assert len(set(totals.round(9).tolist())) > 4
     delays = np.unique((drawn - drawn.min()).round(9))
     np.testing.assert_allclose(delays, 0.01 * np.arange(7), atol=1e-9)
+
+
+def test_what_decodes_badly_is_timed_and_not_chosen() -> None:
+    """Codes at real points keep to 1e-8, which is more than a fit wants to prove."""
+    workload = Workload(Size(3000, 2000, 50), "bimodal:p=0.1,fast=5ms,slow=1s", Machine(cores=2))
+    race = Race(workload, schemes(16, ("lobpcg",)))
+    chosen, best = race.chosen(), race.fastest()
+    assert chosen is not None
+    assert best is not None
+    assert chosen.scheme.family.tolerance <= 1e-10 < best.scheme.family.tolerance

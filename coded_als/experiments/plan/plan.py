@@ -62,7 +62,7 @@ class Plan:
     Parameters
     ----------
     recommended
-        The fastest; without a code where that is within the margin of it.
+        The fastest that decodes accurately; without a code where that is within the margin of it.
     overall
         The best code against the best scheme without one.
     at_equal_memory, at_equal_work

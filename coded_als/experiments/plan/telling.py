@@ -6,10 +6,10 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
-from coded_als.als.choice import MARGIN, Candidate
+from coded_als.als.choice import ACCURATE, MARGIN, Candidate
 from coded_als.als.timing import Workload
-from coded_als.codes import CODES
-from coded_als.codes.entangled_family import LARGEST_PARTITIONS
+from coded_als.codes import CODES, Entangled
+from coded_als.codes.families import LARGEST_PARTITIONS
 from coded_als.experiments.plan.plan import Duel, Plan
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.tables import as_text
@@ -25,6 +25,7 @@ ASSUMPTIONS = (
     "the start-up is computing D = R^T R where that takes less, encoding it, and sending every worker its share, once",
     "a superseded task is dropped at once, so a slow worker is free for the next round",
     "rounds of a recorded trace come again at random, not in their order",
+    "codes at real points are timed and not recommended: products good to {real_error:.0e}, where a fit wants {accurate:.0e}",
     "h above {circle} (circle) and {real} (real points) is not tried; every p and every number of copies is",
 )
 
@@ -42,6 +43,8 @@ def assumptions(workload: Workload) -> list[str]:
             bandwidth=machine.bytes_per_second,
             latency=machine.latency_s,
             message=machine.message_s,
+            real_error=Entangled(points="real").tolerance,
+            accurate=ACCURATE,
             circle=LARGEST_PARTITIONS["circle"],
             real=LARGEST_PARTITIONS["real"],
         )

@@ -1,0 +1,54 @@
+"""Notebooks as pages of the site: their text and code, and a link to the file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+SUFFIX = ".ipynb"
+
+
+def as_markdown(notebook: dict[str, Any], name: str) -> str:
+    """The cells one after the other, code fenced."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+    title, *rest = parts
+    return "\n\n".join([title, f"This page is the notebook [{name}](files/{name}).", *rest])
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Put a page, and the notebook beside it, in the place of each notebook."""
+    for file in [file for file in files if file.src_uri.endswith(SUFFIX)]:
+        path = Path(file.abs_src_path or "")
+        text = path.read_text()
+        files.remove(file)
+        page = file.src_uri.removesuffix(SUFFIX) + ".md"
+        files.append(File.generated(config, page, content=as_markdown(json.loads(text), path.name)))
+        # in a folder of its own: links to a notebook in the pages mean the page
+        files.append(File.generated(config, f"{Path(page).parent}/files/{path.name}", content=text))
+    return files
+
+
+def on_config(config: Any) -> Any:
+    """The navigation names the notebooks, the site their pages."""
+    config.nav = _renamed(config.nav)
+    return config
+
+
+def _renamed(part: Any) -> Any:
+    if isinstance(part, str):
+        return re.sub(r"\.ipynb$", ".md", part)
+    if isinstance(part, list):
+        return [_renamed(item) for item in part]
+    return {name: _renamed(item) for name, item in part.items()}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links to notebooks lead to their pages."""
+    return re.sub(r"\]\(((?!files/)[^)]*)\.ipynb\)", r"](\1.md)", markdown)

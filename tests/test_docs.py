@@ -1,0 +1,134 @@
+"""The documentation is true: its code runs, its links lead somewhere, and it names every command and every column."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from coded_als.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
+FENCE = re.compile(r"^```(python|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def steps(page: Path) -> Iterator[tuple[str, str]]:
+    """The page's blocks of Python, and its commands."""
+    for kind, text in FENCE.findall(page.read_text()):
+        if kind == "python":
+            yield kind, text
+            continue
+        yield from ((kind, line.removeprefix("$ ")) for line in text.splitlines() if line.startswith("$ coded-als "))
+
+
+def as_script(page: Path) -> str:
+    """The page as one program: later blocks see the names of earlier ones."""
+    lines = ["from coded_als.cli import main as run_command"]
+    for kind, text in steps(page):
+        arguments = shlex.split(text)[1:] if kind == "console" else []
+        lines.append(f"run_command({arguments!r}, standalone_mode=False)" if arguments else text)
+    return "\n".join(lines)
+
+
+def test_the_five_minute_start_works_as_it_is_typed(tmp_path: Path) -> None:
+    script = as_script(DOCS / "start.md")
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert run.returncode == 0, run.stdout[-1000:] + run.stderr[-3000:]
+
+
+def targets(page: Path) -> list[str]:
+    text = page.read_text()
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *NOTEBOOKS], ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    for target in targets(page):
+        path = target.partition("#")[0]
+        assert not path or (page.parent / path).exists(), f"{page.name} links to {target}"
+
+
+def test_every_command_is_in_a_table_of_commands_or_on_its_page() -> None:
+    # the page of commands is made from the commands themselves
+    assert "::: mkdocs-click" in (DOCS / "commands.md").read_text()
+    assert all(text.endswith((".", "?")) for _, text in COMMANDS.values())
+
+
+def documented() -> set[str]:
+    """The columns that the page of columns names."""
+    names = set(re.findall(r"`([A-Za-z_0-9]+)`", (DOCS / "columns.md").read_text()))
+    for variable, values in {"CLOCK": ("virtual", "wall"), "POINTS": ("real", "equispaced", "circle")}.items():
+        names |= {name.replace(variable, value) for name in names for value in values}
+    return names
+
+
+def test_every_column_of_a_sweep_is_documented(tmp_path: Path) -> None:
+    size = ["--rows", "60", "--cols", "40", "--rank", "3", "--workers", "10", "--partitions", "2", "--repeats", "2"]
+    for extra in ([], ["--numerics"]):
+        out = tmp_path / f"out{len(extra)}"
+        arguments = ["sweep", *size, "--code", "entangled", "--out", str(out), *extra]
+        assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+        columns = (out / "results.csv").read_text().splitlines()[0].split(",")
+        assert set(columns) <= documented()
+
+
+def test_every_column_of_table_1_is_documented() -> None:
+    from coded_als.experiments.table1.table1 import NUMBERS, PaperCell
+
+    assert {*NUMBERS, *PaperCell(2, 10, 1.0).key()} <= documented()
+
+
+def test_notebooks_are_stored_without_outputs() -> None:
+    for notebook in NOTEBOOKS:
+        cells = json.loads(notebook.read_text())["cells"]
+        assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells), notebook
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.filterwarnings("ignore")
+def test_a_notebook_runs(notebook: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    if "CODED_ALS_DATA" in notebook.read_text():
+        os.environ["CODED_ALS_DATA"] = str(request.getfixturevalue("shared_data").resolve())
+    content = nbformat.read(notebook, as_version=4)
+    # this very interpreter, whatever kernels are installed
+    client = nbclient.NotebookClient(content, timeout=240, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute()
+    figures = [
+        output for cell in content.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
+    assert figures or "CODED_ALS_DATA" in notebook.read_text()
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("material")
+    run = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    # a page asks nothing of any other server
+    for page in tmp_path.rglob("*.html"):
+        assert not re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?://[^"]+"', page.read_text()), page
+    commands = (tmp_path / "commands.html").read_text()
+    assert all(f">{name}<" in commands for name in COMMANDS)
+    assert "Sentinel" not in commands
