@@ -95,7 +95,7 @@ class Stopping:
             sure = self._certificate(pairs, noise, proved)
             if sure.remaining <= MARGIN * self.tolerance:
                 return self._verdict(pairs, sure, "converged")
-        stalled = exhausted or self._stalled(pairs, hoped.loss, noise)
+        stalled = exhausted or self._stalled(pairs, noise)
         residual = float(pairs.residuals[: self.rank].max())
         worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= VERIFY_AGAIN * self._verified_at
         if not (stalled or worth_it):
@@ -194,10 +194,12 @@ class Stopping:
         known = self._probe is not None and self._probe.inside <= pairs.values.size and self._probe.value < inside
         return Outside(max(rate * inside, self._probe.value if known and self._probe else 0.0))
 
-    def _stalled(self, pairs: RitzPairs, loss: float, noise: float) -> bool:
+    def _stalled(self, pairs: RitzPairs, noise: float) -> bool:
         """Whether the residuals are at the level of rounding and have stopped falling."""
-        if loss < self._best:
-            self._best, self._idle = loss, 0
+        residuals = pairs.residuals[: self.rank]
+        size = float(np.linalg.norm(residuals))
+        if size < self._best:
+            self._best, self._idle = size, 0
         else:
             self._idle += 1
-        return self._idle >= PATIENCE and float(pairs.residuals[: self.rank].max()) <= ROUNDED * noise
+        return self._idle >= PATIENCE and float(residuals.max()) <= ROUNDED * noise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -29,6 +30,7 @@ from coded_als.cluster.machine import Machine, delays_of, machine_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.verification import VERIFY, Verify, verified
 from coded_als.codes import with_partitions
+from coded_als.data.entrance import named_matrix
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import checked_ratings
@@ -116,7 +118,7 @@ class CodedALS(LinearFolding):
 
     kind = "coded"
     _entry = Iteration
-    _results = ("converged_", "outcome_", "objective_", "code_")
+    _results = ("converged_", "outcome_", "objective_", "code_", "precomputation_", "left_out_")
 
     def __init__(
         self,
@@ -145,6 +147,7 @@ class CodedALS(LinearFolding):
         ratings: Any,
         cluster: Cluster | None = None,
         *,
+        columns: Sequence[str] | None = None,
         callback: Callback | None = None,
         progress: bool = False,
     ) -> Self:
@@ -153,13 +156,14 @@ class CodedALS(LinearFolding):
         Parameters
         ----------
         ratings
-            R, (m, n), dense, masked or scipy sparse; what is missing counts as zero.
+            R, (m, n), dense, masked or scipy sparse; what is missing counts as zero. Or what
+            `coded_als.data.load_ratings` read, or a table of ratings, such as a DataFrame.
         cluster
             Where to run; by default in this process. It is not closed.
-        callback
-            Called after each iteration with its `Iteration`.
-        progress
-            Whether to draw a progress bar on stderr, or in the notebook.
+        columns
+            Of a table: the names of the columns of users, items and perhaps ratings.
+        callback, progress
+            Called after each iteration with its `Iteration`, and whether to draw a progress bar.
 
         Raises
         ------
@@ -168,13 +172,14 @@ class CodedALS(LinearFolding):
         NotEnoughWorkers, DecodingError
             When the cluster cannot do what was asked of it.
         """
-        ratings = checked_ratings(ratings)
+        matrix, ids = named_matrix(ratings, columns)
+        matrix = checked_ratings(matrix)
         self._check_parameters()
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
         with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
-            self._fit(ratings, verified(scope, self.verify), report)
-        return self
+            self._fit(matrix, verified(scope, self.verify), report)
+        return self if ids is None else self.set_ids(*ids)
 
     def _fit(self, ratings: Any, cluster: Cluster, report: Callback) -> None:
         """Factorise checked ratings where nobody else stores anything."""

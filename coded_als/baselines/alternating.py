@@ -85,7 +85,7 @@ class AlternatingModel(QuadraticModel):
         Raises
         ------
         UsageError
-            Where squares of the ratings overflow.
+            Where squares of the ratings overflow, or the model's precision does not hold their size.
         """
         with np.errstate(over="ignore"):
             mean = self._mean(matrix)
@@ -95,6 +95,12 @@ class AlternatingModel(QuadraticModel):
         if not np.isfinite(size * size * values.size):
             raise UsageError(
                 f"ratings must be so small that their squares are finite; got {size:.0e}. Scale them down."
+            )
+        limits = np.finfo(self.dtype)
+        if not float(limits.tiny) <= scale <= float(limits.max):
+            raise UsageError(
+                f"ratings must be of a size that {self.dtype} holds; they differ from their mean by {size:.0e}. "
+                "Scale them, or pass dtype='float64'."
             )
         users = rating_matrix(sparse.csr_array((values / scale, matrix.indices, matrix.indptr), matrix.shape), dtype)
         items = rating_matrix(users.T.tocsr(), dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.partition import deal
+from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored
 from coded_als.models.rating_matrix import rating_matrix
@@ -35,6 +36,7 @@ def fit_on_cluster(
     cluster: Cluster,
     policy: StragglerPolicy | None = None,
     *,
+    columns: Sequence[str] | None = None,
     verify: Verify = "off",
     callback: Callback | None = None,
     progress: bool = False,
@@ -57,7 +59,7 @@ def fit_on_cluster(
     verify
         ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
         numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
-    callback, progress
+    columns, callback, progress
         As in ``model.fit``.
 
     Returns
@@ -74,10 +76,11 @@ def fit_on_cluster(
     """
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
+    matrix, ids = named_matrix(ratings, columns)
     with reporting(callback, progress, type(model).__name__, model.iterations) as report, Scope(cluster) as scope:
         history = History(report, cluster.seconds)
-        _fit(model, ratings, verified(scope, verify), WaitForAll() if policy is None else policy, history)
-    return model
+        _fit(model, matrix, verified(scope, verify), WaitForAll() if policy is None else policy, history)
+    return model if ids is None else model.set_ids(*ids)
 
 
 def _fit(model: AlternatingModel, ratings: Any, cluster: Cluster, policy: StragglerPolicy, history: History) -> None:

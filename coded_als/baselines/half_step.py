@@ -43,7 +43,7 @@ class Rows:
     @property
     def lengths(self) -> NDArray[Any]:
         """(rows,) entries in each."""
-        return np.diff(self.indptr)
+        return np.asarray(self.indptr[1:] - self.indptr[:-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class RowSolver:
         object.__setattr__(self, "_axes", axes)
         object.__setattr__(self, "_diagonal", diagonal)
 
-    def solve(self, rows: Rows, start: Floats, threads: int = 1) -> tuple[Floats, NDArray[np.float64]]:
+    def solve(self, rows: Rows, start: Floats | None = None, threads: int = 1) -> tuple[Floats, NDArray[np.float64]]:
         """New rows and what they explain.
 
         Parameters
@@ -92,7 +92,7 @@ class RowSolver:
             The sparse rows.
         start
             (rows, d) where they are: the starting point of conjugate gradients, also for a row whose matrix is not
-            numerically positive definite.
+            numerically positive definite. At zero by default.
         threads
             Threads to share the rows over.
 
@@ -102,13 +102,17 @@ class RowSolver:
             (rows, d), and (rows,) ``2 b.x - x.A x`` at the solution: minus the row's part of the objective.
         """
         axes = None if self.solver == "cg" else self._axes
-        out = start.copy() if axes is None else start @ axes
+        if start is None:
+            out: Floats = np.zeros((rows.count, len(self.penalty)), self.fixed.dtype)
+        else:
+            out = start.copy() if axes is None else start @ axes
         explained = np.zeros(rows.count)
         if self.solver == "cg":
             self._improve(rows, np.arange(rows.count), self.cg_steps, threads, out, explained)
         else:
             failed = self._solve_exactly(rows, threads, out, explained)
-            self._improve(rows, failed, 2 * len(self.penalty), 1, out, explained)
+            if failed.size:
+                self._improve(rows, failed, 2 * len(self.penalty), 1, out, explained)
         return (out if axes is None else out @ axes.T), explained
 
     def _solve_exactly(
@@ -124,8 +128,11 @@ class RowSolver:
                 rows.ridge, self.penalty, addresses, out, explained, failed,
             )  # fmt: skip
 
-        for_all_rows(solve, self._work(rows), threads)
-        return np.flatnonzero(failed)
+        if threads == 1:
+            solve(np.arange(rows.count))
+        else:
+            for_all_rows(solve, self._work(rows), threads)
+        return failed.nonzero()[0]
 
     def _improve(
         self,

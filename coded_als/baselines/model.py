@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -14,6 +14,7 @@ from coded_als.arrays import Floats
 from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.history import History as History
@@ -34,6 +35,11 @@ class Entries:
     def count(self) -> int:
         """Number of rows."""
         return len(self.indptr) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(rows,) entries in each."""
+        return self.indptr[1:] - self.indptr[:-1]
 
 
 class SparseModel(FactorModel, ABC):
@@ -57,13 +63,23 @@ class SparseModel(FactorModel, ABC):
     def require_installed(cls) -> None:
         require_compiler()
 
-    def fit(self, ratings: Any, *, callback: Callback | None = None, progress: bool = False) -> Self:
+    def fit(
+        self,
+        ratings: Any,
+        *,
+        columns: Sequence[str] | None = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+    ) -> Self:
         """Learn the factors of a rating matrix.
 
         Parameters
         ----------
         ratings
-            (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are missing).
+            (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are missing); or
+            what `coded_als.data.load_ratings` read; or a table of them, such as a DataFrame.
+        columns
+            Of a table: the names of the columns of users, items and perhaps ratings.
         callback
             Called after each iteration with its `Iteration`.
         progress
@@ -75,9 +91,10 @@ class SparseModel(FactorModel, ABC):
             For ratings that the model cannot learn from, or without numba.
         """
         require_compiler()
+        matrix, ids = named_matrix(ratings, columns)
         with reporting(callback, progress, type(self).__name__, self.iterations) as report:
-            self._fit(ratings, report)
-        return self
+            self._fit(matrix, report)
+        return self if ids is None else self.set_ids(*ids)
 
     @abstractmethod
     def _fit(self, ratings: Any, report: Callback) -> None:
@@ -138,8 +155,8 @@ class SparseModel(FactorModel, ABC):
     def _require_finite(self, *sides: Floats) -> None:
         if not all(np.isfinite(side).all() for side in sides):
             raise UsageError(
-                f"learning_rate must be small enough for {type(self).__name__} to converge on these ratings; "
-                "got a run that diverged. Lower learning_rate or raise regularization."
+                f"{type(self).__name__} must converge on these ratings; got a run that diverged. "
+                f"{'Lower learning_rate or raise' if hasattr(self, 'learning_rate') else 'Raise'} regularization."
             )
 
     def _entries(self, ratings: NewRatings) -> Entries:

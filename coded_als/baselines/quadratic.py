@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,7 +57,7 @@ class QuadraticModel(SparseModel):
 
     def _least(self) -> float:
         """Less than this, which rounding makes of a sum of squares of about 1, keeps no matrix invertible."""
-        return float(np.finfo(self.dtype).eps)
+        return float(_limits(np.dtype(self.dtype)).eps)
 
     def _penalty(self, scale: float) -> Floats:
         """(d,) weights of the ridge term, for ratings in units of ``scale``."""
@@ -70,14 +71,13 @@ class QuadraticModel(SparseModel):
         """The rows that hold entries in units of ``scale``, of so many on the other side."""
         dtype = entries.data.dtype
         regularization = max(self.regularization / scale, self._least())
-        with np.errstate(over="ignore"):
-            ridge = (regularization * self._row_weights(np.diff(entries.indptr), others)).astype(dtype)
-        if not np.isfinite(ridge).all():
+        ridge = regularization * self._row_weights(entries.lengths, others)
+        if not ridge.max(initial=0.0) <= _limits(dtype).max:
             raise UsageError(
                 f"regularization must be of a size that {dtype} holds in units of the ratings; got "
                 f"{self.regularization} for ratings of about {scale:.0e}. Lower it or scale the ratings up."
             )
-        return self._rows(entries, ridge)
+        return self._rows(entries, ridge.astype(dtype))
 
     def _solver(self, side: Floats, scale: float, solver: str, cg_steps: int = 1) -> RowSolver:
         """A solver for the other side's rows."""
@@ -135,11 +135,10 @@ class QuadraticModel(SparseModel):
     def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers:
         folding = self._prepared()
         solver, rows = folding.solver, self._new_rows(ratings, folding)
-        start = np.zeros((rows.count, len(solver.penalty)), self.dtype)
         if method == "exact":
-            solution, _ = solver.solve(rows, start, thread_count(self.threads) if rows.count > 1 else 1)
+            solution, _ = solver.solve(rows, threads=thread_count(self.threads) if rows.count > 1 else 1)
         else:
-            solution = start
+            solution = np.zeros((rows.count, len(solver.penalty)), self.dtype)
             gram = np.zeros((len(solver.penalty),) * 2, self.dtype) if solver.gram is None else solver.gram
             arguments = (rows.indptr, rows.indices, rows.curvature, rows.target, solver.fixed, gram)
             fold_in_steps(*arguments, rows.ridge, solver.penalty, epochs, learning_rate, solution)
@@ -183,6 +182,10 @@ class QuadraticModel(SparseModel):
         contributions = rows.target * (rated @ np.linalg.solve(matrix, asked)) * folding.scale
         base = self.global_mean_ + (0.0 if self.item_biases_ is None else float(self.item_biases_[column]))
         return explained(base, self.item_ids[rows.indices], contributions, n)
+
+
+# NumPy makes the object anew each time
+_limits = cache(np.finfo)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,9 @@ from coded_als.specs import load_plugins
 COMMANDS = {
     "demo": ("coded_als.cli.demo", "Coded against uncoded and replicated, on real workers with stragglers."),
     "fit": ("coded_als.cli.fit", "Factorise a rating matrix and save the model."),
-    "recommend": ("coded_als.cli.recommend", "The best items for a user of a saved model."),
-    "evaluate": ("coded_als.cli.evaluate", "A saved model against test ratings."),
+    "recommend": ("coded_als.cli.recommend", "The best items for users of a saved model."),
+    "split": ("coded_als.cli.split", "A training part and a test part of ratings, as two files."),
+    "evaluate": ("coded_als.cli.evaluate", "A saved model against test ratings, or its method on folds."),
     "compare": ("coded_als.cli.compare", "Several methods on the same split of the same ratings."),
     "plan": ("coded_als.cli.plan", "Does coding pay on my cluster, and with which h?"),
     "reproduce": ("coded_als.cli.reproduce", "The paper's straggler-timing table, cell by cell."),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coded_als.cli.common import CODE_HELP, print_json, progress
+from coded_als.cli.common import print_json, progress
+from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
@@ -24,11 +25,13 @@ UNITS = {"%": 0.01, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 
 
-@click.command("codes")
+@click.command("codes", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
 @click.option("--workers", type=int, required=True, help="W.")
 @click.option("--delays", default="exp:mean=20ms", show_default=True, help="Delay SPEC.")
 @click.option("--memory", help="What a worker may store: 2GB, or 10% of the matrix.  [default: that of 1 to 4 copies]")
-@click.option("--code", "codes", multiple=True, help=f"{CODE_HELP}; may be repeated.  [default: the best of each]")
+@click.option(
+    "--code", "codes", multiple=True, help="A code SPEC as below; may be repeated.  [default: the best of each]"
+)
 @click.option("--all", "everything", is_flag=True, help="Every code that a plan looks at.")
 @click.option("--length", default=1500, show_default=True, type=click.IntRange(1), help="Side l of D.")
 @click.option("--columns", default=200, show_default=True, type=click.IntRange(1), help="Columns d of X in E = D X.")
@@ -40,7 +43,7 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
     help="Bytes/s of the master's link, which all messages share.",
 )
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draws.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw time against memory: .pdf, .svg or .png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(

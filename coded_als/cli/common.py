@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -14,8 +14,22 @@ import numpy as np
 from coded_als.cluster import Cluster
 from coded_als.errors import UsageError
 
+Command = Callable[..., Any]
 CLUSTERS = ("local", "inline", "virtual")
-CODE_HELP = "uncoded, replicated:copies=3, systematic:p=21, entangled:h=6,points=real, ..."
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(name.strip() for name in given.split(","))
+
+
+def takes_columns(command: Command) -> Command:
+    """The option that names the columns of a Parquet file."""
+    return click.option(
+        "--columns",
+        callback=_names,
+        metavar="USER,ITEM[,RATING[,TIME]]",
+        help="Names of the columns of a Parquet file; without a rating, rows are counted.",
+    )(command)
 
 
 def open_cluster(
@@ -69,9 +83,9 @@ def open_cluster(
     return InlineCluster(workers, delays=delays, seed=seed)
 
 
-def print_json(document: Mapping[str, Any]) -> None:
-    """One JSON document on stdout; numbers that JSON lacks become null."""
-    click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:
+    """One JSON document on stdout, in one line where it is to be compact; numbers that JSON lacks become null."""
+    click.echo(json.dumps(_plain(document), indent=None if compact else 2, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import print_json, progress
+from coded_als.cli.common import print_json, progress, takes_columns
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
@@ -29,8 +29,16 @@ COLUMNS = ("method", "rmse", "mae", "hit_rate", "ndcg", "recall", "map", "covera
 @click.option("--rank", type=int, help="Of every method.  [default: each method's own]")
 @click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option("--format", "style", type=click.Choice(["table", "markdown", "csv", "json"]), default="table")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the fits.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "markdown", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How the figures are printed.",
+)
+@takes_columns
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
     ratings: str,
@@ -40,6 +48,7 @@ def command(
     cutoff: int,
     seed: int,
     style: str,
+    columns: tuple[str, ...] | None,
     as_json: bool,
 ) -> None:
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
@@ -53,7 +62,7 @@ def command(
     models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
     if methods is None:
         models = _without_the_missing(models)
-    train, test = holdout(load_ratings(ratings), test_fraction, seed=seed)
+    train, test = holdout(load_ratings(ratings, columns=columns), test_fraction, seed=seed)
     rows = []
     with progress("reading") as line:
         for name, model in models.items():

@@ -11,7 +11,7 @@ from coded_als.experiments.demo import COLUMNS, DELAYS, RANK, ROWS, WORKERS, Dem
 
 
 @click.command("demo")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the matrix and the delays.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(seed: int, as_json: bool) -> None:
     """The same factorisation uncoded, in copies and coded, on 30 real workers of which some are slow by a second."""

@@ -1,17 +1,23 @@
-"""``coded-als evaluate``: a saved model against test ratings."""
+"""``coded-als evaluate``: a saved model against test ratings, or its method on folds of ratings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
-from coded_als.cli.common import print_json
+from coded_als.cli.common import print_json, progress, takes_columns
 from coded_als.cli.methods import PREDICTS_RATINGS
-from coded_als.data import load_ratings
-from coded_als.evaluation import evaluate_ranking, evaluate_ratings
+from coded_als.data import RatingData, k_fold, load_ratings
+from coded_als.evaluation import evaluate_ranking, evaluate_ratings, trained_on
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
+
+Measures = dict[str, dict[str, Any]]
 
 
 @click.command("evaluate")
@@ -19,18 +25,81 @@ from coded_als.models.persistence import load_model
 @click.argument("test")
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
 @click.option("--relevant-from", default=float("-inf"), help="Least test rating that makes an item relevant.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    help="Cut TEST into so many folds, fit the model's method with its parameters to all but one, and measure on that.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds.")
+@takes_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(model: Path, test: str, cutoff: int, relevant_from: float, as_json: bool) -> None:
-    """Measure the saved MODEL on the ratings in TEST: errors of predicted ratings, and quality of top lists."""
+def command(
+    model: Path,
+    test: str,
+    cutoff: int,
+    relevant_from: float,
+    folds: int | None,
+    seed: int,
+    columns: tuple[str, ...] | None,
+    as_json: bool,
+) -> None:
+    """Measure the saved MODEL on the ratings in TEST: errors of predicted ratings, and quality of top lists.
+
+    With --folds the factors in MODEL are not used: its method is fitted anew, in this process, to four of five parts of
+    TEST (for --folds 5), and the mean of every measure is given with its spread, the standard deviation over the folds.
+    """
     fitted = load_model(model)
-    data = load_ratings(test)
-    ranking = asdict(evaluate_ranking(fitted, data, cutoff, relevant_from=relevant_from))
-    document = {"model": str(model), "method": fitted.kind, "ranking": ranking}
-    if fitted.kind in PREDICTS_RATINGS:
-        document["ratings"] = asdict(evaluate_ratings(fitted, data))
+    data = load_ratings(test, columns=columns)
+    document: dict[str, Any] = {"model": str(model), "method": fitted.kind}
+    if folds is not None:
+        document |= {"folds": folds, "seed": seed} | _over_folds(fitted, data, cutoff, relevant_from, folds, seed)
+    else:
+        document["in_training"] = trained_on(fitted, data)
+        document |= _measures(fitted, data, cutoff, relevant_from)
+        if document["in_training"]:
+            click.echo(
+                f"{document['in_training']} of the {data.entries} test ratings were in training: errors are too small, "
+                "and lists leave those items out. Fit to a part without them (coded-als split).",
+                err=True,
+            )
     if as_json:
         print_json(document)
         return
     for group in ("ratings", "ranking"):
-        for name, value in document.get(group, {}).items():  # type: ignore[attr-defined]
-            click.echo(f"{name:<12} {value:.4f}" if isinstance(value, float) else f"{name:<12} {value}")
+        for name, value in document.get(group, {}).items():
+            click.echo(f"{name:<12} {_shown(value)}")
+
+
+def _measures(model: FactorModel, test: RatingData, cutoff: int, relevant_from: float) -> Measures:
+    measures = {"ranking": asdict(evaluate_ranking(model, test, cutoff, relevant_from=relevant_from))}
+    if model.kind in PREDICTS_RATINGS:
+        measures["ratings"] = asdict(evaluate_ratings(model, test))
+    return measures
+
+
+def _over_folds(
+    model: FactorModel, data: RatingData, cutoff: int, relevant_from: float, folds: int, seed: int
+) -> Measures:
+    """Mean and spread of every measure."""
+    with progress("fitting") as line:
+        measured = []
+        for number, (train, test) in enumerate(k_fold(data, folds, seed=seed), 1):
+            line.say(f"fold {number} of {folds}")
+            fresh: Any = type(model)(**model.get_params())
+            measured.append(_measures(fresh.fit(train), test, cutoff, relevant_from))
+    return {group: dict(_spreads([one[group] for one in measured])) for group in measured[0]}
+
+
+def _spreads(folds: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for name in folds[0]:
+        values = [fold[name] for fold in folds]
+        if name == "k":
+            yield name, values[0]
+        else:
+            yield name, {"mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)), "folds": values}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:.4f} +- {value['spread']:.4f}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -10,10 +10,11 @@ from click.core import ParameterSource
 
 from coded_als.als.convergence import REMEDIES
 from coded_als.als.phases import Where
-from coded_als.cli.common import CLUSTERS, CODE_HELP, print_json
+from coded_als.cli.common import CLUSTERS, print_json, takes_columns
 from coded_als.cli.fitting import COMMON, ON_CLUSTER, SHARDS, fit_coded, fit_shards, fit_sparse
 from coded_als.cli.live import live_options
 from coded_als.cli.outputs import require_outputs, save_recordings
+from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.verification import VERIFY
 from coded_als.data import load_ratings
 from coded_als.delays import parse_delays, require_workers, trace_files
@@ -21,20 +22,41 @@ from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
 
 
-@click.command("fit")
+@click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
 @click.argument("ratings")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the model to this file.")
-@click.option("--method", type=click.Choice(list(MODEL_HOMES)), default="coded", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(list(MODEL_HOMES)),
+    default="coded",
+    show_default=True,
+    help="What is minimised, and how; docs/which-method.md compares them.",
+)
 @click.option("--dense", is_flag=True, help="Read delimited text as a matrix, one row a line.")
 @click.option("--rank", type=int, help="Columns of both factors.  [default: the method's own; coded: 20]")
 @click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")
 @click.option("--iterations", type=int, help="The most iterations to run.  [default: the method's own; coded: 500]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the start and the delays.")
 @click.option("--workers", default=16, show_default=True, help="Workers W.")
-@click.option("--code", default="auto", show_default=True, help=f"How the work is spread: {CODE_HELP}")
+@click.option(
+    "--code",
+    default="auto",
+    show_default=True,
+    help="How the work is spread, a SPEC as below; auto: entangled with --partitions, else systematic.",
+)
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
-@click.option("--protocol", type=click.Choice(["fused", "paper"]), default="fused", show_default=True)
-@click.option("--solver", type=click.Choice(["lobpcg", "als"]), help="[default: lobpcg; als with --protocol paper]")
+@click.option(
+    "--protocol",
+    type=click.Choice(["fused", "paper"]),
+    default="fused",
+    show_default=True,
+    help="Rounds of an iteration of als: fused into one, or the paper's two.",
+)
+@click.option(
+    "--solver",
+    type=click.Choice(["lobpcg", "als"]),
+    help="Locally optimal block iteration, or the paper's ALS.  [default: lobpcg; als with --protocol paper]",
+)
 @click.option(
     "--precomputation",
     type=click.Choice(get_args(Where)),
@@ -42,18 +64,35 @@ from coded_als.models.registry import MODEL_HOMES
     show_default=True,
     help="Where R^T R is formed; none: nowhere, workers hold the sparse rows of R in copies.",
 )
-@click.option("--weighting", type=click.Choice(["none", "binary", "centred", "log"]), default="none", show_default=True)
-@click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the limit to stop at.")
-@click.option("--decoding-tolerance", type=float, help="[default: what the code can keep to]")
+@click.option(
+    "--weighting",
+    type=click.Choice(["none", "binary", "centred", "log"]),
+    default="none",
+    show_default=True,
+    help="Factorise the ratings, a 1 for each, the ratings less their mean, or their logarithms.",
+)
+@click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the optimum to stop at.")
+@click.option(
+    "--decoding-tolerance",
+    type=float,
+    help="Relative error that a decoded product may have.  [default: what the code can keep to]",
+)
 @click.option(
     "--verify", type=click.Choice(VERIFY), default="off", show_default=True, help="Check each response of a worker."
 )
 @click.option(
     "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."
 )
-@click.option("--cluster", "cluster_kind", type=click.Choice(CLUSTERS), default="local", show_default=True)
+@click.option(
+    "--cluster",
+    "cluster_kind",
+    type=click.Choice(CLUSTERS),
+    default="local",
+    show_default=True,
+    help="Worker processes on this machine, this process alone, or a virtual clock.",
+)
 @click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
-@click.option("--delays", default="none", show_default=True, help="Delay SPEC injected into the workers.")
+@click.option("--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below.")
 @click.option("--round-timeout", "round_timeout_s", type=float, help="Seconds that a round may take.  [default: 600]")
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
 @click.option(
@@ -62,15 +101,24 @@ from coded_als.models.registry import MODEL_HOMES
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
 @live_options
+@takes_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
-    context: click.Context, /, ratings: str, out: Path | None, method: str, dense: bool, as_json: bool, **options: Any
+    context: click.Context,
+    /,
+    ratings: str,
+    out: Path | None,
+    method: str,
+    dense: bool,
+    columns: tuple[str, ...] | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Factorise RATINGS and save the model.
 
-    RATINGS is delimited text `user item rating [time]`, a .npz (scipy sparse), .npy (dense) or .mtx file, or
-    `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
+    RATINGS is delimited text `user item rating [time]` or `user item` (counted), a .parquet file, a .npz (scipy sparse),
+    .npy (dense) or .mtx file, or `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
     """
     _refuse_foreign_options(context, method, options["policy"])
     if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
@@ -79,7 +127,7 @@ def command(
     require_workers(options["workers"])
     inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
-    data = load_ratings(ratings, dense=dense)
+    data = load_ratings(ratings, dense=dense, columns=columns)
     if method == "coded":
         summary = fit_coded(data, options)
     elif options["policy"] is not None:
@@ -106,7 +154,16 @@ def _refuse_foreign_options(context: click.Context, method: str, policy: str | N
         return
     if policy is not None and method not in ON_CLUSTER:
         raise UsageError(f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {method}. Remove it.")
-    known = {*COMMON, "ratings", "out", "method", "dense", "as_json", *(SHARDS if policy is not None else ())}
+    known = {
+        *COMMON,
+        "ratings",
+        "out",
+        "method",
+        "dense",
+        "columns",
+        "as_json",
+        *(SHARDS if policy is not None else ()),
+    }
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")

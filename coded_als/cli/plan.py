@@ -12,6 +12,7 @@ import click
 from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations, Workload
 from coded_als.cli.common import print_json, progress
+from coded_als.cli.spec_help import DELAY_SPECS
 from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.plan import make_plan
@@ -28,12 +29,12 @@ MACHINE_OPTIONS = {
 }
 
 
-@click.command("plan")
+@click.command("plan", epilog=DELAY_SPECS)
 @click.option("--workers", type=click.IntRange(1), required=True, help="W.")
 @click.option("--rows", type=click.IntRange(1), required=True, help="Rows m of the matrix.")
 @click.option("--cols", type=click.IntRange(1), required=True, help="Columns n of the matrix.")
 @click.option("--rank", type=click.IntRange(1), required=True, help="Rank d.")
-@click.option("--delays", required=True, help="Delay SPEC, or the CSV of a recorded trace.")
+@click.option("--delays", required=True, help="Delays as a SPEC below, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
 @click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
 @click.option("--speed", type=float, help=f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]")
@@ -45,11 +46,23 @@ MACHINE_OPTIONS = {
 @click.option("--latency", type=float, help=f"Seconds of any message.  [default: {Machine.latency_s:g}]")
 @click.option("--message", type=float, help=f"Seconds of the master for any message.  [default: {Machine.message_s:g}]")
 @click.option("--cores", type=click.IntRange(1), help="Cores that the workers share.  [default: each has its own]")
-@click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
-@click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--als-iterations",
+    default=Iterations.als,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Iterations that a fit by als is taken to need.",
+)
+@click.option(
+    "--lobpcg-iterations",
+    default=Iterations.lobpcg,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Iterations that a fit by lobpcg is taken to need.",
+)
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
-@click.option("--repeats", default=20, show_default=True, type=click.IntRange(2))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--repeats", default=20, show_default=True, type=click.IntRange(2), help="Draws of every scheme.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_json: bool, **options: Any) -> None:
     """Time uncoded, replicated and coded schemes on a virtual cluster like yours, and recommend one."""

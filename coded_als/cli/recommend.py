@@ -1,29 +1,104 @@
-"""``coded-als recommend``: the best items for a user of a saved model."""
+"""``coded-als recommend``: the best items for users of a saved model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
 from coded_als.cli.common import print_json
+from coded_als.data.titles import load_titles
+from coded_als.errors import UsageError
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
+
+_BLOCK = 1000
 
 
 @click.command("recommend")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--user", required=True, help="A user's id, as it stood in the ratings.")
-@click.option("-n", "--count", default=10, show_default=True, help="How many items.")
+@click.option("--user", "named", multiple=True, help="A user's id, as it stood in the ratings (may be repeated).")
+@click.option("--users", type=click.Path(path_type=Path), help="A file with a user's id in each line.")
+@click.option("--all", "everybody", is_flag=True, help="Every user that the model was trained on.")
+@click.option("-n", "--count", default=10, show_default=True, help="How many items for each.")
 @click.option("--exclude", multiple=True, help="Leave out this item (may be repeated).")
+@click.option(
+    "--items", type=click.Path(path_type=Path), help="Choose only from the items in this file, one id a line."
+)
+@click.option(
+    "--titles",
+    type=click.Path(path_type=Path),
+    help="Print titles from this file: lines of id and title, as in u.item, movies.dat or movies.csv of MovieLens.",
+)
 @click.option("--include-seen", is_flag=True, help="Recommend also what the user has rated.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(model: Path, user: str, count: int, exclude: tuple[str, ...], include_seen: bool, as_json: bool) -> None:
-    """The best items for a user of the saved MODEL, best first."""
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else; for several users, one a line."
+)
+def command(
+    model: Path,
+    named: tuple[str, ...],
+    users: Path | None,
+    everybody: bool,
+    count: int,
+    exclude: tuple[str, ...],
+    items: Path | None,
+    titles: Path | None,
+    include_seen: bool,
+    as_json: bool,
+) -> None:
+    """The best items for users of the saved MODEL, best first.
+
+    For one --user lines `item score [title]`, for several `user item score [title]`, separated by tabs.
+    """
+    if sum((bool(named), users is not None, everybody)) != 1:
+        raise UsageError("users are named by one of --user, --users and --all; got none or several. Keep one of them.")
     fitted = load_model(model)
-    ids, scores = fitted.recommend(user, count, filter_seen=not include_seen, exclude=exclude)
-    ranked = list(zip(ids.tolist(), scores.tolist(), strict=True))
+    known = {} if titles is None else load_titles(titles)
+    wanted = [*named] if named else _lines(users) if users is not None else _rated(fitted)
+    chosen = None if items is None else _lines(items)
+    for unknown in np.flatnonzero(fitted.user_rows(wanted) < 0):
+        fitted.recommend(wanted[unknown])  # raises, and before anything is printed
+    for start in range(0, len(wanted), _BLOCK):
+        block = wanted[start : start + _BLOCK]
+        ids, scores = fitted.recommend(block, count, filter_seen=not include_seen, exclude=exclude, items=chosen)
+        for user, row, values in zip(block, ids.tolist(), scores.tolist(), strict=True):
+            found = [
+                {"item": item, "score": score} | ({"title": known.get(str(item))} if titles is not None else {})
+                for item, score in zip(row, values, strict=True)
+                if score > float("-inf")
+            ]
+            _print(user, found, one=len(wanted) == 1, as_json=as_json)
+
+
+def _print(user: Any, found: list[dict[str, Any]], *, one: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"user": user, "items": [{"item": item, "score": score} for item, score in ranked]})
+        print_json({"user": user, "items": found}, compact=not one)
         return
-    for item, score in ranked:
-        click.echo(f"{item}\t{score:.4f}")
+    for entry in found:
+        fields = [] if one else [user]
+        fields += [entry["item"], f"{entry['score']:.4f}"]
+        if "title" in entry:
+            fields.append(entry["title"] or "")
+        click.echo("\t".join(map(str, fields)))
+
+
+def _rated(model: FactorModel) -> list[Any]:
+    """The ids of all users that have something to be recommended from."""
+    if model.seen_ is None:
+        return list(model.user_ids.tolist())
+    return list(model.user_ids[model.seen_.indptr[1:] > model.seen_.indptr[:-1]].tolist())
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines: Iterable[str] = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"ids must be in a readable text file; got {path}: {reason}. Check the path.") from None
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise UsageError(f"there must be at least one id; {path} has none. Add some.")
+    return ids

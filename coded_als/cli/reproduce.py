@@ -28,7 +28,7 @@ def command() -> None:
 @click.option(
     "--full", "full", flag_value=True, type=bool, help="The paper's size, and real workers: up to 20 minutes."
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: out/table1-quick or -full]"
 )

@@ -14,8 +14,8 @@ from click.core import ParameterSource
 from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations
 from coded_als.cli.cells import cell_progress
-from coded_als.cli.common import CODE_HELP
 from coded_als.cli.live import live_options, shown
+from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
@@ -26,14 +26,20 @@ if TYPE_CHECKING:
 CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
 
 
-@click.command("sweep")
-@click.option("--cluster", type=click.Choice(["virtual", "local"]), default="virtual", show_default=True)
+@click.command("sweep", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
+@click.option(
+    "--cluster",
+    type=click.Choice(["virtual", "local"]),
+    default="virtual",
+    show_default=True,
+    help="A virtual clock, or worker processes on this machine.",
+)
 @click.option(
     "--code",
     "codes",
     multiple=True,
     default=CODES,
-    help=f"{CODE_HELP}; may be repeated.  [default: {', '.join(CODES)}]",
+    help=f"A code SPEC as below; may be repeated.  [default: {', '.join(CODES)}]",
 )
 @click.option("--partitions", default="2:6", show_default=True, help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.")
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
@@ -41,13 +47,29 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
 @click.option("--protocol", default="fused", show_default=True, help="Among fused, paper.")
 @click.option("--solver", default="lobpcg", show_default=True, help="Among als, lobpcg.")
 @click.option(
-    "--delays", multiple=True, default=["exp:mean=20ms"], show_default=True, help="Delay SPEC; may be repeated."
+    "--delays",
+    multiple=True,
+    default=["exp:mean=20ms"],
+    show_default=True,
+    help="A delay SPEC as below; may be repeated.",
 )
-@click.option("--rows", default=2400, show_default=True, type=click.IntRange(1))
-@click.option("--cols", default=1500, show_default=True, type=click.IntRange(1))
-@click.option("--rank", default=200, show_default=True, type=click.IntRange(1))
-@click.option("--als-iterations", default=Iterations.als, show_default=True, type=click.IntRange(1))
-@click.option("--lobpcg-iterations", default=Iterations.lobpcg, show_default=True, type=click.IntRange(1))
+@click.option("--rows", default=2400, show_default=True, type=click.IntRange(1), help="Rows m of the matrix.")
+@click.option("--cols", default=1500, show_default=True, type=click.IntRange(1), help="Columns n of the matrix.")
+@click.option("--rank", default=200, show_default=True, type=click.IntRange(1), help="Rank d.")
+@click.option(
+    "--als-iterations",
+    default=Iterations.als,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Iterations that a fit by als is taken to need.",
+)
+@click.option(
+    "--lobpcg-iterations",
+    default=Iterations.lobpcg,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Iterations that a fit by lobpcg is taken to need.",
+)
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
 @click.option(
@@ -58,8 +80,8 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
 )
 @click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
 @click.option("--numerics", is_flag=True, help="Run the algorithm to convergence instead of drawing times alone.")
-@click.option("--repeats", default=20, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--repeats", default=20, show_default=True, type=click.IntRange(1), help="Fits, or draws, of every cell.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option("-j", "processes", default=1, show_default=True, type=click.IntRange(1), help="Cells at once (virtual).")
 @click.option("--spec", type=click.Path(path_type=Path), help="Options from a TOML file; those given here come first.",
               callback=lambda context, _, path: _read_spec_file(context, path), is_eager=True)  # fmt: skip

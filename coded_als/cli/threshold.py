@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import CODE_HELP, print_json
+from coded_als.cli.common import print_json
+from coded_als.cli.spec_help import CODE_SPECS
 from coded_als.codes import Code, Entangled, largest_partitions, with_partitions
 from coded_als.errors import UsageError
 
@@ -15,8 +16,8 @@ from coded_als.errors import UsageError
 ESTIMATED_COEFFICIENTS = 2**19
 
 
-@click.command("threshold")
-@click.option("--code", "spec", default="entangled", show_default=True, help=CODE_HELP)
+@click.command("threshold", epilog=CODE_SPECS)
+@click.option("--code", "spec", default="entangled", show_default=True, help="A code SPEC as below.")
 @click.option("--partitions", type=int, help="h of the entangled code.  [default: the largest that the workers allow]")
 @click.option("--workers", type=int, help="Workers W.  [default: the threshold itself]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from coded_als.data.load import load_ratings
-from coded_als.data.ncf import NCFBenchmark, load_ncf
-from coded_als.data.ratings import RatingData
-from coded_als.data.splits import holdout, k_fold, leave_k_out, leave_one_out
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+# Loaded on first use: every model knows this room, and most are fitted to a matrix that nobody had to read.
+_HOMES = {
+    "NCFBenchmark": "ncf",
+    "RatingData": "ratings",
+    "holdout": "splits",
+    "k_fold": "splits",
+    "leave_k_out": "splits",
+    "leave_one_out": "splits",
+    "load_ncf": "ncf",
+    "load_ratings": "load",
+}
 __all__ = [
     "NCFBenchmark",
     "RatingData",
@@ -17,3 +26,15 @@ __all__ = [
     "load_ncf",
     "load_ratings",
 ]
+
+if TYPE_CHECKING:
+    from coded_als.data.load import load_ratings
+    from coded_als.data.ncf import NCFBenchmark, load_ncf
+    from coded_als.data.ratings import RatingData
+    from coded_als.data.splits import holdout, k_fold, leave_k_out, leave_one_out
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

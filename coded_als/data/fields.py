@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from coded_als.arrays import Integers
 from coded_als.errors import UsageError
 
-_SPACE, _NEWLINE, _QUOTE, _MINUS, _ZERO = b' \n"-0'
+_SPACE, _NEWLINE, _QUOTE, _MINUS, _ZERO, _POINT = b' \n"-0.'
 _LONGEST_FIELD = 256
 _LONGEST_INTEGER = 18  # digits that fit into int64 whatever they are
+_LONGEST_DECIMAL = 16  # fifteen digits and a point: below 2^53, and ten to the fifteenth is exact too
 _NUMERIC = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.eE\0", dtype=np.uint8))
 
 
@@ -171,6 +172,36 @@ def _integers(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> Inte
     return np.where(negative, -values, values)
 
 
+def _decimals(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> NDArray[np.float64] | None:
+    """Fields of at most 15 digits with at most one point among them and perhaps a minus before, or None unless all are.
+
+    The digits as a whole number and the power of ten are both exact in float64, so their quotient, rounded once, is the
+    number nearest to the decimal one, as by ``float``.
+    """
+    negative = (starts < ends) & (text[starts] == _MINUS)
+    starts = starts + negative
+    lengths = ends - starts
+    if lengths.size == 0 or lengths.min() < 1 or lengths.max() > _LONGEST_DECIMAL:
+        return None
+    digits, after_point = np.zeros(lengths.size, dtype=np.int64), np.zeros(lengths.size, dtype=np.int64)
+    pointed = np.zeros(lengths.size, dtype=np.bool_)
+    for place in range(int(lengths.max())):
+        within = place < lengths
+        character = text[np.minimum(starts + place, text.size - 1)]
+        point = within & (character == _POINT)
+        figure = character - np.uint8(_ZERO)
+        if (point & pointed).any() or (within & ~point & (figure > 9)).any():
+            return None
+        within &= ~point
+        digits = np.where(within, digits * 10 + figure, digits)
+        after_point += within & pointed
+        pointed |= point
+    if (lengths == pointed).any():
+        return None  # a point alone
+    values = digits / 10.0**after_point
+    return np.where(negative, -values, values)
+
+
 def _texts(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> NDArray[np.bytes_]:
     lengths = ends - starts
     width = max(1, int(lengths.max(initial=0)))
@@ -186,6 +217,9 @@ def _numbers(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> NDArr
     integers = _integers(text, starts, ends)
     if integers is not None:
         return integers.astype(np.float64)
+    decimals = _decimals(text, starts, ends)
+    if decimals is not None:
+        return decimals
     if starts.size == 0 or (ends - starts).min() < 1 or (ends - starts).max() > _LONGEST_FIELD:
         return None
     fields = _texts(text, starts, ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,9 +34,9 @@ class Lines:
     def numbered(self) -> Iterator[tuple[int, bytes]]:
         """Number, from 1, and text of every line that is not blank."""
         for first_line, text in self.chunks():
-            for number, line in enumerate(text.split(b"\n"), first_line):
-                if line:
-                    yield number, line
+            for number, line in enumerate(io.BytesIO(text), first_line):
+                if line != b"\n":
+                    yield number, line[:-1]
 
     def first_filled(self, count: int) -> list[tuple[int, bytes]]:
         """The first of `numbered`.

@@ -5,41 +5,62 @@ from __future__ import annotations
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from coded_als.data.binary import read_npy, read_npz
 from coded_als.data.matrix_market import read_mtx
 from coded_als.data.ratings import RatingData
 from coded_als.data.synthetic import PREFIX, parse_synthetic, synthetic_ratings
+from coded_als.data.tables import from_table, read_parquet
 from coded_als.data.text import read_dense_lines, read_rating_lines
 from coded_als.errors import UsageError
+from coded_als.models.rating_matrix import is_table
 
 
-def load_ratings(source: str | Path, *, dense: bool = False) -> RatingData:
+def load_ratings(source: str | Path | Any, *, dense: bool = False, columns: Sequence[str] | None = None) -> RatingData:
     """Read ratings.
 
     Parameters
     ----------
     source
         ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``, or a file: ``.npz`` (SciPy sparse),
-        ``.npy`` (dense), ``.mtx`` or ``.mtx.gz`` (Matrix Market), anything else delimited text, also ``.gz``:
-        lines ``user item rating [time]``. A pipe is copied to a temporary file first.
+        ``.npy`` (dense), ``.mtx`` or ``.mtx.gz`` (Matrix Market), ``.parquet``, anything else delimited text, also
+        ``.gz``: lines ``user item rating [time]``, or ``user item``, which are counted. A pipe is copied to a temporary
+        file first. Or a table: a DataFrame of pandas, polars and others, or an Arrow table.
     dense
         Read text as a matrix, one row a line.
+    columns
+        Of a table or a Parquet file: the names of the columns of users, items, and perhaps ratings and times.
 
     Raises
     ------
     UsageError
         One line that says what is wrong with the source; for text, with the line number.
     """
+    if is_table(source):
+        return from_table(source, columns)
+    is_parquet = str(source).lower().endswith(".parquet")
+    if columns is not None and not is_parquet:
+        raise UsageError(
+            f"columns are for DataFrames and Parquet files; got {', '.join(columns)} for {source}. Remove them."
+        )
     if str(source).startswith(PREFIX):
         return synthetic_ratings(parse_synthetic(str(source)))
     path = Path(source)
     name = path.name.lower()
-    readers = {".npz": read_npz, ".npy": read_npy, ".mtx": read_mtx, ".mtx.gz": read_mtx}
+    readers: dict[str, Callable[[Path], RatingData]] = {
+        ".npz": read_npz,
+        ".npy": read_npy,
+        ".mtx": read_mtx,
+        ".mtx.gz": read_mtx,
+    }
     text_reader = read_dense_lines if dense else read_rating_lines
+    if is_parquet:
+        readers[".parquet"] = partial(read_parquet, columns=columns)
     reader = next((readers[suffix] for suffix in readers if name.endswith(suffix)), text_reader)
     try:
         with _rereadable(path) as file:

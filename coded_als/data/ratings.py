@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from coded_als.arrays import Floats, Integers
+from coded_als.data.numbering import distinct_ids, sorted_by
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
@@ -118,20 +119,28 @@ def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingDa
 
 
 def from_triples(
-    users: NDArray[Any], items: NDArray[Any], values: Floats, times: NDArray[Any] | None, lines: Integers, source: str
+    users: NDArray[Any],
+    items: NDArray[Any],
+    values: Floats,
+    times: NDArray[Any] | None,
+    lines: Integers,
+    source: str,
+    noun: str = "lines",
 ) -> RatingData:
-    """Ratings from one (user, item, value) per line of a text.
+    """Ratings from one (user, item, value) per line of a text or row of a table.
 
     Parameters
     ----------
     users, items
-        (entries,) ids: int64, or UTF-8 bytes.
+        (entries,) ids: whole numbers, str, or UTF-8 bytes.
     values, times
         (entries,).
     lines
         (entries,) line numbers, for error messages.
     source
         Name of the file.
+    noun
+        What is numbered: lines or rows.
 
     Raises
     ------
@@ -140,21 +149,43 @@ def from_triples(
     """
     user_ids, rows = _number_ids(users, lines, source)
     item_ids, columns = _number_ids(items, lines, source)
-    key = rows * item_ids.size + columns
-    order = np.argsort(key, kind="stable")
-    repeated = np.flatnonzero(np.diff(key[order]) == 0)
+    order = sorted_by(rows, columns)
+    repeated = np.flatnonzero((np.diff(rows[order]) == 0) & (np.diff(columns[order]) == 0))
     if repeated.size:
         first, second = order[repeated[0]], order[repeated[0] + 1]
         raise UsageError(
             f"a user must rate an item once; user {user_ids[rows[first]].item()!r} rates item "
-            f"{item_ids[columns[first]].item()!r} in lines {lines[first]} and {lines[second]} of {source}. Remove one."
+            f"{item_ids[columns[first]].item()!r} in {noun} {lines[first]} and {lines[second]} of {source}. Remove one."
         )
     matrix = csr_from_sorted(rows[order], columns[order], values[order], (user_ids.size, item_ids.size))
     return RatingData(matrix, user_ids, item_ids, source, None if times is None else times[order], order)
 
 
+def from_pairs(users: NDArray[Any], items: NDArray[Any], lines: Integers, source: str) -> RatingData:
+    """Interactions from one (user, item) per line: the value of an entry is how often the pair stands there.
+
+    Parameters
+    ----------
+    users, items, lines, source
+        As for `from_triples`.
+
+    Raises
+    ------
+    UsageError
+        When an id is not UTF-8.
+    """
+    user_ids, rows = _number_ids(users, lines, source)
+    item_ids, columns = _number_ids(items, lines, source)
+    order = sorted_by(rows, columns)
+    rows, columns = rows[order], columns[order]
+    first = np.flatnonzero(np.diff(rows, prepend=-1) | np.diff(columns, prepend=-1))
+    counts = np.diff(first, append=rows.size).astype(np.float64)
+    matrix = csr_from_sorted(rows[first], columns[first], counts, (user_ids.size, item_ids.size))
+    return RatingData(matrix, user_ids, item_ids, source, None, order[first])
+
+
 def _number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
-    distinct, places = np.unique(ids, return_inverse=True)
+    distinct, places = distinct_ids(ids)
     if distinct.dtype.kind != "S":
         return distinct, places
     try:

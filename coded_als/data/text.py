@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coded_als.data.fields import Fields, is_number, join_columns, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
-from coded_als.data.ratings import RatingData, from_matrix, from_triples
+from coded_als.data.ratings import RatingData, from_matrix, from_pairs, from_triples
 from coded_als.errors import UsageError
 
 # tried in this order: the rarer a delimiter is inside an id or a number, the earlier
@@ -18,9 +18,9 @@ _DELIMITERS = (b"\t", b"::", b";", b",", WHITESPACE)
 
 
 def read_rating_lines(path: Path) -> RatingData:
-    """Ratings from lines ``user item rating [time]``, with or without a header line.
+    """Ratings from lines ``user item rating [time]``, or interactions from lines ``user item``.
 
-    Fields are separated by tabs, ``::``, semicolons, commas or white space, the same throughout. Ids are any text;
+    There may be a header line. Of interactions, the value of an entry is how often its line is there. Fields are separated by tabs, ``::``, semicolons, commas or white space, the same throughout. Ids are any text;
     where all are whole numbers they become int64. Spaces around a field and quotes around it are dropped.
 
     Raises
@@ -32,23 +32,27 @@ def read_rating_lines(path: Path) -> RatingData:
     lines = Lines(path)
     sample = lines.first_filled(2)
     delimiter, columns = _rating_layout([line for _, line in sample], source)
-    header = sample[0][0] if _is_rating_header(_cut(sample[0][1], delimiter)) else 0
+    first, last = _cut(sample[0][1], delimiter), _cut(sample[-1][1], delimiter)
+    is_header = _is_pair_header(first, last) if columns == 2 else _is_rating_header(first)
+    header = sample[0][0] if is_header else 0
     users, items, values, times, numbers = [], [], [], [], []
     for first_line, text in lines.chunks(after_line=header):
         fields = split_fields(source, *one_byte(text, delimiter), columns, first_line)
         users.append(_ids(fields, 0))
         items.append(_ids(fields, 1))
-        values.append(fields.numbers(slice(2, 3))[:, 0])
+        if columns > 2:
+            values.append(fields.numbers(slice(2, 3))[:, 0])
         if columns == 4:
             whole = fields.integers(3)
             times.append(fields.numbers(slice(3, 4))[:, 0] if whole is None else whole)
         numbers.append(fields.line_numbers)
     if not sum(map(len, numbers)):
         raise UsageError(f"ratings must have at least one line besides the header; {source} has none. Add some.")
+    user_ids, item_ids, line_numbers = join_columns(users), join_columns(items), np.concatenate(numbers)
+    if columns == 2:
+        return from_pairs(user_ids, item_ids, line_numbers, source)
     when = np.concatenate(times) if times else None
-    return from_triples(
-        join_columns(users), join_columns(items), np.concatenate(values), when, np.concatenate(numbers), source
-    )
+    return from_triples(user_ids, item_ids, np.concatenate(values), when, line_numbers, source)
 
 
 def read_dense_lines(path: Path) -> RatingData:
@@ -84,20 +88,34 @@ def _cut(line: bytes, delimiter: bytes) -> list[bytes]:
 
 def _rating_layout(sample: list[bytes], source: str) -> tuple[bytes, int]:
     """Delimiter and number of columns: the first delimiter that leaves a number in the third field of the last sample line."""
-    fallback = None
+    fallback = pairs = None
     for delimiter in _DELIMITERS:
         first, last = _cut(sample[0], delimiter), _cut(sample[-1], delimiter)
         if len(first) in (3, 4):
             fallback = fallback or (delimiter, len(first))
             if len(last) == len(first) and is_number(last[2]):
                 return delimiter, len(first)
+        elif len(first) == len(last) == 2 and not any(_is_fraction(field) for field in first + last):
+            pairs = pairs or (delimiter, 2)
+    fallback = fallback or pairs
     if fallback is None:
         shown = sample[0][:60].decode("utf-8", "replace")
         raise UsageError(
-            f"lines must be `user item rating [time]`, separated by tab, comma, semicolon, :: or space; {source} begins "
+            f"lines must be `user item rating [time]` or `user item`, separated by tab, comma, semicolon, :: or space; {source} begins "
             f"{shown if shown.isprintable() else ascii(shown)!r}. Convert it, or use --dense for a matrix."
         )
     return fallback
+
+
+def _is_fraction(field: bytes) -> bool:
+    """Whether a field is a number but no whole one: as an id it would be a mistake, such as a matrix of two columns."""
+    return is_number(field) and not field.lstrip(b"-").isdigit()
+
+
+def _is_pair_header(first: list[bytes], second: list[bytes]) -> bool:
+    """Names of columns over numbers, or the words that are used for them."""
+    names = [field.lower().replace(b"_", b"").removesuffix(b"id").removesuffix(b"s") for field in first]
+    return names == [b"user", b"item"] or (not any(map(is_number, first)) and all(map(is_number, second)))
 
 
 def _is_rating_header(fields: list[bytes]) -> bool:

@@ -22,6 +22,7 @@ from coded_als.evaluation.models import (
     evaluate_ncf,
     evaluate_ranking,
     evaluate_ratings,
+    trained_on,
 )
 from coded_als.models.top_n import recommend_batch
 
@@ -45,4 +46,5 @@ __all__ = [
     "reciprocal_rank",
     "recommend_batch",
     "rmse",
+    "trained_on",
 ]

@@ -166,6 +166,28 @@ def evaluate_ranking(
     )
 
 
+def trained_on(model: FactorModel, test: RatingData) -> int:
+    """How many of the test ratings the model was trained on, which makes errors too small and lists too short.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    test
+        Ratings; matched by their original ids.
+
+    Raises
+    ------
+    UsageError
+        When the model knows no pair of the test part.
+    """
+    rows, columns, _ = _known_triples(model, test)
+    if model.seen_ is None:
+        return int(rows.size)
+    both = model.seen_.multiply(_pattern_of(rows, columns, model.seen_.shape))
+    return int(both.nnz)
+
+
 def evaluate_ncf(score_pairs: ScorePairs, benchmark: NCFBenchmark, k: int = 10) -> tuple[float, float]:
     """HR@k and NDCG@k of the item left out, ranked among its negatives.
 

@@ -136,7 +136,7 @@ class FactorModel(Recommending):
         model.history_ = [cls._entry(**_with_tuples(entry)) for entry in entries] if cls._entry else []
         for name, value in metadata.get("results", {}).items():
             if name in cls._results:
-                setattr(model, name, value)
+                setattr(model, name, tuple(value) if isinstance(value, list) else value)
         return model
 
     def _metadata(self) -> dict[str, Any]:

@@ -51,8 +51,11 @@ class IdLookup:
             and identifiers.dtype.kind == self._sorted.dtype.kind
             and self._sorted.size
         ):
-            places = np.minimum(np.searchsorted(self._sorted, identifiers), self._sorted.size - 1)
-            return np.where(self._sorted[places] == identifiers, self._order[places], -1)
+            places = self._sorted.searchsorted(identifiers)
+            places[places == self._sorted.size] = 0
+            rows = self._order[places]
+            rows[self._sorted[places] != identifiers] = -1
+            return rows
         plain = identifiers.tolist() if isinstance(identifiers, np.ndarray) else identifiers
         found = map(self._find, plain)
         return np.array([-1 if place is None else place for place in found], dtype=np.int64)
@@ -91,7 +94,7 @@ def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
     UsageError
         When there are not ``count`` of them or one appears twice.
     """
-    array = _plain(_as_array(ids))
+    array = plain_ids(_as_array(ids))
     if array.shape != (count,):
         raise UsageError(
             f"there must be one {noun} id for each of {count} {noun}s; got {array.shape}. Pass them in row order."
@@ -112,8 +115,8 @@ def _as_array(ids: Sequence[Id] | Ids) -> NDArray[Any]:
     return array
 
 
-def _plain(ids: NDArray[Any]) -> Ids:
-    """Whole numbers as such, everything else as text."""
+def plain_ids(ids: NDArray[Any]) -> Ids:
+    """Ids as int64 (uint64 where one is that large) where all are whole numbers, and as text otherwise."""
     if ids.dtype.kind == "S":
         return np.char.decode(ids, "utf-8")
     if ids.dtype.kind == "f" and (ids == np.rint(ids)).all() and np.abs(ids).max(initial=0) <= 2**53:

@@ -20,8 +20,9 @@ class Ranking(NamedTuple):
     Parameters
     ----------
     ids
-        (k,) for one, (many, n) for many: int64 or str as the model's own. Where fewer than n are left, one gets fewer,
-        and the rows of many end in -1 or empty text, with scores of minus infinity.
+        (k,) for one, (many, n) for many, where n is at most the number of all: int64 or str as the model's own. Where
+        fewer than n are left, one gets fewer, and the rows of many end in -1 or empty text, with scores of minus
+        infinity.
     scores
         Of the same shape, float64.
     """

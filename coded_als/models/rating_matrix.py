@@ -35,6 +35,11 @@ def as_matrix(ratings: Any) -> Any:
     if sparse.issparse(ratings):
         _require_real(ratings.shape, ratings.dtype)
         return _canonical(ratings)
+    if is_table(ratings):
+        raise UsageError(
+            f"ratings must be a matrix, or a table whose columns are named; got a {type(ratings).__name__} without. "
+            "Pass columns=('user', 'item', 'rating'), or .to_numpy() where the table is a matrix."
+        )
     matrix = np.ma.asarray(ratings) if isinstance(ratings, np.ma.MaskedArray) else np.asarray(ratings)
     _require_real(matrix.shape, matrix.dtype)
     if not isinstance(matrix, np.ma.MaskedArray):
@@ -43,6 +48,11 @@ def as_matrix(ratings: Any) -> Any:
     rows, columns = np.nonzero(present)
     values = matrix.data[present].astype(np.float64)
     return sparse.csr_array((values, (rows, columns)), shape=matrix.shape)
+
+
+def is_table(ratings: Any) -> bool:
+    """Whether this is a DataFrame, or a part of one, by the protocols that such libraries speak."""
+    return hasattr(ratings, "__arrow_c_stream__") or hasattr(ratings, "__dataframe__")
 
 
 def _require_real(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -63,7 +63,7 @@ class Recommending(Similarity):
 
         Returns
         -------
-        Ids and scores, (k,) for one user, (users, n) for several; see `Ranking`.
+        Ids and scores, (k,) for one user, (users, n) for several, with n cut to the number of items; see `Ranking`.
 
         Raises
         ------
@@ -95,18 +95,19 @@ class Recommending(Similarity):
         """Columns, ascending, and ratings of one new user."""
         ids = list(ratings)
         columns = self._item_lookup.places(np.asarray(ids))
-        if columns.min(initial=0) < 0:
+        if (columns < 0).any():
             self._item_lookup.indices(ids)  # raises, and says which
-        order = columns.argsort()
-        columns = columns[order]
-        if (columns[1:] == columns[:-1]).any():
-            raise UsageError("a user must rate an item once; got one under two spellings of its id. Leave one out.")
         try:
-            values = np.fromiter(ratings.values(), dtype=np.float64, count=len(ids))[order]
+            values = np.fromiter(ratings.values(), dtype=np.float64, count=len(ids))
         except (TypeError, ValueError):
             values = np.array([np.nan])
         if not np.isfinite(values).all():
             raise UsageError("ratings must be finite numbers; got one that is not. Correct or remove it.")
+        if (columns[1:] <= columns[:-1]).any():
+            order = columns.argsort()
+            columns, values = columns[order], values[order]
+            if (columns[1:] == columns[:-1]).any():
+                raise UsageError("a user must rate an item once; got one under two spellings of its id. Leave one out.")
         return columns, values
 
     def recommend_new(
@@ -147,7 +148,7 @@ class Recommending(Similarity):
         choice = self._choice(items, exclude)
         if isinstance(ratings, Mapping):
             bias = 0.0 if folded.biases is None else float(folded.biases[0])
-            hidden = self._item_lookup.known(ratings) if filter_seen else _NONE
+            hidden = self._item_lookup.known(np.asarray(list(ratings))) if filter_seen else _NONE
             return self._best(folded.factors[0], bias, hidden, n, choice)
         from coded_als.models.seen import seen_pattern
 
@@ -203,7 +204,7 @@ class Recommending(Similarity):
         places, scores = recommend_batch(
             users.factors,
             self.item_factors_[columns],
-            n,
+            min(n, len(self.item_ids)),
             item_biases=None if self.item_biases_ is None else self.item_biases_[columns],
             seen=seen if seen is None or choice.columns is None else seen[:, columns],
             exclude=choice.hidden,

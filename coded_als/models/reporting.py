@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 # called after each iteration with the entry that it adds to history_: index, objective, seconds and what a model adds
@@ -19,7 +20,7 @@ def reporting(callback: Callback | None, progress: bool, name: str, iterations: 
     callback
         The user's, or None.
     progress
-        Whether to draw a bar on stderr, or in the notebook.
+        Whether to draw a bar on stderr, or in the notebook (live with the extra ``notebook``).
     name
         What is fitted, for the bar.
     iterations
@@ -33,7 +34,11 @@ def reporting(callback: Callback | None, progress: bool, name: str, iterations: 
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     objective = TextColumn("{task.fields[objective]}")
-    with Progress(*columns, objective, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    if console.is_jupyter and find_spec("ipywidgets") is None:
+        # a notebook without widgets shows the bar once, at the end
+        console = Console(stderr=True, force_jupyter=False)
+    with Progress(*columns, objective, console=console) as bar:
         task = bar.add_task(name, total=iterations, objective="")
 
         def report(entry: Any) -> None:

@@ -84,4 +84,6 @@ def _similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int)
     # a row of zeros has no direction and is similar to nothing
     units = factors / np.where(lengths > 0, lengths, 1)[:, None]
     themselves = pattern((len(places), len(factors)), np.arange(len(places) + 1), places)
-    return recommend_batch(units[places], units, n, seen=themselves, memory_limit_bytes=memory_limit_bytes)
+    return recommend_batch(
+        units[places], units, min(n, len(units)), seen=themselves, memory_limit_bytes=memory_limit_bytes
+    )

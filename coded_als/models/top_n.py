@@ -70,19 +70,22 @@ def best_of(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
     columns, scores
         Both (k,) with k at most n.
     """
-    if n < scores.size:
-        best = scores.argpartition(scores.size - n)[scores.size - n :]
-        last = scores[best].min()
-        level = np.flatnonzero(scores >= last)
-        if level.size > n and last > -np.inf:  # the last place is shared: the lowest columns have it
-            above = level[scores[level] > last]
-            best = np.concatenate((above, level[scores[level] == last][: n - above.size]))
-    else:
-        best = np.arange(scores.size)
-    values = scores[best].astype(np.float64)
-    order = np.lexsort((best, -values))
-    found = order[values[order] > -np.inf]
-    return best[found], values[found]
+    candidates = (scores >= _surely_among(scores, n)).nonzero()[0]
+    values = scores[candidates].astype(np.float64)
+    # stable, so that of equal ones the lower column comes first
+    order = (-values).argsort(kind="stable")[:n]
+    order = order[values[order] > -np.inf]
+    return candidates[order], values[order]
+
+
+def _surely_among(scores: Floats, n: int) -> float:
+    """A score that at least n of one row reach, and few more than n: the n-th largest of the largest of many groups."""
+    groups = 8 * n
+    if scores.size < 4 * groups:
+        return -np.inf
+    whole = scores.size // groups * groups
+    largest = scores[:whole].reshape(-1, groups).max(axis=0)
+    return float(np.partition(largest, groups - n)[groups - n])
 
 
 def _settle_ties(scores: Floats, best: Integers) -> None:

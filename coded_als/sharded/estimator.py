@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, Self
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.history import History, Iteration
@@ -122,13 +123,23 @@ class ShardedALS(FactorModel):
     def require_installed(cls) -> None:
         import_module("coded_als.sharded.devices")
 
-    def fit(self, ratings: Any, *, callback: Callback | None = None, progress: bool = False) -> Self:
+    def fit(
+        self,
+        ratings: Any,
+        *,
+        columns: Sequence[str] | None = None,
+        callback: Callback | None = None,
+        progress: bool = False,
+    ) -> Self:
         """Learn the factors of ratings.
 
         Parameters
         ----------
         ratings
-            (m, n) scipy sparse: the stored entries are the observed ones. Or dense: zeros are missing.
+            (m, n) scipy sparse: the stored entries are the observed ones. Or dense: zeros are missing. Or
+            what `coded_als.data.load_ratings` read, or a table of them, such as a DataFrame.
+        columns
+            Of a table: the names of the columns of users, items and perhaps ratings.
         callback
             Called after each iteration with its `Iteration`.
         progress
@@ -139,9 +150,10 @@ class ShardedALS(FactorModel):
         UsageError
             For bad ratings, more devices than there are, or without JAX.
         """
+        matrix, ids = named_matrix(ratings, columns)
         with reporting(callback, progress, type(self).__name__, self.iterations) as report:
-            self._fit(ratings, History(report))
-        return self
+            self._fit(matrix, History(report))
+        return self if ids is None else self.set_ids(*ids)
 
     def _fit(self, ratings: Any, history: History) -> None:
         """Learn the factors and keep them."""

@@ -90,3 +90,12 @@ def test_a_gram_matrix_is_formed_on_the_workers_where_the_link_carries_it_in_tim
     ratings = np.broadcast_to(np.zeros(1), (200_000, 20_000))
     spread = CodedALS(20, code="systematic:p=20").plan(ratings, 30, machine=Machine(1e10, bandwidth))
     assert spread.precomputation == where
+
+
+def test_a_slow_update_is_not_given_up_while_its_residuals_fall():
+    """A fast start makes the rate, and so the loss that it promises, look better than all that follows."""
+    stopping = Stopping(Problem(np.diag(np.linspace(3, 1, 30)), False), 2, 0.0, 1e-9)
+    sizes = np.r_[1.0, 0.5, 0.5 * 0.99 ** np.arange(1, 12)]
+    for size in sizes:
+        pairs = RitzPairs(np.array([8.0, 7.0]), np.eye(30)[:, :2], np.full(2, size))
+        assert stopping.judge(pairs, 1.0).outcome == "running"

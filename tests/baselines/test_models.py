@@ -268,3 +268,19 @@ def test_repeated_entries_are_summed_and_dense_matrices_welcome(matrix):
     plain, doubled, dense = (build(RidgeALS).fit(given) for given in (matrix, halves, matrix.toarray()))
     np.testing.assert_allclose(doubled.user_factors_, plain.user_factors_)
     np.testing.assert_array_equal(dense.user_factors_, plain.user_factors_)
+
+
+@pytest.mark.parametrize("size", [4.0**-100, 4.0**100])
+@pytest.mark.parametrize("biases", [True, False])
+def test_ratings_that_single_precision_cannot_hold_are_refused_with_a_remedy(size, biases, matrix):
+    arguments = {"biases": biases, "bias_regularization": 0.5}
+    with pytest.raises(UsageError, match="dtype='float64'"):
+        build(RidgeALS, dtype="float32", regularization=0.5 * size, **arguments).fit(matrix * size)
+    double, plain = (
+        build(RidgeALS, dtype="float64", regularization=0.5 * unit, **arguments).fit(matrix * unit)
+        for unit in (size, 1.0)
+    )
+    rows, columns = matrix.nonzero()
+    np.testing.assert_allclose(
+        double.predict_pairs(rows, columns) / size, plain.predict_pairs(rows, columns), rtol=1e-6, atol=1e-9
+    )

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from coded_als.als.rounds import StoredProduct
 from coded_als.cli import COMMANDS, main
+from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.inline import HeldArrays
+from coded_als.codes import parse_code
+from coded_als.codes.family import CODES
+from coded_als.delays import parse_delays
+from coded_als.delays.spec import MODELS
 
 SYNTHETIC = "synthetic:m=40,n=30,d=4,noise=0.1"
 
@@ -45,6 +54,49 @@ def test_the_package_can_be_run():
     command = [sys.executable, "-m", "coded_als", "threshold", "--partitions", "2", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["recovery_threshold"] == 3
+
+
+def commands():
+    for name, (module, _) in COMMANDS.items():
+        command = import_module(module).command
+        below = command.commands.items() if isinstance(command, click.Group) else [("", command)]
+        yield from ((f"{name} {inner}".strip(), one) for inner, one in below)
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
+def test_every_option_says_what_it_does(name, command):
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, f"{name} {option.opts[-1]}"
+            assert not option.help.startswith("["), f"{name} {option.opts[-1]}"
+    shown = run(*name.split(), "--help").output
+    for option, specs in (("--delays", DELAY_SPECS), ("--code", CODE_SPECS)):
+        if any(option in one.opts for one in command.params):
+            assert all(line in shown for line in specs.splitlines()[1:])
+
+
+def own(classes):
+    """Those that no plugin brought."""
+    return {name: one for name, one in classes.items() if one.__module__.startswith("coded_als.")}
+
+
+@pytest.mark.parametrize(
+    ("text", "parse", "classes"), [(DELAY_SPECS, parse_delays, MODELS), (CODE_SPECS, parse_code, CODES)]
+)
+def test_the_specs_in_the_help_are_all_there_are(text, parse, classes):
+    specs = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+    for spec in specs:
+        assert spec == "trace:FILE" or parse(spec)
+    assert {spec.partition(":")[0] for spec in specs} - {"trace"} == set(own(classes))
+    named = {field for spec in specs for field in re.findall(r"(\w+)=", spec)}
+    assert named == {field.name for one in own(classes).values() for field in fields(one)}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands(shell):
+    words = {"COMP_WORDS": "coded-als ev", "COMP_CWORD": "1" if shell != "fish" else "ev"}
+    result = CliRunner().invoke(main, prog_name="coded-als", env={"_CODED_ALS_COMPLETE": f"{shell}_complete"} | words)
+    assert "evaluate" in result.output
 
 
 def test_every_command_has_help():

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coded_als.data import RatingData, lines, load_ratings
+from coded_als.data.numbering import distinct_ids, sorted_by
 from coded_als.errors import UsageError
 from tests.strategies import rating_triples
 
@@ -99,7 +100,10 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path, ratings: dict[tuple[
         ("", "is empty"),
         ("\n \n\n", "is empty"),
         ("user,item,rating\n", "besides the header"),
-        ("1,2\n", "lines must be"),
+        ("1,2.5\n", "lines must be"),
+        ("user,item\n", "besides the header"),
+        ("1,2\n3,4,5\n", "lines must be"),
+        ("1,2\n3,4\n3,4,5\n", "got 3 in line 3"),
         ("1,2,3,4,5\n", "lines must be"),
         ("hello\n", "lines must be"),
         ("1,2,3\n4,5\n", "got 2 in line 2"),
@@ -174,3 +178,56 @@ def test_jester(shared_data: Path) -> None:
     path = shared_data / "jester" / "jester-dataset-v1-dense-first-1000.csv"
     data = load_ratings(path, dense=True)
     np.testing.assert_array_equal(data.matrix, np.loadtxt(path, delimiter=",", skiprows=1))
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", " ", "::"])
+@pytest.mark.parametrize("header", ["", "user{0}item\n", "user_id{0}items\n", "who{0}what\n"])
+def test_interactions_are_counted(tmp_path: Path, delimiter: str, header: str) -> None:
+    rows = [("7", "10"), ("7", "9"), ("3", "9"), ("7", "10")]
+    content = header.format(delimiter) + "".join(delimiter.join(row) + "\n" for row in rows)
+    data = load_ratings(write(tmp_path, content))
+    assert triples(data) == {(3, 9): 1.0, (7, 9): 1.0, (7, 10): 2.0}
+    assert data.times is None
+    assert data.positions is not None
+    assert data.positions.tolist() == [2, 1, 0]
+
+
+def test_interactions_between_texts(tmp_path: Path) -> None:
+    assert triples(load_ratings(write(tmp_path, "anna,Das Boot\nbob,Amélie\n"))) == {
+        ("anna", "Das Boot"): 1.0,
+        ("bob", "Amélie"): 1.0,
+    }
+    assert set(triples(load_ratings(write(tmp_path, "user,item\nanna,Das Boot\n")))) == {("anna", "Das Boot")}
+
+
+decimals = st.from_regex(r"-?[0-9]{0,9}\.?[0-9]{0,9}", fullmatch=True).filter(lambda text: any(map(str.isdigit, text)))
+
+
+@file_settings
+@given(texts=st.lists(decimals, min_size=1, max_size=6))
+def test_decimal_fractions_are_read_to_the_last_bit(tmp_path: Path, texts: list[str]) -> None:
+    data = load_ratings(write(tmp_path, "".join(f"{row} 1 {text}\n" for row, text in enumerate(texts))))
+    assert data.matrix.toarray()[:, 0].tolist() == [float(text) for text in texts]
+
+
+whole_numbers = st.lists(st.integers(0, 5) | st.integers(0, 2**40) | st.integers(2**62, 2**63 - 1), max_size=30)
+
+
+@given(rows=whole_numbers, seed=st.integers(0, 99))
+def test_entries_in_the_order_of_a_matrix(rows: list[int], seed: int) -> None:
+    first = np.array(rows, dtype=np.int64)
+    second = np.random.default_rng(seed).permutation(first)
+    assert sorted_by(first, second).tolist() == np.lexsort((second, first)).tolist()
+
+
+@given(
+    numbers=st.lists(st.integers(-9, 9) | st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30),
+    small=st.booleans(),
+    unsigned=st.booleans(),
+)
+def test_ids_are_numbered_in_their_order(numbers: list[int], small: bool, unsigned: bool) -> None:
+    ids = np.array([number % 50 if small else number for number in numbers], dtype=np.int64)
+    ids = ids.view(np.uint64) if unsigned else ids
+    for found, expected in zip(distinct_ids(ids), np.unique(ids, return_inverse=True), strict=True):
+        assert found.tolist() == expected.tolist()
+        assert found.dtype == expected.dtype
