@@ -33,7 +33,7 @@ class Iterations:
     counts them.
     """
 
-    als: int = 102
+    als: int = 97
     lobpcg: int = 11
 
     def of(self, solver: str) -> int:

@@ -115,3 +115,21 @@ def test_what_decodes_badly_is_timed_and_not_chosen() -> None:
     assert chosen is not None
     assert best is not None
     assert chosen.scheme.family.tolerance <= 1e-10 < best.scheme.family.tolerance
+
+
+def test_workers_that_share_cores_take_turns() -> None:
+    """Without delays nothing is gained by copies that compute on the cores of the others."""
+    size = Size(3000, 2000, 50)
+    alone, shared = (Workload(size, "none", Machine(1e10, np.inf, 0.0, 0.0, cores)) for cores in (None, 2))
+    rows = [Scheme(f"systematic:p={p}", 16, solver="lobpcg") for p in (1, 16)]
+    seconds = {
+        (workload.machine.cores, scheme.code): iteration_seconds(
+            scheme, workload, Draws(workload.model, 16, 0, 1)
+        ).mean()
+        for workload in (alone, shared)
+        for scheme in rows
+    }
+    work_s = Machine().computing_s(2000**2 * 55)
+    # all sixteen compute everything on two cores, in turns, and the first ends with its last turn
+    assert seconds[2, "systematic:p=1"] - seconds[None, "systematic:p=1"] == pytest.approx(6.125 * work_s, rel=0.01)
+    assert seconds[2, "systematic:p=16"] - seconds[None, "systematic:p=16"] == pytest.approx(7 / 16 * work_s, rel=0.01)
