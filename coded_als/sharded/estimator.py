@@ -17,8 +17,9 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.history import History, Iteration
-from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.seen import pattern
 from coded_als.sharded.folding import fold_rows
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
 from coded_als.sharded.snapshots import begin, facts
