@@ -1,4 +1,4 @@
-"""Notebooks as pages of the site: their text and code, and a link to the file."""
+"""Pages of the site that are not pages of this folder: notebooks, and the policy on security."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 SUFFIX = ".ipynb"
+SECURITY = Path(__file__).resolve().parents[1] / "SECURITY.md"
 
 
 def as_markdown(notebook: dict[str, Any], name: str) -> str:
@@ -23,7 +24,7 @@ def as_markdown(notebook: dict[str, Any], name: str) -> str:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Put a page, and the notebook beside it, in the place of each notebook."""
+    """Put a page, and the notebook beside it, in the place of each notebook, and add the policy on security."""
     for file in [file for file in files if file.src_uri.endswith(SUFFIX)]:
         path = Path(file.abs_src_path or "")
         text = path.read_text()
@@ -32,6 +33,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=as_markdown(json.loads(text), path.name)))
         # in a folder of its own: links to a notebook in the pages mean the page
         files.append(File.generated(config, f"{Path(page).parent}/files/{path.name}", content=text))
+    policy = SECURITY.read_text().replace("](docs/", "](")
+    files.append(File.generated(config, "security.md", content=policy))
     return files
 
 
@@ -50,5 +53,6 @@ def _renamed(part: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to notebooks lead to their pages."""
+    """Links to notebooks, and to the policy beside this folder, lead to their pages."""
+    markdown = markdown.replace("](../SECURITY.md", "](security.md")
     return re.sub(r"\]\(((?!files/)[^)]*)\.ipynb\)", r"](\1.md)", markdown)
