@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als import CodedALS, CodedOperator, InlineCluster
+from coded_als import CodedALS, CodedOperator, InlineCluster, LocalCluster
 from coded_als.als.choice import MARGIN, Race, choose, schemes
 from coded_als.als.draws import Draws
 from coded_als.als.schemes import Scheme, Size
@@ -87,6 +88,17 @@ def test_fits_and_operators_take_the_choice_of_the_plan(delays: str) -> None:
         assert model.code_ == planned.chosen(Size(60, 40, 3)).spec
     operator = CodedOperator(ratings.T @ ratings, InlineCluster(9, delays, seed=5))
     np.testing.assert_allclose(operator @ np.eye(40), ratings.T @ ratings, atol=1e-9)
+
+
+def test_a_fit_on_local_workers_counts_the_cores_that_they_share() -> None:
+    ratings, delays = np.random.default_rng(0).standard_normal((60, 40)), "exp:mean=2ms"
+    with LocalCluster(6, delays, seed=1) as cluster:
+        assert cluster.machine.cores == len(os.sched_getaffinity(0))
+        expected = choose(Size(60, 40, 3), 6, "lobpcg", delays, cluster.machine)
+        assert expected is not None
+        for verify in ("off", "freivalds"):
+            model = CodedALS(3, iterations=2, tolerance=0.0, verify=verify).fit(ratings, cluster)
+            assert model.code_ == expected.spec
 
 
 def test_without_delays_a_quarter_of_the_workers_stays_in_reserve() -> None:
