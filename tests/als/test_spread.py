@@ -64,8 +64,9 @@ def test_any_sparse_matrix_reaches_the_optimum(
     scale = float(np.sum(matrix.data**2))
     best = optimum(matrix, rank, lam)
     # near a tie at the cut ALS does not end in its iterations, and then says how far it may be
-    allowed = 1e-6 if model.converged_ else 1e-6 + model.history_[-1].remaining
-    assert model.objective_ == pytest.approx(best, rel=allowed, abs=1e-10 * scale)
+    unfinished = model.outcome_ == "unfinished"
+    allowed = 1e-6 * best + 1e-10 * scale + (model.history_[-1].remaining * best if unfinished else 0.0)
+    assert -1e-6 * best - 1e-10 * scale <= model.objective_ - best <= allowed
     found = model.user_factors_ @ model.item_factors_.T
     penalty = lam * float(np.sum(model.user_factors_**2) + np.sum(model.item_factors_**2))
     actual = float(np.sum((matrix.toarray() - found) ** 2)) + penalty
