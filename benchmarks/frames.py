@@ -141,8 +141,8 @@ def fuzz_worker(count: int, seed: int) -> bool:
         before = resident_bytes(worker.process_id)
         for number in range(count):
             frames = next(hostile)
-            # what ends a worker is a master's right
-            if not (len(frames[0]) > 2 and frames[0][2] == Kind.STOP):
+            # to end a worker or to give it another number is a master's right
+            if not (len(frames[0]) > 2 and frames[0][2] in (Kind.STOP, Kind.WELCOME)):
                 cluster._link.send(worker.route, frames)
             if number % 200 == 0:
                 settle(cluster)

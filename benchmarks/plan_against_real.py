@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import random
+import re
 import time
 from pathlib import Path
 from statistics import median
@@ -131,7 +132,7 @@ def main() -> None:
         "--out", type=Path, required=True, help="JSON file of the results, gone on from where it is there"
     )
     parser.add_argument("--minutes", type=float, default=7.0, help="begin no further cluster after so long")
-    parser.add_argument("--only", default="", help="clusters whose name has this in it")
+    parser.add_argument("--only", default="", help="clusters whose name this regular expression finds")
     options = parser.parse_args()
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     started, machine = time.monotonic(), calibrated()
@@ -139,7 +140,7 @@ def main() -> None:
     for size in SIZES:
         for name, delays in clusters(options.out.resolve().parent).items():
             key = f"{name}, {size.rows} x {size.columns}, d={size.rank}"
-            if key in results or options.only not in key or time.monotonic() - started > 60 * options.minutes:
+            if key in results or not re.search(options.only, key) or time.monotonic() - started > 60 * options.minutes:
                 continue
             results[key] = compare(size, delays, machine)
             options.out.write_text(json.dumps(results, indent=1))

@@ -123,6 +123,11 @@ class Race:
                 self.excluded[scheme] = str(reason)
         self.bounds = sorted(bounds, key=lambda candidate: candidate.mean_s)
 
+    @property
+    def accurate(self) -> list[Candidate]:
+        """Those at their bounds whose products are as good as a fit wants them, fastest first."""
+        return [bound for bound in self.bounds if bound.scheme.family.tolerance <= ACCURATE]
+
     def fastest(self, among: Iterable[Candidate] | None = None) -> Candidate | None:
         """The fastest of some candidates (all, unless given), or None where none can run."""
         best: Candidate | None = None
@@ -136,9 +141,8 @@ class Race:
 
     def chosen(self) -> Candidate | None:
         """The fastest that decodes accurately; one without a code where that is within the margin of it."""
-        accurate = [bound for bound in self.bounds if bound.scheme.family.tolerance <= ACCURATE]
-        best = self.fastest(accurate)
-        plain = self.fastest(bound for bound in accurate if not bound.scheme.family.coded)
+        best = self.fastest(self.accurate)
+        plain = self.fastest(bound for bound in self.accurate if not bound.scheme.family.coded)
         if best is None or plain is None or plain.mean_s > (1 + MARGIN) * best.mean_s:
             return best
         return plain

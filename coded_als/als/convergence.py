@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from coded_als.als.bounds import Certificate, Outside, loss_bound, spectral_objective
-from coded_als.als.phases import Problem
 from coded_als.als.probe import Probe, probed
+from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzPairs, singular_triplets
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import Iteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
-from coded_als.als.phases import Problem, Where
+from coded_als.als.parameters import ProtocolName, Solver, check_parameters
+from coded_als.als.phases import Where
+from coded_als.als.problem import Problem
 from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.als.schemes import Size
@@ -22,21 +24,18 @@ from coded_als.als.spread import HeldData, Spread, choose_spread
 from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
-from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine, delays_of, machine_of
 from coded_als.cluster.scope import Scope
-from coded_als.cluster.verification import VERIFY, Verify, verified
+from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import with_partitions
 from coded_als.data.entrance import named_matrix
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.models.rating_matrix import checked_ratings, seen_pattern
+from coded_als.models.rating_matrix import checked_ratings
 from coded_als.models.reporting import Callback, reporting
-
-ProtocolName = Literal["fused", "paper"]
-Solver = Literal["lobpcg", "als"]
+from coded_als.models.seen import seen_pattern
 
 
 class CodedALS(LinearFolding):
@@ -172,7 +171,7 @@ class CodedALS(LinearFolding):
         """
         matrix, ids = named_matrix(ratings, columns)
         matrix = checked_ratings(matrix)
-        self._check_parameters()
+        check_parameters(self.get_params())
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
         with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
@@ -233,7 +232,7 @@ class CodedALS(LinearFolding):
         ------
         UsageError
         """
-        self._check_parameters()
+        check_parameters(self.get_params())
         problem, machine = Problem.of(ratings), Machine() if machine is None else machine
         if self.rank > problem.length:
             raise UsageError(
@@ -280,21 +279,3 @@ class CodedALS(LinearFolding):
 
     def _start(self, length: int, columns: int) -> Array:
         return np.random.default_rng(self.seed).standard_normal((length, columns))
-
-    def _check_parameters(self) -> None:
-        require_one_of("protocol", self.protocol, get_args(ProtocolName))
-        require_one_of("solver", self.solver, get_args(Solver))
-        require_one_of("precomputation", self.precomputation, get_args(Where))
-        require_one_of("weighting", self.weighting, get_args(Weighting))
-        require_one_of("verify", self.verify, VERIFY)
-        if self.protocol == "paper" and self.solver != "als":
-            raise UsageError(
-                f"protocol 'paper' is defined for solver 'als'; got {self.solver!r}. Use protocol='fused' or solver='als'."
-            )
-        for name in ("rank", "iterations"):
-            require_whole(name, getattr(self, name), 1)
-        require_whole("seed", self.seed, 0)
-        for name in ("regularization", "tolerance"):
-            require_number(name, getattr(self, name))
-        if self.decoding_tolerance is not None:
-            require_number("decoding_tolerance", self.decoding_tolerance)

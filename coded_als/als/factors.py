@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.als.phases import Problem
+from coded_als.als.problem import Problem
 from coded_als.als.ritz import singular_triplets
 from coded_als.als.updates import floor_of, rank_error
 from coded_als.arrays import Array

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.als.bounds import doubt_of
-from coded_als.als.phases import Problem
+from coded_als.als.problem import Problem
 from coded_als.als.ritz import orthonormal_complement, rayleigh_ritz, search_directions, stepped
 from coded_als.arrays import Array
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from coded_als.als.phases import Problem, Where, phases_at, sooner_at_the_master, store_data, stored_product
+from coded_als.als.phases import Where, phases_at, sooner_at_the_master, store_data, stored_product
+from coded_als.als.problem import Problem
 from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows, forming_pays
 from coded_als.arrays import Array

@@ -17,7 +17,7 @@ from coded_als.checks import require_number
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.virtual import waiting_s
+from coded_als.cluster.waiting import waiting_s
 from coded_als.delays import DelayModel, arrival_order, bootstrapped, parse_delays
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 
@@ -33,7 +33,7 @@ class Iterations:
     counts them.
     """
 
-    als: int = 102
+    als: int = 97
     lobpcg: int = 11
 
     def of(self, solver: str) -> int:

@@ -15,8 +15,9 @@ from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
-from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback
+from coded_als.models.seen import pattern
 from coded_als.models.units import power_of_four
 
 

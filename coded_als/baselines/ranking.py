@@ -12,8 +12,9 @@ from coded_als.baselines.model import Entries, History, SparseModel
 from coded_als.baselines.ranking_loops import bpr_epoch, warp_epoch
 from coded_als.checks import require_number, require_whole
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback
+from coded_als.models.seen import pattern
 
 Squares = tuple[Floats, Floats]
 

@@ -12,8 +12,9 @@ from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.model import History
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
-from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback
+from coded_als.models.seen import pattern
 
 
 class SGD(QuadraticModel):

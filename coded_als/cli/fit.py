@@ -16,7 +16,8 @@ from coded_als.cli.live import live_options
 from coded_als.cli.outputs import require_outputs, save_recordings
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.verification import VERIFY
-from coded_als.data import load_ratings
+from coded_als.data import holdout_users, load_ratings
+from coded_als.data.edges import PREFIX as EDGES
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
 from coded_als.models.registry import MODEL_HOMES
@@ -37,6 +38,7 @@ from coded_als.models.registry import MODEL_HOMES
 @click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")
 @click.option("--iterations", type=int, help="The most iterations to run.  [default: the method's own; coded: 500]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the start and the delays.")
+@click.option("--hold-out-users", type=float, help="Share of the users to leave for evaluate --protocol strong.")
 @click.option("--workers", default=16, show_default=True, help="Workers W.")
 @click.option(
     "--code",
@@ -111,6 +113,7 @@ def command(
     out: Path | None,
     method: str,
     dense: bool,
+    hold_out_users: float | None,
     columns: tuple[str, ...] | None,
     as_json: bool,
     **options: Any,
@@ -118,16 +121,19 @@ def command(
     """Factorise RATINGS and save the model.
 
     RATINGS is delimited text `user item rating [time]` or `user item` (counted), a .parquet file, a .npz (scipy sparse),
-    .npy (dense) or .mtx file, or `synthetic:m=2400,n=1500,d=200,noise=0.1`. For the coded method missing ratings count as zeros.
+    .npy (dense) or .mtx file, `edges:FILE` (a graph, lines `source target`), `synthetic:m=2400,n=1500,d=200,noise=0.1`
+    or `synthetic-graph:nodes=100000`. For the coded method missing ratings count as zeros.
     """
     _refuse_foreign_options(context, method, options["policy"])
     if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
         raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
     parse_delays(options["delays"])
     require_workers(options["workers"])
-    inputs = {ratings: "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
+    inputs = {ratings.removeprefix(EDGES): "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
     data = load_ratings(ratings, dense=dense, columns=columns)
+    if hold_out_users is not None:
+        data, _ = holdout_users(data, hold_out_users, seed=options["seed"])
     if method == "coded":
         summary = fit_coded(data, options)
     elif options["policy"] is not None:
@@ -154,16 +160,8 @@ def _refuse_foreign_options(context: click.Context, method: str, policy: str | N
         return
     if policy is not None and method not in ON_CLUSTER:
         raise UsageError(f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {method}. Remove it.")
-    known = {
-        *COMMON,
-        "ratings",
-        "out",
-        "method",
-        "dense",
-        "columns",
-        "as_json",
-        *(SHARDS if policy is not None else ()),
-    }
+    of_all = {*COMMON, "ratings", "out", "method", "dense", "columns", "hold_out_users", "as_json"}
+    known = of_all | set(SHARDS if policy is not None else ())
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")

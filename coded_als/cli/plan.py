@@ -45,7 +45,11 @@ MACHINE_OPTIONS = {
 )
 @click.option("--latency", type=float, help=f"Seconds of any message.  [default: {Machine.latency_s:g}]")
 @click.option("--message", type=float, help=f"Seconds of the master for any message.  [default: {Machine.message_s:g}]")
-@click.option("--cores", type=click.IntRange(1), help="Cores that the workers share.  [default: each has its own]")
+@click.option(
+    "--cores",
+    type=click.IntRange(1),
+    help="Cores that the workers share, like those of `fit`.  [default: each has its own]",
+)
 @click.option(
     "--als-iterations",
     default=Iterations.als,

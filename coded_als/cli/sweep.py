@@ -110,8 +110,9 @@ def command(
     """
     from coded_als.experiments.environment import environment
     from coded_als.experiments.sweep.example_runs import leading_schemes, write_examples
+    from coded_als.experiments.sweep.reading import STATUSES
     from coded_als.experiments.sweep.settings import document
-    from coded_als.experiments.sweep.store import STATUSES, ResultFolder
+    from coded_als.experiments.sweep.store import ResultFolder
     from coded_als.experiments.sweep.sweep import require_feasible, run_sweep
     from coded_als.experiments.sweep.tables import require_pyarrow
     from coded_als.experiments.sweep.times import finish_times

@@ -7,78 +7,15 @@ a round takes until its stopping rule's last needed response is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from coded_als.arrays import Array
-from coded_als.cluster import AnyOfEach, Fastest, Observer, Responses, Round, Status, StoppingRule, TaskEvent
-from coded_als.cluster.inline import HeldArrays, counted_workers, newly
+from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent
+from coded_als.cluster.inline import HeldArrays, newly
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.delays import DelayModel, DelayStream, arrival_order
-from coded_als.errors import DecodingError, NotEnoughWorkers
 from coded_als.kernels import Stored
-
-
-def waiting_s(arrivals: Array, until: StoppingRule) -> Array:
-    """Seconds until each of T rounds ends.
-
-    Parameters
-    ----------
-    arrivals
-        Seconds at which the workers' responses arrive, (T, W).
-    until
-        Any rule; `Fastest` and `AnyOfEach` are evaluated for all rounds at once.
-
-    Returns
-    -------
-    (T,) seconds; infinite where the rule cannot be met.
-    """
-    if isinstance(until, Fastest):
-        if until.k > arrivals.shape[1]:
-            return np.full(len(arrivals), np.inf)
-        kth: Array = np.partition(arrivals, until.k - 1, axis=1)[:, until.k - 1]
-        return kth
-    if isinstance(until, AnyOfEach):
-        slowest: Array = np.max([arrivals[:, sorted(group)].min(axis=1) for group in until.groups], axis=0)
-        return slowest
-    return np.array([_waiting_s(row, until) for row in arrivals])
-
-
-def _waiting_s(arrivals: Array, until: StoppingRule) -> float:
-    try:
-        return float(arrivals[counted_workers(arrival_order(arrivals), until)[-1]])
-    except (NotEnoughWorkers, DecodingError):
-        return np.inf
-
-
-def round_seconds(
-    stream: DelayStream, schedule: Sequence[tuple[RoundCost, StoppingRule]], machine: Machine, repeats: int
-) -> Array:
-    """Virtual seconds of each round of a repeated schedule, ``(repeats, len(schedule))``; nothing is computed.
-
-    Parameters
-    ----------
-    stream
-        Draws the delays.
-    schedule
-        Cost and stopping rule of each round, in order.
-    machine
-        Speed and bandwidth of the workers.
-    repeats
-        How often the schedule is run.
-    """
-    seconds = np.empty((repeats, len(schedule)))
-    # a block of rounds at a time, so that 10,000 workers x 1,000 rounds fit in memory
-    block = max(1, 2**22 // max(1, stream.workers * len(schedule)))
-    for start in range(0, repeats, block):
-        stop = min(start + block, repeats)
-        draws = [[stream.next_round(cost.operations) for cost, _ in schedule] for _ in range(start, stop)]
-        for index, (cost, until) in enumerate(schedule):
-            delays = np.array([draw[index] for draw in draws])
-            seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine), until)
-    return seconds
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from coded_als.errors import UsageError
 from coded_als.specs import required
 
 # A side of D divisible by every number of parts up to 16: shares come out as the fractions that they are.
+# What is left open leaves this share of the workers as stragglers that nobody waits for.
+STRAGGLER_RESERVE = 0.25
 LONG = 720_720
 
 

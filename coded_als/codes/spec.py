@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from coded_als.checks import require_whole
-from coded_als.codes.families import Entangled
+from coded_als.codes.entangled_family import Entangled
 from coded_als.codes.family import CODES, Code
 from coded_als.errors import UsageError
 from coded_als.specs import load_plugins, read_fields

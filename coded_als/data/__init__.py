@@ -10,6 +10,7 @@ _HOMES = {
     "NCFBenchmark": "ncf",
     "RatingData": "ratings",
     "holdout": "splits",
+    "holdout_users": "splits",
     "k_fold": "splits",
     "leave_k_out": "splits",
     "leave_one_out": "splits",
@@ -20,6 +21,7 @@ __all__ = [
     "NCFBenchmark",
     "RatingData",
     "holdout",
+    "holdout_users",
     "k_fold",
     "leave_k_out",
     "leave_one_out",
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from coded_als.data.load import load_ratings
     from coded_als.data.ncf import NCFBenchmark, load_ncf
     from coded_als.data.ratings import RatingData
-    from coded_als.data.splits import holdout, k_fold, leave_k_out, leave_one_out
+    from coded_als.data.splits import holdout, holdout_users, k_fold, leave_k_out, leave_one_out
 
 
 def __getattr__(name: str) -> Any:

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from coded_als.data.binary import read_npy, read_npz
+from coded_als.data.edges import PREFIX as EDGES
+from coded_als.data.edges import read_edge_lines
 from coded_als.data.matrix_market import read_mtx
 from coded_als.data.ratings import RatingData
 from coded_als.data.synthetic import PREFIX, parse_synthetic, synthetic_ratings
+from coded_als.data.synthetic_graph import PREFIX as GRAPH
+from coded_als.data.synthetic_graph import parse_graph, synthetic_graph
 from coded_als.data.tables import from_table, read_parquet
 from coded_als.data.text import read_dense_lines, read_rating_lines
 from coded_als.errors import UsageError
@@ -29,8 +33,10 @@ def load_ratings(source: str | Path | Any, *, dense: bool = False, columns: Sequ
     source
         ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``, or a file: ``.npz`` (SciPy sparse),
         ``.npy`` (dense), ``.mtx`` or ``.mtx.gz`` (Matrix Market), ``.parquet``, anything else delimited text, also
-        ``.gz``: lines ``user item rating [time]``, or ``user item``, which are counted. A pipe is copied to a temporary
-        file first. Or a table: a DataFrame of pandas, polars and others, or an Arrow table.
+        ``.gz``: lines ``user item rating [time]``, or ``user item``, which are counted. ``edges:FILE`` is a graph,
+        lines ``source target``, and ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]``
+        one like the web. A pipe is copied to a temporary file first. Or a table: a DataFrame of pandas, polars and
+        others, or an Arrow table.
     dense
         Read text as a matrix, one row a line.
     columns
@@ -50,7 +56,10 @@ def load_ratings(source: str | Path | Any, *, dense: bool = False, columns: Sequ
         )
     if str(source).startswith(PREFIX):
         return synthetic_ratings(parse_synthetic(str(source)))
-    path = Path(source)
+    if str(source).startswith(GRAPH):
+        return synthetic_graph(parse_graph(str(source)))
+    is_graph = str(source).startswith(EDGES)
+    path = Path(str(source).removeprefix(EDGES))
     name = path.name.lower()
     readers: dict[str, Callable[[Path], RatingData]] = {
         ".npz": read_npz,
@@ -62,6 +71,8 @@ def load_ratings(source: str | Path | Any, *, dense: bool = False, columns: Sequ
     if is_parquet:
         readers[".parquet"] = partial(read_parquet, columns=columns)
     reader = next((readers[suffix] for suffix in readers if name.endswith(suffix)), text_reader)
+    if is_graph:
+        reader = read_edge_lines
     try:
         with _rereadable(path) as file:
             return reader(file)

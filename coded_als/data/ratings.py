@@ -147,8 +147,8 @@ def from_triples(
     UsageError
         When a pair of user and item appears twice, or an id is not UTF-8.
     """
-    user_ids, rows = _number_ids(users, lines, source)
-    item_ids, columns = _number_ids(items, lines, source)
+    user_ids, rows = number_ids(users, lines, source)
+    item_ids, columns = number_ids(items, lines, source)
     order = sorted_by(rows, columns)
     repeated = np.flatnonzero((np.diff(rows[order]) == 0) & (np.diff(columns[order]) == 0))
     if repeated.size:
@@ -174,8 +174,8 @@ def from_pairs(users: NDArray[Any], items: NDArray[Any], lines: Integers, source
     UsageError
         When an id is not UTF-8.
     """
-    user_ids, rows = _number_ids(users, lines, source)
-    item_ids, columns = _number_ids(items, lines, source)
+    user_ids, rows = number_ids(users, lines, source)
+    item_ids, columns = number_ids(items, lines, source)
     order = sorted_by(rows, columns)
     rows, columns = rows[order], columns[order]
     first = np.flatnonzero(np.diff(rows, prepend=-1) | np.diff(columns, prepend=-1))
@@ -184,7 +184,28 @@ def from_pairs(users: NDArray[Any], items: NDArray[Any], lines: Integers, source
     return RatingData(matrix, user_ids, item_ids, source, None, order[first])
 
 
-def _number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
+def number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
+    """The distinct ids, ascending, and the place of each entry's id among them.
+
+    Parameters
+    ----------
+    ids
+        (entries,) int64, or UTF-8 bytes.
+    lines
+        (entries,) line numbers, for error messages.
+    source
+        Name of the file.
+
+    Returns
+    -------
+    ids, places
+        (distinct,) int64 or str, and (entries,).
+
+    Raises
+    ------
+    UsageError
+        For an id that is not UTF-8.
+    """
     distinct, places = distinct_ids(ids)
     if distinct.dtype.kind != "S":
         return distinct, places

@@ -79,6 +79,37 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
     return _cut(data, test)
 
 
+def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int = 0) -> Split:
+    """Move all ratings of a random share of the users with two or more, rounded to a whole number, into the test part.
+
+    Parameters
+    ----------
+    data
+        The ratings.
+    fraction
+        Of those users that is held out.
+    seed
+        Of the choice.
+
+    Raises
+    ------
+    UsageError
+        For a fraction that leaves one of the parts without users.
+    """
+    rows, _, _ = data.triples()
+    counts = np.bincount(rows, minlength=data.shape[0])
+    eligible = np.flatnonzero(counts >= 2)
+    count = round(fraction * eligible.size) if 0 < fraction < 1 else 0
+    if not 0 < count < np.count_nonzero(counts):
+        raise UsageError(
+            f"fraction must leave users in both parts; got {fraction} of the {eligible.size} users with two ratings "
+            "or more. Take one nearer to 0.5."
+        )
+    test = np.zeros(data.shape[0], dtype=np.bool_)
+    test[np.random.default_rng(seed).permutation(eligible)[:count]] = True
+    return _cut(data, test[rows])
+
+
 def leave_one_out(data: RatingData, *, by: Literal["random", "time"] = "random", seed: int = 0) -> Split:
     """`leave_k_out` with k = 1.
 

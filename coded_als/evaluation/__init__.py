@@ -24,16 +24,19 @@ from coded_als.evaluation.models import (
     evaluate_ratings,
     trained_on,
 )
+from coded_als.evaluation.strong import StrongScores, evaluate_strong
 from coded_als.models.top_n import recommend_batch
 
 __all__ = [
     "RankingScores",
     "RatingErrors",
+    "StrongScores",
     "average_precision",
     "coverage",
     "evaluate_ncf",
     "evaluate_ranking",
     "evaluate_ratings",
+    "evaluate_strong",
     "find_hits",
     "held_out_auc",
     "held_out_rmse",

@@ -87,6 +87,30 @@ def held_out_auc(model: FactorModel, ratings: Any) -> float:
     return float(np.mean(chances)) if chances else 0.5
 
 
+def left_out(matrix: Any, share: float, seed: int = 0) -> NDArray[np.bool_]:
+    """Which entries to leave out of each row, at random, so that a row with two or more loses one and keeps one.
+
+    Parameters
+    ----------
+    matrix
+        csr (k, n).
+    share
+        Of the entries of a row, rounded.
+    seed
+        Of the choice.
+
+    Returns
+    -------
+    (entries,)
+    """
+    counts = np.diff(matrix.indptr)
+    rows = np.repeat(np.arange(counts.size), counts)
+    order = np.lexsort((np.random.default_rng(seed).random(matrix.nnz), rows))
+    place = np.empty(matrix.nnz, dtype=np.int64)
+    place[order] = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
+    return np.asarray(place < np.clip(np.rint(share * counts), counts > 1, np.maximum(counts - 1, 0))[rows])
+
+
 def _leave_out(ratings: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any]]:
     """The ratings kept, csr, and row, column and value of those left out of rows with at least two, row by row."""
     from scipy.sparse import csr_array
@@ -94,10 +118,7 @@ def _leave_out(ratings: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[A
     matrix = as_matrix(csr_array(ratings))
     counts = np.diff(matrix.indptr)
     rows = np.repeat(np.arange(counts.size), counts)
-    order = np.lexsort((np.random.default_rng(0).random(matrix.nnz), rows))
-    place = np.empty(matrix.nnz, dtype=np.int64)
-    place[order] = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
-    out = place < np.where(counts > 1, np.maximum(1, np.rint(_LEFT_OUT * counts)), 0)[rows]
+    out = left_out(matrix, _LEFT_OUT)
     if not out.any():
         raise UsageError("ratings must have a row with two or more to leave one out; got none. Pass longer rows.")
     kept = csr_array((matrix.data[~out], (rows[~out], matrix.indices[~out])), shape=matrix.shape)

@@ -150,7 +150,7 @@ class Recommending(Similarity):
             bias = 0.0 if folded.biases is None else float(folded.biases[0])
             hidden = self._item_lookup.known(np.asarray(list(ratings))) if filter_seen else _NONE
             return self._best(folded.factors[0], bias, hidden, n, choice)
-        from coded_als.models.rating_matrix import seen_pattern
+        from coded_als.models.seen import seen_pattern
 
         seen = seen_pattern(ratings, full=True) if filter_seen else None
         return self._best_of_many(folded, seen, n, choice, memory_limit_bytes)

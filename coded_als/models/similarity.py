@@ -78,7 +78,7 @@ class Similarity(Scoring):
 
 def _similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int) -> tuple[Integers, NDArray[Any]]:
     """Places and cosines of the n rows that make the smallest angles with each of some, themselves left out."""
-    from coded_als.models.rating_matrix import pattern
+    from coded_als.models.seen import pattern
 
     lengths = np.linalg.norm(factors, axis=1)
     # a row of zeros has no direction and is similar to nothing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.models.rating_matrix import pattern
+from coded_als.models.seen import pattern
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als import CodedALS, CodedOperator, InlineCluster
+from coded_als import CodedALS, CodedOperator, InlineCluster, LocalCluster
 from coded_als.als.choice import MARGIN, Race, choose, schemes
 from coded_als.als.draws import Draws
 from coded_als.als.schemes import Scheme, Size
@@ -89,6 +90,17 @@ def test_fits_and_operators_take_the_choice_of_the_plan(delays: str) -> None:
     np.testing.assert_allclose(operator @ np.eye(40), ratings.T @ ratings, atol=1e-9)
 
 
+def test_a_fit_on_local_workers_counts_the_cores_that_they_share() -> None:
+    ratings, delays = np.random.default_rng(0).standard_normal((60, 40)), "exp:mean=2ms"
+    with LocalCluster(6, delays, seed=1) as cluster:
+        assert cluster.machine.cores == len(os.sched_getaffinity(0))
+        expected = choose(Size(60, 40, 3), 6, "lobpcg", delays, cluster.machine)
+        assert expected is not None
+        for verify in ("off", "freivalds"):
+            model = CodedALS(3, iterations=2, tolerance=0.0, verify=verify).fit(ratings, cluster)
+            assert model.code_ == expected.spec
+
+
 def test_without_delays_a_quarter_of_the_workers_stays_in_reserve() -> None:
     ratings = np.random.default_rng(0).standard_normal((60, 40))
     assert CodedALS(3).fit(ratings, InlineCluster(8)).code_ == "systematic:p=6"
@@ -115,3 +127,21 @@ def test_what_decodes_badly_is_timed_and_not_chosen() -> None:
     assert chosen is not None
     assert best is not None
     assert chosen.scheme.family.tolerance <= 1e-10 < best.scheme.family.tolerance
+
+
+def test_workers_that_share_cores_take_turns() -> None:
+    """Without delays nothing is gained by copies that compute on the cores of the others."""
+    size = Size(3000, 2000, 50)
+    alone, shared = (Workload(size, "none", Machine(1e10, np.inf, 0.0, 0.0, cores)) for cores in (None, 2))
+    rows = [Scheme(f"systematic:p={p}", 16, solver="lobpcg") for p in (1, 16)]
+    seconds = {
+        (workload.machine.cores, scheme.code): iteration_seconds(
+            scheme, workload, Draws(workload.model, 16, 0, 1)
+        ).mean()
+        for workload in (alone, shared)
+        for scheme in rows
+    }
+    work_s = Machine().computing_s(2000**2 * 55)
+    # all sixteen compute everything on two cores, in turns, and the first ends with its last turn
+    assert seconds[2, "systematic:p=1"] - seconds[None, "systematic:p=1"] == pytest.approx(6.125 * work_s, rel=0.01)
+    assert seconds[2, "systematic:p=16"] - seconds[None, "systematic:p=16"] == pytest.approx(7 / 16 * work_s, rel=0.01)

@@ -210,7 +210,7 @@ MATRIX = noisy_low_rank(12, 10, 4)
         (
             {"rank": 2, "code": "fountain"},
             9,
-            "code must be one of replicated, uncoded, systematic, entangled; got 'fount",
+            "code must be one of replicated, uncoded, entangled, systematic; got 'fount",
         ),
         (
             {"rank": 2, "code": "uncoded", "partitions": 2},

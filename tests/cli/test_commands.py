@@ -322,3 +322,17 @@ def test_a_full_disk_is_one_line():
         run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert run.returncode == 1
     assert run.stderr == "Error: No space left on device; the output is incomplete. Free the disk or redirect.\n"
+
+
+def test_users_held_out_of_a_fit_are_evaluated(tmp_path):
+    graph, model = "synthetic-graph:nodes=400,links=6,domains=4,local=0.9", tmp_path / "model.npz"
+    fit = ("fit", graph, "--method", "implicit", "--rank", 8, "--out", model)
+    assert run(*fit).exit_code == 0
+    fails_with(2, "fit --hold-out-users 0.1", "evaluate", model, graph, "--protocol", "strong")
+    assert run(*fit, "--hold-out-users", 0.1).exit_code == 0
+    scores = json.loads(run("evaluate", model, graph, "--protocol", "strong", "--json").stdout)["strong"]
+    assert scores.keys() == {"users", "recall@20", "recall@50", "popularity@20", "popularity@50"}
+    assert 20 < scores["users"] < 40
+    assert "recall@20      0." in run("evaluate", model, graph, "--protocol", "strong", "--seed", 2).stdout
+    fails_with(2, "--cutoff belongs to --protocol weak", "evaluate", model, graph, "--protocol", "strong", "-k", 5)
+    fails_with(2, "fraction must leave users", *fit, "--hold-out-users", 2)

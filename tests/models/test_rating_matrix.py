@@ -12,7 +12,8 @@ from scipy import sparse
 
 from coded_als import CodedALS, ImplicitALS, RidgeALS
 from coded_als.errors import UsageError
-from coded_als.models.rating_matrix import as_matrix, checked_ratings, rating_matrix, seen_pattern
+from coded_als.models.rating_matrix import as_matrix, checked_ratings, rating_matrix
+from coded_als.models.seen import seen_pattern
 from tests.strategies import seeds
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from coded_als.als.rounds import rule_for
 from coded_als.cluster.machine import Machine, RoundCost
-from coded_als.cluster.virtual import round_seconds
+from coded_als.cluster.waiting import round_seconds
 from coded_als.codes import Code, ProductCode
 from coded_als.codes.product import multiplications
 from coded_als.delays import DelayStream

@@ -118,7 +118,7 @@ def make_plan(
         race.fastest(bound for bound in race.bounds if bound.scheme.family.name == name)
     return Plan(
         recommended,
-        _duel(race, race.bounds, np.inf, _memory),
+        _duel(race, race.accurate, np.inf, _memory),
         _duels(race, _memory),
         _duels(race, _work),
         candidates=tuple(race.known()),
@@ -136,8 +136,8 @@ def _work(candidate: Candidate) -> float:
 
 def _duels(race: Race, measure: Callable[[Candidate], float]) -> tuple[Duel, ...]:
     """A duel at what each number of copies uses, the most first, between schemes with the solver that is fastest."""
-    solver = race.bounds[0].scheme.solver
-    alike = [bound for bound in race.bounds if bound.scheme.solver == solver]
+    solver = race.accurate[0].scheme.solver
+    alike = [bound for bound in race.accurate if bound.scheme.solver == solver]
     limits = {measure(bound) for bound in alike if _is_plain(bound.scheme)}
     return tuple(_duel(race, alike, limit, measure) for limit in sorted(limits, reverse=True))
 

@@ -9,7 +9,7 @@ from typing import Any
 from coded_als.als.choice import ACCURATE, MARGIN, Candidate
 from coded_als.als.timing import Workload
 from coded_als.codes import CODES, Entangled
-from coded_als.codes.families import LARGEST_PARTITIONS
+from coded_als.codes.entangled_family import LARGEST_PARTITIONS
 from coded_als.experiments.plan.plan import Duel, Plan
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.tables import as_text

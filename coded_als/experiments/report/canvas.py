@@ -24,6 +24,8 @@ __all__ = ["Axes", "ReportFigure", "add_legend", "new_axes", "scale_x", "scale_y
 WIDTH_IN, HEIGHT_IN = 5.6, 3.7
 # a linear axis hides what is below a twentieth of its end
 DECADES = 20.0
+# of the width of a figure, what a legend may take: its own margin is outside of what can be measured
+LEGEND_SHARE = 0.95
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -185,6 +187,6 @@ def add_legend(figure: ReportFigure, columns: int = 3) -> None:
     with rc_context(STYLE):
         for count in range(min(columns, len(labels)), 0, -1):
             legend = figure.legend(handles, labels, loc="outside upper left", ncols=count)
-            if count == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+            if count == 1 or legend.get_window_extent(renderer).width <= LEGEND_SHARE * figure.bbox.width:
                 return
             legend.remove()

@@ -12,7 +12,7 @@ from coded_als.experiments.report.page import Section, folded, items, page, tabl
 from coded_als.experiments.report.results import Results, open_results, saying_damaged
 from coded_als.experiments.report.saving import inline_svg, save_figures
 from coded_als.experiments.report.summary import sentences
-from coded_als.experiments.sweep.store import STATUSES, saying_what_failed, write_text
+from coded_als.experiments.sweep.reading import STATUSES, saying_what_failed, write_text
 from coded_als.experiments.sweep.tables import flat
 from coded_als.experiments.table1.findings import findings
 from coded_als.experiments.table1.paper import paper_source

@@ -14,7 +14,7 @@ from coded_als.errors import CodedALSError, UsageError
 from coded_als.experiments.report.catalogue import Shown, named_apart, sweep_figures_of, table1_figures_of
 from coded_als.experiments.report.slices import Slice, slices
 from coded_als.experiments.sweep.example_runs import read_examples
-from coded_als.experiments.sweep.store import read_results
+from coded_als.experiments.sweep.reading import read_results
 from coded_als.experiments.sweep.tables import Row, canonical
 
 

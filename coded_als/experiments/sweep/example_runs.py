@@ -27,7 +27,7 @@ from coded_als.errors import CodedALSError
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import cell_of
-from coded_als.experiments.sweep.store import saying_what_failed, write_text
+from coded_als.experiments.sweep.reading import saying_what_failed, write_text
 from coded_als.experiments.sweep.tables import Row
 
 FILE = "examples.json"

@@ -10,7 +10,7 @@ from typing import Any
 
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import Cell, Grid
-from coded_als.experiments.sweep.store import read_json
+from coded_als.experiments.sweep.reading import read_json
 from coded_als.experiments.sweep.sweep import SweepSpec
 from coded_als.experiments.sweep.tables import Row
 

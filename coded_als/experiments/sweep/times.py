@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.experiments.sweep.store import saying_what_failed, write_text
+from coded_als.experiments.sweep.reading import saying_what_failed, write_text
 from coded_als.experiments.sweep.tables import Row, canonical, flat, write_table
 
 FILE = "times.jsonl"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.store import ResultFolder, saying_what_failed
+from coded_als.experiments.sweep.reading import saying_what_failed
+from coded_als.experiments.sweep.store import ResultFolder
 from coded_als.experiments.sweep.tables import Row, canonical
 from coded_als.experiments.table1.paper import Effort, paper_cells
 from coded_als.experiments.table1.table1 import evaluate, fit_law, sound_cells, wall_seconds

@@ -18,7 +18,7 @@ from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine, RoundCost
-from coded_als.cluster.virtual import round_seconds
+from coded_als.cluster.waiting import round_seconds
 from coded_als.codes import EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
 from coded_als.experiments.plan.timing import mean_and_interval

@@ -86,7 +86,7 @@ def test_dead_workers_leave_no_choice_but_redundancy() -> None:
 
 def test_longer_runs_take_proportionally_longer() -> None:
     base = workload("exp:mean=20ms")
-    long = replace(base, iterations=Iterations(als=204, lobpcg=22))
+    long = replace(base, iterations=Iterations(als=194, lobpcg=22))
     short_s, long_s = (make_plan(6, w, repeats=4).candidates for w in (base, long))
     by_label = {c.scheme.label: c for c in long_s}
     for candidate in short_s:

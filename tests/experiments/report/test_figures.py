@@ -248,13 +248,13 @@ def test_an_interval_that_reaches_zero_leaves_the_axis_logarithmic() -> None:
     assert time_against_workers(part).axes[0].get_yscale() == "log"
 
 
-def test_long_names_get_fewer_columns() -> None:
-    for length, columns in ((5, 3), (40, 2), (80, 1)):
-        figure, axes = new_axes("x", "y")
-        for letter in "abcd":
-            axes.plot([0], [0], label=letter * length)
-        add_legend(figure)
-        [legend] = figure.legends
-        assert legend._ncols <= columns
-        figure.draw_without_rendering()
-        assert legend.get_window_extent().width <= figure.bbox.width * (1 if length < 80 else 2)
+@pytest.mark.parametrize("length", range(4, 44))
+def test_a_legend_is_inside_its_figure_however_long_the_names(length: int) -> None:
+    figure, axes = new_axes("x", "y")
+    for letter in "abcd":
+        axes.plot([0], [0], label=letter * length)
+    add_legend(figure)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width

@@ -19,7 +19,7 @@ from coded_als.experiments.report.numbers import plain
 from coded_als.experiments.report.report import write_report
 from coded_als.experiments.report.results import open_results
 from coded_als.experiments.report.saving import inline_svg
-from coded_als.experiments.sweep.store import read_results
+from coded_als.experiments.sweep.reading import read_results
 from tests.experiments.report.conftest import SPECS
 
 
@@ -69,7 +69,7 @@ def test_every_drawing_is_well_formed_and_has_its_data(page: str) -> None:
         root = ElementTree.fromstring(drawing)
         assert root.get("aria-label")
     assert page.count("<summary>Data and command</summary>") == len(drawings)
-    assert page.count("Made by <code>coded-als") == len(drawings)
+    assert page.count("Made by <code>") == len(drawings)
 
 
 def test_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:

@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.grids import (
-    cell_of,
-    distinct_delays,
-    make_grid,
-    parse_choices,
-    parse_range,
-)
+from coded_als.experiments.sweep.grids import cell_of, distinct_delays, make_grid
+from coded_als.experiments.sweep.ranges import parse_choices, parse_range
 
 OPTIONS = {
     "partitions": "2:3", "workers": "10,20", "stragglers": "0", "protocol": "fused", "solver": "lobpcg",

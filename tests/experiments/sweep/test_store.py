@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.store import ResultFolder, read_results
+from coded_als.experiments.sweep.reading import read_results
+from coded_als.experiments.sweep.store import ResultFolder
 from coded_als.experiments.sweep.tables import as_csv
 
 SPEC = {"kind": "sweep", "seed": 0}

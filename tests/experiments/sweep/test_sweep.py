@@ -26,7 +26,7 @@ from coded_als.errors import UsageError
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.sweep import sweep as sweep_module
 from coded_als.experiments.sweep.grids import Cell
-from coded_als.experiments.sweep.store import read_results
+from coded_als.experiments.sweep.reading import read_results
 from coded_als.experiments.sweep.sweep import SweepSpec, require_feasible, run_cell
 from coded_als.experiments.sweep.tables import canonical
 from coded_als.experiments.sweep.times import append_times, finish_times, read_times, times_table

@@ -1,136 +1,21 @@
-"""Codes by name: what spreads each product of a factorisation, for any number of workers.
-
-A member (`Systematic(p=21)`, in a SPEC ``systematic:p=21``) says how to cut; tied to W workers it gives the
-`ProductCode` of each product. Register a class of your own with `register_code`.
-"""
+"""The entangled polynomial codes by name, among them the one of the paper."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, get_args
+from typing import Self, get_args
 
 from coded_als.checks import require_one_of, require_whole
 from coded_als.codes.entangled import EntangledPolynomialCode
-from coded_als.codes.family import Code, register_code
+from coded_als.codes.family import STRAGGLER_RESERVE, Code, register_code
 from coded_als.codes.points import PointFamily
-from coded_als.codes.replication import ReplicatedProduct
-from coded_als.codes.systematic import SystematicCode
 from coded_als.codes.thresholds import iteration_threshold, largest_partitions, product_threshold
 from coded_als.errors import UsageError
 
-# What is left open leaves this share of the workers as stragglers that nobody waits for.
-STRAGGLER_RESERVE = 0.25
 # Past these h a plan does not look: the entangled code's own algebra outgrows what the workers save, or real points have lost their digits.
 LARGEST_PARTITIONS: dict[PointFamily, int] = {"circle": 20, "real": 8, "equispaced": 8}
-
-
-@register_code("replicated")
-@dataclass(frozen=True)
-class Replicated(Code):
-    """Every block product on several workers: waits for the first copy of each.
-
-    Parameters
-    ----------
-    copies
-        Copies of each block product; D is cut as finely as the workers allow.
-    """
-
-    copies: int = 2
-    coded: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require_whole("copies", self.copies, 1)
-
-    @property
-    def fewest_workers(self) -> int:
-        return self.copies
-
-    def product(self, workers: int) -> ReplicatedProduct:
-        rows, columns = most_parts(workers // self.copies)
-        return ReplicatedProduct(rows, columns, 1, workers, self.copies)
-
-    def gram(self, workers: int) -> ReplicatedProduct:
-        blocks = workers // self.copies
-        side = math.isqrt(blocks)
-        return ReplicatedProduct(side, blocks // side**2, side, workers, self.copies)
-
-    @classmethod
-    def candidates(cls, workers: int) -> Iterator[Self]:
-        # of the numbers that cut D alike, the largest: what is left over serves as further copies anyway
-        for blocks in sorted({workers // copies for copies in range(2, workers + 1)}, reverse=True):
-            yield cls(workers // blocks)
-
-
-@register_code("uncoded")
-@dataclass(frozen=True)
-class Uncoded(Code):
-    """Every block product on one worker: waits for all of them."""
-
-    coded: ClassVar[bool] = False
-
-    def product(self, workers: int) -> ReplicatedProduct:
-        return Replicated(1).product(workers)
-
-    def gram(self, workers: int) -> ReplicatedProduct:
-        return Replicated(1).gram(workers)
-
-
-@register_code("systematic")
-@dataclass(frozen=True)
-class Systematic(Code):
-    """D in p blocks of rows, one on each of p workers and random combinations on the others: any p responses decode.
-
-    Parameters
-    ----------
-    p
-        Blocks of rows, and responses to wait for; by default three quarters of the workers.
-    """
-
-    p: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.p is not None:
-            require_whole("p", self.p, 1)
-
-    @property
-    def tolerance(self) -> float:
-        """1e-11, which one to three sets of p workers in a thousand miss: a round hardly ever waits for another."""
-        return 1e-11
-
-    @property
-    def fewest_workers(self) -> int:
-        return self.p or 1
-
-    def at(self, workers: int, length: int) -> Systematic:
-        p = self.p or min(length, max(1, int((1 - STRAGGLER_RESERVE) * workers)))
-        if p > length:
-            raise UsageError(f"p must be between 1 and min(rows, columns) = {length}; got {p}. Lower p.")
-        return super(Systematic, replace(self, p=p)).at(workers, length)
-
-    def threshold(self, workers: int) -> int:
-        return self._parts
-
-    def share(self, workers: int) -> float:
-        return 1 / self._parts
-
-    def product(self, workers: int) -> SystematicCode:
-        return SystematicCode(self._parts, 1, workers)
-
-    def gram(self, workers: int) -> SystematicCode:
-        # cutting both factors alike stores and sends the least; a few parts fewer cost less than a narrow cut
-        side = math.isqrt(self._parts)
-        return SystematicCode(side, self._parts // side, workers)
-
-    @property
-    def _parts(self) -> int:
-        assert self.p is not None, "tie the code to workers first: Code.at"
-        return self.p
-
-    @classmethod
-    def candidates(cls, workers: int) -> Iterator[Self]:
-        yield from (cls(p) for p in range(1, workers + 1))
 
 
 @register_code("entangled")
@@ -230,12 +115,6 @@ class Entangled(Code):
             for p in range(1, min(2 * workers // r + 1, LARGEST_PARTITIONS["circle"] ** 2 // r + 1)):
                 if p != r and product_threshold(p, r, 1, "circle") <= workers:
                     yield cls(p=p, r=r)
-
-
-def most_parts(blocks: int) -> tuple[int, int]:
-    """(p, q) with p <= q and as many parts p q <= blocks as possible, as square as that allows."""
-    p = max(range(1, math.isqrt(blocks) + 1), key=lambda p: (p * (blocks // p), p))
-    return p, blocks // p
 
 
 def default_partitions(workers: int, length: int, points: PointFamily = "circle") -> int:

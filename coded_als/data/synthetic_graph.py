@@ -1,0 +1,150 @@
+"""Graphs like the web: power-law in- and out-degrees, and domains whose nodes link to each other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from coded_als.arrays import Array, Integers
+from coded_als.data.edges import distinct, graph_of
+from coded_als.data.ratings import RatingData
+from coded_als.errors import UsageError
+from coded_als.specs import read_fields
+
+PREFIX = "synthetic-graph:"
+
+# exponents of the densities of in- and out-degrees of the web: Broder et al., "Graph structure in the Web" (2000)
+_IN, _OUT = 2.1, 2.7
+# a domain's share of the nodes falls with its rank to this power
+_DOMAINS = 0.7
+# links that fall on others are drawn again, at most so often
+_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """What to draw.
+
+    Parameters
+    ----------
+    nodes
+        At least 2.
+    links
+        Links per node, on average.
+    domains
+        How many; 0 for one in 500 nodes, at least 2.
+    local
+        Share of the links that stay in their domain.
+    seed
+        Equal seeds give equal graphs.
+    """
+
+    nodes: int
+    links: float = 10.0
+    domains: int = 0
+    local: float = 0.8
+    seed: int = 0
+
+
+def parse_graph(spec: str) -> GraphSpec:
+    """Read ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown, missing or impossible value.
+    """
+    found = GraphSpec(**read_fields("graph", spec, GraphSpec, lambda key, text: _value(key, text, spec)))
+    if found.domains > found.nodes:
+        raise UsageError(
+            f"domains must be at most the nodes; got {found.domains} of {found.nodes} in {spec!r}. Lower domains."
+        )
+    if found.links > found.nodes / 4:
+        raise UsageError(
+            f"links must be at most a quarter of the nodes; got {found.links} of {found.nodes} in {spec!r}. Lower links."
+        )
+    return found
+
+
+def synthetic_graph(spec: GraphSpec) -> RatingData:
+    """Draw the graph: a link has a source by out-weight, and a target by in-weight, in its domain or anywhere.
+
+    Weights are Pareto distributed. Links of a node to itself are left out and repeated ones drawn again, at most so
+    often; a graph can therefore have a few links less than ``links * nodes``.
+
+    Raises
+    ------
+    UsageError
+        When it does not fit into memory.
+    """
+    source = PREFIX + ",".join(f"{name}={getattr(spec, name)}" for name in GraphSpec.__dataclass_fields__)
+    try:
+        return _draw(spec, source)
+    except (MemoryError, ValueError, OverflowError):  # NumPy says ValueError above its largest array
+        raise UsageError(f"a graph must fit into memory; got {spec.nodes} nodes. Lower nodes or links.") from None
+
+
+def _draw(spec: GraphSpec, source: str) -> RatingData:
+    rng = np.random.default_rng(spec.seed)
+    nodes, wanted = spec.nodes, round(spec.links * spec.nodes)
+    of_sources = np.cumsum(_pareto(rng, nodes, _OUT))
+    in_weights = _pareto(rng, nodes, _IN)
+    domain = _domains(rng, nodes, spec.domains or max(2, nodes // 500))
+    by_domain = np.argsort(domain, kind="stable")
+    local, anywhere = np.cumsum(in_weights[by_domain]), np.cumsum(in_weights)
+    # where each domain's weights begin and end in their running sum
+    ends = local[np.cumsum(np.bincount(domain)) - 1]
+    begins = np.concatenate(([0.0], ends[:-1]))
+    links = np.empty(0, dtype=np.int64)
+    for _ in range(_DRAWS):
+        missing = wanted - links.size
+        if missing <= wanted // 1000:
+            break
+        sources = _pick(of_sources, rng.random(missing))
+        near = rng.random(missing) < spec.local
+        point = rng.random(missing)
+        home = domain[sources]
+        inside = by_domain[_pick_at(local, begins[home] + point * (ends[home] - begins[home]))]
+        targets = np.where(near, inside, _pick(anywhere, point))
+        apart = sources != targets
+        links = distinct(np.append(links, sources[apart] * nodes + targets[apart]))
+    return graph_of(*np.divmod(links, nodes), np.arange(nodes), source)
+
+
+def _pareto(rng: np.random.Generator, count: int, exponent: float) -> Array:
+    """(count,) numbers from 1, whose density falls with this exponent."""
+    return np.asarray((1 - rng.random(count)) ** (-1 / (exponent - 1)))
+
+
+def _domains(rng: np.random.Generator, nodes: int, domains: int) -> Integers:
+    """(nodes,) the domain of each node, every domain with at least one."""
+    weights = np.cumsum(np.arange(1, domains + 1) ** -_DOMAINS)
+    chosen = np.concatenate((np.arange(domains), _pick(weights, rng.random(nodes - domains))))
+    return np.asarray(rng.permutation(chosen))
+
+
+def _pick(running: Array, uniform: Array) -> Integers:
+    """Places drawn with the weights of which this is the running sum."""
+    return _pick_at(running, uniform * running[-1])
+
+
+def _pick_at(running: Array, points: Array) -> Integers:
+    # a point that rounding puts at the very end belongs to the last place
+    return np.minimum(np.searchsorted(running, points, side="right"), running.size - 1)
+
+
+def _value(key: str, text: str, spec: str) -> Any:
+    whole = key in ("nodes", "domains", "seed")
+    rules = {"nodes": "a whole number, at least 2", "links": "a number above 0", "local": "a number from 0 to 1"}
+    try:
+        value = int(text) if whole else float(text)
+        allowed = math.isfinite(value) and value >= (2 if key == "nodes" else 0)
+    except (ValueError, OverflowError):
+        value, allowed = math.nan, False
+    if not allowed or (key == "links" and value == 0) or (key == "local" and value > 1):
+        rule = rules.get(key, "a whole number, at least 0")
+        raise UsageError(f"{key} must be {rule}; got {text!r} in {spec!r}. Correct the specification.")
+    return value
