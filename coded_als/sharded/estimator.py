@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,7 @@ from scipy import sparse
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.history import History, Iteration
 from coded_als.models.rating_matrix import rating_matrix
@@ -20,6 +22,7 @@ from coded_als.models.reporting import Callback, reporting
 from coded_als.models.seen import pattern
 from coded_als.sharded.folding import fold_rows
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
+from coded_als.sharded.snapshots import begin, facts
 
 # parameters that only one of the objectives has
 _OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
@@ -130,6 +133,7 @@ class ShardedALS(FactorModel):
         columns: Sequence[str] | None = None,
         callback: Callback | None = None,
         progress: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         """Learn the factors of ratings.
 
@@ -144,24 +148,28 @@ class ShardedALS(FactorModel):
             Called after each iteration with its `Iteration`.
         progress
             Whether to draw a progress bar on stderr, or in the notebook.
+        checkpoint
+            Where both tables are kept after each iteration, or after some. A fit that resumes may run on another
+            number of devices, and for more iterations.
 
         Raises
         ------
         UsageError
-            For bad ratings, more devices than there are, or without JAX.
+            For bad ratings, more devices than there are, a checkpoint of another fit, or without JAX.
         """
         matrix, ids = named_matrix(ratings, columns)
         with reporting(callback, progress, type(self).__name__, self.iterations) as report:
-            self._fit(matrix, History(report))
+            self._fit(matrix, report, checkpoint)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, history: History) -> None:
+    def _fit(self, ratings: Any, report: Callback, checkpoint: Checkpoint | None) -> None:
         """Learn the factors and keep them."""
         from coded_als.sharded.devices import mesh_of
         from coded_als.sharded.training import Training
 
         mesh = mesh_of(self.devices)
         matrix = rating_matrix(ratings, np.float64)
+        snapshot, before = begin(checkpoint, self.get_params(), matrix)
         seen = pattern(matrix.shape, matrix.indptr, matrix.indices)
         objective = self._objective()
         mean, scale = objective.units(matrix.data)
@@ -169,11 +177,21 @@ class ShardedALS(FactorModel):
         objective = objective.in_units(scale)
         equations = self._equations(objective)
         training = Training(matrix, objective, equations, mesh, self.table_dtype, self.batch_pieces, self.piece_length)
-        users = training.put(training.users, self._start(np.diff(matrix.indptr), training.width))
-        items = training.put(training.items, np.zeros((matrix.shape[1], training.width), np.float32))
+        if snapshot is None:
+            tables = {
+                "users": self._start(np.diff(matrix.indptr), training.width),
+                "items": np.zeros((matrix.shape[1], training.width), np.float32),
+            }
+        else:
+            tables = dict(snapshot.arrays)
+        users, items = training.put(training.users, tables["users"]), training.put(training.items, tables["items"])
+        del tables
+        history = History(report, before=before)
         while len(history.entries) < self.iterations:
             users, items, value = training.epoch(users, items)
             history.note(_finite(value) * scale * scale)
+            if checkpoint is not None:
+                checkpoint.note(len(history.entries), partial(_state, training, users, items, history))
         self.history_ = history.entries
         units = np.full(training.width, np.sqrt(scale), np.float32)
         units[self.rank :] = scale
@@ -243,6 +261,11 @@ class ShardedALS(FactorModel):
         columns, values = self._rated(ratings)
         shape = (1, len(self.item_factors_))
         return rating_matrix(sparse.csr_array((values, columns, [0, columns.size]), shape=shape), np.float64)
+
+
+def _state(training: Any, users: Any, items: Any, history: History) -> tuple[dict[str, Any], dict[str, Any]]:
+    tables = {"users": training.get(training.users, users), "items": training.get(training.items, items)}
+    return tables, facts(history.entries)
 
 
 def _finite(objective: float) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import COUNTS, fitted, ratings
+from conftest import COUNTS, SETTINGS, fitted, ratings
 
 from coded_als import ImplicitALS, RidgeALS, UsageError, load_model
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.sharded import ShardedALS
 
 EXPLICIT = {"loss": "explicit", "regularization": 2.0, "bias_regularization": 0.5, "weighting": "count"}
@@ -101,3 +102,21 @@ def check_what_is_told_while_fitting():
     assert [entry.index for entry in model.told] == [1, 2, 3, 4]
     values = [entry.objective for entry in model.told]
     assert sorted(values, reverse=True) == values
+
+
+def check_a_fit_goes_on_from_its_checkpoint_on_other_devices(tmp_path):
+    ShardedALS(devices=8, **{**SETTINGS, "iterations": 2}).fit(ratings(), checkpoint=Checkpoint(tmp_path))
+    told = []
+    parameters = {**SETTINGS, "batch_pieces": 32}
+    resumed = ShardedALS(devices=1, **parameters).fit(
+        ratings(), callback=told.append, checkpoint=Checkpoint(tmp_path, resume=True)
+    )
+    assert [entry.index for entry in told] == [3, 4]
+    same(resumed, fitted(1), factors=1e-5)
+    with pytest.raises(UsageError, match="iterations must be at least the 4 that the checkpoint has"):
+        ShardedALS(**{**SETTINGS, "iterations": 3}).fit(ratings(), checkpoint=Checkpoint(tmp_path, resume=True))
+    for other in ({"rank": 5}, {"table_dtype": "bfloat16"}, {"seed": 4}):
+        with pytest.raises(UsageError, match="must be of the same fit"):
+            ShardedALS(**{**SETTINGS, **other}).fit(ratings(), checkpoint=Checkpoint(tmp_path, resume=True))
+    with pytest.raises(UsageError, match="must be of the same fit"):
+        ShardedALS(**SETTINGS).fit(2 * ratings(), checkpoint=Checkpoint(tmp_path, resume=True))
