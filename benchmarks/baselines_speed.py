@@ -5,7 +5,7 @@ The two take turns, and what is compared is the ratio within a turn, so other lo
 
     pip install 'coded-als[bench]';  python benchmarks/baselines_speed.py [turns]
 
-With 0 turns only the answers for one user are timed.
+With 0 turns only the responses for one user are timed.
 """
 
 from __future__ import annotations
