@@ -5,17 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Self
 
-from coded_als.cluster import Cluster, Observer, Responses, Round, StoppingRule
-from coded_als.cluster.machine import Machine, delays_of, machine_of
-from coded_als.delays import DelayModel
+from coded_als.cluster import Cluster, Responses, Round, StoppingRule
+from coded_als.cluster.passing import PassingCluster
 from coded_als.kernels import Stored
 
 _numbers = itertools.count(1)
 
 
-class Scope:
+class Scope(PassingCluster):
     """A cluster whose stored arrays have names of their own, and which drops them when it is closed.
 
     A fit in another fit's callback, and two operators on one cluster, each multiply with what they stored themselves.
@@ -27,32 +25,9 @@ class Scope:
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+        super().__init__(cluster)
         self._suffix = f"#{next(_numbers)}"
         self._names: set[str] = set()
-
-    @property
-    def size(self) -> int:
-        return self._cluster.size
-
-    @property
-    def observers(self) -> list[Observer]:
-        return self._cluster.observers
-
-    @property
-    def machine(self) -> Machine:
-        return machine_of(self._cluster)
-
-    @property
-    def delays(self) -> DelayModel | None:
-        return delays_of(self._cluster)
-
-    @property
-    def virtual(self) -> bool:
-        return self._cluster.virtual
-
-    def seconds(self) -> float:
-        return self._cluster.seconds()
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         self._cluster.store(self._own(name), shares)
@@ -71,12 +46,6 @@ class Scope:
         names, self._names = self._names, set()
         if names:
             self._cluster.drop(names)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _own(self, name: str) -> str:
         own = name + self._suffix

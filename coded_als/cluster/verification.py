@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from coded_als.arrays import Array
 from coded_als.checks import require_one_of
@@ -18,11 +18,10 @@ from coded_als.cluster.freivalds import (
     check_transposed_product,
     norms,
 )
-from coded_als.cluster.machine import Machine, delays_of, machine_of
+from coded_als.cluster.passing import PassingCluster
 from coded_als.cluster.row_checks import check_half_step, check_rows, row_gram_key, row_key
-from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
+from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.cluster.shares import Watched
-from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 
@@ -49,7 +48,7 @@ def verified(cluster: Cluster, verify: Verify) -> Cluster:
     return cluster if verify == "off" else VerifiedCluster(cluster)
 
 
-class VerifiedCluster:
+class VerifiedCluster(PassingCluster):
     """A cluster on which wrong responses do not count, and whoever sent one takes no part any more.
 
     Of each stored share the master keeps a few random combinations, made as it passes; what rounds make workers keep is
@@ -65,34 +64,11 @@ class VerifiedCluster:
     """
 
     def __init__(self, cluster: Cluster, secret: Secret | None = None) -> None:
-        self._cluster = cluster
+        super().__init__(cluster)
         self._secret = Secret() if secret is None else secret
         self._held: dict[str, Sequence[Any]] = {}
         self._keys: dict[tuple[object, ...], tuple[Array, float]] = {}
         self._wrong: set[int] = set()
-
-    @property
-    def size(self) -> int:
-        return self._cluster.size
-
-    @property
-    def observers(self) -> list[Observer]:
-        return self._cluster.observers
-
-    @property
-    def machine(self) -> Machine:
-        return machine_of(self._cluster)
-
-    @property
-    def delays(self) -> DelayModel | None:
-        return delays_of(self._cluster)
-
-    @property
-    def virtual(self) -> bool:
-        return self._cluster.virtual
-
-    def seconds(self) -> float:
-        return self._cluster.seconds()
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         sketched: list[Any] = []
@@ -126,12 +102,6 @@ class VerifiedCluster:
         """Forget the combinations."""
         self._held.clear()
         self._keys.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _sketched(self, shares: Iterable[Stored], sketched: list[Any]) -> Iterator[Stored]:
         """The shares, while sketches of those with planes are taken; the arrays of sparse rows are kept by name."""
