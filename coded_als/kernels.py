@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Array as Array
+from coded_als.arrays import Array
 
 Places = NDArray[np.int32]
 Stored = Array | Places

@@ -12,6 +12,7 @@ import click
 from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations, Workload
 from coded_als.cli.common import print_json, progress
+from coded_als.cli.iterations import takes_iterations
 from coded_als.cli.spec_help import DELAY_SPECS
 from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
@@ -50,20 +51,7 @@ MACHINE_OPTIONS = {
     type=click.IntRange(1),
     help="Cores that the workers share, like those of `fit`.  [default: each has its own]",
 )
-@click.option(
-    "--als-iterations",
-    default=Iterations.als,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Iterations that a fit by als is taken to need.",
-)
-@click.option(
-    "--lobpcg-iterations",
-    default=Iterations.lobpcg,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Iterations that a fit by lobpcg is taken to need.",
-)
+@takes_iterations
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
 @click.option("--repeats", default=20, show_default=True, type=click.IntRange(2), help="Draws of every scheme.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")

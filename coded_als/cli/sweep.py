@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations
 from coded_als.cli.cells import cell_progress
+from coded_als.cli.iterations import takes_iterations
 from coded_als.cli.live import live_options, shown
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.machine import Machine
@@ -56,20 +57,7 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
 @click.option("--rows", default=2400, show_default=True, type=click.IntRange(1), help="Rows m of the matrix.")
 @click.option("--cols", default=1500, show_default=True, type=click.IntRange(1), help="Columns n of the matrix.")
 @click.option("--rank", default=200, show_default=True, type=click.IntRange(1), help="Rank d.")
-@click.option(
-    "--als-iterations",
-    default=Iterations.als,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Iterations that a fit by als is taken to need.",
-)
-@click.option(
-    "--lobpcg-iterations",
-    default=Iterations.lobpcg,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Iterations that a fit by lobpcg is taken to need.",
-)
+@takes_iterations
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
 @click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
 @click.option(
