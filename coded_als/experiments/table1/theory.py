@@ -26,19 +26,6 @@ def redundancy(workers: int, partitions: int) -> float:
     return workers / partitions**2
 
 
-def threshold_from_redundancy(workers: int, mu: float) -> float:
-    """Theorem 1: K = W / mu + sqrt(W / mu) - 1.
-
-    Parameters
-    ----------
-    workers
-        W.
-    mu
-        Storage redundancy.
-    """
-    return workers / mu + math.sqrt(workers / mu) - 1
-
-
 def blom_quantile(k: int, count: int) -> float:
     """Approximate mean of the k-th smallest of ``count`` standard normal variables.
 
@@ -104,37 +91,3 @@ def expected_seconds(law: OperationTime, columns: int, rank: int, partitions: in
     """
     mean_factor, spread_factor = formula_terms(columns, rank, partitions, alive)
     return law.total_mu_s * mean_factor + law.total_sigma_s * spread_factor
-
-
-def exponential_order_mean(k: int, count: int, mean: float, shift: float = 0.0) -> float:
-    """Mean of the k-th smallest of ``count`` (shifted) exponential variables: shift + mean (H_W - H_(W-k)).
-
-    Parameters
-    ----------
-    k
-        Which of them, from 1.
-    count
-        How many, W.
-    mean
-        Of one, beyond the shift.
-    shift
-        Added to each.
-    """
-    return shift + mean * sum(1.0 / (count - i) for i in range(k))
-
-
-def uniform_order_mean(k: int, count: int, low: float, high: float) -> float:
-    """Mean of the k-th smallest of ``count`` uniform variables: low + (high - low) k / (W + 1).
-
-    Parameters
-    ----------
-    k
-        Which of them, from 1.
-    count
-        How many, W.
-    low
-        The least that one can be.
-    high
-        The most that one can be.
-    """
-    return low + (high - low) * k / (count + 1)

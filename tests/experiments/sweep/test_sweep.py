@@ -30,7 +30,7 @@ from coded_als.experiments.sweep.reading import read_results
 from coded_als.experiments.sweep.sweep import SweepSpec, require_feasible, run_cell
 from coded_als.experiments.sweep.tables import canonical
 from coded_als.experiments.sweep.times import append_times, finish_times, read_times, times_table
-from coded_als.experiments.table1 import theory
+from tests.experiments.table1 import closed_forms
 
 INSTANT = Machine(np.inf, np.inf, 0.0, 0.0)
 SMALL = ["--rows", "60", "--cols", "40", "--rank", "3", "--workers", "12,20", "--partitions", "2:3", "--repeats", "4"]
@@ -70,7 +70,7 @@ def test_the_interval_is_that_of_student_at_95_percent() -> None:
 
 def test_uncoded_workers_wait_for_the_slowest() -> None:
     seconds = drawn_seconds(Scheme("uncoded", 8), workload(), seed=3, repeats=40)
-    expected = theory.exponential_order_mean(8, 8, 1.0)
+    expected = closed_forms.exponential_order_mean(8, 8, 1.0)
     mean, low, high = mean_and_interval(seconds.mean(axis=1))
     assert low is not None
     assert high is not None

@@ -12,6 +12,7 @@ from coded_als.cluster.waiting import waiting_s
 from coded_als.codes import iteration_threshold, largest_partitions
 from coded_als.delays import DelayStream
 from coded_als.experiments.table1 import theory
+from tests.experiments.table1 import closed_forms
 
 
 @pytest.mark.parametrize(("h", "real", "circle"), [(2, 5, 3), (3, 11, 6), (4, 19, 10), (5, 29, 15), (6, 41, 21)])
@@ -22,7 +23,7 @@ def test_thresholds(h: int, real: int, circle: int) -> None:
 @given(st.integers(1, 60), st.integers(1, 5000))
 def test_theorem_1_restates_the_threshold(h: int, workers: int) -> None:
     mu = theory.redundancy(workers, h)
-    assert theory.threshold_from_redundancy(workers, mu) == pytest.approx(iteration_threshold(h, "real"))
+    assert closed_forms.threshold_from_redundancy(workers, mu) == pytest.approx(iteration_threshold(h, "real"))
 
 
 def test_best_partitions_is_the_largest_that_fits() -> None:
@@ -47,9 +48,9 @@ def order_statistics(spec: str, k: int, workers: int, rounds: int = 4000) -> tup
 @pytest.mark.parametrize(("k", "workers"), [(1, 1), (1, 20), (11, 20), (20, 20), (29, 40)])
 def test_order_statistics_have_their_closed_forms(k: int, workers: int) -> None:
     cases = {
-        "exp:mean=20ms": theory.exponential_order_mean(k, workers, 0.02),
-        "shifted-exp:shift=5ms,mean=20ms": theory.exponential_order_mean(k, workers, 0.02, 0.005),
-        "uniform:low=1s,high=3s": theory.uniform_order_mean(k, workers, 1.0, 3.0),
+        "exp:mean=20ms": closed_forms.exponential_order_mean(k, workers, 0.02),
+        "shifted-exp:shift=5ms,mean=20ms": closed_forms.exponential_order_mean(k, workers, 0.02, 0.005),
+        "uniform:low=1s,high=3s": closed_forms.uniform_order_mean(k, workers, 1.0, 3.0),
     }
     for spec, expected in cases.items():
         mean, error = order_statistics(spec, k, workers)
