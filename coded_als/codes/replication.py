@@ -8,7 +8,7 @@ import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.codes.partition import cut, join
-from coded_als.codes.product import BlockCut
+from coded_als.codes.product import BlockCut, MatrixShape
 from coded_als.errors import NotEnoughWorkers, UsageError
 
 

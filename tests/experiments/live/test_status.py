@@ -22,7 +22,7 @@ from coded_als.experiments.sweep.grids import Cell
 
 
 def iteration(index: int, remaining: float, seconds: float = 0.5) -> CodedIteration:
-    return CodedIteration(index, 2.0, remaining, seconds, (5,), 1e-12)
+    return CodedIteration(index, 2.0, seconds, remaining, (5,), 1e-12)
 
 
 def new_status(workers: int = 4) -> FitStatus:
