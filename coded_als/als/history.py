@@ -10,7 +10,7 @@ from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.ritz import RitzPairs
 from coded_als.als.rounds import RoundLog
 from coded_als.arrays import Array
-from coded_als.models.history import Iteration
+from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
 
 
