@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from coded_als.arrays import Array
+from coded_als.arrays import EPS, Array
 from coded_als.errors import UsageError
-
-EPS = float(np.finfo(np.float64).eps)
 
 
 def update_matrix(gram: Array, projected: Array, regularization: float, error: float) -> Array:
