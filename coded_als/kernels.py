@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Array
-from coded_als.sparse_loops import Places, add_product, add_transposed_product
+from coded_als.arrays import Array, Places
+from coded_als.sparse_loops import add_product, add_transposed_product
 
 Stored = Array | Places
 Result = tuple[Array, ...]

@@ -16,11 +16,9 @@ from importlib.util import find_spec, module_from_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Places
 
-Places = NDArray[np.int32]
 Loop = Callable[..., None]
 
 
