@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Array, Floats
-from coded_als.baselines.alternating import AlternatingModel, Problem
+from coded_als.baselines.alternating import AlternatingModel, RatingProblem
 from coded_als.baselines.distributed import take_over
 from coded_als.baselines.half_step import Rows
 from coded_als.baselines.policies import StragglerPolicy
@@ -77,7 +77,7 @@ def fit_on_blocks(
         Told of each iteration.
     """
     scale, reading = model.reading(facts)
-    problem = Problem(
+    problem = RatingProblem(
         reading.mean,
         scale,
         _hollow(model, users.lengths, len(items.lengths), scale),
