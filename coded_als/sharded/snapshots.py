@@ -11,7 +11,7 @@ from scipy import sparse
 
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, Snapshot, digest
-from coded_als.models.history import Iteration
+from coded_als.models.iterations import Iteration
 
 # what may differ when a fit goes on: where and how it is computed, and how long
 _FREE = ("devices", "batch_pieces", "piece_length", "iterations")
