@@ -7,9 +7,9 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Places
 from coded_als.baselines.half_step import Rows, RowSolver
-from coded_als.kernels import PANEL_OPERATIONS, Places, Result, require_rows
+from coded_als.kernels import PANEL_OPERATIONS, Result, require_rows
 
 
 def solve_block(
