@@ -126,7 +126,7 @@ class Checkpoint:
     def _accepted(self, path: Path) -> Snapshot:
         snapshot, identity = read_snapshot(path)
         if identity != self._identity:
-            names = sorted({*identity, *self._identity})
+            names = ["method", *sorted({*identity, *self._identity})]
             other = next(name for name in names if identity.get(name) != self._identity.get(name))
             raise UsageError(
                 f"a checkpoint must be of the same fit; the one in {self.folder} has {other} = {identity.get(other)!r} "
