@@ -151,7 +151,7 @@ class Stopping:
         return "converged" if agrees and reached else "undecided"
 
     def state(self) -> tuple[dict[str, Array], dict[str, float]]:
-        """What it remembers of the subspaces so far, as `go_on` takes it."""
+        """What it remembers of the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
         numbers = {name: float(getattr(self, name)) for name in _REMEMBERED}
         if self._probe is None:
             return {}, numbers

@@ -65,7 +65,7 @@ class Sweeps(Protocol):
         ...
 
     def state(self) -> dict[str, Array]:
-        """The present factor, before its products, as `go_on` takes it."""
+        """The present factor, (l, d), before its products, as `go_on` takes it."""
         ...
 
     def go_on(self, state: Mapping[str, Array]) -> None:

@@ -17,7 +17,7 @@ from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.history import History
 from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.resuming import Run
+from coded_als.models.running import Run
 from coded_als.models.seen import pattern
 from coded_als.models.units import power_of_four
 

@@ -25,7 +25,7 @@ from coded_als.kernels import Stored
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
-from coded_als.models.resuming import Run, running
+from coded_als.models.running import Run, running
 
 Model = TypeVar("Model", bound=AlternatingModel)
 

@@ -22,7 +22,7 @@ from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.history import Iteration as Iteration
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
-from coded_als.models.resuming import Run, running
+from coded_als.models.running import Run, running
 
 
 @dataclass(frozen=True, eq=False)

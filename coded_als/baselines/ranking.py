@@ -15,7 +15,7 @@ from coded_als.baselines.model import Entries, SparseModel
 from coded_als.baselines.ranking_loops import bpr_epoch, warp_epoch
 from coded_als.checks import require_number, require_whole
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.resuming import Run
+from coded_als.models.running import Run
 from coded_als.models.seen import pattern
 
 

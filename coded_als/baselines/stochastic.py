@@ -12,7 +12,7 @@ from coded_als.arrays import Floats
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
-from coded_als.models.resuming import Run
+from coded_als.models.running import Run
 from coded_als.models.seen import pattern
 
 

@@ -19,7 +19,8 @@ from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.history import History, Iteration
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
-from coded_als.models.resuming import before, resumed, said
+from coded_als.models.resuming import resumed
+from coded_als.models.running import before, said
 from coded_als.models.seen import pattern
 from coded_als.sharded.folding import fold_rows
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
