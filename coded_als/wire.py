@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from coded_als.errors import CodedALSError
 
-Shape = tuple[int, ...]
 Stamp = tuple[str, int]
 
 VERSION = 3

@@ -12,7 +12,8 @@ from coded_als.als.bounds import Certificate, Outside, loss_bound, spectral_obje
 from coded_als.als.probe import Probe, probed
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzPairs, singular_triplets
-from coded_als.arrays import Array
+from coded_als.arrays import EPS, Array
+from coded_als.codes.decoding import ROUNDING_UNITS
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
 # What helps, for people.
@@ -22,9 +23,6 @@ REMEDIES: dict[Outcome, str] = {
     "unfinished": "Not converged: raise the iterations or the tolerance, or use solver 'lobpcg'.",
 }
 
-EPS = float(np.finfo(np.float64).eps)
-# Rounding of a product of two float64 matrices, in units of eps times their norms: some were measured, doubled.
-ROUNDING_UNITS = 8.0
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
 # Residuals must have fallen to this part of those verified last before that is done again.

@@ -13,7 +13,7 @@ from coded_als.als.choice import choose
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
-from coded_als.als.history import Iteration, Recorder
+from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
 from coded_als.als.parameters import FREE, ProtocolName, Solver, check_parameters
 from coded_als.als.phases import Where
@@ -91,7 +91,7 @@ class CodedALS(LinearFolding):
     user_factors_, item_factors_
         U (m, d) and V (n, d).
     history_
-        One `Iteration` each: exact objective, seconds, responses per round, error estimate.
+        One `CodedIteration` each: exact objective, seconds, responses per round, error estimate.
     rounds_
         A `RoundRecord` of every round, pre- and post-computation included.
     objective_
@@ -117,7 +117,7 @@ class CodedALS(LinearFolding):
     """
 
     kind = "coded"
-    _entry = Iteration
+    _entry = CodedIteration
     _results = ("converged_", "outcome_", "objective_", "code_", "precomputation_", "left_out_")
 
     def __init__(
@@ -164,7 +164,7 @@ class CodedALS(LinearFolding):
         columns
             Of a table: the names of the columns of users, items and perhaps ratings.
         callback, progress
-            Called after each iteration with its `Iteration`, and whether to draw a progress bar.
+            Called after each iteration with its `CodedIteration`, and whether to draw a progress bar.
         checkpoint
             Where the state is kept before each iteration, or before some. A fit that goes on from there reaches the same
             factors, also with other workers and another code.
@@ -214,7 +214,7 @@ class CodedALS(LinearFolding):
         self.converged_ = self.outcome_ == "converged"
         self.objective_ = objective * unit**2
         other, factor = (part * np.sqrt(unit) for part in best.factors)
-        self.history_: list[Iteration] = recorder.history
+        self.history_: list[CodedIteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
         self.code_, self.precomputation_ = spread.code.spec, spread.precomputation
         self.left_out_ = log.left_out

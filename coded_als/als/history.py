@@ -13,6 +13,7 @@ from coded_als.als.ritz import RitzPairs
 from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.arrays import Array
 from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
 from coded_als.models.snapshot import Snapshot
 
@@ -21,20 +22,16 @@ SOLVER = "solver."
 
 
 @dataclass(frozen=True)
-class Iteration:
-    """One iteration of a fit.
+class CodedIteration(Iteration):
+    """One iteration of coded ALS; seconds are those of the cluster's clock.
 
     Parameters
     ----------
-    index
-        1, 2, 3, ...
-    objective
-        Exact objective of the factor that the iteration started from, with the best other factor.
+    index, objective, seconds
+        As in `Iteration`; the exact objective of the factor that the iteration started from, with the best other factor.
     remaining
         What the objective can still lose, relative to the optimum: a bound where the outcome is ``"converged"``, before
         that an estimate of it; infinite while unknown.
-    seconds
-        Seconds on the cluster's clock from the start of the iteration to its end.
     responses
         Responses used in each of its rounds.
     error_estimate
@@ -46,10 +43,7 @@ class Iteration:
         Workers whose responses to its rounds were found wrong, or not finite, and did not count.
     """
 
-    index: int
-    objective: float
     remaining: float
-    seconds: float
     responses: tuple[int, ...]
     error_estimate: float
     outcome: Outcome = "running"
@@ -57,7 +51,7 @@ class Iteration:
 
 
 class Recorder:
-    """Turns the rounds of each iteration into one `Iteration` and asks whether to stop.
+    """Turns the rounds of each iteration into one `CodedIteration` and asks whether to stop.
 
     Parameters
     ----------
@@ -68,7 +62,7 @@ class Recorder:
     unit
         What the matrix was divided by: objectives are told in its square, factors in its root.
     report
-        Called with each `Iteration`.
+        Called with each `CodedIteration`.
     checkpoint
         Where the state goes, or None.
     snapshot
@@ -86,7 +80,7 @@ class Recorder:
     ) -> None:
         self._log, self._stopping, self._unit, self._report = log, stopping, unit, report
         self._checkpoint = checkpoint
-        self.history: list[Iteration] = []
+        self.history: list[CodedIteration] = []
         self.factor: Array | None = None
         self.resumed: dict[str, Array] | None = None
         self._rounds_before, self._started = len(log.records), log.cluster.seconds()
@@ -121,7 +115,7 @@ class Recorder:
 
     def _go_on(self, snapshot: Snapshot) -> None:
         facts, before = snapshot.facts, len(self._log.records)
-        self.history += [Iteration(**_tuples(entry)) for entry in facts["history"]]
+        self.history += [CodedIteration(**_tuples(entry)) for entry in facts["history"]]
         # the rounds that gave the data out again come first
         self._log.records += [RoundRecord(**_tuples(entry)) for entry in facts["rounds"]]
         self._rounds_before = before + facts["running"]["rounds"]
@@ -152,7 +146,7 @@ class Recorder:
         rounds = self._log.records[self._rounds_before :]
         worst = max((record.error_estimate for record in self._log.records), default=0.0)
         verdict = self._stopping.judge(pairs, worst, exhausted=exhausted)
-        entry = Iteration(
+        entry = CodedIteration(
             index=len(self.history) + 1,
             objective=(verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,
             remaining=verdict.remaining,

@@ -23,7 +23,7 @@ from coded_als.models.units import power_of_four
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class RatingProblem:
     """The rows of both sides, with ratings as ``(rating - mean) / scale``.
 
     Parameters
@@ -77,10 +77,10 @@ class AlternatingModel(QuadraticModel):
         return 0.0
 
     def _starting_scale(self) -> float:
-        """Standard deviation of the random start, in the units of a `Problem`."""
+        """Standard deviation of the random start, in the units of a `RatingProblem`."""
         return float(1.0 / np.sqrt(self.rank))
 
-    def _problem(self, matrix: sparse.csr_array, dtype: Any) -> Problem:
+    def _problem(self, matrix: sparse.csr_array, dtype: Any) -> RatingProblem:
         """The problem that float64 ratings pose.
 
         Raises
@@ -107,7 +107,7 @@ class AlternatingModel(QuadraticModel):
         items = rating_matrix(users.T.tocsr(), dtype)
         sides = (Entries(side.indptr, side.indices, side.data) for side in (users, items))
         rows = [self._scaled_rows(side, others, scale) for side, others in zip(sides, matrix.shape[::-1], strict=True)]
-        return Problem(mean, scale, *rows)
+        return RatingProblem(mean, scale, *rows)
 
     def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
         problem = self._problem(matrix, self.dtype)
@@ -124,14 +124,14 @@ class AlternatingModel(QuadraticModel):
         self._publish(problem, users, items, matrix, run.history)
 
     def _publish(
-        self, problem: Problem, users: Floats, items: Floats, matrix: sparse.csr_array, history: History
+        self, problem: RatingProblem, users: Floats, items: Floats, matrix: sparse.csr_array, history: History
     ) -> None:
         """Take over factors that are in the units of a problem."""
         units = self._units(problem.scale)
         users, items = users.astype(self.dtype) * units, items.astype(self.dtype) * units
         self._adopt(users, items, problem.mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history.entries)
 
-    def _start(self, problem: Problem) -> tuple[Floats, Floats]:
+    def _start(self, problem: RatingProblem) -> tuple[Floats, Floats]:
         generator = np.random.default_rng(self.seed)
         users, items = (np.zeros((count, self.rank + self.biases), self.dtype) for count in problem.shape)
         users[:, : self.rank] = generator.standard_normal((len(users), self.rank)) * self._starting_scale()
@@ -139,7 +139,7 @@ class AlternatingModel(QuadraticModel):
         users[problem.users.lengths == 0] = 0
         return users, items
 
-    def _half_step(self, problem: Problem, rows: Rows, fixed: Floats, start: Floats) -> tuple[Floats, float]:
+    def _half_step(self, problem: RatingProblem, rows: Rows, fixed: Floats, start: Floats) -> tuple[Floats, float]:
         solver = self._solver(fixed, problem.scale, self.solver, self.cg_steps)
         solution, explained = solver.solve(rows, start, thread_count(self.threads))
         if not np.isfinite(solution).all() or not np.isfinite(explained).all():

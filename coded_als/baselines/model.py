@@ -19,7 +19,7 @@ from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
-from coded_als.models.history import Iteration as Iteration
+from coded_als.models.iterations import Iteration as Iteration
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
 from coded_als.models.running import Run, running

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from coded_als.als import CodedALS, Iteration
+from coded_als.als import CodedALS, CodedIteration
 from coded_als.cli.common import Progress, open_cluster, progress
 from coded_als.cli.live import looked_at
 from coded_als.cli.methods import make_model
@@ -78,7 +78,7 @@ def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint 
         recorders = _recorders(cluster, options)
         line.say("giving out the data")
 
-        def tell(entry: Iteration) -> None:
+        def tell(entry: CodedIteration) -> None:
             line.iteration(entry)
             if status is not None:
                 status.iteration(entry)

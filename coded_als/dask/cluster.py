@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # How often it is seen who has come to the Dask cluster and who is gone.
 LOOK_AFTER_DASK_S = 0.25
+# A nanny starts its worker again within about half a second, a busy machine's within seconds.
+RETURN_WITHIN_S = 5.0
 
 
 class DaskCluster(ZmqCluster):
@@ -91,7 +93,9 @@ class DaskCluster(ZmqCluster):
                 resources.callback(give_blas_its_threads_back)
             starter = _Starter(client, Slots(workers), link.endpoint, credentials)
             resources.callback(starter.end)
-            super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
+            super().__init__(
+                link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S
+            )
         self._resources.callback(self._membership.dismiss)
         try:
             starter.begin()

@@ -51,6 +51,8 @@ class ZmqCluster:
         What closing ends, the link included; it also ends when the cluster is forgotten or the interpreter ends.
     round_timeout_s
         Seconds that a round may take.
+    return_within_s
+        Seconds that a round waits for a worker that died, where it cannot end without and somebody starts it again.
     """
 
     virtual = False
@@ -63,6 +65,7 @@ class ZmqCluster:
         delays: DelayStream,
         resources: ExitStack,
         round_timeout_s: float = ROUND_TIMEOUT_S,
+        return_within_s: float = 0.0,
     ) -> None:
         self.size = workers
         self.round_timeout_s = round_timeout_s
@@ -75,7 +78,7 @@ class ZmqCluster:
         self._events = Events(self.observers, self.worker_observers, lambda: time.perf_counter() - started)
         self._membership = Membership(link, job, workers)
         self._stores = Stores(self._membership, job)
-        self._rounds = Rounds(self._membership, self._stores, self._events, job, delays)
+        self._rounds = Rounds(self._membership, self._stores, self._events, job, delays, return_within_s)
         self._usage = Usage()
         self._unwanted: list[str] = []
         self._resources = resources

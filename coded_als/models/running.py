@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.history import History, Iteration
+from coded_als.models.history import History
+from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
 from coded_als.models.resuming import resumed
 from coded_als.models.snapshot import Snapshot

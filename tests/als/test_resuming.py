@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import Checkpoint, CodedALS, InlineCluster, LocalCluster, UsageError
-from coded_als.als.history import Iteration
+from coded_als.als.history import CodedIteration
 
 DECAYING = np.random.default_rng(0).standard_normal((40, 30)) * 0.7 ** np.arange(30)
 FLAT = np.random.default_rng(1).standard_normal((60, 80))
@@ -37,7 +37,7 @@ def model(way: str, iterations: int = 30) -> CodedALS:
 
 
 def interrupted(fitted: CodedALS, ratings: Any, at: int, checkpoint: Checkpoint, **cluster: Any) -> None:
-    def end(entry: Iteration) -> None:
+    def end(entry: CodedIteration) -> None:
         if entry.index == at:
             raise Killed
 
@@ -70,7 +70,7 @@ def test_an_interrupted_fit_reaches_the_same_factors(
         killed = Checkpoint(folder, every=every)
         killed.flush = lambda: None if killed._held and killed._held[0] % every else Checkpoint.flush(killed)  # type: ignore[method-assign]
         interrupted(model(way), ratings, at, killed)
-    told: list[Iteration] = []
+    told: list[CodedIteration] = []
     fitted = model(way).fit(ratings, callback=told.append, checkpoint=Checkpoint(folder, every=every, resume=True))
     assert_same(fitted, whole)
     assert at - every <= told[0].index - 1 <= at

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als import CodedALS, Iteration
+from coded_als.als import CodedALS, CodedIteration
 from coded_als.als.draws import repetition_seed
 from coded_als.als.schemes import Scheme, Size
 from coded_als.als.timing import Workload
@@ -137,7 +137,7 @@ def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: Event
 
 def _run(
     scheme: Scheme, ratings: Array, workload: Workload, seed: int, delay_seed: int, log: EventLog
-) -> list[Iteration]:
+) -> list[CodedIteration]:
     model = CodedALS(
         workload.size.rank,
         code=scheme.code,
