@@ -37,7 +37,9 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
         products = sweeps.products()
         factor = sweeps.update(regularization, recorder.error_estimate)
         # without a ridge weight the objective is that of the span
-        ridged = objective(trace, products.gram, products.projected, regularization) if regularization > 0 else None
-        if recorder.finish(products.pairs, factor, ridged):
+        ridged = None
+        if regularization > 0:
+            ridged = objective(trace, products.pairs.values, products.coordinates, regularization)
+        if recorder.finish(products.pairs, factor, ridged, exhausted=products.pairs.values.size == factor.shape[0]):
             return sweeps.basis(judged=True)
     return sweeps.basis(judged=False)
