@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from coded_als.cluster import Round, Status, StoppingRule, verdict
+from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
 from coded_als.delays import DelayStream
 from coded_als.errors import RoundTimeout, WorkerFailed
+from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.events import Events
 from coded_als.master.membership import ASK_AFTER_S, SILENT_AFTER_S, Membership
 from coded_als.master.running import RunningRound
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # Times that a worker is given anew, within a round, what it says it does not hold.
 MOST_REFUSALS = 2
+# Half a panel: for less work than that no worker is told that its response is no longer needed.
+WORTH_CANCELLING = PANEL_OPERATIONS / 2
 
 
 class Rounds:
@@ -141,10 +144,23 @@ class Rounds:
 
     def _settle(self, current: RunningRound) -> None:
         """Note the tasks that ended with their round."""
+        self._cancel((worker.id for worker in self._membership.alive), current)
         for task in current.waiting.values():
             self._events.record(task, "unsent")
         for task in current.lost.values():
             self._events.record(task, "lost")
+
+    def _cancel(self, workers: Iterable[int], current: RunningRound) -> None:
+        """Let workers drop their part, where that spares them enough: they may share cores with those who are needed."""
+        if current.round.operations < WORTH_CANCELLING:
+            return
+        for number in set(workers) - current.cancelled:
+            worker = self._membership.workers.get(number)
+            task = worker.open_tasks.get(current.index) if worker is not None and worker.alive else None
+            if worker is not None and task is not None:
+                current.cancelled.add(number)
+                message = Message(Kind.CANCEL, self._job, number, current.index, task.attempt)
+                self._membership.send(worker, encode(message))
 
     def _timed_out(self, current: RunningRound, timeout_s: float) -> RoundTimeout:
         now = time.monotonic()
@@ -176,6 +192,10 @@ class Rounds:
             self._stores.acknowledged(worker, message.round_index)
             self._take_in(worker)
             return
+        if message.kind is Kind.ABSENT:
+            raise WorkerFailed(
+                f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.text}. Fit again."
+            )
         task = worker.open_tasks.get(message.round_index)
         if task is None or task.attempt != message.attempt:
             return  # of a task that was given up for lost
@@ -244,6 +264,8 @@ class Rounds:
         """A worker says what became of its part of the round that is running."""
         if message.kind is Kind.RESULT:
             self._take(worker, task, message, current)
+        elif message.kind is Kind.SUPERSEDED:
+            self._events.record(task, "superseded", message)
         elif message.kind is Kind.ERROR and current.round.check is not None:
             # it may well be lying: if it is not, the others will say the same
             log.warning("worker %d failed in %r: %s", worker.id, current.round.kernel, message.text)
@@ -281,6 +303,7 @@ class Rounds:
         self._events.record(task, status, message)
         if status == "counted":
             current.take(worker.id, message.arrays)
+            self._cancel(spared(current.until, current.results), current)
         else:
             self._leave_out(worker, status, current)
 
