@@ -44,8 +44,8 @@ class Kind(IntEnum):
     PING = 5
     RETAIN = 6
     WELCOME = 7
-    CANCEL = 8
     LOAD = 8
+    CANCEL = 9
     HELLO = 16
     STORED = 17
     RESULT = 18

@@ -11,12 +11,13 @@ import numpy as np
 
 from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
 from coded_als.delays import DelayStream
-from coded_als.errors import RoundTimeout, WorkerFailed
+from coded_als.errors import WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.events import Events
-from coded_als.master.membership import ASK_AFTER_S, SILENT_AFTER_S, Membership
+from coded_als.master.membership import ASK_AFTER_S, Membership
 from coded_als.master.running import RunningRound
 from coded_als.master.stores import Stores
+from coded_als.master.timeouts import timed_out
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, encode
 
@@ -86,7 +87,7 @@ class Rounds:
             while not current.done:
                 remaining_s = ends_s - time.monotonic()
                 if remaining_s <= 0:
-                    raise self._timed_out(current, timeout_s)
+                    raise timed_out(current, self._membership.alive, timeout_s)
                 self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
                 self._membership.look_after()
                 if current.hopes:
@@ -161,20 +162,6 @@ class Rounds:
                 current.cancelled.add(number)
                 message = Message(Kind.CANCEL, self._job, number, current.index, task.attempt)
                 self._membership.send(worker, encode(message))
-
-    def _timed_out(self, current: RunningRound, timeout_s: float) -> RoundTimeout:
-        now = time.monotonic()
-        since_s = {
-            worker.id: now - worker.heard_s
-            for worker in self._membership.alive
-            if worker.id not in current.results and worker.id not in current.left_out
-        }
-        # asked often enough, whoever is at work has said so during the round
-        most_s = min(timeout_s, ASK_AFTER_S + SILENT_AFTER_S)
-        silent_s = {worker: seconds for worker, seconds in since_s.items() if seconds >= most_s}
-        at_work = sorted(since_s.keys() - silent_s.keys())
-        responded = sorted(current.results)
-        return RoundTimeout(current.round.label, timeout_s, current.until.needed, responded, silent_s, at_work)
 
     # -- what the workers say ---------------------------------------------------------------------
 
