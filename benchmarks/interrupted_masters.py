@@ -25,26 +25,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from coded_als import UsageError, load_model
-from coded_als.models.snapshot import LATEST, PREVIOUS, read_snapshot
+from coded_als.models.snapshot import LATEST, NEXT, PREVIOUS, read_snapshot
 
+TOO_LATE = "killed after its end"
 TOLERANCE, GONE_WITHIN_S, LIMIT_S = 1e-8, 5.0, 120.0
 ON_WORKERS = ["--workers", "6", "--delays", "exp:mean=4ms", "--tolerance", "0"]
+SYSTEMATIC, PAPER = ["--code", "systematic:p=4"], ["--protocol", "paper", "--partitions", "2"]
 DENSE, SPARSE = "synthetic:m=300,n=200,d=150,noise=0.5", "synthetic:m=600,n=400,d=5,noise=0.5,density=0.1"
 FITS = {
-    "coded": [DENSE, "--rank", "5", "--iterations", "60", *ON_WORKERS],
-    "coded-als": [DENSE, "--rank", "5", "--iterations", "60", "--solver", "als", *ON_WORKERS],
-    "coded-paper": [
-        DENSE,
-        "--rank",
-        "5",
-        "--iterations",
-        "30",
-        "--protocol",
-        "paper",
-        "--partitions",
-        "2",
-        *ON_WORKERS,
-    ],
+    "coded": [DENSE, "--rank", "5", "--iterations", "60", *SYSTEMATIC, *ON_WORKERS],
+    "coded-als": [DENSE, "--rank", "5", "--iterations", "60", "--solver", "als", *SYSTEMATIC, *ON_WORKERS],
+    "coded-paper": [DENSE, "--rank", "5", "--iterations", "30", *PAPER, *ON_WORKERS],
     "ridge": [SPARSE, "--method", "ridge", "--rank", "8", "--iterations", "150"],
     "warp": [SPARSE, "--method", "warp", "--rank", "8", "--iterations", "60"],
 }
@@ -89,15 +80,15 @@ def trial(
         workers = started_by(process.pid)
         process.kill()
         process.communicate()
-        saved["killed after the end" if out.exists() else "killed before the end"] += 1
-        out.unlink(missing_ok=True)
-        for path in (folder / LATEST, folder / PREVIOUS):
-            try:
-                iteration = read_snapshot(path)[0].iteration if path.exists() else None
-            except UsageError as error:
-                return f"UNREADABLE: {error}"
-            if path.name == LATEST:
-                saved["with nothing saved" if iteration is None else "with something saved"] += 1
+        if out.exists():
+            return TOO_LATE
+        there = [path for path in (folder / LATEST, folder / PREVIOUS) if path.exists()]
+        try:
+            found = [read_snapshot(path)[0].iteration for path in there]
+        except UsageError as error:
+            return f"UNREADABLE: {error}"
+        saved["with something saved" if found else "with nothing saved yet"] += 1
+        saved["in the middle of a write"] += any(folder.glob(".*.tmp")) or (folder / NEXT).exists()
         deadline = time.monotonic() + GONE_WITHIN_S
         while any(map(is_running, workers)) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -108,7 +99,7 @@ def trial(
         except RuntimeError as error:
             return f"NOT RESUMED: {error}"
     off = max(np.abs(one - other).max() / np.abs(other).max() for one, other in zip(resumed, whole, strict=True))
-    saved["worst difference, 1e-12"] = max(saved["worst difference, 1e-12"], int(np.ceil(off * 1e12)))
+    saved["worst difference, 1e-16"] = max(saved["worst difference, 1e-16"], int(np.ceil(off * 1e16)))
     return "the same factors" if off <= TOLERANCE else f"OTHER FACTORS, off by {off:.0e}"
 
 
@@ -148,7 +139,10 @@ def main() -> int:
         tally: Counter[str] = Counter()
         saved: Counter[str] = Counter()
         for seed in range(options.seed, options.seed + options.kills):
-            said = trial(fit, random.Random(f"{fit} {seed}"), starts_s, takes_s, whole, saved)
+            rng = random.Random(f"{fit} {seed}")
+            # a fit that was quicker than the one that was timed is no trial
+            while (said := trial(fit, rng, starts_s, takes_s, whole, saved)) == TOO_LATE:
+                takes_s = starts_s + 0.8 * (takes_s - starts_s)
             tally[said] += 1
             if said != "the same factors":
                 print(f"{fit}, kill {seed}: {said}", flush=True)
