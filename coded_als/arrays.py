@@ -12,6 +12,8 @@ Array = NDArray[np.float64]
 # what the models keep: float64 or float32
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
+# columns and ends of sparse rows
+Places = NDArray[np.int32]
 Shape = tuple[int, ...]
 
 FLOAT_BYTES = 8

@@ -18,7 +18,8 @@ PACKAGE = Path(coded_als.__file__).parent
 LEVELS = {
     "arrays": 0,
     "errors": 0,
-    "kernels": 1,
+    "sparse_loops": 1,
+    "kernels": 2,
     "checks": 2,
     "specs": 2,
     "codes": 3,

@@ -10,13 +10,14 @@ from scipy import sparse
 
 from coded_als.arrays import Floats
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Entries, History, thread_count
+from coded_als.baselines.model import Entries, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
+from coded_als.models.history import History
 from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.reporting import Callback
+from coded_als.models.running import Run
 from coded_als.models.seen import pattern
 from coded_als.models.units import power_of_four
 
@@ -108,20 +109,19 @@ class AlternatingModel(QuadraticModel):
         rows = [self._scaled_rows(side, others, scale) for side, others in zip(sides, matrix.shape[::-1], strict=True)]
         return RatingProblem(mean, scale, *rows)
 
-    def _fit(self, ratings: Any, report: Callback) -> None:
-        matrix = rating_matrix(ratings, np.float64)
-        history = History(report)
+    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
         problem = self._problem(matrix, self.dtype)
         penalty = self._penalty(problem.scale)
-        users, items = self._start(problem)
+        users, items = self._start(problem) if run.arrays is None else (run.arrays["users"], run.arrays["items"])
         with one_blas_thread():
-            for _ in range(self.iterations):
+            for _ in run.left(self.iterations):
                 items, _ = self._half_step(problem, self._less_biases(problem.items, users), users, items)
                 rows = self._less_biases(problem.users, items)
                 users, explained = self._half_step(problem, rows, items, users)
                 held = float(problem.items.ridge @ (np.square(items) @ penalty))
-                history.note((self._constant(rows) - explained + held) * problem.scale * problem.scale)
-        self._publish(problem, users, items, matrix, history)
+                objective = (self._constant(rows) - explained + held) * problem.scale * problem.scale
+                run.note(objective, {"users": users, "items": items})
+        self._publish(problem, users, items, matrix, run.history)
 
     def _publish(
         self, problem: RatingProblem, users: Floats, items: Floats, matrix: sparse.csr_array, history: History
