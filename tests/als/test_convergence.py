@@ -251,3 +251,14 @@ def test_one_direction_outside_that_nearly_ties(protocol):
     matrix = with_spectrum(np.r_[np.full(16, 16.0), 15.999, np.geomspace(4.4, 0.05, 103)], 140, seed=5)
     model = CodedALS(16, solver="als", protocol=protocol, iterations=8, seed=5).fit(matrix)
     assert not model.converged_ or excess(model, matrix) <= 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("low", [1, 2, 5])
+@pytest.mark.parametrize("width", [1e-8, 1e-6])
+def test_guards_that_hold_what_lies_far_below_do_not_speak_for_the_rest(low, width):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        top = np.r_[1.0 + width * np.sort(rng.random(20))[::-1], rng.uniform(0.0, 0.3, low)]
+        matrix = with_spectrum(top, rows=40, seed=seed)
+        model = CodedALS(3, seed=seed).fit(matrix)
+        assert not model.converged_ or excess(model, matrix) <= 2 * TOLERANCE
