@@ -210,12 +210,14 @@ class Stopping:
     def _settled_guards(self, pairs: RitzPairs) -> Array:
         """Values of the guards that speak for what is outside, descending, (at most guards,).
 
-        A guard that still holds directions far below it lies below others outside; so may those of a random start.
+        A guard that has not settled holds directions whose other part is outside, and may lie above all that follow.
+        So may a direction that the random start itself has not mixed in.
         """
         values, residuals = pairs.values[self.rank :], pairs.residuals[self.rank :]
         settled = residuals <= SETTLED * (pairs.values[self.rank - 1] - values)
         alike = residuals <= ALIKE * pairs.residuals[: self.rank].max()
-        return values[(settled | alike) & (self._judged > 1)]
+        count = int(np.argmin(np.append(settled | alike, False)))
+        return values[:count] if self._judged > 1 else values[:0]
 
     def _expected_outside(self, pairs: RitzPairs) -> Outside:
         """The same as it is hoped to be; for the paper's update, which has no guards, from the rate of its residuals.
