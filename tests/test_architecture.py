@@ -31,7 +31,7 @@ LEVELS = {
     "data": 5,
     "als": 6,
     "baselines": 6,
-    "dask": 6,
+    "dask": 7,
     "evaluation": 6,
     "master": 5,
     "sharded": 6,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
@@ -114,6 +114,31 @@ def _fit(
     model._publish(problem, users, items, matrix, run.history)
 
 
+def take_over(
+    solutions: Mapping[int, Array], shards: Sequence[NDArray[np.int64]], skipped: Sequence[int], rows: Floats
+) -> list[int]:
+    """Write what workers solved into the rows, in place; the rounds in a row that each shard has missed by now.
+
+    Parameters
+    ----------
+    solutions
+        (height, d) by worker; worker w holds shard ``w % len(shards)``.
+    shards
+        Row numbers of each, -1 where it is filled up.
+    skipped
+        Rounds in a row that each shard had missed before.
+    rows
+        (rows, d).
+    """
+    responded = set()
+    for worker, solution in solutions.items():
+        shard = worker % len(shards)
+        held = shards[shard] >= 0
+        rows[shards[shard][held]] = solution[held]
+        responded.add(shard)
+    return [0 if shard in responded else rounds + 1 for shard, rounds in enumerate(skipped)]
+
+
 class _Side:
     """The rows of one side, cut into shards that the workers hold."""
 
@@ -143,13 +168,8 @@ class _Side:
             label=f"solve {self._name}",
         )
         responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self.skipped))
-        updated, responded = current.copy(), set()
-        for worker, (solution,) in responses.results.items():
-            shard = worker % len(self._shards)
-            held = self._shards[shard] >= 0
-            updated[self._shards[shard][held]] = solution[held]
-            responded.add(shard)
-        self.skipped = [0 if shard in responded else rounds + 1 for shard, rounds in enumerate(self.skipped)]
+        updated = current.copy()
+        self.skipped = take_over(responses.first(), self._shards, self.skipped, updated)
         return updated
 
     def objective(self, solution: Array, fixed: Array) -> float:

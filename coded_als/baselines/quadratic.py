@@ -69,15 +69,31 @@ class QuadraticModel(SparseModel):
 
     def _scaled_rows(self, entries: Entries, others: int, scale: float) -> Rows:
         """The rows that hold entries in units of ``scale``, of so many on the other side."""
-        dtype = entries.data.dtype
+        return self._rows(entries, self.ridge_of(entries.lengths, others, scale, entries.data.dtype))
+
+    def ridge_of(self, lengths: NDArray[Any], others: int, scale: float, dtype: Any = None) -> Floats:
+        """The regularisation of rows, (rows,).
+
+        Parameters
+        ----------
+        lengths
+            (rows,) entries of each.
+        others
+            Rows of the other side.
+        scale
+            Unit of the ratings.
+        dtype
+            Of the arithmetic; by default the model's.
+        """
+        dtype = np.dtype(self.dtype if dtype is None else dtype)
         regularization = max(self.regularization / scale, self._least())
-        ridge = regularization * self._row_weights(entries.lengths, others)
+        ridge = regularization * self._row_weights(lengths, others)
         if not ridge.max(initial=0.0) <= _limits(dtype).max:
             raise UsageError(
                 f"regularization must be of a size that {dtype} holds in units of the ratings; got "
                 f"{self.regularization} for ratings of about {scale:.0e}. Lower it or scale the ratings up."
             )
-        return self._rows(entries, ridge.astype(dtype))
+        return np.asarray(ridge, dtype)
 
     def _solver(self, side: Floats, scale: float, solver: str, cg_steps: int = 1) -> RowSolver:
         """A solver for the other side's rows."""
@@ -96,7 +112,7 @@ class QuadraticModel(SparseModel):
         return units.astype(self.dtype)
 
     def _adopt(
-        self, users: Floats, items: Floats, mean: float, seen: sparse.csr_array, history: list[Iteration]
+        self, users: Floats, items: Floats, mean: float, seen: sparse.csr_array | None, history: list[Iteration]
     ) -> None:
         """Publish the result of a fit."""
         self._require_finite(users, items)

@@ -176,6 +176,10 @@ class Rounds:
             self._stores.acknowledged(worker, message.round_index)
             self._take_in(worker)
             return
+        if message.kind is Kind.ABSENT:
+            raise WorkerFailed(
+                f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.text}. Fit again."
+            )
         task = worker.open_tasks.get(message.round_index)
         if task is None or task.attempt != message.attempt:
             return  # of a task that was given up for lost
