@@ -108,8 +108,8 @@ class Turn:
         if self._poller is None:
             self._poller = select.epoll()
             self._poller.register(self._free, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-            self._poller.register(socket.getsockopt(zmq.FD), select.EPOLLIN)
-        (given_s,) = _CLOCK.unpack_from(self._notes)
+            self._poller.register(int(socket.getsockopt(zmq.FD)), select.EPOLLIN)
+        given_s: float = _CLOCK.unpack_from(self._notes)[0]
         remaining_s = max(since, given_s) + PATIENCE_S - time.perf_counter()
         self._poller.poll(max(0.0, remaining_s))
         return remaining_s > 0
