@@ -1,0 +1,97 @@
+"""Turns: as many at a time as there are cores, none lost with whoever had it, and none awaited for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import zmq
+
+from coded_als.wire import Kind, Message, decode, encode
+from coded_als.worker import turns
+from coded_als.worker.loop import Worker
+from coded_als.worker.turns import AVAILABLE, Turns
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="needs Linux's epoll")
+JOB, ONE = b"a job", np.ones((1, 1, 1))
+
+
+def test_there_are_as_many_as_cores_and_the_dead_give_theirs_back() -> None:
+    all_turns = Turns(4, 2)
+    one, two, three, _ = (all_turns.of(worker) for worker in range(4))
+    assert [one.take(), two.take(), three.take()] == [True, True, False]
+    three.give()  # it has none
+    assert not three.take()
+    two.give()
+    assert three.take()
+    for worker in (2, 2, 3):
+        all_turns.died(worker)
+    assert [two.take(), two.take()] == [True, False]
+
+
+@pytest.fixture
+def master(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[zmq.Socket[bytes], Turns]]:
+    """The other end of one worker that shares a core, in a thread."""
+    monkeypatch.setattr(turns, "PATIENCE_S", 30.0)
+    with zmq.Context() as context, context.socket(zmq.PAIR) as ours, context.socket(zmq.PAIR) as theirs:
+        ours.linger = theirs.linger = 0
+        theirs.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
+        shared = Turns(2, 1)
+        thread = threading.Thread(target=Worker(theirs, 0, JOB, 1, turn=shared.of(0)).serve)
+        thread.start()
+        assert hear(ours).kind is Kind.HELLO
+        yield ours, shared
+        ours.send_multipart(encode(Message(Kind.STOP, JOB, 0)))
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def ask(socket: zmq.Socket[bytes], round_index: int) -> None:
+    task = Message(Kind.TASK, JOB, 0, round_index=round_index, kernel="product", arrays=(ONE, ONE))
+    socket.send_multipart(encode(task))
+
+
+def hear(socket: zmq.Socket[bytes]) -> Message:
+    assert socket.poll(5000)
+    return decode(socket.recv_multipart())
+
+
+def test_a_worker_computes_when_a_turn_is_free_and_a_newer_task_still_wins(
+    master: tuple[zmq.Socket[bytes], Turns],
+) -> None:
+    socket, shared = master
+    other = shared.of(1)
+    assert other.take()
+    ask(socket, 1)
+    assert not socket.poll(20)
+    ask(socket, 2)
+    superseded = hear(socket)
+    assert (superseded.kind, superseded.round_index) == (Kind.SUPERSEDED, 1)
+    other.give()
+    result = hear(socket)
+    assert (result.kind, result.round_index) == (Kind.RESULT, 2)
+    # and it has given its turn back
+    ask(socket, 3)
+    assert (hear(socket).round_index, taken_in_time(other)) == (3, True)
+
+
+def taken_in_time(turn: turns.Turn) -> bool:
+    ends_s = time.perf_counter() + 5
+    while not turn.take():
+        assert time.perf_counter() < ends_s
+    return True
+
+
+def test_nobody_waits_for_ever_for_one_that_does_not_come_back(
+    master: tuple[zmq.Socket[bytes], Turns], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket, shared = master
+    monkeypatch.setattr(turns, "PATIENCE_S", 0.02)
+    assert shared.of(1).take()
+    ask(socket, 1)
+    assert hear(socket).kind is Kind.RESULT
+    # it had none to give back
+    assert not shared.of(1).take()
