@@ -12,14 +12,14 @@ from coded_als.experiments.clusters import open_cluster
 
 def cluster_of(options: Mapping[str, Any]) -> AbstractContextManager[Cluster]:
     """The cluster that the options of a command ask for."""
-    return open_cluster(
-        options["cluster_kind"],
-        options["workers"],
-        options["delays"],
-        options["seed"],
-        options["scheduler"],
-        options["round_timeout_s"],
-    )
+    common, timeout_s = (options["workers"], options["delays"], options["seed"]), options["round_timeout_s"]
+    if options["scheduler"] is None:
+        return open_cluster(options["cluster_kind"], *common, round_timeout_s=timeout_s)
+    # Dask is loaded for its clusters alone
+    from coded_als.dask.scheduler import open_dask_cluster
+
+    limits: dict[str, Any] = {} if timeout_s is None else {"round_timeout_s": timeout_s}
+    return open_dask_cluster(options["scheduler"], *common, **limits)
 
 
 def cluster_name(options: Mapping[str, Any]) -> str:

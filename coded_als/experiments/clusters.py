@@ -17,11 +17,10 @@ def open_cluster(
     workers: int,
     delays: str,
     seed: int,
-    scheduler: str | None = None,
     round_timeout_s: float | None = None,
     machine: Machine | None = None,
 ) -> AbstractContextManager[Cluster]:
-    """A cluster of W workers: real processes, here or on a Dask cluster, the calling process, or a virtual clock.
+    """A cluster of W workers: real processes, the calling process, or a virtual clock.
 
     Parameters
     ----------
@@ -33,8 +32,6 @@ def open_cluster(
         Delay SPEC.
     seed
         Of the delays.
-    scheduler
-        Of a Dask cluster, instead of ``kind``.
     round_timeout_s
         Seconds that a round of worker processes may take; None for their default.
     machine
@@ -46,13 +43,9 @@ def open_cluster(
         For a limit where there are no worker processes.
     """
     limits: dict[str, Any] = {} if round_timeout_s is None else {"round_timeout_s": round_timeout_s}
-    if limits and kind != "local" and scheduler is None:
+    if limits and kind != "local":
         raise UsageError(f"--round-timeout belongs to worker processes; got it with --cluster {kind}. Remove it.")
     # each brings its own dependencies; only the one asked for is imported
-    if scheduler is not None:
-        from coded_als.dask.scheduler import open_dask_cluster
-
-        return open_dask_cluster(scheduler, workers, delays, seed, **limits)
     if kind == "local":
         from coded_als.master import LocalCluster
 
