@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from coded_als.arrays import Floats
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Entries
 from coded_als.checks import require_number
 from coded_als.errors import UsageError
 
@@ -104,17 +103,12 @@ class ImplicitALS(AlternatingModel):
         exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
         return np.asarray((lengths + self._weight() * others) ** exponent)
 
-    def _rows(self, entries: Entries, ridge: Floats) -> Rows:
-        dtype = entries.data.dtype
-        if self.alpha is None:
-            curvature = target = np.ones(entries.data.size, dtype)
-        else:
-            least = entries.data.min(initial=np.inf)
-            if least <= 0:
-                raise UsageError(f"interactions must be greater than 0 with alpha; got {least}. Drop such entries.")
-            curvature = entries.data * np.asarray(self.alpha, dtype)
-            target = curvature + np.asarray(1, dtype)
-        return Rows(entries.indptr, entries.indices, curvature, target, ridge)
+    def _line(self) -> tuple[float, float, float, float]:
+        return (1.0, 0.0, 1.0, 0.0) if self.alpha is None else (0.0, self.alpha, 1.0, self.alpha)
+
+    def _require_entries(self, values: Floats) -> None:
+        if self.alpha is not None and values.min(initial=np.inf) <= 0:
+            raise UsageError(f"interactions must be greater than 0 with alpha; got {values.min()}. Drop such entries.")
 
     def _constant(self, rows: Rows) -> float:
         return float(rows.target.sum(dtype=np.float64))

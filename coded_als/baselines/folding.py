@@ -1,0 +1,133 @@
+"""New users one at a time: from ratings to factors in one compiled call, where the parts cost more than the algebra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.arrays import Floats
+from coded_als.baselines.cholesky import solve_row, workspace
+from coded_als.baselines.compiled import compiled, dot, routines
+from coded_als.baselines.half_step import RowSolver
+
+
+@dataclass(frozen=True, eq=False)
+class Folding:
+    """What folding in needs of the items.
+
+    Parameters
+    ----------
+    solver
+        An exact one for new users.
+    items
+        (n, d), or (n, d + 1) with the bias last, in units of the scale.
+    offsets
+        (n,) the biases among them, or (0,).
+    mean, scale
+        What is taken off the ratings, and their unit.
+    line
+        (4,) curvature of an entry whose rating is 0 and what each 1 of it adds, and the target's alike.
+    units
+        (d,) what a row in those units is multiplied by.
+    """
+
+    solver: RowSolver
+    items: Floats
+    offsets: Floats
+    mean: float
+    scale: float
+    line: Floats
+    units: Floats
+    _axes: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        axes = self.solver.axes
+        none = np.empty((0, 0), self.items.dtype)
+        object.__setattr__(self, "_axes", none if axes is None else np.ascontiguousarray(axes))
+
+    def row(self, indices: NDArray[np.int32], values: NDArray[np.float64], ridge: float) -> Floats | None:
+        """The row of one new user, or None where Cholesky factors do not solve it.
+
+        Parameters
+        ----------
+        indices, values
+            (entries,) columns, ascending, and ratings; at least one.
+        ridge
+            The ridge weight.
+
+        Returns
+        -------
+        (d,), or (d + 1,) with the bias last
+        """
+        solver = self.solver
+        out = np.empty(len(self.units), self.items.dtype)
+        solved = fold_in_row(
+            indices, values, self.mean, self.scale, self.line, self.offsets, solver.turned, solver.diagonal,
+            ridge, solver.penalty, routines(self.items.dtype), self._axes, self.units, out,
+        )  # fmt: skip
+        return out if solved else None
+
+
+@compiled
+def fold_in_row(
+    indices: Any,
+    values: Any,
+    zero: float,
+    unit: float,
+    line: Any,
+    offsets: Any,
+    fixed: Any,
+    diagonal: Any,
+    ridge: float,
+    penalty: Any,
+    routines: Any,
+    axes: Any,
+    units: Any,
+    out: Any,
+) -> bool:
+    """Solve one new row exactly, from its ratings to its factors in one call; False where that cannot be done.
+
+    Parameters
+    ----------
+    indices, values
+        Columns and ratings, (entries,), at least one.
+    zero, unit
+        What is taken off the ratings, and what they are then divided by.
+    line
+        a at a rating of 0 and for each 1 of it, and b alike: (4,).
+    offsets
+        Biases of the other side in those units, (others,), or (0,) for none.
+    fixed
+        Y, the factor of the other side along ``axes``, (others, d).
+    diagonal
+        Diagonal of G, (d,).
+    ridge
+        Ridge weight of the row.
+    penalty
+        Diagonal that the ridge weight multiplies, (d,).
+    routines
+        Addresses of the BLAS and LAPACK routines.
+    axes
+        Columns are the axes that Y is along, (d, d), or (0, 0) for the usual ones.
+    units
+        What the solution is multiplied by in the end, (d,).
+    out
+        The row, (d,); overwritten.
+    """
+    count, rank = indices.size, fixed.shape[1]
+    curvature, target = np.empty(count, fixed.dtype), np.empty(count, fixed.dtype)
+    for j in range(count):
+        value = (values[j] - zero) / unit
+        curvature[j] = line[0] + line[1] * value
+        target[j] = line[2] + line[3] * value
+        if offsets.size:
+            target[j] -= offsets[indices[j]]
+    work = workspace(fixed, penalty)
+    weight = fixed.dtype.type(ridge)
+    solved = solve_row(0, count, indices, curvature, target, fixed, diagonal, weight, penalty, routines, work)
+    for k in range(rank):
+        out[k] = (dot(axes[k], work[4]) if axes.size else work[4][k]) * units[k]
+    return bool(solved)
