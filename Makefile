@@ -14,8 +14,9 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/coded-als demo
 
+# files of tests are shared out over two processes: most wait for workers, not for a core
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

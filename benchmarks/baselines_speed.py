@@ -83,7 +83,9 @@ def reference_model(rank: int, solver: str = "cg") -> Any:
 def row_of(mapping: dict[int, float], like: sparse.csr_matrix) -> sparse.csr_matrix:
     """The sparse row that ``implicit`` takes, of what a caller knows of a new user."""
     values = np.fromiter(mapping.values(), np.float32, len(mapping))
-    return sparse.csr_matrix((values, np.fromiter(mapping, np.int32, len(mapping)), [0, len(mapping)]), shape=like.shape)
+    return sparse.csr_matrix(
+        (values, np.fromiter(mapping, np.int32, len(mapping)), [0, len(mapping)]), shape=like.shape
+    )
 
 
 def compare_answers(matrix: sparse.csr_matrix) -> None:

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Loaded on first use: a worker process imports this package and must not pay for scipy.
 _HOMES = {
     "BPR": "coded_als.baselines",
+    "Checkpoint": "coded_als.models.checkpoint",
     "CodedALS": "coded_als.als",
     "CodedOperator": "coded_als.als",
     "DecodingError": "coded_als.errors",
@@ -30,6 +31,7 @@ __all__ = [
     "BPR",
     "SGD",
     "WARP",
+    "Checkpoint",
     "CodedALS",
     "CodedOperator",
     "DecodingError",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from coded_als.codes import EntangledPolynomialCode
     from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
     from coded_als.master import LocalCluster
+    from coded_als.models.checkpoint import Checkpoint
     from coded_als.models.persistence import load_model
     from coded_als.sharded import ShardedALS
 

@@ -1,4 +1,4 @@
-"""Types of arrays."""
+"""Types of arrays, and what there is to know of their numbers."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ Array = NDArray[np.float64]
 # what the models keep: float64 or float32
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
+# columns and ends of sparse rows
+Places = NDArray[np.int32]
+Shape = tuple[int, ...]
+
+FLOAT_BYTES = 8
+EPS = float(np.finfo(np.float64).eps)

@@ -10,14 +10,15 @@ int32.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Places
+from coded_als.sparse_loops import add_product, add_transposed_product
 
-Places = NDArray[np.int32]
 Stored = Array | Places
 Result = tuple[Array, ...]
 Kernel = Callable[..., Generator[None, None, Result]]
@@ -127,11 +128,12 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
     right
         (l, b).
     """
-    _require_rows(data, indices, indptr, len(right))
-    product = np.empty((indptr.size - 1, right.shape[1]))
-    for rows, block in _row_panels(data, indices, indptr, right):
+    require_rows(data, indices, indptr, len(right))
+    right = np.ascontiguousarray(right)
+    product = np.zeros((indptr.size - 1, right.shape[1]))
+    for rows, ends in _row_panels(indptr, right.shape[1]):
         yield
-        product[rows] = block @ right
+        add_product(data, indices, ends, right, product[rows])
     return (product,)
 
 
@@ -151,11 +153,11 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     right
         (l, b).
     """
-    _require_rows(data, indices, indptr, len(right))
+    (image,) = yield from row_product(data, indices, indptr, right)
     product = np.zeros(right.shape)
-    for _, block in _row_panels(data, indices, indptr, right):
+    for rows, ends in _row_panels(indptr, right.shape[1]):
         yield
-        product += block.T @ (block @ right)
+        add_transposed_product(data, indices, ends, image[rows], product)
     return (product,)
 
 
@@ -175,7 +177,7 @@ def solve_rows(
     fixed, gram
         (n, d) the other factor y, and (d, d) the form G that all rows share.
     """
-    _require_rows(curvature, indices, indptr, len(fixed))
+    require_rows(curvature, indices, indptr, len(fixed))
     rank = fixed.shape[1]
     solution = np.empty((ridge.size, rank))
     spent = PANEL_OPERATIONS
@@ -208,6 +210,18 @@ KERNELS: dict[str, Kernel] = {
 }
 
 
+# Kernels that need more than NumPy: their modules are imported when one is first asked for.
+KERNEL_HOMES = {"solve_block": "coded_als.baselines.block_kernel"}
+
+
+def find_kernel(name: str) -> Kernel:
+    """The kernel of this name; `KeyError` for one that is not known."""
+    if name in KERNELS:
+        return KERNELS[name]
+    kernel: Kernel = getattr(import_module(KERNEL_HOMES[name]), name)
+    return kernel
+
+
 def run_to_end(steps: Generator[None, None, Result]) -> Result:
     """Drive a kernel without looking up between its panels."""
     while True:
@@ -218,7 +232,7 @@ def run_to_end(steps: Generator[None, None, Result]) -> Result:
             return result
 
 
-def _require_rows(data: Array, indices: Places, indptr: Places, columns: int) -> None:
+def require_rows(data: Array, indices: Places, indptr: Places, columns: int) -> None:
     """`ValueError` unless these are a csr matrix with that many columns: compiled loops follow places unseen."""
     if not all(array.ndim == 1 for array in (data, indices, indptr)):
         raise ValueError("sparse rows must be three arrays with one axis each.")
@@ -232,23 +246,13 @@ def _require_rows(data: Array, indices: Places, indptr: Places, columns: int) ->
         raise ValueError(f"places of sparse entries must be from 0 to {columns - 1}.")
 
 
-def _row_panels(data: Array, indices: Places, indptr: Places, right: Array) -> Iterator[tuple[slice, Any]]:
-    """The rows in blocks of some ten milliseconds of work, as `scipy.sparse.csr_array`.
-
-    SciPy's loops multiply some seven times as fast as the best that NumPy alone can do (measured: 3 against 0.4
-    GFLOP/s). Loading them takes 0.13 s once, so only a worker that is given sparse rows does so.
-    """
-    from scipy.sparse import csr_array
-
-    length, width = right.shape
-    # a block costs a pass over a result of the length of ``right`` besides: it must be worth that
-    entries = max(length, int(PANEL_OPERATIONS / (2 * SPARSE_SLOWDOWN * max(1, width))))
+def _row_panels(indptr: Places, width: int) -> Iterator[tuple[slice, Places]]:
+    """The rows and their ends in panels of some ten milliseconds of work."""
+    entries = int(PANEL_OPERATIONS / (SPARSE_SLOWDOWN * max(1, width)))
     start, rows = 0, indptr.size - 1
     while start < rows:
         stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + entries, side="right")) - 1)
-        part = slice(indptr[start], indptr[stop])
-        ends = indptr[start : stop + 1] - indptr[start]
-        yield slice(start, stop), csr_array((data[part], indices[part], ends), shape=(stop - start, length))
+        yield slice(start, stop), indptr[start : stop + 1]
         start = stop
 
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from coded_als.errors import CodedALSError
 
-Shape = tuple[int, ...]
 Stamp = tuple[str, int]
 
 VERSION = 3
@@ -45,6 +44,7 @@ class Kind(IntEnum):
     PING = 5
     RETAIN = 6
     WELCOME = 7
+    LOAD = 8
     HELLO = 16
     STORED = 17
     RESULT = 18
@@ -52,6 +52,7 @@ class Kind(IntEnum):
     REFUSED = 20
     ERROR = 21
     ALIVE = 22
+    ABSENT = 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,9 @@ class Message:
     waited_s, computed_s
         Seconds that the worker spent on the task.
     number
-        HELLO: the process id.
+        HELLO: the process id; LOAD: which part that lies on the worker's machine it is to keep.
     text
-        ERROR, REFUSED, STOP: why.
+        ERROR, REFUSED, STOP, ABSENT: why.
     arrays
         Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames.
     """

@@ -18,7 +18,8 @@ PACKAGE = Path(coded_als.__file__).parent
 LEVELS = {
     "arrays": 0,
     "errors": 0,
-    "kernels": 1,
+    "sparse_loops": 1,
+    "kernels": 2,
     "checks": 2,
     "specs": 2,
     "codes": 3,
@@ -30,7 +31,7 @@ LEVELS = {
     "data": 5,
     "als": 6,
     "baselines": 6,
-    "dask": 6,
+    "dask": 7,
     "evaluation": 6,
     "master": 5,
     "sharded": 6,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als import kernels
+from coded_als import kernels, sparse_loops
 from coded_als.kernels import KERNELS, run_to_end
 
 
@@ -42,7 +43,7 @@ def test_a_large_product_looks_up_between_panels(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(kernels, "PANEL_OPERATIONS", 0.0)
     matrix = random_rows(0, 50, 4, 1.0)
     steps = KERNELS["row_gram_product"](matrix.data, matrix.indices, matrix.indptr, np.ones((4, 2)))
-    assert sum(1 for _ in steps) == 50
+    assert sum(1 for _ in steps) == 2 * 50
 
 
 DATA, INDICES, INDPTR = np.ones(3), np.array([0, 2, 1], np.int32), np.array([0, 1, 3], np.int32)
@@ -78,3 +79,30 @@ def test_the_exact_half_step_checks_its_rows_too() -> None:
     fixed, ridge = np.ones((3, 2)), np.ones(2)
     with pytest.raises(ValueError, match="from 0 to 2"):
         run_to_end(KERNELS["solve_rows"](INDPTR, INDICES + 1, DATA, DATA, ridge, fixed, np.eye(2)))
+
+
+def test_the_loops_are_the_same_by_the_public_way() -> None:
+    matrix = random_rows(3, 12, 7, 0.4)
+    right, left = np.random.default_rng(0).standard_normal((7, 3)), np.ones((5, 3))
+    part = matrix.indptr[4:10]
+    found = []
+    for loops in (sparse_loops._loops_of(sparse_loops._extension()), sparse_loops._through_the_public_way()):
+        assert sparse_loops._multiply(loops)
+        rows, columns = np.ones((5, 3)), np.ones((7, 3))
+        loops[0](5, 7, 3, part, matrix.indices, matrix.data, right.reshape(-1), rows.reshape(-1))
+        loops[1](7, 5, 3, part, matrix.indices, matrix.data, left.reshape(-1), columns.reshape(-1))
+        found.append((rows, columns))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-14)
+
+
+@pytest.mark.parametrize("moved", ["gone", "changed"])
+def test_loops_that_scipy_has_changed_are_not_used(moved: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def extension() -> Any:
+        if moved == "gone":
+            raise ImportError(moved)
+        return SimpleNamespace(csr_matvecs=lambda *_: None, csc_matvecs=lambda *_: None)
+
+    monkeypatch.setattr(sparse_loops, "_extension", extension)
+    rows_times, _ = sparse_loops._loops.__wrapped__()
+    assert sparse_loops._multiply((rows_times, sparse_loops._through_the_public_way()[1]))

@@ -178,7 +178,8 @@ def _given(rng: np.random.Generator, matrix: Array, whole: bool) -> tuple[Any, s
     if form == "float32":
         return matrix.astype(np.float32), form
     if form == "integer":
-        return np.rint(matrix * (1 if whole else 1000)).astype(np.int64), form
+        largest = float(np.abs(matrix).max())
+        return np.rint(matrix * (1 if whole else 1000 if largest > 1e-3 else 1000 / largest)).astype(np.int64), form
     if rng.random() < 0.5:
         matrix, form = matrix * 10.0 ** rng.uniform(-150, 150) / np.abs(matrix).max(), f"{form} scaled"
     return (sparse.csr_array(matrix).asformat(form[:3]) if form.startswith("cs") else matrix), form

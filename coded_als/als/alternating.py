@@ -22,7 +22,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
     iterations
         The most iterations to run.
     recorder
-        Keeps the history and decides when to stop.
+        Keeps the history and the state, and decides when to stop.
 
     Returns
     -------
@@ -33,11 +33,16 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
     UsageError
         In the paper's protocol without regularisation, if the rank asked for is above that of the data.
     """
-    for _ in range(iterations):
+    if recorder.resumed is not None:
+        sweeps.go_on(recorder.resumed)
+    for _ in range(len(recorder.history), iterations):
+        recorder.keep(**sweeps.state())
         products = sweeps.products()
         factor = sweeps.update(regularization, recorder.error_estimate)
         # without a ridge weight the objective is that of the span
-        ridged = objective(trace, products.gram, products.projected, regularization) if regularization > 0 else None
-        if recorder.finish(products.pairs, factor, ridged):
+        ridged = None
+        if regularization > 0:
+            ridged = objective(trace, products.pairs.values, products.coordinates, regularization)
+        if recorder.finish(products.pairs, factor, ridged, exhausted=products.pairs.values.size == factor.shape[0]):
             return sweeps.basis(judged=True)
     return sweeps.basis(judged=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,8 @@ from coded_als.als.bounds import Certificate, Outside, loss_bound, spectral_obje
 from coded_als.als.probe import Probe, probed
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzPairs, singular_triplets
+from coded_als.arrays import EPS, Array
+from coded_als.codes.decoding import ROUNDING_UNITS
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
 # What helps, for people.
@@ -20,15 +23,14 @@ REMEDIES: dict[Outcome, str] = {
     "unfinished": "Not converged: raise the iterations or the tolerance, or use solver 'lobpcg'.",
 }
 
-EPS = float(np.finfo(np.float64).eps)
-# Rounding of a product of two float64 matrices, in units of eps times their norms: some were measured, doubled.
-ROUNDING_UNITS = 8.0
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
 # Residuals must have fallen to this part of those verified last before that is done again.
 VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
+# The fields of `Stopping` and of its probe that a run which goes on must know.
+_REMEMBERED, _PROBED = ("_verified_at", "_best", "_idle", "_last_residual"), ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
@@ -145,6 +147,29 @@ class Stopping:
         agrees = objective <= (1 + self.tolerance) * optimum + rounding
         reached = self.certificate.loss + moved <= self.tolerance * optimum
         return "converged" if agrees and reached else "undecided"
+
+    def state(self) -> tuple[dict[str, Array], dict[str, float]]:
+        """What it remembers of the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
+        numbers = {name: float(getattr(self, name)) for name in _REMEMBERED}
+        if self._probe is None:
+            return {}, numbers
+        arrays = {"probe": self._probe.vectors}
+        return arrays, numbers | {f"probe_{name}": float(getattr(self._probe, name)) for name in _PROBED}
+
+    def go_on(self, arrays: Mapping[str, Array], numbers: Mapping[str, float]) -> None:
+        """Remember the subspaces of another run.
+
+        Parameters
+        ----------
+        arrays, numbers
+            What that run's `state` was.
+        """
+        for name in _REMEMBERED:
+            setattr(self, name, numbers[name])
+        self._idle = int(self._idle)
+        if "probe" in arrays:
+            inside, value, residual, above = (numbers[f"probe_{name}"] for name in _PROBED)
+            self._probe = Probe(int(inside), value, residual, above, arrays["probe"])
 
     def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Judgement:
         self.certificate, self.outcome = certificate, outcome

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -12,9 +13,9 @@ from coded_als.als.choice import choose
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
-from coded_als.als.history import Iteration, Recorder
+from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
-from coded_als.als.parameters import ProtocolName, Solver, check_parameters
+from coded_als.als.parameters import FREE, ProtocolName, Solver, check_parameters
 from coded_als.als.phases import Where
 from coded_als.als.problem import Problem
 from coded_als.als.protocols import PaperProtocol, square
@@ -33,8 +34,10 @@ from coded_als.codes import with_partitions
 from coded_als.data.entrance import named_matrix
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.rating_matrix import checked_ratings
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.resuming import resumed
 from coded_als.models.seen import seen_pattern
 
 
@@ -88,7 +91,7 @@ class CodedALS(LinearFolding):
     user_factors_, item_factors_
         U (m, d) and V (n, d).
     history_
-        One `Iteration` each: exact objective, seconds, responses per round, error estimate.
+        One `CodedIteration` each: exact objective, seconds, responses per round, error estimate.
     rounds_
         A `RoundRecord` of every round, pre- and post-computation included.
     objective_
@@ -114,7 +117,7 @@ class CodedALS(LinearFolding):
     """
 
     kind = "coded"
-    _entry = Iteration
+    _entry = CodedIteration
     _results = ("converged_", "outcome_", "objective_", "code_", "precomputation_", "left_out_")
 
     def __init__(
@@ -147,6 +150,7 @@ class CodedALS(LinearFolding):
         columns: Sequence[str] | None = None,
         callback: Callback | None = None,
         progress: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         """Factorise R.
 
@@ -160,12 +164,15 @@ class CodedALS(LinearFolding):
         columns
             Of a table: the names of the columns of users, items and perhaps ratings.
         callback, progress
-            Called after each iteration with its `Iteration`, and whether to draw a progress bar.
+            Called after each iteration with its `CodedIteration`, and whether to draw a progress bar.
+        checkpoint
+            Where the state is kept before each iteration, or before some. A fit that goes on from there reaches the same
+            factors, also with other workers and another code.
 
         Raises
         ------
         UsageError
-            For parameters that do not fit the matrix or the cluster.
+            For parameters that do not fit the matrix or the cluster, and a checkpoint of another fit.
         NotEnoughWorkers, DecodingError
             When the cluster cannot do what was asked of it.
         """
@@ -174,11 +181,16 @@ class CodedALS(LinearFolding):
         check_parameters(self.get_params())
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
-            self._fit(matrix, verified(scope, self.verify), report)
+        saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
+        with (
+            reporting(callback, progress, type(self).__name__, self.iterations) as report,
+            Scope(cluster) as scope,
+            flushed(checkpoint),
+        ):
+            self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, cluster: Cluster, report: Callback) -> None:
+    def _fit(self, ratings: Any, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:
         """Factorise checked ratings where nobody else stores anything."""
         spread = self.plan(ratings, cluster.size, delays_of(cluster), machine_of(cluster))
         matrix, mean = weighted(ratings, self.weighting)
@@ -188,7 +200,8 @@ class CodedALS(LinearFolding):
         held = spread.give_out(problem, log, decoding)
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
-        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, report)
+        stopping = Stopping(problem, self.rank, ridge, self.tolerance)
+        recorder = recorded(log, stopping, unit)
         if self.solver == "lobpcg":
             start = self._start(problem.length, self._columns(problem.length))
             basis = weights = locally_optimal(held.gram_product, start, self.rank, self.iterations, recorder)
@@ -201,7 +214,7 @@ class CodedALS(LinearFolding):
         self.converged_ = self.outcome_ == "converged"
         self.objective_ = objective * unit**2
         other, factor = (part * np.sqrt(unit) for part in best.factors)
-        self.history_: list[Iteration] = recorder.history
+        self.history_: list[CodedIteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
         self.code_, self.precomputation_ = spread.code.spec, spread.precomputation
         self.left_out_ = log.left_out

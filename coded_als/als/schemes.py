@@ -14,13 +14,13 @@ from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.protocols import square
 from coded_als.als.rounds import rule_for
 from coded_als.als.startup import gram_s, sharing_s
+from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, choose_code, with_partitions
 from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError
 
-FLOAT_BYTES = 8
 # Of each solver: products l c^2, the decompositions in units of c^3, and the calls, some tenths of a millisecond.
 ALGEBRA = {"lobpcg": (45.0, 100.0, 3e6), "als": (12.0, 20.0, 1.5e6)}
 

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
+from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.codes import Code
 from coded_als.codes.product import multiplications
-
-FLOAT_BYTES = 8
 
 
 def gram_at_master_s(rows: int, length: int, machine: Machine) -> float:

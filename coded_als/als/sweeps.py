@@ -5,7 +5,7 @@ Both compute E = D B, F = B^T B, M = B^T E and B+ = E G, and so the same iterate
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,11 +30,14 @@ class Products:
         F = B^T B and M = B^T D B, (d, d).
     pairs
         The Ritz pairs of D on the span of B; their residuals are those of E - B F^-1 M.
+    coordinates
+        C with B = X C for their vectors X, (k, d).
     """
 
     gram: Array
     projected: Array
     pairs: RitzPairs
+    coordinates: Array
 
 
 class Sweeps(Protocol):
@@ -64,6 +67,20 @@ class Sweeps(Protocol):
         """H = X (X^T X)^-1 of a basis X, (l, d), as the workers have it."""
         ...
 
+    def state(self) -> dict[str, Array]:
+        """The present factor, (l, d), before its products, as `go_on` takes it."""
+        ...
+
+    def go_on(self, state: Mapping[str, Array]) -> None:
+        """Make the factor of another run the present one.
+
+        Parameters
+        ----------
+        state
+            What that run's `state` was.
+        """
+        ...
+
 
 class FusedSweeps:
     """One round: the workers compute D X, the only product that grows with l^2; the master does the rest.
@@ -82,7 +99,10 @@ class FusedSweeps:
     def __init__(self, product: Callable[[Array], Array], start: Array) -> None:
         self._product = product
         self._basis, self._coordinates = start, np.eye(start.shape[1])
-        self._image, self._last = start, Products(self._coordinates, self._coordinates, RitzPairs.none())
+        self._image, self._last = (
+            start,
+            Products(self._coordinates, self._coordinates, RitzPairs.none(), self._coordinates),
+        )
 
     def products(self) -> Products:
         image = self._product(self._basis)
@@ -93,7 +113,8 @@ class FusedSweeps:
         self._coordinates = coordinates
         residuals = np.linalg.norm(self._image - self._basis * values, axis=0)
         projected = coordinates.T @ (values[:, np.newaxis] * coordinates)
-        self._last = Products(coordinates.T @ coordinates, projected, RitzPairs(values, self._basis, residuals))
+        pairs = RitzPairs(values, self._basis, residuals)
+        self._last = Products(coordinates.T @ coordinates, projected, pairs, coordinates)
         return self._last
 
     def update(self, regularization: float, error: float) -> Array:
@@ -115,6 +136,12 @@ class FusedSweeps:
     def other_factor_weights(self, basis: Array) -> Array:
         return basis
 
+    def state(self) -> dict[str, Array]:
+        return {"basis": self._basis, "coordinates": self._coordinates}
+
+    def go_on(self, state: Mapping[str, Array]) -> None:
+        self._basis, self._coordinates = state["basis"], state["coordinates"]
+
 
 class PaperSweeps:
     """The paper's three rounds, and its post-computation.
@@ -129,12 +156,13 @@ class PaperSweeps:
 
     def __init__(self, protocol: PaperProtocol, start: Array) -> None:
         self._protocol, self._factor, self._judged = protocol, start, start
-        self._last = Products(np.eye(start.shape[1]), np.eye(start.shape[1]), RitzPairs.none())
+        unit = np.eye(start.shape[1])
+        self._last = Products(unit, unit, RitzPairs.none(), unit)
 
     def products(self) -> Products:
         self._judged = self._factor
         gram, projected, image = self._protocol.products(self._factor)
-        self._last = Products(gram, projected, implied_pairs(self._factor, gram, projected, image))
+        self._last = Products(gram, projected, *implied_pairs(self._factor, gram, projected, image))
         return self._last
 
     def update(self, regularization: float, error: float) -> Array:
@@ -148,8 +176,14 @@ class PaperSweeps:
     def other_factor_weights(self, basis: Array) -> Array:
         return self._protocol.other_factor_weights(basis, 0.0)
 
+    def state(self) -> dict[str, Array]:
+        return {"factor": self._factor}
 
-def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) -> RitzPairs:
+    def go_on(self, state: Mapping[str, Array]) -> None:
+        self._factor = state["factor"]
+
+
+def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) -> tuple[RitzPairs, Array]:
     """The Ritz pairs of D on the span of a factor; their residuals are those of E - B F^-1 M.
 
     Parameters
@@ -160,6 +194,10 @@ def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) ->
         F = B^T B and M = B^T D B, (d, d).
     image
         E = D B, (l, d).
+
+    Returns
+    -------
+    The pairs, and C with B = X C for their vectors X, (k, d), but for what has faded.
     """
     squares, axes = np.linalg.eigh((gram + gram.T) / 2)
     told = squares > FADED**2 * squares[-1]
@@ -168,4 +206,5 @@ def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) ->
     values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
     weights = orthonormal @ rotation[:, ::-1]
     values, vectors = values[::-1], factor @ weights
-    return RitzPairs(values, vectors, np.linalg.norm(image @ weights - vectors * values, axis=0))
+    coordinates = rotation[:, ::-1].T @ (np.sqrt(squares[told])[:, np.newaxis] * axes[:, told].T)
+    return RitzPairs(values, vectors, np.linalg.norm(image @ weights - vectors * values, axis=0)), coordinates

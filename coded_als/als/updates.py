@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from coded_als.arrays import Array
+from coded_als.arrays import EPS, Array
 from coded_als.errors import UsageError
-
-EPS = float(np.finfo(np.float64).eps)
 
 
 def update_matrix(gram: Array, projected: Array, regularization: float, error: float) -> Array:
@@ -49,25 +47,27 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
         raise _rank_error(system, error) from None
 
 
-def objective(trace: float, gram: Array, projected: Array, regularization: float) -> float:
-    """||A - U B^T||^2 + lam ||U||^2 + lam ||B||^2 with the best U for this B.
+def objective(trace: float, values: Array, coordinates: Array, regularization: float) -> float:
+    """||A - U B^T||^2 + lam ||U||^2 + lam ||B||^2 with the best U for B = X C, where X has orthonormal Ritz vectors of D.
 
-    Equals tr D - tr(S^-1 M) + lam tr F.
+    Equals tr D - tr(S^-1 M) + lam tr F, but F = C^T C loses the small directions of B, and S is then singular beside a
+    small lam.
 
     Parameters
     ----------
     trace
         tr D.
-    gram
-        F = B^T B, (d, d).
-    projected
-        M = B^T D B, (d, d).
+    values
+        Ritz values of X, (k,).
+    coordinates
+        C, (k, d).
     regularization
-        Ridge weight lam.
+        Ridge weight lam, positive.
     """
-    shifted = gram + regularization * np.eye(gram.shape[0])
-    explained = np.trace(np.linalg.solve(shifted, projected))
-    return float(trace - explained + regularization * np.trace(gram))
+    axes, sizes, _ = np.linalg.svd(coordinates, full_matrices=False)
+    squares = sizes**2
+    explained = values @ (axes**2 @ (squares / (squares + regularization)))
+    return float(trace - explained + regularization * squares.sum())
 
 
 def inverse_of_gram(gram: Array, regularization: float) -> Array:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.cholesky import solve_row, workspace
 from coded_als.baselines.compiled import compiled, dot, routines
 from coded_als.baselines.half_step import RowSolver
+from coded_als.baselines.reading import Reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +27,10 @@ class Folding:
         (n, d), or (n, d + 1) with the bias last, in units of the scale.
     offsets
         (n,) the biases among them, or (0,).
-    mean, scale
-        What is taken off the ratings, and their unit.
-    line
-        (4,) curvature of an entry whose rating is 0 and what each 1 of it adds, and the target's alike.
+    scale
+        Unit of the ratings.
+    reading
+        What the model reads in a rating.
     units
         (d,) what a row in those units is multiplied by.
     """
@@ -37,15 +38,16 @@ class Folding:
     solver: RowSolver
     items: Floats
     offsets: Floats
-    mean: float
     scale: float
-    line: Floats
+    reading: Reading
     units: Floats
+    _numbers: Array = field(init=False, repr=False)
     _axes: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         axes = self.solver.axes
         none = np.empty((0, 0), self.items.dtype)
+        object.__setattr__(self, "_numbers", self.reading.as_array())
         object.__setattr__(self, "_axes", none if axes is None else np.ascontiguousarray(axes))
 
     def row(self, indices: NDArray[np.int32], values: NDArray[np.float64], ridge: float) -> Floats | None:
@@ -65,7 +67,7 @@ class Folding:
         solver = self.solver
         out = np.empty(len(self.units), self.items.dtype)
         solved = fold_in_row(
-            indices, values, self.mean, self.scale, self.line, self.offsets, solver.turned, solver.diagonal,
+            indices, values, self._numbers, self.offsets, solver.turned, solver.diagonal,
             ridge, solver.penalty, routines(self.items.dtype), self._axes, self.units, out,
         )  # fmt: skip
         return out if solved else None
@@ -75,9 +77,7 @@ class Folding:
 def fold_in_row(
     indices: Any,
     values: Any,
-    zero: float,
-    unit: float,
-    line: Any,
+    reading: Any,
     offsets: Any,
     fixed: Any,
     diagonal: Any,
@@ -94,10 +94,8 @@ def fold_in_row(
     ----------
     indices, values
         Columns and ratings, (entries,), at least one.
-    zero, unit
-        What is taken off the ratings, and what they are then divided by.
-    line
-        a at a rating of 0 and for each 1 of it, and b alike: (4,).
+    reading
+        `Reading.as_array`, (7,).
     offsets
         Biases of the other side in those units, (others,), or (0,) for none.
     fixed
@@ -117,12 +115,13 @@ def fold_in_row(
     out
         The row, (d,); overwritten.
     """
+    mean, c0, c1, t0, t1 = reading[0], reading[1], reading[2], reading[3], reading[4]
     count, rank = indices.size, fixed.shape[1]
     curvature, target = np.empty(count, fixed.dtype), np.empty(count, fixed.dtype)
     for j in range(count):
-        value = (values[j] - zero) / unit
-        curvature[j] = line[0] + line[1] * value
-        target[j] = line[2] + line[3] * value
+        value = values[j] - mean
+        curvature[j] = c0 + c1 * value
+        target[j] = t0 + t1 * value
         if offsets.size:
             target[j] -= offsets[indices[j]]
     work = workspace(fixed, penalty)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from coded_als.arrays import Floats
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
+from coded_als.baselines.reading import Reading
 from coded_als.checks import require_number
 from coded_als.errors import UsageError
 
@@ -103,12 +104,15 @@ class ImplicitALS(AlternatingModel):
         exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
         return np.asarray((lengths + self._weight() * others) ** exponent)
 
-    def _line(self) -> tuple[float, float, float, float]:
-        return (1.0, 0.0, 1.0, 0.0) if self.alpha is None else (0.0, self.alpha, 1.0, self.alpha)
+    def _require_least(self, least: float) -> None:
+        if self.alpha is not None and least <= 0:
+            raise UsageError(f"interactions must be greater than 0 with alpha; got {least}. Drop such entries.")
 
-    def _require_entries(self, values: Floats) -> None:
-        if self.alpha is not None and values.min(initial=np.inf) <= 0:
-            raise UsageError(f"interactions must be greater than 0 with alpha; got {values.min()}. Drop such entries.")
+    def _reading(self, mean: float, scale: float) -> Reading:
+        bits = 8 * np.dtype(self.dtype).itemsize
+        if self.alpha is None:
+            return Reading(t0=1.0, t1=0.0, power=1, bits=bits)
+        return Reading(c0=0.0, c1=self.alpha, t0=1.0, t1=self.alpha, power=1, bits=bits)
 
     def _constant(self, rows: Rows) -> float:
         return float(rows.target.sum(dtype=np.float64))

@@ -16,6 +16,7 @@ from coded_als.baselines.folding import Folding
 from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Entries, Iteration, SparseModel, one_user, thread_count
+from coded_als.baselines.reading import Reading
 from coded_als.errors import UsageError
 from coded_als.models.explanation import Explaining
 from coded_als.models.factor_model import NewUsers
@@ -38,19 +39,18 @@ class QuadraticModel(SparseModel, Explaining):
     def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
         """(rows,) what multiplies the regularisation of rows with so many entries, of so many on the other side."""
 
-    def _line(self) -> tuple[float, float, float, float]:
-        """Curvature of an entry of 0 (the mean taken off) and what each 1 of it adds, and the target's alike."""
-        return 1.0, 0.0, 0.0, 1.0
+    def _reading(self, mean: float, scale: float) -> Reading:
+        """What the model reads in a rating, in units of ``scale``."""
+        return Reading(mean, t1=1 / scale, bits=8 * np.dtype(self.dtype).itemsize)
 
-    def _require_entries(self, values: Floats) -> None:
-        """Raise `UsageError` for entries that the loss does not take."""
+    def _require_least(self, least: float) -> None:
+        """Raise `UsageError` where the smallest rating is one that the loss does not take."""
 
     def _rows(self, entries: Entries, ridge: Floats) -> Rows:
         """What entries (the mean taken off) ask for."""
-        self._require_entries(entries.data)
-        flat, steep, level, slope = np.array(self._line(), entries.data.dtype)
-        curvature, target = flat + steep * entries.data, level + slope * entries.data
-        return Rows(entries.indptr, entries.indices, curvature, target, ridge)
+        self._require_least(float(entries.data.min(initial=np.inf)))
+        _, c0, c1, t0, t1, *_ = self._reading(0.0, 1.0).as_array().astype(entries.data.dtype)
+        return Rows(entries.indptr, entries.indices, c0 + c1 * entries.data, t0 + t1 * entries.data, ridge)
 
     def _constant(self, rows: Rows) -> float:
         """The part of the objective that no factor changes."""
@@ -77,18 +77,31 @@ class QuadraticModel(SparseModel, Explaining):
 
     def _scaled_rows(self, entries: Entries, others: int, scale: float) -> Rows:
         """The rows that hold entries in units of ``scale``, of so many on the other side."""
-        return self._rows(entries, self._ridge(entries.lengths, others, scale).astype(entries.data.dtype))
+        return self._rows(entries, self.ridge_of(entries.lengths, others, scale, entries.data.dtype))
 
-    def _ridge(self, lengths: NDArray[Any], others: int, scale: float) -> Floats:
-        """(rows,) the regularisation of rows with so many entries, for ratings in units of ``scale``."""
+    def ridge_of(self, lengths: NDArray[Any], others: int, scale: float, dtype: Any = None) -> Floats:
+        """The regularisation of rows, (rows,).
+
+        Parameters
+        ----------
+        lengths
+            (rows,) entries of each.
+        others
+            Rows of the other side.
+        scale
+            Unit of the ratings.
+        dtype
+            Of the arithmetic; by default the model's.
+        """
+        dtype = np.dtype(self.dtype if dtype is None else dtype)
         regularization = max(self.regularization / scale, self._least())
         ridge = regularization * self._row_weights(lengths, others)
-        if ridge.size and not ridge.max() <= _limits(np.dtype(self.dtype)).max:
+        if ridge.size and not ridge.max() <= _limits(dtype).max:
             raise UsageError(
                 f"regularization must be of a size that {self.dtype} holds in units of the ratings; got "
                 f"{self.regularization} for ratings of about {scale:.0e}. Lower it or scale the ratings up."
             )
-        return ridge
+        return np.asarray(ridge, dtype)
 
     def _solver(self, side: Floats, scale: float, solver: str, cg_steps: int = 1) -> RowSolver:
         """A solver for the other side's rows."""
@@ -107,7 +120,7 @@ class QuadraticModel(SparseModel, Explaining):
         return units.astype(self.dtype)
 
     def _adopt(
-        self, users: Floats, items: Floats, mean: float, seen: sparse.csr_array, history: list[Iteration]
+        self, users: Floats, items: Floats, mean: float, seen: sparse.csr_array | None, history: list[Iteration]
     ) -> None:
         """Publish the result of a fit."""
         self._require_finite(users, items)
@@ -134,15 +147,14 @@ class QuadraticModel(SparseModel, Explaining):
                 items = np.column_stack((items, self.item_biases_))
             units = self._units(scale)
             items = items / units
-            self._folding = Folding(
-                self._solver(items, scale, "cholesky"), items, items[:, self.rank].copy() if self.biases else items[:0, 0],
-                self.global_mean_, scale, np.array(self._line(), self.dtype), units,
-            )  # fmt: skip
+            offsets = items[:, self.rank].copy() if self.biases else items[:0, 0]
+            solver = self._solver(items, scale, "cholesky")
+            self._folding = Folding(solver, items, offsets, scale, self._reading(self.global_mean_, scale), units)
         return self._folding
 
     def _new_rows(self, ratings: Entries, folding: Folding) -> Rows:
         """What the ratings of new users ask for."""
-        values = ((ratings.data - folding.mean) / folding.scale).astype(self.dtype)
+        values = ((ratings.data - self.global_mean_) / folding.scale).astype(self.dtype)
         entries = Entries(ratings.indptr, ratings.indices, values)
         return self._less_biases(self._scaled_rows(entries, len(self.item_factors_), folding.scale), folding.items)
 
@@ -164,8 +176,8 @@ class QuadraticModel(SparseModel, Explaining):
 
     def _fold_row(self, ratings: Entries, folding: Folding) -> Floats | None:
         """One row at once, or None where that is not to be had."""
-        self._require_entries(ratings.data)
-        ridge = self._ridge(ratings.lengths, len(self.item_factors_), folding.scale)
+        self._require_least(float(ratings.data.min()))
+        ridge = self.ridge_of(ratings.lengths, len(self.item_factors_), folding.scale)
         return folding.row(ratings.indices, ratings.data, float(ridge[0]))
 
     def _new_users(self, rows: Floats) -> NewUsers:

@@ -22,7 +22,7 @@ OPTIONAL = {"numba": "baselines"}
 
 
 @dataclass(frozen=True)
-class Check:
+class SystemCheck:
     """One check: what was looked at, whether it is well, what was found, and what to do if not."""
 
     name: str
@@ -40,7 +40,7 @@ def command(as_json: bool) -> None:
 
     Exits with 1 when something is wrong.
     """
-    checks: tuple[Callable[[], Iterator[Check]], ...] = (_versions, _blas, _decoding, _workers, _speeds)
+    checks: tuple[Callable[[], Iterator[SystemCheck]], ...] = (_versions, _blas, _decoding, _workers, _speeds)
     findings = [finding for check in checks for finding in check()]
     if as_json:
         print_json({"version": __version__, "findings": [vars(finding) for finding in findings]})
@@ -52,27 +52,27 @@ def command(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _versions() -> Iterator[Check]:
-    yield Check("coded-als", True, f"{__version__} on Python {platform.python_version()}, {os.cpu_count()} cores")
+def _versions() -> Iterator[SystemCheck]:
+    yield SystemCheck("coded-als", True, f"{__version__} on Python {platform.python_version()}, {os.cpu_count()} cores")
     for name in REQUIRED:
-        yield Check(name, True, version(name))
+        yield SystemCheck(name, True, version(name))
     for name, extra in OPTIONAL.items():
         try:
-            yield Check(name, True, version(name))
+            yield SystemCheck(name, True, version(name))
         except PackageNotFoundError:
-            yield Check(name, True, f"absent; pip install 'coded-als[{extra}]' for the sparse baselines")
+            yield SystemCheck(name, True, f"absent; pip install 'coded-als[{extra}]' for the sparse baselines")
 
 
-def _blas() -> Iterator[Check]:
+def _blas() -> Iterator[SystemCheck]:
     from threadpoolctl import threadpool_info
 
     for library in threadpool_info():
         threads, cores = library["num_threads"], os.cpu_count() or 1
         found = f"{library['internal_api']} {library['version']}, {threads} threads"
-        yield Check("BLAS", threads <= cores, found, f"Set OPENBLAS_NUM_THREADS to at most {cores}.")
+        yield SystemCheck("BLAS", threads <= cores, found, f"Set OPENBLAS_NUM_THREADS to at most {cores}.")
 
 
-def _decoding() -> Iterator[Check]:
+def _decoding() -> Iterator[SystemCheck]:
     from coded_als.als import CodedOperator
     from coded_als.cluster.inline import InlineCluster
 
@@ -80,10 +80,10 @@ def _decoding() -> Iterator[Check]:
     matrix, block = rng.standard_normal((120, 120)), rng.standard_normal((120, 5))
     product = CodedOperator(matrix, InlineCluster(27, "exp:mean=1ms"), partitions=6) @ block
     error = float(np.linalg.norm(product - matrix @ block) / np.linalg.norm(matrix @ block))
-    yield Check("decoding", error < 1e-10, f"relative error {error:.0e} from 21 of 27 responses", "Report a bug.")
+    yield SystemCheck("decoding", error < 1e-10, f"relative error {error:.0e} from 21 of 27 responses", "Report a bug.")
 
 
-def _workers() -> Iterator[Check]:
+def _workers() -> Iterator[SystemCheck]:
     from coded_als.als import CodedOperator
     from coded_als.master import LocalCluster
 
@@ -93,23 +93,27 @@ def _workers() -> Iterator[Check]:
             ready_s = time.perf_counter() - started
             product: Any = CodedOperator(np.eye(6), cluster, partitions=2) @ np.ones((6, 1))
     except CodedALSError as error:
-        yield Check("worker processes", False, str(error), "Check that processes and loopback sockets are allowed.")
+        yield SystemCheck(
+            "worker processes", False, str(error), "Check that processes and loopback sockets are allowed."
+        )
         return
     exact = bool(np.allclose(product, 1.0, atol=1e-12))
-    yield Check("worker processes", exact, f"4 ready in {1e3 * ready_s:.0f} ms, products exact", "Report a bug.")
+    yield SystemCheck("worker processes", exact, f"4 ready in {1e3 * ready_s:.0f} ms, products exact", "Report a bug.")
 
 
-def _speeds() -> Iterator[Check]:
+def _speeds() -> Iterator[SystemCheck]:
     from coded_als.experiments.plan.calibration import CALIBRATED_WORKERS, calibrated
 
     try:
         machine = calibrated()
     except CodedALSError as error:
-        yield Check("speeds", False, str(error), "Check that processes and loopback sockets are allowed.")
+        yield SystemCheck("speeds", False, str(error), "Check that processes and loopback sockets are allowed.")
         return
-    yield Check("speed", True, f"{machine.multiplications_per_second:.2g} multiplications/s of one core")
-    yield Check("bandwidth", True, f"{machine.bytes_per_second:.2g} bytes/s between the master and all its workers")
-    yield Check("latency", True, f"{1e3 * machine.latency_s:.2g} ms of a message")
+    yield SystemCheck("speed", True, f"{machine.multiplications_per_second:.2g} multiplications/s of one core")
+    yield SystemCheck(
+        "bandwidth", True, f"{machine.bytes_per_second:.2g} bytes/s between the master and all its workers"
+    )
+    yield SystemCheck("latency", True, f"{1e3 * machine.latency_s:.2g} ms of a message")
     round_s = 2 * machine.sending_s(CALIBRATED_WORKERS, 0.0)
     cost = f"{1e3 * round_s:.2g} ms of the master for a round of {CALIBRATED_WORKERS} workers, {1e6 * machine.message_s:.0f} us a message"
-    yield Check("cost of a round", True, cost)
+    yield SystemCheck("cost of a round", True, cost)

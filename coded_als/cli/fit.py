@@ -10,8 +10,9 @@ from click.core import ParameterSource
 
 from coded_als.als.convergence import REMEDIES
 from coded_als.als.phases import Where
+from coded_als.cli.checkpoints import checkpoint_options, interruptible, take_checkpoint
 from coded_als.cli.common import CLUSTERS, print_json, takes_columns
-from coded_als.cli.fitting import COMMON, ON_CLUSTER, SHARDS, fit_coded, fit_shards, fit_sparse
+from coded_als.cli.fitting import CHECKPOINT, COMMON, ON_CLUSTER, SHARDS, fit_coded, fit_shards, fit_sparse
 from coded_als.cli.live import live_options
 from coded_als.cli.outputs import require_outputs, save_recordings
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
@@ -102,6 +103,7 @@ from coded_als.models.registry import MODEL_HOMES
     type=click.Path(path_type=Path),
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
+@checkpoint_options
 @live_options
 @takes_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -131,15 +133,17 @@ def command(
     require_workers(options["workers"])
     inputs = {ratings.removeprefix(EDGES): "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
     require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
+    checkpoint = take_checkpoint(options)
     data = load_ratings(ratings, dense=dense, columns=columns)
     if hold_out_users is not None:
         data, _ = holdout_users(data, hold_out_users, seed=options["seed"])
-    if method == "coded":
-        summary = fit_coded(data, options)
-    elif options["policy"] is not None:
-        summary = fit_shards(data, method, options)
-    else:
-        summary = fit_sparse(data, method, options)
+    with interruptible(checkpoint):
+        if method == "coded":
+            summary = fit_coded(data, options, checkpoint)
+        elif options["policy"] is not None:
+            summary = fit_shards(data, method, options, checkpoint)
+        else:
+            summary = fit_sparse(data, method, options, checkpoint)
     model: Any = summary.pop("fitted")
     recorders = summary.pop("recorders", [])
     model.set_ids(data.user_ids, data.item_ids)
@@ -160,7 +164,7 @@ def _refuse_foreign_options(context: click.Context, method: str, policy: str | N
         return
     if policy is not None and method not in ON_CLUSTER:
         raise UsageError(f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {method}. Remove it.")
-    of_all = {*COMMON, "ratings", "out", "method", "dense", "columns", "hold_out_users", "as_json"}
+    of_all = {*COMMON, *CHECKPOINT, "ratings", "out", "method", "dense", "columns", "hold_out_users", "as_json"}
     known = of_all | set(SHARDS if policy is not None else ())
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from coded_als.als import CodedALS, Iteration
+from coded_als.als import CodedALS, CodedIteration
 from coded_als.cli.common import Progress, open_cluster, progress
 from coded_als.cli.live import looked_at
 from coded_als.cli.methods import make_model
@@ -16,9 +16,11 @@ from coded_als.cluster import Cluster, Observer
 from coded_als.cluster.recording import TraceRecorder
 from coded_als.codes import parse_code
 from coded_als.data import RatingData
+from coded_als.models.checkpoint import Checkpoint
 
 # the options that every method takes; the others steer the coded method or its cluster
 COMMON = ("rank", "regularization", "iterations", "seed")
+CHECKPOINT = ("checkpoint", "checkpoint_every", "resume")
 CLUSTER = (
     "workers",
     "cluster_kind",
@@ -48,7 +50,7 @@ SHARDS = (
 )
 
 
-def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
+def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Fit `CodedALS` on a cluster of its own.
 
     Returns the model under ``fitted``, what was recorded under ``recorders``, and what ``--json`` prints.
@@ -59,6 +61,8 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
         The ratings.
     options
         Those of the command, by parameter.
+    checkpoint
+        Where its state goes, or None.
     """
     parameters = {name: value for name, value in options.items() if name not in CLUSTER}
     parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
@@ -74,12 +78,12 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
         recorders = _recorders(cluster, options)
         line.say("giving out the data")
 
-        def tell(entry: Iteration) -> None:
+        def tell(entry: CodedIteration) -> None:
             line.iteration(entry)
             if status is not None:
                 status.iteration(entry)
 
-        model.fit(data.matrix, cluster, callback=tell)
+        model.fit(data.matrix, cluster, callback=tell, checkpoint=checkpoint)
         virtual_s = cluster.seconds() if cluster.virtual else None
     return {
         **_facts(model, data, options["workers"]),
@@ -93,7 +97,7 @@ def fit_coded(data: RatingData, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fit_shards(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
+def fit_shards(data: RatingData, method: str, options: dict[str, Any], checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Fit one of the ALS models with its half-steps on the workers of a cluster, under a straggler policy.
 
     Parameters
@@ -104,6 +108,8 @@ def fit_shards(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
         One of `ON_CLUSTER`.
     options
         Those of the command, by parameter.
+    checkpoint
+        Where its state goes, or None.
     """
     from coded_als.baselines import fit_on_cluster
     from coded_als.baselines.policies import parse_policy
@@ -117,7 +123,8 @@ def fit_shards(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
     started = time.perf_counter()
     with progress("starting workers") as line, _cluster(options) as cluster:
         recorders = _recorders(cluster, options)
-        fit_on_cluster(model, data.matrix, cluster, policy, verify=options["verify"], callback=line.iteration)
+        told: dict[str, Any] = {"callback": line.iteration, "checkpoint": checkpoint}
+        fit_on_cluster(model, data.matrix, cluster, policy, verify=options["verify"], **told)
         clock = "virtual" if cluster.virtual else "wall"
     return {
         **_facts_of_sparse(model, data, time.perf_counter() - started),
@@ -146,7 +153,7 @@ def _cluster_name(options: dict[str, Any]) -> str:
     return options["cluster_kind"] if options["scheduler"] is None else "dask"
 
 
-def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[str, Any]:
+def fit_sparse(data: RatingData, method: str, options: dict[str, Any], checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Fit one of the other methods in this process.
 
     Parameters
@@ -157,11 +164,13 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any]) -> dict[s
         Which of the other methods.
     options
         Those of the command, by parameter.
+    checkpoint
+        Where its state goes, or None.
     """
     model: Any = make_model(method, {name: options[name] for name in COMMON})
     started = time.perf_counter()
     with progress(f"fitting {method}") as line:
-        model.fit(data.matrix, callback=line.iteration)
+        model.fit(data.matrix, callback=line.iteration, checkpoint=checkpoint)
     return _facts_of_sparse(model, data, time.perf_counter() - started)
 
 

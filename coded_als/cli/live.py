@@ -13,7 +13,7 @@ from coded_als.cluster import Cluster
 
 if TYPE_CHECKING:
     from coded_als.experiments.live.fit import FitStatus
-    from coded_als.experiments.live.view import Status
+    from coded_als.experiments.live.view import LiveStatus
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,7 +31,7 @@ def live_options(command: Command) -> Command:
 
 
 @contextmanager
-def shown(status: Status, *, live: bool, serve: int | None) -> Iterator[None]:
+def shown(status: LiveStatus, *, live: bool, serve: int | None) -> Iterator[None]:
     """Show a status while the block runs, as asked for.
 
     Parameters

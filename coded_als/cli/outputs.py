@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coded_als.cluster import TaskEvent
-from coded_als.cluster.recording import TimelineRecorder
+from coded_als.cluster.timelines import TimelineRecorder
 from coded_als.errors import CodedALSError, UsageError
 
 DRAWN = (".pdf", ".svg", ".png")

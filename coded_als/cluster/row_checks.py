@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Places
 from coded_als.cluster.freivalds import Comparison, bounded, norms
-from coded_als.kernels import Places
 
 
 def row_key(combinations: Array, data: Array, indices: Places, indptr: Places, columns: int) -> Array:

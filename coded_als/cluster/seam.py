@@ -19,12 +19,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Shape
 from coded_als.checks import all_finite
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import Stored
 
-Shape = tuple[int, ...]
 Check = Callable[[int, tuple[Array, ...]], bool]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from coded_als.arrays import Array
+from coded_als.arrays import EPS, Array
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 
 # Rounding errors of encoding, multiplying and decoding together, in units of eps times the amplification of the
@@ -178,4 +178,4 @@ class LinearCode:
         selected[self.wanted, np.arange(self.wanted.size)] = 1.0
         rows = solve_triangular(triangle, selected, trans="T", check_finite=False)
         amplification = float(np.linalg.norm(rows)) * np.sqrt(self.unknowns / self.wanted.size)
-        return float(ROUNDING_UNITS * np.finfo(np.float64).eps * amplification)
+        return float(ROUNDING_UNITS * EPS * amplification)

@@ -13,7 +13,7 @@ from coded_als.codes.decoding import LinearCode
 from coded_als.codes.encoding import encoded
 from coded_als.codes.partition import join
 from coded_als.codes.points import EvaluationPoints, PointFamily
-from coded_als.codes.product import BlockCut, Shape, require_few_coefficients
+from coded_als.codes.product import BlockCut, MatrixShape, require_few_coefficients
 from coded_als.codes.thresholds import product_evaluations
 from coded_als.errors import UsageError
 
@@ -102,7 +102,7 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         return encoded(self._right, matrix, self.r, self.q)
 
     def decode(
-        self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
+        self, responses: Mapping[int, Array], shape: MatrixShape | None = None, tolerance: float | None = None
     ) -> Array:
         """C = A B from every response given, by least squares.
 

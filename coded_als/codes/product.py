@@ -11,7 +11,7 @@ from coded_als.arrays import Array
 from coded_als.codes.partition import block_size
 from coded_als.errors import UsageError
 
-Shape = tuple[int, int]
+MatrixShape = tuple[int, int]
 PlaneShape = tuple[int, int, int]
 
 # 1 GB of them; a decoder of so many unknowns already takes minutes.
@@ -58,7 +58,7 @@ class ProductCode(Protocol):
         ...
 
     def decode(
-        self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
+        self, responses: Mapping[int, Array], shape: MatrixShape | None = None, tolerance: float | None = None
     ) -> Array:
         """C of the given shape (N, Q) from every response given; refused above the tolerance.
 
@@ -77,15 +77,15 @@ class ProductCode(Protocol):
         """
         ...
 
-    def left_shape(self, shape: Shape) -> PlaneShape:
+    def left_shape(self, shape: MatrixShape) -> PlaneShape:
         """Shape of one share of an A of the given shape."""
         ...
 
-    def right_shape(self, shape: Shape) -> PlaneShape:
+    def right_shape(self, shape: MatrixShape) -> PlaneShape:
         """Shape of one share of a B of the given shape."""
         ...
 
-    def response_shape(self, shape: Shape) -> PlaneShape:
+    def response_shape(self, shape: MatrixShape) -> PlaneShape:
         """Shape of one response when C has the given shape."""
         ...
 
@@ -124,15 +124,15 @@ class BlockCut:
         """Multiplications of decoding, for each entry of C: one stands for a copy."""
         return 1
 
-    def left_shape(self, shape: Shape) -> PlaneShape:
+    def left_shape(self, shape: MatrixShape) -> PlaneShape:
         """Shape of one share of an A of the given shape."""
         return self.planes, block_size(shape[0], self.p), block_size(shape[1], self.r)
 
-    def right_shape(self, shape: Shape) -> PlaneShape:
+    def right_shape(self, shape: MatrixShape) -> PlaneShape:
         """Shape of one share of a B of the given shape."""
         return self.right_planes, block_size(shape[0], self.r), block_size(shape[1], self.q)
 
-    def response_shape(self, shape: Shape) -> PlaneShape:
+    def response_shape(self, shape: MatrixShape) -> PlaneShape:
         """Shape of one response when C has the given shape."""
         return self.planes, block_size(shape[0], self.p), block_size(shape[1], self.q)
 
@@ -158,7 +158,7 @@ def require_few_coefficients(rows: int, blocks: int) -> None:
         )
 
 
-def multiplications(code: ProductCode, left: Shape, columns: int) -> float:
+def multiplications(code: ProductCode, left: MatrixShape, columns: int) -> float:
     """Real multiplications of one worker for A of shape ``left`` and B with so many columns.
 
     Parameters
@@ -175,7 +175,7 @@ def multiplications(code: ProductCode, left: Shape, columns: int) -> float:
     return float(planes * right_planes * rows * inner * width)
 
 
-def share_of_left(code: ProductCode, shape: Shape) -> float:
+def share_of_left(code: ProductCode, shape: MatrixShape) -> float:
     """What one worker stores of A, as a fraction of A; padding counts.
 
     Parameters

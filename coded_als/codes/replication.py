@@ -8,7 +8,7 @@ import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.codes.partition import cut, join
-from coded_als.codes.product import BlockCut, Shape
+from coded_als.codes.product import BlockCut, MatrixShape
 from coded_als.errors import NotEnoughWorkers, UsageError
 
 
@@ -69,7 +69,7 @@ class ReplicatedProduct(BlockCut):
             yield blocks[j, k][np.newaxis]
 
     def decode(
-        self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
+        self, responses: Mapping[int, Array], shape: MatrixShape | None = None, tolerance: float | None = None
     ) -> Array:
         """C from one response of every block; ``tolerance`` is always met.
 

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from coded_als.arrays import Array
+from coded_als.arrays import EPS, Array
 from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
 from coded_als.codes.encoding import encoded
 from coded_als.codes.generators import Generators, good_generators, product_rows
 from coded_als.codes.partition import cut, join, row_blocks
-from coded_als.codes.product import BlockCut, Shape, require_few_coefficients
+from coded_als.codes.product import BlockCut, MatrixShape, require_few_coefficients
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 
 WorkerIds = NDArray[np.int64]
@@ -183,7 +183,7 @@ class SystematicCode(BlockCut):
         if len(chosen) < self.recovery_threshold:
             return np.inf
         amplification = self._prepare(chosen).norm / np.sqrt(self.recovery_threshold)
-        return float(ROUNDING_UNITS * np.finfo(np.float64).eps * amplification)
+        return float(ROUNDING_UNITS * EPS * amplification)
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:
         """Each worker's share of A, (N, M) giving (1, N / p, M): plain blocks first, without a copy, then combinations."""
@@ -202,7 +202,7 @@ class SystematicCode(BlockCut):
         yield from encoded(self._generators[1][:, np.newaxis], matrix, 1, self.q)
 
     def decode(
-        self, responses: Mapping[int, Array], shape: Shape | None = None, tolerance: float | None = None
+        self, responses: Mapping[int, Array], shape: MatrixShape | None = None, tolerance: float | None = None
     ) -> Array:
         """C = A B from every response given; only blocks that no plain worker has sent are computed.
 

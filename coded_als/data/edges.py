@@ -79,7 +79,9 @@ def graph_of(sources: NDArray[Any], targets: NDArray[Any], nodes: NDArray[Any], 
 def distinct(numbers: Integers) -> Integers:
     """Each number once, (k,) ascending; by sorting, since the hash table of `numpy.unique` is slow on such numbers."""
     ordered = np.sort(numbers)
-    return np.asarray(ordered[np.append(True, ordered[1:] != ordered[:-1])])
+    first = np.ones(ordered.size, dtype=bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return np.asarray(ordered[first])
 
 
 def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
+from coded_als.evaluation.known import trained_on
 from coded_als.evaluation.metrics import (
     average_precision,
     coverage,
@@ -16,14 +17,9 @@ from coded_als.evaluation.metrics import (
     reciprocal_rank,
     rmse,
 )
-from coded_als.evaluation.models import (
-    RankingScores,
-    RatingErrors,
-    evaluate_ncf,
-    evaluate_ranking,
-    evaluate_ratings,
-    trained_on,
-)
+from coded_als.evaluation.ncf import evaluate_ncf
+from coded_als.evaluation.rankings import RankingScores, evaluate_ranking
+from coded_als.evaluation.rating_errors import RatingErrors, evaluate_ratings
 from coded_als.evaluation.strong import StrongScores, evaluate_strong
 from coded_als.models.top_n import recommend_batch
 

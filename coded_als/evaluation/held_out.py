@@ -6,18 +6,12 @@ What is left out depends on the rows alone, so that models are compared on the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from coded_als.errors import UsageError
+from coded_als.evaluation.left_out import leave_out, score_blocks
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.rating_matrix import as_matrix
-
-_LEFT_OUT = 0.2
-_BLOCK_ROWS = 256
 
 
 def held_out_rmse(model: FactorModel, ratings: Any) -> float:
@@ -39,9 +33,9 @@ def held_out_rmse(model: FactorModel, ratings: Any) -> float:
     UsageError
         When no row has two ratings.
     """
-    kept, rows, columns, values = _leave_out(ratings)
+    kept, rows, columns, values = leave_out(ratings)
     errors = np.empty(values.size)
-    for start, scores in _blocks(model, kept):
+    for start, scores in score_blocks(model, kept):
         part = (rows >= start) & (rows < start + len(scores))
         errors[part] = scores[rows[part] - start, columns[part]] - values[part]
     return float(np.sqrt(np.mean(np.square(errors))))
@@ -69,10 +63,10 @@ def held_out_auc(model: FactorModel, ratings: Any) -> float:
     """
     from scipy.stats import rankdata
 
-    kept, rows, columns, _ = _leave_out(ratings)
+    kept, rows, columns, _ = leave_out(ratings)
     ends = np.searchsorted(rows, np.arange(kept.shape[0] + 1))
     chances = []
-    for start, block in _blocks(model, kept):
+    for start, block in score_blocks(model, kept):
         for row, scores in enumerate(block, start):
             left_out = columns[ends[row] : ends[row + 1]]
             known = kept.indices[kept.indptr[row] : kept.indptr[row + 1]]
@@ -85,47 +79,3 @@ def held_out_auc(model: FactorModel, ratings: Any) -> float:
             wins = above.sum() - left_out.size * (left_out.size + 1) / 2
             chances.append(wins / (left_out.size * others))
     return float(np.mean(chances)) if chances else 0.5
-
-
-def left_out(matrix: Any, share: float, seed: int = 0) -> NDArray[np.bool_]:
-    """Which entries to leave out of each row, at random, so that a row with two or more loses one and keeps one.
-
-    Parameters
-    ----------
-    matrix
-        csr (k, n).
-    share
-        Of the entries of a row, rounded.
-    seed
-        Of the choice.
-
-    Returns
-    -------
-    (entries,)
-    """
-    counts = np.diff(matrix.indptr)
-    rows = np.repeat(np.arange(counts.size), counts)
-    order = np.lexsort((np.random.default_rng(seed).random(matrix.nnz), rows))
-    place = np.empty(matrix.nnz, dtype=np.int64)
-    place[order] = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts)
-    return np.asarray(place < np.clip(np.rint(share * counts), counts > 1, np.maximum(counts - 1, 0))[rows])
-
-
-def _leave_out(ratings: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """The ratings kept, csr, and row, column and value of those left out of rows with at least two, row by row."""
-    from scipy.sparse import csr_array
-
-    matrix = as_matrix(csr_array(ratings))
-    counts = np.diff(matrix.indptr)
-    rows = np.repeat(np.arange(counts.size), counts)
-    out = left_out(matrix, _LEFT_OUT)
-    if not out.any():
-        raise UsageError("ratings must have a row with two or more to leave one out; got none. Pass longer rows.")
-    kept = csr_array((matrix.data[~out], (rows[~out], matrix.indices[~out])), shape=matrix.shape)
-    return kept, rows[out], matrix.indices[out], matrix.data[out]
-
-
-def _blocks(model: FactorModel, kept: Any) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Number of the first row and scores of all items, some rows at a time."""
-    for start in range(0, kept.shape[0], _BLOCK_ROWS):
-        yield start, model.score_new(model.fold_in(kept[start : start + _BLOCK_ROWS]))

@@ -21,6 +21,8 @@ from coded_als.worker.credentials import Credentials
 
 # File descriptors of a link beside one for each worker: some 15 measured.
 SPARE_DESCRIPTORS = 32
+# A worker that died is back within tenths of a second; one that dies again and again is started later and later.
+RETURN_WITHIN_S = 2.0
 # The longest path that a Unix socket may have, on the systems that allow least.
 MOST_PATH_CHARACTERS = 100
 
@@ -47,7 +49,8 @@ class LocalCluster(ZmqCluster):
     round_timeout_s
         How long a round may take before it is an error: the workers that it needs may be stopped.
     restart
-        Whether a worker that died is started again. It is given its shares and takes part as soon as it has them.
+        Whether a worker that died is started again. It is given its shares and takes part as soon as it has them; a
+        round that cannot end without it waits for it.
 
     Raises
     ------
@@ -77,7 +80,15 @@ class LocalCluster(ZmqCluster):
             resources.callback(give_blas_its_threads_back)
             self._fleet = Fleet(workers, link.endpoint, credentials, restart)
             resources.callback(self._fleet.end)
-            super().__init__(link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s)
+            super().__init__(
+                link,
+                credentials.job,
+                workers,
+                stream,
+                resources.pop_all(),
+                round_timeout_s,
+                RETURN_WITHIN_S if restart else 0.0,
+            )
         self.machine = Machine(cores=len(os.sched_getaffinity(0)))
         try:
             self._await_start(startup_timeout_s)

@@ -83,6 +83,11 @@ class Membership:
         """The workers that can be sent to."""
         return [worker for worker in self.workers.values() if worker.alive]
 
+    def lost_within(self, seconds: float) -> list[WorkerState]:
+        """The workers that are gone for no longer than that."""
+        earliest_s = time.monotonic() - seconds
+        return [worker for worker in self.workers.values() if not worker.alive and worker.lost_s >= earliest_s]
+
     def wait_for_all(self, timeout_s: float, check: Callable[[], None] = lambda: None) -> bool:
         """Whether all W have joined in time; ``check`` is called now and then and may raise.
 
@@ -255,7 +260,7 @@ class Membership:
     def _lose(self, workers: Sequence[WorkerState]) -> None:
         lost = [worker for worker in workers if worker.alive]
         for worker in lost:
-            worker.alive = False
+            worker.alive, worker.lost_s = False, time.monotonic()
             worker.open_stores.clear()
             log.info("lost worker %d", worker.id)
         self._unexplained -= len(lost)

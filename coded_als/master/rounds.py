@@ -40,11 +40,21 @@ class Rounds:
         Secret of the cluster.
     delays
         Seconds that workers wait before they work.
+    return_within_s
+        How long a worker that was lost may be waited for where a round cannot end without it.
     """
 
-    def __init__(self, membership: Membership, stores: Stores, events: Events, job: bytes, delays: DelayStream) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        stores: Stores,
+        events: Events,
+        job: bytes,
+        delays: DelayStream,
+        return_within_s: float,
+    ) -> None:
         self._membership, self._stores, self._events = membership, stores, events
-        self._job, self._delays = job, delays
+        self._job, self._delays, self._return_within_s = job, delays, return_within_s
         # a worker that comes from an earlier master of the same keys may still respond to that one's tasks
         self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
@@ -66,7 +76,7 @@ class Rounds:
         current = self._current = self._begin(round, until)
         ends_s = time.monotonic() + timeout_s
         try:
-            current.require_satisfiable(self._membership.alive)
+            self._require_satisfiable(current)
             for worker in self._membership.alive:
                 if worker.id not in current.left_out:
                     self._ask(worker, current)
@@ -76,6 +86,8 @@ class Rounds:
                     raise self._timed_out(current, timeout_s)
                 self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
                 self._membership.look_after()
+                if current.hopes:
+                    self._require_satisfiable(current)
                 self._events.deliver()
         finally:
             self._current = None
@@ -120,6 +132,13 @@ class Rounds:
         if self._membership.send(worker, frames):
             worker.held.update(current.keep)
 
+    def _require_satisfiable(self, current: RunningRound) -> None:
+        """Raise as soon as not even all that can still respond, or may soon be back to do so, would do."""
+        needed = [stamp for stamp in current.operands if stamp not in current.keep]
+        lost = self._membership.lost_within(self._return_within_s) if self._stores.can_restore(needed) else ()
+        finite = (worker.id for worker in lost if current.delays_s[worker.id] < float("inf"))
+        current.require_satisfiable(self._membership.alive, finite)
+
     def _settle(self, current: RunningRound) -> None:
         """Note the tasks that ended with their round."""
         for task in current.waiting.values():
@@ -157,6 +176,10 @@ class Rounds:
             self._stores.acknowledged(worker, message.round_index)
             self._take_in(worker)
             return
+        if message.kind is Kind.ABSENT:
+            raise WorkerFailed(
+                f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.text}. Fit again."
+            )
         task = worker.open_tasks.get(message.round_index)
         if task is None or task.attempt != message.attempt:
             return  # of a task that was given up for lost
@@ -182,7 +205,7 @@ class Rounds:
                     self._events.record(task, "lost")
             worker.open_tasks.clear()
         if current is not None:
-            current.require_satisfiable(self._membership.alive)
+            self._require_satisfiable(current)
 
     def joined(self, worker: WorkerState) -> None:
         """A worker is there, for the first time or again: ask it once more for what it has not responded to."""
@@ -244,7 +267,7 @@ class Rounds:
                 self._place(worker, current)
             if worker.id in current.able:
                 self._ask(worker, current, current.lost.pop(worker.id).attempt + 1)
-            current.require_satisfiable(self._membership.alive)
+            self._require_satisfiable(current)
 
     def _take(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
         """A response counts if it has the right shapes and passes the gate."""
@@ -267,4 +290,4 @@ class Rounds:
 
     def _leave_out(self, worker: WorkerState, why: Status, current: RunningRound) -> None:
         current.leave_out(worker.id, why)
-        current.require_satisfiable(self._membership.alive)
+        self._require_satisfiable(current)

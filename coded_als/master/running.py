@@ -41,6 +41,8 @@ class RunningRound:
         What has arrived, in that order.
     done
         Whether that satisfies the rule.
+    hopes
+        Whether the round can end only if workers come back that were lost.
     """
 
     round: Round
@@ -56,6 +58,7 @@ class RunningRound:
     left_out: dict[int, Status] = field(default_factory=dict)
     results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     done: bool = False
+    hopes: bool = False
     _framed: tuple[Array, ...] = ()
     _frames: list[zmq.Frame] = field(default_factory=list)
 
@@ -132,6 +135,18 @@ class RunningRound:
             if worker in self.able | self.coming and worker not in self.results and self.delays_s[worker] < float("inf")
         ]
 
-    def require_satisfiable(self, alive: Iterable[WorkerState]) -> None:
-        """Raise as soon as not even all that can still respond would do."""
-        require_satisfiable(self.until, (*self.results, *self.pending(alive)), self.left_out)
+    def require_satisfiable(self, alive: Iterable[WorkerState], returning: Iterable[int] = ()) -> None:
+        """Raise as soon as not even all that can still respond would do.
+
+        Parameters
+        ----------
+        alive
+            The workers that can be sent to.
+        returning
+            Those that are gone and expected back.
+        """
+        reachable = (*self.results, *self.pending(alive))
+        back = [worker for worker in returning if worker not in self.results and worker not in self.left_out]
+        self.hopes = not self.until.satisfied(reachable) and self.until.satisfied((*reachable, *back))
+        if not self.hopes:
+            require_satisfiable(self.until, reachable, self.left_out)

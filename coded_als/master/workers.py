@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -38,6 +39,8 @@ class WorkerState:
         When it last said anything, on the monotonic clock.
     alive
         Whether its connection stands.
+    lost_s
+        When it was last lost, on the monotonic clock.
     held
         The version that it holds of each stored array.
     open_tasks
@@ -59,6 +62,7 @@ class WorkerState:
     process_id: int
     heard_s: float
     alive: bool = True
+    lost_s: float = -math.inf
     held: dict[str, int] = field(default_factory=dict)
     open_tasks: dict[int, Task] = field(default_factory=dict)
     open_stores: dict[int, int] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_
 from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import UsageError
-from coded_als.kernels import KERNELS, Stored
+from coded_als.kernels import KERNEL_HOMES, KERNELS, Stored
 from coded_als.master.events import Events, WorkerObserver
 from coded_als.master.interrupts import Interrupts
 from coded_als.master.link import MOST_FRAME_BYTES, Link
@@ -51,6 +51,8 @@ class ZmqCluster:
         What closing ends, the link included; it also ends when the cluster is forgotten or the interpreter ends.
     round_timeout_s
         Seconds that a round may take.
+    return_within_s
+        Seconds that a round waits for a worker that died, where it cannot end without and somebody starts it again.
     """
 
     virtual = False
@@ -63,6 +65,7 @@ class ZmqCluster:
         delays: DelayStream,
         resources: ExitStack,
         round_timeout_s: float = ROUND_TIMEOUT_S,
+        return_within_s: float = 0.0,
     ) -> None:
         self.size = workers
         self.round_timeout_s = round_timeout_s
@@ -75,7 +78,7 @@ class ZmqCluster:
         self._events = Events(self.observers, self.worker_observers, lambda: time.perf_counter() - started)
         self._membership = Membership(link, job, workers)
         self._stores = Stores(self._membership, job)
-        self._rounds = Rounds(self._membership, self._stores, self._events, job, delays)
+        self._rounds = Rounds(self._membership, self._stores, self._events, job, delays, return_within_s)
         self._usage = Usage()
         self._unwanted: list[str] = []
         self._resources = resources
@@ -189,7 +192,7 @@ class ZmqCluster:
             yield interrupts
 
     def _check(self, round: Round) -> None:
-        if round.kernel not in KERNELS:
+        if round.kernel not in KERNELS and round.kernel not in KERNEL_HOMES:
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
         largest = max((8 * math.prod(shape) for shape in round.response_shapes), default=0)
         if largest > MOST_FRAME_BYTES:

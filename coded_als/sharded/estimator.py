@@ -15,17 +15,21 @@ from coded_als.arrays import Integers
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.explanation import Explaining
 from coded_als.models.factor_model import NewRatings, NewUsers
-from coded_als.models.history import History, Iteration
+from coded_als.models.history import History
+from coded_als.models.iterations import Iteration
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.resuming import resumed
+from coded_als.models.running import before, said
 from coded_als.models.seen import pattern
 from coded_als.sharded.folding import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
-from coded_als.sharded.snapshots import begin, facts
 
+# what may differ when a fit goes on: where and how it is computed, and how long
+_FREE = ("devices", "batch_pieces", "piece_length", "iterations")
 # parameters that only one of the objectives has
 _OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
 _OF_EXPLICIT = ("biases", "bias_regularization", "weighting")
@@ -160,7 +164,7 @@ class ShardedALS(Explaining):
             For bad ratings, more devices than there are, a checkpoint of another fit, or without JAX.
         """
         matrix, ids = named_matrix(ratings, columns)
-        with reporting(callback, progress, type(self).__name__, self.iterations) as report:
+        with reporting(callback, progress, type(self).__name__, self.iterations) as report, flushed(checkpoint):
             self._fit(matrix, report, checkpoint)
         return self if ids is None else self.set_ids(*ids)
 
@@ -171,7 +175,7 @@ class ShardedALS(Explaining):
 
         mesh = mesh_of(self.devices)
         matrix = rating_matrix(ratings, np.float64)
-        snapshot, before = begin(checkpoint, self.get_params(), matrix)
+        snapshot = resumed(checkpoint, self, matrix, _FREE)
         seen = pattern(matrix.shape, matrix.indptr, matrix.indices)
         objective = self._objective()
         mean, scale = objective.units(matrix.data)
@@ -188,12 +192,14 @@ class ShardedALS(Explaining):
             tables = dict(snapshot.arrays)
         users, items = training.put(training.users, tables["users"]), training.put(training.items, tables["items"])
         del tables
-        history = History(report, before=before)
+        history = History(report, before=before(snapshot))
         while len(history.entries) < self.iterations:
             users, items, value = training.epoch(users, items)
             history.note(_finite(value) * scale * scale)
             if checkpoint is not None:
-                checkpoint.note(len(history.entries), partial(_state, training, users, items, history))
+                # the next epoch takes the memory of these tables
+                state = partial(_state, training, users, items, history)
+                checkpoint.note(len(history.entries), state, lasting=False)
         self.history_ = history.entries
         units = np.full(training.width, np.sqrt(scale), np.float32)
         units[self.rank :] = scale
@@ -275,7 +281,7 @@ class ShardedALS(Explaining):
 
 def _state(training: Any, users: Any, items: Any, history: History) -> tuple[dict[str, Any], dict[str, Any]]:
     tables = {"users": training.get(training.users, users), "items": training.get(training.items, items)}
-    return tables, facts(history.entries)
+    return tables, said(tuple(history.entries))
 
 
 def _finite(objective: float) -> float:

@@ -11,8 +11,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.arrays import Array
-from coded_als.kernels import KERNELS, Result
+from coded_als.kernels import Result, find_kernel
 from coded_als.wire import Kind, Message, WireError, decode, encode, has_message, send
+from coded_als.worker.parts import PartFolder
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
@@ -40,6 +41,8 @@ class Worker:
     monitor
         Monitor of the socket, where the connection may break or not come about: the worker introduces itself
         whenever it is there, and gives up when it stays away.
+    parts
+        Where arrays lie that were put on this machine for it.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Worker:
         process_id: int,
         parent_lives: Callable[[], bool] = lambda: True,
         monitor: zmq.Socket[bytes] | None = None,
+        parts: PartFolder | None = None,
     ) -> None:
         self._socket = socket
         self._poller = zmq.Poller()
@@ -60,7 +64,7 @@ class Worker:
         self._away_since = None if monitor is None else time.monotonic()
         self._waits_aloud = False
         self._us = Message(Kind.HELLO, job, worker, number=process_id)
-        self._parent_lives = parent_lives
+        self._parent_lives, self._parts = parent_lives, parts
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Message | None = None
         self._received = 0.0
@@ -114,7 +118,7 @@ class Worker:
             self._reply(task, Kind.REFUSED, text=", ".join(stale))
             return None
         operands = (self._memory[name][1] for name, _ in task.operands)
-        steps = KERNELS[task.kernel](*operands, *task.arrays)
+        steps = find_kernel(task.kernel)(*operands, *task.arrays)
         while True:
             try:
                 next(steps)
@@ -175,6 +179,8 @@ class Worker:
         match message.kind:
             case Kind.STORE:
                 self._reply(message, Kind.STORED)
+            case Kind.LOAD:
+                self._load(message)
             case Kind.RETAIN:
                 names = dict(message.operands)
                 self._memory = {name: held for name, held in self._memory.items() if name in names}
@@ -187,6 +193,18 @@ class Worker:
             case Kind.STOP:
                 self._supersede(None)
                 self._stop = message.text
+
+    def _load(self, message: Message) -> None:
+        """Keep an array that lies on this machine already."""
+        try:
+            if self._parts is None:
+                raise FileNotFoundError("it was given no folder of parts")
+            array = self._parts.read(message.number)
+        except (OSError, ValueError) as error:
+            self._reply(message, Kind.ABSENT, text=f"{type(error).__name__}: {error}")
+            return
+        self._memory.update({name: (version, array) for name, version in message.keep})
+        self._reply(message, Kind.STORED)
 
     def _supersede(self, task: Message | None) -> None:
         """Take on a task, if any, in place of the one at hand."""

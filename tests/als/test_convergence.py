@@ -159,6 +159,35 @@ def test_an_exact_fit_is_undecided_and_iterations_may_end_a_fit():
     assert (model.outcome_, model.converged_) == ("unfinished", False)
 
 
+@pytest.mark.parametrize("protocol", ["fused", "paper"])
+@pytest.mark.parametrize("rank", [3, 4])
+def test_als_ends_when_its_subspace_is_all_there_is(protocol, rank):
+    matrix = np.random.default_rng(0).standard_normal((20, rank))
+    model = CodedALS(rank, solver="als", protocol=protocol, partitions=2).fit(matrix)
+    assert (model.outcome_, len(model.history_)) == ("undecided", 1)
+    ridged = CodedALS(rank, solver="als", protocol=protocol, partitions=2, regularization=0.5).fit(matrix)
+    require_truth(ridged, matrix)
+
+
+@pytest.mark.parametrize("protocol", ["fused", "paper"])
+@pytest.mark.parametrize("lam", [1e-9, 1e-12, 1e-15])
+def test_a_ridge_weight_at_the_level_of_rounding(protocol, lam):
+    matrix = with_spectrum(np.r_[30.0, np.full(17, 5e-12)])
+    model = CodedALS(2, solver="als", protocol=protocol, partitions=2, regularization=lam, iterations=60).fit(matrix)
+    assert all(np.isfinite(entry.objective) for entry in model.history_)
+    assert not model.converged_ or excess(model, matrix) <= 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("exponent", [-8, -5, -3, -1])
+def test_a_flat_spectrum_is_not_taken_for_converged(exponent):
+    for seed in range(5):
+        drop = 10.0**exponent * np.sort(np.random.default_rng(seed).random(80))
+        matrix = with_spectrum(1.0 - drop, rows=110, seed=seed)
+        model = CodedALS(1 + 3 * seed, seed=seed).fit(matrix)
+        assert not model.converged_ or excess(model, matrix) <= 2 * TOLERANCE
+        assert model.outcome_ != "undecided"
+
+
 @pytest.mark.parametrize("tolerance", [0.0, 1e-17])
 def test_a_tolerance_below_rounding_ends_and_is_never_claimed(tolerance):
     model = CodedALS(3, tolerance=tolerance).fit(np.random.default_rng(0).standard_normal((40, 30)))

@@ -37,8 +37,10 @@ def test_objective_is_that_of_the_best_other_factor(seed, lam, rank):
     matrix, factor = rng.standard_normal((12, 7)), rng.standard_normal((7, rank))
     other = sweep(matrix, factor, lam)[0]
     direct = np.sum((matrix - other @ factor.T) ** 2) + lam * (np.sum(other**2) + np.sum(factor**2))
-    gram, projected = factor.T @ factor, factor.T @ matrix.T @ matrix @ factor
-    assert objective(np.sum(matrix**2), gram, projected, lam) == pytest.approx(direct, rel=1e-9)
+    basis = np.linalg.qr(factor)[0]
+    values, rotation = np.linalg.eigh(basis.T @ matrix.T @ matrix @ basis)
+    coordinates = (basis @ rotation).T @ factor
+    assert objective(np.sum(matrix**2), values, coordinates, lam) == pytest.approx(direct, rel=1e-9)
 
 
 def test_rank_above_the_data_is_named():

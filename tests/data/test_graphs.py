@@ -88,6 +88,33 @@ def test_a_graph_like_the_web():
     assert triangles[0] > 3 * triangles[1]
 
 
+def tail(degrees: np.ndarray, least: int) -> tuple[float, float, float]:
+    """Exponent of a power law from ``least`` on by maximum likelihood, its distance, and that of a geometric law."""
+    degrees = np.sort(degrees[degrees >= least])
+    values = np.arange(least, 50 * degrees[-1])
+    # Clauset, Shalizi, Newman, "Power-law distributions in empirical data" (2009), (3.7)
+    exponent = 1 + degrees.size / np.log(degrees / (least - 0.5)).sum()
+    geometric = np.log1p(1 / (degrees.mean() - least))
+    observed = np.searchsorted(degrees, values, side="right") / degrees.size
+    laws = (values**-exponent, np.exp(-geometric * (values - least)))
+    power, other = (float(np.abs(np.cumsum(law) / law.sum() - observed).max()) for law in laws)
+    return float(exponent), power, other
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_degrees_follow_power_laws(seed):
+    data = load_ratings(f"synthetic-graph:nodes=20000,seed={seed}")
+    ins, outs = np.bincount(data.matrix.indices, minlength=20_000), np.diff(data.matrix.indptr)
+    for degrees, lowest, highest in ((ins, 2.1, 2.8), (outs, 2.7, 3.4)):
+        exponent, power, geometric = tail(degrees, 20)
+        assert lowest < exponent < highest
+        assert power < 0.05
+        assert geometric > 3 * power
+        assert degrees.max() > 20 * degrees.mean()
+    # but no node that everybody links to
+    assert ins.max() < 0.1 * 20_000
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -14,7 +14,7 @@ from coded_als.data.ratings import RatingData, from_matrix
 from coded_als.data.splits import holdout_users
 from coded_als.errors import UsageError
 from coded_als.evaluation import StrongScores, evaluate_strong
-from coded_als.evaluation.held_out import left_out
+from coded_als.evaluation.left_out import left_out
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.recommending import NewUsers
 from tests.strategies import random_pattern, seeds
@@ -110,9 +110,16 @@ def test_links_of_a_graph_like_the_web(model: FactorModel) -> None:
     assert scores == evaluate_strong(model, holdout_users(data)[1])
     assert scores.users == np.count_nonzero(np.diff(data.matrix.indptr) - np.diff(train.matrix.indptr))
     assert scores.recall[20] <= scores.recall[50]
-    if isinstance(model, ImplicitALS):
-        assert scores.popularity is not None
-        assert scores.recall[20] > 2 * scores.popularity[20]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_links_are_predicted_three_times_as_well_as_by_popularity(seed: int) -> None:
+    # all settings are the defaults, of the graph and of the model
+    data = load_ratings(f"synthetic-graph:nodes=5000,seed={seed}")
+    scores = evaluate_strong(ImplicitALS().fit(holdout_users(data)[0].matrix), data)
+    assert scores.popularity is not None
+    assert scores.recall[20] >= 3 * scores.popularity[20]
+    assert scores.recall[50] >= 3 * scores.popularity[50]
 
 
 def test_what_is_refused() -> None:

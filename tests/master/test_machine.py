@@ -183,7 +183,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.events_of = events
         self.membership = Membership(self.scene, JOB, WORKERS)  # type: ignore[arg-type]
         self.stores = Stores(self.membership, JOB)
-        self.rounds = Rounds(self.membership, self.stores, events, JOB, DelayStream("none", WORKERS, 0))
+        self.rounds = Rounds(self.membership, self.stores, events, JOB, DelayStream("none", WORKERS, 0), 0.0)
         self.shares: list[float] = []
         self.payload = 1.0
 

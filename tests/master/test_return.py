@@ -13,7 +13,7 @@ import pytest
 
 from coded_als import CodedALS, CodedOperator, LocalCluster
 from coded_als.cluster import Round, TaskEvent, all_of, fastest
-from coded_als.errors import RoundTimeout
+from coded_als.errors import NotEnoughWorkers, RoundTimeout
 from coded_als.master.events import WorkerEvent
 from coded_als.worker.fleet import FIRST_RESTART_S, GROWN_UP_S, LAST_RESTART_S, Restarts
 
@@ -133,3 +133,26 @@ def test_a_worker_that_dies_young_is_started_later_and_later() -> None:
     now_s += GROWN_UP_S
     plan.died(now_s)
     assert plan.due_in(now_s) == pytest.approx(FIRST_RESTART_S)
+
+
+def test_a_round_waits_for_those_that_died_where_it_cannot_end_without_them() -> None:
+    with LocalCluster(4) as cluster:
+        cluster.store("one", [np.ones((1, 1, 1))] * 4)
+        round = Round("product", ("one",), [(np.ones((1, 1, 1)),)] * 4, response_shapes=((1, 1, 1),))
+        dead = [cluster.process_ids[worker] for worker in (1, 2)]
+        for process_id in dead:
+            os.kill(process_id, signal.SIGKILL)
+        listen_until(cluster, lambda: len(cluster._membership.alive) == 2)
+        assert set(cluster.run(round, all_of(4)).workers) == {0, 1, 2, 3}
+
+
+def test_nobody_is_waited_for_who_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coded_als.master.local.RETURN_WITHIN_S", 0.3)
+    with LocalCluster(2) as cluster:
+        cluster.store("one", [np.ones((1, 1, 1))] * 2)
+        round = Round("product", ("one",), [(np.ones((1, 1, 1)),)] * 2, response_shapes=((1, 1, 1),))
+        os.kill(cluster._fleet.process_id, signal.SIGSTOP)  # who would start it again
+        os.kill(cluster.process_ids[1], signal.SIGKILL)
+        with pytest.raises(NotEnoughWorkers, match="worker 1 held"):
+            cluster.run(round, all_of(2))
+        os.kill(cluster._fleet.process_id, signal.SIGCONT)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from coded_als.als.rounds import rule_for
+from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.cluster.waiting import round_seconds
 from coded_als.codes import Code, ProductCode
@@ -17,8 +18,6 @@ from coded_als.codes.product import multiplications
 from coded_als.delays import DelayStream
 from coded_als.experiments.codes.errors_of_survivors import DecodingErrors, decoding_errors
 from coded_als.experiments.codes.members import kind_of
-
-FLOAT_BYTES = 8
 
 
 @dataclass(frozen=True)

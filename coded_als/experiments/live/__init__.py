@@ -2,6 +2,6 @@
 
 from coded_als.experiments.live.fit import FitStatus
 from coded_als.experiments.live.sweep import SweepStatus
-from coded_als.experiments.live.view import Line, Status, View
+from coded_als.experiments.live.view import Line, LiveStatus, View
 
-__all__ = ["FitStatus", "Line", "Status", "SweepStatus", "View"]
+__all__ = ["FitStatus", "Line", "LiveStatus", "SweepStatus", "View"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from coded_als.als import Iteration
+from coded_als.als import CodedIteration
 from coded_als.cluster import TaskEvent
 from coded_als.experiments.live.view import Line, View, duration
 
@@ -74,7 +74,7 @@ class FitStatus:
         self._title, self._tolerance, self._most = title, tolerance, iterations
         self._seconds, self._clock = seconds, clock
         self._workers = [_Worker() for _ in range(workers)]
-        self._history: deque[Iteration] = deque(maxlen=BEHIND_THE_RATE)
+        self._history: deque[CodedIteration] = deque(maxlen=BEHIND_THE_RATE)
         self._round, self._finished, self._lock = -1, False, threading.Lock()
 
     def event(self, event: TaskEvent) -> None:
@@ -84,7 +84,7 @@ class FitStatus:
             if event.status == "counted":
                 self._round = max(self._round, event.round_index)
 
-    def iteration(self, entry: Iteration) -> None:
+    def iteration(self, entry: CodedIteration) -> None:
         """Take note of an iteration: the callback of ``fit``."""
         with self._lock:
             self._history.append(entry)
@@ -128,7 +128,7 @@ class FitStatus:
         return None if left is None else self._history[-1].index / (self._history[-1].index + left)
 
 
-def iterations_left(history: Sequence[Iteration], tolerance: float, most: int) -> float | None:
+def iterations_left(history: Sequence[CodedIteration], tolerance: float, most: int) -> float | None:
     """Iterations until the fit ends, if it goes on converging as it did; None while nobody can tell.
 
     Parameters
@@ -153,7 +153,7 @@ def iterations_left(history: Sequence[Iteration], tolerance: float, most: int) -
     return allowed if slope >= 0 else min(allowed, distance / -float(slope))
 
 
-def seconds_left(history: Sequence[Iteration], tolerance: float, most: int) -> float | None:
+def seconds_left(history: Sequence[CodedIteration], tolerance: float, most: int) -> float | None:
     """Seconds until the fit ends, at the mean seconds of the last iterations; see `iterations_left`.
 
     Parameters

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 
 from coded_als.errors import UsageError
-from coded_als.experiments.live.view import Status
+from coded_als.experiments.live.view import LiveStatus
 
 HOST = "127.0.0.1"
 # between two looks of one reader
@@ -29,7 +29,7 @@ class _Server(ThreadingHTTPServer):
     """One thread for each reader; all of them end with the server."""
 
     daemon_threads = False
-    status: Status
+    status: LiveStatus
     ended: threading.Event
 
 
@@ -88,7 +88,7 @@ def _page() -> bytes:
 
 
 @contextmanager
-def on_loopback(status: Status, port: int) -> Iterator[str]:
+def on_loopback(status: LiveStatus, port: int) -> Iterator[str]:
     """Serve a status while the block runs.
 
     Parameters

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from coded_als.experiments.live.view import STATES, Line, Status, View
+from coded_als.experiments.live.view import STATES, Line, LiveStatus, View
 
 COLOURS = {"lost": "red", "late": "yellow", "in time": "green"}
 # what a letter of `Line.rounds` looks like
@@ -58,7 +58,7 @@ def _worst(lines: tuple[Line, ...], most: int) -> list[Line]:
 
 
 @contextmanager
-def on_the_terminal(status: Status) -> Iterator[None]:
+def on_the_terminal(status: LiveStatus) -> Iterator[None]:
     """Show a status on stderr while the block runs; where that is no terminal, show how it ended."""
     console = Console(stderr=True)
 

@@ -55,7 +55,7 @@ class View:
     finished: bool = False
 
 
-class Status(Protocol):
+class LiveStatus(Protocol):
     """Something that runs and can be looked at, from any thread."""
 
     def view(self) -> View:

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from coded_als import CodedALS, SimulatedCluster
-from coded_als.als import Iteration
+from coded_als.als import CodedIteration
 from coded_als.als.schemes import Scheme
 from coded_als.cluster import TaskEvent
 from coded_als.experiments.live.fit import RECENT, FitStatus, iterations_left, seconds_left
 from coded_als.experiments.live.sweep import SweepStatus
 from coded_als.experiments.live.terminal import on_the_terminal, render
 from coded_als.experiments.live.view import View
-from coded_als.experiments.sweep.grids import Cell
+from coded_als.experiments.sweep.cells import Cell
 
 
-def iteration(index: int, remaining: float, seconds: float = 0.5) -> Iteration:
-    return Iteration(index, 2.0, remaining, seconds, (5,), 1e-12)
+def iteration(index: int, remaining: float, seconds: float = 0.5) -> CodedIteration:
+    return CodedIteration(index, 2.0, seconds, remaining, (5,), 1e-12)
 
 
 def new_status(workers: int = 4) -> FitStatus:
