@@ -52,14 +52,13 @@ def _bad_value(error: click.BadParameter, parameter: click.Parameter, remedy: st
     return f"{_name(parameter)}: {error.message} {remedy}"
 
 
-def _rule(kind: click.ParamType) -> str:
+def _rule(kind: Any) -> str:
     """What a value must be."""
     if isinstance(kind, click.Choice):
         return f"one of {', '.join(map(str, kind.choices))}"
     whole = isinstance(kind, (click.IntRange, type(click.INT)))
     noun = "a whole number" if whole else "a number" if isinstance(kind, (click.FloatRange, type(click.FLOAT))) else ""
-    least: Any = getattr(kind, "min", None)
-    most: Any = getattr(kind, "max", None)
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
     if least is not None and most is not None:
         return f"{noun} from {least} to {most}"
     return noun if least is None else f"{noun} of at least {least}"
