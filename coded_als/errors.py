@@ -100,3 +100,9 @@ class RoundTimeout(CodedALSError):
             f"responses. Responded: {heard}. Silent: {silent or 'none'}. At work: {', '.join(map(str, at_work)) or 'none'}. "
             "Look after the silent workers or raise round_timeout_s."
         )
+
+
+def readable(size_bytes: float) -> str:
+    """Bytes for people."""
+    unit, scale = ("GB", 1e9) if size_bytes >= 1e9 else ("MB", 1e6)
+    return f"{size_bytes / scale:.3g} {unit}"

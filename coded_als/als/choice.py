@@ -14,12 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from coded_als.als.draws import Draws
 from coded_als.als.schemes import Scheme, Size
+from coded_als.als.spread import holds_gram
 from coded_als.als.timing import Infeasible, Workload, iteration_seconds, least_iteration_seconds, require_decodable
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
-from coded_als.codes import CODES, Code, Entangled
+from coded_als.codes import CODES, Entangled, Replicated, Uncoded
 from coded_als.delays import DelayModel, NoDelay
-from coded_als.errors import UsageError
+from coded_als.errors import UsageError, readable
 
 # A scheme without a code is taken when it is within this of the fastest: less than that no model of a cluster can tell.
 MARGIN = 0.05
@@ -66,7 +67,9 @@ class Candidate:
         return float(self.totals_s.mean())
 
 
-def schemes(workers: int, solvers: Sequence[str] = ("lobpcg", "als")) -> Iterator[Scheme]:
+def schemes(
+    workers: int, solvers: Sequence[str] = ("lobpcg", "als"), *, formed: bool = True, sparse: bool = False
+) -> Iterator[Scheme]:
     """Every member of every family of codes that the workers allow, with each protocol and solver.
 
     Parameters
@@ -75,7 +78,16 @@ def schemes(workers: int, solvers: Sequence[str] = ("lobpcg", "als")) -> Iterato
         W.
     solvers
         Names of the solvers.
+    formed
+        With D formed.
+    sparse
+        With the rows of a sparse R in every number of copies.
     """
+    if sparse:
+        copies = (code for family in (Uncoded, Replicated) for code in family.candidates(workers))
+        yield from (Scheme(code.spec, workers, solver=solver, rows=True) for code in copies for solver in solvers)
+    if not formed:
+        return
     for family in CODES.values():
         for code in family.candidates(workers):
             yield from (Scheme(code.spec, workers, solver=solver) for solver in solvers)
@@ -204,8 +216,8 @@ def choose(
     delays: str | DelayModel | None,
     machine: Machine,
     tolerance: float | None = None,
-) -> Code | None:
-    """The code that a plan for this cluster and solver recommends; None where nothing is known of delays.
+) -> Scheme | None:
+    """The scheme that a plan for this cluster and solver recommends; None where nothing is known of delays.
 
     Parameters
     ----------
@@ -223,11 +235,21 @@ def choose(
     workload = Workload(size, delays, machine, tolerance)
     if isinstance(workload.model, NoDelay):
         return None
-    candidate = Race(workload, schemes(workers, (solver,))).chosen()
-    return None if candidate is None else candidate.scheme.chosen(size)
+    candidate = Race(workload, contestants(size, workers, (solver,))).chosen()
+    return None if candidate is None else candidate.scheme
 
 
-def readable(size_bytes: float) -> str:
-    """Bytes for people."""
-    unit, scale = ("GB", 1e9) if size_bytes >= 1e9 else ("MB", 1e6)
-    return f"{size_bytes / scale:.3g} {unit}"
+def contestants(size: Size, workers: int, solvers: Sequence[str] = ("lobpcg", "als")) -> Iterator[Scheme]:
+    """The schemes for a problem: of a sparse one also its rows, and D only where this machine can hold it.
+
+    Parameters
+    ----------
+    size
+        Of the problem.
+    workers
+        W.
+    solvers
+        Names of the solvers.
+    """
+    sparse = size.entries is not None
+    return schemes(workers, solvers, formed=not sparse or holds_gram(size.length), sparse=sparse)

@@ -251,15 +251,19 @@ class CodedALS(LinearFolding):
             )
         columns = self._columns(problem.length)
         if self.protocol == "fused":
-            known = delays if self.code == "auto" and self.partitions is None else None
+            is_open = self.code == "auto" and self.partitions is None and self.precomputation != "none"
             # what times schemes is loaded where one is to be chosen
             from coded_als.als.choice import choose
             from coded_als.als.schemes import Size
 
-            size = Size(problem.matrix.shape[0], problem.length, self.rank)
-            best = choose(size, workers, self.solver, known, machine, self.decoding_tolerance)
+            entries = problem.matrix.nnz if problem.is_sparse and self.precomputation == "auto" else None
+            size = Size(problem.matrix.shape[0], problem.length, self.rank, entries)
+            best = choose(size, workers, self.solver, delays if is_open else None, machine, self.decoding_tolerance)
+            if best is not None and best.rows:
+                return Spread(best.chosen(size), "none")
+            preferred = None if best is None else best.chosen(size)
             return choose_spread(
-                problem, workers, columns, self.code, self.partitions, self.precomputation, machine, best
+                problem, workers, columns, self.code, self.partitions, self.precomputation, machine, preferred
             )
         if self.precomputation == "none":
             raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")

@@ -121,8 +121,9 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         from coded_als.als.choice import choose
         from coded_als.als.schemes import Size
 
-        best = choose(Size(*shape, min(TYPICAL_COLUMNS, length)), workers, "lobpcg", delays, machine_of(cluster))
-        return best or choose_code(code, partitions, workers, length)
+        size = Size(*shape, min(TYPICAL_COLUMNS, length))
+        best = choose(size, workers, "lobpcg", delays, machine_of(cluster))
+        return choose_code(code, partitions, workers, length) if best is None else best.chosen(size)
 
     def _matmat(self, X: Any) -> Any:
         right = np.asarray(X)

@@ -13,7 +13,9 @@ from functools import lru_cache
 from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.protocols import square
 from coded_als.als.rounds import rule_for
-from coded_als.als.startup import gram_s, sharing_s
+from coded_als.als.sparse_rows import ROW_BYTES, SPARSE_BYTES, copies_rule, rows_operations
+from coded_als.als.spread import copies_of
+from coded_als.als.startup import gram_s, sharing_s, sparse_gram_s
 from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.machine import Machine, RoundCost
@@ -21,6 +23,8 @@ from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, cho
 from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError
 
+# Adding a response up, in multiplications for each of its numbers.
+ADDING = 10.0
 # Of each solver: products l c^2, the decompositions in units of c^3, and the calls, some tenths of a millisecond.
 ALGEBRA = {"lobpcg": (45.0, 100.0, 3e6), "als": (12.0, 20.0, 1.5e6)}
 
@@ -28,6 +32,13 @@ ALGEBRA = {"lobpcg": (45.0, 100.0, 3e6), "als": (12.0, 20.0, 1.5e6)}
 @dataclass(frozen=True)
 class Size:
     """The problem: an m x n matrix and the rank d.
+
+    Parameters
+    ----------
+    rows, columns, rank
+        m, n and d.
+    entries
+        Of a sparse matrix, those that are not zero; None for a dense one.
 
     Raises
     ------
@@ -38,6 +49,7 @@ class Size:
     rows: int
     columns: int
     rank: int
+    entries: int | None = None
 
     def __post_init__(self) -> None:
         if self.rank > self.length:
@@ -65,6 +77,8 @@ class Scheme:
         ``"fused"`` or ``"paper"``.
     solver
         ``"als"`` or ``"lobpcg"``.
+    rows
+        Whether the workers hold blocks of the sparse rows of R in copies, and D is not formed.
     """
 
     code: str
@@ -72,6 +86,7 @@ class Scheme:
     partitions: int | None = None
     protocol: str = "fused"
     solver: str = "als"
+    rows: bool = False
 
     @property
     def family(self) -> Code:
@@ -81,7 +96,7 @@ class Scheme:
     @property
     def label(self) -> str:
         """For people: ``"entangled:h=6, fused, lobpcg"``."""
-        return f"{self.family.spec}, {self.protocol}, {self.solver}"
+        return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {self.solver}"
 
     def chosen(self, size: Size) -> Code:
         """The code, tied to the workers.
@@ -116,11 +131,15 @@ class Scheme:
         tolerance
             Relative error that a product may have.
         """
+        if self.rows:
+            return [self._rows_round(size)]
         product, rule = self._product_round(size), rule_for(self.product(size), tolerance)
         return [(product, rule)] if self.protocol == "fused" else self._paper_rounds(size, tolerance, product, rule)
 
     def storage_bytes(self, size: Size) -> int:
         """What one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""
+        if self.rows:
+            return round(block_bytes(size, self._blocks))
         code = self.product(size)
         kept = 0
         if self.protocol == "paper":
@@ -135,7 +154,7 @@ class Scheme:
         return float(sum(cost.operations for cost, _ in rounds))
 
     def startup_s(self, size: Size, machine: Machine) -> float:
-        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares.
+        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares; or its rows.
 
         Parameters
         ----------
@@ -145,8 +164,13 @@ class Scheme:
             Master, workers and the link between them.
         """
         code, workers = self.chosen(size), self.workers
+        if self.rows:
+            return machine.sending_s(workers, block_bytes(size, self._blocks)) + machine.latency_s
         rows = max(size.rows, size.columns)
-        computing_s = gram_s(code, rows, size.length, workers, machine)
+        if size.entries is None:
+            computing_s = gram_s(code, rows, size.length, workers, machine)
+        else:
+            computing_s = sparse_gram_s(size.entries**2 / rows, size.length, machine)
         return computing_s + sharing_s(code, size.length, workers, machine)
 
     def master_operations(self, size: Size) -> float:
@@ -154,7 +178,11 @@ class Scheme:
 
         Decoding is counted at the threshold; responses beyond it are few.
         """
-        length, columns, code = size.length, self.block_columns(size), self.product(size)
+        length, columns = size.length, self.block_columns(size)
+        if self.rows:
+            # the first copy of each block is added up: a pass over memory, some ten multiplications a number
+            return ADDING * self._blocks * length * columns + algebra_operations(length, columns, self.solver)
+        code = self.product(size)
         encoding = code.encoded_planes[1] * length * columns
         decoding = code.decoded_planes * length * columns
         if self.protocol == "paper":
@@ -163,6 +191,17 @@ class Scheme:
             factors, planes = (2, 2) if family.points == "circle" else (3, 1)
             return float(factors * encoding + decoding + family.cut[0] * planes * length * columns)
         return float(encoding + decoding) + algebra_operations(length, columns, self.solver)
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks of sparse rows, each of which some workers hold a copy of."""
+        return self.workers // copies_of(self.family)
+
+    def _rows_round(self, size: Size) -> tuple[RoundCost, StoppingRule]:
+        exchanged = FLOAT_BYTES * size.length * self.block_columns(size)
+        entries = (size.entries or size.rows * size.columns) / self._blocks
+        operations = rows_operations(2, entries, self.block_columns(size))
+        return RoundCost(operations, exchanged, exchanged), copies_rule(self.workers, self._blocks)
 
     def _product_round(self, size: Size) -> RoundCost:
         code, square_shape, columns = self.product(size), (size.length, size.length), self.block_columns(size)
@@ -205,6 +244,20 @@ def algebra_operations(length: int, columns: int, solver: str) -> float:
     """
     tall, small, calls = ALGEBRA[solver]
     return tall * length * columns**2 + small * columns**3 + calls
+
+
+def block_bytes(size: Size, blocks: int) -> float:
+    """Bytes of a block of sparse rows.
+
+    Parameters
+    ----------
+    size
+        Of the problem.
+    blocks
+        How many there are.
+    """
+    entries = size.entries or size.rows * size.columns
+    return (SPARSE_BYTES * entries + ROW_BYTES * max(size.rows, size.columns)) / blocks
 
 
 @lru_cache(maxsize=32)

@@ -13,22 +13,21 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.als.rounds import RoundLog
-from coded_als.arrays import Array
+from coded_als.als.startup import sparse_gram_s
+from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.checks import require_whole
 from coded_als.cluster import AnyOfEach, Round
+from coded_als.cluster.machine import Machine
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
 from coded_als.kernels import SPARSE_SLOWDOWN
 
-# Measured on one core, seconds: of a dense multiplication, ...
-MULTIPLICATION_S = 1e-10
-# ... of D = A^T A at the master for each pair of entries in a row, and for each entry of the result, ...
-PAIR_S, FORMED_ENTRY_S = 5e-9, 3e-8
-# ... of a byte to a worker, and until workers that share cores have loaded what multiplies sparse rows.
-BYTE_S, LOADING_S = 1e-9, 1.0
 # Products that a fit takes, as a rule.
 PRODUCTS = 12
-DENSE_BYTES, SPARSE_BYTES = 8, 12
+# What forming D may cost more: a coded D is never waited for longer than copies are.
+WORTH_CODING_S = 1.0
+# Of an entry, value and column, and of a row's end.
+SPARSE_BYTES, ROW_BYTES = 12, 4
 
 
 class SparseRows:
@@ -61,8 +60,7 @@ class SparseRows:
         self.recovery_threshold = workers // copies
         self._rows = deal(np.diff(matrix.indptr), self.recovery_threshold)
         self._block_of = np.arange(workers) % self.recovery_threshold
-        groups = (np.flatnonzero(self._block_of == block) for block in range(self.recovery_threshold))
-        self._rule = AnyOfEach(tuple(frozenset(group.tolist()) for group in groups))
+        self._rule = copies_rule(workers, self.recovery_threshold)
         blocks = [_row_block(matrix, rows) for rows in self._rows]
         self._entries = max(data.size for data, _, _ in blocks)
         for part, operand in enumerate(self.operands):
@@ -127,7 +125,7 @@ class SparseRows:
             operands=self.operands,
             payloads=[(right,)] * self._block_of.size,
             response_shapes=(shape,),
-            operations=float(passes * self._entries * right.shape[1] * SPARSE_SLOWDOWN),
+            operations=rows_operations(passes, self._entries, right.shape[1]),
             label=label,
         )
         responses = self._log.run(round, self._rule, self)
@@ -137,7 +135,35 @@ class SparseRows:
         return chosen
 
 
-def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: int) -> bool:
+def copies_rule(workers: int, blocks: int) -> AnyOfEach:
+    """The rule that waits for the first copy of each block, worker w holding one of block w modulo their number.
+
+    Parameters
+    ----------
+    workers
+        W.
+    blocks
+        How many there are.
+    """
+    return AnyOfEach(tuple(frozenset(range(block, workers, blocks)) for block in range(blocks)))
+
+
+def rows_operations(passes: int, entries: float, columns: int) -> float:
+    """Multiplications of a dense product that take as long as sparse products with a block.
+
+    Parameters
+    ----------
+    passes
+        Products: 1 for A H, 2 for A^T (A X).
+    entries
+        Of the block.
+    columns
+        Of what is multiplied.
+    """
+    return float(passes * entries * columns * SPARSE_SLOWDOWN)
+
+
+def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: int, machine: Machine) -> bool:
     """Whether a fit is quicker with D = A^T A formed than with sparse products, counted in seconds of one core each.
 
     Parameters
@@ -150,15 +176,19 @@ def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: 
         Part of D that a worker would hold.
     columns
         Columns b of a product.
+    machine
+        Whose speeds count.
     """
-    entries, length = float(matrix.nnz), float(matrix.shape[1])
+    entries, length = float(matrix.nnz), matrix.shape[1]
     lengths = np.diff(sparse.csr_array(matrix).indptr).astype(np.float64)
-    form_s = PAIR_S * float(lengths @ lengths) + FORMED_ENTRY_S * length**2
-    give_out_s = BYTE_S * DENSE_BYTES * length**2 * share * workers
-    formed_s = form_s + give_out_s + PRODUCTS * MULTIPLICATION_S * length**2 * columns * share
-    part = 2 * SPARSE_SLOWDOWN * entries * columns / (workers // copies)
-    sparse_s = LOADING_S + BYTE_S * SPARSE_BYTES * entries * copies + PRODUCTS * MULTIPLICATION_S * part
-    return formed_s < sparse_s
+    form_s = sparse_gram_s(float(lengths @ lengths), length, machine)
+    give_out_s = machine.sending_s(workers, FLOAT_BYTES * length**2 * share)
+    formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
+    blocks = workers // copies
+    rows_s = machine.sending_s(workers, SPARSE_BYTES * entries / blocks)
+    return formed_s < WORTH_CODING_S + rows_s + PRODUCTS * machine.computing_s(
+        rows_operations(2, entries / blocks, columns)
+    )
 
 
 def require_copies(copies: int, workers: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -9,10 +10,10 @@ from coded_als.als.phases import Where, phases_at, sooner_at_the_master, store_d
 from coded_als.als.problem import Problem
 from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows, forming_pays
-from coded_als.arrays import Array
+from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import Code, Replicated, Uncoded, choose_code, with_partitions
-from coded_als.errors import UsageError
+from coded_als.errors import UsageError, readable
 
 # Workers that hold each block of sparse rows, unless the code says otherwise.
 COPIES = 3
@@ -126,7 +127,7 @@ def choose_spread(
     machine
         Where all this runs.
     preferred
-        The code of D for ``"auto"``, where one is known to be the best.
+        The code of D for ``"auto"``, where one is known to be the best, and better than sparse rows.
 
     Raises
     ------
@@ -141,14 +142,32 @@ def choose_spread(
             )
         return Spread(rows_code(code, partitions, workers), "none")
     formed = preferred or choose_code(code, partitions, workers, problem.length)
+    fits = not problem.is_sparse or holds_gram(problem.length)
+    in_copies = (code == "auto" and partitions is None) or isinstance(formed, (Replicated, Uncoded))
+    if where == "auto" and problem.is_sparse and in_copies and not (preferred and fits):
+        held = rows_code(code, partitions, workers)
+        share, copies = formed.share(workers), copies_of(held)
+        if not (fits and forming_pays(problem.matrix, workers, copies, share, columns, machine)):
+            return Spread(held, "none")
+    if not fits:
+        raise UsageError(
+            f"D = R^T R of a sparse R must fit into memory; it would be dense, {readable(FLOAT_BYTES * problem.length**2)} "
+            f"for code {formed.spec}. Use code='auto' or copies (replicated:copies=3), which keep R sparse."
+        )
     if where != "auto":
         return Spread(formed, where)
-    open_code = code == "auto" and partitions is None
-    if problem.is_sparse and (open_code or isinstance(formed, (Replicated, Uncoded))):
-        held = rows_code(code, partitions, workers)
-        if not forming_pays(problem.matrix, workers, copies_of(held), formed.share(workers), columns):
-            return Spread(held, "none")
     return Spread(formed, "local" if sooner_at_the_master(problem, formed, workers, machine) else "coded")
+
+
+def holds_gram(length: int) -> bool:
+    """Whether this machine has the memory for D, (l, l).
+
+    Parameters
+    ----------
+    length
+        l.
+    """
+    return FLOAT_BYTES * length**2 <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | Uncoded:

@@ -11,6 +11,10 @@ from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.codes import Code
 from coded_als.codes.product import multiplications
 
+# Of D = A^T A of a sparse A, in multiplications of a dense product: for each pair of entries in a row, and for each entry
+# of the result (measured: 5 and 30 ns).
+PAIR_OPERATIONS, FORMED_OPERATIONS = 50.0, 300.0
+
 
 def gram_at_master_s(rows: int, length: int, machine: Machine) -> float:
     """Seconds of A^T A, (l, l), of a dense A, (rows, l), at the master: a symmetric rank-k update, half the product.
@@ -25,6 +29,21 @@ def gram_at_master_s(rows: int, length: int, machine: Machine) -> float:
         Master, workers and the link between them.
     """
     return machine.computing_s(rows * length**2 / 2)
+
+
+def sparse_gram_s(pairs: float, length: int, machine: Machine) -> float:
+    """Seconds of A^T A, (l, l), of a sparse A at the master.
+
+    Parameters
+    ----------
+    pairs
+        Of entries in a row, over all rows.
+    length
+        Columns l of A.
+    machine
+        Whose speed counts.
+    """
+    return machine.computing_s(PAIR_OPERATIONS * pairs + FORMED_OPERATIONS * length**2)
 
 
 def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:

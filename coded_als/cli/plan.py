@@ -24,6 +24,9 @@ from coded_als.experiments.sweep.grids import readable_delays
 @click.option("--rows", type=click.IntRange(1), required=True, help="Rows m of the matrix.")
 @click.option("--cols", type=click.IntRange(1), required=True, help="Columns n of the matrix.")
 @click.option("--rank", type=click.IntRange(1), required=True, help="Rank d.")
+@click.option(
+    "--entries", type=click.IntRange(1), help="Of a sparse matrix, those that are not zero.  [default: dense]"
+)
 @click.option("--delays", required=True, help="Delays as a SPEC below, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
 @click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
@@ -43,7 +46,7 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
     """Time uncoded, replicated and coded schemes on a virtual cluster like yours, and recommend one."""
     delays = options["delays"]
     workload = Workload(
-        Size(options["rows"], options["cols"], options["rank"]),
+        Size(options["rows"], options["cols"], options["rank"], options["entries"]),
         readable_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
         _machine(options),
         options["tolerance"],

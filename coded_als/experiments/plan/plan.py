@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from coded_als.als.choice import MARGIN, REPEATS, Candidate, Race, schemes
+from coded_als.als.choice import MARGIN, REPEATS, Candidate, Race, contestants
 from coded_als.als.schemes import Scheme
 from coded_als.als.timing import Workload
 from coded_als.delays import require_workers
@@ -107,7 +107,7 @@ def make_plan(
         When none can run, or the workers are none or too many.
     """
     require_workers(workers)
-    race = Race(workload, schemes(workers), memory_bytes=memory_bytes, repeats=repeats, seed=seed)
+    race = Race(workload, contestants(workload.size, workers), memory_bytes=memory_bytes, repeats=repeats, seed=seed)
     recommended = race.chosen()
     if recommended is None:
         reason = next(iter(race.excluded.values()))

@@ -13,6 +13,7 @@ from coded_als.codes.entangled_family import LARGEST_PARTITIONS
 from coded_als.experiments.plan.plan import Duel, Plan
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.tables import as_text
+from coded_als.kernels import SPARSE_SLOWDOWN
 
 # Rows of the table of candidates; the best of each family comes besides.
 SHOWN = 8
@@ -24,6 +25,7 @@ ASSUMPTIONS = (
     "{message:.3g} s of the master's time",
     "the start-up is computing D = R^T R where that takes less, encoding it, and sending every worker its share, once",
     "a superseded task is dropped at once, so a slow worker is free for the next round",
+    "sparse rows are spread evenly and multiply at a {slowdown}th of the speed of dense products",
     "rounds of a recorded trace come again at random, not in their order",
     "codes at real points are timed and not recommended: products good to {real_error:.0e}, where a fit wants {accurate:.0e}",
     "h above {circle} (circle) and {real} (real points) is not tried; every p and every number of copies is",
@@ -43,12 +45,14 @@ def assumptions(workload: Workload) -> list[str]:
             bandwidth=machine.bytes_per_second,
             latency=machine.latency_s,
             message=machine.message_s,
+            slowdown=SPARSE_SLOWDOWN,
             real_error=Entangled(points="real").tolerance,
             accurate=ACCURATE,
             circle=LARGEST_PARTITIONS["circle"],
             real=LARGEST_PARTITIONS["real"],
         )
         for text in ASSUMPTIONS
+        if workload.size.entries is not None or "{slowdown}" not in text
     ]
 
 
@@ -67,6 +71,8 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     words += ["--code", scheme.family.spec]
     if scheme.solver != "lobpcg":
         words += ["--solver", scheme.solver]
+    if workload.size.entries is not None:
+        words += ["--precomputation", "none" if scheme.rows else "local"]
     if scheme.protocol != "fused":
         words += ["--protocol", scheme.protocol]
     if workload.tolerance is not None:
