@@ -14,8 +14,9 @@ from coded_als.cli.iterations import takes_iterations
 from coded_als.cli.machine import machine_from, parse_bytes, takes_machine
 from coded_als.cli.spec_help import DELAY_SPECS
 from coded_als.cluster.machine import Machine
+from coded_als.experiments.plan.document import plan_document
 from coded_als.experiments.plan.plan import make_plan
-from coded_als.experiments.plan.telling import plan_document, plan_text
+from coded_als.experiments.plan.telling import plan_text
 from coded_als.experiments.sweep.grids import readable_delays
 
 

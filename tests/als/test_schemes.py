@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from coded_als.als import CodedALS
 from coded_als.als.schemes import Scheme, Size
@@ -63,6 +64,34 @@ def test_a_schedule_is_what_the_algorithm_asks_for(scheme: Scheme) -> None:
     labels = [round.label for round, _ in cluster.rounds]
     assert len(schedule) == (3 if scheme.protocol == "paper" else 1)
     assert len(labels) >= len(schedule)
+
+
+@pytest.mark.parametrize(
+    ("code", "solver"), [("uncoded", "lobpcg"), ("replicated:copies=4", "lobpcg"), ("replicated", "als")]
+)
+def test_the_schedule_of_sparse_rows_is_what_the_algorithm_asks_for(code: str, solver: str) -> None:
+    """As many entries in each row, so that all blocks are alike."""
+    ratings = np.tile([1.0, 0.0, 2.0], (SIZE.rows, SIZE.columns // 3 + 1))[:, : SIZE.columns]
+    ratings += ratings * np.random.default_rng(0).standard_normal(ratings.shape)
+    size = Size(SIZE.rows, SIZE.columns, SIZE.rank, int(np.count_nonzero(ratings)))
+    workers = 8
+    cluster = RecordingCluster(workers)
+    CodedALS(
+        SIZE.rank,
+        code=code,
+        solver=solver,
+        iterations=1,
+        tolerance=0.0,
+        precomputation="none",  # type: ignore[arg-type]
+    ).fit(sparse.csr_array(ratings), cluster=cluster)
+    scheme = Scheme(code, workers, solver=solver, rows=True)
+    ((cost, rule),) = scheme.schedule(size, TOLERANCE)
+    round, until = cluster.rounds[0]
+    found = RoundCost.of(round)
+    assert (cost.payload_bytes, cost.response_bytes) == (found.payload_bytes, found.response_bytes)
+    # rows are dealt so that blocks differ by less than a row's worth
+    assert cost.operations == pytest.approx(found.operations, rel=0.2)
+    assert rule == until
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.label)

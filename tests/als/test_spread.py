@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster, LocalCluster, SimulatedCluster
+from coded_als.als.spread import holds_gram
 from coded_als.errors import NotEnoughWorkers, UsageError
 
 
@@ -135,6 +136,23 @@ def test_a_small_matrix_has_its_gram_matrix_formed_unless_told_otherwise(
 def test_a_large_one_stays_sparse_unless_told_otherwise(options: dict[str, Any], code: str, where: str) -> None:
     spread = CodedALS(3, **options).plan(random_matrix(0, (30_000, 20_000), 1e-5), 10)
     assert (spread.code.spec, spread.precomputation) == (code, where)
+
+
+def test_a_gram_matrix_that_does_not_fit_is_refused_in_a_line_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = random_matrix(0, (50, 40))
+    assert CodedALS(3).plan(matrix, 10).precomputation == "local"
+    monkeypatch.setattr("coded_als.als.spread.holds_gram", lambda length: False)
+    for options in ({}, {"code": "uncoded"}):
+        assert CodedALS(3, **options).plan(matrix, 10).precomputation == "none"
+    for options in ({"code": "systematic:p=6"}, {"partitions": 2}, {"precomputation": "local"}):
+        with pytest.raises(UsageError, match="must fit into memory; it would be dense, .*Use code='auto'"):
+            CodedALS(3, **options).plan(matrix, 10)
+    assert CodedALS(3, code="systematic:p=6").plan(matrix.toarray(), 10).precomputation == "local"
+
+
+def test_a_terabyte_does_not_fit() -> None:
+    assert holds_gram(100)
+    assert not holds_gram(3_000_000)
 
 
 SPARSE = random_matrix(0, (30, 20), 0.3)

@@ -1,10 +1,8 @@
-"""A plan as a document and as text."""
+"""A plan as text for people."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
-from typing import Any
 
 from coded_als.als.choice import ACCURATE, MARGIN, Candidate
 from coded_als.als.timing import Workload
@@ -78,68 +76,6 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     if workload.tolerance is not None:
         words += ["--decoding-tolerance", workload.tolerance]
     return shlex.join(map(str, [*words, "--delays", workload.delays, "--out", "model.npz"]))
-
-
-def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any]:
-    """The plan as one JSON-able document.
-
-    Parameters
-    ----------
-    plan
-        The plan.
-    workers
-        W.
-    workload
-        The problem, the delays and the machine.
-    """
-    return {
-        "verdict": plan.verdict,
-        "margin": MARGIN,
-        "workers": workers,
-        "size": asdict(workload.size),
-        "machine": asdict(workload.machine),
-        "iterations": asdict(workload.iterations),
-        "delays": workload.delays,
-        "recommended": candidate_document(plan.recommended),
-        "command": fit_command(plan.recommended, workload),
-        "speedup_of_the_best_code": _speedup(plan.overall),
-        "at_equal_memory": [_duel_document(duel, "worker_storage_bytes") for duel in plan.at_equal_memory],
-        "at_equal_work": [_duel_document(duel, "worker_operations") for duel in plan.at_equal_work],
-        "candidates": [candidate_document(candidate) for candidate in plan.candidates],
-        "excluded": [{"label": label, "reason": reason} for label, reason in plan.excluded],
-        "assumptions": assumptions(workload),
-    }
-
-
-def candidate_document(candidate: Candidate) -> dict[str, Any]:
-    """A candidate as columns."""
-    mean, low, high = mean_and_interval(candidate.totals_s)
-    return {
-        "label": candidate.scheme.label,
-        **asdict(candidate.scheme),
-        "virtual_seconds_mean": mean,
-        "virtual_seconds_low95": low,
-        "virtual_seconds_high95": high,
-        "virtual_seconds_are_a_lower_bound": candidate.at_least,
-        "startup_seconds": candidate.startup_s,
-        "master_seconds": candidate.master_s,
-        "worker_storage_bytes": candidate.worker_bytes,
-        "worker_operations": candidate.worker_operations,
-    }
-
-
-def _speedup(duel: Duel) -> dict[str, float] | None:
-    return None if duel.speedup is None else dict(zip(("ratio", "low95", "high95"), duel.speedup, strict=True))
-
-
-def _duel_document(duel: Duel, limited: str) -> dict[str, Any]:
-    return {
-        f"{limited}_at_most": duel.limit,
-        "verdict": duel.verdict,
-        "without_a_code": None if duel.plain is None else candidate_document(duel.plain),
-        "with_a_code": None if duel.coded is None else candidate_document(duel.coded),
-        "speedup": _speedup(duel),
-    }
 
 
 def plan_text(plan: Plan, workers: int, workload: Workload) -> str:

@@ -18,7 +18,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.plan import Plan, make_plan
-from coded_als.experiments.plan.telling import plan_text
+from coded_als.experiments.plan.telling import fit_command, plan_text
 from coded_als.experiments.plan.timing import mean_and_interval, ratio_and_interval
 
 FAST = Machine(1e12, 1e12, 1e-6, 0.0)
@@ -33,11 +33,11 @@ def draws(delays: str, workers: int, repeats: int) -> Draws:
 
 
 def plan(delays: str, workers: int = 12, **options: float) -> Plan:
-    return make_plan(workers, workload(delays), repeats=6, **options)  # type: ignore[arg-type]
+    return make_plan(workers, workload(delays), repeats=3, **options)  # type: ignore[arg-type]
 
 
 def test_coding_pays_where_many_are_slow_at_random() -> None:
-    found = plan("bimodal:p=0.4,fast=1ms,slow=1s", workers=30, memory_bytes=1e5)  # a seventh of D on each worker
+    found = plan("bimodal:p=0.4,fast=1ms,slow=1s", workers=20, memory_bytes=1e5)  # a seventh of D on each worker
     assert found.verdict == "coding pays"
     assert found.recommended.scheme.family.coded
     assert found.overall.speedup is not None
@@ -147,3 +147,17 @@ def test_intervals_of_heavy_tails_stay_above_zero_and_ratios_are_of_pairs() -> N
     assert high > mean
     assert mean_and_interval(np.full(5, 3.0)) == (3.0, None, None)
     assert ratio_and_interval(2 * totals, totals) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_a_plan_for_sparse_data_stays_sparse_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = Workload(Size(100_000, 50_000, 20, 5_000_000), "bimodal:p=0.1,fast=5ms,slow=1s", Machine())
+    monkeypatch.setattr("coded_als.als.choice.holds_gram", lambda length: False)
+    found = make_plan(6, large, repeats=2)
+    assert all(candidate.scheme.rows for candidate in found.candidates)
+    assert found.recommended.scheme.family.spec.startswith("replicated:copies=")
+    assert "--precomputation none" in fit_command(found.recommended, large)
+    assert "sparse rows are spread evenly" in plan_text(found, 6, large)
+    # many users and few items
+    monkeypatch.undo()
+    tall = Workload(Size(200_000, 300, 20, 5_000_000), "exp:mean=5ms", Machine())
+    assert not make_plan(6, tall, repeats=2).recommended.scheme.rows
