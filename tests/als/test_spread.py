@@ -145,7 +145,7 @@ def test_a_gram_matrix_that_does_not_fit_is_refused_in_a_line_and_not_chosen(mon
     for options in ({}, {"code": "uncoded"}):
         assert CodedALS(3, **options).plan(matrix, 10).precomputation == "none"
     for options in ({"code": "systematic:p=6"}, {"partitions": 2}, {"precomputation": "local"}):
-        with pytest.raises(UsageError, match="must fit into memory; it would be dense, .*Use code='auto'"):
+        with pytest.raises(UsageError, match=r"must fit into memory; it would be dense, .*Use code='auto'"):
             CodedALS(3, **options).plan(matrix, 10)
     assert CodedALS(3, code="systematic:p=6").plan(matrix.toarray(), 10).precomputation == "local"
 
