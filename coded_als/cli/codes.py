@@ -32,6 +32,7 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 )
 @click.option("--all", "everything", is_flag=True, help="Every code that a plan looks at.")
 @click.option("--length", default=1500, show_default=True, type=click.IntRange(1), help="Side l of D.")
+@click.option("--entries", type=click.IntRange(1), help="Of a sparse R: shows its rows in copies besides.")
 @click.option("--columns", default=200, show_default=True, type=click.IntRange(1), help="Columns d of X in E = D X.")
 @takes_machine
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draws.")
@@ -49,7 +50,7 @@ def command(
     many = workers > FEW_WORKERS
     setting = Setting(
         workers, options["length"], options["columns"], readable_delays(options["delays"]),
-        machine_from(options), ROUNDS[many], SETS[many], options["seed"],
+        machine_from(options), ROUNDS[many], SETS[many], options["seed"], options["entries"],
     )  # fmt: skip
     limits = [_share(memory, setting.length)] if memory else copies_limits(workers)
     chosen = [parse_code(spec) for spec in codes] or (

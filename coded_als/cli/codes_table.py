@@ -74,7 +74,7 @@ def print_codes(rows: Sequence[CodeRow], setting: Setting) -> None:
 def _cells(row: CodeRow) -> list[str]:
     errors = (row.errors.median, row.errors.p99, row.errors.contiguous)
     return [
-        row.code,
+        f"{row.code}, sparse rows" if row.kind == "sparse rows" else row.code,
         str(row.threshold),
         f"{row.share:.1%}",
         f"{row.work:.1%}",

@@ -95,3 +95,12 @@ def test_a_module_that_cannot_be_found_is_refused(monkeypatch):
     result = run()
     assert result.exit_code == 2
     assert "CODED_ALS_PLUGINS must name modules that Python finds" in result.stderr
+
+
+def test_sparse_rows_are_put_beside_the_codes():
+    rows = json.loads(run("--entries", "200", "--code", "systematic:p=4", "--json").stdout)["codes"]
+    assert [row["kind"] for row in rows] == ["systematic", *["sparse rows"] * 4]
+    assert [row["threshold"] for row in rows[1:]] == [8, 4, 2, 2]
+    # 200 entries of 12 bytes, and an end of 4 for each of 64 rows
+    assert rows[1]["memory_bytes"] == (200 * 12 + 64 * 4) / 8
+    assert "replicated:copies=2, sparse rows" in run("--entries", "200").stdout

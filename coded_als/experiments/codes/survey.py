@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 
 from coded_als.als.rounds import rule_for
+from coded_als.als.schemes import Scheme, Size
 from coded_als.arrays import FLOAT_BYTES
+from coded_als.cluster import StoppingRule
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.cluster.waiting import round_seconds
-from coded_als.codes import Code, ProductCode
+from coded_als.codes import Code, ProductCode, Replicated, Uncoded
 from coded_als.codes.product import multiplications
 from coded_als.delays import DelayStream
 from coded_als.experiments.codes.errors_of_survivors import DecodingErrors, decoding_errors
 from coded_als.experiments.codes.members import kind_of
+
+# Copies of sparse rows, at most, that are shown.
+MOST_COPIES = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Setting:
         Random sets of survivors that are decoded from.
     seed
         Seed of delays and survivors.
+    entries
+        Of a sparse R, those that are not zero: its rows in copies are put beside the codes of D. None for a dense one.
     """
 
     workers: int
@@ -50,6 +57,7 @@ class Setting:
     rounds: int = 1000
     sets: int = 200
     seed: int = 0
+    entries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,8 @@ def survey(codes: Sequence[Code], setting: Setting, tell: Callable[[str], None] 
     for code in [code.at(setting.workers, setting.length) for code in codes]:
         tell(code.spec)
         rows.append(_row(code, setting))
+    if setting.entries is not None:
+        rows += [_sparse_row(copies, setting) for copies in range(1, min(MOST_COPIES, setting.workers) + 1)]
     return rows
 
 
@@ -123,7 +133,7 @@ def _row(code: Code, setting: Setting) -> CodeRow:
     product = code.product(workers)
     cost = _cost(product, setting)
     memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
-    mean_s, p99_s = _round_seconds(code, product, cost, setting)
+    mean_s, p99_s = _times(cost, rule_for(product, code.tolerance), setting)
     return CodeRow(
         code=code.spec,
         kind=kind_of(code),
@@ -139,6 +149,29 @@ def _row(code: Code, setting: Setting) -> CodeRow:
     )
 
 
+def _sparse_row(copies: int, setting: Setting) -> CodeRow:
+    """The rows of a square sparse R, each block on so many workers."""
+    code = Uncoded() if copies == 1 else Replicated(copies)
+    size = Size(setting.length, setting.length, setting.columns, setting.entries)
+    scheme = Scheme(code.spec, setting.workers, rows=True)
+    ((cost, rule),) = scheme.schedule(size, code.tolerance)
+    memory_bytes = scheme.storage_bytes(size)
+    mean_s, p99_s = _times(cost, rule, setting)
+    return CodeRow(
+        code=code.spec,
+        kind="sparse rows",
+        threshold=rule.needed,
+        share=memory_bytes / (FLOAT_BYTES * setting.length**2),
+        memory_bytes=memory_bytes,
+        work=cost.operations / (setting.length**2 * setting.columns),
+        payload_bytes=int(cost.payload_bytes),
+        response_bytes=int(cost.response_bytes),
+        errors=DecodingErrors(0.0, 0.0, 0.0),  # a sum, nothing to decode
+        mean_s=mean_s,
+        p99_s=p99_s,
+    )
+
+
 def _cost(product: ProductCode, setting: Setting) -> RoundCost:
     shape = (setting.length, setting.columns)
     return RoundCost(
@@ -148,12 +181,9 @@ def _cost(product: ProductCode, setting: Setting) -> RoundCost:
     )
 
 
-def _round_seconds(
-    code: Code, product: ProductCode, cost: RoundCost, setting: Setting
-) -> tuple[float | None, float | None]:
+def _times(cost: RoundCost, rule: StoppingRule, setting: Setting) -> tuple[float | None, float | None]:
     """Mean and 99 % quantile over the drawn rounds; None where not all of them end."""
     stream = DelayStream(setting.delays, setting.workers, setting.seed)
-    rule = rule_for(product, code.tolerance)
     seconds = round_seconds(stream, [(cost, rule)], setting.machine, setting.rounds)[:, 0]
     if not np.isfinite(seconds).all():
         return None, None
