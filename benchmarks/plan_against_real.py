@@ -31,6 +31,7 @@ import numpy as np
 
 from coded_als import CodedALS, LocalCluster, SimulatedCluster
 from coded_als.als.choice import Race, schemes
+from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.schemes import Scheme, Size
 from coded_als.als.timing import Iterations, Workload
 from coded_als.cluster import Round, all_of
@@ -148,14 +149,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="clusters whose name this regular expression finds")
     options = parser.parse_args()
     started = time.monotonic()
-    kept = (
-        json.loads(options.keep.read_text())
-        if options.keep.exists()
-        else {"machine": asdict(calibrated()), "cells": {}}
-    )
-    machine, results = Machine(**kept["machine"]), kept["cells"]
-    print(f"load {os.getloadavg()[0]:.1f}; {machine}", flush=True)
+    kept = json.loads(options.keep.read_text()) if options.keep.exists() else {"machines": {}, "cells": {}}
+    machines, results = kept["machines"], kept["cells"]
     for size in SIZES:
+        measured = f"d={size.rank}"
+        if measured not in machines:
+            machines[measured] = asdict(calibrated(size.rank + GUARD_VECTORS))
+        machine = Machine(**machines[measured])
+        print(f"load {os.getloadavg()[0]:.1f}; {machine}", flush=True)
         for name, delays in clusters(options.keep.resolve().parent).items():
             key = f"{name}, {size.rows} x {size.columns}, d={size.rank}"
             if key in results or not re.search(options.only, key) or time.monotonic() - started > 60 * options.minutes:

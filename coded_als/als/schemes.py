@@ -165,7 +165,7 @@ class Scheme:
         """
         code, workers = self.chosen(size), self.workers
         if self.rows:
-            return machine.sending_s(workers, block_bytes(size, self._blocks)) + machine.latency_s
+            return machine.giving_s(workers, block_bytes(size, self._blocks))
         rows = max(size.rows, size.columns)
         if size.entries is None:
             computing_s = gram_s(code, rows, size.length, workers, machine)

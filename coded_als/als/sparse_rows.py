@@ -182,10 +182,10 @@ def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: 
     entries, length = float(matrix.nnz), matrix.shape[1]
     lengths = np.diff(sparse.csr_array(matrix).indptr).astype(np.float64)
     form_s = sparse_gram_s(float(lengths @ lengths), length, machine)
-    give_out_s = machine.sending_s(workers, FLOAT_BYTES * length**2 * share)
+    give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
     formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
     blocks = workers // copies
-    rows_s = machine.sending_s(workers, SPARSE_BYTES * entries / blocks)
+    rows_s = machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
     return formed_s < WORTH_CODING_S + rows_s + PRODUCTS * machine.computing_s(
         rows_operations(2, entries / blocks, columns)
     )

@@ -67,7 +67,7 @@ def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine:
     encoding = sum(gram.encoded_planes) * rows * length
     return (
         machine.computing_s(encoding + gram.decoded_planes * length**2)
-        + machine.sending_s(workers, shares_bytes)
+        + machine.giving_s(workers, shares_bytes)
         + float(np.sort(responses)[gram.recovery_threshold - 1])
     )
 
@@ -109,4 +109,4 @@ def sharing_s(code: Code, length: int, workers: int, machine: Machine) -> float:
     product = code.product(workers)
     share_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
     encoding_s = machine.computing_s(product.encoded_planes[0] * length**2)
-    return encoding_s + machine.sending_s(workers, share_bytes) + machine.latency_s
+    return encoding_s + machine.giving_s(workers, share_bytes)

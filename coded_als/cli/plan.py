@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations, Workload
 from coded_als.cli.common import print_json, progress
@@ -69,5 +70,5 @@ def _machine(options: dict[str, Any]) -> Machine:
         from coded_als.experiments.plan.calibration import calibrated
 
         with progress("measuring this machine"):
-            machine = calibrated()
+            machine = calibrated(options["rank"] + GUARD_VECTORS)
     return machine_from(options, machine)

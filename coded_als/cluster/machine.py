@@ -36,6 +36,8 @@ class Machine:
         Seconds that the master itself spends on each message, whatever its size.
     cores
         Cores that the workers share; None: each has its own.
+    given_bytes_per_second
+        Of what workers are given to keep: large arrays into memory that nothing has touched before. None: as the link.
     """
 
     multiplications_per_second: float = 1e10
@@ -43,12 +45,14 @@ class Machine:
     latency_s: float = 1e-4
     message_s: float = 5e-5
     cores: int | None = None
+    given_bytes_per_second: float | None = None
 
     def __post_init__(self) -> None:
         seconds = (self.latency_s, self.message_s)
         if not (
             self.multiplications_per_second > 0
             and self.bytes_per_second > 0
+            and (self.given_bytes_per_second is None or self.given_bytes_per_second > 0)
             and all(0 <= value < math.inf for value in seconds)
         ):
             raise UsageError(
@@ -68,6 +72,19 @@ class Machine:
             Bytes of each.
         """
         return messages * (self.message_s + message_bytes / self.bytes_per_second)
+
+    def giving_s(self, workers: int, share_bytes: float) -> float:
+        """Seconds until each worker has been given a share to keep.
+
+        Parameters
+        ----------
+        workers
+            How many.
+        share_bytes
+            Bytes of each share.
+        """
+        rate = self.given_bytes_per_second or self.bytes_per_second
+        return workers * (self.message_s + share_bytes / rate) + self.latency_s
 
     def computing_s(self, operations: float) -> float:
         """Seconds of undisturbed work."""

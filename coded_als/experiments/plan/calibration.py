@@ -15,38 +15,59 @@ from coded_als.cluster.machine import Machine
 FEW, CALIBRATED_WORKERS = 2, 8
 PAYLOAD_ROWS, COLUMNS = 4000, 25
 REPEATS = 15
+# Numbers of an array that a worker is given to keep, and how often.
+GIVEN, GIVINGS = 1_000_000, 3
 
 
-def calibrated() -> Machine:
+def calibrated(columns: int = COLUMNS) -> Machine:
     """What local workers and their master do here, measured in about two seconds.
 
     A round of W messages each way takes ``2 W message_s + 2 latency_s`` and, for large payloads, their bytes over the
     link's besides: the differences between few workers and many, and between small payloads and large ones, tell them
-    apart.
+    apart. What workers are given to keep goes into fresh memory and takes longer.
+
+    Parameters
+    ----------
+    columns
+        Of the blocks that will be multiplied: wide ones are multiplied faster.
     """
-    speed = multiplications_per_second()
-    few_s, _ = _round_seconds(FEW)
-    many_s, large_s = _round_seconds(CALIBRATED_WORKERS)
+    speed = multiplications_per_second(columns)
+    few_s, _, _ = _round_seconds(FEW)
+    many_s, large_s, giving_s = _round_seconds(CALIBRATED_WORKERS)
     message_s = max(1e-6, (many_s - few_s) / (2 * (CALIBRATED_WORKERS - FEW)))
     latency_s = max(1e-6, few_s / 2 - FEW * message_s)
     carried = CALIBRATED_WORKERS * 8 * PAYLOAD_ROWS * COLUMNS
     bytes_per_second = carried / max(1e-9, large_s - many_s)
-    return Machine(speed, bytes_per_second, latency_s, message_s, len(os.sched_getaffinity(0)))
+    given = CALIBRATED_WORKERS * 8 * GIVEN / max(1e-9, giving_s - many_s)
+    return Machine(speed, bytes_per_second, latency_s, message_s, len(os.sched_getaffinity(0)), given)
 
 
-def multiplications_per_second() -> float:
+def multiplications_per_second(columns: int) -> float:
     """Of one core in the product of a large matrix with a block of columns, the best of several."""
-    left, right = np.ones((1500, 1500)), np.ones((1500, COLUMNS))
+    left, right = np.ones((1500, 1500)), np.ones((1500, columns))
     with threadpool_limits(1):
-        return left.size * COLUMNS / min(_seconds(lambda: left @ right) for _ in range(REPEATS))
+        return left.size * columns / min(_seconds(lambda: left @ right) for _ in range(REPEATS))
 
 
-def _round_seconds(workers: int) -> tuple[float, float]:
-    """Least seconds of a round that computes next to nothing: with a small payload, and with a large one."""
+def _round_seconds(workers: int) -> tuple[float, float, float]:
+    """Least seconds of a round that computes next to nothing: with a small payload, a large one, and arrays to keep."""
     from coded_als.master import LocalCluster
 
     with LocalCluster(workers) as cluster:
-        return _round_s(cluster, 1), _round_s(cluster, PAYLOAD_ROWS)
+        return _round_s(cluster, 1), _round_s(cluster, PAYLOAD_ROWS), _giving_s(cluster)
+
+
+def _giving_s(cluster: Cluster) -> float:
+    """Seconds of giving every worker an array to keep, and of a small round after it: the median of a few."""
+    one = np.ones((1, 1, 1))
+    round = Round("product", ("left",), [(one,)] * cluster.size, (), ((1, 1, 1),))
+
+    def give() -> None:
+        cluster.store("kept", [np.ones((1, 1, GIVEN)) for _ in range(cluster.size)])
+        cluster.store("left", [one] * cluster.size)
+        cluster.run(round, all_of(cluster.size))
+
+    return sorted(_seconds(give) for _ in range(GIVINGS))[GIVINGS // 2]
 
 
 def _round_s(cluster: Cluster, rows: int) -> float:

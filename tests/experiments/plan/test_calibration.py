@@ -28,7 +28,7 @@ ARGUMENTS = [
     "--delays",
     "exp:mean=5ms",
 ]
-MEASURED = Machine(3e9, 4e8, 2e-4, 7e-5, 2)
+MEASURED = Machine(3e9, 4e8, 2e-4, 7e-5, 2, 1e8)
 
 
 def test_this_machine_is_measured() -> None:
@@ -36,6 +36,8 @@ def test_this_machine_is_measured() -> None:
     assert machine.cores == len(os.sched_getaffinity(0))
     assert 1e7 < machine.multiplications_per_second < 1e12
     assert 1e6 < machine.bytes_per_second < 1e14
+    assert machine.given_bytes_per_second is not None
+    assert 1e6 < machine.given_bytes_per_second < 1e14
     assert 0 < machine.latency_s < 1
     assert 0 < machine.message_s < 0.1
 
@@ -44,18 +46,21 @@ def test_round_times_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """From round times that the model itself gives, the machine comes back."""
     carried = 8 * calibration.PAYLOAD_ROWS * calibration.COLUMNS
 
-    def round_seconds(workers: int) -> tuple[float, float]:
+    def round_seconds(workers: int) -> tuple[float, float, float]:
         small_s = 2 * workers * MEASURED.message_s + 2 * MEASURED.latency_s
-        return small_s, small_s + workers * carried / MEASURED.bytes_per_second
+        assert MEASURED.given_bytes_per_second
+        given_s = workers * 8 * calibration.GIVEN / MEASURED.given_bytes_per_second
+        return small_s, small_s + workers * carried / MEASURED.bytes_per_second, small_s + given_s
 
     monkeypatch.setattr(calibration, "_round_seconds", round_seconds)
     found = calibration.calibrated()
-    measured = (found.bytes_per_second, found.latency_s, found.message_s)
-    np.testing.assert_allclose(measured, (MEASURED.bytes_per_second, MEASURED.latency_s, MEASURED.message_s), rtol=1e-9)
+    names = ("bytes_per_second", "latency_s", "message_s", "given_bytes_per_second")
+    measured, true = ([getattr(machine, name) for name in names] for machine in (found, MEASURED))
+    np.testing.assert_allclose(measured, true, rtol=1e-9)
 
 
 def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "calibrated", lambda: MEASURED)
+    monkeypatch.setattr(calibration, "calibrated", lambda columns: MEASURED)
     arguments = [*ARGUMENTS, "--calibrate", "--bandwidth", "5e8", "--json"]
     result = CliRunner().invoke(plan.command, arguments, catch_exceptions=False)
     assert json.loads(result.stdout)["machine"] == {**vars(MEASURED), "bytes_per_second": 5e8}
