@@ -17,6 +17,9 @@ from coded_als.errors import UsageError
 # Past these h a plan does not look: the entangled code's own algebra outgrows what the workers save, or real points have lost their digits.
 LARGEST_PARTITIONS: dict[PointFamily, int] = {"circle": 20, "real": 8, "equispaced": 8}
 
+# Past it the conditioning of a cut into rows alone is hopeless on the circle whoever responds.
+MOST_ROW_PARTS = 120
+
 
 @register_code("entangled")
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Entangled(Code):
             most = min(largest_partitions(workers, points), LARGEST_PARTITIONS[points])
             yield from (cls(h, points=points) for h in range(2, most + 1))
         # rows alone, on the circle: of the two p that wait for as many the larger, which cuts finer
-        yield from (cls(p=p, r=1) for p in range(4, min(2 * workers, LARGEST_PARTITIONS["circle"] ** 2) + 1, 2))
+        yield from (cls(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2))
         for r in range(2, 2 * workers):
             for p in range(1, min(2 * workers // r + 1, LARGEST_PARTITIONS["circle"] ** 2 // r + 1)):
                 if p != r and product_threshold(p, r, 1, "circle") <= workers:

@@ -159,5 +159,5 @@ def test_a_plan_for_sparse_data_stays_sparse_where_that_is_faster(monkeypatch: p
     assert "sparse rows are spread evenly" in plan_text(found, 6, large)
     # many users and few items
     monkeypatch.undo()
-    tall = Workload(Size(200_000, 300, 20, 5_000_000), "exp:mean=5ms", Machine())
+    tall = Workload(Size(2_000_000, 300, 20, 5_000_000), "exp:mean=5ms", Machine())
     assert not make_plan(6, tall, repeats=2).recommended.scheme.rows
