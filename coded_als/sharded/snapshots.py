@@ -13,8 +13,8 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, Snapshot, digest
 from coded_als.models.iterations import Iteration
 
-# what may differ when a fit goes on: where and how it is computed, and how long
-_FREE = ("devices", "batch_pieces", "piece_length", "iterations")
+# what may differ when a fit goes on: where and how it is computed, how long, and what is done with it afterwards
+_FREE = ("devices", "batch_pieces", "piece_length", "iterations", "top_n_recall")
 
 
 def begin(

@@ -58,6 +58,31 @@ class Side:
         return result
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a fit takes of each device, in bytes.
+
+    Parameters
+    ----------
+    devices
+        N.
+    padding
+        Room for entries over entries, users' and items' side.
+    tables
+        Bytes of a device's shards of both tables.
+    batches
+        Bytes of its batches.
+    exchanged
+        Bytes that it hands to the others, itself included, in one epoch; docs/sharded.md has the formula.
+    """
+
+    devices: int
+    padding: tuple[float, float]
+    tables: int
+    batches: int
+    exchanged: int
+
+
 class Training:
     """Alternating half-steps on one matrix: items, then users, as in the models of `coded_als.baselines`.
 
@@ -86,6 +111,7 @@ class Training:
         length: int,
     ) -> None:
         self.mesh, self.dtype, self.width = mesh, jnp.dtype(dtype), equations.rank + equations.biases
+        self.weighted = bool(equations.weight)
         flipped = sparse.csr_array(matrix.T.tocsr())
         user_rows, item_rows = (deal_to_devices(np.diff(side.indptr), mesh.size) for side in (matrix, flipped))
 
@@ -116,6 +142,21 @@ class Training:
         items, of_items = self.items.half_step(items, users)
         users, of_users = self.users.half_step(users, items)
         return users, items, _sum(of_users.squares) - _sum(of_users.explained) + _sum(of_items.penalised)
+
+    @property
+    def layout(self) -> Layout:
+        """What each device holds and exchanges."""
+        sides, item_size = (self.users, self.items), self.dtype.itemsize
+        devices = self.mesh.size
+        rows_sent = sum(shape.batches * shape.devices * shape.sent for side in sides for shape in side.shapes)
+        gram = 4 * self.width**2 if self.weighted else 0
+        return Layout(
+            devices=devices,
+            padding=(self.users.padding, self.items.padding),
+            tables=sum(side.placement.height for side in sides) * self.width * item_size,
+            batches=sum(array.nbytes for side in sides for array in jax.tree.leaves(side.operands)) // devices,
+            exchanged=rows_sent * self.width * item_size + 2 * gram if devices > 1 else 0,
+        )
 
     def put(self, side: Side, rows: Floats) -> Array:
         """A table on the devices, from its rows (rows, width).
