@@ -169,7 +169,8 @@ class ShardedALS(FactorModel):
         matrix.data = (matrix.data - mean) / scale
         objective = objective.in_units(scale)
         equations = self._equations(objective)
-        training = Training(matrix, objective, equations, mesh, self.table_dtype, self.batch_pieces, self.piece_length)
+        sizes = self.batch_pieces, self.piece_length
+        training = Training(matrix, objective, equations, mesh, self.table_dtype, *sizes).compiled()
         if snapshot is None:
             tables = {
                 "users": self._start(np.diff(matrix.indptr), training.width),
