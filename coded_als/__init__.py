@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from coded_als.lazy import lazily
 
 __version__ = "0.1.0"
 
 # Loaded on first use: a worker process imports this package and must not pay for scipy.
 _HOMES = {
     "BPR": "coded_als.baselines",
+    "Checkpoint": "coded_als.models.checkpoint",
     "CodedALS": "coded_als.als",
     "CodedOperator": "coded_als.als",
     "DecodingError": "coded_als.errors",
@@ -30,6 +32,7 @@ __all__ = [
     "BPR",
     "SGD",
     "WARP",
+    "Checkpoint",
     "CodedALS",
     "CodedOperator",
     "DecodingError",
@@ -54,14 +57,12 @@ if TYPE_CHECKING:
     from coded_als.codes import EntangledPolynomialCode
     from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
     from coded_als.master import LocalCluster
+    from coded_als.models.checkpoint import Checkpoint
     from coded_als.models.persistence import load_model
     from coded_als.sharded import ShardedALS
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

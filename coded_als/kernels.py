@@ -10,6 +10,7 @@ int32.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
     right
         (l, b).
     """
-    _require_rows(data, indices, indptr, len(right))
+    require_rows(data, indices, indptr, len(right))
     right = np.ascontiguousarray(right)
     product = np.zeros((indptr.size - 1, right.shape[1]))
     for rows, ends in _row_panels(indptr, right.shape[1]):
@@ -176,7 +177,7 @@ def solve_rows(
     fixed, gram
         (n, d) the other factor y, and (d, d) the form G that all rows share.
     """
-    _require_rows(curvature, indices, indptr, len(fixed))
+    require_rows(curvature, indices, indptr, len(fixed))
     rank = fixed.shape[1]
     solution = np.empty((ridge.size, rank))
     spent = PANEL_OPERATIONS
@@ -209,6 +210,18 @@ KERNELS: dict[str, Kernel] = {
 }
 
 
+# Kernels that need more than NumPy: their modules are imported when one is first asked for.
+KERNEL_HOMES = {"solve_block": "coded_als.baselines.block_kernel"}
+
+
+def find_kernel(name: str) -> Kernel:
+    """The kernel of this name; `KeyError` for one that is not known."""
+    if name in KERNELS:
+        return KERNELS[name]
+    kernel: Kernel = getattr(import_module(KERNEL_HOMES[name]), name)
+    return kernel
+
+
 def run_to_end(steps: Generator[None, None, Result]) -> Result:
     """Drive a kernel without looking up between its panels."""
     while True:
@@ -219,7 +232,7 @@ def run_to_end(steps: Generator[None, None, Result]) -> Result:
             return result
 
 
-def _require_rows(data: Array, indices: Places, indptr: Places, columns: int) -> None:
+def require_rows(data: Array, indices: Places, indptr: Places, columns: int) -> None:
     """`ValueError` unless these are a csr matrix with that many columns: compiled loops follow places unseen."""
     if not all(array.ndim == 1 for array in (data, indices, indptr)):
         raise ValueError("sparse rows must be three arrays with one axis each.")

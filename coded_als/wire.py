@@ -22,7 +22,7 @@ from coded_als.errors import CodedALSError
 
 Stamp = tuple[str, int]
 
-VERSION = 3
+VERSION = 4
 FLOAT, WHOLE = np.dtype("<f8"), np.dtype("<i4")
 DTYPES = {dtype.str: dtype for dtype in (FLOAT, WHOLE)}
 # Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
@@ -44,6 +44,8 @@ class Kind(IntEnum):
     PING = 5
     RETAIN = 6
     WELCOME = 7
+    LOAD = 8
+    CANCEL = 9
     HELLO = 16
     STORED = 17
     RESULT = 18
@@ -51,6 +53,7 @@ class Kind(IntEnum):
     REFUSED = 20
     ERROR = 21
     ALIVE = 22
+    ABSENT = 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,9 @@ class Message:
     waited_s, computed_s
         Seconds that the worker spent on the task.
     number
-        HELLO: the process id.
+        HELLO: the process id; LOAD: which part that lies on the worker's machine it is to keep.
     text
-        ERROR, REFUSED, STOP: why.
+        ERROR, REFUSED, STOP, ABSENT: why.
     arrays
         Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames.
     """

@@ -22,7 +22,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
     iterations
         The most iterations to run.
     recorder
-        Keeps the history and decides when to stop.
+        Keeps the history and the state, and decides when to stop.
 
     Returns
     -------
@@ -33,7 +33,10 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
     UsageError
         In the paper's protocol without regularisation, if the rank asked for is above that of the data.
     """
-    for _ in range(iterations):
+    if recorder.resumed is not None:
+        sweeps.go_on(recorder.resumed)
+    for _ in range(len(recorder.history), iterations):
+        recorder.keep(**sweeps.state())
         products = sweeps.products()
         factor = sweeps.update(regularization, recorder.error_estimate)
         # without a ridge weight the objective is that of the span

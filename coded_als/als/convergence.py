@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from coded_als.als.bounds import Certificate, Outside, loss_bound, spectral_obje
 from coded_als.als.probe import Probe, probed
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzPairs, singular_triplets
-from coded_als.arrays import EPS
+from coded_als.arrays import EPS, Array
 from coded_als.codes.decoding import ROUNDING_UNITS
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
@@ -24,10 +25,15 @@ REMEDIES: dict[Outcome, str] = {
 
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
+# A guard has settled whose residual is at most this part of its distance from the cut, or this many times the residual
+# of the last pair above the cut.
+SETTLED, ALIKE = 0.25, 3.0
 # Residuals must have fallen to this part of those verified last before that is done again.
 VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
+# The fields of `Stopping` and of its probe that a run which goes on must know.
+_REMEMBERED, _PROBED = ("_verified_at", "_best", "_idle", "_last_residual"), ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
@@ -69,6 +75,7 @@ class Stopping:
     tolerance: float
     certificate: Certificate | None = None
     outcome: Outcome = "running"
+    _judged: int = 0
     _probe: Probe | None = None
     _verified_at: float = np.inf
     _best: float = np.inf
@@ -87,6 +94,7 @@ class Stopping:
         exhausted
             Whether another iteration could not change it.
         """
+        self._judged += 1
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs)
@@ -145,6 +153,29 @@ class Stopping:
         reached = self.certificate.loss + moved <= self.tolerance * optimum
         return "converged" if agrees and reached else "undecided"
 
+    def state(self) -> tuple[dict[str, Array], dict[str, float]]:
+        """What it remembers of the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
+        numbers = {name: float(getattr(self, name)) for name in _REMEMBERED}
+        if self._probe is None:
+            return {}, numbers
+        arrays = {"probe": self._probe.vectors}
+        return arrays, numbers | {f"probe_{name}": float(getattr(self._probe, name)) for name in _PROBED}
+
+    def go_on(self, arrays: Mapping[str, Array], numbers: Mapping[str, float]) -> None:
+        """Remember the subspaces of another run.
+
+        Parameters
+        ----------
+        arrays, numbers
+            What that run's `state` was.
+        """
+        for name in _REMEMBERED:
+            setattr(self, name, numbers[name])
+        self._judged, self._idle = int(self._judged), int(self._idle)
+        if "probe" in arrays:
+            inside, value, residual, above = (numbers[f"probe_{name}"] for name in _PROBED)
+            self._probe = Probe(int(inside), value, residual, above, arrays["probe"])
+
     def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Judgement:
         self.certificate, self.outcome = certificate, outcome
         cancelled = self.problem.cancels(float(pairs.values[: self.rank].sum()))
@@ -171,10 +202,23 @@ class Stopping:
         if (nothing := self._nothing_outside(pairs)) is not None:
             return nothing
         if pairs.guards > 0:
-            return Outside.guarded(float(pairs.values[-1]), self.problem.length)
+            settled = self._settled_guards(pairs)
+            return Outside.guarded(float(settled[-1]), self.problem.length) if settled.size else None
         if self._probe is None or self._probe.inside > pairs.values.size:
             return None
         return Outside(self._probe.above)
+
+    def _settled_guards(self, pairs: RitzPairs) -> Array:
+        """Values of the guards that speak for what is outside, descending, (at most guards,).
+
+        A guard that has not settled holds directions whose other part is outside, and may lie above all that follow.
+        So may a direction that the random start itself has not mixed in.
+        """
+        values, residuals = pairs.values[self.rank :], pairs.residuals[self.rank :]
+        settled = residuals <= SETTLED * (pairs.values[self.rank - 1] - values)
+        alike = residuals <= ALIKE * pairs.residuals[self.rank - 1]
+        count = int(np.argmin(np.append(settled | alike, False)))
+        return values[:count] if self._judged > 1 else values[:0]
 
     def _expected_outside(self, pairs: RitzPairs) -> Outside:
         """The same as it is hoped to be; for the paper's update, which has no guards, from the rate of its residuals.

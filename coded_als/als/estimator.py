@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
 from coded_als.als.alternating import alternating
-from coded_als.als.choice import choose
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
-from coded_als.als.parameters import ProtocolName, Solver, check_parameters
+from coded_als.als.parameters import FREE, ProtocolName, Solver, check_parameters
 from coded_als.als.phases import Where
 from coded_als.als.problem import Problem
 from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
-from coded_als.als.schemes import Size
 from coded_als.als.spread import HeldData, Spread, choose_spread
 from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, in_unit, weighted
@@ -33,8 +32,10 @@ from coded_als.codes import with_partitions
 from coded_als.data.entrance import named_matrix
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.rating_matrix import checked_ratings
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.resuming import resumed
 from coded_als.models.seen import seen_pattern
 
 
@@ -147,6 +148,7 @@ class CodedALS(LinearFolding):
         columns: Sequence[str] | None = None,
         callback: Callback | None = None,
         progress: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         """Factorise R.
 
@@ -161,11 +163,14 @@ class CodedALS(LinearFolding):
             Of a table: the names of the columns of users, items and perhaps ratings.
         callback, progress
             Called after each iteration with its `CodedIteration`, and whether to draw a progress bar.
+        checkpoint
+            Where the state is kept before each iteration, or before some. A fit that goes on from there reaches the same
+            factors, also with other workers and another code.
 
         Raises
         ------
         UsageError
-            For parameters that do not fit the matrix or the cluster.
+            For parameters that do not fit the matrix or the cluster, and a checkpoint of another fit.
         NotEnoughWorkers, DecodingError
             When the cluster cannot do what was asked of it.
         """
@@ -174,11 +179,16 @@ class CodedALS(LinearFolding):
         check_parameters(self.get_params())
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
-            self._fit(matrix, verified(scope, self.verify), report)
+        saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
+        with (
+            reporting(callback, progress, type(self).__name__, self.iterations) as report,
+            Scope(cluster) as scope,
+            flushed(checkpoint),
+        ):
+            self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, cluster: Cluster, report: Callback) -> None:
+    def _fit(self, ratings: Any, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:
         """Factorise checked ratings where nobody else stores anything."""
         spread = self.plan(ratings, cluster.size, delays_of(cluster), machine_of(cluster))
         matrix, mean = weighted(ratings, self.weighting)
@@ -188,7 +198,8 @@ class CodedALS(LinearFolding):
         held = spread.give_out(problem, log, decoding)
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
-        recorder = Recorder(log, Stopping(problem, self.rank, ridge, self.tolerance), unit, report)
+        stopping = Stopping(problem, self.rank, ridge, self.tolerance)
+        recorder = recorded(log, stopping, unit)
         if self.solver == "lobpcg":
             start = self._start(problem.length, self._columns(problem.length))
             basis = weights = locally_optimal(held.gram_product, start, self.rank, self.iterations, recorder)
@@ -241,6 +252,10 @@ class CodedALS(LinearFolding):
         columns = self._columns(problem.length)
         if self.protocol == "fused":
             known = delays if self.code == "auto" and self.partitions is None else None
+            # what times schemes is loaded where one is to be chosen
+            from coded_als.als.choice import choose
+            from coded_als.als.schemes import Size
+
             size = Size(problem.matrix.shape[0], problem.length, self.rank)
             best = choose(size, workers, self.solver, known, machine, self.decoding_tolerance)
             return choose_spread(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.ritz import RitzPairs
-from coded_als.als.rounds import RoundLog
+from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.arrays import Array
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
+from coded_als.models.snapshot import Snapshot
+
+# marks the solver's arrays among those of a snapshot
+SOLVER = "solver."
 
 
 @dataclass(frozen=True)
@@ -56,18 +63,66 @@ class Recorder:
         What the matrix was divided by: objectives are told in its square, factors in its root.
     report
         Called with each `CodedIteration`.
+    checkpoint
+        Where the state goes, or None.
+    snapshot
+        What an interrupted run has left, or None.
     """
 
-    def __init__(self, log: RoundLog, stopping: Stopping, unit: float, report: Callback) -> None:
+    def __init__(
+        self,
+        log: RoundLog,
+        stopping: Stopping,
+        unit: float,
+        report: Callback,
+        checkpoint: Checkpoint | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> None:
         self._log, self._stopping, self._unit, self._report = log, stopping, unit, report
+        self._checkpoint = checkpoint
         self.history: list[CodedIteration] = []
         self.factor: Array | None = None
+        self.resumed: dict[str, Array] | None = None
         self._rounds_before, self._started = len(log.records), log.cluster.seconds()
+        if snapshot is not None:
+            self._go_on(snapshot)
 
     @property
     def error_estimate(self) -> float:
         """The largest estimated error of the rounds of the running iteration."""
         return max((record.error_estimate for record in self._log.records[self._rounds_before :]), default=0.0)
+
+    def keep(self, **solver: Array | None) -> None:
+        """Offer the state before an iteration to the checkpoint.
+
+        Parameters
+        ----------
+        **solver
+            The solver's arrays, None for those that it has not; `resumed` of a run that goes on from here.
+        """
+        if self._checkpoint is None:
+            return
+        arrays, stopping = self._stopping.state()
+        arrays |= {SOLVER + name: array for name, array in solver.items() if array is not None}
+        history, rounds = tuple(self.history), tuple(self._log.records)
+        running = {"rounds": self._rounds_before, "seconds": self._log.cluster.seconds() - self._started}
+
+        def state() -> tuple[dict[str, Array], dict[str, Any]]:
+            entries = {"history": list(map(asdict, history)), "rounds": list(map(asdict, rounds))}
+            return arrays, {**entries, "running": running, "stopping": stopping}
+
+        self._checkpoint.note(len(history), state)
+
+    def _go_on(self, snapshot: Snapshot) -> None:
+        facts, before = snapshot.facts, len(self._log.records)
+        self.history += [CodedIteration(**_tuples(entry)) for entry in facts["history"]]
+        # the rounds that gave the data out again come first
+        self._log.records += [RoundRecord(**_tuples(entry)) for entry in facts["rounds"]]
+        self._rounds_before = before + facts["running"]["rounds"]
+        self._started -= facts["running"]["seconds"]
+        self._stopping.go_on(snapshot.arrays, facts["stopping"])
+        arrays = snapshot.arrays.items()
+        self.resumed = {name.removeprefix(SOLVER): array for name, array in arrays if name.startswith(SOLVER)}
 
     def finish(self, pairs: RitzPairs, factor: Array, value: float | None = None, *, exhausted: bool = False) -> bool:
         """Close the running iteration.
@@ -120,3 +175,8 @@ class Recorder:
         outcome = self._stopping.conclude(objective, moved)
         self.history[-1] = replace(self.history[-1], outcome=outcome)
         return outcome
+
+
+def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON made lists of."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from coded_als.als.history import Recorder
-from coded_als.als.ritz import rayleigh_ritz, search_directions, stepped
+from coded_als.als.ritz import RitzBasis, rayleigh_ritz, search_directions, stepped
 from coded_als.arrays import Array
 
 # Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show what lies below the cut.
@@ -33,15 +33,19 @@ def locally_optimal(
     iterations
         The most rounds to run.
     recorder
-        Keeps the history and decides when to stop.
+        Keeps the history and the state, and decides when to stop.
 
     Returns
     -------
     (l, b): orthonormal Ritz vectors, guards included.
     """
-    vectors = np.linalg.qr(start)[0]
-    basis = rayleigh_ritz([vectors], [multiply(vectors)], keep=vectors.shape[1])
-    for iteration in range(iterations):
+    if recorder.resumed is None:
+        vectors = np.linalg.qr(start)[0]
+        basis = rayleigh_ritz([vectors], [multiply(vectors)], keep=vectors.shape[1])
+    else:
+        basis = RitzBasis(**recorder.resumed)
+    for iteration in range(len(recorder.history), iterations):
+        recorder.keep(**vars(basis))
         directions = search_directions(basis, [])
         exhausted = directions.shape[1] == 0
         if recorder.finish(basis.pairs(rank), basis.vectors[:, :rank], exhausted=exhausted):

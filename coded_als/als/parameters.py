@@ -13,6 +13,8 @@ from coded_als.errors import UsageError
 
 ProtocolName = Literal["fused", "paper"]
 Solver = Literal["lobpcg", "als"]
+# What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
+FREE = ("iterations", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
 
 
 def check_parameters(given: Mapping[str, Any]) -> None:

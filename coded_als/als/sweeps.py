@@ -5,7 +5,7 @@ Both compute E = D B, F = B^T B, M = B^T E and B+ = E G, and so the same iterate
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,6 +67,20 @@ class Sweeps(Protocol):
         """H = X (X^T X)^-1 of a basis X, (l, d), as the workers have it."""
         ...
 
+    def state(self) -> dict[str, Array]:
+        """The present factor, (l, d), before its products, as `go_on` takes it."""
+        ...
+
+    def go_on(self, state: Mapping[str, Array]) -> None:
+        """Make the factor of another run the present one.
+
+        Parameters
+        ----------
+        state
+            What that run's `state` was.
+        """
+        ...
+
 
 class FusedSweeps:
     """One round: the workers compute D X, the only product that grows with l^2; the master does the rest.
@@ -122,6 +136,12 @@ class FusedSweeps:
     def other_factor_weights(self, basis: Array) -> Array:
         return basis
 
+    def state(self) -> dict[str, Array]:
+        return {"basis": self._basis, "coordinates": self._coordinates}
+
+    def go_on(self, state: Mapping[str, Array]) -> None:
+        self._basis, self._coordinates = state["basis"], state["coordinates"]
+
 
 class PaperSweeps:
     """The paper's three rounds, and its post-computation.
@@ -155,6 +175,12 @@ class PaperSweeps:
 
     def other_factor_weights(self, basis: Array) -> Array:
         return self._protocol.other_factor_weights(basis, 0.0)
+
+    def state(self) -> dict[str, Array]:
+        return {"factor": self._factor}
+
+    def go_on(self, state: Mapping[str, Array]) -> None:
+        self._factor = state["factor"]
 
 
 def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) -> tuple[RitzPairs, Array]:

@@ -10,13 +10,15 @@ from scipy import sparse
 
 from coded_als.arrays import Floats
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Entries, History, thread_count
+from coded_als.baselines.model import Entries, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
+from coded_als.baselines.reading import RatingFacts, Reading
 from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
+from coded_als.models.history import History
 from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.reporting import Callback
+from coded_als.models.running import Run
 from coded_als.models.seen import pattern
 from coded_als.models.units import power_of_four
 
@@ -90,9 +92,17 @@ class AlternatingModel(QuadraticModel):
         with np.errstate(over="ignore"):
             mean = self._mean(matrix)
         values = matrix.data - mean
-        size = float(np.abs(values).max())
+        scale = self._scale(float(np.abs(values).max()), values.size)
+        users = rating_matrix(sparse.csr_array((values / scale, matrix.indices, matrix.indptr), matrix.shape), dtype)
+        items = rating_matrix(users.T.tocsr(), dtype)
+        sides = (Entries(side.indptr, side.indices, side.data) for side in (users, items))
+        rows = [self._scaled_rows(side, others, scale) for side, others in zip(sides, matrix.shape[::-1], strict=True)]
+        return RatingProblem(mean, scale, *rows)
+
+    def _scale(self, size: float, entries: int) -> float:
+        """The unit for ratings of that size; `UsageError` where their squares overflow, or the precision lacks it."""
         scale = power_of_four(size) if self._homogeneous else 1.0
-        if not np.isfinite(size * size * values.size):
+        if not np.isfinite(size * size * entries):
             raise UsageError(
                 f"ratings must be so small that their squares are finite; got {size:.0e}. Scale them down."
             )
@@ -102,26 +112,34 @@ class AlternatingModel(QuadraticModel):
                 f"ratings must be of a size that {self.dtype} holds; they differ from their mean by {size:.0e}. "
                 "Scale them, or pass dtype='float64'."
             )
-        users = rating_matrix(sparse.csr_array((values / scale, matrix.indices, matrix.indptr), matrix.shape), dtype)
-        items = rating_matrix(users.T.tocsr(), dtype)
-        sides = (Entries(side.indptr, side.indices, side.data) for side in (users, items))
-        rows = [self._scaled_rows(side, others, scale) for side, others in zip(sides, matrix.shape[::-1], strict=True)]
-        return RatingProblem(mean, scale, *rows)
+        return scale
 
-    def _fit(self, ratings: Any, report: Callback) -> None:
-        matrix = rating_matrix(ratings, np.float64)
-        history = History(report)
+    def reading(self, facts: RatingFacts) -> tuple[float, Reading]:
+        """The unit of the ratings, and how they are read, where the workers hold them.
+
+        Raises
+        ------
+        UsageError
+            For ratings that the model cannot learn from.
+        """
+        mean = facts.mean if self.biases else 0.0
+        scale = self._scale(max(abs(facts.least - mean), abs(facts.largest - mean)), facts.entries)
+        self._require_least(facts.least)
+        return scale, self._reading(mean, scale)
+
+    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
         problem = self._problem(matrix, self.dtype)
         penalty = self._penalty(problem.scale)
-        users, items = self._start(problem)
+        users, items = self._start(problem) if run.arrays is None else (run.arrays["users"], run.arrays["items"])
         with one_blas_thread():
-            for _ in range(self.iterations):
+            for _ in run.left(self.iterations):
                 items, _ = self._half_step(problem, self._less_biases(problem.items, users), users, items)
                 rows = self._less_biases(problem.users, items)
                 users, explained = self._half_step(problem, rows, items, users)
                 held = float(problem.items.ridge @ (np.square(items) @ penalty))
-                history.note((self._constant(rows) - explained + held) * problem.scale * problem.scale)
-        self._publish(problem, users, items, matrix, history)
+                objective = (self._constant(rows) - explained + held) * problem.scale * problem.scale
+                run.note(objective, {"users": users, "items": items})
+        self._publish(problem, users, items, matrix, run.history)
 
     def _publish(
         self, problem: RatingProblem, users: Floats, items: Floats, matrix: sparse.csr_array, history: History

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import History
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.scope import Scope
@@ -22,16 +22,18 @@ from coded_als.codes.partition import deal
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.running import Run, running
 
-Model = TypeVar("Model", bound=AlternatingModel)
+Distributed = TypeVar("Distributed", bound=AlternatingModel)
 
 _OPERANDS = ("indptr", "indices", "curvature", "target", "ridge")
 
 
 def fit_on_cluster(
-    model: Model,
+    model: Distributed,
     ratings: Any,
     cluster: Cluster,
     policy: StragglerPolicy | None = None,
@@ -40,7 +42,8 @@ def fit_on_cluster(
     verify: Verify = "off",
     callback: Callback | None = None,
     progress: bool = False,
-) -> Model:
+    checkpoint: Checkpoint | None = None,
+) -> Distributed:
     """Fit an ALS model with its half-steps on the workers of a cluster.
 
     Workers calculate in float64 and solve every row exactly, whatever the model's ``dtype`` and ``solver``. With a
@@ -61,6 +64,9 @@ def fit_on_cluster(
         numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
     columns, callback, progress
         As in ``model.fit``.
+    checkpoint
+        As in ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
+        goes on is as good and not the same.
 
     Returns
     -------
@@ -70,32 +76,67 @@ def fit_on_cluster(
     Raises
     ------
     UsageError
-        For a model with biases, bad ratings, or a policy that does not suit the cluster.
+        For a model with biases, bad ratings, a policy that does not suit the cluster, or a checkpoint of another fit.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
     """
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
-    matrix, ids = named_matrix(ratings, columns)
-    with reporting(callback, progress, type(model).__name__, model.iterations) as report, Scope(cluster) as scope:
-        history = History(report, cluster.seconds)
-        _fit(model, matrix, verified(scope, verify), WaitForAll() if policy is None else policy, history)
+    given, ids = named_matrix(ratings, columns)
+    matrix, policy = rating_matrix(given, np.float64), WaitForAll() if policy is None else policy
+    shards = policy.shards(cluster.size)
+    with (
+        reporting(callback, progress, type(model).__name__, model.iterations) as report,
+        Scope(cluster) as scope,
+        running(model, matrix, report, checkpoint, cluster.seconds, policy=repr(policy), shards=shards) as run,
+    ):
+        _fit(model, matrix, verified(scope, verify), policy, run)
     return model if ids is None else model.set_ids(*ids)
 
 
-def _fit(model: AlternatingModel, ratings: Any, cluster: Cluster, policy: StragglerPolicy, history: History) -> None:
+def _fit(
+    model: AlternatingModel, matrix: sparse.csr_array, cluster: Cluster, policy: StragglerPolicy, run: Run
+) -> None:
     """Fit a model where nobody else stores anything."""
-    matrix = rating_matrix(ratings, np.float64)
     problem = model._problem(matrix, np.float64)
     user_side = _Side("users", model, problem.users, cluster, policy)
     item_side = _Side("items", model, problem.items, cluster, policy)
     users, items = (side.astype(np.float64) for side in model._start(problem))
-    for _ in range(model.iterations):
+    if run.arrays is not None:
+        users, items = run.arrays["users"], run.arrays["items"]
+        user_side.skipped, item_side.skipped = run.facts["skipped"]
+    for _ in run.left(model.iterations):
         items = item_side.half_step(users, items)
         users = user_side.half_step(items, users)
         held = float(item_side.rows.ridge @ np.square(items).sum(axis=1))
-        history.note((user_side.objective(users, items) + held) * problem.scale * problem.scale)
-    model._publish(problem, users, items, matrix, history)
+        objective = (user_side.objective(users, items) + held) * problem.scale * problem.scale
+        run.note(objective, {"users": users, "items": items}, skipped=[user_side.skipped, item_side.skipped])
+    model._publish(problem, users, items, matrix, run.history)
+
+
+def take_over(
+    solutions: Mapping[int, Array], shards: Sequence[NDArray[np.int64]], skipped: Sequence[int], rows: Floats
+) -> list[int]:
+    """Write what workers solved into the rows, in place; the rounds in a row that each shard has missed by now.
+
+    Parameters
+    ----------
+    solutions
+        (height, d) by worker; worker w holds shard ``w % len(shards)``.
+    shards
+        Row numbers of each, -1 where it is filled up.
+    skipped
+        Rounds in a row that each shard had missed before.
+    rows
+        (rows, d).
+    """
+    responded = set()
+    for worker, solution in solutions.items():
+        shard = worker % len(shards)
+        held = shards[shard] >= 0
+        rows[shards[shard][held]] = solution[held]
+        responded.add(shard)
+    return [0 if shard in responded else rounds + 1 for shard, rounds in enumerate(skipped)]
 
 
 class _Side:
@@ -108,7 +149,7 @@ class _Side:
         shards = policy.shards(cluster.size)
         self._shards = deal(self.rows.lengths, shards)
         # every shard is needed once before any may be skipped: nothing random is ever published
-        self._skipped = [np.iinfo(np.int32).max] * shards
+        self.skipped = [int(np.iinfo(np.int32).max)] * shards
         for operand in _OPERANDS:
             cluster.store(f"{name}.{operand}", Shares(cluster.size, partial(self._shares, operand)))
 
@@ -126,14 +167,9 @@ class _Side:
             operations=entries * rank**2 + height * rank**3 / 3,
             label=f"solve {self._name}",
         )
-        responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self._skipped))
-        updated, responded = current.copy(), set()
-        for worker, (solution,) in responses.results.items():
-            shard = worker % len(self._shards)
-            held = self._shards[shard] >= 0
-            updated[self._shards[shard][held]] = solution[held]
-            responded.add(shard)
-        self._skipped = [0 if shard in responded else rounds + 1 for shard, rounds in enumerate(self._skipped)]
+        responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self.skipped))
+        updated = current.copy()
+        self.skipped = take_over(responses.first(), self._shards, self.skipped, updated)
         return updated
 
     def objective(self, solution: Array, fixed: Array) -> float:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from coded_als.arrays import Floats
 from coded_als.baselines.compiled import require_compiler
@@ -16,11 +17,12 @@ from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
-from coded_als.models.history import History as History
 from coded_als.models.iterations import Iteration as Iteration
-from coded_als.models.rating_matrix import rating_matrix
+from coded_als.models.rating_matrix import rating_matrix, sound_row
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.running import Run, running
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,7 @@ class SparseModel(FactorModel, ABC):
         columns: Sequence[str] | None = None,
         callback: Callback | None = None,
         progress: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         """Learn the factors of a rating matrix.
 
@@ -84,21 +87,28 @@ class SparseModel(FactorModel, ABC):
             Called after each iteration with its `Iteration`.
         progress
             Whether to draw a progress bar on stderr, or in the notebook.
+        checkpoint
+            Where the state is kept after each iteration, or after some; a fit that goes on from there reaches the same
+            factors.
 
         Raises
         ------
         UsageError
-            For ratings that the model cannot learn from, or without numba.
+            For ratings that the model cannot learn from, a checkpoint of another fit, or without numba.
         """
         require_compiler()
-        matrix, ids = named_matrix(ratings, columns)
-        with reporting(callback, progress, type(self).__name__, self.iterations) as report:
-            self._fit(matrix, report)
+        given, ids = named_matrix(ratings, columns)
+        matrix = rating_matrix(given, np.float64)
+        with (
+            reporting(callback, progress, type(self).__name__, self.iterations) as report,
+            running(self, matrix, report, checkpoint) as run,
+        ):
+            self._fit(matrix, run)
         return self if ids is None else self.set_ids(*ids)
 
     @abstractmethod
-    def _fit(self, ratings: Any, report: Callback) -> None:
-        """Learn the factors and keep them."""
+    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
+        """Learn the factors of a matrix in canonical form and keep them."""
 
     @abstractmethod
     def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers: ...
@@ -161,10 +171,23 @@ class SparseModel(FactorModel, ABC):
 
     def _entries(self, ratings: NewRatings) -> Entries:
         if isinstance(ratings, Mapping):
-            columns, values = self._rated(ratings)
-            return Entries(np.array([0, columns.size]), columns.astype(np.int32), values)
+            return one_user(*self._rated(ratings))
+        row = sound_row(ratings, len(self.item_factors_))
+        if row is not None:
+            return one_user(*row)
         matrix = rating_matrix(ratings, np.float64, columns=len(self.item_factors_), empty=True)
         return Entries(matrix.indptr, matrix.indices, matrix.data)
+
+
+def one_user(columns: NDArray[Any], values: NDArray[np.float64]) -> Entries:
+    """The entries of one new user.
+
+    Parameters
+    ----------
+    columns, values
+        (entries,) each, by ascending column.
+    """
+    return Entries(np.array([0, columns.size]), columns.astype(np.int32, copy=False), values)
 
 
 def thread_count(threads: int | None) -> int:

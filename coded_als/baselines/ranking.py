@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from coded_als.arrays import Floats
-from coded_als.baselines.model import Entries, History, SparseModel
+from coded_als.baselines.model import Entries, SparseModel
 from coded_als.checks import require_number
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.reporting import Callback
+from coded_als.models.running import Run
 from coded_als.models.seen import pattern
 
-Squares = tuple[Floats, Floats]
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Where stochastic steps have come to; they work in place.
+
+    Parameters
+    ----------
+    users, items
+        (m, d) and (n, d + 1), the bias last.
+    user_squares, item_squares
+        Adagrad's, (m,) and (n,).
+    sampler
+        (1,) the state of the generator of samples.
+    """
+
+    users: Floats
+    items: Floats
+    user_squares: Floats
+    item_squares: Floats
+    sampler: NDArray[np.uint64]
+
+    @classmethod
+    def first(cls, users: Floats, items: Floats, generator: np.random.Generator) -> Steps:
+        """Those of a start, before any."""
+        squares = np.ones(len(users), users.dtype), np.ones(len(items), items.dtype)
+        return cls(users, items, *squares, generator.integers(2**63, size=1, dtype=np.uint64))
 
 
 class RankingModel(SparseModel):
@@ -47,19 +74,28 @@ class RankingModel(SparseModel):
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         """One pass; the arguments that both losses share."""
 
-    def _fit(self, ratings: Any, report: Callback) -> None:
-        matrix = rating_matrix(ratings, np.float64)
-        entries, history = Entries(matrix.indptr, matrix.indices, matrix.data), History(report)
+    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
+        entries = Entries(matrix.indptr, matrix.indices, matrix.data)
         generator = np.random.default_rng(self.seed)
         users = self._random(generator, matrix.shape[0])
         items = np.column_stack((self._random(generator, matrix.shape[1]), np.zeros(matrix.shape[1], self.dtype)))
-        for loss in self._passes(entries, users, items, self.iterations, self.learning_rate, generator, frozen=False):
-            history.note(loss)
+        steps = Steps.first(users, items, generator)
+        if run.arrays is not None:
+            steps = Steps(**run.arrays)
+            generator.bit_generator.state = run.facts["generator"]
+        epochs = len(run.left(self.iterations))
+        for loss in self._passes(entries, steps, epochs, self.learning_rate, generator, frozen=False):
+            run.note(loss, vars(steps), generator=generator.bit_generator.state)
         # steps that are too long leave numbers that are finite and mean nothing
-        last, least = history.entries[-1].objective, self._loss_of_nothing(len(items))
+        users, items, last, least = (
+            steps.users,
+            steps.items,
+            run.history.entries[-1].objective,
+            self._loss_of_nothing(len(items)),
+        )
         self._require_finite(users, items, np.array(last if last <= 2 * least else np.inf))
         users[np.diff(matrix.indptr) == 0] = 0
-        self.history_ = history.entries
+        self.history_ = run.history.entries
         self._keep(
             users,
             items[:, :-1].copy(),
@@ -70,8 +106,7 @@ class RankingModel(SparseModel):
     def _passes(
         self,
         matrix: Entries,
-        users: Floats,
-        items: Floats,
+        steps: Steps,
         epochs: int,
         rate: float,
         generator: np.random.Generator,
@@ -80,12 +115,13 @@ class RankingModel(SparseModel):
     ) -> Any:
         """Go over the entries ``epochs`` times, in place, and yield the mean loss of each pass."""
         rows = np.repeat(np.arange(matrix.count, dtype=np.int32), np.diff(matrix.indptr))
-        squares = np.ones(len(users), self.dtype), np.ones(len(items), self.dtype)
-        state = generator.integers(2**63, size=1, dtype=np.uint64)
         for _ in range(epochs):
             order = generator.permutation(matrix.indices.size)
-            common = (order, rows, matrix.indptr, matrix.indices, users, items, squares)
-            yield self._epoch((*common, rate, self.regularization, frozen, state)) / matrix.indices.size
+            common = (order, rows, matrix.indptr, matrix.indices, steps.users, steps.items)
+            squares = steps.user_squares, steps.item_squares
+            yield (
+                self._epoch((*common, squares, rate, self.regularization, frozen, steps.sampler)) / matrix.indices.size
+            )
 
     def _random(self, generator: np.random.Generator, count: int) -> Floats:
         return ((generator.random((count, self.rank)) - 0.5) / self.rank).astype(self.dtype)
@@ -95,6 +131,7 @@ class RankingModel(SparseModel):
         biases = np.zeros(len(self.item_factors_)) if self.item_biases_ is None else self.item_biases_
         items = np.column_stack((self.item_factors_, biases)).astype(self.dtype)
         generator = np.random.default_rng(self.seed)
-        for _ in self._passes(ratings, users, items, epochs, learning_rate, generator, frozen=True):
+        steps = Steps.first(users, items, generator)
+        for _ in self._passes(ratings, steps, epochs, learning_rate, generator, frozen=True):
             pass
         return NewUsers(users)

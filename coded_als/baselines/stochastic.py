@@ -6,14 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from coded_als.arrays import Floats
 from coded_als.baselines.loops import squared_loss_epoch
-from coded_als.baselines.model import History
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
-from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.reporting import Callback
+from coded_als.models.running import Run
 from coded_als.models.seen import pattern
 
 
@@ -60,24 +59,25 @@ class SGD(QuadraticModel):
         require_number("init_scale", init_scale, positive=True)
         self.learning_rate, self.init_scale = learning_rate, init_scale
 
-    def _fit(self, ratings: Any, report: Callback) -> None:
-        matrix = rating_matrix(ratings, np.float64)
-        history = History(report)
+    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
         mean = float(matrix.data.mean())
-        matrix.data = (matrix.data - mean).astype(self.dtype)
+        values = (matrix.data - mean).astype(self.dtype)
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
         generator = np.random.default_rng(self.seed)
         users, items = (self._start(generator, count) for count in matrix.shape)
-        for _ in range(self.iterations):
+        if run.arrays is not None:
+            users, items = run.arrays["users"], run.arrays["items"]
+            generator.bit_generator.state = run.facts["generator"]
+        for _ in run.left(self.iterations):
             order = generator.permutation(matrix.nnz)
             loss = squared_loss_epoch(
-                order, rows, matrix.indices, matrix.data, users, items, self.learning_rate, self.regularization
+                order, rows, matrix.indices, values, users, items, self.learning_rate, self.regularization
             )
-            history.note(loss)
+            run.note(loss, {"users": users, "items": items}, generator=generator.bit_generator.state)
         # rows that no rating has touched hold only their random start
         users[np.diff(matrix.indptr) == 0] = 0
         items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0
-        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history.entries)
+        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), run.history.entries)
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:
         side = np.zeros((count, self.rank + 1), self.dtype)

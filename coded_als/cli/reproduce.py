@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -35,17 +34,21 @@ def command() -> None:
 def table1(full: bool, seed: int, out: Path | None) -> None:
     """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
     from coded_als.experiments.environment import environment
+    from coded_als.experiments.sweep.examples import ProblemSize
     from coded_als.experiments.sweep.store import ResultFolder
+    from coded_als.experiments.table1.cells_table import table_cells
     from coded_als.experiments.table1.findings import findings
     from coded_als.experiments.table1.paper import FULL, QUICK
-    from coded_als.experiments.table1.reproduction import read_wall, run_table1, table_cells
+    from coded_als.experiments.table1.reproduction import run_table1
+    from coded_als.experiments.table1.rows import Table1Row
     from coded_als.experiments.table1.table1 import NUMBERS
+    from coded_als.experiments.table1.wall import read_wall
     from coded_als.experiments.tables import as_text
 
     effort = FULL if full else QUICK
     out = out or Path("out") / ("table1-full" if full else "table1-quick")
     # going on where an earlier run stopped is always right here: the spec is the same or it is refused
-    with ResultFolder(out, effort.document(seed), resume=True, columns=NUMBERS) as folder:
+    with ResultFolder[Table1Row](out, effort.document(seed), resume=True, columns=NUMBERS) as folder:
         folder.note_environment(environment())
         with cell_progress() as tell:
             rows = run_table1(folder, effort, seed, tell)
@@ -53,7 +56,8 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     click.echo(
         "survived r/e/c: iterations that stay with exact arithmetic at real (Chebyshev), equispaced, circle points\n"
     )
-    for finding in findings(rows, asdict(effort.size)):
+    size: ProblemSize = {"rows": effort.size.rows, "columns": effort.size.columns, "rank": effort.size.rank}
+    for finding in findings(rows, size):
         click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")
     try:
         from coded_als.experiments.report.report import write_report

@@ -16,15 +16,16 @@ from coded_als.als.timing import Iterations
 from coded_als.cli.cells import cell_progress
 from coded_als.cli.iterations import takes_iterations
 from coded_als.cli.live import live_options, shown
+from coded_als.cli.machine import machine_from, takes_machine
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
-from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
+from coded_als.experiments.sweep.cells import Cell
+from coded_als.experiments.sweep.grids import DIMENSIONS, Grid, make_grid
 
 if TYPE_CHECKING:
-    from coded_als.experiments.sweep.sweep import SweepSpec
+    from coded_als.experiments.sweep.spec import SweepSpec
 
-CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
+COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
 
 
 @click.command("sweep", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
@@ -39,8 +40,8 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
     "--code",
     "codes",
     multiple=True,
-    default=CODES,
-    help=f"A code SPEC as below; may be repeated.  [default: {', '.join(CODES)}]",
+    default=COMPARED,
+    help=f"A code SPEC as below; may be repeated.  [default: {', '.join(COMPARED)}]",
 )
 @click.option("--partitions", default="2:6", show_default=True, help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.")
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
@@ -59,14 +60,7 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
 @click.option("--rank", default=200, show_default=True, type=click.IntRange(1), help="Rank d.")
 @takes_iterations
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
-@click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option(
-    "--bandwidth",
-    default=Machine.bytes_per_second,
-    show_default=True,
-    help="Bytes/s of the master's link, which all messages share.",
-)
-@click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
+@takes_machine
 @click.option("--numerics", is_flag=True, help="Run the algorithm to convergence instead of drawing times alone.")
 @click.option("--repeats", default=20, show_default=True, type=click.IntRange(1), help="Fits, or draws, of every cell.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
@@ -97,11 +91,13 @@ def command(
     nothing else.
     """
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.sweep.example_runs import leading_schemes, write_examples
-    from coded_als.experiments.sweep.reading import STATUSES
+    from coded_als.experiments.sweep.example_runs import write_examples
+    from coded_als.experiments.sweep.leading import leading_schemes
+    from coded_als.experiments.sweep.refusals import require_feasible
+    from coded_als.experiments.sweep.rows import STATUSES, SweepRow
     from coded_als.experiments.sweep.settings import document
     from coded_als.experiments.sweep.store import ResultFolder
-    from coded_als.experiments.sweep.sweep import require_feasible, run_sweep
+    from coded_als.experiments.sweep.sweep import run_sweep
     from coded_als.experiments.sweep.tables import require_pyarrow
     from coded_als.experiments.sweep.times import finish_times
 
@@ -117,7 +113,8 @@ def command(
         _print_plan(spec, cells)
         return
     require_feasible(spec, cells)
-    with ResultFolder(out, document(spec, grid, cells), resume=resume, columns=spec.columns) as folder:
+    store = ResultFolder[SweepRow](out, document(spec, grid, cells), resume=resume, columns=spec.columns)
+    with store as folder:
         folder.note_environment(environment())
         with _telling(spec, len(cells), live, serve) as tell:
             run_sweep(folder, spec, cells, processes, tell)
@@ -153,7 +150,7 @@ def _read_spec_file(context: click.Context, path: Path | None) -> None:
     """Let the values of the file take the place of the defaults."""
     if path is None:
         return
-    from coded_als.experiments.sweep.settings import read_spec_file
+    from coded_als.experiments.sweep.spec_file import read_spec_file
 
     others = ("processes", "spec", "dry_run", "resume", "parquet", "out", "live", "serve")
     named = {
@@ -178,7 +175,7 @@ def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: G
 
 
 def _print_plan(spec: SweepSpec, cells: Sequence[Cell]) -> None:
-    from coded_als.experiments.sweep.sweep import refusal
+    from coded_als.experiments.sweep.refusals import refusal
 
     refusals = [refusal(spec, cell) for cell in cells]
     cannot = sum(reason is not None for reason in refusals)
@@ -191,13 +188,13 @@ def _print_plan(spec: SweepSpec, cells: Sequence[Cell]) -> None:
 
 
 def _spec(options: dict[str, Any]) -> SweepSpec:
-    from coded_als.experiments.sweep.sweep import SweepSpec
+    from coded_als.experiments.sweep.spec import SweepSpec
 
     return SweepSpec(
         options["cluster"],
         options["numerics"],
         Size(options["rows"], options["cols"], options["rank"]),
-        Machine(options["speed"], options["bandwidth"], options["latency"]),
+        machine_from(options),
         options["tolerance"],
         Iterations(options["als_iterations"], options["lobpcg_iterations"]),
         options["repeats"],

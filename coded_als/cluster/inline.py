@@ -21,7 +21,7 @@ from coded_als.cluster import (
     verdict,
 )
 from coded_als.delays import DelayModel, DelayStream, arrival_order
-from coded_als.kernels import KERNELS, Stored, as_stored, run_to_end
+from coded_als.kernels import Stored, as_stored, find_kernel, run_to_end
 
 
 class HeldArrays:
@@ -64,7 +64,7 @@ class HeldArrays:
         """
         memory = self._memory[worker]
         payload = round.payloads[worker] if round.payloads is not None else ()
-        return run_to_end(KERNELS[round.kernel](*(memory[name] for name in round.operands), *payload))
+        return run_to_end(find_kernel(round.kernel)(*(memory[name] for name in round.operands), *payload))
 
     def gather(
         self, round: Round, order: tuple[int, ...], until: StoppingRule, left_out: dict[int, Status]

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import overload
 
 from coded_als.kernels import Stored
+
+
+@dataclass(frozen=True)
+class Part:
+    """An array that lies on a worker's machine already, instead of one to be sent; for clusters that put it there.
+
+    Parameters
+    ----------
+    number
+        What it is called there. Never a path: a worker knows one folder, and opens no file but by a number.
+    """
+
+    number: int
 
 
 class Shares(Sequence[Stored]):

@@ -8,5 +8,7 @@ except ImportError as error:
     raise UsageError(f"clusters on Dask need it; got {error}. Install it with: pip install 'coded-als[dask]'") from None
 
 from coded_als.dask.cluster import DaskCluster
+from coded_als.dask.dataset import Dataset
+from coded_als.dask.fitting import fit_dataset
 
-__all__ = ["DaskCluster"]
+__all__ = ["DaskCluster", "Dataset", "fit_dataset"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import threading
@@ -13,7 +14,7 @@ import zmq
 from distributed import Client
 
 from coded_als.checks import require_number, require_whole
-from coded_als.dask.plugin import CodedWorkers, start_workers
+from coded_als.dask.plugin import CodedWorkers, remove_parts, start_workers
 from coded_als.dask.reach import own_address_towards, require_reachable, require_versions, versions, why_unreachable
 from coded_als.dask.slots import DaskWorker, Slots
 from coded_als.delays import DelayModel
@@ -27,6 +28,7 @@ from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
 
+Provider = Callable[[str, tuple[int, ...]], None]
 # How often it is seen who has come to the Dask cluster and who is gone.
 LOOK_AFTER_DASK_S = 0.25
 # A nanny starts its worker again within about half a second, a busy machine's within seconds.
@@ -91,39 +93,49 @@ class DaskCluster(ZmqCluster):
             if is_on_this_machine(link.endpoint):
                 keep_blas_to_one_thread()
                 resources.callback(give_blas_its_threads_back)
-            starter = _Starter(client, Slots(workers), link.endpoint, credentials)
+            starter = Starter(client, Slots(workers), link.endpoint, credentials)
             resources.callback(starter.end)
             super().__init__(
                 link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S
             )
         self._resources.callback(self._membership.dismiss)
-        try:
+        self.client, self.starter = client, starter
+        with ExitStack() as unfinished:
+            unfinished.callback(self.close)
             starter.begin()
-            if not self._membership.wait_for_all(startup_timeout_s, starter.check):
-                raise CodedALSError(
-                    f"{workers} workers must start within {startup_timeout_s} s; {len(self._membership.workers)} did. "
-                    "Raise startup_timeout_s, or see the logs of the Dask workers."
-                )
-        except BaseException:
-            self.close()
-            raise
+            remedy = "Raise startup_timeout_s, or see the logs of the Dask workers."
+            self._await_workers(startup_timeout_s, lambda: remedy, starter.check)
+            unfinished.pop_all()
 
 
-class _Starter:
+class Starter:
     """Starts workers on whatever Dask workers there are, in a thread that ends with the cluster."""
 
     def __init__(self, client: Client, slots: Slots, endpoint: str, credentials: Credentials) -> None:
         self._client, self._slots = client, slots
-        self._name = f"coded-als-{secrets.token_hex(4)}"
-        self._plugin = CodedWorkers(endpoint, credentials.text())
+        self.name = f"coded-als-{secrets.token_hex(8)}"
+        self._plugin = CodedWorkers(endpoint, credentials.text(), self.name)
+        # held while workers are started, and by whoever needs them to stay where they are
+        self.settled = threading.Lock()
+        # asked before workers are started somewhere: they see to it that what these need lies there
+        self.providers: list[Provider] = []
+        self._parts = itertools.count()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name=self._name, daemon=True)
+        self._thread = threading.Thread(target=self._follow, name=self.name, daemon=True)
         self._error: Exception | None = None
 
     def begin(self) -> None:
         """Register the plugin, and start workers where they belong from now on."""
-        self._client.register_plugin(self._plugin, name=self._name)
+        self._client.register_plugin(self._plugin, name=self.name)
         self._thread.start()
+
+    def homes(self) -> dict[str, tuple[int, ...]]:
+        """The numbers of the workers at each address; of use while `settled` is held."""
+        return self._slots.held()
+
+    def new_parts(self, count: int) -> int:
+        """The first of so many numbers for parts that nobody else uses."""
+        return next(itertools.islice(self._parts, count - 1, None)) - count + 1
 
     def check(self) -> None:
         """Raise what kept workers from starting."""
@@ -137,21 +149,26 @@ class _Starter:
             self._thread.join()
         if self._client.status == "running":
             with suppress(Exception):
-                self._client.unregister_worker_plugin(self._name)
+                self._client.run(remove_parts, self.name, on_error="ignore")
+            with suppress(Exception):
+                self._client.unregister_worker_plugin(self.name)
 
     def _follow(self) -> None:
         while not self._over.is_set():
             try:
-                assigned = self._slots.assign(dask_workers(self._client))
-                for address, numbers in assigned.items():
-                    self._start(address, numbers)
+                with self.settled:
+                    assigned = self._slots.assign(dask_workers(self._client))
+                    for address, numbers in assigned.items():
+                        self._start(address, numbers)
             except Exception as error:  # the scheduler is away, or gone with its client
                 log.info("the Dask scheduler does not respond: %s", error)
             self._over.wait(LOOK_AFTER_DASK_S)
 
     def _start(self, address: str, numbers: tuple[int, ...]) -> None:
         try:
-            self._client.run(start_workers, self._name, numbers, workers=[address])
+            for provide in list(self.providers):
+                provide(address, numbers)
+            self._client.run(start_workers, self.name, numbers, workers=[address])
         except Exception as error:  # it is gone already, or cannot start processes: tried again if it is still there
             log.warning("workers %s could not be started at %s: %s", numbers, address, error)
             self._slots.release(address)

@@ -6,15 +6,20 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
+from coded_als.worker.parts import PartFolder
 from coded_als.worker.threads import ONE_BLAS_THREAD
 
 log = logging.getLogger(__name__)
@@ -34,15 +39,19 @@ class CodedWorkers(WorkerPlugin):
         Where the master listens.
     credentials
         The text that admits them; it travels over Dask's own connections.
+    name
+        Of the plugin, known to nobody else: the folder of what is put here for the workers is called so.
     """
 
-    def __init__(self, endpoint: str, credentials: str) -> None:
-        self._endpoint, self._credentials = endpoint, credentials
+    def __init__(self, endpoint: str, credentials: str, name: str) -> None:
+        self._endpoint, self._credentials, self._name = endpoint, credentials, name
+        self.parts: PartFolder
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._watch: PeriodicCallback | None = None
 
     def setup(self, worker: Any) -> None:
         """Begin to look after what `start` starts."""
+        self.parts = PartFolder(private_folder(worker.local_directory, self._name))
         self._watch = PeriodicCallback(self._restart_killed, LOOK_AFTER_WORKERS_S * 1000)
         self._watch.start()
 
@@ -69,7 +78,10 @@ class CodedWorkers(WorkerPlugin):
 
     def _started(self, number: int) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "coded_als.worker", "--id", str(number), "--endpoint", self._endpoint],
+            [
+                *(sys.executable, "-P", "-m", "coded_als.worker", "--id", str(number)),
+                *("--endpoint", self._endpoint, "--parts", self.parts.path),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={**os.environ, **ONE_BLAS_THREAD},
@@ -84,6 +96,8 @@ class CodedWorkers(WorkerPlugin):
 
     def _restart_killed(self) -> None:
         """Start again what a signal ended; what ended by itself was told to, or found no master."""
+        if self._processes and all((process.poll() or -1) >= 0 for process in self._processes.values()):
+            shutil.rmtree(self.parts.path, ignore_errors=True)
         for number, process in list(self._processes.items()):
             status = process.poll()
             if status is None:
@@ -96,12 +110,50 @@ class CodedWorkers(WorkerPlugin):
 
 async def start_workers(name: str, numbers: tuple[int, ...], dask_worker: Any) -> None:
     """Start workers on the Dask worker that this runs on, as soon as its plugin is there."""
+    (await plugin_of(name, dask_worker)).start(numbers)
+
+
+async def parts_folder(name: str, dask_worker: Any) -> str:
+    """Where the Dask worker that this runs on has the folder of parts."""
+    return (await plugin_of(name, dask_worker)).parts.path
+
+
+async def remove_parts(name: str, dask_worker: Any) -> None:
+    """Delete what was put on the machine of the Dask worker that this runs on."""
+    plugin = dask_worker.plugins.get(name)
+    if plugin is not None:
+        shutil.rmtree(plugin.parts.path, ignore_errors=True)
+
+
+def private_folder(local_directory: str, name: str) -> str:
+    """A folder that this user alone can enter, beside Dask's own, which a restart of the Dask worker empties.
+
+    Parameters
+    ----------
+    local_directory
+        Of the Dask worker.
+    name
+        Of the folder.
+    """
+    above = Path(local_directory).parent
+    parent = above.parent if above.name == "dask-scratch-space" else Path(tempfile.gettempdir())
+    folder = parent / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError(f"{folder} must be a folder of this user alone")
+    return str(folder)
+
+
+async def plugin_of(name: str, dask_worker: Any) -> CodedWorkers:
+    """The plugin of the Dask worker that this runs on, as soon as it is set up."""
     deadline = time.monotonic() + SET_UP_WITHIN_S
     while (plugin := dask_worker.plugins.get(name)) is None and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     if plugin is None:
         raise RuntimeError(f"plugin {name} must be set up within {SET_UP_WITHIN_S} s; it is not there")
-    plugin.start(numbers)
+    found: CodedWorkers = plugin
+    return found
 
 
 def _close_stdin(process: subprocess.Popen[bytes]) -> None:

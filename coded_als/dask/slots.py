@@ -71,6 +71,10 @@ class Slots:
             self._held[worker.address], self._names[worker.address] = numbers, worker.name
         return {address: numbers for address, numbers in given.items() if numbers}
 
+    def held(self) -> dict[str, tuple[int, ...]]:
+        """Numbers by address, as they were assigned last."""
+        return {address: numbers for address, numbers in self._held.items() if numbers}
+
     def release(self, address: str) -> None:
         """Make the numbers of a Dask worker vacant: it is gone, or could not start them."""
         numbers = self._held.pop(address, ())

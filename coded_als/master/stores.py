@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from coded_als.cluster.shares import Part
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 from coded_als.master.membership import Membership
@@ -123,11 +125,15 @@ class Stores:
         """
         if not worker.alive or len(worker.open_stores) >= MOST_OPEN_STORES:
             return
-        array = as_stored(array)
-        message = encode(Message(Kind.STORE, self._job, worker.id, stamp[1], keep=(stamp,), arrays=(array,)))
-        # 0 bytes would say that it is no longer waited for
-        worker.open_stores[stamp[1]] = max(1, array.nbytes)
-        if self._membership.send(worker, message):
+        size, message = 1, Message(Kind.STORE, self._job, worker.id, stamp[1], keep=(stamp,))
+        if isinstance(array, Part):
+            message = replace(message, kind=Kind.LOAD, number=array.number)
+        else:
+            array = as_stored(array)
+            # 0 bytes would say that it is no longer waited for
+            size, message = max(1, array.nbytes), replace(message, arrays=(array,))
+        worker.open_stores[stamp[1]] = size
+        if self._membership.send(worker, encode(message)):
             worker.held.update((stamp,))
 
     def _let_catch_up(self, workers: Sequence[WorkerState], most_shares: int, most_bytes: int) -> None:

@@ -12,29 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Integers
 from coded_als.checks import require_one_of
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint
-from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.explanation import Explaining
+from coded_als.models.factor_model import NewRatings, NewUsers
 from coded_als.models.history import History
 from coded_als.models.iterations import Iteration
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.resuming import resumed
+from coded_als.models.running import before, said
 from coded_als.models.seen import pattern
-from coded_als.sharded.folding import fold_rows
+from coded_als.sharded.folding import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
 from coded_als.sharded.parameters import require_parameters
-from coded_als.sharded.snapshots import begin, facts
 
 if TYPE_CHECKING:
     from coded_als.sharded.training import Layout
 
 # fewer scores are ranked on the host before a program for the devices is compiled
 _WORTH_A_PROGRAM = 2**22
+# what may differ when a fit goes on: where and how it is computed, how long, and what is done with it afterwards
+_FREE = ("devices", "batch_pieces", "piece_length", "iterations", "top_n_recall")
 
 
-class ShardedALS(FactorModel):
+class ShardedALS(Explaining):
     """ALS with both factor tables cut into equal shards, one on each device that JAX finds (extra ``jax``).
 
     Minimises what `coded_als.ImplicitALS` does (without its ``alpha``) or what `coded_als.RidgeALS` does, from the same
@@ -151,7 +156,7 @@ class ShardedALS(FactorModel):
             For bad ratings, more devices than there are, a checkpoint of another fit, or without JAX.
         """
         matrix, ids = named_matrix(ratings, columns)
-        with reporting(callback, progress, type(self).__name__, self.iterations) as report:
+        with reporting(callback, progress, type(self).__name__, self.iterations) as report, flushed(checkpoint):
             self._fit(matrix, report, checkpoint)
         return self if ids is None else self.set_ids(*ids)
 
@@ -162,7 +167,7 @@ class ShardedALS(FactorModel):
 
         mesh = mesh_of(self.devices)
         matrix = rating_matrix(ratings, np.float64)
-        snapshot, before = begin(checkpoint, self.get_params(), matrix)
+        snapshot = resumed(checkpoint, self, matrix, _FREE)
         seen = pattern(matrix.shape, matrix.indptr, matrix.indices)
         objective = self._objective()
         mean, scale = objective.units(matrix.data)
@@ -180,12 +185,14 @@ class ShardedALS(FactorModel):
             tables = dict(snapshot.arrays)
         users, items = training.put(training.users, tables["users"]), training.put(training.items, tables["items"])
         del tables
-        history = History(report, before=before)
+        history = History(report, before=before(snapshot))
         while len(history.entries) < self.iterations:
             users, items, value = training.epoch(users, items)
             history.note(_finite(value) * scale * scale)
             if checkpoint is not None:
-                checkpoint.note(len(history.entries), partial(_state, training, users, items, history))
+                # the next epoch takes the memory of these tables
+                state = partial(_state, training, users, items, history)
+                checkpoint.note(len(history.entries), state, lasting=False)
         self.history_, self.layout_ = history.entries, training.layout
         units = np.full(training.width, np.sqrt(scale), np.float32)
         units[self.rank :] = scale
@@ -209,7 +216,7 @@ class ShardedALS(FactorModel):
         self._require_fitted()
         matrix = self._as_rows(ratings)
         matrix.data -= self.global_mean_
-        rows = fold_rows(matrix, self.item_factors_, self.item_biases_, self._objective())
+        rows = self._on_host().fold_in(matrix)
         return NewUsers(rows[:, : self.rank], rows[:, self.rank] if self.item_biases_ is not None else None)
 
     def _rank(self, user_factors: Any, item_factors: Any, *arguments: Any, **options: Any) -> Any:
@@ -220,6 +227,14 @@ class ShardedALS(FactorModel):
 
         tables, mesh = (user_factors, item_factors), mesh_up_to(self.devices)
         return best_on_devices(mesh, *tables, *arguments, recall=self.top_n_recall, **options)
+
+    def _contributions(
+        self, columns: Integers, values: NDArray[np.float64], asked: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        return columns, self._on_host().contributions(columns, values - self.global_mean_, asked)
+
+    def _on_host(self) -> HostItems:
+        return HostItems(self.item_factors_, self.item_biases_, self._objective())
 
     def _objective(self) -> Objective:
         if self.loss == "implicit":
@@ -268,7 +283,7 @@ class ShardedALS(FactorModel):
 
 def _state(training: Any, users: Any, items: Any, history: History) -> tuple[dict[str, Any], dict[str, Any]]:
     tables = {"users": training.get(training.users, users), "items": training.get(training.items, items)}
-    return tables, facts(history.entries)
+    return tables, said(tuple(history.entries))
 
 
 def _finite(objective: float) -> float:

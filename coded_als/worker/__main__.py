@@ -15,6 +15,7 @@ import sys
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.fleet import run_fleet
+from coded_als.worker.parts import PartFolder
 from coded_als.worker.process import ANY_NUMBER, end_with_stdin, run_worker
 
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--id", type=int, metavar="N", help="be worker N; by default the first number that is free")
     parser.add_argument("--key-file", metavar="FILE", default="-", help="the file that the master wrote; - for stdin")
     parser.add_argument("--memory-limit", type=int, metavar="MB", help="what the worker may hold")
+    parser.add_argument("--parts", metavar="FOLDER", help="where arrays lie that were put here for the worker")
     options = parser.parse_args(arguments)
     if options.fleet is not None and options.id is not None:
         parser.error("at most one of --fleet and --id can be given.")
@@ -39,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         credentials = _credentials(options.key_file)
         number = ANY_NUMBER if options.id is None else options.id
         limit_bytes = None if options.memory_limit is None else options.memory_limit << 20
-        reason = run_worker(number, options.endpoint, credentials, remote=True, memory_limit_bytes=limit_bytes)
+        parts = None if options.parts is None else PartFolder(options.parts)
+        reason = run_worker(
+            number, options.endpoint, credentials, remote=True, memory_limit_bytes=limit_bytes, parts=parts
+        )
     except KeyboardInterrupt:
         return 130
     except UsageError as error:

@@ -11,8 +11,10 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.arrays import Array
-from coded_als.kernels import KERNELS, Result
+from coded_als.kernels import Result, find_kernel
 from coded_als.wire import Kind, Message, WireError, decode, encode, has_message, send
+from coded_als.worker.parts import PartFolder
+from coded_als.worker.turns import Turn
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
@@ -40,6 +42,10 @@ class Worker:
     monitor
         Monitor of the socket, where the connection may break or not come about: the worker introduces itself
         whenever it is there, and gives up when it stays away.
+    parts
+        Where arrays lie that were put on this machine for it.
+    turn
+        What it takes before it computes, where it shares cores with others.
     """
 
     def __init__(
@@ -50,17 +56,19 @@ class Worker:
         process_id: int,
         parent_lives: Callable[[], bool] = lambda: True,
         monitor: zmq.Socket[bytes] | None = None,
+        parts: PartFolder | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._socket = socket
         self._poller = zmq.Poller()
         self._poller.register(socket, zmq.POLLIN)
         if monitor is not None:
             self._poller.register(monitor, zmq.POLLIN)
-        self._monitor = monitor
+        self._monitor, self._turn = monitor, turn
         self._away_since = None if monitor is None else time.monotonic()
         self._waits_aloud = False
         self._us = Message(Kind.HELLO, job, worker, number=process_id)
-        self._parent_lives = parent_lives
+        self._parent_lives, self._parts = parent_lives, parts
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Message | None = None
         self._received = 0.0
@@ -87,7 +95,7 @@ class Worker:
         self._report_dropped()
         started = time.perf_counter()
         try:
-            result = self._compute(task)
+            result = self._compute_in_turn(task)
         except Exception as error:  # a bug in a kernel or its operands: for the master to raise
             self._reply(task, Kind.ERROR, text=f"{type(error).__name__}: {error}")
             result = None
@@ -107,6 +115,19 @@ class Worker:
             if not self._parent_lives():
                 self._task = None
 
+    def _compute_in_turn(self, task: Message) -> Result | None:
+        """Compute when it is this worker's turn; None when it was pre-empted or cannot be run."""
+        if self._turn is None:
+            return self._compute(task)
+        since = time.perf_counter()
+        try:
+            # taken before anything else is looked at: who is woken for a turn and leaves it there would stop the others
+            while not self._turn.take() and self._task is task and self._turn.wait(self._socket, since):
+                self._look(0.0)
+            return self._compute(task) if self._task is task else None
+        finally:
+            self._turn.give()
+
     def _compute(self, task: Message) -> Result | None:
         """Run the kernel panel by panel; None when it was pre-empted or cannot be run."""
         stale = [name for name, version in task.operands if self._memory.get(name, (None,))[0] != version]
@@ -114,7 +135,7 @@ class Worker:
             self._reply(task, Kind.REFUSED, text=", ".join(stale))
             return None
         operands = (self._memory[name][1] for name, _ in task.operands)
-        steps = KERNELS[task.kernel](*operands, *task.arrays)
+        steps = find_kernel(task.kernel)(*operands, *task.arrays)
         while True:
             try:
                 next(steps)
@@ -175,11 +196,17 @@ class Worker:
         match message.kind:
             case Kind.STORE:
                 self._reply(message, Kind.STORED)
+            case Kind.LOAD:
+                self._load(message)
             case Kind.RETAIN:
                 names = dict(message.operands)
                 self._memory = {name: held for name, held in self._memory.items() if name in names}
             case Kind.TASK:
                 self._supersede(message)
+            case Kind.CANCEL:
+                open_task = self._task and (self._task.round_index, self._task.attempt)
+                if open_task == (message.round_index, message.attempt):
+                    self._supersede(None)
             case Kind.PING:
                 self._reply(message, Kind.ALIVE)
             case Kind.WELCOME:
@@ -187,6 +214,18 @@ class Worker:
             case Kind.STOP:
                 self._supersede(None)
                 self._stop = message.text
+
+    def _load(self, message: Message) -> None:
+        """Keep an array that lies on this machine already."""
+        try:
+            if self._parts is None:
+                raise FileNotFoundError("it was given no folder of parts")
+            array = self._parts.read(message.number)
+        except (OSError, ValueError) as error:
+            self._reply(message, Kind.ABSENT, text=f"{type(error).__name__}: {error}")
+            return
+        self._memory.update({name: (version, array) for name, version in message.keep})
+        self._reply(message, Kind.STORED)
 
     def _supersede(self, task: Message | None) -> None:
         """Take on a task, if any, in place of the one at hand."""

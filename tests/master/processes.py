@@ -29,3 +29,12 @@ def all_end_within(process_ids: Iterable[int], timeout_s: float) -> bool:
         left = {process_id for process_id in left if is_running(process_id)}
         time.sleep(0.005)
     return not left
+
+
+def children(process_id: int) -> set[int]:
+    """The processes that a process has started, and those that these have."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{process_id}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found |= {child} | children(child)
+    return found

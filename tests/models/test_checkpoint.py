@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.models import checkpoint as module
-from coded_als.models.checkpoint import LATEST, PREVIOUS, Checkpoint, digest
+from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.snapshot import LATEST, MAGIC, PREVIOUS, digest
 
 IDENTITY = {"method": "ridge", "rank": 3, "data": "abc"}
 
@@ -84,7 +84,7 @@ def test_one_wrong_bit_anywhere_is_noticed(tmp_path_factory, place, bit):
     assert resumed(folder).iteration == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"coded-als", b"\x80\x04pickle", module.MAGIC + b"\n"])
+@pytest.mark.parametrize("content", [b"", b"coded-als", b"\x80\x04pickle", MAGIC + b"\n"])
 def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, content):
     (tmp_path / LATEST).write_bytes(content)
     with pytest.raises(UsageError, match="complete file") as raised:
@@ -105,7 +105,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
         checkpoint.note(3, lambda: ({}, {}))
     monkeypatch.undo()
     assert resumed(tmp_path).iteration == 2
-    assert sorted(os.listdir(tmp_path)) == [PREVIOUS]
+    assert sorted(os.listdir(tmp_path)) == [LATEST, PREVIOUS]
 
 
 def test_a_folder_that_cannot_be_is_refused_before_the_fit(tmp_path):

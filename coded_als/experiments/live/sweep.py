@@ -8,8 +8,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from coded_als.experiments.live.view import Line, View, duration
-from coded_als.experiments.sweep.grids import cell_of
-from coded_als.experiments.sweep.tables import Row
+from coded_als.experiments.sweep.cells import cell_of
+from coded_als.experiments.sweep.rows import SweepRow
+from coded_als.experiments.sweep.seconds import mean_seconds
 
 LAST_CELLS = 30
 HEADINGS = ("cell", "workers", "dead", "delays", "status", "seconds", "iterations", "decoding error")
@@ -32,10 +33,10 @@ class SweepStatus:
         self._title, self._clock, self._now, self._started = title, clock, now, now()
         self._known = self._done = self._total = 0
         self._counts: Counter[str] = Counter()
-        self._rows: deque[Row] = deque(maxlen=LAST_CELLS)
+        self._rows: deque[SweepRow] = deque(maxlen=LAST_CELLS)
         self._finished, self._lock = False, threading.Lock()
 
-    def tell(self, done: int, total: int, row: Row | None = None) -> None:
+    def tell(self, done: int, total: int, row: SweepRow | None = None) -> None:
         """So many cells of so many have ended, the last of them with this row; none: what an earlier run has left.
 
         Parameters
@@ -76,9 +77,9 @@ class SweepStatus:
             fraction = self._done / self._total if self._total else None
             return View(self._title, facts, HEADINGS, lines, fraction, self._finished)
 
-    def _line(self, row: Row) -> Line:
+    def _line(self, row: SweepRow) -> Line:
         cell, worst = cell_of(row["cell"]), row.get("largest_decoding_error_estimate")
-        seconds = row.get(f"{self._clock}_seconds_mean")
+        seconds = mean_seconds(row, self._clock) if row["status"] == "done" else None
         cells = (
             cell.scheme.label,
             str(cell.scheme.workers),

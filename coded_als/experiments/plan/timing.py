@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ from coded_als.arrays import Array
 
 # Samples of the bootstrap.
 RESAMPLES = 2000
-# Levels of the quantiles stored with every cell: enough to draw the distribution of iteration times again, and to see
-# where a mixture of fast and slow workers steps.
-QUANTILES = (0.0, 0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99, 1.0)
 
 
 def mean_and_interval(totals: Array) -> tuple[float, float | None, float | None]:
@@ -51,37 +47,3 @@ def ratio_and_interval(numerators: Array, denominators: Array) -> tuple[float, f
 def _resampled(count: int) -> NDArray[np.int64]:
     """Which repetitions each of the bootstrap's samples holds, (samples, count)."""
     return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-
-
-def summary(seconds: Array, clock: str) -> dict[str, Any]:
-    """Columns for a table from the seconds of iterations (repeats, iterations), named after their clock.
-
-    The quantiles of the iterations carry their levels, and the middle 95 % of the repetitions' own quantiles.
-
-    Parameters
-    ----------
-    seconds
-        (repeats, iterations).
-    clock
-        ``"virtual"`` or ``"wall"``.
-    """
-    mean, low, high = mean_and_interval(seconds.sum(axis=1))
-    # seconds that some iteration took: between a fast and a slow one there may be none
-    quantiles = np.quantile(seconds, QUANTILES, method="inverted_cdf").tolist()
-    of_each = np.quantile(seconds, QUANTILES, axis=1, method="inverted_cdf")
-    low_of, high_of = np.quantile(of_each, (0.025, 0.975), axis=1, method="inverted_cdf")
-    named = dict(zip(QUANTILES, quantiles, strict=True))
-    return {
-        f"{clock}_seconds_mean": mean,
-        f"{clock}_seconds_low95": low,
-        f"{clock}_seconds_high95": high,
-        f"{clock}_iteration_seconds_p50": named[0.5],
-        f"{clock}_iteration_seconds_p95": named[0.95],
-        f"{clock}_iteration_seconds_p99": named[0.99],
-        f"{clock}_iteration_seconds_quantiles": {
-            "levels": list(QUANTILES),
-            "seconds": quantiles,
-            "low95": low_of.tolist(),
-            "high95": high_of.tolist(),
-        },
-    }

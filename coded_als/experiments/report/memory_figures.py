@@ -9,8 +9,10 @@ from typing import Any
 from coded_als.codes import parse_code, with_partitions
 from coded_als.experiments.codes.members import kind_of
 from coded_als.experiments.report.canvas import ReportFigure, add_legend, new_axes, scale_x, scale_y
-from coded_als.experiments.report.slices import Row, Slice, Table, is_coded
+from coded_als.experiments.report.series import is_coded
+from coded_als.experiments.report.slices import Slice, Table
 from coded_als.experiments.report.styles import INK, styles
+from coded_als.experiments.sweep.rows import SweepRow
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,9 @@ def memory_table(part: Slice) -> Table:
     return headings, [(p.kind, p.code, p.memory_bytes, p.seconds, "yes" if p in front else "no") for p in points]
 
 
-def _point(part: Slice, row: Row) -> MemoryPoint:
+def _point(part: Slice, row: SweepRow) -> MemoryPoint:
     cell = row["cell"]
     code = with_partitions(cell["code"], cell["partitions"]) if cell["partitions"] else parse_code(cell["code"])
     kind = kind_of(code) + (", paper protocol" if cell["protocol"] == "paper" else "")
     seconds = part.mean(row) / row["iterations"]
-    return MemoryPoint(code.spec, kind, is_coded(row), float(row["worker_storage_bytes"]), seconds)
+    return MemoryPoint(code.spec, kind, is_coded(row["cell"]), float(row["worker_storage_bytes"]), seconds)

@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from coded_als.experiments.report.catalogue import Shown
+from coded_als.experiments.report.entries import Shown
+from coded_als.experiments.report.opening import open_results, saying_damaged
 from coded_als.experiments.report.page import Section, folded, items, page, table
-from coded_als.experiments.report.results import Results, open_results, saying_damaged
+from coded_als.experiments.report.results import Results
 from coded_als.experiments.report.saving import inline_svg, save_figures
 from coded_als.experiments.report.summary import sentences
-from coded_als.experiments.sweep.reading import STATUSES, saying_what_failed, write_text
+from coded_als.experiments.sweep.reading import saying_what_failed, write_text
+from coded_als.experiments.sweep.rows import STATUSES
 from coded_als.experiments.sweep.tables import flat
+from coded_als.experiments.table1.cells_table import table_cells
 from coded_als.experiments.table1.findings import findings
 from coded_als.experiments.table1.paper import paper_source
-from coded_als.experiments.table1.reproduction import read_wall, table_cells
+from coded_als.experiments.table1.wall import read_wall
 
 GOOD = {"agrees", "supported", "done"}
 MIDDLING = {"trend only", "partly supported", "infeasible"}
@@ -64,11 +67,11 @@ def _lead(results: Results) -> str:
 def _table1(results: Results) -> Iterator[Section]:
     verdicts = (
         f"{_badge(found.verdict)}<b>{escape(found.subject)}</b><br>{escape(found.evidence)}."
-        for found in findings(results.rows, results.spec["size"])
+        for found in findings(results.of_table1, results.spec["size"])
     )
     title = "What agrees, what is trend only, what does not"
     yield Section(title, "Derived from the cells below.", items(verdicts))
-    cells = table(*table_cells(results.rows, read_wall(results.folder)))
+    cells = table(*table_cells(results.of_table1, read_wall(results.folder)))
     yield Section("All cells", f"Source of the published seconds: {paper_source()}.", cells)
     yield from _figures(results)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from coded_als.errors import CodedALSError, UsageError
-from coded_als.experiments.report.catalogue import Shown, named_apart, sweep_figures_of, table1_figures_of
+from coded_als.experiments.environment import Environment
+from coded_als.experiments.report.catalogue import sweep_figures_of
+from coded_als.experiments.report.entries import Shown, named_apart
 from coded_als.experiments.report.slices import Slice, slices
-from coded_als.experiments.sweep.example_runs import read_examples
-from coded_als.experiments.sweep.reading import read_results
-from coded_als.experiments.sweep.tables import Row, canonical
+from coded_als.experiments.report.table1_catalogue import table1_figures_of
+from coded_als.experiments.sweep.examples import Examples, read_examples
+from coded_als.experiments.sweep.rows import StoredRow, SweepRow
+from coded_als.experiments.table1.rows import Table1Row
 
 
 @dataclass(frozen=True)
@@ -33,31 +34,41 @@ class Results:
     """
 
     folder: Path
-    spec: Row
-    rows: list[Row]
+    spec: dict[str, Any]
+    rows: list[StoredRow]
 
     @property
     def is_table1(self) -> bool:
         """Whether these are of Table I, not of a sweep."""
-        return self.spec.get("kind") == "table1"
+        return bool(self.spec.get("kind") == "table1")
 
     @property
     def clock(self) -> str:
         """Whose seconds these are: ``"virtual"`` or ``"wall"``."""
         return "virtual" if self.is_table1 or self.spec["cluster"] == "virtual" else "wall"
 
+    @property
+    def of_sweep(self) -> list[SweepRow]:
+        """The rows, where they are of a sweep."""
+        return cast(list[SweepRow], self.rows)
+
+    @property
+    def of_table1(self) -> list[Table1Row]:
+        """The rows, where they are of Table I."""
+        return cast(list[Table1Row], self.rows)
+
     @cached_property
     def slices(self) -> list[Slice]:
         """The parts of a sweep that one figure may show."""
-        return slices(self.rows, self.clock)
+        return slices(self.of_sweep, self.clock)
 
     @cached_property
-    def examples(self) -> Row | None:
+    def examples(self) -> Examples | None:
         """Example runs of a sweep, if it has any."""
         return None if self.is_table1 else read_examples(self.folder)
 
     @cached_property
-    def environments(self) -> list[dict[str, Any]]:
+    def environments(self) -> list[Environment]:
         """Where and when each run took place."""
         path = self.folder / "environments.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -70,44 +81,5 @@ class Results:
     def figures(self) -> Iterator[Shown]:
         """All figures of the report, drawn one at a time."""
         if self.is_table1:
-            return named_apart(table1_figures_of(self.rows))
-        return named_apart(sweep_figures_of(self.rows, self.clock, self.examples))
-
-
-def open_results(folder: str | Path) -> Results:
-    """Read a results folder.
-
-    Parameters
-    ----------
-    folder
-        What ``sweep --out`` or ``reproduce --out`` named.
-
-    Raises
-    ------
-    UsageError
-        If it is no results folder, is damaged or holds no finished cell.
-    """
-    folder = Path(folder)
-    spec, rows = read_results(folder)
-    if not any(row["status"] == "done" for row in rows):
-        raise UsageError(f"a report needs a finished cell; {folder} has none. Run or resume the sweep.")
-    if spec.get("kind") != "table1":
-        # a run that has not ended stored its cells in the order of finishing
-        with saying_damaged(folder):
-            place = {canonical(cell): index for index, cell in enumerate(spec["cells"])}
-            rows = sorted(rows, key=lambda row: place[canonical(row["cell"])])
-    return Results(folder, spec, rows)
-
-
-@contextmanager
-def saying_damaged(folder: Path) -> Iterator[None]:
-    """Turn what a damaged value stops, each place with an error of its own, into one line."""
-    try:
-        yield
-    except (CodedALSError, OSError):
-        raise
-    except Exception as error:
-        raise UsageError(
-            f"stored results must be whole; {folder} is damaged ({type(error).__name__}: {error}). "
-            "Run it again into another folder."
-        ) from None
+            return named_apart(table1_figures_of(self.of_table1))
+        return named_apart(sweep_figures_of(self.of_sweep, self.clock, self.examples))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coded_als.errors import UsageError
 from coded_als.experiments.report.canvas import ReportFigure
-from coded_als.experiments.report.catalogue import Shown
+from coded_als.experiments.report.entries import Shown
 from coded_als.experiments.report.styles import THEME
 from coded_als.experiments.sweep.reading import saying_what_failed
 

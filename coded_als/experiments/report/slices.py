@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coded_als.codes import Replicated, Uncoded
-from coded_als.experiments.report.styles import SeriesStyle, styles
+from coded_als.experiments.report.series import series_name, series_styles
+from coded_als.experiments.report.styles import SeriesStyle
+from coded_als.experiments.sweep.rows import SweepRow
+from coded_als.experiments.sweep.seconds import interval_seconds, mean_seconds
 
-Row = dict[str, Any]
 # headings and rows of the data that a figure shows
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
-
-
-def series_name(row: Row) -> str:
-    """The code without the h of the sweep: what one line stands for."""
-    cell = row["cell"]
-    return str(cell["code"]) + (", paper protocol" if cell["protocol"] == "paper" else "")
-
-
-def scheme_name(row: Row) -> str:
-    """The scheme with its h, within a slice."""
-    partitions = row["cell"]["partitions"]
-    return series_name(row) + (f", h = {partitions}" if partitions else "")
-
-
-def is_coded(row: Row) -> bool:
-    """Whether a row is of a code, and not of plain blocks or copies of them."""
-    return not str(row["cell"]["code"]).startswith((Uncoded.name, Replicated.name))
-
-
-def series_styles(rows: Iterable[Row]) -> dict[str, SeriesStyle]:
-    """One style for each series of a whole sweep, so that it looks the same in every figure: plain schemes first."""
-    names = {series_name(row): (is_coded(row), "replicated" in series_name(row), series_name(row)) for row in rows}
-    return styles(sorted(names, key=names.__getitem__))
 
 
 @dataclass(frozen=True)
@@ -57,7 +35,7 @@ class Slice:
     delays: str
     stragglers: int
     solver: str
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRow, ...]
     styles: Mapping[str, SeriesStyle]
 
     @property
@@ -72,36 +50,40 @@ class Slice:
         return sorted({row["cell"]["workers"] for row in self.rows})
 
     @property
-    def largest(self) -> list[Row]:
+    def largest(self) -> list[SweepRow]:
         """Rows at the largest number of workers."""
         return [row for row in self.rows if row["cell"]["workers"] == self.workers[-1]]
 
-    def mean(self, row: Row) -> float:
+    def mean(self, row: SweepRow) -> float:
         """Mean seconds to convergence."""
-        return float(row[f"{self.clock}_seconds_mean"])
+        return mean_seconds(row, self.clock)
 
-    def interval(self, row: Row) -> tuple[float, float]:
+    def interval(self, row: SweepRow) -> tuple[float, float]:
         """The 95 % interval of the mean, or the mean twice where there is none."""
-        low, high = row[f"{self.clock}_seconds_low95"], row[f"{self.clock}_seconds_high95"]
-        return (self.mean(row), self.mean(row)) if low is None else (max(low, 0.0), high)
+        return interval_seconds(row, self.clock)
 
-    def grouped(self, rows: Sequence[Row]) -> dict[str, list[Row]]:
+    def ends(self, row: SweepRow) -> tuple[float, float]:
+        """What an axis must show of an interval: one that reaches zero would have a logarithmic axis without end."""
+        low, high = self.interval(row)
+        return max(low, self.mean(row) / 2), high
+
+    def grouped(self, rows: Sequence[SweepRow]) -> dict[str, list[SweepRow]]:
         """Rows by series, in the order of the styles."""
-        groups: dict[str, list[Row]] = {name: [] for name in self.styles}
+        groups: dict[str, list[SweepRow]] = {name: [] for name in self.styles}
         for row in rows:
-            groups[series_name(row)].append(row)
+            groups[series_name(row["cell"])].append(row)
         return {name: members for name, members in groups.items() if members}
 
-    def best(self, rows: Sequence[Row]) -> list[Row]:
+    def best(self, rows: Sequence[SweepRow]) -> list[SweepRow]:
         """For every series and number of workers, the row of the fastest h."""
-        fastest: dict[tuple[str, int], Row] = {}
+        fastest: dict[tuple[str, int], SweepRow] = {}
         for row in sorted(rows, key=self.mean):
-            fastest.setdefault((series_name(row), row["cell"]["workers"]), row)
+            fastest.setdefault((series_name(row["cell"]), row["cell"]["workers"]), row)
         place = list(self.styles)
-        return sorted(fastest.values(), key=lambda row: (place.index(series_name(row)), row["cell"]["workers"]))
+        return sorted(fastest.values(), key=lambda row: (place.index(series_name(row["cell"])), row["cell"]["workers"]))
 
 
-def slices(rows: Sequence[Row], clock: str) -> list[Slice]:
+def slices(rows: Sequence[SweepRow], clock: str) -> list[Slice]:
     """Finished rows by what a figure must not mix; delays in the order of the rows.
 
     Parameters
@@ -111,12 +93,12 @@ def slices(rows: Sequence[Row], clock: str) -> list[Slice]:
     clock
         ``"virtual"`` or ``"wall"``.
     """
-    groups: dict[tuple[str, int, str], list[Row]] = {}
+    groups: dict[tuple[str, int, str], list[SweepRow]] = {}
     done = [row for row in rows if row["status"] == "done"]
     for row in done:
         cell = row["cell"]
         groups.setdefault((cell["delays"], cell["stragglers"], cell["solver"]), []).append(row)
     order = list(dict.fromkeys(delays for delays, _, _ in groups))
     keys = sorted(groups, key=lambda key: (order.index(key[0]), *key[1:]))
-    drawn = series_styles(done)
+    drawn = series_styles(row["cell"] for row in done)
     return [Slice(clock, *key, tuple(groups[key]), drawn) for key in keys]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
+from typing import Literal
 
 from coded_als.experiments.report.canvas import Axes, ReportFigure, add_legend, new_axes, scale_x, scale_y
-from coded_als.experiments.report.slices import Row, Slice, Table, series_name
-from coded_als.experiments.report.styles import BAND, SOFT
+from coded_als.experiments.report.series import series_name
+from coded_als.experiments.report.slices import Slice, Table
+from coded_als.experiments.report.styles import BAND
+from coded_als.experiments.sweep.rows import SweepRow
 
 
 def time_against_partitions(part: Slice) -> ReportFigure:
@@ -44,7 +46,9 @@ def partitions_table(part: Slice) -> Table:
     """The data of `time_against_partitions`."""
     headings = ("scheme", "h", f"{part.clock} s, mean", "low", "high")
     rows = part.largest
-    return headings, [(series_name(r), r["cell"]["partitions"] or "", part.mean(r), *part.interval(r)) for r in rows]
+    return headings, [
+        (series_name(r["cell"]), r["cell"]["partitions"] or "", part.mean(r), *part.interval(r)) for r in rows
+    ]
 
 
 def time_against_workers(part: Slice) -> ReportFigure:
@@ -74,122 +78,20 @@ def workers_table(part: Slice) -> Table:
     """The data of `time_against_workers`."""
     headings = ("scheme", "W", "h", f"{part.clock} s, mean", "low", "high")
     return headings, [
-        (series_name(r), r["cell"]["workers"], r["cell"]["partitions"] or "", part.mean(r), *part.interval(r))
+        (series_name(r["cell"]), r["cell"]["workers"], r["cell"]["partitions"] or "", part.mean(r), *part.interval(r))
         for r in part.best(part.rows)
     ]
 
 
-def distribution(part: Slice) -> ReportFigure:
-    """The cumulative distribution of iteration times at the largest W, each code at its best h.
-
-    Parameters
-    ----------
-    part
-        A slice of a sweep.
-
-    Returns
-    -------
-    ReportFigure
-        Steps through the stored quantiles, since nothing is known between them; the band holds the middle 95 % of
-        the repetitions, each by itself.
-    """
-    best = part.best(part.largest)
-    figure, axes = new_axes(f"{part.clock} seconds of one iteration", "share of iterations")
-    scale_x(axes, [value for row in best for value in _quantiles(part, row)["seconds"]])
-    axes.set_ylim(-0.02, 1.04)
-    for row in best:
-        name, stored = series_name(row), _quantiles(part, row)
-        style, levels = part.styles[name], stored["levels"]
-        axes.fill_betweenx(
-            levels, stored["low95"], stored["high95"], step="pre", color=style.colour, alpha=BAND, linewidth=0
-        )
-        axes.step(stored["seconds"], levels, where="post", label=name, markersize=4, **style.line)
-    add_legend(figure)
-    return figure
+def _scale_seconds(axes: Axes, part: Slice, rows: Sequence[SweepRow]) -> None:
+    scale_y(axes, [end for row in rows for end in part.ends(row)])
 
 
-def distribution_table(part: Slice) -> Table:
-    """The data of `distribution`."""
-    best = part.best(part.largest)
-    headings = ("scheme", "h", *(f"{level:.0%}" for level in _quantiles(part, best[0])["levels"]))
-    return headings, [(series_name(r), r["cell"]["partitions"] or "", *_quantiles(part, r)["seconds"]) for r in best]
-
-
-def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
-    """Seconds under each delay model at the largest W, each code at its best h.
-
-    Parameters
-    ----------
-    parts
-        Slices of a sweep that differ in their delays alone.
-
-    Returns
-    -------
-    ReportFigure
-        One row for each delay model; bars are 95 % intervals of the means.
-    """
-    shown = [(part, part.best(part.largest)) for part in parts]
-    names = list(dict.fromkeys(series_name(row) for _, best in shown for row in best))
-    lines = [textwrap.wrap(_breakable(part.delays), 24) for part in parts]
-    figure, axes = new_axes(
-        f"{parts[0].clock} seconds to convergence",
-        "delays of the workers",
-        height=1.3 + sum(0.25 + 0.14 * max(len(names), len(text)) for text in lines),
-    )
-    scale_x(axes, [end for part, best in shown for row in best for end in _ends(part, row)])
-    for name in names:
-        style = parts[0].styles[name]
-        # beside each other in a row, in the order of the legend
-        shift = 0.7 * ((names.index(name) + 0.5) / len(names) - 0.5)
-        here = [
-            (place, part, row) for place, (part, best) in enumerate(shown) for row in best if series_name(row) == name
-        ]
-        means = [part.mean(row) for _, part, row in here]
-        below = [part.mean(row) - part.interval(row)[0] for _, part, row in here]
-        above = [part.interval(row)[1] - part.mean(row) for _, part, row in here]
-        axes.errorbar(means, [place + shift for place, _, _ in here], xerr=[below, above], label=name, **style.mark)
-    for place in range(1, len(parts)):
-        axes.axhline(place - 0.5, color=SOFT, linewidth=0.5)
-    axes.set_yticks(range(len(parts)), ["\n".join(text) for text in lines])
-    axes.set_ylim(len(parts) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")
-    add_legend(figure)
-    return figure
-
-
-def delays_table(parts: Sequence[Slice]) -> Table:
-    """The data of `time_against_delays`."""
-    headings = ("delays", "scheme", "h", f"{parts[0].clock} s, mean", "low", "high")
-    return headings, [
-        (part.delays, series_name(row), row["cell"]["partitions"] or "", part.mean(row), *part.interval(row))
-        for part in parts
-        for row in part.best(part.largest)
-    ]
-
-
-def _breakable(spec: str) -> str:
-    return spec.replace(",", ", ").replace("+", " + ").replace(":", ": ")
-
-
-def _quantiles(part: Slice, row: Row) -> dict[str, list[float]]:
-    """Stored quantiles of the iteration times: levels, seconds, low95, high95."""
-    stored: dict[str, list[float]] = row[f"{part.clock}_iteration_seconds_quantiles"]
-    return stored
-
-
-def _ends(part: Slice, row: Row) -> tuple[float, float]:
-    """What an axis must show of an interval: one that reaches zero would have a logarithmic axis without end."""
-    low, high = part.interval(row)
-    return max(low, part.mean(row) / 2), high
-
-
-def _scale_seconds(axes: Axes, part: Slice, rows: Sequence[Row]) -> None:
-    scale_y(axes, [end for row in rows for end in _ends(part, row)])
-
-
-def _line_with_band(axes: Axes, part: Slice, rows: Sequence[Row], along: str, name: str) -> None:
-    rows = sorted(rows, key=lambda row: row["cell"][along])
-    xs = [row["cell"][along] for row in rows]
+def _line_with_band(
+    axes: Axes, part: Slice, rows: Sequence[SweepRow], along: Literal["partitions", "workers"], name: str
+) -> None:
+    rows = sorted(rows, key=lambda row: row["cell"][along] or 0)
+    xs = [row["cell"][along] or 0 for row in rows]
     lows, highs = zip(*(part.interval(row) for row in rows), strict=True)
     style = part.styles[name]
     axes.fill_between(xs, lows, highs, color=style.colour, alpha=BAND, linewidth=0)

@@ -4,48 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from coded_als.codes import PointFamily
 from coded_als.experiments.report.canvas import ReportFigure, add_legend, new_axes, scale_x, scale_y
-from coded_als.experiments.report.slices import Row, Table
+from coded_als.experiments.report.slices import Table
 from coded_als.experiments.report.styles import BAND, style_of
+from coded_als.experiments.table1.rows import Table1Row, at_points
 
-FAMILIES = (("real", "real (Chebyshev nodes)"), ("equispaced", "real, equispaced"), ("circle", "unit circle"))
-
-
-def table1_times(rows: Sequence[Row]) -> ReportFigure:
-    """The published seconds against h, and the fitted law on the virtual clock.
-
-    Parameters
-    ----------
-    rows
-        Rows of a reproduction of Table I.
-
-    Returns
-    -------
-    ReportFigure
-        Marks are the paper's figures; lines and bands are means and 95 % intervals of the virtual clock.
-    """
-    figure, axes = new_axes("partitions h", "time of a run (seconds)")
-    scale_x(axes, [row["cell"]["partitions"] for row in rows], whole=True)
-    scale_y(axes, [value for row in rows for value in (row["paper_seconds"], row["virtual_seconds_mean"])])
-    for series, live in enumerate(sorted({row["cell"]["live"] for row in rows}), start=1):
-        here = sorted((r for r in rows if r["cell"]["live"] == live), key=lambda r: int(r["cell"]["partitions"]))
-        hs, style = [row["cell"]["partitions"] for row in here], style_of(series)
-        low, high = ([row[f"virtual_seconds_{end}95"] for row in here] for end in ("low", "high"))
-        axes.fill_between(hs, low, high, color=style.colour, alpha=BAND, linewidth=0)
-        axes.plot(hs, [r["virtual_seconds_mean"] for r in here], color=style.colour, linestyle=style.dash)
-        axes.plot(hs, [row["paper_seconds"] for row in here], label=f"k = {live}", **style.mark)
-    add_legend(figure, columns=5)
-    return figure
+NAMES: dict[PointFamily, str] = {
+    "real": "real (Chebyshev nodes)",
+    "equispaced": "real, equispaced",
+    "circle": "unit circle",
+}
 
 
-def table1_times_table(rows: Sequence[Row]) -> Table:
-    """The data of `table1_times`."""
-    headings = ("k", "h", "paper, s", "formula (46), s", "virtual clock, virtual s", "low", "high")
-    columns = ("paper_seconds", "formula_seconds", *(f"virtual_seconds_{end}" for end in ("mean", "low95", "high95")))
-    return headings, [(*_cell(row), *(row[column] for column in columns)) for row in rows]
-
-
-def decoding_error_against_partitions(rows: Sequence[Row]) -> ReportFigure:
+def decoding_error_against_partitions(rows: Sequence[Table1Row]) -> ReportFigure:
     """Actual and estimated error of decoding at each family of points.
 
     Parameters
@@ -62,10 +34,11 @@ def decoding_error_against_partitions(rows: Sequence[Row]) -> ReportFigure:
     hs = [row["cell"]["partitions"] for row in largest]
     figure, axes = new_axes("partitions h", "relative error of D B")
     scale_x(axes, hs, whole=True)
-    kinds = ("actual", "estimated")
-    scale_y(axes, [row[f"{points}_error_{kind}"] for row in largest for points, _ in FAMILIES for kind in kinds])
-    for series, (points, name) in enumerate(FAMILIES, start=1):
-        actual, estimated = ([row[f"{points}_error_{kind}"] for row in largest] for kind in kinds)
+    every = [at_points(row, points) for row in largest for points in NAMES]
+    scale_y(axes, [error for found in every for error in (found.error_actual, found.error_estimated)])
+    for series, (points, name) in enumerate(NAMES.items(), start=1):
+        actual = [at_points(row, points).error_actual for row in largest]
+        estimated = [at_points(row, points).error_estimated for row in largest]
         style = style_of(series)
         axes.fill_between(hs, actual, estimated, color=style.colour, alpha=BAND, linewidth=0)
         axes.plot(hs, actual, label=name, **style.line)
@@ -73,16 +46,16 @@ def decoding_error_against_partitions(rows: Sequence[Row]) -> ReportFigure:
     return figure
 
 
-def errors_table(rows: Sequence[Row]) -> Table:
+def errors_table(rows: Sequence[Table1Row]) -> Table:
     """The data of `decoding_error_against_partitions`."""
     return ("k", "h", "points", "actual", "estimated"), [
-        (*_cell(row), name, row[f"{points}_error_actual"], row[f"{points}_error_estimated"])
+        (*_cell(row), name, at_points(row, points).error_actual, at_points(row, points).error_estimated)
         for row in _largest_per_partitions(rows)
-        for points, name in FAMILIES
+        for points, name in NAMES.items()
     ]
 
 
-def survival_against_products(rows: Sequence[Row]) -> ReportFigure:
+def survival_against_products(rows: Sequence[Table1Row]) -> ReportFigure:
     """Iterations that a run survives against the products that the paper's seconds are worth.
 
     Parameters
@@ -98,9 +71,9 @@ def survival_against_products(rows: Sequence[Row]) -> ReportFigure:
     figure, axes = new_axes("products that the published seconds are worth at 30 GFLOP/s", "iterations survived")
     products = [row["paper_products_implied"] for row in rows]
     scale_x(axes, products)
-    scale_y(axes, [0, *(row[f"{points}_iterations_survived"] for row in rows for points, _ in FAMILIES)], counts=True)
-    for series, (points, name) in enumerate(FAMILIES, start=1):
-        survived = [row[f"{points}_iterations_survived"] for row in rows]
+    scale_y(axes, [0, *(at_points(row, points).iterations_survived for row in rows for points in NAMES)], counts=True)
+    for series, (points, name) in enumerate(NAMES.items(), start=1):
+        survived = [at_points(row, points).iterations_survived for row in rows]
         # most of them coincide: larger open marks behind smaller ones
         axes.plot(
             products, survived, label=name, markersize=13 - 3 * series, markerfacecolor="none", **style_of(series).mark
@@ -109,21 +82,21 @@ def survival_against_products(rows: Sequence[Row]) -> ReportFigure:
     return figure
 
 
-def survival_table(rows: Sequence[Row]) -> Table:
+def survival_table(rows: Sequence[Table1Row]) -> Table:
     """The data of `survival_against_products`."""
-    headings = ("k", "h", "products implied", *(name for _, name in FAMILIES))
+    headings = ("k", "h", "products implied", *NAMES.values())
     return headings, [
-        (*_cell(row), row["paper_products_implied"], *(row[f"{p}_iterations_survived"] for p, _ in FAMILIES))
+        (*_cell(row), row["paper_products_implied"], *(at_points(row, points).iterations_survived for points in NAMES))
         for row in rows
     ]
 
 
-def _cell(row: Row) -> tuple[int, int]:
+def _cell(row: Table1Row) -> tuple[int, int]:
     return row["cell"]["live"], row["cell"]["partitions"]
 
 
-def _largest_per_partitions(rows: Sequence[Row]) -> list[Row]:
-    largest: dict[int, Row] = {}
+def _largest_per_partitions(rows: Sequence[Table1Row]) -> list[Table1Row]:
+    largest: dict[int, Table1Row] = {}
     for row in sorted(rows, key=lambda row: int(row["cell"]["live"])):
         largest[row["cell"]["partitions"]] = row
     return [largest[h] for h in sorted(largest)]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -26,44 +27,18 @@ from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.problems import paper_ratings
-from coded_als.experiments.sweep.grids import cell_of
+from coded_als.experiments.sweep.cells import scheme_cell
+from coded_als.experiments.sweep.examples import FILE, Curve, Examples, StoredTimeline
 from coded_als.experiments.sweep.reading import saying_what_failed, write_text
-from coded_als.experiments.sweep.tables import Row
 
-FILE = "examples.json"
 LARGEST = Size(rows=480, columns=360, rank=12)
 ITERATIONS = 25
 # Enough for the singular values to have no gap: otherwise two iterations would do.
 NOISE = 6.0
-# Rounds and workers that one timeline can show.
-TIMELINE_ROUNDS, TIMELINE_WORKERS = 5, 40
+# Rounds that one timeline can show.
+TIMELINE_ROUNDS = 5
 # Runs behind a curve; they differ in their delays alone.
 REPEATS = 4
-
-
-def leading_schemes(rows: Sequence[Row]) -> list[Scheme]:
-    """Every code at its fastest h, codes before plain copies and the fastest first, at the middle number of workers.
-
-    Parameters
-    ----------
-    rows
-        Those of one delay SPEC.
-    """
-    done = [row for row in rows if row["status"] == "done" and row["cell"]["protocol"] == "fused"]
-    sizes = sorted({row["cell"]["workers"] for row in done if row["cell"]["workers"] <= TIMELINE_WORKERS})
-    if not sizes:
-        return []
-    here = [row for row in done if row["cell"]["workers"] == sizes[len(sizes) // 2]]
-    fewest = min(row["cell"]["stragglers"] for row in here)
-    fastest: dict[str, Row] = {}
-    for row in sorted((row for row in here if row["cell"]["stragglers"] == fewest), key=_mean):
-        fastest.setdefault(row["cell"]["code"], row)
-    leading = [cell_of(row["cell"]).scheme for row in fastest.values()]
-    return sorted(leading, key=lambda scheme: not scheme.family.coded)
-
-
-def _mean(row: Row) -> float:
-    return float(next(value for key, value in row.items() if key.endswith("_seconds_mean")))
 
 
 def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, seed: int) -> None:
@@ -83,18 +58,19 @@ def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, 
     full = workload.size
     size = Size(min(full.rows, LARGEST.rows), min(full.columns, LARGEST.columns), min(full.rank, LARGEST.rank))
     machine = _slowed(workload.machine, full, size)
-    curves, timeline = [], None
+    curves: list[Curve] = []
+    timeline: StoredTimeline | None = None
     for scheme in schemes:
         log = EventLog()
         with threadpool_limits(1):
             curve = _curve(scheme, size, replace(workload, size=size, machine=machine), seed, log)
         if curve:
-            curves.append({"cell": asdict(scheme), **curve})
+            curves.append(curve)
             timeline = timeline or {"scheme": scheme.label, "workers": scheme.workers, "events": _events(log.events)}
-    document = {
+    document: Examples = {
         "clock": "virtual",
-        "size": asdict(size),
-        "delays": workload.delays,
+        "size": {"rows": size.rows, "columns": size.columns, "rank": size.rank},
+        "delays": str(workload.delays),
         "curves": curves,
         "timeline": timeline,
     }
@@ -109,7 +85,7 @@ def _slowed(machine: Machine, full: Size, size: Size) -> Machine:
     return Machine(machine.multiplications_per_second * work, machine.bytes_per_second * words, machine.latency_s)
 
 
-def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: EventLog) -> Row | None:
+def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: EventLog) -> Curve | None:
     """Seconds until each iteration, their intervals, and the excess of the objective over its optimum.
 
     The log gets the first run. None where the scheme cannot run.
@@ -128,9 +104,10 @@ def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: Event
     means, lows, highs = zip(*(mean_and_interval(column) for column in elapsed.T), strict=True)
     optimum = float(np.sum(np.linalg.svd(ratings, compute_uv=False)[size.rank :] ** 2))
     return {
-        "seconds_mean": means,
-        "seconds_low95": lows,
-        "seconds_high95": highs,
+        "cell": scheme_cell(scheme),
+        "seconds_mean": list(means),
+        "seconds_low95": list(lows),
+        "seconds_high95": list(highs),
         "excess": [max(entry.objective / optimum - 1, 1e-16) for entry in histories[0][:shortest]],
     }
 
@@ -154,14 +131,5 @@ def _run(
         return model.fit(ratings, cluster=cluster).history_
 
 
-def _events(events: Sequence[TaskEvent]) -> list[Row]:
+def _events(events: Sequence[TaskEvent]) -> list[dict[str, Any]]:
     return [asdict(event) for event in events if event.round_index < TIMELINE_ROUNDS]
-
-
-def read_examples(folder: Path) -> Row | None:
-    """What `write_examples` wrote, if it did."""
-    path = folder / FILE
-    if not path.exists():
-        return None
-    document: Row = json.loads(path.read_text())
-    return document

@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 from coded_als.als.schemes import Scheme
 from coded_als.codes import Entangled, parse_code
 from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
+from coded_als.experiments.sweep.cells import Cell
 from coded_als.experiments.sweep.ranges import MOST_CELLS, parse_choices, parse_range
 
 PROTOCOLS = ("fused", "paper")
 SOLVERS = ("als", "lobpcg")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One scheme under one delay model and one number of dead workers.
-
-    Parameters
-    ----------
-    scheme
-        What runs.
-    stragglers
-        Workers that never respond, besides what the delays do.
-    delays
-        A delay SPEC.
-    """
-
-    scheme: Scheme
-    stragglers: int
-    delays: str
-
-    @property
-    def injected_delays(self) -> str:
-        """The SPEC of the delays with this cell's dead workers."""
-        return f"{self.delays}+dead:n={self.stragglers}" if self.stragglers else self.delays
-
-    def key(self) -> dict[str, Any]:
-        """The cell as columns."""
-        return {**asdict(self.scheme), "stragglers": self.stragglers, "delays": self.delays}
-
-
-def cell_of(key: dict[str, Any]) -> Cell:
-    """The cell that `Cell.key` describes."""
-    scheme = {name: value for name, value in key.items() if name not in ("stragglers", "delays")}
-    return Cell(Scheme(**scheme), key["stragglers"], key["delays"])
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.tables import Row, canonical
+from coded_als.experiments.sweep.rows import STATUSES, StoredRow
+from coded_als.experiments.sweep.tables import canonical
 from coded_als.models.files import write_whole
 
-STATUSES = ("done", "infeasible", "failed")
 
-
-def read_results(path: Path) -> tuple[Row, list[Row]]:
+def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
     """Spec and rows of a folder, also of one whose run has not ended.
 
     Raises
@@ -36,7 +35,7 @@ def read_results(path: Path) -> tuple[Row, list[Row]]:
     return spec, list(rows.values())
 
 
-def parse_row(line: bytes, columns: Sequence[str] = ()) -> Row:
+def parse_row(line: bytes, columns: Sequence[str] = ()) -> StoredRow:
     """One stored cell.
 
     Parameters
@@ -59,7 +58,7 @@ def parse_row(line: bytes, columns: Sequence[str] = ()) -> Row:
     if row["status"] == "done" and not all(type(row.get(name)) in (int, float) for name in columns):
         raise ValueError("a cell of the results lacks a number")
     canonical(row)  # refuses numbers that are not finite
-    return row
+    return cast(StoredRow, row)
 
 
 def _parse_json(text: str | bytes) -> Any:
@@ -69,7 +68,7 @@ def _parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_json(path: Path) -> Row:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON document that is an object."""
     document = _parse_json(path.read_bytes())
     if not isinstance(document, dict):

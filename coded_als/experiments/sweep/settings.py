@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.grids import Cell, Grid
+from coded_als.experiments.sweep.cells import Cell
+from coded_als.experiments.sweep.grids import Grid
 from coded_als.experiments.sweep.reading import read_json
-from coded_als.experiments.sweep.sweep import SweepSpec
-from coded_als.experiments.sweep.tables import Row
+from coded_als.experiments.sweep.spec import SweepSpec
 
 FORMAT = 2
 
 
-def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> Row:
+def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
     """What ``spec.json`` holds.
 
     Parameters
@@ -78,41 +77,3 @@ def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
         "als_iterations": iterations["als"],
         "lobpcg_iterations": iterations["lobpcg"],
     }
-
-
-def read_spec_file(path: Path, options: Collection[str], repeated: Collection[str]) -> dict[str, Any]:
-    """Values of options from a TOML file, by their names in ``options``.
-
-    Parameters
-    ----------
-    path
-        The file: the long options as keys, with ``-`` or ``_``; a list stands for a range or for several values.
-    options
-        Names that it may have, with ``-``.
-    repeated
-        Those whose lists are several values of one option.
-
-    Raises
-    ------
-    UsageError
-        When it cannot be read, has another key or holds a table.
-    """
-    try:
-        content = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--spec must be a TOML file; got {path}: {error}. Correct it.") from None
-    values = {}
-    for key, value in content.items():
-        name = key.replace("_", "-")
-        if name not in options:
-            raise UsageError(f"keys of {path} must be among {', '.join(options)}; got {key!r}. Correct it.")
-        if isinstance(value, dict):
-            raise UsageError(f"values of {path} must be texts, numbers or lists; got a table for {key!r}. Correct it.")
-        listed = value if isinstance(value, list) else [value]
-        several = name in repeated
-        values[name] = [str(item) for item in listed] if several else _single(value)
-    return values
-
-
-def _single(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list) else value

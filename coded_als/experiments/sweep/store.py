@@ -19,14 +19,18 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from coded_als.errors import UsageError
+from coded_als.experiments.environment import Environment
 from coded_als.experiments.sweep.reading import parse_row, read_json, saying_what_failed, write_text
-from coded_als.experiments.sweep.tables import Row, as_csv, canonical, write_parquet
+from coded_als.experiments.sweep.rows import StoredRow
+from coded_als.experiments.sweep.tables import as_csv, canonical, write_parquet
+
+RowType = TypeVar("RowType", bound=StoredRow)
 
 
-class ResultFolder:
+class ResultFolder(Generic[RowType]):
     """Results of one spec in one folder; a context manager that keeps other writers out.
 
     Parameters
@@ -80,21 +84,21 @@ class ResultFolder:
             os.close(self._journal)
             raise UsageError(f"one run writes to a results folder at a time; {self.path} is in use. Wait.") from None
 
-    def _read_finished(self) -> dict[str, Row]:
+    def _read_finished(self) -> dict[str, RowType]:
         """Rows by their cell; what a killed run left of a line is cut off, and damaged cells run again."""
         whole = (self.path / "journal.jsonl").read_bytes()
         whole = whole[: whole.rfind(b"\n") + 1]
         os.ftruncate(self._journal, len(whole))
         results = self.path / "results.jsonl"
         lines = (results.read_bytes() if results.exists() else b"") + whole
-        rows = {}
+        rows: dict[str, RowType] = {}
         for line in lines.split(b"\n"):
             with suppress(ValueError):
-                row = parse_row(line, self._columns)
+                row = cast(RowType, parse_row(line, self._columns))
                 rows[canonical(row["cell"])] = row
         return rows
 
-    def append(self, row: Row) -> None:
+    def append(self, row: RowType) -> None:
         """Keep a finished cell, ``row["cell"]`` being its key: it survives whatever happens next.
 
         Raises
@@ -113,7 +117,7 @@ class ResultFolder:
                 raise
         self.finished[canonical(row["cell"])] = row
 
-    def finish(self, cells: Sequence[Row], *, parquet: bool = False) -> list[Row]:
+    def finish(self, cells: Sequence[Mapping[str, Any]], *, parquet: bool = False) -> list[RowType]:
         """Write the rows of all cells in the order given, and drop the journal.
 
         Parameters
@@ -132,19 +136,19 @@ class ResultFolder:
             (self.path / "journal.jsonl").unlink()
         return rows
 
-    def note_environment(self, environment: Row) -> None:
+    def note_environment(self, environment: Environment) -> None:
         """Add a line on where this run takes place."""
         with saying_what_failed(self.path), (self.path / "environments.jsonl").open("a") as file:
             file.write(canonical(environment) + "\n")
 
-    def __enter__(self) -> ResultFolder:
+    def __enter__(self) -> ResultFolder[RowType]:
         return self
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._journal)
 
 
-def _grown(stored: Row, asked: Row) -> bool:
+def _grown(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Whether the results of one spec are results of the other too, which may have more cells."""
     cells = {"grid", "cells"}
     known, wanted = (canonical({k: v for k, v in spec.items() if k not in cells}) for spec in (stored, asked))

@@ -12,23 +12,21 @@ from typing import Any
 
 from coded_als.errors import UsageError
 
-Row = dict[str, Any]
-
 
 def canonical(value: Any) -> str:
     """One line of JSON, the same for equal values."""
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
-def flat(row: Row) -> Row:
-    """The row with the fields of its cell as columns, status and reason after them, and lists as JSON."""
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored row with the fields of its cell as columns, status and reason after them, and lists as JSON."""
     last = ("status", "reason")
     others = {key: row[key] for key in (*last, *sorted(row.keys() - {"cell", *last})) if key in row}
     values = {**dict(sorted(row["cell"].items())), **others}
     return {key: canonical(value) if isinstance(value, list | dict) else value for key, value in values.items()}
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Comma-separated text with the columns of all rows."""
     flattened = [flat(row) for row in rows]
     columns = list(dict.fromkeys(column for row in flattened for column in row))
@@ -39,7 +37,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def write_parquet(path: Path, rows: Sequence[Row]) -> None:
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """The table of `as_csv` as Parquet.
 
     Parameters

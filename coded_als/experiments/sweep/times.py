@@ -6,18 +6,25 @@ A line holds ``cell`` and ``round_seconds``, indexed by repetition, iteration an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.experiments.sweep.reading import saying_what_failed, write_text
-from coded_als.experiments.sweep.tables import Row, canonical, flat, write_table
+from coded_als.experiments.sweep.tables import canonical, flat, write_table
 
 FILE = "times.jsonl"
+
+
+class TimesLine(TypedDict):
+    """One line: a cell, and its seconds by repetition, iteration and round."""
+
+    cell: dict[str, Any]
+    round_seconds: list[list[list[float]]]
 
 
 def rounded(seconds: Array) -> list[Any]:
@@ -33,7 +40,7 @@ def rounded(seconds: Array) -> list[Any]:
     return nested
 
 
-def append_times(folder: Path, cell: Row, round_seconds: Sequence[Any]) -> None:
+def append_times(folder: Path, cell: Mapping[str, Any], round_seconds: Sequence[Any]) -> None:
     """Keep the seconds of a cell; a cell that comes again replaces itself.
 
     Parameters
@@ -53,12 +60,12 @@ def append_times(folder: Path, cell: Row, round_seconds: Sequence[Any]) -> None:
         file.write(line.encode())
 
 
-def read_times(folder: Path) -> Iterator[Row]:
+def read_times(folder: Path) -> Iterator[TimesLine]:
     """The lines that are whole, the last one of each cell, in the order of their first appearance."""
     path = folder / FILE
     if not path.exists():
         return
-    lines: dict[str, Row] = {}
+    lines: dict[str, TimesLine] = {}
     with path.open("rb") as file:
         for line in file:
             with suppress(ValueError, KeyError, TypeError):
@@ -91,7 +98,7 @@ def times_table(folder: Path) -> dict[str, list[Any]]:
     return columns
 
 
-def finish_times(folder: Path, cells: Sequence[Row], *, parquet: bool) -> None:
+def finish_times(folder: Path, cells: Sequence[Mapping[str, Any]], *, parquet: bool) -> None:
     """Put the lines into the order of the cells.
 
     Parameters

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.stats import spearmanr
 
-Row = dict[str, Any]
+from coded_als.experiments.sweep.examples import ProblemSize
+from coded_als.experiments.table1.rows import Table1Row, at_points
+
 Agreement = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]
 
 AGREEMENT = 0.15
@@ -26,7 +28,7 @@ class Finding:
     evidence: str
 
 
-def findings(rows: Sequence[Row], size: Mapping[str, int]) -> list[Finding]:
+def findings(rows: Sequence[Table1Row], size: ProblemSize) -> list[Finding]:
     """All verdicts on a complete table.
 
     Parameters
@@ -51,7 +53,7 @@ def _relative(found: float, expected: float) -> float:
     return abs(found - expected) / expected
 
 
-def _formula_on_the_clock(rows: Sequence[Row]) -> Finding:
+def _formula_on_the_clock(rows: Sequence[Table1Row]) -> Finding:
     worst = max(_relative(row["virtual_seconds_mean"], row["formula_seconds"]) for row in rows)
     return Finding(
         "formula (46) and the virtual clock",
@@ -60,10 +62,12 @@ def _formula_on_the_clock(rows: Sequence[Row]) -> Finding:
     )
 
 
-def _formula_on_the_paper(partitions: int, column: Sequence[Row]) -> Finding:
+def _formula_on_the_paper(partitions: int, column: Sequence[Table1Row]) -> Finding:
     worst = max(_relative(row["formula_seconds"], row["paper_seconds"]) for row in column)
-    trend = _falls_with_workers(column, "paper_seconds") and _falls_with_workers(column, "formula_seconds")
-    verdict: Agreement = "agrees" if worst <= AGREEMENT else "trend only" if trend and worst <= 1.5 else "disagrees"
+    by_workers = sorted(column, key=lambda row: row["cell"]["live"])
+    first, last = by_workers[0], by_workers[-1]
+    falls = last["paper_seconds"] < first["paper_seconds"] and last["formula_seconds"] < first["formula_seconds"]
+    verdict: Agreement = "agrees" if worst <= AGREEMENT else "trend only" if falls and worst <= 1.5 else "disagrees"
     factors = [row["formula_seconds"] / row["paper_seconds"] for row in column]
     spread = f"{min(factors):.3g}" if len(factors) == 1 else f"{min(factors):.3g} to {max(factors):.3g}"
     return Finding(
@@ -73,15 +77,9 @@ def _formula_on_the_paper(partitions: int, column: Sequence[Row]) -> Finding:
     )
 
 
-def _falls_with_workers(column: Sequence[Row], name: str) -> bool:
-    """Whether the last value of the column is below the first."""
-    ordered = sorted(column, key=lambda row: row["cell"]["live"])
-    return bool(ordered[-1][name] < ordered[0][name])
-
-
-def _circle(rows: Sequence[Row], problem: str) -> Finding:
-    worst = max(row["circle_error_actual"] for row in rows)
-    survived = all(row["circle_iterations_survived"] == _most(rows) for row in rows)
+def _circle(rows: Sequence[Table1Row], problem: str) -> Finding:
+    worst = max(at_points(row, "circle").error_actual for row in rows)
+    survived = all(at_points(row, "circle").iterations_survived == _most(rows) for row in rows)
     return Finding(
         "points on the circle in every cell of the table",
         "supported" if survived and worst < 1e-9 else "not supported",
@@ -94,18 +92,18 @@ def _circle(rows: Sequence[Row], problem: str) -> Finding:
     )
 
 
-def _most(rows: Sequence[Row]) -> int:
-    return max(int(row["circle_iterations_survived"]) for row in rows)
+def _most(rows: Sequence[Table1Row]) -> int:
+    return max(at_points(row, "circle").iterations_survived for row in rows)
 
 
-def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
+def _hypothesis(rows: Sequence[Table1Row], problem: str) -> Finding:
     """Whether cells collapse because decoding at real points breaks down."""
     usual = float(np.median([row["paper_products_implied"] for row in rows if row["cell"]["partitions"] == 2]))
     collapsed = [row for row in rows if row["paper_products_implied"] < COLLAPSE * usual]
     others = [row for row in rows if row not in collapsed]
     broken = [row for row in collapsed if _lifetime(row) < _most(rows)]
     survivors_elsewhere = all(_lifetime(row) == _most(rows) for row in others)
-    chebyshev = sum(row["real_iterations_survived"] < _most(rows) for row in broken)
+    chebyshev = sum(at_points(row, "real").iterations_survived < _most(rows) for row in broken)
     rank = _rank_correlation(rows)
     if not collapsed:
         verdict: Agreement = "not supported"
@@ -113,12 +111,7 @@ def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
         verdict = "supported"
     else:
         verdict = "partly supported" if len(broken) >= len(collapsed) / 2 and survivors_elsewhere else "not supported"
-    cells = "; ".join(
-        f"h={row['cell']['partitions']}, k={row['cell']['live']}: {row['paper_products_implied']:.3g} products, "
-        f"decoding error {row['real_error_actual']:.0e} (Chebyshev) or {row['equispaced_error_actual']:.0e} (equispaced), "
-        f"survives {row['real_iterations_survived']} or {row['equispaced_iterations_survived']} of {_most(rows)} iterations"
-        for row in collapsed
-    )
+    cells = "; ".join(_collapsed(row, _most(rows)) for row in collapsed)
     return Finding(
         "hypothesis: cells collapse because decoding at real points breaks down",
         verdict,
@@ -131,11 +124,21 @@ def _hypothesis(rows: Sequence[Row], problem: str) -> Finding:
     )
 
 
-def _lifetime(row: Row) -> int:
+def _collapsed(row: Table1Row, most: int) -> str:
+    """A cell that has collapsed, in words."""
+    real, equispaced = at_points(row, "real"), at_points(row, "equispaced")
+    return (
+        f"h={row['cell']['partitions']}, k={row['cell']['live']}: {row['paper_products_implied']:.3g} products, "
+        f"decoding error {real.error_actual:.0e} (Chebyshev) or {equispaced.error_actual:.0e} (equispaced), "
+        f"survives {real.iterations_survived} or {equispaced.iterations_survived} of {most} iterations"
+    )
+
+
+def _lifetime(row: Table1Row) -> int:
     """Iterations survived with the worse of the two real families: the paper does not say which it used."""
-    return int(min(row["real_iterations_survived"], row["equispaced_iterations_survived"]))
+    return min(at_points(row, points).iterations_survived for points in ("real", "equispaced"))
 
 
-def _rank_correlation(rows: Sequence[Row]) -> float:
-    errors = [row["equispaced_error_actual"] for row in rows]
+def _rank_correlation(rows: Sequence[Table1Row]) -> float:
+    errors = [at_points(row, "equispaced").error_actual for row in rows]
     return float(spearmanr([row["paper_products_implied"] for row in rows], errors).statistic)

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from coded_als.als.schemes import Size
-from coded_als.experiments.sweep.tables import Row
+from coded_als.experiments.table1.rows import Table1Cell
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class PaperCell:
     live: int
     seconds: float
 
-    def key(self) -> Row:
+    def key(self) -> Table1Cell:
         return {"partitions": self.partitions, "live": self.live}
 
 
@@ -45,7 +45,7 @@ class Effort:
     repeats: int
     wall: bool
 
-    def document(self, seed: int) -> Row:
+    def document(self, seed: int) -> dict[str, Any]:
         return {"kind": "table1", "format": 1, "seed": seed, **asdict(self)}
 
 

@@ -14,7 +14,6 @@ from coded_als.arrays import Array
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes import Entangled, PointFamily
 from coded_als.experiments.problems import paper_ratings
-from coded_als.experiments.sweep.tables import Row
 from coded_als.experiments.table1.paper import Effort, PaperCell
 
 # A run has deviated once its exact objective is this much above that of exact arithmetic's run.
@@ -24,8 +23,8 @@ CIRCLE_TOLERANCE = 1e-10
 ANY_ERROR = 1e300
 
 
-def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) -> Row:
-    """How many iterations of the paper's protocol stay with exact arithmetic.
+def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) -> tuple[int, float | None]:
+    """How many iterations of the paper's protocol stay with exact arithmetic, and the worst relative deviation.
 
     The update is the bare (12), without the checks of `coded_als.als` that refuse to go on with a broken
     decoding: the question is what an implementation without them would have run into.
@@ -40,6 +39,10 @@ def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) ->
         How many iterations are tried.
     seed
         Of the matrix and of who responds first.
+
+    Returns
+    -------
+    Iterations, and the deviation; None where the objective was not finite.
     """
     size, code = effort.size, Entangled(h=cell.partitions, points=points)
     ratings = paper_ratings(size, seed)
@@ -59,10 +62,8 @@ def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) ->
                 factor = np.full_like(factor, np.nan)
             deviations.append(abs(_objective(data, factor) - reference) / reference)
     sound = [deviation <= DEVIATION for deviation in deviations]
-    return {
-        "iterations_survived": sound.index(False) if False in sound else len(sound),
-        "worst_deviation": max(deviations) if np.isfinite(deviations).all() else None,
-    }
+    survived = sound.index(False) if False in sound else len(sound)
+    return survived, max(deviations) if np.isfinite(deviations).all() else None
 
 
 def _start(size: Size, seed: int) -> Array:

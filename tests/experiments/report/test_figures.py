@@ -9,22 +9,18 @@ import numpy as np
 import pytest
 
 from coded_als.experiments.report.canvas import add_legend, new_axes, scale_x, scale_y, spans_decades
-from coded_als.experiments.report.catalogue import Shown, named_apart
 from coded_als.experiments.report.curves import objective_against_seconds
-from coded_als.experiments.report.results import Results, open_results
-from coded_als.experiments.report.slices import Slice, scheme_name, series_name, series_styles
+from coded_als.experiments.report.delays_figure import time_against_delays
+from coded_als.experiments.report.distribution_figure import distribution
+from coded_als.experiments.report.entries import Shown, named_apart
+from coded_als.experiments.report.opening import open_results
+from coded_als.experiments.report.results import Results
+from coded_als.experiments.report.series import scheme_name, series_name, series_styles
+from coded_als.experiments.report.slices import Slice
 from coded_als.experiments.report.styles import COLOURS, MARKERS, style_of
-from coded_als.experiments.report.sweep_figures import (
-    distribution,
-    time_against_delays,
-    time_against_partitions,
-    time_against_workers,
-)
-from coded_als.experiments.report.table1_figures import (
-    decoding_error_against_partitions,
-    survival_against_products,
-    table1_times,
-)
+from coded_als.experiments.report.sweep_figures import time_against_partitions, time_against_workers
+from coded_als.experiments.report.table1_figures import decoding_error_against_partitions, survival_against_products
+from coded_als.experiments.report.table1_times import table1_times
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +48,7 @@ def labels(figure) -> tuple[str, str]:
 def test_time_against_partitions_shows_every_cell_at_the_most_workers(part: Slice) -> None:
     figure = time_against_partitions(part)
     assert labels(figure) == ("partitions h", "virtual seconds to convergence")
-    assert set(legend_of(figure)) == {series_name(row) for row in part.largest}
+    assert set(legend_of(figure)) == {series_name(row["cell"]) for row in part.largest}
     for name, rows in part.grouped(part.largest).items():
         drawn = line(figure, name)
         means = {row["cell"]["partitions"]: part.mean(row) for row in rows}
@@ -68,7 +64,7 @@ def test_time_against_workers_shows_the_fastest_h(part: Slice) -> None:
     for name in legend_of(figure):
         drawn = line(figure, name)
         for workers, seconds in zip(drawn.get_xdata(), drawn.get_ydata(), strict=True):
-            here = [r for r in part.rows if series_name(r) == name and r["cell"]["workers"] == workers]
+            here = [r for r in part.rows if series_name(r["cell"]) == name and r["cell"]["workers"] == workers]
             assert seconds == min(map(part.mean, here))
 
 
@@ -84,7 +80,7 @@ def test_the_distribution_steps_through_the_stored_quantiles(part: Slice) -> Non
     figure = distribution(part)
     assert labels(figure) == ("virtual seconds of one iteration", "share of iterations")
     for row in part.best(part.largest):
-        drawn, stored = line(figure, series_name(row)), row["virtual_iteration_seconds_quantiles"]
+        drawn, stored = line(figure, series_name(row["cell"])), row["virtual_iteration_seconds_quantiles"]
         assert drawn.get_drawstyle() == "steps-post"
         assert list(drawn.get_xdata()) == stored["seconds"]
         assert list(drawn.get_ydata()) == stored["levels"]
@@ -108,9 +104,9 @@ def test_the_objective_of_the_examples(results: Results) -> None:
     figure = objective_against_seconds(examples)
     assert labels(figure) == ("virtual seconds", "objective / optimum − 1")
     assert figure.axes[0].get_yscale() == "log"
-    assert legend_of(figure) == [scheme_name(curve) for curve in examples["curves"]]
+    assert legend_of(figure) == [scheme_name(curve["cell"]) for curve in examples["curves"]]
     for curve in examples["curves"]:
-        assert list(line(figure, scheme_name(curve)).get_ydata()) == curve["excess"]
+        assert list(line(figure, scheme_name(curve["cell"])).get_ydata()) == curve["excess"]
         assert curve["seconds_low95"] < curve["seconds_mean"] < curve["seconds_high95"]
 
 
@@ -125,7 +121,7 @@ def table1_rows() -> list[dict]:
         for place, points in enumerate(("real", "equispaced", "circle")):
             error = 10.0 ** (h - 10 - place)
             row |= {f"{points}_error_actual": error, f"{points}_error_estimated": 10 * error}
-            row[f"{points}_iterations_survived"] = live + place
+            row |= {f"{points}_iterations_survived": live + place, f"{points}_worst_deviation": None}
         rows.append(row)
     return rows
 
@@ -243,7 +239,7 @@ def test_an_interval_that_reaches_zero_leaves_the_axis_logarithmic() -> None:
         return {"cell": cell, **{f"virtual_seconds_{name}": value for name, value in seconds.items()}}
 
     rows = (row("uncoded", 13.0, 12.5, 13.5), row("systematic", 0.1, -0.1, 0.3))
-    part = Slice("virtual", "none", 0, "als", rows, series_styles(rows))
+    part = Slice("virtual", "none", 0, "als", rows, series_styles(row["cell"] for row in rows))
     assert time_against_delays([part]).axes[0].get_xscale() == "log"
     assert time_against_workers(part).axes[0].get_yscale() == "log"
 

@@ -13,7 +13,7 @@ from coded_als.experiments.report.memory_figures import (
     memory_table,
     pareto_front,
 )
-from coded_als.experiments.report.results import open_results
+from coded_als.experiments.report.opening import open_results
 
 
 def point(memory, seconds, kind="a"):

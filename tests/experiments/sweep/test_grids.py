@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.grids import cell_of, distinct_delays, make_grid
+from coded_als.experiments.sweep.cells import cell_of
+from coded_als.experiments.sweep.grids import distinct_delays, make_grid
 from coded_als.experiments.sweep.ranges import parse_choices, parse_range
 
 OPTIONS = {

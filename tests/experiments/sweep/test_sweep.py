@@ -25,9 +25,12 @@ from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.sweep import sweep as sweep_module
-from coded_als.experiments.sweep.grids import Cell
+from coded_als.experiments.sweep.cell_runs import run_cell
+from coded_als.experiments.sweep.cells import Cell
 from coded_als.experiments.sweep.reading import read_results
-from coded_als.experiments.sweep.sweep import SweepSpec, require_feasible, run_cell
+from coded_als.experiments.sweep.refusals import require_feasible
+from coded_als.experiments.sweep.rows import SecondsColumns, SweepCell, SweepRow
+from coded_als.experiments.sweep.spec import SweepSpec
 from coded_als.experiments.sweep.tables import canonical
 from coded_als.experiments.sweep.times import append_times, finish_times, read_times, times_table
 from tests.experiments.table1 import closed_forms
@@ -380,3 +383,13 @@ def test_parquet_holds_results_and_times(tmp_path: Path) -> None:
     assert parquet.read_table(tmp_path / "results.parquet").num_rows == 14
     table = parquet.read_table(tmp_path / "times.parquet").to_pydict()
     assert table == times_table(tmp_path)
+
+
+@pytest.mark.parametrize("numerics", [False, True])
+def test_a_row_has_the_columns_that_its_type_declares(numerics: bool) -> None:
+    row = run_cell(spec(numerics, repeats=2), Cell(Scheme("systematic", 6), 0, "exp:mean=1s").key())
+    assert row["status"] == "done"
+    assert row.keys() <= SweepRow.__annotations__.keys()
+    clock = {name for name in SecondsColumns.__annotations__ if name.startswith("virtual_")}
+    assert clock <= row.keys()
+    assert row["cell"].keys() == SweepCell.__annotations__.keys()

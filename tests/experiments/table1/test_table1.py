@@ -13,11 +13,14 @@ from coded_als.als.schemes import Size
 from coded_als.cli.reproduce import command
 from coded_als.codes import iteration_threshold
 from coded_als.experiments.table1 import table1
+from coded_als.experiments.table1.cells_table import table_cells
 from coded_als.experiments.table1.findings import findings
+from coded_als.experiments.table1.law import fit_law, sound_cells
 from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells
-from coded_als.experiments.table1.reproduction import table_cells
-from coded_als.experiments.table1.table1 import evaluate, fit_law, sound_cells
+from coded_als.experiments.table1.rows import AtPoints, Table1Row, at_points, with_points
+from coded_als.experiments.table1.table1 import FAMILIES, evaluate
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds
+from coded_als.experiments.table1.times import wall_seconds
 from coded_als.experiments.tables import as_text
 
 TINY = Effort(Size(72, 60, 5), iterations=6, repeats=3, wall=False)
@@ -66,19 +69,19 @@ def test_a_row_is_a_function_of_cell_effort_and_seed() -> None:
     json.dumps(rows[0], allow_nan=False)
 
 
-def row(
-    h: int, live: int, paper: float, formula: float, products: float, survived: tuple[int, int]
-) -> dict[str, object]:
-    return {
-        "cell": {"partitions": h, "live": live}, "paper_seconds": paper, "formula_seconds": formula,
-        "virtual_seconds_mean": formula, "paper_products_implied": products,
-        "real_error_actual": 10.0 ** (h - 15), "equispaced_error_actual": 10.0 ** (h - 14), "circle_error_actual": 1e-14,
-        "real_iterations_survived": survived[0], "equispaced_iterations_survived": survived[1],
-        "circle_iterations_survived": 20,
+def row(h: int, live: int, paper: float, formula: float, products: float, survived: tuple[int, int]) -> Table1Row:
+    errors = {"real": 10.0 ** (h - 15), "equispaced": 10.0 ** (h - 14), "circle": 1e-14}
+    bare: Table1Row = {
+        "cell": {"partitions": h, "live": live}, "status": "done", "paper_seconds": paper, "formula_seconds": formula,
+        "virtual_seconds_mean": formula, "virtual_seconds_low95": None, "virtual_seconds_high95": None,
+        "paper_products_implied": products,
     }  # fmt: skip
+    for (points, error), iterations in zip(errors.items(), (*survived, 20), strict=True):
+        bare = with_points(bare, points, AtPoints(10 * error, error, iterations, None))
+    return bare
 
 
-def verdicts(rows: list[dict[str, object]]) -> dict[str, str]:
+def verdicts(rows: list[Table1Row]) -> dict[str, str]:
     return {finding.subject: finding.verdict for finding in findings(rows, {"rows": 240, "columns": 150, "rank": 20})}
 
 
@@ -130,7 +133,7 @@ def test_the_quick_table_is_quick_and_complete(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_wall_seconds_come_from_real_workers() -> None:
-    seconds = table1.wall_seconds(PaperCell(2, 6, 1.0), OperationTime(1e-9, 1e-9), seed=0)
+    seconds = wall_seconds(PaperCell(2, 6, 1.0), OperationTime(1e-9, 1e-9), seed=0)
     assert np.isfinite(seconds["wall_seconds_per_round_mean"])
     assert seconds["wall_seconds_per_round_mean"] > 0
 
@@ -139,3 +142,10 @@ def test_words_say_how_large_the_problem_was() -> None:
     rows = [row(2, 10, 7.0, 7.1, 1000, (20, 20)), row(5, 40, 0.01, 1.5, 7, (2, 0))]
     said = [finding.evidence for finding in findings(rows, {"rows": 24, "columns": 15, "rank": 2})]
     assert sum("m=24, n=15, d=2" in evidence for evidence in said) == 2
+
+
+def test_a_row_gives_back_what_was_found_at_each_family_of_points() -> None:
+    bare = row(3, 30, 1.0, 1.0, 100, (20, 20))
+    for place, points in enumerate(FAMILIES):
+        found = AtPoints(1e-9, 1e-10, place, None)
+        assert at_points(with_points(bare, points, found), points) == found

@@ -1,0 +1,156 @@
+"""Datasets of part files: their ids and counts, and the fits on them, whose data no machine holds as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from distributed import Client
+
+from coded_als.baselines.blocks import BlockedRows
+from coded_als.baselines.reading import RatingFacts
+from coded_als.cluster import Cluster
+from coded_als.dask.blocks import ARRAYS, BlockFacts, Repeated
+from coded_als.dask.cluster import DaskCluster
+from coded_als.dask.numbering import Census, census, merged, numbered, reads_text
+from coded_als.dask.part_files import find_pieces
+from coded_als.dask.planting import Planted, Source
+from coded_als.errors import UsageError
+from coded_als.models.ids import Ids
+
+# Pieces whose ids are put together at once.
+TOGETHER = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Ratings in part files, of which the client knows ids and counts only.
+
+    Parameters
+    ----------
+    name
+        What it was found by.
+    source
+        Where its entries come from.
+    rows
+        How many rows the files have.
+    """
+
+    name: str
+    source: Source
+    rows: int
+
+    @classmethod
+    def find(
+        cls, client: Client, source: str, columns: Sequence[str] | None, repeated: Repeated | None = None
+    ) -> Dataset:
+        """Find part files and number their ids.
+
+        Parameters
+        ----------
+        client
+            Whose workers read; they must find the files under the same paths.
+        source
+            A pattern such as ``ratings/*.parquet``, a folder of part files, or one of them: Parquet, or CSV with a line
+            of names.
+        columns
+            Names of the columns of users, items and perhaps ratings. Without ratings, rows are counted.
+        repeated
+            What becomes of a pair that is rated twice: ``"refuse"`` (the default), or the ``"last"`` or the ``"sum"``
+            counts.
+
+        Raises
+        ------
+        UsageError
+            For files or values that are no ratings, and ids of different types.
+        """
+        pieces = find_pieces(source, columns)
+        names = tuple(columns or ())
+        counted = client.map(census, pieces, columns=names, pure=False)
+        while len(counted) > 1:
+            groups = [counted[start : start + TOGETHER] for start in range(0, len(counted), TOGETHER)]
+            counted = [client.submit(merged, group, pure=False) for group in groups]
+        total: Census = counted[0].result()
+        if not total.rows:
+            raise UsageError(f"ratings must have at least one row; {source} has none. Check the files.")
+        text = reads_text(pieces)
+        users, items = numbered(total.users, text), numbered(total.items, text)
+        how: Repeated = repeated or ("sum" if len(names) == 2 else "refuse")
+        return cls(source, Source(pieces, names, users, items, how), total.rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Users m and items n."""
+        return self.user_ids.size, self.item_ids.size
+
+    @property
+    def user_ids(self) -> Ids:
+        """(m,) ascending."""
+        return self.source.users.ids
+
+    @property
+    def item_ids(self) -> Ids:
+        """(n,) ascending."""
+        return self.source.items.ids
+
+    def plant(self, cluster: DaskCluster, of_users: bool, shards: int) -> Planted:
+        """Put the blocks of one side where the workers are.
+
+        Parameters
+        ----------
+        cluster
+            Whose workers use them.
+        of_users
+            Whether rows are users, or else items.
+        shards
+            Number of blocks.
+        """
+        planted = Planted(cluster, self.source, of_users, shards)
+        own, other = (self.source.users, self.source.items) if of_users else (self.source.items, self.source.users)
+        for rows, facts in zip(planted.rows, planted.facts, strict=True):
+            if facts.repeated is not None:
+                planted.close()
+                place, column = facts.repeated
+                pair = (own.ids[rows[place]].item(), other.ids[column].item())
+                user, item = pair if of_users else pair[::-1]
+                raise UsageError(
+                    f"a user must rate an item once; user {user!r} rates item {item!r} twice in {self.name}. Remove one, "
+                    "or let the last or the sum count (repeated='last')."
+                )
+        return planted
+
+
+def blocked_rows(planted: Planted, name: str, cluster: Cluster, count: int) -> BlockedRows:
+    """Tell the workers that they hold the blocks of one side.
+
+    Parameters
+    ----------
+    planted
+        The blocks.
+    name
+        Under which.
+    cluster
+        The `DaskCluster`, or a scope of it.
+    count
+        Rows of the side.
+    """
+    for number, array in enumerate(ARRAYS):
+        cluster.store(f"{name}.{array}", planted.shares(number))
+    lengths = np.zeros(count, np.int64)
+    for rows, facts in zip(planted.rows, planted.facts, strict=True):
+        held = rows >= 0
+        lengths[rows[held]] = facts.lengths[held]
+    return BlockedRows(name, planted.rows, [facts.touched for facts in planted.facts], lengths)
+
+
+def rating_facts(blocks: Sequence[BlockFacts]) -> RatingFacts:
+    """What the blocks of one side say of the ratings as a whole."""
+    entries = sum(int(block.lengths.sum()) for block in blocks)
+    return RatingFacts(
+        entries,
+        sum(block.total for block in blocks) / entries,
+        min(block.least for block in blocks),
+        max(block.largest for block in blocks),
+        sum(block.squares for block in blocks),
+    )

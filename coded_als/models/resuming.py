@@ -1,0 +1,60 @@
+"""The snapshot that a fit may go on from: of the same method, parameters and ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.factor_model import FactorModel
+from coded_als.models.snapshot import Snapshot, digest_of
+
+# what may differ when a fit goes on: how long it may take, and how it is computed
+FREE = ("iterations", "threads")
+
+
+def resumed(
+    checkpoint: Checkpoint | None,
+    model: FactorModel,
+    matrix: Any,
+    free: tuple[str, ...] = FREE,
+    also: Mapping[str, Any] | None = None,
+) -> Snapshot | None:
+    """The snapshot to go on from, if any.
+
+    Parameters
+    ----------
+    checkpoint
+        Where snapshots go, or None.
+    model
+        What is fitted.
+    matrix
+        (m, n) the ratings, an array or a csr array in canonical form.
+    free
+        Parameters that may differ.
+    also
+        What must be the same beside parameters and ratings.
+
+    Raises
+    ------
+    UsageError
+        As `Checkpoint.begin`, and for a snapshot that has more iterations than are asked for.
+    """
+    if checkpoint is None:
+        return None
+    parameters = model.get_params()
+    kept = {name: _plain(value) for name, value in parameters.items() if name not in free}
+    snapshot = checkpoint.begin({"method": model.kind, **kept, **(also or {}), "data": digest_of(matrix)})
+    if snapshot is not None and snapshot.iteration > parameters["iterations"]:
+        raise UsageError(
+            f"iterations must be at least the {snapshot.iteration} that the checkpoint has; "
+            f"got {parameters['iterations']}. Raise them, or choose another folder."
+        )
+    return snapshot
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,128 @@
+"""Coded fits that were interrupted and go on: the same factors, history and rounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from coded_als import Checkpoint, CodedALS, InlineCluster, LocalCluster, UsageError
+from coded_als.als.history import CodedIteration
+
+DECAYING = np.random.default_rng(0).standard_normal((40, 30)) * 0.7 ** np.arange(30)
+FLAT = np.random.default_rng(1).standard_normal((60, 80))
+SPARSE = sparse.random_array((50, 30), density=0.2, rng=np.random.default_rng(2), format="csr")
+WAYS: dict[str, dict[str, Any]] = {
+    "lobpcg": {},
+    "lobpcg, ridge": {"regularization": 0.5},
+    "als": {"solver": "als"},
+    "als, ridge": {"solver": "als", "regularization": 0.5},
+    "paper": {"solver": "als", "protocol": "paper", "partitions": 2},
+    "real points": {"solver": "als", "protocol": "paper", "code": "entangled:h=2,points=real"},
+    "sparse rows": {"precomputation": "none"},
+}
+
+
+class Killed(Exception):
+    """Ends a fit."""
+
+
+def model(way: str, iterations: int = 30) -> CodedALS:
+    return CodedALS(rank=3, iterations=iterations, **WAYS[way])
+
+
+def interrupted(fitted: CodedALS, ratings: Any, at: int, checkpoint: Checkpoint, **cluster: Any) -> None:
+    def end(entry: CodedIteration) -> None:
+        if entry.index == at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fitted.fit(ratings, callback=end, checkpoint=checkpoint, **cluster)
+
+
+def assert_same(fitted: CodedALS, whole: CodedALS) -> None:
+    assert np.array_equal(fitted.user_factors_, whole.user_factors_)
+    assert np.array_equal(fitted.item_factors_, whole.item_factors_)
+    told = [(entry.objective, entry.remaining, entry.responses, entry.outcome) for entry in whole.history_]
+    assert [(entry.objective, entry.remaining, entry.responses, entry.outcome) for entry in fitted.history_] == told
+    assert fitted.outcome_ == whole.outcome_
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["decaying", "flat"])
+@settings(max_examples=3, deadline=None)
+@given(data=st.data())
+def test_an_interrupted_fit_reaches_the_same_factors(
+    tmp_path_factory: pytest.TempPathFactory, way: str, kind: str, data: st.DataObject
+) -> None:
+    ratings = SPARSE if way == "sparse rows" else DECAYING if kind == "decaying" else FLAT
+    whole = model(way).fit(ratings)
+    folder, every = tmp_path_factory.mktemp("checkpoint"), data.draw(st.integers(1, 4))
+    at = data.draw(st.integers(1, len(whole.history_)))
+    interrupted(model(way), ratings, at, Checkpoint(folder, every=every))
+    if data.draw(st.booleans()):  # killed, not interrupted: nothing since the last snapshot
+        folder = tmp_path_factory.mktemp("killed")
+        killed = Checkpoint(folder, every=every)
+        killed.flush = lambda: None if killed._held and killed._held[0] % every else Checkpoint.flush(killed)  # type: ignore[method-assign]
+        interrupted(model(way), ratings, at, killed)
+    told: list[CodedIteration] = []
+    fitted = model(way).fit(ratings, callback=told.append, checkpoint=Checkpoint(folder, every=every, resume=True))
+    assert_same(fitted, whole)
+    assert at - every <= told[0].index - 1 <= at
+    assert len(fitted.rounds_) >= len(whole.rounds_)
+
+
+def test_iterations_may_be_raised(tmp_path: Path) -> None:
+    model("als", 5).fit(FLAT, checkpoint=Checkpoint(tmp_path))
+    fitted = model("als", 30).fit(FLAT, checkpoint=Checkpoint(tmp_path, resume=True))
+    assert_same(fitted, model("als", 30).fit(FLAT))
+
+
+def test_iterations_done_make_a_model_at_once(tmp_path: Path) -> None:
+    interrupted(model("lobpcg"), FLAT, 4, Checkpoint(tmp_path))
+    checkpoint = Checkpoint(tmp_path, resume=True)
+    fitted = model("lobpcg", 3).fit(FLAT, checkpoint=checkpoint)
+    assert len(fitted.history_) == 3
+    assert fitted.outcome_ == "unfinished"
+    with pytest.raises(UsageError, match="iterations must be at least the 3"):
+        model("lobpcg", 2).fit(FLAT, checkpoint=checkpoint)
+
+
+def test_a_fit_goes_on_with_other_workers_and_another_code(tmp_path: Path) -> None:
+    whole = model("als").fit(FLAT)
+    interrupted(model("als"), FLAT, 20, Checkpoint(tmp_path))
+    other = model("als").set_params(code="replicated:copies=2", verify="freivalds")
+    with InlineCluster(7) as cluster:
+        other.fit(FLAT, cluster, checkpoint=Checkpoint(tmp_path, resume=True))
+    assert np.allclose(other.user_factors_, whole.user_factors_, rtol=0, atol=1e-9)
+    assert len(other.history_) == len(whole.history_)
+
+
+def test_a_fit_on_processes_goes_on_on_others(tmp_path: Path) -> None:
+    whole = model("lobpcg").fit(FLAT)
+    with LocalCluster(4, "uniform:low=0ms,high=2ms") as cluster:
+        interrupted(model("lobpcg"), FLAT, 5, Checkpoint(tmp_path), cluster=cluster)
+    with LocalCluster(5, "uniform:low=0ms,high=2ms", seed=1) as cluster:
+        fitted = model("lobpcg").fit(FLAT, cluster, checkpoint=Checkpoint(tmp_path, resume=True))
+    assert np.allclose(fitted.user_factors_, whole.user_factors_, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rank": 2}, {"seed": 1}, {"tolerance": 1e-6}, {"solver": "als"}, {"weighting": "centred"}]
+)
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    interrupted(model("lobpcg"), FLAT, 2, Checkpoint(tmp_path))
+    with pytest.raises(UsageError, match=f"the same fit; .* has {next(iter(change))} ="):
+        model("lobpcg").set_params(**change).fit(FLAT, checkpoint=Checkpoint(tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("other", [FLAT + 1e-9, FLAT.T, sparse.csr_array(FLAT)])
+def test_a_checkpoint_of_other_ratings_is_refused(tmp_path: Path, other: Any) -> None:
+    interrupted(model("lobpcg"), FLAT, 2, Checkpoint(tmp_path))
+    with pytest.raises(UsageError, match=r"the same fit; .* has data ="):
+        model("lobpcg").fit(other, checkpoint=Checkpoint(tmp_path, resume=True))

@@ -1,0 +1,127 @@
+"""`fit --checkpoint` and `--resume` on the command line, Ctrl-C included."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from coded_als.cli import main
+from coded_als.models.persistence import load_model
+from coded_als.models.snapshot import LATEST, read_snapshot
+from tests.master.processes import all_end_within, children
+
+RATINGS = "synthetic:m=60,n=40,d=20,noise=0.5,seed=1"
+METHODS = {
+    "coded": ["--rank", 3, "--solver", "als", "--cluster", "inline", "--workers", 4],
+    "ridge": ["--method", "ridge", "--rank", 3],
+    "shards": ["--method", "ridge", "--rank", 3, "--policy", "wait", "--cluster", "inline", "--workers", 3],
+    "warp": ["--method", "warp", "--rank", 3],
+}
+
+
+def fit(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["fit", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_goes_on_to_the_same_model(tmp_path: Path, method: str) -> None:
+    ratings = RATINGS if method == "coded" else "synthetic:m=60,n=40,d=5,noise=0.5,density=0.3,seed=1"
+    for name, options in {
+        "whole": ["--iterations", 6],
+        "first": ["--iterations", 4, "--checkpoint", tmp_path / "kept"],
+        "second": ["--iterations", 6, "--checkpoint", tmp_path / "kept", "--resume", "--checkpoint-every", 3],
+    }.items():
+        result = fit(ratings, *METHODS[method], *options, "--out", tmp_path / f"{name}.npz")
+        assert result.exit_code == 0, result.output
+    whole, second = load_model(tmp_path / "whole.npz"), load_model(tmp_path / "second.npz")
+    assert np.array_equal(whole.user_factors_, second.user_factors_)
+    assert np.array_equal(whole.item_factors_, second.item_factors_)
+    assert len(second.history_) == 6
+    snapshot, _ = read_snapshot(tmp_path / "kept" / LATEST)
+    assert snapshot.iteration >= 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--resume"], "--resume must come with --checkpoint FOLDER"),
+        (["--checkpoint-every", 2], "--checkpoint-every must come with --checkpoint FOLDER"),
+        (["--checkpoint", "kept", "--checkpoint-every", 0], "checkpoint_every must be a whole number"),
+        (["--checkpoint", "kept"], "holds one. Add --resume"),
+        (["--checkpoint", "kept", "--resume", "--rank", 2], "has rank = 3 where this fit has 2"),
+        (["--checkpoint", "kept", "--resume", "--seed", 1], "has seed = 0 where this fit has 1"),
+        (["--checkpoint", "/proc/kept"], "write access"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[object], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = fit(RATINGS, *METHODS["coded"], "--checkpoint", "kept", "--iterations", 2)
+    assert before.exit_code == 0, before.output
+    kept = (tmp_path / "kept" / LATEST).read_bytes()
+    result = fit(RATINGS, *METHODS["coded"], "--iterations", 2, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert (tmp_path / "kept" / LATEST).read_bytes() == kept
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/shm"), reason="mounts a small disk, as root does")
+def test_a_full_disk_is_one_line_and_costs_no_checkpoint(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], capture_output=True).returncode != 0:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        first = fit(RATINGS, *METHODS["coded"], "--checkpoint", disk, "--iterations", 2)
+        assert first.exit_code == 0, first.output
+        good = (disk / LATEST).read_bytes()
+        (disk / "other").write_bytes(b"x" * (os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize))
+        result = fit(RATINGS, *METHODS["coded"], "--checkpoint", disk, "--resume", "--iterations", 8)
+        assert result.exit_code == 2
+        assert "No space left on device" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert (disk / LATEST).read_bytes() == good
+        (disk / "other").unlink()
+        again = fit(RATINGS, *METHODS["coded"], "--checkpoint", disk, "--resume", "--iterations", 8)
+        assert again.exit_code == 0, again.output
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("whom", ["the master alone", "the whole group, as a terminal does"])
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, whom: str) -> None:
+    kept = tmp_path / "kept"
+    options = ["--rank", 3, "--solver", "als", "--workers", 3, "--code", "systematic:p=2", "--tolerance", 0]
+    command = [sys.executable, "-m", "coded_als", "fit", RATINGS, *options, "--iterations", 100000]
+    command += ["--checkpoint", kept, "--checkpoint-every", 1000, "--delays", "exp:mean=1ms"]
+    with subprocess.Popen(
+        list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not (kept / LATEST).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        workers = children(process.pid)
+        time.sleep(0.2)
+        (os.kill if whom == "the master alone" else os.killpg)(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert len(workers) >= 3
+    assert all_end_within(workers, 5)
+    snapshot, _ = read_snapshot(kept / LATEST)
+    assert 0 < snapshot.iteration < 1000
+    assert said.splitlines() == [
+        f"Interrupted after iteration {snapshot.iteration}; the factors so far are in {kept / LATEST}. Run the same with "
+        f"--resume to go on; --iterations {snapshot.iteration} makes a model of what there is."
+    ]
+    result = fit(RATINGS, *options, "--iterations", snapshot.iteration, "--checkpoint", kept, "--resume")
+    assert result.exit_code == 0, result.output

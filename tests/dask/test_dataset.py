@@ -1,0 +1,167 @@
+"""Fits of part files whose data no machine holds: the fit of the whole table, and what is refused in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("distributed")
+
+from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
+from coded_als.cluster import Round, all_of
+from coded_als.cluster.shares import Part
+from coded_als.dask import DaskCluster
+from coded_als.dask.dataset import Dataset
+from coded_als.dask.fitting import fit_dataset
+from coded_als.data import load_ratings
+from coded_als.errors import UsageError, WorkerFailed
+
+pd: Any = pytest.importorskip("pandas")
+NAMES = ("user", "item", "rating")
+GENERATOR = np.random.default_rng(4)
+PAIRS = GENERATOR.permutation(60 * 40)[:500]
+TABLE = pd.DataFrame({"user": PAIRS // 40 * 7 - 50, "item": PAIRS % 40, "rating": GENERATOR.integers(1, 6, 500) / 2})
+
+
+@pytest.fixture(scope="module")
+def cluster(dask_client: Any) -> Iterator[DaskCluster]:
+    with DaskCluster(dask_client, 4) as cluster:
+        yield cluster
+
+
+def write_parts(table: Any, folder: Path, parts: int = 3, kind: str = "parquet") -> str:
+    for part in range(parts):
+        piece = table.iloc[part::parts]
+        if kind == "parquet":
+            piece.to_parquet(folder / f"part-{part}.parquet", row_group_size=60)
+        else:
+            piece.to_csv(folder / f"part-{part}.csv", index=False)
+    return str(folder / f"*.{kind}")
+
+
+def as_text(table: Any) -> Any:
+    return table.assign(user="u" + table.user.astype(str), item="ä" + table.item.astype(str))
+
+
+@pytest.mark.parametrize(
+    "model", [RidgeALS(3, iterations=3), ImplicitALS(3, iterations=3)], ids=lambda model: model.kind
+)
+@pytest.mark.parametrize(
+    ("convert", "kind"), [(None, "parquet"), (None, "csv"), (as_text, "parquet"), (as_text, "csv")]
+)
+def test_part_files_give_the_fit_of_the_whole_table(
+    cluster: DaskCluster, tmp_path: Path, model: Any, convert: Any, kind: str
+) -> None:
+    table = TABLE if convert is None else convert(TABLE)
+    dataset = Dataset.find(cluster.client, write_parts(table, tmp_path, kind=kind), NAMES)
+    fit_dataset(model, dataset, cluster)
+    found, ids = (model.user_factors_, model.item_factors_), (model.user_ids, model.item_ids)
+    data = load_ratings(table, columns=NAMES)
+    model.fit(data)
+    for ours, theirs in zip(
+        (*found, *ids), (model.user_factors_, model.item_factors_, data.user_ids, data.item_ids), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("policy", [FirstCopy(2), Partial(3)])
+def test_policies(cluster: DaskCluster, tmp_path: Path, policy: Any) -> None:
+    dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
+    model = fit_dataset(ImplicitALS(3, iterations=6, dtype="float64"), dataset, cluster, policy)
+    objective = model.history_[-1].objective
+    data = load_ratings(TABLE, columns=NAMES)
+    assert objective == pytest.approx(
+        model.fit(data).history_[-1].objective, rel=0.1 if isinstance(policy, Partial) else 1e-10
+    )
+
+
+def test_rows_without_ratings_are_counted(cluster: DaskCluster, tmp_path: Path) -> None:
+    table = pd.concat([TABLE, TABLE.iloc[:100]])
+    dataset = Dataset.find(cluster.client, write_parts(table, tmp_path), NAMES[:2])
+    model = fit_dataset(ImplicitALS(3, alpha=2.0, iterations=2), dataset, cluster)
+    found = model.user_factors_
+    np.testing.assert_array_equal(found, model.fit(load_ratings(table, columns=NAMES[:2])).user_factors_)
+
+
+@pytest.mark.parametrize(("repeated", "drop"), [("last", {"keep": "last"}), ("sum", None)])
+def test_pairs_that_are_there_twice(cluster: DaskCluster, tmp_path: Path, repeated: Any, drop: Any) -> None:
+    table = pd.concat([TABLE, TABLE.iloc[:50].assign(rating=5.0)])
+    halves = [table.iloc[:500], table.iloc[500:]]
+    for number, half in enumerate(halves):
+        half.to_parquet(tmp_path / f"{number}.parquet")
+    with pytest.raises(UsageError, match=r"user -?\d+ rates item \d+ twice in"):
+        fit_dataset(RidgeALS(2), Dataset.find(cluster.client, str(tmp_path), NAMES), cluster)
+    dataset = Dataset.find(cluster.client, str(tmp_path), NAMES, repeated)
+    model = fit_dataset(RidgeALS(2, iterations=2), dataset, cluster)
+    found = model.user_factors_
+    united = (
+        table.drop_duplicates(["user", "item"], **drop)
+        if drop
+        else table.groupby(["user", "item"], as_index=False).sum()
+    )
+    np.testing.assert_array_equal(found, model.fit(load_ratings(united, columns=NAMES)).user_factors_)
+
+
+def test_nothing_is_left_of_a_fit(cluster: DaskCluster, tmp_path: Path) -> None:
+    def parts(dask_worker: Any, name: str = cluster.starter.name) -> list[str]:
+        return os.listdir(dask_worker.plugins[name].parts.path)
+
+    fit_dataset(RidgeALS(2, iterations=1), Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES), cluster)
+    assert not any(cluster.client.run(parts).values())
+    assert not cluster.starter.providers
+
+
+BAD: dict[str, tuple[Any, Any, str]] = {
+    "missing column": (TABLE, ("user", "item", "stars"), "columns must be among those of .*'rating'.*; got 'stars'"),
+    "one name": (TABLE, ("user",), "two or three names of columns"),
+    "gap": (TABLE.assign(item=TABLE.item.where(TABLE.item > 0)), NAMES, "must have no gaps; .* of column 'item'"),
+    "gap in ratings": (TABLE.assign(rating=np.nan), NAMES, "must have no gaps|must be finite"),
+    "infinite": (TABLE.assign(rating=np.inf), NAMES, "ratings must be finite; got inf in column 'rating'"),
+    "text": (TABLE.assign(rating="good"), NAMES, "ratings must be numbers; column 'rating' of .* is .*string"),
+    "empty": (TABLE.iloc[:0], NAMES, "ratings must have at least one row"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_dataset_is_refused_in_one_line(cluster: DaskCluster, tmp_path: Path, case: str) -> None:
+    table, columns, message = BAD[case]
+    source = write_parts(table, tmp_path)
+    with pytest.raises(UsageError, match=message) as raised:
+        Dataset.find(cluster.client, source, columns)
+    assert "\n" not in str(raised.value)
+
+
+def test_ids_of_two_types_are_refused(cluster: DaskCluster, tmp_path: Path) -> None:
+    TABLE.to_parquet(tmp_path / "a.parquet")
+    as_text(TABLE).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(UsageError, match=r"user ids must be of one type in all parts; got (text|whole numbers) in"):
+        Dataset.find(cluster.client, str(tmp_path), NAMES)
+
+
+def test_a_damaged_part_is_refused(cluster: DaskCluster, tmp_path: Path) -> None:
+    source = write_parts(TABLE, tmp_path)
+    damaged = tmp_path / "part-1.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.raises(UsageError, match=r"part file must be complete and readable; got .*part-1.parquet"):
+        Dataset.find(cluster.client, source, NAMES)
+
+
+def test_part_files_that_are_not_there(cluster: DaskCluster, tmp_path: Path) -> None:
+    for source in (str(tmp_path / "*.parquet"), str(tmp_path), str(tmp_path / "no.parquet")):
+        with pytest.raises(UsageError, match="must be part files that are all"):
+            Dataset.find(cluster.client, source, NAMES)
+
+
+def test_a_part_that_is_gone_is_an_error_at_once(cluster: DaskCluster) -> None:
+    cluster.store("nowhere", [Part(10**9)] * cluster.size)  # type: ignore[list-item]
+    round = Round("inner_product", ("nowhere",), response_shapes=((1, 1, 1),))
+    with pytest.raises(
+        WorkerFailed, match=r"what was put on a worker's machine must stay there; worker . says: FileNot"
+    ):
+        cluster.run(round, all_of(cluster.size))
+    cluster.drop(["nowhere"])
