@@ -75,10 +75,9 @@ class Backlogs:
         while not self._end.wait(LOOK_EVERY_S):
             delivered, self._delivered = self._delivered, set()
             there: dict[int, tuple[object, int]] = {}
-            for name in os.listdir("/proc/self/fd"):
-                with suppress(OSError, struct.error):
-                    if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                        self._look_at(int(name), int(name) in delivered, there)
+            for number in _sockets():
+                with suppress(OSError, struct.error):  # it is closed by now
+                    self._look_at(number, number in delivered, there)
             self._last = there
 
     def _look_at(self, number: int, delivered: bool, there: dict[int, tuple[object, int]]) -> None:
@@ -102,3 +101,14 @@ class Backlogs:
                 # ZeroMQ closes it then, and whoever is still sending is told at once
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _sockets() -> list[int]:
+    """The file descriptors of all sockets of this process."""
+    folder, found = "/proc/self/fd", []
+    with suppress(OSError):  # a process without a free descriptor cannot look
+        for name in os.listdir(folder):
+            with suppress(OSError):
+                if os.readlink(f"{folder}/{name}").startswith("socket:"):
+                    found.append(int(name))
+    return found
