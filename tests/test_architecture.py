@@ -22,6 +22,7 @@ LEVELS = {
     "kernels": 2,
     "checks": 2,
     "specs": 2,
+    "row_kernels": 3,
     "codes": 3,
     "delays": 3,
     "wire": 3,

@@ -6,13 +6,14 @@ import operator
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 from distributed import Client, wait
 
+from coded_als.als.transforms import Weighting
 from coded_als.cluster.shares import Part
 from coded_als.codes.partition import deal
 from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, Entries, Repeated, entries_of, write_block
@@ -25,6 +26,9 @@ from coded_als.worker.parts import PartFolder
 
 # How often it is looked whether the workers are still where blocks are made for them, and how often all is made anew.
 LOOK_S, ATTEMPTS = 0.5, 3
+
+
+Reading = tuple[Weighting, float | None] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,8 @@ class Planted:
         Whether rows are users, or else items.
     shards
         Number of blocks; worker w uses block ``w % shards``.
+    reading
+        As of a `Cut`.
 
     Raises
     ------
@@ -74,11 +80,13 @@ class Planted:
         When Dask workers kept coming and going.
     """
 
-    def __init__(self, cluster: DaskCluster, source: Source, of_users: bool, shards: int) -> None:
+    def __init__(
+        self, cluster: DaskCluster, source: Source, of_users: bool, shards: int, reading: Reading = None
+    ) -> None:
         self._cluster, self._source = cluster, source
         own, other = (source.users, source.items) if of_users else (source.items, source.users)
         self.rows = deal(own.counts, shards)
-        self._cut = _cut(self.rows, own.counts.size, other.counts.size, of_users)
+        self._cut = _cut(self.rows, own.counts.size, other.counts.size, of_users, reading)
         self._first = cluster.starter.new_parts(shards * len(ARRAYS))
         self.facts = self._make()
         cluster.starter.providers.append(self._provide)
@@ -95,6 +103,12 @@ class Planted:
         numbers = range(self._first, self._number(self._cut.shards))
         with suppress(Exception):  # Dask workers that are gone have nothing to delete
             self._cluster.client.run(_remove, starter.name, numbers, on_error="ignore")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _number(self, shard: int) -> int:
         return self._first + shard * len(ARRAYS)
@@ -138,12 +152,12 @@ class Planted:
                 client.submit(_make_again, *arguments, workers=[address], pure=False).result()
 
 
-def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool) -> Cut:
+def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: Reading) -> Cut:
     shard_of, place_of = np.empty(own, np.int32), np.empty(own, np.int32)
     for shard, held in enumerate(rows):
         there = held[held >= 0]
         shard_of[there], place_of[there] = shard, np.arange(there.size)
-    return Cut(of_users, len(rows), shard_of, place_of, len(rows[0]), others)
+    return Cut(of_users, len(rows), shard_of, place_of, len(rows[0]), others, reading)
 
 
 def _writers(homes: dict[str, tuple[int, ...]], folders: dict[str, str], shards: int) -> list[tuple[int, str]]:

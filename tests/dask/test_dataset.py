@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("distributed")
 
+from coded_als import CodedALS, InlineCluster
 from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
 from coded_als.cluster import Round, all_of
 from coded_als.cluster.shares import Part
@@ -67,6 +68,43 @@ def test_part_files_give_the_fit_of_the_whole_table(
         (*found, *ids), (model.user_factors_, model.item_factors_, data.user_ids, data.item_ids), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("weighting", ["none", "binary", "centred", "log"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_coded_model_on_part_files(cluster: DaskCluster, tmp_path: Path, weighting: Any, turned: bool) -> None:
+    names = (NAMES[1], NAMES[0], NAMES[2]) if turned else NAMES
+    dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), names)
+    model = fit_dataset(CodedALS(3, code="replicated:copies=2", weighting=weighting), dataset, cluster)
+    assert model.converged_
+    plain = CodedALS(3, precomputation="none", weighting=weighting)
+    plain.fit(load_ratings(TABLE, columns=names), InlineCluster(4))
+    assert model.objective_ == pytest.approx(plain.objective_, rel=1e-10)
+    assert model.global_mean_ == pytest.approx(plain.global_mean_, rel=1e-12)
+    predicted = model.user_factors_ @ model.item_factors_.T
+    np.testing.assert_allclose(predicted, plain.user_factors_ @ plain.item_factors_.T, atol=1e-3)
+
+
+def test_an_exact_fit_of_the_coded_model(cluster: DaskCluster, tmp_path: Path) -> None:
+    full = pd.DataFrame({"user": np.repeat(np.arange(20), 10), "item": np.tile(np.arange(10), 20)})
+    full["rating"] = (full.user + 1.0) * (full["item"] + 2.0) / 1e40
+    dataset = Dataset.find(cluster.client, write_parts(full, tmp_path), NAMES)
+    model = fit_dataset(CodedALS(1), dataset, cluster)
+    np.testing.assert_allclose(
+        (model.user_factors_ @ model.item_factors_.T).ravel() * 1e40, full.rating * 1e40, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"precomputation": "local"}, {"protocol": "paper", "solver": "als"}, {"verify": "freivalds"}, {"rank": 50}],
+)
+def test_what_needs_all_ratings_at_the_master_is_refused(
+    cluster: DaskCluster, tmp_path: Path, parameters: dict[str, Any]
+) -> None:
+    dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
+    with pytest.raises(UsageError, match=r"where they are|rank must be"):
+        fit_dataset(CodedALS(**({"rank": 2} | parameters)), dataset, cluster)
 
 
 @pytest.mark.parametrize("policy", [FirstCopy(2), Partial(3)])
