@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from coded_als.als import CodedALS, CodedIteration
 from coded_als.cli.common import Progress, open_cluster, progress
@@ -50,6 +50,20 @@ SHARDS = (
 )
 
 
+class Described(Protocol):
+    """Ratings as far as a summary tells of them."""
+
+    @property
+    def source(self) -> str:
+        """What was read, for people."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Users m and items n."""
+        ...
+
+
 def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Fit `CodedALS` on a cluster of its own.
 
@@ -75,7 +89,7 @@ def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint 
         _cluster(options) as cluster,
         looked_at(model, data.shape, cluster, options) as status,
     ):
-        recorders = _recorders(cluster, options)
+        recorders = recorders_of(cluster, options)
         line.say("giving out the data")
 
         def tell(entry: CodedIteration) -> None:
@@ -86,7 +100,7 @@ def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint 
         model.fit(data.matrix, cluster, callback=tell, checkpoint=checkpoint)
         virtual_s = cluster.seconds() if cluster.virtual else None
     return {
-        **_facts(model, data, options["workers"]),
+        **facts_of_coded(model, data, options["workers"]),
         "fitted": model,
         "recorders": recorders,
         "cluster": _cluster_name(options),
@@ -122,12 +136,12 @@ def fit_shards(data: RatingData, method: str, options: dict[str, Any], checkpoin
     policy.shards(workers)
     started = time.perf_counter()
     with progress("starting workers") as line, _cluster(options) as cluster:
-        recorders = _recorders(cluster, options)
+        recorders = recorders_of(cluster, options)
         told: dict[str, Any] = {"callback": line.iteration, "checkpoint": checkpoint}
         fit_on_cluster(model, data.matrix, cluster, policy, verify=options["verify"], **told)
         clock = "virtual" if cluster.virtual else "wall"
     return {
-        **_facts_of_sparse(model, data, time.perf_counter() - started),
+        **facts_of_sparse(model, data, time.perf_counter() - started),
         "recorders": recorders,
         "policy": options["policy"],
         "workers": workers,
@@ -171,10 +185,21 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any], checkpoin
     started = time.perf_counter()
     with progress(f"fitting {method}") as line:
         model.fit(data.matrix, callback=line.iteration, checkpoint=checkpoint)
-    return _facts_of_sparse(model, data, time.perf_counter() - started)
+    return facts_of_sparse(model, data, time.perf_counter() - started)
 
 
-def _facts_of_sparse(model: Any, data: RatingData, seconds: float) -> dict[str, Any]:
+def facts_of_sparse(model: Any, data: Described, seconds: float) -> dict[str, Any]:
+    """What is told of a fit of any but the coded method.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    data
+        To what.
+    seconds
+        In how long.
+    """
     return {
         **_common_facts(model, data),
         "fitted": model,
@@ -195,7 +220,7 @@ def _last_change(objectives: list[float]) -> float | None:
     return abs(before - after) / abs(after) if after else None
 
 
-def _common_facts(model: Any, data: RatingData) -> dict[str, Any]:
+def _common_facts(model: Any, data: Described) -> dict[str, Any]:
     return {
         "method": model.kind,
         "ratings": data.source,
@@ -208,7 +233,18 @@ def _common_facts(model: Any, data: RatingData) -> dict[str, Any]:
     }
 
 
-def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
+def facts_of_coded(model: CodedALS, data: Described, workers: int) -> dict[str, Any]:
+    """What is told of a fit of the coded method.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    data
+        To what.
+    workers
+        W.
+    """
     code = parse_code(model.code_)
     return {
         **_common_facts(model, data),
@@ -232,7 +268,16 @@ def _facts(model: CodedALS, data: RatingData, workers: int) -> dict[str, Any]:
     }
 
 
-def _recorders(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recording]]:
+def recorders_of(cluster: Cluster, options: dict[str, Any]) -> list[tuple[Path, Recording]]:
+    """What the options ask to be recorded, with where it is to be saved.
+
+    Parameters
+    ----------
+    cluster
+        What is observed.
+    options
+        Those of the command, by parameter.
+    """
     recorders: list[tuple[Path, Recording]] = []
     if options["record_trace"] is not None:
         recorders.append((options["record_trace"], TraceRecorder()))

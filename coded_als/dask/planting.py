@@ -96,6 +96,15 @@ class Planted:
         shards = self._cut.shards
         return [Part(self._number(worker % shards) + array) for worker in range(self._cluster.size)]
 
+    def homes(self) -> dict[int, tuple[str, str, int]]:
+        """Where each block lies: a Dask worker, its folder, and the number of the block's first array there."""
+        client, starter = self._cluster.client, self._cluster.starter
+        with starter.settled:
+            homes = starter.homes()
+        folders = client.run(parts_folder, starter.name, workers=list(homes))
+        found = {shard: (address, folders[address]) for shard, address in _writers(homes, folders, self._cut.shards)}
+        return {shard: (*found[shard], self._number(shard)) for shard in sorted(found)}
+
     def close(self) -> None:
         """Delete them; workers that have them in use go on."""
         starter = self._cluster.starter
