@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ pytest.importorskip("distributed")
 
 from coded_als import CodedALS, InlineCluster
 from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
-from coded_als.cluster import Round, all_of
+from coded_als.cluster import Round, all_of, fastest
 from coded_als.cluster.shares import Part
 from coded_als.dask import DaskCluster
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError, WorkerFailed
+from tests.dask.test_cluster import eventually
 
 pd: Any = pytest.importorskip("pandas")
 NAMES = ("user", "item", "rating")
@@ -203,3 +206,34 @@ def test_a_part_that_is_gone_is_an_error_at_once(cluster: DaskCluster) -> None:
     ):
         cluster.run(round, all_of(cluster.size))
     cluster.drop(["nowhere"])
+
+
+def test_a_fit_outlives_a_dask_worker_that_is_killed(dask_client: Any, tmp_path: Path) -> None:
+    dataset = Dataset.find(dask_client, write_parts(TABLE, tmp_path), NAMES)
+    undisturbed = ImplicitALS(3, iterations=6, dtype="float64").fit(load_ratings(TABLE, columns=NAMES))
+    with DaskCluster(dask_client, 4) as cluster:
+        victim = next(iter(dask_client.run(os.getpid).values()))
+        before = set(cluster.process_ids.values())
+        killed: list[int] = []
+
+        def kill(entry: Any) -> None:
+            if entry.index == 2:
+                os.kill(victim, signal.SIGKILL)
+                killed.append(entry.index)
+
+        model = fit_dataset(
+            ImplicitALS(3, iterations=6, dtype="float64"), dataset, cluster, FirstCopy(2), callback=kill
+        )
+        assert killed
+        np.testing.assert_allclose(model.user_factors_, undisturbed.user_factors_, atol=1e-8)
+
+        def are_back() -> bool:
+            dask_client.wait_for_workers(2)
+            cluster.run(Round("inner_product", ("one",), response_shapes=((1, 1, 1),)), fastest(1))
+            return len(set(cluster.process_ids.values()) - before) >= 2
+
+        cluster.store("one", [np.ones((1, 1, 1))] * 4)
+        assert eventually(are_back)
+        again = fit_dataset(ImplicitALS(3, iterations=6, dtype="float64"), dataset, cluster)
+        np.testing.assert_allclose(again.user_factors_, undisturbed.user_factors_, atol=1e-8)
+    assert eventually(lambda: not any(Path(tempfile.gettempdir()).glob(f"{cluster.starter.name}*")))
