@@ -15,8 +15,10 @@ import click
 from click.core import ParameterSource
 
 from coded_als.cli.common import progress
-from coded_als.cli.fitting import COMMON, facts_of_coded, facts_of_sparse, recorders_of
+from coded_als.cli.fitting import COMMON, Fitted
 from coded_als.cli.methods import make_model
+from coded_als.cli.recordings import recorders_on
+from coded_als.cli.summaries import coded_summary, sparse_summary
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, is_folder, require_replaceable
@@ -56,7 +58,7 @@ def fit_parts(
     columns: tuple[str, ...] | None,
     out: Path | None,
     options: dict[str, Any],
-) -> dict[str, Any]:
+) -> Fitted:
     """Fit part files, and save the model while the workers still know what each user has rated.
 
     Parameters
@@ -99,7 +101,7 @@ def fit_parts(
     opened = open_dask_cluster(options["scheduler"], workers, options["delays"], options["seed"], **limits)
     with progress("starting workers") as line, opened as cluster:
         assert isinstance(cluster, DaskCluster)
-        recorders = recorders_of(cluster, options)
+        recorders = recorders_on(cluster, options)
         line.say("numbering the ids")
         dataset = Dataset.find(cluster.client, source, columns, options["repeated"])
         line.say("giving out the data")
@@ -109,19 +111,21 @@ def fit_parts(
             line.say("saving")
             _save(model, out, lambda folder: write_model(model, dataset, cluster, folder))
     found = Found(source, dataset.shape)
-    facts = facts_of_coded(model, found, workers) if method == "coded" else facts_of_sparse(model, found, seconds)
-    return {
-        **facts,
-        **({} if policy is None else {"policy": options["policy"] or "wait"}),
-        "fitted": model,
-        "recorders": recorders,
-        "workers": workers,
-        "cluster": "dask",
-        "delays": options["delays"],
-        "seconds": seconds,
-        "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
-        "clock_of_seconds_per_iteration": "wall",
-    }
+    summary = (
+        coded_summary(model, found, workers, seconds) if method == "coded" else sparse_summary(model, found, seconds)
+    )
+    summary.update(
+        {
+            "workers": workers,
+            "cluster": "dask",
+            "delays": options["delays"],
+            "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
+            "clock_of_seconds_per_iteration": "wall",
+        }
+    )
+    if policy is not None:
+        summary["policy"] = options["policy"] or "wait"
+    return Fitted(model, summary, recorders)
 
 
 def _parameters(method: str, options: dict[str, Any]) -> dict[str, Any]:
