@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -90,7 +91,9 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.regularization is not None:
             given["regularization"] = self.regularization
         model: Any = model_class(self.method)(**given)
-        self.model_ = model.fit(self._validated(X, reset=True))
+        # the rank of a coded factorisation is at most the smaller side: scikit-learn's own words for it
+        least = self.rank if self.method == "coded" and isinstance(self.rank, Integral) else 1
+        self.model_ = model.fit(self._validated(X, reset=True, least=int(least)))
         return self
 
     def transform(self, X: Any) -> NDArray[np.float64]:
@@ -143,12 +146,13 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _n_features_out(self) -> int:
         return int(self.model_.rank) + self._has_biases
 
-    def _validated(self, X: Any, *, reset: bool = False) -> Any:
+    def _validated(self, X: Any, *, reset: bool = False, least: int = 1) -> Any:
         """The ratings as a finite float64 array or csr array; scikit-learn would drop a mask."""
         if not reset:
             check_is_fitted(self)
         given = as_matrix(X) if isinstance(X, np.ma.MaskedArray) else X
-        return validate_data(self, given, reset=reset, accept_sparse="csr", dtype=np.float64)
+        sizes = {"ensure_min_samples": least, "ensure_min_features": least} if least > 1 else {}
+        return validate_data(self, given, reset=reset, accept_sparse="csr", dtype=np.float64, **sizes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -135,6 +135,24 @@ def steps(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
     return with_spectrum(rng, shape, values)
 
 
+def sunken(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
+    """A narrow cluster with a few values far below it, so that guards of a random start hold those."""
+    values = 1.0 + 10.0 ** rng.uniform(-10, -2) * rng.random(min(shape))
+    values[: rng.integers(1, 9)] *= rng.uniform(0, 0.9)
+    return with_spectrum(rng, shape, np.sort(values)[::-1])
+
+
+def levels(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
+    """Up to four clusters of any sizes and widths: guards settle in a lower one before they have left a higher one."""
+    length = min(shape)
+    cuts = np.sort(rng.choice(np.arange(1, length), size=int(rng.integers(0, 4)), replace=False))
+    sizes = np.diff(np.r_[0, cuts, length])
+    heights = np.sort(10.0 ** rng.uniform(-2.5, 0, sizes.size))[::-1]
+    widths = 10.0 ** rng.uniform(-10, -1, sizes.size)
+    parts = [h * (1 + w * rng.random(n)) for h, w, n in zip(heights, widths, sizes, strict=True)]
+    return with_spectrum(rng, shape, np.sort(np.concatenate(parts))[::-1])
+
+
 def ratings(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
     """Whole stars from 1 to 5, popular items rated more often."""
     popularity = np.arange(1.0, shape[1] + 1) ** -rng.uniform(0, 1)
@@ -147,7 +165,7 @@ def binary(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array
 
 KINDS: tuple[Kind, ...] = (
     offset, column_means, flat, gaussian, geometric, power_law, clustered, spiked, tied, hidden, low_rank, steps, ratings,
-    binary,
+    binary, sunken, levels,
 )  # fmt: skip
 WHOLE = (ratings, binary)
 

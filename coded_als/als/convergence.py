@@ -25,6 +25,8 @@ REMEDIES: dict[Outcome, str] = {
 
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
+# A guard has settled whose residual is at most this part of its distance from the cut, or this many times those above it.
+SETTLED, ALIKE = 0.25, 10.0
 # Residuals must have fallen to this part of those verified last before that is done again.
 VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
@@ -72,6 +74,7 @@ class Stopping:
     tolerance: float
     certificate: Certificate | None = None
     outcome: Outcome = "running"
+    _judged: int = 0
     _probe: Probe | None = None
     _verified_at: float = np.inf
     _best: float = np.inf
@@ -90,6 +93,7 @@ class Stopping:
         exhausted
             Whether another iteration could not change it.
         """
+        self._judged += 1
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs)
@@ -197,10 +201,23 @@ class Stopping:
         if (nothing := self._nothing_outside(pairs)) is not None:
             return nothing
         if pairs.guards > 0:
-            return Outside.guarded(float(pairs.values[-1]), self.problem.length)
+            settled = self._settled_guards(pairs)
+            return Outside.guarded(float(settled[-1]), self.problem.length) if settled.size else None
         if self._probe is None or self._probe.inside > pairs.values.size:
             return None
         return Outside(self._probe.above)
+
+    def _settled_guards(self, pairs: RitzPairs) -> Array:
+        """Values of the guards that speak for what is outside, descending, (at most guards,).
+
+        A guard that has not settled holds directions whose other part is outside, and may lie above all that follow.
+        So may a direction that the random start itself has not mixed in.
+        """
+        values, residuals = pairs.values[self.rank :], pairs.residuals[self.rank :]
+        settled = residuals <= SETTLED * (pairs.values[self.rank - 1] - values)
+        alike = residuals <= ALIKE * pairs.residuals[: self.rank].max()
+        count = int(np.argmin(np.append(settled | alike, False)))
+        return values[:count] if self._judged > 1 else values[:0]
 
     def _expected_outside(self, pairs: RitzPairs) -> Outside:
         """The same as it is hoped to be; for the paper's update, which has no guards, from the rate of its residuals.

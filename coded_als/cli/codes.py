@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coded_als.cli.codes_table import draw_codes, print_codes
 from coded_als.cli.common import print_json, progress
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.machine import Machine
@@ -69,11 +70,11 @@ def command(
     with progress("comparing codes") as line:
         rows = survey(chosen, setting, line.say)
     if figure is not None:
-        _draw(rows, figure)
+        draw_codes(rows, figure)
     if as_json:
         print_json(_document(rows, setting))
     else:
-        _print_table(rows, setting)
+        print_codes(rows, setting)
 
 
 def _share(text: str, length: int) -> float:
@@ -98,50 +99,3 @@ def _document(rows: Sequence[CodeRow], setting: Setting) -> dict[str, Any]:
         "sets_of_survivors": setting.sets,
         "codes": [row.document() for row in rows],
     }
-
-
-def _draw(rows: Sequence[CodeRow], path: Path) -> None:
-    from coded_als.experiments.report.memory_figures import MemoryPoint, time_against_memory
-    from coded_als.experiments.report.saving import FORMATS
-
-    if path.suffix.lower().removeprefix(".") not in FORMATS:
-        raise UsageError(f"--figure must end in {', '.join(FORMATS)}; got {path}. Rename it.")
-    points = [
-        MemoryPoint(row.code, row.kind, parse_code(row.code).coded, row.memory_bytes, row.mean_s)
-        for row in rows
-        if row.mean_s is not None
-    ]
-    if not points:
-        raise UsageError("--figure needs a code whose rounds end; none does under these delays. Change them.")
-    try:
-        time_against_memory(points, "virtual seconds of a round").savefig(path)
-    except OSError as error:
-        raise UsageError(f"--figure must be writable; got {path}: {error.strerror}. Choose another.") from None
-
-
-def _print_table(rows: Sequence[CodeRow], setting: Setting) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        title=f"E = D X with D {setting.length} x {setting.length} and {setting.columns} columns, {setting.workers} "
-        f"workers, delays {setting.delays} (virtual ms)",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-    )
-    table.add_column("code", no_wrap=True)
-    for name in ("needs", "share", "work", "sent kB", "back kB", "error p50", "p99", "rack", "round ms", "p99 ms"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        errors = (row.errors.median, row.errors.p99, row.errors.contiguous)
-        table.add_row(
-            row.code, str(row.threshold), f"{row.share:.1%}", f"{row.work:.1%}", f"{row.payload_bytes / 1e3:.0f}",
-            f"{row.response_bytes / 1e3:.0f}", *(f"{error:.0e}" for error in errors),
-            *("never" if seconds is None else f"{1e3 * seconds:.1f}" for seconds in (row.mean_s, row.p99_s)),
-        )  # fmt: skip
-    Console(width=125).print(table)
-    click.echo(
-        "share: of D on a worker; work: of the product, by a worker; sent, back: to and from a worker in a round; error: of "
-        "random responses as many as needed; rack: the worst after losing neighbours."
-    )

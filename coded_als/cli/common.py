@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import click
 import numpy as np
 
-from coded_als.cluster import Cluster
-from coded_als.errors import UsageError
-
 Command = Callable[..., Any]
-CLUSTERS = ("local", "inline", "virtual")
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
@@ -30,57 +26,6 @@ def takes_columns(command: Command) -> Command:
         metavar="USER,ITEM[,RATING[,TIME]]",
         help="Names of the columns of a Parquet file; without a rating, rows are counted.",
     )(command)
-
-
-def open_cluster(
-    kind: str,
-    workers: int,
-    delays: str,
-    seed: int,
-    scheduler: str | None = None,
-    round_timeout_s: float | None = None,
-) -> AbstractContextManager[Cluster]:
-    """A cluster of W workers: real processes, here or on a Dask cluster, the calling process, or a virtual clock.
-
-    Parameters
-    ----------
-    kind
-        One of `CLUSTERS`.
-    workers
-        W.
-    delays
-        Delay SPEC.
-    seed
-        Of the delays.
-    scheduler
-        Of a Dask cluster, instead of ``kind``.
-    round_timeout_s
-        Seconds that a round of worker processes may take; None for their default.
-
-    Raises
-    ------
-    UsageError
-        For a limit where there are no worker processes.
-    """
-    limits: dict[str, Any] = {} if round_timeout_s is None else {"round_timeout_s": round_timeout_s}
-    if limits and kind != "local" and scheduler is None:
-        raise UsageError(f"--round-timeout belongs to worker processes; got it with --cluster {kind}. Remove it.")
-    # each brings its own dependencies; only the one asked for is imported
-    if scheduler is not None:
-        from coded_als.dask.scheduler import open_dask_cluster
-
-        return open_dask_cluster(scheduler, workers, delays, seed, **limits)
-    if kind == "local":
-        from coded_als.master import LocalCluster
-
-        return LocalCluster(workers, delays=delays, seed=seed, **limits)
-    if kind == "virtual":
-        from coded_als.cluster.virtual import SimulatedCluster
-
-        return SimulatedCluster(workers, delays=delays, seed=seed)
-    from coded_als.cluster.inline import InlineCluster
-
-    return InlineCluster(workers, delays=delays, seed=seed)
 
 
 def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:

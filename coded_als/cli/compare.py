@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from coded_als.cli.common import print_json, progress, takes_columns
+from coded_als.cli.comparison import WRITERS, ComparisonRow
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
@@ -20,7 +18,6 @@ from coded_als.models.registry import MODEL_HOMES
 
 # `sharded` is `implicit` on other hardware
 BY_DEFAULT = [name for name in MODEL_HOMES if name != "sharded"]
-COLUMNS = ("method", "rmse", "mae", "hit_rate", "ndcg", "recall", "map", "coverage", "iterations", "seconds")
 
 
 @click.command("compare")
@@ -63,7 +60,7 @@ def command(
     if methods is None:
         models = _without_the_missing(models)
     train, test = holdout(load_ratings(ratings, columns=columns), test_fraction, seed=seed)
-    rows = []
+    rows: list[ComparisonRow] = []
     with progress("reading") as line:
         for name, model in models.items():
             line.say(f"fitting {name}")
@@ -88,7 +85,7 @@ def _without_the_missing(models: dict[str, FactorModel]) -> dict[str, FactorMode
     return {name: model for name, model in models.items() if name not in left_out}
 
 
-def _measured(name: str, model: Any, train: RatingData, test: RatingData, cutoff: int) -> dict[str, Any]:
+def _measured(name: str, model: Any, train: RatingData, test: RatingData, cutoff: int) -> ComparisonRow:
     started = time.perf_counter()
     model.fit(train.matrix)
     seconds = time.perf_counter() - started
@@ -99,56 +96,11 @@ def _measured(name: str, model: Any, train: RatingData, test: RatingData, cutoff
         "method": name,
         "rmse": errors.rmse if errors else None,
         "mae": errors.mae if errors else None,
-        **{metric: getattr(ranking, metric) for metric in ("hit_rate", "ndcg", "recall", "map", "coverage")},
+        "hit_rate": ranking.hit_rate,
+        "ndcg": ranking.ndcg,
+        "recall": ranking.recall,
+        "map": ranking.map,
+        "coverage": ranking.coverage,
         "iterations": len(model.history_),
         "seconds": seconds,
     }
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _heads(cutoff: int) -> list[str]:
-    listed = {
-        "hit_rate": f"HR@{cutoff}",
-        "ndcg": f"NDCG@{cutoff}",
-        "recall": f"recall@{cutoff}",
-        "map": f"MAP@{cutoff}",
-    }
-    return [listed.get(name, name) for name in COLUMNS]
-
-
-def _print_table(rows: list[dict[str, Any]], cutoff: int) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, head in enumerate(_heads(cutoff)):
-        table.add_column(head, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*(_cell(row[name]) for name in COLUMNS))
-    Console(width=120).print(table)
-
-
-def _print_markdown(rows: list[dict[str, Any]], cutoff: int) -> None:
-    click.echo("| " + " | ".join(_heads(cutoff)) + " |")
-    click.echo("|---" * len(COLUMNS) + "|")
-    for row in rows:
-        click.echo("| " + " | ".join(_cell(row[name]) for name in COLUMNS) + " |")
-
-
-def _print_csv(rows: list[dict[str, Any]], _cutoff: int) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)
-
-
-WRITERS: dict[str, Callable[[list[dict[str, Any]], int], None]] = {
-    "table": _print_table,
-    "markdown": _print_markdown,
-    "csv": _print_csv,
-}

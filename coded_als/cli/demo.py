@@ -8,6 +8,7 @@ import click
 
 from coded_als.cli.common import print_json, progress
 from coded_als.experiments.demo import COLUMNS, DELAYS, RANK, ROWS, WORKERS, DemoResult, comparison, run_demo
+from coded_als.experiments.tables import as_text
 
 
 @click.command("demo")
@@ -25,29 +26,20 @@ def command(seed: int, as_json: bool) -> None:
 
 
 def _print_table(outcomes: list[DemoResult]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        title=f"{ROWS} x {COLUMNS} matrix, rank {RANK}, {WORKERS} workers, delays {DELAYS} (wall seconds)",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-    )
-    table.add_column("code", no_wrap=True)
-    for name in ("share", "total s", "s / iteration", "iterations", "responses used", "error against optimum"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for outcome in outcomes:
-        fewest, most = outcome.responses
-        used = f"{most} of {WORKERS}" if fewest == most else f"{fewest}-{most} of {WORKERS}"
-        table.add_row(
-            outcome.scheme,
-            f"{outcome.share:.1%}",
-            f"{outcome.seconds:.2f}",
-            f"{outcome.seconds_per_iteration:.3f}",
-            str(outcome.iterations),
-            used,
-            f"{outcome.relative_error:.0e}",
-        )
-    Console(width=125).print(table)
+    click.echo(f"{ROWS} x {COLUMNS} matrix, rank {RANK}, {WORKERS} workers, delays {DELAYS} (wall seconds)")
+    names = ("share", "total s", "s / iteration", "iterations", "responses used", "error against optimum")
+    click.echo(as_text(("code", *names), [_cells(outcome) for outcome in outcomes], first_left=True))
     click.echo("share: what a worker holds of the matrix that is multiplied")
+
+
+def _cells(outcome: DemoResult) -> list[str]:
+    fewest, most = outcome.responses
+    return [
+        outcome.scheme,
+        f"{outcome.share:.1%}",
+        f"{outcome.seconds:.2f}",
+        f"{outcome.seconds_per_iteration:.3f}",
+        str(outcome.iterations),
+        f"{most} of {WORKERS}" if fewest == most else f"{fewest}-{most} of {WORKERS}",
+        f"{outcome.relative_error:.0e}",
+    ]

@@ -8,14 +8,18 @@ from typing import Any, get_args
 import click
 from click.core import ParameterSource
 
-from coded_als.als.convergence import REMEDIES
 from coded_als.als.phases import Where
 from coded_als.cli.checkpoints import checkpoint_options, interruptible, take_checkpoint
-from coded_als.cli.common import CLUSTERS, print_json, takes_columns
-from coded_als.cli.fitting import CHECKPOINT, COMMON, ON_CLUSTER, SHARDS, fit_coded, fit_shards, fit_sparse
+from coded_als.cli.clusters import CLUSTERS
+from coded_als.cli.common import print_json, takes_columns
+from coded_als.cli.fitting import CHECKPOINT, COMMON, ON_CLUSTER, SHARDS, fit_sparse
+from coded_als.cli.fitting_coded import fit_coded
+from coded_als.cli.fitting_shards import fit_shards
 from coded_als.cli.live import live_options
-from coded_als.cli.outputs import require_outputs, save_recordings
+from coded_als.cli.outputs import require_outputs
+from coded_als.cli.recordings import save_recordings
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
+from coded_als.cli.summary_text import print_summary
 from coded_als.cluster.verification import VERIFY
 from coded_als.data import holdout_users, load_ratings
 from coded_als.data.edges import PREFIX as EDGES
@@ -139,13 +143,12 @@ def command(
         data, _ = holdout_users(data, hold_out_users, seed=options["seed"])
     with interruptible(checkpoint):
         if method == "coded":
-            summary = fit_coded(data, options, checkpoint)
+            fitted = fit_coded(data, options, checkpoint)
         elif options["policy"] is not None:
-            summary = fit_shards(data, method, options, checkpoint)
+            fitted = fit_shards(data, method, options, checkpoint)
         else:
-            summary = fit_sparse(data, method, options, checkpoint)
-    model: Any = summary.pop("fitted")
-    recorders = summary.pop("recorders", [])
+            fitted = fit_sparse(data, method, options, checkpoint)
+    model, summary = fitted.model, fitted.summary
     model.set_ids(data.user_ids, data.item_ids)
     if out is not None:
         model.save(out)
@@ -153,9 +156,9 @@ def command(
     if as_json:
         print_json(summary)
     else:
-        _print_summary(summary)
+        print_summary(summary)
     # last: a disk that is full by now costs a recording, not the model
-    save_recordings(recorders)
+    save_recordings(fitted.recorders)
 
 
 def _refuse_foreign_options(context: click.Context, method: str, policy: str | None) -> None:
@@ -170,35 +173,3 @@ def _refuse_foreign_options(context: click.Context, method: str, policy: str | N
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")
             raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
-    rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
-    click.echo(
-        f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
-        f"after {summary['iterations']} iterations{rounds}"
-    )
-    timing = f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms"
-    if "policy" in summary:
-        clock = summary["clock_of_seconds_per_iteration"]
-        click.echo(f"{timing} of {clock} time per iteration; {summary['workers']} workers, policy {summary['policy']}")
-    elif "workers" in summary:
-        click.echo(
-            f"{timing} of {summary['clock_of_seconds_per_iteration']} time per iteration; "
-            f"at most {max(summary['responses_per_round'])} of {summary['workers']} workers waited for; "
-            f"decoding error at most {summary['max_error_estimate']:.0e} (estimated)"
-        )
-    else:
-        click.echo(f"{timing} per iteration")
-    if summary.get("last_change") is not None:
-        click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
-    if remedy := REMEDIES.get(summary.get("outcome", "converged")):
-        click.echo(remedy, err=True)
-    if left_out := summary.get("left_out"):
-        names = ", ".join(map(str, left_out))
-        click.echo(f"Responses of worker {names} were wrong and did not count; replace these workers.", err=True)
-    if summary["model"] is None:
-        click.echo("The model was not saved; add --out MODEL.npz.", err=True)
-    else:
-        click.echo(f"saved {summary['model']}; next: coded-als recommend {summary['model']} --user ID -n 10")

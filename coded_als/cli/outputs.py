@@ -4,48 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
-from coded_als.cluster import TaskEvent
-from coded_als.cluster.timelines import TimelineRecorder
-from coded_als.errors import CodedALSError, UsageError
-
-DRAWN = (".pdf", ".svg", ".png")
-
-
-class Recording(Protocol):
-    """An observer that saves what it saw."""
-
-    def __call__(self, event: TaskEvent) -> None:
-        """Take note of an event."""
-
-    def save(self, path: Path) -> None:
-        """Write the recording."""
-
-
-def timeline_recorder(path: Path, clock: str) -> Recording:
-    """The recorder of a timeline: a figure for ``.pdf``, ``.svg`` and ``.png``, else for a trace viewer.
-
-    Parameters
-    ----------
-    path
-        Where it will be saved.
-    clock
-        ``"wall"`` or ``"virtual"``: whose seconds these are.
-
-    Raises
-    ------
-    UsageError
-        When a figure is asked for and matplotlib is not installed.
-    """
-    if path.suffix.lower() not in DRAWN:
-        return TimelineRecorder()
-    # matplotlib is loaded for a figure alone
-    from coded_als.experiments.report.timeline import TimelineDrawing
-
-    return TimelineDrawing(clock)
+from coded_als.errors import UsageError
 
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
@@ -71,24 +33,6 @@ def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str
             raise UsageError(f"{option} must be a file of its own; got {path}, which holds {other}. Choose another.")
         _require_writable(option, path)
         taken[os.path.realpath(path)] = f"what {option} writes"
-
-
-def save_recordings(recorders: Sequence[tuple[Path, Recording]]) -> None:
-    """Write every recording, whatever becomes of the others.
-
-    Raises
-    ------
-    CodedALSError
-        When some could not be written; the others are.
-    """
-    failures = []
-    for path, recorder in recorders:
-        try:
-            recorder.save(path)
-        except CodedALSError as error:
-            failures.append(str(error))
-    if failures:
-        raise CodedALSError(" ".join(failures))
 
 
 def _same_file(path: Path, known: str) -> bool:

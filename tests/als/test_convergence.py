@@ -251,3 +251,32 @@ def test_one_direction_outside_that_nearly_ties(protocol):
     matrix = with_spectrum(np.r_[np.full(16, 16.0), 15.999, np.geomspace(4.4, 0.05, 103)], 140, seed=5)
     model = CodedALS(16, solver="als", protocol=protocol, iterations=8, seed=5).fit(matrix)
     assert not model.converged_ or excess(model, matrix) <= 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("low", [1, 2, 5])
+@pytest.mark.parametrize("width", [1e-8, 1e-6])
+def test_guards_that_hold_what_lies_far_below_do_not_speak_for_the_rest(low, width):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        top = np.r_[1.0 + width * np.sort(rng.random(20))[::-1], rng.uniform(0.0, 0.3, low)]
+        matrix = with_spectrum(top, rows=40, seed=seed)
+        model = CodedALS(3, seed=seed).fit(matrix)
+        assert not model.converged_ or excess(model, matrix) <= 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("seed", [130, 241, 513, 801, 954, 978, 1131, 1260, 1900, 1920, 2685, 2964])
+def test_guards_in_a_lower_cluster_do_not_speak_while_others_are_between(seed):
+    rng = np.random.default_rng([7, seed])
+    length, levels = int(rng.integers(9, 70)), int(rng.integers(1, 5))
+    cuts = np.sort(rng.choice(np.arange(1, length), size=levels - 1, replace=False))
+    heights = np.sort(10.0 ** rng.uniform(-2.5, 0, levels))[::-1]
+    parts = [
+        h * (1 + 10.0 ** rng.uniform(-10, -1) * rng.random(n))
+        for h, n in zip(heights, np.diff([0, *cuts, length]), strict=True)
+    ]
+    values = np.sort(np.concatenate(parts))[::-1]
+    rows = length + int(rng.integers(0, 20))
+    left, right = (np.linalg.qr(rng.standard_normal((size, length)))[0] for size in (rows, length))
+    matrix, rank = (left * values) @ right.T, int(rng.integers(1, min(12, length)))
+    model = CodedALS(rank, seed=seed, iterations=60).fit(matrix)
+    assert not model.converged_ or excess(model, matrix) <= 2 * TOLERANCE

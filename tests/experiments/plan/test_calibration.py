@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from coded_als.cli import doctor, plan
+from coded_als.cli import plan, system_checks
 from coded_als.cluster.machine import Machine
 from coded_als.experiments.environment import environment
 from coded_als.experiments.plan import calibration
@@ -63,7 +63,7 @@ def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.Monk
 
 def test_doctor_says_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "calibrated", lambda: MEASURED)
-    found = {finding.name: finding.found for finding in doctor._speeds()}
+    found = {finding.name: finding.found for finding in system_checks._speeds()}
     assert found["speed"] == "3e+09 multiplications/s of one core"
     assert found["cost of a round"].startswith("1.1 ms of the master for a round of 8 workers")
 

@@ -1,0 +1,94 @@
+"""Recordings of a fit: delays to replay, and timelines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from coded_als.cluster import Cluster, Observer, TaskEvent
+from coded_als.cluster.recording import TraceRecorder
+from coded_als.cluster.timelines import TimelineRecorder
+from coded_als.errors import CodedALSError
+
+DRAWN = (".pdf", ".svg", ".png")
+
+
+class Recording(Protocol):
+    """An observer that saves what it saw."""
+
+    def __call__(self, event: TaskEvent) -> None:
+        """Take note of an event."""
+
+    def save(self, path: Path) -> None:
+        """Write the recording."""
+
+
+Recordings = list[tuple[Path, Recording]]
+
+
+def timeline_recorder(path: Path, clock: str) -> Recording:
+    """The recorder of a timeline: a figure for ``.pdf``, ``.svg`` and ``.png``, else for a trace viewer.
+
+    Parameters
+    ----------
+    path
+        Where it will be saved.
+    clock
+        ``"wall"`` or ``"virtual"``: whose seconds these are.
+
+    Raises
+    ------
+    UsageError
+        When a figure is asked for and matplotlib is not installed.
+    """
+    if path.suffix.lower() not in DRAWN:
+        return TimelineRecorder()
+    # matplotlib is loaded for a figure alone
+    from coded_als.experiments.report.timeline import TimelineDrawing
+
+    return TimelineDrawing(clock)
+
+
+def save_recordings(recorders: Recordings) -> None:
+    """Write every recording, whatever becomes of the others.
+
+    Raises
+    ------
+    CodedALSError
+        When some could not be written; the others are.
+    """
+    failures = []
+    for path, recorder in recorders:
+        try:
+            recorder.save(path)
+        except CodedALSError as error:
+            failures.append(str(error))
+    if failures:
+        raise CodedALSError(" ".join(failures))
+
+
+def recorders_on(cluster: Cluster, options: Mapping[str, Any]) -> Recordings:
+    """What records a fit, from now on, as the options ask.
+
+    Parameters
+    ----------
+    cluster
+        Observed.
+    options
+        Those of the command.
+
+    Returns
+    -------
+    Files and recorders.
+    """
+    recorders: Recordings = []
+    if options["record_trace"] is not None:
+        recorders.append((options["record_trace"], TraceRecorder()))
+    if options["trace"] is not None:
+        recorders.append(
+            (options["trace"], timeline_recorder(options["trace"], "virtual" if cluster.virtual else "wall"))
+        )
+    observers: list[Observer] = [recorder for _, recorder in recorders]
+    cluster.observers.extend(observers)
+    return recorders
