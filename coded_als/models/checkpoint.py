@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from coded_als.checks import require_whole
 from coded_als.errors import UsageError
-from coded_als.models.snapshot import LATEST, PREVIOUS, SUFFIX, Snapshot, read_snapshot, write_snapshot
+from coded_als.models.snapshot import LATEST, NEXT, PREVIOUS, Snapshot, read_snapshot, write_snapshot
 
 State = Callable[[], tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
 
@@ -63,7 +63,7 @@ class Checkpoint:
             raise self._unwritable(error) from None
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise self._unwritable(PermissionError(13, "Permission denied"))
-        for left_by_a_killed_fit in self.folder.glob(f".*{SUFFIX}.*.tmp"):
+        for left_by_a_killed_fit in (*self.folder.glob(f".{NEXT}.*.tmp"), self.folder / NEXT):
             left_by_a_killed_fit.unlink(missing_ok=True)
         found = next((path for path in self._files() if path.exists()), None)
         if found is None:
@@ -111,10 +111,11 @@ class Checkpoint:
         iteration, state = self._held
         latest, previous = self._files()
         try:
-            snapshot = Snapshot(iteration, *state())
+            written = self.folder / NEXT
+            write_snapshot(written, Snapshot(iteration, *state()), self._identity)
             if latest.exists():
                 os.replace(latest, previous)
-            write_snapshot(latest, snapshot, self._identity)
+            os.replace(written, latest)
         except OSError as error:
             self._held = None
             raise self._unwritable(error) from None

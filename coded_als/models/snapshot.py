@@ -21,7 +21,7 @@ from coded_als.models.files import write_whole
 
 MAGIC = b"coded-als checkpoint 1 "
 SUFFIX = ".checkpoint"
-LATEST, PREVIOUS = f"latest{SUFFIX}", f"previous{SUFFIX}"
+LATEST, PREVIOUS, NEXT = f"latest{SUFFIX}", f"previous{SUFFIX}", f"next{SUFFIX}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from coded_als.cli import main
 from coded_als.models.persistence import load_model
-from coded_als.models.snapshot import LATEST, PREVIOUS, read_snapshot
+from coded_als.models.snapshot import LATEST, read_snapshot
 from tests.master.processes import all_end_within, children
 
 RATINGS = "synthetic:m=60,n=40,d=20,noise=0.5,seed=1"
@@ -90,7 +90,7 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(tmp_path: Path) -> None
         assert result.exit_code == 2
         assert "No space left on device" in result.stderr
         assert len(result.stderr.splitlines()) == 1
-        assert (disk / PREVIOUS).read_bytes() == good
+        assert (disk / LATEST).read_bytes() == good
         (disk / "other").unlink()
         again = fit(RATINGS, *METHODS["coded"], "--checkpoint", disk, "--resume", "--iterations", 8)
         assert again.exit_code == 0, again.output

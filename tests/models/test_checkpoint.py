@@ -105,7 +105,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
         checkpoint.note(3, lambda: ({}, {}))
     monkeypatch.undo()
     assert resumed(tmp_path).iteration == 2
-    assert sorted(os.listdir(tmp_path)) == [PREVIOUS]
+    assert sorted(os.listdir(tmp_path)) == [LATEST, PREVIOUS]
 
 
 def test_a_folder_that_cannot_be_is_refused_before_the_fit(tmp_path):
