@@ -28,7 +28,7 @@ class HeldProblem(Problem):
         return True
 
     @property
-    def squared_norm(self) -> float:  # type: ignore[override]
+    def squared_norm(self) -> float:
         return self.squares / self.unit / self.unit
 
     def image(self, vectors: Array) -> Array:

@@ -174,7 +174,7 @@ class SparseRows:
         shape: tuple[int, int],
         passes: int,
         label: str,
-        payloads: list[tuple[Array, ...]] | None = None,
+        payloads: Sequence[tuple[Array, ...]] | None = None,
     ) -> dict[int, Array]:
         """One response of every block."""
         right = np.ascontiguousarray(right, dtype=np.float64)
