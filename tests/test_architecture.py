@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import collections
 import functools
+import re
+import statistics
 import subprocess
 import sys
 from functools import cache
@@ -145,5 +148,91 @@ def test_every_public_name_exists():
     assert all(getattr(coded_als, name) is not None for name in coded_als.__all__)
 
 
+def lines_of(path):
+    return len(path.read_text().splitlines())
+
+
 def test_every_file_of_a_small_idea_is_small():
-    assert {path.name: lines for path in FILES if (lines := len(path.read_text().splitlines())) > 300} == {}
+    assert {path.name: lines for path in FILES if (lines := lines_of(path)) > 300} == {}
+
+
+def test_half_of_the_files_are_no_longer_than_a_hundred_lines():
+    # a package's own index is no file of an idea, and would flatter the figure
+    assert statistics.median(lines_of(path) for path in FILES if path.name != "__init__.py") <= 100
+
+
+def body_lines(function):
+    """Lines of a function from its first statement on; its docstring is none."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_half_of_the_functions_have_no_more_than_five_lines():
+    nodes = [node for path in FILES for node in ast.walk(ast.parse(path.read_text()))]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert statistics.median(map(body_lines, functions)) <= 5
+
+
+# click and Python look for these by name in more than one module
+FOUND_BY_NAME = {"command", "main"}
+
+
+def named_by(node):
+    """Public classes, functions and names of types that a statement of a module defines."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        names = [node.name]
+    else:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        names = [target.id for target in targets if isinstance(target, ast.Name) and re.search("[a-z]", target.id[1:])]
+        names = [name for name in names if name[0].isupper()]
+    return [name for name in names if not name.startswith("_")]
+
+
+def test_one_name_stands_for_one_thing():
+    homes = collections.defaultdict(list)
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            for name in named_by(node):
+                homes[name].append(module)
+    twice = {name: modules for name, modules in homes.items() if len(modules) > 1 and name not in FOUND_BY_NAME}
+    assert twice == {}
+
+
+# what a node of the drawing stands for, where it is not the room of its name
+DRAWN = {"wire": ("wire", "checks", "specs"), "ground": ("kernels", "sparse_loops", "errors", "arrays")}
+# adapters and clusters of other libraries are left out of the drawing
+NOT_DRAWN = {"__main__", "sklearn", "dask", "sharded"}
+
+
+def drawing():
+    """Arrows of the drawing of rooms, from room to room."""
+    lines = (PACKAGE.parent / "docs" / "architecture.md").read_text().split("```")[1].splitlines()
+    nodes = {match[1] for line in lines if (match := re.match(r"\s+(\w+)\[", line))}
+    arrows = set()
+    for line in lines:
+        if "-->" in line:
+            start, _, ends = line.partition("-->")
+            arrows |= {(start.strip(), end.strip()) for end in ends.split("&")}
+    return nodes, arrows
+
+
+def test_the_drawing_of_the_rooms_is_true():
+    nodes, arrows = drawing()
+    node_of = {room: node for node in nodes for room in DRAWN.get(node, (node,))}
+    assert node_of.keys() == LEVELS.keys() - NOT_DRAWN
+    below = {node: {end for start, end in arrows if start == node} for node in nodes}
+    for _ in nodes:
+        below = {node: ends | {far for end in ends for far in below[end]} for node, ends in below.items()}
+    imported = {
+        (node_of[room_of(path)], node_of[room_of(MODULES[module])])
+        for path in FILES
+        if room_of(path) in node_of
+        for module in own_imports(path)
+        if room_of(MODULES[module]) in node_of
+    }
+    for start, end in imported:
+        assert start == end or end in below[start], f"{start} imports {end}, which the drawing does not lead to"
+    for start, end in arrows:
+        assert (start, end) in imported, f"the drawing has an arrow from {start} to {end}, and nothing goes along it"

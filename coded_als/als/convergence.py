@@ -25,8 +25,8 @@ REMEDIES: dict[Outcome, str] = {
 
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
-# A guard has settled whose residual is at most this part of its distance from the cut, or this many times those above it.
-SETTLED, ALIKE = 0.25, 10.0
+# A guard has settled whose residual is at most this part of its distance from the cut, or this many times that of the last pair above it.
+SETTLED, ALIKE = 0.25, 3.0
 # Residuals must have fallen to this part of those verified last before that is done again.
 VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
@@ -215,7 +215,7 @@ class Stopping:
         """
         values, residuals = pairs.values[self.rank :], pairs.residuals[self.rank :]
         settled = residuals <= SETTLED * (pairs.values[self.rank - 1] - values)
-        alike = residuals <= ALIKE * pairs.residuals[: self.rank].max()
+        alike = residuals <= ALIKE * pairs.residuals[self.rank - 1]
         count = int(np.argmin(np.append(settled | alike, False)))
         return values[:count] if self._judged > 1 else values[:0]
 

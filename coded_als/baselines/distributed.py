@@ -27,13 +27,13 @@ from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
 from coded_als.models.running import Run, running
 
-Model = TypeVar("Model", bound=AlternatingModel)
+Distributed = TypeVar("Distributed", bound=AlternatingModel)
 
 _OPERANDS = ("indptr", "indices", "curvature", "target", "ridge")
 
 
 def fit_on_cluster(
-    model: Model,
+    model: Distributed,
     ratings: Any,
     cluster: Cluster,
     policy: StragglerPolicy | None = None,
@@ -43,7 +43,7 @@ def fit_on_cluster(
     callback: Callback | None = None,
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
-) -> Model:
+) -> Distributed:
     """Fit an ALS model with its half-steps on the workers of a cluster.
 
     Workers calculate in float64 and solve every row exactly, whatever the model's ``dtype`` and ``solver``. With a

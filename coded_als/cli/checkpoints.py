@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from coded_als.cli.common import Command
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.snapshot import LATEST
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 # the exit code of what SIGINT ended, as shells have it
 INTERRUPTED = 130

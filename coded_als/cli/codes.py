@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +10,15 @@ import click
 
 from coded_als.cli.codes_table import draw_codes, print_codes
 from coded_als.cli.common import print_json, progress
+from coded_als.cli.machine import machine_from, parse_bytes, takes_machine
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
-from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
-from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import readable_delays
 
 if TYPE_CHECKING:
     from coded_als.experiments.codes.survey import CodeRow, Setting
 
-UNITS = {"%": 0.01, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 # Rounds and sets of survivors for up to so many workers; beyond, each takes much longer.
 FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 
@@ -36,14 +33,7 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 @click.option("--all", "everything", is_flag=True, help="Every code that a plan looks at.")
 @click.option("--length", default=1500, show_default=True, type=click.IntRange(1), help="Side l of D.")
 @click.option("--columns", default=200, show_default=True, type=click.IntRange(1), help="Columns d of X in E = D X.")
-@click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option(
-    "--bandwidth",
-    default=Machine.bytes_per_second,
-    show_default=True,
-    help="Bytes/s of the master's link, which all messages share.",
-)
-@click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
+@takes_machine
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draws.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw time against memory: .pdf, .svg or .png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -59,7 +49,7 @@ def command(
     many = workers > FEW_WORKERS
     setting = Setting(
         workers, options["length"], options["columns"], readable_delays(options["delays"]),
-        Machine(options["speed"], options["bandwidth"], options["latency"]), ROUNDS[many], SETS[many], options["seed"],
+        machine_from(options), ROUNDS[many], SETS[many], options["seed"],
     )  # fmt: skip
     limits = [_share(memory, setting.length)] if memory else copies_limits(workers)
     chosen = [parse_code(spec) for spec in codes] or (
@@ -79,14 +69,10 @@ def command(
 
 def _share(text: str, length: int) -> float:
     """The part of D that so much memory holds."""
-    match = re.fullmatch(r"([0-9.]+)\s*(%|B|kB|MB|GB|TB)", text.strip())
-    try:
-        if match is None:
-            raise ValueError(text)
-        value = float(match[1]) * UNITS[match[2]]
-    except ValueError:
-        raise UsageError(f"--memory must be like 500MB, 2GB or 10%; got {text!r}. Correct it.") from None
-    return value if match[2] == "%" else value / (8 * length**2)
+    like = "500MB, 2GB or 10%"
+    if text.strip().endswith("%"):
+        return parse_bytes(text.strip().removesuffix("%"), "--memory", like) / 100
+    return parse_bytes(text, "--memory", like) / (8 * length**2)
 
 
 def _document(rows: Sequence[CodeRow], setting: Setting) -> dict[str, Any]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from coded_als.als import CodedALS
+from coded_als.cli.common import Command
 from coded_als.cluster import Cluster
 
 if TYPE_CHECKING:
     from coded_als.experiments.live.fit import FitStatus
     from coded_als.experiments.live.view import LiveStatus
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def live_options(command: Command) -> Command:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,12 @@ from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations, Workload
 from coded_als.cli.common import print_json, progress
 from coded_als.cli.iterations import takes_iterations
+from coded_als.cli.machine import machine_from, parse_bytes, takes_machine
 from coded_als.cli.spec_help import DELAY_SPECS
 from coded_als.cluster.machine import Machine
-from coded_als.errors import UsageError
 from coded_als.experiments.plan.plan import make_plan
 from coded_als.experiments.plan.telling import plan_document, plan_text
 from coded_als.experiments.sweep.grids import readable_delays
-
-UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
-MACHINE_OPTIONS = {
-    "multiplications_per_second": "speed",
-    "bytes_per_second": "bandwidth",
-    "latency_s": "latency",
-    "message_s": "message",
-    "cores": "cores",
-}
 
 
 @click.command("plan", epilog=DELAY_SPECS)
@@ -38,13 +27,7 @@ MACHINE_OPTIONS = {
 @click.option("--delays", required=True, help="Delays as a SPEC below, or the CSV of a recorded trace.")
 @click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
 @click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
-@click.option("--speed", type=float, help=f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]")
-@click.option(
-    "--bandwidth",
-    type=float,
-    help=f"Bytes/s of the master's link, which all messages share.  [default: {Machine.bytes_per_second:g}]",
-)
-@click.option("--latency", type=float, help=f"Seconds of any message.  [default: {Machine.latency_s:g}]")
+@takes_machine
 @click.option("--message", type=float, help=f"Seconds of the master for any message.  [default: {Machine.message_s:g}]")
 @click.option(
     "--cores",
@@ -66,8 +49,9 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
         options["tolerance"],
         Iterations(options["als_iterations"], options["lobpcg_iterations"]),
     )
+    most = parse_bytes(memory_per_worker, "--memory-per-worker") if memory_per_worker else float("inf")
     with progress("drawing delays"):
-        plan = make_plan(workers, workload, memory_bytes=_bytes(memory_per_worker), repeats=repeats, seed=seed)
+        plan = make_plan(workers, workload, memory_bytes=most, repeats=repeats, seed=seed)
     if as_json:
         print_json(plan_document(plan, workers, workload))
     else:
@@ -82,17 +66,4 @@ def _machine(options: dict[str, Any]) -> Machine:
 
         with progress("measuring this machine"):
             machine = calibrated()
-    given = {name: options[option] for name, option in MACHINE_OPTIONS.items() if options[option] is not None}
-    return replace(machine, **given)
-
-
-def _bytes(text: str) -> float:
-    if not text:
-        return float("inf")
-    match = re.fullmatch(r"([0-9.]+)\s*([kKMGT]?B?)", text.strip())
-    try:
-        if match is None or match[2] not in UNITS:
-            raise ValueError
-        return float(match[1]) * UNITS[match[2]]
-    except ValueError:
-        raise UsageError(f"--memory-per-worker must be like 500MB or 2GB; got {text!r}. Correct it.") from None
+    return machine_from(options, machine)

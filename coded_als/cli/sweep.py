@@ -16,8 +16,8 @@ from coded_als.als.timing import Iterations
 from coded_als.cli.cells import cell_progress
 from coded_als.cli.iterations import takes_iterations
 from coded_als.cli.live import live_options, shown
+from coded_als.cli.machine import machine_from, takes_machine
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
-from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.cells import Cell
 from coded_als.experiments.sweep.grids import DIMENSIONS, Grid, make_grid
@@ -25,7 +25,7 @@ from coded_als.experiments.sweep.grids import DIMENSIONS, Grid, make_grid
 if TYPE_CHECKING:
     from coded_als.experiments.sweep.spec import SweepSpec
 
-CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
+COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
 
 
 @click.command("sweep", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
@@ -40,8 +40,8 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
     "--code",
     "codes",
     multiple=True,
-    default=CODES,
-    help=f"A code SPEC as below; may be repeated.  [default: {', '.join(CODES)}]",
+    default=COMPARED,
+    help=f"A code SPEC as below; may be repeated.  [default: {', '.join(COMPARED)}]",
 )
 @click.option("--partitions", default="2:6", show_default=True, help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.")
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
@@ -60,14 +60,7 @@ CODES = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled
 @click.option("--rank", default=200, show_default=True, type=click.IntRange(1), help="Rank d.")
 @takes_iterations
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
-@click.option("--speed", default=Machine.multiplications_per_second, show_default=True, help="Multiplications/s.")
-@click.option(
-    "--bandwidth",
-    default=Machine.bytes_per_second,
-    show_default=True,
-    help="Bytes/s of the master's link, which all messages share.",
-)
-@click.option("--latency", default=Machine.latency_s, show_default=True, help="Seconds of any message.")
+@takes_machine
 @click.option("--numerics", is_flag=True, help="Run the algorithm to convergence instead of drawing times alone.")
 @click.option("--repeats", default=20, show_default=True, type=click.IntRange(1), help="Fits, or draws, of every cell.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
@@ -201,7 +194,7 @@ def _spec(options: dict[str, Any]) -> SweepSpec:
         options["cluster"],
         options["numerics"],
         Size(options["rows"], options["cols"], options["rank"]),
-        Machine(options["speed"], options["bandwidth"], options["latency"]),
+        machine_from(options),
         options["tolerance"],
         Iterations(options["als_iterations"], options["lobpcg_iterations"]),
         options["repeats"],

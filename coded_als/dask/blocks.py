@@ -19,7 +19,7 @@ from coded_als.worker.parts import PartFolder
 
 Repeated = Literal["refuse", "last", "sum"]
 # Row, column and value of entries, (entries,) each; no values where each row counts as 1.
-Entries = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any] | None]
+PartEntries = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any] | None]
 # A block that touches at least this part of the other side counts its places among all of it: nothing is picked then.
 ALL_FROM = 0.75
 ARRAYS = ("indptr", "indices", "data")
@@ -80,7 +80,7 @@ class BlockFacts:
     repeated: tuple[int, int] | None
 
 
-def entries_of(piece: Piece, columns: Sequence[str], raw: tuple[pa.Array, pa.Array], cut: Cut) -> list[Entries]:
+def entries_of(piece: Piece, columns: Sequence[str], raw: tuple[pa.Array, pa.Array], cut: Cut) -> list[PartEntries]:
     """The entries of a piece for each block, in their order.
 
     Parameters
@@ -104,7 +104,9 @@ def entries_of(piece: Piece, columns: Sequence[str], raw: tuple[pa.Array, pa.Arr
     return list(zip(local, columns_of, values, strict=True))
 
 
-def write_block(pieces: Sequence[Entries], cut: Cut, repeated: Repeated, folder: PartFolder, first: int) -> BlockFacts:
+def write_block(
+    pieces: Sequence[PartEntries], cut: Cut, repeated: Repeated, folder: PartFolder, first: int
+) -> BlockFacts:
     """Put the csr arrays of a block into a folder.
 
     Parameters

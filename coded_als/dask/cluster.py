@@ -100,16 +100,12 @@ class DaskCluster(ZmqCluster):
             )
         self._resources.callback(self._membership.dismiss)
         self.client, self.starter = client, starter
-        try:
+        with ExitStack() as unfinished:
+            unfinished.callback(self.close)
             starter.begin()
-            if not self._membership.wait_for_all(startup_timeout_s, starter.check):
-                raise CodedALSError(
-                    f"{workers} workers must start within {startup_timeout_s} s; {len(self._membership.workers)} did. "
-                    "Raise startup_timeout_s, or see the logs of the Dask workers."
-                )
-        except BaseException:
-            self.close()
-            raise
+            remedy = "Raise startup_timeout_s, or see the logs of the Dask workers."
+            self._await_workers(startup_timeout_s, lambda: remedy, starter.check)
+            unfinished.pop_all()
 
 
 class Starter:

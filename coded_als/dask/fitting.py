@@ -17,18 +17,18 @@ from coded_als.errors import UsageError
 from coded_als.models.history import History
 from coded_als.models.reporting import Callback, reporting
 
-Model = TypeVar("Model", bound=Any)
+Blockwise = TypeVar("Blockwise", bound=Any)
 
 
 def fit_dataset(
-    model: Model,
+    model: Blockwise,
     dataset: Dataset,
     cluster: DaskCluster,
     policy: StragglerPolicy | None = None,
     *,
     callback: Callback | None = None,
     progress: bool = False,
-) -> Model:
+) -> Blockwise:
     """Fit a model to ratings that no machine holds as a whole.
 
     The result is that of ``model.fit`` on the same ratings, in the same arithmetic. The model knows its ids but not which

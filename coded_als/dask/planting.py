@@ -16,7 +16,7 @@ from distributed import Client, wait
 from coded_als.als.transforms import Weighting
 from coded_als.cluster.shares import Part
 from coded_als.codes.partition import deal
-from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, Entries, Repeated, entries_of, write_block
+from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, PartEntries, Repeated, entries_of, write_block
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.numbering import Numbering
 from coded_als.dask.part_files import Piece
@@ -183,12 +183,12 @@ def _facts(client: Client, made: list[Any], homes: dict[str, Any], shards: int) 
     return [told[shard] for shard in range(shards)]
 
 
-def _entries(piece: Piece, columns: tuple[str, ...], users: pa.Array, items: pa.Array, cut: Cut) -> list[Entries]:
+def _entries(piece: Piece, columns: tuple[str, ...], users: pa.Array, items: pa.Array, cut: Cut) -> list[PartEntries]:
     return entries_of(piece, columns, (users, items), cut)
 
 
 def _write(
-    pieces: list[Entries], cut: Cut, repeated: Repeated, folder: str, number: int, shard: int
+    pieces: list[PartEntries], cut: Cut, repeated: Repeated, folder: str, number: int, shard: int
 ) -> tuple[int, BlockFacts]:
     return shard, write_block(pieces, cut, repeated, PartFolder(folder), number)
 

@@ -43,20 +43,20 @@ MODELS: dict[str, type[DelayModel]] = {
     "slow": Slow,
     "dead": Dead,
 }
-Model = TypeVar("Model", bound=type[DelayModel])
+DelayClass = TypeVar("DelayClass", bound=type[DelayModel])
 _PROBABILITIES = {"p", "enter", "leave"}
 _UNITLESS = {*_PROBABILITIES, "alpha", "n"}
 _TIMES = {"mean", "shift", "low", "high", "scale", "fast", "slow", "delay", "mu", "sigma"}
 _POSITIVE = {"alpha", "scale"}
 
 
-def register_delays(name: str) -> Callable[[Model], Model]:
+def register_delays(name: str) -> Callable[[DelayClass], DelayClass]:
     """Class decorator: makes a dataclass with a method `DelayModel.draw` known by this name wherever a SPEC is taken.
 
     A value with a unit is a time in seconds, one without is a number; the class checks what it is given.
     """
 
-    def register(model: Model) -> Model:
+    def register(model: DelayClass) -> DelayClass:
         MODELS[name] = model
         return model
 

@@ -90,22 +90,13 @@ class LocalCluster(ZmqCluster):
                 RETURN_WITHIN_S if restart else 0.0,
             )
         self.machine = Machine(cores=len(os.sched_getaffinity(0)))
-        try:
-            self._await_start(startup_timeout_s)
-        except BaseException:
-            self.close()
-            raise
+        self._await_workers(
+            startup_timeout_s, lambda: f"Raise startup_timeout_s. {self._fleet.said()}", self._require_fleet
+        )
 
-    def _await_start(self, timeout_s: float) -> None:
-        def check() -> None:
-            if self._fleet.ended:
-                raise CodedALSError(f"the workers must start; they ended: {self._fleet.said()}")
-
-        if not self._membership.wait_for_all(timeout_s, check):
-            raise CodedALSError(
-                f"{self.size} workers must start within {timeout_s} s; {len(self._membership.workers)} did. "
-                f"Raise startup_timeout_s. {self._fleet.said()}".rstrip()
-            )
+    def _require_fleet(self) -> None:
+        if self._fleet.ended:
+            raise CodedALSError(f"the workers must start; they ended: {self._fleet.said()}")
 
 
 def _require_descriptors(workers: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from coded_als.checks import require_number
 from coded_als.delays import DelayModel
-from coded_als.errors import CodedALSError, UsageError
+from coded_als.errors import UsageError
 from coded_als.master.keys import MasterKeys
 from coded_als.master.link import Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
@@ -74,16 +74,8 @@ class RemoteCluster(ZmqCluster):
             link, job = _link(bind, workers, key_file, keys, resources)
             super().__init__(link, job, workers, stream, resources.pop_all(), round_timeout_s)
         self._resources.callback(self._membership.dismiss)
-        try:
-            log.info("waiting for %d workers at %s with %s", workers, link.endpoint, key_file or keys)
-            if not self._membership.wait_for_all(join_timeout_s):
-                raise CodedALSError(
-                    f"{workers} workers must join within {join_timeout_s} s; {len(self._membership.workers)} did. "
-                    "Start the others or raise join_timeout_s."
-                )
-        except BaseException:
-            self.close()
-            raise
+        log.info("waiting for %d workers at %s with %s", workers, link.endpoint, key_file or keys)
+        self._await_workers(join_timeout_s, lambda: "Start the others or raise join_timeout_s.")
 
 
 def _link(

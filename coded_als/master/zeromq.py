@@ -18,7 +18,7 @@ from coded_als.checks import require_number
 from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_stored
 from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel, DelayStream
-from coded_als.errors import UsageError
+from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import KERNEL_HOMES, KERNELS, Stored
 from coded_als.master.events import Events, WorkerObserver
 from coded_als.master.interrupts import Interrupts
@@ -83,6 +83,20 @@ class ZmqCluster:
         self._unwanted: list[str] = []
         self._resources = resources
         self._finalizer = weakref.finalize(self, _unless_forked, self._usage, resources.close)
+
+    def _await_workers(
+        self, timeout_s: float, remedy: Callable[[], str], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Return once all workers have joined; a cluster that they do not join in time is closed."""
+        try:
+            if not self._membership.wait_for_all(timeout_s, check):
+                joined = len(self._membership.workers)
+                raise CodedALSError(
+                    f"{self.size} workers must join within {timeout_s} s; {joined} did. {remedy()}".rstrip()
+                )
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def malformed(self) -> int:

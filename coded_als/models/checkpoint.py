@@ -18,7 +18,7 @@ from coded_als.checks import require_whole
 from coded_als.errors import UsageError
 from coded_als.models.snapshot import LATEST, NEXT, PREVIOUS, Snapshot, read_snapshot, write_snapshot
 
-State = Callable[[], tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
+StateOf = Callable[[], tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
 
 
 class Checkpoint:
@@ -38,7 +38,7 @@ class Checkpoint:
         self.folder, self.every, self.resume = Path(folder), every, resume
         require_whole("checkpoint_every", every, 1)
         self._identity: dict[str, Any] = {}
-        self._held: tuple[int, State] | None = None
+        self._held: tuple[int, StateOf] | None = None
         self.iteration: int | None = None
 
     def begin(self, identity: Mapping[str, Any]) -> Snapshot | None:
@@ -75,7 +75,7 @@ class Checkpoint:
             )
         return self._accepted(found)
 
-    def note(self, iteration: int, state: State, *, lasting: bool = True) -> None:
+    def note(self, iteration: int, state: StateOf, *, lasting: bool = True) -> None:
         """Write a snapshot when it is due.
 
         Parameters

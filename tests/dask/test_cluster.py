@@ -126,7 +126,7 @@ def test_other_versions_on_the_workers_are_refused(dask_client: Any, monkeypatch
 
 def test_workers_that_cannot_start_are_an_error_that_says_so(dask_client: Any) -> None:
     process_ids = dask_client.run(os.getpid)
-    with pytest.raises(CodedALSError, match=r"2 workers must start within 0 s; [01] did"):
+    with pytest.raises(CodedALSError, match=r"2 workers must join within 0 s; [01] did"):
         DaskCluster(dask_client, 2, startup_timeout_s=0)
     assert dask_client.run(os.getpid) == process_ids
 

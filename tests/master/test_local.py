@@ -480,7 +480,7 @@ def test_a_fleet_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_workers_that_do_not_start_in_time_are_an_error() -> None:
-    with pytest.raises(CodedALSError, match="must start within 0"):
+    with pytest.raises(CodedALSError, match="must join within 0"):
         LocalCluster(2, startup_timeout_s=0.0)
 
 

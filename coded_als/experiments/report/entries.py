@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from coded_als.experiments.report.canvas import ReportFigure
 from coded_als.experiments.report.slices import Table
 
-Source = TypeVar("Source")
+Drawn = TypeVar("Drawn")
 
 
 LONGEST_NAME = 120
@@ -42,7 +42,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Entry(Generic[Source]):
+class Entry(Generic[Drawn]):
     """A kind of figure.
 
     Parameters
@@ -58,10 +58,10 @@ class Entry(Generic[Source]):
     name: str
     title: str
     note: str
-    draw: Callable[[Source], ReportFigure]
-    table: Callable[[Source], Table]
+    draw: Callable[[Drawn], ReportFigure]
+    table: Callable[[Drawn], Table]
 
-    def of(self, source: Source, about: str = "") -> Shown:
+    def of(self, source: Drawn, about: str = "") -> Shown:
         """The figure of one source.
 
         Parameters

@@ -1,0 +1,79 @@
+"""The options that describe master, workers and their link, and amounts of memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from coded_als.cli.common import Command
+from coded_als.cluster.machine import Machine
+from coded_als.errors import UsageError
+
+UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+FIELDS = {
+    "speed": "multiplications_per_second",
+    "bandwidth": "bytes_per_second",
+    "latency": "latency_s",
+    "message": "message_s",
+    "cores": "cores",
+}
+
+
+def takes_machine(command: Command) -> Command:
+    """Add ``--speed``, ``--bandwidth`` and ``--latency`` to a command, for `machine_from`."""
+    said = {
+        "speed": f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]",
+        "bandwidth": "Bytes/s of the master's link, which all messages share.  "
+        f"[default: {Machine.bytes_per_second:g}]",
+        "latency": f"Seconds of any message.  [default: {Machine.latency_s:g}]",
+    }
+    for name in reversed(said):
+        command = click.option(f"--{name}", type=float, help=said[name])(command)
+    return command
+
+
+def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> Machine:
+    """A common machine, or another one, with what the options say.
+
+    Parameters
+    ----------
+    options
+        Those of the command, None where they were not given.
+    machine
+        What they change.
+
+    Raises
+    ------
+    UsageError
+        For speeds that are none.
+    """
+    given = {field: options[name] for name, field in FIELDS.items() if options.get(name) is not None}
+    return replace(Machine() if machine is None else machine, **given)
+
+
+def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
+    """Bytes from ``500MB``.
+
+    Parameters
+    ----------
+    text
+        A number and a unit.
+    option, like
+        Its name and examples of it, for the message.
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+    """
+    match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
+    try:
+        if match is None:
+            raise ValueError(text)
+        return float(match[1]) * UNITS[match[2]]
+    except (ValueError, KeyError):
+        raise UsageError(f"{option} must be like {like}; got {text!r}. Correct it.") from None
