@@ -15,7 +15,7 @@ from coded_als.dask.blocks import ARRAYS, BlockFacts, Repeated
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.numbering import Census, census, merged, numbered, reads_text
 from coded_als.dask.part_files import find_pieces
-from coded_als.dask.planting import Planted, Reading, Source
+from coded_als.dask.planting import MatrixReading, Planted, Source
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
@@ -94,7 +94,7 @@ class Dataset:
         """(n,) ascending."""
         return self.source.items.ids
 
-    def plant(self, cluster: DaskCluster, of_users: bool, shards: int, reading: Reading = None) -> Planted:
+    def plant(self, cluster: DaskCluster, of_users: bool, shards: int, reading: MatrixReading = None) -> Planted:
         """Put the blocks of one side where the workers are.
 
         Parameters

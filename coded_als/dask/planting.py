@@ -28,7 +28,7 @@ from coded_als.worker.parts import PartFolder
 LOOK_S, ATTEMPTS = 0.5, 3
 
 
-Reading = tuple[Weighting, float | None] | None
+MatrixReading = tuple[Weighting, float | None] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class Planted:
     """
 
     def __init__(
-        self, cluster: DaskCluster, source: Source, of_users: bool, shards: int, reading: Reading = None
+        self, cluster: DaskCluster, source: Source, of_users: bool, shards: int, reading: MatrixReading = None
     ) -> None:
         self._cluster, self._source = cluster, source
         own, other = (source.users, source.items) if of_users else (source.items, source.users)
@@ -161,7 +161,7 @@ class Planted:
                 client.submit(_make_again, *arguments, workers=[address], pure=False).result()
 
 
-def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: Reading) -> Cut:
+def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: MatrixReading) -> Cut:
     shard_of, place_of = np.empty(own, np.int32), np.empty(own, np.int32)
     for shard, held in enumerate(rows):
         there = held[held >= 0]

@@ -13,8 +13,8 @@ from coded_als.dask.dataset import Dataset
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, new_folder, parts_of, write_header
-from coded_als.models.part_rows import Rows, sides_of, write_part
-from coded_als.models.top_n_files import Part, top_n_of_part, write_top_n_folder
+from coded_als.models.part_rows import PartRows, sides_of, write_part
+from coded_als.models.top_n_files import TopNTask, top_n_of_part, write_top_n_folder
 from coded_als.worker.parts import PartFolder
 
 
@@ -49,7 +49,7 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
             rows = planted.rows[shard]
             rows = rows[rows >= 0]
             biases = None if users.biases is None else users.biases[rows]
-            part = Rows(rows, users.ids[rows], users.factors[rows], biases)
+            part = PartRows(rows, users.ids[rows], users.factors[rows], biases)
             file = str(folder / "users" / f"{shard:05d}.parquet")
             # one at a time: their factors are on the way here and there
             written.append(client.submit(_write_users, part, parts, first, file, workers=[address], pure=False))
@@ -82,15 +82,15 @@ def write_top_n_on(client: Client, model: str | Path, path: str | Path, n: int, 
         Where something else is at ``path``.
     """
 
-    def run(parts: list[Part]) -> list[int]:
+    def run(parts: list[TopNTask]) -> list[int]:
         found: list[int] = client.gather([client.submit(top_n_of_part, *part, pure=False) for part in parts])
         return found
 
     return write_top_n_folder(model, path, n, filter_seen, run)
 
 
-def _write_users(part: Rows, parts: str, first: int, file: str) -> None:
+def _write_users(part: PartRows, parts: str, first: int, file: str) -> None:
     folder = PartFolder(parts)
     indptr: NDArray[Any] = folder.read(first)
     indices = folder.read(first + 1)
-    write_part(file, Rows(part.rows, part.ids, part.factors, part.biases, indptr[: len(part.rows) + 1], indices))
+    write_part(file, PartRows(part.rows, part.ids, part.factors, part.biases, indptr[: len(part.rows) + 1], indices))

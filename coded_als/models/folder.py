@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coded_als.errors import UsageError
-from coded_als.models.part_rows import cut, joined, read_rows, sides_of, write_part
+from coded_als.models.part_rows import joined, read_rows, sides_of, some_rows, write_part
 from coded_als.models.registry import is_known, model_class
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def save_folder(model: FactorModel, path: str | Path) -> None:
         for side, part in zip(SIDES, sides_of(model), strict=True):
             (folder / side).mkdir()
             for number, start in enumerate(range(0, len(part.rows), PART_ROWS)):
-                write_part(folder / side / f"{number:05d}.parquet", cut(part, start, start + PART_ROWS))
+                write_part(folder / side / f"{number:05d}.parquet", some_rows(part, start, start + PART_ROWS))
 
 
 def parts_of(folder: str | Path, side: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Rows of a model in parts: their factors, ids, and what they have rated, in memory and as Parquet."""
+"""PartRows of a model in parts: their factors, ids, and what they have rated, in memory and as Parquet."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from coded_als.models.factor_model import FactorModel
 
-# Rows that are written, and read, at once.
+# PartRows that are written, and read, at once.
 GROUP_ROWS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class PartRows:
     """Some rows of one side of a model.
 
     Parameters
@@ -43,7 +43,7 @@ class Rows:
     indices: NDArray[Any] | None = None
 
 
-def write_part(file: str | Path, part: Rows) -> None:
+def write_part(file: str | Path, part: PartRows) -> None:
     """Write one part of a side.
 
     Parameters
@@ -79,10 +79,10 @@ def write_part(file: str | Path, part: Rows) -> None:
     writer.close()
 
 
-def sides_of(model: FactorModel) -> tuple[Rows, Rows]:
+def sides_of(model: FactorModel) -> tuple[PartRows, PartRows]:
     """Both sides of a model in memory."""
     seen = model.seen_
-    users = Rows(
+    users = PartRows(
         np.arange(len(model.user_factors_)),
         model.user_ids,
         model.user_factors_,
@@ -90,11 +90,11 @@ def sides_of(model: FactorModel) -> tuple[Rows, Rows]:
         None if seen is None else seen.indptr,
         None if seen is None else seen.indices,
     )
-    items = Rows(np.arange(len(model.item_factors_)), model.item_ids, model.item_factors_, model.item_biases_)
+    items = PartRows(np.arange(len(model.item_factors_)), model.item_ids, model.item_factors_, model.item_biases_)
     return users, items
 
 
-def read_rows(file: Path) -> Iterator[Rows]:
+def read_rows(file: Path) -> Iterator[PartRows]:
     """The rows of a part, some at a time."""
     from pyarrow import parquet
 
@@ -102,7 +102,7 @@ def read_rows(file: Path) -> Iterator[Rows]:
         names = batch.schema.names
         factors, seen = batch["factors"], batch["seen"] if "seen" in names else None
         ids = batch["id"]
-        yield Rows(
+        yield PartRows(
             batch["row"].to_numpy(),
             np.asarray(ids.to_pylist()) if str(ids.type).endswith("string") else ids.to_numpy(),
             factors.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), factors.type.list_size),
@@ -112,7 +112,7 @@ def read_rows(file: Path) -> Iterator[Rows]:
         )
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
+def joined(parts: Sequence[PartRows]) -> PartRows:
     """All rows in the order of their numbers."""
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows, kind="stable")
@@ -130,7 +130,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
         together = np.concatenate(columns)
         indices = together[np.repeat(starts[order], lengths[order]) + within]
     biases = [part.biases for part in parts if part.biases is not None]
-    return Rows(
+    return PartRows(
         rows[order],
         np.concatenate([part.ids for part in parts])[order],
         np.concatenate([part.factors for part in parts])[order],
@@ -140,7 +140,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def cut(part: Rows, start: int, stop: int) -> Rows:
+def some_rows(part: PartRows, start: int, stop: int) -> PartRows:
     """Some of the rows, with the entries of all.
 
     Parameters
@@ -151,7 +151,7 @@ def cut(part: Rows, start: int, stop: int) -> Rows:
         From and to.
     """
     some = slice(start, stop)
-    return Rows(
+    return PartRows(
         part.rows[some],
         part.ids[some],
         part.factors[some],

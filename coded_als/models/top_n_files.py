@@ -10,17 +10,21 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from coded_als.models.folder import new_folder, parts_of, read_header
-from coded_als.models.part_rows import Rows, joined, read_rows
+from coded_als.models.part_rows import PartRows, joined, read_rows
 from coded_als.models.top_n import recommend_batch, require_count
 
-Part = tuple[str, int, str, int, bool]
+TopNTask = tuple[str, int, str, int, bool]
 
 
 TOP_N_NOTE = "top-n.json"
 
 
 def write_top_n_folder(
-    model: str | Path, path: str | Path, n: int, filter_seen: bool, run: Callable[[list[Part]], list[int]] | None = None
+    model: str | Path,
+    path: str | Path,
+    n: int,
+    filter_seen: bool,
+    run: Callable[[list[TopNTask]], list[int]] | None = None,
 ) -> int:
     """Write the best items of every user of a model folder, whole or not at all; how many users there are.
 
@@ -76,7 +80,7 @@ def top_n_of_part(folder: str, number: int, file: str, n: int, filter_seen: bool
     return write_top_n(read_rows(parts_of(folder, "users")[number]), items, mean, file, n, filter_seen)
 
 
-def write_top_n(users: Iterable[Rows], items: Rows, mean: float, file: str, n: int, filter_seen: bool) -> int:
+def write_top_n(users: Iterable[PartRows], items: PartRows, mean: float, file: str, n: int, filter_seen: bool) -> int:
     """Write the columns user, rank, item and score; users without ratings are left out. How many users there are.
 
     Parameters
@@ -126,7 +130,7 @@ def write_top_n(users: Iterable[Rows], items: Rows, mean: float, file: str, n: i
     return count
 
 
-def _seen(rows: Rows, items: Rows, filter_seen: bool) -> csr_array | None:
+def _seen(rows: PartRows, items: PartRows, filter_seen: bool) -> csr_array | None:
     if not filter_seen or rows.indptr is None or rows.indices is None:
         return None
     ones = np.ones(rows.indices.size, np.int8)
