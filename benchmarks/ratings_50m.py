@@ -47,6 +47,7 @@ def write_parts(folder: Path, ratings: int) -> None:
         own = owners[np.searchsorted(owners, chunk[0]) : np.searchsorted(owners, chunk[-1], side="right")]
         pairs = np.unique(own * items + drawn(generator, items, own.size, 0.6))
         pairs = pairs[generator.random(pairs.size) < min(1.0, ratings / parts / pairs.size)]
+        generator.shuffle(pairs)
         values = generator.integers(1, 6, pairs.size).astype(np.float32)
         # whole numbers that are no row numbers
         columns = {"user": pairs // items * 7 + 11, "item": pairs % items + 1_000_000, "rating": values}
