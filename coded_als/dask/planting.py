@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ from coded_als.dask.plugin import parts_folder
 from coded_als.errors import CodedALSError
 from coded_als.worker.parts import PartFolder
 
-# How often it is looked whether the workers are still where blocks are made for them, and how often all is made anew.
-LOOK_S, ATTEMPTS = 0.5, 3
+# How often it is looked whether the workers are still where blocks are made for them, and how long they may come and go.
+LOOK_S, SETTLE_WITHIN_S = 0.5, 60.0
 
 
 MatrixReading = tuple[Weighting, float | None] | None
@@ -123,18 +124,19 @@ class Planted:
         return self._first + shard * len(ARRAYS)
 
     def _make(self) -> list[BlockFacts]:
-        for _ in range(ATTEMPTS):
-            with self._cluster.starter.settled:
-                try:
-                    return self._shuffle()
-                except _Moved:
-                    pass
+        deadline = time.monotonic() + SETTLE_WITHIN_S
+        while time.monotonic() < deadline:
+            with suppress(_Moved), self._cluster.starter.settled:
+                return self._shuffle()
+            time.sleep(LOOK_S)
         raise CodedALSError("Dask workers must stay while data are given out; they kept going. See their logs.")
 
     def _shuffle(self) -> list[BlockFacts]:
         """Read every piece where Dask likes, and bring the entries of each block to the machines that need it."""
         client, starter, source = self._cluster.client, self._cluster.starter, self._source
         homes = starter.homes()
+        if sum(map(len, homes.values())) < self._cluster.size:
+            raise _Moved
         folders = client.run(parts_folder, starter.name, workers=list(homes))
         raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
         cut = client.scatter(self._cut, broadcast=True, hash=False)

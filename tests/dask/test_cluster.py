@@ -121,7 +121,7 @@ def test_only_workers_that_dask_started_are_admitted(dask_client: Any) -> None:
     with DaskCluster(dask_client, 2, advertise="127.0.0.1") as cluster:
         allowed = cluster.starter._allowed
         assert sorted(allowed.values()) == [0, 1]  # type: ignore[union-attr]
-        public = zmq.curve_public(cluster._link._router.curve_secretkey)
+        public = cluster.starter._plugin._credentials.server_key
         with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
             # it knows the master's key and the secret of the cluster, as the log of a Dask worker might tell it
             stranger.linger = 0
