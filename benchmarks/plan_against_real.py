@@ -1,18 +1,18 @@
 """The choice of `plan` against real workers: eight clusters, two sizes, W = 16.
 
-For each cluster and size, with this machine as `plan --calibrate` measures it:
+For each cluster and size, with this machine as `plan --calibrate` measures it (once, kept with the results):
 
 1. every row of the plan is timed on the virtual clock or bounded from below there;
-2. the rows within 1.5 times the fastest are run on worker processes, as are some of the others, drawn at random, to
-   check that none of them is fast (rows with the solver ``als`` are among those others: they need ten times the rounds);
-   a run is a whole fit with as many iterations as the plan counts on, D and its shares included, on workers started for
-   it, so that every row meets the same delays in the same order;
-3. the fastest five of the first pass and the plan's choice are run again under two more seeds, in turns.
+2. on worker processes are run: the plan's choice, the best row of every family of codes, rows drawn at random from those
+   predicted within 1.5 times the fastest, and some drawn from those predicted within 4 times, to check that none of them is
+   fast. A run is a whole fit with as many iterations as the plan counts on, D and its shares included, on workers started
+   for it, so that every row meets the same delays in the same order. How many rows there were is printed;
+3. the plan's choice and the fastest three of that pass are run again under further seeds, in turns.
 
 Printed is the median of the choice over that of the fastest. Bar: within 15 % in at least 14 of 16, never beyond 1.5.
-What is finished is kept in ``--out`` and not run again.
+What is finished is kept in ``--keep`` and not run again.
 
-    python benchmarks/plan_against_real.py --out FILE.json [--minutes 7] [--only exp]
+    python benchmarks/plan_against_real.py --keep FILE.json [--minutes 3.5] [--only exp]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import os
 import random
 import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -39,8 +40,9 @@ from coded_als.experiments.plan.calibration import calibrated
 
 WORKERS = 16
 SIZES = (Size(600, 400, 10), Size(3000, 2000, 50))
-NEAR, OTHERS, AGAIN = 1.5, 4, 5
-SEEDS = (0, 1, 2)
+NEAR, MOST_NEAR, FAR, MOST_FAR, AGAIN = 1.5, 8, 4.0, 3, 3
+# Seeds of the second pass: more where a fit is short.
+SHORT_S, SEEDS_OF_SHORT, SEEDS_OF_LONG = 0.6, range(6), range(3)
 WITHIN, NEVER, ENOUGH = 1.15, 1.5, 14
 
 
@@ -88,27 +90,38 @@ def fit_seconds(scheme: Scheme, size: Size, delays: str, seed: int, matrix: np.n
         return time.perf_counter() - started
 
 
+def rows_to_run(race: Race, chosen: Scheme) -> tuple[list[Scheme], int, int]:
+    """The rows that are run; how many are predicted near the fastest, and how many there are."""
+    known = [candidate for candidate in race.known() if candidate.scheme.solver == "lobpcg"]
+    fastest = known[0].mean_s
+    best = {
+        candidate.scheme.family.name: candidate.scheme
+        for candidate in reversed(known)
+        if candidate.mean_s <= FAR * fastest
+    }
+    near = [candidate.scheme for candidate in known if candidate.mean_s <= NEAR * fastest]
+    far = [candidate.scheme for candidate in known if NEAR * fastest < candidate.mean_s <= FAR * fastest]
+    drawn = random.Random(0)
+    sampled = drawn.sample(near, min(MOST_NEAR, len(near))) + drawn.sample(far, min(MOST_FAR, len(far)))
+    return list(dict.fromkeys([chosen, *best.values(), *sampled])), len(near), len(known)
+
+
 def compare(size: Size, delays: str, machine: Machine) -> dict[str, object]:
     """One cluster and size: the choice, the fastest, and every measurement."""
-    workload = Workload(size, delays, machine)
-    race = Race(workload, schemes(WORKERS))
+    race = Race(Workload(size, delays, machine), schemes(WORKERS))
     chosen = race.chosen()
     assert chosen is not None
-    known = race.known()
-    limit = NEAR * known[0].mean_s
-    near = [candidate.scheme for candidate in known if candidate.mean_s <= limit]
-    far = [candidate.scheme for candidate in known if candidate.mean_s > limit and candidate.scheme.solver == "lobpcg"]
-    sampled = random.Random(0).sample(far, min(OTHERS, len(far)))
+    rows, near, known = rows_to_run(race, chosen.scheme)
     matrix = matrix_of(size)
-    first = {scheme: fit_seconds(scheme, size, delays, SEEDS[0], matrix) for scheme in (*near, *sampled)}
-    best = sorted(first, key=first.__getitem__)[:AGAIN]
-    finalists = list(dict.fromkeys([chosen.scheme, *best]))
-    seconds = {scheme: [first[scheme]] for scheme in finalists}
-    for seed in SEEDS[1:]:
+    first = {scheme: fit_seconds(scheme, size, delays, 0, matrix) for scheme in rows}
+    finalists = list(dict.fromkeys([chosen.scheme, *sorted(rows, key=first.__getitem__)[:AGAIN]]))
+    seconds: dict[Scheme, list[float]] = {scheme: [] for scheme in finalists}
+    for seed in SEEDS_OF_SHORT if min(first.values()) < SHORT_S else SEEDS_OF_LONG:
         for scheme in finalists:
             seconds[scheme].append(fit_seconds(scheme, size, delays, seed, matrix))
     medians = {scheme: median(values) for scheme, values in seconds.items()}
     fastest = min(medians, key=medians.__getitem__)
+    planned = {candidate.scheme: candidate.mean_s for candidate in race.known()}
     return {
         "chosen": chosen.scheme.label,
         "fastest": fastest.label,
@@ -116,12 +129,12 @@ def compare(size: Size, delays: str, machine: Machine) -> dict[str, object]:
         "chosen_s": medians[chosen.scheme],
         "fastest_s": medians[fastest],
         "planned_s": chosen.mean_s,
-        "near": len(near),
-        "sampled": {scheme.label: first[scheme] for scheme in sampled},
-        "rows": len(known),
+        "run": len(rows),
+        "near": near,
+        "rows": known,
         "seconds": {scheme.label: values for scheme, values in seconds.items()},
         "first": {scheme.label: value for scheme, value in first.items()},
-        "planned": {c.scheme.label: c.mean_s for c in known if c.scheme in first},
+        "planned": {scheme.label: planned[scheme] for scheme in rows},
         "load": os.getloadavg()[0],
     }
 
@@ -129,26 +142,31 @@ def compare(size: Size, delays: str, machine: Machine) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--out", type=Path, required=True, help="JSON file of the results, gone on from where it is there"
+        "--keep", type=Path, required=True, help="JSON file of the results, gone on from where it is there"
     )
-    parser.add_argument("--minutes", type=float, default=7.0, help="begin no further cluster after so long")
+    parser.add_argument("--minutes", type=float, default=3.5, help="begin no further cluster after so long")
     parser.add_argument("--only", default="", help="clusters whose name this regular expression finds")
     options = parser.parse_args()
-    results = json.loads(options.out.read_text()) if options.out.exists() else {}
-    started, machine = time.monotonic(), calibrated()
+    started = time.monotonic()
+    kept = (
+        json.loads(options.keep.read_text())
+        if options.keep.exists()
+        else {"machine": asdict(calibrated()), "cells": {}}
+    )
+    machine, results = Machine(**kept["machine"]), kept["cells"]
     print(f"load {os.getloadavg()[0]:.1f}; {machine}", flush=True)
     for size in SIZES:
-        for name, delays in clusters(options.out.resolve().parent).items():
+        for name, delays in clusters(options.keep.resolve().parent).items():
             key = f"{name}, {size.rows} x {size.columns}, d={size.rank}"
             if key in results or not re.search(options.only, key) or time.monotonic() - started > 60 * options.minutes:
                 continue
             results[key] = compare(size, delays, machine)
-            options.out.write_text(json.dumps(results, indent=1))
+            options.keep.write_text(json.dumps(kept, indent=1))
             row = results[key]
             print(
                 f"{key}: {row['chosen']} {row['chosen_s']:.3f} s (planned {row['planned_s']:.3f}); fastest {row['fastest']} "
-                f"{row['fastest_s']:.3f} s; ratio {row['ratio']:.2f}; {row['near']} of {row['rows']} rows run, "
-                f"{len(row['sampled'])} others",
+                f"{row['fastest_s']:.3f} s; ratio {row['ratio']:.2f}; {row['run']} of {row['rows']} rows run, "
+                f"{row['near']} of all predicted near the fastest",
                 flush=True,
             )
     ratios = [row["ratio"] for row in results.values()]

@@ -22,7 +22,7 @@ from coded_als.errors import CodedALSError
 
 Stamp = tuple[str, int]
 
-VERSION = 3
+VERSION = 4
 FLOAT, WHOLE = np.dtype("<f8"), np.dtype("<i4")
 DTYPES = {dtype.str: dtype for dtype in (FLOAT, WHOLE)}
 # Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
@@ -45,6 +45,7 @@ class Kind(IntEnum):
     RETAIN = 6
     WELCOME = 7
     LOAD = 8
+    CANCEL = 9
     HELLO = 16
     STORED = 17
     RESULT = 18

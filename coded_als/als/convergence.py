@@ -25,7 +25,8 @@ REMEDIES: dict[Outcome, str] = {
 
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
-# A guard has settled whose residual is at most this part of its distance from the cut, or this many times that of the last pair above it.
+# A guard has settled whose residual is at most this part of its distance from the cut, or this many times the residual
+# of the last pair above the cut.
 SETTLED, ALIKE = 0.25, 3.0
 # Residuals must have fallen to this part of those verified last before that is done again.
 VERIFY_AGAIN = 0.8
@@ -170,7 +171,7 @@ class Stopping:
         """
         for name in _REMEMBERED:
             setattr(self, name, numbers[name])
-        self._idle = int(self._idle)
+        self._judged, self._idle = int(self._judged), int(self._idle)
         if "probe" in arrays:
             inside, value, residual, above = (numbers[f"probe_{name}"] for name in _PROBED)
             self._probe = Probe(int(inside), value, residual, above, arrays["probe"])

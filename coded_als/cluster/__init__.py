@@ -10,6 +10,7 @@ from coded_als.cluster.rules import (
     fastest,
     refusal_of,
     require_satisfiable,
+    spared,
 )
 from coded_als.cluster.seam import (
     Check,
@@ -43,5 +44,6 @@ __all__ = [
     "refusal_of",
     "require_satisfiable",
     "require_stored",
+    "spared",
     "verdict",
 ]

@@ -2,7 +2,7 @@
 
 The master sends the payloads of a round to all workers at once, so that they share its link; each worker waits out its
 delay, computes, and responds; the responses come back through the same link one after the other. Workers that share
-fewer cores take turns on them.
+fewer cores compute one after the other on them, first come, first served (`coded_als.worker.turns`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,6 @@ from coded_als.checks import require_whole
 from coded_als.cluster.seam import Cluster, Round
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-
-# Processes that share cores take turns of about so long (the base slice of Linux on a few cores).
-TURN_S = 3e-3
-# A long computation is cut into no more turns than this: the last of them decide who ends first.
-MOST_TURNS = 8
 
 
 @dataclass(frozen=True)
@@ -133,12 +128,12 @@ class RoundCost:
         work_s = machine.computing_s(self.operations)
         if machine.cores is None or machine.cores >= delays.shape[-1]:
             return np.asarray(ready + work_s)
-        return taking_turns_s(ready.reshape(-1, ready.shape[-1]), work_s, machine.cores).reshape(ready.shape)
+        return in_turn_s(ready.reshape(-1, ready.shape[-1]), work_s, machine.cores).reshape(ready.shape)
 
     def response_s(self, delays: Array, machine: Machine) -> Array:
         """Seconds from the start of each round until each response is there, (T, W) or (W,) as ``delays`` are.
 
-        Responses arrive in the order of the delays: workers take their turns alike, and the link serves the first first.
+        Responses arrive in the order of the delays: whoever is ready first computes first, and the link serves the first first.
 
         Parameters
         ----------
@@ -158,34 +153,28 @@ class RoundCost:
         return found
 
 
-def taking_turns_s(ready: Array, work_s: float, cores: int) -> Array:
-    """Seconds at which each of W equal computations ends when they take turns on a few cores.
+def in_turn_s(ready: Array, work_s: float, cores: int) -> Array:
+    """Seconds at which each of W equal computations ends when a few cores serve them in the order of their coming.
 
     Parameters
     ----------
     ready
         Seconds at which each may begin, (T, W).
     work_s
-        Seconds that each takes on a core of its own.
+        Seconds that each takes.
     cores
-        Fewer than W.
+        How many compute at a time.
 
     Returns
     -------
     (T, W)
     """
-    turns = max(1, min(MOST_TURNS, math.ceil(work_s / TURN_S)))
-    rows = np.arange(len(ready))
-    waiting, left = np.array(ready), np.full(ready.shape, turns)
-    free = np.zeros((len(ready), cores))
-    done = np.full(ready.shape, np.inf)
-    for _ in range(turns * ready.shape[1]):
-        next_worker = np.argmin(waiting, axis=1)
-        core = np.argmin(free, axis=1)
-        ends = np.maximum(waiting[rows, next_worker], free[rows, core]) + work_s / turns
-        free[rows, core] = ends
-        left[rows, next_worker] -= 1
-        finished = left[rows, next_worker] == 0
-        done[rows[finished], next_worker[finished]] = ends[finished]
-        waiting[rows, next_worker] = np.where(finished, np.inf, ends)
-    return done
+    order = np.argsort(ready, axis=1, kind="stable")
+    ends = np.take_along_axis(ready, order, axis=1)
+    for place in range(ends.shape[1]):
+        # equal computations end in the order of their beginning: the core of the one so many places before is free next
+        free = ends[:, place - cores] if place >= cores else -np.inf
+        ends[:, place] = np.maximum(ends[:, place], free) + work_s
+    found = np.empty_like(ends)
+    np.put_along_axis(found, order, ends, axis=1)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -103,6 +103,22 @@ class AnyOfEach:
             self.needed,
             f"No copy is left of the part that worker {names} held. Add copies or use a code.",
         )
+
+
+def spared(rule: StoppingRule, responded: Collection[int]) -> frozenset[int]:
+    """Workers whose responses can no longer help: a copy of what they compute has been counted.
+
+    Parameters
+    ----------
+    rule
+        Of the round; where it is none of copies, every response may help until it ends.
+    responded
+        Workers whose responses have been counted.
+    """
+    if not isinstance(rule, AnyOfEach):
+        return frozenset()
+    open_groups = [group for group in rule.groups if group.isdisjoint(responded)]
+    return frozenset[int]().union(*rule.groups).difference(responded, *open_groups)
 
 
 class ErrorEstimator(Protocol):

@@ -110,7 +110,8 @@ class Entangled(Code):
         for points in ("circle", "real"):
             most = min(largest_partitions(workers, points), LARGEST_PARTITIONS[points])
             yield from (cls(h, points=points) for h in range(2, most + 1))
-        # the other cuts; with r = 1 a systematic code waits for as many, for the same work, and decodes for less
+        # rows alone, on the circle: of the two p that wait for as many the larger, which cuts finer
+        yield from (cls(p=p, r=1) for p in range(4, min(2 * workers, LARGEST_PARTITIONS["circle"] ** 2) + 1, 2))
         for r in range(2, 2 * workers):
             for p in range(1, min(2 * workers // r + 1, LARGEST_PARTITIONS["circle"] ** 2 // r + 1)):
                 if p != r and product_threshold(p, r, 1, "circle") <= workers:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from coded_als.cluster import Round, Status, StoppingRule, verdict
+from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
 from coded_als.delays import DelayStream
-from coded_als.errors import RoundTimeout, WorkerFailed
+from coded_als.errors import WorkerFailed
+from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.events import Events
-from coded_als.master.membership import ASK_AFTER_S, SILENT_AFTER_S, Membership
+from coded_als.master.membership import ASK_AFTER_S, Membership
 from coded_als.master.running import RunningRound
 from coded_als.master.stores import Stores
+from coded_als.master.timeouts import timed_out
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, encode
 
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # Times that a worker is given anew, within a round, what it says it does not hold.
 MOST_REFUSALS = 2
+# Half a panel: for less work than that no worker is told that its response is no longer needed.
+WORTH_CANCELLING = PANEL_OPERATIONS / 2
 
 
 class Rounds:
@@ -83,7 +87,7 @@ class Rounds:
             while not current.done:
                 remaining_s = ends_s - time.monotonic()
                 if remaining_s <= 0:
-                    raise self._timed_out(current, timeout_s)
+                    raise timed_out(current, self._membership.alive, timeout_s)
                 self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
                 self._membership.look_after()
                 if current.hopes:
@@ -141,24 +145,23 @@ class Rounds:
 
     def _settle(self, current: RunningRound) -> None:
         """Note the tasks that ended with their round."""
+        self._cancel((worker.id for worker in self._membership.alive), current)
         for task in current.waiting.values():
             self._events.record(task, "unsent")
         for task in current.lost.values():
             self._events.record(task, "lost")
 
-    def _timed_out(self, current: RunningRound, timeout_s: float) -> RoundTimeout:
-        now = time.monotonic()
-        since_s = {
-            worker.id: now - worker.heard_s
-            for worker in self._membership.alive
-            if worker.id not in current.results and worker.id not in current.left_out
-        }
-        # asked often enough, whoever is at work has said so during the round
-        most_s = min(timeout_s, ASK_AFTER_S + SILENT_AFTER_S)
-        silent_s = {worker: seconds for worker, seconds in since_s.items() if seconds >= most_s}
-        at_work = sorted(since_s.keys() - silent_s.keys())
-        responded = sorted(current.results)
-        return RoundTimeout(current.round.label, timeout_s, current.until.needed, responded, silent_s, at_work)
+    def _cancel(self, workers: Iterable[int], current: RunningRound) -> None:
+        """Let workers drop their part, where that spares them enough: they may share cores with those who are needed."""
+        if current.round.operations < WORTH_CANCELLING:
+            return
+        for number in set(workers) - current.cancelled:
+            worker = self._membership.workers.get(number)
+            task = worker.open_tasks.get(current.index) if worker is not None and worker.alive else None
+            if worker is not None and task is not None:
+                current.cancelled.add(number)
+                message = Message(Kind.CANCEL, self._job, number, current.index, task.attempt)
+                self._membership.send(worker, encode(message))
 
     # -- what the workers say ---------------------------------------------------------------------
 
@@ -248,6 +251,8 @@ class Rounds:
         """A worker says what became of its part of the round that is running."""
         if message.kind is Kind.RESULT:
             self._take(worker, task, message, current)
+        elif message.kind is Kind.SUPERSEDED:
+            self._events.record(task, "superseded", message)
         elif message.kind is Kind.ERROR and current.round.check is not None:
             # it may well be lying: if it is not, the others will say the same
             log.warning("worker %d failed in %r: %s", worker.id, current.round.kernel, message.text)
@@ -285,6 +290,7 @@ class Rounds:
         self._events.record(task, status, message)
         if status == "counted":
             current.take(worker.id, message.arrays)
+            self._cancel(spared(current.until, current.results), current)
         else:
             self._leave_out(worker, status, current)
 

@@ -35,6 +35,8 @@ class RunningRound:
         Tasks that were not sent, by worker.
     lost
         Tasks whose worker is gone; it may come back.
+    cancelled
+        Workers that were told that their response is no longer needed.
     left_out
         Workers whose responses do not count, and why.
     results
@@ -55,6 +57,7 @@ class RunningRound:
     coming: set[int] = field(default_factory=set)
     waiting: dict[int, Task] = field(default_factory=dict)
     lost: dict[int, Task] = field(default_factory=dict)
+    cancelled: set[int] = field(default_factory=set)
     left_out: dict[int, Status] = field(default_factory=dict)
     results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     done: bool = False

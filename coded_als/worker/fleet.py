@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.process import run_worker
+from coded_als.worker.turns import AVAILABLE, Turn, Turns
 
 # How long the fleet may go without a look at whether its master still lives.
 LOOK_AFTER_MASTER_S = 1.0
@@ -46,19 +47,23 @@ def run_fleet(workers: int, endpoint: str, restart: bool = False) -> None:
     children: dict[int, int] = {}
     restarts = [Restarts() for _ in range(workers)]
     died = _pipe_of_deaths()
+    cores = len(os.sched_getaffinity(0))
+    turns = Turns(workers, cores) if AVAILABLE and workers > cores else None
     try:
         for worker in range(workers):
-            children[_fork_worker(worker, endpoint, credentials)] = worker
+            children[_fork_worker(worker, endpoint, credentials, turns)] = worker
         patience_s = LOOK_AFTER_MASTER_S
         while _master_lives(master, died, patience_s):
             for worker in _reap(children):
                 restarts[worker].died(time.monotonic())
+                if turns is not None:
+                    turns.died(worker)
             patience_s = LOOK_AFTER_MASTER_S
             for worker, plan in enumerate(restarts if restart else ()):
                 wait_s = plan.due_in(time.monotonic())
                 if wait_s <= 0:
                     plan.started(time.monotonic())
-                    children[_fork_worker(worker, endpoint, credentials)] = worker
+                    children[_fork_worker(worker, endpoint, credentials, turns)] = worker
                 patience_s = min(patience_s, max(wait_s, 0.0) or LOOK_AFTER_MASTER_S)
     finally:
         _end(children)
@@ -133,7 +138,7 @@ def _remove_address(endpoint: str) -> None:
             os.rmdir(os.path.dirname(path))
 
 
-def _fork_worker(worker: int, endpoint: str, credentials: Credentials) -> int:
+def _fork_worker(worker: int, endpoint: str, credentials: Credentials, turns: Turns | None) -> int:
     """Start a worker; its process id."""
     fleet = os.getpid()
     try:
@@ -144,11 +149,11 @@ def _fork_worker(worker: int, endpoint: str, credentials: Credentials) -> int:
             "Lower workers or raise the limit (ulimit -u)."
         ) from None
     if child == 0:
-        _be_a_worker(fleet, worker, endpoint, credentials)
+        _be_a_worker(fleet, worker, endpoint, credentials, None if turns is None else turns.of(worker))
     return child
 
 
-def _be_a_worker(fleet: int, worker: int, endpoint: str, credentials: Credentials) -> None:
+def _be_a_worker(fleet: int, worker: int, endpoint: str, credentials: Credentials, turn: Turn | None) -> None:
     """Everything that a forked worker does; never returns."""
     status = 1
     try:
@@ -159,7 +164,7 @@ def _be_a_worker(fleet: int, worker: int, endpoint: str, credentials: Credential
         if sys.platform == "linux":
             pr_set_pdeathsig = 1
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        run_worker(worker, endpoint, credentials, parent_lives=lambda: os.getppid() == fleet)
+        run_worker(worker, endpoint, credentials, parent_lives=lambda: os.getppid() == fleet, turn=turn)
         status = 0
     except BaseException as error:
         print(f"worker {worker}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from coded_als.arrays import Array
 from coded_als.kernels import Result, find_kernel
 from coded_als.wire import Kind, Message, WireError, decode, encode, has_message, send
 from coded_als.worker.parts import PartFolder
+from coded_als.worker.turns import Turn
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
@@ -43,6 +44,8 @@ class Worker:
         whenever it is there, and gives up when it stays away.
     parts
         Where arrays lie that were put on this machine for it.
+    turn
+        What it takes before it computes, where it shares cores with others.
     """
 
     def __init__(
@@ -54,13 +57,14 @@ class Worker:
         parent_lives: Callable[[], bool] = lambda: True,
         monitor: zmq.Socket[bytes] | None = None,
         parts: PartFolder | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._socket = socket
         self._poller = zmq.Poller()
         self._poller.register(socket, zmq.POLLIN)
         if monitor is not None:
             self._poller.register(monitor, zmq.POLLIN)
-        self._monitor = monitor
+        self._monitor, self._turn = monitor, turn
         self._away_since = None if monitor is None else time.monotonic()
         self._waits_aloud = False
         self._us = Message(Kind.HELLO, job, worker, number=process_id)
@@ -91,7 +95,7 @@ class Worker:
         self._report_dropped()
         started = time.perf_counter()
         try:
-            result = self._compute(task)
+            result = self._compute_in_turn(task)
         except Exception as error:  # a bug in a kernel or its operands: for the master to raise
             self._reply(task, Kind.ERROR, text=f"{type(error).__name__}: {error}")
             result = None
@@ -110,6 +114,19 @@ class Worker:
                 self._look(min(remaining_s, LOOK_AFTER_PARENT_S))
             if not self._parent_lives():
                 self._task = None
+
+    def _compute_in_turn(self, task: Message) -> Result | None:
+        """Compute when it is this worker's turn; None when it was pre-empted or cannot be run."""
+        if self._turn is None:
+            return self._compute(task)
+        since = time.perf_counter()
+        try:
+            # taken before anything else is looked at: who is woken for a turn and leaves it there would stop the others
+            while not self._turn.take() and self._task is task and self._turn.wait(self._socket, since):
+                self._look(0.0)
+            return self._compute(task) if self._task is task else None
+        finally:
+            self._turn.give()
 
     def _compute(self, task: Message) -> Result | None:
         """Run the kernel panel by panel; None when it was pre-empted or cannot be run."""
@@ -186,6 +203,10 @@ class Worker:
                 self._memory = {name: held for name, held in self._memory.items() if name in names}
             case Kind.TASK:
                 self._supersede(message)
+            case Kind.CANCEL:
+                open_task = self._task and (self._task.round_index, self._task.attempt)
+                if open_task == (message.round_index, message.attempt):
+                    self._supersede(None)
             case Kind.PING:
                 self._reply(message, Kind.ALIVE)
             case Kind.WELCOME:

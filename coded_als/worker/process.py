@@ -15,6 +15,7 @@ from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.loop import Worker
 from coded_als.worker.parts import PartFolder
+from coded_als.worker.turns import Turn
 
 # The number of a worker to whom the master gives one.
 ANY_NUMBER = -1
@@ -30,6 +31,7 @@ def run_worker(
     remote: bool = False,
     memory_limit_bytes: int | None = None,
     parts: PartFolder | None = None,
+    turn: Turn | None = None,
 ) -> str:
     """Connect one worker and let it work; the master's reason for ending it, empty where it gave none.
 
@@ -51,6 +53,8 @@ def run_worker(
         What the worker may hold.
     parts
         Where arrays lie that were put on this machine for it.
+    turn
+        What it takes before it computes, where it shares cores with others.
 
     Raises
     ------
@@ -81,7 +85,8 @@ def run_worker(
         socket.plain_username, socket.plain_password = str(worker).encode(), credentials.password
     try:
         _connect(socket, endpoint)
-        return Worker(socket, worker, credentials.job, os.getpid(), parent_lives, monitor, parts).serve()
+        process = os.getpid()
+        return Worker(socket, worker, credentials.job, process, parent_lives, monitor, parts, turn).serve()
     finally:
         context.destroy(linger=0)
 

@@ -129,8 +129,8 @@ def test_what_decodes_badly_is_timed_and_not_chosen() -> None:
     assert chosen.scheme.family.tolerance <= 1e-10 < best.scheme.family.tolerance
 
 
-def test_workers_that_share_cores_take_turns() -> None:
-    """Without delays nothing is gained by copies that compute on the cores of the others."""
+def test_workers_that_share_cores_compute_in_turn() -> None:
+    """Without delays the first of many is as soon there as alone, and the last waits for all before it."""
     size = Size(3000, 2000, 50)
     alone, shared = (Workload(size, "none", Machine(1e10, np.inf, 0.0, 0.0, cores)) for cores in (None, 2))
     rows = [Scheme(f"systematic:p={p}", 16, solver="lobpcg") for p in (1, 16)]
@@ -142,6 +142,5 @@ def test_workers_that_share_cores_take_turns() -> None:
         for scheme in rows
     }
     work_s = Machine().computing_s(2000**2 * 55)
-    # all sixteen compute everything on two cores, in turns, and the first ends with its last turn
-    assert seconds[2, "systematic:p=1"] - seconds[None, "systematic:p=1"] == pytest.approx(6.125 * work_s, rel=0.01)
+    assert seconds[2, "systematic:p=1"] == pytest.approx(seconds[None, "systematic:p=1"], rel=1e-9)
     assert seconds[2, "systematic:p=16"] - seconds[None, "systematic:p=16"] == pytest.approx(7 / 16 * work_s, rel=0.01)

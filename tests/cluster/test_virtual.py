@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned, all_of, fastest
 from coded_als.cluster.inline import InlineCluster, counted_workers
-from coded_als.cluster.machine import MOST_TURNS, TURN_S, Machine, RoundCost, taking_turns_s
+from coded_als.cluster.machine import Machine, RoundCost, in_turn_s
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.cluster.waiting import round_seconds, waiting_s
 from coded_als.codes import EntangledPolynomialCode
@@ -292,25 +291,14 @@ def test_real_workers_take_as_long_as_virtual_ones(delays: str) -> None:
     st.integers(1, 4),
     st.floats(1e-4, 0.04),
 )
-def test_workers_take_turns_on_shared_cores(ready: list[float], cores: int, work_s: float) -> None:
-    """A queue of turns written out: who has waited longest gets the core that is free first."""
-    turns = max(1, min(MOST_TURNS, math.ceil(work_s / TURN_S)))
-    queue = [(start, worker, turns) for worker, start in enumerate(ready)]
+def test_workers_compute_in_turn_on_shared_cores(ready: list[float], cores: int, work_s: float) -> None:
+    """A queue written out: who came first gets the core that is free first."""
     free, ended = [0.0] * cores, [0.0] * len(ready)
-    while queue:
-        queue.sort()
-        start, worker, left = queue.pop(0)
+    for start, worker in sorted((start, worker) for worker, start in enumerate(ready)):
         free.sort()
-        end = max(start, free[0]) + work_s / turns
-        free[0] = end
-        if left == 1:
-            ended[worker] = end
-        else:
-            queue.append((end, worker, left - 1))
-    found = taking_turns_s(np.array([ready]), work_s, cores)[0]
+        free[0] = ended[worker] = max(start, free[0]) + work_s
+    found = in_turn_s(np.array([ready]), work_s, cores)[0]
     np.testing.assert_allclose(found, ended, rtol=1e-12)
-    assert found.max() >= len(ready) * work_s / cores * (1 - 1e-12)
-    assert (found >= np.array(ready) + work_s * (1 - 1e-12)).all()
 
 
 def test_responses_come_one_after_the_other_through_the_link() -> None:

@@ -166,3 +166,15 @@ def test_an_orphan_stops(monkeypatch: pytest.MonkeyPatch) -> None:
         socket.connect("tcp://127.0.0.1:9")
         responses = iter([True, True, False])
         assert Worker(socket, 0, JOB, 1, lambda: next(responses, False)).serve() == ""
+
+
+def test_a_cancelled_task_is_dropped_and_another_is_not(master: Master) -> None:
+    master.task(1, delay_s=30.0)
+    master.say(Kind.CANCEL, round_index=1, attempt=5)
+    master.say(Kind.CANCEL, round_index=2)
+    master.say(Kind.PING)
+    assert master.heard()[0] is Kind.ALIVE
+    master.say(Kind.CANCEL, round_index=1)
+    assert master.heard() == (Kind.SUPERSEDED, 1)
+    master.task(2)
+    assert master.heard() == (Kind.RESULT, 2)

@@ -7,12 +7,9 @@ from collections.abc import Iterator, Sequence
 from coded_als.codes import CODES, Code, Entangled
 from coded_als.errors import UsageError
 
-# What a plan does not look at: beyond it the circle's conditioning is hopeless whoever responds.
-MOST_ROW_PARTS = 120
-
 
 def all_members(workers: int, length: int) -> list[Code]:
-    """Every member of every family that W workers and a D of this length allow, and the entangled codes cut p x 1.
+    """Every member of every family that W workers and a D of this length allow.
 
     Parameters
     ----------
@@ -22,7 +19,6 @@ def all_members(workers: int, length: int) -> list[Code]:
         l, the side of D.
     """
     found = [code for family in CODES.values() for code in family.candidates(workers)]
-    found += [Entangled(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2)]
     return [code for code in found if _fits(code, workers, length)]
 
 

@@ -1,0 +1,119 @@
+"""Turns of workers that share a machine's cores: no more compute at a time than there are cores, first come, first served.
+
+A round ends with the first responses. Workers that the system lets take slices of time by turns all respond late, when
+the last of them is nearly done too; one after the other, the first respond early, and those that nobody waits for any
+more have not begun.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import struct
+import time
+
+import zmq
+
+# When none has been given back for so long, those that wait work without: computations are long, or whoever has the turns
+# has been stopped.
+PATIENCE_S = 1.0
+# Workers that wait are woken one at a time, which Linux can do.
+AVAILABLE = hasattr(select, "EPOLLEXCLUSIVE")
+
+
+class Turns:
+    """As many turns as cores, in a pipe, for workers that are forked after this.
+
+    Parameters
+    ----------
+    workers
+        Number of workers W.
+    cores
+        That they share.
+    """
+
+    def __init__(self, workers: int, cores: int) -> None:
+        self._free, self._given = os.pipe()
+        os.set_blocking(self._free, False)
+        os.set_blocking(self._given, False)
+        # shared with those who are forked: when one was given back last, and who has one, for when it dies
+        self._notes = mmap.mmap(-1, _CLOCK.size + workers)
+        os.write(self._given, bytes(cores))
+
+    def of(self, worker: int) -> Turn:
+        """The turn of one worker, in its own process.
+
+        Parameters
+        ----------
+        worker
+            Its number.
+        """
+        return Turn(self._free, self._given, self._notes, worker)
+
+    def died(self, worker: int) -> None:
+        """Give back what a worker had that is dead.
+
+        Parameters
+        ----------
+        worker
+            Its number.
+        """
+        self.of(worker).give()
+
+
+class Turn:
+    """What one worker takes before it computes and gives back afterwards.
+
+    Parameters
+    ----------
+    free, given
+        Ends of the pipe that holds a byte for each free turn.
+    notes
+        Seconds on the clock when one was given back last, then a byte for each worker, 1 while it has one.
+    worker
+        Its number.
+    """
+
+    def __init__(self, free: int, given: int, notes: mmap.mmap, worker: int) -> None:
+        self._free, self._given, self._notes, self._place = free, given, notes, _CLOCK.size + worker
+        self._poller: select.epoll | None = None
+
+    def take(self) -> bool:
+        """Whether there was one."""
+        try:
+            os.read(self._free, 1)
+        except BlockingIOError:
+            return False
+        self._notes[self._place] = 1
+        return True
+
+    def give(self) -> None:
+        """Let the next one have it; without one, nothing happens."""
+        if self._notes[self._place]:
+            self._notes[self._place] = 0
+            _CLOCK.pack_into(self._notes, 0, time.perf_counter())
+            os.write(self._given, b"\0")
+
+    def wait(self, socket: zmq.Socket[bytes], since: float) -> bool:
+        """Wait until there may be a turn, or a message; False when there has been none for too long.
+
+        Parameters
+        ----------
+        socket
+            The worker's, in which there is no message.
+        since
+            When it began to wait, on the clock of `time.perf_counter`.
+        """
+        if self._poller is None:
+            self._poller = select.epoll()
+            self._poller.register(self._free, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            self._poller.register(int(socket.getsockopt(zmq.FD)), select.EPOLLIN)
+        given_s: float = _CLOCK.unpack_from(self._notes)[0]
+        remaining_s = max(since, given_s) + PATIENCE_S - time.perf_counter()
+        self._poller.poll(max(0.0, remaining_s))
+        return remaining_s > 0
+
+
+# one clock for all processes of a machine
+_CLOCK = struct.Struct("d")
