@@ -14,6 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from coded_als.cli.clusters import cluster_of
 from coded_als.cli.common import progress
 from coded_als.cli.fitting import COMMON, Fitted
 from coded_als.cli.methods import make_model
@@ -90,16 +91,13 @@ def fit_parts(
     from coded_als.dask.dataset import Dataset
     from coded_als.dask.fitting import fit_dataset
     from coded_als.dask.part_files import find_pieces
-    from coded_als.dask.scheduler import open_dask_cluster
     from coded_als.dask.writing import write_model
 
     find_pieces(source, columns)  # before anything is started
     model: Any = make_model(method, _parameters(method, options))
     policy = None if method == "coded" else parse_policy(options["policy"] or "wait")
     workers, started = options["workers"], time.perf_counter()
-    limits = {} if options["round_timeout_s"] is None else {"round_timeout_s": options["round_timeout_s"]}
-    opened = open_dask_cluster(options["scheduler"], workers, options["delays"], options["seed"], **limits)
-    with progress("starting workers") as line, opened as cluster:
+    with progress("starting workers") as line, cluster_of(options) as cluster:
         assert isinstance(cluster, DaskCluster)
         recorders = recorders_on(cluster, options)
         line.say("numbering the ids")

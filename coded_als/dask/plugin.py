@@ -109,7 +109,8 @@ class CodedWorkers(WorkerPlugin):
 
     def _restart_killed(self) -> None:
         """Start again what a signal ended; what ended by itself was told to, or found no master."""
-        if self._processes and all((process.poll() or -1) >= 0 for process in self._processes.values()):
+        statuses = [process.poll() for process in self._processes.values()]
+        if statuses and all(status is not None and status >= 0 for status in statuses):
             shutil.rmtree(self.parts.path, ignore_errors=True)
         for number, process in list(self._processes.items()):
             status = process.poll()
