@@ -81,6 +81,28 @@ def in_memory(folder: Path, iterations: int) -> dict[str, Any]:
     return {"seconds": [entry.seconds for entry in model.history_], "objective": model.history_[-1].objective}
 
 
+def sent(folder: Path, _iterations: int) -> dict[str, Any]:
+    """Part of the other factor's rows that the workers are sent in a half-step, of all rows to each of them."""
+    import pyarrow.dataset as pads
+
+    from coded_als.codes.partition import deal
+    from coded_als.dask.blocks import ALL_FROM
+
+    table = pads.dataset(folder).to_table(columns=["user", "item"])
+    rows, columns = (np.unique(table[name].to_numpy(), return_inverse=True)[1] for name in ("user", "item"))
+    found = {}
+    for name, own, other in (("users", rows, columns), ("items", columns, rows)):
+        for workers in (2, 8, 32, 128):
+            shard_of = np.empty(own.max() + 1, np.int32)
+            for shard, held in enumerate(deal(np.bincount(own), workers)):
+                shard_of[held[held >= 0]] = shard
+            there = np.zeros((workers, other.max() + 1), np.bool_)
+            there[shard_of[own], other] = True
+            parts = there.mean(axis=1)
+            found[f"{name}, {workers} workers"] = float(np.where(parts >= ALL_FROM, 1.0, parts).mean())
+    return found
+
+
 class Watch(threading.Thread):
     """The most that Dask workers and ours beside them hold, and whether Dask spilled anything."""
 
@@ -146,15 +168,12 @@ def main() -> None:
     parser.add_argument("--ratings", type=float, default=50e6)
     parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where the part files are, or are to be; kept")
-    parser.add_argument("--what", choices=["memory", "implicit", "coded"], help="only this, as JSON")
+    parser.add_argument("--what", choices=["memory", "implicit", "coded", "sent"], help="only this, as JSON")
     options = parser.parse_args()
     if options.what is not None:
-        memory = options.what == "memory"
-        result = (
-            in_memory(options.folder, options.iterations)
-            if memory
-            else on_dask(options.folder, options.what, options.iterations)
-        )
+        here = {"memory": in_memory, "sent": sent}
+        run = here.get(options.what) or (lambda folder, count: on_dask(folder, options.what, count))
+        result = run(options.folder, options.iterations)
         print(json.dumps(result))
         return
     with tempfile.TemporaryDirectory(prefix="ratings-") as scratch:
@@ -179,6 +198,7 @@ def report(folder: Path, iterations: int) -> None:
     gap = abs(results["implicit"]["objective"] / results["memory"]["objective"] - 1)
     print(f"per iteration {ours:.1f} s on part files, {theirs:.1f} s in memory: {ours / theirs:.2f} (wanted <= 2)")
     print(f"objectives differ by {gap:.1e}; load {os.getloadavg()[0]:.1f}")
+    print(f"rows of the other factor sent, of all to each worker: {json.dumps(in_a_process(folder, 'sent', 0))}")
     for what in ("implicit", "coded"):
         found = results[what]
         print(
