@@ -52,8 +52,7 @@ def two_hosts(certificate: tuple[str, str]) -> Iterator[tuple[Any, Machine]]:
     with Machine() as machine:
         tls = {"protocol": "tls", "security": security, "host": machine.gateway, "dashboard_address": ":0"}
         with LocalCluster(n_workers=1, threads_per_worker=1, **tls) as dask, Client(dask, security=security) as client:
-            # a machine that leads nowhere else does not know by which address others find it
-            files = ("--host", machine._address, "--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key)
+            files = ("--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key)
             program = (sys.executable, "-m", "distributed.cli.dask_worker", dask.scheduler_address, "--nthreads", "1")
             other = machine.start(*program, *files, "--no-dashboard", "--name", "far")
             try:
