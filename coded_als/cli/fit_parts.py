@@ -22,7 +22,7 @@ from coded_als.cli.recordings import recorders_on
 from coded_als.cli.summaries import coded_summary, sparse_summary
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.folder import HEADER, is_folder, require_replaceable
+from coded_als.models.folder import HEADER, require_replaceable
 
 METHODS = ("coded", "ridge", "implicit")
 # Options that need the ratings in this process, or another cluster.
@@ -83,7 +83,7 @@ def fit_parts(
         For what is no dataset, options that need the ratings here, and a scheduler that is not there.
     """
     _require(context, source, method, options)
-    if out is not None and is_folder(str(context.params["out"])):
+    if out is not None and out.suffix != ".npz":
         require_replaceable(out, HEADER)
     # each needs libraries of its own
     from coded_als.baselines.policies import parse_policy

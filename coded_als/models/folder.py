@@ -26,11 +26,6 @@ SIDES = ("users", "items")
 PART_ROWS = 200_000
 
 
-def is_folder(path: str | Path) -> bool:
-    """Whether a path is that of a model folder, or will be by its name (``DIR/``)."""
-    return os.path.isdir(path) or str(path).endswith(("/", os.sep))
-
-
 @contextmanager
 def new_folder(path: str | Path, known: str) -> Iterator[Path]:
     """A folder that takes its name when the block ends, whole or not at all.

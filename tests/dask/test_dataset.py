@@ -177,6 +177,14 @@ def test_what_is_no_dataset_is_refused_in_one_line(cluster: DaskCluster, tmp_pat
     assert "\n" not in str(raised.value)
 
 
+def test_parts_without_rows_are_passed_over(cluster: DaskCluster, tmp_path: Path) -> None:
+    source = write_parts(TABLE.iloc[:0], tmp_path, kind="csv")
+    with pytest.raises(UsageError, match="at least one row"):
+        Dataset.find(cluster.client, source, NAMES)
+    TABLE.to_csv(tmp_path / "part-1.csv", index=False)
+    assert Dataset.find(cluster.client, source, NAMES).rows == len(TABLE)
+
+
 def test_ids_of_two_types_are_refused(cluster: DaskCluster, tmp_path: Path) -> None:
     TABLE.to_parquet(tmp_path / "a.parquet")
     as_text(TABLE).to_parquet(tmp_path / "b.parquet")
