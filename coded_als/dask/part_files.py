@@ -212,6 +212,8 @@ def _together(column: pa.ChunkedArray) -> pa.Array:
 
 def _values(column: pa.ChunkedArray, name: str, file: str) -> NDArray[Any]:
     kind = column.type
+    if not len(column):  # of no type that anything could be said of
+        return np.empty(0, np.float32)
     if not (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
