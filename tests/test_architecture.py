@@ -21,6 +21,7 @@ PACKAGE = Path(coded_als.__file__).parent
 LEVELS = {
     "arrays": 0,
     "errors": 0,
+    "lazy": 0,
     "sparse_loops": 1,
     "kernels": 2,
     "checks": 2,
@@ -200,7 +201,7 @@ def test_one_name_stands_for_one_thing():
 
 
 # what a node of the drawing stands for, where it is not the room of its name
-DRAWN = {"wire": ("wire", "checks", "specs"), "ground": ("kernels", "sparse_loops", "errors", "arrays")}
+DRAWN = {"wire": ("wire", "checks", "specs"), "ground": ("kernels", "sparse_loops", "errors", "arrays", "lazy")}
 # adapters and clusters of other libraries are left out of the drawing
 NOT_DRAWN = {"__main__", "sklearn", "dask", "sharded"}
 

@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 
 from coded_als.als.alternating import alternating
-from coded_als.als.choice import choose
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
@@ -20,7 +19,6 @@ from coded_als.als.phases import Where
 from coded_als.als.problem import Problem
 from coded_als.als.protocols import PaperProtocol, square
 from coded_als.als.rounds import RoundLog, RoundRecord
-from coded_als.als.schemes import Size
 from coded_als.als.spread import HeldData, Spread, choose_spread
 from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, in_unit, weighted
@@ -254,6 +252,10 @@ class CodedALS(LinearFolding):
         columns = self._columns(problem.length)
         if self.protocol == "fused":
             known = delays if self.code == "auto" and self.partitions is None else None
+            # what times schemes is loaded where one is to be chosen
+            from coded_als.als.choice import choose
+            from coded_als.als.schemes import Size
+
             size = Size(problem.matrix.shape[0], problem.length, self.rank)
             best = choose(size, workers, self.solver, known, machine, self.decoding_tolerance)
             return choose_spread(

@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.als.transforms import Weighting, weighted
 from coded_als.als.updates import inverse_of_gram
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Integers
 from coded_als.errors import UsageError
-from coded_als.models.explanation import Explanation, explained
-from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
-from coded_als.models.ids import Id
+from coded_als.models.explanation import Explaining
+from coded_als.models.factor_model import NewRatings, NewUsers
 from coded_als.models.rating_matrix import checked_ratings
-from coded_als.models.top_n import require_count
 
 
-class LinearFolding(FactorModel):
+class LinearFolding(Explaining):
     """A model in which what is missing counts as zero: a new user's factors are a product of the ratings."""
 
     regularization: float
@@ -43,45 +42,25 @@ class LinearFolding(FactorModel):
         rows, _ = weighted(self._new_rows(ratings), self.weighting, self.global_mean_)
         return NewUsers(np.asarray(rows @ self._folder()))
 
-    def explain(self, ratings: Mapping[Id, float], item: Id, n: int = 10) -> Explanation:
-        """Which of a user's ratings a score comes from: ``score = base + sum of contributions``.
-
-        Parameters
-        ----------
-        ratings
-            The user's, by item id.
-        item
-            The id of the item whose score is to be explained.
-        n
-            How many contributions to name; the rest is in the total.
-
-        Returns
-        -------
-        An `Explanation`, of the score that `fold_in` gives.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item, no rating, or n < 1.
-        """
-        self._require_fitted()
-        require_count(n)
-        column, rows = self._item_lookup.index(item), self._new_rows(ratings)
-        weights, _ = weighted(rows, self.weighting, self.global_mean_)
-        contributions = weights.data * (self._folder()[rows.indices] @ self.item_factors_[column])
-        return explained(self.global_mean_, self.item_ids[rows.indices], contributions, n)
+    def _contributions(
+        self, columns: Integers, values: NDArray[np.float64], asked: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        rows, _ = weighted(self._row(columns, values), self.weighting, self.global_mean_)
+        return rows.indices, np.asarray(rows.data * (self._folder()[rows.indices] @ self.item_factors_[asked]))
 
     def _new_rows(self, ratings: NewRatings) -> Any:
-        length = len(self.item_factors_)
         if isinstance(ratings, Mapping):
-            columns, values = self._rated(ratings)
-            return sparse.csr_array((values, columns, [0, columns.size]), shape=(1, length))
+            return self._row(*self._rated(ratings))
+        length = len(self.item_factors_)
         ratings = checked_ratings(ratings)
         if ratings.shape[1] != length:
             raise UsageError(
                 f"new users must have a column for each of {length} items; got {ratings.shape[1]}. Match the model."
             )
         return ratings
+
+    def _row(self, columns: Integers, values: NDArray[np.float64]) -> sparse.csr_array:
+        return sparse.csr_array((values, columns, [0, columns.size]), shape=(1, len(self.item_factors_)))
 
     def _folder(self) -> Array:
         """(n, d) V (V^T V + lam I)^-1, made at the first new user."""

@@ -11,9 +11,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from coded_als.als.choice import choose
 from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
-from coded_als.als.schemes import Size
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import copies_of, rows_code
 from coded_als.arrays import Array
@@ -119,6 +117,10 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         """The code asked for; for ``"auto"`` what a plan for products of some columns would choose."""
         length, workers = min(shape), cluster.size
         delays = delays_of(cluster) if code == "auto" and partitions is None else None
+        # what times schemes is loaded where one is to be chosen
+        from coded_als.als.choice import choose
+        from coded_als.als.schemes import Size
+
         best = choose(Size(*shape, min(TYPICAL_COLUMNS, length)), workers, "lobpcg", delays, machine_of(cluster))
         return best or choose_code(code, partitions, workers, length)
 

@@ -124,10 +124,8 @@ class AlternatingModel(QuadraticModel):
         """
         mean = facts.mean if self.biases else 0.0
         scale = self._scale(max(abs(facts.least - mean), abs(facts.largest - mean)), facts.entries)
-        return scale, self._reading(mean, scale, facts)
-
-    def _reading(self, mean: float, scale: float, facts: RatingFacts) -> Reading:
-        return Reading(mean, t1=1 / scale, bits=8 * np.dtype(self.dtype).itemsize)
+        self._require_least(facts.least)
+        return scale, self._reading(mean, scale)
 
     def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
         problem = self._problem(matrix, self.dtype)

@@ -60,6 +60,12 @@ class RowSolver:
         (d,) positive weights of the ridge term; all 1 where there is a ``gram``.
     solver
         ``cholesky`` (exact) or ``cg`` (``cg_steps`` of conjugate gradients from where the rows are).
+
+    Attributes
+    ----------
+    turned, axes, diagonal
+        For the exact solver: the other factor along the axes (d, d) on which the shared form is diagonal, and that
+        diagonal (d,). Without such a form the axes are None.
     """
 
     fixed: Floats
@@ -67,9 +73,9 @@ class RowSolver:
     penalty: Floats
     solver: str = "cholesky"
     cg_steps: int = 3
-    _turned: Floats = field(init=False, repr=False)
-    _axes: Floats | None = field(init=False, repr=False)
-    _diagonal: Floats = field(init=False, repr=False)
+    turned: Floats = field(init=False, repr=False)
+    axes: Floats | None = field(init=False, repr=False)
+    diagonal: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         turned, axes, diagonal = self.fixed, None, np.zeros(len(self.penalty), self.fixed.dtype)
@@ -79,9 +85,9 @@ class RowSolver:
             axes = vectors.astype(self.fixed.dtype)
             diagonal = np.maximum(values, 0.0).astype(self.fixed.dtype)
             turned = self.fixed @ axes
-        object.__setattr__(self, "_turned", turned)
-        object.__setattr__(self, "_axes", axes)
-        object.__setattr__(self, "_diagonal", diagonal)
+        object.__setattr__(self, "turned", turned)
+        object.__setattr__(self, "axes", axes)
+        object.__setattr__(self, "diagonal", diagonal)
 
     def solve(self, rows: Rows, start: Floats | None = None, threads: int = 1) -> tuple[Floats, NDArray[np.float64]]:
         """New rows and what they explain.
@@ -101,7 +107,7 @@ class RowSolver:
         solution, explained
             (rows, d), and (rows,) ``2 b.x - x.A x`` at the solution: minus the row's part of the objective.
         """
-        axes = None if self.solver == "cg" else self._axes
+        axes = None if self.solver == "cg" else self.axes
         if start is None:
             out: Floats = np.zeros((rows.count, len(self.penalty)), self.fixed.dtype)
         else:
@@ -124,7 +130,7 @@ class RowSolver:
 
         def solve(part: NDArray[np.int64]) -> None:
             cholesky_rows(
-                part, rows.indptr, rows.indices, rows.curvature, rows.target, self._turned, self._diagonal,
+                part, rows.indptr, rows.indices, rows.curvature, rows.target, self.turned, self.diagonal,
                 rows.ridge, self.penalty, addresses, out, explained, failed,
             )  # fmt: skip
 
@@ -146,7 +152,7 @@ class RowSolver:
         """Steps of conjugate gradients on the chosen rows, in place."""
         fixed, gram = self.fixed, self.gram
         if self.solver != "cg":
-            fixed, gram = self._turned, np.diag(self._diagonal)
+            fixed, gram = self.turned, np.diag(self.diagonal)
         elif gram is None:
             gram = np.zeros((len(self.penalty),) * 2, fixed.dtype)
         least = float(np.finfo(fixed.dtype).tiny)

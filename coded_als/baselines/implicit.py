@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from coded_als.arrays import Floats
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.half_step import Rows
-from coded_als.baselines.model import Entries
-from coded_als.baselines.reading import RatingFacts, Reading
+from coded_als.baselines.reading import Reading
 from coded_als.checks import require_number
 from coded_als.errors import UsageError
 
@@ -105,26 +104,14 @@ class ImplicitALS(AlternatingModel):
         exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
         return np.asarray((lengths + self._weight() * others) ** exponent)
 
-    def _rows(self, entries: Entries, ridge: Floats) -> Rows:
-        dtype = entries.data.dtype
-        if self.alpha is None:
-            curvature = target = np.ones(entries.data.size, dtype)
-        else:
-            self._require_positive(float(entries.data.min(initial=np.inf)))
-            curvature = entries.data * np.asarray(self.alpha, dtype)
-            target = curvature + np.asarray(1, dtype)
-        return Rows(entries.indptr, entries.indices, curvature, target, ridge)
-
-    @staticmethod
-    def _require_positive(least: float) -> None:
-        if least <= 0:
+    def _require_least(self, least: float) -> None:
+        if self.alpha is not None and least <= 0:
             raise UsageError(f"interactions must be greater than 0 with alpha; got {least}. Drop such entries.")
 
-    def _reading(self, mean: float, scale: float, facts: RatingFacts) -> Reading:
+    def _reading(self, mean: float, scale: float) -> Reading:
         bits = 8 * np.dtype(self.dtype).itemsize
         if self.alpha is None:
             return Reading(t0=1.0, t1=0.0, power=1, bits=bits)
-        self._require_positive(facts.least)
         return Reading(c0=0.0, c1=self.alpha, t0=1.0, t1=self.alpha, power=1, bits=bits)
 
     def _constant(self, rows: Rows) -> float:

@@ -20,7 +20,7 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
 from coded_als.models.iterations import Iteration as Iteration
-from coded_als.models.rating_matrix import rating_matrix
+from coded_als.models.rating_matrix import rating_matrix, sound_row
 from coded_als.models.reporting import Callback, reporting
 from coded_als.models.running import Run, running
 
@@ -171,10 +171,23 @@ class SparseModel(FactorModel, ABC):
 
     def _entries(self, ratings: NewRatings) -> Entries:
         if isinstance(ratings, Mapping):
-            columns, values = self._rated(ratings)
-            return Entries(np.array([0, columns.size]), columns.astype(np.int32), values)
+            return one_user(*self._rated(ratings))
+        row = sound_row(ratings, len(self.item_factors_))
+        if row is not None:
+            return one_user(*row)
         matrix = rating_matrix(ratings, np.float64, columns=len(self.item_factors_), empty=True)
         return Entries(matrix.indptr, matrix.indices, matrix.data)
+
+
+def one_user(columns: NDArray[Any], values: NDArray[np.float64]) -> Entries:
+    """The entries of one new user.
+
+    Parameters
+    ----------
+    columns, values
+        (entries,) each, by ascending column.
+    """
+    return Entries(np.array([0, columns.size]), columns.astype(np.int32, copy=False), values)
 
 
 def thread_count(threads: int | None) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -12,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Floats, Integers
+from coded_als.baselines.folding import Folding
 from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
-from coded_als.baselines.model import Entries, Iteration, SparseModel, thread_count
+from coded_als.baselines.model import Entries, Iteration, SparseModel, one_user, thread_count
+from coded_als.baselines.reading import Reading
 from coded_als.errors import UsageError
-from coded_als.models.explanation import Explanation, explained
+from coded_als.models.explanation import Explaining
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.ids import Id
-from coded_als.models.top_n import require_count
 from coded_als.models.units import power_of_four
 
 
-class QuadraticModel(SparseModel):
+class QuadraticModel(SparseModel, Explaining):
     """Rows of a side are held as ``(rows, d)``, or ``(rows, d + 1)`` with the bias last.
 
     While one side is solved the other one's bias column is replaced by ones, so that a bias is one more factor
@@ -40,9 +39,18 @@ class QuadraticModel(SparseModel):
     def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
         """(rows,) what multiplies the regularisation of rows with so many entries, of so many on the other side."""
 
+    def _reading(self, mean: float, scale: float) -> Reading:
+        """What the model reads in a rating, in units of ``scale``."""
+        return Reading(mean, t1=1 / scale, bits=8 * np.dtype(self.dtype).itemsize)
+
+    def _require_least(self, least: float) -> None:
+        """Raise `UsageError` where the smallest rating is one that the loss does not take."""
+
     def _rows(self, entries: Entries, ridge: Floats) -> Rows:
-        """What entries (the mean taken off) ask for: squared loss on each."""
-        return Rows(entries.indptr, entries.indices, np.ones_like(entries.data), entries.data, ridge)
+        """What entries (the mean taken off) ask for."""
+        self._require_least(float(entries.data.min(initial=np.inf)))
+        _, c0, c1, t0, t1, *_ = self._reading(0.0, 1.0).as_array().astype(entries.data.dtype)
+        return Rows(entries.indptr, entries.indices, c0 + c1 * entries.data, t0 + t1 * entries.data, ridge)
 
     def _constant(self, rows: Rows) -> float:
         """The part of the objective that no factor changes."""
@@ -88,9 +96,9 @@ class QuadraticModel(SparseModel):
         dtype = np.dtype(self.dtype if dtype is None else dtype)
         regularization = max(self.regularization / scale, self._least())
         ridge = regularization * self._row_weights(lengths, others)
-        if not ridge.max(initial=0.0) <= _limits(dtype).max:
+        if ridge.size and not ridge.max() <= _limits(dtype).max:
             raise UsageError(
-                f"regularization must be of a size that {dtype} holds in units of the ratings; got "
+                f"regularization must be of a size that {self.dtype} holds in units of the ratings; got "
                 f"{self.regularization} for ratings of about {scale:.0e}. Lower it or scale the ratings up."
             )
         return np.asarray(ridge, dtype)
@@ -128,9 +136,9 @@ class QuadraticModel(SparseModel):
 
     def _keep(self, *arguments: Any, **named: Any) -> None:
         super()._keep(*arguments, **named)
-        self._folding: _Folding | None = None
+        self._folding: Folding | None = None
 
-    def _prepared(self) -> _Folding:
+    def _prepared(self) -> Folding:
         """What folding in needs of the items, made at the first new user."""
         if self._folding is None:
             items = self.item_factors_
@@ -139,10 +147,12 @@ class QuadraticModel(SparseModel):
                 items = np.column_stack((items, self.item_biases_))
             units = self._units(scale)
             items = items / units
-            self._folding = _Folding(self._solver(items, scale, "cholesky"), items, scale, units)
+            offsets = items[:, self.rank].copy() if self.biases else items[:0, 0]
+            solver = self._solver(items, scale, "cholesky")
+            self._folding = Folding(solver, items, offsets, scale, self._reading(self.global_mean_, scale), units)
         return self._folding
 
-    def _new_rows(self, ratings: Entries, folding: _Folding) -> Rows:
+    def _new_rows(self, ratings: Entries, folding: Folding) -> Rows:
         """What the ratings of new users ask for."""
         values = ((ratings.data - self.global_mean_) / folding.scale).astype(self.dtype)
         entries = Entries(ratings.indptr, ratings.indices, values)
@@ -150,6 +160,10 @@ class QuadraticModel(SparseModel):
 
     def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers:
         folding = self._prepared()
+        if method == "exact" and ratings.count == 1 and ratings.data.size:
+            row = self._fold_row(ratings, folding)
+            if row is not None:
+                return self._new_users(row[None])
         solver, rows = folding.solver, self._new_rows(ratings, folding)
         if method == "exact":
             solution, _ = solver.solve(rows, threads=thread_count(self.threads) if rows.count > 1 else 1)
@@ -158,57 +172,30 @@ class QuadraticModel(SparseModel):
             gram = np.zeros((len(solver.penalty),) * 2, self.dtype) if solver.gram is None else solver.gram
             arguments = (rows.indptr, rows.indices, rows.curvature, rows.target, solver.fixed, gram)
             fold_in_steps(*arguments, rows.ridge, solver.penalty, epochs, learning_rate, solution)
-        solution *= folding.units
-        biases = solution[:, self.rank].copy() if self.biases else None
-        return NewUsers(np.ascontiguousarray(solution[:, : self.rank]), biases)
+        return self._new_users(solution * folding.units)
 
-    def explain(self, ratings: Mapping[Id, float], item: Id, n: int = 10) -> Explanation:
-        """Which of a user's ratings a score comes from.
+    def _fold_row(self, ratings: Entries, folding: Folding) -> Floats | None:
+        """One row at once, or None where that is not to be had."""
+        self._require_least(float(ratings.data.min()))
+        ridge = self.ridge_of(ratings.lengths, len(self.item_factors_), folding.scale)
+        return folding.row(ratings.indices, ratings.data, float(ridge[0]))
 
-        Folded in, the user's row is linear in the ratings, and so is the score of an item (Hu, Koren, Volinsky 2008,
-        section 5): ``score = base + sum of contributions``, where the base is what the item scores for anybody.
+    def _new_users(self, rows: Floats) -> NewUsers:
+        if not self.biases:
+            return NewUsers(rows)
+        return NewUsers(np.ascontiguousarray(rows[:, : self.rank]), rows[:, self.rank].copy())
 
-        Parameters
-        ----------
-        ratings
-            The user's, by item id.
-        item
-            The id of the item whose score is to be explained.
-        n
-            How many contributions to name; the rest is in the total.
-
-        Returns
-        -------
-        An `Explanation`, of the score that `fold_in` gives.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item, no rating, or n < 1.
-        """
-        self._require_fitted()
-        require_count(n)
-        column = self._item_lookup.index(item)
+    def _contributions(
+        self, columns: Integers, values: NDArray[np.float64], asked: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
         folding = self._prepared()
-        rows = self._new_rows(self._entries(ratings), folding)
-        rated, asked = (folding.solver.fixed[places].astype(np.float64) for places in (rows.indices, column))
+        rows = self._new_rows(one_user(columns, values), folding)
+        rated, wanted = (folding.solver.fixed[places].astype(np.float64) for places in (columns, asked))
         matrix = (rated.T * rows.curvature) @ rated + np.diag(rows.ridge[0] * folding.solver.penalty.astype(np.float64))
         if folding.solver.gram is not None:
             matrix += folding.solver.gram
-        contributions = rows.target * (rated @ np.linalg.solve(matrix, asked)) * folding.scale
-        base = self.global_mean_ + (0.0 if self.item_biases_ is None else float(self.item_biases_[column]))
-        return explained(base, self.item_ids[rows.indices], contributions, n)
+        return columns, rows.target * (rated @ np.linalg.solve(matrix, wanted)) * folding.scale
 
 
 # NumPy makes the object anew each time
 _limits = cache(np.finfo)
-
-
-@dataclass(frozen=True, eq=False)
-class _Folding:
-    """The solver for new users, the items' side, their scale, and the units of a row in it."""
-
-    solver: RowSolver
-    items: Floats
-    scale: float
-    units: Floats

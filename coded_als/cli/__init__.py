@@ -6,13 +6,16 @@ import errno
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from coded_als import __version__
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.specs import load_plugins
+
+# what a group without a command raises; older versions of click show the help themselves
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
 COMMANDS = {
@@ -73,12 +76,27 @@ class LazyGroup(click.Group):
         _hold_standard_streams()
         return super().main(*arguments, **options)
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """What is typed before the command; what cannot be read is one line and exit code 2.
+
+        Parameters
+        ----------
+        arguments, options
+            As click passes them.
+        """
+        try:
+            return super().make_context(*arguments, **options)
+        except click.UsageError as error:
+            _refuse(error)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors of ours are one line and exit code 2."""
+        """Run the command; errors of ours, and of what is typed, are one line and exit code 2."""
         try:
             load_plugins()  # also for commands that go through all codes there are
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except click.UsageError as error:
+            _refuse(error)
         except CodedALSError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -95,6 +113,16 @@ class LazyGroup(click.Group):
             )
             sys.exit(1)
         return result
+
+
+def _refuse(error: click.UsageError) -> NoReturn:
+    """Say what was typed wrongly; a group without a command shows its help."""
+    if isinstance(error, _HELP):
+        raise error
+    from coded_als.cli.mistakes import told
+
+    click.echo(f"Error: {told(error)}", err=True)
+    sys.exit(2)
 
 
 def _hold_standard_streams() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 
@@ -137,6 +138,33 @@ def require_factorable(largest: float, squared_norm: float) -> None:
             "ratings must be of a size whose squares are finite and not zero in float64; "
             f"got entries up to {largest:.0e}. Multiply the input by a constant."
         )
+
+
+def sound_row(ratings: Any, columns: int) -> tuple[NDArray[np.int32], NDArray[np.float64]] | None:
+    """Columns and values of one user's compressed row, if nothing is wrong with it: a tenth of `rating_matrix`' time.
+
+    Parameters
+    ----------
+    ratings
+        Anything.
+    columns
+        How many there must be.
+
+    Returns
+    -------
+    columns, values
+        (entries,) each, copies; or None for whatever must be repaired, refused, or is not one compressed row.
+    """
+    if getattr(ratings, "format", None) != "csr" or ratings.shape != (1, columns):
+        return None
+    pointers, indices, values = ratings.indptr, ratings.indices, ratings.data
+    count = indices.size
+    if values.dtype.kind not in "biuf" or values.size != count or count == 0 or pointers.tolist() != [0, count]:
+        return None
+    if indices[0] < 0 or indices[-1] >= columns or not (indices[1:] > indices[:-1]).all():
+        return None
+    plain = np.array(values, dtype=np.float64)
+    return (np.array(indices, dtype=np.int32), plain) if np.isfinite(plain).all() else None
 
 
 def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty: bool = False) -> csr_array:

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from coded_als.arrays import Integers
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, flushed
-from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.explanation import Explaining
+from coded_als.models.factor_model import NewRatings, NewUsers
 from coded_als.models.history import History
 from coded_als.models.iterations import Iteration
 from coded_als.models.rating_matrix import rating_matrix
@@ -23,7 +25,7 @@ from coded_als.models.reporting import Callback, reporting
 from coded_als.models.resuming import resumed
 from coded_als.models.running import before, said
 from coded_als.models.seen import pattern
-from coded_als.sharded.folding import fold_rows
+from coded_als.sharded.folding import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
 
 # what may differ when a fit goes on: where and how it is computed, and how long
@@ -33,7 +35,7 @@ _OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
 _OF_EXPLICIT = ("biases", "bias_regularization", "weighting")
 
 
-class ShardedALS(FactorModel):
+class ShardedALS(Explaining):
     """ALS with both factor tables cut into equal shards, one on each device that JAX finds (extra ``jax``).
 
     Minimises what `coded_als.ImplicitALS` does (without its ``alpha``) or what `coded_als.RidgeALS` does, from the same
@@ -221,8 +223,16 @@ class ShardedALS(FactorModel):
         self._require_fitted()
         matrix = self._as_rows(ratings)
         matrix.data -= self.global_mean_
-        rows = fold_rows(matrix, self.item_factors_, self.item_biases_, self._objective())
+        rows = self._on_host().fold_in(matrix)
         return NewUsers(rows[:, : self.rank], rows[:, self.rank] if self.item_biases_ is not None else None)
+
+    def _contributions(
+        self, columns: Integers, values: NDArray[np.float64], asked: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        return columns, self._on_host().contributions(columns, values - self.global_mean_, asked)
+
+    def _on_host(self) -> HostItems:
+        return HostItems(self.item_factors_, self.item_biases_, self._objective())
 
     def _objective(self) -> Objective:
         if self.loss == "implicit":

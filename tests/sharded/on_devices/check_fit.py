@@ -120,3 +120,21 @@ def check_a_fit_goes_on_from_its_checkpoint_on_other_devices(tmp_path):
             ShardedALS(**{**SETTINGS, **other}).fit(ratings(), checkpoint=Checkpoint(tmp_path, resume=True))
     with pytest.raises(UsageError, match="must be of the same fit"):
         ShardedALS(**SETTINGS).fit(2 * ratings(), checkpoint=Checkpoint(tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("loss", [{}, EXPLICIT], ids=["implicit", "explicit"])
+def check_a_score_is_its_base_and_what_each_rating_adds(loss):
+    model = fitted(1, **loss)
+    rated = {2: 4.0, 9: 1.0, 5: 2.5}
+    score = model.score_new(model.fold_in(rated))[0, 3]
+    found = model.explain(rated, 3)
+    assert found.score == pytest.approx(score, rel=1e-4, abs=1e-5)
+    assert found.base + found.contributions.sum() == pytest.approx(found.score)
+    # linear in the ratings: what one adds is what the score loses when its target falls by as much
+    if loss:
+        more = model.explain(rated | {9: 1.5}, 3)
+        share = dict(zip(found.ids.tolist(), found.contributions, strict=True))[9]
+        bias = model.item_biases_[9] + model.global_mean_
+        assert more.score - found.score == pytest.approx(0.5 * share / (1.0 - bias), rel=1e-6)
+    with pytest.raises(UsageError, match="a score must come from ratings"):
+        model.explain({}, 3)

@@ -1,0 +1,76 @@
+"""Command lines that click cannot read, told as every error of ours is: rule, got, remedy."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Any
+
+import click
+
+# what click says of a value that is of no use, with the value first
+_GOT = re.compile(r"^(.*?) is not (?:a valid |in the range |one of )")
+
+
+def told(error: click.UsageError) -> str:
+    """The error in one line.
+
+    Parameters
+    ----------
+    error
+        As click raised it.
+    """
+    command = error.ctx.command_path if error.ctx is not None else "coded-als"
+    remedy = f"See {command} --help."
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        return f"{_name(error.param)} must be given; got none. {remedy}"
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return _bad_value(error, error.param, remedy)
+    if isinstance(error, click.NoSuchOption):
+        near = _nearest(error.option_name, list(error.possibilities or ()))
+        return f"options must be among those of {command}; got {error.option_name}. {near}{remedy}"
+    if isinstance(error, click.BadOptionUsage):
+        takes = "must have a value; got none" if "requires" in error.message else "must stand alone; got a value"
+        return f"{error.option_name} {takes}. {remedy}"
+    if hasattr(error, "command_name") and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        near = _nearest(error.command_name, error.ctx.command.list_commands(error.ctx))
+        return f"a command must be one of those of {command}; got {error.command_name!r}. {near}{remedy}"
+    extra = re.match(r"Got unexpected extra arguments? \((.*)\)", error.message)
+    if extra and error.ctx is not None:
+        names = [_name(one) for one in error.ctx.command.params if isinstance(one, click.Argument)]
+        return f"arguments must be {' '.join(names) or 'none'}; got also {extra[1]}. Quote spaces. {remedy}"
+    return f"{error.message} {remedy}"
+
+
+def _bad_value(error: click.BadParameter, parameter: click.Parameter, remedy: str) -> str:
+    got, rule = _GOT.match(error.message), _rule(parameter.type)
+    if got and rule:
+        return f"{_name(parameter)} must be {rule}; got {got[1]}. {remedy}"
+    missing = re.match(r"(\w+) ('.*') does not exist\.", error.message)
+    if missing:
+        return f"{_name(parameter)} must be there; got {missing[2]}, which is not. Check the name."
+    return f"{_name(parameter)}: {error.message} {remedy}"
+
+
+def _rule(kind: Any) -> str:
+    """What a value must be."""
+    if isinstance(kind, click.Choice):
+        return f"one of {', '.join(map(str, kind.choices))}"
+    whole = isinstance(kind, (click.IntRange, type(click.INT)))
+    noun = "a whole number" if whole else "a number" if isinstance(kind, (click.FloatRange, type(click.FLOAT))) else ""
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    if least is not None and most is not None:
+        return f"{noun} from {least} to {most}"
+    return noun if least is None else f"{noun} of at least {least}"
+
+
+def _name(parameter: click.Parameter) -> str:
+    """What the user types, or the name of the place."""
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return str(parameter.metavar or parameter.human_readable_name)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"Did you mean {near[0]}? " if near else ""

@@ -1,0 +1,79 @@
+"""What is typed wrongly is one line: the rule, what was got, and the remedy."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from coded_als.cli import main
+from tests.cli.test_commands import commands
+
+
+def refused(*arguments: str) -> str:
+    result = CliRunner().invoke(main, arguments, prog_name="coded-als")
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.endswith(".\n")
+    return result.stderr
+
+
+TYPED = [
+    (name, option)
+    for name, command in commands()
+    for option in command.params
+    if isinstance(option, click.Option)
+    and isinstance(option.type, (click.Choice, click.IntRange, click.FloatRange, type(click.INT), type(click.FLOAT)))
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), TYPED, ids=lambda one: one.opts[-1] if isinstance(one, click.Option) else one
+)
+def test_a_value_of_the_wrong_kind(name: str, option: click.Option) -> None:
+    flag = max(option.opts, key=len)
+    told = refused(*name.split(), flag, "moon")
+    assert f"{flag} must be " in told
+    assert f"; got 'moon'. See coded-als {name} --help." in told
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands()])
+def test_an_option_that_is_not_there(name: str) -> None:
+    assert f"options must be among those of coded-als {name}; got --moon. " in refused(*name.split(), "--moon", "3")
+
+
+@pytest.mark.parametrize("name", [n for n, c in commands() if any(isinstance(p, click.Argument) for p in c.params)])
+def test_an_argument_that_is_left_out(name: str) -> None:
+    assert f" must be given; got none. See coded-als {name} --help." in refused(*name.split())
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["fit", "x", "--rnk", "3"], "got --rnk. Did you mean --rank? See"),
+        (["reproduse"], "a command must be one of those of coded-als; got 'reproduse'. Did you mean reproduce? See"),
+        (
+            ["reproduce", "table9"],
+            "a command must be one of those of coded-als reproduce; got 'table9'. Did you mean table1?",
+        ),
+        (["--moon"], "options must be among those of coded-als; got --moon. See coded-als --help."),
+        (["fit", "x", "y", "z"], "arguments must be RATINGS; got also y z. Quote spaces. See"),
+        (["doctor", "x"], "arguments must be none; got also x."),
+        (["sweep", "--workers"], "--workers must have a value; got none."),
+        (["fit", "x", "--json=3"], "--json must stand alone; got a value."),
+        (["plan", "--rows", "-3"], "--rows must be a whole number of at least 1; got -3."),
+        (["fit", "x", "--serve", "99999"], "--serve must be a whole number from 0 to 65535; got 99999."),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
+)
+def test_other_mistakes(typed: list[str], told: str) -> None:
+    assert told in refused(*typed)
+
+
+@pytest.mark.parametrize("typed", [[], ["reproduce"]])
+def test_a_group_alone_shows_its_help(typed: list[str]) -> None:
+    result = CliRunner().invoke(main, typed)
+    assert "Commands:" in result.output
+    assert "Error" not in result.output
