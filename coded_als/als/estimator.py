@@ -277,19 +277,17 @@ class CodedALS(LinearFolding):
         columns = self._columns(problem.length)
         if self.protocol == "fused":
             is_open = self.code == "auto" and self.partitions is None and self.precomputation != "none"
-            # what times schemes is loaded where one is to be chosen
-            from coded_als.als.choice import choose
+            from coded_als.als.choice import choose  # what times schemes is loaded where one is to be chosen
             from coded_als.als.schemes import Size
 
             entries = problem.matrix.nnz if problem.is_sparse and self.precomputation == "auto" else None
             size = Size(problem.matrix.shape[0], problem.length, self.rank, entries)
             best = choose(size, workers, self.solver, delays if is_open else None, machine, self.decoding_tolerance)
-            if best is not None and best.rows:
-                return Spread(best.chosen(size), "none")
-            preferred = None if best is None else best.chosen(size)
-            return choose_spread(
-                problem, workers, columns, self.code, self.partitions, self.precomputation, machine, preferred
-            )
+            code = None if best is None else best.chosen(size)
+            if best is not None and code is not None and best.rows:
+                return Spread(code, "none")
+            where = self.precomputation
+            return choose_spread(problem, workers, columns, self.code, self.partitions, where, machine, code)
         if self.precomputation == "none":
             raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
         code = "entangled" if self.code == "auto" else self.code

@@ -103,4 +103,4 @@ def test_sparse_rows_are_put_beside_the_codes():
     assert [row["threshold"] for row in rows[1:]] == [8, 4, 2, 2]
     # 200 entries of 12 bytes, and an end of 4 for each of 64 rows
     assert rows[1]["memory_bytes"] == (200 * 12 + 64 * 4) / 8
-    assert "replicated:copies=2, sparse rows" in run("--entries", "200").stdout
+    assert "replicated:copies=3, sparse rows" in run("--entries", "200").stdout
