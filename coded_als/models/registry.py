@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 # Modules of the kinds of this package: imported when one is asked for, so that reading one needs not all of them.
 MODEL_HOMES = {
-    "coded": "coded_als.als",
-    "ridge": "coded_als.baselines",
-    "implicit": "coded_als.baselines",
-    "sgd": "coded_als.baselines",
-    "bpr": "coded_als.baselines",
-    "warp": "coded_als.baselines",
-    "sharded": "coded_als.sharded",
+    "coded": "coded_als.als.estimator",
+    "ridge": "coded_als.baselines.ridge",
+    "implicit": "coded_als.baselines.implicit",
+    "sgd": "coded_als.baselines.stochastic",
+    "bpr": "coded_als.baselines.bpr",
+    "warp": "coded_als.baselines.warp",
+    "sharded": "coded_als.sharded.estimator",
 }
 _classes: dict[str, type[FactorModel]] = {}
 
