@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from coded_als.errors import UsageError
 
 
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def require_whole(name: str, value: Any, least: int) -> None:
     """Raise `UsageError` unless ``value`` is a whole number of at least ``least``.
 
@@ -24,7 +29,7 @@ def require_whole(name: str, value: Any, least: int) -> None:
     least
         The smallest number allowed.
     """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+    if not is_whole(value) or value < least:
         raise UsageError(f"{name} must be a whole number of at least {least}; got {value!r}. Correct it.")
 
 

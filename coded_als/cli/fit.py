@@ -10,7 +10,6 @@ from click.core import ParameterSource
 
 from coded_als.als.phases import Where
 from coded_als.cli.checkpoints import checkpoint_options, interruptible, take_checkpoint
-from coded_als.cli.clusters import CLUSTERS
 from coded_als.cli.common import print_json, takes_columns
 from coded_als.cli.fitting import CHECKPOINT, COMMON, ON_CLUSTER, SHARDS, fit_sparse
 from coded_als.cli.fitting_coded import fit_coded
@@ -25,6 +24,7 @@ from coded_als.data import holdout_users, load_ratings
 from coded_als.data.edges import PREFIX as EDGES
 from coded_als.delays import parse_delays, require_workers, trace_files
 from coded_als.errors import UsageError
+from coded_als.experiments.clusters import CLUSTERS
 from coded_als.models.registry import MODEL_HOMES
 
 

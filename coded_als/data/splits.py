@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.checks import require_whole
 from coded_als.data.ratings import RatingData
 from coded_als.errors import UsageError
 
@@ -35,7 +36,7 @@ def k_fold(data: RatingData, folds: int = 5, *, seed: int = 0) -> Iterator[Split
     UsageError
         For fewer than 2 folds or fewer ratings than folds.
     """
-    _require_whole("folds", folds, 2)
+    require_whole("folds", folds, 2)
     if folds > data.entries:
         raise UsageError(f"folds must be at most the number of ratings, {data.entries}; got {folds}. Use fewer.")
     return _each_fold(data, folds, seed)
@@ -144,7 +145,7 @@ def leave_k_out(data: RatingData, k: int, *, by: Literal["random", "time"] = "ra
     UsageError
         When a user has k ratings or fewer, or ``by`` is ``time`` and the source has no times.
     """
-    _require_whole("k", k, 1)
+    require_whole("k", k, 1)
     rows, _, _ = data.triples()
     counts = np.bincount(rows, minlength=data.shape[0])
     short = np.flatnonzero((counts > 0) & (counts <= k))
@@ -181,8 +182,3 @@ def _rank_in_source(data: RatingData) -> NDArray[np.int64]:
 
 def _cut(data: RatingData, test: NDArray[np.bool_]) -> Split:
     return data.select(~test), data.select(test)
-
-
-def _require_whole(name: str, value: int, least: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name} must be a whole number, at least {least}; got {value!r}. Raise it.")

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Array
+from coded_als.checks import is_whole
 from coded_als.delays.models import DelayModel
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
@@ -14,13 +15,9 @@ from coded_als.errors import UsageError
 MOST_WORKERS = 100_000
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
 def require_workers(workers: int) -> None:
     """Raise `UsageError` unless the number of workers is one that can be simulated."""
-    if not _is_whole(workers):
+    if not is_whole(workers):
         raise UsageError(f"workers must be a whole number; got {workers!r}. Correct it.")
     if not 1 <= workers <= MOST_WORKERS:
         change = "Add" if workers < 1 else "Remove"
@@ -47,7 +44,7 @@ class DelayStream:
 
     def __init__(self, spec: str | DelayModel, workers: int, seed: int = 0) -> None:
         require_workers(workers)
-        if not _is_whole(seed) or seed < 0:
+        if not is_whole(seed) or seed < 0:
             raise UsageError(f"seed must be a whole number of at least 0; got {seed!r}. Correct it.")
         if not isinstance(spec, str) and not callable(getattr(spec, "draw", None)):
             raise UsageError(f"delays must be a SPEC or a delay model; got {spec!r}. Write 'exp:mean=20ms', say.")

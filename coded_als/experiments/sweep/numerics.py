@@ -7,9 +7,8 @@ import numpy as np
 from coded_als.als import CodedALS
 from coded_als.als.draws import repetition_seed
 from coded_als.als.timing import Infeasible
-from coded_als.cluster import Cluster
-from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
+from coded_als.experiments.clusters import open_cluster
 from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.cells import Cell
 from coded_als.experiments.sweep.rows import Figures
@@ -76,13 +75,6 @@ def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
         seed=spec.seed,
     )
     seed = repetition_seed(spec.seed, repetition)
-    with _cluster(spec, scheme.workers, cell.injected_delays, seed) as cluster:
+    delays = cell.injected_delays
+    with open_cluster(spec.cluster, scheme.workers, delays, seed, machine=spec.machine) as cluster:
         return model.fit(paper_ratings(spec.size, spec.seed), cluster=cluster)
-
-
-def _cluster(spec: SweepSpec, workers: int, delays: str, seed: int) -> Cluster:
-    if spec.cluster == "virtual":
-        return SimulatedCluster(workers, delays, seed, spec.machine)
-    from coded_als.master import LocalCluster
-
-    return LocalCluster(workers, delays, seed)
