@@ -36,8 +36,8 @@ FITS = {
     "coded": [DENSE, "--rank", "5", "--iterations", "60", *SYSTEMATIC, *ON_WORKERS],
     "coded-als": [DENSE, "--rank", "5", "--iterations", "60", "--solver", "als", *SYSTEMATIC, *ON_WORKERS],
     "coded-paper": [DENSE, "--rank", "5", "--iterations", "30", *PAPER, *ON_WORKERS],
-    "ridge": [SPARSE, "--method", "ridge", "--rank", "8", "--iterations", "150"],
-    "warp": [SPARSE, "--method", "warp", "--rank", "8", "--iterations", "60"],
+    "ridge": [SPARSE, "--method", "ridge", "--rank", "8", "--iterations", "50"],
+    "warp": [SPARSE, "--method", "warp", "--rank", "8", "--iterations", "50"],
 }
 
 

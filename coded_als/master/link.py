@@ -13,6 +13,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.errors import UsageError
+from coded_als.master.backlogs import Backlogs
 from coded_als.master.gate import Gate
 from coded_als.master.interrupts import Interrupts
 from coded_als.wire import has_message, send
@@ -61,6 +62,7 @@ class Link:
         self.interrupts = Interrupts()  # those of whoever uses the link just now
         self.disconnections = 0
         self._path = ""
+        self._backlogs: Backlogs | None = None
         self._router = self.context.socket(zmq.ROUTER)
         # the queue to a worker has no limit of its own, so no send blocks: credit bounds it
         for option, value in (
@@ -92,6 +94,8 @@ class Link:
             self.close()
             raise
         self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        if self.endpoint.startswith("tcp://"):
+            self._backlogs = Backlogs(int(self.endpoint.rpartition(":")[2]))
 
     def _bind(self, bind: str) -> None:
         path = bind.removeprefix("ipc://") if bind.startswith("ipc://") and bind[6:7] not in ("", "*", "@") else ""
@@ -160,10 +164,25 @@ class Link:
             if len(frames) > MOST_FRAMES:
                 frames.pop()  # its place is taken by the next: the message is malformed, and not kept
             frames.append(frame)
+        if self._backlogs is not None:
+            self._backlogs.delivered(int(frames[0].get(zmq.SRCFD)))
         return frames
+
+    def expect(self, response_bytes: int) -> None:
+        """Responses may be as large as this.
+
+        Parameters
+        ----------
+        response_bytes
+            Of one response.
+        """
+        if self._backlogs is not None:
+            self._backlogs.expect(response_bytes)
 
     def close(self, linger_s: float = 0.0) -> None:
         """Drop what is still queued after ``linger_s``."""
+        if self._backlogs is not None:
+            self._backlogs.close()
         self._router.disable_monitor()
         self.context.destroy(linger=int(linger_s * 1000))
         if self._path:

@@ -214,6 +214,7 @@ class ZmqCluster:
                 f"a response must have at most {MOST_FRAME_BYTES} bytes in an array; got {largest}. Use fewer columns or "
                 "more parts."
             )
+        self._link.expect(round.response_bytes)
         if round.payloads is not None:
             require_one_each("payload", self.size, len(round.payloads))
         if len(round.keep) > min(map(len, round.payloads or [()])):

@@ -9,7 +9,9 @@ import sys
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import zmq
+from zmq.utils.garbage import gc
 
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
@@ -71,7 +73,6 @@ def run_worker(
     if memory_limit_bytes is not None:
         # before a larger frame is received the connection is dropped; whatever else would grow beyond fails
         socket.setsockopt(zmq.MAXMSGSIZE, memory_limit_bytes)
-        limit_memory(memory_limit_bytes)
     monitor = None
     if remote:
         monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
@@ -85,6 +86,8 @@ def run_worker(
         socket.plain_username, socket.plain_password = str(worker).encode(), credentials.password
     try:
         _connect(socket, endpoint)
+        if memory_limit_bytes is not None:
+            limit_memory(memory_limit_bytes)
         process = os.getpid()
         return Worker(socket, worker, credentials.job, process, parent_lives, monitor, parts, turn).serve()
     finally:
@@ -102,6 +105,10 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
 
 def limit_memory(limit_bytes: int) -> None:
     """Let this process have no more memory than this beyond what it has now."""
+    # what BLAS and ZeroMQ take with the first large product and message: both end the process where they get none
+    square = np.ones((256, 256))
+    square @ square
+    gc.start()
     has_bytes = 0
     if sys.platform == "linux":
         with open("/proc/self/statm") as file:

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from coded_als.cli import main
+from coded_als.errors import UsageError
 from coded_als.models.persistence import load_model
-from coded_als.models.snapshot import LATEST, read_snapshot
+from coded_als.models.snapshot import LATEST, PREVIOUS, read_snapshot
 from tests.master.processes import all_end_within, children
 
 RATINGS = "synthetic:m=60,n=40,d=20,noise=0.5,seed=1"
@@ -96,6 +97,41 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(tmp_path: Path) -> None
         assert again.exit_code == 0, again.output
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_killed_master_goes_on(tmp_path: Path) -> None:
+    kept, out = tmp_path / "kept", tmp_path / "model.npz"
+    options = [RATINGS, "--rank", 3, "--solver", "als", "--tolerance", 0, "--iterations", 150]
+    whole = fit(*options, "--workers", 3, "--cluster", "inline", "--out", out)
+    assert whole.exit_code == 0, whole.output
+    expected = load_model(out).item_factors_
+    options += ["--workers", 3, "--code", "systematic:p=2", "--checkpoint", kept, "--resume", "--out", out]
+    command = list(map(str, [sys.executable, "-m", "coded_als", "fit", *options, "--delays", "exp:mean=2ms"]))
+    done = -1
+    for kill in range(2):
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and process.poll() is None:
+                if (kept / LATEST).exists() and iteration(kept) > done + 20 + 7 * kill:
+                    break
+                time.sleep(0.003)
+            process.kill()
+        assert iteration(kept) > done
+        done = iteration(kept)
+    result = fit(*options)
+    assert result.exit_code == 0, result.output
+    assert np.allclose(load_model(out).item_factors_, expected, rtol=0, atol=1e-8)
+
+
+def iteration(kept: Path) -> int:
+    """How far the latest checkpoint is, or the one before it in the moment in which they change places."""
+    for name in (LATEST, PREVIOUS, LATEST):
+        if (kept / name).exists():
+            try:
+                return read_snapshot(kept / name)[0].iteration
+            except UsageError:  # it has just been moved
+                continue
+    return -1
 
 
 @pytest.mark.parametrize("whom", ["the master alone", "the whole group, as a terminal does"])
