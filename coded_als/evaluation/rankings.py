@@ -11,7 +11,7 @@ import coded_als.evaluation.metrics as metrics
 from coded_als.errors import UsageError
 from coded_als.evaluation.known import known_triples, pattern_of
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.top_n import recommend_batch, require_count
+from coded_als.models.top_n import require_count
 
 if TYPE_CHECKING:
     from coded_als.data.ratings import RatingData
@@ -80,11 +80,9 @@ def evaluate_ranking(
     relevant = pattern_of(row_of_pair, columns, (users.size, len(model.item_factors_)))
     # longer lists hold nothing more
     width = min(k, len(model.item_factors_))
-    recommended, _ = recommend_batch(
+    recommended, _ = model.best_columns(
         model.user_factors_[users],
-        model.item_factors_,
         width,
-        item_biases=model.item_biases_,
         seen=model.seen_[users] if filter_seen and model.seen_ is not None else None,
         memory_limit_bytes=memory_limit_bytes,
     )

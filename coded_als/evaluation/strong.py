@@ -89,13 +89,8 @@ def evaluate_strong(
     users, items = rows.shape
     width = min(max(cutoffs), items)
     # a bias of the user shifts all its scores alike
-    lists, _ = recommend_batch(
-        model.fold_in(given).factors,
-        model.item_factors_,
-        width,
-        item_biases=model.item_biases_,
-        seen=given,
-        memory_limit_bytes=memory_limit_bytes,
+    lists, _ = model.best_columns(
+        model.fold_in(given).factors, width, seen=given, memory_limit_bytes=memory_limit_bytes
     )
     popularity = None
     if model.seen_ is not None:

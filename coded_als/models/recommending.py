@@ -91,6 +91,49 @@ class Recommending(Similarity):
         """Factors for new users, with all items held fixed; the model does not change."""
         raise NotImplementedError
 
+    def best_columns(
+        self,
+        factors: Floats,
+        n: int,
+        *,
+        columns: Integers | None = None,
+        seen: csr_array | None = None,
+        exclude: Iterable[int] = (),
+        memory_limit_bytes: int = MEMORY_BYTES,
+    ) -> tuple[Integers, NDArray[np.float64]]:
+        """The n best items for many users, by place: what `recommend` and evaluation rank with.
+
+        Parameters
+        ----------
+        factors
+            (users, d) of the users.
+        n
+            How many, at least 1.
+        columns
+            (k,) columns to choose from, ascending; all by default. Places are then places in it.
+        seen, exclude, memory_limit_bytes
+            As in `coded_als.models.top_n.recommend_batch`, by places.
+
+        Returns
+        -------
+        places, scores
+            Both (users, n), without the users' biases and the mean; -1 and minus infinity where fewer are left.
+        """
+        chosen: Any = slice(None) if columns is None else columns
+        return self._rank(
+            factors,
+            self.item_factors_[chosen],
+            n,
+            item_biases=None if self.item_biases_ is None else self.item_biases_[chosen],
+            seen=seen,
+            exclude=exclude,
+            memory_limit_bytes=memory_limit_bytes,
+        )
+
+    def _rank(self, *tables: Any, **options: Any) -> tuple[Integers, NDArray[np.float64]]:
+        """`recommend_batch`, unless a model has somewhere else to rank."""
+        return recommend_batch(*tables, **options)
+
     def _rated(self, ratings: Mapping[Id, float]) -> tuple[Integers, NDArray[np.float64]]:
         """Columns, ascending, and ratings of one new user."""
         ids = list(ratings)
@@ -201,11 +244,10 @@ class Recommending(Similarity):
         self, users: NewUsers, seen: csr_array | None, n: int, choice: _Choice, memory_limit_bytes: int
     ) -> Ranking:
         columns: Any = slice(None) if choice.columns is None else choice.columns
-        places, scores = recommend_batch(
+        places, scores = self.best_columns(
             users.factors,
-            self.item_factors_[columns],
             min(n, len(self.item_ids)),
-            item_biases=None if self.item_biases_ is None else self.item_biases_[columns],
+            columns=choice.columns,
             seen=seen if seen is None or choice.columns is None else seen[:, columns],
             exclude=choice.hidden,
             memory_limit_bytes=memory_limit_bytes,

@@ -138,8 +138,8 @@ def recommend_batch(
     UsageError
         For n < 1, shapes that do not match, an exclusion out of range, or a limit below one user's scores.
     """
-    _check(user_factors, item_factors, n, item_biases, seen)
-    hidden = _columns(exclude, item_factors.shape[0])
+    require_ranking(user_factors, item_factors, n, item_biases, seen)
+    hidden = columns_left_out(exclude, item_factors.shape[0])
     users, items = user_factors.shape[0], item_factors.shape[0]
     block = int(memory_limit_bytes) // (_BYTES_PER_SCORE * max(items, 1))
     if block < 1:
@@ -167,7 +167,21 @@ def _hide_seen(scores: Floats, seen: csr_array, rows: slice) -> None:
     scores[local, seen.indices[ends[0] : ends[-1]]] = -np.inf
 
 
-def _columns(exclude: Iterable[int], items: int) -> Integers:
+def columns_left_out(exclude: Iterable[int], items: int) -> Integers:
+    """Columns that nobody is recommended, as an array.
+
+    Parameters
+    ----------
+    exclude
+        The columns.
+    items
+        How many there are.
+
+    Raises
+    ------
+    UsageError
+        For one that is not among them.
+    """
     columns = np.fromiter(exclude, dtype=np.int64)
     outside = columns[(columns < 0) | (columns >= items)]
     if outside.size:
@@ -177,9 +191,16 @@ def _columns(exclude: Iterable[int], items: int) -> Integers:
     return columns
 
 
-def _check(
+def require_ranking(
     user_factors: Floats, item_factors: Floats, n: int, item_biases: Floats | None, seen: csr_array | None
 ) -> None:
+    """Raise `UsageError` unless these can be ranked.
+
+    Parameters
+    ----------
+    user_factors, item_factors, n, item_biases, seen
+        As in `recommend_batch`.
+    """
     require_count(n)
     if user_factors.ndim != 2 or item_factors.ndim != 2 or user_factors.shape[1] != item_factors.shape[1]:
         raise UsageError(

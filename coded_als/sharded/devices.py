@@ -37,6 +37,11 @@ def mesh_of(devices: int | None) -> Mesh:
     return Mesh(np.array(found[:devices]), (AXIS,))
 
 
+def mesh_up_to(devices: int | None) -> Mesh:
+    """`mesh_of` as many devices as there are, where that is less: a model may be asked on another machine."""
+    return mesh_of(None if devices is None else min(devices, len(jax.devices())))
+
+
 def sharded(mesh: Mesh) -> NamedSharding:
     """Arrays that are cut along their first axis, one part on each device."""
     return NamedSharding(mesh, PartitionSpec(AXIS))

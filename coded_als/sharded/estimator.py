@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, ClassVar, Self
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Integers
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.checks import require_one_of
 from coded_als.data.entrance import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, flushed
@@ -27,12 +28,15 @@ from coded_als.models.running import before, said
 from coded_als.models.seen import pattern
 from coded_als.sharded.folding import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
+from coded_als.sharded.parameters import require_parameters
 
-# what may differ when a fit goes on: where and how it is computed, and how long
-_FREE = ("devices", "batch_pieces", "piece_length", "iterations")
-# parameters that only one of the objectives has
-_OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
-_OF_EXPLICIT = ("biases", "bias_regularization", "weighting")
+if TYPE_CHECKING:
+    from coded_als.sharded.training import Layout
+
+# fewer scores are ranked on the host before a program for the devices is compiled
+_WORTH_A_PROGRAM = 2**22
+# what may differ when a fit goes on: where and how it is computed, how long, and what is done with it afterwards
+_FREE = ("devices", "batch_pieces", "piece_length", "iterations", "top_n_recall")
 
 
 class ShardedALS(Explaining):
@@ -68,11 +72,20 @@ class ShardedALS(Explaining):
         device needs beside its shards grows with them.
     seed
         Of the random start.
+    top_n_recall
+        Many users are ranked on the devices too, exactly at 1; less than that allows approximate lists, which hold about
+        this share of the exact ones, on devices that find them sooner (TPUs).
+
+    Attributes
+    ----------
+    layout_
+        What the fit took of each device: padding, bytes held and bytes exchanged. Not saved.
     """
 
     kind: ClassVar[str] = "sharded"
 
     history_: list[Iteration]
+    layout_: Layout
     _entry = Iteration
 
     def __init__(
@@ -94,6 +107,7 @@ class ShardedALS(Explaining):
         batch_pieces: int = 512,
         piece_length: int = 32,
         seed: int = 0,
+        top_n_recall: float = 1.0,
     ) -> None:
         require_one_of("loss", loss, ("implicit", "explicit"))
         if regularization is None:
@@ -103,30 +117,8 @@ class ShardedALS(Explaining):
         self.biases, self.bias_regularization, self.weighting = biases, bias_regularization, weighting
         self.solver, self.cg_steps, self.table_dtype, self.devices = solver, cg_steps, table_dtype, devices
         self.batch_pieces, self.piece_length, self.seed = batch_pieces, piece_length, seed
-        self._check()
-
-    def _check(self) -> None:
-        for name in ("rank", "iterations", "cg_steps", "piece_length"):
-            require_whole(name, getattr(self, name), 1)
-        require_whole("batch_pieces", self.batch_pieces, 16)
-        require_whole("seed", self.seed, 0)
-        if self.devices is not None:
-            require_whole("devices", self.devices, 1)
-        require_one_of("solver", self.solver, ("cholesky", "cg"))
-        require_one_of("table_dtype", self.table_dtype, ("float32", "bfloat16"))
-        require_number("regularization", self.regularization, positive=True)
-        for name in _OF_EXPLICIT if self.loss == "implicit" else _OF_IMPLICIT:
-            if getattr(self, name) is not None:
-                raise UsageError(
-                    f"{name} must be left out with loss={self.loss!r}; got {getattr(self, name)!r}. Drop it."
-                )
-        for name in ("unobserved_weight", "bias_regularization"):
-            if getattr(self, name) is not None:
-                require_number(name, getattr(self, name), positive=True)
-        if self.frequency_exponent is not None:
-            require_number("frequency_exponent", self.frequency_exponent)
-        if self.weighting is not None:
-            require_one_of("weighting", self.weighting, ("none", "count"))
+        self.top_n_recall = top_n_recall
+        require_parameters(self)
 
     @classmethod
     def require_installed(cls) -> None:
@@ -182,7 +174,8 @@ class ShardedALS(Explaining):
         matrix.data = (matrix.data - mean) / scale
         objective = objective.in_units(scale)
         equations = self._equations(objective)
-        training = Training(matrix, objective, equations, mesh, self.table_dtype, self.batch_pieces, self.piece_length)
+        sizes = self.batch_pieces, self.piece_length
+        training = Training(matrix, objective, equations, mesh, self.table_dtype, *sizes).compiled()
         if snapshot is None:
             tables = {
                 "users": self._start(np.diff(matrix.indptr), training.width),
@@ -200,7 +193,7 @@ class ShardedALS(Explaining):
                 # the next epoch takes the memory of these tables
                 state = partial(_state, training, users, items, history)
                 checkpoint.note(len(history.entries), state, lasting=False)
-        self.history_ = history.entries
+        self.history_, self.layout_ = history.entries, training.layout
         units = np.full(training.width, np.sqrt(scale), np.float32)
         units[self.rank :] = scale
         self._adopt(
@@ -225,6 +218,15 @@ class ShardedALS(Explaining):
         matrix.data -= self.global_mean_
         rows = self._on_host().fold_in(matrix)
         return NewUsers(rows[:, : self.rank], rows[:, self.rank] if self.item_biases_ is not None else None)
+
+    def _rank(self, user_factors: Any, item_factors: Any, *arguments: Any, **options: Any) -> Any:
+        if len(user_factors) * len(item_factors) < _WORTH_A_PROGRAM or find_spec("jax") is None:
+            return super()._rank(user_factors, item_factors, *arguments, **options)
+        from coded_als.sharded.devices import mesh_up_to
+        from coded_als.sharded.top_n import best_on_devices
+
+        tables, mesh = (user_factors, item_factors), mesh_up_to(self.devices)
+        return best_on_devices(mesh, *tables, *arguments, recall=self.top_n_recall, **options)
 
     def _contributions(
         self, columns: Integers, values: NDArray[np.float64], asked: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -88,8 +88,9 @@ class Equations:
     cg_steps: int = 3
 
 
-def half_step(mesh: Mesh, shapes: Sequence[BatchShape], equations: Equations) -> Any:
-    """The program of one side, to be compiled for its tables.
+@lru_cache(maxsize=16)
+def half_step(mesh: Mesh, shapes: tuple[BatchShape, ...], equations: Equations) -> Any:
+    """The program of one side, to be compiled for its tables; once, however many fits have the same shapes.
 
     Parameters
     ----------
@@ -175,9 +176,11 @@ def _batch(
 
 def _fetch(fixed: Array, sends: Array, entries: Array) -> Array:
     """Rows of the sharded table for every entry, (slots, width) float32; padding gives zeros."""
-    sent = fixed[sends]
+    # as plain bits: a backend without bfloat16 collectives would widen them, and send twice as much
+    bits = jnp.uint16 if fixed.dtype == jnp.bfloat16 else jnp.uint32
+    sent = lax.bitcast_convert_type(fixed[sends], bits)
     received = lax.all_to_all(sent, AXIS, split_axis=0, concat_axis=0, tiled=True)
-    pool = received.reshape(-1, fixed.shape[1])
+    pool = lax.bitcast_convert_type(received, fixed.dtype).reshape(-1, fixed.shape[1])
     return pool.at[entries].get(mode="fill", fill_value=0).astype(jnp.float32)
 
 

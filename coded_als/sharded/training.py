@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from scipy import sparse
 
 from coded_als.arrays import Floats
 from coded_als.sharded.devices import sharded
-from coded_als.sharded.half_step import Equations, Operands, Totals, half_step
+from coded_als.sharded.half_step import Equations, Operands, half_step
 from coded_als.sharded.objectives import Objective
 from coded_als.sharded.packing import Batches, BatchShape, pack, padding
 from coded_als.sharded.placement import Placement, deal_to_devices
@@ -34,28 +34,37 @@ class Side:
         Sizes of its batches, group by group, and their room for entries over entries.
     operands
         What its half-steps read, group by group.
-    program
-        The compiled half-step.
     """
 
     placement: Placement
     shapes: tuple[BatchShape, ...]
     padding: float
     operands: tuple[Operands, ...]
-    program: Any
 
-    def half_step(self, table: Array, fixed: Array) -> tuple[Array, Totals]:
-        """The new table, (rows, width), and parts of the objective; the memory of the old table is given up.
 
-        Parameters
-        ----------
-        table
-            The table to solve for, on the devices.
-        fixed
-            The table of the other side.
-        """
-        result: tuple[Array, Totals] = self.program(table, fixed, self.operands)
-        return result
+@dataclass(frozen=True)
+class Layout:
+    """What a fit takes of each device, in bytes.
+
+    Parameters
+    ----------
+    devices
+        N.
+    padding
+        Room for entries over entries, users' and items' side.
+    tables
+        Bytes of a device's shards of both tables.
+    batches
+        Bytes of its batches.
+    exchanged
+        Bytes that it hands to the others, itself included, in one epoch; docs/sharded.md has the formula.
+    """
+
+    devices: int
+    padding: tuple[float, float]
+    tables: int
+    batches: int
+    exchanged: int
 
 
 class Training:
@@ -86,6 +95,7 @@ class Training:
         length: int,
     ) -> None:
         self.mesh, self.dtype, self.width = mesh, jnp.dtype(dtype), equations.rank + equations.biases
+        self.equations = equations
         flipped = sparse.csr_array(matrix.T.tocsr())
         user_rows, item_rows = (deal_to_devices(np.diff(side.indptr), mesh.size) for side in (matrix, flipped))
 
@@ -93,15 +103,21 @@ class Training:
             groups = pack(entries, rows, others, pieces, length)
             operands = tuple(self._operands(batches, entries, objective, others.rows) for batches in groups)
             shapes = tuple(batches.shape for batches in groups)
-            tables = [self._table(rows), self._table(others)]
-            program = half_step(mesh, shapes, equations).lower(*tables, operands).compile()
-            return Side(rows, shapes, padding(groups), operands, program)
+            return Side(rows, shapes, padding(groups), operands)
+
+        self.users, self.items = side(matrix, user_rows, item_rows), side(flipped, item_rows, user_rows)
+
+    def compiled(self) -> Self:
+        """Compile the half-steps of the users and of the items, ``programs``, and return this."""
+
+        def program(side: Side, other: Side) -> Any:
+            tables = self._table(side.placement), self._table(other.placement)
+            return half_step(self.mesh, side.shapes, self.equations).lower(*tables, side.operands).compile()
 
         # compiling one takes seconds, and does not hold the interpreter
         with ThreadPoolExecutor(2) as pool:
-            items = pool.submit(side, flipped, item_rows, user_rows)
-            users = pool.submit(side, matrix, user_rows, item_rows)
-            self.items, self.users = items.result(), users.result()
+            self.programs = tuple(pool.map(program, (self.users, self.items), (self.items, self.users)))
+        return self
 
     def epoch(self, users: Array, items: Array) -> tuple[Array, Array, float]:
         """New users and items, (rows, width) each, and the objective at them; the memory of the old ones is given up.
@@ -113,9 +129,25 @@ class Training:
         items
             Table of the items.
         """
-        items, of_items = self.items.half_step(items, users)
-        users, of_users = self.users.half_step(users, items)
+        step_users, step_items = self.programs
+        items, of_items = step_items(items, users, self.items.operands)
+        users, of_users = step_users(users, items, self.users.operands)
         return users, items, _sum(of_users.squares) - _sum(of_users.explained) + _sum(of_items.penalised)
+
+    @property
+    def layout(self) -> Layout:
+        """What each device holds and exchanges."""
+        sides, item_size = (self.users, self.items), self.dtype.itemsize
+        devices = self.mesh.size
+        rows_sent = sum(shape.batches * shape.devices * shape.sent for side in sides for shape in side.shapes)
+        gram = 4 * self.width**2 if self.equations.weight else 0
+        return Layout(
+            devices=devices,
+            padding=(self.users.padding, self.items.padding),
+            tables=sum(side.placement.height for side in sides) * self.width * item_size,
+            batches=sum(array.nbytes for side in sides for array in jax.tree.leaves(side.operands)) // devices,
+            exchanged=rows_sent * self.width * item_size + 2 * gram if devices > 1 else 0,
+        )
 
     def put(self, side: Side, rows: Floats) -> Array:
         """A table on the devices, from its rows (rows, width).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,27 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.sharded.virtual_devices import virtual_devices
+
 CHECKS = Path(__file__).parent / "on_devices"
+OPTIONS = ("-p", "no:cacheprovider", "-o", "python_files=check_*", "-o", "python_functions=check_*", "--durations=10")
 
 
 @pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed: pip install 'coded-als[jax]'")
-def test_on_eight_virtual_devices() -> None:
-    # most of the time goes into compiling, and half of that into making the code fast
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+def test_on_eight_virtual_devices(request: pytest.FixtureRequest) -> None:
     run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            str(CHECKS),
-            "-p",
-            "no:cacheprovider",
-            "-o",
-            "python_files=check_*",
-            "-o",
-            "python_functions=check_*",
-        ],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        [sys.executable, "-m", "pytest", str(CHECKS), *OPTIONS],
+        env=virtual_devices(request.config),
         capture_output=True,
         text=True,
         timeout=300,

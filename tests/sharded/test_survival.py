@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from coded_als import load_model
+from tests.sharded.virtual_devices import virtual_devices
 
 SCRIPT = """
 import os, signal, sys
@@ -33,23 +33,23 @@ model.fit(ratings, callback=kill, checkpoint=Checkpoint(folder, resume=True)).sa
 """
 
 
-def run(folder: Path, devices: int, last: int, solver: str) -> int:
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+def run(environment: dict[str, str], folder: Path, devices: int, last: int, solver: str) -> int:
     command = [sys.executable, "-c", SCRIPT, str(folder), str(devices), str(last), solver]
-    return subprocess.run(
-        command, env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}, check=False, timeout=200
-    ).returncode
+    return subprocess.run(command, env=environment, check=False, timeout=200).returncode
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed: pip install 'coded-als[jax]'")
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
-def test_killed_in_any_epoch_a_fit_goes_on_with_other_devices(tmp_path: Path, solver: str) -> None:
+def test_killed_in_any_epoch_a_fit_goes_on_with_other_devices(
+    request: pytest.FixtureRequest, tmp_path: Path, solver: str
+) -> None:
+    environment = virtual_devices(request.config)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     # an epoch is killed before its snapshot is written, and done again
     for devices, last in ((8, 1), (2, 2), (1, 3), (8, 4), (2, 5)):
-        assert run(killed, devices, last, solver) == -signal.SIGKILL
-    assert run(killed, 4, 0, solver) == run(whole, 1, 0, solver) == 0
+        assert run(environment, killed, devices, last, solver) == -signal.SIGKILL
+    assert run(environment, killed, 4, 0, solver) == run(environment, whole, 1, 0, solver) == 0
     model, expected = load_model(killed / "model.npz"), load_model(whole / "model.npz")
     assert len(model.history_) == len(expected.history_) == 5
     for name in ("user_factors_", "item_factors_"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import COUNTS, SETTINGS, fitted, ratings
+from conftest import COUNTS, ODD, SETTINGS, fitted, ratings
 
 from coded_als import ImplicitALS, RidgeALS, UsageError, load_model
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.sharded import ShardedALS
 
-EXPLICIT = {"loss": "explicit", "regularization": 2.0, "bias_regularization": 0.5, "weighting": "count"}
+EXPLICIT = {"loss": "explicit", "regularization": 2.0, "bias_regularization": 0.5, "weighting": "count", **ODD}
 
 
 def same(model, reference, objective=1e-5, factors=1e-3):
@@ -41,19 +41,19 @@ def check_explicit_is_that_of_one_machine():
 def check_few_gradient_steps_are_those_of_one_machine():
     # the compiled model takes steps on users without entries too, which here are zero after the first half-step
     reference = ImplicitALS(6, iterations=4, solver="cg", seed=3).fit(ratings())
-    model = fitted(8, solver="cg")
+    model = fitted(8, solver="cg", **ODD)
     some = np.diff(ratings().indptr) > 0
     assert model.history_[-1].objective == pytest.approx(reference.history_[-1].objective, rel=1e-4)
     assert np.abs(model.user_factors_ - reference.user_factors_)[some].max() < 1e-3
 
 
 def check_many_gradient_steps_are_an_exact_solution():
-    same(fitted(2, solver="cg", cg_steps=30), fitted(2), factors=1e-4)
+    same(fitted(8, solver="cg", cg_steps=30, **ODD), fitted(2), factors=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def check_the_objective_is_that_of_the_stored_factors(dtype):
-    model = fitted(8) if dtype == "float32" else fitted(8, table_dtype=dtype)
+    model = fitted(8) if dtype == "float32" else fitted(8, table_dtype=dtype, **ODD)
     seen, scores = ratings().toarray() > 0, model.user_factors_.astype(float) @ model.item_factors_.T.astype(float)
     expected = np.sum((1 - scores[seen]) ** 2) + 0.1 * np.sum(scores**2)
     for factors, counts, others in (
@@ -65,7 +65,7 @@ def check_the_objective_is_that_of_the_stored_factors(dtype):
 
 
 def check_half_precision_is_near():
-    model, exact = fitted(8, table_dtype="bfloat16"), fitted(8)
+    model, exact = fitted(8, table_dtype="bfloat16", **ODD), fitted(8)
     assert model.history_[-1].objective == pytest.approx(exact.history_[-1].objective, rel=1e-3)
     rounded = model.user_factors_.view(np.uint32) & 0xFFFF
     assert not rounded.any()
@@ -107,8 +107,7 @@ def check_what_is_told_while_fitting():
 def check_a_fit_goes_on_from_its_checkpoint_on_other_devices(tmp_path):
     ShardedALS(devices=8, **{**SETTINGS, "iterations": 2}).fit(ratings(), checkpoint=Checkpoint(tmp_path))
     told = []
-    parameters = {**SETTINGS, "batch_pieces": 32}
-    resumed = ShardedALS(devices=1, **parameters).fit(
+    resumed = ShardedALS(devices=1, **SETTINGS).fit(
         ratings(), callback=told.append, checkpoint=Checkpoint(tmp_path, resume=True)
     )
     assert [entry.index for entry in told] == [3, 4]
