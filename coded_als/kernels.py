@@ -131,7 +131,7 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
     require_rows(data, indices, indptr, len(right))
     right = np.ascontiguousarray(right)
     product = np.zeros((indptr.size - 1, right.shape[1]))
-    for rows, ends in _row_panels(indptr, right.shape[1]):
+    for rows, ends in row_panels(indptr, right.shape[1]):
         yield
         add_product(data, indices, ends, right, product[rows])
     return (product,)
@@ -155,7 +155,7 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     """
     (image,) = yield from row_product(data, indices, indptr, right)
     product = np.zeros(right.shape)
-    for rows, ends in _row_panels(indptr, right.shape[1]):
+    for rows, ends in row_panels(indptr, right.shape[1]):
         yield
         add_transposed_product(data, indices, ends, image[rows], product)
     return (product,)
@@ -210,8 +210,12 @@ KERNELS: dict[str, Kernel] = {
 }
 
 
-# Kernels that need more than NumPy: their modules are imported when one is first asked for.
-KERNEL_HOMES = {"solve_block": "coded_als.baselines.block_kernel"}
+# Kernels that few workers need, or that need more than NumPy: their modules are imported when one is first asked for.
+KERNEL_HOMES = {
+    "solve_block": "coded_als.baselines.block_kernel",
+    "row_transposed_product": "coded_als.row_kernels",
+    "row_squared_error": "coded_als.row_kernels",
+}
 
 
 def find_kernel(name: str) -> Kernel:
@@ -246,7 +250,7 @@ def require_rows(data: Array, indices: Places, indptr: Places, columns: int) -> 
         raise ValueError(f"places of sparse entries must be from 0 to {columns - 1}.")
 
 
-def _row_panels(indptr: Places, width: int) -> Iterator[tuple[slice, Places]]:
+def row_panels(indptr: Places, width: int) -> Iterator[tuple[slice, Places]]:
     """The rows and their ends in panels of some ten milliseconds of work."""
     entries = int(PANEL_OPERATIONS / (SPARSE_SLOWDOWN * max(1, width)))
     start, rows = 0, indptr.size - 1

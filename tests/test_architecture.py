@@ -26,6 +26,7 @@ LEVELS = {
     "kernels": 2,
     "checks": 2,
     "specs": 2,
+    "row_kernels": 3,
     "codes": 3,
     "delays": 3,
     "wire": 3,
@@ -201,7 +202,10 @@ def test_one_name_stands_for_one_thing():
 
 
 # what a node of the drawing stands for, where it is not the room of its name
-DRAWN = {"wire": ("wire", "checks", "specs"), "ground": ("kernels", "sparse_loops", "errors", "arrays", "lazy")}
+DRAWN = {
+    "wire": ("wire", "checks", "specs"),
+    "ground": ("kernels", "row_kernels", "sparse_loops", "errors", "arrays", "lazy"),
+}
 # adapters and clusters of other libraries are left out of the drawing
 NOT_DRAWN = {"__main__", "sklearn", "dask", "sharded"}
 

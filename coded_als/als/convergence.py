@@ -33,7 +33,8 @@ VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
 # The fields of `Stopping` and of its probe that a run which goes on must know.
-_REMEMBERED, _PROBED = ("_verified_at", "_best", "_idle", "_last_residual"), ("inside", "value", "residual", "above")
+_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_last_residual")
+_PROBED = ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.

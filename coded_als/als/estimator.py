@@ -8,19 +8,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from coded_als.als.alternating import alternating
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
-from coded_als.als.lobpcg import GUARD_VECTORS, locally_optimal
+from coded_als.als.iterating import iterated
+from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.parameters import FREE, ProtocolName, Solver, check_parameters
 from coded_als.als.phases import Where
 from coded_als.als.problem import Problem
-from coded_als.als.protocols import PaperProtocol, square
+from coded_als.als.protocols import square
 from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.als.spread import HeldData, Spread, choose_spread
-from coded_als.als.sweeps import FusedSweeps, PaperSweeps, Sweeps
 from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster
@@ -196,15 +195,42 @@ class CodedALS(LinearFolding):
         problem, log = Problem.of(matrix), RoundLog(cluster)
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         held = spread.give_out(problem, log, decoding)
+        users, items = self.factorise(problem, held, log, spread, unit, recorded)
+        self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
+
+    def factorise(
+        self,
+        problem: Problem,
+        held: HeldData,
+        log: RoundLog,
+        spread: Spread,
+        unit: float,
+        recorded: Callable[..., Recorder],
+    ) -> tuple[Array, Array]:
+        """The factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
+
+        Parameters
+        ----------
+        problem
+            The data, in its unit.
+        held
+            The same on the workers.
+        log
+            Where rounds run.
+        spread
+            What the workers hold.
+        unit
+            What the data were divided by.
+        recorded
+            Makes the `Recorder` of log, stopping rule and unit.
+        """
+        decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
         recorder = recorded(log, stopping, unit)
-        if self.solver == "lobpcg":
-            start = self._start(problem.length, self._columns(problem.length))
-            basis = weights = locally_optimal(held.gram_product, start, self.rank, self.iterations, recorder)
-        else:
-            basis, weights = self._by_sweeps(problem, log, spread, held, decoding, ridge, recorder)
+        columns = self._columns(problem.length)
+        basis, weights = iterated(self.get_params(), problem, held, log, spread, columns, decoding, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
         best = BestFactors.on(basis, held.product(weights), self.rank, ridge, error)
         objective, moved = best.measured(problem)
@@ -216,8 +242,7 @@ class CodedALS(LinearFolding):
         self.rounds_: list[RoundRecord] = log.records
         self.code_, self.precomputation_ = spread.code.spec, spread.precomputation
         self.left_out_ = log.left_out
-        users, items = (factor, other) if problem.transposed else (other, factor)
-        self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
+        return (factor, other) if problem.transposed else (other, factor)
 
     def plan(
         self, ratings: Any, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
@@ -268,29 +293,6 @@ class CodedALS(LinearFolding):
         square(spread.code)
         return spread
 
-    def _by_sweeps(
-        self,
-        problem: Problem,
-        log: RoundLog,
-        spread: Spread,
-        held: HeldData,
-        decoding: float,
-        ridge: float,
-        recorder: Recorder,
-    ) -> tuple[Array, Array]:
-        """The paper's ALS."""
-        start = np.linalg.qr(self._start(problem.length, self.rank))[0]
-        sweeps: Sweeps
-        if self.protocol == "paper":
-            sweeps = PaperSweeps(PaperProtocol(log, square(spread.code), problem.length, decoding), start)
-        else:
-            sweeps = FusedSweeps(held.gram_product, start)
-        basis = alternating(sweeps, problem.squared_norm, ridge, self.iterations, recorder)
-        return basis, sweeps.other_factor_weights(basis)
-
     def _columns(self, length: int) -> int:
         """Columns of a product: the rank, and for the block iteration its guards."""
         return min(self.rank + GUARD_VECTORS, length) if self.solver == "lobpcg" else self.rank
-
-    def _start(self, length: int, columns: int) -> Array:
-        return np.random.default_rng(self.seed).standard_normal((length, columns))

@@ -169,7 +169,7 @@ def _is_symmetric(matrix: Any) -> bool:
 
 def _sparse_product(matrix: Any, log: RoundLog, code: Code, name: str, gram: bool) -> Callable[[Array], Array]:
     """X -> A X, or A^T (A X), with blocks of rows of A given to the workers."""
-    rows = SparseRows(matrix, log, copies_of(code), name)
+    rows = SparseRows.given_out(matrix, log, copies_of(code), name)
     if gram:
         return partial(rows.gram_product, label=f"{name}: A^T (A X)")
     return partial(rows.product, label=f"{name} @ X")

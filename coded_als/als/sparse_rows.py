@@ -36,37 +36,58 @@ class SparseRows:
 
     Parameters
     ----------
-    matrix
-        A, scipy sparse, finite.
     log
         Where its rounds run.
-    copies
-        Workers that hold each block; there are W / copies blocks, and workers left over hold further copies.
+    shape
+        (rows, l).
+    blocks
+        Row numbers of each block, -1 at the end of those that are filled up; worker w holds block w modulo their number.
+    entries
+        Of the fullest block.
     name
         Under which, with a suffix, the workers hold the three arrays of their block.
-
-    Raises
-    ------
-    UsageError
-        For more copies than workers, or a block of 2^31 entries or columns.
     """
 
     recovery_threshold: int
 
-    def __init__(self, matrix: Any, log: RoundLog, copies: int, name: str = "rows") -> None:
+    def __init__(
+        self, log: RoundLog, shape: tuple[int, int], blocks: Sequence[Any], entries: int, name: str = "rows"
+    ) -> None:
+        self.shape, self._log, self._rows, self._entries, self._name = shape, log, blocks, entries, name
+        self.recovery_threshold = len(blocks)
+        self._block_of = np.arange(log.cluster.size) % len(blocks)
+        groups = (np.flatnonzero(self._block_of == block) for block in range(len(blocks)))
+        self._rule = AnyOfEach(tuple(frozenset(group.tolist()) for group in groups))
+
+    @classmethod
+    def given_out(cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows") -> SparseRows:
+        """Give the blocks of a matrix to the workers.
+
+        Parameters
+        ----------
+        matrix
+            A, scipy sparse, finite.
+        log
+            Where its rounds run.
+        copies
+            Workers that hold each block; there are W / copies blocks, and workers left over hold further copies.
+        name
+            Under which.
+
+        Raises
+        ------
+        UsageError
+            For more copies than workers, or a block of 2^31 entries or columns.
+        """
         workers = log.cluster.size
         require_copies(copies, workers)
         matrix = sparse.csr_array(matrix)
-        self._shape, self._log, self._name = matrix.shape, log, name
-        self.recovery_threshold = workers // copies
-        self._rows = deal(np.diff(matrix.indptr), self.recovery_threshold)
-        self._block_of = np.arange(workers) % self.recovery_threshold
-        groups = (np.flatnonzero(self._block_of == block) for block in range(self.recovery_threshold))
-        self._rule = AnyOfEach(tuple(frozenset(group.tolist()) for group in groups))
-        blocks = [_row_block(matrix, rows) for rows in self._rows]
-        self._entries = max(data.size for data, _, _ in blocks)
-        for part, operand in enumerate(self.operands):
-            log.cluster.store(operand, [blocks[block][part] for block in self._block_of])
+        rows = deal(np.diff(matrix.indptr), workers // copies)
+        blocks = [_row_block(matrix, held) for held in rows]
+        given = cls(log, matrix.shape, rows, max(data.size for data, _, _ in blocks), name)
+        for part, operand in enumerate(given.operands):
+            log.cluster.store(operand, [blocks[block][part] for block in given._block_of])
+        return given
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -92,7 +113,7 @@ class SparseRows:
         NotEnoughWorkers
         """
         height, width = len(self._rows[0]), right.shape[1]
-        result = np.empty((self._shape[0], width))
+        result = np.empty((self.shape[0], width))
         for block, response in self._run("row_product", right, (height, width), 1, label).items():
             held = self._rows[block] >= 0
             result[self._rows[block][held]] = response[held]
@@ -112,20 +133,55 @@ class SparseRows:
         ------
         NotEnoughWorkers
         """
-        responses = self._run("row_gram_product", right, right.shape, 2, label)
+        return self._total(self._run("row_gram_product", right, right.shape, 2, label))
+
+    def transposed_product(self, left: Array) -> Array:
+        """A^T Y in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows."""
+        shape = (self.shape[1], left.shape[1])
+        extent = np.zeros((self.shape[1], 0))
+        payloads = [(part, extent) for part in self._parts_of(left)]
+        return self._total(self._run("row_transposed_product", left, shape, 1, "A^T Y", payloads))
+
+    def squared_error(self, left: Array, right: Array) -> float:
+        """||A - Y X^T||^2 in one round, entry by entry of A as if it were dense.
+
+        Parameters
+        ----------
+        left
+            Y, (rows, b).
+        right
+            X, (l, b).
+        """
+        payloads = [(part, right) for part in self._parts_of(left)]
+        return float(self._total(self._run("row_squared_error", left, (1, 1), 1, "|A - Y X^T|^2", payloads))[0, 0])
+
+    def _parts_of(self, left: Array) -> list[Array]:
+        """The rows of Y, (rows, b), that belong to each block, zeros where it is filled up."""
+        held = [np.where(rows[:, np.newaxis] >= 0, left[rows], 0.0) for rows in self._rows]
+        return [held[block] for block in self._block_of]
+
+    def _total(self, responses: dict[int, Array]) -> Array:
         # block by block, whoever came first: the sum does not depend on who was slow, not in the last bit either
         total = responses[0].copy()
         for block in range(1, self.recovery_threshold):
             total += responses[block]
         return total
 
-    def _run(self, kernel: str, right: Array, shape: tuple[int, int], passes: int, label: str) -> dict[int, Array]:
+    def _run(
+        self,
+        kernel: str,
+        right: Array,
+        shape: tuple[int, int],
+        passes: int,
+        label: str,
+        payloads: Sequence[tuple[Array, ...]] | None = None,
+    ) -> dict[int, Array]:
         """One response of every block."""
         right = np.ascontiguousarray(right, dtype=np.float64)
         round = Round(
             kernel,
             operands=self.operands,
-            payloads=[(right,)] * self._block_of.size,
+            payloads=[(right,)] * self._block_of.size if payloads is None else payloads,
             response_shapes=(shape,),
             operations=float(passes * self._entries * right.shape[1] * SPARSE_SLOWDOWN),
             label=label,

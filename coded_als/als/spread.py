@@ -62,7 +62,7 @@ class Spread:
         NotEnoughWorkers, DecodingError
         """
         if self.precomputation == "none":
-            return SparseRows(problem.matrix, log, copies_of(self.code))
+            return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
         return FormedGram(problem, log, self.code, tolerance, self.precomputation)
 
 

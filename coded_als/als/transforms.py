@@ -29,15 +29,26 @@ def weighted(ratings: Any, weighting: Weighting, mean: float | None = None) -> t
         return ratings, 0.0
     if sparse.issparse(ratings):
         matrix = ratings.tocsr().astype(np.float64)
-        values, mean = _reweighted(matrix.data, weighting, mean)
+        values, mean = reweighted(matrix.data, weighting, mean)
         return sparse.csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape), mean
     matrix = np.array(ratings, dtype=np.float64)
     present = matrix != 0
-    matrix[present], mean = _reweighted(matrix[present], weighting, mean)
+    matrix[present], mean = reweighted(matrix[present], weighting, mean)
     return matrix, mean
 
 
-def _reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[Any, float]:
+def reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[Any, float]:
+    """The entries to factorise, (entries,), and the constant to add to predictions.
+
+    Parameters
+    ----------
+    values
+        Ratings, (entries,).
+    weighting, mean
+        As for `weighted`.
+    """
+    if weighting == "none":
+        return values, 0.0
     if weighting == "binary":
         return np.ones_like(values), 0.0
     if weighting == "log":
@@ -45,6 +56,11 @@ def _reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[
     if mean is None:
         mean = float(values.mean()) if values.size else 0.0
     return values - mean, mean
+
+
+def unit_of(largest: float) -> float:
+    """The power of 4 that brings an entry of this size into (1/4, 1]."""
+    return float(np.ldexp(1.0, min(2 * -(-np.frexp(largest)[1] // 2), 1022)))
 
 
 def in_unit(matrix: Any) -> tuple[Any, float]:
@@ -60,7 +76,7 @@ def in_unit(matrix: Any) -> tuple[Any, float]:
     """
     values = matrix.data if sparse.issparse(matrix) else matrix
     largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
-    unit = float(np.ldexp(1.0, min(2 * -(-np.frexp(largest)[1] // 2), 1022)))
+    unit = unit_of(largest)
     matrix = matrix if unit == 1.0 else matrix * (1.0 / unit)
     values = matrix.data if sparse.issparse(matrix) else matrix
     require_factorable(largest, float(np.vdot(values, values)) * unit * unit)

@@ -24,7 +24,7 @@ def takes_columns(command: Command) -> Command:
         "--columns",
         callback=_names,
         metavar="USER,ITEM[,RATING[,TIME]]",
-        help="Names of the columns of a Parquet file; without a rating, rows are counted.",
+        help="Names of the columns of Parquet or part files; without a rating, rows are counted.",
     )(command)
 
 

@@ -11,7 +11,8 @@ from click.core import ParameterSource
 from coded_als.als.phases import Where
 from coded_als.cli.checkpoints import checkpoint_options, interruptible, take_checkpoint
 from coded_als.cli.common import print_json, takes_columns
-from coded_als.cli.fitting import CHECKPOINT, COMMON, ON_CLUSTER, SHARDS, fit_sparse
+from coded_als.cli.fit_parts import are_parts, fit_parts
+from coded_als.cli.fitting import CHECKPOINT, COMMON, ON_CLUSTER, SHARDS, Fitted, fit_sparse
 from coded_als.cli.fitting_coded import fit_coded
 from coded_als.cli.fitting_shards import fit_shards
 from coded_als.cli.live import live_options
@@ -98,6 +99,11 @@ from coded_als.models.registry import MODEL_HOMES
     show_default=True,
     help="Worker processes on this machine, this process alone, or a virtual clock.",
 )
+@click.option(
+    "--repeated",
+    type=click.Choice(["refuse", "last", "sum"]),
+    help="Part files: what counts of a pair that is there twice.",
+)
 @click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below.")
 @click.option("--round-timeout", "round_timeout_s", type=float, help="Seconds that a round may take.  [default: 600]")
@@ -128,15 +134,27 @@ def command(
 
     RATINGS is delimited text `user item rating [time]` or `user item` (counted), a .parquet file, a .npz (scipy sparse),
     .npy (dense) or .mtx file, `edges:FILE` (a graph, lines `source target`), `synthetic:m=2400,n=1500,d=200,noise=0.1`
-    or `synthetic-graph:nodes=100000`. For the coded method missing ratings count as zeros.
+    or `synthetic-graph:nodes=100000`. With --scheduler also a pattern or folder of .parquet or .csv part files, which the
+    workers of a Dask cluster read (`--out DIR/` writes the model as Parquet). For the coded method missing ratings count as zeros.
     """
-    _refuse_foreign_options(context, method, options["policy"])
+    parts, repeated = are_parts(ratings), options.pop("repeated")
+    policy = "wait" if parts and options["policy"] is None and method in ON_CLUSTER else options["policy"]
+    _refuse_foreign_options(context, method, policy)
+    if repeated is not None and not parts:
+        raise UsageError("--repeated is for part files; got it for one source. Remove it.")
     if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
         raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
     parse_delays(options["delays"])
     require_workers(options["workers"])
     inputs = {ratings.removeprefix(EDGES): "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
-    require_outputs({"--out": out, "--record-trace": options["record_trace"], "--trace": options["trace"]}, inputs)
+    in_folder = parts and out is not None and out.suffix != ".npz"
+    require_outputs(
+        {"--out": None if in_folder else out, "--record-trace": options["record_trace"], "--trace": options["trace"]},
+        inputs,
+    )
+    if parts:
+        _conclude(fit_parts(context, ratings, method, columns, out, {**options, "repeated": repeated}), out, as_json)
+        return
     checkpoint = take_checkpoint(options)
     data = load_ratings(ratings, dense=dense, columns=columns)
     if hold_out_users is not None:
@@ -148,10 +166,15 @@ def command(
             fitted = fit_shards(data, method, options, checkpoint)
         else:
             fitted = fit_sparse(data, method, options, checkpoint)
-    model, summary = fitted.model, fitted.summary
-    model.set_ids(data.user_ids, data.item_ids)
+    fitted.model.set_ids(data.user_ids, data.item_ids)
     if out is not None:
-        model.save(out)
+        fitted.model.save(out)
+    _conclude(fitted, out, as_json)
+
+
+def _conclude(fitted: Fitted, out: Path | None, as_json: bool) -> None:
+    """Tell of a fit whose model is saved, and save what was recorded of it."""
+    summary = fitted.summary
     summary["model"] = None if out is None else str(out)
     if as_json:
         print_json(summary)
@@ -167,7 +190,18 @@ def _refuse_foreign_options(context: click.Context, method: str, policy: str | N
         return
     if policy is not None and method not in ON_CLUSTER:
         raise UsageError(f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {method}. Remove it.")
-    of_all = {*COMMON, *CHECKPOINT, "ratings", "out", "method", "dense", "columns", "hold_out_users", "as_json"}
+    of_all = {
+        *COMMON,
+        *CHECKPOINT,
+        "ratings",
+        "out",
+        "method",
+        "dense",
+        "columns",
+        "hold_out_users",
+        "as_json",
+        "repeated",
+    }
     known = of_all | set(SHARDS if policy is not None else ())
     for name in context.params:
         if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:

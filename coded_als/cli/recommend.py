@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from coded_als.cli.common import print_json
+from coded_als.cli.top_n_of_all import write_top_n_of_all
 from coded_als.data.titles import load_titles
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
@@ -35,6 +36,10 @@ _BLOCK = 1000
 )
 @click.option("--include-seen", is_flag=True, help="Recommend also what the user has rated.")
 @click.option(
+    "--out", type=click.Path(path_type=Path), help="With --all: write Parquet files into this folder, in blocks."
+)
+@click.option("--scheduler", help="With --out, of a model folder: on the workers of a Dask cluster, as for fit.")
+@click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else; for several users, one a line."
 )
 def command(
@@ -47,6 +52,8 @@ def command(
     items: Path | None,
     titles: Path | None,
     include_seen: bool,
+    out: Path | None,
+    scheduler: str | None,
     as_json: bool,
 ) -> None:
     """The best items for users of the saved MODEL, best first.
@@ -55,6 +62,14 @@ def command(
     """
     if sum((bool(named), users is not None, everybody)) != 1:
         raise UsageError("users are named by one of --user, --users and --all; got none or several. Keep one of them.")
+    if out is not None or scheduler is not None:
+        if not everybody or out is None or exclude or items is not None or titles is not None or as_json:
+            raise UsageError(
+                "--out and --scheduler go with --all, -n and --include-seen alone; got others. Remove them."
+            )
+        count_of_users = write_top_n_of_all(model, out, count, not include_seen, scheduler)
+        click.echo(f"saved {out}: the best {count} items of {count_of_users} users")
+        return
     fitted = load_model(model)
     known = {} if titles is None else load_titles(titles)
     wanted = [*named] if named else _lines(users) if users is not None else _rated(fitted)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 from coded_als.als import CodedALS
 from coded_als.als.convergence import Outcome
 from coded_als.codes import parse_code
-from coded_als.data import RatingData
 
 
 class FitSummary(TypedDict, total=False):
@@ -51,7 +50,21 @@ class FitSummary(TypedDict, total=False):
     last_change: float | None
 
 
-def coded_summary(model: CodedALS, data: RatingData, workers: int, seconds: float) -> FitSummary:
+class Described(Protocol):
+    """Ratings as far as a summary tells of them."""
+
+    @property
+    def source(self) -> str:
+        """What was read, for people."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Users m and items n."""
+        ...
+
+
+def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float) -> FitSummary:
     """What a fit with codes came to.
 
     Parameters
@@ -90,7 +103,7 @@ def coded_summary(model: CodedALS, data: RatingData, workers: int, seconds: floa
     return summary
 
 
-def sparse_summary(model: Any, data: RatingData, seconds: float) -> FitSummary:
+def sparse_summary(model: Any, data: Described, seconds: float) -> FitSummary:
     """What a fit of another method came to.
 
     Parameters
@@ -107,7 +120,7 @@ def sparse_summary(model: Any, data: RatingData, seconds: float) -> FitSummary:
     return summary
 
 
-def _summary(model: Any, data: RatingData, seconds: float) -> FitSummary:
+def _summary(model: Any, data: Described, seconds: float) -> FitSummary:
     return {
         "method": model.kind,
         "ratings": data.source,

@@ -10,5 +10,6 @@ except ImportError as error:
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
+from coded_als.dask.writing import write_model
 
-__all__ = ["DaskCluster", "Dataset", "fit_dataset"]
+__all__ = ["DaskCluster", "Dataset", "fit_dataset", "write_model"]

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from coded_als.als.transforms import Weighting, reweighted
 from coded_als.dask.numbering import places
 from coded_als.dask.part_files import Piece, read_piece
 from coded_als.data.numbering import sorted_by
@@ -40,6 +41,9 @@ class Cut:
         Rows of a block, those that fill it up included.
     others
         Rows of the other side.
+    reading
+        What is made of the ratings for a matrix to be multiplied, in float64 and with places among all of the other side;
+        None leaves them as they are.
     """
 
     of_users: bool
@@ -48,6 +52,7 @@ class Cut:
     place_of: NDArray[np.int32]
     height: int
     others: int
+    reading: tuple[Weighting, float | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +139,11 @@ def write_block(
             pair = int(rows[clash]), int(others[clash])
         rows, others, values = rows[new], others[new], _united(values, new, repeated)
     lengths = np.bincount(rows, minlength=cut.height)
-    touched = _touched(others, cut.others)
+    touched = None
+    if cut.reading is not None:
+        values, _ = reweighted(values.astype(np.float64), *cut.reading)
+    else:
+        touched = _touched(others, cut.others)
     if touched is not None:
         among = np.zeros(cut.others, np.int32)
         among[touched] = np.arange(touched.size, dtype=np.int32)

@@ -14,7 +14,7 @@ import zmq
 from distributed import Client
 
 from coded_als.checks import require_number, require_whole
-from coded_als.dask.plugin import CodedWorkers, remove_parts, start_workers
+from coded_als.dask.plugin import CodedWorkers, public_keys, remove_parts, start_workers
 from coded_als.dask.reach import own_address_towards, require_reachable, require_versions, versions, why_unreachable
 from coded_als.dask.slots import DaskWorker, Slots
 from coded_als.delays import DelayModel
@@ -88,12 +88,12 @@ class DaskCluster(ZmqCluster):
         stream = delay_stream(workers, delays, seed, round_timeout_s)
         require_versions(versions(), _asked(client, versions))
         with ExitStack() as resources:
-            link, credentials = _open_link(client, advertise, resources)
+            link, credentials, allowed = _open_link(client, advertise, resources)
             require_reachable(link.endpoint, _asked(client, why_unreachable, link.endpoint))
             if is_on_this_machine(link.endpoint):
                 keep_blas_to_one_thread()
                 resources.callback(give_blas_its_threads_back)
-            starter = Starter(client, Slots(workers), link.endpoint, credentials)
+            starter = Starter(client, Slots(workers), link.endpoint, credentials, allowed)
             resources.callback(starter.end)
             super().__init__(
                 link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S
@@ -111,10 +111,17 @@ class DaskCluster(ZmqCluster):
 class Starter:
     """Starts workers on whatever Dask workers there are, in a thread that ends with the cluster."""
 
-    def __init__(self, client: Client, slots: Slots, endpoint: str, credentials: Credentials) -> None:
-        self._client, self._slots = client, slots
+    def __init__(
+        self,
+        client: Client,
+        slots: Slots,
+        endpoint: str,
+        credentials: Credentials,
+        allowed: dict[bytes, int] | None,
+    ) -> None:
+        self._client, self._slots, self._allowed = client, slots, allowed
         self.name = f"coded-als-{secrets.token_hex(8)}"
-        self._plugin = CodedWorkers(endpoint, credentials.text(), self.name)
+        self._plugin = CodedWorkers(endpoint, credentials, self.name)
         # held while workers are started, and by whoever needs them to stay where they are
         self.settled = threading.Lock()
         # asked before workers are started somewhere: they see to it that what these need lies there
@@ -168,11 +175,20 @@ class Starter:
         try:
             for provide in list(self.providers):
                 provide(address, numbers)
+            if self._allowed is not None:
+                self._admit(self._client.run(public_keys, self.name, numbers, workers=[address])[address])
             self._client.run(start_workers, self.name, numbers, workers=[address])
         except Exception as error:  # it is gone already, or cannot start processes: tried again if it is still there
             log.warning("workers %s could not be started at %s: %s", numbers, address, error)
             self._slots.release(address)
             self._error = error
+
+    def _admit(self, keys: dict[int, bytes]) -> None:
+        """Admit workers by their keys, and no more those that had their numbers before."""
+        assert self._allowed is not None
+        for key in [key for key, number in self._allowed.items() if number in keys]:
+            del self._allowed[key]
+        self._allowed.update({key: number for number, key in keys.items()})
 
 
 def dask_workers(client: Client) -> dict[str, DaskWorker]:
@@ -201,8 +217,13 @@ def _asked(client: Client, question: Callable[..., Any], *arguments: Any) -> dic
         raise UsageError(f"the Dask workers must have coded-als; {error}. Install it there.") from None
 
 
-def _open_link(client: Client, advertise: str | None, resources: ExitStack) -> tuple[Link, Credentials]:
-    """Listen where the workers can connect: behind a private path on this machine alone, encrypted elsewhere."""
+def _open_link(
+    client: Client, advertise: str | None, resources: ExitStack
+) -> tuple[Link, Credentials, dict[bytes, int] | None]:
+    """Listen where the workers can connect: behind a private path on this machine alone, encrypted elsewhere.
+
+    Who is encrypted is admitted by its key; those are added as workers are started.
+    """
     host, port = _advertised(advertise)
     own = host or own_address_towards(client.scheduler_info(n_workers=0)["address"])
     bind = f"tcp://{'*' if host else own}:{port}"
@@ -211,11 +232,12 @@ def _open_link(client: Client, advertise: str | None, resources: ExitStack) -> t
     encrypted = not is_on_this_machine(bind)
     public, secret = zmq.curve_keypair() if encrypted else (b"", b"")
     credentials = Credentials(secrets.token_bytes(16), public)
-    link = Link(bind, credentials.password, secret)
+    allowed: dict[bytes, int] | None = {} if encrypted else None
+    link = Link(bind, credentials.password, secret, allowed)
     resources.callback(link.close, FAREWELL_S)
     if host:
         link.endpoint = f"tcp://{host}:{link.endpoint.rpartition(':')[2]}"
-    return link, credentials
+    return link, credentials, allowed
 
 
 def _advertised(advertise: str | None) -> tuple[str | None, str]:

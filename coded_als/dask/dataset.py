@@ -15,7 +15,7 @@ from coded_als.dask.blocks import ARRAYS, BlockFacts, Repeated
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.numbering import Census, census, merged, numbered, reads_text
 from coded_als.dask.part_files import find_pieces
-from coded_als.dask.planting import Planted, Source
+from coded_als.dask.planting import MatrixReading, Planted, Source
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
@@ -94,7 +94,7 @@ class Dataset:
         """(n,) ascending."""
         return self.source.items.ids
 
-    def plant(self, cluster: DaskCluster, of_users: bool, shards: int) -> Planted:
+    def plant(self, cluster: DaskCluster, of_users: bool, shards: int, reading: MatrixReading = None) -> Planted:
         """Put the blocks of one side where the workers are.
 
         Parameters
@@ -105,8 +105,10 @@ class Dataset:
             Whether rows are users, or else items.
         shards
             Number of blocks.
+        reading
+            As of a `coded_als.dask.blocks.Cut`.
         """
-        planted = Planted(cluster, self.source, of_users, shards)
+        planted = Planted(cluster, self.source, of_users, shards, reading)
         own, other = (self.source.users, self.source.items) if of_users else (self.source.items, self.source.users)
         for rows, facts in zip(planted.rows, planted.facts, strict=True):
             if facts.repeated is not None:

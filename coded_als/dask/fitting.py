@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
+from coded_als.als import CodedALS
 from coded_als.baselines.alternating import AlternatingModel
 from coded_als.baselines.blocks import fit_on_blocks
 from coded_als.baselines.policies import StragglerPolicy, WaitForAll
 from coded_als.cluster.scope import Scope
 from coded_als.dask.cluster import DaskCluster
+from coded_als.dask.coded_rows import fit_coded_rows
 from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
+from coded_als.errors import UsageError
 from coded_als.models.history import History
 from coded_als.models.reporting import Callback, reporting
 
@@ -33,13 +37,13 @@ def fit_dataset(
     Parameters
     ----------
     model
-        An `ImplicitALS` or a `RidgeALS`; it is fitted in place.
+        An `ImplicitALS`, a `RidgeALS`, or a `CodedALS`, whose workers then hold rows of R in copies; fitted in place.
     dataset
         The ratings.
     cluster
         Whose workers hold the blocks.
     policy
-        `WaitForAll` (the default), `FirstCopy` or `Partial`.
+        `WaitForAll` (the default), `FirstCopy` or `Partial`; for the coded model its ``code`` says it.
     callback, progress
         As in ``model.fit``.
 
@@ -54,30 +58,29 @@ def fit_dataset(
     NotEnoughWorkers
         When the policy needs a worker that is gone.
     """
-    policy = WaitForAll() if policy is None else policy
-    shards = policy.shards(cluster.size)
-    users = dataset.plant(cluster, True, shards)
-    try:
-        items = dataset.plant(cluster, False, shards)
-        try:
-            with (
-                reporting(callback, progress, type(model).__name__, model.iterations) as report,
-                Scope(cluster) as scope,
-            ):
-                _fit_alternating(model, dataset, (users, items), scope, policy, History(report, cluster.seconds))
-        finally:
-            items.close()
-    finally:
-        users.close()
+    with reporting(callback, progress, type(model).__name__, model.iterations) as report:
+        if isinstance(model, CodedALS):
+            if policy is not None:
+                raise UsageError(
+                    "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
+                )
+            fit_coded_rows(model, dataset, cluster, report)
+        else:
+            _fit_alternating(model, dataset, cluster, WaitForAll() if policy is None else policy, report)
     model.set_ids(dataset.user_ids, dataset.item_ids)
     return model
 
 
 def _fit_alternating(
-    model: AlternatingModel, dataset: Dataset, planted: Any, scope: Scope, policy: StragglerPolicy, history: History
+    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, report: Callback
 ) -> None:
-    sides = [
-        blocked_rows(one, name, scope, count)
-        for one, name, count in zip(planted, ("users", "items"), dataset.shape, strict=True)
-    ]
-    fit_on_blocks(model, sides[0], sides[1], rating_facts(planted[0].facts), scope, policy, history)
+    shards = policy.shards(cluster.size)
+    with ExitStack() as planted:
+        users, items = (planted.enter_context(dataset.plant(cluster, side, shards)) for side in (True, False))
+        scope = planted.enter_context(Scope(cluster))
+        sides = [
+            blocked_rows(one, name, scope, count)
+            for one, name, count in zip((users, items), ("users", "items"), dataset.shape, strict=True)
+        ]
+        history = History(report, cluster.seconds)
+        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, history)

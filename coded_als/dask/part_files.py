@@ -190,7 +190,7 @@ def _ids(column: pa.ChunkedArray, name: str, file: str) -> pa.Array:
         return _ids(column.cast(kind.value_type), name, file)
     if pa.types.is_integer(kind):
         wide = pa.uint64() if kind == pa.uint64() and (pc.max(column).as_py() or 0) >= 2**63 else pa.int64()
-        return pa.concat_arrays(column.cast(wide).chunks)
+        return _together(column.cast(wide))
     if pa.types.is_floating(kind):
         numbers = column.to_numpy()
         if not np.isfinite(numbers).all():
@@ -198,7 +198,7 @@ def _ids(column: pa.ChunkedArray, name: str, file: str) -> pa.Array:
         if (numbers == np.rint(numbers)).all() and np.abs(numbers).max(initial=0) <= 2**53:
             return pa.array(numbers.astype(np.int64))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        text = pa.concat_arrays(column.cast(pa.large_string()).chunks)
+        text = _together(column.cast(pa.large_string()))
     else:
         text = pa.array([str(value) for value in column.to_pylist()], pa.large_string())
     if pc.any(pc.match_substring(text, "\0")).as_py():
@@ -206,8 +206,14 @@ def _ids(column: pa.ChunkedArray, name: str, file: str) -> pa.Array:
     return text
 
 
+def _together(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
 def _values(column: pa.ChunkedArray, name: str, file: str) -> NDArray[Any]:
     kind = column.type
+    if not len(column):  # of no type that anything could be said of
+        return np.empty(0, np.float32)
     if not (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

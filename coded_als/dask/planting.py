@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 from distributed import Client, wait
 
+from coded_als.als.transforms import Weighting
 from coded_als.cluster.shares import Part
 from coded_als.codes.partition import deal
 from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, PartEntries, Repeated, entries_of, write_block
@@ -23,8 +25,11 @@ from coded_als.dask.plugin import parts_folder
 from coded_als.errors import CodedALSError
 from coded_als.worker.parts import PartFolder
 
-# How often it is looked whether the workers are still where blocks are made for them, and how often all is made anew.
-LOOK_S, ATTEMPTS = 0.5, 3
+# How often it is looked whether the workers are still where blocks are made for them, and how long they may come and go.
+LOOK_S, SETTLE_WITHIN_S = 0.5, 60.0
+
+
+MatrixReading = tuple[Weighting, float | None] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,8 @@ class Planted:
         Whether rows are users, or else items.
     shards
         Number of blocks; worker w uses block ``w % shards``.
+    reading
+        As of a `Cut`.
 
     Raises
     ------
@@ -74,11 +81,13 @@ class Planted:
         When Dask workers kept coming and going.
     """
 
-    def __init__(self, cluster: DaskCluster, source: Source, of_users: bool, shards: int) -> None:
+    def __init__(
+        self, cluster: DaskCluster, source: Source, of_users: bool, shards: int, reading: MatrixReading = None
+    ) -> None:
         self._cluster, self._source = cluster, source
         own, other = (source.users, source.items) if of_users else (source.items, source.users)
         self.rows = deal(own.counts, shards)
-        self._cut = _cut(self.rows, own.counts.size, other.counts.size, of_users)
+        self._cut = _cut(self.rows, own.counts.size, other.counts.size, of_users, reading)
         self._first = cluster.starter.new_parts(shards * len(ARRAYS))
         self.facts = self._make()
         cluster.starter.providers.append(self._provide)
@@ -88,6 +97,15 @@ class Planted:
         shards = self._cut.shards
         return [Part(self._number(worker % shards) + array) for worker in range(self._cluster.size)]
 
+    def homes(self) -> dict[int, tuple[str, str, int]]:
+        """Where each block lies: a Dask worker, its folder, and the number of the block's first array there."""
+        client, starter = self._cluster.client, self._cluster.starter
+        with starter.settled:
+            homes = starter.homes()
+        folders = client.run(parts_folder, starter.name, workers=list(homes))
+        found = {shard: (address, folders[address]) for shard, address in _writers(homes, folders, self._cut.shards)}
+        return {shard: (*found[shard], self._number(shard)) for shard in sorted(found)}
+
     def close(self) -> None:
         """Delete them; workers that have them in use go on."""
         starter = self._cluster.starter
@@ -96,22 +114,29 @@ class Planted:
         with suppress(Exception):  # Dask workers that are gone have nothing to delete
             self._cluster.client.run(_remove, starter.name, numbers, on_error="ignore")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def _number(self, shard: int) -> int:
         return self._first + shard * len(ARRAYS)
 
     def _make(self) -> list[BlockFacts]:
-        for _ in range(ATTEMPTS):
-            with self._cluster.starter.settled:
-                try:
-                    return self._shuffle()
-                except _Moved:
-                    pass
+        deadline = time.monotonic() + SETTLE_WITHIN_S
+        while time.monotonic() < deadline:
+            with suppress(_Moved), self._cluster.starter.settled:
+                return self._shuffle()
+            time.sleep(LOOK_S)
         raise CodedALSError("Dask workers must stay while data are given out; they kept going. See their logs.")
 
     def _shuffle(self) -> list[BlockFacts]:
         """Read every piece where Dask likes, and bring the entries of each block to the machines that need it."""
         client, starter, source = self._cluster.client, self._cluster.starter, self._source
         homes = starter.homes()
+        if sum(map(len, homes.values())) < self._cluster.size:
+            raise _Moved
         folders = client.run(parts_folder, starter.name, workers=list(homes))
         raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
         cut = client.scatter(self._cut, broadcast=True, hash=False)
@@ -138,12 +163,12 @@ class Planted:
                 client.submit(_make_again, *arguments, workers=[address], pure=False).result()
 
 
-def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool) -> Cut:
+def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: MatrixReading) -> Cut:
     shard_of, place_of = np.empty(own, np.int32), np.empty(own, np.int32)
     for shard, held in enumerate(rows):
         there = held[held >= 0]
         shard_of[there], place_of[there] = shard, np.arange(there.size)
-    return Cut(of_users, len(rows), shard_of, place_of, len(rows[0]), others)
+    return Cut(of_users, len(rows), shard_of, place_of, len(rows[0]), others, reading)
 
 
 def _writers(homes: dict[str, tuple[int, ...]], folders: dict[str, str], shards: int) -> list[tuple[int, str]]:

@@ -13,12 +13,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import zmq
 from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
+from coded_als.worker.credentials import Credentials
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.threads import ONE_BLAS_THREAD
 
@@ -38,14 +41,16 @@ class CodedWorkers(WorkerPlugin):
     endpoint
         Where the master listens.
     credentials
-        The text that admits them; it travels over Dask's own connections.
+        What admits them; it travels over Dask's own connections. Where all is encrypted each worker has a key pair of its
+        own besides, made here, of which only the public half leaves the machine.
     name
         Of the plugin, known to nobody else: the folder of what is put here for the workers is called so.
     """
 
-    def __init__(self, endpoint: str, credentials: str, name: str) -> None:
+    def __init__(self, endpoint: str, credentials: Credentials, name: str) -> None:
         self._endpoint, self._credentials, self._name = endpoint, credentials, name
         self.parts: PartFolder
+        self._keys: dict[int, tuple[bytes, bytes]] = {}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._watch: PeriodicCallback | None = None
 
@@ -54,6 +59,10 @@ class CodedWorkers(WorkerPlugin):
         self.parts = PartFolder(private_folder(worker.local_directory, self._name))
         self._watch = PeriodicCallback(self._restart_killed, LOOK_AFTER_WORKERS_S * 1000)
         self._watch.start()
+
+    def public_keys(self, numbers: Iterable[int]) -> dict[int, bytes]:
+        """The keys (Z85) by which the master knows workers that are going to be started here."""
+        return {number: self._keys.setdefault(number, zmq.curve_keypair())[0] for number in numbers}
 
     def start(self, numbers: Iterable[int]) -> None:
         """Start workers that do not run yet."""
@@ -90,13 +99,18 @@ class CodedWorkers(WorkerPlugin):
         assert process.stdin is not None
         # stdin stays open: its end is what tells the worker that this process is gone
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(self._credentials.encode())
+            process.stdin.write(self._credentials_of(number).text().encode())
             process.stdin.flush()
         return process
 
+    def _credentials_of(self, number: int) -> Credentials:
+        _, secret = self._keys.get(number, (b"", b""))
+        return replace(self._credentials, secret_key=secret)
+
     def _restart_killed(self) -> None:
         """Start again what a signal ended; what ended by itself was told to, or found no master."""
-        if self._processes and all((process.poll() or -1) >= 0 for process in self._processes.values()):
+        statuses = [process.poll() for process in self._processes.values()]
+        if statuses and all(status is not None and status >= 0 for status in statuses):
             shutil.rmtree(self.parts.path, ignore_errors=True)
         for number, process in list(self._processes.items()):
             status = process.poll()
@@ -111,6 +125,11 @@ class CodedWorkers(WorkerPlugin):
 async def start_workers(name: str, numbers: tuple[int, ...], dask_worker: Any) -> None:
     """Start workers on the Dask worker that this runs on, as soon as its plugin is there."""
     (await plugin_of(name, dask_worker)).start(numbers)
+
+
+async def public_keys(name: str, numbers: tuple[int, ...], dask_worker: Any) -> dict[int, bytes]:
+    """The keys of workers that are going to be started on the Dask worker that this runs on."""
+    return (await plugin_of(name, dask_worker)).public_keys(numbers)
 
 
 async def parts_folder(name: str, dask_worker: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +88,18 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def load_model(path: str | Path) -> FactorModel:
-    """The model that `save_model` wrote.
+    """The model that `save_model` wrote, or that lies in a folder of Parquet files (`coded_als.models.folder`).
 
     Raises
     ------
     UsageError
         When the file is missing, damaged, not a model of this package, or of a later version.
     """
+    if os.path.isdir(path):
+        # Parquet is loaded for a folder alone
+        from coded_als.models.folder import load_folder
+
+        return load_folder(path)
     file = read_model_file(path)
     if not is_known(file.kind):
         raise UsageError(

@@ -39,7 +39,7 @@ def test_products_are_scipys_whoever_is_slow(
     seen = []
     for order in range(2):
         log = RoundLog(InlineCluster(workers, "exp:mean=1ms", seed=order))
-        held = SparseRows(matrix.asformat(kind), log, copies)
+        held = SparseRows.given_out(matrix.asformat(kind), log, copies)
         seen.append((held.product(right), held.gram_product(right)))
         assert all(workers // copies <= record.responses <= workers for record in log.records)
     dense = matrix.toarray()
@@ -51,9 +51,9 @@ def test_products_are_scipys_whoever_is_slow(
 
 def test_the_last_copy_of_a_block_can_be_lost_and_no_more() -> None:
     matrix, right = random_matrix(0, 30, 8, 0.3), np.eye(8)
-    held = SparseRows(matrix, RoundLog(InlineCluster(4, "dead:n=1")), copies=2)
+    held = SparseRows.given_out(matrix, RoundLog(InlineCluster(4, "dead:n=1")), copies=2)
     np.testing.assert_allclose(held.gram_product(right), (matrix.T @ matrix).toarray(), atol=1e-12)
-    held = SparseRows(matrix, RoundLog(InlineCluster(4, "dead:n=1")), copies=1)
+    held = SparseRows.given_out(matrix, RoundLog(InlineCluster(4, "dead:n=1")), copies=1)
     with pytest.raises(NotEnoughWorkers, match="No copy is left"):
         held.gram_product(right)
 
@@ -61,14 +61,14 @@ def test_the_last_copy_of_a_block_can_be_lost_and_no_more() -> None:
 def test_a_popular_row_does_not_weigh_down_one_block() -> None:
     lengths = (1000 / np.arange(1, 201) ** 0.5).astype(int)
     matrix = sparse.csr_array(np.ones((200, 1000)) * (np.arange(1000) < lengths[:, np.newaxis]))
-    held = SparseRows(matrix, RoundLog(InlineCluster(4)), copies=1)
+    held = SparseRows.given_out(matrix, RoundLog(InlineCluster(4)), copies=1)
     assert held._entries < 1.2 * matrix.nnz / 4
 
 
 @pytest.mark.parametrize(("copies", "message"), [(0, "at least 1; got 0"), (5, "at least copies=5; got 4")])
 def test_copies_that_cannot_be_are_refused(copies: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        SparseRows(random_matrix(0, 5, 4, 0.5), RoundLog(InlineCluster(4)), copies)
+        SparseRows.given_out(random_matrix(0, 5, 4, 0.5), RoundLog(InlineCluster(4)), copies)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
 pytest.importorskip("distributed")
 
 from coded_als import CodedALS
 from coded_als.dask import DaskCluster, reach
 from coded_als.errors import CodedALSError, UsageError
+from coded_als.wire import Kind, Message, encode
 
 R = np.random.default_rng(5).normal(size=(40, 30))
 
@@ -113,6 +115,28 @@ def test_an_advertised_address_is_encrypted_and_works(dask_client: Any) -> None:
         assert cluster._link.endpoint.startswith("tcp://127.0.0.1:")
         assert cluster._link._router.curve_server
         CodedALS(2).fit(R, cluster)
+
+
+def test_only_workers_that_dask_started_are_admitted(dask_client: Any) -> None:
+    with DaskCluster(dask_client, 2, advertise="127.0.0.1") as cluster:
+        allowed = cluster.starter._allowed
+        assert sorted(allowed.values()) == [0, 1]  # type: ignore[union-attr]
+        public = cluster.starter._plugin._credentials.server_key
+        with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+            # it knows the master's key and the secret of the cluster, as the log of a Dask worker might tell it
+            stranger.linger = 0
+            stranger.curve_serverkey = public
+            stranger.curve_publickey, stranger.curve_secretkey = zmq.curve_keypair()
+            stranger.connect(cluster._link.endpoint)
+            stranger.send_multipart(encode(Message(Kind.HELLO, cluster._membership.job, 0)))
+
+            def is_refused() -> bool:
+                CodedALS(2).fit(R, cluster)
+                return cluster._link._gate.refused > 0
+
+            assert eventually(is_refused)
+            assert not stranger.poll(100)
+        assert set(cluster.process_ids) == {0, 1}
 
 
 def test_other_versions_on_the_workers_are_refused(dask_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

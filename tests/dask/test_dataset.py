@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,16 @@ import pytest
 
 pytest.importorskip("distributed")
 
+from coded_als import CodedALS, InlineCluster
 from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
-from coded_als.cluster import Round, all_of
+from coded_als.cluster import Round, all_of, fastest
 from coded_als.cluster.shares import Part
 from coded_als.dask import DaskCluster
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError, WorkerFailed
+from tests.dask.test_cluster import eventually
 
 pd: Any = pytest.importorskip("pandas")
 NAMES = ("user", "item", "rating")
@@ -67,6 +71,43 @@ def test_part_files_give_the_fit_of_the_whole_table(
         (*found, *ids), (model.user_factors_, model.item_factors_, data.user_ids, data.item_ids), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("weighting", ["none", "binary", "centred", "log"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_coded_model_on_part_files(cluster: DaskCluster, tmp_path: Path, weighting: Any, turned: bool) -> None:
+    names = (NAMES[1], NAMES[0], NAMES[2]) if turned else NAMES
+    dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), names)
+    model = fit_dataset(CodedALS(3, code="replicated:copies=2", weighting=weighting), dataset, cluster)
+    assert model.converged_
+    plain = CodedALS(3, precomputation="none", weighting=weighting)
+    plain.fit(load_ratings(TABLE, columns=names), InlineCluster(4))
+    assert model.objective_ == pytest.approx(plain.objective_, rel=1e-10)
+    assert model.global_mean_ == pytest.approx(plain.global_mean_, rel=1e-12)
+    predicted = model.user_factors_ @ model.item_factors_.T
+    np.testing.assert_allclose(predicted, plain.user_factors_ @ plain.item_factors_.T, atol=1e-3)
+
+
+def test_an_exact_fit_of_the_coded_model(cluster: DaskCluster, tmp_path: Path) -> None:
+    full = pd.DataFrame({"user": np.repeat(np.arange(20), 10), "item": np.tile(np.arange(10), 20)})
+    full["rating"] = (full.user + 1.0) * (full["item"] + 2.0) / 1e40
+    dataset = Dataset.find(cluster.client, write_parts(full, tmp_path), NAMES)
+    model = fit_dataset(CodedALS(1), dataset, cluster)
+    np.testing.assert_allclose(
+        (model.user_factors_ @ model.item_factors_.T).ravel() * 1e40, full.rating * 1e40, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"precomputation": "local"}, {"protocol": "paper", "solver": "als"}, {"verify": "freivalds"}, {"rank": 50}],
+)
+def test_what_needs_all_ratings_at_the_master_is_refused(
+    cluster: DaskCluster, tmp_path: Path, parameters: dict[str, Any]
+) -> None:
+    dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
+    with pytest.raises(UsageError, match=r"where they are|rank must be"):
+        fit_dataset(CodedALS(**({"rank": 2} | parameters)), dataset, cluster)
 
 
 @pytest.mark.parametrize("policy", [FirstCopy(2), Partial(3)])
@@ -136,6 +177,14 @@ def test_what_is_no_dataset_is_refused_in_one_line(cluster: DaskCluster, tmp_pat
     assert "\n" not in str(raised.value)
 
 
+def test_parts_without_rows_are_passed_over(cluster: DaskCluster, tmp_path: Path) -> None:
+    source = write_parts(TABLE.iloc[:0], tmp_path, kind="csv")
+    with pytest.raises(UsageError, match="at least one row"):
+        Dataset.find(cluster.client, source, NAMES)
+    TABLE.to_csv(tmp_path / "part-1.csv", index=False)
+    assert Dataset.find(cluster.client, source, NAMES).rows == len(TABLE)
+
+
 def test_ids_of_two_types_are_refused(cluster: DaskCluster, tmp_path: Path) -> None:
     TABLE.to_parquet(tmp_path / "a.parquet")
     as_text(TABLE).to_parquet(tmp_path / "b.parquet")
@@ -165,3 +214,34 @@ def test_a_part_that_is_gone_is_an_error_at_once(cluster: DaskCluster) -> None:
     ):
         cluster.run(round, all_of(cluster.size))
     cluster.drop(["nowhere"])
+
+
+def test_a_fit_outlives_a_dask_worker_that_is_killed(dask_client: Any, tmp_path: Path) -> None:
+    dataset = Dataset.find(dask_client, write_parts(TABLE, tmp_path), NAMES)
+    undisturbed = ImplicitALS(3, iterations=6, dtype="float64").fit(load_ratings(TABLE, columns=NAMES))
+    with DaskCluster(dask_client, 4) as cluster:
+        victim = next(iter(dask_client.run(os.getpid).values()))
+        before = set(cluster.process_ids.values())
+        killed: list[int] = []
+
+        def kill(entry: Any) -> None:
+            if entry.index == 2:
+                os.kill(victim, signal.SIGKILL)
+                killed.append(entry.index)
+
+        model = fit_dataset(
+            ImplicitALS(3, iterations=6, dtype="float64"), dataset, cluster, FirstCopy(2), callback=kill
+        )
+        assert killed
+        np.testing.assert_allclose(model.user_factors_, undisturbed.user_factors_, atol=1e-8)
+
+        def are_back() -> bool:
+            dask_client.wait_for_workers(2)
+            cluster.run(Round("inner_product", ("one",), response_shapes=((1, 1, 1),)), fastest(1))
+            return len(set(cluster.process_ids.values()) - before) >= 2
+
+        cluster.store("one", [np.ones((1, 1, 1))] * 4)
+        assert eventually(are_back)
+        again = fit_dataset(ImplicitALS(3, iterations=6, dtype="float64"), dataset, cluster)
+        np.testing.assert_allclose(again.user_factors_, undisturbed.user_factors_, atol=1e-8)
+    assert eventually(lambda: not any(Path(tempfile.gettempdir()).glob(f"{cluster.starter.name}*")))

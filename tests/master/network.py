@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import os
 import shutil
@@ -10,7 +11,8 @@ from typing import Self
 
 import pytest
 
-# addresses that no real network of a machine should have: TEST-NET-2 (RFC 5737)
+# Addresses that no real network should have, those for benchmarks (RFC 2544); other ones in each test process.
+NETWORK, CABLES = ipaddress.ip_address("198.18.0.0"), 1 << 15
 _numbers = itertools.count()
 
 
@@ -43,7 +45,8 @@ class Machine:
         number = next(_numbers)
         self.name = f"cals-{os.getpid()}-{number}"
         self._cable = f"c{os.getpid() % 10**6}-{number}"
-        self.gateway, self._address = f"198.51.100.{4 * number + 1}", f"198.51.100.{4 * number + 2}"
+        first = NETWORK + 4 * ((64 * os.getpid() + number) % CABLES)
+        self.gateway, self._address = str(first + 1), str(first + 2)
 
     def __enter__(self) -> Self:
         command("ip", "netns", "add", self.name)

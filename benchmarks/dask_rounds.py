@@ -1,0 +1,104 @@
+"""Rounds of workers that Dask started: over those of `LocalCluster`, over the ideal, and after a kill.
+
+* W = 20 workers, 11 responses needed, 100 kB each way, without delays: the time of a round over that of a `LocalCluster`
+  with the same frames, in alternating blocks of one run. Wanted: median at most 1.5.
+* With injected delays, as `benchmarks/rounds.py` has them: time over the 11th smallest delay. Wanted: at most 1.2.
+* One of two Dask workers is killed (its nanny starts it again): seconds until one of its workers has responded in a
+  round. Wanted: at most 3.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+from distributed import Client
+from distributed import LocalCluster as Dask
+
+from coded_als.cluster import Round, TaskEvent, fastest
+from coded_als.dask import DaskCluster
+from coded_als.delays import DelayStream
+from coded_als.master import LocalCluster
+from coded_als.master.zeromq import ZmqCluster
+
+WORKERS, NEEDED, COLUMNS = 20, 11, 6_400
+DELAYS, SEED = "exp:mean=20ms+bimodal:p=0.1,fast=0ms,slow=200ms", 0
+PAYLOAD = np.ones((1, 2, COLUMNS))
+
+
+def prepared(cluster: ZmqCluster) -> ZmqCluster:
+    cluster.store("factor", [np.eye(2)[np.newaxis]] * WORKERS)
+    return cluster
+
+
+def one_round(cluster: ZmqCluster) -> float:
+    round = Round("product", ("factor",), [(PAYLOAD,)] * WORKERS, response_shapes=((1, 2, COLUMNS),))
+    return cluster.run(round, fastest(NEEDED)).elapsed_s
+
+
+def against_local(client: Client, blocks: int = 30, rounds: int = 11) -> tuple[list[float], list[float]]:
+    """Median seconds of a round of each block."""
+    ours, local = [], []
+    with DaskCluster(client, WORKERS) as on_dask, LocalCluster(WORKERS) as plain:
+        prepared(on_dask), prepared(plain)
+        for _ in range(blocks):
+            for cluster, found in ((plain, local), (on_dask, ours)):
+                found.append(statistics.median(one_round(cluster) for _ in range(rounds)))
+                time.sleep(0.05)  # the stragglers of one do not slow the other
+    return ours, local
+
+
+def with_delays(client: Client, rounds: int = 100) -> list[float]:
+    stream = DelayStream(DELAYS, WORKERS, SEED)
+    with DaskCluster(client, WORKERS, delays=DELAYS, seed=SEED) as cluster:
+        prepared(cluster)
+        ideals = (float(np.partition(stream.next_round(), NEEDED - 1)[NEEDED - 1]) for _ in range(rounds))
+        return [one_round(cluster) / ideal for ideal in ideals]
+
+
+def after_a_kill(client: Client) -> float:
+    """Seconds from the end of a Dask worker until a worker beside the one that takes its place has responded."""
+    with DaskCluster(client, WORKERS) as cluster:
+        prepared(cluster)
+        homes = cluster.starter.homes()
+        address, process_id = next(iter(client.run(os.getpid).items()))
+        theirs, back = set(homes[address]), []
+
+        def note(event: TaskEvent) -> None:
+            if event.worker in theirs and event.status == "counted" and event.sent_s > killed_s + 0.1:
+                back.append(event.received_s)
+
+        one_round(cluster)
+        os.kill(process_id, signal.SIGKILL)
+        killed_s = cluster.seconds()
+        cluster.observers.append(note)
+        deadline = time.monotonic() + 30
+        while not back and time.monotonic() < deadline:
+            round = Round("product", ("factor",), [(PAYLOAD,)] * WORKERS, response_shapes=((1, 2, COLUMNS),))
+            cluster.run(round, fastest(WORKERS // 2))
+            time.sleep(0.02)
+        return back[0] - killed_s if back else float("inf")
+
+
+def main() -> None:
+    print(f"W = {WORKERS}, {NEEDED} needed, {16 * COLUMNS / 1e3:.0f} kB, {os.cpu_count()} cores, ", end="")
+    print(f"load {os.getloadavg()[0]:.1f}")
+    dask: Any = Dask(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+    with dask, Client(dask) as client:
+        ours, local = against_local(client)
+        ratio = statistics.median(o / p for o, p in zip(ours, local, strict=True))
+        print(
+            f"no delays: local {1e3 * statistics.median(local):.2f} ms, on Dask {1e3 * statistics.median(ours):.2f} ms",
+            end="",
+        )
+        print(f" per round; ratio, median of {len(ours)} alternating blocks: {ratio:.2f} (wanted <= 1.5)")
+        print(f"delays {DELAYS}: time / ideal, median {statistics.median(with_delays(client)):.3f} (wanted <= 1.2)")
+        print(f"Dask worker killed: one of its workers responds again after {after_a_kill(client):.2f} s (wanted <= 3)")
+
+
+if __name__ == "__main__":
+    main()
