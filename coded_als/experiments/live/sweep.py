@@ -13,7 +13,8 @@ from coded_als.experiments.sweep.rows import SweepRow
 from coded_als.experiments.sweep.seconds import mean_seconds
 
 LAST_CELLS = 30
-HEADINGS = ("cell", "workers", "dead", "delays", "status", "seconds", "iterations", "decoding error")
+# what a narrow page shows first; drawn times alone have no decoding error
+HEADINGS = ("cell", "status", "seconds", "workers", "dead", "delays", "iterations", "decoding error")
 
 
 class SweepStatus:
@@ -73,20 +74,22 @@ class SweepStatus:
                 ("so far", duration(so_far)),
                 ("time left", "none: it has ended" if self._finished else duration(left)),
             )
-            lines = tuple(self._line(row) for row in self._rows)
+            lines = [self._line(row) for row in self._rows]
+            shown = len(HEADINGS) if any(line.cells[-1] for line in lines) else len(HEADINGS) - 1
+            cut = tuple(Line(line.cells[:shown], line.state) for line in lines)
             fraction = self._done / self._total if self._total else None
-            return View(self._title, facts, HEADINGS, lines, fraction, self._finished)
+            return View(self._title, facts, HEADINGS[:shown], cut, fraction, self._finished)
 
     def _line(self, row: SweepRow) -> Line:
         cell, worst = cell_of(row["cell"]), row.get("largest_decoding_error_estimate")
         seconds = mean_seconds(row, self._clock) if row["status"] == "done" else None
         cells = (
             cell.scheme.label,
+            row["status"],
+            "" if seconds is None else f"{seconds:.4g} {self._clock}",
             str(cell.scheme.workers),
             str(cell.stragglers),
             cell.delays,
-            row["status"],
-            "" if seconds is None else f"{seconds:.4g} {self._clock}",
             str(row.get("iterations", "")),
             "" if worst is None else f"{worst:.0e}",
         )

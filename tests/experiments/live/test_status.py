@@ -120,9 +120,23 @@ def test_a_sweep_says_how_far_it_is_and_how_long_it_will_take() -> None:
     }
     assert view.fraction == 0.4
     # the last one first
-    assert [line.cells[4] for line in view.lines] == ["infeasible", "done"]
-    assert view.lines[1].cells[:4] == ("entangled:h=3, fused, als", "12", "1", "exp:mean=20ms")
-    assert view.lines[1].cells[5] == "0.5123 virtual"
+    assert [dict(zip(view.headings, line.cells, strict=True))["status"] for line in view.lines] == [
+        "infeasible",
+        "done",
+    ]
+    seen = dict(zip(view.headings, view.lines[1].cells, strict=True))
+    assert seen == {
+        "cell": "entangled:h=3, fused, als",
+        "status": "done",
+        "seconds": "0.5123 virtual",
+        "workers": "12",
+        "dead": "1",
+        "delays": "exp:mean=20ms",
+        "iterations": "8",
+    }
+    # only a fit has a decoding error
+    status.tell(5, 10, row() | {"largest_decoding_error_estimate": 3e-12})
+    assert [line.cells[-1] for line in status.view().lines] == ["3e-12", "", ""]
 
 
 def texts(view: View, width: int, height: int) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.cli.sweep import command as sweep
+from coded_als.experiments.report.report import write_report
 
 SPECS = ("exp:mean=20ms", "bimodal:p=0.2,fast=1ms,slow=50ms")
 CODES = ("uncoded", "replicated:copies=2", "replicated:copies=4", "systematic", "entangled", "entangled:points=real")
@@ -24,6 +25,9 @@ OPTIONS = [
     "2:3",
     "--repeats",
     "3",
+    # a figure is the same figure with a tenth of the rounds
+    "--als-iterations",
+    "10",
     *(part for code in CODES for part in ("--code", code)),
 ]
 
@@ -36,3 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments += ["--delays", SPECS[0], "--delays", SPECS[1], "--out", str(out)]
     assert CliRunner().invoke(sweep, arguments, catch_exceptions=False).exit_code == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def report(folder: Path) -> Path:
+    """The report of them, drawn once."""
+    return write_report(folder)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from coded_als.experiments.report.report import write_report
 from tests.browser import PROGRAM, browser_page
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
@@ -17,8 +16,7 @@ OVERFLOWING = """
 """
 
 
-def test_a_report_opens_without_an_error_at_any_width(folder: Path) -> None:
-    report = write_report(folder)
+def test_a_report_opens_without_an_error_at_any_width(report: Path) -> None:
     backgrounds = {}
     with browser_page() as page:
         for width in (1200, 500):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,8 +25,8 @@ from tests.experiments.report.conftest import SPECS
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path) -> str:
-    return write_report(folder).read_text()
+def page(report: Path) -> str:
+    return report.read_text()
 
 
 class Tags(HTMLParser):
@@ -142,6 +143,7 @@ def test_each_delay_model_has_figures_of_its_own(page: str) -> None:
 
 def test_a_report_of_a_run_that_has_not_ended_is_in_the_order_of_the_grid(folder: Path, tmp_path: Path) -> None:
     lines = (folder / "results.jsonl").read_text().splitlines()
+    lines = [line for line in lines if json.loads(line)["cell"]["stragglers"] == 0]
     (tmp_path / "spec.json").write_text((folder / "spec.json").read_text())
     (tmp_path / "journal.jsonl").write_text("".join(f"{line}\n" for line in lines[::-1]))
     page = write_report(tmp_path).read_text()
