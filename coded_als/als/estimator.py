@@ -283,11 +283,11 @@ class CodedALS(LinearFolding):
             entries = problem.matrix.nnz if problem.is_sparse and self.precomputation == "auto" else None
             size = Size(problem.matrix.shape[0], problem.length, self.rank, entries)
             best = choose(size, workers, self.solver, delays if is_open else None, machine, self.decoding_tolerance)
-            code = None if best is None else best.chosen(size)
-            if best is not None and code is not None and best.rows:
-                return Spread(code, "none")
+            chosen = None if best is None else best.chosen(size)
+            if best is not None and chosen is not None and best.rows:
+                return Spread(chosen, "none")
             where = self.precomputation
-            return choose_spread(problem, workers, columns, self.code, self.partitions, where, machine, code)
+            return choose_spread(problem, workers, columns, self.code, self.partitions, where, machine, chosen)
         if self.precomputation == "none":
             raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
         code = "entangled" if self.code == "auto" else self.code
