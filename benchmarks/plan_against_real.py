@@ -37,6 +37,7 @@ from coded_als.als.timing import Iterations, Workload
 from coded_als.cluster import Round, all_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import TraceRecorder
+from coded_als.errors import DecodingError, NotEnoughWorkers
 from coded_als.experiments.plan.calibration import calibrated
 
 WORKERS = 16
@@ -80,14 +81,17 @@ def matrix_of(size: Size) -> np.ndarray:
 
 
 def fit_seconds(scheme: Scheme, size: Size, delays: str, seed: int, matrix: np.ndarray) -> float:
-    """Wall seconds of one fit, the start of the workers left out."""
+    """Wall seconds of one fit, the start of the workers left out; infinite where it refuses to decode."""
     model = CodedALS(
         size.rank, code=scheme.code, partitions=scheme.partitions, protocol=scheme.protocol, solver=scheme.solver,
         iterations=Iterations().of(scheme.solver), tolerance=0.0,
     )  # fmt: skip
     with LocalCluster(WORKERS, delays, seed) as cluster:
         started = time.perf_counter()
-        model.fit(matrix, cluster)
+        try:
+            model.fit(matrix, cluster)
+        except (DecodingError, NotEnoughWorkers):
+            return float("inf")
         return time.perf_counter() - started
 
 
