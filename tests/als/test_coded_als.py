@@ -143,7 +143,7 @@ def test_history_never_rises_and_counts_responses():
 def test_a_sparse_matrix_is_zeros_where_nothing_is_rated():
     rng = np.random.default_rng(3)
     ratings = sparse.random_array((60, 45), density=0.2, rng=rng, format="csr")
-    model = CodedALS(5).fit(ratings, InlineCluster(9, RANDOM))
+    model = CodedALS(5, precomputation="local").fit(ratings, InlineCluster(9, RANDOM))
     assert [record.label for record in model.rounds_] == ["E = D X"] * len(model.rounds_)
     assert model.objective_ == pytest.approx(optimum(ratings.toarray(), 5), rel=1e-7)
     seen = set(ratings.tocsr()[[3]].indices.tolist())

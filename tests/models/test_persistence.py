@@ -183,7 +183,7 @@ def refused(path: Path) -> str:
 def test_files_that_are_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m"
     assert "No such file" in refused(path)
-    assert "Is a directory" in refused(tmp_path)
+    assert "a model folder must hold its model.json" in refused(tmp_path)
     for content in (b"", b"PK\x03\x04", b"hello\n" * 9, pickle.dumps({"a": 1})):
         path.write_bytes(content)
         assert "complete file" in refused(path)
