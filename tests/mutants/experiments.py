@@ -36,14 +36,14 @@ EXPERIMENTS = (
     Mutant(
         "the plan's shares are encoded for nothing",
         "coded_als/als/startup.py",
-        "return encoding_s + machine.sending_s",
-        "return machine.sending_s",
+        "return encoding_s + machine.giving_s",
+        "return machine.giving_s",
         ("tests/als/test_choice.py::test_sharing_d_costs_what_is_counted_by_hand",),
     ),
     Mutant(
         "the plan's shares are sent for nothing",
         "coded_als/als/startup.py",
-        "return encoding_s + machine.sending_s(workers, share_bytes) + machine.latency_s",
+        "return encoding_s + machine.giving_s(workers, share_bytes)",
         "return encoding_s",
         ("tests/experiments/plan/test_costs.py",),
     ),
@@ -56,7 +56,7 @@ EXPERIMENTS = (
     ),
     Mutant(
         "a report runs a cell",
-        "coded_als/experiments/report/results.py",
+        "coded_als/experiments/report/opening.py",
         "    spec, rows = read_results(folder)\n",
         "    spec, rows = read_results(folder)\n"
         "    from coded_als.cluster.virtual import SimulatedCluster\n    SimulatedCluster(4)\n",
@@ -67,7 +67,7 @@ EXPERIMENTS = (
 COMMANDS = (
     Mutant(
         "doctor finds fault with a sound machine",
-        "coded_als/cli/doctor.py",
+        "coded_als/cli/system_checks.py",
         "error < 1e-10",
         "error < 1e-30",
         ("tests/cli/test_commands.py::test_doctor_is_content_here",),
