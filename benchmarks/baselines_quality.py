@@ -29,7 +29,7 @@ Build = Callable[..., FactorModel]
 SCALE = (1.0, 5.0)
 
 RIDGE_GRID = [
-    {"rank": rank, "weighting": "count", "regularization": weight, "bias_regularization": bias}
+    {"rank": rank, "regularization_scaling": "count", "regularization": weight, "bias_regularization": bias}
     for rank, weight, bias in itertools.product((20, 50), (0.08, 0.1, 0.12), (0.02, 0.05))
 ]
 SGD_GRID = [

@@ -17,7 +17,7 @@ class RidgeALS(AlternatingModel):
     """Explicit ratings by ``mean + user bias + item bias + u . v``, squared loss on the observed entries only.
 
     Minimises ``sum_observed (r - prediction)^2 + sum_u lambda_u (|u|^2 + rho b_u^2) + the same over items`` with
-    ``lambda_u = regularization`` times the number of ratings of u where ``weighting="count"`` (Zhou et al. 2008),
+    ``lambda_u = regularization`` times the number of ratings of u where ``regularization_scaling="count"`` (Zhou et al. 2008),
     and ``rho = bias_regularization / regularization``.
 
     Parameters
@@ -32,7 +32,7 @@ class RidgeALS(AlternatingModel):
         Whether to centre the ratings and learn a bias per user and item.
     bias_regularization
         Regularisation of the biases; None for that of the factors.
-    weighting
+    regularization_scaling
         ``none``: every row has the same regularisation; ``count``: times its number of ratings.
     solver, cg_steps
         ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
@@ -54,7 +54,7 @@ class RidgeALS(AlternatingModel):
         *,
         biases: bool = True,
         bias_regularization: float | None = None,
-        weighting: str = "none",
+        regularization_scaling: str = "none",
         solver: str = "cholesky",
         cg_steps: int = 3,
         seed: int = 0,
@@ -62,10 +62,14 @@ class RidgeALS(AlternatingModel):
         dtype: str = "float32",
     ) -> None:
         super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
-        require_one_of("weighting", weighting, ("none", "count"))
+        require_one_of("regularization_scaling", regularization_scaling, ("none", "count"))
         if bias_regularization is not None:
             require_number("bias_regularization", bias_regularization, positive=True)
-        self.biases, self.bias_regularization, self.weighting = biases, bias_regularization, weighting
+        self.biases, self.bias_regularization, self.regularization_scaling = (
+            biases,
+            bias_regularization,
+            regularization_scaling,
+        )
 
     def _mean(self, matrix: sparse.csr_array) -> float:
         return float(matrix.data.mean(dtype=np.float64)) if self.biases else 0.0
@@ -75,4 +79,4 @@ class RidgeALS(AlternatingModel):
 
     def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
         # a row without ratings has nothing to regularise, and any positive number keeps its matrix invertible
-        return np.maximum(lengths, 1.0) if self.weighting == "count" else np.ones(len(lengths))
+        return np.maximum(lengths, 1.0) if self.regularization_scaling == "count" else np.ones(len(lengths))

@@ -59,7 +59,7 @@ class ShardedALS(Explaining):
         ``implicit`` (interactions; stored values do not matter) or ``explicit`` (ratings).
     unobserved_weight, frequency_exponent
         Of ``implicit``: 0.1 and 1 by default, as in `ImplicitALS`.
-    biases, bias_regularization, weighting
+    biases, bias_regularization, regularization_scaling
         Of ``explicit``: True, None and ``none`` by default, as in `RidgeALS`.
     solver, cg_steps
         ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
@@ -99,7 +99,7 @@ class ShardedALS(Explaining):
         frequency_exponent: float | None = None,
         biases: bool | None = None,
         bias_regularization: float | None = None,
-        weighting: str | None = None,
+        regularization_scaling: str | None = None,
         solver: str = "cholesky",
         cg_steps: int = 3,
         table_dtype: str = "float32",
@@ -114,7 +114,11 @@ class ShardedALS(Explaining):
             regularization = 0.005 if loss == "implicit" else 10.0
         self.rank, self.regularization, self.iterations, self.loss = rank, regularization, iterations, loss
         self.unobserved_weight, self.frequency_exponent = unobserved_weight, frequency_exponent
-        self.biases, self.bias_regularization, self.weighting = biases, bias_regularization, weighting
+        self.biases, self.bias_regularization, self.regularization_scaling = (
+            biases,
+            bias_regularization,
+            regularization_scaling,
+        )
         self.solver, self.cg_steps, self.table_dtype, self.devices = solver, cg_steps, table_dtype, devices
         self.batch_pieces, self.piece_length, self.seed = batch_pieces, piece_length, seed
         self.top_n_recall = top_n_recall
@@ -242,7 +246,9 @@ class ShardedALS(Explaining):
             exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
             return Implicit(self.regularization, weight, exponent)
         of_biases = self.regularization if self.bias_regularization is None else self.bias_regularization
-        return Explicit(self.regularization, self.weighting == "count", self.biases is not False, of_biases)
+        return Explicit(
+            self.regularization, self.regularization_scaling == "count", self.biases is not False, of_biases
+        )
 
     def _equations(self, objective: Objective) -> Any:
         from coded_als.sharded.half_step import Equations

@@ -9,7 +9,7 @@ from coded_als.errors import UsageError
 
 # parameters that only one of the objectives has
 _OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
-_OF_EXPLICIT = ("biases", "bias_regularization", "weighting")
+_OF_EXPLICIT = ("biases", "bias_regularization", "regularization_scaling")
 
 
 def require_parameters(model: Any) -> None:
@@ -42,5 +42,5 @@ def require_parameters(model: Any) -> None:
             require_number(name, getattr(model, name), positive=True)
     if model.frequency_exponent is not None:
         require_number("frequency_exponent", model.frequency_exponent)
-    if model.weighting is not None:
-        require_one_of("weighting", model.weighting, ("none", "count"))
+    if model.regularization_scaling is not None:
+        require_one_of("regularization_scaling", model.regularization_scaling, ("none", "count"))

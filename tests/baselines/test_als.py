@@ -29,7 +29,7 @@ def ridge_objective(model, matrix):
         total += (dense[u, i] - model.global_mean_ - bu[u] - bi[i] - users[u] @ items[i]) ** 2
     rho = 1.0 if model.bias_regularization is None else model.bias_regularization / model.regularization
     for side, bias, counts in ((users, bu, (dense != 0).sum(1)), (items, bi, (dense != 0).sum(0))):
-        weight = counts if model.weighting == "count" else np.ones(len(side))
+        weight = counts if model.regularization_scaling == "count" else np.ones(len(side))
         total += model.regularization * (weight * ((side**2).sum(1) + rho * bias**2)).sum()
     return total
 
@@ -59,7 +59,7 @@ ridges = st.builds(
     iterations=st.just(6),
     biases=st.booleans(),
     bias_regularization=st.none() | st.floats(1e-2, 5),
-    weighting=st.sampled_from(["none", "count"]),
+    regularization_scaling=st.sampled_from(["none", "count"]),
     solver=st.sampled_from(["cholesky", "cg"]),
     seed=st.integers(0, 99),
     threads=st.just(1),

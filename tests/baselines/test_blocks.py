@@ -23,7 +23,7 @@ MODELS: list[Any] = [
     ImplicitALS(5, iterations=3),
     ImplicitALS(5, iterations=3, alpha=2.0, dtype="float64"),
     RidgeALS(5, iterations=3),
-    RidgeALS(5, iterations=3, biases=False, weighting="count", dtype="float64"),
+    RidgeALS(5, iterations=3, biases=False, regularization_scaling="count", dtype="float64"),
 ]
 
 

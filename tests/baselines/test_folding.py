@@ -16,7 +16,7 @@ from tests.strategies import seeds
 
 MODELS = [
     RidgeALS(3, 0.5, 3, dtype="float64", threads=1),
-    RidgeALS(9, 2.0, 3, biases=False, weighting="count", dtype="float64", threads=1),
+    RidgeALS(9, 2.0, 3, biases=False, regularization_scaling="count", dtype="float64", threads=1),
     ImplicitALS(3, iterations=3, dtype="float64", threads=1),
     ImplicitALS(9, iterations=3, alpha=4.0, dtype="float64", threads=1),
     SGD(3, iterations=3, dtype="float64"),

@@ -163,7 +163,7 @@ def test_bad_parameters_are_refused_in_one_line(model_class, bad):
 @pytest.mark.parametrize(
     ("model_class", "bad"),
     [
-        (RidgeALS, {"weighting": "sum"}),
+        (RidgeALS, {"regularization_scaling": "sum"}),
         (RidgeALS, {"solver": "lu"}),
         (RidgeALS, {"threads": 0}),
         (RidgeALS, {"regularization": 0.0}),

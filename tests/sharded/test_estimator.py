@@ -28,7 +28,7 @@ from coded_als import ShardedALS, UsageError
         ({"loss": "explicit", "unobserved_weight": 0.1}, "unobserved_weight must be left out with loss='explicit'"),
         ({"unobserved_weight": 0}, "unobserved_weight must be a number > 0"),
         ({"frequency_exponent": float("nan")}, "frequency_exponent must be a number"),
-        ({"loss": "explicit", "weighting": "all"}, "weighting must be one of none, count"),
+        ({"loss": "explicit", "regularization_scaling": "all"}, "regularization_scaling must be one of none, count"),
         ({"loss": "explicit", "bias_regularization": -1}, "bias_regularization must be a number > 0"),
     ],
 )

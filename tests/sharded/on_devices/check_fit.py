@@ -10,7 +10,13 @@ from coded_als import ImplicitALS, RidgeALS, UsageError, load_model
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.sharded import ShardedALS
 
-EXPLICIT = {"loss": "explicit", "regularization": 2.0, "bias_regularization": 0.5, "weighting": "count", **ODD}
+EXPLICIT = {
+    "loss": "explicit",
+    "regularization": 2.0,
+    "bias_regularization": 0.5,
+    "regularization_scaling": "count",
+    **ODD,
+}
 
 
 def same(model, reference, objective=1e-5, factors=1e-3):
@@ -31,7 +37,7 @@ def check_implicit_is_that_of_one_machine(devices):
 
 def check_explicit_is_that_of_one_machine():
     model = fitted(8, **EXPLICIT)
-    reference = RidgeALS(6, 2.0, 4, bias_regularization=0.5, weighting="count", seed=3).fit(ratings())
+    reference = RidgeALS(6, 2.0, 4, bias_regularization=0.5, regularization_scaling="count", seed=3).fit(ratings())
     same(model, reference)
     assert np.abs(model.item_biases_ - reference.item_biases_).max() < 1e-3
     assert model.global_mean_ == pytest.approx(reference.global_mean_)
