@@ -28,6 +28,7 @@ from types import FrameType
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from processes import is_running
 
 from coded_als import CodedALS, LocalCluster
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers, RoundTimeout
@@ -246,13 +247,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def is_running(process_id: int) -> bool:
-    try:
-        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def main() -> int:

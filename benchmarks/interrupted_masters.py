@@ -3,8 +3,8 @@
     python benchmarks/interrupted_masters.py --kills 50
 
 Each kill is of a `coded-als fit --checkpoint` of its own: every fifth at a moment drawn uniformly from the time that the
-whole command takes, the others from the time after its first checkpoint, when the next may be half written. Then no file of the checkpoint may be unreadable, no worker may
-survive, and the same command with ``--resume`` must reach the factors of a fit that nobody disturbed to 1e-8 of the
+whole command takes, the others from the time after its first checkpoint, when the next may be half written. Then no
+file of the checkpoint may be unreadable, no worker may survive, and the same command with ``--resume`` must reach the factors of a fit that nobody disturbed to 1e-8 of the
 largest of them. The coded fits have worker processes with random delays, so that no two have the same responses.
 """
 
@@ -23,6 +23,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from processes import is_running, started_by
 
 from coded_als import UsageError, load_model
 from coded_als.models.snapshot import LATEST, NEXT, PREVIOUS, read_snapshot
@@ -101,21 +102,6 @@ def trial(
     off = max(np.abs(one - other).max() / np.abs(other).max() for one, other in zip(resumed, whole, strict=True))
     saved["worst difference, 1e-16"] = max(saved["worst difference, 1e-16"], int(np.ceil(off * 1e16)))
     return "the same factors" if off <= TOLERANCE else f"OTHER FACTORS, off by {off:.0e}"
-
-
-def started_by(process_id: int) -> set[int]:
-    found: set[int] = set()
-    for task in Path(f"/proc/{process_id}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found |= {child} | started_by(child)
-    return found
-
-
-def is_running(process_id: int) -> bool:
-    try:
-        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def main() -> int:

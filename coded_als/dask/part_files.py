@@ -55,11 +55,6 @@ class Columns:
     values: NDArray[Any] | None
 
 
-def is_dataset(source: str) -> bool:
-    """Whether a source of ratings is a pattern or a folder of part files."""
-    return glob.has_magic(source) or os.path.isdir(source)
-
-
 def find_pieces(source: str, columns: Sequence[str] | None) -> list[Piece]:
     """The pieces of a dataset, in the order of their paths.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import zmq
 
 from coded_als.arrays import Array
-from coded_als.cluster import Round, Status, StoppingRule, require_satisfiable
+from coded_als.cluster import Round, Status, StoppingRule, refusal_of
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, Stamp, frames_of
 
@@ -149,7 +149,10 @@ class RunningRound:
             Those that are gone and expected back.
         """
         reachable = (*self.results, *self.pending(alive))
+        self.hopes = False
+        if self.until.satisfied(reachable):
+            return
         back = [worker for worker in returning if worker not in self.results and worker not in self.left_out]
-        self.hopes = not self.until.satisfied(reachable) and self.until.satisfied((*reachable, *back))
+        self.hopes = self.until.satisfied((*reachable, *back))
         if not self.hopes:
-            require_satisfiable(self.until, reachable, self.left_out)
+            raise refusal_of(self.until, reachable, self.left_out)

@@ -1,4 +1,4 @@
-"""Figures of a sweep: seconds against h, W and delay model, and the distribution of iteration times."""
+"""Figures of a sweep: seconds against h, W and delay model."""
 
 from __future__ import annotations
 

@@ -18,8 +18,6 @@ from coded_als.experiments.table1.theory import OperationTime
 
 # Iterations that the draws of the virtual clock spread the fitted totals over.
 NOMINAL_ITERATIONS = 1000
-
-
 WALL_ROUNDS = 20
 
 
