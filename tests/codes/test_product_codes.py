@@ -169,8 +169,9 @@ def test_streaming_holds_few_shares(monkeypatch, code):
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # a batch of four, the one before it while it is made, and the blocks of the matrix; not 64 shares
-    assert most < 8 * share + 1.1 * matrix.nbytes
+    # A batch of four, the one before it while it is made, and the blocks of the matrix; not a third batch. What other
+    # threads of this process allocate meanwhile is traced too (a third of a megabyte was seen).
+    assert most < 11 * share + matrix.nbytes
 
 
 @pytest.mark.parametrize("workers", [12, 14])
