@@ -8,7 +8,7 @@ from functools import partial
 from coded_als.als import CodedALS
 from coded_als.als.held_problem import HeldProblem
 from coded_als.als.history import Recorder
-from coded_als.als.parameters import check_parameters
+from coded_als.als.parameters import FREE, check_parameters
 from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import Spread, copies_of, rows_code
@@ -18,11 +18,15 @@ from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.dataset import Dataset, rating_facts
 from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.rating_matrix import require_factorable
 from coded_als.models.reporting import Callback
+from coded_als.models.resuming import resumed
 
 
-def fit_coded_rows(model: CodedALS, dataset: Dataset, cluster: DaskCluster, report: Callback) -> None:
+def fit_coded_rows(
+    model: CodedALS, dataset: Dataset, cluster: DaskCluster, report: Callback, checkpoint: Checkpoint | None = None
+) -> None:
     """Fit a `CodedALS` without R^T R, and without R at the master.
 
     Parameters
@@ -35,6 +39,8 @@ def fit_coded_rows(model: CodedALS, dataset: Dataset, cluster: DaskCluster, repo
         Whose workers hold the rows.
     report
         Called with each iteration.
+    checkpoint
+        As of `coded_als.CodedALS.fit`.
 
     Raises
     ------
@@ -50,6 +56,7 @@ def fit_coded_rows(model: CodedALS, dataset: Dataset, cluster: DaskCluster, repo
     length = min(dataset.shape)
     if model.rank > length:
         raise UsageError(f"rank must be between 1 and min(rows, columns) = {length}; got {model.rank}. Lower rank.")
+    snapshot = resumed(checkpoint, model, dataset, FREE)
     code = rows_code(model.code, model.partitions, cluster.size)
     shards, of_users = cluster.size // copies_of(code), dataset.shape[0] >= dataset.shape[1]
     mean = None
@@ -69,7 +76,7 @@ def fit_coded_rows(model: CodedALS, dataset: Dataset, cluster: DaskCluster, repo
         for number, array in enumerate(ARRAYS):
             scope.store(f"rows.{array}", planted.shares(number))
         problem = HeldProblem(rows, not of_users, unit, facts.squares)
-        users, items = model.factorise(
-            problem, problem, log, Spread(code, "none"), unit, partial(Recorder, report=report)
-        )
+        recorded = partial(Recorder, report=report, checkpoint=checkpoint, snapshot=snapshot)
+        resources.enter_context(flushed(checkpoint))
+        users, items = model.factorise(problem, problem, log, Spread(code, "none"), unit, recorded)
     model._keep(users, items, global_mean=mean or 0.0)
