@@ -95,12 +95,12 @@ def test_a_checkpoint_of_other_part_files_is_refused(
     (tmp_path / "one").mkdir()
     (tmp_path / "other").mkdir()
     kept = tmp_path / "kept"
+    dataset = Dataset.find(cluster.client, write_parts(table, tmp_path / "one"), NAMES)
     with pytest.raises(Killed):
-        dataset = Dataset.find(cluster.client, write_parts(table, tmp_path / "one"), NAMES)
         fit_dataset(model, dataset, cluster, callback=at_two, checkpoint=Checkpoint(kept))
     before = (kept / LATEST).read_bytes()
     other = Dataset.find(cluster.client, write_parts(change(table), tmp_path / "other"), NAMES, repeated)
-    with pytest.raises(UsageError, match="a checkpoint must be of the same fit; .* has data ="):
+    with pytest.raises(UsageError, match=r"a checkpoint must be of the same fit; .* has data ="):
         fit_dataset(model, other, cluster, checkpoint=Checkpoint(kept, resume=True))
     assert (kept / LATEST).read_bytes() == before
 
