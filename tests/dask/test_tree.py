@@ -106,8 +106,8 @@ def test_the_count_decides(given_extent: Extent, where: str) -> None:
 
 
 def test_many_blocks_form_what_one_would_not() -> None:
-    """Two thousand entries in each row: a pair of each two of them, shared out among the workers."""
-    large = extent(100_000, 3_000, 60_000_000)
+    """A minute of work in one process, and a second on each of 64 workers that have the rows."""
+    large = extent(5_000_000, 500, 250_000_000)
     apart = Extent(large.rows, large.length, large.lengths)
     found = [spread_for(CodedALS(20, code="uncoded").get_params(), one, 64).precomputation for one in (large, apart)]
     assert found == ["coded", "none"]
