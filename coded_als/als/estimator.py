@@ -176,13 +176,10 @@ class CodedALS(LinearFolding):
         check_parameters(self.get_params())
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
-        with (
-            reporting(callback, progress, type(self).__name__, self.iterations) as report,
-            Scope(cluster) as scope,
-            flushed(checkpoint),
-        ):
-            self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
+        with flushed(checkpoint):
+            saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
+            with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
+                self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
         return self if ids is None else self.set_ids(*ids)
 
     def _fit(self, ratings: Any, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:

@@ -90,9 +90,9 @@ def running(
     UsageError
         As `resumed`.
     """
-    snapshot = resumed(checkpoint, model, matrix, also=also)
-    history = History(report, clock, before(snapshot))
     with flushed(checkpoint):
+        snapshot = resumed(checkpoint, model, matrix, also=also)
+        history = History(report, clock, before(snapshot))
         yield Run(history, checkpoint, snapshot)
 
 
