@@ -27,7 +27,7 @@ from coded_als.dask.dataset import Dataset, rating_facts
 from coded_als.dask.planting import Planted
 from coded_als.dask.tree import memory_for_gram, summed_gram
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import require_factorable
 from coded_als.models.reporting import Callback
 from coded_als.models.resuming import resumed
@@ -86,7 +86,6 @@ def fit_coded_rows(
             scope.store(f"rows.{array}", planted.shares(number))
         problem = HeldProblem(rows, not of_users, unit, facts.squares)
         recorded = partial(Recorder, report=report, checkpoint=checkpoint, snapshot=snapshot)
-        resources.enter_context(flushed(checkpoint))
         held: HeldData = problem
         if spread.precomputation == "coded":
             decoding = spread.code.tolerance if model.decoding_tolerance is None else model.decoding_tolerance

@@ -14,7 +14,7 @@ from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.coded_rows import fit_coded_rows
 from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.reporting import Callback, reporting
 from coded_als.models.running import Run, running
 
@@ -70,7 +70,8 @@ def fit_dataset(
                 raise UsageError(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
-            fit_coded_rows(model, dataset, cluster, report, checkpoint)
+            with flushed(checkpoint):
+                fit_coded_rows(model, dataset, cluster, report, checkpoint)
         else:
             chosen = WaitForAll() if policy is None else policy
             shards = chosen.shards(cluster.size)
