@@ -22,7 +22,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.enlisted import enlisting
+from coded_als.worker.orders import enlisting
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.threads import ONE_BLAS_THREAD
 
