@@ -152,10 +152,13 @@ def command(
         {"--out": None if in_folder else out, "--record-trace": options["record_trace"], "--trace": options["trace"]},
         inputs,
     )
-    if parts:
-        _conclude(fit_parts(context, ratings, method, columns, out, {**options, "repeated": repeated}), out, as_json)
-        return
     checkpoint = take_checkpoint(options)
+    if parts:
+        with interruptible(checkpoint):
+            options["repeated"] = repeated
+            fitted = fit_parts(context, ratings, method, columns, out, options, checkpoint)
+        _conclude(fitted, out, as_json)
+        return
     data = load_ratings(ratings, dense=dense, columns=columns)
     if hold_out_users is not None:
         data, _ = holdout_users(data, hold_out_users, seed=options["seed"])
