@@ -129,7 +129,6 @@ def share_kb(process_id: int) -> int:
 
 @contextmanager
 def stopped_now_and_then(process_ids: set[int]) -> Iterator[None]:
-    """Some processes are stopped for one second out of three."""
     over = threading.Event()
 
     def stop_and_go() -> None:
@@ -213,9 +212,7 @@ def spark(folder: Path, straggler: bool) -> tuple[dict[str, Any], list[Factors]]
             return measured(fit, factors, PENALTIES["spark"])
         run = partial(fit, PENALTIES["spark"][0])
         found = {"undisturbed": per_iteration(run)}
-        executors = [
-            pid for pid in sorted(started_by(os.getpid())) if "CoarseGrainedExecutorBackend" in command_of(pid)
-        ]
+        executors = sorted(filter(is_executor, started_by(os.getpid())))
         assert len(executors) == 2, executors
         with stopped_now_and_then({executors[0]}):
             found["one stopped"] = per_iteration(run)
@@ -240,7 +237,7 @@ def ours(folder: Path, straggler: bool) -> tuple[dict[str, Any], list[Factors]]:
     with dask, Client(dask) as client, DaskCluster(client, 2) as cluster:
         dataset = Dataset.find(client, str(folder), COLUMNS)
 
-        def fit(penalty: float, iterations: int, policy: Any = WaitForAll()) -> float:
+        def fit(penalty: float, iterations: int, policy: Any = None) -> float:
             nonlocal model
             model = fit_dataset(ImplicitALS(RANK, penalty, iterations, alpha=ALPHA), dataset, cluster, policy)
             return sum(entry.seconds for entry in model.history_)
