@@ -13,13 +13,12 @@ from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.iterating import iterated
-from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.parameters import FREE, ProtocolName, Solver, check_parameters
 from coded_als.als.phases import Where
+from coded_als.als.planning import product_columns, spread_for
 from coded_als.als.problem import Problem
-from coded_als.als.protocols import square
 from coded_als.als.rounds import RoundLog, RoundRecord
-from coded_als.als.spread import HeldData, Spread, choose_spread
+from coded_als.als.spread import HeldData, Spread
 from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster
@@ -30,7 +29,6 @@ from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import with_partitions
 from coded_als.data.entrance import named_matrix
 from coded_als.delays import DelayModel
-from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.rating_matrix import checked_ratings
 from coded_als.models.reporting import Callback, reporting
@@ -178,13 +176,10 @@ class CodedALS(LinearFolding):
         check_parameters(self.get_params())
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
-        with (
-            reporting(callback, progress, type(self).__name__, self.iterations) as report,
-            Scope(cluster) as scope,
-            flushed(checkpoint),
-        ):
-            self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
+        with flushed(checkpoint):
+            saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
+            with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
+                self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
         return self if ids is None else self.set_ids(*ids)
 
     def _fit(self, ratings: Any, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:
@@ -229,7 +224,7 @@ class CodedALS(LinearFolding):
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
         recorder = recorded(log, stopping, unit)
-        columns = self._columns(problem.length)
+        columns = product_columns(self.get_params(), problem.length)
         basis, weights = iterated(self.get_params(), problem, held, log, spread, columns, decoding, ridge, recorder)
         error = max(record.error_estimate for record in log.records)
         best = BestFactors.on(basis, held.product(weights), self.rank, ridge, error)
@@ -268,33 +263,4 @@ class CodedALS(LinearFolding):
         ------
         UsageError
         """
-        check_parameters(self.get_params())
-        problem, machine = Problem.of(ratings), Machine() if machine is None else machine
-        if self.rank > problem.length:
-            raise UsageError(
-                f"rank must be between 1 and min(rows, columns) = {problem.length}; got {self.rank}. Lower rank."
-            )
-        columns = self._columns(problem.length)
-        if self.protocol == "fused":
-            is_open = self.code == "auto" and self.partitions is None and self.precomputation != "none"
-            from coded_als.als.choice import choose  # what times schemes is loaded where one is to be chosen
-            from coded_als.als.schemes import Size
-
-            entries = problem.matrix.nnz if problem.is_sparse and self.precomputation == "auto" else None
-            size = Size(problem.matrix.shape[0], problem.length, self.rank, entries)
-            best = choose(size, workers, self.solver, delays if is_open else None, machine, self.decoding_tolerance)
-            chosen = None if best is None else best.chosen(size)
-            if best is not None and chosen is not None and best.rows:
-                return Spread(chosen, "none")
-            where = self.precomputation
-            return choose_spread(problem, workers, columns, self.code, self.partitions, where, machine, chosen)
-        if self.precomputation == "none":
-            raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
-        code = "entangled" if self.code == "auto" else self.code
-        spread = choose_spread(problem, workers, columns, code, self.partitions, self.precomputation, machine)
-        square(spread.code)
-        return spread
-
-    def _columns(self, length: int) -> int:
-        """Columns of a product: the rank, and for the block iteration its guards."""
-        return min(self.rank + GUARD_VECTORS, length) if self.solver == "lobpcg" else self.rank
+        return spread_for(self.get_params(), Problem.of(ratings).extent, workers, delays, machine)

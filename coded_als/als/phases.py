@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.problem import Problem
+from coded_als.als.problem import Extent, Problem
 from coded_als.als.protocols import DATA
 from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
 from coded_als.als.startup import gram_at_master_s, gram_on_workers_s
@@ -21,6 +21,18 @@ from coded_als.codes.product import multiplications
 
 GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded", "none"]
+
+
+class Phases(Protocol):
+    """What comes before and after the iterations where D is formed."""
+
+    def gram(self) -> Array:
+        """D = A^T A, (l, l)."""
+        ...
+
+    def last_product(self, weights: Array) -> Array:
+        """A H, (rows, d), of (l, d)."""
+        ...
 
 
 class LocalPhases:
@@ -132,13 +144,13 @@ def phases_at(
     return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
 
 
-def sooner_at_the_master(problem: Problem, code: Code, workers: int, machine: Machine) -> bool:
+def sooner_at_the_master(extent: Extent, code: Code, workers: int, machine: Machine) -> bool:
     """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products.
 
     Parameters
     ----------
-    problem
-        The data.
+    extent
+        Of A.
     code
         How it would be spread.
     workers
@@ -146,8 +158,7 @@ def sooner_at_the_master(problem: Problem, code: Code, workers: int, machine: Ma
     machine
         Where it would run.
     """
-    if problem.is_sparse:
-        return True
-    rows, length = problem.matrix.shape
-    on_workers_s = gram_on_workers_s(code, rows, length, workers, machine)
-    return gram_at_master_s(rows, length, machine) <= on_workers_s
+    if extent.held or extent.lengths is not None:
+        return not extent.held
+    on_workers_s = gram_on_workers_s(code, extent.rows, extent.length, workers, machine)
+    return gram_at_master_s(extent.rows, extent.length, machine) <= on_workers_s

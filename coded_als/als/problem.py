@@ -7,12 +7,41 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Array
 
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """What of A is counted to choose how it is multiplied with.
+
+    Parameters
+    ----------
+    rows, length
+        Of A, (rows, l).
+    lengths
+        (rows,) entries of each row of a sparse A; None for a dense one.
+    held
+        Whether the workers hold its rows already, in blocks, and the master none of them.
+    memory_bytes
+        What D may take; of this machine's memory unless given.
+    """
+
+    rows: int
+    length: int
+    lengths: NDArray[np.int64] | None
+    held: bool = False
+    memory_bytes: float | None = None
+
+    @property
+    def entries(self) -> int | None:
+        """Of a sparse A."""
+        return None if self.lengths is None else int(self.lengths.sum())
 
 
 @dataclass(frozen=True)
@@ -45,6 +74,16 @@ class Problem:
     def is_sparse(self) -> bool:
         """Whether R came as a sparse matrix."""
         return bool(sparse.issparse(self.matrix))
+
+    @property
+    def extent(self) -> Extent:
+        """What is counted of it."""
+        matrix, (rows, length) = self.matrix, self.matrix.shape
+        if not self.is_sparse:
+            return Extent(rows, length, None)
+        if matrix.format == "csc":
+            return Extent(rows, length, np.bincount(matrix.indices, minlength=rows))
+        return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64))
 
     @cached_property
     def squared_norm(self) -> float:

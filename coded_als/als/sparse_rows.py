@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from coded_als.als.problem import Extent
 from coded_als.als.rounds import RoundLog
-from coded_als.als.startup import sparse_gram_s
+from coded_als.als.startup import sparse_gram_s, summed_gram_s
 from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.checks import require_whole
 from coded_als.cluster import AnyOfEach, Round
@@ -219,13 +220,13 @@ def rows_operations(passes: int, entries: float, columns: int) -> float:
     return float(passes * entries * columns * SPARSE_SLOWDOWN)
 
 
-def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: int, machine: Machine) -> bool:
+def forming_pays(extent: Extent, workers: int, copies: int, share: float, columns: int, machine: Machine) -> bool:
     """Whether a fit is quicker with D = A^T A formed than with sparse products, counted in seconds of one core each.
 
     Parameters
     ----------
-    matrix
-        A, (rows, l), scipy sparse.
+    extent
+        Of a sparse A, (rows, l).
     workers, copies
         Number of workers, and how many of them would hold each block of rows.
     share
@@ -235,13 +236,13 @@ def forming_pays(matrix: Any, workers: int, copies: int, share: float, columns: 
     machine
         Whose speeds count.
     """
-    entries, length = float(matrix.nnz), matrix.shape[1]
-    lengths = np.diff(sparse.csr_array(matrix).indptr).astype(np.float64)
-    form_s = sparse_gram_s(float(lengths @ lengths), length, machine)
+    assert extent.lengths is not None
+    length, lengths, blocks = extent.length, extent.lengths.astype(np.float64), workers // copies
+    entries, pairs = float(lengths.sum()), float(lengths @ lengths)
+    form_s = summed_gram_s(pairs, length, blocks, machine) if extent.held else sparse_gram_s(pairs, length, machine)
     give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
     formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
-    blocks = workers // copies
-    rows_s = machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
+    rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
     return formed_s < WORTH_CODING_S + rows_s + PRODUCTS * machine.computing_s(
         rows_operations(2, entries / blocks, columns)
     )

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from coded_als.als.phases import Where, phases_at, sooner_at_the_master, store_data, stored_product
-from coded_als.als.problem import Problem
+from coded_als.als.phases import Phases, Where, phases_at, sooner_at_the_master, store_data, stored_product
+from coded_als.als.problem import Extent, Problem
 from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows, forming_pays
 from coded_als.arrays import FLOAT_BYTES, Array
@@ -64,7 +64,8 @@ class Spread:
         """
         if self.precomputation == "none":
             return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
-        return FormedGram(problem, log, self.code, tolerance, self.precomputation)
+        phases = phases_at(self.precomputation, problem, log, self.code, tolerance)
+        return FormedGram(problem.length, log, self.code, tolerance, phases)
 
 
 class FormedGram:
@@ -72,24 +73,22 @@ class FormedGram:
 
     Parameters
     ----------
-    problem
-        The data.
+    length
+        Columns l of A.
     log
         Where its rounds run.
     code
         How D is spread.
     tolerance
         Estimated relative error that a decoded product may have.
-    where
-        Where D is formed.
+    phases
+        Who forms D.
     """
 
-    def __init__(
-        self, problem: Problem, log: RoundLog, code: Code, tolerance: float, where: Literal["local", "coded"]
-    ) -> None:
-        self._phases = phases_at(where, problem, log, code, tolerance)
-        store_data(log, code, self._phases.gram())
-        self._multiply = stored_product(log, code, problem.length, tolerance, "E = D X")
+    def __init__(self, length: int, log: RoundLog, code: Code, tolerance: float, phases: Phases) -> None:
+        self._phases = phases
+        store_data(log, code, phases.gram())
+        self._multiply = stored_product(log, code, length, tolerance, "E = D X")
 
     def gram_product(self, right: Array) -> Array:
         return self._multiply(right)
@@ -99,7 +98,7 @@ class FormedGram:
 
 
 def choose_spread(
-    problem: Problem,
+    extent: Extent,
     workers: int,
     columns: int,
     code: str,
@@ -114,8 +113,8 @@ def choose_spread(
 
     Parameters
     ----------
-    problem
-        The data.
+    extent
+        Of A.
     workers
         W.
     columns
@@ -134,29 +133,30 @@ def choose_spread(
     UsageError
         For a code that does not fit, or that nothing sparse can be spread by.
     """
+    is_sparse, memory = extent.lengths is not None, extent.memory_bytes
     if where == "none":
-        if not problem.is_sparse:
+        if not is_sparse:
             raise UsageError(
                 "precomputation 'none' multiplies with the sparse rows of R; got a dense R. "
                 "Pass a scipy sparse matrix, or use precomputation='auto'."
             )
         return Spread(rows_code(code, partitions, workers), "none")
-    formed = preferred or choose_code(code, partitions, workers, problem.length)
-    fits = not problem.is_sparse or holds_gram(problem.length)
+    formed = preferred or choose_code(code, partitions, workers, extent.length)
+    fits = not is_sparse or (holds_gram(extent.length) and (memory is None or gram_bytes(extent.length) <= memory))
     in_copies = (code == "auto" and partitions is None) or isinstance(formed, (Replicated, Uncoded))
-    if where == "auto" and problem.is_sparse and in_copies and not (preferred and fits):
+    if where == "auto" and is_sparse and in_copies and not (preferred and fits):
         held = rows_code(code, partitions, workers)
         share, copies = formed.share(workers), copies_of(held)
-        if not (fits and forming_pays(problem.matrix, workers, copies, share, columns, machine)):
+        if not (fits and forming_pays(extent, workers, copies, share, columns, machine)):
             return Spread(held, "none")
     if not fits:
         raise UsageError(
-            f"D = R^T R of a sparse R must fit into memory; it would be dense, {readable(FLOAT_BYTES * problem.length**2)} "
+            f"D = R^T R of a sparse R must fit into memory; it would be dense, {readable(gram_bytes(extent.length))} "
             f"for code {formed.spec}. Use code='auto' or copies (replicated:copies=3), which keep R sparse."
         )
     if where != "auto":
         return Spread(formed, where)
-    return Spread(formed, "local" if sooner_at_the_master(problem, formed, workers, machine) else "coded")
+    return Spread(formed, "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded")
 
 
 def holds_gram(length: int) -> bool:
@@ -167,7 +167,18 @@ def holds_gram(length: int) -> bool:
     length
         l.
     """
-    return FLOAT_BYTES * length**2 <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return gram_bytes(length) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def gram_bytes(length: int) -> int:
+    """Bytes of D, (l, l).
+
+    Parameters
+    ----------
+    length
+        l.
+    """
+    return FLOAT_BYTES * length**2
 
 
 def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | Uncoded:

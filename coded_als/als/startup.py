@@ -46,6 +46,28 @@ def sparse_gram_s(pairs: float, length: int, machine: Machine) -> float:
     return machine.computing_s(PAIR_OPERATIONS * pairs + FORMED_OPERATIONS * length**2)
 
 
+def summed_gram_s(pairs: float, length: int, blocks: int, machine: Machine) -> float:
+    """Seconds of A^T A, (l, l), of a sparse A whose blocks of rows lie apart: one of each, summed up in a tree.
+
+    Parameters
+    ----------
+    pairs
+        Of entries in a row, over all rows.
+    length
+        Columns l of A.
+    blocks
+        How many there are.
+    machine
+        Whose speeds count.
+    """
+    levels = math.ceil(math.log2(blocks)) if blocks > 1 else 0
+    sent_s = machine.sending_s(1, FLOAT_BYTES * length**2)
+    # the sum is sent once more, to the master
+    return (
+        sparse_gram_s(pairs / blocks, length, machine) + levels * machine.computing_s(length**2) + (levels + 1) * sent_s
+    )
+
+
 def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
     """Seconds of A^T A on W workers that nothing delays: encoding A twice, sending both shares, one round, decoding.
 

@@ -17,7 +17,7 @@ from coded_als.baselines.policies import StragglerPolicy
 from coded_als.baselines.reading import RatingFacts, Reading
 from coded_als.cluster import Cluster, Round
 from coded_als.cluster.shares import Shares
-from coded_als.models.history import History
+from coded_als.models.running import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def fit_on_blocks(
     facts: RatingFacts,
     cluster: Cluster,
     policy: StragglerPolicy,
-    history: History,
+    run: Run,
 ) -> None:
     """Fit a model whose ratings the workers hold; it knows of no rating seen.
 
@@ -73,7 +73,7 @@ def fit_on_blocks(
         Holds both sides.
     policy
         When a half-step may end.
-    history
+    run
         Told of each iteration.
     """
     scale, reading = model.reading(facts)
@@ -87,13 +87,19 @@ def fit_on_blocks(
     item_side = _BlockSide(items, problem.items, model, scale, reading, cluster, policy)
     penalty = model._penalty(scale)
     user_rows, item_rows = model._start(problem)
-    for _ in range(model.iterations):
+    if run.arrays is not None:
+        user_rows, item_rows = run.arrays["users"], run.arrays["items"]
+        user_side.sums = run.arrays["sums"]
+        user_side.skipped, item_side.skipped = run.facts["skipped"]
+    for _ in run.left(model.iterations):
         item_side.half_step(user_rows, item_rows)
         explained, constant = user_side.half_step(item_rows, user_rows)
         held = float(problem.items.ridge @ (np.square(item_rows) @ penalty))
-        history.note((constant - explained + held) * scale * scale)
+        state = {"users": user_rows, "items": item_rows, "sums": user_side.sums}
+        skipped = [user_side.skipped, item_side.skipped]
+        run.note((constant - explained + held) * scale * scale, state, skipped=skipped)
     units = model._units(scale)
-    model._adopt(user_rows * units, item_rows * units, reading.mean, None, history.entries)
+    model._adopt(user_rows * units, item_rows * units, reading.mean, None, run.history.entries)
 
 
 def _hollow(model: AlternatingModel, lengths: NDArray[np.int64], others: int, scale: float) -> Rows:
@@ -119,8 +125,8 @@ class _BlockSide:
         self._blocks, self._model, self._scale, self._reading = blocks, model, scale, reading.as_array()
         self._cluster, self._policy = cluster, policy
         shards = len(blocks.shards)
-        self._skipped = [np.iinfo(np.int32).max] * shards
-        self._sums = np.zeros((shards, 2))
+        self.skipped = [np.iinfo(np.int32).max] * shards
+        self.sums = np.zeros((shards, 2))
         self._entries = float(blocks.lengths.sum()) / shards
         ridge = [_padded(rows.ridge, shard) for shard in blocks.shards]
         self._ridge = f"{blocks.name}.ridge"
@@ -147,12 +153,12 @@ class _BlockSide:
             operations=self._entries * rank**2 + height * rank**3 / 3,
             label=f"solve {blocks.name}",
         )
-        responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self._skipped))
+        responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self.skipped))
         solutions = {worker: result[0] for worker, result in responses.results.items()}
         for worker, (_, sums) in responses.results.items():
-            self._sums[worker % shards] = sums
-        self._skipped = take_over(solutions, blocks.shards, self._skipped, current)
-        explained, constant = self._sums.sum(axis=0).tolist()
+            self.sums[worker % shards] = sums
+        self.skipped = take_over(solutions, blocks.shards, self.skipped, current)
+        explained, constant = self.sums.sum(axis=0).tolist()
         return explained, constant
 
     def _payloads(self, other: Floats) -> list[tuple[Any, ...]]:

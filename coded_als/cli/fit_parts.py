@@ -21,6 +21,7 @@ from coded_als.cli.methods import make_model
 from coded_als.cli.recordings import recorders_on
 from coded_als.cli.summaries import coded_summary, sparse_summary
 from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, require_replaceable
 
@@ -32,9 +33,6 @@ FOREIGN = (
     "verify",
     "live",
     "serve",
-    "checkpoint",
-    "checkpoint_every",
-    "resume",
     "cluster_kind",
 )
 
@@ -59,6 +57,7 @@ def fit_parts(
     columns: tuple[str, ...] | None,
     out: Path | None,
     options: dict[str, Any],
+    checkpoint: Checkpoint | None,
 ) -> Fitted:
     """Fit part files, and save the model while the workers still know what each user has rated.
 
@@ -76,6 +75,8 @@ def fit_parts(
         Where to: a file, or ``DIR/``.
     options
         Those of the command, by parameter.
+    checkpoint
+        Where its state goes, or None.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def fit_parts(
         line.say("numbering the ids")
         dataset = Dataset.find(cluster.client, source, columns, options["repeated"])
         line.say("giving out the data")
-        fit_dataset(model, dataset, cluster, policy, callback=line.iteration)
+        fit_dataset(model, dataset, cluster, policy, callback=line.iteration, checkpoint=checkpoint)
         seconds = time.perf_counter() - started
         if out is not None:
             line.say("saving")

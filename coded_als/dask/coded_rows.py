@@ -1,29 +1,42 @@
-"""`CodedALS` on a dataset: rows of R in copies on the workers, and products with them."""
+"""`CodedALS` on a dataset: rows of R in copies on the workers, and products with them, or with D summed up from them."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
 
+from distributed import Client
+
 from coded_als.als import CodedALS
 from coded_als.als.held_problem import HeldProblem
 from coded_als.als.history import Recorder
-from coded_als.als.parameters import check_parameters
+from coded_als.als.parameters import FREE, check_parameters
+from coded_als.als.planning import spread_for
+from coded_als.als.problem import Extent
 from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows
-from coded_als.als.spread import Spread, copies_of, rows_code
+from coded_als.als.spread import FormedGram, HeldData, copies_of, rows_code
 from coded_als.als.transforms import unit_of
+from coded_als.arrays import Array
+from coded_als.cluster.machine import delays_of, machine_of
 from coded_als.cluster.scope import Scope
+from coded_als.codes import Code, Replicated, Uncoded
 from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.dataset import Dataset, rating_facts
+from coded_als.dask.planting import Planted
+from coded_als.dask.tree import memory_for_gram, summed_gram
 from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import require_factorable
 from coded_als.models.reporting import Callback
+from coded_als.models.resuming import resumed
 
 
-def fit_coded_rows(model: CodedALS, dataset: Dataset, cluster: DaskCluster, report: Callback) -> None:
-    """Fit a `CodedALS` without R^T R, and without R at the master.
+def fit_coded_rows(
+    model: CodedALS, dataset: Dataset, cluster: DaskCluster, report: Callback, checkpoint: Checkpoint | None = None
+) -> None:
+    """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting.
 
     Parameters
     ----------
@@ -35,6 +48,8 @@ def fit_coded_rows(model: CodedALS, dataset: Dataset, cluster: DaskCluster, repo
         Whose workers hold the rows.
     report
         Called with each iteration.
+    checkpoint
+        As of `coded_als.CodedALS.fit`.
 
     Raises
     ------
@@ -42,16 +57,18 @@ def fit_coded_rows(model: CodedALS, dataset: Dataset, cluster: DaskCluster, repo
         For parameters that need R, or R^T R, at the master.
     """
     check_parameters(model.get_params())
-    if model.protocol == "paper" or model.precomputation not in ("auto", "none") or model.verify != "off":
+    if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":
         raise UsageError(
             "a dataset is multiplied by its rows, where they are; got a protocol, precomputation or verification that "
-            "needs more of them at the master. Use protocol='fused', precomputation='none' and verify='off'."
+            "needs more of them at the master. Use protocol='fused', verify='off', and precomputation='auto', 'none' or "
+            "'coded'."
         )
-    length = min(dataset.shape)
-    if model.rank > length:
-        raise UsageError(f"rank must be between 1 and min(rows, columns) = {length}; got {model.rank}. Lower rank.")
-    code = rows_code(model.code, model.partitions, cluster.size)
-    shards, of_users = cluster.size // copies_of(code), dataset.shape[0] >= dataset.shape[1]
+    of_users = dataset.shape[0] >= dataset.shape[1]
+    extent = _extent(dataset, cluster, of_users)
+    spread = spread_for(model.get_params(), extent, cluster.size, delays_of(cluster), machine_of(cluster))
+    held_in = _copies(spread.code, cluster.size) if spread.precomputation == "coded" else spread.code
+    snapshot = resumed(checkpoint, model, dataset, FREE)
+    shards = cluster.size // copies_of(held_in)
     mean = None
     if model.weighting == "centred":
         with dataset.plant(cluster, of_users, shards) as plain:
@@ -64,12 +81,52 @@ def fit_coded_rows(model: CodedALS, dataset: Dataset, cluster: DaskCluster, repo
         require_factorable(largest, facts.squares)
         unit = unit_of(largest)
         entries = max(int(block.lengths.sum()) for block in planted.facts)
-        shape = dataset.shape if of_users else dataset.shape[::-1]
-        rows = SparseRows(log, shape, planted.rows, entries)
+        rows = SparseRows(log, (extent.rows, extent.length), planted.rows, entries)
         for number, array in enumerate(ARRAYS):
             scope.store(f"rows.{array}", planted.shares(number))
         problem = HeldProblem(rows, not of_users, unit, facts.squares)
-        users, items = model.factorise(
-            problem, problem, log, Spread(code, "none"), unit, partial(Recorder, report=report)
-        )
+        recorded = partial(Recorder, report=report, checkpoint=checkpoint, snapshot=snapshot)
+        held: HeldData = problem
+        if spread.precomputation == "coded":
+            decoding = spread.code.tolerance if model.decoding_tolerance is None else model.decoding_tolerance
+            summed = SummedPhases(cluster.client, planted, problem)
+            held = FormedGram(extent.length, log, spread.code, decoding, summed)
+        users, items = model.factorise(problem, held, log, spread, unit, recorded)
     model._keep(users, items, global_mean=mean or 0.0)
+
+
+class SummedPhases:
+    """D summed up from the blocks of rows where they lie, and the last product as a round with these.
+
+    Parameters
+    ----------
+    client
+        Whose Dask workers hold the blocks.
+    planted
+        The blocks.
+    problem
+        The same as our workers hold them.
+    """
+
+    def __init__(self, client: Client, planted: Planted, problem: HeldProblem) -> None:
+        self._client, self._planted, self._problem = client, planted, problem
+
+    def gram(self) -> Array:
+        """D = A^T A, (l, l)."""
+        return summed_gram(self._client, self._planted, self._problem.length, self._problem.unit)
+
+    def last_product(self, weights: Array) -> Array:
+        """A H, (rows, d)."""
+        return self._problem.product(weights)
+
+
+def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:
+    """What is known before anything is given out; of pairs that are there twice both count."""
+    source = dataset.source
+    counts = source.users.counts if of_users else source.items.counts
+    return Extent(max(dataset.shape), min(dataset.shape), counts, True, memory_for_gram(cluster.client))
+
+
+def _copies(code: Code, workers: int) -> Code:
+    """In how many copies rows lie beside a D that is spread by a code."""
+    return code if isinstance(code, (Replicated, Uncoded)) else rows_code("auto", None, workers)

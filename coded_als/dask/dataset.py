@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,11 +36,14 @@ class Dataset:
         Where its entries come from.
     rows
         How many rows the files have.
+    digest
+        Of all of them in the order of the parts, and of what becomes of pairs that are there twice.
     """
 
     name: str
     source: Source
     rows: int
+    digest: str
 
     @classmethod
     def find(
@@ -77,7 +81,8 @@ class Dataset:
         text = reads_text(pieces)
         users, items = numbered(total.users, text), numbered(total.items, text)
         how: Repeated = repeated or ("sum" if len(names) == 2 else "refuse")
-        return cls(source, Source(pieces, names, users, items, how), total.rows)
+        digest = hashlib.sha256(" ".join((how, *total.digests)).encode()).hexdigest()
+        return cls(source, Source(pieces, names, users, items, how), total.rows, digest)
 
     @property
     def shape(self) -> tuple[int, int]:

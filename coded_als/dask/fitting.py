@@ -14,8 +14,9 @@ from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.coded_rows import fit_coded_rows
 from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
 from coded_als.errors import UsageError
-from coded_als.models.history import History
+from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.reporting import Callback, reporting
+from coded_als.models.running import Run, running
 
 Blockwise = TypeVar("Blockwise", bound=Any)
 
@@ -28,6 +29,7 @@ def fit_dataset(
     *,
     callback: Callback | None = None,
     progress: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Blockwise:
     """Fit a model to ratings that no machine holds as a whole.
 
@@ -46,6 +48,9 @@ def fit_dataset(
         `WaitForAll` (the default), `FirstCopy` or `Partial`; for the coded model its ``code`` says it.
     callback, progress
         As in ``model.fit``.
+    checkpoint
+        As in ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
+        after a resumption decide which, so the fit that goes on is as good and not the same.
 
     Returns
     -------
@@ -54,7 +59,8 @@ def fit_dataset(
     Raises
     ------
     UsageError
-        For ratings that the model cannot learn from, or a policy that does not suit the cluster.
+        For ratings that the model cannot learn from, a policy that does not suit the cluster, or a checkpoint of another
+        fit.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
     """
@@ -64,15 +70,20 @@ def fit_dataset(
                 raise UsageError(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
-            fit_coded_rows(model, dataset, cluster, report)
+            with flushed(checkpoint):
+                fit_coded_rows(model, dataset, cluster, report, checkpoint)
         else:
-            _fit_alternating(model, dataset, cluster, WaitForAll() if policy is None else policy, report)
+            chosen = WaitForAll() if policy is None else policy
+            shards = chosen.shards(cluster.size)
+            also = {"policy": repr(chosen), "shards": shards}
+            with running(model, dataset, report, checkpoint, cluster.seconds, **also) as run:
+                _fit_alternating(model, dataset, cluster, chosen, run)
     model.set_ids(dataset.user_ids, dataset.item_ids)
     return model
 
 
 def _fit_alternating(
-    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, report: Callback
+    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, run: Run
 ) -> None:
     shards = policy.shards(cluster.size)
     with ExitStack() as planted:
@@ -82,5 +93,4 @@ def _fit_alternating(
             blocked_rows(one, name, scope, count)
             for one, name, count in zip((users, items), ("users", "items"), dataset.shape, strict=True)
         ]
-        history = History(report, cluster.seconds)
-        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, history)
+        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, run)

@@ -30,12 +30,15 @@ class Census:
         A piece for each type of id, users' and items'.
     rows
         How many.
+    digests
+        Of the pieces, in their order.
     """
 
     users: pa.Table
     items: pa.Table
     examples: tuple[dict[str, str], dict[str, str]]
     rows: int
+    digests: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ def census(piece: Piece, columns: Sequence[str]) -> Census:
     """
     read = read_piece(piece, columns)
     examples = ({str(read.users.type): piece.path}, {str(read.items.type): piece.path})
-    return Census(_counted(read.users), _counted(read.items), examples, len(read.users))
+    return Census(_counted(read.users), _counted(read.items), examples, len(read.users), (read.digest,))
 
 
 def merged(parts: Sequence[Census]) -> Census:
@@ -87,7 +90,8 @@ def merged(parts: Sequence[Census]) -> Census:
                 f"{there}. Convert one of them."
             )
     users, items = (_summed([getattr(part, side) for part in parts]) for side in ("users", "items"))
-    return Census(users, items, examples, sum(part.rows for part in parts))  # type: ignore[arg-type]
+    digests = tuple(digest for part in parts for digest in part.digests)
+    return Census(users, items, examples, sum(part.rows for part in parts), digests)  # type: ignore[arg-type]
 
 
 def numbered(table: pa.Table, text_file: bool) -> Numbering:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from coded_als.errors import UsageError
+from coded_als.models.snapshot import digest
 
 # Rows that are read at once, where the row groups of a Parquet file allow it.
 PIECE_ROWS = 2_000_000
@@ -53,6 +54,12 @@ class Columns:
     users: pa.Array
     items: pa.Array
     values: NDArray[Any] | None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of them, in their order."""
+        values = () if self.values is None else (self.values,)
+        return digest(*_plain(self.users), *_plain(self.items), *values)
 
 
 def find_pieces(source: str, columns: Sequence[str] | None) -> list[Piece]:
@@ -199,6 +206,16 @@ def _ids(column: pa.ChunkedArray, name: str, file: str) -> pa.Array:
     if pc.any(pc.match_substring(text, "\0")).as_py():
         raise UsageError(f"ids must be text without zero characters; {name!r} of {file} has one. Remove it.")
     return text
+
+
+def _plain(ids: pa.Array) -> tuple[NDArray[Any], ...]:
+    """Ids as arrays of numbers: themselves, or the lengths of texts and all of their bytes."""
+    if not pa.types.is_large_string(ids.type):
+        return (ids.to_numpy(),)
+    _, offsets, content = ids.buffers()
+    ends = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+    text = np.frombuffer(content or b"", np.uint8)[ends[0] : ends[-1]]
+    return np.diff(ends), text
 
 
 def _together(column: pa.ChunkedArray) -> pa.Array:

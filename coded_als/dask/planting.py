@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -29,6 +29,7 @@ from coded_als.worker.parts import PartFolder
 LOOK_S, SETTLE_WITHIN_S = 0.5, 60.0
 
 
+Made = TypeVar("Made")
 MatrixReading = tuple[Weighting, float | None] | None
 
 
@@ -53,8 +54,29 @@ class Source:
     repeated: Repeated
 
 
-class _Moved(Exception):
-    """A Dask worker for which a block was being made is gone."""
+class Moved(Exception):
+    """A Dask worker that a task is tied to is gone."""
+
+
+def settled(task: Callable[[], Made]) -> Made:
+    """What a task makes that is begun again when Dask workers come and go.
+
+    Parameters
+    ----------
+    task
+        Raises `Moved` when they do.
+
+    Raises
+    ------
+    CodedALSError
+        When they keep doing so.
+    """
+    deadline = time.monotonic() + SETTLE_WITHIN_S
+    while time.monotonic() < deadline:
+        with suppress(Moved):
+            return task()
+        time.sleep(LOOK_S)
+    raise CodedALSError("Dask workers must stay while data are given out; they kept going. See their logs.")
 
 
 class Planted:
@@ -89,7 +111,7 @@ class Planted:
         self.rows = deal(own.counts, shards)
         self._cut = _cut(self.rows, own.counts.size, other.counts.size, of_users, reading)
         self._first = cluster.starter.new_parts(shards * len(ARRAYS))
-        self.facts = self._make()
+        self.facts = settled(self._shuffle)
         cluster.starter.providers.append(self._provide)
 
     def shares(self, array: int) -> Any:
@@ -98,12 +120,20 @@ class Planted:
         return [Part(self._number(worker % shards) + array) for worker in range(self._cluster.size)]
 
     def homes(self) -> dict[int, tuple[str, str, int]]:
-        """Where each block lies: a Dask worker, its folder, and the number of the block's first array there."""
+        """Where each block lies: a Dask worker, its folder, and the number of the block's first array there.
+
+        Raises
+        ------
+        Moved
+            When a block lies nowhere just now.
+        """
         client, starter = self._cluster.client, self._cluster.starter
         with starter.settled:
             homes = starter.homes()
         folders = client.run(parts_folder, starter.name, workers=list(homes))
         found = {shard: (address, folders[address]) for shard, address in _writers(homes, folders, self._cut.shards)}
+        if len(found) < self._cut.shards:
+            raise Moved
         return {shard: (*found[shard], self._number(shard)) for shard in sorted(found)}
 
     def close(self) -> None:
@@ -123,20 +153,16 @@ class Planted:
     def _number(self, shard: int) -> int:
         return self._first + shard * len(ARRAYS)
 
-    def _make(self) -> list[BlockFacts]:
-        deadline = time.monotonic() + SETTLE_WITHIN_S
-        while time.monotonic() < deadline:
-            with suppress(_Moved), self._cluster.starter.settled:
-                return self._shuffle()
-            time.sleep(LOOK_S)
-        raise CodedALSError("Dask workers must stay while data are given out; they kept going. See their logs.")
-
     def _shuffle(self) -> list[BlockFacts]:
         """Read every piece where Dask likes, and bring the entries of each block to the machines that need it."""
+        with self._cluster.starter.settled:
+            return self._shuffled()
+
+    def _shuffled(self) -> list[BlockFacts]:
         client, starter, source = self._cluster.client, self._cluster.starter, self._source
         homes = starter.homes()
         if sum(map(len, homes.values())) < self._cluster.size:
-            raise _Moved
+            raise Moved
         folders = client.run(parts_folder, starter.name, workers=list(homes))
         raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
         cut = client.scatter(self._cut, broadcast=True, hash=False)
@@ -148,7 +174,8 @@ class Planted:
             arguments = (entries[shard], cut, source.repeated, folders[address], self._number(shard), shard)
             made.append(client.submit(_write, *arguments, workers=[address], pure=False))
         del entries
-        return _facts(client, made, homes, self._cut.shards)
+        told: dict[int, BlockFacts] = dict(gathered(client, made, homes))
+        return [told[shard] for shard in range(self._cut.shards)]
 
     def _provide(self, address: str, numbers: tuple[int, ...]) -> None:
         """Make what a Dask worker lacks that has just come, from the part files."""
@@ -180,18 +207,32 @@ def _writers(homes: dict[str, tuple[int, ...]], folders: dict[str, str], shards:
     return [(shard, address) for (_, _, shard), address in writers.items()]
 
 
-def _facts(client: Client, made: list[Any], homes: dict[str, Any], shards: int) -> list[BlockFacts]:
-    """What the writers say, by block."""
+def gathered(client: Client, made: list[Any], homes: Collection[str]) -> list[Any]:
+    """The results of tasks, as long as the Dask workers stay that they are tied to.
+
+    Parameters
+    ----------
+    client
+        Whose tasks.
+    made
+        Futures.
+    homes
+        Addresses of the Dask workers.
+
+    Raises
+    ------
+    Moved
+        When one of them is gone.
+    """
     while True:
         try:
             wait(made, timeout=LOOK_S)
             break
         except TimeoutError:
-            if not homes.keys() <= client.scheduler_info(n_workers=-1)["workers"].keys():
+            if not set(homes) <= client.scheduler_info(n_workers=-1)["workers"].keys():
                 client.cancel(made)
-                raise _Moved from None
-    told: dict[int, BlockFacts] = dict(client.gather(made))
-    return [told[shard] for shard in range(shards)]
+                raise Moved from None
+    return list(client.gather(made))
 
 
 def _entries(piece: Piece, columns: tuple[str, ...], users: pa.Array, items: pa.Array, cut: Cut) -> list[PartEntries]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.dataset import Dataset
+from coded_als.dask.planting import settled
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, new_folder, parts_of, write_header
@@ -45,7 +46,7 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
         write_header(folder, model)
         write_part(folder / "items" / "00000.parquet", items)
         written = []
-        for shard, (address, parts, first) in planted.homes().items():
+        for shard, (address, parts, first) in settled(planted.homes).items():
             rows = planted.rows[shard]
             rows = rows[rows >= 0]
             biases = None if users.biases is None else users.biases[rows]

@@ -5,8 +5,11 @@ A killed fit leaves the previous one readable, whenever that happens.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,11 @@ from numpy.typing import NDArray
 from coded_als.checks import require_whole
 from coded_als.errors import UsageError
 from coded_als.models.snapshot import LATEST, NEXT, PREVIOUS, Snapshot, read_snapshot, write_snapshot
+
+# Locked by whoever writes; its content is nothing.
+LOCK = "lock"
+# What file systems say that have no locks: there nobody looks after who writes.
+_LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 StateOf = Callable[[], tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
 
@@ -39,6 +47,7 @@ class Checkpoint:
         require_whole("checkpoint_every", every, 1)
         self._identity: dict[str, Any] = {}
         self._held: tuple[int, StateOf] | None = None
+        self._unlock: Callable[[], object] = _nothing
         self.iteration: int | None = None
 
     def begin(self, identity: Mapping[str, Any]) -> Snapshot | None:
@@ -53,12 +62,13 @@ class Checkpoint:
         Raises
         ------
         UsageError
-            When the folder cannot be written, holds a checkpoint and ``resume`` is off, or holds a damaged checkpoint
-            or one of another fit.
+            When the folder cannot be written, is in use by another fit, holds a checkpoint and ``resume`` is off, or
+            holds a damaged checkpoint or one of another fit.
         """
         self._identity = json.loads(json.dumps(dict(identity)))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock()
         except OSError as error:
             raise self._unwritable(error) from None
         if not os.access(self.folder, os.W_OK | os.X_OK):
@@ -121,6 +131,27 @@ class Checkpoint:
             raise self._unwritable(error) from None
         self._held, self.iteration = None, iteration
 
+    def release(self) -> None:
+        """Let other fits have the folder; the end of this process does the same, however it ends."""
+        self._unlock()
+
+    def _lock(self) -> None:
+        """Keep other fits out: the lock is the system's, and goes with the process that has it."""
+        lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _LOCKLESS:
+                os.close(lock)
+            if isinstance(error, BlockingIOError):
+                raise UsageError(
+                    f"a checkpoint must be written by one fit at a time; another one is writing to {self.folder}. "
+                    "Wait until it has ended, or choose another folder."
+                ) from None
+            if error.errno not in _LOCKLESS:
+                raise
+        self._unlock = weakref.finalize(self, os.close, lock)
+
     def _files(self) -> tuple[Path, Path]:
         return self.folder / LATEST, self.folder / PREVIOUS
 
@@ -145,9 +176,16 @@ class Checkpoint:
 
 @contextmanager
 def flushed(checkpoint: Checkpoint | None) -> Iterator[None]:
-    """What was noted last is written when the block ends, by an error or Ctrl-C as well."""
+    """What was noted last is written when the block ends, by an error or Ctrl-C as well; the folder is free then."""
     try:
         yield
     finally:
         if checkpoint is not None:
-            checkpoint.flush()
+            try:
+                checkpoint.flush()
+            finally:
+                checkpoint.release()
+
+
+def _nothing() -> None:
+    """What there is to do without a lock."""

@@ -32,7 +32,7 @@ def resumed(
     model
         What is fitted.
     matrix
-        (m, n) the ratings, an array or a csr array in canonical form.
+        (m, n) the ratings, as `digest_of` takes them.
     free
         Parameters that may differ.
     also

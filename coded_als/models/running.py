@@ -75,7 +75,7 @@ def running(
     model
         What is fitted.
     matrix
-        (m, n) the ratings, an array or a csr array in canonical form.
+        (m, n) the ratings, as `coded_als.models.snapshot.digest_of` takes them.
     report
         Called with each `Iteration`.
     checkpoint
@@ -90,9 +90,9 @@ def running(
     UsageError
         As `resumed`.
     """
-    snapshot = resumed(checkpoint, model, matrix, also=also)
-    history = History(report, clock, before(snapshot))
     with flushed(checkpoint):
+        snapshot = resumed(checkpoint, model, matrix, also=also)
+        history = History(report, clock, before(snapshot))
         yield Run(history, checkpoint, snapshot)
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,16 @@ from coded_als.models.files import write_whole
 MAGIC = b"coded-als checkpoint 1 "
 SUFFIX = ".checkpoint"
 LATEST, PREVIOUS, NEXT = f"latest{SUFFIX}", f"previous{SUFFIX}", f"next{SUFFIX}"
+
+
+@runtime_checkable
+class Digested(Protocol):
+    """Ratings that this process does not hold."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that a fit on them depends on."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +123,15 @@ def digest(*arrays: NDArray[Any]) -> str:
 
 
 def digest_of(matrix: Any) -> str:
-    """`digest` of ratings, (m, n), an array or a csr array in canonical form.
+    """`digest` of ratings, (m, n): an array, a csr array in canonical form, or part files that know theirs.
 
     Parameters
     ----------
     matrix
         The ratings.
     """
+    if isinstance(matrix, Digested):
+        return matrix.digest
     if isinstance(matrix, np.ndarray):
         return digest(matrix)
     return digest(np.array(matrix.shape), matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from coded_als.als.problem import Problem
 from coded_als.als.rounds import RoundLog
 from coded_als.als.sparse_rows import SparseRows, forming_pays
 from coded_als.cluster.inline import InlineCluster
@@ -85,4 +86,5 @@ def test_the_count_forms_what_is_small(rows: int, columns: int, entries: int, pa
     indptr = np.linspace(0, entries, rows + 1).astype(np.int64)
     # a pattern is enough to count
     matrix: Any = sparse.csr_array((np.ones(entries), np.zeros(entries, np.int32), indptr), shape=(rows, columns))
-    assert forming_pays(matrix, workers=16, copies=2, share=1 / 12, columns=25, machine=Machine()) is pays
+    extent = Problem.of(matrix).extent
+    assert forming_pays(extent, workers=16, copies=2, share=1 / 12, columns=25, machine=Machine()) is pays

@@ -18,6 +18,7 @@ from coded_als.cluster.inline import InlineCluster
 from coded_als.codes.partition import deal
 from coded_als.errors import UsageError
 from coded_als.models.history import History
+from coded_als.models.running import Run
 
 MODELS: list[Any] = [
     ImplicitALS(5, iterations=3),
@@ -63,7 +64,7 @@ def fit(model: Any, matrix: sp.csr_array, workers: int, policy: Any, pick: bool)
     facts = RatingFacts(
         matrix.nnz, float(values.mean()), float(values.min()), float(values.max()), float(values @ values)
     )
-    fit_on_blocks(model, users, items, facts, cluster, policy, History(lambda _entry: None))
+    fit_on_blocks(model, users, items, facts, cluster, policy, Run(History(lambda _entry: None), None, None))
 
 
 @settings(max_examples=15, deadline=None)

@@ -15,11 +15,13 @@ from click.testing import CliRunner, Result
 
 from coded_als.cli import main
 from coded_als.errors import UsageError
+from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.persistence import load_model
 from coded_als.models.snapshot import LATEST, PREVIOUS, read_snapshot
 from tests.master.processes import all_end_within, children
 
 RATINGS = "synthetic:m=60,n=40,d=20,noise=0.5,seed=1"
+SPARSE = "synthetic:m=60,n=40,d=5,noise=0.5,density=0.3,seed=1"
 METHODS = {
     "coded": ["--rank", 3, "--solver", "als", "--cluster", "inline", "--workers", 4],
     "ridge": ["--method", "ridge", "--rank", 3],
@@ -34,7 +36,7 @@ def fit(*arguments: object) -> Result:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_fit_goes_on_to_the_same_model(tmp_path: Path, method: str) -> None:
-    ratings = RATINGS if method == "coded" else "synthetic:m=60,n=40,d=5,noise=0.5,density=0.3,seed=1"
+    ratings = RATINGS if method == "coded" else SPARSE
     for name, options in {
         "whole": ["--iterations", 6],
         "first": ["--iterations", 4, "--checkpoint", tmp_path / "kept"],
@@ -74,6 +76,18 @@ def test_a_mistake_is_one_line(
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert (tmp_path / "kept" / LATEST).read_bytes() == kept
+
+
+def test_two_fits_into_one_folder_are_refused_in_one_line(tmp_path: Path) -> None:
+    kept, options = tmp_path / "kept", [*METHODS["ridge"], "--iterations", 2]
+    checkpoint = Checkpoint(kept)
+    with flushed(checkpoint):
+        checkpoint.begin({"method": "a fit that goes on"})
+        result = fit(SPARSE, *options, "--checkpoint", kept, "--resume")
+    assert result.exit_code == 2
+    assert "one fit at a time" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert fit(SPARSE, *options, "--checkpoint", kept).exit_code == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/shm"), reason="mounts a small disk, as root does")

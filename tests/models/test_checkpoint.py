@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.checkpoint import LOCK, Checkpoint, flushed
 from coded_als.models.snapshot import LATEST, MAGIC, PREVIOUS, digest
 
 IDENTITY = {"method": "ridge", "rank": 3, "data": "abc"}
@@ -44,7 +44,7 @@ def test_the_latest_snapshot_comes_back_and_the_one_before_it_is_kept(tmp_path):
     assert snapshot.facts == {"history": [6]}
     (tmp_path / LATEST).unlink()
     assert resumed(tmp_path).iteration == 4
-    assert sorted(os.listdir(tmp_path)) == [PREVIOUS]
+    assert sorted(os.listdir(tmp_path)) == [LOCK, PREVIOUS]
 
 
 def test_state_is_asked_for_only_when_it_is_written(tmp_path):
@@ -104,8 +104,9 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="No space left on device"):
         checkpoint.note(3, lambda: ({}, {}))
     monkeypatch.undo()
+    checkpoint.release()
     assert resumed(tmp_path).iteration == 2
-    assert sorted(os.listdir(tmp_path)) == [LATEST, PREVIOUS]
+    assert sorted(os.listdir(tmp_path)) == [LATEST, LOCK, PREVIOUS]
 
 
 def test_a_folder_that_cannot_be_is_refused_before_the_fit(tmp_path):
@@ -138,6 +139,60 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_checkpoint(tmp_path):
         assert np.array_equal(snapshot.arrays["x"], np.full(20000, float(snapshot.iteration)))
         assert not list(tmp_path.glob(".*"))
         before = snapshot.iteration
+
+
+def test_two_fits_at_a_time_are_refused_until_the_first_has_ended(tmp_path):
+    first = Checkpoint(tmp_path, resume=True)
+    with flushed(first):
+        first.begin(IDENTITY)
+        first.note(1, lambda: ({}, {}))
+        kept = (tmp_path / LATEST).read_bytes()
+        for second in (Checkpoint(tmp_path, resume=True), Checkpoint(tmp_path), first):
+            with pytest.raises(UsageError, match=r"one fit at a time; another one is writing .* Wait until") as raised:
+                second.begin(IDENTITY)
+            assert "\n" not in str(raised.value)
+        assert (tmp_path / LATEST).read_bytes() == kept
+    assert resumed(tmp_path).iteration == 1
+
+
+def test_a_fit_that_is_refused_keeps_nobody_out(tmp_path):
+    write(tmp_path, [1])
+    checkpoint = Checkpoint(tmp_path, resume=True)
+    with pytest.raises(UsageError, match="of the same fit"), flushed(checkpoint):
+        checkpoint.begin({"method": "another"})
+    assert resumed(tmp_path).iteration == 1
+
+
+def test_who_writes_keeps_others_out_and_its_death_lets_them_in(tmp_path):
+    script = (
+        "import sys, time\n"
+        "from coded_als.models.checkpoint import Checkpoint\n"
+        "c = Checkpoint(sys.argv[1]); c.begin({'a': 1}); c.note(1, lambda: ({}, {}))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(UsageError, match="one fit at a time"):
+            Checkpoint(tmp_path, resume=True).begin({"a": 1})
+        process.kill()
+    assert Checkpoint(tmp_path, resume=True).begin({"a": 1}).iteration == 1
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / LOCK).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="write access"):
+        Checkpoint(tmp_path).begin(IDENTITY)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_where_the_file_system_has_no_locks_a_fit_goes_on(tmp_path, monkeypatch):
+    def lockless(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("coded_als.models.checkpoint.fcntl.flock", lockless)
+    write(tmp_path, [1])
+    assert resumed(tmp_path).iteration == 1
 
 
 def test_the_digest_tells_types_shapes_and_values_apart():

@@ -53,7 +53,7 @@ ALGORITHM = (
     Mutant(
         "precomputation='auto' is always local",
         "coded_als/als/spread.py",
-        'return Spread(formed, "local" if sooner_at_the_master(problem, formed, workers, machine) else "coded")',
+        'return Spread(formed, "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded")',
         'return Spread(formed, "local")',
         ("tests/als/test_promises.py",),
     ),
