@@ -3,7 +3,8 @@
 BLAS is reached through the C pointers that SciPy publishes. Their addresses are passed to compiled code as
 arguments, not as constants, so that numba can keep the machine code on disk from one process to the next.
 
-Without numba everything here can be imported, so that models can be made, loaded and asked; nothing can be run.
+numba is loaded when the first loop runs, for it takes longer than all else that a model needs: models can be made,
+loaded and asked without it, also where it is not installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import inspect
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,23 +24,25 @@ import scipy.linalg.cython_lapack  # noqa: F401
 
 from coded_als.errors import UsageError
 
-try:
-    import numba
-    from llvmlite import ir  # type: ignore[import-untyped]
-    from numba.core import cgutils, types
-    from numba.extending import get_cython_function_address, intrinsic, register_jitable
-except ImportError as error:
-    numba, _absence = None, str(error)  # type: ignore[assignment]
-
 Compiled = Callable[..., Any]
+
+# what loops call, in wait for numba; threads may come to a first loop together
+_helpers: list[Compiled] = []
+_first_use = Lock()
+# numba looks the call of Fortran up among the names of this module
+_call: Any = None
 
 
 def require_compiler() -> None:
-    """Raise `UsageError` unless compiled loops can run."""
-    if numba is None:
+    """Load numba; raise `UsageError` where there is none."""
+    global _call
+    try:
+        from coded_als.baselines.intrinsics import call_at
+    except ImportError as error:
         raise UsageError(
-            f"the sparse models need numba; got {_absence}. Install it with: pip install 'coded-als[baselines]'"
-        )
+            f"the sparse models need numba; got {error}. Install it with: pip install 'coded-als[baselines]'"
+        ) from None
+    _call = call_at
 
 
 def compiled(function: Compiled) -> Compiled:
@@ -46,17 +50,13 @@ def compiled(function: Compiled) -> Compiled:
 
     Arithmetic that overflows gives infinity or NaN, as NumPy's does; whoever calls looks at the result.
     """
-    if numba is None:
-        return function
-    dispatcher = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(function)
-    asked = False
+    dispatcher: Compiled | None = None
 
     def run(*arguments: Any) -> Any:
-        nonlocal asked
-        if not asked:
-            asked = True
-            if not _is_on_disk(function, dispatcher.stats.cache_path):
-                _say_that_it_compiles()
+        nonlocal dispatcher
+        if dispatcher is None:
+            with _first_use:
+                dispatcher = dispatcher or _dispatcher_of(function)
         return dispatcher(*arguments)
 
     return run
@@ -64,10 +64,22 @@ def compiled(function: Compiled) -> Compiled:
 
 def inlined(function: Compiled) -> Compiled:
     """A helper that is only called from `compiled` functions."""
-    if numba is None:
-        return function
-    result: Compiled = register_jitable(fastmath=True)(function)
-    return result
+    _helpers.append(function)
+    return function
+
+
+def _dispatcher_of(function: Compiled) -> Compiled:
+    """What numba makes of a function; it says so where that will take a while."""
+    require_compiler()
+    import numba
+    from numba.extending import register_jitable
+
+    while _helpers:
+        register_jitable(fastmath=True)(_helpers.pop())
+    dispatcher = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(function)
+    if not _is_on_disk(function, dispatcher.stats.cache_path):
+        _say_that_it_compiles()
+    return dispatcher
 
 
 def _is_on_disk(function: Compiled, folder: str | None) -> bool:
@@ -92,29 +104,14 @@ def _say_that_it_compiles() -> None:
 @cache
 def routines(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Addresses of the BLAS and LAPACK routines syrk and posv for float32 or float64."""
+    from numba.extending import get_cython_function_address
+
     letter = {"float32": "s", "float64": "d"}[dtype.name]
     blas, lapack = "scipy.linalg.cython_blas", "scipy.linalg.cython_lapack"
     return (
         get_cython_function_address(blas, letter + "syrk"),
         get_cython_function_address(lapack, letter + "posv"),
     )
-
-
-if numba is not None:
-
-    @intrinsic
-    def _call(typing_context: Any, address: Any, pointers: Any) -> Any:
-        count = len(pointers)
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            byte_pointer = ir.IntType(8).as_pointer()
-            function = ir.FunctionType(ir.VoidType(), [byte_pointer] * count)
-            target = builder.inttoptr(arguments[0], function.as_pointer())
-            unpacked = cgutils.unpack_tuple(builder, arguments[1], count)  # type: ignore[no-untyped-call]
-            builder.call(target, [builder.inttoptr(pointer, byte_pointer) for pointer in unpacked])
-            return context.get_dummy_value()
-
-        return types.void(address, pointers), generate
 
 
 @inlined
@@ -132,7 +129,7 @@ def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
     alive
         The arrays behind them.
     """
-    _call(address, pointers)  # type: ignore[call-arg]
+    _call(address, pointers)
 
 
 @inlined

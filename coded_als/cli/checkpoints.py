@@ -6,14 +6,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from coded_als.cli.common import Command
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint
-from coded_als.models.snapshot import LATEST
+
+if TYPE_CHECKING:
+    from coded_als.models.checkpoint import Checkpoint
 
 # the exit code of what SIGINT ended, as shells have it
 INTERRUPTED = 130
@@ -47,6 +48,8 @@ def take_checkpoint(options: dict[str, Any]) -> Checkpoint | None:
     """
     folder, every, resume = (options.pop(name) for name in ("checkpoint", "checkpoint_every", "resume"))
     if folder is not None:
+        from coded_als.models.checkpoint import Checkpoint
+
         return Checkpoint(folder, every=1 if every is None else every, resume=resume)
     for option, given in {"--checkpoint-every": every is not None, "--resume": resume}.items():
         if given:
@@ -75,6 +78,8 @@ def _said(checkpoint: Checkpoint | None) -> str:
         return "Interrupted; nothing was saved. Add --checkpoint FOLDER to a fit that is to go on where it was."
     if checkpoint.iteration is None:
         return f"Interrupted before anything new was saved to {checkpoint.folder}. Run it with --resume to go on."
+    from coded_als.models.snapshot import LATEST
+
     return (
         f"Interrupted after iteration {checkpoint.iteration}; the factors so far are in {checkpoint.folder / LATEST}. "
         "Run the same with --resume to go on; --iterations "

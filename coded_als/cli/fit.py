@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from coded_als.als.phases import Where
-from coded_als.cli.checkpoints import checkpoint_options, interruptible, take_checkpoint
-from coded_als.cli.common import print_json, takes_columns
-from coded_als.cli.fit_parts import are_parts, fit_parts
-from coded_als.cli.fitting import CHECKPOINT, COMMON, ON_CLUSTER, SHARDS, Fitted, fit_sparse
-from coded_als.cli.fitting_coded import fit_coded
-from coded_als.cli.fitting_shards import fit_shards
+from coded_als.cli.checkpoints import checkpoint_options
+from coded_als.cli.common import takes_columns
 from coded_als.cli.live import live_options
-from coded_als.cli.outputs import require_outputs
-from coded_als.cli.recordings import save_recordings
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
-from coded_als.cli.summary_text import print_summary
-from coded_als.cluster.verification import VERIFY
-from coded_als.data import holdout_users, load_ratings
-from coded_als.data.edges import PREFIX as EDGES
-from coded_als.delays import parse_delays, require_workers, trace_files
-from coded_als.errors import UsageError
 from coded_als.experiments.clusters import CLUSTERS
 from coded_als.models.registry import MODEL_HOMES
 
@@ -67,7 +53,7 @@ from coded_als.models.registry import MODEL_HOMES
 )
 @click.option(
     "--precomputation",
-    type=click.Choice(get_args(Where)),
+    type=click.Choice(["auto", "local", "coded", "none"]),
     default="auto",
     show_default=True,
     help="Where R^T R is formed; none: nowhere, workers hold the sparse rows of R in copies.",
@@ -86,7 +72,11 @@ from coded_als.models.registry import MODEL_HOMES
     help="Relative error that a decoded product may have.  [default: what the code can keep to]",
 )
 @click.option(
-    "--verify", type=click.Choice(VERIFY), default="off", show_default=True, help="Check each response of a worker."
+    "--verify",
+    type=click.Choice(["off", "freivalds"]),
+    default="off",
+    show_default=True,
+    help="Check each response of a worker.",
 )
 @click.option(
     "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."
@@ -118,18 +108,7 @@ from coded_als.models.registry import MODEL_HOMES
 @takes_columns
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
-def command(
-    context: click.Context,
-    /,
-    ratings: str,
-    out: Path | None,
-    method: str,
-    dense: bool,
-    hold_out_users: float | None,
-    columns: tuple[str, ...] | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def command(context: click.Context, /, **given: Any) -> None:
     """Factorise RATINGS and save the model.
 
     RATINGS is delimited text `user item rating [time]` or `user item` (counted), a .parquet file, a .npz (scipy sparse),
@@ -137,76 +116,7 @@ def command(
     or `synthetic-graph:nodes=100000`. With --scheduler also a pattern or folder of .parquet or .csv part files, which the
     workers of a Dask cluster read (`--out DIR/` writes the model as Parquet). For the coded method missing ratings count as zeros.
     """
-    parts, repeated = are_parts(ratings), options.pop("repeated")
-    policy = "wait" if parts and options["policy"] is None and method in ON_CLUSTER else options["policy"]
-    _refuse_foreign_options(context, method, policy)
-    if repeated is not None and not parts:
-        raise UsageError("--repeated is for part files; got it for one source. Remove it.")
-    if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
-        raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
-    parse_delays(options["delays"])
-    require_workers(options["workers"])
-    inputs = {ratings.removeprefix(EDGES): "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
-    in_folder = parts and out is not None and out.suffix != ".npz"
-    require_outputs(
-        {"--out": None if in_folder else out, "--record-trace": options["record_trace"], "--trace": options["trace"]},
-        inputs,
-    )
-    checkpoint = take_checkpoint(options)
-    if parts:
-        with interruptible(checkpoint):
-            options["repeated"] = repeated
-            fitted = fit_parts(context, ratings, method, columns, out, options, checkpoint)
-        _conclude(fitted, out, as_json)
-        return
-    data = load_ratings(ratings, dense=dense, columns=columns)
-    if hold_out_users is not None:
-        data, _ = holdout_users(data, hold_out_users, seed=options["seed"])
-    with interruptible(checkpoint):
-        if method == "coded":
-            fitted = fit_coded(data, options, checkpoint)
-        elif options["policy"] is not None:
-            fitted = fit_shards(data, method, options, checkpoint)
-        else:
-            fitted = fit_sparse(data, method, options, checkpoint)
-    fitted.model.set_ids(data.user_ids, data.item_ids)
-    if out is not None:
-        fitted.model.save(out)
-    _conclude(fitted, out, as_json)
+    # what computes is loaded now, so that --help and mistakes of typing are quick
+    from coded_als.cli.fit_running import run_fit
 
-
-def _conclude(fitted: Fitted, out: Path | None, as_json: bool) -> None:
-    """Tell of a fit whose model is saved, and save what was recorded of it."""
-    summary = fitted.summary
-    summary["model"] = None if out is None else str(out)
-    if as_json:
-        print_json(summary)
-    else:
-        print_summary(summary)
-    # last: a disk that is full by now costs a recording, not the model
-    save_recordings(fitted.recorders)
-
-
-def _refuse_foreign_options(context: click.Context, method: str, policy: str | None) -> None:
-    """An option that would be ignored is a mistake."""
-    if method == "coded" and policy is None:
-        return
-    if policy is not None and method not in ON_CLUSTER:
-        raise UsageError(f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {method}. Remove it.")
-    of_all = {
-        *COMMON,
-        *CHECKPOINT,
-        "ratings",
-        "out",
-        "method",
-        "dense",
-        "columns",
-        "hold_out_users",
-        "as_json",
-        "repeated",
-    }
-    known = of_all | set(SHARDS if policy is not None else ())
-    for name in context.params:
-        if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")
-            raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")
+    run_fit(context, **given)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coded_als.als import CodedALS
 from coded_als.cli.common import Command
-from coded_als.cluster import Cluster
 
 if TYPE_CHECKING:
+    from coded_als.als import CodedALS
+    from coded_als.cluster import Cluster
     from coded_als.experiments.live.fit import FitStatus
     from coded_als.experiments.live.view import LiveStatus
 

@@ -1,15 +1,31 @@
 """Clusters on Dask, whose workers start ours (extra ``dask``)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from coded_als.errors import UsageError
+from coded_als.lazy import lazily
 
 try:
     import distributed  # noqa: F401
 except ImportError as error:
     raise UsageError(f"clusters on Dask need it; got {error}. Install it with: pip install 'coded-als[dask]'") from None
 
-from coded_als.dask.cluster import DaskCluster
-from coded_als.dask.dataset import Dataset
-from coded_als.dask.fitting import fit_dataset
-from coded_als.dask.writing import write_model
-
+# Loaded on first use: a Dask worker that its nanny has just started imports the plugin from here, and nothing else.
+_HOMES = {
+    "DaskCluster": "coded_als.dask.cluster",
+    "Dataset": "coded_als.dask.dataset",
+    "fit_dataset": "coded_als.dask.fitting",
+    "write_model": "coded_als.dask.writing",
+}
 __all__ = ["DaskCluster", "Dataset", "fit_dataset", "write_model"]
+
+if TYPE_CHECKING:
+    from coded_als.dask.cluster import DaskCluster
+    from coded_als.dask.dataset import Dataset
+    from coded_als.dask.fitting import fit_dataset
+    from coded_als.dask.writing import write_model
+
+
+__getattr__ = lazily(__name__, _HOMES)

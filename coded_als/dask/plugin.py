@@ -22,13 +22,14 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from coded_als.worker.credentials import Credentials
+from coded_als.worker.orders import enlisting
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.threads import ONE_BLAS_THREAD
 
 log = logging.getLogger(__name__)
 
-# How soon a worker that was killed is started again, and how long one that is asked to end may take.
-LOOK_AFTER_WORKERS_S, END_WITHIN_S = 0.25, 1.0
+# How often it is seen whether the process of the workers is there, and how long it may take when it is asked to end.
+LOOK_AFTER_PROCESS_S, END_WITHIN_S = 0.25, 1.0
 # How long a Dask worker that has just come may take to set the plugin up.
 SET_UP_WITHIN_S = 10.0
 
@@ -51,13 +52,14 @@ class CodedWorkers(WorkerPlugin):
         self._endpoint, self._credentials, self._name = endpoint, credentials, name
         self.parts: PartFolder
         self._keys: dict[int, tuple[bytes, bytes]] = {}
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._numbers: list[int] = []
+        self._process: subprocess.Popen[bytes] | None = None
         self._watch: PeriodicCallback | None = None
 
     def setup(self, worker: Any) -> None:
         """Begin to look after what `start` starts."""
         self.parts = PartFolder(private_folder(worker.local_directory, self._name))
-        self._watch = PeriodicCallback(self._restart_killed, LOOK_AFTER_WORKERS_S * 1000)
+        self._watch = PeriodicCallback(self._look_after_process, LOOK_AFTER_PROCESS_S * 1000)
         self._watch.start()
 
     def public_keys(self, numbers: Iterable[int]) -> dict[int, bytes]:
@@ -66,60 +68,64 @@ class CodedWorkers(WorkerPlugin):
 
     def start(self, numbers: Iterable[int]) -> None:
         """Start workers that do not run yet."""
-        for number in numbers:
-            if number not in self._processes:
-                self._processes[number] = self._started(number)
+        new = [number for number in numbers if number not in self._numbers]
+        self._numbers += new
+        if self._process is None:
+            self._process = self._started()
+            new = self._numbers
+        self._enlist(new)
 
     def teardown(self, worker: Any) -> None:
         """End all of them."""
         if self._watch is not None:
             self._watch.stop()
-        processes, self._processes = self._processes.values(), {}
-        for process in processes:
-            _close_stdin(process)
-        deadline = time.monotonic() + END_WITHIN_S
-        for process in processes:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:  # stopped, for one
-                process.kill()
-                process.wait()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        _close_stdin(process)
+        try:
+            process.wait(END_WITHIN_S)
+        except subprocess.TimeoutExpired:  # stopped, for one
+            process.kill()
+            process.wait()
 
-    def _started(self, number: int) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "coded_als.worker", "--id", str(number)),
-                *("--endpoint", self._endpoint, "--parts", self.parts.path),
-            ],
+    def _started(self) -> subprocess.Popen[bytes]:
+        """The process that forks the workers: what they import is imported once."""
+        options = ("--enlist", "--endpoint", self._endpoint, "--parts", self.parts.path)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "coded_als.worker", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={**os.environ, **ONE_BLAS_THREAD},
             start_new_session=True,
         )
-        assert process.stdin is not None
-        # stdin stays open: its end is what tells the worker that this process is gone
+
+    def _enlist(self, numbers: Iterable[int]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        # stdin stays open: its end is what tells the process that this one is gone
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(self._credentials_of(number).text().encode())
-            process.stdin.flush()
-        return process
+            for number in numbers:
+                self._process.stdin.write(enlisting(number, self._credentials_of(number)))
+            self._process.stdin.flush()
 
     def _credentials_of(self, number: int) -> Credentials:
         _, secret = self._keys.get(number, (b"", b""))
         return replace(self._credentials, secret_key=secret)
 
-    def _restart_killed(self) -> None:
-        """Start again what a signal ended; what ended by itself was told to, or found no master."""
-        statuses = [process.poll() for process in self._processes.values()]
-        if statuses and all(status is not None and status >= 0 for status in statuses):
+    def _look_after_process(self) -> None:
+        """Start it again when a signal ended it; it ends by itself when its workers were told to, or found no master."""
+        status = None if self._process is None else self._process.poll()
+        if self._process is None or status is None:
+            return
+        _close_stdin(self._process)
+        self._process = None
+        if status < 0:
+            log.warning("the process of workers %s was ended by signal %d and is started again", self._numbers, -status)
+            self.start(())
+        else:
+            self._numbers.clear()
             shutil.rmtree(self.parts.path, ignore_errors=True)
-        for number, process in list(self._processes.items()):
-            status = process.poll()
-            if status is None:
-                continue
-            _close_stdin(process)
-            if status < 0:
-                log.warning("worker %d was ended by signal %d and is started again", number, -status)
-                self._processes[number] = self._started(number)
 
 
 async def start_workers(name: str, numbers: tuple[int, ...], dask_worker: Any) -> None:

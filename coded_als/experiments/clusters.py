@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from coded_als.cluster import Cluster
-from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
+
+if TYPE_CHECKING:
+    from coded_als.cluster import Cluster
+    from coded_als.cluster.machine import Machine
 
 CLUSTERS = ("local", "inline", "virtual")
 

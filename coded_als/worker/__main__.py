@@ -1,4 +1,4 @@
-"""``python -m coded_als.worker``: one worker, or a fleet of them on this machine."""
+"""``python -m coded_als.worker``: one worker, or many on this machine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import sys
 
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
+from coded_als.worker.enlisted import run_enlisted
 from coded_als.worker.fleet import run_fleet
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.process import ANY_NUMBER, end_with_stdin, run_worker
@@ -24,24 +25,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m coded_als.worker", description=__doc__)
     parser.add_argument("--endpoint", required=True, help="where the master listens, as tcp://HOST:PORT")
     parser.add_argument("--fleet", type=int, metavar="W", help="start W workers; their credentials come on stdin")
+    parser.add_argument(
+        "--enlist", action="store_true", help="start the workers that stdin names, each with credentials"
+    )
     parser.add_argument("--restart", action="store_true", help="start the workers of a fleet again that died")
     parser.add_argument("--id", type=int, metavar="N", help="be worker N; by default the first number that is free")
     parser.add_argument("--key-file", metavar="FILE", default="-", help="the file that the master wrote; - for stdin")
     parser.add_argument("--memory-limit", type=int, metavar="MB", help="what the worker may hold")
     parser.add_argument("--parts", metavar="FOLDER", help="where arrays lie that were put here for the worker")
     options = parser.parse_args(arguments)
-    if options.fleet is not None and options.id is not None:
-        parser.error("at most one of --fleet and --id can be given.")
+    if (options.fleet is not None) + options.enlist + (options.id is not None) > 1:
+        parser.error("at most one of --fleet, --enlist and --id can be given.")
     if options.id is not None and options.id < 0:
         parser.error("--id must be at least 0.")
     try:
         if options.fleet is not None:
             run_fleet(options.fleet, options.endpoint, options.restart)
             return 0
+        parts = None if options.parts is None else PartFolder(options.parts)
+        if options.enlist:
+            run_enlisted(options.endpoint, parts)
+            return 0
         credentials = _credentials(options.key_file)
         number = ANY_NUMBER if options.id is None else options.id
         limit_bytes = None if options.memory_limit is None else options.memory_limit << 20
-        parts = None if options.parts is None else PartFolder(options.parts)
         reason = run_worker(
             number, options.endpoint, credentials, remote=True, memory_limit_bytes=limit_bytes, parts=parts
         )

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from coded_als.cli import fit as fit_module
-from coded_als.cli import main
+from coded_als.cli import fit_running, main
 from coded_als.models.persistence import load_model
 
 RATINGS = "".join(f"{user} {item} {1 + (user * item) % 5}\n" for user in range(12) for item in range(8))
@@ -38,7 +37,7 @@ def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> None:
         raise AssertionError("the fit must not start")
 
-    monkeypatch.setattr(fit_module, "fit_coded", refuse)
+    monkeypatch.setattr(fit_running, "fit_coded", refuse)
 
 
 @pytest.mark.usefixtures("unfitted")

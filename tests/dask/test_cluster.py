@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -69,6 +71,64 @@ def test_a_worker_that_was_killed_is_started_again(dask_client: Any) -> None:
             return cluster.process_ids[1] != killed
 
         assert eventually(is_back)
+
+
+def test_the_process_that_forks_the_workers_is_started_again(dask_client: Any) -> None:
+    with DaskCluster(dask_client, 4) as cluster:
+        killed = dict(cluster.process_ids)
+        parent = parent_of(killed[0])
+        theirs = {number for number, process_id in killed.items() if parent_of(process_id) == parent}
+        assert len(theirs) == 2
+        os.kill(parent, signal.SIGKILL)
+
+        def are_back() -> bool:
+            CodedALS(2).fit(R, cluster)
+            return all(cluster.process_ids[number] != killed[number] for number in theirs)
+
+        assert eventually(are_back)
+        assert all(cluster.process_ids[number] == killed[number] for number in killed.keys() - theirs)
+
+
+def test_a_killed_dask_worker_is_back_in_a_round_and_changes_nothing() -> None:
+    from distributed import Client, LocalCluster
+
+    expected = CodedALS(4).fit(R).objective_
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as dask,
+        Client(dask) as client,
+        DaskCluster(client, 6) as cluster,
+    ):
+        address, dask_process = next(iter(client.run(os.getpid).items()))
+        theirs, killed = set(cluster.starter.homes()[address]), dict(cluster.process_ids)
+        responded: set[int] = set()
+        cluster.observers.append(
+            lambda event: (
+                responded.add(event.worker)
+                if event.status in ("counted", "late") and cluster.process_ids[event.worker] != killed[event.worker]
+                else None
+            )
+        )
+        os.kill(dask_process, signal.SIGKILL)
+
+        def all_have_responded() -> bool:
+            assert CodedALS(4, code="replicated:copies=4").fit(R, cluster).objective_ == pytest.approx(
+                expected, rel=1e-8
+            )
+            return responded == theirs
+
+        assert len(theirs) == 3
+        assert eventually(all_have_responded)
+
+
+def test_a_dask_worker_imports_nothing_heavy_for_the_plugin() -> None:
+    code = "import sys, coded_als.dask.plugin; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    heavy = {"scipy", "numba", "pyarrow", "coded_als.dask.cluster", "coded_als.als", "coded_als.baselines"}
+    assert not heavy & set(run.stdout.split())
+
+
+def parent_of(process_id: int) -> int:
+    return int(subprocess.run(["ps", "-o", "ppid=", str(process_id)], capture_output=True, check=True).stdout)
 
 
 def test_a_dask_cluster_without_workers_is_refused() -> None:

@@ -15,7 +15,7 @@ from coded_als import CodedALS, CodedOperator, LocalCluster
 from coded_als.cluster import Round, TaskEvent, all_of, fastest
 from coded_als.errors import NotEnoughWorkers, RoundTimeout
 from coded_als.master.events import WorkerEvent
-from coded_als.worker.fleet import FIRST_RESTART_S, GROWN_UP_S, LAST_RESTART_S, Restarts
+from coded_als.worker.forks import FIRST_RESTART_S, GROWN_UP_S, LAST_RESTART_S, Restarts
 
 RATINGS = np.random.default_rng(0).standard_normal((60, 40))
 

@@ -47,7 +47,12 @@ def test_a_damaged_key_file_is_a_clear_error(text: str, tmp_path: Path, capsys: 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--endpoint", "tcp://127.0.0.1:9", "--id", "-1"], ["--endpoint", "x", "--id", "0", "--fleet", "2"]],
+    [
+        [],
+        ["--endpoint", "tcp://127.0.0.1:9", "--id", "-1"],
+        ["--endpoint", "x", "--id", "0", "--fleet", "2"],
+        ["--endpoint", "x", "--enlist", "--id", "0"],
+    ],
 )
 def test_wrong_usage_exits_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

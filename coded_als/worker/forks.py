@@ -1,0 +1,163 @@
+"""Workers that one process forks after it has imported what they need: their starts, deaths and restarts."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from coded_als.errors import UsageError
+
+# How long they may go without a look at whether whoever is in charge of them still lives.
+LOOK_AFTER_MASTER_S = 1.0
+# A worker that died is started again after the first of these, and later each time that it had lived for less than the last.
+FIRST_RESTART_S, LAST_RESTART_S, GROWN_UP_S = 0.05, 5.0, 2.0
+STDIN = 0
+
+
+class Forks:
+    """Workers by number, children of this process, whose stdin is the other end of whoever is in charge.
+
+    Parameters
+    ----------
+    work
+        What the worker of a number does, in a process of its own.
+    """
+
+    def __init__(self, work: Callable[[int], object]) -> None:
+        gc.freeze()  # the children share the parent's pages, and a collection would copy them
+        self._work = work
+        self._master = os.getppid()
+        self._died = _pipe_of_deaths()
+        self._children: dict[int, int] = {}
+        self._restarts: dict[int, Restarts] = {}
+
+    def __len__(self) -> int:
+        """How many there are, those included that are to be started again."""
+        return len(self._children) + sum(plan.is_due for plan in self._restarts.values())
+
+    def start(self, number: int) -> None:
+        """Fork the worker of a number; `UsageError` where the system refuses."""
+        parent = os.getpid()
+        try:
+            child = os.fork()
+        except OSError as error:
+            raise UsageError(
+                f"the system must allow a process for each worker; it refused worker {number}: {error.strerror}. "
+                "Lower workers or raise the limit (ulimit -u)."
+            ) from None
+        if child == 0:
+            _be_a_worker(number, self._work, parent)
+        self._children[child] = number
+
+    def reap(self) -> list[tuple[int, int]]:
+        """Take leave of those that have died: their numbers, with exit codes, negative for signals."""
+        reaped = []
+        for child in list(self._children):
+            process_id, status = os.waitpid(child, os.WNOHANG)
+            if process_id:
+                reaped.append((self._children.pop(child), os.waitstatus_to_exitcode(status)))
+        return reaped
+
+    def restart(self, number: int) -> None:
+        """Let one that died be started again when it is due."""
+        self._restarts.setdefault(number, Restarts()).died(time.monotonic())
+
+    def start_due(self) -> float:
+        """Start those that are due; seconds after which to look again."""
+        patience_s = LOOK_AFTER_MASTER_S
+        for number, plan in self._restarts.items():
+            wait_s = plan.due_in(time.monotonic())
+            if wait_s <= 0:
+                plan.started(time.monotonic())
+                self.start(number)
+            patience_s = min(patience_s, max(wait_s, 0.0) or LOOK_AFTER_MASTER_S)
+        return patience_s
+
+    def told(self, patience_s: float) -> bytes | None:
+        """What stdin says within a while, nothing where a worker dies; None once it has ended, or its master is gone.
+
+        A forked copy of the master holds stdin open, so its end alone would not tell.
+
+        Parameters
+        ----------
+        patience_s
+            How long to wait.
+        """
+        ready, _, _ = select.select([STDIN, self._died], [], [], patience_s)
+        if self._died in ready:
+            os.read(self._died, 1 << 16)
+        said = os.read(STDIN, 1 << 16) if STDIN in ready else b""
+        return None if (STDIN in ready and not said) or os.getppid() != self._master else said
+
+    def end(self) -> None:
+        """Kill those that live, and take leave of all."""
+        for child in self._children:  # not reaped yet, so nobody else has its number
+            os.kill(child, signal.SIGKILL)
+        for child in self._children:
+            os.waitpid(child, 0)
+
+
+class Restarts:
+    """When a worker that died is started again: soon, and later and later if it dies young."""
+
+    def __init__(self) -> None:
+        self._wait_s, self._started_s, self._due_s = FIRST_RESTART_S, 0.0, float("inf")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is dead and to be started, now or later."""
+        return self._due_s < float("inf")
+
+    def died(self, now_s: float) -> None:
+        """Plan its next start."""
+        young = now_s - self._started_s < GROWN_UP_S
+        self._wait_s = min(2 * self._wait_s, LAST_RESTART_S) if young else FIRST_RESTART_S
+        self._due_s = now_s + self._wait_s
+
+    def started(self, now_s: float) -> None:
+        """It has been started again."""
+        self._started_s, self._due_s = now_s, float("inf")
+
+    def due_in(self, now_s: float) -> float:
+        """Seconds until it is to be started; infinite while it lives."""
+        return self._due_s - now_s
+
+
+def _pipe_of_deaths() -> int:
+    """The readable end of a pipe that gets a byte when a child dies.
+
+    A handler that reaps would be interrupted by itself when children die together.
+    """
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    return readable
+
+
+def _be_a_worker(number: int, work: Callable[[int], object], parent: int) -> None:
+    """Everything that a forked worker does; never returns."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # not stdin: the parent alone must hold its end of the master's pipe
+        os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)
+        if sys.platform == "linux":
+            pr_set_pdeathsig = 1
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before that
+                os._exit(status)
+        work(number)
+        status = 0
+    except BaseException as error:
+        print(f"worker {number}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(status)
