@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint slow soak mutants bench docs clean
+.PHONY: setup demo test lint slow soak fuzz mutants bench docs clean
 
 setup: .venv/.installed
 
@@ -28,6 +28,11 @@ slow: setup
 
 soak: setup
 	$(BIN)/python benchmarks/soak.py --minutes 10
+
+# bytes from the network, guided by coverage; skipped with a reason where atheris does not install
+fuzz: setup
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fuzz]"
+	$(BIN)/python -m tests.fuzz_wire -max_total_time=60
 
 # planted mistakes that the suite must notice; not part of test
 mutants: setup

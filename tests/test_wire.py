@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from coded_als.wire import COPY_BELOW_BYTES, FLOAT, VERSION, Kind, Message, WireError, decode, encode, frames_of
+from tests.fuzz_wire import bytes_of_frames, frames_of_bytes, read, seeds
 
 WHOLE = st.integers(0, 2**31)
 SECONDS = st.floats(0, math.inf)
@@ -158,3 +159,18 @@ def test_a_message_that_is_not_ours_is_refused(change: Any, message: str) -> Non
 def test_long_headers_are_refused_unread() -> None:
     with pytest.raises(WireError, match="at most"):
         decode([bytes(1 << 20)])
+
+
+@given(data=st.binary(max_size=300))
+def test_the_fuzzers_reading_of_random_bytes_is_a_refusal(data: bytes) -> None:
+    read(data)
+
+
+def test_what_the_fuzzer_starts_from_are_messages_of_every_kind() -> None:
+    kinds = set()
+    for seed in seeds():
+        frames = frames_of_bytes(seed)
+        assert bytes_of_frames(frames) == seed
+        kinds.add(decode(frames).kind)
+        read(seed)
+    assert kinds == set(Kind)

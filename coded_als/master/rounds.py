@@ -13,6 +13,7 @@ from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
 from coded_als.delays import DelayStream
 from coded_als.errors import WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
+from coded_als.master.collector import CollectorPutOff
 from coded_als.master.events import Events
 from coded_als.master.membership import ASK_AFTER_S, Membership
 from coded_als.master.running import RunningRound
@@ -80,19 +81,21 @@ class Rounds:
         current = self._current = self._begin(round, until)
         ends_s = time.monotonic() + timeout_s
         try:
-            self._require_satisfiable(current)
-            for worker in self._membership.alive:
-                if worker.id not in current.left_out:
-                    self._ask(worker, current)
-            while not current.done:
-                remaining_s = ends_s - time.monotonic()
-                if remaining_s <= 0:
-                    raise timed_out(current, self._membership.alive, timeout_s)
-                self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
-                self._membership.look_after()
-                if current.hopes:
-                    self._require_satisfiable(current)
-                self._events.deliver()
+            with CollectorPutOff() as collector:
+                self._require_satisfiable(current)
+                for worker in self._membership.alive:
+                    if worker.id not in current.left_out:
+                        self._ask(worker, current)
+                while not current.done:
+                    remaining_s = ends_s - time.monotonic()
+                    if remaining_s <= 0:
+                        raise timed_out(current, self._membership.alive, timeout_s)
+                    self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
+                    self._membership.look_after()
+                    if current.hopes:
+                        self._require_satisfiable(current)
+                    self._events.deliver()
+                    collector.look()
         finally:
             self._current = None
             self._settle(current)
@@ -162,8 +165,6 @@ class Rounds:
                 current.cancelled.add(number)
                 message = Message(Kind.CANCEL, self._job, number, current.index, task.attempt)
                 self._membership.send(worker, encode(message))
-
-    # -- what the workers say ---------------------------------------------------------------------
 
     def heard(self, worker: WorkerState, message: Message) -> None:
         """A worker says what became of a store or of a task.

@@ -1,0 +1,82 @@
+"""Coverage-guided fuzzing of what reads the network, with atheris where it installs: ``make fuzz``.
+
+    python -m tests.fuzz_wire -max_total_time=60
+
+Bytes are split into the frames of a message. It must be refused by `WireError`, or be a message that is written and read
+again as the same; anything else that is raised ends the run with the bytes in a file ``crash-...``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+
+def frames_of_bytes(data: bytes) -> list[bytes]:
+    """Frames, each after two bytes that say how long it is; the last one takes what is left."""
+    frames, place = [], 0
+    while place + 2 <= len(data):
+        length = int.from_bytes(data[place : place + 2], "little")
+        frames.append(data[place + 2 : place + 2 + length])
+        place += 2 + length
+    return frames
+
+
+def bytes_of_frames(frames: list[bytes]) -> bytes:
+    """What `frames_of_bytes` splits into these frames."""
+    return b"".join(len(frame).to_bytes(2, "little") + frame for frame in frames)
+
+
+def read(data: bytes) -> None:
+    """Read bytes as a message, as a master or a worker would."""
+    from coded_als.wire import WireError, decode, encode
+
+    try:
+        message = decode(frames_of_bytes(data))
+    except WireError:
+        return
+    again = decode([bytes(frame) for frame in encode(message)])
+    assert repr(replace(again, arrays=())) == repr(replace(message, arrays=()))
+    for one, other in zip(message.arrays, again.arrays, strict=True):
+        assert np.array_equal(one, other, equal_nan=True)
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+
+
+def seeds() -> list[bytes]:
+    """A real message of each kind, with and without arrays."""
+    from coded_als.wire import Kind, Message, encode
+
+    arrays = np.arange(6.0).reshape(1, 2, 3), np.arange(4, dtype=np.int32)
+    stamps = (("D#1", 1), ("E#2", 7))
+    return [
+        bytes_of_frames([bytes(frame) for frame in encode(Message(kind, b"job", 1, 2, 3, "product", *more))])
+        for kind in Kind
+        for more in ((), (stamps, stamps[:1], 0.5, 0.1, 0.2, 4, "why", arrays))
+    ]
+
+
+def main() -> int:
+    if importlib.util.find_spec("atheris") is None:
+        print("skipped: atheris is not installed (pip install atheris: Linux and macOS, some versions of Python)")
+        return 0
+    import os
+    import tempfile
+
+    import atheris
+
+    with atheris.instrument_imports(include=["coded_als"]):
+        import coded_als.wire  # noqa: F401
+    with tempfile.TemporaryDirectory() as corpus:
+        for number, seed in enumerate(seeds()):
+            with open(os.path.join(corpus, str(number)), "wb") as file:
+                file.write(seed)
+        atheris.Setup([sys.argv[0], *(sys.argv[1:] or ["-max_total_time=60"]), corpus], read)
+        atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
