@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from coded_als.codes import Replicated, Uncoded, parse_code
+from coded_als.codes import Replicated, Uncoded
 from coded_als.experiments.report.styles import SeriesStyle, styles
 from coded_als.experiments.sweep.rows import SchemeCell
 
@@ -13,7 +13,7 @@ def series_name(cell: SchemeCell) -> str:
     """The code without the h of the sweep: what one line stands for; copies are told also where they are two."""
     code = cell["code"]
     if code == Replicated.name:
-        code = f"{code}:copies={parse_code(code).copies}"
+        code = f"{code}:copies={Replicated().copies}"
     return code + (", paper protocol" if cell["protocol"] == "paper" else "")
 
 
