@@ -1,12 +1,18 @@
-"""Where this stands against Spark: MLlib's ALS on local[2] and `ImplicitALS` on a Dask cluster of two processes.
+"""Where this stands against Spark: MLlib's ALS and `ImplicitALS` on a Dask cluster, two processes of one core each.
 
 Both read the same Parquet files, rank 32, the same iterations, Hu's implicit objective with confidence 1 + alpha r; each in a
-process of its own. Seconds per iteration are those of 6 iterations less those of 2, over 4: reading and shuffling are not
-in them. Peak memory is that of all processes of each together. Quality is Recall@20 on a pair of each user that was left out.
-MLlib multiplies the regularisation by the number of ratings, so ours is set to what gives the best recall of three.
+process of its own, one after the other. MLlib runs as local[2].
 
-With ``--straggler`` one of the two processes is stopped for 1 s out of 3: ours holds each block in two copies
-(`FirstCopy(2)`), MLlib has speculation on.
+* Seconds per iteration: those of 6 iterations less those of 2, over 4, after 2 that warm up; reading and shuffling are not
+  in them.
+* Peak memory: the proportional share (PSS) of all processes of each together, without what is done here to judge.
+* Quality: Recall@20 on a pair of each user that was left out, the best of three weights of the penalty. MLlib multiplies
+  it by the number of ratings of a row, so the three are others there.
+
+With ``--straggler`` the two processes of each are measured undisturbed, and once more while the first is stopped (SIGSTOP) for
+1 s out of 3. MLlib then runs as local-cluster[2,1,2048], as executors in processes of their own, with speculation. Ours
+waits for all, and once more holds each block in two copies (`FirstCopy(2)`). What is stopped is all of an executor, or the
+Dask worker and all that it has started.
 
 Skips with a reason without Java or pyspark (pip install 'coded-als[spark]').
 """
@@ -23,13 +29,22 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import started_by
+from ratings_50m import drawn
 
 RANK, ALPHA, FEW, MANY = 32, 10.0, 2, 6
+PENALTIES = {"spark": (0.01, 0.001, 0.1), "ours": (1.0, 0.3, 3.0)}
+STOPPED_S, EVERY_S = 1.0, 3.0
 COLUMNS = ("user", "item", "rating")
+# user and item factors, user and item ids
+Factors = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def why_not() -> str | None:
@@ -52,8 +67,6 @@ def write_parts(folder: Path, source: str) -> None:
 
         rows, columns, _ = load_ncf(source).train.triples()
     else:
-        from ratings_50m import drawn
-
         ratings = round(float(source))
         generator = np.random.default_rng(0)
         users, items = ratings // 50, ratings // 250
@@ -72,10 +85,11 @@ def write_parts(folder: Path, source: str) -> None:
         parquet.write_table(pa.table(table), folder / f"part-{part}.parquet")
 
 
-def recall(users: np.ndarray, items: np.ndarray, user_ids: np.ndarray, item_ids: np.ndarray, folder: Path) -> float:
+def recall(factors: Factors, folder: Path) -> float:
     """Share of the left-out pairs, of 3,000 users, whose item is among the best 20 of those not in training."""
     import pyarrow.dataset as pads
 
+    users, items, user_ids, item_ids = factors
     with np.load(folder.parent / "left_out.npz") as archive:
         who, what = archive["users"], archive["items"]
     known = np.isin(who, user_ids) & np.isin(what, item_ids)
@@ -94,114 +108,158 @@ def recall(users: np.ndarray, items: np.ndarray, user_ids: np.ndarray, item_ids:
 
 
 class Memory(threading.Thread):
-    """Peak of the resident memory of a process and all below it."""
+    """Peak of the memory of this process and of all below it, pages that several share counted once."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak_gb, self.over = 0.0, False
+        self.peak_gb, self.over = 0.0, threading.Event()
 
     def run(self) -> None:
-        while not self.over:
-            rows = [line.split() for line in os.popen("ps -eo pid,ppid,rss").read().splitlines()[1:]]
-            below = {str(os.getpid())}
-            for _ in range(6):
-                below |= {pid for pid, parent, _ in rows if parent in below}
-            self.peak_gb = max(self.peak_gb, sum(int(rss) for pid, _, rss in rows if pid in below) / 1e6)
-            time.sleep(0.3)
+        while not self.over.wait(0.3):
+            self.peak_gb = max(self.peak_gb, sum(map(share_kb, {os.getpid(), *started_by(os.getpid())})) / 1e6)
 
 
-class Straggler(threading.Thread):
-    """Stops some processes for one second out of three."""
+def share_kb(process_id: int) -> int:
+    try:
+        lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    except (OSError, StopIteration):  # it has just ended
+        return 0
 
-    def __init__(self, process_ids: list[int]) -> None:
-        super().__init__(daemon=True)
-        self.process_ids, self.over = process_ids, threading.Event()
 
-    def run(self) -> None:
-        while not self.over.wait(2.0):
+@contextmanager
+def stopped_now_and_then(process_ids: set[int]) -> Iterator[None]:
+    over = threading.Event()
+
+    def stop_and_go() -> None:
+        while not over.wait(EVERY_S - STOPPED_S):
             for what in (signal.SIGSTOP, signal.SIGCONT):
-                for process_id in self.process_ids:
+                for process_id in process_ids:
                     os.kill(process_id, what)
                 if what is signal.SIGSTOP:
-                    time.sleep(1.0)
+                    over.wait(STOPPED_S)
+
+    thread = threading.Thread(target=stop_and_go, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
-def spark(folder: Path, straggler: bool) -> dict[str, Any]:
+def per_iteration(seconds_of: Callable[[int], float]) -> float:
+    """Seconds of an iteration, from fits of few and of many, after one that warms up."""
+    seconds_of(FEW)
+    few = seconds_of(FEW)
+    return (seconds_of(MANY) - few) / (MANY - FEW)
+
+
+def measured(
+    fit: Callable[[float, int], float], factors: Callable[[], Factors], penalties: tuple[float, ...]
+) -> tuple[dict[str, Any], list[Factors]]:
+    """Seconds per iteration and peak memory, and the factors at each weight of the penalty."""
+    memory = Memory()
+    memory.start()
+    seconds = per_iteration(partial(fit, penalties[0]))
+    memory.over.set()
+    memory.join()
+    found = [factors()]
+    for penalty in penalties[1:]:
+        fit(penalty, MANY)
+        found.append(factors())
+    return {"seconds": seconds, "peak_gb": memory.peak_gb}, found
+
+
+def spark(folder: Path, straggler: bool) -> tuple[dict[str, Any], list[Factors]]:
     from pyspark.ml.recommendation import ALS
     from pyspark.sql import SparkSession
 
-    master = "local-cluster[2,1,2048]" if straggler else "local[2]"
-    builder = (
-        SparkSession.builder.master(master).config("spark.driver.memory", "6g").config("spark.ui.enabled", "false")
-    )
-    session = builder.config("spark.speculation", str(straggler).lower()).getOrCreate()
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    session = SparkSession.builder.master("local-cluster[2,1,2048]" if straggler else "local[2]")
+    for name, value in (
+        ("driver.memory", "6g"),
+        ("driver.host", "127.0.0.1"),
+        ("ui.enabled", "false"),
+        ("ui.showConsoleProgress", "false"),
+        ("speculation", str(straggler).lower()),
+    ):
+        session = session.config(f"spark.{name}", value)
+    session = session.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     table = session.read.parquet(str(folder)).cache()
     table.count()
-    stopping = None
-    if straggler:
-        lines = os.popen("ps -eo pid,args").read().splitlines()
-        executors = [
-            int(line.split()[0]) for line in lines if "CoarseGrainedExecutorBackend" in line and "java" in line
-        ]
-        stopping = Straggler(executors[:1])
-        stopping.start()
-    seconds = {}
-    for iterations in (FEW, MANY):
+    model: Any = None
+
+    def fit(penalty: float, iterations: int) -> float:
+        nonlocal model
         als = ALS(
-            rank=RANK, maxIter=iterations, regParam=0.01, alpha=ALPHA, implicitPrefs=True, seed=0, userCol="user",
+            rank=RANK, maxIter=iterations, regParam=penalty, alpha=ALPHA, implicitPrefs=True, seed=0, userCol="user",
             itemCol="item", ratingCol="rating", numUserBlocks=2, numItemBlocks=2,
         )  # fmt: skip
         started = time.perf_counter()
         model = als.fit(table)
-        seconds[iterations] = time.perf_counter() - started
-    if stopping is not None:
-        stopping.over.set()
-        stopping.join()
-    sides = [
-        sorted((row["id"], row["features"]) for row in part.collect())
-        for part in (model.userFactors, model.itemFactors)
-    ]
-    ids = [np.array([number for number, _ in side]) for side in sides]
-    factors = [np.array([values for _, values in side]) for side in sides]
-    session.stop()
-    return {"seconds": seconds, "recall": recall(*factors, *ids, folder)}
+        return time.perf_counter() - started
+
+    def factors() -> Factors:
+        sides = [sorted(map(tuple, part.collect())) for part in (model.userFactors, model.itemFactors)]
+        ids = [np.array([number for number, _ in side]) for side in sides]
+        values = [np.array([row for _, row in side]) for side in sides]
+        return values[0], values[1], ids[0], ids[1]
+
+    try:
+        if not straggler:
+            return measured(fit, factors, PENALTIES["spark"])
+        run = partial(fit, PENALTIES["spark"][0])
+        found = {"undisturbed": per_iteration(run)}
+        executors = sorted(filter(is_executor, started_by(os.getpid())))
+        assert len(executors) == 2, executors
+        with stopped_now_and_then({executors[0]}):
+            found["one stopped"] = per_iteration(run)
+        return found, []
+    finally:
+        session.stop()
 
 
-def ours(folder: Path, straggler: bool) -> dict[str, Any]:
+def is_executor(process_id: int) -> bool:
+    words = Path(f"/proc/{process_id}/cmdline").read_text().split("\0")
+    return words[0].endswith("java") and any("CoarseGrainedExecutorBackend" in word for word in words)
+
+
+def ours(folder: Path, straggler: bool) -> tuple[dict[str, Any], list[Factors]]:
     from distributed import Client, LocalCluster
 
     from coded_als.baselines import FirstCopy, ImplicitALS, WaitForAll
     from coded_als.dask import DaskCluster, Dataset, fit_dataset
 
-    policy = FirstCopy(2) if straggler else WaitForAll()
-    best: dict[str, Any] = {"recall": -1.0}
+    model: Any = None
     dask = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with dask, Client(dask) as client, DaskCluster(client, 2) as cluster:
         dataset = Dataset.find(client, str(folder), COLUMNS)
-        stopping = Straggler([cluster.process_ids[0]]) if straggler else None
-        if stopping is not None:
-            stopping.start()
-        for regularization in (0.3, 1.0, 3.0):
-            model = ImplicitALS(RANK, regularization, MANY, alpha=ALPHA)
-            fit_dataset(model, dataset, cluster, policy)
-            times = [entry.seconds for entry in model.history_]
-            quality = recall(model.user_factors_, model.item_factors_, dataset.user_ids, dataset.item_ids, folder)
-            if quality > best["recall"]:
-                best = {"seconds": {FEW: sum(times[:FEW]), MANY: sum(times)}, "recall": quality}
-        if stopping is not None:
-            stopping.over.set()
-            stopping.join()
-    return best
+
+        def fit(penalty: float, iterations: int, policy: Any = None) -> float:
+            nonlocal model
+            model = fit_dataset(ImplicitALS(RANK, penalty, iterations, alpha=ALPHA), dataset, cluster, policy)
+            return sum(entry.seconds for entry in model.history_)
+
+        if not straggler:
+            sides = dataset.user_ids, dataset.item_ids
+            return measured(fit, lambda: (model.user_factors_, model.item_factors_, *sides), PENALTIES["ours"])
+        found = {}
+        theirs = next(iter(client.run(os.getpid).values()))
+        for name, policy in (("waiting for all", WaitForAll()), ("two copies", FirstCopy(2))):
+            run = partial(fit, PENALTIES["ours"][0], policy=policy)
+            found[f"{name}, undisturbed"] = per_iteration(run)
+            with stopped_now_and_then({theirs, *started_by(theirs)}):
+                found[f"{name}, one stopped"] = per_iteration(run)
+        return found, []
 
 
 def one(what: str, folder: Path, straggler: bool) -> None:
-    memory = Memory()
-    memory.start()
-    result = {"spark": spark, "ours": ours}[what](folder, straggler)
-    memory.over = True
-    memory.join()
-    print(json.dumps(result | {"peak_gb": memory.peak_gb}))
+    result, factors = {"spark": spark, "ours": ours}[what](folder, straggler)
+    if factors:
+        result["recall"] = max(recall(some, folder) for some in factors)
+    print(json.dumps(result))
 
 
 def main() -> None:
@@ -221,16 +279,25 @@ def main() -> None:
         folder = Path(scratch) / "parts"
         folder.mkdir()
         write_parts(folder, options.ratings)
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        print(
+            f"{options.ratings}: {size / 1e9:.2f} GB of Parquet; load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores"
+        )
         command = [sys.executable, __file__, "--folder", str(folder), *(["--straggler"] if options.straggler else [])]
         for what in ("spark", "ours"):
+            started = time.perf_counter()
             run = subprocess.run([*command, "--what", what], check=True, stdout=subprocess.PIPE, text=True)
-            found = json.loads(run.stdout.splitlines()[-1])
-            times = found["seconds"]
-            per_iteration = (times[str(MANY)] - times[str(FEW)]) / (MANY - FEW)
-            print(
-                f"{what}: {per_iteration:.2f} s per iteration, peak {found['peak_gb']:.2f} GB, Recall@20 {found['recall']:.4f}"
-            )
-        print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
+            report(what, json.loads(run.stdout.splitlines()[-1]), time.perf_counter() - started)
+
+
+def report(what: str, found: dict[str, float], total_s: float) -> None:
+    if "recall" in found:
+        text = (
+            f"{found['seconds']:.2f} s per iteration, peak {found['peak_gb']:.2f} GB, Recall@20 {found['recall']:.4f}"
+        )
+    else:
+        text = ", ".join(f"{name} {seconds:.2f} s per iteration" for name, seconds in found.items())
+    print(f"{what}: {text} ({total_s:.0f} s in all)", flush=True)
 
 
 if __name__ == "__main__":

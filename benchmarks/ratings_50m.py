@@ -119,7 +119,7 @@ class Watch(threading.Thread):
                 self.dask_gb = max(self.dask_gb, metrics["memory"] / 1e9)
                 self.spilled = max(self.spilled, metrics.get("spilled_bytes", {}).get("disk", 0))
             for line in subprocess.run(["ps", "-eo", "rss,args"], capture_output=True, text=True).stdout.splitlines():
-                if "-m coded_als.worker --id" in line:
+                if "-m coded_als.worker --enlist" in line:
                     self.ours_gb = max(self.ours_gb, int(line.split()[0]) / 1e6)
             time.sleep(0.5)
 

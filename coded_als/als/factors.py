@@ -79,13 +79,18 @@ class BestFactors:
         objective near an exact fit.
         """
         image = problem.image(self.right)
-        explained = 2 * float(np.sum(image * self.left * self.kept)) - float(np.sum(self.kept**2))
+        # column by column: with millions of rows each copy counts
+        columns = range(self.kept.size)
+        along = np.array([np.sum(image[:, column] * self.left[:, column]) for column in columns])
+        explained = 2 * float(along @ self.kept) - float(self.kept @ self.kept)
         left_out = problem.squared_norm - explained
         if problem.cancels(explained):
             left_out = problem.squared_error(self.left * self.kept, self.right)
-        difference = (image - self.left * self.sigma)[:, self.kept > 0]
-        along = np.abs(np.sum(difference * self.left[:, self.kept > 0], axis=0))
-        moved = float(np.sum(difference**2) + 2 * self.regularization * along.sum())
+        moved = 0.0
+        for column in np.flatnonzero(self.kept > 0):
+            left = self.left[:, column]
+            difference = image[:, column] - left * self.sigma[column]
+            moved += float(np.sum(difference**2)) + 2 * self.regularization * abs(float(np.sum(difference * left)))
         return left_out + 2 * self.regularization * float(self.kept.sum()), moved
 
 

@@ -37,7 +37,7 @@ class HeldProblem(Problem):
 
     def adjoint(self, vectors: Array) -> Array:
         """A^T Y of (rows, k), (l, k), in one round."""
-        found: Array = self.matrix.transposed_product(vectors / self.unit)
+        found: Array = self.matrix.transposed_product(vectors, self.unit)
         return found
 
     def product(self, right: Array) -> Array:

@@ -134,11 +134,19 @@ class SparseRows:
         """
         return self._total(self._run("row_gram_product", right, right.shape, 2, label))
 
-    def transposed_product(self, left: Array) -> Array:
-        """A^T Y in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows."""
+    def transposed_product(self, left: Array, unit: float = 1.0) -> Array:
+        """A^T Y / unit in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows.
+
+        Parameters
+        ----------
+        left
+            Y.
+        unit
+            A power of two, by which rows are divided as they are sent.
+        """
         shape = (self.shape[1], left.shape[1])
         extent = np.zeros((self.shape[1], 0))
-        payloads = [(part, extent) for part in self._parts_of(left)]
+        payloads = [(part, extent) for part in self._parts_of(left, unit)]
         return self._total(self._run("row_transposed_product", left, shape, 1, "A^T Y", payloads))
 
     def squared_error(self, left: Array, right: Array) -> float:
@@ -154,9 +162,14 @@ class SparseRows:
         payloads = [(part, right) for part in self._parts_of(left)]
         return float(self._total(self._run("row_squared_error", left, (1, 1), 1, "|A - Y X^T|^2", payloads))[0, 0])
 
-    def _parts_of(self, left: Array) -> list[Array]:
-        """The rows of Y, (rows, b), that belong to each block, zeros where it is filled up."""
-        held = [np.where(rows[:, np.newaxis] >= 0, left[rows], 0.0) for rows in self._rows]
+    def _parts_of(self, left: Array, unit: float = 1.0) -> list[Array]:
+        """The rows of Y / unit, (rows, b), that belong to each block, zeros where it is filled up."""
+        held = []
+        for rows in self._rows:
+            part = left[rows]
+            part[rows < 0] = 0.0
+            part /= unit
+            held.append(part)
         return [held[block] for block in self._block_of]
 
     def _total(self, responses: dict[int, Array]) -> Array:

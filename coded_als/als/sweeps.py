@@ -13,8 +13,8 @@ import numpy as np
 
 from coded_als.als.protocols import PaperProtocol
 from coded_als.als.ritz import RitzPairs
-from coded_als.als.updates import update_matrix
-from coded_als.arrays import Array
+from coded_als.als.updates import swept_coordinates, update_matrix
+from coded_als.arrays import EPS, Array
 
 # Directions that a ridge weight above their singular value has shrunk below this are no longer told from rounding.
 FADED = 1e-4
@@ -26,16 +26,12 @@ class Products:
 
     Parameters
     ----------
-    gram, projected
-        F = B^T B and M = B^T D B, (d, d).
     pairs
         The Ritz pairs of D on the span of B; their residuals are those of E - B F^-1 M.
     coordinates
         C with B = X C for their vectors X, (k, d).
     """
 
-    gram: Array
-    projected: Array
     pairs: RitzPairs
     coordinates: Array
 
@@ -99,36 +95,28 @@ class FusedSweeps:
     def __init__(self, product: Callable[[Array], Array], start: Array) -> None:
         self._product = product
         self._basis, self._coordinates = start, np.eye(start.shape[1])
-        self._image, self._last = (
-            start,
-            Products(self._coordinates, self._coordinates, RitzPairs.none(), self._coordinates),
-        )
+        self._image, self._last = start, Products(RitzPairs.none(), self._coordinates)
 
     def products(self) -> Products:
         image = self._product(self._basis)
         restricted = self._basis.T @ image
         values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
         values, rotation = values[::-1], rotation[:, ::-1]
-        self._basis, self._image, coordinates = self._basis @ rotation, image @ rotation, rotation.T @ self._coordinates
-        self._coordinates = coordinates
+        self._basis, self._image = self._basis @ rotation, image @ rotation
+        self._coordinates = rotation.T @ self._coordinates
         residuals = np.linalg.norm(self._image - self._basis * values, axis=0)
-        projected = coordinates.T @ (values[:, np.newaxis] * coordinates)
-        pairs = RitzPairs(values, self._basis, residuals)
-        self._last = Products(coordinates.T @ coordinates, projected, pairs, coordinates)
+        self._last = Products(RitzPairs(values, self._basis, residuals), self._coordinates)
         return self._last
 
     def update(self, regularization: float, error: float) -> Array:
-        values = self._last.pairs.values
-        sizes = np.maximum(values, np.finfo(np.float64).eps * values[0])[:, np.newaxis]
-        if regularization == 0:
-            # (12) in Ritz coordinates: M^-1 F would lose the digits of the small ones
-            weights = self._coordinates / sizes
-        else:
-            weights = self._coordinates @ update_matrix(self._last.gram, self._last.projected, regularization, error)
-        factor = np.asarray(self._image @ weights)
-        self._basis, triangle = np.linalg.qr(self._image / sizes.T)
-        self._coordinates = triangle @ (sizes * weights)
-        return factor
+        # (12) in Ritz coordinates: S^-1 M and M^-1 F would lose the digits of the small ones
+        sizes = np.maximum(self._last.pairs.values, EPS * self._last.pairs.values[0])
+        directions, coordinates = self._image / sizes, self._coordinates
+        if regularization > 0:
+            coordinates = swept_coordinates(coordinates, sizes, regularization)
+        self._basis, triangle = np.linalg.qr(directions)
+        self._coordinates = triangle @ coordinates
+        return np.asarray(directions @ coordinates)
 
     def basis(self, *, judged: bool) -> Array:
         return self._last.pairs.vectors if judged else self._basis
@@ -156,17 +144,15 @@ class PaperSweeps:
 
     def __init__(self, protocol: PaperProtocol, start: Array) -> None:
         self._protocol, self._factor, self._judged = protocol, start, start
-        unit = np.eye(start.shape[1])
-        self._last = Products(unit, unit, RitzPairs.none(), unit)
+        self._gram = self._projected = np.eye(start.shape[1])
 
     def products(self) -> Products:
         self._judged = self._factor
-        gram, projected, image = self._protocol.products(self._factor)
-        self._last = Products(gram, projected, *implied_pairs(self._factor, gram, projected, image))
-        return self._last
+        self._gram, self._projected, image = self._protocol.products(self._factor)
+        return Products(*implied_pairs(self._factor, self._gram, self._projected, image))
 
     def update(self, regularization: float, error: float) -> Array:
-        weights = update_matrix(self._last.gram, self._last.projected, regularization, error)
+        weights = update_matrix(self._gram, self._projected, regularization, error)
         self._factor = self._protocol.update(weights)
         return self._factor
 

@@ -47,6 +47,33 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
         raise _rank_error(system, error) from None
 
 
+def swept_coordinates(coordinates: Array, values: Array, regularization: float) -> Array:
+    """C+ of B+ = E (S^-1 M + lam S)^-1 = (D X / w) C+ for B = X C, where X has orthonormal Ritz vectors of D.
+
+    The two halves of a sweep shrink singular values s to s / (s^2 + lam): those of C, then those of the other factor in its
+    place, sqrt(w) C s^-1 s / (s^2 + lam). Nothing is squared before it is divided, so that a weight below rounding, or a
+    rank above that of the data, costs no digits of the rest.
+
+    Parameters
+    ----------
+    coordinates
+        C, (k, d).
+    values
+        w, Ritz values of X, (k,), positive.
+    regularization
+        Ridge weight lam, positive.
+
+    Returns
+    -------
+    (k, d).
+    """
+    roots = np.sqrt(values)[:, np.newaxis]
+    for _ in range(2):
+        axes, sizes, directions = np.linalg.svd(coordinates, full_matrices=False)
+        coordinates = roots * (axes * (sizes / (sizes**2 + regularization))) @ directions
+    return np.asarray(coordinates)
+
+
 def objective(trace: float, values: Array, coordinates: Array, regularization: float) -> float:
     """||A - U B^T||^2 + lam ||U||^2 + lam ||B||^2 with the best U for B = X C, where X has orthonormal Ritz vectors of D.
 

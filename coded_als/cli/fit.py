@@ -36,7 +36,7 @@ from coded_als.models.registry import MODEL_HOMES
     "--code",
     default="auto",
     show_default=True,
-    help="How the work is spread, a SPEC as below; auto: entangled with --partitions, else systematic.",
+    help="How the work is spread, a SPEC as below; auto: what `plan` would take for the delays.",
 )
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
 @click.option(

@@ -7,14 +7,15 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import zmq
 from distributed import Client
 
 from coded_als.checks import require_number, require_whole
-from coded_als.dask.plugin import CodedWorkers, public_keys, remove_parts, start_workers
+from coded_als.dask.asking import LEAVE_WITHIN_S, asked, take_off
+from coded_als.dask.plugin import CodedWorkers, public_keys, start_workers
 from coded_als.dask.reach import own_address_towards, require_reachable, require_versions, versions, why_unreachable
 from coded_als.dask.slots import DaskWorker, Slots
 from coded_als.delays import DelayModel
@@ -86,10 +87,10 @@ class DaskCluster(ZmqCluster):
             workers = sum(worker.threads for worker in present.values())
         require_whole("workers", workers, 1)
         stream = delay_stream(workers, delays, seed, round_timeout_s)
-        require_versions(versions(), _asked(client, versions))
+        require_versions(versions(), asked(client, versions))
         with ExitStack() as resources:
             link, credentials, allowed = _open_link(client, advertise, resources)
-            require_reachable(link.endpoint, _asked(client, why_unreachable, link.endpoint))
+            require_reachable(link.endpoint, asked(client, why_unreachable, link.endpoint))
             if is_on_this_machine(link.endpoint):
                 keep_blas_to_one_thread()
                 resources.callback(give_blas_its_threads_back)
@@ -120,6 +121,7 @@ class Starter:
         allowed: dict[bytes, int] | None,
     ) -> None:
         self._client, self._slots, self._allowed = client, slots, allowed
+        self._scheduler = str(client.scheduler_info(n_workers=0)["address"])
         self.name = f"coded-als-{secrets.token_hex(8)}"
         self._plugin = CodedWorkers(endpoint, credentials, self.name)
         # held while workers are started, and by whoever needs them to stay where they are
@@ -153,12 +155,8 @@ class Starter:
         """Take the plugin, and with it the workers, off the Dask cluster, if it is still there."""
         self._over.set()
         if self._thread.ident is not None:
-            self._thread.join()
-        if self._client.status == "running":
-            with suppress(Exception):
-                self._client.run(remove_parts, self.name, on_error="ignore")
-            with suppress(Exception):
-                self._client.unregister_worker_plugin(self.name)
+            self._thread.join(LEAVE_WITHIN_S)  # it may be waiting for a Dask worker that has stopped
+            take_off(self._client, self._scheduler, self.name)
 
     def _follow(self) -> None:
         while not self._over.is_set():
@@ -207,14 +205,6 @@ def _require_client(client: Any) -> None:
         )
     if client.status != "running":
         raise UsageError(f"client must be connected; it is {client.status}. Open another one.")
-
-
-def _asked(client: Client, question: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """What a function says on each Dask worker, by address."""
-    try:
-        return dict(client.run(question, *arguments))
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the Dask workers must have coded-als; {error}. Install it there.") from None
 
 
 def _open_link(

@@ -145,9 +145,7 @@ async def parts_folder(name: str, dask_worker: Any) -> str:
 
 async def remove_parts(name: str, dask_worker: Any) -> None:
     """Delete what was put on the machine of the Dask worker that this runs on."""
-    plugin = dask_worker.plugins.get(name)
-    if plugin is not None:
-        shutil.rmtree(plugin.parts.path, ignore_errors=True)
+    shutil.rmtree(_place_of(dask_worker.local_directory, name), ignore_errors=True)
 
 
 def private_folder(local_directory: str, name: str) -> str:
@@ -160,14 +158,17 @@ def private_folder(local_directory: str, name: str) -> str:
     name
         Of the folder.
     """
-    above = Path(local_directory).parent
-    parent = above.parent if above.name == "dask-scratch-space" else Path(tempfile.gettempdir())
-    folder = parent / name
+    folder = _place_of(local_directory, name)
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PermissionError(f"{folder} must be a folder of this user alone")
     return str(folder)
+
+
+def _place_of(local_directory: str, name: str) -> Path:
+    above = Path(local_directory).parent
+    return (above.parent if above.name == "dask-scratch-space" else Path(tempfile.gettempdir())) / name
 
 
 async def plugin_of(name: str, dask_worker: Any) -> CodedWorkers:

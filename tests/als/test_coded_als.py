@@ -246,6 +246,16 @@ def test_bad_matrices_are_refused(ratings, message):
         CodedALS(1).fit(ratings)
 
 
+def test_a_ridge_weight_below_rounding_is_one_that_fills_the_rank():
+    matrix = (
+        np.random.default_rng(0).standard_normal((23, 5)) @ np.random.default_rng(1).standard_normal((5, 19)) * 1e150
+    )
+    model = CodedALS(16, solver="als", regularization=3.0).fit(matrix)  # what is no factor of the data must not grow
+    best = np.linalg.svd(matrix / 1e150)[1]
+    assert np.linalg.norm((matrix - model.user_factors_ @ model.item_factors_.T) / 1e150) <= 1e-7 * np.linalg.norm(best)
+    assert np.linalg.norm(model.user_factors_) == pytest.approx(np.sqrt(best.sum() * 1e150), rel=1e-6)
+
+
 @pytest.mark.parametrize("solver", ["als", "lobpcg"])
 def test_rank_above_the_rank_of_the_matrix_is_refused(solver):
     matrix = noisy_low_rank(30, 20, rank=3, noise=0.0)

@@ -1,4 +1,4 @@
-"""Orthonormal bases beside what is known, whatever the columns look like."""
+"""Orthonormal bases beside what is known, and singular triplets, whatever the columns look like."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als.als.ritz import orthonormal_complement
+from coded_als.als.ritz import orthonormal_complement, singular_triplets
 
 
 @settings(max_examples=150, deadline=None)
@@ -42,3 +42,26 @@ def test_a_complement_is_orthonormal_and_leaves_nothing_out(
 def test_columns_of_zeros_are_dropped(columns: np.ndarray) -> None:
     space = np.full((5, 1), 5**-0.5)
     assert orthonormal_complement(columns, [space]).shape == (5, 0)
+
+
+@pytest.mark.parametrize("panel_rows", [1, 7, 50, 1000])
+@pytest.mark.parametrize("decades", [0, 6, 12])
+def test_triplets_by_panels_are_those_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, panel_rows: int, decades: int
+) -> None:
+    """Down to singular values that a Gram matrix would have lost."""
+    monkeypatch.setattr("coded_als.als.ritz.PANEL_ROWS", panel_rows)
+    generator = np.random.default_rng(panel_rows + decades)
+    vectors = np.linalg.qr(generator.standard_normal((30, 6)))[0]
+    images = generator.standard_normal((203, 6)) * np.logspace(0, -decades, 6)
+    images[20:40] = 0.0
+    whole = np.linalg.svd(images, compute_uv=False)
+    frozen = images.copy()
+    frozen.flags.writeable = False
+    for ours in (frozen, images.copy()):
+        left, sizes, right = singular_triplets(vectors, ours)
+        np.testing.assert_allclose(sizes, whole, rtol=1e-12 if decades < 12 else 1e-3)
+        np.testing.assert_allclose(left.T @ left, np.eye(6), atol=1e-14)
+        np.testing.assert_allclose(left * sizes @ (right.T @ vectors), images, atol=1e-14)
+    assert np.shares_memory(left, ours)
+    np.testing.assert_array_equal(frozen, images)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als.als.updates import objective, update_matrix
+from coded_als.als.updates import objective, swept_coordinates, update_matrix
 from coded_als.errors import UsageError
 from tests.strategies import seeds
 
@@ -41,6 +41,19 @@ def test_objective_is_that_of_the_best_other_factor(seed, lam, rank):
     values, rotation = np.linalg.eigh(basis.T @ matrix.T @ matrix @ basis)
     coordinates = (basis @ rotation).T @ factor
     assert objective(np.sum(matrix**2), values, coordinates, lam) == pytest.approx(direct, rel=1e-9)
+
+
+@given(seed=seeds, lam=st.sampled_from([1e-3, 0.1, 3.0]), rank=st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_an_update_in_ritz_coordinates_is_one_sweep(seed, lam, rank):
+    rng = np.random.default_rng(seed)
+    matrix, factor = rng.standard_normal((12, 7)), rng.standard_normal((7, rank))
+    basis, data = np.linalg.qr(factor)[0], matrix.T @ matrix
+    values, rotation = np.linalg.eigh(basis.T @ data @ basis)
+    vectors = basis @ rotation
+    found = (data @ vectors / values) @ swept_coordinates(vectors.T @ factor, values, lam)
+    expected = sweep(matrix, factor, lam)[1]
+    assert np.linalg.norm(found - expected) <= 1e-7 * np.linalg.norm(expected)
 
 
 def test_rank_above_the_data_is_named():

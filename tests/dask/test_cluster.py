@@ -18,9 +18,10 @@ import zmq
 pytest.importorskip("distributed")
 
 from coded_als import CodedALS
-from coded_als.dask import DaskCluster, reach
+from coded_als.dask import DaskCluster, asking, reach
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.wire import Kind, Message, encode
+from tests.master.processes import all_end_within
 
 R = np.random.default_rng(5).normal(size=(40, 30))
 
@@ -125,6 +126,70 @@ def test_a_dask_worker_imports_nothing_heavy_for_the_plugin() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     heavy = {"scipy", "numba", "pyarrow", "coded_als.dask.cluster", "coded_als.als", "coded_als.baselines"}
     assert not heavy & set(run.stdout.split())
+
+
+def test_a_cluster_that_is_closed_after_its_client_leaves_nothing(dask_client: Any) -> None:
+    from distributed import Client
+
+    client = Client(dask_client.scheduler_info()["address"], set_as_default=False)
+    cluster = DaskCluster(client, 2)
+    name, process_ids = cluster.starter.name, list(cluster.process_ids.values())
+    client.close()
+    CodedALS(2).fit(R, cluster)
+    cluster.close()
+    cluster.close()
+    assert all_end_within(process_ids, 5)
+    assert not any(dask_client.run(lambda dask_worker: name in dask_worker.plugins).values())
+    assert name not in dask_client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.worker_plugins))
+
+
+def test_a_cluster_closes_beside_a_dask_worker_that_has_stopped(
+    dask_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "LEAVE_WITHIN_S", 0.5)
+    cluster = DaskCluster(dask_client, 2)
+    name, process_ids = cluster.starter.name, list(cluster.process_ids.values())
+    stopped = next(iter(dask_client.run(os.getpid).values()))
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        cluster.close()
+        assert all_end_within(process_ids, 5)
+        monkeypatch.setattr(asking, "ASK_WITHIN_S", 0.5)
+        with pytest.raises(CodedALSError, match=r"must respond within 0\.5 s; not all did"):
+            DaskCluster(dask_client, 2)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    assert eventually(lambda: not any(dask_client.run(lambda dask_worker: name in dask_worker.plugins).values()))
+    assert eventually(lambda: not any(thread.name == "coded-als-asking" for thread in threading.enumerate()))
+
+
+def test_a_dask_worker_that_is_retired_is_a_loss_and_one_that_is_added_takes_its_place() -> None:
+    from distributed import Client, SpecCluster
+    from distributed.scheduler import Scheduler
+    from distributed.worker import Worker
+
+    spec = {"cls": Worker, "options": {"nthreads": 1}}
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": ":0", "protocol": "tcp://"}}
+    with (
+        SpecCluster(workers={0: spec, 1: spec}, worker=spec, scheduler=scheduler) as dask,
+        Client(dask) as client,
+        DaskCluster(client, 4) as cluster,
+    ):
+        first = dict(cluster.process_ids)
+        model = CodedALS(2, code="replicated:copies=2")
+        expected = model.fit(R, cluster).objective_
+        gone = cluster.starter.homes()[next(iter(cluster.starter.homes()))]
+
+        def fits() -> int:
+            assert model.fit(R, cluster).objective_ == pytest.approx(expected, rel=1e-8)
+            return len(cluster._membership.alive)
+
+        dask.scale(1)
+        assert eventually(lambda: fits() == 2)
+        dask.scale(2)
+        assert eventually(lambda: fits() == 4)
+        changed = {number for number, process_id in cluster.process_ids.items() if process_id != first[number]}
+        assert len(changed) == len(gone) == 2
 
 
 def parent_of(process_id: int) -> int:
