@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 from distributed import Client, wait
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 
 from coded_als.als.transforms import Weighting
 from coded_als.cluster.shares import Part
