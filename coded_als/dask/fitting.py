@@ -39,7 +39,8 @@ def fit_dataset(
     Parameters
     ----------
     model
-        An `ImplicitALS`, a `RidgeALS`, or a `CodedALS`, whose workers then hold rows of R in copies; fitted in place.
+        An `ImplicitALS`, a `RidgeALS`, or a `CodedALS`, whose workers then hold rows of R in copies and,
+        where counting prefers it, shares of D; fitted in place.
     dataset
         The ratings.
     cluster
