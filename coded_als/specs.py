@@ -46,7 +46,8 @@ def read_fields(what: str, spec: str, model: type, read: Callable[[str, str], An
         values[key] = read(key, value)
     missing = [key for key, field in fields.items() if required(field) and key not in values]
     if missing:
-        raise UsageError(f"{what} {name!r} needs {', '.join(missing)}; got {spec!r}. Write {name}:{missing[0]}=...")
+        whole = ",".join([*filter(None, [text]), *(f"{key}=..." for key in missing)])
+        raise UsageError(f"{what} {name!r} needs {', '.join(missing)}; got {spec!r}. Write {name}:{whole}")
     return values
 
 

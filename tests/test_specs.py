@@ -37,3 +37,17 @@ def test_a_synthetic_matrix_says_what_is_wrong(spec: str) -> None:
 
 def test_a_synthetic_matrix_may_have_blanks_between_its_values(tmp_path: Path) -> None:
     assert load_ratings("synthetic: m=9, n=8 , d = 2").shape == (9, 8)
+
+
+@pytest.mark.parametrize(
+    ("read", "spec", "remedy"),
+    [
+        (parse_delays, "exp", "Write exp:mean=..."),
+        (parse_delays, "bimodal:p=0.2,slow=1s", "Write bimodal:p=0.2,slow=1s,fast=..."),
+        (load_ratings, "synthetic:m=9", "Write synthetic:m=9,n=...,d=..."),
+    ],
+)
+def test_what_is_missing_is_written_out(read, spec: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        read(spec)
+    assert str(refused.value).endswith(remedy)
