@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 COLUMNS = ("user", "item", "rating")
-PART_ROWS, MEMORY_GB, WORKERS = 1_000_000, 4, 2
+PART_ROWS, MEMORY_GB, WORKERS, RANK = 1_000_000, 4, 2, 32
 
 
 def drawn(generator: np.random.Generator, count: int, size: int, exponent: float) -> np.ndarray:
@@ -64,7 +64,7 @@ def model_of(method: str, iterations: int) -> Any:
 
     if method == "coded":
         return CodedALS(20, code="uncoded", iterations=iterations, tolerance=1e-3)
-    return ImplicitALS(32, iterations=iterations, threads=WORKERS)
+    return ImplicitALS(RANK, iterations=iterations, threads=WORKERS)
 
 
 def in_memory(folder: Path, iterations: int) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def in_memory(folder: Path, iterations: int) -> dict[str, Any]:
 
 
 def sent(folder: Path, _iterations: int) -> dict[str, Any]:
-    """Part of the other factor's rows that the workers are sent in a half-step, of all rows to each of them."""
+    """What the workers are sent of the other factor's rows in a half-step, beside all rows to each of them."""
     import pyarrow.dataset as pads
 
     from coded_als.codes.partition import deal
@@ -99,7 +99,9 @@ def sent(folder: Path, _iterations: int) -> dict[str, Any]:
             there = np.zeros((workers, other.max() + 1), np.bool_)
             there[shard_of[own], other] = True
             parts = there.mean(axis=1)
-            found[f"{name}, {workers} workers"] = float(np.where(parts >= ALL_FROM, 1.0, parts).mean())
+            part = float(np.where(parts >= ALL_FROM, 1.0, parts).mean())
+            all_mb = 8 * RANK * there.size / 1e6
+            found[f"{name}, {workers} workers"] = {"part": part, "mb": part * all_mb, "all_mb": all_mb}
     return found
 
 
@@ -198,7 +200,10 @@ def report(folder: Path, iterations: int) -> None:
     gap = abs(results["implicit"]["objective"] / results["memory"]["objective"] - 1)
     print(f"per iteration {ours:.1f} s on part files, {theirs:.1f} s in memory: {ours / theirs:.2f} (wanted <= 2)")
     print(f"objectives differ by {gap:.1e}; load {os.getloadavg()[0]:.1f}")
-    print(f"rows of the other factor sent, of all to each worker: {json.dumps(in_a_process(folder, 'sent', 0))}")
+    for name, one in in_a_process(folder, "sent", 0).items():
+        print(
+            f"a half-step of {name}: {one['mb']:,.0f} MB sent, {one['part']:.2f} of all rows to each ({one['all_mb']:,.0f} MB)"
+        )
     for what in ("implicit", "coded"):
         found = results[what]
         print(

@@ -1,4 +1,4 @@
-"""The grammar that SPECs of delays and of codes share: ``name:key=value,key=value``."""
+"""The grammar that SPECs share: ``name:key=value,key=value``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_fields(what: str, spec: str, model: type, read: Callable[[str, str], An
     Parameters
     ----------
     what
-        For messages: ``"delays"``, ``"code"``.
+        For messages: ``"delays"``, ``"code"``, ``"matrix"``.
     spec
         ``name`` or ``name:key=value,...``.
     model
@@ -30,21 +30,24 @@ def read_fields(what: str, spec: str, model: type, read: Callable[[str, str], An
     Raises
     ------
     UsageError
-        For an unknown or a missing field, and as ``read`` does.
+        For an unknown, repeated or missing field, and as ``read`` does.
     """
     name, _, text = spec.partition(":")
     fields = {field.name: field for field in dataclasses.fields(model)}
     values: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
-        key, _, value = item.partition("=")
+        key, _, value = (piece.strip() for piece in item.partition("="))
         if key not in fields:
             raise UsageError(
                 f"{what} {name!r} takes {', '.join(fields) or 'no parameters'}; got {key!r} in {spec!r}. Remove it."
             )
+        if key in values:
+            raise UsageError(f"{what} {name!r} takes each key once; got {key!r} twice in {spec!r}. Remove one.")
         values[key] = read(key, value)
     missing = [key for key, field in fields.items() if required(field) and key not in values]
     if missing:
-        raise UsageError(f"{what} {name!r} needs {', '.join(missing)}; got {spec!r}. Write {name}:{missing[0]}=...")
+        whole = ",".join([*filter(None, [text]), *(f"{key}=..." for key in missing)])
+        raise UsageError(f"{what} {name!r} needs {', '.join(missing)}; got {spec!r}. Write {name}:{whole}")
     return values
 
 

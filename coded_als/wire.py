@@ -174,6 +174,8 @@ def _message(
     operands: list[Any],
     keep: list[Any],
     delay_s: float,
+    waited_s: float,
+    computed_s: float,
     *rest: Any,
 ) -> Message:
     """The message, once its fields have the right types."""
@@ -181,9 +183,11 @@ def _message(
         known = Kind(kind)
     except ValueError:
         raise WireError(f"the kind of a message must be known; got {kind}.") from None
-    if math.isnan(delay_s):
-        raise WireError("a delay must be a number of seconds; got nan.")
-    return Message(known, job, worker, round_index, attempt, kernel, _stamps(operands), _stamps(keep), delay_s, *rest)
+    seconds = delay_s, waited_s, computed_s
+    if not all(value >= 0 for value in seconds):  # NaN is not, either
+        raise WireError(f"times must be at least 0 seconds; got {seconds}.")
+    stamps = _stamps(operands), _stamps(keep)
+    return Message(known, job, worker, round_index, attempt, kernel, *stamps, *seconds, *rest)
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[bytes | zmq.Frame]) -> None:

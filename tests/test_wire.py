@@ -139,7 +139,9 @@ def test_no_forged_array_description_raises_anything_else(dtype: str, value: Any
     [
         (lambda header: header.__setitem__(0, VERSION + 1), "version"),
         (lambda header: header.__setitem__(1, 99), "kind"),
-        (lambda header: header.__setitem__(9, math.nan), "delay"),
+        (lambda header: header.__setitem__(9, math.nan), "times must be"),
+        (lambda header: header.__setitem__(10, -1.0), "times must be"),
+        (lambda header: header.__setitem__(11, math.nan), "times must be"),
         (lambda header: header.__setitem__(-1, [["<f4", [2, 3]]]), "described"),
         (lambda header: header.__setitem__(-1, [["|O", [2, 3]]]), "described"),
         (lambda header: header.__setitem__(-1, [["<f8", [2, 4]]]), "bytes"),

@@ -33,10 +33,13 @@ _first_use = Lock()
 _call: Any = None
 
 
+@cache
 def require_compiler() -> None:
     """Load numba; raise `UsageError` where there is none."""
     global _call
     try:
+        import numba  # noqa: F401  # first, so that the message names it and not what it needs
+
         from coded_als.baselines.intrinsics import call_at
     except ImportError as error:
         raise UsageError(

@@ -164,11 +164,15 @@ def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: G
     """Options and grid of the sweep in ``out``, with what was asked for besides."""
     from coded_als.experiments.sweep.settings import read_settings
 
-    stored = read_settings(out)
-    if stored is None:
-        return options, grid
     asked = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
     given = {name for name in options if context.get_parameter_source(name) in asked}
+    stored = read_settings(out)
+    if stored is None and not given:
+        raise UsageError(
+            f"--resume needs the folder of a sweep; {out} holds none. Check the path, or say what to sweep."
+        )
+    if stored is None:
+        return options, grid
     known, old = stored
     others = {field: getattr(old, field) for option, field in DIMENSIONS.items() if option not in given}
     return {**options, **{k: v for k, v in known.items() if k not in given}}, old.joined(replace(grid, **others))

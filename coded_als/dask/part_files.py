@@ -80,7 +80,8 @@ def find_pieces(source: str, columns: Sequence[str] | None) -> list[Piece]:
     names = [] if columns is None else list(columns)
     if not 2 <= len(names) <= 3 or len(set(names)) < len(names):
         raise UsageError(f"part files are read by two or three names of columns; got {columns}. {_REMEDY}")
-    paths = sorted(filter(os.path.isfile, _candidates(source)))
+    # a link to nowhere is a part that is missing, not none
+    paths = sorted(path for path in _candidates(source) if os.path.lexists(path) and not os.path.isdir(path))
     kinds = {_kind(path) for path in paths}
     if len(kinds) != 1 or None in kinds:
         got = "none" if not paths else f"{paths[0]}" + (" and others" if len(paths) > 1 else "")
@@ -143,6 +144,8 @@ def _kind(path: str) -> str | None:
 
 
 def _pieces_of(path: str, names: list[str]) -> list[Piece]:
+    if not os.path.isfile(path):  # to open a pipe would wait for ever
+        raise _unreadable(path, OSError("it is no file"))
     try:
         if _kind(path) == "csv":
             with csv.open_csv(path, parse_options=_parsing(path)) as reader:
@@ -166,6 +169,9 @@ def _pieces_of(path: str, names: list[str]) -> list[Piece]:
 
 
 def _require_columns(path: str, known: list[str], names: list[str]) -> None:
+    for name in names:
+        if known.count(name) > 1:
+            raise UsageError(f"columns must be named once in each part; {path} has {name!r} twice. Rename one of them.")
     missing = [name for name in names if name not in known]
     if missing:
         there = ", ".join(map(repr, known[:12]))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 from distributed import Client, wait
+from distributed.comm.core import CommClosedError
 
 from coded_als.als.transforms import Weighting
 from coded_als.cluster.shares import Part
@@ -130,7 +131,7 @@ class Planted:
         client, starter = self._cluster.client, self._cluster.starter
         with starter.settled:
             homes = starter.homes()
-        folders = client.run(parts_folder, starter.name, workers=list(homes))
+        folders = _folders(client, starter.name, homes)
         found = {shard: (address, folders[address]) for shard, address in _writers(homes, folders, self._cut.shards)}
         if len(found) < self._cut.shards:
             raise Moved
@@ -163,7 +164,7 @@ class Planted:
         homes = starter.homes()
         if sum(map(len, homes.values())) < self._cluster.size:
             raise Moved
-        folders = client.run(parts_folder, starter.name, workers=list(homes))
+        folders = _folders(client, starter.name, homes)
         raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
         cut = client.scatter(self._cut, broadcast=True, hash=False)
         read = [client.submit(_entries, piece, source.columns, *raw, cut, pure=False) for piece in source.pieces]
@@ -196,6 +197,17 @@ def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: Ma
         there = held[held >= 0]
         shard_of[there], place_of[there] = shard, np.arange(there.size)
     return Cut(of_users, len(rows), shard_of, place_of, len(rows[0]), others, reading)
+
+
+def _folders(client: Client, name: str, homes: Collection[str]) -> dict[str, str]:
+    """The folder of each of these Dask workers; `Moved` where one is gone."""
+    told: dict[str, Any] = client.run(parts_folder, name, workers=list(homes), on_error="return")
+    for found in told.values():
+        if isinstance(found, Exception):
+            raise Moved if isinstance(found, CommClosedError) else found
+    if not set(homes) <= told.keys():
+        raise Moved
+    return told
 
 
 def _writers(homes: dict[str, tuple[int, ...]], folders: dict[str, str], shards: int) -> list[tuple[int, str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from distributed import Client, LocalCluster
 
@@ -39,14 +41,18 @@ def open_client(scheduler: str) -> Iterator[Client]:
         _silence("distributed.comm", resources)
         if local:
             number = int(local[1])
-            started = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=":0")
+            # what a task refuses is told in one line here, not by its worker too
+            quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL}
+            started = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=":0", **quiet)
             yield resources.enter_context(Client(resources.enter_context(started)))
             return
         try:
             client = Client(**_place(scheduler), timeout=CONNECT_WITHIN_S)
-        except (OSError, ValueError) as error:
+        # TLS without certificates is a TypeError
+        except (OSError, ValueError, TypeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise UsageError(
-                f"scheduler must be the address of a Dask scheduler that is there; got {scheduler!r}: {error}. "
+                f"scheduler must be the address of a Dask scheduler that is there; got {scheduler!r}: {reason}. "
                 "Start it (dask scheduler), or use local:N."
             ) from None
         yield resources.enter_context(client)
@@ -83,6 +89,9 @@ def _place(scheduler: str) -> dict[str, str]:
         return {"address": scheduler}
     if not Path(scheduler).is_file():  # Dask would wait for it
         raise ValueError("it is neither tcp://HOST:PORT nor tls://HOST:PORT nor local:N nor a file that is there")
+    content = json.loads(Path(scheduler).read_text())
+    if not isinstance(content, dict) or not isinstance(content.get("address"), str):
+        raise ValueError("the file names no address, as those do that a scheduler writes")
     return {"scheduler_file": scheduler}
 
 

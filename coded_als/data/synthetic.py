@@ -10,6 +10,7 @@ import numpy as np
 from coded_als.arrays import Integers
 from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
 from coded_als.errors import UsageError
+from coded_als.specs import read_fields
 
 PREFIX = "synthetic:"
 # Beyond it the popular places are taken, and drawing at random hardly finds others.
@@ -54,27 +55,14 @@ def parse_synthetic(spec: str) -> SyntheticSpec:
     UsageError
         For an unknown, repeated, missing or impossible value.
     """
-    values: dict[str, float] = {}
-    for part in filter(None, spec.removeprefix(PREFIX).split(",")):
-        key, _, text = (piece.strip() for piece in part.partition("="))
-        if key not in SyntheticSpec.__dataclass_fields__:
-            known = ", ".join(SyntheticSpec.__dataclass_fields__)
-            raise UsageError(f"a synthetic matrix takes {known}; got {key!r} in {spec!r}. Remove it.")
-        if key in values:
-            raise UsageError(f"a synthetic matrix takes each value once; got {key} twice in {spec!r}. Remove one.")
-        values[key] = _value(key, text, spec)
-    missing = [key for key in ("m", "n", "d") if key not in values]
-    if missing:
-        raise UsageError(
-            f"a synthetic matrix needs m, n and d; got no {missing[0]} in {spec!r}. Write {missing[0]}=... in it."
-        )
+    values = read_fields("matrix", spec, SyntheticSpec, lambda key, text: _value(key, text, spec))
     if values["d"] > min(values["m"], values["n"]):
         raise UsageError(f"d must be at most min(m, n) = {min(values['m'], values['n'])}; got {values['d']}. Lower d.")
     if values.get("skew") and values.get("density", 1.0) > DENSEST_SKEWED:
         raise UsageError(
             f"density must be at most {DENSEST_SKEWED} where skew is not 0; got {spec!r}. Lower density or leave out skew."
         )
-    return SyntheticSpec(**values)  # type: ignore[arg-type]
+    return SyntheticSpec(**values)
 
 
 def synthetic_ratings(spec: SyntheticSpec) -> RatingData:

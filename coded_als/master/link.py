@@ -20,6 +20,9 @@ from coded_als.wire import has_message, send
 
 # Unread messages of one connection: several times what a worker has credit for. Past it the connection is not read.
 MOST_UNREAD = 64
+# Messages to one worker that it has not read: several times what it has credit for. Past it nothing more is sent, which
+# concerns a worker that asks again and again and reads nothing.
+MOST_UNSENT = 128
 # Frames of a message, its sender's route apart: a header and the arrays of the largest kernel's response leave room.
 MOST_FRAMES = 16
 # A response beyond it is not one that a worker would send; rounds that ask for more are refused.
@@ -64,10 +67,10 @@ class Link:
         self._path = ""
         self._backlogs: Backlogs | None = None
         self._router = self.context.socket(zmq.ROUTER)
-        # the queue to a worker has no limit of its own, so no send blocks: credit bounds it
+        # no send blocks: what a full queue has no room for is dropped
         for option, value in (
             (zmq.LINGER, 0),
-            (zmq.SNDHWM, 0),
+            (zmq.SNDHWM, MOST_UNSENT),
             (zmq.RCVHWM, MOST_UNREAD),
             (zmq.MAXMSGSIZE, most_frame_bytes),
             (zmq.ROUTER_MANDATORY, 1),
@@ -112,6 +115,8 @@ class Link:
     def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> bool:
         """Hand a message to ZeroMQ without waiting; False when nobody is there to get it.
 
+        Whoever has left `MOST_UNSENT` messages unread is there, and does not get it.
+
         Parameters
         ----------
         route
@@ -122,9 +127,9 @@ class Link:
         try:
             send(self._router, [route, *frames])
         except zmq.ZMQError as error:
-            if error.errno != errno.EHOSTUNREACH:
+            if error.errno not in (errno.EHOSTUNREACH, errno.EAGAIN):
                 raise
-            return False
+            return error.errno == errno.EAGAIN
         return True
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import zmq
@@ -24,6 +25,8 @@ PROBE_FIRST_S, PROBE_LAST_S, PROBE_FOR_S = 0.005, 0.1, 0.5
 MOST_AT_ONCE = 16
 # A worker of which nothing was heard is asked for a sign of life, and is silent when it then gives none: 1.5 s in all.
 ASK_AFTER_S, SILENT_AFTER_S = 0.5, 1.0
+# Characters of a worker's own words that are passed on.
+MOST_SAID = 1000
 
 
 class Listener(Protocol):
@@ -191,8 +194,10 @@ class Membership:
         if worker.silent:
             worker.silent = False
             self._tell_silent(worker)
+        if message.kind is Kind.ABSENT and message.round_index not in worker.loading:
+            raise WireError("what is absent must be what a worker was to load; got another array.")
         if message.kind is not Kind.ALIVE and self.listener is not None:
-            self.listener.heard(worker, message)
+            self.listener.heard(worker, replace(message, text=_one_line(message.text)))
 
     def _admit(self, route: bytes, message: Message, bound: int | None) -> None:
         """Take on a worker; take it back when its connection broke and it introduces itself again."""
@@ -274,3 +279,8 @@ class Membership:
     def _tell_lost(self, workers: Sequence[WorkerState]) -> None:
         if self.listener is not None:
             self.listener.lost(workers)
+
+
+def _one_line(text: str) -> str:
+    """What a worker says, as it may stand in a log or an error."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:MOST_SAID])

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 # How long the farewell to the workers may take to leave this machine.
 FAREWELL_S = 0.2
+# Workers whose connections broke connect again by themselves within a second, all of them after a master was stopped for
+# longer than their heartbeats allow, or its machine slept. One that died may be started again by hand.
+RETURN_WITHIN_S = 5.0
 
 
 class RemoteCluster(ZmqCluster):
@@ -72,7 +75,7 @@ class RemoteCluster(ZmqCluster):
         require_number("join_timeout_s", join_timeout_s)
         with ExitStack() as resources:
             link, job = _link(bind, workers, key_file, keys, resources)
-            super().__init__(link, job, workers, stream, resources.pop_all(), round_timeout_s)
+            super().__init__(link, job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S)
         self._resources.callback(self._membership.dismiss)
         log.info("waiting for %d workers at %s with %s", workers, link.endpoint, key_file or keys)
         self._await_workers(join_timeout_s, lambda: "Start the others or raise join_timeout_s.")

@@ -91,6 +91,7 @@ class Stores:
             Of the array.
         """
         worker.open_stores.pop(version, None)
+        worker.loading.discard(version)
         if worker.behind:
             self.restore(worker)
 
@@ -128,6 +129,7 @@ class Stores:
         size, message = 1, Message(Kind.STORE, self._job, worker.id, stamp[1], keep=(stamp,))
         if isinstance(array, Part):
             message = replace(message, kind=Kind.LOAD, number=array.number)
+            worker.loading.add(stamp[1])
         else:
             array = as_stored(array)
             # 0 bytes would say that it is no longer waited for

@@ -47,6 +47,8 @@ class WorkerState:
         Sent, but neither responded to nor given up, by round.
     open_stores
         Bytes of the arrays that it has not acknowledged, by version.
+    loading
+        Versions of the arrays that it was to load from its own machine, since it joined.
     untidy
         Whether it may hold arrays that are of no use any more.
     behind
@@ -66,6 +68,7 @@ class WorkerState:
     held: dict[str, int] = field(default_factory=dict)
     open_tasks: dict[int, Task] = field(default_factory=dict)
     open_stores: dict[int, int] = field(default_factory=dict)
+    loading: set[int] = field(default_factory=set)
     untidy: bool = False
     behind: bool = False
     asked_s: float | None = None

@@ -15,7 +15,6 @@ from scipy import sparse
 from coded_als.arrays import Integers
 from coded_als.checks import require_one_of
 from coded_als.data.entrance import named_matrix
-from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.explanation import Explaining
 from coded_als.models.factor_model import NewRatings, NewUsers
@@ -26,6 +25,7 @@ from coded_als.models.reporting import Callback, reporting
 from coded_als.models.resuming import resumed
 from coded_als.models.running import before, said
 from coded_als.models.seen import pattern
+from coded_als.sharded.descent import descended
 from coded_als.sharded.folding import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective
 from coded_als.sharded.parameters import require_parameters
@@ -190,9 +190,12 @@ class ShardedALS(Explaining):
         users, items = training.put(training.users, tables["users"]), training.put(training.items, tables["items"])
         del tables
         history = History(report, before=before(snapshot))
+        targets = objective.targets(matrix.data)
+        squares = float(matrix.nnz if targets is None else targets @ targets)
         while len(history.entries) < self.iterations:
             users, items, value = training.epoch(users, items)
-            history.note(_finite(value) * scale * scale)
+            earlier = history.entries[-1].objective / scale / scale if history.entries else np.inf
+            history.note(descended(value, earlier, squares, self.table_dtype) * scale * scale)
             if checkpoint is not None:
                 # the next epoch takes the memory of these tables
                 state = partial(_state, training, users, items, history)
@@ -290,11 +293,3 @@ class ShardedALS(Explaining):
 def _state(training: Any, users: Any, items: Any, history: History) -> tuple[dict[str, Any], dict[str, Any]]:
     tables = {"users": training.get(training.users, users), "items": training.get(training.items, items)}
     return tables, said(tuple(history.entries))
-
-
-def _finite(objective: float) -> float:
-    if not np.isfinite(objective):
-        raise UsageError(
-            "ratings and regularization must be of a size that float32 can square; got a fit that overflows. Scale them."
-        )
-    return objective

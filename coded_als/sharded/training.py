@@ -122,6 +122,8 @@ class Training:
     def epoch(self, users: Array, items: Array) -> tuple[Array, Array, float]:
         """New users and items, (rows, width) each, and the objective at them; the memory of the old ones is given up.
 
+        The objective is a difference of sums, which float32 has to 1e-6; it is at least what the ridge weight makes of it.
+
         Parameters
         ----------
         users
@@ -132,7 +134,9 @@ class Training:
         step_users, step_items = self.programs
         items, of_items = step_items(items, users, self.items.operands)
         users, of_users = step_users(users, items, self.users.operands)
-        return users, items, _sum(of_users.squares) - _sum(of_users.explained) + _sum(of_items.penalised)
+        penalty = _sum(of_items.penalised)
+        objective = _sum(of_users.squares) - _sum(of_users.explained) + penalty
+        return users, items, max(objective, penalty + _sum(of_users.penalised))
 
     @property
     def layout(self) -> Layout:

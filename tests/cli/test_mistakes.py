@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -77,3 +79,19 @@ def test_a_group_alone_shows_its_help(typed: list[str]) -> None:
     result = CliRunner().invoke(main, typed)
     assert "Commands:" in result.output
     assert "Error" not in result.output
+
+
+def test_a_folder_that_is_mistyped_starts_no_sweep_of_defaults(tmp_path: Path) -> None:
+    told = refused("sweep", "--out", str(tmp_path / "mistyped"), "--resume")
+    assert "--resume needs the folder of a sweep" in told
+    assert not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [["sweep", "--spec", "none.toml", "--out", "out"], ["report", "nowhere"], ["recommend", "none.npz", "--all"]],
+)
+def test_a_file_that_is_not_there_is_told_in_words(typed: list[str]) -> None:
+    told = refused(*typed)
+    assert "No such file or directory" in told
+    assert "Errno" not in told

@@ -26,6 +26,8 @@ from coded_als.errors import UsageError, WorkerFailed
 from tests.dask.test_cluster import eventually
 
 pd: Any = pytest.importorskip("pandas")
+pa: Any = pytest.importorskip("pyarrow")
+parquet: Any = pytest.importorskip("pyarrow.parquet")
 NAMES = ("user", "item", "rating")
 GENERATOR = np.random.default_rng(4)
 PAIRS = GENERATOR.permutation(60 * 40)[:500]
@@ -198,6 +200,27 @@ def test_a_damaged_part_is_refused(cluster: DaskCluster, tmp_path: Path) -> None
     damaged.write_bytes(damaged.read_bytes()[:-100])
     with pytest.raises(UsageError, match=r"part file must be complete and readable; got .*part-1.parquet"):
         Dataset.find(cluster.client, source, NAMES)
+
+
+def test_a_part_that_is_no_file_is_refused(cluster: DaskCluster, tmp_path: Path) -> None:
+    """A link to nowhere is a part that is missing, not none; a pipe would be waited for."""
+    source = write_parts(TABLE, tmp_path)
+    (tmp_path / "folder.parquet").mkdir()
+    assert Dataset.find(cluster.client, source, NAMES).rows == len(TABLE)
+    odd = tmp_path / "part-3.parquet"
+    for make in (lambda: odd.symlink_to(tmp_path / "gone.parquet"), lambda: os.mkfifo(odd)):
+        make()
+        with pytest.raises(UsageError, match=r"got .*part-3.parquet: it is no file"):
+            Dataset.find(cluster.client, source, NAMES)
+        odd.unlink()
+
+
+def test_a_column_that_is_there_twice_is_refused(cluster: DaskCluster, tmp_path: Path) -> None:
+    columns = [pa.array(TABLE[name]) for name in NAMES]
+    parquet.write_table(pa.table([*columns, columns[2]], names=[*NAMES, "rating"]), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"a.parquet has 'rating' twice"):
+        Dataset.find(cluster.client, str(tmp_path), NAMES)
+    assert Dataset.find(cluster.client, str(tmp_path), NAMES[:2]).rows == len(TABLE)
 
 
 def test_part_files_that_are_not_there(cluster: DaskCluster, tmp_path: Path) -> None:

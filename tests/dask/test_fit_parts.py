@@ -14,6 +14,7 @@ pytest.importorskip("distributed")
 
 from coded_als import load_model
 from coded_als.cli import main
+from coded_als.dask import reach
 
 pd: Any = pytest.importorskip("pandas")
 GENERATOR = np.random.default_rng(6)
@@ -106,6 +107,21 @@ def test_nothing_is_written_of_a_fit_that_fails(dask_client: Any, parts: str, tm
     assert found.exit_code == 2
     assert "must have no gaps" in found.output or "must be finite" in found.output
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_other_versions_are_one_line(
+    dask_client: Any, parts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {**reach.versions(), "NumPy": "1.0"}
+    monkeypatch.setattr(
+        "coded_als.dask.cluster.require_versions", lambda _, theirs: reach.require_versions(ours, theirs)
+    )
+    address = dask_client.scheduler_info()["address"]
+    found = run("fit", parts, *COLUMNS, "--scheduler", address, "--out", f"{tmp_path}/model/")
+    assert found.exit_code == 2
+    assert "must have the versions of this process; got NumPy" in found.output
+    assert len(found.output.strip().splitlines()) == 1
+    assert not (tmp_path / "model").exists()
 
 
 def test_repeated_is_for_part_files(tmp_path: Path) -> None:

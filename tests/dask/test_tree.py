@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from coded_als.dask.fitting import fit_dataset
 from coded_als.dask.tree import memory_for_gram, summed_gram, tree
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
+from tests.dask.test_cluster import eventually
 from tests.dask.test_dataset import NAMES, TABLE, write_parts
 
 
@@ -130,3 +133,16 @@ def test_a_d_that_no_dask_worker_holds_is_refused(
     with pytest.raises(UsageError, match="must fit into memory"):
         fit_dataset(CodedALS(2, code="systematic:p=3"), dataset, cluster)
     assert fit_dataset(CodedALS(2), dataset, cluster).precomputation_ == "none"
+
+
+def test_a_dask_worker_that_dies_on_the_way(cluster: DaskCluster, tmp_path: Path) -> None:
+    """Its blocks outlive it; what it had multiplied is multiplied again."""
+    client = cluster.client
+    dataset = Dataset.find(client, write_parts(TABLE, tmp_path), NAMES)
+    matrix = load_ratings(TABLE, columns=NAMES).matrix.toarray()
+    victim = next(iter(client.run(os.getpid).values()))
+    with dataset.plant(cluster, True, 4, ("none", None)) as planted:
+        os.kill(victim, signal.SIGKILL)
+        gram = summed_gram(client, planted, matrix.shape[1], 1.0)
+    np.testing.assert_allclose(gram, matrix.T @ matrix, rtol=1e-14)
+    eventually(lambda: len(client.run(os.getpid)) == 2)

@@ -340,8 +340,8 @@ def test_the_most_skewed_synthetic_is_drawn_in_time() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("m=5,n=5", "needs m, n and d; got no d"),
-        ("", "got no m"),
+        ("m=5,n=5", "needs d"),
+        ("", "needs m, n, d"),
         ("m=5,n=5,d=6", "at most min(m, n) = 5; got 6"),
         ("m=0,n=5,d=1", "m must be a whole number"),
         ("m=5,n=2.5,d=1", "n must be a whole number"),
@@ -353,7 +353,7 @@ def test_the_most_skewed_synthetic_is_drawn_in_time() -> None:
         ("m=5,n=5,d=1,skew=0.5", "density must be at most 0.25"),
         ("m=5,n=5,d=1,seed=-1", "seed must be"),
         ("m=5,n=5,d=1,rank=3", "got 'rank'"),
-        ("m=5,m=5,n=5,d=1", "m twice"),
+        ("m=5,m=5,n=5,d=1", "'m' twice"),
         ("m,n=5,d=1", "m must be"),
         ("m=1000000000,n=1000000000,d=1", "fit into memory"),
         ("m=99999999999999999999,n=99999999999999999999,d=1", "fit into memory"),

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from coded_als import ShardedALS, UsageError
+from coded_als.sharded.descent import descended
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,7 @@ import sys
 sys.modules["jax"] = None
 import numpy as np
 from coded_als import ShardedALS, UsageError
+from coded_als.sharded.descent import descended
 try:
     ShardedALS(2).fit(np.eye(3))
 except UsageError as error:
@@ -68,3 +70,12 @@ except UsageError as error:
     assert told.startswith("sharded models need jax; got ")
     assert told.endswith("Install it with: pip install 'coded-als[jax]'\n")
     assert told.count("\n") == 1
+
+
+def test_an_objective_that_rises_is_no_fit() -> None:
+    assert descended(1.0, float("inf"), 5.0, "float32") == 1.0
+    assert descended(1.0 + 1e-5, 1.0, 5.0, "float32") == 1.0 + 1e-5
+    with pytest.raises(UsageError, match=r"regularization must be .* rose by 10\.0% .*RidgeALS"):
+        descended(1.1, 1.0, 5.0, "float32")
+    with pytest.raises(UsageError, match="float32 can square"):
+        descended(float("nan"), 1.0, 5.0, "float32")

@@ -14,7 +14,7 @@ from coded_als.experiments.sweep.seconds import mean_seconds
 
 LAST_CELLS = 30
 # what a narrow page shows first; drawn times alone have no decoding error
-HEADINGS = ("cell", "status", "seconds", "workers", "dead", "delays", "iterations", "decoding error")
+HEADINGS = ("cell", "status", "seconds, or why not", "workers", "dead", "delays", "iterations", "decoding error")
 
 
 class SweepStatus:
@@ -82,11 +82,13 @@ class SweepStatus:
 
     def _line(self, row: SweepRow) -> Line:
         cell, worst = cell_of(row["cell"]), row.get("largest_decoding_error_estimate")
-        seconds = mean_seconds(row, self._clock) if row["status"] == "done" else None
+        found = (
+            f"{mean_seconds(row, self._clock):.4g} {self._clock}" if row["status"] == "done" else row["reason"] or ""
+        )
         cells = (
             cell.scheme.label,
             row["status"],
-            "" if seconds is None else f"{seconds:.4g} {self._clock}",
+            found,
             str(cell.scheme.workers),
             str(cell.stragglers),
             cell.delays,

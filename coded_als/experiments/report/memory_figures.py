@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from coded_als.experiments.codes.members import kind_of
 from coded_als.experiments.report.canvas import ReportFigure, add_legend, new_axes, scale_x, scale_y
 from coded_als.experiments.report.series import is_coded
 from coded_als.experiments.report.slices import Slice, Table
-from coded_als.experiments.report.styles import INK, styles
+from coded_als.experiments.report.styles import INK, SeriesStyle, styles
 from coded_als.experiments.sweep.rows import SweepRow
 
 
@@ -38,7 +38,9 @@ class MemoryPoint:
     seconds: float
 
 
-def time_against_memory(points: Sequence[MemoryPoint], y_label: str) -> ReportFigure:
+def time_against_memory(
+    points: Sequence[MemoryPoint], y_label: str, drawn: Mapping[str, SeriesStyle] | None = None
+) -> ReportFigure:
     """Seconds against memory per worker; what nothing beats in both is ringed.
 
     Parameters
@@ -47,6 +49,8 @@ def time_against_memory(points: Sequence[MemoryPoint], y_label: str) -> ReportFi
         One for each code.
     y_label
         What the seconds are of.
+    drawn
+        Style of each kind of code; by default those of a figure that stands alone.
 
     Returns
     -------
@@ -56,8 +60,8 @@ def time_against_memory(points: Sequence[MemoryPoint], y_label: str) -> ReportFi
     figure, axes = new_axes("memory of a worker [MB]", y_label)
     scale_x(axes, [point.memory_bytes / 1e6 for point in points])
     scale_y(axes, [point.seconds for point in points])
-    named = styles(point.kind for point in sorted(points, key=lambda point: point.coded))
-    for kind, style in named.items():
+    drawn = drawn or styles(point.kind for point in sorted(points, key=lambda point: point.coded))
+    for kind, style in drawn.items():
         here = sorted((p for p in points if p.kind == kind), key=lambda point: point.memory_bytes)
         axes.plot([p.memory_bytes / 1e6 for p in here], [p.seconds for p in here], label=kind, **style.line)
     front = pareto_front(points)
@@ -88,8 +92,12 @@ def memory_points(part: Slice) -> list[MemoryPoint]:
 
 
 def iteration_against_memory(part: Slice) -> ReportFigure:
-    """`time_against_memory` of a slice of a sweep."""
-    return time_against_memory(memory_points(part), f"{part.clock} seconds of an iteration")
+    """`time_against_memory` of a slice of a sweep; a kind of code has the style that its first series has elsewhere."""
+    drawn: dict[str, SeriesStyle] = {}
+    for name, rows in part.grouped(part.largest).items():
+        for row in rows:
+            drawn.setdefault(_point(part, row).kind, part.styles[name])
+    return time_against_memory(memory_points(part), f"{part.clock} seconds of an iteration", drawn)
 
 
 def memory_table(part: Slice) -> Table:

@@ -10,8 +10,11 @@ from coded_als.experiments.sweep.rows import SchemeCell
 
 
 def series_name(cell: SchemeCell) -> str:
-    """The code without the h of the sweep: what one line stands for."""
-    return cell["code"] + (", paper protocol" if cell["protocol"] == "paper" else "")
+    """The code without the h of the sweep: what one line stands for; copies are told also where they are two."""
+    code = cell["code"]
+    if code == Replicated.name:
+        code = f"{code}:copies={Replicated().copies}"
+    return code + (", paper protocol" if cell["protocol"] == "paper" else "")
 
 
 def scheme_name(cell: SchemeCell) -> str:

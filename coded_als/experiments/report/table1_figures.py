@@ -8,7 +8,7 @@ from coded_als.codes import PointFamily
 from coded_als.experiments.report.canvas import ReportFigure, add_legend, new_axes, scale_x, scale_y
 from coded_als.experiments.report.slices import Table
 from coded_als.experiments.report.styles import BAND, style_of
-from coded_als.experiments.table1.rows import Table1Row, at_points
+from coded_als.experiments.table1.rows import Table1Row, at_points, live_and_partitions
 
 NAMES: dict[PointFamily, str] = {
     "real": "real (Chebyshev nodes)",
@@ -49,7 +49,7 @@ def decoding_error_against_partitions(rows: Sequence[Table1Row]) -> ReportFigure
 def errors_table(rows: Sequence[Table1Row]) -> Table:
     """The data of `decoding_error_against_partitions`."""
     return ("k", "h", "points", "actual", "estimated"), [
-        (*_cell(row), name, at_points(row, points).error_actual, at_points(row, points).error_estimated)
+        (*live_and_partitions(row), name, at_points(row, points).error_actual, at_points(row, points).error_estimated)
         for row in _largest_per_partitions(rows)
         for points, name in NAMES.items()
     ]
@@ -86,13 +86,13 @@ def survival_table(rows: Sequence[Table1Row]) -> Table:
     """The data of `survival_against_products`."""
     headings = ("k", "h", "products implied", *NAMES.values())
     return headings, [
-        (*_cell(row), row["paper_products_implied"], *(at_points(row, points).iterations_survived for points in NAMES))
+        (
+            *live_and_partitions(row),
+            row["paper_products_implied"],
+            *(at_points(row, points).iterations_survived for points in NAMES),
+        )
         for row in rows
     ]
-
-
-def _cell(row: Table1Row) -> tuple[int, int]:
-    return row["cell"]["live"], row["cell"]["partitions"]
 
 
 def _largest_per_partitions(rows: Sequence[Table1Row]) -> list[Table1Row]:

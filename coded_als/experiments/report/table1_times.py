@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from coded_als.experiments.report.canvas import ReportFigure, add_legend, new_axes, scale_x, scale_y
 from coded_als.experiments.report.slices import Table
-from coded_als.experiments.report.styles import BAND, style_of
-from coded_als.experiments.report.table1_figures import _cell
+from coded_als.experiments.report.styles import BAND, SOFT, style_of
 from coded_als.experiments.sweep.seconds import known_interval
-from coded_als.experiments.table1.rows import Table1Row
+from coded_als.experiments.table1.rows import Table1Row, live_and_partitions
+
+# what a mark and a line are, whatever their colour
+PUBLISHED, FITTED = "published", "fitted law, virtual clock"
 
 
 def table1_times(rows: Sequence[Table1Row]) -> ReportFigure:
@@ -35,7 +37,9 @@ def table1_times(rows: Sequence[Table1Row]) -> ReportFigure:
         axes.fill_between(hs, low, high, color=style.colour, alpha=BAND, linewidth=0)
         axes.plot(hs, [r["virtual_seconds_mean"] for r in here], color=style.colour, linestyle=style.dash)
         axes.plot(hs, [row["paper_seconds"] for row in here], label=f"k = {live}", **style.mark)
-    add_legend(figure, columns=5)
+    axes.plot([], [], color=SOFT, marker="o", linestyle="none", label=PUBLISHED)
+    axes.plot([], [], color=SOFT, label=FITTED)
+    add_legend(figure, columns=4)
     return figure
 
 
@@ -43,7 +47,8 @@ def table1_times_table(rows: Sequence[Table1Row]) -> Table:
     """The data of `table1_times`."""
     headings = ("k", "h", "paper, s", "formula (46), s", "virtual clock, virtual s", "low", "high")
     return headings, [
-        (*_cell(row), row["paper_seconds"], row["formula_seconds"], *_virtual_seconds(row)) for row in rows
+        (*live_and_partitions(row), row["paper_seconds"], row["formula_seconds"], *_virtual_seconds(row))
+        for row in rows
     ]
 
 

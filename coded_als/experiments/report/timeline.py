@@ -118,8 +118,9 @@ def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | 
     shown = [row for row in rows if row.sent_s < last]
     place = {worker: index for index, worker in enumerate(workers)}
     _spans(axes, shown, place, last)
-    for end in ends:
-        axes.axvline(end, color=SOFT, linestyle="--", linewidth=0.9)
+    for count, end in enumerate(ends):
+        name = "end of a round" if count == 0 else f"_round {count}"  # one entry of the legend for all
+        axes.axvline(end, color=SOFT, linestyle="--", linewidth=0.9, label=name)
     _endings(axes, shown, place, last)
     add_legend(figure, columns=3)
     return figure

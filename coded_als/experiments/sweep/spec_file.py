@@ -29,7 +29,9 @@ def read_spec_file(path: Path, options: Collection[str], repeated: Collection[st
     """
     try:
         content = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"--spec must be a readable file; got {path}: {error.strerror}. Check the path.") from None
+    except ValueError as error:
         raise UsageError(f"--spec must be a TOML file; got {path}: {error}. Correct it.") from None
     values = {}
     for key, value in content.items():

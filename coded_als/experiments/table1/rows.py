@@ -62,6 +62,11 @@ class AtPoints:
     worst_deviation: float | None
 
 
+def live_and_partitions(row: Table1Row) -> tuple[int, int]:
+    """k and h of a row: its place in the paper's table."""
+    return row["cell"]["live"], row["cell"]["partitions"]
+
+
 def at_points(row: Table1Row, points: PointFamily) -> AtPoints:
     """What a row holds of one family of points, each column named after it.
 

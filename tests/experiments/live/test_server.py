@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS, SimulatedCluster
+from coded_als.als.schemes import Scheme
 from coded_als.errors import UsageError
 from coded_als.experiments.live.fit import FitStatus
 from coded_als.experiments.live.server import on_loopback
+from coded_als.experiments.live.sweep import SweepStatus
 from coded_als.experiments.live.view import Line, View
+from coded_als.experiments.sweep.cells import Cell
 from tests.browser import PROGRAM, browser_page
 
 
@@ -113,6 +116,20 @@ def test_a_browser_follows_a_fit_to_its_end() -> None:
         assert page.value("document.getElementById('bar').value") == 1
         assert page.value("document.querySelectorAll('#lines i.plus').length") > 8
         assert page.value("document.documentElement.scrollWidth <= innerWidth")
+        assert page.problems == []
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
+def test_a_browser_shows_why_a_cell_of_a_sweep_cannot_run() -> None:
+    status, reason = SweepStatus("sweep", "virtual"), "workers must be at least 17; got 12. Add workers, or lower h."
+    cell = Cell(Scheme("entangled:points=real", 12, 4), 0, "exp:mean=20ms").key()
+    status.tell(1, 2, {"cell": cell, "status": "infeasible", "reason": reason})
+    with browser_page() as page, on_loopback(status, 0) as address:
+        page.open(address, width=500)
+        page.until("document.querySelectorAll('#lines tr').length == 1")
+        assert page.value("document.querySelector('#lines .long').textContent") == reason
+        # a narrow page shows all of it without scrolling sideways
+        assert page.value("document.querySelector('#lines .long').getBoundingClientRect().right <= innerWidth")
         assert page.problems == []
 
 

@@ -100,7 +100,9 @@ def test_a_fit_is_followed_to_its_end() -> None:
 
 def row(status: str = "done") -> dict:
     cell = Cell(Scheme("entangled", 12, 3), 1, "exp:mean=20ms").key()
-    return {"cell": cell, "status": status, "virtual_seconds_mean": 0.51234, "iterations": 8}
+    if status != "done":
+        return {"cell": cell, "status": status, "reason": "workers must be at least 17; got 12. Add workers."}
+    return {"cell": cell, "status": status, "reason": None, "virtual_seconds_mean": 0.51234, "iterations": 8}
 
 
 def test_a_sweep_says_how_far_it_is_and_how_long_it_will_take() -> None:
@@ -128,12 +130,14 @@ def test_a_sweep_says_how_far_it_is_and_how_long_it_will_take() -> None:
     assert seen == {
         "cell": "entangled:h=3, fused, als",
         "status": "done",
-        "seconds": "0.5123 virtual",
+        "seconds, or why not": "0.5123 virtual",
         "workers": "12",
         "dead": "1",
         "delays": "exp:mean=20ms",
         "iterations": "8",
     }
+    refused = dict(zip(view.headings, view.lines[0].cells, strict=True))
+    assert refused["seconds, or why not"] == "workers must be at least 17; got 12. Add workers."
     # only a fit has a decoding error
     status.tell(5, 10, row() | {"largest_decoding_error_estimate": 3e-12})
     assert [line.cells[-1] for line in status.view().lines] == ["3e-12", "", ""]

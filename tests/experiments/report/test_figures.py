@@ -21,6 +21,7 @@ from coded_als.experiments.report.styles import COLOURS, MARKERS, style_of
 from coded_als.experiments.report.sweep_figures import time_against_partitions, time_against_workers
 from coded_als.experiments.report.table1_figures import decoding_error_against_partitions, survival_against_products
 from coded_als.experiments.report.table1_times import table1_times
+from coded_als.experiments.sweep.rows import SchemeCell
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +127,20 @@ def table1_rows() -> list[dict]:
     return rows
 
 
+def test_copies_are_named_also_where_they_are_two() -> None:
+    cell: SchemeCell = {"code": "replicated", "workers": 9, "partitions": None, "protocol": "fused", "solver": "als"}
+    assert series_name(cell) == "replicated:copies=2"
+    assert scheme_name({**cell, "code": "replicated:copies=3"}) == "replicated:copies=3"
+
+
 def test_table1_has_a_marker_of_its_own_for_each_k(table1_rows) -> None:
     figure = table1_times(table1_rows)
     assert labels(figure) == ("partitions h", "time of a run (seconds)")
-    assert legend_of(figure) == ["k = 10", "k = 20", "k = 30"]
-    drawn = [line(figure, name) for name in legend_of(figure)]
+    *ks, marks, lines = legend_of(figure)
+    assert ks == ["k = 10", "k = 20", "k = 30"]
+    assert (marks, lines) == ("published", "fitted law, virtual clock")
+    assert (line(figure, marks).get_linestyle(), line(figure, lines).get_linestyle()) == ("None", "-")
+    drawn = [line(figure, name) for name in ks]
     assert len({found.get_marker() for found in drawn}) == len({found.get_color() for found in drawn}) == 3
     assert list(drawn[1].get_ydata()) == [10.0, 20 / 3]
 
@@ -179,7 +189,7 @@ def test_a_series_looks_the_same_in_every_figure(results: Results) -> None:
                 looks.setdefault(name, set()).add((drawn.get_color(), drawn.get_marker(), drawn.get_linestyle()))
     assert all(len(seen) == 1 for seen in looks.values())
     assert len({look for seen in looks.values() for look in seen}) == len(looks)
-    assert {"replicated", "replicated:copies=4"} <= looks.keys()
+    assert {"replicated:copies=2", "replicated:copies=4"} <= looks.keys()
 
 
 def test_no_two_series_share_colour_and_marker() -> None:

@@ -44,3 +44,13 @@ def test_a_line_for_each_kind_of_code_of_a_sweep(folder: Path):
     assert len(body) == len(points)
     assert len(headings) == len(body[0])
     assert [row[4] for row in body].count("yes") == len(pareto_front(points))
+
+
+def test_a_kind_of_code_looks_in_every_figure_as_its_first_series_does(folder: Path):
+    for part in open_results(folder).slices:
+        lines = {line.get_label(): line for line in iteration_against_memory(part).axes[0].lines}
+        looks = {
+            name: (lines[kind].get_color(), lines[kind].get_marker())
+            for kind, name in {"replicated": "replicated:copies=2", "systematic": "systematic"}.items()
+        }
+        assert looks == {name: (part.styles[name].colour, part.styles[name].marker) for name in looks}
