@@ -66,7 +66,7 @@ def used(process_ids: list[int]) -> tuple[float, float]:
 def soak(minutes: float) -> tuple[int, list[tuple[float, float]], dict[str, Kind]]:
     """Fits for so long: how many, what was used once a second, and the rounds by kind."""
     kinds = [(size, verify) for verify in ("off", "freivalds") for size in RATINGS]
-    fits, looks, rounds = 0, list[tuple[float, float]](), defaultdict[str, Kind](list)
+    fits, looks, rounds = 0, list[tuple[float, float]](), defaultdict(Kind)
     with LocalCluster(WORKERS) as cluster:
         fit(cluster, *kinds[0])
         started = looked = time.monotonic()
