@@ -25,6 +25,7 @@ from coded_als.master.interrupts import Interrupts
 from coded_als.master.link import MOST_FRAME_BYTES, Link
 from coded_als.master.membership import Membership
 from coded_als.master.rounds import Rounds
+from coded_als.master.running import RunningRound
 from coded_als.master.stores import Stores, require_one_each
 from coded_als.master.usage import Usage
 
@@ -81,6 +82,8 @@ class ZmqCluster:
         self._rounds = Rounds(self._membership, self._stores, self._events, job, delays, return_within_s)
         self._usage = Usage()
         self._unwanted: list[str] = []
+        # Kept, so that its messages end where handlers are put off: pyzmq swallows what one raises while a frame ends.
+        self._latest: RunningRound | None = None
         self._resources = resources
         self._finalizer = weakref.finalize(self, _unless_forked, self._usage, resources.close)
 
@@ -142,7 +145,7 @@ class ZmqCluster:
         self._unwanted.extend(names)
         if not self._usage.refuses:
             with self._claimed():
-                pass
+                self._latest = None
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """Run one round; return at the response that satisfies ``until``.
@@ -167,10 +170,11 @@ class ZmqCluster:
         """
         with self._claimed():
             self._check(round)
+            self._latest = None
             self._membership.catch_up()
             started = self.seconds()
             try:
-                done = self._rounds.carry_out(round, until, self.round_timeout_s)
+                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s)
                 elapsed_s = self.seconds() - started
             finally:
                 self._events.deliver()

@@ -73,4 +73,4 @@ def test_an_endpoint_that_is_no_address_is_refused_in_one_line(
     key_file.write_text("abcd\n\n")
     assert main(["--endpoint", endpoint, "--id", "0", "--key-file", str(key_file)]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("endpoint must be the master's address")
+    assert line.startswith("Error: endpoint must be the master's address")
