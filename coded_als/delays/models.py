@@ -180,7 +180,7 @@ class Sum:
     models: tuple[DelayModel, ...]
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, Array]:
-        total, states = np.zeros_like(uniforms(0)), np.zeros((len(self.models), uniforms(0).size))
+        drawn, states = [], []
         for index, model in enumerate(self.models):
             own = None if state is None else state[index]
 
@@ -189,10 +189,9 @@ class Sum:
                 return uniforms(k + offset if k >= 0 else k)
 
             delays, new = model.draw(own_uniforms, round_index, operations, own)
-            total = total + delays
-            if new is not None:
-                states[index] = new
-        return total, states
+            drawn.append(delays)
+            states.append(np.zeros_like(delays) if new is None else new)
+        return np.sum(drawn, axis=0), np.array(states)
 
 
 def bootstrapped(model: DelayModel) -> DelayModel:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
-from coded_als.delays import DelayStream
 from coded_als.errors import WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.collector import CollectorPutOff
@@ -43,8 +42,6 @@ class Rounds:
         Where the fate of every task is noted.
     job
         Secret of the cluster.
-    delays
-        Seconds that workers wait before they work.
     return_within_s
         How long a worker that was lost may be waited for where a round cannot end without it.
     """
@@ -55,18 +52,17 @@ class Rounds:
         stores: Stores,
         events: Events,
         job: bytes,
-        delays: DelayStream,
         return_within_s: float,
     ) -> None:
         self._membership, self._stores, self._events = membership, stores, events
-        self._job, self._delays, self._return_within_s = job, delays, return_within_s
+        self._job, self._return_within_s = job, return_within_s
         # a worker that comes from an earlier master of the same keys may still respond to that one's tasks
         self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
         self._current: RunningRound | None = None
         membership.listener = self
 
-    def carry_out(self, round: Round, until: StoppingRule, timeout_s: float) -> RunningRound:
+    def carry_out(self, round: Round, until: StoppingRule, timeout_s: float, delays_s: Sequence[float]) -> RunningRound:
         """Run one round to the response that satisfies ``until``.
 
         Parameters
@@ -77,8 +73,10 @@ class Rounds:
             Says from the workers that have responded whether the round may end.
         timeout_s
             How long it may take.
+        delays_s
+            Seconds that each worker waits before it works.
         """
-        current = self._current = self._begin(round, until)
+        current = self._current = self._begin(round, until, delays_s)
         ends_s = time.monotonic() + timeout_s
         try:
             with CollectorPutOff() as collector:
@@ -96,6 +94,7 @@ class Rounds:
                         self._require_satisfiable(current)
                     self._events.deliver()
                     collector.look()
+                current.ended_s = self._events.seconds()
         finally:
             self._current = None
             self._settle(current)
@@ -107,10 +106,9 @@ class Rounds:
             for task in worker.open_tasks.values():
                 self._events.record(task, "unfinished")
 
-    def _begin(self, round: Round, until: StoppingRule) -> RunningRound:
+    def _begin(self, round: Round, until: StoppingRule, delays_s: Sequence[float]) -> RunningRound:
         keep = tuple(map(self._stores.new_version, round.keep))
         operands = tuple((name, self._stores.newest[name]) for name in round.operands)
-        delays_s = [float(delay_s) for delay_s in self._delays.next_round(round.operations)]
         current = RunningRound(round, until, self._round_index, operands, keep, delays_s)
         for worker in self._membership.alive:
             self._place(worker, current)

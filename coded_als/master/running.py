@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import zmq
@@ -45,6 +45,8 @@ class RunningRound:
         Whether that satisfies the rule.
     hopes
         Whether the round can end only if workers come back that were lost.
+    ended_s
+        When it was done, on the cluster's clock.
     """
 
     round: Round
@@ -52,7 +54,7 @@ class RunningRound:
     index: int
     operands: tuple[Stamp, ...]
     keep: tuple[Stamp, ...]
-    delays_s: list[float]
+    delays_s: Sequence[float]
     able: set[int] = field(default_factory=set)
     coming: set[int] = field(default_factory=set)
     waiting: dict[int, Task] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class RunningRound:
     results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
     done: bool = False
     hopes: bool = False
+    ended_s: float = 0.0
     _framed: tuple[Array, ...] = ()
     _frames: list[zmq.Frame] = field(default_factory=list)
 

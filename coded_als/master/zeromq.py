@@ -70,7 +70,7 @@ class ZmqCluster:
     ) -> None:
         self.size = workers
         self.round_timeout_s = round_timeout_s
-        self.delays, self.machine = delays.model, Machine()
+        self.delays, self.machine, self._stream = delays.model, Machine(), delays
         self.observers: list[Observer] = []
         self.worker_observers: list[WorkerObserver] = []
         self._link = link
@@ -79,7 +79,7 @@ class ZmqCluster:
         self._events = Events(self.observers, self.worker_observers, lambda: time.perf_counter() - started)
         self._membership = Membership(link, job, workers)
         self._stores = Stores(self._membership, job)
-        self._rounds = Rounds(self._membership, self._stores, self._events, job, delays, return_within_s)
+        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s)
         self._usage = Usage()
         self._unwanted: list[str] = []
         # Kept, so that its messages end where handlers are put off: pyzmq swallows what one raises while a frame ends.
@@ -172,14 +172,14 @@ class ZmqCluster:
             self._check(round)
             self._latest = None
             self._membership.catch_up()
+            delays_s = self._stream.next_round(round.operations).tolist()
             started = self.seconds()
             try:
-                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s)
-                elapsed_s = self.seconds() - started
+                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, delays_s)
             finally:
                 self._events.deliver()
             left_out = tuple(worker for worker in done.left_out if worker not in round.excluded)
-            return Responses(tuple(done.results), done.results, elapsed_s, left_out)
+            return Responses(tuple(done.results), done.results, done.ended_s - started, left_out)
 
     def close(self) -> None:
         """Let go of the workers at once, stragglers included; more than once is harmless."""

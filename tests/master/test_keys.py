@@ -250,7 +250,7 @@ def test_an_earlier_master_is_not_answered_to_a_later_one(folder: Path) -> None:
     ) as first:
         first.store("one", [ONE])
         threading.Timer(0.05, lambda: first._link.interrupts and None).start()
-        task = first._rounds._begin(round, all_of(1))
+        task = first._rounds._begin(round, all_of(1), [0.3])
         first._rounds._ask(first._membership.workers[0], task)
         first._resources.pop_all()  # it dies without a farewell
         first._link.close()

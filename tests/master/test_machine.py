@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from coded_als.cluster import Round, TaskEvent, fastest
-from coded_als.delays import DelayStream
 from coded_als.errors import NotEnoughWorkers, RoundTimeout
 from coded_als.master.events import Events
 from coded_als.master.membership import Membership
@@ -183,7 +182,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.events_of = events
         self.membership = Membership(self.scene, JOB, WORKERS)  # type: ignore[arg-type]
         self.stores = Stores(self.membership, JOB)
-        self.rounds = Rounds(self.membership, self.stores, events, JOB, DelayStream("none", WORKERS, 0), 0.0)
+        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
         self.shares: list[float] = []
         self.payload = 1.0
 
@@ -224,7 +223,7 @@ class MasterMachine(RuleBasedStateMachine):
         round = Round("product", ("share", *names), [payload] * WORKERS, names, ((1, 1, 1),))
         self.membership.catch_up()
         try:
-            done = self.rounds.carry_out(round, fastest(needed), TIMEOUT_S)
+            done = self.rounds.carry_out(round, fastest(needed), TIMEOUT_S, [0.0] * WORKERS)
         except NotEnoughWorkers as error:
             self._check_too_few(error, needed)
         except RoundTimeout as error:
