@@ -111,7 +111,7 @@ def fit(*arguments: object) -> Any:
     return CliRunner().invoke(main, ["fit", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("method", ["implicit", "coded"])
+@pytest.mark.parametrize("method", [pytest.param("implicit", marks=pytest.mark.slow), "coded"])
 def test_on_the_command_line(dask_client: Any, tmp_path: Path, method: str) -> None:
     parts, address = write_parts(TABLE, tmp_path), dask_client.scheduler_info()["address"]
     options = ["--columns", ",".join(NAMES), "--method", method, "--rank", 3, "--scheduler", address, "--workers", 3]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from coded_als.experiments.report.report import write_report
 from tests.browser import PROGRAM, browser_page
@@ -53,12 +54,22 @@ def stored(folder: Path) -> Path:
     return folder
 
 
-def test_a_report_of_1400_cells_is_below_3_mb_and_opens_without_an_error(tmp_path: Path) -> None:
-    report = write_report(stored(tmp_path))
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(stored(tmp_path_factory.mktemp("large")))
+
+
+def test_a_report_of_1400_cells_is_below_3_mb(report: Path) -> None:
     assert 5e5 < report.stat().st_size < 3e6
     assert report.read_text().count("<figure>") == 1 + 4 * len(DELAYS)
-    if PROGRAM is not None:
-        with browser_page() as page:
-            page.open(report.as_uri(), width=500, dark=True)
-            assert page.value("document.querySelectorAll('figure svg').length") == 1 + 4 * len(DELAYS)
-            assert page.problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [500, 1200])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_report_of_1400_cells_opens_without_an_error(report: Path, width: int, dark: bool) -> None:
+    with browser_page() as page:
+        page.open(report.as_uri(), width=width, dark=dark)
+        assert page.value("document.querySelectorAll('figure svg').length") == 1 + 4 * len(DELAYS)
+        assert page.problems == []
