@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from coded_als.als.draws import Draws
 from coded_als.als.rounds import rule_for
 from coded_als.als.schemes import Scheme, Size
 from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster import StoppingRule
 from coded_als.cluster.machine import Machine, RoundCost
-from coded_als.cluster.waiting import round_seconds
+from coded_als.cluster.waiting import waiting_s
 from coded_als.codes import Code, ProductCode, Replicated, Uncoded
 from coded_als.codes.product import multiplications
-from coded_als.delays import DelayStream
+from coded_als.delays import parse_delays
 from coded_als.experiments.codes.errors_of_survivors import DecodingErrors, decoding_errors
 from coded_als.experiments.codes.members import kind_of
 
@@ -119,21 +120,21 @@ def survey(codes: Sequence[Code], setting: Setting, tell: Callable[[str], None] 
     UsageError
         For a code that does not fit the workers or the problem.
     """
-    rows = []
+    rows, draws = [], Draws(parse_delays(setting.delays), setting.workers, setting.seed, 1)
     for code in [code.at(setting.workers, setting.length) for code in codes]:
         tell(code.spec)
-        rows.append(_row(code, setting))
+        rows.append(_row(code, setting, draws))
     if setting.entries is not None:
-        rows += [_sparse_row(copies, setting) for copies in range(1, min(MOST_COPIES, setting.workers) + 1)]
+        rows += [_sparse_row(copies, setting, draws) for copies in range(1, min(MOST_COPIES, setting.workers) + 1)]
     return rows
 
 
-def _row(code: Code, setting: Setting) -> CodeRow:
+def _row(code: Code, setting: Setting, draws: Draws) -> CodeRow:
     workers, length = setting.workers, setting.length
     product = code.product(workers)
     cost = _cost(product, setting)
     memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
-    mean_s, p99_s = _times(cost, rule_for(product, code.tolerance), setting)
+    mean_s, p99_s = _times(cost, rule_for(product, code.tolerance), setting, draws)
     return CodeRow(
         code=code.spec,
         kind=kind_of(code),
@@ -149,14 +150,14 @@ def _row(code: Code, setting: Setting) -> CodeRow:
     )
 
 
-def _sparse_row(copies: int, setting: Setting) -> CodeRow:
+def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
     """The rows of a square sparse R, each block on so many workers."""
     code = Uncoded() if copies == 1 else Replicated(copies)
     size = Size(setting.length, setting.length, setting.columns, setting.entries)
     scheme = Scheme(code.spec, setting.workers, rows=True)
     ((cost, rule),) = scheme.schedule(size, code.tolerance)
     memory_bytes = scheme.storage_bytes(size)
-    mean_s, p99_s = _times(cost, rule, setting)
+    mean_s, p99_s = _times(cost, rule, setting, draws)
     return CodeRow(
         code=code.spec,
         kind="sparse rows",
@@ -181,10 +182,10 @@ def _cost(product: ProductCode, setting: Setting) -> RoundCost:
     )
 
 
-def _times(cost: RoundCost, rule: StoppingRule, setting: Setting) -> tuple[float | None, float | None]:
+def _times(cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws) -> tuple[float | None, float | None]:
     """Mean and 99 % quantile over the drawn rounds; None where not all of them end."""
-    stream = DelayStream(setting.delays, setting.workers, setting.seed)
-    seconds = round_seconds(stream, [(cost, rule)], setting.machine, setting.rounds)[:, 0]
+    delays = draws.delays([(cost, rule)], setting.rounds)[0, :, 0]
+    seconds = waiting_s(cost.response_s(delays, setting.machine), rule)
     if not np.isfinite(seconds).all():
         return None, None
     return float(seconds.mean()), float(np.quantile(seconds, 0.99))
