@@ -35,7 +35,9 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(main, list(arguments))
 
 
-@pytest.mark.parametrize("method", [pytest.param("ridge", marks=pytest.mark.slow), "implicit", "coded"])
+@pytest.mark.parametrize(
+    "method", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("ridge", "implicit")), "coded"]
+)
 def test_a_model_goes_on_as_one_of_a_table(dask_client: Any, parts: str, tmp_path: Path, method: str) -> None:
     scheduler = dask_client.scheduler_info()["address"]
     TABLE.to_parquet(tmp_path / "table.parquet")

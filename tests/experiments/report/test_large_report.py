@@ -59,6 +59,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(stored(tmp_path_factory.mktemp("large")))
 
 
+@pytest.mark.slow
 def test_a_report_of_1400_cells_is_below_3_mb(report: Path) -> None:
     assert 5e5 < report.stat().st_size < 3e6
     assert report.read_text().count("<figure>") == 1 + 4 * len(DELAYS)

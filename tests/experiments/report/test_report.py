@@ -109,6 +109,7 @@ def test_numbers_in_the_tables_are_the_stored_ones(folder: Path, page: str) -> N
             assert row["reason"][:40] in page
 
 
+@pytest.mark.slow
 def test_nothing_is_run_for_a_report(folder: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("a report must not run a cell")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,8 +186,6 @@ def test_a_killed_sweep_loses_no_finished_cell(tmp_path: Path, processes: str) -
         "--solver",
         "als",
         "--delays",
-        "exp:mean=20ms",
-        "--delays",
         "pareto:alpha=3,scale=5ms",
         "--out",
         str(tmp_path / "killed"),
@@ -198,7 +197,7 @@ def test_a_killed_sweep_loses_no_finished_cell(tmp_path: Path, processes: str) -
     _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    finished = journal.read_bytes().count(b"\n") if journal.exists() else 28
+    finished = journal.read_bytes().count(b"\n") if journal.exists() else 14
     assert finished >= 3
     assert len(read_results(tmp_path / "killed")[1]) >= 3
     sweep(tmp_path / "killed", *options[len(SMALL) : -2], "--resume")
@@ -269,7 +268,7 @@ def test_local_cells_are_measured_in_wall_seconds(tmp_path: Path) -> None:
 def test_resumption_needs_the_folder_alone(tmp_path: Path) -> None:
     options = ["--solver", "als", "--delays", "exp:mean=3ms", "--delays", "none", "--latency", "0.001", "--seed", "5"]
     sweep(tmp_path / "whole", *options)
-    sweep(tmp_path / "cut", *options)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     lines = (tmp_path / "cut" / "results.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "cut" / "results.jsonl").write_text("".join(lines[:7]))
     arguments = ["--out", str(tmp_path / "cut"), "--resume"]
