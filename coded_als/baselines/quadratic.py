@@ -14,6 +14,7 @@ from scipy import sparse
 from coded_als.arrays import Floats, Integers
 from coded_als.baselines.folding import Folding
 from coded_als.baselines.half_step import Rows, RowSolver
+from coded_als.baselines.influences import influences
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Entries, Iteration, SparseModel, one_user, thread_count
 from coded_als.baselines.reading import Reading
@@ -191,10 +192,10 @@ class QuadraticModel(SparseModel, Explaining):
         folding = self._prepared()
         rows = self._new_rows(one_user(columns, values), folding)
         rated, wanted = (folding.solver.fixed[places].astype(np.float64) for places in (columns, asked))
-        matrix = (rated.T * rows.curvature) @ rated + np.diag(rows.ridge[0] * folding.solver.penalty.astype(np.float64))
-        if folding.solver.gram is not None:
-            matrix += folding.solver.gram
-        return columns, rows.target * (rated @ np.linalg.solve(matrix, wanted)) * folding.scale
+        penalty = rows.ridge[0] * folding.solver.penalty.astype(np.float64)
+        return columns, rows.target * influences(
+            rated, rows.curvature, penalty, folding.solver.gram, wanted
+        ) * folding.scale
 
 
 # NumPy makes the object anew each time

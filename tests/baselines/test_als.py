@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -111,6 +111,7 @@ def test_folding_a_training_user_in_gives_that_users_row(model, seed):
     np.testing.assert_allclose(model.fold_in(one).factors[0], model.user_factors_[row], rtol=1e-8, atol=1e-8)
 
 
+@example(RidgeALS(6, regularization=1.0, iterations=6, biases=False, seed=2, threads=1, dtype="float64"), 6441, 1e7)
 @settings(deadline=None, max_examples=40)
 @given(ridges | implicits, st.integers(0, 2**32), st.sampled_from([1.0, 1e-9, 1e7]))
 def test_a_score_is_its_base_and_what_each_rating_adds(model, seed, size):
