@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser import PROGRAM, browser_page
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")]
 # wider than the page, and not inside a box that scrolls by itself
 OVERFLOWING = """
 [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1
