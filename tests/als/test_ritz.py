@@ -33,7 +33,8 @@ def test_a_complement_is_orthonormal_and_leaves_nothing_out(
     found = orthonormal_complement(block * 10.0**scale, [space])
     together = np.hstack([space, found])
     assert together.shape[1] <= rows
-    np.testing.assert_allclose(together.T @ together, np.eye(together.shape[1]), atol=1e-13)
+    # two passes leave this of a block that is close to dependent and, by ten decades, inside what is known
+    np.testing.assert_allclose(together.T @ together, np.eye(together.shape[1]), atol=1e-12)
     units = block / np.maximum(np.linalg.norm(block, axis=0), 1e-300)
     assert np.linalg.norm(units - together @ (together.T @ units), axis=0).max(initial=0.0) < 1e-9
 

@@ -239,6 +239,7 @@ def test_a_part_that_is_gone_is_an_error_at_once(cluster: DaskCluster) -> None:
     cluster.drop(["nowhere"])
 
 
+@pytest.mark.slow
 def test_a_fit_outlives_a_dask_worker_that_is_killed(dask_client: Any, tmp_path: Path) -> None:
     dataset = Dataset.find(dask_client, write_parts(TABLE, tmp_path), NAMES)
     undisturbed = ImplicitALS(3, iterations=6, dtype="float64").fit(load_ratings(TABLE, columns=NAMES))

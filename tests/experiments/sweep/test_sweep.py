@@ -179,7 +179,8 @@ def test_without_a_tolerance_the_rounds_are_those_of_the_estimator(points: Point
     assert workload().tolerance_of(scheme) == 1e-10
 
 
-@pytest.mark.parametrize("processes", [pytest.param("1", marks=pytest.mark.slow), "2"])
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.slow
 def test_a_killed_sweep_loses_no_finished_cell(tmp_path: Path, processes: str) -> None:
     options = [
         *SMALL,
