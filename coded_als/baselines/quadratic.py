@@ -14,13 +14,13 @@ from scipy import sparse
 from coded_als.arrays import Floats, Integers
 from coded_als.baselines.folding import Folding
 from coded_als.baselines.half_step import Rows, RowSolver
-from coded_als.baselines.influences import influences
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Entries, Iteration, SparseModel, one_user, thread_count
 from coded_als.baselines.reading import Reading
 from coded_als.errors import UsageError
 from coded_als.models.explanation import Explaining
 from coded_als.models.factor_model import NewUsers
+from coded_als.models.influences import influences
 from coded_als.models.units import power_of_four
 
 

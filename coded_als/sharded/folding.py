@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats, Integers
+from coded_als.models.influences import influences
 from coded_als.sharded.objectives import Objective
 
 
@@ -77,14 +78,19 @@ class HostItems:
         -------
         (k,)
         """
-        influence = self._fixed[columns] @ np.linalg.solve(self._equations(columns), self._fixed[asked])
+        rated, wanted = self._fixed[columns], self._fixed[asked]
+        influence = influences(rated, np.ones(len(rated)), self._ridge(columns), self._common, wanted)
         return np.asarray(self._wanted(columns, values) * influence)
 
     def _equations(self, columns: Integers) -> NDArray[np.float64]:
         """(d, d) the normal equations of a row with entries in these columns."""
         factors = self._fixed[columns]
+        return np.asarray(self._common + factors.T @ factors + np.diag(self._ridge(columns)))
+
+    def _ridge(self, columns: Integers) -> NDArray[np.float64]:
+        """(d,) the ridge weights of such a row."""
         ridge = self.objective.ridge(np.array([columns.size]), len(self._fixed))[0]
-        return np.asarray(self._common + factors.T @ factors + ridge * np.diag(self._penalty))
+        return np.asarray(ridge * self._penalty)
 
     def _wanted(self, columns: Integers, values: Floats) -> NDArray[np.float64]:
         """(k,) what entries should score, less the items' biases."""

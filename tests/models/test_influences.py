@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coded_als.baselines.influences import influences
+from coded_als.models.influences import influences
+from coded_als.sharded.folding import HostItems
+from coded_als.sharded.objectives import Explicit
 from tests.strategies import seeds
 
 
@@ -29,3 +31,13 @@ def test_a_small_ridge_weight_costs_no_digits() -> None:
     expected = np.linalg.solve(rated @ rated.T + 1e-6 * np.eye(3), rated @ wanted)
     found = influences(rated, np.ones(3), np.full(6, 1e-6), None, wanted)
     assert found == pytest.approx(expected, rel=1e-8)
+
+
+def test_items_on_the_host_explain_with_small_ridge_weights() -> None:
+    rng = np.random.default_rng(1)
+    items = rng.standard_normal((6, 6)) * [[1e5], [1e4], [1.0], [1.0], [1.0], [1.0]]
+    columns, values = np.arange(3), rng.standard_normal(3)
+    host = HostItems(items, None, Explicit(1e-6, by_count=False, biases=False, bias_regularization=1.0))
+    rated = items[columns]
+    expected = values * np.linalg.solve(rated @ rated.T + 1e-6 * np.eye(3), rated @ items[4])
+    assert host.contributions(columns, values, 4) == pytest.approx(expected, rel=1e-8)
