@@ -32,6 +32,7 @@ def bytes_of_frames(frames: list[bytes]) -> bytes:
 
 def read(data: bytes) -> None:
     """Read bytes as a message, as a master or a worker would."""
+
     from coded_als.wire import WireError, decode, encode
 
     try:

@@ -22,7 +22,7 @@ from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.link import Link
-from coded_als.master.local import private_address
+from coded_als.master.local import open_memory, private_address
 from coded_als.master.remote import FAREWELL_S, is_on_this_machine
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.credentials import Credentials
@@ -94,10 +94,12 @@ class DaskCluster(ZmqCluster):
             if is_on_this_machine(link.endpoint):
                 keep_blas_to_one_thread()
                 resources.callback(give_blas_its_threads_back)
-            starter = Starter(client, Slots(workers), link.endpoint, credentials, allowed)
+            memory = open_memory(resources)
+            place = "" if memory is None else memory.place
+            starter = Starter(client, Slots(workers), link.endpoint, credentials, allowed, place)
             resources.callback(starter.end)
             super().__init__(
-                link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S
+                link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S, memory
             )
         self._resources.callback(self._membership.dismiss)
         self.client, self.starter = client, starter
@@ -119,11 +121,12 @@ class Starter:
         endpoint: str,
         credentials: Credentials,
         allowed: dict[bytes, int] | None,
+        memory: str,
     ) -> None:
         self._client, self._slots, self._allowed = client, slots, allowed
         self._scheduler = str(client.scheduler_info(n_workers=0)["address"])
         self.name = f"coded-als-{secrets.token_hex(8)}"
-        self._plugin = CodedWorkers(endpoint, credentials, self.name)
+        self._plugin = CodedWorkers(endpoint, credentials, self.name, memory)
         # held while workers are started, and by whoever needs them to stay where they are
         self.settled = threading.Lock()
         # asked before workers are started somewhere: they see to it that what these need lies there

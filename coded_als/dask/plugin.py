@@ -46,10 +46,12 @@ class CodedWorkers(WorkerPlugin):
         own besides, made here, of which only the public half leaves the machine.
     name
         Of the plugin, known to nobody else: the folder of what is put here for the workers is called so.
+    memory
+        Where the memory is that the master shares with workers of its machine, if any.
     """
 
-    def __init__(self, endpoint: str, credentials: Credentials, name: str) -> None:
-        self._endpoint, self._credentials, self._name = endpoint, credentials, name
+    def __init__(self, endpoint: str, credentials: Credentials, name: str, memory: str = "") -> None:
+        self._endpoint, self._credentials, self._name, self._memory = endpoint, credentials, name, memory
         self.parts: PartFolder
         self._keys: dict[int, tuple[bytes, bytes]] = {}
         self._numbers: list[int] = []
@@ -91,7 +93,7 @@ class CodedWorkers(WorkerPlugin):
 
     def _started(self) -> subprocess.Popen[bytes]:
         """The process that forks the workers: what they import is imported once."""
-        options = ("--enlist", "--endpoint", self._endpoint, "--parts", self.parts.path)
+        options = ("--enlist", "--endpoint", self._endpoint, "--parts", self.parts.path, "--memory", self._memory)
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "coded_als.worker", *options],
             stdin=subprocess.PIPE,

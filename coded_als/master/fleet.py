@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 
+from coded_als.wire import SharedMemory
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.threads import ONE_BLAS_THREAD
 
@@ -32,13 +33,22 @@ class Fleet:
         What admits them.
     restart
         Whether one that died is started again.
+    memory
+        What they share with this process, if any.
     """
 
-    def __init__(self, workers: int, endpoint: str, credentials: Credentials, restart: bool = False) -> None:
+    def __init__(
+        self,
+        workers: int,
+        endpoint: str,
+        credentials: Credentials,
+        restart: bool = False,
+        memory: SharedMemory | None = None,
+    ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         command = [sys.executable, "-P", "-m", "coded_als.worker", "--fleet", str(workers), "--endpoint", endpoint]
         self._process = subprocess.Popen(
-            [*command, "--restart"] if restart else command,
+            command + ["--restart"] * restart + ([] if memory is None else ["--memory", memory.place]),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,

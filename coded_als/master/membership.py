@@ -221,7 +221,7 @@ class Membership:
             del self._routes[worker.route]
             worker = None
         if worker is None:
-            worker = WorkerState(number, route, message.number, time.monotonic())
+            worker = WorkerState(number, route, message.number, time.monotonic(), memory=message.text)
             self.workers[number] = self._routes[route] = worker
         elif worker.alive:  # back before anyone noticed: what was under way did not arrive
             self._tell_lost([worker])

@@ -15,11 +15,12 @@ from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.collector import CollectorPutOff
 from coded_als.master.events import Events
 from coded_als.master.membership import ASK_AFTER_S, Membership
+from coded_als.master.payloads import Payloads
 from coded_als.master.running import RunningRound
 from coded_als.master.stores import Stores
 from coded_als.master.timeouts import timed_out
 from coded_als.master.workers import Task, WorkerState
-from coded_als.wire import Kind, Message, encode
+from coded_als.wire import Kind, Message, SharedMemory, encode
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class Rounds:
         Secret of the cluster.
     return_within_s
         How long a worker that was lost may be waited for where a round cannot end without it.
+    memory
+        What workers of this machine share with this process, if any.
     """
 
     def __init__(
@@ -53,9 +56,10 @@ class Rounds:
         events: Events,
         job: bytes,
         return_within_s: float,
+        memory: SharedMemory | None,
     ) -> None:
         self._membership, self._stores, self._events = membership, stores, events
-        self._job, self._return_within_s = job, return_within_s
+        self._job, self._return_within_s, self._memory = job, return_within_s, memory
         # a worker that comes from an earlier master of the same keys may still respond to that one's tasks
         self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
@@ -109,7 +113,8 @@ class Rounds:
     def _begin(self, round: Round, until: StoppingRule, delays_s: Sequence[float]) -> RunningRound:
         keep = tuple(map(self._stores.new_version, round.keep))
         operands = tuple((name, self._stores.newest[name]) for name in round.operands)
-        current = RunningRound(round, until, self._round_index, operands, keep, delays_s)
+        payloads = Payloads(round, self._memory)
+        current = RunningRound(round, until, self._round_index, operands, keep, delays_s, payloads)
         for worker in self._membership.alive:
             self._place(worker, current)
         for number in round.excluded:
@@ -125,12 +130,12 @@ class Rounds:
             # its operands are stale or it is behind: no task for now, but what the round makes workers keep
             # still reaches it, so that it can serve in the rounds that follow
             current.waiting[worker.id] = task
-            for stamp, array in zip(current.keep, current.payload(worker.id), strict=False):
+            for stamp, array in zip(current.keep, current.payloads.of(worker.id), strict=False):
                 self._stores.send(worker, stamp, array)
             return
         if worker.untidy:
             self._stores.retain(worker)
-        frames = encode(current.message(self._job, task), current.payload_frames(worker.id))
+        frames = encode(current.message(self._job, task), current.payloads.packed(worker))
         current.waiting.pop(worker.id, None)
         task.sent_s = self._events.seconds()
         worker.open_tasks[current.index] = task

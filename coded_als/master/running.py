@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import zmq
-
 from coded_als.arrays import Array
 from coded_als.cluster import Round, Status, StoppingRule, refusal_of
+from coded_als.master.payloads import Payloads
 from coded_als.master.workers import Task, WorkerState
-from coded_als.wire import Kind, Message, Stamp, frames_of
+from coded_als.wire import Kind, Message, Stamp
 
 
 @dataclass
@@ -27,6 +26,8 @@ class RunningRound:
         The arrays that it uses and makes, with their versions.
     delays_s
         Seconds that each worker waits; infinite for one that does not respond.
+    payloads
+        What each is sent.
     able
         The workers that hold the newest versions of the operands.
     coming
@@ -55,6 +56,7 @@ class RunningRound:
     operands: tuple[Stamp, ...]
     keep: tuple[Stamp, ...]
     delays_s: Sequence[float]
+    payloads: Payloads
     able: set[int] = field(default_factory=set)
     coming: set[int] = field(default_factory=set)
     waiting: dict[int, Task] = field(default_factory=dict)
@@ -65,23 +67,10 @@ class RunningRound:
     done: bool = False
     hopes: bool = False
     ended_s: float = 0.0
-    _framed: tuple[Array, ...] = ()
-    _frames: list[zmq.Frame] = field(default_factory=list)
 
     def can_serve(self, worker: WorkerState) -> bool:
         """Whether a worker holds the operands that the round does not bring along."""
         return worker.holds(stamp for stamp in self.operands if stamp not in self.keep)
-
-    def payload(self, worker: int) -> tuple[Array, ...]:
-        """The arrays for one worker, (planes, rows, columns) each."""
-        return self.round.payloads[worker] if self.round.payloads is not None else ()
-
-    def payload_frames(self, worker: int) -> list[zmq.Frame]:
-        """Frames of a worker's payload; a tuple that is repeated is framed once."""
-        payload = self.payload(worker)
-        if payload is not self._framed:
-            self._framed, self._frames = payload, frames_of(payload)
-        return self._frames
 
     def message(self, job: bytes, task: Task) -> Message:
         """What asks a worker for its part.
@@ -103,7 +92,7 @@ class RunningRound:
             self.operands,
             self.keep,
             self.delays_s[task.worker],
-            arrays=self.payload(task.worker),
+            arrays=self.payloads.of(task.worker),
         )
 
     def take(self, worker: int, arrays: tuple[Array, ...]) -> None:

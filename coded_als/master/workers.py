@@ -57,6 +57,8 @@ class WorkerState:
         Since when it has owed a sign of life, or None.
     silent
         Whether it has owed one for too long.
+    memory
+        Name of the memory that it shares with the master, if any.
     """
 
     id: int
@@ -73,6 +75,7 @@ class WorkerState:
     behind: bool = False
     asked_s: float | None = None
     silent: bool = False
+    memory: str = ""
 
     @property
     def has_credit(self) -> bool:

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--key-file", metavar="FILE", default="-", help="the file that the master wrote; - for stdin")
     parser.add_argument("--memory-limit", type=int, metavar="MB", help="what the worker may hold")
     parser.add_argument("--parts", metavar="FOLDER", help="where arrays lie that were put here for the worker")
+    parser.add_argument("--memory", metavar="PLACE", default="", help="memory that the master shares, on its machine")
     options = parser.parse_args(arguments)
     if (options.fleet is not None) + options.enlist + (options.id is not None) > 1:
         parser.error("at most one of --fleet, --enlist and --id can be given.")
@@ -40,11 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--id must be at least 0.")
     try:
         if options.fleet is not None:
-            run_fleet(options.fleet, options.endpoint, options.restart)
+            run_fleet(options.fleet, options.endpoint, options.restart, options.memory)
             return 0
         parts = None if options.parts is None else PartFolder(options.parts)
         if options.enlist:
-            run_enlisted(options.endpoint, parts)
+            run_enlisted(options.endpoint, parts, options.memory)
             return 0
         credentials = _credentials(options.key_file)
         number = ANY_NUMBER if options.id is None else options.id

@@ -11,7 +11,7 @@ from coded_als.worker.parts import PartFolder
 from coded_als.worker.process import run_worker
 
 
-def run_enlisted(endpoint: str, parts: PartFolder | None) -> None:
+def run_enlisted(endpoint: str, parts: PartFolder | None, memory: str = "") -> None:
     """Fork workers as stdin names them (`Orders`), again those that a signal ended; return when all have ended by themselves.
 
     All end when whoever writes to stdin closes it or dies, however that happens.
@@ -22,6 +22,8 @@ def run_enlisted(endpoint: str, parts: PartFolder | None) -> None:
         Where the master listens.
     parts
         Where arrays lie that were put on this machine for them.
+    memory
+        Where the memory is that the master shares (`SharedMemory.place`), if any.
 
     Raises
     ------
@@ -31,8 +33,11 @@ def run_enlisted(endpoint: str, parts: PartFolder | None) -> None:
     known: dict[int, Credentials] = {}
     parent = os.getpid()
 
+    def parent_lives() -> bool:
+        return os.getppid() == parent
+
     def work(number: int) -> None:
-        run_worker(number, endpoint, known[number], lambda: os.getppid() == parent, remote=True, parts=parts)
+        run_worker(number, endpoint, known[number], parent_lives, remote=True, parts=parts, memory=memory)
 
     forks, orders = Forks(work), Orders()
     patience_s = LOOK_AFTER_MASTER_S

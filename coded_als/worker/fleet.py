@@ -12,7 +12,7 @@ from coded_als.worker.process import run_worker
 from coded_als.worker.turns import AVAILABLE, Turns
 
 
-def run_fleet(workers: int, endpoint: str, restart: bool = False) -> None:
+def run_fleet(workers: int, endpoint: str, restart: bool = False, memory: str = "") -> None:
     """Fork W workers and end them when the master closes its end of stdin, or dies.
 
     Parameters
@@ -23,6 +23,8 @@ def run_fleet(workers: int, endpoint: str, restart: bool = False) -> None:
         Where the master listens.
     restart
         Whether a worker that died is started again.
+    memory
+        Where the memory is that the master shares (`SharedMemory.place`), if any.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def run_fleet(workers: int, endpoint: str, restart: bool = False) -> None:
 
     def work(number: int) -> None:
         turn = None if turns is None else turns.of(number)
-        run_worker(number, endpoint, credentials, parent_lives=lambda: os.getppid() == fleet, turn=turn)
+        run_worker(number, endpoint, credentials, parent_lives=lambda: os.getppid() == fleet, turn=turn, memory=memory)
 
     forks = Forks(work)
     try:

@@ -12,7 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.arrays import Array
 from coded_als.kernels import Result, find_kernel
-from coded_als.wire import Kind, Message, WireError, decode, encode, has_message, send
+from coded_als.wire import Kind, Message, SharedMemoryView, WireError, decode, encode, has_message, send
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.turns import Turn
 
@@ -46,6 +46,8 @@ class Worker:
         Where arrays lie that were put on this machine for it.
     turn
         What it takes before it computes, where it shares cores with others.
+    memory
+        What it shares with its master, of whose messages arrays may lie there.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Worker:
         monitor: zmq.Socket[bytes] | None = None,
         parts: PartFolder | None = None,
         turn: Turn | None = None,
+        memory: SharedMemoryView | None = None,
     ) -> None:
         self._socket = socket
         self._poller = zmq.Poller()
@@ -67,7 +70,8 @@ class Worker:
         self._monitor, self._turn = monitor, turn
         self._away_since = None if monitor is None else time.monotonic()
         self._waits_aloud = False
-        self._us = Message(Kind.HELLO, job, worker, number=process_id)
+        self._shared = memory
+        self._us = Message(Kind.HELLO, job, worker, number=process_id, text="" if memory is None else memory.name)
         self._parent_lives, self._parts = parent_lives, parts
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Message | None = None
@@ -162,7 +166,7 @@ class Worker:
         while has_message(self._socket):
             frames = self._socket.recv_multipart(copy=False)
             try:
-                message = decode(frames)
+                message = decode(frames, self._shared)
             except WireError as error:
                 print(f"worker {self._us.worker}: ignored a message: {error}", file=sys.stderr, flush=True)
                 continue

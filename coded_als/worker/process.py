@@ -14,6 +14,7 @@ import zmq
 from zmq.utils.garbage import gc
 
 from coded_als.errors import UsageError
+from coded_als.wire import SharedMemoryView
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.loop import Worker
 from coded_als.worker.parts import PartFolder
@@ -34,6 +35,7 @@ def run_worker(
     memory_limit_bytes: int | None = None,
     parts: PartFolder | None = None,
     turn: Turn | None = None,
+    memory: str = "",
 ) -> str:
     """Connect one worker and let it work; the master's reason for ending it, empty where it gave none.
 
@@ -57,6 +59,8 @@ def run_worker(
         Where arrays lie that were put on this machine for it.
     turn
         What it takes before it computes, where it shares cores with others.
+    memory
+        Where the memory is that the master shares (`SharedMemory.place`), if any.
 
     Raises
     ------
@@ -89,7 +93,8 @@ def run_worker(
         if memory_limit_bytes is not None:
             limit_memory(memory_limit_bytes)
         process = os.getpid()
-        return Worker(socket, worker, credentials.job, process, parent_lives, monitor, parts, turn).serve()
+        shared = SharedMemoryView.open(memory) if memory else None
+        return Worker(socket, worker, credentials.job, process, parent_lives, monitor, parts, turn, shared).serve()
     finally:
         context.destroy(linger=0)
 

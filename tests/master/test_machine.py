@@ -182,7 +182,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.events_of = events
         self.membership = Membership(self.scene, JOB, WORKERS)  # type: ignore[arg-type]
         self.stores = Stores(self.membership, JOB)
-        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
+        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0, memory=None)
         self.shares: list[float] = []
         self.payload = 1.0
 

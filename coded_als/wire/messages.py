@@ -1,38 +1,29 @@
 """The messages between master and workers: one header frame and raw array frames.
 
 The header is a msgpack list; every array follows in a frame of its own, C order, little-endian: float64, or int32
-where the array is one (the places of sparse entries). Nothing is ever unpickled, and `decode` looks at no array before
-version, types, shapes and byte counts agree.
+where the array is one (the places of sparse entries). A float64 array may lie in memory that both share instead, at an
+offset that the header says. Nothing is ever unpickled, and `decode` looks at no array before version, types, shapes and
+byte counts agree.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
 
 import msgpack
-import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from coded_als.errors import CodedALSError
+from coded_als.wire.arrays import Packed, WireError, packed, unpacked
+from coded_als.wire.memory import SharedMemoryView
 
 Stamp = tuple[str, int]
 
 VERSION = 4
-FLOAT, WHOLE = np.dtype("<f8"), np.dtype("<i4")
-DTYPES = {dtype.str: dtype for dtype in (FLOAT, WHOLE)}
-# Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
-COPY_BELOW_BYTES = 1 << 18
 MOST_HEADER_BYTES = 1 << 16
-MOST_DIMENSIONS = 8
-
-
-class WireError(CodedALSError):
-    """A message is not one of ours."""
 
 
 class Kind(IntEnum):
@@ -83,7 +74,7 @@ class Message:
     number
         HELLO: the process id; LOAD: which part that lies on the worker's machine it is to keep.
     text
-        ERROR, REFUSED, STOP, ABSENT: why.
+        ERROR, REFUSED, STOP, ABSENT: why; HELLO: the name of the memory that the worker shares with the master, if any.
     arrays
         Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames.
     """
@@ -104,16 +95,17 @@ class Message:
     arrays: tuple[NDArray[Any], ...] = ()
 
 
-def encode(message: Message, array_frames: Sequence[zmq.Frame] | None = None) -> list[bytes | zmq.Frame]:
+def encode(message: Message, arrays: Packed | None = None) -> list[bytes | zmq.Frame]:
     """The frames of a message.
 
     Parameters
     ----------
     message
         What to say. Its large arrays are not copied: they must not change until they are sent.
-    array_frames
-        The frames of ``message.arrays``, where they exist already.
+    arrays
+        ``message.arrays``, where they have been packed already.
     """
+    arrays = packed(message.arrays) if arrays is None else arrays
     header = msgpack.packb(
         (
             VERSION,
@@ -130,21 +122,21 @@ def encode(message: Message, array_frames: Sequence[zmq.Frame] | None = None) ->
             message.computed_s,
             message.number,
             message.text,
-            [(_dtype_of(array).str, array.shape) for array in message.arrays],
+            arrays.described,
         )
     )
-    return [header, *(frames_of(message.arrays) if array_frames is None else array_frames)]
+    return [header, *arrays.frames]
 
 
-def frames_of(arrays: Sequence[NDArray[Any]]) -> list[zmq.Frame]:
-    """One frame for each array, to be sent to any number of workers."""
-    contiguous = (np.ascontiguousarray(array, dtype=_dtype_of(array)) for array in arrays)
-    # a flat view, because ZeroMQ takes no buffer with a zero among its dimensions
-    return [zmq.Frame(array.reshape(-1).data, copy=array.nbytes < COPY_BELOW_BYTES) for array in contiguous]
-
-
-def decode(frames: Sequence[Any]) -> Message:
+def decode(frames: Sequence[Any], memory: SharedMemoryView | None = None) -> Message:
     """The message that these frames (buffers) carry.
+
+    Parameters
+    ----------
+    frames
+        A header and what follows.
+    memory
+        What is shared with the sender.
 
     Raises
     ------
@@ -155,9 +147,12 @@ def decode(frames: Sequence[Any]) -> Message:
         raise WireError("a message must have a header; got no frame.")
     header = _unpack(frames[0])
     described = header.pop()
-    if not isinstance(described, list) or len(described) != len(frames) - 1:
+    if not isinstance(described, list):
+        raise WireError("the header must describe all arrays.")
+    rest = iter(frames[1:])
+    arrays = tuple(unpacked(description, rest, memory) for description in described)
+    if next(rest, None) is not None:
         raise WireError(f"the header must describe all {len(frames) - 1} array frames.")
-    arrays = tuple(map(_array, described, frames[1:]))
     types = tuple(map(type, header))
     if types != _TYPES:
         raise WireError(f"the header fields must be of the types {_TYPES}; got {types}.")
@@ -232,32 +227,6 @@ def _unpack(frame: Any) -> list[Any]:
     if len(header) != len(_TYPES) + 2:
         raise WireError(f"a header must have {len(_TYPES) + 2} fields; got {len(header)}.")
     return header[1:]
-
-
-def _dtype_of(array: NDArray[Any]) -> np.dtype[Any]:
-    """How an array travels: int32 as it is, everything else as float64."""
-    return WHOLE if array.dtype == WHOLE else FLOAT
-
-
-def _array(description: Any, frame: Any) -> NDArray[Any]:
-    """A read-only view of one frame, once its description and its size agree."""
-    match description:
-        case [str(name), [*shape]] if name in DTYPES and len(shape) <= MOST_DIMENSIONS:
-            dtype = DTYPES[name]
-        case _:
-            raise WireError(f"an array must be described by one of {', '.join(DTYPES)} and a shape.")
-    if any(type(length) is not int or length < 0 for length in shape):
-        raise WireError("a shape must hold whole numbers >= 0.")
-    data = memoryview(frame)
-    if data.nbytes != dtype.itemsize * math.prod(shape):
-        raise WireError(f"an array of shape {tuple(shape)} must have its size in bytes; got {data.nbytes}.")
-    try:
-        array = np.frombuffer(data, dtype=dtype) if data.nbytes else np.empty(0, dtype)
-        array = array.reshape(shape)
-    except ValueError:  # an empty array with axes longer than NumPy can count
-        raise WireError(f"an array must be one that NumPy can hold; got shape {tuple(shape)}.") from None
-    # small frames may lie anywhere in ZeroMQ's receive buffer, and BLAS wants alignment
-    return array if array.flags.aligned else array.copy()
 
 
 def _stamps(value: list[Any]) -> tuple[Stamp, ...]:

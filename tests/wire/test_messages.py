@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from coded_als.wire import COPY_BELOW_BYTES, FLOAT, VERSION, Kind, Message, WireError, decode, encode, frames_of
+from coded_als.wire import Kind, Message, decode, encode
+from coded_als.wire.arrays import COPY_BELOW_BYTES, FLOAT, WireError, packed
+from coded_als.wire.messages import VERSION
 from tests.fuzz_wire import bytes_of_frames, frames_of_bytes, read, seeds
 
 WHOLE = st.integers(0, 2**31)
@@ -80,7 +82,7 @@ def test_received_arrays_are_aligned_and_read_only() -> None:
 
 def test_small_arrays_are_copied_and_large_ones_are_not() -> None:
     small, large = np.zeros(10), np.zeros(COPY_BELOW_BYTES // 8)
-    frames = frames_of((small, large))
+    frames = packed((small, large)).frames
     small[:], large[:] = 1.0, 1.0
     assert [np.frombuffer(frame, dtype=FLOAT).sum() > 0 for frame in frames] == [False, True]
 

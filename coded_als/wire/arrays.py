@@ -1,0 +1,110 @@
+"""Arrays in messages: each in a frame of its own, or in memory that sender and receiver share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from coded_als.errors import CodedALSError
+from coded_als.wire.memory import SharedMemory, SharedMemoryView
+
+FLOAT, WHOLE = np.dtype("<f8"), np.dtype("<i4")
+DTYPES = {dtype.str: dtype for dtype in (FLOAT, WHOLE)}
+# Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
+COPY_BELOW_BYTES = 1 << 18
+MOST_DIMENSIONS = 8
+
+
+class WireError(CodedALSError):
+    """A message is not one of ours."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Arrays on their way.
+
+    Parameters
+    ----------
+    described
+        For the header: type and shape of each, and its offset in bytes where it lies in shared memory.
+    frames
+        The others.
+    """
+
+    described: tuple[tuple[Any, ...], ...]
+    frames: tuple[zmq.Frame, ...]
+
+
+def packed(arrays: Sequence[NDArray[Any]], memory: SharedMemory | None = None) -> Packed:
+    """Arrays, to be sent to any number of workers.
+
+    Parameters
+    ----------
+    arrays
+        Large ones are not copied: they must not change until they are sent.
+    memory
+        Where float64 arrays are put that have room there; only who shares it can decode the message then.
+    """
+    described: list[tuple[Any, ...]] = []
+    frames = []
+    for array in arrays:
+        dtype = _dtype_of(array)
+        place = memory.put(array) if memory is not None and dtype == FLOAT else None
+        if place is None:
+            frames.append(_frame(array, dtype))
+        described.append((dtype.str, array.shape) if place is None else (dtype.str, array.shape, place))
+    return Packed(tuple(described), tuple(frames))
+
+
+def _frame(array: NDArray[Any], dtype: np.dtype[Any]) -> zmq.Frame:
+    contiguous = np.ascontiguousarray(array, dtype=dtype)
+    # a flat view, because ZeroMQ takes no buffer with a zero among its dimensions
+    return zmq.Frame(contiguous.reshape(-1).data, copy=contiguous.nbytes < COPY_BELOW_BYTES)
+
+
+def unpacked(description: Any, frames: Iterator[Any], memory: SharedMemoryView | None) -> NDArray[Any]:
+    """A read-only view of an array's own frame, or of shared memory, once its description and its size agree."""
+    match description:
+        case [str(name), [*shape], *place] if name in DTYPES and len(shape) <= MOST_DIMENSIONS and len(place) <= 1:
+            dtype = DTYPES[name]
+        case _:
+            raise WireError(f"an array must be described by one of {', '.join(DTYPES)} and a shape.")
+    if any(type(length) is not int or length < 0 for length in (*shape, *place)):
+        raise WireError("a shape and an offset must hold whole numbers >= 0.")
+    data = _bytes_of(dtype.itemsize * math.prod(shape), frames, memory, *place)
+    try:
+        array = np.frombuffer(data, dtype=dtype) if data.nbytes else np.empty(0, dtype)
+        array = array.reshape(shape)
+    except ValueError:  # an empty array with axes longer than NumPy can count
+        raise WireError(f"an array must be one that NumPy can hold; got shape {tuple(shape)}.") from None
+    # small frames may lie anywhere in ZeroMQ's receive buffer, and BLAS wants alignment
+    return array if array.flags.aligned else array.copy()
+
+
+def _bytes_of(
+    size_bytes: int, frames: Iterator[Any], memory: SharedMemoryView | None, offset: int | None = None
+) -> memoryview:
+    """The bytes of an array, which must be as many as its shape says."""
+    if offset is None:
+        frame = next(frames, None)
+        if frame is None:
+            raise WireError("every array must have its frame; there are fewer frames than arrays.")
+        data = memoryview(frame)
+    elif memory is None:
+        raise WireError("an array must have a frame of its own where no memory is shared.")
+    else:
+        data = memory.read(offset, size_bytes)
+    if data.nbytes != size_bytes:
+        raise WireError(f"an array must have its size in bytes, {size_bytes}; got {data.nbytes}.")
+    return data
+
+
+def _dtype_of(array: NDArray[Any]) -> np.dtype[Any]:
+    """How an array travels: int32 as it is, everything else as float64."""
+    return WHOLE if array.dtype == WHOLE else FLOAT
