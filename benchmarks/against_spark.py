@@ -243,7 +243,7 @@ def ours(folder: Path, straggler: bool) -> tuple[dict[str, Any], list[Factors]]:
             return sum(entry.seconds for entry in model.history_)
 
         if not straggler:
-            sides = dataset.user_ids, dataset.item_ids
+            sides = np.asarray(dataset.user_ids), np.asarray(dataset.item_ids)
             return measured(fit, lambda: (model.user_factors_, model.item_factors_, *sides), PENALTIES["ours"])
         found = {}
         theirs = next(iter(client.run(os.getpid).values()))

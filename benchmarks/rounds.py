@@ -6,25 +6,19 @@ Two ratios are printed.
   the ideal, which is the 11th smallest delay that was drawn for it. Wanted: median at most 1.15. Beside it stands the
   same ratio of the least loop, whose workers wait as long: what is above 1 there is the machine's and ZeroMQ's.
 * Without delays: the time of a round over that of the least loop that pyzmq can do, in the same run and
-  alternating with it. Its 20 processes have a DEALER each, multiply what they get as ours do and send it back;
-  its master has a ROUTER, sends as many frames of the same sizes to all, reads until 11 responses carry the
-  current round's number, drops older ones, and goes on. It checks nothing and decodes nothing. Wanted: at most 1.5.
+  alternating with it (`benchmarks/bare.py`). Wanted: at most 1.5. It sends the payload to every process; ours lies in
+  memory that the workers of one machine share.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import statistics
-import struct
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
-import zmq
+from bare import bare_loop
 
 from coded_als.cluster import Round, fastest
 from coded_als.delays import DelayStream
@@ -32,7 +26,6 @@ from coded_als.master import LocalCluster
 
 WORKERS, NEEDED, COLUMNS = 20, 11, 6_400
 DELAYS, SEED = "exp:mean=20ms+bimodal:p=0.1,fast=0ms,slow=200ms", 0
-HEADER_BYTES = 90
 
 
 def one_round(cluster: LocalCluster, payload: np.ndarray) -> float:
@@ -49,81 +42,11 @@ def with_delays(rounds: int) -> tuple[list[float], list[float]]:
     with LocalCluster(WORKERS, DELAYS, SEED) as cluster:
         cluster.store("factor", [np.eye(2)[np.newaxis]] * WORKERS)
         ours = [one_round(cluster, payload) for _ in drawn]
-    with bare_workers() as router:
-        routes = [router.recv_multipart()[0] for _ in range(WORKERS)]
-        bare = [bare_round(router, routes, index, payload.tobytes(), delays_s) for index, delays_s in enumerate(drawn)]
+    with bare_loop(WORKERS, np.eye(2)) as loop:
+        bare = [loop.round(payload.tobytes(), NEEDED, delays_s) for delays_s in drawn]
     return [seconds / ideal for seconds, ideal in zip(ours, ideal_s, strict=True)], [
         seconds / ideal for seconds, ideal in zip(bare, ideal_s, strict=True)
     ]
-
-
-def bare_worker(endpoint: str) -> None:
-    socket = zmq.Context().socket(zmq.DEALER)
-    socket.connect(endpoint)
-    socket.send(b"hello")
-    factor = np.eye(2)
-    header, data = socket.recv_multipart()
-    while True:
-        if not superseded(socket, time.perf_counter() + struct.unpack_from("<d", header, 8)[0]):
-            socket.send_multipart([header, factor @ np.frombuffer(data).reshape(2, COLUMNS)])
-        header, data = socket.recv_multipart()
-
-
-def superseded(socket: zmq.Socket[bytes], until: float) -> bool:
-    """Wait; whether something newer has come before that."""
-    while (remaining_s := until - time.perf_counter()) > 0:
-        if remaining_s < 1e-3:  # ZeroMQ's clock has whole milliseconds
-            time.sleep(remaining_s)
-        elif socket.poll(int(remaining_s * 1000)):
-            return True
-    return False
-
-
-@contextmanager
-def bare_workers() -> Iterator[zmq.Socket[bytes]]:
-    """The ROUTER of 20 processes that multiply what they get."""
-    path = f"/tmp/bare-rounds-{os.getpid()}"
-    ready, go = os.pipe()
-    children = []
-    for _ in range(WORKERS):
-        child = os.fork()
-        if child == 0:
-            try:
-                os.read(ready, 1)
-                bare_worker(Path(path).read_text())
-            finally:
-                os._exit(0)
-        children.append(child)
-    router = zmq.Context().socket(zmq.ROUTER)
-    router.linger = 0
-    router.bind("tcp://127.0.0.1:*")
-    Path(path).write_text(router.last_endpoint.decode())
-    os.write(go, b"x" * WORKERS)
-    try:
-        yield router
-    finally:
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        os.remove(path)
-        router.close()
-
-
-def bare_round(
-    router: zmq.Socket[bytes],
-    routes: list[bytes],
-    index: int,
-    payload: bytes,
-    delays_s: Sequence[float] = (0.0,) * WORKERS,
-) -> float:
-    started = time.perf_counter()
-    number = struct.pack("<q", index)
-    for route, delay_s in zip(routes, delays_s, strict=True):
-        router.send_multipart([route, number + struct.pack("<d", delay_s) + bytes(HEADER_BYTES - 16), payload])
-    responses = 0
-    while responses < NEEDED:
-        responses += router.recv_multipart()[1][:8] == number
-    return time.perf_counter() - started
 
 
 def without_delays(blocks: int, rounds: int) -> tuple[list[float], list[float]]:
@@ -131,12 +54,10 @@ def without_delays(blocks: int, rounds: int) -> tuple[list[float], list[float]]:
     payload = np.ones((1, 2, COLUMNS))
     data = payload.tobytes()
     bare, ours = [], []
-    with bare_workers() as router, LocalCluster(WORKERS) as cluster:
-        routes = [router.recv_multipart()[0] for _ in range(WORKERS)]
+    with bare_loop(WORKERS, np.eye(2)) as loop, LocalCluster(WORKERS) as cluster:
         cluster.store("factor", [np.eye(2)[np.newaxis]] * WORKERS)
-        for block in range(blocks):
-            index = block * rounds
-            bare.append(statistics.median(bare_round(router, routes, index + r, data) for r in range(rounds)))
+        for _ in range(blocks):
+            bare.append(statistics.median(loop.round(data, NEEDED) for _ in range(rounds)))
             time.sleep(0.05)  # the stragglers of one do not slow the other
             ours.append(statistics.median(one_round(cluster, payload) for _ in range(rounds)))
             time.sleep(0.05)

@@ -22,7 +22,7 @@ from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.link import Link
-from coded_als.master.local import open_memory, private_address
+from coded_als.master.local import private_address
 from coded_als.master.remote import FAREWELL_S, is_on_this_machine
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.credentials import Credentials
@@ -94,12 +94,11 @@ class DaskCluster(ZmqCluster):
             if is_on_this_machine(link.endpoint):
                 keep_blas_to_one_thread()
                 resources.callback(give_blas_its_threads_back)
-            memory = open_memory(resources)
-            place = "" if memory is None else memory.place
+            place = "" if link.memory is None else link.memory.place
             starter = Starter(client, Slots(workers), link.endpoint, credentials, allowed, place)
             resources.callback(starter.end)
             super().__init__(
-                link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S, memory
+                link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S
             )
         self._resources.callback(self._membership.dismiss)
         self.client, self.starter = client, starter
@@ -226,7 +225,7 @@ def _open_link(
     public, secret = zmq.curve_keypair() if encrypted else (b"", b"")
     credentials = Credentials(secrets.token_bytes(16), public)
     allowed: dict[bytes, int] | None = {} if encrypted else None
-    link = Link(bind, credentials.password, secret, allowed)
+    link = Link(bind, credentials.password, secret, allowed, shares_memory=True)
     resources.callback(link.close, FAREWELL_S)
     if host:
         link.endpoint = f"tcp://{host}:{link.endpoint.rpartition(':')[2]}"

@@ -16,7 +16,7 @@ from coded_als.errors import UsageError
 from coded_als.master.backlogs import Backlogs
 from coded_als.master.gate import Gate
 from coded_als.master.interrupts import Interrupts
-from coded_als.wire import has_message, send
+from coded_als.wire import has_message, send, shared_memory
 
 # Unread messages of one connection: several times what a worker has credit for. Past it the connection is not read.
 MOST_UNREAD = 64
@@ -46,6 +46,8 @@ class Link:
         Whom an encrypted link admits (`Gate`).
     most_frame_bytes
         Size of a frame above which a connection is dropped before the frame is received.
+    shares_memory
+        Whether there is memory that workers of this machine may share, where the system has it.
 
     Raises
     ------
@@ -60,7 +62,9 @@ class Link:
         secret_key: bytes = b"",
         allowed: Mapping[bytes, int] | None = None,
         most_frame_bytes: int = MOST_FRAME_BYTES,
+        shares_memory: bool = False,
     ) -> None:
+        self.memory = shared_memory() if shares_memory else None
         self.context = zmq.Context()
         self.interrupts = Interrupts()  # those of whoever uses the link just now
         self.disconnections = 0
@@ -188,6 +192,9 @@ class Link:
         """Drop what is still queued after ``linger_s``."""
         if self._backlogs is not None:
             self._backlogs.close()
+        if self.memory is not None:
+            self.memory.close()
+            self.memory = None
         self._router.disable_monitor()
         self.context.destroy(linger=int(linger_s * 1000))
         if self._path:

@@ -17,7 +17,6 @@ from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_t
 from coded_als.master.fleet import Fleet
 from coded_als.master.link import Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
-from coded_als.wire import SharedMemory, shared_memory
 from coded_als.worker.credentials import Credentials
 
 # File descriptors of a link beside one for each worker: some 15 measured.
@@ -75,12 +74,11 @@ class LocalCluster(ZmqCluster):
         _require_descriptors(workers)
         credentials = Credentials(secrets.token_bytes(16))
         with ExitStack() as resources:
-            link = Link(private_address(resources), credentials.password)
+            link = Link(private_address(resources), credentials.password, shares_memory=True)
             resources.callback(link.close)
             keep_blas_to_one_thread()
             resources.callback(give_blas_its_threads_back)
-            memory = open_memory(resources)
-            self._fleet = Fleet(workers, link.endpoint, credentials, restart, memory)
+            self._fleet = Fleet(workers, link.endpoint, credentials, restart, link.memory)
             resources.callback(self._fleet.end)
             super().__init__(
                 link,
@@ -90,7 +88,6 @@ class LocalCluster(ZmqCluster):
                 resources.pop_all(),
                 round_timeout_s,
                 RETURN_WITHIN_S if restart else 0.0,
-                memory,
             )
         self.machine = Machine(cores=len(os.sched_getaffinity(0)))
         self._await_workers(
@@ -119,11 +116,3 @@ def private_address(resources: ExitStack) -> str:
     resources.callback(shutil.rmtree, folder, ignore_errors=True)
     path = os.path.join(folder, "master")
     return f"ipc://{path}" if len(path) <= MOST_PATH_CHARACTERS else "tcp://127.0.0.1:*"
-
-
-def open_memory(resources: ExitStack) -> SharedMemory | None:
-    """Memory to share with workers of this machine, where the system has it."""
-    memory = shared_memory()
-    if memory is not None:
-        resources.callback(memory.close)
-    return memory

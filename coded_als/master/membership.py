@@ -75,6 +75,7 @@ class Membership:
         self.malformed = 0
         self.listener: Listener | None = None
         self.job = job
+        self.memory = link.memory
         self._link, self._size = link, size
         self._routes: dict[bytes, WorkerState] = {}
         self._probe_until = self._next_probe = self._probe_interval_s = 0.0

@@ -20,7 +20,7 @@ from coded_als.master.running import RunningRound
 from coded_als.master.stores import Stores
 from coded_als.master.timeouts import timed_out
 from coded_als.master.workers import Task, WorkerState
-from coded_als.wire import Kind, Message, SharedMemory, encode
+from coded_als.wire import Kind, Message, encode
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,6 @@ class Rounds:
         Secret of the cluster.
     return_within_s
         How long a worker that was lost may be waited for where a round cannot end without it.
-    memory
-        What workers of this machine share with this process, if any.
     """
 
     def __init__(
@@ -56,10 +54,9 @@ class Rounds:
         events: Events,
         job: bytes,
         return_within_s: float,
-        memory: SharedMemory | None,
     ) -> None:
         self._membership, self._stores, self._events = membership, stores, events
-        self._job, self._return_within_s, self._memory = job, return_within_s, memory
+        self._job, self._return_within_s = job, return_within_s
         # a worker that comes from an earlier master of the same keys may still respond to that one's tasks
         self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
@@ -113,7 +110,7 @@ class Rounds:
     def _begin(self, round: Round, until: StoppingRule, delays_s: Sequence[float]) -> RunningRound:
         keep = tuple(map(self._stores.new_version, round.keep))
         operands = tuple((name, self._stores.newest[name]) for name in round.operands)
-        payloads = Payloads(round, self._memory)
+        payloads = Payloads(round, self._membership.memory)
         current = RunningRound(round, until, self._round_index, operands, keep, delays_s, payloads)
         for worker in self._membership.alive:
             self._place(worker, current)

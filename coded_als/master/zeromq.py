@@ -28,7 +28,6 @@ from coded_als.master.rounds import Rounds
 from coded_als.master.running import RunningRound
 from coded_als.master.stores import Stores, require_one_each
 from coded_als.master.usage import Usage
-from coded_als.wire import SharedMemory
 
 # Generous: what takes so long is stopped workers, not work.
 ROUND_TIMEOUT_S = 600.0
@@ -55,8 +54,6 @@ class ZmqCluster:
         Seconds that a round may take.
     return_within_s
         Seconds that a round waits for a worker that died, where it cannot end without and somebody starts it again.
-    memory
-        What workers of this machine share with this process, if any.
     """
 
     virtual = False
@@ -70,7 +67,6 @@ class ZmqCluster:
         resources: ExitStack,
         round_timeout_s: float = ROUND_TIMEOUT_S,
         return_within_s: float = 0.0,
-        memory: SharedMemory | None = None,
     ) -> None:
         self.size = workers
         self.round_timeout_s = round_timeout_s
@@ -83,7 +79,7 @@ class ZmqCluster:
         self._events = Events(self.observers, self.worker_observers, lambda: time.perf_counter() - started)
         self._membership = Membership(link, job, workers)
         self._stores = Stores(self._membership, job)
-        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s, memory)
+        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s)
         self._usage = Usage()
         self._unwanted: list[str] = []
         # Kept, so that its messages end where handlers are put off: pyzmq swallows what one raises while a frame ends.

@@ -1,4 +1,4 @@
-"""What master and workers say to each other: messages, the arrays in them, and memory that both share."""
+"""The language of master and workers: messages, the arrays in them, and memory that both share."""
 
 from coded_als.wire.arrays import Packed, WireError, packed
 from coded_als.wire.memory import SharedMemory, SharedMemoryView, shared_memory

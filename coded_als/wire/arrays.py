@@ -69,7 +69,7 @@ def _frame(array: NDArray[Any], dtype: np.dtype[Any]) -> zmq.Frame:
 
 
 def unpacked(description: Any, frames: Iterator[Any], memory: SharedMemoryView | None) -> NDArray[Any]:
-    """A read-only view of an array's own frame, or of shared memory, once its description and its size agree."""
+    """A read-only array (of its description's shape) in its own frame or in shared memory, once sizes agree."""
     match description:
         case [str(name), [*shape], *place] if name in DTYPES and len(shape) <= MOST_DIMENSIONS and len(place) <= 1:
             dtype = DTYPES[name]

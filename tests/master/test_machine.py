@@ -77,7 +77,7 @@ class Scene:
     """The link: what it carries happens as the script of a round says, and then everybody does what he can."""
 
     def __init__(self) -> None:
-        self.now_s = 0.0
+        self.now_s, self.memory = 0.0, None
         self.lives = 0
         self.workers: dict[int, SimulatedWorker] = {}
         self.script: deque[tuple[str, int]] = deque()
@@ -182,7 +182,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.events_of = events
         self.membership = Membership(self.scene, JOB, WORKERS)  # type: ignore[arg-type]
         self.stores = Stores(self.membership, JOB)
-        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0, memory=None)
+        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
         self.shares: list[float] = []
         self.payload = 1.0
 

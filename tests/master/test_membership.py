@@ -24,6 +24,7 @@ class ScriptedLink:
         self.inbox: deque[list[zmq.Frame]] = deque()
         self.reachable: set[bytes] = set()
         self.breaks = self.disconnections = 0
+        self.memory = None
         self.endless = False
 
     @property

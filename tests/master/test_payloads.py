@@ -81,7 +81,7 @@ def test_a_fit_is_the_same_where_no_memory_is_shared(monkeypatch: pytest.MonkeyP
             return CodedALS(rank=3, seed=0).fit(MATRIX, cluster).item_factors_
 
     shared = fitted()
-    monkeypatch.setattr("coded_als.master.local.shared_memory", lambda: None)
+    monkeypatch.setattr("coded_als.master.link.shared_memory", lambda: None)
     with LocalCluster(2) as cluster:
         assert {state.memory for state in cluster._membership.workers.values()} == {""}
         cluster.store("one", [np.ones((1, 1, 1))] * 2)

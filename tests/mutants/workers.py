@@ -23,6 +23,27 @@ PROCESSES = (
         ("tests/master/test_remote.py::test_others_than_this_machine_are_listened_to_with_keys_alone",),
     ),
     Mutant(
+        "what workers are to keep lies in memory that the next round overwrites",
+        "coded_als/master/payloads.py",
+        "self._memory = None if round.keep else memory",
+        "self._memory = memory",
+        ("tests/master/test_payloads.py::test_what_workers_are_to_keep_is_sent",),
+    ),
+    Mutant(
+        "everybody writes to shared memory",
+        "coded_als/wire/memory.py",
+        "_SEALS = 0x1 | 0x2 | 0x4 | 0x10",
+        "_SEALS = 0x1 | 0x2 | 0x4",
+        ("tests/wire/test_memory.py::test_nobody_else_writes_to_it_or_takes_any_of_it_away",),
+    ),
+    Mutant(
+        "whatever has the number of a descriptor is opened",
+        "coded_als/wire/memory.py",
+        'if not os.readlink(path).startswith(f"/memfd:{name} "):',
+        "if not os.readlink(path):",
+        ("tests/wire/test_memory.py::test_what_is_not_this_memory_is_not_opened",),
+    ),
+    Mutant(
         "a lost worker keeps its open stores",
         "coded_als/master/membership.py",
         "            worker.open_stores.clear()\n",
