@@ -198,7 +198,7 @@ class Membership:
         if message.kind is Kind.ABSENT and message.round_index not in worker.loading:
             raise WireError("what is absent must be what a worker was to load; got another array.")
         if message.kind is not Kind.ALIVE and self.listener is not None:
-            self.listener.heard(worker, replace(message, text=_one_line(message.text)))
+            self.listener.heard(worker, replace(message, text=_one_line(message.text)) if message.text else message)
 
     def _admit(self, route: bytes, message: Message, bound: int | None) -> None:
         """Take on a worker; take it back when its connection broke and it introduces itself again."""

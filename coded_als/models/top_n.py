@@ -168,7 +168,7 @@ def _hide_seen(scores: Floats, seen: csr_array, rows: slice) -> None:
 
 
 def columns_left_out(exclude: Iterable[int], items: int) -> Integers:
-    """Columns that nobody is recommended, as an array.
+    """Columns (k,) that nobody is recommended, as an array.
 
     Parameters
     ----------
