@@ -77,7 +77,7 @@ def bare_loop(workers: int, factor: np.ndarray) -> Iterator[BareLoop]:
         child = os.fork()  # before there is a socket, which does not outlive a fork
         if child == 0:
             try:
-                _work(os.read(ready, 64).rstrip().decode(), factor)
+                _work(os.read(ready, 64).rstrip().decode(), factor.copy())  # no pages in common
             finally:
                 os._exit(0)
         children.append(child)

@@ -22,6 +22,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from coded_als.worker.credentials import Credentials
+from coded_als.worker.forks import Restarts
 from coded_als.worker.orders import enlisting
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.threads import ONE_BLAS_THREAD
@@ -56,6 +57,7 @@ class CodedWorkers(WorkerPlugin):
         self._keys: dict[int, tuple[bytes, bytes]] = {}
         self._numbers: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
+        self._restarts = Restarts()
         self._watch: PeriodicCallback | None = None
 
     def setup(self, worker: Any) -> None:
@@ -73,6 +75,7 @@ class CodedWorkers(WorkerPlugin):
         new = [number for number in numbers if number not in self._numbers]
         self._numbers += new
         if self._process is None:
+            self._restarts.started(time.monotonic())
             self._process = self._started()
             new = self._numbers
         self._enlist(new)
@@ -117,6 +120,8 @@ class CodedWorkers(WorkerPlugin):
 
     def _look_after_process(self) -> None:
         """Start it again when a signal ended it; it ends by itself when its workers were told to, or found no master."""
+        if self._restarts.due_in(time.monotonic()) <= 0:
+            self.start(())
         status = None if self._process is None else self._process.poll()
         if self._process is None or status is None:
             return
@@ -124,7 +129,7 @@ class CodedWorkers(WorkerPlugin):
         self._process = None
         if status < 0:
             log.warning("the process of workers %s was ended by signal %d and is started again", self._numbers, -status)
-            self.start(())
+            self._restarts.died(time.monotonic())
         else:
             self._numbers.clear()
             shutil.rmtree(self.parts.path, ignore_errors=True)

@@ -77,7 +77,7 @@ def unpacked(description: Any, frames: Iterator[Any], memory: SharedMemoryView |
             raise WireError(f"an array must be described by one of {', '.join(DTYPES)} and a shape.")
     if any(type(length) is not int or length < 0 for length in (*shape, *place)):
         raise WireError("a shape and an offset must hold whole numbers >= 0.")
-    data = _bytes_of(dtype.itemsize * math.prod(shape), frames, memory, *place)
+    data = _bytes_of(dtype, shape, frames, memory, *place)
     try:
         array = np.frombuffer(data, dtype=dtype) if data.nbytes else np.empty(0, dtype)
         array = array.reshape(shape)
@@ -88,16 +88,21 @@ def unpacked(description: Any, frames: Iterator[Any], memory: SharedMemoryView |
 
 
 def _bytes_of(
-    size_bytes: int, frames: Iterator[Any], memory: SharedMemoryView | None, offset: int | None = None
+    dtype: np.dtype[Any],
+    shape: Sequence[int],
+    frames: Iterator[Any],
+    memory: SharedMemoryView | None,
+    offset: int | None = None,
 ) -> memoryview:
     """The bytes of an array, which must be as many as its shape says."""
+    size_bytes = dtype.itemsize * math.prod(shape)
     if offset is None:
         frame = next(frames, None)
         if frame is None:
             raise WireError("every array must have its frame; there are fewer frames than arrays.")
         data = memoryview(frame)
-    elif memory is None:
-        raise WireError("an array must have a frame of its own where no memory is shared.")
+    elif memory is None or dtype != FLOAT:
+        raise WireError("an array must have a frame of its own where no memory is shared, and places anywhere.")
     else:
         data = memory.read(offset, size_bytes)
     if data.nbytes != size_bytes:

@@ -142,4 +142,5 @@ def test_no_forged_offset_raises_anything_else(
     except WireError:
         return
     assert shared
+    assert dtype == "<f8"
     assert array.nbytes <= ROOM
