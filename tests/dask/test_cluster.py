@@ -62,6 +62,13 @@ def test_one_worker_for_each_thread_by_default(dask_client: Any) -> None:
         assert cluster.size == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no memory without a file")
+def test_workers_on_this_machine_share_the_masters_memory(dask_client: Any) -> None:
+    with DaskCluster(dask_client, 3) as cluster:
+        assert cluster._link.memory is not None
+        assert {worker.memory for worker in cluster._membership.workers.values()} == {cluster._link.memory.name}
+
+
 def test_a_worker_that_was_killed_is_started_again(dask_client: Any) -> None:
     with DaskCluster(dask_client, 3) as cluster:
         killed = cluster.process_ids[1]
