@@ -40,7 +40,7 @@ from processes import started_by
 from ratings_50m import drawn
 
 RANK, ALPHA, FEW, MANY = 32, 10.0, 2, 6
-PENALTIES = {"spark": (0.01, 0.001, 0.1), "ours": (1.0, 0.3, 3.0)}
+PENALTIES = {"spark": (0.01, 0.001, 0.1), "ours": (1.0, 10.0, 100.0)}
 STOPPED_S, EVERY_S = 1.0, 3.0
 COLUMNS = ("user", "item", "rating")
 # user and item factors, user and item ids
@@ -95,7 +95,8 @@ def recall(factors: Factors, folder: Path) -> float:
     known = np.isin(who, user_ids) & np.isin(what, item_ids)
     chosen = np.random.default_rng(2).permutation(np.flatnonzero(known))[:3000]
     table = pads.dataset(folder).to_table(columns=["user", "item"])
-    trained, seen = table["user"].to_numpy(), table["item"].to_numpy()
+    # of the type of what is searched for, or each search converts all of them
+    trained, seen = (table[name].to_numpy().astype(np.int64) for name in ("user", "item"))
     order = np.argsort(trained, kind="stable")
     trained, seen = trained[order], seen[order]
     found = 0
