@@ -22,6 +22,7 @@ from coded_als.dask import DaskCluster, asking, reach
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.wire import Kind, Message, encode
 from tests.master.processes import all_end_within
+from tests.wire.availability import needs_shared_memory
 
 R = np.random.default_rng(5).normal(size=(40, 30))
 
@@ -62,7 +63,7 @@ def test_one_worker_for_each_thread_by_default(dask_client: Any) -> None:
         assert cluster.size == 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there is no memory without a file")
+@needs_shared_memory
 def test_workers_on_this_machine_share_the_masters_memory(dask_client: Any) -> None:
     with DaskCluster(dask_client, 3) as cluster:
         assert cluster._link.memory is not None

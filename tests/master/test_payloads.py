@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,8 +13,9 @@ from coded_als.master import LocalCluster
 from coded_als.master.payloads import Payloads
 from coded_als.master.workers import WorkerState
 from coded_als.wire import SharedMemory
+from tests.wire.availability import needs_shared_memory
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no memory without a file")
+pytestmark = needs_shared_memory
 MATRIX = np.random.default_rng(0).standard_normal((60, 40))
 
 

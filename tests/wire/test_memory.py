@@ -27,8 +27,9 @@ from coded_als.wire import (
     packed,
     shared_memory,
 )
+from tests.wire.availability import needs_shared_memory
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no memory without a file")
+pytestmark = needs_shared_memory
 ROOM = 4096
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9)
 ARRAYS = st.lists(hnp.arrays(np.float64, SHAPES) | hnp.arrays(np.int32, SHAPES), max_size=6)
