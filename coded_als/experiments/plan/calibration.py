@@ -13,7 +13,7 @@ from coded_als.cluster import Cluster, Round, all_of
 from coded_als.cluster.machine import Machine
 
 FEW, CALIBRATED_WORKERS = 2, 8
-PAYLOAD_ROWS, COLUMNS = 4000, 25
+LARGE_ROWS, COLUMNS = 4000, 25
 REPEATS = 15
 # Numbers of an array that a worker is given to keep, and how often.
 GIVEN, GIVINGS = 1_000_000, 3
@@ -22,9 +22,10 @@ GIVEN, GIVINGS = 1_000_000, 3
 def calibrated(columns: int = COLUMNS) -> Machine:
     """What local workers and their master do here, measured in about two seconds.
 
-    A round of W messages each way takes ``2 W message_s + 2 latency_s`` and, for large payloads, their bytes over the
-    link's besides: the differences between few workers and many, and between small payloads and large ones, tell them
-    apart. What workers are given to keep goes into fresh memory and takes longer.
+    A round of W messages each way takes ``2 W message_s + 2 latency_s`` and, for large payloads and responses, their bytes
+    over the link's besides: the differences between few workers and many, and between small arrays and large ones, tell
+    them apart. Where workers share memory payloads cost next to nothing: the link's speed is that of both ways together.
+    What workers are given to keep goes into fresh memory and takes longer.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def calibrated(columns: int = COLUMNS) -> Machine:
     many_s, large_s, giving_s = _round_seconds(CALIBRATED_WORKERS)
     message_s = max(1e-6, (many_s - few_s) / (2 * (CALIBRATED_WORKERS - FEW)))
     latency_s = max(1e-6, few_s / 2 - FEW * message_s)
-    carried = CALIBRATED_WORKERS * 8 * PAYLOAD_ROWS * COLUMNS
+    carried = CALIBRATED_WORKERS * 2 * 8 * LARGE_ROWS * COLUMNS
     bytes_per_second = carried / max(1e-9, large_s - many_s)
     given = CALIBRATED_WORKERS * 8 * GIVEN / max(1e-9, giving_s - many_s)
     return Machine(speed, bytes_per_second, latency_s, message_s, len(os.sched_getaffinity(0)), given)
@@ -50,11 +51,13 @@ def multiplications_per_second(columns: int) -> float:
 
 
 def _round_seconds(workers: int) -> tuple[float, float, float]:
-    """Least seconds of a round that computes next to nothing: with a small payload, a large one, and arrays to keep."""
+    """Least seconds of a round that computes next to nothing: small, with arrays large both ways, and with some to keep."""
     from coded_als.master import LocalCluster
 
     with LocalCluster(workers) as cluster:
-        return _round_s(cluster, 1), _round_s(cluster, PAYLOAD_ROWS), _giving_s(cluster)
+        small_s = _round_s(cluster, 1, 1)
+        large_s = _round_s(cluster, LARGE_ROWS, 1) + _round_s(cluster, 1, LARGE_ROWS) - small_s
+        return small_s, large_s, _giving_s(cluster)
 
 
 def _giving_s(cluster: Cluster) -> float:
@@ -70,10 +73,10 @@ def _giving_s(cluster: Cluster) -> float:
     return sorted(_seconds(give) for _ in range(GIVINGS))[GIVINGS // 2]
 
 
-def _round_s(cluster: Cluster, rows: int) -> float:
-    cluster.store("left", [np.ones((1, 1, rows))] * cluster.size)
-    payload = np.ones((1, rows, COLUMNS))
-    round = Round("product", ("left",), [(payload,)] * cluster.size, (), ((1, 1, COLUMNS),))
+def _round_s(cluster: Cluster, sent: int, returned: int) -> float:
+    cluster.store("left", [np.ones((1, returned, sent))] * cluster.size)
+    payload = np.ones((1, sent, COLUMNS))
+    round = Round("product", ("left",), [(payload,)] * cluster.size, (), ((1, returned, COLUMNS),))
     # the least: what else this machine did at the time is no property of it
     return min(cluster.run(round, all_of(cluster.size)).elapsed_s for _ in range(REPEATS))
 

@@ -44,7 +44,7 @@ def test_this_machine_is_measured() -> None:
 
 def test_round_times_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """From round times that the model itself gives, the machine comes back."""
-    carried = 8 * calibration.PAYLOAD_ROWS * calibration.COLUMNS
+    carried = 2 * 8 * calibration.LARGE_ROWS * calibration.COLUMNS
 
     def round_seconds(workers: int) -> tuple[float, float, float]:
         small_s = 2 * workers * MEASURED.message_s + 2 * MEASURED.latency_s
