@@ -26,9 +26,8 @@ class Payloads:
         self._memory = None if round.keep else memory
         if self._memory is not None:
             self._memory.clear()
-        # the last tuple, and how it travels, in either way
-        self._shared: tuple[tuple[Array, ...], Packed] = (), packed(())
-        self._framed: tuple[tuple[Array, ...], Packed] = (), packed(())
+        # the last tuple and how it travels, with and without shared memory
+        self._last: dict[bool, tuple[tuple[Array, ...], Packed]] = {}
 
     def of(self, worker: int) -> tuple[Array, ...]:
         """The arrays for one worker, (planes, rows, columns) each."""
@@ -36,11 +35,10 @@ class Payloads:
 
     def packed(self, worker: WorkerState) -> Packed:
         """The same, ready to be sent."""
-        payload = self.of(worker.id)
-        if self._memory is not None and worker.memory == self._memory.name:
-            if payload is not self._shared[0]:
-                self._shared = payload, packed(payload, self._memory)
-            return self._shared[1]
-        if payload is not self._framed[0]:
-            self._framed = payload, packed(payload)
-        return self._framed[1]
+        payload, memory = self.of(worker.id), self._memory
+        if memory is not None and worker.memory != memory.name:
+            memory = None
+        last = self._last.get(memory is not None)
+        if last is None or last[0] is not payload:
+            last = self._last[memory is not None] = payload, packed(payload, memory)
+        return last[1]

@@ -76,7 +76,7 @@ class Message:
     text
         ERROR, REFUSED, STOP, ABSENT: why; HELLO: the name of the memory that the worker shares with the master, if any.
     arrays
-        Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames.
+        Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames, or of shared memory.
     """
 
     kind: Kind
