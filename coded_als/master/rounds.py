@@ -176,14 +176,16 @@ class Rounds:
         message
             What it says.
         """
-        if message.kind is Kind.STORED:
+        if message.kind in (Kind.STORED, Kind.ABSENT):
             self._stores.acknowledged(worker, message.round_index)
+            # what nobody needs any more may be deleted before a straggler has looked for it
+            if message.kind is Kind.ABSENT and self._stores.is_newest(message.round_index):
+                raise WorkerFailed(
+                    f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.text}. "
+                    "Fit again."
+                )
             self._take_in(worker)
             return
-        if message.kind is Kind.ABSENT:
-            raise WorkerFailed(
-                f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.text}. Fit again."
-            )
         task = worker.open_tasks.get(message.round_index)
         if task is None or task.attempt != message.attempt:
             return  # of a task that was given up for lost

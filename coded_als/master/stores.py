@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -34,7 +35,8 @@ class Stores:
         self.newest: dict[str, int] = {}
         self._again: dict[str, Sequence[Stored]] = {}
         self._membership, self._job = membership, job
-        self._versions = 0
+        # a worker that comes from an earlier master of the same keys may still hold what that one called so
+        self._versions = secrets.randbelow(2**31)
 
     def new_version(self, name: str) -> Stamp:
         """Make all that workers hold under this name stale."""
@@ -42,6 +44,10 @@ class Stores:
         self.newest[name] = self._versions
         self._again.pop(name, None)
         return name, self._versions
+
+    def is_newest(self, version: int) -> bool:
+        """Whether this is what some name stands for, not what it stood for once."""
+        return version in self.newest.values()
 
     def give_out(self, name: str, shares: Iterable[Stored], size: int, again: Sequence[Stored] | None = None) -> None:
         """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer.
@@ -81,7 +87,7 @@ class Stores:
         return all(name in self._again for name, _ in stamps)
 
     def acknowledged(self, worker: WorkerState, version: int) -> None:
-        """A worker has got an array.
+        """A worker has got an array, or has found none where it was to load it from.
 
         Parameters
         ----------

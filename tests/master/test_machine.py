@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from coded_als.cluster import Round, TaskEvent, fastest
+from coded_als.cluster.shares import Part
 from coded_als.errors import NotEnoughWorkers, RoundTimeout
 from coded_als.master.events import Events
 from coded_als.master.membership import Membership
@@ -29,11 +30,13 @@ JOB, WORKERS, TIMEOUT_S = b"job", 4, 20.0
 class SimulatedWorker:
     """A worker that keeps arrays and multiplies numbers, as `coded_als.worker.loop` does, without a process."""
 
-    def __init__(self, number: int, life: int) -> None:
-        self.number, self.route = number, f"w{number}.{life}".encode()
+    def __init__(self, number: int, life: int, parts: dict[int, float]) -> None:
+        self.number, self.route, self._parts = number, f"w{number}.{life}".encode(), parts
         self.stopped = False
         self.unread: deque[Message] = deque()
         self.says: deque[Message] = deque([Message(Kind.HELLO, JOB, number, number=life)])
+        # all that the master has heard of it, in whatever order it may come once more
+        self.said: deque[Message] = deque()
         self._memory: dict[str, tuple[int, float]] = {}
         self._task: Message | None = None
 
@@ -45,6 +48,11 @@ class SimulatedWorker:
                 self._memory[name] = version, float(array.item())
             if message.kind is Kind.STORE:
                 self._say(message, Kind.STORED)
+            elif message.kind is Kind.LOAD:
+                there = message.number in self._parts
+                if there:
+                    self._memory.update({name: (held, self._parts[message.number]) for name, held in message.keep})
+                self._say(message, Kind.STORED if there else Kind.ABSENT)
             elif message.kind is Kind.RETAIN:
                 names = dict(message.operands)
                 self._memory = {name: held for name, held in self._memory.items() if name in names}
@@ -79,6 +87,8 @@ class Scene:
     def __init__(self) -> None:
         self.now_s, self.memory = 0.0, None
         self.lives = 0
+        # arrays by number that lie where the workers are
+        self.parts: dict[int, float] = {}
         self.workers: dict[int, SimulatedWorker] = {}
         self.script: deque[tuple[str, int]] = deque()
         self.disconnections = self._breaks = 0
@@ -116,7 +126,7 @@ class Scene:
         worker = self.workers.get(number)
         if action == "join" and worker is None:
             self.lives += 1
-            self.workers[number] = SimulatedWorker(number, self.lives)
+            self.workers[number] = SimulatedWorker(number, self.lives, self.parts)
         elif worker is None:
             return
         elif action == "die":
@@ -137,6 +147,9 @@ class Scene:
             self._deliver(worker, worker.says.popleft())
         elif action == "repeat" and worker.says:
             self._deliver(worker, worker.says[0])
+        elif action == "late words" and worker.said:
+            # of a store, a task or an introduction that is over, whatever it was
+            self._deliver(worker, worker.said.popleft())
         elif action == "lie about the past":
             stale = Message(Kind.RESULT, JOB, number, 0, 0, arrays=(np.full((1, 1, 1), -1.0),))
             self._deliver(worker, stale)
@@ -158,10 +171,11 @@ class Scene:
             self._deliver(worker, worker.says.popleft())
 
     def _deliver(self, worker: SimulatedWorker, message: Message) -> None:
+        worker.said.append(message)
         self._inbox.append([zmq.Frame(worker.route), *(zmq.Frame(bytes(frame)) for frame in encode(message))])
 
 
-ACTIONS = ("join", "die", "last words", "stop", "continue", "finish", "deliver", "repeat", "lie about the past", "junk")
+ACTIONS = ("join", "die", "last words", "stop", "continue", "finish", "deliver", "repeat", "late words", "lie about the past", "junk")
 SCRIPTS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, WORKERS - 1)), max_size=25)
 
 
@@ -184,7 +198,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.stores = Stores(self.membership, JOB)
         self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
         self.shares: list[float] = []
-        self.payload = 1.0
+        self.numbers, self.payload = 0, 1.0
 
     def teardown(self) -> None:
         for patch in self._patches:
@@ -207,6 +221,24 @@ class MasterMachine(RuleBasedStateMachine):
         self.shares = [float(first + worker) for worker in range(WORKERS)]
         arrays = [np.full((1, 1, 1), share) for share in self.shares]
         self.stores.give_out("share", arrays, WORKERS, arrays)
+        self.scene.parts.clear()
+
+    @rule(first=st.integers(1, 5))
+    def load(self, first: int) -> None:
+        """Let the workers load arrays that lie with them; those that lay there before are deleted, loaded or not."""
+        self.shares = [float(first + worker) for worker in range(WORKERS)]
+        self.scene.parts.clear()
+        self.numbers += WORKERS
+        self.scene.parts.update({self.numbers + worker: share for worker, share in enumerate(self.shares)})
+        parts = [Part(number) for number in self.scene.parts]
+        self.stores.give_out("share", parts, WORKERS, parts)
+
+    @rule()
+    def forget(self) -> None:
+        """As at the end of a fit: the arrays are dropped, and what lies with the workers is deleted."""
+        self.shares = []
+        self.stores.drop(["share"])
+        self.scene.parts.clear()
 
     @rule(script=SCRIPTS)
     def something_happens(self, script: list[tuple[str, int]]) -> None:
@@ -214,6 +246,7 @@ class MasterMachine(RuleBasedStateMachine):
             self.scene.act(*action)
         self.membership.catch_up()
 
+    @precondition(lambda self: self.shares)
     @rule(needed=st.integers(1, WORKERS), script=SCRIPTS, keep=st.booleans())
     def run_a_round(self, needed: int, script: list[tuple[str, int]], keep: bool) -> None:
         self.payload += 1.0
@@ -242,6 +275,14 @@ class MasterMachine(RuleBasedStateMachine):
         stopped = {number for number, worker in self.scene.workers.items() if worker.stopped}
         assert len(error.responded) < needed
         assert set(error.silent_s) <= stopped
+
+    @rule(first=st.integers(1, 5), needed=st.integers(1, WORKERS), script=SCRIPTS, stopped=st.integers(0, WORKERS - 1))
+    def fit(self, first: int, needed: int, script: list[tuple[str, int]], stopped: int) -> None:
+        """What a fit does, with a straggler that has done nothing of it when it ends."""
+        self.scene.act("stop", stopped)
+        self.load(first)
+        self.run_a_round(needed, script, False)
+        self.forget()
 
     @precondition(lambda self: self.shares)
     @rule()

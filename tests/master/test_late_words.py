@@ -1,0 +1,180 @@
+"""What a worker says late: of arrays, tasks and masters that are over. It is taken note of, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from coded_als.cluster import Round, TaskEvent, fastest
+from coded_als.cluster.shares import Part
+from coded_als.errors import WorkerFailed
+from coded_als.master.events import Events
+from coded_als.master.membership import Membership
+from coded_als.master.rounds import Rounds
+from coded_als.master.stores import Stores
+from coded_als.master.workers import MOST_OPEN_STORES, WorkerState
+from coded_als.wire import Kind, Message, decode, encode
+from tests.master.test_membership import JOB, ScriptedLink
+
+ONE = np.ones((1, 1, 1))
+
+
+class WrittenDown(ScriptedLink):
+    """A link that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Message] = []
+
+    def send(self, route: bytes, frames: Any) -> bool:
+        self.sent.append(decode([bytes(frame) for frame in frames]))
+        return super().send(route, frames)
+
+
+class Master:
+    """A master's parts, with one worker, who says what a test lets it say."""
+
+    def __init__(self) -> None:
+        self.link, self.events = WrittenDown(), list[TaskEvent]()
+        self.membership = Membership(self.link, JOB, 1)  # type: ignore[arg-type]
+        self.stores = Stores(self.membership, JOB)
+        events = Events([self.events.append], [], lambda: 0.0)
+        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
+        self._events_of = events
+        self.link.reachable.add(b"w0")
+        self.hear(Kind.HELLO)
+        self.link.sent.clear()
+
+    @property
+    def worker(self) -> WorkerState:
+        return self.membership.workers[0]
+
+    def say(self, kind: Kind, number: int = 0, attempt: int = 0, *, text: str = "", arrays: Any = ()) -> None:
+        frames = encode(Message(kind, JOB, 0, number, attempt, text=text, arrays=arrays))
+        self.link.inbox.append([zmq.Frame(b"w0"), *(zmq.Frame(bytes(frame)) for frame in frames)])
+
+    def hear(self, kind: Kind, number: int = 0, attempt: int = 0, **fields: Any) -> None:
+        self.say(kind, number, attempt, **fields)
+        self.membership.catch_up()
+
+    def load(self, name: str, number: int) -> int:
+        """Let the worker load a part; the version."""
+        parts = [Part(number)]
+        self.stores.give_out(name, parts, 1, parts)
+        return self.stores.newest[name]
+
+    def run(self, *responses: Any) -> Any:
+        """A round in which the worker says each of ``responses`` (kind and fields) to the task that it has got."""
+        answers = iter(responses)
+        send = self.link.send
+
+        def answer(route: bytes, frames: Any) -> bool:
+            sent = send(route, frames)
+            message = self.link.sent[-1]
+            if message.kind is Kind.TASK:
+                kind, fields = next(answers)
+                self.say(kind, message.round_index, message.attempt, **fields)
+            return sent
+
+        self.link.send = answer  # type: ignore[method-assign]
+        try:
+            round = Round("inner_product", tuple(self.stores.newest), response_shapes=((1, 1, 1),))
+            return self.rounds.carry_out(round, fastest(1), 5.0, [0.0])
+        finally:
+            self.link.send = send  # type: ignore[method-assign]
+            self._events_of.deliver()
+
+
+@pytest.fixture
+def master() -> Iterator[Master]:
+    yield Master()
+
+
+def dropped(master: Master) -> int:
+    version = master.load("rows", 1)
+    master.stores.drop(["rows"])
+    return version
+
+
+def replaced(master: Master) -> int:
+    version = master.load("rows", 1)
+    master.load("rows", 2)
+    return version
+
+
+@pytest.mark.parametrize("over", [dropped, replaced])
+def test_a_part_that_is_gone_when_nobody_needs_it_any_more_is_acknowledged(master: Master, over: Any) -> None:
+    version = over(master)
+    master.hear(Kind.ABSENT, version, text="FileNotFoundError")
+    assert version not in master.worker.open_stores
+    assert version not in master.worker.loading
+    assert master.membership.malformed == 0
+    if over is dropped:
+        master.load("rows", 3)
+    master.hear(Kind.STORED, master.stores.newest["rows"])
+    assert set(master.run((Kind.RESULT, {"arrays": (ONE,)})).results) == {0}
+
+
+@pytest.mark.parametrize("kind", [Kind.ABSENT, Kind.STORED])
+def test_a_straggler_that_says_late_what_became_of_its_parts_has_all_its_credit_back(
+    master: Master, kind: Kind
+) -> None:
+    versions = []
+    for number in range(MOST_OPEN_STORES):
+        versions.append(master.load(f"rows{number}", number))
+    master.stores.drop([f"rows{number}" for number in range(MOST_OPEN_STORES)])
+    for version in versions:
+        master.hear(kind, version)
+    assert master.worker.open_stores == {}
+    assert master.worker.loading == set()
+
+
+def test_a_part_that_is_gone_while_it_is_needed_is_an_error_that_costs_no_credit(master: Master) -> None:
+    version = master.load("rows", 1)
+    with pytest.raises(WorkerFailed, match="must stay there; worker 0 says: FileNotFoundError"):
+        master.hear(Kind.ABSENT, version, text="FileNotFoundError")
+    assert master.worker.open_stores == {}
+
+
+def test_who_has_a_part_cannot_say_later_that_there_is_none(master: Master) -> None:
+    version = master.load("rows", 1)
+    master.hear(Kind.STORED, version)
+    master.hear(Kind.ABSENT, version, text="forged")
+    assert master.membership.malformed == 1
+
+
+def test_words_of_an_earlier_task_do_not_count_in_a_later_one(master: Master) -> None:
+    master.load("rows", 1)
+    first = master.run((Kind.RESULT, {"arrays": (ONE,)}))
+    attempt = next(message.attempt for message in master.link.sent if message.kind is Kind.TASK)
+    for kind in (Kind.RESULT, Kind.SUPERSEDED, Kind.REFUSED, Kind.ERROR):
+        for number, tried in ((first.index, attempt), (first.index + 1, attempt - 1), (first.index + 1, attempt + 1)):
+            master.say(kind, number, tried, text="late", arrays=(2 * ONE,) if kind is Kind.RESULT else ())
+    second = master.run((Kind.RESULT, {"arrays": (3 * ONE,)}))
+    assert second.results[0][0].item() == 3
+    assert [event.status for event in master.events] == ["counted", "counted"]
+
+
+def test_versions_of_one_master_are_not_those_of_another() -> None:
+    """A worker that was another master's of the same keys may hold arrays of the same names."""
+    first, second = ({master.load("rows", 1) for master in (Master() for _ in range(8))} for _ in range(2))
+    assert len(first | second) == 16
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind >= Kind.STORED])
+def test_late_words_between_rounds_leave_everything_as_it_was(master: Master, kind: Kind) -> None:
+    version = master.load("rows", 1)
+    master.hear(Kind.STORED, version)
+    done = master.run((Kind.RESULT, {"arrays": (ONE,)}))
+    before = SimpleNamespace(held=dict(master.worker.held), events=len(master.events))
+    for number in (0, done.index, done.index + 1, version - 1, version, version + 1, 2**40):
+        master.hear(kind, number, 1, text="late")
+    assert master.worker.held == before.held
+    assert master.worker.open_tasks == master.worker.open_stores == {}
+    assert len(master.events) == before.events
+    assert set(master.run((Kind.RESULT, {"arrays": (ONE,)})).results) == {0}
