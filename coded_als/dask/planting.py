@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -12,22 +13,23 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
-from distributed import Client, wait
-from distributed.comm.core import CommClosedError
+from distributed import Client, get_worker, wait
 
 from coded_als.als.transforms import Weighting
 from coded_als.cluster.shares import Part
 from coded_als.codes.partition import deal
+from coded_als.dask.asking import LEAVE_WITHIN_S, started
 from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, PartEntries, Repeated, entries_of, write_block
-from coded_als.dask.cluster import DaskCluster
+from coded_als.dask.cluster import RETURN_WITHIN_S, DaskCluster
 from coded_als.dask.numbering import Numbering
 from coded_als.dask.part_files import Piece
 from coded_als.dask.plugin import parts_folder
 from coded_als.errors import CodedALSError
 from coded_als.worker.parts import PartFolder
 
-# How often it is looked whether the workers are still where blocks are made for them, and how long they may come and go.
-LOOK_S, SETTLE_WITHIN_S = 0.5, 60.0
+# How often it is looked whether the workers are still where blocks are made for them, and how long they may come and go;
+# what takes longer by itself is tried so often at least.
+LOOK_S, SETTLE_WITHIN_S, LEAST_TRIALS = 0.5, 60.0, 3
 
 
 Made = TypeVar("Made")
@@ -56,7 +58,7 @@ class Source:
 
 
 class Moved(Exception):
-    """A Dask worker that a task is tied to is gone."""
+    """A Dask worker that a task needs is gone, or not there yet: which."""
 
 
 def settled(task: Callable[[], Made]) -> Made:
@@ -73,11 +75,16 @@ def settled(task: Callable[[], Made]) -> Made:
         When they keep doing so.
     """
     deadline = time.monotonic() + SETTLE_WITHIN_S
-    while time.monotonic() < deadline:
-        with suppress(Moved):
+    for trial in itertools.count(1):
+        try:
             return task()
+        except Moved as moved:
+            if trial >= LEAST_TRIALS and time.monotonic() >= deadline:
+                raise CodedALSError(
+                    f"Dask workers must be there while data are given out; {moved}. See their logs, and start others."
+                ) from None
         time.sleep(LOOK_S)
-    raise CodedALSError("Dask workers must stay while data are given out; they kept going. See their logs.")
+    raise AssertionError("counting has no end")
 
 
 class Planted:
@@ -112,8 +119,12 @@ class Planted:
         self.rows = deal(own.counts, shards)
         self._cut = _cut(self.rows, own.counts.size, other.counts.size, of_users, reading)
         self._first = cluster.starter.new_parts(shards * len(ARRAYS))
-        self.facts = settled(self._shuffle)
-        cluster.starter.providers.append(self._provide)
+        self._waits_until_s = time.monotonic() + RETURN_WITHIN_S
+        try:
+            self.facts = settled(self._shuffle)
+        except BaseException:
+            self.close()
+            raise
 
     def shares(self, array: int) -> Any:
         """What `DaskCluster.store` takes for one of `ARRAYS`: a `Part` for each worker."""
@@ -134,16 +145,21 @@ class Planted:
         folders = _folders(client, starter.name, homes)
         found = {shard: (address, folders[address]) for shard, address in _writers(homes, folders, self._cut.shards)}
         if len(found) < self._cut.shards:
-            raise Moved
+            raise Moved(f"nobody runs workers of block {min(set(range(self._cut.shards)) - found.keys())}")
         return {shard: (*found[shard], self._number(shard)) for shard in sorted(found)}
 
     def close(self) -> None:
-        """Delete them; workers that have them in use go on."""
-        starter = self._cluster.starter
-        starter.providers.remove(self._provide)
+        """Delete them, those too that are still being made; workers that have them in use go on.
+
+        A Dask worker that has stopped does so when it goes on.
+        """
+        client, starter = self._cluster.client, self._cluster.starter
+        if self._provide in starter.providers:
+            starter.providers.remove(self._provide)
         numbers = range(self._first, self._number(self._cut.shards))
+        deleted = started(lambda: client.run(_remove, starter.name, numbers, on_error="ignore"))
         with suppress(Exception):  # Dask workers that are gone have nothing to delete
-            self._cluster.client.run(_remove, starter.name, numbers, on_error="ignore")
+            deleted.result(LEAVE_WITHIN_S)
 
     def __enter__(self) -> Self:
         return self
@@ -155,28 +171,36 @@ class Planted:
         return self._first + shard * len(ARRAYS)
 
     def _shuffle(self) -> list[BlockFacts]:
-        """Read every piece where Dask likes, and bring the entries of each block to the machines that need it."""
-        with self._cluster.starter.settled:
-            return self._shuffled()
+        """Bring the entries of each block to the machines that need it."""
+        starter = self._cluster.starter
+        with starter.settled:
+            facts = self._shuffled()
+            # before anybody else is started, who would lack what was made
+            starter.providers.append(self._provide)
+        return facts
 
     def _shuffled(self) -> list[BlockFacts]:
         client, starter, source = self._cluster.client, self._cluster.starter, self._source
         homes = starter.homes()
-        if sum(map(len, homes.values())) < self._cluster.size:
-            raise Moved
+        self._require_homes(homes)
         folders = _folders(client, starter.name, homes)
-        raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
-        cut = client.scatter(self._cut, broadcast=True, hash=False)
-        read = [client.submit(_entries, piece, source.columns, *raw, cut, pure=False) for piece in source.pieces]
-        entries = [[client.submit(operator.getitem, one, shard) for one in read] for shard in range(self._cut.shards)]
-        del read
+        entries, cut = entries_by_block(client, source, self._cut)
         made = []
         for shard, address in _writers(homes, folders, self._cut.shards):
-            arguments = (entries[shard], cut, source.repeated, folders[address], self._number(shard), shard)
+            place = starter.name, folders[address], self._number(shard)
+            arguments = (entries[shard], cut, source.repeated, *place, shard)
             made.append(client.submit(_write, *arguments, workers=[address], pure=False))
         del entries
         told: dict[int, BlockFacts] = dict(gathered(client, made, homes))
         return [told[shard] for shard in range(self._cut.shards)]
+
+    def _require_homes(self, homes: dict[str, tuple[int, ...]]) -> None:
+        """`Moved` while workers may come back, and without a home for each block; who comes later is provided then."""
+        there = {number for numbers in homes.values() for number in numbers}
+        lacking = sorted(set(range(self._cluster.size)) - there)
+        shards = {number % self._cut.shards for number in there}
+        if lacking and (time.monotonic() < self._waits_until_s or len(shards) < self._cut.shards):
+            raise Moved(f"nobody runs the workers {', '.join(map(str, lacking))}")
 
     def _provide(self, address: str, numbers: tuple[int, ...]) -> None:
         """Make what a Dask worker lacks that has just come, from the part files."""
@@ -187,7 +211,7 @@ class Planted:
         there = client.run(_are_there, folder, first, workers=[address])[address]
         for shard, is_there in zip(shards, there, strict=True):
             if not is_there:
-                arguments = (source, self._cut, shard, folder, self._number(shard))
+                arguments = (source, self._cut, shard, starter.name, folder, self._number(shard))
                 client.submit(_make_again, *arguments, workers=[address], pure=False).result()
 
 
@@ -202,12 +226,30 @@ def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: Ma
 def _folders(client: Client, name: str, homes: Collection[str]) -> dict[str, str]:
     """The folder of each of these Dask workers; `Moved` where one is gone."""
     told: dict[str, Any] = client.run(parts_folder, name, workers=list(homes), on_error="return")
-    for found in told.values():
+    for address, found in told.items():
         if isinstance(found, Exception):
-            raise Moved if isinstance(found, CommClosedError) else found
-    if not set(homes) <= told.keys():
-        raise Moved
+            raise Moved(f"the one at {address} is gone") if isinstance(found, OSError) else found
+    if gone := set(homes) - told.keys():
+        raise Moved(f"the one at {min(gone)} is gone")
     return told
+
+
+def entries_by_block(client: Client, source: Source, cut: Cut) -> tuple[list[list[Any]], Any]:
+    """Every piece read where Dask likes: the futures of the entries of each block, piece by piece, and of the cut.
+
+    Parameters
+    ----------
+    client
+        Whose workers read.
+    source
+        What they read.
+    cut
+        Of the side whose blocks these are.
+    """
+    raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
+    there = client.scatter(cut, broadcast=True, hash=False)
+    read = [client.submit(_entries, piece, source.columns, *raw, there, pure=False) for piece in source.pieces]
+    return [[client.submit(operator.getitem, one, shard) for one in read] for shard in range(cut.shards)], there
 
 
 def _writers(homes: dict[str, tuple[int, ...]], folders: dict[str, str], shards: int) -> list[tuple[int, str]]:
@@ -236,15 +278,17 @@ def gathered(client: Client, made: list[Any], homes: Collection[str]) -> list[An
     Moved
         When one of them is gone.
     """
-    while True:
-        try:
-            wait(made, timeout=LOOK_S)
-            break
-        except TimeoutError:
-            if not set(homes) <= client.scheduler_info(n_workers=-1)["workers"].keys():
-                client.cancel(made)
-                raise Moved from None
-    return list(client.gather(made))
+    try:
+        while True:
+            with suppress(TimeoutError):
+                wait(made, timeout=LOOK_S)
+                return list(client.gather(made))
+            if gone := set(homes) - client.scheduler_info(n_workers=-1)["workers"].keys():
+                raise Moved(f"the one at {min(gone)} is gone")
+    except BaseException:
+        # nobody waits for the others
+        client.cancel(made)
+        raise
 
 
 def _entries(piece: Piece, columns: tuple[str, ...], users: pa.Array, items: pa.Array, cut: Cut) -> list[PartEntries]:
@@ -252,21 +296,25 @@ def _entries(piece: Piece, columns: tuple[str, ...], users: pa.Array, items: pa.
 
 
 def _write(
-    pieces: list[PartEntries], cut: Cut, repeated: Repeated, folder: str, number: int, shard: int
+    pieces: list[PartEntries], cut: Cut, repeated: Repeated, name: str, folder: str, number: int, shard: int
 ) -> tuple[int, BlockFacts]:
-    return shard, write_block(pieces, cut, repeated, PartFolder(folder), number)
+    facts = write_block(pieces, cut, repeated, PartFolder(folder), number)
+    plugin = get_worker().plugins.get(name)
+    if plugin is not None and plugin.is_over(number):  # the fit has ended meanwhile
+        plugin.delete(range(number, number + len(ARRAYS)))
+    return shard, facts
 
 
-def _make_again(source: Source, cut: Cut, shard: int, folder: str, number: int) -> None:
+def _make_again(source: Source, cut: Cut, shard: int, name: str, folder: str, number: int) -> None:
     raw = source.users.raw, source.items.raw
     entries = [entries_of(piece, source.columns, raw, cut)[shard] for piece in source.pieces]
-    write_block(entries, cut, source.repeated, PartFolder(folder), number)
+    _write(entries, cut, source.repeated, name, folder, number, shard)
 
 
 async def _remove(name: str, numbers: range, dask_worker: Any) -> None:
     plugin = dask_worker.plugins.get(name)
-    for number in numbers if plugin is not None else ():
-        plugin.parts.remove(number)
+    if plugin is not None:
+        plugin.retire(numbers)
 
 
 def _are_there(folder: str, numbers: list[int]) -> list[bool]:

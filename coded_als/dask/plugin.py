@@ -54,6 +54,7 @@ class CodedWorkers(WorkerPlugin):
     def __init__(self, endpoint: str, credentials: Credentials, name: str, memory: str = "") -> None:
         self._endpoint, self._credentials, self._name, self._memory = endpoint, credentials, name, memory
         self.parts: PartFolder
+        self._over: list[range] = []
         self._keys: dict[int, tuple[bytes, bytes]] = {}
         self._numbers: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,6 +80,20 @@ class CodedWorkers(WorkerPlugin):
             self._process = self._started()
             new = self._numbers
         self._enlist(new)
+
+    def retire(self, numbers: range) -> None:
+        """Delete parts that are of no use any more; those that are still being written are deleted by whoever writes them."""
+        self._over.append(numbers)
+        self.delete(numbers)
+
+    def delete(self, numbers: range) -> None:
+        """Delete parts."""
+        for number in numbers:
+            self.parts.remove(number)
+
+    def is_over(self, number: int) -> bool:
+        """Whether a part is of no use any more."""
+        return any(number in numbers for numbers in self._over)
 
     def teardown(self, worker: Any) -> None:
         """End all of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from typing import Any
 
 import numpy as np
@@ -48,10 +49,16 @@ class PartFolder:
             Any numbers.
         """
         file = self.file_of(number)
-        unfinished = f"{file}.{os.getpid()}"
-        with open(unfinished, "wb") as stream:
-            np.save(stream, array, allow_pickle=False)
-        os.replace(unfinished, file)
+        # a task that is begun again may meet its predecessor, in a thread of the same process
+        unfinished = f"{file}.{secrets.token_hex(4)}"
+        try:
+            with open(unfinished, "wb") as stream:
+                np.save(stream, array, allow_pickle=False)
+            os.replace(unfinished, file)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(unfinished)
+            raise
 
     def has(self, number: int) -> bool:
         """Whether it is there."""
