@@ -122,22 +122,7 @@ def write_block(
     first
         Number of ``indptr`` there; ``indices`` and ``data`` follow.
     """
-    rows = np.concatenate([piece[0] for piece in pieces])
-    others = np.concatenate([piece[1] for piece in pieces])
-    if rows.size >= 2**31:
-        raise UsageError(f"a block must have fewer than 2^31 entries; got {rows.size}. Add workers or lower copies.")
-    given = [piece[2] for piece in pieces if piece[2] is not None]
-    values = np.concatenate(given) if given else np.ones(rows.size, np.float32)
-    order = sorted_by(rows, others)
-    rows, others, values = rows[order], others[order], values[order]
-    new = np.ones(rows.size, dtype=np.bool_)
-    new[1:] = (rows[1:] != rows[:-1]) | (others[1:] != others[:-1])
-    pair = None
-    if not new.all():
-        if repeated == "refuse":
-            clash = np.flatnonzero(~new)[0]
-            pair = int(rows[clash]), int(others[clash])
-        rows, others, values = rows[new], others[new], _united(values, new, repeated)
+    rows, others, values, pair = sorted_entries(pieces, repeated)
     lengths = np.bincount(rows, minlength=cut.height)
     touched = None
     if cut.reading is not None:
@@ -161,6 +146,33 @@ def write_block(
         float(wide.max(initial=-np.inf)),
         pair,
     )
+
+
+def sorted_entries(
+    pieces: Sequence[PartEntries], repeated: Repeated
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any], tuple[int, int] | None]:
+    """The entries of a block by row and column, each pair once, and a pair that is there twice and must not be.
+
+    Parameters
+    ----------
+    pieces, repeated
+        As of `write_block`.
+    """
+    rows = np.concatenate([piece[0] for piece in pieces])
+    others = np.concatenate([piece[1] for piece in pieces])
+    if rows.size >= 2**31:
+        raise UsageError(f"a block must have fewer than 2^31 entries; got {rows.size}. Add workers or lower copies.")
+    given = [piece[2] for piece in pieces if piece[2] is not None]
+    values = np.concatenate(given) if given else np.ones(rows.size, np.float32)
+    order = sorted_by(rows, others)
+    rows, others, values = rows[order], others[order], values[order]
+    new = np.ones(rows.size, dtype=np.bool_)
+    new[1:] = (rows[1:] != rows[:-1]) | (others[1:] != others[:-1])
+    if new.all():
+        return rows, others, values, None
+    clash = np.flatnonzero(~new)[0]
+    pair = (int(rows[clash]), int(others[clash])) if repeated == "refuse" else None
+    return rows[new], others[new], _united(values, new, repeated), pair
 
 
 def _united(values: NDArray[Any], new: NDArray[np.bool_], repeated: Repeated) -> NDArray[Any]:

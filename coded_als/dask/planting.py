@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
-from distributed import Client, get_worker, wait
+from distributed import CancelledError, Client, get_worker, wait
 
 from coded_als.als.transforms import Weighting
 from coded_als.cluster.shares import Part
 from coded_als.codes.partition import deal
 from coded_als.dask.asking import LEAVE_WITHIN_S, started
 from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, PartEntries, Repeated, entries_of, write_block
-from coded_als.dask.cluster import RETURN_WITHIN_S, DaskCluster
+from coded_als.dask.cluster import RETURN_WITHIN_S, DaskCluster, dask_workers
 from coded_als.dask.numbering import Numbering
 from coded_als.dask.part_files import Piece
 from coded_als.dask.plugin import parts_folder
@@ -117,7 +117,7 @@ class Planted:
         self._cluster, self._source = cluster, source
         own, other = (source.users, source.items) if of_users else (source.items, source.users)
         self.rows = deal(own.counts, shards)
-        self._cut = _cut(self.rows, own.counts.size, other.counts.size, of_users, reading)
+        self._cut = cut_of(self.rows, own.counts.size, other.counts.size, of_users, reading)
         self._first = cluster.starter.new_parts(shards * len(ARRAYS))
         self._waits_until_s = time.monotonic() + RETURN_WITHIN_S
         try:
@@ -212,10 +212,21 @@ class Planted:
         for shard, is_there in zip(shards, there, strict=True):
             if not is_there:
                 arguments = (source, self._cut, shard, starter.name, folder, self._number(shard))
-                client.submit(_make_again, *arguments, workers=[address], pure=False).result()
+                gathered(client, [client.submit(_make_again, *arguments, workers=[address], pure=False)], [address])
 
 
-def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: MatrixReading) -> Cut:
+def cut_of(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: MatrixReading = None) -> Cut:
+    """Where the rows of one side belong.
+
+    Parameters
+    ----------
+    rows
+        Those of each block, filled up with -1.
+    own, others
+        How many there are of this side and of the other one.
+    of_users, reading
+        As of a `Cut`.
+    """
     shard_of, place_of = np.empty(own, np.int32), np.empty(own, np.int32)
     for shard, held in enumerate(rows):
         there = held[held >= 0]
@@ -225,6 +236,7 @@ def _cut(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: Ma
 
 def _folders(client: Client, name: str, homes: Collection[str]) -> dict[str, str]:
     """The folder of each of these Dask workers; `Moved` where one is gone."""
+    require_present(client, homes)  # Dask itself would try for half a minute to connect to one that is gone
     told: dict[str, Any] = client.run(parts_folder, name, workers=list(homes), on_error="return")
     for address, found in told.items():
         if isinstance(found, Exception):
@@ -232,6 +244,12 @@ def _folders(client: Client, name: str, homes: Collection[str]) -> dict[str, str
     if gone := set(homes) - told.keys():
         raise Moved(f"the one at {min(gone)} is gone")
     return told
+
+
+def require_present(client: Client, homes: Collection[str]) -> None:
+    """`Moved` unless all of these Dask workers are there."""
+    if gone := set(homes) - dask_workers(client).keys():
+        raise Moved(f"the one at {min(gone)} is gone")
 
 
 def entries_by_block(client: Client, source: Source, cut: Cut) -> tuple[list[list[Any]], Any]:
@@ -246,8 +264,11 @@ def entries_by_block(client: Client, source: Source, cut: Cut) -> tuple[list[lis
     cut
         Of the side whose blocks these are.
     """
-    raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
-    there = client.scatter(cut, broadcast=True, hash=False)
+    try:
+        raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
+        there = client.scatter(cut, broadcast=True, hash=False)
+    except OSError as error:
+        raise Moved(f"one did not take what it was sent: {error}") from error
     read = [client.submit(_entries, piece, source.columns, *raw, there, pure=False) for piece in source.pieces]
     return [[client.submit(operator.getitem, one, shard) for one in read] for shard in range(cut.shards)], there
 
@@ -283,8 +304,9 @@ def gathered(client: Client, made: list[Any], homes: Collection[str]) -> list[An
             with suppress(TimeoutError):
                 wait(made, timeout=LOOK_S)
                 return list(client.gather(made))
-            if gone := set(homes) - client.scheduler_info(n_workers=-1)["workers"].keys():
-                raise Moved(f"the one at {min(gone)} is gone")
+            require_present(client, homes)
+    except CancelledError as error:  # what was scattered is gone with a Dask worker, and all that needs it
+        raise Moved("one is gone with data that others need") from error
     except BaseException:
         # nobody waits for the others
         client.cancel(made)

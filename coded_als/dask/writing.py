@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from distributed import Client
-from numpy.typing import NDArray
 
-from coded_als.dask.cluster import DaskCluster
+from coded_als.codes.partition import deal
+from coded_als.dask.blocks import PartEntries, Repeated, sorted_entries
+from coded_als.dask.cluster import DaskCluster, dask_workers
 from coded_als.dask.dataset import Dataset
-from coded_als.dask.planting import settled
+from coded_als.dask.planting import Moved, Source, cut_of, entries_by_block, gathered, settled
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, new_folder, parts_of, write_header
 from coded_als.models.part_rows import PartRows, sides_of, write_part
 from coded_als.models.top_n_files import TopNTask, top_n_of_part, write_top_n_folder
-from coded_als.worker.parts import PartFolder
+
+UNFINISHED = ".tmp"
 
 
 def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path: str | Path) -> None:
     """Write a fitted model as a folder, with what each user has rated; `coded_als.load_model` reads it.
+
+    What each user has rated is read from the part files again, by the Dask workers that there are then: those that held
+    blocks of the fit, and our workers beside them, may be gone.
 
     Parameters
     ----------
@@ -37,28 +46,23 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
     ------
     UsageError
         When the folder cannot be written, here or there.
+    CodedALSError
+        When Dask workers kept going, or none is left.
     """
-    client, shards = cluster.client, cluster.size
     users, items = sides_of(model)
-    with new_folder(path, HEADER) as folder, dataset.plant(cluster, True, shards, ("binary", None)) as planted:
+    rows = [rows[rows >= 0] for rows in deal(dataset.source.users.counts, cluster.size)]
+    with new_folder(path, HEADER) as folder:
         for side in ("users", "items"):
             (folder / side).mkdir()
         write_header(folder, model)
         write_part(folder / "items" / "00000.parquet", items)
-        written = []
-        for shard, (address, parts, first) in settled(planted.homes).items():
-            rows = planted.rows[shard]
-            rows = rows[rows >= 0]
-            biases = None if users.biases is None else users.biases[rows]
-            part = PartRows(rows, users.ids[rows], users.factors[rows], biases)
-            file = str(folder / "users" / f"{shard:05d}.parquet")
-            # one at a time: their factors are on the way here and there
-            written.append(client.submit(_write_users, part, parts, first, file, workers=[address], pure=False))
-            written[-1].result()
-        if len(parts_of(folder, "users")) != shards:
+        settled(lambda: _write_all_users(cluster.client, dataset.source, users, rows, folder / "users"))
+        if len(parts_of(folder, "users")) != len(rows):
             raise UsageError(
                 f"the Dask workers must have {path} under the same path; they wrote elsewhere. Use a shared disk."
             )
+        for unfinished in (folder / "users").glob(f"*{UNFINISHED}"):
+            unfinished.unlink()
 
 
 def write_top_n_on(client: Client, model: str | Path, path: str | Path, n: int, filter_seen: bool) -> int:
@@ -90,8 +94,26 @@ def write_top_n_on(client: Client, model: str | Path, path: str | Path, n: int, 
     return write_top_n_folder(model, path, n, filter_seen, run)
 
 
-def _write_users(part: PartRows, parts: str, first: int, file: str) -> None:
-    folder = PartFolder(parts)
-    indptr: NDArray[Any] = folder.read(first)
-    indices = folder.read(first + 1)
-    write_part(file, PartRows(part.rows, part.ids, part.factors, part.biases, indptr[: len(part.rows) + 1], indices))
+def _write_all_users(client: Client, source: Source, users: PartRows, rows: Sequence[Any], folder: Path) -> None:
+    """Write the users of each block, on whatever Dask workers there are; `Moved` when one of them goes meanwhile."""
+    homes = dask_workers(client)
+    if not homes:
+        raise Moved("none is left")
+    cut = cut_of(rows, source.users.counts.size, source.items.counts.size, True)
+    entries, _ = entries_by_block(client, source, cut)
+    for shard, own in enumerate(rows):
+        biases = None if users.biases is None else users.biases[own]
+        part = PartRows(own, users.ids[own], users.factors[own], biases)
+        file = str(folder / f"{shard:05d}.parquet")
+        # one at a time: their factors are on the way here and there
+        gathered(client, [client.submit(_write_users, part, entries[shard], source.repeated, file, pure=False)], homes)
+        entries[shard] = []
+
+
+def _write_users(part: PartRows, pieces: list[PartEntries], repeated: Repeated, file: str) -> None:
+    rows, items, _, _ = sorted_entries(pieces, repeated)
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=len(part.rows)))))
+    # a task that is begun again may meet its predecessor
+    unfinished = f"{file}.{secrets.token_hex(4)}{UNFINISHED}"
+    write_part(unfinished, PartRows(part.rows, part.ids, part.factors, part.biases, indptr, items))
+    os.replace(unfinished, file)
