@@ -73,6 +73,7 @@ def test_a_finished_model_is_saved_by_those_that_are_left(scene: Scene, tmp_path
         assert not list((tmp_path / f"model{number}" / "users").glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_model_is_saved_although_one_goes_meanwhile(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
