@@ -148,6 +148,11 @@ class Starter:
         """The first of so many numbers for parts that nobody else uses."""
         return next(itertools.islice(self._parts, count - 1, None)) - count + 1
 
+    @property
+    def refusal(self) -> UsageError | None:
+        """Why the workers of a Dask worker that has come cannot be given what they need, if that is so now."""
+        return self._error if isinstance(self._error, UsageError) else None
+
     def check(self) -> None:
         """Raise what kept workers from starting."""
         if self._error is not None:
@@ -178,8 +183,10 @@ class Starter:
             if self._allowed is not None:
                 self._admit(self._client.run(public_keys, self.name, numbers, workers=[address])[address])
             self._client.run(start_workers, self.name, numbers, workers=[address])
+            self._error = None
         except Exception as error:  # it is gone already, or cannot start processes: tried again if it is still there
-            log.warning("workers %s could not be started at %s: %s", numbers, address, error)
+            if str(error) != str(self._error):
+                log.warning("workers %s could not be started at %s: %s", numbers, address, error)
             self._slots.release(address)
             self._error = error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from distributed import Client
@@ -81,6 +81,7 @@ class Dataset:
         text = reads_text(pieces)
         users, items = numbered(total.users, text), numbered(total.items, text)
         how: Repeated = repeated or ("sum" if len(names) == 2 else "refuse")
+        pieces = [replace(piece, digest=found) for piece, found in zip(pieces, total.digests, strict=True)]
         digest = hashlib.sha256(" ".join((how, *total.digests)).encode()).hexdigest()
         return cls(source, Source(pieces, names, users, items, how), total.rows, digest)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from coded_als.als import CodedALS
@@ -13,7 +14,7 @@ from coded_als.cluster.scope import Scope
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.coded_rows import fit_coded_rows
 from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
-from coded_als.errors import UsageError
+from coded_als.errors import NotEnoughWorkers, UsageError
 from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.reporting import Callback, reporting
 from coded_als.models.running import Run, running
@@ -60,12 +61,12 @@ def fit_dataset(
     Raises
     ------
     UsageError
-        For ratings that the model cannot learn from, a policy that does not suit the cluster, or a checkpoint of another
-        fit.
+        For ratings that the model cannot learn from, a policy that does not suit the cluster, a checkpoint of another
+        fit, or part files that have changed since ``dataset`` was found.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
     """
-    with reporting(callback, progress, type(model).__name__, model.iterations) as report:
+    with reporting(callback, progress, type(model).__name__, model.iterations) as report, _explained(cluster):
         if isinstance(model, CodedALS):
             if policy is not None:
                 raise UsageError(
@@ -81,6 +82,17 @@ def fit_dataset(
                 _fit_alternating(model, dataset, cluster, chosen, run)
     model.set_ids(dataset.user_ids, dataset.item_ids)
     return model
+
+
+@contextmanager
+def _explained(cluster: DaskCluster) -> Iterator[None]:
+    """Whoever is missing may be there and refuse, for a reason that helps more."""
+    try:
+        yield
+    except NotEnoughWorkers as error:
+        if cluster.starter.refusal is not None:
+            raise cluster.starter.refusal from error
+        raise
 
 
 def _fit_alternating(

@@ -33,10 +33,13 @@ class Piece:
         Of the file, the same on all machines.
     groups
         Row groups from and to; None for all of it.
+    digest
+        Of its rows (`Columns.digest`), once they have been read: whoever reads them again must find the same.
     """
 
     path: str
     groups: tuple[int, int] | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,8 @@ def read_piece(piece: Piece, columns: Sequence[str]) -> Columns:
     Raises
     ------
     UsageError
-        For an unreadable file, a value that is missing, and a rating that is not a finite number.
+        For an unreadable file, a value that is missing, a rating that is not a finite number, and rows that are not those
+        that were read before.
     """
     name = os.path.basename(piece.path)
     try:
@@ -123,7 +127,13 @@ def read_piece(piece: Piece, columns: Sequence[str]) -> Columns:
             )
     users, items = (_ids(table[column], column, name) for column in columns[:2])
     values = _values(table[columns[2]], columns[2], name) if len(columns) == 3 else None
-    return Columns(users, items, values)
+    read = Columns(users, items, values)
+    if piece.digest not in (None, read.digest):
+        raise UsageError(
+            f"part files must not change while they are in use; {piece.path} has, since its ids were counted. Put it back, "
+            "or fit again."
+        )
+    return read
 
 
 def is_text_file(piece: Piece) -> bool:

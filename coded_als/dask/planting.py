@@ -24,7 +24,7 @@ from coded_als.dask.cluster import RETURN_WITHIN_S, DaskCluster, dask_workers
 from coded_als.dask.numbering import Numbering
 from coded_als.dask.part_files import Piece
 from coded_als.dask.plugin import parts_folder
-from coded_als.errors import CodedALSError
+from coded_als.errors import CodedALSError, UsageError
 from coded_als.worker.parts import PartFolder
 
 # How often it is looked whether the workers are still where blocks are made for them, and how long they may come and go;
@@ -119,6 +119,7 @@ class Planted:
         self.rows = deal(own.counts, shards)
         self._cut = cut_of(self.rows, own.counts.size, other.counts.size, of_users, reading)
         self._first = cluster.starter.new_parts(shards * len(ARRAYS))
+        self._refusal: UsageError | None = None
         self._waits_until_s = time.monotonic() + RETURN_WITHIN_S
         try:
             self.facts = settled(self._shuffle)
@@ -204,6 +205,15 @@ class Planted:
 
     def _provide(self, address: str, numbers: tuple[int, ...]) -> None:
         """Make what a Dask worker lacks that has just come, from the part files."""
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            self._make_what_lacks(address, numbers)
+        except UsageError as error:
+            self._refusal = error  # for good: nobody reads the part files again to find the same
+            raise
+
+    def _make_what_lacks(self, address: str, numbers: tuple[int, ...]) -> None:
         client, starter, source = self._cluster.client, self._cluster.starter, self._source
         shards = sorted({number % self._cut.shards for number in numbers})
         first = [self._number(shard) for shard in shards]

@@ -73,7 +73,7 @@ def test_a_response_may_hold_several_arrays(start: Start) -> None:
 
 
 def test_workers_answer_in_the_order_of_their_delays(start: Start) -> None:
-    cluster = start(3, rows([0.08, 0.0, 0.04]))
+    cluster = start(3, rows([0.5, 0.0, 0.25]))
     responses = cluster.run(payload_round(3), all_of(3))
     assert responses.workers == (1, 2, 0)
     assert tuple(responses.results) == (1, 2, 0)

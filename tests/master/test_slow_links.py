@@ -112,7 +112,8 @@ def test_nobody_waits_for_a_slow_link_that_can_be_spared(tmp_path: Path, port: i
         for worker in range(4)
     }
     assert min(took[3], default=1.0) > 0.1
-    assert np.median([entry.seconds for entry in fitted.history_]) < 0.1
+    # as long as the others take on a busy machine, and not as long as the link
+    assert np.median([entry.seconds for entry in fitted.history_]) < np.median(took[3])
 
 
 def test_a_fit_that_needs_those_behind_a_slow_link_takes_their_time_and_is_right(

@@ -103,7 +103,7 @@ def test_blas_has_its_threads_back_after_overlapping_clusters(first_to_close: in
 
 
 def test_a_round_ends_when_all_that_it_needs_are_stopped() -> None:
-    with cluster_of(3, [0.0, 0.0, 0.0], round_timeout_s=0.3) as (cluster, events):
+    with cluster_of(3, [0.0, 0.0, 0.0], round_timeout_s=1.0) as (cluster, events):
         for worker in (0, 2):
             os.kill(cluster.process_ids[worker], signal.SIGSTOP)
         started = time.perf_counter()
@@ -111,10 +111,10 @@ def test_a_round_ends_when_all_that_it_needs_are_stopped() -> None:
             RoundTimeout, match=r"D has 1 of at least 2 .*Responded: 1\. Silent: 0 \(for \d+ s\), 2"
         ) as caught:
             cluster.run(value_round(3, label="D"), fastest(2))
-        assert 0.3 <= time.perf_counter() - started < 5
+        assert 1.0 <= time.perf_counter() - started < 10
         assert caught.value.responded == (1,)
         assert set(caught.value.silent_s) == {0, 2}
-        assert min(caught.value.silent_s.values()) >= 0.3
+        assert min(caught.value.silent_s.values()) >= 1.0
         for worker in (0, 2):
             os.kill(cluster.process_ids[worker], signal.SIGCONT)
         assert len(cluster.run(value_round(3), all_of(3)).workers) == 3
