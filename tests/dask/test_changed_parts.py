@@ -17,10 +17,12 @@ pytest.importorskip("distributed")
 from coded_als import Checkpoint, CodedALS
 from coded_als.baselines import ImplicitALS, RidgeALS
 from coded_als.dask import DaskCluster, write_model
+from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.dataset import Dataset
-from coded_als.dask.fitting import fit_dataset
+from coded_als.dask.fitting import _explained, fit_dataset
 from coded_als.dask.part_files import Piece, read_piece
-from coded_als.errors import UsageError
+from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError
+from coded_als.worker.parts import PartFolder
 from tests.dask.test_cluster import eventually
 from tests.dask.test_dataset import NAMES, TABLE, as_text, write_parts
 
@@ -109,8 +111,54 @@ def test_a_fit_does_not_go_on_with_other_ratings(cluster: DaskCluster, tmp_path:
         fit_dataset(RidgeALS(2), dataset, cluster, checkpoint=Checkpoint(tmp_path / "kept", resume=True))
 
 
-def test_blocks_are_not_made_again_of_other_ratings(tmp_path: Path) -> None:
-    """The workers of a Dask worker whose blocks are gone stay away, and the fit that needs them says why."""
+def delete_blocks(cluster: DaskCluster) -> None:
+    for folder in cluster.client.run(folder_of, cluster.starter.name).values():
+        for file in Path(folder).iterdir():
+            file.unlink()
+
+
+def folder_of(name: str, dask_worker: Any) -> str:
+    found: str = dask_worker.plugins[name].parts.path
+    return found
+
+
+def test_blocks_are_made_again_as_they_were_or_not_at_all(cluster: DaskCluster, tmp_path: Path) -> None:
+    dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
+    with dataset.plant(cluster, True, 2) as planted:
+        (address, numbers), *_ = cluster.starter.homes().items()
+        before = blocks_at(planted, address)
+        delete_blocks(cluster)
+        planted._provide(address, numbers)
+        for ours, theirs in zip(blocks_at(planted, address), before, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        delete_blocks(cluster)
+        change(tmp_path, one_value)
+        for _ in range(2):
+            with pytest.raises(UsageError, match=CHANGED):
+                planted._provide(address, numbers)
+            # for good: the files are not read again to find the same
+            shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def blocks_at(planted: Any, address: str) -> list[Any]:
+    """The arrays of the blocks that lie with one Dask worker."""
+    homes = [home for home in planted.homes().values() if home[0] == address]
+    return [PartFolder(folder).read(first + array) for _, folder, first in homes for array in range(len(ARRAYS))]
+
+
+def test_who_is_missing_because_it_refuses_says_so(cluster: DaskCluster) -> None:
+    reason = UsageError("part files must not change")
+    for refusal, expected in ((reason, reason), (OSError("it is gone"), None), (None, None)):
+        cluster.starter._error = refusal
+        error = NotEnoughWorkers(1, 2, "a fit")
+        with pytest.raises(CodedALSError) as raised, _explained(cluster):
+            raise error
+        assert raised.value is (expected or error)
+    cluster.starter._error = None
+
+
+@pytest.mark.slow
+def test_a_fit_that_needs_blocks_of_parts_that_have_changed_says_so(tmp_path: Path) -> None:
     from distributed import Client, LocalCluster
 
     dask = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
@@ -120,21 +168,12 @@ def test_blocks_are_not_made_again_of_other_ratings(tmp_path: Path) -> None:
         def lose_blocks(entry: Any) -> None:
             if entry.index == 2:
                 change(tmp_path, one_value)
-                for folder in client.run(folder_of, cluster.starter.name).values():
-                    for file in Path(folder).iterdir():
-                        file.unlink()
+                delete_blocks(cluster)
                 os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
-                assert eventually(lambda: cluster.starter.refusal is not None)
+                assert eventually(lambda: cluster.starter.refusal is not None, 180)
 
         with pytest.raises(UsageError, match=CHANGED):
             fit_dataset(ImplicitALS(3, iterations=8), dataset, cluster, callback=lose_blocks)
-        shutil.rmtree(tmp_path)
-        tmp_path.mkdir()
-        again = Dataset.find(client, write_parts(TABLE, tmp_path), NAMES)
-        assert eventually(lambda: cluster.starter.refusal is None)
+        again = Dataset.find(client, str(tmp_path / "*.parquet"), NAMES)
+        assert eventually(lambda: cluster.starter.refusal is None, 180)
         assert fit_dataset(ImplicitALS(3, iterations=2), again, cluster).user_factors_ is not None
-
-
-def folder_of(name: str, dask_worker: Any) -> str:
-    found: str = dask_worker.plugins[name].parts.path
-    return found
