@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import zmq
+from distributed import Client
 from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.forks import Restarts
-from coded_als.worker.orders import enlisting
+from coded_als.worker.orders import MASTER_GONE, enlisting
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.threads import ONE_BLAS_THREAD
 
@@ -60,10 +61,12 @@ class CodedWorkers(WorkerPlugin):
         self._process: subprocess.Popen[bytes] | None = None
         self._restarts = Restarts()
         self._watch: PeriodicCallback | None = None
+        self._dask_worker: Any = None
 
     def setup(self, worker: Any) -> None:
         """Begin to look after what `start` starts."""
         self.parts = PartFolder(private_folder(worker.local_directory, self._name))
+        self._dask_worker = worker
         self._watch = PeriodicCallback(self._look_after_process, LOOK_AFTER_PROCESS_S * 1000)
         self._watch.start()
 
@@ -133,7 +136,12 @@ class CodedWorkers(WorkerPlugin):
         _, secret = self._keys.get(number, (b"", b""))
         return replace(self._credentials, secret_key=secret)
 
-    def _look_after_process(self) -> None:
+    @property
+    def has_workers(self) -> bool:
+        """Whether the process runs that forks the workers, or is to be started again."""
+        return bool(self._numbers)
+
+    async def _look_after_process(self) -> None:
         """Start it again when a signal ended it; it ends by itself when its workers were told to, or found no master."""
         if self._restarts.due_in(time.monotonic()) <= 0:
             self.start(())
@@ -147,7 +155,19 @@ class CodedWorkers(WorkerPlugin):
             self._restarts.died(time.monotonic())
         else:
             self._numbers.clear()
-            shutil.rmtree(self.parts.path, ignore_errors=True)
+        if status == MASTER_GONE:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Take the plugin off the Dask cluster, unless other workers of it have a master still."""
+        address, security = self._dask_worker.scheduler.address, self._dask_worker.security
+        with contextlib.suppress(Exception):  # the scheduler is gone, or another one was faster
+            async with Client(address, security=security, asynchronous=True, set_as_default=False) as client:
+                told = await client.run(has_workers, self._name, on_error="ignore")
+                if not any(told.values()):
+                    log.warning("the master of %s is gone; its plugin leaves the Dask cluster", self._name)
+                    await client.run(remove_parts, self._name, on_error="ignore")
+                    await client.unregister_worker_plugin(self._name)
 
 
 async def start_workers(name: str, numbers: tuple[int, ...], dask_worker: Any) -> None:
@@ -163,6 +183,12 @@ async def public_keys(name: str, numbers: tuple[int, ...], dask_worker: Any) -> 
 async def parts_folder(name: str, dask_worker: Any) -> str:
     """Where the Dask worker that this runs on has the folder of parts."""
     return (await plugin_of(name, dask_worker)).parts.path
+
+
+async def has_workers(name: str, dask_worker: Any) -> bool:
+    """Whether there are workers of ours, or are to be, beside the Dask worker that this runs on."""
+    plugin = dask_worker.plugins.get(name)
+    return plugin is not None and plugin.has_workers
 
 
 async def remove_parts(name: str, dask_worker: Any) -> None:

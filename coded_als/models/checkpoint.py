@@ -26,6 +26,9 @@ LOCK = "lock"
 # What file systems say that have no locks: there nobody looks after who writes.
 _LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
+# Descriptors of the locks that this process has.
+_LOCKS: set[int] = set()
+
 StateOf = Callable[[], tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
 
 
@@ -150,7 +153,8 @@ class Checkpoint:
                 ) from None
             if error.errno not in _LOCKLESS:
                 raise
-        self._unlock = weakref.finalize(self, os.close, lock)
+        self._unlock = weakref.finalize(self, _unlock, lock)
+        _LOCKS.add(lock)
 
     def _files(self) -> tuple[Path, Path]:
         return self.folder / LATEST, self.folder / PREVIOUS
@@ -185,6 +189,22 @@ def flushed(checkpoint: Checkpoint | None) -> Iterator[None]:
                 checkpoint.flush()
             finally:
                 checkpoint.release()
+
+
+def _unlock(lock: int) -> None:
+    if lock in _LOCKS:
+        _LOCKS.remove(lock)
+        os.close(lock)
+
+
+def _let_go_of_locks() -> None:
+    """A forked child would keep the lock of its parent, and others out after its end, as long as it lives itself."""
+    for lock in _LOCKS:
+        os.close(lock)
+    _LOCKS.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 def _nothing() -> None:

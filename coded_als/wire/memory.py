@@ -7,6 +7,7 @@ follow unseen.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -42,6 +43,7 @@ class SharedMemory:
         if sys.platform != "linux":
             raise OSError("memory without a file must be available; this system has none")
         self.name = f"coded-als-{secrets.token_hex(8)}"
+        self._map: mmap.mmap | None = None
         self._descriptor = os.memfd_create(self.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(self._descriptor, size_bytes)
@@ -72,13 +74,17 @@ class SharedMemory:
         offset, size_bytes = self._used, 8 * array.size
         if size_bytes > self._size - offset:
             return None
+        assert self._map is not None
         np.frombuffer(self._map, "<f8", array.size, offset).reshape(array.shape)[...] = array
         self._used = offset + -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
         return offset
 
     def close(self) -> None:
-        """Let go of it; those who have opened it keep it."""
+        """Let go of it, and of the descriptor that the mapping has besides; those who have opened it keep it."""
         os.close(self._descriptor)
+        if self._map is not None:
+            with contextlib.suppress(BufferError):  # an exception still shows an array there
+                self._map.close()
 
 
 class SharedMemoryView:

@@ -45,8 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         parts = None if options.parts is None else PartFolder(options.parts)
         if options.enlist:
-            run_enlisted(options.endpoint, parts, options.memory)
-            return 0
+            return run_enlisted(options.endpoint, parts, options.memory)
         credentials = _credentials(options.key_file)
         number = ANY_NUMBER if options.id is None else options.id
         limit_bytes = None if options.memory_limit is None else options.memory_limit << 20

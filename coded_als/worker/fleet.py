@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 
+from coded_als.worker.addresses import remove_address
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.forks import LOOK_AFTER_MASTER_S, Forks
 from coded_als.worker.process import run_worker
@@ -54,14 +55,4 @@ def run_fleet(workers: int, endpoint: str, restart: bool = False, memory: str = 
             patience_s = forks.start_due()
     finally:
         forks.end()
-        _remove_address(endpoint)
-
-
-def _remove_address(endpoint: str) -> None:
-    """Remove the socket of a master that was killed, and the folder that it made for it."""
-    if endpoint.startswith("ipc://"):
-        path = endpoint.removeprefix("ipc://")
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(path))
+        remove_address(endpoint)

@@ -26,10 +26,10 @@ class Forks:
     Parameters
     ----------
     work
-        What the worker of a number does, in a process of its own.
+        What the worker of a number does, in a process of its own; its exit code, 0 by default.
     """
 
-    def __init__(self, work: Callable[[int], object]) -> None:
+    def __init__(self, work: Callable[[int], int | None]) -> None:
         gc.freeze()  # the children share the parent's pages, and a collection would copy them
         self._work = work
         self._master = os.getppid()
@@ -142,7 +142,7 @@ def _pipe_of_deaths() -> int:
     return readable
 
 
-def _be_a_worker(number: int, work: Callable[[int], object], parent: int) -> None:
+def _be_a_worker(number: int, work: Callable[[int], int | None], parent: int) -> None:
     """Everything that a forked worker does; never returns."""
     status = 1
     try:
@@ -155,8 +155,7 @@ def _be_a_worker(number: int, work: Callable[[int], object], parent: int) -> Non
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
             if os.getppid() != parent:  # it died before that
                 os._exit(status)
-        work(number)
-        status = 0
+        status = work(number) or 0
     except BaseException as error:
         print(f"worker {number}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:

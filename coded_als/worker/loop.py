@@ -22,6 +22,7 @@ LOOK_AFTER_PARENT_S = 1.0
 REPORT_AFTER_S = 0.005
 # How long a worker waits for its master to come, or to come back, and from when on it says so.
 GIVE_UP_AFTER_S, WAIT_ALOUD_AFTER_S = 30.0, 2.0
+NO_MASTER = "a master that knows this key must be reachable"
 
 
 class Worker:
@@ -186,10 +187,7 @@ class Worker:
         """Say that nobody is there, and after a while give up."""
         if away_s > GIVE_UP_AFTER_S:
             self._supersede(None)
-            self._stop = (
-                f"a master that knows this key must be reachable; none was for {GIVE_UP_AFTER_S:g} s. "
-                "Start it, or copy its key file."
-            )
+            self._stop = f"{NO_MASTER}; none was for {GIVE_UP_AFTER_S:g} s. Start it, or copy its key file."
         elif away_s > WAIT_ALOUD_AFTER_S and not self._waits_aloud:
             self._waits_aloud = True
             print(f"worker {self._us.worker}: waiting for the master", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Orders to a process that forks workers: the number of each that is to be started, and its credentials, as lines."""
+"""Orders to a process that forks workers: the number of each that is to be started, and its credentials, as lines; how it ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
 
+# Exit code of a worker that has found no master for long, and of the process of workers of whom each has done so.
+MASTER_GONE = 3
 # The worker's number and the lines of its credentials.
 _LINES = 4
 

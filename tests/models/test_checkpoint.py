@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -178,6 +179,32 @@ def test_who_writes_keeps_others_out_and_its_death_lets_them_in(tmp_path):
             Checkpoint(tmp_path, resume=True).begin({"a": 1})
         process.kill()
     assert Checkpoint(tmp_path, resume=True).begin({"a": 1}).iteration == 1
+
+
+@pytest.mark.parametrize("releases", [False, True])
+def test_a_child_that_outlives_a_killed_fit_does_not_keep_others_out(tmp_path, releases):
+    script = (
+        "import os, sys, time\n"
+        "from coded_als.models.checkpoint import Checkpoint\n"
+        "c = Checkpoint(sys.argv[1]); c.begin({'a': 1}); c.note(1, lambda: ({}, {}))\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        f"    {releases} and c.release()\n"
+        "    print(os.getpid(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        child = int(process.stdout.readline())
+        try:
+            # the fit itself has the lock still
+            with pytest.raises(UsageError, match="one fit at a time"):
+                Checkpoint(tmp_path, resume=True).begin({"a": 1})
+            process.kill()
+            process.wait()
+            os.kill(child, 0)
+            assert Checkpoint(tmp_path, resume=True).begin({"a": 1}).iteration == 1
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):

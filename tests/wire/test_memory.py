@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import mmap
 import os
 import subprocess
@@ -16,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from coded_als.cluster import Round, all_of
+from coded_als.master.local import LocalCluster
 from coded_als.wire import (
     Kind,
     Message,
@@ -145,3 +149,40 @@ def test_no_forged_offset_raises_anything_else(
     assert shared
     assert dtype == "<f8"
     assert array.nbytes <= ROOM
+
+
+def of_memory() -> tuple[int, int]:
+    """Descriptors and mappings of shared memory that this process has."""
+    descriptors = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the folder itself
+            descriptors += os.readlink(f"/proc/self/fd/{name}").startswith("/memfd:coded-als-")
+    with open("/proc/self/maps") as maps:
+        return descriptors, sum("/memfd:coded-als-" in line for line in maps)
+
+
+def test_closed_memory_is_given_back_at_once() -> None:
+    before = of_memory()
+    gc.disable()
+    try:
+        kept = [SharedMemory(1 << 20) for _ in range(5)]
+        assert of_memory() == (before[0] + 10, before[1] + 5)
+        for memory in kept:
+            memory.put(np.ones(1000))
+            memory.close()
+        assert of_memory() == before
+    finally:
+        gc.enable()
+
+
+def test_closed_clusters_keep_no_memory() -> None:
+    before = of_memory()
+    gc.disable()
+    try:
+        for _ in range(2):
+            with LocalCluster(2) as cluster:
+                round = Round("inner_product", (), [(np.ones((1, 9, 1)),)] * 2, response_shapes=((1, 1, 1),))
+                cluster.run(round, all_of(2))
+        assert of_memory() == before
+    finally:
+        gc.enable()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ from coded_als.errors import UsageError
 from coded_als.master.link import Link
 from coded_als.wire import Kind, Message, decode, encode
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.orders import Orders, enlisting
+from coded_als.worker.orders import MASTER_GONE, Orders, enlisting
 from tests.master.processes import all_end_within, is_running
 
 CREDENTIALS = Credentials(b"job")
@@ -114,3 +116,36 @@ def test_the_process_ends_when_all_workers_were_told_to() -> None:
         assert introduced(2).keys() == {0, 1}
         dismiss()
         assert process.wait(5) == 0
+
+
+@pytest.mark.parametrize("kind", ["ipc", "tcp"])
+@pytest.mark.parametrize("lives", [True, False])
+@pytest.mark.parametrize("end", ["stdin", "patience"])
+def test_what_a_killed_master_has_left_is_deleted_and_nothing_of_one_that_lives(
+    tmp_path: Path, kind: str, lives: bool, end: str
+) -> None:
+    """Whether whoever gave the orders is gone, or the workers have found nobody for long: the cable may be cut."""
+    (tmp_path / "address").mkdir()
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "0.npy").touch()
+    listening = socket.socket(socket.AF_UNIX if kind == "ipc" else socket.AF_INET)
+    address = str(tmp_path / "address" / "master")
+    listening.bind(address if kind == "ipc" else ("127.0.0.1", 0))
+    listening.listen()
+    endpoint = f"ipc://{address}" if kind == "ipc" else f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+    if not lives:
+        listening.close()
+    code = (
+        "import sys\nfrom coded_als.worker import loop, __main__\n"
+        "loop.GIVE_UP_AFTER_S, loop.LOOK_AFTER_PARENT_S = 0.2, 0.02\n"
+        f"sys.exit(__main__.main(['--enlist', '--endpoint', {endpoint!r}, '--parts', {str(tmp_path / 'parts')!r}]))"
+    )
+    with listening, subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        if end == "stdin":
+            process.stdin.close()
+        else:
+            tell(process, 0, 1)
+        assert process.wait(30) == (0 if end == "stdin" else MASTER_GONE)
+    assert (tmp_path / "parts" / "0.npy").exists() == lives
+    assert (tmp_path / "address").exists() == (lives or kind == "tcp")
