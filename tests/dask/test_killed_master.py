@@ -84,3 +84,25 @@ def test_nothing_is_left_of_a_master_that_was_killed(dask_client: Any, tmp_path:
     assert eventually(lambda: not glob.glob(f"{tempfile.gettempdir()}/{name}*"))
     assert not os.path.exists(endpoint.removeprefix("ipc://"))
     assert not os.path.exists(os.path.dirname(endpoint.removeprefix("ipc://")))
+
+
+@pytest.mark.slow
+def test_nothing_is_left_of_a_master_that_was_killed_with_the_dask_cluster_that_it_had_started(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, tempfile\n"
+        "from distributed import Client, LocalCluster\n"
+        "from coded_als.dask import DaskCluster\n"
+        "if __name__ == '__main__':\n"
+        "    dask = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=':0')\n"
+        "    cluster = DaskCluster(Client(dask), 2)\n"
+        "    found = [name for name in os.listdir(tempfile.gettempdir()) if name.startswith('coded-als-')]\n"
+        "    print(len(found), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    (tmp_path / "master.py").write_text(code)
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, str(tmp_path / "master.py")]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, env=environment)
+    assert int(run.stdout) == 2
+    assert eventually(lambda: not list((tmp_path / "tmp").glob("coded-als-*")), 180)
