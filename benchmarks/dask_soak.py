@@ -38,7 +38,7 @@ from coded_als.errors import CodedALSError
 NAMES = ("user", "item", "rating")
 WORKERS, DASK_WORKERS, PARTS, TOLERANCE = 4, 2, 2, 1e-6
 # Seconds between two stops, at most.
-MOST_BETWEEN_S = 0.5
+MOST_BETWEEN_S = 2.0
 TOLD_EVERY = 100
 
 
@@ -158,11 +158,15 @@ def main() -> int:
                         failures[f"{name}: {type(error).__name__}: {str(error)[:160]}"] += 1
                     if done % TOLD_EVERY == 0:
                         seconds = time.perf_counter() - started
-                        print(f"{done} fits, {stops.count} stops, {failures.total()} failed, {seconds:.0f} s", flush=True)
+                        print(
+                            f"{done} fits, {stops.count} stops, {failures.total()} failed, {seconds:.0f} s", flush=True
+                        )
                 stops.victims = ()
                 time.sleep(options.stop)
         seconds = time.perf_counter() - started
-    print(f"{done} fits in {seconds:.0f} s beside {options.busy} busy processes, {stops.count} stops: {failures.total()} failed")
+    print(
+        f"{done} fits in {seconds:.0f} s beside {options.busy} busy processes, {stops.count} stops: {failures.total()} failed"
+    )
     for failure, count in failures.most_common():
         print(f"{count:6} {failure}")
     return 1 if failures else 0

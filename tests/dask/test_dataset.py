@@ -19,10 +19,12 @@ from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
 from coded_als.cluster import Round, all_of, fastest
 from coded_als.cluster.shares import Part
 from coded_als.dask import DaskCluster
+from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError, WorkerFailed
+from coded_als.worker.parts import PartFolder
 from tests.dask.test_cluster import eventually
 
 pd: Any = pytest.importorskip("pandas")
@@ -148,6 +150,18 @@ def test_pairs_that_are_there_twice(cluster: DaskCluster, tmp_path: Path, repeat
         else table.groupby(["user", "item"], as_index=False).sum()
     )
     np.testing.assert_array_equal(found, model.fit(load_ratings(united, columns=NAMES)).user_factors_)
+
+
+def test_sums_that_float32_does_not_hold_are_not_rounded(cluster: DaskCluster, tmp_path: Path) -> None:
+    """Values that it holds may have sums that it does not."""
+    table = pd.concat([TABLE, TABLE.iloc[:50].assign(rating=2.0**30)])
+    dataset = Dataset.find(cluster.client, write_parts(table, tmp_path), NAMES, "sum")
+    with dataset.plant(cluster, True, 2) as planted:
+        homes = planted.homes().values()
+        blocks = [PartFolder(folder).read(first + ARRAYS.index("data")) for _, folder, first in homes]
+    united = table.groupby(["user", "item"])["rating"].sum().to_numpy()
+    np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.sort(united))
+    assert (united != united.astype(np.float32)).any()
 
 
 def test_nothing_is_left_of_a_fit(cluster: DaskCluster, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,8 +90,8 @@ class Master:
 
 
 @pytest.fixture
-def master() -> Iterator[Master]:
-    yield Master()
+def master() -> Master:
+    return Master()
 
 
 def dropped(master: Master) -> int:

@@ -65,11 +65,84 @@ PROCESSES = (
         ("tests/master/test_membership.py",),
     ),
     Mutant(
+        "what a worker was to load may be called absent after it was stored",
+        "coded_als/master/stores.py",
+        "        worker.loading.discard(version)\n",
+        "",
+        ("tests/master/test_late_words.py",),
+    ),
+    Mutant(
+        "a late word of a part that is over ends the fit at hand",
+        "coded_als/master/rounds.py",
+        "if message.kind is Kind.ABSENT and self._stores.is_newest(message.round_index):",
+        "if message.kind is Kind.ABSENT:",
+        ("tests/master/test_late_words.py", "tests/master/test_machine.py"),
+    ),
+    Mutant(
+        "closed memory keeps its mapping",
+        "coded_als/wire/memory.py",
+        "                self._map.close()\n",
+        "                pass\n",
+        ("tests/wire/test_memory.py",),
+    ),
+    Mutant(
+        "parts of a master that lives are deleted",
+        "coded_als/worker/enlisted.py",
+        "        if is_deserted(endpoint):\n",
+        "        if True:\n",
+        ("tests/worker/test_enlisted.py",),
+    ),
+    Mutant(
+        "a forked child keeps the lock of a checkpoint",
+        "coded_als/models/checkpoint.py",
+        "os.register_at_fork(after_in_child=_let_go_of_locks)\n",
+        "",
+        ("tests/models/test_checkpoint.py",),
+    ),
+    Mutant(
         "a worker never gives up a dead master",
         "coded_als/worker/loop.py",
         "if away_s > GIVE_UP_AFTER_S:",
         "if False:",
         ("tests/master/test_remote.py::test_a_worker_gives_up_a_master_that_died",),
+    ),
+)
+
+DASK = (
+    Mutant(
+        "blocks that a Dask worker lacks are never made again",
+        "coded_als/dask/planting.py",
+        "            if not is_there:\n",
+        "            if False:\n",
+        ("tests/dask/test_changed_parts.py", "tests/dask/test_late_tasks.py"),
+    ),
+    Mutant(
+        "sums of ratings are always rounded to float32",
+        "coded_als/dask/blocks.py",
+        "    return short if bool((short == sums).all()) else sums\n",
+        "    return short\n",
+        ("tests/dask/test_dataset.py",),
+    ),
+    Mutant(
+        "part files that have changed are read as they are",
+        "coded_als/dask/part_files.py",
+        "if piece.digest not in (None, read.digest):",
+        "if False:",
+        ("tests/dask/test_changed_parts.py",),
+    ),
+    Mutant(
+        "a Dask worker that comes while blocks are made is promised none",
+        "coded_als/dask/planting.py",
+        "            starter.providers.append(self._provide)\n        return facts\n",
+        "            pass\n        starter.providers.append(self._provide)\n        return facts\n",
+        ("tests/dask/test_late_tasks.py",),
+    ),
+    Mutant(
+        "a task that ends after its fit leaves a block",
+        "coded_als/dask/planting.py",
+        "if plugin is not None and plugin.is_over(number):",
+        "if False:",
+        ("tests/dask/test_late_tasks.py",),
     ),
 )
 
