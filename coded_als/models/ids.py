@@ -15,6 +15,16 @@ Ids = NDArray[Any]
 _WHOLE = (int, np.integer)
 
 
+def is_one(ids: Any) -> bool:
+    """Whether this is one id, and not several."""
+    return isinstance(ids, (str, bytes)) or not np.iterable(ids)
+
+
+def several(ids: Any) -> Any:
+    """Ids to go through: one id alone is not a sequence of its characters."""
+    return [ids] if is_one(ids) else ids
+
+
 class IdLookup:
     """Finds the place of an original id; binary search, since a dictionary of millions of ids weighs more than they do."""
 
@@ -35,19 +45,20 @@ class IdLookup:
             )
         return place
 
-    def indices(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
+    def indices(self, identifiers: Id | Iterable[Id]) -> NDArray[np.int64]:
         """The places of several ids, (count,); `UsageError` when one is unknown."""
-        return np.array([self.index(identifier) for identifier in identifiers], dtype=np.int64)
+        return np.array([self.index(identifier) for identifier in several(identifiers)], dtype=np.int64)
 
-    def known(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
+    def known(self, identifiers: Id | Iterable[Id]) -> NDArray[np.int64]:
         """The places of those ids that are known, (known,)."""
         places = self.places(identifiers)
         return places[places >= 0]
 
-    def places(self, identifiers: Iterable[Id] | Ids) -> NDArray[np.int64]:
+    def places(self, identifiers: Id | Iterable[Id] | Ids) -> NDArray[np.int64]:
         """The place of every id, (count,), -1 for an unknown one."""
         if (
             isinstance(identifiers, np.ndarray)
+            and identifiers.ndim == 1
             and identifiers.dtype.kind == self._sorted.dtype.kind
             and self._sorted.size
         ):
@@ -56,11 +67,13 @@ class IdLookup:
             rows = self._order[places]
             rows[self._sorted[places] != identifiers] = -1
             return rows
-        plain = identifiers.tolist() if isinstance(identifiers, np.ndarray) else identifiers
+        plain = several(identifiers.tolist() if isinstance(identifiers, np.ndarray) else identifiers)
         found = map(self._find, plain)
         return np.array([-1 if place is None else place for place in found], dtype=np.int64)
 
     def _find(self, identifier: Id) -> int | None:
+        if isinstance(identifier, bytes):
+            identifier = identifier.decode("utf-8", "replace")
         key: Id | None = str(identifier) if self._textual else _whole_number(identifier, self._sorted.dtype)
         if key is None:
             return None

@@ -31,11 +31,6 @@ class Ranking(NamedTuple):
     scores: NDArray[np.float64]
 
 
-def is_one(ids: Any) -> bool:
-    """Whether this is one id, and not several."""
-    return isinstance(ids, str) or not np.iterable(ids)
-
-
 def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool) -> Ranking:
     """Ids in the stead of places.
 
