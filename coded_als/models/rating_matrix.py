@@ -66,8 +66,6 @@ def _require_real(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 def _canonical(ratings: Any) -> csr_array:
     """A csr array of float64 with one sorted entry for each place; the argument is not changed."""
-    from scipy import sparse
-
     try:
         check = getattr(ratings, "check_format", None)
         if check is not None:  # an index out of range would be an access out of bounds in compiled loops
@@ -106,7 +104,7 @@ def without_padding(matrix: Any) -> csr_array:
 
 def is_padded(matrix: Any) -> bool:
     """Whether the format of a sparse matrix stores zeros that nobody wrote: blocks of several entries, and diagonals."""
-    return matrix.format == "dia" or (matrix.format == "bsr" and matrix.blocksize != (1, 1))
+    return bool(matrix.format == "dia" or (matrix.format == "bsr" and matrix.blocksize != (1, 1)))
 
 
 def checked_ratings(ratings: Any) -> Any:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import BPR, SGD, WARP, CodedALS, ImplicitALS, RidgeALS, UsageError
-from coded_als.sklearn import Factorization
 from coded_als.models.rating_matrix import rating_matrix, sound_row
+from coded_als.sklearn import Factorization
 from tests.strategies import seeds
 
 MODELS = [

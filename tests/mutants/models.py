@@ -47,4 +47,25 @@ MODELS = (
         "",
         ("tests/data/test_splits.py::test_leave_k_out",),
     ),
+    Mutant(
+        "an unknown user has the scores of the last one",
+        "coded_als/models/scoring.py",
+        "outside = np.flatnonzero((places < 0) | (places >= count))",
+        "outside = np.flatnonzero(places >= count)",
+        ("tests/models/test_pairs.py::test_an_unknown_user_or_item_has_no_score",),
+    ),
+    Mutant(
+        "one id is taken apart into its characters",
+        "coded_als/models/ids.py",
+        "return isinstance(ids, (str, bytes)) or not np.iterable(ids)",
+        "return not np.iterable(ids)",
+        ("tests/models/test_pairs.py::test_one_id_is_not_taken_apart_into_its_characters",),
+    ),
+    Mutant(
+        "zeros that fill up blocks are ratings",
+        "coded_als/models/rating_matrix.py",
+        "        rows.eliminate_zeros()\n",
+        "",
+        ("tests/models/test_rating_matrix.py::test_zeros_that_fill_up_blocks_and_diagonals_are_no_ratings",),
+    ),
 )
