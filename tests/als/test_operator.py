@@ -117,9 +117,10 @@ def test_the_adjoint_of_a_symmetric_operator_is_itself():
 
 @pytest.mark.parametrize("hold", [np.asarray, sparse.csr_array])
 @pytest.mark.parametrize("shape", [(17, 23), (23, 17), (20, 20)])
-def test_the_adjoint_multiplies_with_the_transpose(hold, shape):
+@pytest.mark.parametrize("verify", ["off", "freivalds"])
+def test_the_adjoint_multiplies_with_the_transpose(hold, shape, verify):
     matrix = RNG.standard_normal(shape)
-    operator = CodedOperator(hold(matrix), InlineCluster(9, "exp:mean=1ms+dead:n=2"))
+    operator = CodedOperator(hold(matrix), InlineCluster(9, "exp:mean=1ms+dead:n=2"), verify=verify)
     block = RNG.standard_normal((shape[0], 4))
     for adjoint in (operator.H, operator.T, operator.H.H.H):
         assert adjoint.shape == shape[::-1]
