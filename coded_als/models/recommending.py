@@ -213,7 +213,7 @@ class Recommending(Similarity):
         none = np.flatnonzero(self.seen_.indptr[rows] == self.seen_.indptr[rows + 1])
         if none.size:
             raise UsageError(
-                f"a user must have ratings to be recommended items; {self.user_ids[rows[none[0]]].item()!r} has none. "
+                f"a user must have ratings to be recommended items; {self.user_ids.item(rows[none[0]])!r} has none. "
                 "Train with some or use recommend_new."
             )
 

@@ -68,4 +68,25 @@ MODELS = (
         "",
         ("tests/models/test_rating_matrix.py::test_zeros_that_fill_up_blocks_and_diagonals_are_no_ratings",),
     ),
+    Mutant(
+        "a set may name columns",
+        "coded_als/data/tables.py",
+        "if isinstance(columns, (Set, Mapping)):",
+        "if False:",
+        ("tests/data/test_tables.py::test_columns_without_an_order_or_of_two_meanings_are_refused",),
+    ),
+    Mutant(
+        "nanoseconds of times are dropped",
+        "coded_als/data/tables.py",
+        'return counted if unit == "us" or (counted % 1000).any() else counted // 1000',
+        'return counted if unit == "us" else counted // 1000',
+        ("tests/data/test_tables.py::test_times_of_any_unit_are_microseconds_and_nanoseconds_are_kept",),
+    ),
+    Mutant(
+        "ids of very different lengths are widened to the longest",
+        "coded_als/models/id_text.py",
+        "    if fixed <= max(_SMALL_BYTES, _WASTE * sum(map(len, texts))):\n",
+        "    if True:\n",
+        ("tests/models/test_id_text.py::test_the_form_depends_on_what_a_fixed_width_would_take",),
+    ),
 )
