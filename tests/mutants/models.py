@@ -89,4 +89,32 @@ MODELS = (
         "    if True:\n",
         ("tests/models/test_id_text.py::test_the_form_depends_on_what_a_fixed_width_would_take",),
     ),
+    Mutant(
+        "the precision of lists longer than the catalogue is that of the catalogue",
+        "coded_als/evaluation/rankings.py",
+        "float(lists.precision().mean()) * width / k",
+        "float(lists.precision().mean())",
+        ("tests/evaluation/test_ties.py::test_lists_longer_than_the_catalogue_have_empty_places",),
+    ),
+    Mutant(
+        "users without training ratings are ranked",
+        "coded_als/evaluation/rankings.py",
+        "return np.asarray((rows >= 0) & (np.diff(model.seen_.indptr)[rows] > 0))",
+        "return np.asarray(rows >= 0)",
+        ("tests/evaluation/test_ties.py::test_users_without_training_ratings_are_left_out_and_counted",),
+    ),
+    Mutant(
+        "equal scores at the end of a list go to the lower columns",
+        "coded_als/evaluation/expected.py",
+        "    sizes[last[full]] = level.sum(axis=1)[full]\n",
+        "",
+        ("tests/evaluation/test_ties.py::test_figures_are_means_over_all_orders_of_equal_scores",),
+    ),
+    Mutant(
+        "equal items are scored apart",
+        "coded_als/evaluation/expected.py",
+        "return table[first], copies.ravel()",
+        "return table, np.arange(len(table))",
+        ("tests/evaluation/test_ties.py::test_figures_do_not_depend_on_the_numbers_of_items",),
+    ),
 )
