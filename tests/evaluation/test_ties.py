@@ -200,3 +200,16 @@ def test_half_the_users_without_training_do_not_make_a_figure_of_names() -> None
     other = Given(model.user_factors_, model.item_factors_[order], None, csr_array(model.seen_.toarray()[:, order]))
     other.set_ids(data.user_ids, data.item_ids[order])
     assert asdict(evaluate_ranking(other, test, 10)) == pytest.approx(found, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_items_with_equal_factors_are_tied_whatever_rounding_does_to_their_scores(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        users, items, rank = rng.integers(1, 12), int(rng.integers(20, 150)), int(rng.integers(2, 40))
+        rows, alike = rng.standard_normal((users, rank)).astype(dtype), rng.standard_normal((1, rank)).astype(dtype)
+        seen, pattern = np.zeros((users, items)), np.zeros((users, items))
+        seen[:, 0] = pattern[:, -1] = 1
+        model = Given(rows, np.repeat(alike, items, axis=0), seen=csr_array(seen.astype(np.int8)))
+        scores = evaluate_ranking(model, rated(pattern), 10)
+        assert scores.hit_rate == pytest.approx(10 / (items - 1), rel=1e-9)
