@@ -119,4 +119,18 @@ MODELS = (
             "tests/evaluation/test_ties.py::test_items_with_equal_factors_are_tied_whatever_rounding_does_to_their_scores",
         ),
     ),
+    Mutant(
+        "the largest error is the best",
+        "coded_als/evaluation/search.py",
+        "sign = -1.0 if metric in ERRORS else 1.0",
+        "sign = 1.0",
+        ("tests/evaluation/test_search.py",),
+    ),
+    Mutant(
+        "candidates are fitted to the validation part too",
+        "coded_als/evaluation/search.py",
+        "parameters, kept, held_out, metric, k",
+        "parameters, train, held_out, metric, k",
+        ("tests/evaluation/test_search.py",),
+    ),
 )
