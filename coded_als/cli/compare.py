@@ -14,7 +14,7 @@ from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import RankingScores, evaluate_ranking, evaluate_ratings
-from coded_als.evaluation.search import RANGES, Candidate, search
+from coded_als.evaluation.search import RANGES, Trial, search
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.registry import MODEL_HOMES
 
@@ -117,7 +117,7 @@ def _tuned(
     cutoff: int,
     seed: int,
     line: Progress,
-) -> tuple[FactorModel, Candidate]:
+) -> tuple[FactorModel, Trial]:
     """The model with the best of some parameters, and these."""
     number = itertools.count(2)
     line.say(f"{name}: candidate 1 of {budget}")
@@ -148,7 +148,7 @@ def _without_the_missing(models: dict[str, FactorModel]) -> dict[str, FactorMode
 
 
 def _measured(
-    name: str, model: Any, best: Candidate | None, train: RatingData, test: RatingData, cutoff: int
+    name: str, model: Any, best: Trial | None, train: RatingData, test: RatingData, cutoff: int
 ) -> tuple[ComparisonRow, RankingScores]:
     started = time.perf_counter()
     model.fit(train.matrix)

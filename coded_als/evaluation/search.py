@@ -68,7 +68,7 @@ RANGES: dict[str, Ranges] = {
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Trial:
     """Parameters that were tried.
 
     Parameters
@@ -104,8 +104,8 @@ class SearchResult:
     """
 
     metric: Metric
-    best: Candidate
-    candidates: tuple[Candidate, ...]
+    best: Trial
+    candidates: tuple[Trial, ...]
 
 
 def search(
@@ -118,7 +118,7 @@ def search(
     metric: Metric = "ndcg",
     k: int = 10,
     seed: int = 0,
-    tried: Callable[[Candidate], None] | None = None,
+    tried: Callable[[Trial], None] | None = None,
 ) -> SearchResult:
     """Try parameters on a validation part of the training data, the model's own first.
 
@@ -185,18 +185,18 @@ def _drawn(
 
 def _tried(
     model: Any, parameters: Mapping[str, Any], kept: RatingData, held_out: RatingData, metric: Metric, k: int
-) -> Candidate:
+) -> Trial:
     started = time.perf_counter()
     try:
         model.fit(kept)
     except UsageError as error:  # such as a rank above that of the data, or steps that diverge
-        return Candidate(parameters, None, time.perf_counter() - started, str(error))
+        return Trial(parameters, None, time.perf_counter() - started, str(error))
     seconds = time.perf_counter() - started
     scores: Any = evaluate_ratings(model, held_out) if metric in ERRORS else evaluate_ranking(model, held_out, k)
-    return Candidate(parameters, float(getattr(scores, metric)), seconds)
+    return Trial(parameters, float(getattr(scores, metric)), seconds)
 
 
-def _best(candidates: Sequence[Candidate], metric: Metric) -> Candidate:
+def _best(candidates: Sequence[Trial], metric: Metric) -> Trial:
     sign = -1.0 if metric in ERRORS else 1.0
     fitted = [candidate for candidate in candidates if candidate.figure is not None]
     if not fitted:
