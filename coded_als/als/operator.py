@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,18 @@ from coded_als.errors import UsageError
 TYPICAL_COLUMNS = 20
 # Kinds of NumPy types that are real numbers.
 REAL = "biuf"
+# Columns with larger entries are scaled on their way: sums of products with most matrices would overflow.
+LARGE = 2.0**500
+
+Product = Callable[[Array], Array]
 
 
 class CodedOperator(LinearOperator):  # type: ignore[misc]
     """X -> A X on a cluster, one coded round for each product: any SciPy block method becomes straggler-tolerant.
 
     A block of vectors costs one round, so prefer methods that use `matmat` (`scipy.sparse.linalg.lobpcg`) over those
-    that ask for one vector after the other.
+    that ask for one vector after the other. The adjoint ``operator.H`` multiplies with A^T in rounds of its own. The first
+    of these products gives the workers shares of a dense A^T beside those of A; rows of a sparse A serve both.
 
     Parameters
     ----------
@@ -88,7 +93,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         matrix = _checked(matrix)
         stays_sparse = sparse.issparse(matrix)
         if gram and not stays_sparse:
-            matrix = matrix.T @ matrix
+            with np.errstate(over="ignore"):
+                matrix = _finite(matrix.T @ matrix, "A^T A")
         super().__init__(np.dtype(np.float64), (matrix.shape[1],) * 2 if gram else matrix.shape)
         self._symmetric = gram or _is_symmetric(matrix)
         scope = Scope(cluster)
@@ -98,15 +104,20 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         log = RoundLog(verified(scope, verify))
         self.rounds: list[RoundRecord] = log.records
         if stays_sparse:
-            self._product: Callable[[Array], Array] = _sparse_product(
-                matrix, log, rows_code(code, partitions, cluster.size), name, gram
-            )
+            rows = SparseRows.given_out(matrix, log, copies_of(rows_code(code, partitions, cluster.size)), name)
+            self._product = _sparse_product(rows, name, gram)
+            self._of_transpose: Callable[[], Product] = lambda: rows.transposed_product
             return
-        chosen = self._choose(code, partitions, cluster, matrix.shape)
-        product = chosen.product(cluster.size)
-        log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
-        tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
-        self._product = StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")
+
+        def stored(matrix: Array, name: str) -> Product:  # without the operator, which would never go
+            chosen = CodedOperator._choose(code, partitions, cluster, matrix.shape)
+            product = chosen.product(cluster.size)
+            log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
+            tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
+            return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")
+
+        self._product = stored(matrix, name)
+        self._of_transpose = lambda: stored(np.ascontiguousarray(matrix.T), f"{name}^T")
 
     def close(self) -> None:
         """Let the workers forget the shares, as happens when the operator is forgotten."""
@@ -125,25 +136,57 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         best = choose(size, workers, "lobpcg", delays, machine_of(cluster))
         return choose_code(code, partitions, workers, length) if best is None else best.chosen(size)
 
+    @cached_property
+    def _transposed_product(self) -> Product:
+        """X -> A^T X; the shares that it needs are stored when it is first asked for."""
+        return self._product if self._symmetric else self._of_transpose()
+
     def _matmat(self, X: Any) -> Any:
-        right = np.asarray(X)
-        if right.dtype.kind == "c":  # in one round: A real, so the parts do not mix
-            columns = right.shape[1]
-            both = self._product(np.hstack([right.real, right.imag]))
-            return both[:, :columns] + 1j * both[:, columns:]
-        if right.dtype.kind not in REAL:
-            raise UsageError(f"what is multiplied must be numbers; got {right.dtype}. Correct it.")
-        return self._product(right)
+        return _multiplied(self._product, X, self.shape[0])
 
     def _matvec(self, x: Any) -> Any:
         return self._matmat(np.asarray(x).reshape(-1, 1))[:, 0]
 
+    def _rmatmat(self, X: Any) -> Any:
+        return _multiplied(self._transposed_product, X, self.shape[1])
+
+    def _rmatvec(self, x: Any) -> Any:
+        return self._rmatmat(np.asarray(x).reshape(-1, 1))[:, 0]
+
     def _adjoint(self) -> LinearOperator:
-        if not self._symmetric:
-            raise NotImplementedError(
-                "a coded operator must be symmetric to have an adjoint; store the transpose as another one."
-            )
-        return self
+        return self if self._symmetric else super()._adjoint()
+
+
+def _multiplied(product: Product, given: Any, rows: int) -> Any:
+    """The product with a block of vectors, (rows, columns), in one round."""
+    block = np.asarray(given)
+    if block.dtype.kind not in REAL + "c":
+        raise UsageError(f"what is multiplied must be numbers; got {block.dtype}. Correct it.")
+    if not block.shape[1]:  # block solvers pass the empty rest of what has not converged
+        return np.zeros((rows, 0), np.result_type(block.dtype, np.float64))
+    if block.dtype.kind == "c":  # in one round: A real, so the parts do not mix
+        columns = block.shape[1]
+        both = _multiplied(product, np.hstack([block.real, block.imag]), rows)
+        return both[:, :columns] + 1j * both[:, columns:]
+    with np.errstate(over="ignore"):
+        right = _finite(block.astype(np.float64, copy=False), "what is multiplied")
+    largest = np.abs(right).max(axis=0, initial=0.0)
+    if not (largest > LARGE).any():
+        return product(right)
+    # products that overflow look like those of a worker that fails; powers of two change no digit
+    units = np.where(largest > LARGE, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+    return product(right / units) * units
+
+
+def _finite(block: Array, noun: str) -> Array:
+    """The block; `UsageError` with the place of what is not finite in it."""
+    if not np.isfinite(block).all():
+        row, column = np.argwhere(~np.isfinite(block))[0]
+        raise UsageError(
+            f"{noun} must be finite in float64; got {block[row, column]} in row {row}, column {column} (counted from 0). "
+            "Correct or scale it."
+        )
+    return block
 
 
 def _checked(matrix: Any) -> Any:
@@ -168,9 +211,8 @@ def _is_symmetric(matrix: Any) -> bool:
     return bool(np.array_equal(matrix, matrix.T))
 
 
-def _sparse_product(matrix: Any, log: RoundLog, code: Code, name: str, gram: bool) -> Callable[[Array], Array]:
-    """X -> A X, or A^T (A X), with blocks of rows of A given to the workers."""
-    rows = SparseRows.given_out(matrix, log, copies_of(code), name)
+def _sparse_product(rows: SparseRows, name: str, gram: bool) -> Product:
+    """X -> A X, or A^T (A X), with blocks of rows of A that the workers hold."""
     if gram:
         return partial(rows.gram_product, label=f"{name}: A^T (A X)")
     return partial(rows.product, label=f"{name} @ X")

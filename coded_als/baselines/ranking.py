@@ -119,9 +119,9 @@ class RankingModel(SparseModel):
             order = generator.permutation(matrix.indices.size)
             common = (order, rows, matrix.indptr, matrix.indices, steps.users, steps.items)
             squares = steps.user_squares, steps.item_squares
-            yield (
-                self._epoch((*common, squares, rate, self.regularization, frozen, steps.sampler)) / matrix.indices.size
-            )
+            loss = self._epoch((*common, squares, rate, self.regularization, frozen, steps.sampler))
+            # new users may all be without entries
+            yield loss / max(1, matrix.indices.size)
 
     def _random(self, generator: np.random.Generator, count: int) -> Floats:
         return ((generator.random((count, self.rank)) - 0.5) / self.rank).astype(self.dtype)

@@ -88,7 +88,7 @@ def command(
         return
     for group in ("ratings", "ranking", "strong"):
         for name, value in document.get(group, {}).items():
-            click.echo(f"{name:<14} {_shown(value)}")
+            click.echo(f"{name:<23} {_shown(value)}")
 
 
 def _refuse_options_of_weak(context: click.Context) -> None:

@@ -39,6 +39,19 @@ def row_gram_key(combinations: Array, data: Array, indices: Places, indptr: Plac
     return np.asarray((block.T @ (block @ combinations.T)).T)
 
 
+def row_transposed_key(combinations: Array, data: Array, indices: Places, indptr: Places) -> Array:
+    """V A_k^T for a csr block A_k and V (k, columns): (k, rows).
+
+    Parameters
+    ----------
+    combinations
+        V, (k, columns).
+    data, indices, indptr
+        A_k, as in csr.
+    """
+    return np.asarray((_csr(data, indices, indptr, combinations.shape[1]) @ combinations.T).T)
+
+
 def check_rows(combinations: Array, key: Array, size: float, right: Array, response: Array, inner: int) -> Comparison:
     """Of a product with sparse rows.
 

@@ -19,7 +19,7 @@ from coded_als.cluster.freivalds import (
     norms,
 )
 from coded_als.cluster.passing import PassingCluster
-from coded_als.cluster.row_checks import check_half_step, check_rows, row_gram_key, row_key
+from coded_als.cluster.row_checks import check_half_step, check_rows, row_gram_key, row_key, row_transposed_key
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.cluster.shares import Watched
 from coded_als.errors import UsageError
@@ -230,6 +230,17 @@ def _row_gram_product(check: RoundCheck, worker: int, response: tuple[Array, ...
     yield check_rows(combinations, key, size, right, response[0], data.size)
 
 
+def _row_transposed_product(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    data, indices, indptr, left, extent = check.arrays(worker)
+    combinations = check.combinations(worker, len(extent))
+
+    def make() -> tuple[Array, float]:
+        return row_transposed_key(combinations, data, indices, indptr), float(norms(data[:, None])[0])
+
+    key, size = check.key(worker, make)
+    yield check_rows(combinations, key, size, left, response[0], data.size)
+
+
 def _solve_rows(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
     indptr, indices, curvature, target, ridge, fixed, gram = check.arrays(worker)
     yield check_half_step(indptr, indices, curvature, target, ridge, fixed, gram, response[0])
@@ -243,5 +254,6 @@ CHECKS: dict[str, KernelCheck] = {
     "scaled": _scaled,
     "row_product": _row_product,
     "row_gram_product": _row_gram_product,
+    "row_transposed_product": _row_transposed_product,
     "solve_rows": _solve_rows,
 }

@@ -120,7 +120,7 @@ class Dataset:
             if facts.repeated is not None:
                 planted.close()
                 place, column = facts.repeated
-                pair = (own.ids[rows[place]].item(), other.ids[column].item())
+                pair = (own.ids.item(rows[place]), other.ids.item(column))
                 user, item = pair if of_users else pair[::-1]
                 raise UsageError(
                     f"a user must rate an item once; user {user!r} rates item {item!r} twice in {self.name}. Remove one, "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coded_als.dask.part_files import Piece, is_text_file, read_piece
 from coded_als.errors import UsageError
+from coded_als.models.id_text import text_array
 from coded_als.models.ids import Ids
 
 IDS, COUNTS = "id", "count"
@@ -105,7 +106,7 @@ def numbered(table: pa.Table, text_file: bool) -> Numbering:
         Whether they are from text, where ids that all are whole numbers stand for these.
     """
     raw, counts = table[IDS].combine_chunks(), table[COUNTS].to_numpy()
-    ids: NDArray[Any] = np.asarray(raw.to_pylist() if pa.types.is_large_string(raw.type) else raw.to_numpy())
+    ids: NDArray[Any] = text_array(raw.to_pylist()) if pa.types.is_large_string(raw.type) else raw.to_numpy()
     if text_file:
         ids = whole_numbers(ids)
     order = np.argsort(ids, kind="stable")

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from coded_als.data.ratings import RatingData, from_matrix
 from coded_als.errors import UsageError
+from coded_als.models.rating_matrix import is_padded, without_padding
 
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -39,6 +40,8 @@ def read_npy(path: Path) -> RatingData:
 def read_npz(path: Path) -> RatingData:
     """A sparse matrix from a .npz file written by `scipy.sparse.save_npz`; stored zeros stay ratings.
 
+    Zeros in blocks and diagonals (BSR and DIA) are missing: they fill these up.
+
     Raises
     ------
     UsageError
@@ -59,13 +62,13 @@ def read_npz(path: Path) -> RatingData:
 def _from_sparse(stored: Any, path: Path) -> RatingData:
     _require_matrix(stored.ndim, stored.dtype, path)
     try:
-        matrix = sparse.csr_array(stored)
+        matrix = without_padding(stored)
         entries = matrix.nnz
         matrix.sum_duplicates()
         matrix.sort_indices()
     except Exception as error:
         raise _unreadable(path, ".npz", error) from None
-    if stored.nnz != matrix.nnz or entries != matrix.nnz:
+    if entries != matrix.nnz or not (is_padded(stored) or stored.nnz == entries):
         raise UsageError(
             f"a user must rate an item once; {path.name} has several values for one place in the matrix. Merge them."
         )

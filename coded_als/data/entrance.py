@@ -12,7 +12,7 @@ from coded_als.models.ids import Ids
 from coded_als.models.rating_matrix import is_table
 
 
-def named_matrix(ratings: Any, columns: Sequence[str] | None) -> tuple[Any, tuple[Ids, Ids] | None]:
+def named_matrix(ratings: Any, columns: Sequence[Any] | None) -> tuple[Any, tuple[Ids, Ids] | None]:
     """A rating matrix and the ids of its rows and columns.
 
     Parameters
@@ -32,8 +32,6 @@ def named_matrix(ratings: Any, columns: Sequence[str] | None) -> tuple[Any, tupl
     UsageError
         For a table without columns or columns without a table, and where `from_table` does.
     """
-    if isinstance(ratings, RatingData):
-        return ratings.matrix, (ratings.user_ids, ratings.item_ids)
     if is_table(ratings):
         data = from_table(ratings, columns)
         return data.matrix, (data.user_ids, data.item_ids)
@@ -41,4 +39,6 @@ def named_matrix(ratings: Any, columns: Sequence[str] | None) -> tuple[Any, tupl
         raise UsageError(
             f"columns are names of columns of a table; got {columns!r} for a {type(ratings).__name__}. Leave them out."
         )
+    if isinstance(ratings, RatingData):
+        return ratings.matrix, (ratings.user_ids, ratings.item_ids)
     return ratings, None

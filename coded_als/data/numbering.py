@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Integers
+from coded_als.models.id_text import number_texts
 
 
 def distinct_ids(ids: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
     """The ids without repetitions, (distinct,) ascending, and the place of each among them, (ids,).
 
-    As ``np.unique`` with its inverse.
+    As ``np.unique`` with its inverse. Objects are str, and come back as `coded_als.models.id_text.text_array` has them.
     """
+    if ids.dtype.kind == "O":
+        return number_texts(ids.tolist())
     least, largest = (int(ids.min()), int(ids.max())) if ids.dtype.kind in "iu" and ids.size else (0, 0)
     if ids.dtype.kind not in "iu" or largest - least > 4 * ids.size + 2**16:
         distinct, places = np.unique(ids, return_inverse=True)

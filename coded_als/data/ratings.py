@@ -27,8 +27,8 @@ class RatingData:
     matrix
         (m, n) float64, a dense array or a `scipy.sparse.csr_array` in canonical form.
     user_ids, item_ids
-        (m,) and (n,) arrays of int64 or str, ascending where they were read from text;
-        0, 1, 2, ... where the source was a matrix.
+        (m,) and (n,) arrays of int64 or str (objects that are str where one is very long), ascending where they were
+        read from text; 0, 1, 2, ... where the source was a matrix.
     source
         What was read, for people.
     times
@@ -132,7 +132,7 @@ def from_triples(
     Parameters
     ----------
     users, items
-        (entries,) ids: whole numbers, str, or UTF-8 bytes.
+        (entries,) ids: whole numbers, str (as objects, where one is long), or UTF-8 bytes.
     values, times
         (entries,).
     lines
@@ -154,8 +154,8 @@ def from_triples(
     if repeated.size:
         first, second = order[repeated[0]], order[repeated[0] + 1]
         raise UsageError(
-            f"a user must rate an item once; user {user_ids[rows[first]].item()!r} rates item "
-            f"{item_ids[columns[first]].item()!r} in {noun} {lines[first]} and {lines[second]} of {source}. Remove one."
+            f"a user must rate an item once; user {user_ids.item(rows[first])!r} rates item "
+            f"{item_ids.item(columns[first])!r} in {noun} {lines[first]} and {lines[second]} of {source}. Remove one."
         )
     matrix = csr_from_sorted(rows[order], columns[order], values[order], (user_ids.size, item_ids.size))
     return RatingData(matrix, user_ids, item_ids, source, None if times is None else times[order], order)
@@ -190,7 +190,7 @@ def number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, In
     Parameters
     ----------
     ids
-        (entries,) int64, or UTF-8 bytes.
+        (entries,) int64, objects that are str, or UTF-8 bytes.
     lines
         (entries,) line numbers, for error messages.
     source

@@ -151,7 +151,7 @@ def leave_k_out(data: RatingData, k: int, *, by: Literal["random", "time"] = "ra
     short = np.flatnonzero((counts > 0) & (counts <= k))
     if short.size:
         raise UsageError(
-            f"every user must have more than {k} ratings to leave {k} out; user {data.user_ids[short[0]].item()!r} "
+            f"every user must have more than {k} ratings to leave {k} out; user {data.user_ids.item(short[0])!r} "
             f"has {counts[short[0]]}. Lower k or drop such users."
         )
     # the k last of each user in this order: rows ascending, then what decides

@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.data.ratings import RatingData, from_pairs, from_triples
 from coded_als.errors import UsageError
-from coded_als.models.ids import plain_ids
+from coded_als.models.id_text import id_text, is_text, require_id_text
+from coded_als.models.ids import objects, plain_ids
 
+_NO_GAPS = "a table of ratings must have no gaps"
+# Whole numbers that NumPy has no type for.
+_WIDE = ("Int128", "UInt128")
 _REMEDY = "Name the columns of users, items and perhaps ratings and times, as in columns=('user', 'item', 'rating')."
 
 
-def from_table(table: Any, columns: Sequence[str] | None, source: str | None = None) -> RatingData:
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Parameters
+    ----------
+    values
+        A series of narwhals.
+    name
+        As the table has it: text, a number, or a tuple.
+    source
+        What the table is called in messages.
+    """
+
+    values: Any
+    name: Any
+    source: str
+
+    @property
+    def dtype(self) -> Any:
+        return self.values.dtype
+
+    def __str__(self) -> str:
+        return f"column {self.name!r} of {self.source}"
+
+    def refuse(self, row: int, rule: str) -> NoReturn:
+        """Raise `UsageError` for the value in a row.
+
+        Parameters
+        ----------
+        row
+            Counted from 0.
+        rule
+            What the value breaks.
+        """
+        value = reprlib.repr(self.values.to_list()[row])
+        raise UsageError(f"{rule}; got {value} in row {row} (counted from 0), {self}. Correct it or drop the row.")
+
+
+def from_table(table: Any, columns: Sequence[Any] | None, source: str | None = None) -> RatingData:
     """Ratings from a table with one of them, or one interaction, in a row.
 
     Parameters
@@ -24,16 +69,17 @@ def from_table(table: Any, columns: Sequence[str] | None, source: str | None = N
     table
         A DataFrame of pandas, polars, Modin or cuDF, or an Arrow table (extra ``tables``).
     columns
-        Names of the columns of user, item, rating and time. Without the last two these are interactions: the value of
-        an entry is how often its row is there. Ids that are neither whole numbers nor text stand as their text.
+        Names of the columns of user, item, rating and time, as the table has them: text, whole numbers, or tuples.
+        Without the last two these are interactions: the value of an entry is how often its row is there. Ids that are
+        neither whole numbers nor text stand as their text, bytes as the UTF-8 that they hold.
     source
         What it is called in messages.
 
     Raises
     ------
     UsageError
-        Without ``columns``, for a column that is not there, and with the row (counted from 0) for a value that is
-        missing or not finite, and for a pair that is rated twice.
+        Without ``columns``, for a column that is not there or there twice, and with the row (counted from 0) for a value
+        that is missing or not finite, or is no id, and for a pair that is rated twice.
     """
     try:
         import narwhals as nw
@@ -43,23 +89,45 @@ def from_table(table: Any, columns: Sequence[str] | None, source: str | None = N
         ) from None
     source = source or f"the {type(table).__module__.split('.')[0]} {type(table).__name__}"
     try:
-        frame = nw.from_native(table, eager_only=True)
+        known = _column_names(table)
+        names = _names(columns, known, source)
+        frame = nw.from_native(_narrowed(table, [known.index(name) for name in names]), eager_only=True)
     except TypeError:
         raise UsageError(
             f"a table must be a DataFrame of pandas or polars, or an Arrow table; got {source}. Convert it."
         ) from None
-    names = _names(columns, list(frame.columns), source)
     if not len(frame):
         raise UsageError(f"ratings must have at least one row; {source} has none. Check the table.")
-    users, items = (_ids(frame[name], source) for name in names[:2])
+    chosen = [Column(frame[:, place], name, source) for place, name in enumerate(names)]
+    users, items = map(_ids, chosen[:2])
     rows = np.arange(len(frame))
     if len(names) == 2:
         return from_pairs(users, items, rows, source)
-    times = _times(frame[names[3]], source) if len(names) == 4 else None
-    return from_triples(users, items, _values(frame[names[2]], source), times, rows, source, "rows")
+    times = _times(chosen[3]) if len(names) == 4 else None
+    return from_triples(users, items, _values(chosen[2]), times, rows, source, "rows")
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None) -> RatingData:
+def _column_names(table: Any) -> list[Any]:
+    """The names of all columns in their order; `TypeError` for what has none."""
+    # columns of pandas may have any name and are attributes too; the columns of an Arrow table are its data
+    is_arrow = not hasattr(table, "iloc") and hasattr(table, "column_names")
+    return list(table.column_names if is_arrow else getattr(table, "columns", None))  # type: ignore[arg-type]
+
+
+def _narrowed(table: Any, places: list[int]) -> Any:
+    """Only the columns at some places, in this order and under other names: a table may have one name twice, or tuples."""
+    plain = [str(place) for place in range(len(places))]
+    if hasattr(table, "iloc"):
+        part = table.iloc[:, places].set_axis(plain, axis=1)
+        # narwhals does not read the names of all zones; the instants are the same in any
+        zoned = [name for name in plain if getattr(part[name].dtype, "tz", None) is not None]
+        return part.assign(**{name: part[name].dt.tz_convert("UTC") for name in zoned})
+    if hasattr(table, "rename_columns"):
+        return table.select(places).rename_columns(plain)
+    return table[:, places]
+
+
+def read_parquet(path: Path, columns: Sequence[Any] | None) -> RatingData:
     """Ratings from a Parquet file (extra ``parquet``).
 
     Parameters
@@ -92,73 +160,109 @@ def read_parquet(path: Path, columns: Sequence[str] | None) -> RatingData:
     return from_table(table, names, path.name)
 
 
-def _names(columns: Sequence[str] | None, known: list[str], source: str) -> list[str]:
+def _names(columns: Sequence[Any] | None, known: list[Any], source: str) -> list[Any]:
     """The names of two to four columns, once they are known to be there."""
     there = ", ".join(map(repr, known[:12])) + (", ..." if len(known) > 12 else "")
     if columns is None:
         raise UsageError(f"a table is read by the names of its columns; got {source} with {there}. {_REMEDY}")
-    names = [columns] if isinstance(columns, str) else list(columns)
-    if not 2 <= len(names) <= 4 or len(set(names)) < len(names):
+    if isinstance(columns, (Set, Mapping)):
+        raise UsageError(
+            f"columns must have an order, users first; got {columns!r}, a {type(columns).__name__}. Pass a tuple or a list."
+        )
+    names = [columns] if isinstance(columns, str) or not np.iterable(columns) else list(columns)
+    if not 2 <= len(names) <= 4 or any(names.count(name) > 1 for name in names):
         raise UsageError(f"columns must be two to four different names; got {columns!r}. {_REMEDY}")
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise UsageError(f"columns must be among those of {source}, {there}; got {missing[0]!r}. {_REMEDY}")
+    for name in names:
+        if known.count(name) != 1:
+            reason = "be among those" if name not in known else "have names that are there once among the columns"
+            raise UsageError(f"columns must {reason} of {source}, {there}; got {name!r}. {_REMEDY}")
     return names
 
 
-def _ids(column: Any, source: str) -> NDArray[Any]:
-    """The ids of a column, whole numbers or text."""
-    _require_all(column, source)
-    if column.dtype.is_integer() or column.dtype.is_float():
-        numbers = column.to_numpy()
+def _ids(column: Column) -> NDArray[Any]:
+    """The ids of a column: whole numbers, or text as objects."""
+    _require_all(column)
+    if str(column.dtype) not in _WIDE and (column.dtype.is_integer() or column.dtype.is_float()):
+        numbers = column.values.to_numpy()
         if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-            _refuse(column, int(np.flatnonzero(~np.isfinite(numbers))[0]), source)
-        return plain_ids(numbers)
-    values = column.to_list()
-    ids = plain_ids(np.array(values, dtype=object))
-    if ids.dtype.kind == "U" and "\0" in "".join(map(str, values)):
-        raise UsageError(f"ids must be text without zero characters; {column.name!r} of {source} has one. Remove it.")
-    return ids
+            column.refuse(int(np.flatnonzero(~np.isfinite(numbers))[0]), _NO_GAPS)
+        return _plain(numbers)
+    values = column.values.to_list()
+    if all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in values):
+        return _plain(objects(values))
+    return objects(_texts(column, values))
 
 
-def _values(column: Any, source: str) -> NDArray[np.float64]:
+def _plain(numbers: NDArray[Any]) -> NDArray[Any]:
+    ids = plain_ids(numbers)
+    return ids.astype(object) if is_text(ids) else ids
+
+
+def _texts(column: Column, values: list[Any]) -> list[str]:
+    """The text of every id in a column."""
+    texts = []
+    for row, value in enumerate(values):
+        try:
+            texts.append(value if type(value) is str else id_text(value))
+        except ValueError as error:
+            column.refuse(row, str(error))
+    for text in set(texts):
+        try:
+            require_id_text(text)
+        except ValueError as error:
+            column.refuse(texts.index(text), str(error))
+    return texts
+
+
+def _values(column: Column) -> NDArray[np.float64]:
     """The ratings of a column."""
     import narwhals as nw
 
     if not (column.dtype.is_numeric() or column.dtype == nw.Boolean):
-        raise UsageError(
-            f"ratings must be numbers; column {column.name!r} of {source} is {column.dtype}. Name another or convert it."
-        )
-    _require_all(column, source)
-    values = np.asarray(column.cast(nw.Float64).to_numpy(), dtype=np.float64)
+        raise UsageError(f"ratings must be numbers; {column} is {column.dtype}. Name another or convert it.")
+    return _finite(column)
+
+
+def _finite(column: Column) -> NDArray[np.float64]:
+    import narwhals as nw
+
+    _require_all(column)
+    values = np.asarray(column.values.cast(nw.Float64).to_numpy(), dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
-        _refuse(column, int(bad[0]), source)
+        column.refuse(int(bad[0]), _NO_GAPS)
     return values
 
 
-def _times(column: Any, source: str) -> NDArray[Any]:
-    """The times of a column: numbers as they are, dates in microseconds."""
+def _times(column: Column) -> NDArray[Any]:
+    """The times of a column: numbers as they are, dates as instants in microseconds, or in nanoseconds where they have such."""
     import narwhals as nw
 
     if column.dtype == nw.Date or column.dtype == nw.Datetime:
-        _require_all(column, source)
-        return np.asarray(column.cast(nw.Datetime("us")).dt.timestamp("us").to_numpy())
-    if column.dtype.is_integer():
-        _require_all(column, source)
-        return np.asarray(column.to_numpy())
-    return _values(column, source)
+        _require_all(column)
+        return _instants(column.values)
+    if not column.dtype.is_numeric():
+        raise UsageError(
+            f"times must be numbers or dates; {column} is {column.dtype}. Convert it, as with pandas.to_datetime(..., utc=True)."
+        )
+    if column.dtype.is_integer() and str(column.dtype) not in _WIDE:
+        _require_all(column)
+        return np.asarray(column.values.to_numpy())
+    return _finite(column)
 
 
-def _require_all(column: Any, source: str) -> None:
-    missing = np.flatnonzero(column.is_null().to_numpy())
+def _instants(values: Any) -> NDArray[np.int64]:
+    """Since 1970 in UTC; what is without a zone counts as UTC."""
+    import narwhals as nw
+
+    unit = "us" if values.dtype == nw.Date else values.dtype.time_unit
+    if unit in ("us", "ns"):
+        counted = np.asarray(values.dt.timestamp(unit).to_numpy(), dtype=np.int64)
+        return counted if unit == "us" or (counted % 1000).any() else counted // 1000
+    return np.asarray(values.dt.timestamp("ms").to_numpy(), dtype=np.int64) * 1000
+
+
+def _require_all(column: Column) -> None:
+    missing = np.flatnonzero(column.values.is_null().to_numpy())
     if missing.size:
-        _refuse(column, int(missing[0]), source)
-
-
-def _refuse(column: Any, row: int, source: str) -> None:
-    value = column.to_list()[row]
-    raise UsageError(
-        f"a table of ratings must have no gaps; got {value!r} in row {row} (counted from 0), column {column.name!r} of "
-        f"{source}. Correct it or drop the row."
-    )
+        column.refuse(int(missing[0]), _NO_GAPS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coded_als.data.ratings import RatingData
 from coded_als.errors import UsageError
 from coded_als.models.files import write_whole
+from coded_als.models.id_text import is_text
 
 _BLOCK = 2**16
 # what a reader would take for the end of a field or of a line, or leave out
@@ -53,7 +54,7 @@ def write_rating_lines(path: Path, data: RatingData) -> None:
 
 
 def _require_writable(ids: NDArray[Any]) -> None:
-    if ids.dtype.kind != "U":
+    if not is_text(ids):
         return
     for name in ids.tolist():
         if _UNWRITABLE.search(name):

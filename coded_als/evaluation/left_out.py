@@ -54,7 +54,7 @@ def leave_out(ratings: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[An
     """
     from scipy.sparse import csr_array
 
-    matrix = as_matrix(csr_array(ratings))
+    matrix = csr_array(as_matrix(ratings))
     counts = np.diff(matrix.indptr)
     rows = np.repeat(np.arange(counts.size), counts)
     out = left_out(matrix, _LEFT_OUT)

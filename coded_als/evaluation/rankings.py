@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-import coded_als.evaluation.metrics as metrics
 from coded_als.errors import UsageError
+from coded_als.evaluation.expected import expected_lists
 from coded_als.evaluation.known import known_triples, pattern_of
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.top_n import require_count
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RankingScores:
-    """Means over the users that have something relevant in the test part.
+    """Means over the users that have ratings in training and something relevant in the test part.
 
     Parameters
     ----------
@@ -27,10 +28,14 @@ class RankingScores:
         Length of the lists.
     users
         How many users count.
+    users_without_training
+        How many users with something relevant in the test part are left out: they have no ratings in training, so there
+        is nothing to rank items for them by.
     """
 
     k: int
     users: int
+    users_without_training: int
     hit_rate: float
     precision: float
     recall: float
@@ -51,6 +56,9 @@ def evaluate_ranking(
 ) -> RankingScores:
     """Rank the whole catalogue for every user of the test part and compare with what they rated there.
 
+    Users without ratings in training are left out and counted. Items that score the same stand in any order with the same
+    chance, and every figure is the mean over these orders: it does not depend on how items are named or numbered.
+
     Parameters
     ----------
     model
@@ -69,32 +77,58 @@ def evaluate_ranking(
     Raises
     ------
     UsageError
-        When the model knows no relevant pair of the test part, or k < 1.
+        When the model knows no relevant pair of the test part of a user with ratings in training, or k < 1.
     """
     require_count(k)
     rows, columns, actual = known_triples(model, test)
     rows, columns = rows[actual >= relevant_from], columns[actual >= relevant_from]
     if not rows.size:
         raise UsageError(f"the test part must have ratings of {relevant_from} or more; got none. Lower relevant_from.")
+    trained = _are_trained(model, rows)
+    without = _users_without_training(model, test, relevant_from)
+    rows, columns = rows[trained], columns[trained]
+    if not rows.size:
+        raise UsageError(
+            f"the test part must have users with ratings in training; got {without} without. Train with some of theirs."
+        )
     users, row_of_pair = np.unique(rows, return_inverse=True)
     relevant = pattern_of(row_of_pair, columns, (users.size, len(model.item_factors_)))
     # longer lists hold nothing more
     width = min(k, len(model.item_factors_))
-    recommended, _ = model.best_columns(
-        model.user_factors_[users],
+    factors, counts = model.user_factors_[users], np.diff(relevant.indptr)
+    seen = model.seen_[users] if filter_seen and model.seen_ is not None else None
+    lists = expected_lists(
+        lambda n: model.best_columns(factors, n, seen=seen, memory_limit_bytes=memory_limit_bytes),
+        factors,
+        model.item_factors_,
+        model.item_biases_,
+        relevant,
         width,
-        seen=model.seen_[users] if filter_seen and model.seen_ is not None else None,
+        seen=seen,
         memory_limit_bytes=memory_limit_bytes,
     )
-    hits, counts = metrics.find_hits(recommended, relevant), np.diff(relevant.indptr)
     return RankingScores(
         k=k,
         users=users.size,
-        hit_rate=float(metrics.hit_rate(hits).mean()),
-        precision=float(metrics.precision(hits).mean()) * width / k,
-        recall=float(metrics.recall(hits, counts).mean()),
-        ndcg=float(metrics.ndcg(hits, counts).mean()),
-        map=float(metrics.average_precision(hits, counts).mean()),
-        mrr=float(metrics.reciprocal_rank(hits).mean()),
-        coverage=metrics.coverage(recommended, len(model.item_factors_)),
+        users_without_training=without,
+        hit_rate=float(lists.hit_rate().mean()),
+        precision=float(lists.precision().mean()) * width / k,
+        recall=float(lists.recall(counts).mean()),
+        ndcg=float(lists.ndcg(counts).mean()),
+        map=float(lists.average_precision(counts).mean()),
+        mrr=float(lists.reciprocal_rank().mean()),
+        coverage=float(lists.chances.mean()),
     )
+
+
+def _are_trained(model: FactorModel, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the users in these rows, (rows,), -1 for an unknown one, have ratings in training."""
+    if model.seen_ is None:
+        return np.asarray(rows >= 0)
+    return np.asarray((rows >= 0) & (np.diff(model.seen_.indptr)[rows] > 0))
+
+
+def _users_without_training(model: FactorModel, test: RatingData, relevant_from: float) -> int:
+    rows, _, values = test.triples()
+    tested = np.unique(rows[values >= relevant_from])
+    return int(np.count_nonzero(~_are_trained(model, model.user_rows(test.user_ids)[tested])))

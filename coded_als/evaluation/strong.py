@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coded_als.arrays import Integers
 from coded_als.errors import UsageError
+from coded_als.evaluation.expected import ExpectedLists, expected_lists
 from coded_als.evaluation.left_out import left_out
-from coded_als.evaluation.metrics import find_hits, recall
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.top_n import recommend_batch, require_count
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StrongScores:
-    """Means over the users that were held out.
+    """Means over the users that were held out, and over the orders of items that score the same.
 
     Parameters
     ----------
@@ -89,14 +88,23 @@ def evaluate_strong(
     users, items = rows.shape
     width = min(max(cutoffs), items)
     # a bias of the user shifts all its scores alike
-    lists, _ = model.best_columns(
-        model.fold_in(given).factors, width, seen=given, memory_limit_bytes=memory_limit_bytes
+    limits: Any = {"seen": given, "memory_limit_bytes": memory_limit_bytes}
+    folded = model.fold_in(given).factors
+    lists = expected_lists(
+        lambda n: model.best_columns(folded, n, **limits),
+        folded,
+        model.item_factors_,
+        model.item_biases_,
+        truth,
+        width,
+        **limits,
     )
     popularity = None
     if model.seen_ is not None:
-        counts = np.bincount(model.seen_.indices, minlength=items).astype(np.float64)
-        popular, _ = recommend_batch(
-            np.ones((users, 1)), counts[:, None], width, seen=given, memory_limit_bytes=memory_limit_bytes
+        counts = np.bincount(model.seen_.indices, minlength=items).astype(np.float64)[:, None]
+        alike = np.ones((users, 1))
+        popular = expected_lists(
+            lambda n: recommend_batch(alike, counts, n, **limits), alike, counts, None, truth, width, **limits
         )
         popularity = _recall(popular, truth, cutoffs)
     return StrongScores(users, _recall(lists, truth, cutoffs), popularity)
@@ -132,6 +140,5 @@ def _part(matrix: csr_array, chosen: np.ndarray) -> csr_array:
     return csr_array((matrix.data[chosen], (rows[chosen], matrix.indices[chosen])), shape=matrix.shape)
 
 
-def _recall(lists: Integers, truth: csr_array, cutoffs: Sequence[int]) -> dict[int, float]:
-    hits = find_hits(lists, truth)
-    return {cutoff: float(recall(hits[:, :cutoff], np.diff(truth.indptr)).mean()) for cutoff in cutoffs}
+def _recall(lists: ExpectedLists, truth: csr_array, cutoffs: Sequence[int]) -> dict[int, float]:
+    return {cutoff: float(lists.recall(np.diff(truth.indptr), cutoff).mean()) for cutoff in cutoffs}

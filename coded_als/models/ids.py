@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,10 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
+from coded_als.models.id_text import id_text, is_text, text_array
 
 Id = int | str
 Ids = NDArray[Any]
 _WHOLE = (int, np.integer)
+
+
+def is_one(ids: Any) -> bool:
+    """Whether this is one id, and not several."""
+    return isinstance(ids, (str, bytes)) or not np.iterable(ids)
+
+
+def several(ids: Any) -> Any:
+    """Ids to go through: one id alone is not a sequence of its characters."""
+    return [ids] if is_one(ids) else ids
 
 
 class IdLookup:
@@ -20,7 +32,7 @@ class IdLookup:
 
     def __init__(self, noun: str, ids: Ids) -> None:
         self._noun = noun
-        self._textual = ids.dtype.kind == "U"
+        self._textual = is_text(ids)
         self._order = np.argsort(ids, kind="stable")
         self._sorted = ids[self._order]
 
@@ -28,53 +40,63 @@ class IdLookup:
         """The place of an id; `UsageError` when it is unknown."""
         place = self._find(identifier)
         if place is None:
-            example = self._sorted[0].item() if self._sorted.size else "none"
+            example = self._sorted.item(0) if self._sorted.size else "none"
             raise UsageError(
                 f"the {self._noun} must be one of the {self._sorted.size} that the model was trained on "
                 f"(such as {example!r}); got {identifier!r}. Check the id."
             )
         return place
 
-    def indices(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
+    def indices(self, identifiers: Id | Iterable[Id]) -> NDArray[np.int64]:
         """The places of several ids, (count,); `UsageError` when one is unknown."""
-        return np.array([self.index(identifier) for identifier in identifiers], dtype=np.int64)
+        return np.array([self.index(identifier) for identifier in several(identifiers)], dtype=np.int64)
 
-    def known(self, identifiers: Iterable[Id]) -> NDArray[np.int64]:
+    def known(self, identifiers: Id | Iterable[Id]) -> NDArray[np.int64]:
         """The places of those ids that are known, (known,)."""
         places = self.places(identifiers)
         return places[places >= 0]
 
-    def places(self, identifiers: Iterable[Id] | Ids) -> NDArray[np.int64]:
+    def places(self, identifiers: Id | Iterable[Id] | Ids) -> NDArray[np.int64]:
         """The place of every id, (count,), -1 for an unknown one."""
-        if (
-            isinstance(identifiers, np.ndarray)
-            and identifiers.dtype.kind == self._sorted.dtype.kind
-            and self._sorted.size
-        ):
+        if isinstance(identifiers, np.ndarray) and self._is_alike(identifiers):
             places = self._sorted.searchsorted(identifiers)
             places[places == self._sorted.size] = 0
             rows = self._order[places]
             rows[self._sorted[places] != identifiers] = -1
             return rows
-        plain = identifiers.tolist() if isinstance(identifiers, np.ndarray) else identifiers
+        plain = several(identifiers.tolist() if isinstance(identifiers, np.ndarray) else identifiers)
         found = map(self._find, plain)
         return np.array([-1 if place is None else place for place in found], dtype=np.int64)
 
+    def _is_alike(self, identifiers: Ids) -> bool:
+        """Whether these can be searched for all at once."""
+        kind = self._sorted.dtype.kind
+        if (
+            identifiers.ndim != 1
+            or not self._sorted.size
+            or identifiers.dtype.kind not in (kind, "U" if kind == "O" else kind)
+        ):
+            return False
+        return identifiers.dtype.kind != "O" or all(isinstance(one, str) for one in identifiers)
+
     def _find(self, identifier: Id) -> int | None:
+        if isinstance(identifier, bytes):
+            identifier = identifier.decode("utf-8", "replace")
         key: Id | None = str(identifier) if self._textual else _whole_number(identifier, self._sorted.dtype)
         if key is None:
             return None
-        if isinstance(key, str) and len(key) > self._sorted.dtype.itemsize // 4:
+        if isinstance(key, str) and self._sorted.dtype.kind == "U" and len(key) > self._sorted.dtype.itemsize // 4:
             return None  # longer than every id; searching would first widen them all
         # of the ids' own type: NumPy compares signed and unsigned numbers as floats
-        place = int(np.searchsorted(self._sorted, self._sorted.dtype.type(key)))
+        wanted = key if self._sorted.dtype.kind == "O" else self._sorted.dtype.type(key)
+        place = int(np.searchsorted(self._sorted, wanted))
         if place == self._sorted.size or self._sorted[place] != key:
             return None
         return int(self._order[place])
 
 
 def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
-    """Ids as an array of int64 (uint64 where one is that large) or of str.
+    """Ids as an array of int64 (uint64 where one is that large) or of str (objects where one is very long).
 
     Parameters
     ----------
@@ -92,7 +114,7 @@ def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
     Raises
     ------
     UsageError
-        When there are not ``count`` of them or one appears twice.
+        When there are not ``count`` of them, one appears twice, or one is no id: a list, or bytes that are not UTF-8.
     """
     array = plain_ids(_as_array(ids))
     if array.shape != (count,):
@@ -102,23 +124,30 @@ def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
     distinct, counts = np.unique(array, return_counts=True)
     if distinct.size < count:
         raise UsageError(
-            f"{noun} ids must be distinct; {distinct[counts > 1][0].item()!r} appears twice. Rename or merge them."
+            f"{noun} ids must be distinct; {distinct[counts > 1].item(0)!r} appears twice. Rename or merge them."
         )
     return array
 
 
 def _as_array(ids: Sequence[Id] | Ids) -> NDArray[Any]:
-    """The ids as NumPy has them, but for whole numbers that it would round to floats."""
-    array = np.asarray(ids)
-    if array.dtype.kind == "f" and not hasattr(ids, "__array__") and any(isinstance(one, _WHOLE) for one in ids):
-        return np.array(ids, dtype=object)
-    return array
+    """The ids as NumPy has them, but for whole numbers that it would round to floats, and text that it would widen."""
+    if hasattr(ids, "__array__"):
+        return np.asarray(ids)
+    given = list(ids)
+    if all(isinstance(one, numbers.Real) for one in given):
+        array = np.asarray(given)
+        if array.dtype.kind != "f" or not any(isinstance(one, _WHOLE) for one in given):
+            return array
+    return objects(given)
+
+
+def objects(values: Sequence[Any]) -> NDArray[Any]:
+    """Values as an array of objects, (values,), whatever they hold themselves."""
+    return np.fromiter(values, dtype=object, count=len(values))
 
 
 def plain_ids(ids: NDArray[Any]) -> Ids:
     """Ids as int64 (uint64 where one is that large) where all are whole numbers, and as text otherwise."""
-    if ids.dtype.kind == "S":
-        return np.char.decode(ids, "utf-8")
     if ids.dtype.kind == "f" and (ids == np.rint(ids)).all() and np.abs(ids).max(initial=0) <= 2**53:
         return ids.astype(np.int64)
     whole = ids.dtype.kind in "iu" or all(isinstance(one, _WHOLE) and not isinstance(one, bool) for one in ids.flat)
@@ -128,7 +157,12 @@ def plain_ids(ids: NDArray[Any]) -> Ids:
             return ids.astype(np.int64)
         if least >= 0 and largest < 2**64:
             return ids.astype(np.uint64)
-    return ids.astype(np.str_)
+    if ids.dtype.kind not in "OS":
+        return ids.astype(np.str_)
+    try:
+        return text_array(list(map(id_text, ids.tolist())))
+    except ValueError as error:
+        raise UsageError(f"{error}. Correct them, or convert them to text.") from None
 
 
 def _whole_number(identifier: Id, dtype: np.dtype[Any]) -> int | None:

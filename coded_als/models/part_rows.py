@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.models.id_text import is_text, joined_texts, text_array
+
 if TYPE_CHECKING:
     from coded_als.models.factor_model import FactorModel
 
@@ -104,7 +106,7 @@ def read_rows(file: Path) -> Iterator[PartRows]:
         ids = batch["id"]
         yield PartRows(
             batch["row"].to_numpy(),
-            np.asarray(ids.to_pylist()) if str(ids.type).endswith("string") else ids.to_numpy(),
+            text_array(ids.to_pylist()) if str(ids.type).endswith("string") else ids.to_numpy(),
             factors.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), factors.type.list_size),
             batch["bias"].to_numpy(zero_copy_only=False) if "bias" in names else None,
             None if seen is None else np.concatenate(([0], np.cumsum(seen.value_lengths().to_numpy()))),
@@ -132,12 +134,16 @@ def joined(parts: Sequence[PartRows]) -> PartRows:
     biases = [part.biases for part in parts if part.biases is not None]
     return PartRows(
         rows[order],
-        np.concatenate([part.ids for part in parts])[order],
+        _joined_ids([part.ids for part in parts])[order],
         np.concatenate([part.factors for part in parts])[order],
         np.concatenate(biases)[order] if biases else None,
         indptr,
         indices,
     )
+
+
+def _joined_ids(ids: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return joined_texts(ids) if all(map(is_text, ids)) else np.concatenate(ids)
 
 
 def some_rows(part: PartRows, start: int, stop: int) -> PartRows:

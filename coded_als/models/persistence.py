@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 from coded_als.models.files import write_whole
+from coded_als.models.id_text import text_array
 from coded_als.models.registry import MODEL_HOMES, is_known, model_class
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMAT = "coded-als model"
 VERSION = 1
+# Of the names of members: arrays as they are, and texts as UTF-8 with zeros between them.
+ARRAY, TEXT = "array/", "text/"
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,7 @@ def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], 
     UsageError
         When an array holds Python objects, the metadata do not fit into JSON, or the file cannot be written.
     """
-    objects = [name for name, array in arrays.items() if array.dtype.hasobject]
-    if objects:
-        raise UsageError(f"arrays must hold numbers or text; {objects[0]!r} holds objects. Convert it first.")
+    stored = dict(_member(name, array) for name, array in arrays.items())
     try:
         contents = {"format": FORMAT, "version": VERSION, "kind": kind, "metadata": dict(metadata)}
         header = json.dumps(contents, default=_plain_scalar)
@@ -71,13 +72,27 @@ def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], 
         raise UsageError(
             f"a model's parameters must fit into JSON; got {error}. Use plain numbers, text and lists."
         ) from None
-    members: dict[str, Any] = {"header": np.array(header)} | {f"array/{name}": array for name, array in arrays.items()}
+    members: dict[str, Any] = {"header": np.array(header)} | stored
     try:
         write_whole(Path(path), lambda file: np.savez(file, **members))
     except OSError as error:
         raise UsageError(
             f"a model must be saved where a file can be written; got {path}: {error.strerror or error}. Choose another path."
         ) from None
+
+
+def _member(name: str, array: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    """An array as a member of the file: text of very different lengths, which is objects in memory, as its bytes."""
+    if not array.dtype.hasobject:
+        return ARRAY + name, array
+    if not array.size or not all(isinstance(one, str) and "\0" not in one for one in array.flat):
+        raise UsageError(f"arrays must hold numbers or text; {name!r} holds objects. Convert it first.")
+    return TEXT + name, np.frombuffer("\0".join(array.flat).encode(), dtype=np.uint8)
+
+
+def _array(member: str, stored: NDArray[Any]) -> NDArray[Any]:
+    """The array that `_member` made a member of."""
+    return text_array(stored.tobytes().decode().split("\0")) if member.startswith(TEXT) else stored
 
 
 def _plain_scalar(value: Any) -> Any:
@@ -149,7 +164,8 @@ def _read(file: IO[bytes]) -> tuple[Any, dict[str, NDArray[Any]]]:
         if "header" not in archive.files:
             return None, {}
         header = json.loads(str(archive["header"]))
-        arrays = {name.removeprefix("array/"): archive[name] for name in archive.files if name.startswith("array/")}
+        names = [name for name in archive.files if name.startswith((ARRAY, TEXT))]
+        arrays = {name.partition("/")[2]: _array(name, archive[name]) for name in names}
     return header, arrays
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Integers
+from coded_als.models.id_text import is_text
 from coded_als.models.ids import Ids
 
 # bound on temporary arrays while many are ranked
@@ -31,11 +32,6 @@ class Ranking(NamedTuple):
     scores: NDArray[np.float64]
 
 
-def is_one(ids: Any) -> bool:
-    """Whether this is one id, and not several."""
-    return isinstance(ids, str) or not np.iterable(ids)
-
-
 def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool) -> Ranking:
     """Ids in the stead of places.
 
@@ -48,7 +44,7 @@ def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool)
     one
         Whether there is one row, whose ranking is asked for without its empty end.
     """
-    absent: Any = "" if ids.dtype.kind == "U" else -1
+    absent: Any = "" if is_text(ids) else -1
     if ids.dtype.kind == "u":
         absent = np.iinfo(ids.dtype).max
     filled = np.where(places >= 0, ids[places], absent).astype(ids.dtype) if ids.size else np.full(places.shape, absent)

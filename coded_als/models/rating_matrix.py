@@ -20,7 +20,8 @@ def as_matrix(ratings: Any) -> Any:
     ----------
     ratings
         (m, n): scipy sparse (every stored entry is a rating, and several values in one place are their sum), a masked
-        array (what is masked is missing, and nothing else), or dense (zeros are missing).
+        array (what is masked is missing, and nothing else), or dense (zeros are missing). Formats of blocks and of
+        diagonals (BSR and DIA) are filled up with zeros: zeros are missing in them, as in a dense matrix.
 
     Returns
     -------
@@ -65,14 +66,12 @@ def _require_real(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 def _canonical(ratings: Any) -> csr_array:
     """A csr array of float64 with one sorted entry for each place; the argument is not changed."""
-    from scipy import sparse
-
     try:
         check = getattr(ratings, "check_format", None)
         if check is not None:  # an index out of range would be an access out of bounds in compiled loops
             check(full_check=True)
         # as float64 first: sums of small integers must not wrap
-        matrix = sparse.csr_array(ratings.astype(np.float64, copy=False))
+        matrix = without_padding(ratings.astype(np.float64, copy=False))
     except ValueError as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UsageError(f"ratings must be a sound sparse matrix; got one where {reason}. Build it anew.") from None
@@ -80,6 +79,32 @@ def _canonical(ratings: Any) -> csr_array:
         matrix = matrix.copy()
         matrix.sum_duplicates()
     return matrix
+
+
+def without_padding(matrix: Any) -> csr_array:
+    """A sparse matrix by rows, without the zeros that fill up blocks and diagonals.
+
+    Parameters
+    ----------
+    matrix
+        Scipy sparse, of any format. It is not changed.
+
+    Returns
+    -------
+    Its stored entries; of formats that store whole blocks (BSR) or diagonals (DIA) those that are not zero.
+    """
+    from scipy import sparse
+
+    rows = sparse.csr_array(matrix)
+    if is_padded(matrix):
+        rows = rows.copy()
+        rows.eliminate_zeros()
+    return rows
+
+
+def is_padded(matrix: Any) -> bool:
+    """Whether the format of a sparse matrix stores zeros that nobody wrote: blocks of several entries, and diagonals."""
+    return bool(matrix.format == "dia" or (matrix.format == "bsr" and matrix.blocksize != (1, 1)))
 
 
 def checked_ratings(ratings: Any) -> Any:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
-from coded_als.models.ids import Id
-from coded_als.models.rankings import MEMORY_BYTES, Ranking, is_one, named
+from coded_als.models.ids import Id, is_one
+from coded_als.models.rankings import MEMORY_BYTES, Ranking, named
 from coded_als.models.similarity import Similarity
 from coded_als.models.top_n import best_of, recommend_batch, require_count
 
@@ -40,8 +40,8 @@ class Recommending(Similarity):
         n: int = 10,
         *,
         filter_seen: bool = True,
-        exclude: Iterable[Id] = (),
-        items: Iterable[Id] | None = None,
+        exclude: Id | Iterable[Id] = (),
+        items: Id | Iterable[Id] | None = None,
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """The n best items for a user, or for each of several.
@@ -55,9 +55,9 @@ class Recommending(Similarity):
         filter_seen
             Leave out what a user rated in training.
         exclude
-            Ids of items to leave out; ids that the model does not know are ignored.
+            Ids of items to leave out, one or several; ids that the model does not know are ignored.
         items
-            Ids of the items to choose from; all by default.
+            Ids of the items to choose from, one or several; all by default.
         memory_limit_bytes
             Bound on temporary arrays, for many users.
 
@@ -81,7 +81,7 @@ class Recommending(Similarity):
             bias = 0.0 if self.user_biases_ is None else float(self.user_biases_[row])
             hidden = seen if filter_seen and seen is not None else _NONE
             return self._best(self.user_factors_[row], bias, hidden, n, choice)
-        rows = self._user_lookup.indices(users)  # type: ignore[arg-type]
+        rows = self._user_lookup.indices(users)
         self._require_ratings(rows)
         found = NewUsers(self.user_factors_[rows], None if self.user_biases_ is None else self.user_biases_[rows])
         shown = self.seen_[rows] if filter_seen and self.seen_ is not None else None
@@ -159,8 +159,8 @@ class Recommending(Similarity):
         n: int = 10,
         *,
         filter_seen: bool = True,
-        exclude: Iterable[Id] = (),
-        items: Iterable[Id] | None = None,
+        exclude: Id | Iterable[Id] = (),
+        items: Id | Iterable[Id] | None = None,
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """The n best items for a user who was not there in training, or for each of several.
@@ -213,11 +213,11 @@ class Recommending(Similarity):
         none = np.flatnonzero(self.seen_.indptr[rows] == self.seen_.indptr[rows + 1])
         if none.size:
             raise UsageError(
-                f"a user must have ratings to be recommended items; {self.user_ids[rows[none[0]]].item()!r} has none. "
+                f"a user must have ratings to be recommended items; {self.user_ids.item(rows[none[0]])!r} has none. "
                 "Train with some or use recommend_new."
             )
 
-    def _choice(self, items: Iterable[Id] | None, exclude: Iterable[Id]) -> _Choice:
+    def _choice(self, items: Id | Iterable[Id] | None, exclude: Id | Iterable[Id]) -> _Choice:
         chosen = None if items is None else np.unique(self._item_lookup.indices(items))
         hidden = self._item_lookup.known(exclude)
         if chosen is not None:

@@ -65,12 +65,12 @@ class Scoring:
         self._user_lookup, self._item_lookup = IdLookup("user", self.user_ids), IdLookup("item", self.item_ids)
         return self
 
-    def user_rows(self, users: Iterable[Id] | Ids) -> Integers:
+    def user_rows(self, users: Id | Iterable[Id] | Ids) -> Integers:
         """The rows of users by original id, (users,), -1 for those that the model does not know."""
         self._require_fitted()
         return self._user_lookup.places(users)
 
-    def item_columns(self, items: Iterable[Id] | Ids) -> Integers:
+    def item_columns(self, items: Id | Iterable[Id] | Ids) -> Integers:
         """The columns of items by original id, (items,), -1 for those that the model does not know."""
         self._require_fitted()
         return self._item_lookup.places(items)
@@ -97,14 +97,27 @@ class Scoring:
         Parameters
         ----------
         rows, columns
-            (pairs,) each.
+            (pairs,) each. `user_rows` and `item_columns` give -1 for an unknown id, which has no score: leave such pairs
+            out.
 
         Returns
         -------
         (pairs,)
+
+        Raises
+        ------
+        UsageError
+            Unless there is one column for each row and all are numbers of users and of items.
         """
         self._require_fitted()
         rows, columns = np.asarray(rows), np.asarray(columns)
+        if rows.ndim != 1 or rows.shape != columns.shape:
+            raise UsageError(
+                f"pairs must have one column for each row; got shapes {rows.shape} and {columns.shape}. "
+                "Pass two lists of one length."
+            )
+        rows = _places("rows", rows, "users", len(self.user_factors_))
+        columns = _places("columns", columns, "items", len(self.item_factors_))
         scores = np.full(len(rows), self.global_mean_)
         # pairs at a time: gathering both factors of millions of pairs at once would take gigabytes
         step = max(1, 2**22 // max(1, self.user_factors_.shape[1]))
@@ -121,6 +134,8 @@ class Scoring:
 
     def scores(self, row: int) -> NDArray[np.float64]:
         """The scores of all items for the user in this row, (n,), a new array."""
+        self._require_fitted()
+        _places("rows", np.array([row]), "users", len(self.user_factors_))
         scores = np.asarray(self.item_factors_ @ self.user_factors_[row], dtype=np.float64)
         scores += self.global_mean_ + (0.0 if self.user_biases_ is None else self.user_biases_[row])
         if self.item_biases_ is not None:
@@ -135,3 +150,18 @@ class Scoring:
         if self.seen_ is None:
             return None
         return np.asarray(self.seen_.indices[self.seen_.indptr[row] : self.seen_.indptr[row + 1]])
+
+
+def _places(name: str, places: NDArray[Any], noun: str, count: int) -> Integers:
+    """Places below a count; `UsageError` for one that is not among them, as NumPy would count it from the end."""
+    if places.size and places.dtype.kind not in "iu":
+        raise UsageError(f"{name} must be whole numbers; got {places.dtype}. Pass places, as user_rows gives them.")
+    outside = np.flatnonzero((places < 0) | (places >= count))
+    if outside.size:
+        got = places[outside[0]]
+        unknown = " (an unknown id)" if got == -1 else ""
+        raise UsageError(
+            f"{name} must be numbers of {noun} from 0 to {count - 1}; got {got} at place {outside[0]}{unknown}. "
+            "Leave this pair out."
+        )
+    return places.astype(np.int64, copy=False)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
-from coded_als.models.ids import Id
-from coded_als.models.rankings import MEMORY_BYTES, Ranking, is_one, named
+from coded_als.models.ids import Id, is_one
+from coded_als.models.rankings import MEMORY_BYTES, Ranking, named
 from coded_als.models.scoring import Scoring
 from coded_als.models.top_n import recommend_batch, require_count
 
@@ -44,7 +44,7 @@ class Similarity(Scoring):
         """
         self._require_fitted()
         require_count(n)
-        places = self._item_lookup.indices([items] if is_one(items) else items)  # type: ignore[list-item, arg-type]
+        places = self._item_lookup.indices(items)
         found = _similar(self.item_factors_, places, n, memory_limit_bytes)
         return named(self.item_ids, *found, one=is_one(items))
 
@@ -71,7 +71,7 @@ class Similarity(Scoring):
         """
         self._require_fitted()
         require_count(n)
-        places = self._user_lookup.indices([users] if is_one(users) else users)  # type: ignore[list-item, arg-type]
+        places = self._user_lookup.indices(users)
         found = _similar(self.user_factors_, places, n, memory_limit_bytes)
         return named(self.user_ids, *found, one=is_one(users))
 

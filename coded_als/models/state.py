@@ -45,7 +45,7 @@ def checked_state(arrays: Arrays) -> State:
         Where a part is missing.
     """
     for name in ("user_ids", "item_ids"):
-        if arrays[name].dtype.kind not in "iuU":
+        if arrays[name].dtype.kind not in "iuUO":
             raise ValueError(f"{name} of {arrays[name].dtype} are no ids")
     users, items = _numbers(arrays, "user_factors"), _numbers(arrays, "item_factors")
     if users.ndim != 2 or items.ndim != 2 or users.shape[1] != items.shape[1]:

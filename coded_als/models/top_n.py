@@ -182,7 +182,10 @@ def columns_left_out(exclude: Iterable[int], items: int) -> Integers:
     UsageError
         For one that is not among them.
     """
-    columns = np.fromiter(exclude, dtype=np.int64)
+    columns = np.array(list(exclude) if np.iterable(exclude) else exclude)
+    if columns.ndim != 1 or (columns.size and columns.dtype.kind not in "iu"):
+        raise UsageError(f"exclude must name columns by whole numbers; got {exclude!r}. Pass a list of them.")
+    columns = columns.astype(np.int64)
     outside = columns[(columns < 0) | (columns >= items)]
     if outside.size:
         raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse
-from scipy.sparse.linalg import cg, lobpcg
+from scipy.sparse.linalg import cg, lobpcg, lsqr, svds
 
 from coded_als import CodedOperator, InlineCluster
 from coded_als.errors import UsageError
@@ -72,8 +72,6 @@ def test_the_adjoint_of_a_symmetric_sparse_operator_is_itself():
     matrix = sparse.random_array((12, 12), density=0.2, rng=np.random.default_rng(2), format="csr")
     symmetric = CodedOperator(matrix + matrix.T, InlineCluster(4))
     assert symmetric.H is symmetric
-    with pytest.raises(NotImplementedError, match="must be symmetric"):
-        _ = CodedOperator(matrix, InlineCluster(4)).H
 
 
 @pytest.mark.parametrize("options", [{"code": "systematic:p=3"}, {"partitions": 2}])
@@ -113,8 +111,91 @@ def test_two_operators_share_a_cluster():
 def test_the_adjoint_of_a_symmetric_operator_is_itself():
     operator = CodedOperator(SYMMETRIC, InlineCluster(6), partitions=2)
     assert operator.H is operator
-    with pytest.raises(NotImplementedError, match="must be symmetric"):
-        _ = CodedOperator(ROOT, InlineCluster(6), partitions=2).H
+    block = RNG.standard_normal((30, 2))
+    np.testing.assert_allclose(operator.rmatmat(block), SYMMETRIC @ block, atol=1e-11)
+
+
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("shape", [(17, 23), (23, 17), (20, 20)])
+@pytest.mark.parametrize("verify", ["off", "freivalds"])
+def test_the_adjoint_multiplies_with_the_transpose(hold, shape, verify):
+    matrix = RNG.standard_normal(shape)
+    operator = CodedOperator(hold(matrix), InlineCluster(9, "exp:mean=1ms+dead:n=2"), verify=verify)
+    block = RNG.standard_normal((shape[0], 4))
+    for adjoint in (operator.H, operator.T, operator.H.H.H):
+        assert adjoint.shape == shape[::-1]
+        np.testing.assert_allclose(adjoint @ block, matrix.T @ block, atol=1e-11)
+        np.testing.assert_allclose(adjoint @ block[:, 0], matrix.T @ block[:, 0], atol=1e-11)
+    complex_block = block + 1j * block[::-1]
+    np.testing.assert_allclose(operator.H @ complex_block, matrix.T @ complex_block, atol=1e-11)
+    np.testing.assert_allclose(operator.rmatvec(block[:, 1]), matrix.T @ block[:, 1], atol=1e-11)
+    np.testing.assert_allclose(operator.H.H @ np.eye(shape[1]), matrix, atol=1e-11)
+    assert len(operator.rounds) == 9
+
+
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_array])
+def test_scipys_singular_values_and_least_squares_run_on_it(hold):
+    matrix = RNG.standard_normal((30, 20))
+    operator = CodedOperator(hold(matrix), InlineCluster(6, "exp:mean=1ms"))
+    values = svds(operator, k=3, return_singular_vectors=False, random_state=0)
+    np.testing.assert_allclose(np.sort(values)[::-1], np.linalg.svd(matrix)[1][:3], rtol=1e-8)
+    right = RNG.standard_normal(30)
+    found = lsqr(operator, right, atol=1e-13, btol=1e-13)[0]
+    np.testing.assert_allclose(found, np.linalg.lstsq(matrix, right, rcond=None)[0], rtol=1e-7)
+
+
+def test_the_shares_of_the_transpose_are_stored_once_and_go_with_the_operator():
+    cluster = InlineCluster(6)
+    operator = CodedOperator(ROOT, cluster, code="systematic:p=3")
+    alone = len(cluster._arrays._memory[0])
+    for _ in range(3):
+        _ = operator.H @ np.ones(40)
+    assert len(cluster._arrays._memory[0]) == 2 * alone
+    del operator
+    assert not cluster._arrays._memory[0]
+
+
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("gram", [False, True])
+def test_a_block_without_columns_has_a_product_without_columns(hold, gram):
+    operator = CodedOperator(hold(ROOT), InlineCluster(6), gram=gram)
+    for kind in (np.float64, np.float32, np.int64, np.complex128):
+        product = operator @ np.ones((30, 0), kind)
+        assert product.shape == (ROOT @ np.ones((30, 0))).shape if not gram else (30, 0)
+        assert product.dtype == (ROOT @ np.ones((30, 0), kind)).dtype
+    assert operator.H.matmat(np.ones((operator.shape[0], 0))).shape == (30, 0)
+    assert not operator.rounds
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1j * np.inf, np.longdouble("1e400")])
+def test_what_is_multiplied_must_be_finite_and_no_worker_is_blamed(value):
+    cluster = InlineCluster(6)
+    operator = CodedOperator(ROOT, cluster)
+    for one, rows in ((operator, 30), (operator.H, 40)):
+        block = np.ones((rows, 3), np.asarray(value).dtype)
+        block[4, 1] = value
+        with pytest.raises(
+            UsageError, match=r"what is multiplied must be finite in float64; got .* in row 4, column [14]"
+        ):
+            _ = one @ block
+    np.testing.assert_allclose(operator @ np.ones(30), ROOT @ np.ones(30), atol=1e-11)
+    assert len(operator.rounds) == 1
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("hold", [np.asarray, sparse.csr_array])
+def test_large_vectors_have_the_products_that_float64_holds(hold):
+    matrix = np.abs(ROOT)
+    operator = CodedOperator(hold(matrix), InlineCluster(6), code="uncoded")
+    block = np.ones((30, 3)) * [1e308, 1e305, 1e-300]
+    product = operator @ block
+    assert np.isposinf(product[:, 0]).all()
+    np.testing.assert_allclose(product[:, 1:], matrix @ block[:, 1:], rtol=1e-12)
+
+
+def test_a_gram_matrix_that_overflows_is_refused():
+    with pytest.raises(UsageError, match=r"A\^T A must be finite in float64; got inf in row 0, column 0"):
+        CodedOperator(np.full((3, 3), 1e200), InlineCluster(3), gram=True)
 
 
 def test_a_matrix_with_nan_is_refused():

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als import SGD, ImplicitALS, RidgeALS, UsageError
+from coded_als import BPR, SGD, WARP, CodedALS, ImplicitALS, RidgeALS, UsageError
 from coded_als.models.rating_matrix import rating_matrix, sound_row
+from coded_als.sklearn import Factorization
 from tests.strategies import seeds
 
 MODELS = [
@@ -92,3 +93,20 @@ def test_a_sound_row_is_what_the_careful_reader_reads(
 @pytest.mark.parametrize("given_", [{0: 1.0}, [[1.0, 0.0]], sparse.csc_array([[1.0, 0.0]]), sparse.eye_array(2), None])
 def test_what_is_not_one_compressed_row_is_left_to_the_careful_reader(given_: Any) -> None:
     assert sound_row(given_, 2) is None
+
+
+@pytest.mark.parametrize("make", [BPR, WARP, SGD, ImplicitALS, RidgeALS, CodedALS], ids=lambda make: make.kind)
+def test_users_without_ratings_get_zeros_alone_and_beside_others(make: Any) -> None:
+    some = some_ratings(np.random.default_rng(0), 15)
+    model = make(2).fit(some)
+    both = sparse.csr_array(np.vstack((some.toarray()[:1], np.zeros((2, 12)))))
+    for empty in (np.zeros((1, 12)), sparse.csr_array((3, 12))):
+        folded = model.fold_in(empty)
+        assert folded.factors.shape == (empty.shape[0], 2)
+        assert not folded.factors.any()
+        ids, scores = model.recommend_new(empty, 3)
+        assert ids.shape == scores.shape == (empty.shape[0], 3)
+    beside = model.fold_in(both).factors
+    assert beside[0].any()
+    assert not beside[1:].any()
+    assert not Factorization(make.kind, 2).fit(some).transform(sparse.csr_array((3, 12))).any()

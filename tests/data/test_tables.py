@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
+import tracemalloc
+import zoneinfo
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from coded_als import CodedALS, RidgeALS
-from coded_als.data import RatingData, load_ratings
+from coded_als import CodedALS, RidgeALS, load_model
+from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
+from coded_als.evaluation import evaluate_ratings
 from tests.strategies import rating_triples
 
 pandas = pytest.importorskip("pandas", reason="needs the extra dev")
@@ -162,6 +166,208 @@ def test_a_table_is_never_taken_for_a_matrix(make: Any, model: Any) -> None:
     for ask in (model.fold_in, model.recommend_new):
         with pytest.raises(UsageError, match="whose columns are named"):
             ask(table)
+
+
+NAMED = {
+    "numbers": (pandas.DataFrame([[1, 2, 3.0], [1, 3, 4.0]]), (0, 1, 2)),
+    "numbers of numpy": (pandas.DataFrame([[1, 2, 3.0], [1, 3, 4.0]]), np.array([0, 1, 2])),
+    "tuples": (
+        pandas.DataFrame(
+            [[9, 1, 2, 3.0], [9, 1, 3, 4.0]],
+            columns=pandas.MultiIndex.from_tuples([("x", "u"), *(("a", c) for c in "uir")]),
+        ),
+        (("a", "u"), ("a", "i"), ("a", "r")),
+    ),
+    "others twice": (pandas.DataFrame([[8, 1, 2, 9, 3.0], [8, 1, 3, 9, 4.0]], columns=list("xuixr")), list("uir")),
+    "others twice in Arrow": (
+        arrow.Table.from_arrays(
+            [arrow.array(c) for c in ([8, 8], [1, 1], [2, 3], [9, 9], [3.0, 4.0])], names=list("xuixr")
+        ),
+        tuple("uir"),
+    ),
+    "names of attributes": (
+        pandas.DataFrame({"schema": [3.0, 4.0], "column_names": [1, 1], "columns": [2, 3]}),
+        ("column_names", "columns", "schema"),
+    ),
+    "a number and text": (
+        pandas.DataFrame({1: [1, 1], "1": [2, 3], "r": [3.0, 4.0]}),
+        (1, "1", "r"),
+    ),
+    "a dictionary's names": (pandas.DataFrame({"u": [1, 1], "i": [2, 3], "r": [3.0, 4.0]}), pandas.Index(list("uir"))),
+}
+
+
+@pytest.mark.parametrize(("table", "columns"), NAMED.values(), ids=NAMED)
+def test_columns_have_the_names_that_the_table_gives_them(table: Any, columns: Any) -> None:
+    data = load_ratings(table, columns=columns)
+    assert (data.user_ids.tolist(), data.item_ids.tolist()) == ([1], [2, 3])
+    assert data.matrix.toarray().tolist() == [[3, 4]]
+    assert RidgeALS(1).fit(table, columns=columns).item_ids.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"u", "i", "r"}, "columns must have an order, users first"),
+        (frozenset("uir"), "columns must have an order, users first"),
+        ({"u": "user", "i": "item"}, "columns must have an order, users first"),
+        ({"u": 1, "i": 2}.keys(), "columns must have an order, users first"),
+        (("u", "x", "r"), "columns must have names that are there once among the columns of the pandas DataFrame"),
+        (("u", "i", "0"), "got '0'"),
+        (5, "two to four different names; got 5"),
+        ((["u"], ["i"]), "got ['u']"),
+        (("u", "i", 1.5), "got 1.5"),
+    ],
+)
+def test_columns_without_an_order_or_of_two_meanings_are_refused(columns: Any, message: str) -> None:
+    frame = pandas.DataFrame([[1, 2, 3, 9, 9, 0]], columns=["u", "i", "r", "x", "x", 0])
+    for read in (load_ratings, RidgeALS(1).fit):
+        with pytest.raises(UsageError, match=re.escape(message)) as caught:
+            read(frame, columns=columns)  # type: ignore[operator]
+        assert "\n" not in str(caught.value)
+
+
+def test_names_beside_ratings_that_were_read_are_refused() -> None:
+    data = load_ratings(pandas.DataFrame({"u": [1], "i": [1], "r": [1]}), columns=("u", "i", "r"))
+    with pytest.raises(UsageError, match="columns are names of columns of a table"):
+        RidgeALS(1).fit(data, columns=("u", "i", "r"))
+
+
+@every_library
+def test_bytes_are_the_text_that_they_hold(make: Any) -> None:
+    names = ["é", "ann", "b", "NA"]
+    ratings = {"i": [1, 2, 3, 4], "r": [1.0, 2.0, 3.0, 4.0]}
+    as_bytes = make({"u": [name.encode() for name in names]} | ratings)
+    assert same(
+        load_ratings(as_bytes, columns=("u", "i", "r")),
+        load_ratings(make({"u": names} | ratings), columns=("u", "i", "r")),
+    )
+    model = RidgeALS(1).fit(as_bytes, columns=("u", "i", "r"))
+    assert (
+        model.recommend(b"ann", filter_seen=False).ids.tolist()
+        == model.recommend("ann", filter_seen=False).ids.tolist()
+    )
+    with pytest.raises(UsageError, match=r"ids must be UTF-8 text; got b'.*' in row 1"):
+        load_ratings(make({"u": [b"a", b"\xff"], "i": [1, 2], "r": [1, 2]}), columns=("u", "i", "r"))
+    with pytest.raises(UsageError, match=r"without zero characters; got b'.*' in row 0"):
+        load_ratings(make({"u": [b"a\0", b"a"], "i": [1, 2], "r": [1, 2]}), columns=("u", "i", "r"))
+
+
+@every_library
+def test_names_that_look_like_gaps_are_names(make: Any) -> None:
+    names = ["NA", "null", "NaN", "None", "nan", "", "N/A", "<NA>", "-"]
+    table = make({"u": names, "i": names[::-1], "r": [1.0] * len(names)})
+    data = load_ratings(table, columns=("u", "i", "r"))
+    assert data.user_ids.tolist() == data.item_ids.tolist() == sorted(names)
+
+
+@every_library
+@pytest.mark.parametrize("value", [[1, 2], [], {"a": 1}], ids=str)
+def test_ids_of_several_values_are_refused(make: Any, value: Any) -> None:
+    with pytest.raises(UsageError, match=r"ids must be single values; got .* in row 0 \(counted from 0\), column 'i'"):
+        load_ratings(make({"u": [1, 2], "i": [value, value], "r": [1.0, 2.0]}), columns=("u", "i", "r"))
+
+
+@pytest.mark.parametrize("value", [(1, 2), {1}, np.array([1]), "\ud800"], ids=repr)
+def test_objects_that_are_no_ids_are_refused(value: Any) -> None:
+    frame = pandas.DataFrame({"u": [1, 2], "i": pandas.Series(["a", value], dtype=object), "r": [1.0, 2.0]})
+    with pytest.raises(UsageError, match="in row 1"):
+        load_ratings(frame, columns=("u", "i", "r"))
+
+
+def test_whole_numbers_that_no_type_of_numpy_holds_are_their_text() -> None:
+    wide = polars.Series([2**100, 5, -(2**100)], dtype=polars.Int128)
+    data = load_ratings(polars.DataFrame({"u": wide, "i": [1, 2, 3], "r": [1.0, 2.0, 3.0]}), columns=("u", "i", "r"))
+    assert data.user_ids.tolist() == sorted(map(str, [2**100, 5, -(2**100)]))
+    small = polars.DataFrame({"u": wide.clip(0, 9), "i": [1, 2, 3], "r": wide.clip(1, 5), "t": wide.clip(0, 9)})
+    data = load_ratings(small, columns=("u", "i", "r", "t"))
+    assert data.user_ids.tolist() == [0, 5, 9]
+    assert data.times is not None
+    assert data.times.tolist() == [0, 5, 9]
+
+
+INSTANT = datetime.datetime(2020, 7, 1, 12, tzinfo=datetime.UTC)
+MICROSECONDS = int(INSTANT.timestamp()) * 10**6
+PARIS = zoneinfo.ZoneInfo("Europe/Paris")
+
+
+def timed(make: Any, times: Any) -> Any:
+    data = load_ratings(make({"u": [1, 2], "i": [1, 1], "r": [1, 2], "t": times}), columns=("u", "i", "r", "t"))
+    assert data.times is not None
+    return data.times.tolist()
+
+
+@every_library
+def test_times_of_a_zone_are_instants(make: Any) -> None:
+    expected = [MICROSECONDS, MICROSECONDS + 1]
+    assert timed(make, [INSTANT, INSTANT.replace(microsecond=1)]) == expected
+    assert timed(make, [INSTANT.astimezone(PARIS), INSTANT.replace(microsecond=1).astimezone(PARIS)]) == expected
+    # the hour that there is twice
+    autumn = [datetime.datetime(2020, 10, 25, 0, 30, tzinfo=datetime.UTC) + datetime.timedelta(hours=k) for k in (0, 1)]
+    one, two = timed(make, [stamp.astimezone(PARIS) for stamp in autumn])
+    assert two - one == 3600 * 10**6
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_any_unit_are_microseconds_and_nanoseconds_are_kept(unit: str) -> None:
+    whole = np.array([MICROSECONDS, MICROSECONDS + 10**6], dtype="datetime64[us]")
+    for zone in (None, "UTC", "America/New_York"):
+        series = pandas.Series(whole).dt.as_unit(unit).dt.tz_localize("UTC").dt.tz_convert(zone)
+        tables = [pandas.DataFrame, lambda c: arrow.Table.from_pandas(pandas.DataFrame(c))]
+        if unit != "s":
+            tables.append(lambda c: polars.from_pandas(pandas.DataFrame(c)))
+        for make in tables:
+            assert timed(make, series) == whole.astype(np.int64).tolist()
+    fine = np.array([MICROSECONDS * 1000, MICROSECONDS * 1000 + 1]).astype("datetime64[ns]")
+    for make in (pandas.DataFrame, polars.DataFrame, lambda c: arrow.table({k: arrow.array(v) for k, v in c.items()})):
+        assert timed(make, fine) == fine.astype(np.int64).tolist()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2020-01-01", "2020-01-02"],
+        [datetime.timedelta(1), datetime.timedelta(2)],
+        [datetime.time(1), datetime.time(2)],
+    ],
+)
+@every_library
+def test_times_that_are_none_are_refused_by_their_name(make: Any, times: Any) -> None:
+    with pytest.raises(UsageError, match="times must be numbers or dates; column 't' of"):
+        timed(make, times)
+
+
+@every_library
+def test_one_long_id_does_not_make_the_others_long(make: Any, tmp_path: Path) -> None:
+    count = 6_000
+    users = [f"u{k}" for k in range(count)]
+    users[7] = "https://x/" + "x" * 4000
+    table = make({"u": users, "i": np.arange(count) % 50, "r": np.ones(count) + np.arange(count) % 3})
+    tracemalloc.start()
+    data = load_ratings(table, columns=("u", "i", "r"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12e6
+    assert data.user_ids.nbytes < 1e6
+    assert data.user_ids.tolist() == sorted(users)
+    order = np.argsort(users, kind="stable")
+    assert data.matrix.indices.tolist() == (order % 50).tolist()
+    model = RidgeALS(2, iterations=1).fit(data)
+    model.save(tmp_path / "m.npz")
+    assert (tmp_path / "m.npz").stat().st_size < 1e6
+    for one in (model, load_model(tmp_path / "m.npz")):
+        assert one.user_ids.tolist() == sorted(users)
+        assert one.recommend(users[7]).ids.tolist() == model.recommend(users[7]).ids.tolist()
+        assert one.user_rows([users[7], "x", users[3], "u" * 9999, 5]).tolist() == [
+            sorted(users).index(users[7]), -1, sorted(users).index(users[3]), -1, -1
+        ]  # fmt: skip
+        assert one.user_rows(data.user_ids[::-1]).tolist() == list(range(count))[::-1]
+        assert one.user_rows(np.array(["u5", "?"])).tolist() == [sorted(users).index("u5"), -1]
+        assert one.similar_users(["u1", users[7]], 2).ids.shape == (2, 2)
+        with pytest.raises(UsageError, match="must be one of the 6000"):
+            one.recommend("nobody")
+    train, test = holdout(data, 0.2)
+    assert evaluate_ratings(RidgeALS(2, iterations=1).fit(train), test).ratings == test.entries
 
 
 def test_parquet(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class Fitted(FactorModel):
 
 
 def test_model_against_test_ratings() -> None:
-    model = Fitted(np.array([[1.0], [2.0]]), np.array([[1.0], [2.0], [3.0]]), csr_array([[0, 0, 1], [0, 0, 0]]))
+    model = Fitted(np.array([[1.0], [2.0]]), np.array([[1.0], [2.0], [3.0]]), csr_array([[0, 0, 1], [1, 0, 0]]))
     model.set_ids(["a", "b"], [10, 20, 30])
     test = from_triples(
         np.array([b"b", b"a", b"c", b"a"]),
@@ -133,9 +133,10 @@ def test_model_against_test_ratings() -> None:
     errors = evaluation.evaluate_ratings(model, test)
     assert (errors.rmse, errors.mae, errors.ratings, errors.unknown) == (math.sqrt(0.5), 0.5, 2, 2)
     assert evaluation.evaluate_ratings(model, test, limits=(1, 3)).rmse == 0
-    # a has seen 30: its list is 20, 10; b's is 30, 20
+    # a has seen 30: its list is 20, 10; b has seen 10: its list is 30, 20; nobody knows c
     scores = evaluation.evaluate_ranking(model, test, 2)
-    assert (scores.users, scores.hit_rate, scores.precision, scores.recall) == (2, 1, 0.5, 1)
+    assert (scores.users, scores.users_without_training) == (2, 1)
+    assert (scores.hit_rate, scores.precision, scores.recall) == (1, 0.5, 1)
     assert scores.mrr == scores.map == 0.75
     assert scores.ndcg == pytest.approx((1 + 1 / math.log2(3)) / 2)
     assert scores.coverage == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als import CodedALS, ImplicitALS, RidgeALS
+from coded_als import BPR, SGD, WARP, CodedALS, ImplicitALS, RidgeALS
+from coded_als.data import load_ratings
 from coded_als.errors import UsageError
+from coded_als.evaluation import held_out_auc
 from coded_als.models.rating_matrix import as_matrix, checked_ratings, rating_matrix
 from coded_als.models.seen import seen_pattern
 from tests.strategies import seeds
@@ -121,3 +124,64 @@ def test_what_is_not_finite_is_found(row: int, column: int, bad: float) -> None:
     for given_ in (dense, sparse.csr_array(dense), sparse.csc_array(dense)):
         with pytest.raises(UsageError, match=f"got -?(nan|inf) at row {row}, column {column}"):
             checked_ratings(given_)
+
+
+PADDED = {
+    "bsr 5x5": lambda matrix: sparse.bsr_array(matrix, blocksize=(5, 5)),
+    "bsr 2x1": lambda matrix: sparse.bsr_array(matrix, blocksize=(2, 1)),
+    "bsr 1x1": lambda matrix: sparse.bsr_array(matrix, blocksize=(1, 1)),
+    "bsr matrix": lambda matrix: sparse.bsr_matrix(matrix, blocksize=(2, 5)),
+    "dia": sparse.dia_array,
+}
+
+
+@pytest.mark.parametrize("pad", PADDED.values(), ids=PADDED)
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds)
+def test_zeros_that_fill_up_blocks_and_diagonals_are_no_ratings(
+    pad: Any, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rng = np.random.default_rng(seed)
+    dense = np.where(rng.random((20, 10)) < 0.3, rng.integers(-1, 6, (20, 10)), 0)
+    plain, padded = sparse.csr_array(dense), pad(sparse.csr_array(dense))
+    data = padded.data.copy()
+    for matrix in (as_matrix(padded), checked_ratings(padded), seen_pattern(padded)):
+        assert matrix is not None
+        assert (matrix != 0).nnz == matrix.nnz == plain.nnz
+        np.testing.assert_array_equal(matrix.toarray() != 0, dense != 0)
+    np.testing.assert_array_equal(as_matrix(padded).toarray(), dense)
+    np.testing.assert_array_equal(padded.data, data)
+    path = tmp_path_factory.mktemp("padded") / "r.npz"
+    if plain.nnz:
+        sparse.save_npz(path, padded)
+        read = load_ratings(path)
+        assert read.entries == plain.nnz
+        np.testing.assert_array_equal(read.matrix.toarray(), dense)
+
+
+@pytest.mark.parametrize("make", [RidgeALS, ImplicitALS, BPR, WARP, SGD, CodedALS], ids=lambda make: make.kind)
+def test_models_of_padded_matrices_are_those_of_csr(make: Any) -> None:
+    rng = np.random.default_rng(0)
+    dense = np.where(rng.random((40, 25)) < 0.3, rng.integers(1, 6, (40, 25)), 0.0)
+    plain = make(2).fit(sparse.csr_array(dense))
+    new = sparse.csr_array(dense[:4])
+    for padded in (sparse.bsr_array(dense, blocksize=(5, 5)), sparse.dia_array(dense)):
+        model = make(2).fit(padded)
+        np.testing.assert_array_equal(model.user_factors_, plain.user_factors_)
+        assert model.global_mean_ == plain.global_mean_
+        assert model.seen_.nnz == plain.seen_.nnz
+        folded = model.fold_in(sparse.bsr_array(new, blocksize=(2, 5))).factors
+        np.testing.assert_array_equal(folded, plain.fold_in(new).factors)
+        if make is not CodedALS:
+            assert held_out_auc(model, padded) == held_out_auc(plain, dense)
+
+
+def test_zeros_of_other_formats_are_ratings_and_several_values_for_one_place_are_refused(tmp_path: Path) -> None:
+    stored = sparse.coo_array(([0.0, 2.0], ([0, 1], [1, 0])), shape=(2, 2))
+    for form in ("csr", "csc", "coo"):
+        assert as_matrix(stored.asformat(form)).nnz == 2
+    assert as_matrix(sparse.bsr_array(stored.tocsr(), blocksize=(1, 1))).nnz == 2
+    twice = sparse.coo_array(([1.0, 2.0], ([0, 0], [1, 1])), shape=(2, 2))
+    sparse.save_npz(tmp_path / "r.npz", twice)
+    with pytest.raises(UsageError, match="several values for one place"):
+        load_ratings(tmp_path / "r.npz")

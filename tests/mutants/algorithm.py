@@ -92,4 +92,11 @@ ALGORITHM = (
         "if False:",
         ("tests/als/test_updates.py",),
     ),
+    Mutant(
+        "the adjoint of an operator is the operator",
+        "coded_als/als/operator.py",
+        "return self._product if self._symmetric else self._of_transpose()",
+        "return self._product",
+        ("tests/als/test_operator.py::test_the_adjoint_multiplies_with_the_transpose",),
+    ),
 )
