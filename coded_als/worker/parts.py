@@ -38,15 +38,7 @@ class PartFolder:
         return np.asarray(np.load(file, mmap_mode="r" if large else None, allow_pickle=False))
 
     def write(self, number: int, array: NDArray[Any]) -> None:
-        """Put an array there, whole or not at all.
-
-        Parameters
-        ----------
-        number
-            Its own.
-        array
-            Any numbers.
-        """
+        """Put an array there, whole or not at all."""
         file = self.file_of(number)
         unfinished = f"{file}.{os.getpid()}"
         with open(unfinished, "wb") as stream:
