@@ -37,7 +37,7 @@ WALKS = {
         LinearCode.decode_blocks join
     """,
     "a cell of a sweep until its row": """
-        Grid.cells Cell Cell.key run_sweep run_cell cell_of SweepSpec.workload repetition_seed round_times Scheme.schedule
+        Grid.cells Cell Cell.key run_sweep run_cell SweepSpec.workload repetition_seed round_times Scheme.schedule
         multiplications rule_for RoundCost round_seconds counted_workers rounded with_seconds mean_and_interval
         SweepRow ResultFolder.append read_results flat as_csv
     """,

@@ -34,8 +34,8 @@ def command() -> None:
 def table1(full: bool, seed: int, out: Path | None) -> None:
     """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.sweep.examples import ProblemSize
-    from coded_als.experiments.sweep.store import ResultFolder
+    from coded_als.experiments.sweep.example_runs import ProblemSize
+    from coded_als.experiments.sweep.result_folder import ResultFolder
     from coded_als.experiments.table1.cells_table import table_cells
     from coded_als.experiments.table1.findings import findings
     from coded_als.experiments.table1.paper import FULL, QUICK

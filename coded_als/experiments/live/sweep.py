@@ -8,9 +8,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from coded_als.experiments.live.view import Line, View, duration
-from coded_als.experiments.sweep.cells import cell_of
-from coded_als.experiments.sweep.rows import SweepRow
-from coded_als.experiments.sweep.seconds import mean_seconds
+from coded_als.experiments.sweep.grids import Cell
+from coded_als.experiments.sweep.rows import SweepRow, mean_seconds
 
 LAST_CELLS = 30
 # what a narrow page shows first; drawn times alone have no decoding error
@@ -18,7 +17,7 @@ HEADINGS = ("cell", "status", "seconds, or why not", "workers", "dead", "delays"
 
 
 class SweepStatus:
-    """What `coded_als.experiments.sweep.sweep.run_sweep` tells of its progress, to be looked at from any thread.
+    """What `coded_als.experiments.sweep.runs.run_sweep` tells of its progress, to be looked at from any thread.
 
     Parameters
     ----------
@@ -81,7 +80,7 @@ class SweepStatus:
             return View(self._title, facts, HEADINGS[:shown], cut, fraction, self._finished)
 
     def _line(self, row: SweepRow) -> Line:
-        cell, worst = cell_of(row["cell"]), row.get("largest_decoding_error_estimate")
+        cell, worst = Cell.of(row["cell"]), row.get("largest_decoding_error_estimate")
         found = (
             f"{mean_seconds(row, self._clock):.4g} {self._clock}" if row["status"] == "done" else row["reason"] or ""
         )

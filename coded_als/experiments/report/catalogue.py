@@ -20,7 +20,7 @@ from coded_als.experiments.report.sweep_figures import (
     time_against_workers,
     workers_table,
 )
-from coded_als.experiments.sweep.examples import Examples
+from coded_als.experiments.sweep.example_runs import Examples
 from coded_als.experiments.sweep.rows import SweepRow
 
 SLICE_FIGURES: tuple[Entry[Slice], ...] = (

@@ -8,8 +8,8 @@ from coded_als.experiments.report.canvas import ReportFigure, add_legend, new_ax
 from coded_als.experiments.report.series import scheme_name, series_name, series_styles
 from coded_als.experiments.report.slices import Table
 from coded_als.experiments.report.styles import BAND, SeriesStyle
-from coded_als.experiments.sweep.examples import Curve, Examples
-from coded_als.experiments.sweep.seconds import known_interval
+from coded_als.experiments.sweep.example_runs import Curve, Examples
+from coded_als.experiments.sweep.rows import known_interval
 
 
 def objective_against_seconds(examples: Examples, drawn: Mapping[str, SeriesStyle] | None = None) -> ReportFigure:

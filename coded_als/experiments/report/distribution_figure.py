@@ -6,7 +6,7 @@ from coded_als.experiments.report.canvas import ReportFigure, add_legend, new_ax
 from coded_als.experiments.report.series import series_name
 from coded_als.experiments.report.slices import Slice, Table
 from coded_als.experiments.report.styles import BAND
-from coded_als.experiments.sweep.seconds import iteration_quantiles
+from coded_als.experiments.sweep.rows import iteration_quantiles
 
 
 def distribution(part: Slice) -> ReportFigure:

@@ -9,7 +9,7 @@ from coded_als.experiments.report.curves import objective_against_seconds, objec
 from coded_als.experiments.report.entries import Entry, Shown
 from coded_als.experiments.report.series import series_styles
 from coded_als.experiments.report.timeline import timeline, timeline_table
-from coded_als.experiments.sweep.examples import Examples
+from coded_als.experiments.sweep.example_runs import Examples
 from coded_als.experiments.sweep.rows import SweepRow
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.experiments.report.results import Results
-from coded_als.experiments.sweep.reading import read_results
-from coded_als.experiments.sweep.tables import canonical
+from coded_als.experiments.sweep.result_folder import read_results
+from coded_als.experiments.sweep.rows import canonical
 
 
 def open_results(folder: str | Path) -> Results:

@@ -13,9 +13,8 @@ from coded_als.experiments.report.page import Section, folded, items, page, tabl
 from coded_als.experiments.report.results import Results
 from coded_als.experiments.report.saving import inline_svg, save_figures
 from coded_als.experiments.report.summary import sentences
-from coded_als.experiments.sweep.reading import saying_what_failed, write_text
-from coded_als.experiments.sweep.rows import STATUSES
-from coded_als.experiments.sweep.tables import flat
+from coded_als.experiments.sweep.result_folder import saying_what_failed, write_text
+from coded_als.experiments.sweep.rows import STATUSES, flat
 from coded_als.experiments.table1.cells_table import table_cells
 from coded_als.experiments.table1.findings import findings
 from coded_als.experiments.table1.paper import paper_source

@@ -14,7 +14,7 @@ from coded_als.experiments.report.catalogue import sweep_figures_of
 from coded_als.experiments.report.entries import Shown, named_apart
 from coded_als.experiments.report.slices import Slice, slices
 from coded_als.experiments.report.table1_catalogue import table1_figures_of
-from coded_als.experiments.sweep.examples import Examples, read_examples
+from coded_als.experiments.sweep.example_runs import Examples, read_examples
 from coded_als.experiments.sweep.rows import StoredRow, SweepRow
 from coded_als.experiments.table1.rows import Table1Row
 

@@ -12,7 +12,7 @@ from coded_als.errors import UsageError
 from coded_als.experiments.report.canvas import ReportFigure
 from coded_als.experiments.report.entries import Shown
 from coded_als.experiments.report.styles import THEME
-from coded_als.experiments.sweep.reading import saying_what_failed
+from coded_als.experiments.sweep.result_folder import saying_what_failed
 
 FORMATS = ("svg", "pdf", "png")
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from coded_als.experiments.report.series import series_name, series_styles
 from coded_als.experiments.report.styles import SeriesStyle
-from coded_als.experiments.sweep.rows import SweepRow
-from coded_als.experiments.sweep.seconds import interval_seconds, mean_seconds
+from coded_als.experiments.sweep.rows import SweepRow, interval_seconds, mean_seconds
 
 # headings and rows of the data that a figure shows
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]

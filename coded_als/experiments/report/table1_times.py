@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from coded_als.experiments.report.canvas import ReportFigure, add_legend, new_axes, scale_x, scale_y
 from coded_als.experiments.report.slices import Table
 from coded_als.experiments.report.styles import BAND, SOFT, style_of
-from coded_als.experiments.sweep.seconds import known_interval
+from coded_als.experiments.sweep.rows import known_interval
 from coded_als.experiments.table1.rows import Table1Row, live_and_partitions
 
 # what a mark and a line are, whatever their colour

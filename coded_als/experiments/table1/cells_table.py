@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from coded_als.codes import PointFamily
-from coded_als.experiments.sweep.tables import canonical
+from coded_als.experiments.sweep.rows import canonical
 from coded_als.experiments.table1.rows import Table1Row, WallRow, at_points
 from coded_als.experiments.table1.table1 import FAMILIES
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import spearmanr
 
-from coded_als.experiments.sweep.examples import ProblemSize
+from coded_als.experiments.sweep.example_runs import ProblemSize
 from coded_als.experiments.table1.rows import Table1Row, at_points
 
 Agreement = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]

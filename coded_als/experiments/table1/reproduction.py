@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coded_als.experiments.sweep.store import ResultFolder
-from coded_als.experiments.sweep.tables import canonical
+from coded_als.experiments.sweep.result_folder import ResultFolder
+from coded_als.experiments.sweep.rows import canonical
 from coded_als.experiments.table1.law import fit_law, sound_cells
 from coded_als.experiments.table1.paper import Effort, paper_cells
 from coded_als.experiments.table1.rows import Table1Row

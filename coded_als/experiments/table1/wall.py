@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.reading import saying_what_failed
-from coded_als.experiments.sweep.tables import canonical
+from coded_als.experiments.sweep.result_folder import saying_what_failed
+from coded_als.experiments.sweep.rows import canonical
 from coded_als.experiments.table1.rows import WallRow
 
 WALL_FILE = "wall.jsonl"

@@ -20,7 +20,7 @@ from coded_als.experiments.live.fit import FitStatus
 from coded_als.experiments.live.server import on_loopback
 from coded_als.experiments.live.sweep import SweepStatus
 from coded_als.experiments.live.view import Line, View
-from coded_als.experiments.sweep.cells import Cell
+from coded_als.experiments.sweep.grids import Cell
 from tests.browser import PROGRAM, browser_page
 
 

@@ -18,7 +18,7 @@ from coded_als.experiments.live.fit import RECENT, FitStatus, iterations_left, s
 from coded_als.experiments.live.sweep import SweepStatus
 from coded_als.experiments.live.terminal import on_the_terminal, render
 from coded_als.experiments.live.view import View
-from coded_als.experiments.sweep.cells import Cell
+from coded_als.experiments.sweep.grids import Cell
 
 
 def iteration(index: int, remaining: float, seconds: float = 0.5) -> CodedIteration:

@@ -20,7 +20,7 @@ from coded_als.experiments.report.numbers import plain
 from coded_als.experiments.report.opening import open_results
 from coded_als.experiments.report.report import write_report
 from coded_als.experiments.report.saving import inline_svg
-from coded_als.experiments.sweep.reading import read_results
+from coded_als.experiments.sweep.result_folder import read_results
 from tests.experiments.report.conftest import SPECS
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.reading import read_results
-from coded_als.experiments.sweep.store import ResultFolder
-from coded_als.experiments.sweep.tables import as_csv
+from coded_als.experiments.sweep.result_folder import ResultFolder, read_results
+from coded_als.experiments.sweep.rows import as_csv
 
 SPEC = {"kind": "sweep", "seed": 0}
 CELLS = [{"h": 2}, {"h": 3}, {"h": 4}]
