@@ -31,8 +31,8 @@ def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:
     UsageError
         When it cannot be drawn or written.
     """
-    from coded_als.experiments.report.memory_figures import MemoryPoint, time_against_memory
     from coded_als.experiments.report.saving import FORMATS
+    from coded_als.experiments.report.sweep_figures import MemoryPoint, time_against_memory
 
     if path.suffix.lower().removeprefix(".") not in FORMATS:
         raise UsageError(f"--figure must end in {', '.join(FORMATS)}; got {path}. Rename it.")

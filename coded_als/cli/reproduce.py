@@ -60,7 +60,7 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     for finding in findings(rows, size):
         click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")
     try:
-        from coded_als.experiments.report.report import write_report
+        from coded_als.experiments.report.html_report import write_report
     except UsageError as missing:
         click.echo(f"No report: {missing}", err=True)
     else:
