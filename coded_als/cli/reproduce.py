@@ -36,13 +36,9 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     from coded_als.experiments.environment import environment
     from coded_als.experiments.sweep.example_runs import ProblemSize
     from coded_als.experiments.sweep.result_folder import ResultFolder
-    from coded_als.experiments.table1.cells_table import table_cells
-    from coded_als.experiments.table1.findings import findings
-    from coded_als.experiments.table1.paper import FULL, QUICK
-    from coded_als.experiments.table1.reproduction import run_table1
-    from coded_als.experiments.table1.rows import Table1Row
-    from coded_als.experiments.table1.table1 import NUMBERS
-    from coded_als.experiments.table1.wall import read_wall
+    from coded_als.experiments.table1.findings import findings, table_cells
+    from coded_als.experiments.table1.paper_table import FULL, QUICK, Table1Row
+    from coded_als.experiments.table1.reproduction import NUMBERS, read_wall, run_table1
     from coded_als.experiments.tables import as_text
 
     effort = FULL if full else QUICK

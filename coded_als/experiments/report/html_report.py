@@ -18,10 +18,9 @@ from coded_als.experiments.report.saving import inline_svg, save_figures
 from coded_als.experiments.report.slices import Slice, is_coded, scheme_name
 from coded_als.experiments.sweep.result_folder import saying_what_failed, write_text
 from coded_als.experiments.sweep.rows import STATUSES, SweepRow, flat
-from coded_als.experiments.table1.cells_table import table_cells
-from coded_als.experiments.table1.findings import findings
-from coded_als.experiments.table1.paper import paper_source
-from coded_als.experiments.table1.wall import read_wall
+from coded_als.experiments.table1.findings import findings, table_cells
+from coded_als.experiments.table1.paper_table import paper_source
+from coded_als.experiments.table1.reproduction import read_wall
 
 GOOD = {"agrees", "supported", "done"}
 MIDDLING = {"trend only", "partly supported", "infeasible"}

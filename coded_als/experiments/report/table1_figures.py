@@ -19,7 +19,7 @@ from coded_als.experiments.report.canvas import (
     style_of,
 )
 from coded_als.experiments.sweep.rows import known_interval
-from coded_als.experiments.table1.rows import Table1Row, at_points, live_and_partitions
+from coded_als.experiments.table1.paper_table import Table1Row, at_points, live_and_partitions
 
 # what a mark and a line are, whatever their colour
 PUBLISHED, FITTED = "published", "fitted law, virtual clock"

@@ -22,7 +22,7 @@ def test_thresholds(h: int, real: int, circle: int) -> None:
 
 @given(st.integers(1, 60), st.integers(1, 5000))
 def test_theorem_1_restates_the_threshold(h: int, workers: int) -> None:
-    mu = theory.redundancy(workers, h)
+    mu = workers / h**2  # the storage redundancy
     assert closed_forms.threshold_from_redundancy(workers, mu) == pytest.approx(iteration_threshold(h, "real"))
 
 

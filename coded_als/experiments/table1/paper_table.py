@@ -1,13 +1,84 @@
-"""Rows of the reproduction of Table I."""
+"""Table I as the paper has it, the effort to spend on a cell of it, and the rows of its reproduction."""
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+import tomllib
+from dataclasses import asdict, astuple, dataclass, fields
+from functools import lru_cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from coded_als.als.schemes import Size
 
 if TYPE_CHECKING:
     from coded_als.codes import PointFamily
     from coded_als.experiments.sweep.rows import CellStatus
+
+
+@dataclass(frozen=True)
+class PaperCell:
+    """One published figure."""
+
+    partitions: int
+    live: int
+    seconds: float
+
+    def key(self) -> Table1Cell:
+        return {"partitions": self.partitions, "live": self.live}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to spend on a cell.
+
+    Parameters
+    ----------
+    size
+        The problem of the runs with numerics.
+    iterations
+        Iterations that a run may survive at most.
+    repeats
+        Draws of the virtual clock and of the decoding errors.
+    wall
+        Whether to time real workers too.
+    """
+
+    size: Size
+    iterations: int
+    repeats: int
+    wall: bool
+
+    def document(self, seed: int) -> dict[str, Any]:
+        return {"kind": "table1", "format": 1, "seed": seed, **asdict(self)}
+
+
+def paper_size() -> Size:
+    """The size of the paper's problem."""
+    table = _document()
+    return Size(table["rows"], table["columns"], table["rank"])
+
+
+def paper_source() -> str:
+    """Where the table is from."""
+    return str(_document()["source"])
+
+
+def paper_cells() -> list[PaperCell]:
+    """The 17 published cells, by live workers and partitions."""
+    return [
+        PaperCell(int(partitions), row["workers"], seconds)
+        for row in _document()["live"]
+        for partitions, seconds in row["seconds"].items()
+    ]
+
+
+@lru_cache(maxsize=1)
+def _document() -> dict[str, Any]:
+    return tomllib.loads(files("coded_als.experiments.table1").joinpath("table1.toml").read_text())
+
+
+QUICK = Effort(Size(240, 150, 20), iterations=20, repeats=10, wall=False)
+FULL = Effort(Size(2400, 1500, 200), iterations=20, repeats=20, wall=True)
 
 
 class Table1Cell(TypedDict):
@@ -68,30 +139,12 @@ def live_and_partitions(row: Table1Row) -> tuple[int, int]:
 
 
 def at_points(row: Table1Row, points: PointFamily) -> AtPoints:
-    """What a row holds of one family of points, each column named after it.
-
-    Parameters
-    ----------
-    row
-        Of a cell.
-    points
-        Where the code is evaluated.
-    """
+    """What a row holds of one family of points, each column named after it."""
     columns = cast(dict[str, Any], row)
     return AtPoints(**{field.name: columns[f"{points}_{field.name}"] for field in fields(AtPoints)})
 
 
 def with_points(row: Table1Row, points: PointFamily, found: AtPoints) -> Table1Row:
-    """The row with the columns that `at_points` reads.
-
-    Parameters
-    ----------
-    row
-        Of a cell.
-    points
-        Where the code is evaluated.
-    found
-        What that comes to.
-    """
+    """The row with the columns that `at_points` reads."""
     names = (f"{points}_{field.name}" for field in fields(AtPoints))
     return cast(Table1Row, {**row, **dict(zip(names, astuple(found), strict=True))})
