@@ -10,10 +10,10 @@ import click
 
 from coded_als.codes import parse_code
 from coded_als.errors import UsageError
-from coded_als.experiments.tables import as_text
+from coded_als.experiments.text_tables import as_text
 
 if TYPE_CHECKING:
-    from coded_als.experiments.codes.survey import CodeRow, Setting
+    from coded_als.experiments.code_survey import CodeRow, Setting
 
 
 def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:

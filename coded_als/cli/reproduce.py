@@ -39,7 +39,7 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     from coded_als.experiments.table1.findings import findings, table_cells
     from coded_als.experiments.table1.paper_table import FULL, QUICK, Table1Row
     from coded_als.experiments.table1.reproduction import NUMBERS, read_wall, run_table1
-    from coded_als.experiments.tables import as_text
+    from coded_als.experiments.text_tables import as_text
 
     effort = FULL if full else QUICK
     out = out or Path("out") / ("table1-full" if full else "table1-quick")

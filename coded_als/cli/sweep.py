@@ -133,7 +133,7 @@ def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iter
         with cell_progress() as tell:
             yield tell
         return
-    from coded_als.experiments.live.sweep import SweepStatus
+    from coded_als.experiments.live.status import SweepStatus
 
     size = spec.size
     title = f"sweep of {cells} cells x {spec.repeats}, {size.rows} x {size.columns} matrix, rank {size.rank}"

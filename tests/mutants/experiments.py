@@ -81,9 +81,9 @@ COMMANDS = (
     ),
     Mutant(
         "demo does not inject its stragglers",
-        "coded_als/experiments/demo.py",
+        "coded_als/experiments/demonstration.py",
         "LocalCluster(WORKERS, delays=DELAYS, seed=seed)",
         "LocalCluster(WORKERS, seed=seed)",
-        ("tests/experiments/test_demo.py",),
+        ("tests/experiments/test_demonstration.py",),
     ),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from coded_als.codes import parse_code, with_partitions
-from coded_als.experiments.codes.members import kind_of
+from coded_als.experiments.code_survey import kind_of
 from coded_als.experiments.report.canvas import (
     BAND,
     INK,

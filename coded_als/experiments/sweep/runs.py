@@ -16,7 +16,7 @@ from coded_als.als import CodedALS
 from coded_als.als.draws import Draws, repetition_seed
 from coded_als.als.timing import Infeasible, round_times
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
-from coded_als.experiments.clusters import open_cluster
+from coded_als.experiments.cluster_kinds import open_cluster
 from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import Cell, SweepSpec
 from coded_als.experiments.sweep.result_folder import ResultFolder, append_times, rounded

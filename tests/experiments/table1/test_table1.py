@@ -25,7 +25,7 @@ from coded_als.experiments.table1.paper_table import (
 )
 from coded_als.experiments.table1.reproduction import FAMILIES, evaluate, sound_cells, wall_seconds
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
-from coded_als.experiments.tables import as_text
+from coded_als.experiments.text_tables import as_text
 
 TINY = Effort(Size(72, 60, 5), iterations=6, repeats=3, wall=False)
 

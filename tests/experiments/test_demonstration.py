@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.cli import demo as command
-from coded_als.experiments import demo
-from coded_als.experiments.demo import DemoResult, comparison
+from coded_als.experiments import demonstration
+from coded_als.experiments.demonstration import DemoResult, comparison
 
 SIZES = {"ROWS": 60, "COLUMNS": 40, "RANK": 3, "DELAYS": "slow:n=1,delay=60ms"}
 NAMES = ["uncoded", "two copies", "three copies", "coded, memory of two copies", "the paper's code and update"]
@@ -18,7 +18,7 @@ NAMES = ["uncoded", "two copies", "three copies", "coded, memory of two copies",
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SIZES.items():
-        monkeypatch.setattr(demo, name, value)
+        monkeypatch.setattr(demonstration, name, value)
         monkeypatch.setattr(command, name, value)
 
 

@@ -1,10 +1,11 @@
-"""A fit to look at: iterations and time left from its callback, workers and rounds from the events of their tasks."""
+"""The status of a running fit or sweep: from its callbacks, and from the events of the tasks of its workers."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,10 +14,12 @@ import numpy as np
 from coded_als.als import CodedIteration
 from coded_als.cluster import TaskEvent
 from coded_als.experiments.live.view import Line, View, duration
+from coded_als.experiments.sweep.grids import Cell
+from coded_als.experiments.sweep.rows import SweepRow, mean_seconds
 
 # rounds of each worker that are shown, and iterations that the speed of convergence is taken from
 RECENT, BEHIND_THE_RATE = 30, 8
-HEADINGS = ("worker", "state", "behind", "counted", "dropped", "mean response", "last rounds")
+FIT_HEADINGS = ("worker", "state", "behind", "counted", "dropped", "mean response", "last rounds")
 
 
 @dataclass
@@ -98,7 +101,7 @@ class FitStatus:
         """What can be seen now."""
         with self._lock:
             lines = tuple(worker.line(number, self._round) for number, worker in enumerate(self._workers))
-            return View(self._title, self._facts(lines), HEADINGS, lines, self._fraction(), self._finished)
+            return View(self._title, self._facts(lines), FIT_HEADINGS, lines, self._fraction(), self._finished)
 
     def _facts(self, lines: Sequence[Line]) -> tuple[tuple[str, str], ...]:
         late = sum(line.state == "late" for line in lines)
@@ -129,17 +132,7 @@ class FitStatus:
 
 
 def iterations_left(history: Sequence[CodedIteration], tolerance: float, most: int) -> float | None:
-    """Iterations until the fit ends, if it goes on converging as it did; None while nobody can tell.
-
-    Parameters
-    ----------
-    history
-        The last iterations.
-    tolerance
-        The relative distance from the optimum at which it ends.
-    most
-        The iterations after which it ends in any case.
-    """
+    """Iterations until the fit ends, if it goes on converging as it did; None while nobody can tell."""
     known = [entry for entry in history if 0 < entry.remaining < math.inf]
     if not history:
         return None
@@ -154,18 +147,84 @@ def iterations_left(history: Sequence[CodedIteration], tolerance: float, most: i
 
 
 def seconds_left(history: Sequence[CodedIteration], tolerance: float, most: int) -> float | None:
-    """Seconds until the fit ends, at the mean seconds of the last iterations; see `iterations_left`.
-
-    Parameters
-    ----------
-    history
-        The iterations so far.
-    tolerance
-        Distance from the optimum to reach.
-    most
-        The most iterations.
-    """
+    """Seconds until the fit ends, at the mean seconds of the last iterations; see `iterations_left`."""
     left = iterations_left(history, tolerance, most)
     if left is None:
         return None
     return left * sum(entry.seconds for entry in history) / len(history)
+
+
+LAST_CELLS = 30
+# what a narrow page shows first; drawn times alone have no decoding error
+SWEEP_HEADINGS = ("cell", "status", "seconds, or why not", "workers", "dead", "delays", "iterations", "decoding error")
+
+
+class SweepStatus:
+    """What `coded_als.experiments.sweep.runs.run_sweep` tells of its progress, to be looked at from any thread.
+
+    Parameters
+    ----------
+    title
+        What is swept.
+    clock
+        ``"wall"`` or ``"virtual"``: whose seconds the cells have.
+    now
+        A clock in wall seconds.
+    """
+
+    def __init__(self, title: str, clock: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._title, self._clock, self._now, self._started = title, clock, now, now()
+        self._known = self._done = self._total = 0
+        self._counts: Counter[str] = Counter()
+        self._rows: deque[SweepRow] = deque(maxlen=LAST_CELLS)
+        self._finished, self._lock = False, threading.Lock()
+
+    def tell(self, done: int, total: int, row: SweepRow | None = None) -> None:
+        """So many cells of so many have ended, the last of them with this row; none: what an earlier run has left."""
+        with self._lock:
+            self._done, self._total = done, total
+            if row is None:
+                self._known = done
+                return
+            self._counts[row["status"]] += 1
+            self._rows.appendleft(row)
+
+    def finish(self) -> None:
+        """The sweep has ended."""
+        with self._lock:
+            self._finished = True
+
+    def view(self) -> View:
+        """What can be seen now."""
+        with self._lock:
+            so_far, ran = self._now() - self._started, self._done - self._known
+            left = so_far / ran * (self._total - self._done) if ran else None
+            counts = ", ".join(f"{count} {status}" for status, count in self._counts.items()) or "none yet"
+            facts = (
+                ("cells", f"{self._done} of {self._total}, {self._known} of them from an earlier run"),
+                ("of this run", counts),
+                ("so far", duration(so_far)),
+                ("time left", "none: it has ended" if self._finished else duration(left)),
+            )
+            lines = [self._line(row) for row in self._rows]
+            shown = len(SWEEP_HEADINGS) if any(line.cells[-1] for line in lines) else len(SWEEP_HEADINGS) - 1
+            cut = tuple(Line(line.cells[:shown], line.state) for line in lines)
+            fraction = self._done / self._total if self._total else None
+            return View(self._title, facts, SWEEP_HEADINGS[:shown], cut, fraction, self._finished)
+
+    def _line(self, row: SweepRow) -> Line:
+        cell, worst = Cell.of(row["cell"]), row.get("largest_decoding_error_estimate")
+        found = (
+            f"{mean_seconds(row, self._clock):.4g} {self._clock}" if row["status"] == "done" else row["reason"] or ""
+        )
+        cells = (
+            cell.scheme.label,
+            row["status"],
+            found,
+            str(cell.scheme.workers),
+            str(cell.stragglers),
+            cell.delays,
+            str(row.get("iterations", "")),
+            "" if worst is None else f"{worst:.0e}",
+        )
+        return Line(cells, {"done": "in time", "infeasible": "late"}.get(row["status"], "lost"))

@@ -8,9 +8,7 @@ import pytest
 from coded_als.cluster.machine import Machine
 from coded_als.codes import Entangled, Replicated, Systematic, Uncoded, parse_code
 from coded_als.errors import UsageError
-from coded_als.experiments.codes.errors_of_survivors import decoding_errors
-from coded_als.experiments.codes.members import all_members, best_members, copies_limits
-from coded_als.experiments.codes.survey import Setting, survey
+from coded_als.experiments.code_survey import Setting, all_members, best_members, copies_limits, decoding_errors, survey
 
 MACHINE = Machine(1e9, 1e8, 1e-3, 0.0)
 

@@ -76,15 +76,7 @@ class DemoResult:
 
 
 def run_demo(seed: int = 0, tell: Callable[[str], None] = lambda text: None) -> list[DemoResult]:
-    """Run every scheme with the same delays.
-
-    Parameters
-    ----------
-    seed
-        Seed of the matrix, the start and the delays.
-    tell
-        Called with the name of each scheme as it starts.
-    """
+    """Run every scheme with the same delays."""
     matrix = slowly_decaying_matrix(seed)
     optimum = float(np.sum(np.linalg.svd(matrix, compute_uv=False)[RANK:] ** 2))
     outcomes = []

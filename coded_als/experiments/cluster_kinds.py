@@ -24,21 +24,6 @@ def open_cluster(
 ) -> AbstractContextManager[Cluster]:
     """A cluster of W workers: real processes, the calling process, or a virtual clock.
 
-    Parameters
-    ----------
-    kind
-        One of `CLUSTERS`.
-    workers
-        W.
-    delays
-        Delay SPEC.
-    seed
-        Of the delays.
-    round_timeout_s
-        Seconds that a round of worker processes may take; None for their default.
-    machine
-        What a virtual clock charges for work and messages; None for its default.
-
     Raises
     ------
     UsageError

@@ -7,17 +7,7 @@ from io import StringIO
 
 
 def as_text(headings: Sequence[str], body: Sequence[Sequence[str]], *, first_left: bool = False) -> str:
-    """Columns under their headings, aligned to the right; the first to the left where it holds names.
-
-    Parameters
-    ----------
-    headings
-        One for each column.
-    body
-        The cells, row by row.
-    first_left
-        Whether the first column is aligned to the left.
-    """
+    """Columns under their headings, aligned to the right; the first to the left where it holds names."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
