@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from coded_als.cluster import Cluster
-from coded_als.experiments.clusters import open_cluster
+from coded_als.experiments.cluster_kinds import open_cluster
 
 
 def cluster_of(options: Mapping[str, Any]) -> AbstractContextManager[Cluster]:

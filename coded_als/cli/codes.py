@@ -17,7 +17,7 @@ from coded_als.delays import require_workers
 from coded_als.experiments.sweep.grids import readable_delays
 
 if TYPE_CHECKING:
-    from coded_als.experiments.codes.survey import CodeRow, Setting
+    from coded_als.experiments.code_survey import CodeRow, Setting
 
 # Rounds and sets of survivors for up to so many workers; beyond, each takes much longer.
 FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
@@ -43,8 +43,7 @@ def command(
     **options: Any,
 ) -> None:  # fmt: skip
     """Threshold, memory, work, messages, decoding error and time of a round, code by code."""
-    from coded_als.experiments.codes.members import all_members, best_members, copies_limits
-    from coded_als.experiments.codes.survey import Setting, survey
+    from coded_als.experiments.code_survey import Setting, all_members, best_members, copies_limits, survey
 
     require_workers(workers)
     many = workers > FEW_WORKERS

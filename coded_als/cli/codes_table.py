@@ -10,10 +10,10 @@ import click
 
 from coded_als.codes import parse_code
 from coded_als.errors import UsageError
-from coded_als.experiments.tables import as_text
+from coded_als.experiments.text_tables import as_text
 
 if TYPE_CHECKING:
-    from coded_als.experiments.codes.survey import CodeRow, Setting
+    from coded_als.experiments.code_survey import CodeRow, Setting
 
 
 def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:
@@ -31,8 +31,8 @@ def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:
     UsageError
         When it cannot be drawn or written.
     """
-    from coded_als.experiments.report.memory_figures import MemoryPoint, time_against_memory
     from coded_als.experiments.report.saving import FORMATS
+    from coded_als.experiments.report.sweep_figures import MemoryPoint, time_against_memory
 
     if path.suffix.lower().removeprefix(".") not in FORMATS:
         raise UsageError(f"--figure must end in {', '.join(FORMATS)}; got {path}. Rename it.")

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import click
 
-from coded_als.experiments.tables import as_text
+from coded_als.experiments.text_tables import as_text
 
 
 class ComparisonRow(TypedDict):

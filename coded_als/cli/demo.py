@@ -7,8 +7,8 @@ from dataclasses import asdict
 import click
 
 from coded_als.cli.common import print_json, progress
-from coded_als.experiments.demo import COLUMNS, DELAYS, RANK, ROWS, WORKERS, DemoResult, comparison, run_demo
-from coded_als.experiments.tables import as_text
+from coded_als.experiments.demonstration import COLUMNS, DELAYS, RANK, ROWS, WORKERS, DemoResult, comparison, run_demo
+from coded_als.experiments.text_tables import as_text
 
 
 @click.command("demo")

@@ -13,7 +13,7 @@ from coded_als.cli.common import Command
 if TYPE_CHECKING:
     from coded_als.als import CodedALS
     from coded_als.cluster import Cluster
-    from coded_als.experiments.live.fit import FitStatus
+    from coded_als.experiments.live.status import FitStatus
     from coded_als.experiments.live.view import LiveStatus
 
 
@@ -49,7 +49,7 @@ def shown(status: LiveStatus, *, live: bool, serve: int | None) -> Iterator[None
 
             click.echo(f"live view: {stack.enter_context(on_loopback(status, serve))}", err=True)
         if live:
-            from coded_als.experiments.live.terminal import on_the_terminal
+            from coded_als.experiments.live.view import on_the_terminal
 
             stack.enter_context(on_the_terminal(status))
         try:
@@ -78,7 +78,7 @@ def looked_at(
     if not options["live"] and options["serve"] is None:
         yield None
         return
-    from coded_als.experiments.live.fit import FitStatus
+    from coded_als.experiments.live.status import FitStatus
 
     title = f"{shape[0]} x {shape[1]} matrix, rank {model.rank}, {cluster.size} workers"
     clock = "virtual" if cluster.virtual else "wall"

@@ -16,7 +16,7 @@ import click
 )
 def command(folder: Path, figures: str | None) -> None:
     """Write FOLDER/report.html from what sweep or reproduce stored there; nothing is run."""
-    from coded_als.experiments.report.report import write_report
+    from coded_als.experiments.report.html_report import write_report
     from coded_als.experiments.report.saving import parse_formats
 
     click.echo(write_report(folder, parse_formats(figures) if figures else ()))

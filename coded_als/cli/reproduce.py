@@ -34,16 +34,12 @@ def command() -> None:
 def table1(full: bool, seed: int, out: Path | None) -> None:
     """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.sweep.examples import ProblemSize
-    from coded_als.experiments.sweep.store import ResultFolder
-    from coded_als.experiments.table1.cells_table import table_cells
-    from coded_als.experiments.table1.findings import findings
-    from coded_als.experiments.table1.paper import FULL, QUICK
-    from coded_als.experiments.table1.reproduction import run_table1
-    from coded_als.experiments.table1.rows import Table1Row
-    from coded_als.experiments.table1.table1 import NUMBERS
-    from coded_als.experiments.table1.wall import read_wall
-    from coded_als.experiments.tables import as_text
+    from coded_als.experiments.sweep.example_runs import ProblemSize
+    from coded_als.experiments.sweep.result_folder import ResultFolder
+    from coded_als.experiments.table1.findings import findings, table_cells
+    from coded_als.experiments.table1.paper_table import FULL, QUICK, Table1Row
+    from coded_als.experiments.table1.reproduction import NUMBERS, read_wall, run_table1
+    from coded_als.experiments.text_tables import as_text
 
     effort = FULL if full else QUICK
     out = out or Path("out") / ("table1-full" if full else "table1-quick")
@@ -60,7 +56,7 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     for finding in findings(rows, size):
         click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")
     try:
-        from coded_als.experiments.report.report import write_report
+        from coded_als.experiments.report.html_report import write_report
     except UsageError as missing:
         click.echo(f"No report: {missing}", err=True)
     else:

@@ -19,11 +19,10 @@ from coded_als.cli.live import live_options, shown
 from coded_als.cli.machine import machine_from, takes_machine
 from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.cells import Cell
-from coded_als.experiments.sweep.grids import DIMENSIONS, Grid, make_grid
+from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 
 if TYPE_CHECKING:
-    from coded_als.experiments.sweep.spec import SweepSpec
+    from coded_als.experiments.sweep.grids import SweepSpec
 
 COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
 
@@ -91,15 +90,12 @@ def command(
     nothing else.
     """
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.sweep.example_runs import write_examples
-    from coded_als.experiments.sweep.leading import leading_schemes
-    from coded_als.experiments.sweep.refusals import require_feasible
-    from coded_als.experiments.sweep.rows import STATUSES, SweepRow
+    from coded_als.experiments.sweep.example_runs import leading_schemes, write_examples
+    from coded_als.experiments.sweep.grids import require_feasible
+    from coded_als.experiments.sweep.result_folder import ResultFolder, finish_times
+    from coded_als.experiments.sweep.rows import STATUSES, SweepRow, require_pyarrow
+    from coded_als.experiments.sweep.runs import run_sweep
     from coded_als.experiments.sweep.settings import document
-    from coded_als.experiments.sweep.store import ResultFolder
-    from coded_als.experiments.sweep.sweep import run_sweep
-    from coded_als.experiments.sweep.tables import require_pyarrow
-    from coded_als.experiments.sweep.times import finish_times
 
     grid = make_grid(options, options["codes"], options["delays"])
     if resume:
@@ -137,7 +133,7 @@ def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iter
         with cell_progress() as tell:
             yield tell
         return
-    from coded_als.experiments.live.sweep import SweepStatus
+    from coded_als.experiments.live.status import SweepStatus
 
     size = spec.size
     title = f"sweep of {cells} cells x {spec.repeats}, {size.rows} x {size.columns} matrix, rank {size.rank}"
@@ -150,7 +146,7 @@ def _read_spec_file(context: click.Context, path: Path | None) -> None:
     """Let the values of the file take the place of the defaults."""
     if path is None:
         return
-    from coded_als.experiments.sweep.spec_file import read_spec_file
+    from coded_als.experiments.sweep.settings import read_spec_file
 
     others = ("processes", "spec", "dry_run", "resume", "parquet", "out", "live", "serve")
     named = {
@@ -179,7 +175,7 @@ def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: G
 
 
 def _print_plan(spec: SweepSpec, cells: Sequence[Cell]) -> None:
-    from coded_als.experiments.sweep.refusals import refusal
+    from coded_als.experiments.sweep.grids import refusal
 
     refusals = [refusal(spec, cell) for cell in cells]
     cannot = sum(reason is not None for reason in refusals)
@@ -192,7 +188,7 @@ def _print_plan(spec: SweepSpec, cells: Sequence[Cell]) -> None:
 
 
 def _spec(options: dict[str, Any]) -> SweepSpec:
-    from coded_als.experiments.sweep.spec import SweepSpec
+    from coded_als.experiments.sweep.grids import SweepSpec
 
     return SweepSpec(
         options["cluster"],

@@ -22,11 +22,10 @@ from distributed import Client
 from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
+from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.forks import Restarts
-from coded_als.worker.orders import MASTER_GONE, enlisting
+from coded_als.worker.forks import MASTER_GONE, Restarts, enlisting
 from coded_als.worker.parts import PartFolder
-from coded_als.worker.threads import ONE_BLAS_THREAD
 
 log = logging.getLogger(__name__)
 

@@ -12,21 +12,7 @@ from coded_als.arrays import Array
 
 @lru_cache(maxsize=2)
 def paper_ratings(size: Size, seed: int, noise: float = 0.1) -> Array:
-    """A product of random factors and noise, as in section V of the paper: (m, n).
-
-    Parameters
-    ----------
-    size
-        m, n and d.
-    seed
-        Of the factors and the noise.
-    noise
-        Its standard deviation.
-
-    Returns
-    -------
-    (m, n).
-    """
+    """A product of random factors and noise of this deviation, as in section V of the paper: (m, n)."""
     rng = np.random.default_rng(seed)
     users, items = rng.standard_normal((size.rows, size.rank)), rng.standard_normal((size.columns, size.rank))
     ratings: Array = users @ items.T + noise * rng.standard_normal((size.rows, size.columns))

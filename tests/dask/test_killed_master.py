@@ -14,8 +14,9 @@ import pytest
 
 pytest.importorskip("distributed")
 
-from coded_als.dask import DaskCluster
 from coded_als.worker.orders import MASTER_GONE
+
+from coded_als.dask import DaskCluster
 from tests.dask.test_cluster import eventually
 
 

@@ -56,7 +56,7 @@ EXPERIMENTS = (
     ),
     Mutant(
         "a report runs a cell",
-        "coded_als/experiments/report/opening.py",
+        "coded_als/experiments/report/results.py",
         "    spec, rows = read_results(folder)\n",
         "    spec, rows = read_results(folder)\n"
         "    from coded_als.cluster.virtual import SimulatedCluster\n    SimulatedCluster(4)\n",
@@ -81,9 +81,9 @@ COMMANDS = (
     ),
     Mutant(
         "demo does not inject its stragglers",
-        "coded_als/experiments/demo.py",
+        "coded_als/experiments/demonstration.py",
         "LocalCluster(WORKERS, delays=DELAYS, seed=seed)",
         "LocalCluster(WORKERS, seed=seed)",
-        ("tests/experiments/test_demo.py",),
+        ("tests/experiments/test_demonstration.py",),
     ),
 )

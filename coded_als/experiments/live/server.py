@@ -91,13 +91,6 @@ def _page() -> bytes:
 def on_loopback(status: LiveStatus, port: int) -> Iterator[str]:
     """Serve a status while the block runs.
 
-    Parameters
-    ----------
-    status
-        What can be looked at.
-    port
-        Where; 0 takes any that is free.
-
     Yields
     ------
     str

@@ -10,7 +10,7 @@ from coded_als.codes import CODES, Entangled
 from coded_als.codes.entangled_family import LARGEST_PARTITIONS
 from coded_als.experiments.plan.plan import Duel, Plan
 from coded_als.experiments.plan.timing import mean_and_interval
-from coded_als.experiments.tables import as_text
+from coded_als.experiments.text_tables import as_text
 from coded_als.kernels import SPARSE_SLOWDOWN
 
 # Rows of the table of candidates; the best of each family comes besides.

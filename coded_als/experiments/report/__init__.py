@@ -1,15 +1,21 @@
 """Reports: figures from stored results, alone, in a notebook or in one offline HTML file."""
 
-from coded_als.experiments.report.curves import objective_against_seconds
-from coded_als.experiments.report.delays_figure import time_against_delays
-from coded_als.experiments.report.distribution_figure import distribution
-from coded_als.experiments.report.memory_figures import iteration_against_memory, time_against_memory
-from coded_als.experiments.report.opening import open_results
-from coded_als.experiments.report.report import write_report
-from coded_als.experiments.report.results import Results
-from coded_als.experiments.report.sweep_figures import time_against_partitions, time_against_workers
-from coded_als.experiments.report.table1_figures import decoding_error_against_partitions, survival_against_products
-from coded_als.experiments.report.table1_times import table1_times
+from coded_als.experiments.report.example_figures import objective_against_seconds
+from coded_als.experiments.report.html_report import write_report
+from coded_als.experiments.report.results import Results, open_results
+from coded_als.experiments.report.sweep_figures import (
+    distribution,
+    iteration_against_memory,
+    time_against_delays,
+    time_against_memory,
+    time_against_partitions,
+    time_against_workers,
+)
+from coded_als.experiments.report.table1_figures import (
+    decoding_error_against_partitions,
+    survival_against_products,
+    table1_times,
+)
 from coded_als.experiments.report.timeline import timeline, timeline_rows
 
 __all__ = [

@@ -1,11 +1,129 @@
-"""Empty axes in the style of all figures, and the figure class that saves itself offline and with its fonts."""
+"""Figures of a report: their numbers, colours and axes, and the kinds of figures with all that stands beside each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from coded_als.errors import UsageError
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """``value`` to so many significant digits: ``190``, ``0.0031``, ``2.5e-7``; never ``1.9e+02``.
+
+    Examples
+    --------
+    >>> plain(190.4, 2), plain(0.00312), plain(2.51e-7, 2), plain(46125000.0)
+    ('190', '0.00312', '2.5e-7', '4.61e7')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0 or 1e-4 <= abs(value) < 10**6:
+        return np.format_float_positional(float(f"{value:.{digits - 1}e}"), trim="-")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    if "." in mantissa:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def axis_number(value: float, _position: Any = None) -> str:
+    """``value`` beside an axis: ``0.02``, ``1500``, ``10⁻⁹``, ``2·10⁷``.
+
+    Examples
+    --------
+    >>> axis_number(0.02), axis_number(1500.0), axis_number(1e-9), axis_number(2e7)
+    ('0.02', '1500', '10⁻⁹', '2·10⁷')
+    """
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.6g}".replace("-", "−")
+    return power_of_ten(value)
+
+
+def power_of_ten(value: float, _position: Any = None) -> str:
+    """A positive ``value`` as a power of ten, for axes of many decades.
+
+    Examples
+    --------
+    >>> power_of_ten(0.01), power_of_ten(2e7)
+    ('10⁻²', '2·10⁷')
+    """
+    mantissa, exponent = f"{value:.0e}".split("e")
+    power = "10" + str(int(exponent)).translate(SUPERSCRIPTS)
+    return power if mantissa == "1" else f"{mantissa}·{power}"
+
+
+def memory(count: float) -> str:
+    """Bytes in a unit that fits.
+
+    Examples
+    --------
+    >>> memory(4_092_000)
+    '4.09 MB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{plain(count)} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+# Okabe and Ito, Color Universal Design (2008), without the yellow that white paper swallows; near-black comes first
+COLOURS = ("#0f1113", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", "*", ">", "p")
+DASHES = ("-", "--", "-.", ":")
+INK, SOFT, GRID, WAY = "#1c1e21", "#5d636b", "#e4e1db", "#b9b5ad"
+# opacity of a band
+BAND = 0.18
+# what a page replaces, so that its figures follow its light and dark themes
+THEME = {
+    INK: "ink",
+    SOFT: "soft",
+    GRID: "grid",
+    WAY: "way",
+    **{colour: f"c{index}" for index, colour in enumerate(COLOURS)},
+}
+
+
+@dataclass(frozen=True)
+class SeriesStyle:
+    """How one series is drawn, the same in every figure of a report."""
+
+    colour: str
+    marker: str
+    dash: str
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments of matplotlib's ``plot``."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.dash}
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """The same without a line."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": "none"}
+
+
+def style_of(index: int) -> SeriesStyle:
+    """Style of the series at this place; no two of the first 77 share both colour and marker."""
+    return SeriesStyle(
+        COLOURS[index % len(COLOURS)],
+        MARKERS[index % len(MARKERS)],
+        DASHES[(index // len(COLOURS)) % len(DASHES)],
+    )
+
+
+def styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
+    """One style for each name, in order of first appearance."""
+    return {name: style_of(index) for index, name in enumerate(dict.fromkeys(names))}
+
 
 try:
     from matplotlib import rc_context
@@ -16,8 +134,6 @@ try:
 except ImportError:
     raise UsageError("figures need matplotlib; it is not installed. pip install 'coded-als[report]'.") from None
 
-from coded_als.experiments.report.numbers import axis_number, power_of_ten
-from coded_als.experiments.report.styles import GRID, INK, SOFT
 
 __all__ = ["Axes", "ReportFigure", "add_legend", "new_axes", "scale_x", "scale_y", "spans_decades"]
 # narrow enough to be read at the width of a phone, and one column of a paper
@@ -59,15 +175,7 @@ class ReportFigure(Figure):
     """A matplotlib figure that is saved in the style of the report and shows itself in a notebook."""
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Save like `matplotlib.figure.Figure.savefig`, with fonts embedded and nothing that depends on the time.
-
-        Parameters
-        ----------
-        fname
-            A path or a file object.
-        **options
-            Those of matplotlib.
-        """
+        """Save like `matplotlib.figure.Figure.savefig`, with fonts embedded and nothing that depends on the time."""
         suffix = options.get("format") or str(fname).rpartition(".")[2]
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
         with rc_context(STYLE):
@@ -82,15 +190,7 @@ class ReportFigure(Figure):
 
 
 def new_axes(x_label: str, y_label: str, *, height: float = HEIGHT_IN) -> tuple[ReportFigure, Axes]:
-    """An empty figure with one pair of labelled axes.
-
-    Parameters
-    ----------
-    x_label, y_label
-        Labels, with units where there are any.
-    height
-        Inches.
-    """
+    """An empty figure with one pair of labelled axes."""
     with rc_context(STYLE):
         figure = ReportFigure(figsize=(WIDTH_IN, height), layout="constrained")
         axes = figure.add_subplot()
@@ -100,17 +200,7 @@ def new_axes(x_label: str, y_label: str, *, height: float = HEIGHT_IN) -> tuple[
 
 
 def scale_x(axes: Axes, values: Sequence[float], *, whole: bool = False) -> None:
-    """Scale the x axis for these values: logarithmic where they span decades; ``whole`` marks each of them.
-
-    Parameters
-    ----------
-    axes
-        To be scaled.
-    values
-        What is drawn.
-    whole
-        Whether to mark each value.
-    """
+    """Scale the x axis for these values: logarithmic where they span decades; ``whole`` marks each of them."""
     if whole:
         ticks = sorted(set(values))
         axes.xaxis.set_major_locator(FixedLocator(_thinned(ticks)))
@@ -122,17 +212,7 @@ def scale_x(axes: Axes, values: Sequence[float], *, whole: bool = False) -> None
 
 
 def scale_y(axes: Axes, values: Sequence[float], *, counts: bool = False) -> None:
-    """Scale the y axis for these values: logarithmic where they span decades, else from zero; ``counts`` are whole.
-
-    Parameters
-    ----------
-    axes
-        To be scaled.
-    values
-        What is drawn.
-    counts
-        Whether they are whole numbers.
-    """
+    """Scale the y axis for these values: logarithmic where they span decades, else from zero; ``counts`` are whole."""
     if counts:
         axes.set_ylim(-0.06 * max(values), 1.06 * max(values))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -173,15 +253,7 @@ def _thinned(ticks: Sequence[float], most: int = 12) -> list[float]:
 
 
 def add_legend(figure: ReportFigure, columns: int = 3) -> None:
-    """The names of the series above the axes, in at most so many columns, and in fewer where they are too wide.
-
-    Parameters
-    ----------
-    figure
-        Whose series.
-    columns
-        Names in a line.
-    """
+    """The names of the series above the axes, in at most so many columns, and in fewer where they are too wide."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     with rc_context(STYLE):
@@ -190,3 +262,70 @@ def add_legend(figure: ReportFigure, columns: int = 3) -> None:
             if count == 1 or legend.get_window_extent(renderer).width <= LEGEND_SHARE * figure.bbox.width:
                 return
             legend.remove()
+
+
+Drawn = TypeVar("Drawn")
+
+
+# headings and rows of the data that a figure shows
+Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
+LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure with all that stands beside it.
+
+    Parameters
+    ----------
+    name
+        A file name without suffix.
+    title, note
+        Plain text.
+    figure
+        What is drawn.
+    headings, body
+        The data that is drawn.
+    """
+
+    name: str
+    title: str
+    note: str
+    figure: ReportFigure
+    headings: tuple[str, ...]
+    body: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Drawn]):
+    """A kind of figure.
+
+    Parameters
+    ----------
+    name
+        Where its file names begin.
+    title, note
+        Plain text; the title is followed by what this one is about.
+    draw, table
+        Figure and data of a source.
+    """
+
+    name: str
+    title: str
+    note: str
+    draw: Callable[[Drawn], ReportFigure]
+    table: Callable[[Drawn], Table]
+
+    def of(self, source: Drawn, about: str = "") -> Shown:
+        """The figure of one source."""
+        name = re.sub(r"[^a-z0-9.]+", "-", f"{self.name} {about}".lower()).strip("-.")[:LONGEST_NAME]
+        title = f"{self.title}{about and ', '}{about}"
+        return Shown(name, title, self.note, self.draw(source), *self.table(source))
+
+
+def named_apart(figures: Iterable[Shown]) -> Iterator[Shown]:
+    """The same figures; a name that came before gets a number."""
+    seen: Counter[str] = Counter()
+    for shown in figures:
+        seen[shown.name] += 1
+        yield shown if seen[shown.name] == 1 else replace(shown, name=f"{shown.name}-{seen[shown.name]}")

@@ -1,22 +1,25 @@
-"""The results folder that a report is made of."""
+"""The results folder that a report is made of, as it is read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from coded_als.errors import CodedALSError, UsageError
 from coded_als.experiments.environment import Environment
-from coded_als.experiments.report.catalogue import sweep_figures_of
-from coded_als.experiments.report.entries import Shown, named_apart
+from coded_als.experiments.report.canvas import Shown, named_apart
 from coded_als.experiments.report.slices import Slice, slices
-from coded_als.experiments.report.table1_catalogue import table1_figures_of
-from coded_als.experiments.sweep.examples import Examples, read_examples
-from coded_als.experiments.sweep.rows import StoredRow, SweepRow
-from coded_als.experiments.table1.rows import Table1Row
+from coded_als.experiments.report.sweep_figures import sweep_figures_of
+from coded_als.experiments.report.table1_figures import table1_figures_of
+from coded_als.experiments.sweep.example_runs import Examples, read_examples
+from coded_als.experiments.sweep.result_folder import read_results
+from coded_als.experiments.sweep.rows import StoredRow, SweepRow, canonical
+from coded_als.experiments.table1.paper_table import Table1Row
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,42 @@ class Results:
         if self.is_table1:
             return named_apart(table1_figures_of(self.of_table1))
         return named_apart(sweep_figures_of(self.of_sweep, self.clock, self.examples))
+
+
+def open_results(folder: str | Path) -> Results:
+    """Read a results folder.
+
+    Parameters
+    ----------
+    folder
+        What ``sweep --out`` or ``reproduce --out`` named.
+
+    Raises
+    ------
+    UsageError
+        If it is no results folder, is damaged or holds no finished cell.
+    """
+    folder = Path(folder)
+    spec, rows = read_results(folder)
+    if not any(row["status"] == "done" for row in rows):
+        raise UsageError(f"a report needs a finished cell; {folder} has none. Run or resume the sweep.")
+    if spec.get("kind") != "table1":
+        # a run that has not ended stored its cells in the order of finishing
+        with saying_damaged(folder):
+            place = {canonical(cell): index for index, cell in enumerate(spec["cells"])}
+            rows = sorted(rows, key=lambda row: place[canonical(row["cell"])])
+    return Results(folder, spec, rows)
+
+
+@contextmanager
+def saying_damaged(folder: Path) -> Iterator[None]:
+    """Turn what a damaged value stops, each place with an error of its own, into one line."""
+    try:
+        yield
+    except (CodedALSError, OSError):
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"stored results must be whole; {folder} is damaged ({type(error).__name__}: {error}). "
+            "Run it again into another folder."
+        ) from None

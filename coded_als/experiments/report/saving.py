@@ -9,10 +9,8 @@ from html import escape
 from pathlib import Path
 
 from coded_als.errors import UsageError
-from coded_als.experiments.report.canvas import ReportFigure
-from coded_als.experiments.report.entries import Shown
-from coded_als.experiments.report.styles import THEME
-from coded_als.experiments.sweep.reading import saying_what_failed
+from coded_als.experiments.report.canvas import THEME, ReportFigure, Shown
+from coded_als.experiments.sweep.result_folder import saying_what_failed
 
 FORMATS = ("svg", "pdf", "png")
 
@@ -33,17 +31,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def save_figures(folder: Path, figures: Iterable[Shown], formats: Iterable[str]) -> list[Path]:
-    """Write each figure in each format, and return the paths.
-
-    Parameters
-    ----------
-    folder
-        Made if absent.
-    figures
-        As `coded_als.experiments.report.catalogue` yields them.
-    formats
-        Among ``svg``, ``pdf`` and ``png``.
-    """
+    """Write each figure in each format, and return the paths."""
     paths = []
     with saying_what_failed(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,17 +44,7 @@ def save_figures(folder: Path, figures: Iterable[Shown], formats: Iterable[str])
 
 
 def inline_svg(figure: ReportFigure, prefix: str, title: str) -> str:
-    """The figure as an ``<svg>`` element that follows the colours of its page.
-
-    Parameters
-    ----------
-    figure
-        What to draw.
-    prefix
-        Put in front of all ids, so that figures of one page do not share them.
-    title
-        For readers who do not see it.
-    """
+    """The figure as an ``<svg>`` element that follows the colours of its page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
     drawing = buffer.getvalue()

@@ -9,9 +9,18 @@ from pathlib import Path
 from coded_als.cluster import TaskEvent
 from coded_als.cluster.recording import EventLog
 from coded_als.errors import CodedALSError
-from coded_als.experiments.report.canvas import Axes, ReportFigure, add_legend, new_axes, scale_x
-from coded_als.experiments.report.slices import Table
-from coded_als.experiments.report.styles import COLOURS, INK, SOFT, WAY
+from coded_als.experiments.report.canvas import (
+    COLOURS,
+    INK,
+    SOFT,
+    WAY,
+    Axes,
+    ReportFigure,
+    Table,
+    add_legend,
+    new_axes,
+    scale_x,
+)
 
 ROW_IN = 0.15
 # name, colour of a phase of a task

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -27,9 +27,9 @@ from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.problems import paper_ratings
-from coded_als.experiments.sweep.cells import scheme_cell
-from coded_als.experiments.sweep.examples import FILE, Curve, Examples, StoredTimeline
-from coded_als.experiments.sweep.reading import saying_what_failed, write_text
+from coded_als.experiments.sweep.grids import Cell, scheme_cell
+from coded_als.experiments.sweep.result_folder import saying_what_failed, write_text
+from coded_als.experiments.sweep.rows import SchemeCell, SweepRow, mean_seconds
 
 LARGEST = Size(rows=480, columns=360, rank=12)
 ITERATIONS = 25
@@ -42,19 +42,7 @@ REPEATS = 4
 
 
 def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, seed: int) -> None:
-    """Run the schemes on one small problem under the same delays, and keep curves and a timeline.
-
-    Parameters
-    ----------
-    folder
-        Of the sweep.
-    schemes
-        What is run.
-    workload
-        Whose delays they meet.
-    seed
-        Of the problem and the delays.
-    """
+    """Run the schemes on one small problem under the same delays, and keep curves and a timeline."""
     full = workload.size
     size = Size(min(full.rows, LARGEST.rows), min(full.columns, LARGEST.columns), min(full.rank, LARGEST.rank))
     machine = _slowed(workload.machine, full, size)
@@ -75,7 +63,7 @@ def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, 
         "timeline": timeline,
     }
     with saying_what_failed(folder):
-        write_text(folder / FILE, json.dumps(document, sort_keys=True) + "\n")
+        write_text(folder / EXAMPLES_FILE, json.dumps(document, sort_keys=True) + "\n")
 
 
 def _slowed(machine: Machine, full: Size, size: Size) -> Machine:
@@ -133,3 +121,73 @@ def _run(
 
 def _events(events: Sequence[TaskEvent]) -> list[dict[str, Any]]:
     return [asdict(event) for event in events if event.round_index < TIMELINE_ROUNDS]
+
+
+# Workers that one timeline can show.
+TIMELINE_WORKERS = 40
+
+
+def leading_schemes(rows: Sequence[SweepRow], clock: str = "virtual") -> list[Scheme]:
+    """Every code at its fastest h, codes before plain copies and the fastest first, at the middle number of workers."""
+    done = [row for row in rows if row["status"] == "done" and row["cell"]["protocol"] == "fused"]
+    sizes = sorted({row["cell"]["workers"] for row in done if row["cell"]["workers"] <= TIMELINE_WORKERS})
+    if not sizes:
+        return []
+    here = [row for row in done if row["cell"]["workers"] == sizes[len(sizes) // 2]]
+    fewest = min(row["cell"]["stragglers"] for row in here)
+    fastest: dict[str, SweepRow] = {}
+    ranked = sorted(
+        (row for row in here if row["cell"]["stragglers"] == fewest), key=lambda row: mean_seconds(row, clock)
+    )
+    for row in ranked:
+        fastest.setdefault(row["cell"]["code"], row)
+    leading = [Cell.of(row["cell"]).scheme for row in fastest.values()]
+    return sorted(leading, key=lambda scheme: not scheme.family.coded)
+
+
+EXAMPLES_FILE = "examples.json"
+
+
+class ProblemSize(TypedDict):
+    """Rows, columns and rank of a problem."""
+
+    rows: int
+    columns: int
+    rank: int
+
+
+class Curve(TypedDict):
+    """Seconds until each iteration of a scheme, and what the objective then exceeds its optimum by, relative to it."""
+
+    cell: SchemeCell
+    seconds_mean: list[float]
+    seconds_low95: list[float | None]
+    seconds_high95: list[float | None]
+    excess: list[float]
+
+
+class StoredTimeline(TypedDict):
+    """The first rounds of one run; an event has the fields of `coded_als.cluster.TaskEvent`."""
+
+    scheme: str
+    workers: int
+    events: list[dict[str, Any]]
+
+
+class Examples(TypedDict):
+    """Example runs of one sweep, all under the same delays."""
+
+    clock: str
+    size: ProblemSize
+    delays: str
+    curves: list[Curve]
+    timeline: StoredTimeline | None
+
+
+def read_examples(folder: Path) -> Examples | None:
+    """What `coded_als.experiments.sweep.example_runs.write_examples` wrote, if it did."""
+    path = folder / EXAMPLES_FILE
+    if not path.exists():
+        return None
+    document: Examples = json.loads(path.read_text())
+    return document

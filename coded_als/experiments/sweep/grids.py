@@ -1,16 +1,120 @@
-"""From the options of a sweep to its cells."""
+"""Cells of a sweep: one by one, as the grid that options of the command line describe, and the spec that all share."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
-from coded_als.als.schemes import Scheme
+from coded_als.als.draws import Draws
+from coded_als.als.schemes import Scheme, Size
+from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds
+from coded_als.cluster.machine import Machine
 from coded_als.codes import Entangled, parse_code
 from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.cells import Cell
-from coded_als.experiments.sweep.ranges import MOST_CELLS, parse_choices, parse_range
+from coded_als.experiments.sweep.rows import SchemeCell, SweepCell
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One scheme under one delay model and one number of dead workers.
+
+    Parameters
+    ----------
+    scheme
+        What runs.
+    stragglers
+        Workers that never respond, besides what the delays do.
+    delays
+        A delay SPEC.
+    """
+
+    scheme: Scheme
+    stragglers: int
+    delays: str
+
+    @property
+    def injected_delays(self) -> str:
+        """The SPEC of the delays with this cell's dead workers."""
+        return f"{self.delays}+dead:n={self.stragglers}" if self.stragglers else self.delays
+
+    def key(self) -> SweepCell:
+        """The cell as columns of its row."""
+        return {**scheme_cell(self.scheme), "stragglers": self.stragglers, "delays": self.delays}
+
+    @classmethod
+    def of(cls, key: SweepCell) -> Cell:
+        """The cell of a stored row."""
+        scheme = Scheme(key["code"], key["workers"], key["partitions"], key["protocol"], key["solver"])
+        return cls(scheme, key["stragglers"], key["delays"])
+
+
+def scheme_cell(scheme: Scheme) -> SchemeCell:
+    """A scheme as columns."""
+    return {
+        "code": scheme.code,
+        "workers": scheme.workers,
+        "partitions": scheme.partitions,
+        "protocol": scheme.protocol,
+        "solver": scheme.solver,
+    }
+
+
+Clock = Literal["virtual", "local"]
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """Everything that the results of a sweep depend on, besides its cells, which carry the delays.
+
+    Parameters
+    ----------
+    cluster
+        ``"virtual"`` or ``"local"`` (real processes and wall seconds).
+    numerics
+        Whether the algorithm runs to convergence on a synthetic problem; otherwise only times are drawn.
+    size
+        The problem.
+    machine
+        One worker and its link.
+    tolerance
+        Relative error that a decoded product may have; None: what the scheme's code can keep to.
+    iterations
+        Iterations of each solver.
+    repeats
+        Repetitions of each cell, each with random numbers of its own that all cells share.
+    seed
+        Seed of the delays and of the synthetic problem.
+    """
+
+    cluster: Clock
+    numerics: bool
+    size: Size
+    machine: Machine
+    tolerance: float | None
+    iterations: Iterations
+    repeats: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.workload("none")  # refuses what no cell could use
+
+    def workload(self, delays: str) -> Workload:
+        """What a cell runs under these delays."""
+        return Workload(self.size, delays, self.machine, self.tolerance, self.iterations)
+
+    @property
+    def clock(self) -> str:
+        """The word in front of every column of seconds."""
+        return "virtual" if self.cluster == "virtual" else "wall"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Numbers that every finished cell has."""
+        return (f"{self.clock}_seconds_mean", f"{self.clock}_iteration_seconds_p50", "iterations")
+
 
 PROTOCOLS = ("fused", "paper")
 SOLVERS = ("als", "lobpcg")
@@ -94,21 +198,7 @@ DIMENSIONS = {
 
 
 def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence[str]) -> Grid:
-    """The grid that the options of the command line describe, for each of the codes under each of the delays.
-
-    Parameters
-    ----------
-    options
-        Values by option, as on the command line.
-    codes
-        SPECs of codes.
-    delays
-        SPECs of delays.
-
-    Raises
-    ------
-    UsageError
-    """
+    """The grid that the options of the command line describe, for each of the codes under each of the delays."""
     workers = parse_range(options["workers"], "workers")
     require_workers(max(workers))
     return Grid(
@@ -140,3 +230,60 @@ def distinct_delays(specs: Sequence[str]) -> tuple[str, ...]:
     for spec in dict.fromkeys(spec.strip() for spec in specs):
         models.setdefault(parse_delays(spec), spec)
     return tuple(models.values())
+
+
+# Of a grid: days of work, and still a table that can be held and read.
+MOST_CELLS = 10_000
+
+
+def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
+    """Whole numbers from ``2:6`` (both ends), ``10:50:10`` (with a step) or ``4,6,8``.
+
+    Raises
+    ------
+    UsageError
+        For anything else, for a range upside down, and for numbers below ``least``.
+    """
+    match = re.fullmatch(r"(\d+):(\d+)(?::(\d+))?", text.strip())
+    if match:
+        first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
+        if first > last or step < 1:
+            raise UsageError(f"{name} must run upwards, like 2:6 or 10:50:10; got {text!r}. Turn it around.")
+        if len(range(first, last + 1, step)) > MOST_CELLS:
+            raise UsageError(f"{name} must be at most {MOST_CELLS} numbers; got {text!r}. Shorten it or add a step.")
+        values = tuple(range(first, last + 1, step))
+    elif re.fullmatch(r"\d+(,\d+)*", text.strip()):
+        values = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    else:
+        raise UsageError(f"{name} must be like 2:6, 10:50:10 or 4,6,8; got {text!r}. Correct it.")
+    if min(values) < least:
+        raise UsageError(f"{name} must be at least {least}; got {text!r}. Raise it.")
+    return values
+
+
+def parse_choices(text: str, name: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Comma-separated words, each one of ``allowed``."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    wrong = [word for word in words if word not in allowed]
+    if wrong:
+        raise UsageError(f"{name} must be among {', '.join(allowed)}; got {wrong[0]!r}. Correct it.")
+    return words
+
+
+def refusal(spec: SweepSpec, cell: Cell) -> str | None:
+    """Why a cell cannot run, as far as its first iteration tells; None where it can."""
+    try:
+        workload = spec.workload(cell.injected_delays)
+        iteration_seconds(cell.scheme, workload, Draws(workload.model, cell.scheme.workers, spec.seed, 1), most=1)
+    except Infeasible as reason:
+        return str(reason)
+    return None
+
+
+def require_feasible(spec: SweepSpec, cells: Sequence[Cell]) -> None:
+    """Refuse a grid of which no cell can run; a grid where some can is run."""
+    reason: str | None = ""
+    for cell in cells:
+        if (reason := refusal(spec, cell)) is None:
+            return
+    raise UsageError(f"a sweep must have a cell that can run; none of {len(cells)} can. The last of them: {reason}")

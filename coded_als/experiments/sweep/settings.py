@@ -1,31 +1,22 @@
-"""The settings of a sweep: from a TOML file, into ``spec.json``, and back to options of the command line."""
+"""The settings of a sweep as files: options from TOML, and ``spec.json`` of a results folder, there and back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.cells import Cell
-from coded_als.experiments.sweep.grids import Grid
-from coded_als.experiments.sweep.reading import read_json
-from coded_als.experiments.sweep.spec import SweepSpec
+from coded_als.experiments.sweep.grids import Cell, Grid, SweepSpec
+from coded_als.experiments.sweep.result_folder import read_json
 
 FORMAT = 2
 
 
 def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
-    """What ``spec.json`` holds.
-
-    Parameters
-    ----------
-    spec
-        What the results depend on.
-    grid, cells
-        The grid and its cells.
-    """
+    """What ``spec.json`` holds."""
     return {
         "kind": "sweep",
         "format": FORMAT,
@@ -37,11 +28,6 @@ def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> dict[str, An
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], Grid] | None:
     """Options of the command line and grid of the sweep in a folder; None where there is none.
-
-    Parameters
-    ----------
-    folder
-        A results folder.
 
     Raises
     ------
@@ -77,3 +63,34 @@ def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
         "als_iterations": iterations["als"],
         "lobpcg_iterations": iterations["lobpcg"],
     }
+
+
+def read_spec_file(path: Path, options: Collection[str], repeated: Collection[str]) -> dict[str, Any]:
+    """Values of options from a TOML file, by their names in ``options``.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be read, has another key or holds a table.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"--spec must be a readable file; got {path}: {error.strerror}. Check the path.") from None
+    except ValueError as error:
+        raise UsageError(f"--spec must be a TOML file; got {path}: {error}. Correct it.") from None
+    values = {}
+    for key, value in content.items():
+        name = key.replace("_", "-")
+        if name not in options:
+            raise UsageError(f"keys of {path} must be among {', '.join(options)}; got {key!r}. Correct it.")
+        if isinstance(value, dict):
+            raise UsageError(f"values of {path} must be texts, numbers or lists; got a table for {key!r}. Correct it.")
+        listed = value if isinstance(value, list) else [value]
+        several = name in repeated
+        values[name] = [str(item) for item in listed] if several else _single(value)
+    return values
+
+
+def _single(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list) else value

@@ -1,16 +1,19 @@
-"""Findings about Table I, in words that are derived from the rows and from nothing else."""
+"""Findings about Table I in words, and its cells as text: derived from the rows and from nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from coded_als.experiments.sweep.examples import ProblemSize
-from coded_als.experiments.table1.rows import Table1Row, at_points
+from coded_als.codes import PointFamily
+from coded_als.experiments.sweep.example_runs import ProblemSize
+from coded_als.experiments.sweep.rows import canonical
+from coded_als.experiments.table1.paper_table import Table1Row, WallRow, at_points
+from coded_als.experiments.table1.reproduction import FAMILIES
 
 Agreement = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]
 
@@ -29,15 +32,7 @@ class Finding:
 
 
 def findings(rows: Sequence[Table1Row], size: ProblemSize) -> list[Finding]:
-    """All verdicts on a complete table.
-
-    Parameters
-    ----------
-    rows
-        One for each cell.
-    size
-        ``rows``, ``columns`` and ``rank`` of the problem that the runs with numerics had.
-    """
+    """All verdicts on a complete table."""
     problem = f"m={size['rows']}, n={size['columns']}, d={size['rank']}"
     columns = sorted({row["cell"]["partitions"] for row in rows})
     by_column = [[row for row in rows if row["cell"]["partitions"] == h] for h in columns]
@@ -142,3 +137,38 @@ def _lifetime(row: Table1Row) -> int:
 def _rank_correlation(rows: Sequence[Table1Row]) -> float:
     errors = [at_points(row, "equispaced").error_actual for row in rows]
     return float(spearmanr([row["paper_products_implied"] for row in rows], errors).statistic)
+
+
+COLUMNS: tuple[tuple[str, Callable[[Table1Row], Any]], ...] = (
+    ("k", lambda row: row["cell"]["live"]),
+    ("h", lambda row: row["cell"]["partitions"]),
+    ("paper [s]", lambda row: f"{row['paper_seconds']:.4g}"),
+    ("formula (46) [s]", lambda row: f"{row['formula_seconds']:.3g}"),
+    ("virtual clock [virtual s]", lambda row: f"{row['virtual_seconds_mean']:.3g}"),
+    ("products implied", lambda row: f"{row['paper_products_implied']:.3g}"),
+    ("real: est./actual error", lambda row: _pair(row, "real")),
+    ("equispaced: est./actual", lambda row: _pair(row, "equispaced")),
+    ("circle: est./actual", lambda row: _pair(row, "circle")),
+    (
+        "survived r/e/c",
+        lambda row: "/".join(str(at_points(row, points).iterations_survived) for points in FAMILIES),
+    ),
+)
+
+
+def _pair(row: Table1Row, points: PointFamily) -> str:
+    found = at_points(row, points)
+    return f"{found.error_estimated:.0e} / {found.error_actual:.0e}"
+
+
+def table_cells(rows: Sequence[Table1Row], wall: Sequence[WallRow]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the table; wall time has a column of its own where it was measured."""
+    headings = [name for name, _ in COLUMNS]
+    body = [[str(show(row)) for _, show in COLUMNS] for row in rows]
+    if wall:
+        seconds = {canonical(row["cell"]): row["wall_seconds_per_round_mean"] for row in wall}
+        headings.append("real workers [wall ms per round]")
+        for row, line in zip(rows, body, strict=True):
+            value = seconds.get(canonical(row["cell"]))
+            line.append("" if value is None else f"{1e3 * value:.3g}")
+    return headings, body

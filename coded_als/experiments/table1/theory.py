@@ -1,41 +1,24 @@
-"""The paper's formulas beyond its thresholds (`coded_als.codes.thresholds`): redundancy and the expected time (46)."""
+"""The expected time of the paper, equation (46), and the law of an operation's time fitted to the published seconds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from scipy.optimize import nnls
 from scipy.special import ndtri
 
 from coded_als.codes import iteration_threshold
+from coded_als.experiments.table1.paper_table import PaperCell, paper_size
 
 # Blom's constant: the a of (46), for the expected order statistics of normal variables.
 BLOM = 0.375
 
 
-def redundancy(workers: int, partitions: int) -> float:
-    """Storage redundancy mu = W / h^2.
-
-    Parameters
-    ----------
-    workers
-        W.
-    partitions
-        h.
-    """
-    return workers / partitions**2
-
-
 def blom_quantile(k: int, count: int) -> float:
-    """Approximate mean of the k-th smallest of ``count`` standard normal variables.
-
-    Parameters
-    ----------
-    k
-        Which of them, from 1.
-    count
-        How many.
-    """
+    """Approximate mean of the k-th smallest of ``count`` standard normal variables."""
     return float(ndtri((k - BLOM) / (count - 2 * BLOM + 1)))
 
 
@@ -56,38 +39,23 @@ class OperationTime:
 
 
 def formula_terms(columns: int, rank: int, partitions: int, alive: int) -> tuple[float, float]:
-    """Factors of T mu_u and T sigma_u in (46).
-
-    Parameters
-    ----------
-    columns
-        The smaller side n of R.
-    rank
-        d.
-    partitions
-        h.
-    alive
-        W - s workers that response.
-    """
+    """Factors of T mu_u and T sigma_u in (46)."""
     quantile = blom_quantile(iteration_threshold(partitions, "real"), alive)
     return columns**2 * rank / partitions**2, quantile * math.sqrt(rank) * columns / partitions
 
 
 def expected_seconds(law: OperationTime, columns: int, rank: int, partitions: int, alive: int) -> float:
-    """Expected time of a run, equation (46).
-
-    Parameters
-    ----------
-    law
-        Time of an operation.
-    columns
-        Columns n of R.
-    rank
-        Columns d of the factors.
-    partitions
-        h.
-    alive
-        Workers that respond.
-    """
+    """Expected time of a run, equation (46)."""
     mean_factor, spread_factor = formula_terms(columns, rank, partitions, alive)
     return law.total_mu_s * mean_factor + law.total_sigma_s * spread_factor
+
+
+def fit_law(cells: Sequence[PaperCell]) -> OperationTime:
+    """T mu_u and T sigma_u of (46) with the least relative error over the cells, neither below zero."""
+    size = paper_size()
+    factors = np.array([formula_terms(size.length, size.rank, cell.partitions, cell.live) for cell in cells])
+    published = np.array([cell.seconds for cell in cells])
+    scale = np.abs(factors).max(axis=0)
+    solution, _ = nnls(factors / scale / published[:, np.newaxis], np.ones(len(cells)))
+    mu, sigma = solution / scale
+    return OperationTime(float(mu), float(sigma))

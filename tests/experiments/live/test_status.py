@@ -14,11 +14,9 @@ from coded_als import CodedALS, SimulatedCluster
 from coded_als.als import CodedIteration
 from coded_als.als.schemes import Scheme
 from coded_als.cluster import TaskEvent
-from coded_als.experiments.live.fit import RECENT, FitStatus, iterations_left, seconds_left
-from coded_als.experiments.live.sweep import SweepStatus
-from coded_als.experiments.live.terminal import on_the_terminal, render
-from coded_als.experiments.live.view import View
-from coded_als.experiments.sweep.cells import Cell
+from coded_als.experiments.live.status import RECENT, FitStatus, SweepStatus, iterations_left, seconds_left
+from coded_als.experiments.live.view import View, on_the_terminal, render
+from coded_als.experiments.sweep.grids import Cell
 
 
 def iteration(index: int, remaining: float, seconds: float = 0.5) -> CodedIteration:

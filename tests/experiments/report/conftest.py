@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.cli.sweep import command as sweep
-from coded_als.experiments.report.report import write_report
+from coded_als.experiments.report.html_report import write_report
 
 SPECS = ("exp:mean=20ms", "bimodal:p=0.2,fast=1ms,slow=50ms")
 CODES = ("uncoded", "replicated:copies=2", "replicated:copies=4", "systematic", "entangled", "entangled:points=real")

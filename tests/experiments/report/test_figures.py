@@ -8,19 +8,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coded_als.experiments.report.canvas import add_legend, new_axes, scale_x, scale_y, spans_decades
-from coded_als.experiments.report.curves import objective_against_seconds
-from coded_als.experiments.report.delays_figure import time_against_delays
-from coded_als.experiments.report.distribution_figure import distribution
-from coded_als.experiments.report.entries import Shown, named_apart
-from coded_als.experiments.report.opening import open_results
-from coded_als.experiments.report.results import Results
-from coded_als.experiments.report.series import scheme_name, series_name, series_styles
-from coded_als.experiments.report.slices import Slice
-from coded_als.experiments.report.styles import COLOURS, MARKERS, style_of
-from coded_als.experiments.report.sweep_figures import time_against_partitions, time_against_workers
-from coded_als.experiments.report.table1_figures import decoding_error_against_partitions, survival_against_products
-from coded_als.experiments.report.table1_times import table1_times
+from coded_als.experiments.report.canvas import (
+    COLOURS,
+    MARKERS,
+    Shown,
+    add_legend,
+    named_apart,
+    new_axes,
+    scale_x,
+    scale_y,
+    spans_decades,
+    style_of,
+)
+from coded_als.experiments.report.example_figures import objective_against_seconds
+from coded_als.experiments.report.results import Results, open_results
+from coded_als.experiments.report.slices import Slice, scheme_name, series_name, series_styles
+from coded_als.experiments.report.sweep_figures import (
+    distribution,
+    time_against_delays,
+    time_against_partitions,
+    time_against_workers,
+)
+from coded_als.experiments.report.table1_figures import (
+    decoding_error_against_partitions,
+    survival_against_products,
+    table1_times,
+)
 from coded_als.experiments.sweep.rows import SchemeCell
 
 

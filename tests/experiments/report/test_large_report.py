@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coded_als.experiments.report.report import write_report
+from coded_als.experiments.report.html_report import write_report
 from tests.browser import PROGRAM, browser_page
 
 PLAIN = ("uncoded", "replicated", "replicated:copies=3", "systematic")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from coded_als.experiments.report.memory_figures import (
+from coded_als.experiments.report.results import open_results
+from coded_als.experiments.report.sweep_figures import (
     MemoryPoint,
     iteration_against_memory,
     memory_points,
     memory_table,
     pareto_front,
 )
-from coded_als.experiments.report.opening import open_results
 
 
 def point(memory, seconds, kind="a"):

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from coded_als.experiments.report.numbers import axis_number, memory, plain
+from coded_als.experiments.report.canvas import axis_number, memory, plain
+from coded_als.experiments.report.html_report import near_ties, sentences
 from coded_als.experiments.report.slices import slices
-from coded_als.experiments.report.summary import near_ties, sentences
 
 
 def row(code, mean, half, memory_bytes, *, partitions=None):

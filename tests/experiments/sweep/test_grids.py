@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.experiments.sweep.cells import cell_of
-from coded_als.experiments.sweep.grids import distinct_delays, make_grid
-from coded_als.experiments.sweep.ranges import parse_choices, parse_range
+from coded_als.experiments.sweep.grids import Cell, distinct_delays, make_grid, parse_choices, parse_range
 
 OPTIONS = {
     "partitions": "2:3", "workers": "10,20", "stragglers": "0", "protocol": "fused", "solver": "lobpcg",
@@ -50,7 +48,7 @@ def test_a_grid_has_each_scheme_once() -> None:
     assert len(cells) == 2 * 2 * (4 + 2 * 2)
     assert len({str(cell.key()) for cell in cells}) == len(cells)
     for cell in cells:
-        assert cell_of(cell.key()) == cell
+        assert Cell.of(cell.key()) == cell
         assert (cell.scheme.partitions is None) == (cell.scheme.code not in ("entangled", "entangled:points=real"))
 
 

@@ -25,15 +25,11 @@ from coded_als.codes import Entangled, PointFamily
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.timing import mean_and_interval
-from coded_als.experiments.sweep import sweep as sweep_module
-from coded_als.experiments.sweep.cell_runs import run_cell
-from coded_als.experiments.sweep.cells import Cell
-from coded_als.experiments.sweep.reading import read_results
-from coded_als.experiments.sweep.refusals import require_feasible
-from coded_als.experiments.sweep.rows import SecondsColumns, SweepCell, SweepRow
-from coded_als.experiments.sweep.spec import SweepSpec
-from coded_als.experiments.sweep.tables import canonical
-from coded_als.experiments.sweep.times import append_times, finish_times, read_times, times_table
+from coded_als.experiments.sweep import runs as sweep_module
+from coded_als.experiments.sweep.grids import Cell, SweepSpec, require_feasible
+from coded_als.experiments.sweep.result_folder import append_times, finish_times, read_results, read_times, times_table
+from coded_als.experiments.sweep.rows import SecondsColumns, SweepCell, SweepRow, canonical
+from coded_als.experiments.sweep.runs import run_cell
 from tests.experiments.table1 import closed_forms
 
 INSTANT = Machine(np.inf, np.inf, 0.0, 0.0)
@@ -108,7 +104,7 @@ def test_schemes_that_cannot_run_say_why(scheme: Scheme, delays: str, said: str)
 
 def test_a_cell_is_a_row_whatever_happens() -> None:
     done, infeasible = (
-        run_cell(spec(), Cell(Scheme("entangled", workers, 3), 0, "exp:mean=1s").key()) for workers in (10, 5)
+        run_cell(spec(), Cell(Scheme("entangled", workers, 3), 0, "exp:mean=1s")) for workers in (10, 5)
     )
     assert done["status"] == "done"
     assert done["virtual_seconds_low95"] < done["virtual_seconds_mean"] < done["virtual_seconds_high95"]
@@ -118,7 +114,7 @@ def test_a_cell_is_a_row_whatever_happens() -> None:
 
 def test_numerics_run_the_algorithm_to_convergence() -> None:
     cell = Cell(Scheme("entangled", 10, 3, solver="lobpcg"), 1, "exp:mean=1ms")
-    row = run_cell(spec(numerics=True, machine=Machine(), repeats=2), cell.key())
+    row = run_cell(spec(numerics=True, machine=Machine(), repeats=2), cell)
     assert row["status"] == "done"
     assert row["converged"]
     assert row["history"][-1][1] == pytest.approx(row["objective"], rel=1e-6)
@@ -126,8 +122,8 @@ def test_numerics_run_the_algorithm_to_convergence() -> None:
 
 
 def test_what_cannot_be_decoded_is_infeasible_with_and_without_numerics() -> None:
-    key = Cell(Scheme("entangled:points=real", 50, 6, solver="lobpcg"), 0, "exp:mean=1s").key()
-    rows = [run_cell(spec(numerics, repeats=1), key) for numerics in (False, True)]
+    cell = Cell(Scheme("entangled:points=real", 50, 6, solver="lobpcg"), 0, "exp:mean=1s")
+    rows = [run_cell(spec(numerics, repeats=1), cell) for numerics in (False, True)]
     assert [row["status"] for row in rows] == ["infeasible", "infeasible"]
     assert all("decoding must be accurate" in row["reason"] for row in rows)
 
@@ -158,7 +154,7 @@ def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
 
 def test_all_delays_are_drawn_from_the_same_random_numbers() -> None:
     for scheme in (Scheme("uncoded", 12), Scheme("entangled", 12, 3)):
-        short, long = (run_cell(spec(), Cell(scheme, 0, f"exp:mean={mean}").key()) for mean in ("1s", "4s"))
+        short, long = (run_cell(spec(), Cell(scheme, 0, f"exp:mean={mean}")) for mean in ("1s", "4s"))
         assert long["virtual_seconds_mean"] == pytest.approx(4 * short["virtual_seconds_mean"])
 
 
@@ -280,7 +276,7 @@ def test_resumption_needs_the_folder_alone(tmp_path: Path) -> None:
 def test_values_are_added_to_a_finished_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep(tmp_path / "grown")
     ran = []
-    monkeypatch.setattr(sweep_module, "run_cell", lambda spec, key: ran.append(key) or run_cell(spec, key))
+    monkeypatch.setattr(sweep_module, "run_cell", lambda spec, cell: ran.append(cell) or run_cell(spec, cell))
     more = ["--out", str(tmp_path / "grown"), "--resume", "--partitions", "5", "--delays", "none", "--workers", "16"]
     assert CliRunner().invoke(command, more, catch_exceptions=False).exit_code == 0
     sweep(tmp_path / "direct", "--partitions", "2,3,5", "--workers", "12,16,20",
@@ -387,7 +383,7 @@ def test_parquet_holds_results_and_times(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("numerics", [False, True])
 def test_a_row_has_the_columns_that_its_type_declares(numerics: bool) -> None:
-    row = run_cell(spec(numerics, repeats=2), Cell(Scheme("systematic", 6), 0, "exp:mean=1s").key())
+    row = run_cell(spec(numerics, repeats=2), Cell(Scheme("systematic", 6), 0, "exp:mean=1s"))
     assert row["status"] == "done"
     assert row.keys() <= SweepRow.__annotations__.keys()
     clock = {name for name in SecondsColumns.__annotations__ if name.startswith("virtual_")}

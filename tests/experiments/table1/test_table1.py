@@ -12,16 +12,20 @@ from click.testing import CliRunner
 from coded_als.als.schemes import Size
 from coded_als.cli.reproduce import command
 from coded_als.codes import iteration_threshold
-from coded_als.experiments.table1 import table1
-from coded_als.experiments.table1.cells_table import table_cells
-from coded_als.experiments.table1.findings import findings
-from coded_als.experiments.table1.law import fit_law, sound_cells
-from coded_als.experiments.table1.paper import Effort, PaperCell, paper_cells
-from coded_als.experiments.table1.rows import AtPoints, Table1Row, at_points, with_points
-from coded_als.experiments.table1.table1 import FAMILIES, evaluate
-from coded_als.experiments.table1.theory import OperationTime, expected_seconds
-from coded_als.experiments.table1.times import wall_seconds
-from coded_als.experiments.tables import as_text
+from coded_als.experiments.table1.findings import findings, table_cells
+from coded_als.experiments.table1.paper_table import (
+    AtPoints,
+    Effort,
+    PaperCell,
+    Table1Row,
+    at_points,
+    paper_cells,
+    paper_size,
+    with_points,
+)
+from coded_als.experiments.table1.reproduction import FAMILIES, evaluate, sound_cells, wall_seconds
+from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
+from coded_als.experiments.text_tables import as_text
 
 TINY = Effort(Size(72, 60, 5), iterations=6, repeats=3, wall=False)
 
@@ -31,7 +35,7 @@ def test_the_published_cells_are_those_that_the_threshold_allows() -> None:
     assert len(cells) == 17
     expected = {(h, k) for h in range(2, 7) for k in range(10, 60, 10) if iteration_threshold(h, "real") <= k}
     assert {(cell.partitions, cell.live) for cell in cells} == expected
-    assert table1.paper_size() == Size(2400, 1500, 200)
+    assert paper_size() == Size(2400, 1500, 200)
     assert next(cell.seconds for cell in cells if (cell.partitions, cell.live) == (6, 50)) == 0.000598
 
 

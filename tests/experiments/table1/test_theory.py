@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.cluster import Fastest
-from coded_als.cluster.waiting import waiting_s
+from coded_als.cluster.machine import waiting_s
 from coded_als.codes import iteration_threshold, largest_partitions
 from coded_als.delays import DelayStream
 from coded_als.experiments.table1 import theory
@@ -22,7 +22,7 @@ def test_thresholds(h: int, real: int, circle: int) -> None:
 
 @given(st.integers(1, 60), st.integers(1, 5000))
 def test_theorem_1_restates_the_threshold(h: int, workers: int) -> None:
-    mu = theory.redundancy(workers, h)
+    mu = workers / h**2  # the storage redundancy
     assert closed_forms.threshold_from_redundancy(workers, mu) == pytest.approx(iteration_threshold(h, "real"))
 
 

@@ -1,0 +1,301 @@
+"""Codes side by side: what each stores, computes, sends and waits for, how well it decodes, and the members of families to compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from coded_als.als.draws import Draws
+from coded_als.als.rounds import rule_for
+from coded_als.als.schemes import Scheme, Size
+from coded_als.arrays import FLOAT_BYTES, Array
+from coded_als.cluster import StoppingRule
+from coded_als.cluster.machine import Machine, RoundCost, waiting_s
+from coded_als.codes import CODES, Code, Entangled, ProductCode, Replicated, ReplicatedProduct, Uncoded
+from coded_als.codes.product import multiplications
+from coded_als.delays import parse_delays
+from coded_als.errors import UsageError
+from coded_als.kernels import product, run_to_end
+
+# Copies of sparse rows, at most, that are shown.
+MOST_COPIES = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the codes are compared for: E = D X on W workers.
+
+    Parameters
+    ----------
+    workers
+        W.
+    length, columns
+        Side of D and columns of X.
+    delays
+        A delay SPEC.
+    machine
+        Master, workers and the link between them.
+    rounds
+        Rounds that are drawn.
+    sets
+        Random sets of survivors that are decoded from.
+    seed
+        Seed of delays and survivors.
+    entries
+        Of a sparse R, those that are not zero: its rows in copies are put beside the codes of D. None for a dense one.
+    """
+
+    workers: int
+    length: int
+    columns: int
+    delays: str
+    machine: Machine
+    rounds: int = 1000
+    sets: int = 200
+    seed: int = 0
+    entries: int | None = None
+
+
+@dataclass(frozen=True)
+class CodeRow:
+    """One code.
+
+    Parameters
+    ----------
+    code, kind
+        Its SPEC, and what family and cut it is of.
+    threshold
+        Responses that a round needs.
+    share, memory_bytes
+        What a worker holds of D, as a fraction of it and in bytes.
+    work
+        Multiplications of a worker, as a fraction of those of the whole product.
+    payload_bytes, response_bytes
+        Of one worker and round.
+    errors
+        Measured, from as many responses as the threshold.
+    mean_s, p99_s
+        Virtual seconds of a round; None where some round cannot end.
+    """
+
+    code: str
+    kind: str
+    threshold: int
+    share: float
+    memory_bytes: int
+    work: float
+    payload_bytes: int
+    response_bytes: int
+    errors: DecodingErrors
+    mean_s: float | None
+    p99_s: float | None
+
+    def document(self) -> dict[str, Any]:
+        """The row as JSON; seconds are the virtual clock's."""
+        document = asdict(self)
+        errors = document.pop("errors")
+        times = {f"virtual_seconds_{name}": document.pop(f"{name}_s") for name in ("mean", "p99")}
+        return {**document, **{f"decoding_error_{name}": value for name, value in errors.items()}, **times}
+
+
+def survey(codes: Sequence[Code], setting: Setting, tell: Callable[[str], None] = lambda text: None) -> list[CodeRow]:
+    """Every code on the same workers under the same delays.
+
+    Raises
+    ------
+    UsageError
+        For a code that does not fit the workers or the problem.
+    """
+    rows, draws = [], Draws(parse_delays(setting.delays), setting.workers, setting.seed, 1)
+    for code in [code.at(setting.workers, setting.length) for code in codes]:
+        tell(code.spec)
+        rows.append(_row(code, setting, draws))
+    if setting.entries is not None:
+        rows += [_sparse_row(copies, setting, draws) for copies in range(1, min(MOST_COPIES, setting.workers) + 1)]
+    return rows
+
+
+def _row(code: Code, setting: Setting, draws: Draws) -> CodeRow:
+    workers, length = setting.workers, setting.length
+    product = code.product(workers)
+    cost = _cost(product, setting)
+    memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
+    mean_s, p99_s = _times(cost, rule_for(product, code.tolerance), setting, draws)
+    return CodeRow(
+        code=code.spec,
+        kind=kind_of(code),
+        threshold=code.threshold(workers),
+        share=code.share(workers),
+        memory_bytes=memory_bytes,
+        work=cost.operations / (length**2 * setting.columns),
+        payload_bytes=int(cost.payload_bytes),
+        response_bytes=int(cost.response_bytes),
+        errors=decoding_errors(product, setting.sets, setting.seed),
+        mean_s=mean_s,
+        p99_s=p99_s,
+    )
+
+
+def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
+    """The rows of a square sparse R, each block on so many workers."""
+    code = Uncoded() if copies == 1 else Replicated(copies)
+    size = Size(setting.length, setting.length, setting.columns, setting.entries)
+    scheme = Scheme(code.spec, setting.workers, rows=True)
+    ((cost, rule),) = scheme.schedule(size, code.tolerance)
+    memory_bytes = scheme.storage_bytes(size)
+    mean_s, p99_s = _times(cost, rule, setting, draws)
+    return CodeRow(
+        code=code.spec,
+        kind="sparse rows",
+        threshold=rule.needed,
+        share=memory_bytes / (FLOAT_BYTES * setting.length**2),
+        memory_bytes=memory_bytes,
+        work=cost.operations / (setting.length**2 * setting.columns),
+        payload_bytes=int(cost.payload_bytes),
+        response_bytes=int(cost.response_bytes),
+        errors=DecodingErrors(0.0, 0.0, 0.0),  # a sum, nothing to decode
+        mean_s=mean_s,
+        p99_s=p99_s,
+    )
+
+
+def _cost(product: ProductCode, setting: Setting) -> RoundCost:
+    shape = (setting.length, setting.columns)
+    return RoundCost(
+        multiplications(product, (setting.length,) * 2, setting.columns),
+        FLOAT_BYTES * math.prod(product.right_shape(shape)),
+        FLOAT_BYTES * math.prod(product.response_shape(shape)),
+    )
+
+
+def _times(cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws) -> tuple[float | None, float | None]:
+    """Mean and 99 % quantile over the drawn rounds; None where not all of them end."""
+    delays = draws.delays([(cost, rule)], setting.rounds)[0, :, 0]
+    seconds = waiting_s(cost.response_s(delays, setting.machine), rule)
+    if not np.isfinite(seconds).all():
+        return None, None
+    return float(seconds.mean()), float(np.quantile(seconds, 0.99))
+
+
+def all_members(workers: int, length: int) -> list[Code]:
+    """Every member of every family that W workers and a D of this length allow."""
+    found = [code for family in CODES.values() for code in family.candidates(workers)]
+    return [code for code in found if _fits(code, workers, length)]
+
+
+def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Code]:
+    """Of each family, and each way to cut, the member that comes nearest to each limit of memory, without passing it.
+
+    Returns plain ones first; each kind by its memory, the least first.
+
+    Raises
+    ------
+    UsageError
+        When no code keeps to any limit.
+    """
+    families: dict[str, list[Code]] = {}
+    for code in all_members(workers, length):
+        families.setdefault(kind_of(code), []).append(code)
+    # those without a code first, and what can do with the least memory
+    ordered = sorted(families.values(), key=lambda codes: (codes[0].coded, min(code.share(workers) for code in codes)))
+    found = [code for members in ordered for code in _nearest(members, workers, limits)]
+    if not found:
+        raise UsageError(
+            f"memory must hold a share of some code on {workers} workers; got {max(limits):.3g} of the matrix. "
+            "Raise it or add workers."
+        )
+    return found
+
+
+def copies_limits(workers: int, most: int = 4) -> list[float]:
+    """The memory of one copy of everything, of two, ... as shares of D."""
+    return [1 / (workers // copies) for copies in range(1, min(most, workers) + 1)]
+
+
+def kind_of(code: Code) -> str:
+    """What one line of a figure stands for: the family, of the entangled code with its points and its cut."""
+    if not isinstance(code, Entangled):
+        return code.name
+    cut = "h x h" if code.square else "p x 1" if code.r == 1 else "p x r"
+    return f"{code.name} {cut}, {code.points}"
+
+
+def _fits(code: Code, workers: int, length: int) -> bool:
+    try:
+        code.at(workers, length)
+    except UsageError:
+        return False
+    return True
+
+
+def _nearest(members: Sequence[Code], workers: int, limits: Sequence[float]) -> Iterator[Code]:
+    shares = {code: code.share(workers) for code in members}
+    chosen: dict[Code, None] = {}
+    for limit in sorted(limits):
+        # a share is a fraction of a padded block: an equal one may differ in its last bit
+        within = [code for code in members if shares[code] <= limit * (1 + 1e-9)]
+        if within:
+            chosen[max(within, key=lambda code: (shares[code], -code.threshold(workers)))] = None
+    yield from chosen
+
+
+# Rows and columns of the matrix that is multiplied, at least; a code of more parts gets a row for each.
+LENGTH, COLUMNS = 64, 2
+# Racks that are lost, at most: evenly spread where there are more.
+MOST_RACKS = 100
+
+
+@dataclass(frozen=True)
+class DecodingErrors:
+    """Relative errors (Frobenius) of a decoded product, from as many responses as the recovery threshold.
+
+    Parameters
+    ----------
+    median, p99
+        Over random survivors; infinite where so many did not decode.
+    contiguous
+        The worst after losing workers with consecutive ids.
+    """
+
+    median: float
+    p99: float
+    contiguous: float
+
+
+def decoding_errors(code: ProductCode, sets: int, seed: int = 0) -> DecodingErrors:
+    """Measure a code on a random problem."""
+    rng = np.random.default_rng(seed)
+    length = max(LENGTH, code.workers * 2)
+    left, right = rng.standard_normal((length, length)), rng.standard_normal((length, COLUMNS))
+    shares = zip(code.encode_left(left), code.encode_right(right), strict=True)
+    responses = {worker: run_to_end(product(*pair))[0] for worker, pair in enumerate(shares)}
+    exact = left @ right
+
+    def error(chosen: list[int]) -> float:
+        if not np.isfinite(code.error_estimate(chosen)):
+            return np.inf
+        found: Array = code.decode({worker: responses[worker] for worker in chosen}, (length, COLUMNS))
+        return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+    random = [error(_survivors(code, rng)) for _ in range(sets)]
+    median, p99 = np.quantile(random, (0.5, 0.99), method="higher")
+    return DecodingErrors(float(median), float(p99), max(error(chosen) for chosen in _without_a_rack(code)))
+
+
+def _survivors(code: ProductCode, rng: np.random.Generator) -> list[int]:
+    """As many random workers as may suffice; of copies, one of each block."""
+    if isinstance(code, ReplicatedProduct):
+        return [int(rng.choice(sorted(group))) for group in code.groups]
+    return [int(worker) for worker in rng.permutation(code.workers)[: code.recovery_threshold]]
+
+
+def _without_a_rack(code: ProductCode) -> list[list[int]]:
+    """All workers but as many neighbours as may be lost, around the end too."""
+    workers = code.workers
+    spare = min(map(len, code.groups)) - 1 if isinstance(code, ReplicatedProduct) else workers - code.recovery_threshold
+    firsts = np.unique(np.linspace(0, workers - 1, MOST_RACKS).astype(int))
+    return [[(first + spare + place) % workers for place in range(workers - spare)] for first in firsts.tolist()]

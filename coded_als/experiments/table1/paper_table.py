@@ -1,0 +1,150 @@
+"""Table I as the paper has it, the effort to spend on a cell of it, and the rows of its reproduction."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, astuple, dataclass, fields
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from coded_als.als.schemes import Size
+
+if TYPE_CHECKING:
+    from coded_als.codes import PointFamily
+    from coded_als.experiments.sweep.rows import CellStatus
+
+
+@dataclass(frozen=True)
+class PaperCell:
+    """One published figure."""
+
+    partitions: int
+    live: int
+    seconds: float
+
+    def key(self) -> Table1Cell:
+        return {"partitions": self.partitions, "live": self.live}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to spend on a cell.
+
+    Parameters
+    ----------
+    size
+        The problem of the runs with numerics.
+    iterations
+        Iterations that a run may survive at most.
+    repeats
+        Draws of the virtual clock and of the decoding errors.
+    wall
+        Whether to time real workers too.
+    """
+
+    size: Size
+    iterations: int
+    repeats: int
+    wall: bool
+
+    def document(self, seed: int) -> dict[str, Any]:
+        return {"kind": "table1", "format": 1, "seed": seed, **asdict(self)}
+
+
+def paper_size() -> Size:
+    """The size of the paper's problem."""
+    table = _document()
+    return Size(table["rows"], table["columns"], table["rank"])
+
+
+def paper_source() -> str:
+    """Where the table is from."""
+    return str(_document()["source"])
+
+
+def paper_cells() -> list[PaperCell]:
+    """The 17 published cells, by live workers and partitions."""
+    return [
+        PaperCell(int(partitions), row["workers"], seconds)
+        for row in _document()["live"]
+        for partitions, seconds in row["seconds"].items()
+    ]
+
+
+@lru_cache(maxsize=1)
+def _document() -> dict[str, Any]:
+    return tomllib.loads(files("coded_als.experiments.table1").joinpath("table1.toml").read_text())
+
+
+QUICK = Effort(Size(240, 150, 20), iterations=20, repeats=10, wall=False)
+FULL = Effort(Size(2400, 1500, 200), iterations=20, repeats=20, wall=True)
+
+
+class Table1Cell(TypedDict):
+    """A cell of the table: h, and the workers k that live."""
+
+    partitions: int
+    live: int
+
+
+class Table1Row(TypedDict):
+    """One cell: the paper's seconds, what they are worth, and those of formula and virtual clock.
+
+    Besides them it holds what `at_points` reads.
+    """
+
+    cell: Table1Cell
+    status: CellStatus
+    paper_seconds: float
+    formula_seconds: float
+    virtual_seconds_mean: float
+    virtual_seconds_low95: float | None
+    virtual_seconds_high95: float | None
+    paper_products_implied: float
+
+
+class WallRow(TypedDict):
+    """Wall seconds of a cell, of one round on real workers."""
+
+    cell: Table1Cell
+    wall_seconds_per_round_mean: float
+    wall_seconds_per_round_low95: float | None
+    wall_seconds_per_round_high95: float | None
+
+
+@dataclass(frozen=True)
+class AtPoints:
+    """What decoding at one family of points comes to in a cell.
+
+    Parameters
+    ----------
+    error_estimated, error_actual
+        Medians over random first responses, relative.
+    iterations_survived
+        Iterations that a run stays with exact arithmetic.
+    worst_deviation
+        Of its objective, relative; None where it broke down.
+    """
+
+    error_estimated: float
+    error_actual: float
+    iterations_survived: int
+    worst_deviation: float | None
+
+
+def live_and_partitions(row: Table1Row) -> tuple[int, int]:
+    """k and h of a row: its place in the paper's table."""
+    return row["cell"]["live"], row["cell"]["partitions"]
+
+
+def at_points(row: Table1Row, points: PointFamily) -> AtPoints:
+    """What a row holds of one family of points, each column named after it."""
+    columns = cast(dict[str, Any], row)
+    return AtPoints(**{field.name: columns[f"{points}_{field.name}"] for field in fields(AtPoints)})
+
+
+def with_points(row: Table1Row, points: PointFamily, found: AtPoints) -> Table1Row:
+    """The row with the columns that `at_points` reads."""
+    names = (f"{points}_{field.name}" for field in fields(AtPoints))
+    return cast(Table1Row, {**row, **dict(zip(names, astuple(found), strict=True))})

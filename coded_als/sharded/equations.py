@@ -1,0 +1,209 @@
+"""A half-step of ALS on sharded tables as one compiled program: all rows of one side, the other side held fixed.
+
+Every row x solves ``(G + sum y y^T + ridge diag(penalty)) x = sum b y`` over its entries, where the y are rows of the
+fixed table and G = weight * (all rows)^T (all rows) is common to all. Sums and solutions are in float32, whatever the tables are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.sharding import Mesh, PartitionSpec
+
+from coded_als.sharded.devices import AXIS
+from coded_als.sharded.packing import BatchShape
+from coded_als.sharded.positive import multiply, solve_cholesky, solve_conjugate_gradients
+
+
+class Operands(NamedTuple):
+    """What a group of rows needs beside the tables, each array sharded by its first axis.
+
+    Parameters
+    ----------
+    sends, entries, owners, carries, rows
+        As in `coded_als.sharded.packing.Batches`.
+    ridge
+        (..., solved) of each finished row; 1 for padding.
+    targets
+        (..., slots) b of each entry, 0 for padding; None where all are 1.
+    """
+
+    sends: Array
+    entries: Array
+    owners: Array
+    carries: Array
+    rows: Array
+    ridge: Array
+    targets: Array | None
+
+
+class Totals(NamedTuple):
+    """Parts of the objective, one number for each group and batch: summed up in float64 by whoever wants them.
+
+    Parameters
+    ----------
+    squares
+        Sum of b^2.
+    explained
+        ``2 b.x - x.A x`` summed over rows.
+    penalised
+        Ridge times the penalised squares of the new rows.
+    """
+
+    squares: Array
+    explained: Array
+    penalised: Array
+
+
+@dataclass(frozen=True)
+class Equations:
+    """What the rows of a side solve, and how.
+
+    Parameters
+    ----------
+    rank
+        Factors d.
+    biases
+        Whether a table has a bias in a column after the factors. Then the fixed table's is taken off the targets,
+        and counts as 1 in y.
+    weight
+        Of all rows of the fixed table; 0 for none.
+    bias_penalty
+        Weight of a squared bias beside a squared factor.
+    solver, cg_steps
+        ``cholesky``, or ``cg``: that many steps from where the rows are.
+    """
+
+    rank: int
+    biases: bool = False
+    weight: float = 0.0
+    bias_penalty: float = 1.0
+    solver: str = "cholesky"
+    cg_steps: int = 3
+
+
+@lru_cache(maxsize=16)
+def half_step(mesh: Mesh, shapes: tuple[BatchShape, ...], equations: Equations) -> Any:
+    """The program of one side, to be compiled for its tables; once, however many fits have the same shapes.
+
+    Returns A jitted function of the table to solve (its memory is given up), the fixed table and the `Operands` of
+    each group, which returns the new table and the `Totals`.
+    """
+    sharded = PartitionSpec(AXIS)
+    local = partial(_half_step, shapes, equations)
+    program = jax.shard_map(local, mesh=mesh, in_specs=(sharded, sharded, sharded), out_specs=sharded)
+    return jax.jit(program, donate_argnums=0)
+
+
+def _half_step(
+    shapes: Sequence[BatchShape], equations: Equations, table: Array, fixed: Array, groups: Sequence[Operands]
+) -> tuple[Array, Totals]:
+    """The part of one device, on its own shards."""
+    with jax.default_matmul_precision("highest"):
+        common = _common(equations, fixed)
+        totals = []
+        for shape, batches in zip(shapes, groups, strict=True):
+            body = partial(_batch, shape, equations, fixed, common)
+            (table, _), parts = lax.scan(body, (table, _nothing_open(table.shape[1])), batches)
+            totals.append(parts)
+        return table, jax.tree.map(lambda *parts: jnp.concatenate(parts), *totals)
+
+
+def _nothing_open(width: int) -> tuple[Array, Array]:
+    """The sums of a row that goes on in the next batch, before the first."""
+    zeros = jnp.zeros((width, width)), jnp.zeros(width)
+    return jax.tree.map(lambda array: lax.pcast(array, AXIS, to="varying"), zeros)
+
+
+def _common(equations: Equations, fixed: Array) -> Array:
+    """G without the ridge; zero where no weight is on all pairs."""
+    width = fixed.shape[1]
+    if not equations.weight:
+        return jnp.zeros((width, width))
+    rows = fixed.astype(jnp.float32)
+    return equations.weight * lax.psum(rows.T @ rows, AXIS)
+
+
+def _batch(
+    shape: BatchShape,
+    equations: Equations,
+    fixed: Array,
+    common: Array,
+    state: tuple[Array, tuple[Array, Array]],
+    batch: Operands,
+) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:
+    """Fetch the rows that a batch needs, sum up, solve what is finished, carry on what is not."""
+    table, (open_gram, open_right) = state
+    factors = _fetch(fixed, batch.sends, batch.entries)
+    valid = (batch.entries < shape.devices * shape.sent).astype(jnp.float32)
+    target = valid if batch.targets is None else batch.targets
+    if equations.biases:
+        target = target - factors[:, equations.rank] * valid
+        factors = factors.at[:, equations.rank].set(valid)
+    grams, rights = _sums(shape, factors, target, batch.owners)
+    grams, rights = grams.at[batch.carries].add(open_gram), rights.at[batch.carries].add(open_right)
+    penalty = batch.ridge[:, None] * _penalty(equations, table.shape[1])
+    matrices = grams[:-1] + common + penalty[:, :, None] * jnp.eye(table.shape[1])
+    before = table.at[batch.rows].get(mode="fill", fill_value=0).astype(jnp.float32)
+    after = _solve(equations, matrices, rights[:-1], before).astype(table.dtype)
+    table = table.at[batch.rows].set(after, mode="drop")
+    # as they are stored, so that the objective is that of the stored rows
+    stored = after.astype(jnp.float32)
+    totals = Totals(
+        _total(target * target),
+        _total(stored * (2 * rights[:-1] - multiply(matrices, stored))),
+        _total(penalty * stored * stored),
+    )
+    return (table, (grams[-1], rights[-1])), totals
+
+
+def _fetch(fixed: Array, sends: Array, entries: Array) -> Array:
+    """Rows of the sharded table for every entry, (slots, width) float32; padding gives zeros."""
+    # as plain bits: a backend without bfloat16 collectives would widen them, and send twice as much
+    bits = jnp.uint16 if fixed.dtype == jnp.bfloat16 else jnp.uint32
+    sent = lax.bitcast_convert_type(fixed[sends], bits)
+    received = lax.all_to_all(sent, AXIS, split_axis=0, concat_axis=0, tiled=True)
+    pool = lax.bitcast_convert_type(received, fixed.dtype).reshape(-1, fixed.shape[1])
+    return pool.at[entries].get(mode="fill", fill_value=0).astype(jnp.float32)
+
+
+def _sums(shape: BatchShape, factors: Array, target: Array, owners: Array) -> tuple[Array, Array]:
+    """Gram matrices and right-hand sides of the finished rows and, last, of the open one."""
+    width = factors.shape[1]
+    grams, rights = jnp.zeros((shape.solved + 1, width, width)), jnp.zeros((shape.solved + 1, width))
+    slot = piece = 0
+    for length, count in zip(shape.lengths, shape.widths, strict=True):
+        part = factors[slot : slot + length * count].reshape(count, length, width)
+        asked = target[slot : slot + length * count].reshape(count, 1, length)
+        owner = owners[piece : piece + count]
+        grams = grams + jax.ops.segment_sum(jnp.swapaxes(part, 1, 2) @ part, owner, shape.solved + 1)
+        rights = rights + jax.ops.segment_sum((asked @ part)[:, 0], owner, shape.solved + 1)
+        slot, piece = slot + length * count, piece + count
+    return grams, rights
+
+
+def _solve(equations: Equations, matrices: Array, right: Array, before: Array) -> Array:
+    if equations.solver == "cg":
+        return solve_conjugate_gradients(matrices, right, before, equations.cg_steps)
+    solution, solved = solve_cholesky(matrices, right)
+    return jnp.where(solved[:, None], solution, before)
+
+
+def _penalty(equations: Equations, width: int) -> Array:
+    return jnp.where(jnp.arange(width) < equations.rank, 1.0, equations.bias_penalty)
+
+
+def _total(values: Array) -> Array:
+    """The sum by halves: its error grows with the logarithm of the count, not with the count."""
+    values = values.reshape(-1)
+    while values.size > 1:
+        if values.size % 2:
+            values = jnp.append(values, 0.0)
+        values = values[: values.size // 2] + values[values.size // 2 :]
+    return values[0]
