@@ -107,6 +107,7 @@ def _say_that_it_compiles() -> None:
 @cache
 def routines(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Addresses of the BLAS and LAPACK routines syrk and posv for float32 or float64."""
+    require_compiler()
     from numba.extending import get_cython_function_address
 
     letter = {"float32": "s", "float64": "d"}[dtype.name]

@@ -60,11 +60,12 @@ def fit_dataset(
     Raises
     ------
     UsageError
-        For ratings that the model cannot learn from, a policy that does not suit the cluster, or a checkpoint of another
-        fit.
+        For ratings that the model cannot learn from, a policy that does not suit the cluster, a checkpoint of another
+        fit, or without numba where the model needs it.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
     """
+    model.require_installed()
     with reporting(callback, progress, type(model).__name__, model.iterations) as report:
         if isinstance(model, CodedALS):
             if policy is not None:
