@@ -69,7 +69,7 @@ def test_the_highest_of_two_bounds_counts_and_one_without_is_an_error() -> None:
     }
     assert dependencies.oldest(described) == {"setuptools": "77", "numpy": "2.10", "mkdocs": "1.6"}
     described["project"]["dependencies"].append("scipy")
-    with pytest.raises(ValueError, match="must have a lower bound, like 'numpy>=2.1'; got 'scipy'"):
+    with pytest.raises(ValueError, match=r"must have a lower bound, like 'numpy>=2\.1'; got 'scipy'"):
         dependencies.oldest(described)
 
 
