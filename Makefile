@@ -2,14 +2,32 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint slow soak fuzz mutants bench docs clean
+# the versions of constraints/X.Y.txt, for the Python of .venv
+INSTALL := $(BIN)/python tools/dependencies.py install pinned
+
+.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants bench docs clean
 
 setup: .venv/.installed
 
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml tools/dependencies.py $(wildcard constraints/*.txt)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) dev
 	touch $@
+
+# pin the newest versions for the Python in use (PYTHON=python3.13 make update)
+update:
+	$(PYTHON) -m venv --clear .venv-update
+	.venv-update/bin/python tools/dependencies.py install latest dev docs
+	.venv-update/bin/python tools/dependencies.py freeze
+	rm -rf .venv-update
+
+# the suite with the newest versions, or with the oldest that pyproject.toml allows, in an environment of its own; there a
+# deprecation is only shown
+latest oldest:
+	$(PYTHON) -m venv --clear .venv-$@
+	.venv-$@/bin/python tools/dependencies.py install $@ dev
+	if [ $@ = latest ]; then .venv-latest/bin/mypy; fi
+	.venv-$@/bin/python -m pytest -n 2 --dist loadfile -W default::DeprecationWarning -W default::FutureWarning -W default::PendingDeprecationWarning
 
 demo: setup
 	$(BIN)/coded-als demo
@@ -31,7 +49,7 @@ soak: setup
 
 # bytes from the network, guided by coverage; skipped with a reason where atheris does not install
 fuzz: setup
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fuzz]"
+	-$(INSTALL) dev fuzz
 	$(BIN)/python -m tests.fuzz_wire -max_total_time=60
 
 # planted mistakes that the suite must notice; not part of test
@@ -39,13 +57,13 @@ mutants: setup
 	$(BIN)/python -m tests.mutants
 
 bench: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	$(INSTALL) dev bench
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(INSTALL) dev docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "site/index.html"
 
 clean:
-	rm -rf .venv site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-latest .venv-oldest .venv-update site .pytest_cache .mypy_cache .ruff_cache .hypothesis

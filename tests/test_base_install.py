@@ -1,5 +1,6 @@
 """What is there without any extra: everything but what must compile or belongs to somebody else's library."""
 
+import os
 import subprocess
 import sys
 
@@ -8,12 +9,15 @@ import pytest
 from scipy import sparse
 
 from coded_als import RidgeALS
+from tools.dependencies import project
 
 WITHOUT = "import sys; sys.modules.update(dict.fromkeys(('numba', 'sklearn', 'pyarrow', 'matplotlib', 'narwhals')))\n"
 
 
-def run(script):
-    return subprocess.run([sys.executable, "-c", WITHOUT + script], capture_output=True, text=True, check=False)
+def run(script, without=WITHOUT, **options):
+    return subprocess.run(
+        [sys.executable, "-c", without + script], capture_output=True, text=True, check=False, **options
+    )
 
 
 def test_every_public_name_can_be_imported():
@@ -61,3 +65,43 @@ def test_compare_leaves_out_what_is_missing_and_says_so(tmp_path):
     assert "pip install 'coded-als[baselines]'" in done.stderr
     arguments += ["--methods", "ridge"]
     assert run(f"from coded_als.cli import main; main({arguments!r})").returncode == 2
+
+
+PARTS = """
+import sys
+from coded_als.cli import main
+main(["fit", "parts/*.csv", "--columns", "user,item,rating", "--method", "implicit", "--rank", "2", "--iterations", "1",
+      "--scheduler", "local:1", "--workers", "1", "--out", "model/"])
+"""
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """A folder with a part file, in the folder that programs run in."""
+    (tmp_path / "parts").mkdir()
+    lines = [f"{user},{item},1" for user in range(4) for item in range(3) if user != item]
+    (tmp_path / "parts" / "a.csv").write_text("user,item,rating\n" + "\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_part_files_without_the_compiler_name_the_command_before_anything_is_started(parts):
+    done = run(PARTS, WITHOUT.replace(", 'pyarrow'", ""), cwd=parts)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'coded-als[baselines]'" in done.stderr
+
+
+def test_workers_without_the_compiler_name_the_command_too(parts):
+    """As on another machine of a Dask cluster, where less is installed."""
+    (parts / "sitecustomize.py").write_text(
+        "import sys\nif 'coded_als.worker' in sys.orig_argv: sys.modules['numba'] = None\n"
+    )
+    done = run(PARTS, "", cwd=parts, env={**os.environ, "PYTHONPATH": str(parts)})
+    assert done.returncode == 1
+    assert "worker 0 cannot compute 'solve_block': the sparse models need numba" in done.stderr
+    assert done.stderr.endswith("pip install 'coded-als[baselines]'\n")
+
+
+def test_the_extra_of_dask_has_all_that_the_fits_of_the_readme_need():
+    dask = project()["project"]["optional-dependencies"]["dask"]
+    assert "coded-als[baselines]" in dask

@@ -22,10 +22,13 @@ import numpy as np
 import scipy.linalg.cython_blas
 import scipy.linalg.cython_lapack  # noqa: F401
 
+from coded_als.baselines.code_cache import dispatcher_of
 from coded_als.errors import UsageError
 
 Compiled = Callable[..., Any]
 
+# the dispatchers of the loops that have been called, by name
+loops: dict[str, Any] = {}
 # what loops call, in wait for numba; threads may come to a first loop together
 _helpers: list[Compiled] = []
 _first_use = Lock()
@@ -59,7 +62,7 @@ def compiled(function: Compiled) -> Compiled:
         nonlocal dispatcher
         if dispatcher is None:
             with _first_use:
-                dispatcher = dispatcher or _dispatcher_of(function)
+                dispatcher = dispatcher or _prepared(function)
         return dispatcher(*arguments)
 
     return run
@@ -71,15 +74,15 @@ def inlined(function: Compiled) -> Compiled:
     return function
 
 
-def _dispatcher_of(function: Compiled) -> Compiled:
-    """What numba makes of a function; it says so where that will take a while."""
+def _prepared(function: Compiled) -> Compiled:
+    """The dispatcher of a function; people are told where compiling will take a while."""
     require_compiler()
-    import numba
     from numba.extending import register_jitable
 
     while _helpers:
         register_jitable(fastmath=True)(_helpers.pop())
-    dispatcher = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(function)
+    dispatcher = dispatcher_of(function, nogil=True, fastmath=True, error_model="numpy")
+    loops[function.__name__] = dispatcher
     if not _is_on_disk(function, dispatcher.stats.cache_path):
         _say_that_it_compiles()
     return dispatcher
@@ -87,7 +90,7 @@ def _dispatcher_of(function: Compiled) -> Compiled:
 
 def _is_on_disk(function: Compiled, folder: str | None) -> bool:
     """Whether an earlier process left machine code of this function, as far as names and times tell."""
-    if folder is None:
+    if not folder:
         return False
     source = Path(inspect.getfile(function))
     written = [path.stat().st_mtime for path in Path(folder).glob(f"{source.stem}.{function.__name__}-*.nbi")]
@@ -107,6 +110,7 @@ def _say_that_it_compiles() -> None:
 @cache
 def routines(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Addresses of the BLAS and LAPACK routines syrk and posv for float32 or float64."""
+    require_compiler()
     from numba.extending import get_cython_function_address
 
     letter = {"float32": "s", "float64": "d"}[dtype.name]

@@ -76,12 +76,14 @@ def fit_on_cluster(
     Raises
     ------
     UsageError
-        For a model with biases, bad ratings, a policy that does not suit the cluster, or a checkpoint of another fit.
+        For a model with biases, bad ratings, a policy that does not suit the cluster, a checkpoint of another fit, or
+        without numba.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
     """
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
+    model.require_installed()
     given, ids = named_matrix(ratings, columns)
     matrix, policy = rating_matrix(given, np.float64), WaitForAll() if policy is None else policy
     shards = policy.shards(cluster.size)

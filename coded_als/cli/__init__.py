@@ -33,6 +33,7 @@ COMMANDS = {
     "threshold": ("coded_als.cli.threshold", "How many responses a code waits for, and what it tolerates."),
     "keys": ("coded_als.cli.keys", "Keys for a master and workers on other machines."),
     "worker": ("coded_als.cli.worker", "Be a worker of a master, here or on another machine."),
+    "warm-up": ("coded_als.cli.warm_up", "Compile the loops of the sparse methods beforehand."),
     "doctor": ("coded_als.cli.doctor", "Check this machine: versions, BLAS threads, workers, decoding."),
 }
 

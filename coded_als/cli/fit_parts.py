@@ -96,6 +96,7 @@ def fit_parts(
 
     find_pieces(source, columns)  # before anything is started
     model: Any = make_model(method, _parameters(method, options))
+    model.require_installed()
     policy = None if method == "coded" else parse_policy(options["policy"] or "wait")
     workers, started = options["workers"], time.perf_counter()
     with progress("starting workers") as line, cluster_of(options) as cluster:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,23 @@ def _blas() -> Iterator[SystemCheck]:
         threads, cores = library["num_threads"], os.cpu_count() or 1
         found = f"{library['internal_api']} {library['version']}, {threads} threads"
         yield SystemCheck("BLAS", threads <= cores, found, f"Set OPENBLAS_NUM_THREADS to at most {cores}.")
+
+
+def _compiled_loops() -> Iterator[SystemCheck]:
+    if find_spec("numba") is None:
+        return
+    from coded_als.baselines.code_cache import is_temporary, kept_in
+
+    folder = kept_in()
+    remedy = "Set NUMBA_CACHE_DIR to a folder that only you can write to, and run coded-als warm-up."
+    if folder is None:
+        yield SystemCheck("compiled loops", False, "kept nowhere: every process compiles them anew", remedy)
+    elif is_temporary(folder):
+        yield SystemCheck(
+            "compiled loops", False, f"kept in {folder}, among temporary files, for want of a place", remedy
+        )
+    else:
+        yield SystemCheck("compiled loops", True, f"kept in {folder}")
 
 
 def _decoding() -> Iterator[SystemCheck]:
@@ -98,4 +116,11 @@ def _speeds() -> Iterator[SystemCheck]:
     yield SystemCheck("cost of a round", True, cost)
 
 
-CHECKS: tuple[Callable[[], Iterator[SystemCheck]], ...] = (_versions, _blas, _decoding, _workers, _speeds)
+CHECKS: tuple[Callable[[], Iterator[SystemCheck]], ...] = (
+    _versions,
+    _blas,
+    _compiled_loops,
+    _decoding,
+    _workers,
+    _speeds,
+)

@@ -160,7 +160,7 @@ def waiting_s(arrivals: Array, until: StoppingRule) -> Array:
         kth: Array = np.partition(arrivals, until.k - 1, axis=1)[:, until.k - 1]
         return kth
     if isinstance(until, AnyOfEach):
-        slowest: Array = np.max([arrivals[:, sorted(group)].min(axis=1) for group in until.groups], axis=0)
+        slowest: Array = np.stack([arrivals[:, sorted(group)].min(axis=1) for group in until.groups]).max(axis=0)
         return slowest
     return np.array([_waiting_s(row, until) for row in arrivals])
 

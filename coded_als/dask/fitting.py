@@ -62,10 +62,11 @@ def fit_dataset(
     ------
     UsageError
         For ratings that the model cannot learn from, a policy that does not suit the cluster, a checkpoint of another
-        fit, or part files that have changed since ``dataset`` was found.
+        fit, part files that have changed since ``dataset`` was found, or without numba where the model needs it.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
     """
+    model.require_installed()
     with reporting(callback, progress, type(model).__name__, model.iterations) as report, _explained(cluster):
         if isinstance(model, CodedALS):
             if policy is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
-from coded_als.errors import WorkerFailed
+from coded_als.errors import UsageError, WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.collector import CollectorPutOff
 from coded_als.master.events import Events
@@ -263,10 +263,7 @@ class Rounds:
             self._leave_out(worker, "corrupt", current)
         elif message.kind is Kind.ERROR:
             self._events.record(task, "lost", message)
-            raise WorkerFailed(
-                f"kernels must not raise; worker {worker.id} failed in {current.round.kernel!r}: {message.text}. "
-                "Correct the round."
-            )
+            raise WorkerFailed(_why_failed(worker.id, current.round.kernel, message.text))
         else:  # refused: what the worker was thought to hold got lost under way
             worker.held.clear()
             current.lost[worker.id] = task  # until it has been given what it lacks
@@ -300,3 +297,11 @@ class Rounds:
     def _leave_out(self, worker: WorkerState, why: Status, current: RunningRound) -> None:
         current.leave_out(worker.id, why)
         self._require_satisfiable(current)
+
+
+def _why_failed(worker: int, kernel: str, text: str) -> str:
+    """The message of a worker's exception; one that a user can mend says itself how."""
+    kind, _, reason = text.partition(": ")
+    if kind == UsageError.__name__:
+        return f"worker {worker} cannot compute {kernel!r}: {reason}"
+    return f"kernels must not raise; worker {worker} failed in {kernel!r}: {text}. Correct the round."

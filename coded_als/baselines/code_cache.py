@@ -1,0 +1,98 @@
+"""Where the machine code of compiled loops is kept from one process to the next.
+
+numba keeps it beside the source, or else in the user's own folder of caches. Where neither can be written to, as in a
+container whose user has no home, it refuses to compile at all; then the code is kept in a folder of temporary files.
+
+numba runs what it finds there. A name that others can foresee in a folder that all may write to is therefore used only
+where it is a folder of this user that nobody else can enter; it is made so, and looked at again before each use.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Compiled = Callable[..., Any]
+
+
+def dispatcher_of(function: Compiled, **options: Any) -> Any:
+    """The dispatcher that numba makes of a function; its code is kept where that is possible.
+
+    Parameters
+    ----------
+    function
+        To compile.
+    **options
+        As `numba.njit` takes them.
+    """
+    import numba
+
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba found no place
+        folder = private_folder()
+    if folder is None:
+        return numba.njit(cache=False, **options)(function)
+    with _kept_in(folder):
+        return numba.njit(cache=True, **options)(function)
+
+
+def kept_in() -> Path | None:
+    """Where the code of this package's loops is kept; None where it is kept nowhere."""
+    folder = dispatcher_of(_sample).stats.cache_path
+    return Path(folder) if folder else None
+
+
+def is_temporary(folder: Path) -> bool:
+    """Whether it lies in the folder of temporary files, for want of a better place."""
+    private = private_folder()
+    return private is not None and folder.is_relative_to(private)
+
+
+def private_folder() -> Path | None:
+    """A folder of temporary files that is this user's alone, made where it does not exist; None where none can be had."""
+    try:
+        folder = Path(tempfile.gettempdir()) / f"coded-als-code-{os.geteuid()}"
+        if not _is_safe_place(folder.parent):
+            return None
+        folder.mkdir(mode=0o700, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        return folder if _is_ours_alone(folder) else None
+    except OSError:
+        return None
+
+
+def _sample(number: float) -> float:
+    """A function whose code would be kept where that of the loops is."""
+    return number
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """Whether it is a folder, no link to one, that this user has and nobody else may enter."""
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def _is_safe_place(parent: Path) -> bool:
+    """Whether nobody else can put another folder in the place of one of ours: all may write, but only to what is theirs."""
+    found = parent.stat()
+    trusted = found.st_uid in (0, os.geteuid())
+    return trusted and (bool(found.st_mode & stat.S_ISVTX) or not found.st_mode & 0o022)
+
+
+@contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    """Let numba keep the code of what is decorated now in a folder."""
+    from numba import config
+
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before

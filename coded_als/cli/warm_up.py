@@ -1,0 +1,29 @@
+"""``coded-als warm-up``: compile the loops of the sparse methods beforehand."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from coded_als.cli.common import progress
+
+
+@click.command("warm-up")
+def command() -> None:
+    """Compile all loops of the sparse methods, and keep the machine code for every later process.
+
+    The first fit and the first new user of an installation wait for it otherwise. In an image of a container it is run once,
+    as the user that will fit, or with NUMBA_CACHE_DIR as later.
+    """
+    started = time.perf_counter()
+    with progress("compiling") as line:
+        # numba takes a second to load
+        from coded_als.baselines.warm_up import warm_up
+
+        folder = warm_up(lambda name: line.say(f"compiling {name}"))
+    done = f"all loops are compiled, in {time.perf_counter() - started:.1f} s"
+    if folder is None:
+        click.echo(f"{done}; they are kept nowhere. Set NUMBA_CACHE_DIR to a folder that only you can write to.")
+        raise SystemExit(1)
+    click.echo(f"{done}; they are kept in {folder}")
