@@ -22,7 +22,14 @@ REMEDIES: dict[Outcome, str] = {
     "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
     "unfinished": "Not converged: raise the iterations or the tolerance, or use solver 'lobpcg'.",
 }
+COARSE = (
+    "The products could be decoded to {error:.0e} only, from the workers that could respond, which hides whether the tolerance "
+    "is reached. Bring workers back, lower the parts of the code, or raise the tolerance."
+)
 
+# Products of a larger estimated error prove nothing themselves, only the data: what errors of many rounds come to together
+# is no longer small beside what is to be proved.
+TRUSTED = 1e-10
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
 # A guard has settled whose residual is at most this part of its distance from the cut, or this many times the residual
@@ -39,6 +46,21 @@ _PROBED = ("inside", "value", "residual", "above")
 PATIENCE = 5
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
 OUTRUN = 30.0
+
+
+def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
+    """What helps a fit of this outcome, for people; None where nothing needs to.
+
+    Parameters
+    ----------
+    outcome
+        Of the fit.
+    error
+        The largest estimated decoding error of its rounds.
+    decoding
+        The error that they should have kept to.
+    """
+    return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
 
 
 @dataclass(frozen=True)
@@ -98,7 +120,7 @@ class Stopping:
         self._judged += 1
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
-        proved = self._proved_outside(pairs)
+        proved = self._proved_outside(pairs) if error <= TRUSTED else None
         if proved is not None:
             sure = self._certificate(pairs, noise, proved)
             if sure.remaining <= MARGIN * self.tolerance:
@@ -188,7 +210,8 @@ class Stopping:
         left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
-            rounding += noise + ROUNDING_UNITS * EPS * left_out
+            # each of the values may be off by what its residual may be off
+            rounding += self.rank * noise + ROUNDING_UNITS * EPS * left_out
         loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 
