@@ -44,6 +44,8 @@ _REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_last_residual")
 _PROBED = ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
+# Of fits whose products are not trusted: errors of many rounds can hold residuals far above the estimate of one.
+LONG_PATIENCE = 40
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
 OUTRUN = 30.0
 
@@ -125,7 +127,7 @@ class Stopping:
             sure = self._certificate(pairs, noise, proved)
             if sure.remaining <= MARGIN * self.tolerance:
                 return self._verdict(pairs, sure, "converged")
-        stalled = exhausted or self._stalled(pairs, noise)
+        stalled = exhausted or self._stalled(pairs, noise) or (error > TRUSTED and self._idle >= LONG_PATIENCE)
         residual = float(pairs.residuals[: self.rank].max())
         worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= VERIFY_AGAIN * self._verified_at
         if not (stalled or worth_it):
@@ -155,6 +157,11 @@ class Stopping:
             self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
             outside = Outside(self._probe.above)
         return self._certificate(exact, 0.0, outside), outside
+
+    @property
+    def stagnates(self) -> bool:
+        """Whether residuals have not fallen for a while: errors of the products so far may be all that is left of them."""
+        return self._idle % (2 * PATIENCE) == PATIENCE
 
     def conclude(self, objective: float, moved: float) -> Outcome:
         """The outcome of the fit.

@@ -12,7 +12,7 @@ from coded_als.codes import ReplicatedProduct
 from coded_als.codes.product import ProductCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.
-AT_WORST = 0.1
+AT_WORST = 0.01
 
 
 @dataclass(frozen=True)

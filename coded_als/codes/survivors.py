@@ -27,7 +27,7 @@ Survivors = tuple[int, ...]
 # Sets that a search looks at unless asked otherwise, and the worst of them that it keeps.
 LOOKED_AT, KEPT = 2000, 50
 # A set whose estimate is above it does not decode.
-NO_DIGITS = 0.1
+NO_DIGITS = 0.01
 # Additions that one exchange tries, and sets without neighbours that a search starts from.
 TRIED, CONTIGUOUS = 4, 100
 
