@@ -44,6 +44,11 @@ _REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_last_residual")
 _PROBED = ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
+# A singular value less the ridge weight that is this part of the largest one makes no difference to a product.
+NOTHING = 1e-9
+# Values at the cut that differ by less than so many times what the tolerance allows, or by this part of themselves, may
+# be equal: the data are asked.
+ALIKE_AT_CUT, NEARLY_EQUAL = 4.0, 1e-6
 # Of fits whose products are not trusted: errors of many rounds can hold residuals far above the estimate of one.
 LONG_PATIENCE = 40
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
@@ -100,6 +105,7 @@ class Stopping:
     tolerance: float
     certificate: Certificate | None = None
     outcome: Outcome = "running"
+    _pairs: RitzPairs | None = None
     _judged: int = 0
     _probe: Probe | None = None
     _verified_at: float = np.inf
@@ -119,7 +125,7 @@ class Stopping:
         exhausted
             Whether another iteration could not change it.
         """
-        self._judged += 1
+        self._judged, self._pairs = self._judged + 1, pairs
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs) if error <= TRUSTED else None
@@ -157,6 +163,34 @@ class Stopping:
             self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
             outside = Outside(self._probe.above)
         return self._certificate(exact, 0.0, outside), outside
+
+    @property
+    def worth(self) -> float:
+        """What of the objective may be lost."""
+        assert self.certificate is not None
+        return self.tolerance * self.certificate.objective
+
+    @property
+    def may_be_tied(self) -> bool:
+        """Whether singular values just above and just below the cut may be equal, so that more than one product is best."""
+        if self.outcome != "converged" or self._pairs is None or self._pairs.values.size < self.rank:
+            return False
+        values, inside = self._pairs.values, float(self._pairs.values[self.rank - 1])
+        if self._pairs.guards > 0:
+            outside = float(values[self.rank])
+        elif values.size < self.problem.length and self._probe is not None:
+            outside = self._probe.value
+        else:
+            return False
+        # what the ridge weight shrinks to nothing makes no difference
+        sizes = np.sqrt(np.maximum(values[[0, self.rank - 1]], 0.0))
+        matters = sizes[1] - self.regularization > NOTHING * sizes[0]
+        return bool(matters and inside - outside <= max(ALIKE_AT_CUT * self.worth, NEARLY_EQUAL * inside))
+
+    def concede(self, lost: float) -> None:
+        """Count what a choice among equal values may have lost of the objective."""
+        assert self.certificate is not None
+        self.certificate = Certificate(self.certificate.objective, self.certificate.loss + lost)
 
     @property
     def stagnates(self) -> bool:

@@ -43,6 +43,8 @@ class FitSummary(TypedDict, total=False):
     rounds: int
     outcome: Outcome
     remedy: str | None
+    unique: bool | None
+    tied_values: tuple[float, ...]
     remaining: float
     left_out: tuple[int, ...]
     max_error_estimate: float
@@ -94,6 +96,8 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
             "converged": model.converged_,
             "outcome": model.outcome_,
             "remedy": model.remedy_,
+            "unique": model.unique_,
+            "tied_values": model.tied_values_,
             "remaining": model.history_[-1].remaining,
             "objective": model.objective_,
             "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
