@@ -40,17 +40,19 @@ VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
 # The fields of `Stopping` and of its probe that a run which goes on must know.
-_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_last_residual")
+_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_renewals", "_last_residual")
 _PROBED = ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
-# A singular value less the ridge weight that is this part of the largest one makes no difference to a product.
-NOTHING = 1e-9
+# A singular value less the ridge weight that is this part of the largest one makes no difference to a product; products
+# with D do not tell a smaller one from rounding.
+NOTHING = 1e-7
 # Values at the cut that differ by less than so many times what the tolerance allows, or by this part of themselves, may
 # be equal: the data are asked.
 ALIKE_AT_CUT, NEARLY_EQUAL = 4.0, 1e-6
-# Of fits whose products are not trusted: errors of many rounds can hold residuals far above the estimate of one.
-LONG_PATIENCE = 40
+# Times that images are computed anew before a fit whose products are not trusted is given up: errors of many rounds can
+# hold residuals far above the estimate of one.
+RENEWALS = 4
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
 OUTRUN = 30.0
 
@@ -111,6 +113,7 @@ class Stopping:
     _verified_at: float = np.inf
     _best: float = np.inf
     _idle: int = 0
+    _renewals: int = 0
     _last_residual: float = 0.0
 
     def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
@@ -133,7 +136,7 @@ class Stopping:
             sure = self._certificate(pairs, noise, proved)
             if sure.remaining <= MARGIN * self.tolerance:
                 return self._verdict(pairs, sure, "converged")
-        stalled = exhausted or self._stalled(pairs, noise) or (error > TRUSTED and self._idle >= LONG_PATIENCE)
+        stalled = exhausted or self._stalled(pairs, noise) or (error > TRUSTED and self._renewals >= RENEWALS)
         residual = float(pairs.residuals[: self.rank].max())
         worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= VERIFY_AGAIN * self._verified_at
         if not (stalled or worth_it):
@@ -192,10 +195,16 @@ class Stopping:
         assert self.certificate is not None
         self.certificate = Certificate(self.certificate.objective, self.certificate.loss + lost)
 
-    @property
-    def stagnates(self) -> bool:
-        """Whether residuals have not fallen for a while: errors of the products so far may be all that is left of them."""
-        return self._idle % (2 * PATIENCE) == PATIENCE
+    def renews(self) -> bool:
+        """Whether images had better be computed anew, which is then assumed to be done.
+
+        Residuals have not fallen for a while: errors of the products so far may be all that is left of them. Each time
+        for longer, as a restart costs a slow iteration its pace.
+        """
+        if self._idle < PATIENCE * (1 + self._renewals):
+            return False
+        self._renewals, self._idle, self._best = self._renewals + 1, 0, np.inf
+        return True
 
     def conclude(self, objective: float, moved: float) -> Outcome:
         """The outcome of the fit.
@@ -235,7 +244,7 @@ class Stopping:
         """
         for name in _REMEMBERED:
             setattr(self, name, numbers[name])
-        self._judged, self._idle = int(self._judged), int(self._idle)
+        self._judged, self._idle, self._renewals = int(self._judged), int(self._idle), int(self._renewals)
         if "probe" in arrays:
             inside, value, residual, above = (numbers[f"probe_{name}"] for name in _PROBED)
             self._probe = Probe(int(inside), value, residual, above, arrays["probe"])

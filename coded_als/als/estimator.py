@@ -258,7 +258,7 @@ class CodedALS(LinearFolding):
         self.outcome_: Outcome = recorder.conclude(objective, moved)
         self.converged_, self.remedy_ = self.outcome_ == "converged", remedy_of(self.outcome_, error, decoding)
         self.unique_ = tied.size == 0 if self.converged_ else None
-        self.tied_values_: tuple[float, ...] = tuple((np.sqrt(tied) * unit).tolist())
+        self.tied_values_: tuple[float, ...] = tuple((np.sqrt(np.maximum(tied, 0.0)) * unit).tolist())
         self.objective_ = objective * unit**2
         other, factor = (part * np.sqrt(unit) for part in best.factors)
         self.history_: list[CodedIteration] = recorder.history

@@ -51,7 +51,7 @@ def locally_optimal(
         exhausted = directions.shape[1] == 0
         if recorder.finish(basis.pairs(rank), basis.vectors[:, :rank], exhausted=exhausted):
             break
-        if iteration < iterations - 1 and recorder.stagnates:
+        if iteration < iterations - 1 and recorder.renews():
             basis = rayleigh_ritz([basis.vectors], [multiply(basis.vectors)], keep=basis.values.size)
         elif iteration < iterations - 1:
             basis = stepped(basis, directions, multiply(directions))

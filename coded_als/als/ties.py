@@ -65,7 +65,9 @@ def resolved(problem: Problem, vectors: Array, rank: int, worth: float) -> Cut:
     floor = ROUNDED * EPS * float(basis.values[0])
     for _ in range(STEPS):
         first, last = _tie(basis.values, rank, worth, floor)
-        if last == basis.values.size < min(problem.length, rank + WIDEST):
+        if last == basis.values.size < problem.length:
+            if last >= rank + WIDEST:
+                break
             basis = _widened(problem, basis)
             continue
         directions = search_directions(basis, [])

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from threadpoolctl import threadpool_limits
 
 from coded_als.arrays import Array
 from coded_als.codes.decoding import LinearCode
@@ -99,6 +100,12 @@ def worst_survivors(
     -------
     The worst, fifty at most.
     """
+    # many tiny systems: BLAS threads that spin for each other take a hundred times as long
+    with threadpool_limits(1, "blas"):
+        return _searched(code, size, looked_at, seed, starts)
+
+
+def _searched(code: Decodable, size: int, looked_at: int, seed: int, starts: Iterable[Survivors]) -> WorstSurvivors:
     search = _Search(code)
     if comb(code.workers, size) <= looked_at:
         for chosen in combinations(range(code.workers), size):

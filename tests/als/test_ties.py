@@ -83,7 +83,11 @@ def test_the_product_is_the_same_and_is_said_not_to_be_the_only_one(name, lam):
 @pytest.mark.parametrize("name", ["repeated blocks", "a pair"])
 def test_the_papers_update_makes_the_same_choice(name):
     matrix, rank, _ = TIED[name]
-    ways = [WAYS[0], {"code": "systematic:p=5", "solver": "als"}, {"partitions": 2, "solver": "als", "protocol": "paper"}]
+    ways = [
+        WAYS[0],
+        {"code": "systematic:p=5", "solver": "als"},
+        {"partitions": 2, "solver": "als", "protocol": "paper"},
+    ]
     models = list(fits(matrix, rank, ways, iterations=2000))
     for model in models:
         assert (model.outcome_, model.unique_) == ("converged", False)

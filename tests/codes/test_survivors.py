@@ -97,7 +97,9 @@ def test_where_sets_are_many_it_is_a_search_and_said_to_be(code):
     assert code.recovery_threshold < found.always < code.workers
     assert found.worst <= 1e-12
     rng = np.random.default_rng(0)
-    assert any(code.error_estimate(rng.permutation(code.workers)[: code.recovery_threshold]) > 1e-12 for _ in range(999))
+    assert any(
+        code.error_estimate(rng.permutation(code.workers)[: code.recovery_threshold]) > 1e-12 for _ in range(999)
+    )
 
 
 def test_a_code_of_ones_own_is_asked_for_every_set():
