@@ -22,7 +22,14 @@ REMEDIES: dict[Outcome, str] = {
     "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
     "unfinished": "Not converged: raise the iterations or the tolerance, or use solver 'lobpcg'.",
 }
+COARSE = (
+    "The products could be decoded to {error:.0e} only, from the workers that could respond, which hides whether the tolerance "
+    "is reached. Bring workers back, lower the parts of the code, or raise the tolerance."
+)
 
+# Products of a larger estimated error prove nothing themselves, only the data: what errors of many rounds come to together
+# is no longer small beside what is to be proved.
+TRUSTED = 1e-10
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
 # A guard has settled whose residual is at most this part of its distance from the cut, or this many times the residual
@@ -33,12 +40,36 @@ VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
 # The fields of `Stopping` and of its probe that a run which goes on must know.
-_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_last_residual")
+_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_renewals", "_last_residual")
 _PROBED = ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
+# A singular value less the ridge weight that is this part of the largest one makes no difference to a product; products
+# with D do not tell a smaller one from rounding.
+NOTHING = 1e-7
+# Values at the cut that differ by less than so many times what the tolerance allows, or by this part of themselves, may
+# be equal: the data are asked.
+ALIKE_AT_CUT, NEARLY_EQUAL = 4.0, 1e-6
+# Times that images are computed anew before a fit whose products are not trusted is given up: errors of many rounds can
+# hold residuals far above the estimate of one.
+RENEWALS = 4
 # The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
 OUTRUN = 30.0
+
+
+def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
+    """What helps a fit of this outcome, for people; None where nothing needs to.
+
+    Parameters
+    ----------
+    outcome
+        Of the fit.
+    error
+        The largest estimated decoding error of its rounds.
+    decoding
+        The error that they should have kept to.
+    """
+    return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
 
 
 @dataclass(frozen=True)
@@ -76,11 +107,13 @@ class Stopping:
     tolerance: float
     certificate: Certificate | None = None
     outcome: Outcome = "running"
+    _pairs: RitzPairs | None = None
     _judged: int = 0
     _probe: Probe | None = None
     _verified_at: float = np.inf
     _best: float = np.inf
     _idle: int = 0
+    _renewals: int = 0
     _last_residual: float = 0.0
 
     def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
@@ -95,15 +128,15 @@ class Stopping:
         exhausted
             Whether another iteration could not change it.
         """
-        self._judged += 1
+        self._judged, self._pairs = self._judged + 1, pairs
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
-        proved = self._proved_outside(pairs)
+        proved = self._proved_outside(pairs) if error <= TRUSTED else None
         if proved is not None:
             sure = self._certificate(pairs, noise, proved)
             if sure.remaining <= MARGIN * self.tolerance:
                 return self._verdict(pairs, sure, "converged")
-        stalled = exhausted or self._stalled(pairs, noise)
+        stalled = exhausted or self._stalled(pairs, noise) or (error > TRUSTED and self._renewals >= RENEWALS)
         residual = float(pairs.residuals[: self.rank].max())
         worth_it = hoped.remaining <= MARGIN * self.tolerance and residual <= VERIFY_AGAIN * self._verified_at
         if not (stalled or worth_it):
@@ -133,6 +166,45 @@ class Stopping:
             self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
             outside = Outside(self._probe.above)
         return self._certificate(exact, 0.0, outside), outside
+
+    @property
+    def worth(self) -> float:
+        """What of the objective may be lost."""
+        assert self.certificate is not None
+        return self.tolerance * self.certificate.objective
+
+    @property
+    def may_be_tied(self) -> bool:
+        """Whether singular values just above and just below the cut may be equal, so that more than one product is best."""
+        if self.outcome != "converged" or self._pairs is None or self._pairs.values.size < self.rank:
+            return False
+        values, inside = self._pairs.values, float(self._pairs.values[self.rank - 1])
+        if self._pairs.guards > 0:
+            outside = float(values[self.rank])
+        elif values.size < self.problem.length and self._probe is not None:
+            outside = self._probe.value
+        else:
+            return False
+        # what the ridge weight shrinks to nothing makes no difference
+        sizes = np.sqrt(np.maximum(values[[0, self.rank - 1]], 0.0))
+        matters = sizes[1] - self.regularization > NOTHING * sizes[0]
+        return bool(matters and inside - outside <= max(ALIKE_AT_CUT * self.worth, NEARLY_EQUAL * inside))
+
+    def concede(self, lost: float) -> None:
+        """Count what a choice among equal values may have lost of the objective."""
+        assert self.certificate is not None
+        self.certificate = Certificate(self.certificate.objective, self.certificate.loss + lost)
+
+    def renews(self) -> bool:
+        """Whether images had better be computed anew, which is then assumed to be done.
+
+        Residuals have not fallen for a while: errors of the products so far may be all that is left of them. Each time
+        for longer, as a restart costs a slow iteration its pace.
+        """
+        if self._idle < PATIENCE * (1 + self._renewals):
+            return False
+        self._renewals, self._idle, self._best = self._renewals + 1, 0, np.inf
+        return True
 
     def conclude(self, objective: float, moved: float) -> Outcome:
         """The outcome of the fit.
@@ -172,7 +244,7 @@ class Stopping:
         """
         for name in _REMEMBERED:
             setattr(self, name, numbers[name])
-        self._judged, self._idle = int(self._judged), int(self._idle)
+        self._judged, self._idle, self._renewals = int(self._judged), int(self._idle), int(self._renewals)
         if "probe" in arrays:
             inside, value, residual, above = (numbers[f"probe_{name}"] for name in _PROBED)
             self._probe = Probe(int(inside), value, residual, above, arrays["probe"])
@@ -188,7 +260,8 @@ class Stopping:
         left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
-            rounding += noise + ROUNDING_UNITS * EPS * left_out
+            # each of the values may be off by what its residual may be off
+            rounding += self.rank * noise + ROUNDING_UNITS * EPS * left_out
         loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from coded_als.als.convergence import Outcome, Stopping
+from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
@@ -19,6 +19,7 @@ from coded_als.als.planning import product_columns, spread_for
 from coded_als.als.problem import Problem
 from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.als.spread import HeldData, Spread
+from coded_als.als.ties import resolved as resolved_cut
 from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster
@@ -39,7 +40,7 @@ from coded_als.models.seen import seen_pattern
 class CodedALS(LinearFolding):
     """R ~ U V^T with missing ratings read as zeros, on a cluster that does not wait for its stragglers.
 
-    Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 exactly: the result does not depend on who was slow.
+    Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 to a proved distance from the optimum, whoever was slow.
 
     Parameters
     ----------
@@ -65,8 +66,9 @@ class CodedALS(LinearFolding):
         Stop when the objective is proved to be within this of the optimum, relative to it.
     decoding_tolerance
         Relative error that a decoded product may have; by default what the code can keep to, 1e-11 (systematic), 1e-12
-        (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse, and a fit
-        that cannot keep to it ends with an error.
+        (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse. Where nobody
+        else can respond, products are decoded as well as they can be and the data alone prove the result
+        (`protocol="paper"` ends with an error then, and so does a fit whose products have no digits left).
     precomputation
         Where D = R^T R is formed: ``"local"`` at the master, ``"coded"`` on the workers, ``"none"`` nowhere: the workers
         hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these.
@@ -95,7 +97,15 @@ class CodedALS(LinearFolding):
         Whether the factors are proved to be within `tolerance` of the optimum.
     outcome_
         ``"converged"``; ``"undecided"`` where rounding hides whether they are (centring the data or a larger tolerance
-        helps); ``"unfinished"`` where `iterations` ended the fit.
+        helps), or coarse decoding; ``"unfinished"`` where `iterations` ended the fit.
+    remedy_
+        What helps against another outcome than ``"converged"``, for people; None after that.
+    unique_
+        Whether no other product U V^T is as good: False where singular values are equal across the cut after the d-th, so
+        that the choice among them is a rule's (`tied_values_`); None where the fit has not converged.
+    tied_values_
+        The equal singular values at the cut, of the matrix factorised; none where `unique_`. Which of their vectors the
+        factors hold depends on the data alone, unless all of some sixty further directions are tied too: then on the run.
     code_, precomputation_
         SPEC of the code that was used, and where D was formed, nothing left open.
     left_out_
@@ -113,7 +123,17 @@ class CodedALS(LinearFolding):
 
     kind = "coded"
     _entry = CodedIteration
-    _results = ("converged_", "outcome_", "objective_", "code_", "precomputation_", "left_out_")
+    _results = (
+        "converged_",
+        "outcome_",
+        "remedy_",
+        "unique_",
+        "tied_values_",
+        "objective_",
+        "code_",
+        "precomputation_",
+        "left_out_",
+    )
 
     def __init__(
         self,
@@ -226,11 +246,19 @@ class CodedALS(LinearFolding):
         recorder = recorded(log, stopping, unit)
         columns = product_columns(self.get_params(), problem.length)
         basis, weights = iterated(self.get_params(), problem, held, log, spread, columns, decoding, ridge, recorder)
+        tied: Array = np.empty(0)
+        if stopping.may_be_tied:
+            cut = resolved_cut(problem, basis, self.rank, stopping.worth)
+            stopping.concede(cut.lost)
+            basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
-        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, error)
+        # products decoded worse than they should be say nothing of the rank of the data
+        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, min(error, decoding))
         objective, moved = best.measured(problem)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
-        self.converged_ = self.outcome_ == "converged"
+        self.converged_, self.remedy_ = self.outcome_ == "converged", remedy_of(self.outcome_, error, decoding)
+        self.unique_ = tied.size == 0 if self.converged_ else None
+        self.tied_values_: tuple[float, ...] = tuple((np.sqrt(np.maximum(tied, 0.0)) * unit).tolist())
         self.objective_ = objective * unit**2
         other, factor = (part * np.sqrt(unit) for part in best.factors)
         self.history_: list[CodedIteration] = recorder.history

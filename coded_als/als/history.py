@@ -92,6 +92,10 @@ class Recorder:
         """The largest estimated error of the rounds of the running iteration."""
         return max((record.error_estimate for record in self._log.records[self._rounds_before :]), default=0.0)
 
+    def renews(self) -> bool:
+        """Whether images that were added up over many rounds had better be computed anew, as `Stopping.renews` has it."""
+        return self._stopping.renews()
+
     def keep(self, **solver: Array | None) -> None:
         """Offer the state before an iteration to the checkpoint.
 

@@ -20,7 +20,8 @@ def locally_optimal(
     """A basis of the leading eigenvectors of D, one product with D a round.
 
     Rayleigh-Ritz on the span of the Ritz vectors, their residuals and the last directions. Nothing is locked and the
-    basis stays orthonormal, so it needs no restart; images of everything but the residuals are known already.
+    basis stays orthonormal; images of everything but the residuals are known already. They are sums over all rounds, with
+    the errors of all: where residuals stagnate, the images of the Ritz vectors are computed anew.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ def locally_optimal(
         exhausted = directions.shape[1] == 0
         if recorder.finish(basis.pairs(rank), basis.vectors[:, :rank], exhausted=exhausted):
             break
-        if iteration < iterations - 1:
+        if iteration < iterations - 1 and recorder.renews():
+            basis = rayleigh_ritz([basis.vectors], [multiply(basis.vectors)], keep=basis.values.size)
+        elif iteration < iterations - 1:
             basis = stepped(basis, directions, multiply(directions))
     return basis.vectors

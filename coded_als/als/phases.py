@@ -9,7 +9,7 @@ from scipy import sparse
 
 from coded_als.als.problem import Extent, Problem
 from coded_als.als.protocols import DATA
-from coded_als.als.rounds import RoundLog, StoredProduct, rule_for
+from coded_als.als.rounds import AT_WORST, RoundLog, StoredProduct, rule_for
 from coded_als.als.startup import gram_at_master_s, gram_on_workers_s
 from coded_als.als.updates import symmetric
 from coded_als.arrays import Array
@@ -74,8 +74,8 @@ class ClusterPhases:
             operations=multiplications(code, (length, rows), length),
             label="D = A^T A",
         )
-        responses = self._log.run(round, rule_for(code, self._tolerance), code)
-        return symmetric(code.decode(responses.first(), (length, length), self._tolerance))
+        responses = self._log.run(round, rule_for(code, self._tolerance, AT_WORST), code)
+        return symmetric(code.decode(responses.first(), (length, length), max(self._tolerance, AT_WORST)))
 
     def last_product(self, weights: Array) -> Array:
         """A H, (rows, d). To send A once more would take longer than the product."""
@@ -83,9 +83,14 @@ class ClusterPhases:
         if code is None:
             return self._problem.image(weights)
         product = StoredProduct(
-            self._log, code, GRAM_LEFT, self._matrix.shape, self._tolerance, transposed_shares=True, label="U = A H"
-        )
-        return product(weights)
+            self._log, code, GRAM_LEFT, self._matrix.shape, self._tolerance, transposed_shares=True, label="U = A H",
+            at_worst=AT_WORST,
+        )  # fmt: skip
+        found = product(weights)
+        if self._log.records[-1].error_estimate > self._tolerance:
+            # nothing comes after this product to mend it, and A is here
+            return self._problem.image(weights)
+        return found
 
 
 def store_data(log: RoundLog, code: Code, data: Array) -> None:
@@ -107,6 +112,8 @@ def store_data(log: RoundLog, code: Code, data: Array) -> None:
 def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, label: str) -> StoredProduct:
     """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
 
+    Where nobody else can respond, it is decoded as well as it can be: a certificate judges what is made of it.
+
     Parameters
     ----------
     log
@@ -120,7 +127,8 @@ def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, lab
     label
         What its rounds are called.
     """
-    return StoredProduct(log, code.product(log.cluster.size), DATA, (length, length), tolerance, label=label)
+    product = code.product(log.cluster.size)
+    return StoredProduct(log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST)
 
 
 def phases_at(

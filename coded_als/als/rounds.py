@@ -11,6 +11,9 @@ from coded_als.cluster import AnyOfEach, Cluster, ErrorEstimator, Responses, Rou
 from coded_als.codes import ReplicatedProduct
 from coded_als.codes.product import ProductCode, multiplications
 
+# A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.
+AT_WORST = 0.01
+
 
 @dataclass(frozen=True)
 class RoundRecord:
@@ -25,7 +28,7 @@ class RoundRecord:
     elapsed_s
         Seconds on the cluster's clock until the last of them.
     error_estimate
-        Estimated relative error of what was decoded from them.
+        Estimated error of what was decoded from them, relative to the norms of the two matrices multiplied.
     left_out
         Workers whose responses did not count: corrupt, or not finite.
     """
@@ -69,7 +72,7 @@ class RoundLog:
         return responses
 
 
-def rule_for(code: ProductCode, tolerance: float) -> StoppingRule:
+def rule_for(code: ProductCode, tolerance: float, at_worst: float = 0.0) -> StoppingRule:
     """The rule by which a round of this code stops.
 
     Parameters
@@ -78,10 +81,12 @@ def rule_for(code: ProductCode, tolerance: float) -> StoppingRule:
         How the product is spread.
     tolerance
         Relative error that it may have.
+    at_worst
+        Relative error that it may have where nobody else can respond; 0 refuses more than the tolerance.
     """
     if isinstance(code, ReplicatedProduct):
         return AnyOfEach(code.groups)
-    return WellConditioned(code, tolerance)
+    return WellConditioned(code, tolerance, at_worst)
 
 
 class StoredProduct:
@@ -103,6 +108,8 @@ class StoredProduct:
         Whether the stored arrays are the transposed shares of A: what the Gram product leaves behind.
     label
         Name of its rounds, for people.
+    at_worst
+        Estimated relative error that it may have where nobody else can respond; 0 refuses more than the tolerance.
     """
 
     def __init__(
@@ -115,11 +122,12 @@ class StoredProduct:
         *,
         transposed_shares: bool = False,
         label: str = "A X",
+        at_worst: float = 0.0,
     ) -> None:
         self._log, self._code, self._operand, self._shape = log, code, operand, shape
-        self._tolerance, self._label = tolerance, label
+        self._accepted, self._label = max(tolerance, at_worst), label
         self._kernel = "transposed_product" if transposed_shares else "product"
-        self._rule = rule_for(code, tolerance)
+        self._rule = rule_for(code, tolerance, at_worst)
 
     def __call__(self, right: Array) -> Array:
         """A X in one round.
@@ -144,4 +152,4 @@ class StoredProduct:
             label=self._label,
         )
         responses = self._log.run(round, self._rule, self._code)
-        return self._code.decode(responses.first(), shape, self._tolerance)
+        return self._code.decode(responses.first(), shape, self._accepted)

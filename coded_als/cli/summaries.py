@@ -42,6 +42,9 @@ class FitSummary(TypedDict, total=False):
     share_per_worker: float
     rounds: int
     outcome: Outcome
+    remedy: str | None
+    unique: bool | None
+    tied_values: tuple[float, ...]
     remaining: float
     left_out: tuple[int, ...]
     max_error_estimate: float
@@ -92,6 +95,9 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
             "rounds": len(model.rounds_),
             "converged": model.converged_,
             "outcome": model.outcome_,
+            "remedy": model.remedy_,
+            "unique": model.unique_,
+            "tied_values": model.tied_values_,
             "remaining": model.history_[-1].remaining,
             "objective": model.objective_,
             "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),

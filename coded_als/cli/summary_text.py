@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from coded_als.als.convergence import REMEDIES
 from coded_als.cli.summaries import FitSummary
 
 
@@ -30,7 +29,11 @@ def print_summary(summary: FitSummary) -> None:
         click.echo(f"{timing} per iteration")
     if summary.get("last_change") is not None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
-    if remedy := REMEDIES.get(summary.get("outcome", "converged")):
+    if tied := summary.get("tied_values"):
+        click.echo(
+            f"{len(tied)} singular values are equal at the cut, {tied[0]:.6g}: another choice among their vectors would be as good"
+        )
+    if remedy := summary.get("remedy"):
         click.echo(remedy, err=True)
     if left_out := summary.get("left_out"):
         names = ", ".join(map(str, left_out))

@@ -16,6 +16,7 @@ from coded_als.cluster import (
     Status,
     StoppingRule,
     TaskEvent,
+    best_there_is,
     refusal_of,
     require_stored,
     verdict,
@@ -123,7 +124,7 @@ def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
 def counted_workers(
     order: tuple[int, ...], until: StoppingRule, without: Mapping[int, Status] = MappingProxyType({})
 ) -> tuple[int, ...]:
-    """The workers whose responses a round uses: the first that satisfy the rule.
+    """The workers whose responses a round uses: the first that satisfy the rule, or all where it is content with these.
 
     A rule stays satisfied as more responses arrive, so steps that double and then halve find the place: asking a
     code for its error is dear, and at a thousand workers it takes some fifty responses beyond the threshold.
@@ -148,6 +149,8 @@ def counted_workers(
         refused, count, step = count, count + step, 2 * step
     count = min(count, len(order))
     if count == len(order) and not until.satisfied(order):
+        if best_there_is(until, order):
+            return order
         raise refusal_of(until, order, without)
     tried = range(refused + 1, count)
     return order[: refused + 1 + bisect_left(tried, True, key=lambda responses: until.satisfied(order[:responses]))]

@@ -14,7 +14,7 @@ from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 def require_satisfiable(
     rule: StoppingRule, reachable: Sequence[int], left_out: Mapping[int, Status] = MappingProxyType({})
 ) -> None:
-    """Raise unless the responses of all ``reachable`` workers would satisfy a rule.
+    """Raise unless the responses of all ``reachable`` workers would satisfy a rule, or it may be content with them.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def require_satisfiable(
     NotEnoughWorkers, DecodingError
         As the rule decides.
     """
-    if not rule.satisfied(reachable):
+    if not (rule.satisfied(reachable) or best_there_is(rule, reachable)):
         raise refusal_of(rule, reachable, left_out)
 
 
@@ -132,10 +132,22 @@ class ErrorEstimator(Protocol):
 
 @dataclass(frozen=True)
 class WellConditioned:
-    """Stop as soon as what has arrived decodes to ``tolerance``, and not before (the code knows its error beforehand)."""
+    """Stop as soon as what has arrived decodes to ``tolerance``, and not before (the code knows its error beforehand).
+
+    Parameters
+    ----------
+    code
+        Estimates the error.
+    tolerance
+        Relative error that the decoded product may have.
+    at_worst
+        Relative error up to which the responses of all workers that can respond are taken, where not even these decode
+        to the tolerance (`best_there_is`); 0 refuses them. For a fit, which proves its result by other means.
+    """
 
     code: ErrorEstimator
     tolerance: float
+    at_worst: float = 0.0
 
     @property
     def needed(self) -> int:
@@ -148,6 +160,21 @@ class WellConditioned:
         if len(reachable) < self.needed:
             return NotEnoughWorkers(len(reachable), self.needed)
         return DecodingError(self.code.error_estimate(reachable), self.tolerance)
+
+
+def best_there_is(rule: StoppingRule, reachable: Sequence[int]) -> bool:
+    """Whether a round may end with the responses of all ``reachable`` workers although these do not satisfy its rule.
+
+    Parameters
+    ----------
+    rule
+        Of the round; only `WellConditioned` may be content with less.
+    reachable
+        Workers that have responded or still can, and nobody else can come.
+    """
+    if not isinstance(rule, WellConditioned) or len(reachable) < rule.needed:
+        return False
+    return rule.code.error_estimate(reachable) <= rule.at_worst
 
 
 @dataclass(frozen=True)

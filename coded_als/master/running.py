@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from coded_als.arrays import Array
-from coded_als.cluster import Round, Status, StoppingRule, refusal_of
+from coded_als.cluster import Round, Status, StoppingRule, best_there_is, refusal_of
 from coded_als.master.payloads import Payloads
 from coded_als.master.workers import Task, WorkerState
 from coded_als.wire import Kind, Message, Stamp
@@ -42,8 +42,10 @@ class RunningRound:
         Workers whose responses do not count, and why.
     results
         What has arrived, in that order.
+    settled_for
+        The workers whose responses end the round although they do not satisfy its rule, because nobody else can come.
     done
-        Whether that satisfies the rule.
+        Whether the round may end.
     hopes
         Whether the round can end only if workers come back that were lost.
     ended_s
@@ -64,6 +66,7 @@ class RunningRound:
     cancelled: set[int] = field(default_factory=set)
     left_out: dict[int, Status] = field(default_factory=dict)
     results: dict[int, tuple[Array, ...]] = field(default_factory=dict)
+    settled_for: frozenset[int] | None = None
     done: bool = False
     hopes: bool = False
     ended_s: float = 0.0
@@ -106,7 +109,7 @@ class RunningRound:
             The response.
         """
         self.results[worker] = arrays
-        self.done = self.until.satisfied(tuple(self.results))
+        self._look()
 
     def leave_out(self, worker: int, why: Status) -> None:
         """Leave a worker out of the rest of the round.
@@ -131,7 +134,7 @@ class RunningRound:
         ]
 
     def require_satisfiable(self, alive: Iterable[WorkerState], returning: Iterable[int] = ()) -> None:
-        """Raise as soon as not even all that can still respond would do.
+        """Raise as soon as not even all that can still respond would do, or settle for these where the rule allows it.
 
         Parameters
         ----------
@@ -141,10 +144,19 @@ class RunningRound:
             Those that are gone and expected back.
         """
         reachable = (*self.results, *self.pending(alive))
-        self.hopes = False
+        self.hopes, self.settled_for = False, None
         if self.until.satisfied(reachable):
             return
         back = [worker for worker in returning if worker not in self.results and worker not in self.left_out]
         self.hopes = self.until.satisfied((*reachable, *back))
-        if not self.hopes:
+        if self.hopes:
+            return
+        if not best_there_is(self.until, reachable):
             raise refusal_of(self.until, reachable, self.left_out)
+        self.settled_for = frozenset(reachable)
+        self._look()
+
+    def _look(self) -> None:
+        """See whether the round may end with what has arrived."""
+        settled = self.settled_for is not None and self.settled_for.issubset(self.results)
+        self.done = settled or self.until.satisfied(tuple(self.results))
