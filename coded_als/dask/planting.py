@@ -331,7 +331,7 @@ def _write(
     pieces: list[PartEntries], cut: Cut, repeated: Repeated, name: str, folder: str, number: int, shard: int
 ) -> tuple[int, BlockFacts]:
     facts = write_block(pieces, cut, repeated, PartFolder(folder), number)
-    plugin = get_worker().plugins.get(name)
+    plugin: Any = get_worker().plugins.get(name)
     if plugin is not None and plugin.is_over(number):  # the fit has ended meanwhile
         plugin.delete(range(number, number + len(ARRAYS)))
     return shard, facts
