@@ -190,6 +190,19 @@ def test_one_name_stands_for_one_thing():
     assert twice == {}
 
 
+# names of files that still stand for more than one
+SHARED_NAMES = {
+    *("alternating", "arrays", "blocks", "fitting", "folding", "history", "keys", "ncf", "numbering", "plan"),
+    *("rankings", "rounds", "running", "spec", "timing", "writing"),
+}
+
+
+def test_one_base_name_stands_for_one_file():
+    files = [path for path in FILES if path.stem not in ("__init__", "__main__")]
+    counts = collections.Counter(path.stem for path in files)
+    assert {name for name, count in counts.items() if count > 1} <= SHARED_NAMES
+
+
 # what a node of the drawing stands for, where it is not the room of its name
 DRAWN = {
     "wire": ("wire", "checks", "specs"),

@@ -88,7 +88,7 @@ def test_every_column_of_a_sweep_is_documented(tmp_path: Path) -> None:
 
 
 def test_every_column_of_table_1_is_documented() -> None:
-    from coded_als.experiments.table1.reproduction import NUMBERS, PaperCell
+    from coded_als.experiments.table1.paper_table import NUMBERS, PaperCell
 
     assert {*NUMBERS, *PaperCell(2, 10, 1.0).key()} <= documented()
 

@@ -120,9 +120,9 @@ def _refuse(error: click.UsageError) -> NoReturn:
     """Say what was typed wrongly; a group without a command shows its help."""
     if isinstance(error, _HELP):
         raise error
-    from coded_als.cli.mistakes import told
+    from coded_als.cli.mistakes import explained
 
-    click.echo(f"Error: {told(error)}", err=True)
+    click.echo(f"Error: {explained(error)}", err=True)
     sys.exit(2)
 
 

@@ -36,11 +36,6 @@ def checkpoint_options(command: Command) -> Command:
 def take_checkpoint(options: dict[str, Any]) -> Checkpoint | None:
     """The checkpoint that the options ask for; they are taken out.
 
-    Parameters
-    ----------
-    options
-        Those of the command, by parameter.
-
     Raises
     ------
     UsageError
@@ -59,13 +54,7 @@ def take_checkpoint(options: dict[str, Any]) -> Checkpoint | None:
 
 @contextmanager
 def interruptible(checkpoint: Checkpoint | None) -> Iterator[None]:
-    """A fit: Ctrl-C ends it with exit code 130 and one line that says where it is and how it goes on.
-
-    Parameters
-    ----------
-    checkpoint
-        Where its state goes, or None.
-    """
+    """A fit: Ctrl-C ends it with exit code 130 and one line that says where it is and how it goes on."""
     try:
         yield
     except KeyboardInterrupt:

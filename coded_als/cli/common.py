@@ -1,4 +1,4 @@
-"""Common parts of the commands: clusters by name, JSON on stdout, progress on stderr."""
+"""Common parts of the commands: JSON on stdout, progress on stderr, and help on SPECs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,31 @@ from typing import Any, TypeVar
 
 import click
 import numpy as np
+
+DELAY_SPECS = """\b
+Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
+  none                                           as fast as the machine
+  exp:mean=20ms                                  exponential
+  shifted-exp:shift=5ms,mean=20ms                a constant, and an exponential tail of that mean
+  uniform:low=1ms,high=9ms                       between two times
+  pareto:scale=1ms,alpha=2                       heavy tail: P(delay > t) = (scale / t)^alpha
+  normal-ops:mu=1e-10s,sigma=1e-9s               the paper's: mean and deviation per multiplication
+  bimodal:p=0.2,fast=5ms,slow=1s                 slow with probability p, each worker in each round
+  markov:fast=5ms,slow=1s,enter=0.05,leave=0.3   bursts: probabilities, per round, to turn slow and back
+  slow:n=3,delay=30s                             always the same n workers are late
+  dead:n=3                                       always the same n workers never respond
+  trace:FILE                                     a CSV of seconds, as fit --record-trace writes it
+"""
+CODE_SPECS = """\b
+Code SPECs (whole numbers; what is left out is chosen for the workers):
+  uncoded                                        every block on one worker: waits for all
+  replicated:copies=2                            every block on so many workers
+  systematic:p=21                                p blocks, and combinations of them: any p responses decode
+  entangled:h=6                                  the paper's code, D cut h x h
+  entangled:p=20,r=2                             the same, D cut p x r
+  entangled:h=4,points=real                      evaluated at circle (default), real or equispaced points
+"""
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -73,3 +98,41 @@ def progress(text: str) -> Iterator[Progress]:
 
     with Console(stderr=True).status(text) as status:
         yield Progress(status)
+
+
+@contextmanager
+def cell_progress() -> Iterator[Callable[..., None]]:
+    """A function that is told finished and all cells; silent when stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, row=None: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cells,"),
+        TimeElapsedColumn(),
+        TextColumn("so far,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    # cells differ in size: the estimate looks back far
+    with Bar(*columns, console=Console(stderr=True), speed_estimate_period=600) as bar:
+        tasks: list[Any] = []
+
+        def tell(done: int, total: int, _row: Any = None) -> None:
+            # what an earlier run has finished tells nothing about the speed of this one
+            if not tasks:
+                tasks.append(bar.add_task("cells", total=total, completed=done))
+            bar.update(tasks[0], completed=done)
+
+        yield tell

@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from coded_als.cli.checkpoints import checkpoint_options
-from coded_als.cli.common import takes_columns
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, takes_columns
 from coded_als.cli.live import live_options
-from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
 from coded_als.experiments.cluster_kinds import CLUSTERS
 from coded_als.models.registry import MODEL_HOMES
 

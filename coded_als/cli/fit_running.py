@@ -16,7 +16,7 @@ from coded_als.cli.fitting_coded import fit_coded
 from coded_als.cli.fitting_shards import fit_shards
 from coded_als.cli.outputs import require_outputs
 from coded_als.cli.recordings import save_recordings
-from coded_als.cli.summary_text import print_summary
+from coded_als.cli.summaries import print_summary
 from coded_als.data import holdout_users, load_ratings
 from coded_als.data.edges import PREFIX as EDGES
 from coded_als.delays import parse_delays, require_workers, trace_files

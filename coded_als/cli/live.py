@@ -30,18 +30,8 @@ def live_options(command: Command) -> Command:
 
 
 @contextmanager
-def shown(status: LiveStatus, *, live: bool, serve: int | None) -> Iterator[None]:
-    """Show a status while the block runs, as asked for.
-
-    Parameters
-    ----------
-    status
-        What is drawn.
-    live
-        Whether on the terminal.
-    serve
-        Port of the page on this machine, if any.
-    """
+def displayed(status: LiveStatus, *, live: bool, serve: int | None) -> Iterator[None]:
+    """Show a status while the block runs, as asked for."""
     with ExitStack() as stack:
         # both bring threads, and one of them sockets
         if serve is not None:
@@ -62,19 +52,7 @@ def shown(status: LiveStatus, *, live: bool, serve: int | None) -> Iterator[None
 def looked_at(
     model: CodedALS, shape: tuple[int, int], cluster: Cluster, options: Mapping[str, Any]
 ) -> Iterator[FitStatus | None]:
-    """What a fit on this cluster shows while the block runs; None where neither option was given.
-
-    Parameters
-    ----------
-    model
-        What will be fitted.
-    shape
-        Of the ratings.
-    cluster
-        Observed from now on.
-    options
-        Those of the command.
-    """
+    """What a fit on this cluster shows while the block runs; None where neither option was given."""
     if not options["live"] and options["serve"] is None:
         yield None
         return
@@ -84,5 +62,5 @@ def looked_at(
     clock = "virtual" if cluster.virtual else "wall"
     status = FitStatus(title, cluster.size, model.tolerance, model.iterations, cluster.seconds, clock)
     cluster.observers.append(status.event)
-    with shown(status, live=options["live"], serve=options["serve"]):
+    with displayed(status, live=options["live"], serve=options["serve"]):
         yield status

@@ -14,15 +14,7 @@ PREDICTS_RATINGS = frozenset({"ridge", "sgd"})
 
 
 def make_model(method: str, options: Mapping[str, Any]) -> FactorModel:
-    """The model of a method; options that are None keep the method's own default.
-
-    Parameters
-    ----------
-    method
-        As ``--method`` has it.
-    options
-        Parameters by name.
-    """
+    """The model of a method; options that are None keep the method's own default."""
     if method not in MODEL_HOMES:
         raise UsageError(f"methods must be among {', '.join(MODEL_HOMES)}; got {method!r}. Choose from them.")
     given = {key: value for key, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Command lines that click cannot read, told as every error of ours is: rule, got, remedy."""
+"""Command lines that click cannot read, explained as every error of ours is: rule, got, remedy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ import click
 _GOT = re.compile(r"^(.*?) is not (?:a valid |in the range |one of )")
 
 
-def told(error: click.UsageError) -> str:
-    """The error in one line.
-
-    Parameters
-    ----------
-    error
-        As click raised it.
-    """
+def explained(error: click.UsageError) -> str:
+    """The error in one line."""
     command = error.ctx.command_path if error.ctx is not None else "coded-als"
     remedy = f"See {command} --help."
     if isinstance(error, click.MissingParameter) and error.param is not None:

@@ -10,10 +10,8 @@ import click
 from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations, Workload
-from coded_als.cli.common import print_json, progress
-from coded_als.cli.iterations import takes_iterations
-from coded_als.cli.machine import machine_from, parse_bytes, takes_machine
-from coded_als.cli.spec_help import DELAY_SPECS
+from coded_als.cli.common import DELAY_SPECS, print_json, progress
+from coded_als.cli.machine_options import machine_from, parse_bytes, takes_iterations, takes_machine
 from coded_als.cluster.machine import Machine
 from coded_als.experiments.plan.document import plan_document
 from coded_als.experiments.plan.plan import make_plan

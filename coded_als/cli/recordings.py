@@ -29,13 +29,6 @@ Recordings = list[tuple[Path, Recording]]
 def timeline_recorder(path: Path, clock: str) -> Recording:
     """The recorder of a timeline: a figure for ``.pdf``, ``.svg`` and ``.png``, else for a trace viewer.
 
-    Parameters
-    ----------
-    path
-        Where it will be saved.
-    clock
-        ``"wall"`` or ``"virtual"``: whose seconds these are.
-
     Raises
     ------
     UsageError
@@ -70,16 +63,7 @@ def save_recordings(recorders: Recordings) -> None:
 def recorders_on(cluster: Cluster, options: Mapping[str, Any]) -> Recordings:
     """What records a fit, from now on, as the options ask.
 
-    Parameters
-    ----------
-    cluster
-        Observed.
-    options
-        Those of the command.
-
-    Returns
-    -------
-    Files and recorders.
+    Returns files and recorders.
     """
     recorders: Recordings = []
     if options["record_trace"] is not None:

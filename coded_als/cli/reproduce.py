@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from coded_als.cli.cells import cell_progress
+from coded_als.cli.common import cell_progress
 from coded_als.errors import UsageError
 
 
@@ -34,11 +34,10 @@ def command() -> None:
 def table1(full: bool, seed: int, out: Path | None) -> None:
     """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.sweep.example_runs import ProblemSize
-    from coded_als.experiments.sweep.result_folder import ResultFolder
+    from coded_als.experiments.sweep.result_folder import ProblemSize, ResultFolder
     from coded_als.experiments.table1.findings import findings, table_cells
-    from coded_als.experiments.table1.paper_table import FULL, QUICK, Table1Row
-    from coded_als.experiments.table1.reproduction import NUMBERS, read_wall, run_table1
+    from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, read_wall
+    from coded_als.experiments.table1.reproduction import run_table1
     from coded_als.experiments.text_tables import as_text
 
     effort = FULL if full else QUICK

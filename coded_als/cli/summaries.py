@@ -1,8 +1,10 @@
-"""Summaries of fits: what ``fit --json`` prints."""
+"""Summaries of fits: the document that ``fit --json`` prints, and the same in words."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol, TypedDict
+
+import click
 
 from coded_als.als import CodedALS
 from coded_als.als.convergence import Outcome
@@ -68,19 +70,7 @@ class Described(Protocol):
 
 
 def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float) -> FitSummary:
-    """What a fit with codes came to.
-
-    Parameters
-    ----------
-    model
-        Fitted.
-    data
-        The ratings.
-    workers
-        W.
-    seconds
-        Wall seconds of the fit.
-    """
+    """What a fit with codes came to."""
     code, summary = parse_code(model.code_), _summary(model, data, seconds)
     summary.update(
         {
@@ -110,17 +100,7 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
 
 
 def sparse_summary(model: Any, data: Described, seconds: float) -> FitSummary:
-    """What a fit of another method came to.
-
-    Parameters
-    ----------
-    model
-        Fitted.
-    data
-        The ratings.
-    seconds
-        Wall seconds of the fit.
-    """
+    """What a fit of another method came to."""
     summary = _summary(model, data, seconds)
     summary["last_change"] = _last_change([entry.objective for entry in model.history_])
     return summary
@@ -150,3 +130,40 @@ def _last_change(objectives: list[float]) -> float | None:
         return None
     before, after = objectives[-2:]
     return abs(before - after) / abs(after) if after else None
+
+
+def print_summary(summary: FitSummary) -> None:
+    """Say what a fit came to, and on stderr what it lacks."""
+    objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
+    rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
+    click.echo(
+        f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
+        f"after {summary['iterations']} iterations{rounds}"
+    )
+    timing = f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms"
+    if "policy" in summary:
+        clock = summary["clock_of_seconds_per_iteration"]
+        click.echo(f"{timing} of {clock} time per iteration; {summary['workers']} workers, policy {summary['policy']}")
+    elif "workers" in summary:
+        click.echo(
+            f"{timing} of {summary['clock_of_seconds_per_iteration']} time per iteration; "
+            f"at most {max(summary['responses_per_round'])} of {summary['workers']} workers waited for; "
+            f"decoding error at most {summary['max_error_estimate']:.0e} (estimated)"
+        )
+    else:
+        click.echo(f"{timing} per iteration")
+    if summary.get("last_change") is not None:
+        click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
+    if tied := summary.get("tied_values"):
+        click.echo(
+            f"{len(tied)} singular values are equal at the cut, {tied[0]:.6g}: another choice among their vectors would be as good"
+        )
+    if remedy := summary.get("remedy"):
+        click.echo(remedy, err=True)
+    if left_out := summary.get("left_out"):
+        names = ", ".join(map(str, left_out))
+        click.echo(f"Responses of worker {names} were wrong and did not count; replace these workers.", err=True)
+    if summary["model"] is None:
+        click.echo("The model was not saved; add --out MODEL.npz.", err=True)
+    else:
+        click.echo(f"saved {summary['model']}; next: coded-als recommend {summary['model']} --user ID -n 10")

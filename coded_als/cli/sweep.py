@@ -13,11 +13,9 @@ from click.core import ParameterSource
 
 from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations
-from coded_als.cli.cells import cell_progress
-from coded_als.cli.iterations import takes_iterations
-from coded_als.cli.live import live_options, shown
-from coded_als.cli.machine import machine_from, takes_machine
-from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress
+from coded_als.cli.live import displayed, live_options
+from coded_als.cli.machine_options import machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 
@@ -138,7 +136,7 @@ def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iter
     size = spec.size
     title = f"sweep of {cells} cells x {spec.repeats}, {size.rows} x {size.columns} matrix, rank {size.rank}"
     status = SweepStatus(title, spec.clock)
-    with shown(status, live=live, serve=serve):
+    with displayed(status, live=live, serve=serve):
         yield status.tell
 
 

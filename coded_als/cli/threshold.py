@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import print_json
-from coded_als.cli.spec_help import CODE_SPECS
+from coded_als.cli.common import CODE_SPECS, print_json
 from coded_als.codes import Code, Entangled, largest_partitions, with_partitions
 from coded_als.errors import UsageError
 

@@ -23,6 +23,10 @@ from coded_als.kernels import product, run_to_end
 
 # Copies of sparse rows, at most, that are shown.
 MOST_COPIES = 4
+# Rows and columns of the matrix that is multiplied, at least; a code of more parts gets a row for each.
+LENGTH, COLUMNS = 64, 2
+# Racks that are lost, at most: evenly spread where there are more.
+MOST_RACKS = 100
 
 
 @dataclass(frozen=True)
@@ -241,12 +245,6 @@ def _nearest(members: Sequence[Code], workers: int, limits: Sequence[float]) -> 
         if within:
             chosen[max(within, key=lambda code: (shares[code], -code.threshold(workers)))] = None
     yield from chosen
-
-
-# Rows and columns of the matrix that is multiplied, at least; a code of more parts gets a row for each.
-LENGTH, COLUMNS = 64, 2
-# Racks that are lost, at most: evenly spread where there are more.
-MOST_RACKS = 100
 
 
 @dataclass(frozen=True)

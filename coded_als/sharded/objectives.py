@@ -12,6 +12,10 @@ from coded_als.arrays import Floats
 from coded_als.errors import UsageError
 from coded_als.models.units import power_of_four
 
+# What an objective may seem to rise by in an epoch: a part of itself, and a hundredth of that part of the squares it is
+# a difference of.
+_ROUNDING = {"float32": 1e-3, "bfloat16": 1e-2}
+
 
 @dataclass(frozen=True)
 class Implicit:
@@ -116,11 +120,6 @@ class Explicit:
 
 
 Objective = Implicit | Explicit
-
-
-# What an objective may seem to rise by in an epoch: a part of itself, and a hundredth of that part of the squares it is
-# a difference of.
-_ROUNDING = {"float32": 1e-3, "bfloat16": 1e-2}
 
 
 def descended(objective: float, earlier: float, squares: float, table_dtype: str) -> float:

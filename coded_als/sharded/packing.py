@@ -20,6 +20,10 @@ from coded_als.arrays import Integers
 
 # the fractional parts of its multiples spread evenly over [0, 1), however many are taken
 _GOLDEN = (np.sqrt(5) - 1) / 2
+# Shorter pieces are taken when the padding of the rows' ends would exceed this share of the entries.
+_PADDING_WANTED = 0.1
+# Rows of so many whole pieces keep within that share whatever their ends are.
+_LONG = round(1 / _PADDING_WANTED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +83,6 @@ def deal_to_devices(lengths: NDArray[Any], devices: int) -> Placement:
     position = np.empty(rows, dtype=np.int64)
     position[np.argsort(-np.asarray(lengths), kind="stable")] = device * height + slot_of_turn[turn]
     return Placement(devices, height, position)
-
-
-# Shorter pieces are taken when the padding of the rows' ends would exceed this share of the entries.
-_PADDING_WANTED = 0.1
-# Rows of so many whole pieces keep within that share whatever their ends are.
-_LONG = round(1 / _PADDING_WANTED)
 
 
 @dataclass(frozen=True)

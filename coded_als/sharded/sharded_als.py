@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _WORTH_A_PROGRAM = 2**22
 # what may differ when a fit goes on: where and how it is computed, how long, and what is done with it afterwards
 _FREE = ("devices", "batch_pieces", "piece_length", "iterations", "top_n_recall")
+# parameters that only one of the objectives has
+_OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
+_OF_EXPLICIT = ("biases", "bias_regularization", "regularization_scaling")
 
 
 class ShardedALS(Explaining):
@@ -292,11 +295,6 @@ class ShardedALS(Explaining):
 def _state(training: Any, users: Any, items: Any, history: History) -> tuple[dict[str, Any], dict[str, Any]]:
     tables = {"users": training.get(training.users, users), "items": training.get(training.items, items)}
     return tables, said(tuple(history.entries))
-
-
-# parameters that only one of the objectives has
-_OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
-_OF_EXPLICIT = ("biases", "bias_regularization", "regularization_scaling")
 
 
 def _require_parameters(model: ShardedALS) -> None:

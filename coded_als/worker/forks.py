@@ -26,6 +26,10 @@ LOOK_AFTER_MASTER_S = 1.0
 # A worker that died is started again after the first of these, and later each time that it had lived for less than the last.
 FIRST_RESTART_S, LAST_RESTART_S, GROWN_UP_S = 0.05, 5.0, 2.0
 STDIN = 0
+# The worker's number and the lines of its credentials.
+_LINES = 4
+# Exit code of a worker that has found no master for long, and of the forking process if each of its workers has done so.
+MASTER_GONE = 3
 
 
 class Forks:
@@ -163,12 +167,6 @@ def _be_a_worker(number: int, work: Callable[[int], int | None], parent: int) ->
         print(f"worker {number}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(status)
-
-
-# Exit code of a worker that has found no master for long, and of the forking process if each of its workers has done so.
-MASTER_GONE = 3
-# The worker's number and the lines of its credentials.
-_LINES = 4
 
 
 def enlisting(number: int, credentials: Credentials) -> bytes:

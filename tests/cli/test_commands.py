@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from coded_als.als.rounds import StoredProduct
 from coded_als.cli import COMMANDS, main
-from coded_als.cli.spec_help import CODE_SPECS, DELAY_SPECS
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.inline import HeldArrays
 from coded_als.codes import parse_code
 from coded_als.codes.family import CODES

@@ -82,7 +82,7 @@ def test_a_damaged_spec_is_no_other_spec(whole: Path, tmp_path: Path) -> None:
 
 def test_damaged_wall_times_are_one_line(tmp_path: Path) -> None:
     from coded_als.errors import UsageError
-    from coded_als.experiments.table1.reproduction import WALL_FILE, read_wall
+    from coded_als.experiments.table1.paper_table import WALL_FILE, read_wall
 
     for damaged in ("{\n", '{"cell": 1}\n', '{"cell": {}, "wall_seconds_per_round_mean": null}\n', "[" * 10_000 + "\n"):
         (tmp_path / WALL_FILE).write_text(damaged)

@@ -20,6 +20,9 @@ from coded_als.experiments.sweep.rows import SweepRow, mean_seconds
 # rounds of each worker that are shown, and iterations that the speed of convergence is taken from
 RECENT, BEHIND_THE_RATE = 30, 8
 FIT_HEADINGS = ("worker", "state", "behind", "counted", "dropped", "mean response", "last rounds")
+LAST_CELLS = 30
+# what a narrow page shows first; drawn times alone have no decoding error
+SWEEP_HEADINGS = ("cell", "status", "seconds, or why not", "workers", "dead", "delays", "iterations", "decoding error")
 
 
 @dataclass
@@ -152,11 +155,6 @@ def seconds_left(history: Sequence[CodedIteration], tolerance: float, most: int)
     if left is None:
         return None
     return left * sum(entry.seconds for entry in history) / len(history)
-
-
-LAST_CELLS = 30
-# what a narrow page shows first; drawn times alone have no decoding error
-SWEEP_HEADINGS = ("cell", "status", "seconds, or why not", "workers", "dead", "delays", "iterations", "decoding error")
 
 
 class SweepStatus:

@@ -16,6 +16,13 @@ from rich.text import Text
 # the states of a line, the worst first; those of a round, by the letter that `Line.rounds` has for it
 STATES = ("lost", "late", "in time")
 ROUNDS = {"+": "counted", "x": "dropped or too late", "!": "lost", ".": "not yet known"}
+COLOURS = {"lost": "red", "late": "yellow", "in time": "green"}
+# what a letter of `Line.rounds` looks like
+SQUARES = {"+": ("■", "green"), "x": ("□", "yellow"), "!": ("×", "red"), ".": ("·", "dim")}
+# lines that the title, the facts and the headings take
+OTHERS = 14
+# column where the rounds begin
+ROUNDS_AT = 62
 
 
 @dataclass(frozen=True)
@@ -89,15 +96,6 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-COLOURS = {"lost": "red", "late": "yellow", "in time": "green"}
-# what a letter of `Line.rounds` looks like
-SQUARES = {"+": ("■", "green"), "x": ("□", "yellow"), "!": ("×", "red"), ".": ("·", "dim")}
-# lines that the title, the facts and the headings take
-OTHERS = 14
-# column where the rounds begin
-ROUNDS_AT = 62
 
 
 def render(view: View, width: int = 100, height: int = 60) -> RenderableType:

@@ -14,6 +14,54 @@ import numpy as np
 from coded_als.errors import UsageError
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# Okabe and Ito, Color Universal Design (2008), without the yellow that white paper swallows; near-black comes first
+COLOURS = ("#0f1113", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", "*", ">", "p")
+DASHES = ("-", "--", "-.", ":")
+INK, SOFT, GRID, WAY = "#1c1e21", "#5d636b", "#e4e1db", "#b9b5ad"
+# opacity of a band
+BAND = 0.18
+# what a page replaces, so that its figures follow its light and dark themes
+THEME = {
+    INK: "ink",
+    SOFT: "soft",
+    GRID: "grid",
+    WAY: "way",
+    **{colour: f"c{index}" for index, colour in enumerate(COLOURS)},
+}
+# narrow enough to be read at the width of a phone, and one column of a paper
+WIDTH_IN, HEIGHT_IN = 5.6, 3.7
+# a linear axis hides what is below a twentieth of its end
+DECADES = 20.0
+# of the width of a figure, what a legend may take: its own margin is outside of what can be measured
+LEGEND_SHARE = 0.95
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.labelsize": 10.5,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    # text stays text in SVG; TrueType in PDF, which publishers ask for
+    "svg.fonttype": "none",
+    "svg.hashsalt": "coded-als",
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+}
+LONGEST_NAME = 120
 
 
 def plain(value: float, digits: int = 3) -> str:
@@ -75,23 +123,6 @@ def memory(count: float) -> str:
     raise AssertionError
 
 
-# Okabe and Ito, Color Universal Design (2008), without the yellow that white paper swallows; near-black comes first
-COLOURS = ("#0f1113", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", "*", ">", "p")
-DASHES = ("-", "--", "-.", ":")
-INK, SOFT, GRID, WAY = "#1c1e21", "#5d636b", "#e4e1db", "#b9b5ad"
-# opacity of a band
-BAND = 0.18
-# what a page replaces, so that its figures follow its light and dark themes
-THEME = {
-    INK: "ink",
-    SOFT: "soft",
-    GRID: "grid",
-    WAY: "way",
-    **{colour: f"c{index}" for index, colour in enumerate(COLOURS)},
-}
-
-
 @dataclass(frozen=True)
 class SeriesStyle:
     """How one series is drawn, the same in every figure of a report."""
@@ -136,39 +167,6 @@ except ImportError:
 
 
 __all__ = ["Axes", "ReportFigure", "add_legend", "new_axes", "scale_x", "scale_y", "spans_decades"]
-# narrow enough to be read at the width of a phone, and one column of a paper
-WIDTH_IN, HEIGHT_IN = 5.6, 3.7
-# a linear axis hides what is below a twentieth of its end
-DECADES = 20.0
-# of the width of a figure, what a legend may take: its own margin is outside of what can be measured
-LEGEND_SHARE = 0.95
-
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.labelsize": 10.5,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 6,
-    # text stays text in SVG; TrueType in PDF, which publishers ask for
-    "svg.fonttype": "none",
-    "svg.hashsalt": "coded-als",
-    "pdf.fonttype": 42,
-    "savefig.dpi": 200,
-}
 
 
 class ReportFigure(Figure):
@@ -269,7 +267,6 @@ Drawn = TypeVar("Drawn")
 
 # headings and rows of the data that a figure shows
 Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
-LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from coded_als.experiments.report.canvas import (
 )
 from coded_als.experiments.report.slices import scheme_name, series_name, series_styles
 from coded_als.experiments.report.timeline import timeline, timeline_table
-from coded_als.experiments.sweep.example_runs import Curve, Examples
+from coded_als.experiments.sweep.result_folder import Curve, Examples
 from coded_als.experiments.sweep.rows import SweepRow, known_interval
 
 

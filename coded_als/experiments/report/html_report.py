@@ -19,11 +19,14 @@ from coded_als.experiments.report.slices import Slice, is_coded, scheme_name
 from coded_als.experiments.sweep.result_folder import saying_what_failed, write_text
 from coded_als.experiments.sweep.rows import STATUSES, SweepRow, flat
 from coded_als.experiments.table1.findings import findings, table_cells
-from coded_als.experiments.table1.paper_table import paper_source
-from coded_als.experiments.table1.reproduction import read_wall
+from coded_als.experiments.table1.paper_table import paper_source, read_wall
 
 GOOD = {"agrees", "supported", "done"}
 MIDDLING = {"trend only", "partly supported", "infeasible"}
+# two schemes tie when their intervals overlap or their means are this close
+CLOSE = 1.05
+# a page with more sections than this gets contents, a table with more rows a scroll bar
+SHORT_PAGE, SHORT_TABLE = 4, 40
 
 
 def write_report(folder: Path, formats: Sequence[str] = ()) -> Path:
@@ -121,10 +124,6 @@ def _origin(results: Results) -> Section:
     return Section("How this was made", "", f"{machines}<p><code>{escape(asked)}</code></p>")
 
 
-# two schemes tie when their intervals overlap or their means are this close
-CLOSE = 1.05
-
-
 def sentences(part: Slice) -> list[str]:
     """What a slice says at its largest number of workers."""
     ranked = sorted(part.largest, key=part.mean)
@@ -182,10 +181,6 @@ def _compared(ratio: float) -> str:
     if 1 / CLOSE <= ratio <= CLOSE:
         return "as fast, within 5 %"
     return f"{plain(ratio, 2)} times as fast" if ratio > 1 else f"{plain(1 / ratio, 2)} times as slow"
-
-
-# a page with more sections than this gets contents, a table with more rows a scroll bar
-SHORT_PAGE, SHORT_TABLE = 4, 40
 
 
 @dataclass(frozen=True)

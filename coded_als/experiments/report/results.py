@@ -16,8 +16,7 @@ from coded_als.experiments.report.canvas import Shown, named_apart
 from coded_als.experiments.report.slices import Slice, slices
 from coded_als.experiments.report.sweep_figures import sweep_figures_of
 from coded_als.experiments.report.table1_figures import table1_figures_of
-from coded_als.experiments.sweep.example_runs import Examples, read_examples
-from coded_als.experiments.sweep.result_folder import read_results
+from coded_als.experiments.sweep.result_folder import Examples, read_examples, read_results
 from coded_als.experiments.sweep.rows import StoredRow, SweepRow, canonical
 from coded_als.experiments.table1.paper_table import Table1Row
 

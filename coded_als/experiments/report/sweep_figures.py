@@ -30,7 +30,7 @@ from coded_als.experiments.report.canvas import (
 )
 from coded_als.experiments.report.example_figures import example_figures_of
 from coded_als.experiments.report.slices import Slice, is_coded, series_name, slices
-from coded_als.experiments.sweep.example_runs import Examples
+from coded_als.experiments.sweep.result_folder import Examples
 from coded_als.experiments.sweep.rows import SweepRow, iteration_quantiles
 
 

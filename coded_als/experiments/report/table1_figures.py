@@ -23,6 +23,11 @@ from coded_als.experiments.table1.paper_table import Table1Row, at_points, live_
 
 # what a mark and a line are, whatever their colour
 PUBLISHED, FITTED = "published", "fitted law, virtual clock"
+NAMES: dict[PointFamily, str] = {
+    "real": "real (Chebyshev nodes)",
+    "equispaced": "real, equispaced",
+    "circle": "unit circle",
+}
 
 
 def table1_times(rows: Sequence[Table1Row]) -> ReportFigure:
@@ -65,13 +70,6 @@ def table1_times_table(rows: Sequence[Table1Row]) -> Table:
 
 def _virtual_seconds(row: Table1Row) -> tuple[float, float | None, float | None]:
     return row["virtual_seconds_mean"], row["virtual_seconds_low95"], row["virtual_seconds_high95"]
-
-
-NAMES: dict[PointFamily, str] = {
-    "real": "real (Chebyshev nodes)",
-    "equispaced": "real, equispaced",
-    "circle": "unit circle",
-}
 
 
 def decoding_error_against_partitions(rows: Sequence[Table1Row]) -> ReportFigure:

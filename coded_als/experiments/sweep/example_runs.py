@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -28,8 +28,15 @@ from coded_als.errors import CodedALSError
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import Cell, scheme_cell
-from coded_als.experiments.sweep.result_folder import saying_what_failed, write_text
-from coded_als.experiments.sweep.rows import SchemeCell, SweepRow, mean_seconds
+from coded_als.experiments.sweep.result_folder import (
+    EXAMPLES_FILE,
+    Curve,
+    Examples,
+    StoredTimeline,
+    saying_what_failed,
+    write_text,
+)
+from coded_als.experiments.sweep.rows import SweepRow, mean_seconds
 
 LARGEST = Size(rows=480, columns=360, rank=12)
 ITERATIONS = 25
@@ -39,6 +46,8 @@ NOISE = 6.0
 TIMELINE_ROUNDS = 5
 # Runs behind a curve; they differ in their delays alone.
 REPEATS = 4
+# Workers that one timeline can show.
+TIMELINE_WORKERS = 40
 
 
 def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, seed: int) -> None:
@@ -123,10 +132,6 @@ def _events(events: Sequence[TaskEvent]) -> list[dict[str, Any]]:
     return [asdict(event) for event in events if event.round_index < TIMELINE_ROUNDS]
 
 
-# Workers that one timeline can show.
-TIMELINE_WORKERS = 40
-
-
 def leading_schemes(rows: Sequence[SweepRow], clock: str = "virtual") -> list[Scheme]:
     """Every code at its fastest h, codes before plain copies and the fastest first, at the middle number of workers."""
     done = [row for row in rows if row["status"] == "done" and row["cell"]["protocol"] == "fused"]
@@ -143,51 +148,3 @@ def leading_schemes(rows: Sequence[SweepRow], clock: str = "virtual") -> list[Sc
         fastest.setdefault(row["cell"]["code"], row)
     leading = [Cell.of(row["cell"]).scheme for row in fastest.values()]
     return sorted(leading, key=lambda scheme: not scheme.family.coded)
-
-
-EXAMPLES_FILE = "examples.json"
-
-
-class ProblemSize(TypedDict):
-    """Rows, columns and rank of a problem."""
-
-    rows: int
-    columns: int
-    rank: int
-
-
-class Curve(TypedDict):
-    """Seconds until each iteration of a scheme, and what the objective then exceeds its optimum by, relative to it."""
-
-    cell: SchemeCell
-    seconds_mean: list[float]
-    seconds_low95: list[float | None]
-    seconds_high95: list[float | None]
-    excess: list[float]
-
-
-class StoredTimeline(TypedDict):
-    """The first rounds of one run; an event has the fields of `coded_als.cluster.TaskEvent`."""
-
-    scheme: str
-    workers: int
-    events: list[dict[str, Any]]
-
-
-class Examples(TypedDict):
-    """Example runs of one sweep, all under the same delays."""
-
-    clock: str
-    size: ProblemSize
-    delays: str
-    curves: list[Curve]
-    timeline: StoredTimeline | None
-
-
-def read_examples(folder: Path) -> Examples | None:
-    """What `coded_als.experiments.sweep.example_runs.write_examples` wrote, if it did."""
-    path = folder / EXAMPLES_FILE
-    if not path.exists():
-        return None
-    document: Examples = json.loads(path.read_text())
-    return document

@@ -16,6 +16,21 @@ from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.rows import SchemeCell, SweepCell
 
+PROTOCOLS = ("fused", "paper")
+SOLVERS = ("als", "lobpcg")
+# the option of the command line that each dimension is named by
+DIMENSIONS = {
+    "partitions": "partitions",
+    "workers": "workers",
+    "stragglers": "stragglers",
+    "protocol": "protocols",
+    "solver": "solvers",
+    "codes": "codes",
+    "delays": "delays",
+}
+# Of a grid: days of work, and still a table that can be held and read.
+MOST_CELLS = 10_000
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -116,10 +131,6 @@ class SweepSpec:
         return (f"{self.clock}_seconds_mean", f"{self.clock}_iteration_seconds_p50", "iterations")
 
 
-PROTOCOLS = ("fused", "paper")
-SOLVERS = ("als", "lobpcg")
-
-
 @dataclass(frozen=True)
 class Grid:
     """All combinations; each is one cell where it makes a difference.
@@ -185,18 +196,6 @@ class Grid:
                 yield from (Scheme(family.spec, workers, h, protocol, solver) for h in parts)
 
 
-# the option of the command line that each dimension is named by
-DIMENSIONS = {
-    "partitions": "partitions",
-    "workers": "workers",
-    "stragglers": "stragglers",
-    "protocol": "protocols",
-    "solver": "solvers",
-    "codes": "codes",
-    "delays": "delays",
-}
-
-
 def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence[str]) -> Grid:
     """The grid that the options of the command line describe, for each of the codes under each of the delays."""
     workers = parse_range(options["workers"], "workers")
@@ -230,10 +229,6 @@ def distinct_delays(specs: Sequence[str]) -> tuple[str, ...]:
     for spec in dict.fromkeys(spec.strip() for spec in specs):
         models.setdefault(parse_delays(spec), spec)
     return tuple(models.values())
-
-
-# Of a grid: days of work, and still a table that can be held and read.
-MOST_CELLS = 10_000
 
 
 def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""A folder of results that survives a killed run, and the seconds of all rounds beside them.
+"""A folder of results that survives a killed run, the seconds of all rounds beside them, and example runs.
 
 ``spec.json``         the settings; a folder takes no others, but more cells of the same
 ``journal.jsonl``     finished cells, one line each in the order of finishing, while the run lasts
@@ -6,6 +6,7 @@
 ``results.csv``       the same, flat
 ``times.jsonl``       the seconds of every round of every repetition: one line for each finished cell, with its
                       ``cell`` and its ``round_seconds``, indexed by repetition, iteration and round of the iteration
+``examples.json``       curves and a timeline of a few example runs
 ``environments.jsonl``  where and when each run took place
 
 Everything but the environment is a function of the spec, so an interrupted and resumed run ends in the
@@ -27,8 +28,21 @@ import numpy as np
 from coded_als.arrays import Array
 from coded_als.errors import UsageError
 from coded_als.experiments.environment import Environment
-from coded_als.experiments.sweep.rows import STATUSES, StoredRow, as_csv, canonical, flat, write_parquet, write_table
+from coded_als.experiments.sweep.rows import (
+    STATUSES,
+    SchemeCell,
+    StoredRow,
+    as_csv,
+    canonical,
+    flat,
+    write_parquet,
+    write_table,
+)
 from coded_als.models.files import write_whole
+
+TIMES_FILE = "times.jsonl"
+EXAMPLES_FILE = "examples.json"
+
 
 RowType = TypeVar("RowType", bound=StoredRow)
 
@@ -224,9 +238,6 @@ def saying_what_failed(path: Path) -> Iterator[None]:
         ) from None
 
 
-TIMES_FILE = "times.jsonl"
-
-
 class TimesLine(TypedDict):
     """One line: a cell, and its seconds by repetition, iteration and round."""
 
@@ -292,3 +303,48 @@ def finish_times(folder: Path, cells: Sequence[Mapping[str, Any]], *, parquet: b
         write_text(folder / TIMES_FILE, "".join(lines))
         if parquet:
             write_table(folder / "times.parquet", times_table(folder))
+
+
+class ProblemSize(TypedDict):
+    """Rows, columns and rank of a problem."""
+
+    rows: int
+    columns: int
+    rank: int
+
+
+class Curve(TypedDict):
+    """Seconds until each iteration of a scheme, and what the objective then exceeds its optimum by, relative to it."""
+
+    cell: SchemeCell
+    seconds_mean: list[float]
+    seconds_low95: list[float | None]
+    seconds_high95: list[float | None]
+    excess: list[float]
+
+
+class StoredTimeline(TypedDict):
+    """The first rounds of one run; an event has the fields of `coded_als.cluster.TaskEvent`."""
+
+    scheme: str
+    workers: int
+    events: list[dict[str, Any]]
+
+
+class Examples(TypedDict):
+    """Example runs of one sweep, all under the same delays."""
+
+    clock: str
+    size: ProblemSize
+    delays: str
+    curves: list[Curve]
+    timeline: StoredTimeline | None
+
+
+def read_examples(folder: Path) -> Examples | None:
+    """What `coded_als.experiments.sweep.example_runs.write_examples` wrote, if it did."""
+    path = folder / EXAMPLES_FILE
+    if not path.exists():
+        return None
+    document: Examples = json.loads(path.read_text())
+    return document

@@ -16,7 +16,14 @@ from coded_als.arrays import Array
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.timing import mean_and_interval
 
+# Levels of the quantiles stored with every cell: enough to draw the distribution of iteration times again, and to see
+# where a mixture of fast and slow workers steps.
+QUANTILES = (0.0, 0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99, 1.0)
+
+
 CellStatus = Literal["done", "infeasible", "failed"]
+
+
 STATUSES: tuple[CellStatus, ...] = get_args(CellStatus)
 
 
@@ -93,11 +100,6 @@ class _Ended(TypedDict):
 
 class SweepRow(_Ended, Figures, total=False):
     """One stored cell of a sweep."""
-
-
-# Levels of the quantiles stored with every cell: enough to draw the distribution of iteration times again, and to see
-# where a mixture of fast and slow workers steps.
-QUANTILES = (0.0, 0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99, 1.0)
 
 
 def with_seconds(figures: Figures, seconds: Array, clock: str) -> Figures:

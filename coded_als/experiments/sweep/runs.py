@@ -22,6 +22,9 @@ from coded_als.experiments.sweep.grids import Cell, SweepSpec
 from coded_als.experiments.sweep.result_folder import ResultFolder, append_times, rounded
 from coded_als.experiments.sweep.rows import Figures, SweepRow, canonical, with_seconds
 
+# Points of a stored curve: enough for a figure of a thousand pixels.
+HISTORY_POINTS = 100
+
 
 def run_sweep(
     folder: ResultFolder[SweepRow],
@@ -93,10 +96,6 @@ def _times(spec: SweepSpec, cell: Cell) -> Figures:
         "worker_operations": cost.operations,
     }
     return with_seconds(figures, seconds, spec.clock)
-
-
-# Points of a stored curve: enough for a figure of a thousand pixels.
-HISTORY_POINTS = 100
 
 
 def numerics_of(spec: SweepSpec, cell: Cell) -> Figures:

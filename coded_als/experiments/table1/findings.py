@@ -10,16 +10,16 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from coded_als.codes import PointFamily
-from coded_als.experiments.sweep.example_runs import ProblemSize
+from coded_als.experiments.sweep.result_folder import ProblemSize
 from coded_als.experiments.sweep.rows import canonical
-from coded_als.experiments.table1.paper_table import Table1Row, WallRow, at_points
-from coded_als.experiments.table1.reproduction import FAMILIES
-
-Agreement = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]
+from coded_als.experiments.table1.paper_table import FAMILIES, Table1Row, WallRow, at_points
 
 AGREEMENT = 0.15
 # A column has collapsed when a cell of it is worth less than this share of the first column's products.
 COLLAPSE = 0.3
+
+
+Agreement = Literal["agrees", "trend only", "disagrees", "supported", "partly supported", "not supported"]
 
 
 @dataclass(frozen=True)

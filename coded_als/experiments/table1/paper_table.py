@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from pathlib import Path
+from typing import Any, TypedDict, cast
 
 from coded_als.als.schemes import Size
+from coded_als.codes import PointFamily
+from coded_als.errors import UsageError
+from coded_als.experiments.sweep.result_folder import saying_what_failed
+from coded_als.experiments.sweep.rows import CellStatus, canonical
 
-if TYPE_CHECKING:
-    from coded_als.codes import PointFamily
-    from coded_als.experiments.sweep.rows import CellStatus
+FAMILIES: tuple[PointFamily, ...] = ("real", "equispaced", "circle")
+# Columns of every cell.
+NUMBERS = (
+    *("paper_seconds", "formula_seconds", "virtual_seconds_mean", "paper_products_implied"),
+    *(f"{points}_{name}" for points in FAMILIES for name in ("error_estimated", "error_actual", "iterations_survived")),
+)
+WALL_FILE = "wall.jsonl"
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,8 @@ def _document() -> dict[str, Any]:
 
 
 QUICK = Effort(Size(240, 150, 20), iterations=20, repeats=10, wall=False)
+
+
 FULL = Effort(Size(2400, 1500, 200), iterations=20, repeats=20, wall=True)
 
 
@@ -148,3 +160,29 @@ def with_points(row: Table1Row, points: PointFamily, found: AtPoints) -> Table1R
     """The row with the columns that `at_points` reads."""
     names = (f"{points}_{field.name}" for field in fields(AtPoints))
     return cast(Table1Row, {**row, **dict(zip(names, astuple(found), strict=True))})
+
+
+def append_wall(path: Path, row: WallRow) -> None:
+    with saying_what_failed(path), path.open("a") as file:
+        file.write(canonical(row) + "\n")
+
+
+def read_wall(folder: Path) -> list[WallRow]:
+    """Wall seconds of the cells that have them.
+
+    Raises
+    ------
+    UsageError
+        When the file is damaged.
+    """
+    path = folder / WALL_FILE
+    if not path.exists():
+        return []
+    whole = path.read_text(errors="replace")
+    try:
+        rows: list[WallRow] = [json.loads(line) for line in whole[: whole.rfind("\n") + 1].splitlines()]
+        for row in rows:  # what the table shows of them
+            canonical(row["cell"]), float(row["wall_seconds_per_round_mean"])
+        return rows
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise UsageError(f"wall times must be whole lines; {path} is damaged. Remove it and run again.") from None

@@ -7,10 +7,8 @@ a run with that decoding survives. Wall seconds depend on the machine, so they h
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -27,22 +25,38 @@ from coded_als.cluster.machine import Machine, RoundCost, round_seconds
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
-from coded_als.errors import UsageError
 from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.problems import paper_ratings
-from coded_als.experiments.sweep.result_folder import ResultFolder, saying_what_failed
+from coded_als.experiments.sweep.result_folder import ResultFolder
 from coded_als.experiments.sweep.rows import canonical
 from coded_als.experiments.table1.paper_table import (
+    FAMILIES,
+    WALL_FILE,
     AtPoints,
     Effort,
     PaperCell,
     Table1Row,
     WallRow,
+    append_wall,
     paper_cells,
     paper_size,
+    read_wall,
     with_points,
 )
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
+
+# Speed at which the paper's seconds are turned into a number of products; one core, floating-point operations.
+ASSUMED_FLOPS = 30e9
+# A run has deviated once its exact objective is this much above that of exact arithmetic's run.
+DEVIATION = 0.01
+CIRCLE_TOLERANCE = 1e-10
+# Lets a round stop at the paper's threshold whatever it decodes to.
+ANY_ERROR = 1e300
+# Iterations that the draws of the virtual clock spread the fitted totals over.
+NOMINAL_ITERATIONS = 1000
+WALL_ROUNDS = 20
+# Decoding this well is of no concern to the times: cells where real points reach it fit the law (46).
+SOUND_ERROR = 1e-8
 
 
 def run_table1(
@@ -67,16 +81,6 @@ def run_table1(
                 append_wall(folder.path / WALL_FILE, wall_seconds(cell, law, seed))
     progress(len(cells), len(cells))
     return rows
-
-
-# Speed at which the paper's seconds are turned into a number of products; one core, floating-point operations.
-ASSUMED_FLOPS = 30e9
-FAMILIES: tuple[PointFamily, ...] = ("real", "equispaced", "circle")
-# Columns of every cell.
-NUMBERS = (
-    *("paper_seconds", "formula_seconds", "virtual_seconds_mean", "paper_products_implied"),
-    *(f"{points}_{name}" for points in FAMILIES for name in ("error_estimated", "error_actual", "iterations_survived")),
-)
 
 
 def evaluate(cell: PaperCell, law: OperationTime, effort: Effort, seed: int) -> Table1Row:
@@ -128,13 +132,6 @@ def _multiply(left: Array, right: Array) -> Array:
     product = np.matmul(left[0] + 1j * left[1], right[0] + 1j * right[1])
     planes: Array = np.stack([product.real, product.imag])
     return planes
-
-
-# A run has deviated once its exact objective is this much above that of exact arithmetic's run.
-DEVIATION = 0.01
-CIRCLE_TOLERANCE = 1e-10
-# Lets a round stop at the paper's threshold whatever it decodes to.
-ANY_ERROR = 1e300
 
 
 def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) -> tuple[int, float | None]:
@@ -195,11 +192,6 @@ def _objective(data: Array, factor: Array) -> float:
     return float(np.trace(data) - np.vdot(basis, data @ basis))
 
 
-# Iterations that the draws of the virtual clock spread the fitted totals over.
-NOMINAL_ITERATIONS = 1000
-WALL_ROUNDS = 20
-
-
 def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int) -> Array:
     """Seconds of whole runs on the virtual clock, (repeats,): stage 1 alone, as (46) counts it."""
     size = paper_size()
@@ -249,39 +241,6 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> WallRow:
         "wall_seconds_per_round_low95": low,
         "wall_seconds_per_round_high95": high,
     }
-
-
-WALL_FILE = "wall.jsonl"
-
-
-def append_wall(path: Path, row: WallRow) -> None:
-    with saying_what_failed(path), path.open("a") as file:
-        file.write(canonical(row) + "\n")
-
-
-def read_wall(folder: Path) -> list[WallRow]:
-    """Wall seconds of the cells that have them.
-
-    Raises
-    ------
-    UsageError
-        When the file is damaged.
-    """
-    path = folder / WALL_FILE
-    if not path.exists():
-        return []
-    whole = path.read_text(errors="replace")
-    try:
-        rows: list[WallRow] = [json.loads(line) for line in whole[: whole.rfind("\n") + 1].splitlines()]
-        for row in rows:  # what the table shows of them
-            canonical(row["cell"]), float(row["wall_seconds_per_round_mean"])
-        return rows
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise UsageError(f"wall times must be whole lines; {path} is damaged. Remove it and run again.") from None
-
-
-# Decoding this well is of no concern to the times: cells where real points reach it fit the law (46).
-SOUND_ERROR = 1e-8
 
 
 def sound_cells() -> list[PaperCell]:

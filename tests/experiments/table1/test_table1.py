@@ -14,6 +14,7 @@ from coded_als.cli.reproduce import command
 from coded_als.codes import iteration_threshold
 from coded_als.experiments.table1.findings import findings, table_cells
 from coded_als.experiments.table1.paper_table import (
+    FAMILIES,
     AtPoints,
     Effort,
     PaperCell,
@@ -23,7 +24,7 @@ from coded_als.experiments.table1.paper_table import (
     paper_size,
     with_points,
 )
-from coded_als.experiments.table1.reproduction import FAMILIES, evaluate, sound_cells, wall_seconds
+from coded_als.experiments.table1.reproduction import evaluate, sound_cells, wall_seconds
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
 from coded_als.experiments.text_tables import as_text
 

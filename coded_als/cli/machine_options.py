@@ -1,14 +1,15 @@
-"""The options that describe master, workers and their link, and amounts of memory."""
+"""Options that describe master, workers and their link, amounts of memory, and the iterations that are drawn."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import click
 
+from coded_als.als.timing import Iterations
 from coded_als.cli.common import Command
 from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
@@ -39,13 +40,6 @@ def takes_machine(command: Command) -> Command:
 def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> Machine:
     """A common machine, or another one, with what the options say.
 
-    Parameters
-    ----------
-    options
-        Those of the command, None where they were not given.
-    machine
-        What they change.
-
     Raises
     ------
     UsageError
@@ -57,13 +51,6 @@ def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> 
 
 def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
     """Bytes from ``500MB``.
-
-    Parameters
-    ----------
-    text
-        A number and a unit.
-    option, like
-        Its name and examples of it, for the message.
 
     Raises
     ------
@@ -77,3 +64,16 @@ def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
         return float(match[1]) * UNITS[match[2]]
     except (ValueError, KeyError):
         raise UsageError(f"{option} must be like {like}; got {text!r}. Correct it.") from None
+
+
+def takes_iterations(command: Command) -> Command:
+    """The options that say how many iterations of each solver are drawn where none is run."""
+    for solver in reversed(fields(Iterations)):
+        command = click.option(
+            f"--{solver.name}-iterations",
+            default=solver.default,
+            show_default=True,
+            type=click.IntRange(1),
+            help=f"Iterations that a fit by {solver.name} is taken to need.",
+        )(command)
+    return command

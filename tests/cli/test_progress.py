@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from coded_als.cli.cells import cell_progress
+from coded_als.cli.common import cell_progress
 
 
 class Terminal(io.StringIO):
