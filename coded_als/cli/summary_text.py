@@ -15,6 +15,8 @@ def print_summary(summary: FitSummary) -> None:
         f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
         f"after {summary['iterations']} iterations{rounds}"
     )
+    if "code" in summary:
+        click.echo(f"code {summary['code']}, {summary['code_reason']}")
     timing = f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms"
     if "policy" in summary:
         clock = summary["clock_of_seconds_per_iteration"]
