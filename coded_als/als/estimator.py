@@ -108,6 +108,8 @@ class CodedALS(LinearFolding):
         factors hold depends on the data alone, unless all of some sixty further directions are tied too: then on the run.
     code_, precomputation_
         SPEC of the code that was used, and where D was formed, nothing left open.
+    code_reason_
+        Why this code, for people: ``"as asked"``, or what decided for ``code="auto"``.
     left_out_
         The workers whose responses did not count because they were found wrong, or not finite.
 
@@ -131,6 +133,7 @@ class CodedALS(LinearFolding):
         "tied_values_",
         "objective_",
         "code_",
+        "code_reason_",
         "precomputation_",
         "left_out_",
     )
@@ -264,6 +267,7 @@ class CodedALS(LinearFolding):
         self.history_: list[CodedIteration] = recorder.history
         self.rounds_: list[RoundRecord] = log.records
         self.code_, self.precomputation_ = spread.code.spec, spread.precomputation
+        self.code_reason_ = spread.reason
         self.left_out_ = log.left_out
         return (factor, other) if problem.transposed else (other, factor)
 

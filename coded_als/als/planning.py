@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from coded_als.als.lobpcg import GUARD_VECTORS
@@ -43,7 +44,25 @@ def spread_for(
         For parameters that do not fit the data or the workers.
     """
     check_parameters(parameters)
-    machine, rank = Machine() if machine is None else machine, parameters["rank"]
+    found, timed = _spread(parameters, extent, workers, delays, Machine() if machine is None else machine)
+    if parameters["code"] != "auto" or parameters["partitions"] is not None:
+        return found
+    if parameters["protocol"] == "paper":
+        reason = "the paper's, for its protocol"
+    elif timed:
+        reason = "the fastest that plan expects under these delays"
+    elif found.precomputation == "none":
+        reason = "copies, as R^T R of sparse rows is not formed"
+    else:
+        reason = "no delays are known"
+    return replace(found, reason=f"chosen by auto: {reason}")
+
+
+def _spread(
+    parameters: Mapping[str, Any], extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
+) -> tuple[Spread, bool]:
+    """What W workers would hold, and whether its code was timed under the delays."""
+    rank = parameters["rank"]
     if rank > extent.length:
         raise UsageError(f"rank must be between 1 and min(rows, columns) = {extent.length}; got {rank}. Lower rank.")
     columns = product_columns(parameters, extent.length)
@@ -58,15 +77,16 @@ def spread_for(
         best = choose(size, workers, parameters["solver"], known, machine, tolerance)
         chosen = None if best is None else best.chosen(size)
         if best is not None and chosen is not None and best.rows:
-            return Spread(chosen, "none")
-        return choose_spread(extent, workers, columns, code, partitions, where, machine, chosen)
+            return Spread(chosen, "none"), True
+        spread = choose_spread(extent, workers, columns, code, partitions, where, machine, chosen)
+        return spread, chosen is not None and spread.code == chosen
     if where == "none":
         raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
     spread = choose_spread(
         extent, workers, columns, "entangled" if code == "auto" else code, partitions, where, machine
     )
     square(spread.code)
-    return spread
+    return spread, False
 
 
 def product_columns(parameters: Mapping[str, Any], length: int) -> int:

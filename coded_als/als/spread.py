@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from coded_als.als.phases import Phases, Where, phases_at, sooner_at_the_master, store_data, stored_product
@@ -41,10 +41,13 @@ class Spread:
         Tied to the workers: how D is spread, or in how many copies the sparse rows of A are.
     precomputation
         Where D is formed; ``"none"``: nowhere, the workers hold A.
+    reason
+        Why this code, for people.
     """
 
     code: Code
     precomputation: Literal["local", "coded", "none"]
+    reason: str = field(default="as asked", compare=False)
 
     def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> HeldData:
         """Store the data on the workers.

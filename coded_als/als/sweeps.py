@@ -18,6 +18,8 @@ from coded_als.arrays import EPS, Array
 
 # Directions that a ridge weight above their singular value has shrunk below this are no longer told from rounding.
 FADED = 1e-4
+# Coordinates beyond it are scaled down before they overflow.
+LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,9 @@ class FusedSweeps:
         directions, coordinates = self._image / sizes, self._coordinates
         if regularization > 0:
             coordinates = swept_coordinates(coordinates, sizes, regularization)
+        elif (largest := np.abs(coordinates).max()) > LARGEST:
+            # only the span matters here, and what a coarse product makes of a vanishing direction grows without end
+            coordinates = coordinates / largest
         self._basis, triangle = np.linalg.qr(directions)
         self._coordinates = triangle @ coordinates
         return np.asarray(directions @ coordinates)

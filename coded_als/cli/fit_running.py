@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from coded_als.als import CodedALS
 from coded_als.cli.checkpoints import interruptible, take_checkpoint
 from coded_als.cli.common import print_json
 from coded_als.cli.fit_parts import are_parts, fit_parts
@@ -16,7 +17,7 @@ from coded_als.cli.fitting_coded import fit_coded
 from coded_als.cli.fitting_shards import fit_shards
 from coded_als.cli.outputs import require_outputs
 from coded_als.cli.recordings import save_recordings
-from coded_als.cli.summaries import print_summary
+from coded_als.cli.summaries import enough_of, print_summary
 from coded_als.data import holdout_users, load_ratings
 from coded_als.data.edges import PREFIX as EDGES
 from coded_als.delays import parse_delays, require_workers, trace_files
@@ -106,7 +107,9 @@ def _conclude(fitted: Fitted, out: Path | None, as_json: bool) -> None:
     summary = fitted.summary
     summary["model"] = None if out is None else str(out)
     if as_json:
-        print_json(summary)
+        # a search, which nobody waits for who does not see it
+        enough = enough_of(fitted.model, summary["workers"]) if isinstance(fitted.model, CodedALS) else {}
+        print_json({**summary, **enough})
     else:
         print_summary(summary)
     # last: a disk that is full by now costs a recording, not the model

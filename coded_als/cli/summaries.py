@@ -37,10 +37,17 @@ class FitSummary(TypedDict, total=False):
 
     solver: str
     code: str
+    code_reason: str
     precomputation: str
     protocol: str
     weighting: str
-    recovery_threshold: int
+    recovery_threshold: int | None
+    enough_at_best: int
+    decoding_tolerance: float
+    always_enough_at_tolerance: int | None
+    stragglers_tolerated: int | None
+    sets_searched: int
+    proved: bool
     share_per_worker: float
     rounds: int
     outcome: Outcome
@@ -70,17 +77,17 @@ class Described(Protocol):
 
 
 def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float) -> FitSummary:
-    """What a fit with codes came to."""
+    """What a fit with codes came to; `enough_of` tells how many responses are enough."""
     code, summary = parse_code(model.code_), _summary(model, data, seconds)
     summary.update(
         {
             "solver": model.solver,
             "code": model.code_,
+            "code_reason": model.code_reason_,
             "precomputation": model.precomputation_,
             "protocol": model.protocol,
             "weighting": model.weighting,
             "workers": workers,
-            "recovery_threshold": code.threshold(workers),
             "share_per_worker": code.share(workers),
             "rounds": len(model.rounds_),
             "converged": model.converged_,
@@ -97,6 +104,21 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
         }
     )
     return summary
+
+
+def enough_of(model: CodedALS, workers: int) -> dict[str, Any]:
+    """How many responses were enough for a fit's code: what ``fit --json`` has in common with ``threshold --json``.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    workers
+        W.
+    """
+    from coded_als.cli.threshold import enough_facts
+
+    return enough_facts(parse_code(model.code_), workers, model.decoding_tolerance)
 
 
 def sparse_summary(model: Any, data: Described, seconds: float) -> FitSummary:
@@ -140,6 +162,8 @@ def print_summary(summary: FitSummary) -> None:
         f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
         f"after {summary['iterations']} iterations{rounds}"
     )
+    if "code" in summary:
+        click.echo(f"code {summary['code']}, {summary['code_reason']}")
     timing = f"{summary['seconds']:.2f} s, {1e3 * summary['seconds_per_iteration']:.1f} ms"
     if "policy" in summary:
         clock = summary["clock_of_seconds_per_iteration"]

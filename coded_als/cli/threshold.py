@@ -1,4 +1,4 @@
-"""``coded-als threshold``: how many responses a code waits for, and what it tolerates."""
+"""``coded-als threshold``: how many responses are always enough for a code, how many at best, and what it tolerates."""
 
 from __future__ import annotations
 
@@ -6,31 +6,42 @@ import sys
 from typing import Any
 
 import click
+import numpy as np
 
+from coded_als.checks import require_number
 from coded_als.cli.common import CODE_SPECS, print_json
-from coded_als.codes import Code, Entangled, largest_partitions, with_partitions
+from coded_als.codes import Code, Entangled, Systematic, largest_partitions, with_partitions
+from coded_als.codes.survivors import Enough, enough_by_structure, enough_for
 from coded_als.errors import UsageError
 
-# Up to so many the factorisation that the estimate takes is a matter of a second.
-ESTIMATED_COEFFICIENTS = 2**19
+# Up to so many the factorisation that an estimate takes is a matter of a second, and a search one of some.
+ESTIMATED_COEFFICIENTS, SEARCHED_COEFFICIENTS = 2**19, 2**17
+# Sets of each size that a search looks at, at most, and what all their factorisations may cost.
+MOST_SETS, FEWEST_SETS, SEARCH_OPERATIONS = 300, 60, 3e9
 
 
 @click.command("threshold", epilog=CODE_SPECS)
 @click.option("--code", "spec", default="entangled", show_default=True, help="A code SPEC as below.")
 @click.option("--partitions", type=int, help="h of the entangled code.  [default: the largest that the workers allow]")
 @click.option("--workers", type=int, help="Workers W.  [default: the threshold itself]")
+@click.option(
+    "--decoding-tolerance",
+    type=float,
+    help="Relative error that a decoded product may have.  [default: what the code can keep to]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(spec: str, partitions: int | None, workers: int | None, as_json: bool) -> None:
-    """How many responses a round waits for, and how many stragglers it tolerates."""
+def command(
+    spec: str, partitions: int | None, workers: int | None, decoding_tolerance: float | None, as_json: bool
+) -> None:
+    """How many responses are always enough, how many at best, and how many stragglers are tolerated."""
     code = _chosen(with_partitions(spec, partitions), workers)
-    facts = _facts(code, code.fewest_workers if workers is None else workers)
+    if decoding_tolerance is not None:
+        require_number("decoding_tolerance", decoding_tolerance)
+    facts = _facts(code, code.fewest_workers if workers is None else workers, decoding_tolerance)
     if as_json:
         print_json(facts)
         return
-    click.echo(
-        f"{facts['recovery_threshold']} of {facts['workers']} workers suffice with {facts['code']}: "
-        f"{facts['stragglers_tolerated']} stragglers tolerated"
-    )
+    click.echo(_counts(facts))
     paper, estimate = facts["paper_threshold"], facts["error_estimate_all_workers"]
     error = f"about {estimate:.0e}" if estimate is not None else "not estimated for a code this large"
     click.echo(
@@ -38,6 +49,29 @@ def command(spec: str, partitions: int | None, workers: int | None, as_json: boo
         + (f"the paper's real code waits for {paper}; " if paper else "")
         + f"decoding error with all workers {error}"
     )
+
+
+def _counts(facts: dict[str, Any]) -> str:
+    """What is enough, in words."""
+    workers, code, least = facts["workers"], facts["code"], facts["recovery_threshold"]
+    always, tolerance = facts["always_enough_at_tolerance"], facts["decoding_tolerance"]
+    at_best = "" if facts["enough_at_best"] == least else f"; {facts['enough_at_best']} are enough at best"
+    if always is None and facts["sets_searched"] == 0:
+        known = least is not None
+        return (
+            f"{least if known else 'an unknown number'} of {workers} workers are always enough to decode with {code}{at_best}\n"
+            f"how many are always enough to decode to {tolerance:.0e} is not searched for a code this large"
+        )
+    if always is None:
+        return f"not even all {workers} workers decode to {tolerance:.0e} with {code}: no straggler is tolerated"
+    searched = "" if facts["proved"] else f", found by search over {facts['sets_searched']} sets"
+    told = (
+        f"{always} of {workers} workers are always enough with {code}: "
+        f"{facts['stragglers_tolerated']} stragglers tolerated{at_best}"
+    )
+    if always == least and facts["proved"]:
+        return told
+    return f"{told}\nthat is to decode to {tolerance:.0e}{searched}; {least} are always enough to decode to some error"
 
 
 def _chosen(code: Code, workers: int | None) -> Code:
@@ -63,16 +97,52 @@ def _estimate(code: Code, workers: int) -> float | None:
     return code.product(workers).error_estimate(range(workers))
 
 
-def _facts(code: Code, workers: int) -> dict[str, Any]:
-    threshold, share = code.threshold(workers), code.share(workers)
+def _facts(code: Code, workers: int, decoding_tolerance: float | None) -> dict[str, Any]:
+    share = code.share(workers)
     evaluations = code.cut[0] * code.cut[1] + code.cut[1] - 1 if isinstance(code, Entangled) else None
     return {
         "code": code.spec,
         "workers": workers,
-        "recovery_threshold": threshold,
-        "stragglers_tolerated": workers - threshold,
+        **enough_facts(code, workers, decoding_tolerance),
         "paper_threshold": evaluations,
         "share_per_worker": share,
         "redundancy": workers * share,
         "error_estimate_all_workers": _estimate(code, workers),
+    }
+
+
+def enough_facts(code: Code, workers: int, decoding_tolerance: float | None) -> dict[str, Any]:
+    """How many responses are enough: always to decode, always to the tolerance, and at best.
+
+    Parameters
+    ----------
+    code
+        Nothing left open.
+    workers
+        W.
+    decoding_tolerance
+        Relative error that a decoded product may have; None for the code's own.
+    """
+    tolerance = code.tolerance if decoding_tolerance is None else decoding_tolerance
+    size = code.threshold(workers)
+    if code.coded and workers * size > SEARCHED_COEFFICIENTS:
+        # any so many decode with the codes of this package; of one of your own nothing is known
+        known = isinstance(code, (Entangled, Systematic))
+        return _told(Enough(workers, size, size if known else None, 0, known, np.nan), None, tolerance)
+    product, sets = (
+        code.product(workers),
+        max(FEWEST_SETS, min(MOST_SETS, int(SEARCH_OPERATIONS / (size**2 * workers)))),
+    )
+    return _told(enough_by_structure(product, sets), enough_for(product, tolerance, sets), tolerance)
+
+
+def _told(structure: Enough, enough: Enough | None, tolerance: float) -> dict[str, Any]:
+    return {
+        "recovery_threshold": structure.always,
+        "enough_at_best": structure.at_best,
+        "decoding_tolerance": tolerance,
+        "always_enough_at_tolerance": None if enough is None else enough.always,
+        "stragglers_tolerated": None if enough is None else enough.tolerated,
+        "sets_searched": 0 if enough is None else enough.looked_at,
+        "proved": enough is not None and enough.proved,
     }

@@ -260,13 +260,15 @@ class Enough:
         return 0 if self.always is None else self.workers - self.always
 
 
-def enough_by_structure(code: Decodable) -> Enough:
+def enough_by_structure(code: Decodable, looked_at: int = LOOKED_AT) -> Enough:
     """How many responses are enough to decode at all, whatever the error.
 
     Parameters
     ----------
     code
-        Any; of one of your own every set may have to be looked at.
+        Any; of one of your own the structure is not known, and sets are looked at.
+    looked_at
+        So many of each size then, about.
     """
     workers, at_best = code.workers, code.recovery_threshold
     if isinstance(code, ReplicatedProduct):
@@ -275,7 +277,7 @@ def enough_by_structure(code: Decodable) -> Enough:
         return Enough(workers, at_best, always, 0, True, code.error_estimate(range(always)))
     if isinstance(code, (SystematicCode, EntangledPolynomialCode)):
         return Enough(workers, at_best, at_best, 0, True, np.nan)
-    return enough_for(code, NO_DIGITS)
+    return enough_for(code, NO_DIGITS, looked_at)
 
 
 def enough_for(code: Decodable, tolerance: float, looked_at: int = LOOKED_AT) -> Enough:

@@ -9,6 +9,7 @@ import pytest
 
 from coded_als import CodedALS, CodedOperator, InlineCluster, SimulatedCluster
 from coded_als.als.rounds import AT_WORST
+from coded_als.als.sweeps import FusedSweeps
 from coded_als.cluster import Round, WellConditioned
 from coded_als.codes import EntangledPolynomialCode, SystematicCode
 from coded_als.codes.survivors import worst_survivors
@@ -212,3 +213,13 @@ def test_what_coarse_products_hide_is_undecided_and_says_so(monkeypatch):
     assert model.outcome_ == "undecided"
     assert "decoded to 5e-03 only" in model.remedy_
     assert model.objective_ >= optimum(matrix, 3)
+
+
+def test_sweeps_of_vanishing_directions_do_not_overflow():
+    """What a coarse product makes of a direction without a value is divided by its value, again and again."""
+    rng, gram = np.random.default_rng(0), np.diag(np.r_[1.0, np.zeros(19)])
+    start = np.linalg.qr(rng.standard_normal((20, 3)))[0]
+    sweeps = FusedSweeps(lambda right: gram @ right + 1e-6 * rng.standard_normal(right.shape), start)
+    for _ in range(200):
+        sweeps.products()
+        assert np.isfinite(sweeps.update(0.0, 1e-6)).all()

@@ -194,18 +194,46 @@ def test_fit_draws_its_run(tmp_path):
 
 def test_threshold():
     document = json.loads(run("threshold", "--partitions", 6, "--workers", 50, "--json").stdout)
-    assert (document["recovery_threshold"], document["stragglers_tolerated"], document["paper_threshold"]) == (
-        21,
-        29,
-        41,
-    )
+    assert (document["recovery_threshold"], document["enough_at_best"], document["paper_threshold"]) == (21, 21, 41)
+    always = document["always_enough_at_tolerance"]
+    assert 36 < always < 50
+    assert document["stragglers_tolerated"] == 50 - always
+    assert not document["proved"]
     largest = json.loads(run("threshold", "--workers", 30, "--code", "entangled:points=real", "--json").stdout)
     assert largest["code"] == "entangled:h=5,points=real"
     systematic = json.loads(run("threshold", "--workers", 30, "--code", "systematic:p=15", "--json").stdout)
     assert (systematic["recovery_threshold"], systematic["paper_threshold"]) == (15, None)
     assert systematic["redundancy"] == pytest.approx(2)
-    assert run("threshold", "--code", "replicated:copies=3").stdout.startswith("1 of 3 workers suffice")
+    assert run("threshold", "--code", "replicated:copies=3").stdout.startswith("1 of 3 workers are always enough")
     fails_with(2, "threshold needs --workers", "threshold", "--code", "systematic")
+
+
+def test_tolerated_means_whoever_is_missing():
+    copies = run("threshold", "--code", "replicated:copies=3", "--workers", 50).stdout
+    assert copies.startswith("48 of 50 workers are always enough with replicated:copies=3: 2 stragglers tolerated; 16")
+    searched = run("threshold", "--code", "systematic:p=21", "--workers", 30).stdout
+    assert "found by search over" in searched
+    assert "21 are always enough to decode to some error" in searched
+    loose = run("threshold", "--code", "systematic:p=21", "--workers", 30, "--decoding-tolerance", 1e-3).stdout
+    assert loose.startswith("21 of 30 workers are always enough")
+    assert run(
+        "threshold", "--code", "systematic:p=6", "--workers", 7, "--decoding-tolerance", 1e-17
+    ).stdout.startswith("not even all 7 workers decode to 1e-17")
+    assert "is not searched" in run("threshold", "--code", "systematic:p=1500", "--workers", 2000).stdout
+    fails_with(2, "decoding_tolerance must be", "threshold", "--partitions", 2, "--decoding-tolerance", -1)
+
+
+@pytest.mark.parametrize(("code", "expected"), [("replicated:copies=3", (4, 2, 2)), ("systematic:p=4", (4, 4, 2))])
+def test_a_fit_tells_what_is_enough_and_why_it_took_its_code(code, expected):
+    arguments = ["fit", SYNTHETIC, "--rank", 2, "--workers", 6, "--cluster", "virtual"]
+    document = json.loads(run(*arguments, "--code", code, "--json").stdout)
+    found = tuple(document[name] for name in ("recovery_threshold", "enough_at_best", "stragglers_tolerated"))
+    assert found == expected
+    assert document["proved"]
+    assert f"code {code}, as asked\n" in run(*arguments, "--code", code).stdout
+    chosen = run(*arguments, "--delays", "exp:mean=20ms").stdout
+    assert "chosen by auto: the fastest that plan expects under these delays" in chosen
+    assert "code systematic:p=4, chosen by auto: no delays are known" in run(*arguments).stdout
 
 
 def test_doctor_is_content_here():
