@@ -46,15 +46,15 @@ def ncf() -> NCFBenchmark:
 def training(matrix: sparse.csr_array, devices: int, equations: Any, weight: float = 0.1) -> Any:
     """What `ShardedALS` makes of a matrix before the first epoch."""
     from coded_als.sharded.devices import mesh_of
+    from coded_als.sharded.epochs import Training
     from coded_als.sharded.objectives import Implicit
-    from coded_als.sharded.training import Training
 
     matrix = sparse.csr_array(matrix, dtype=np.float64)
     return Training(matrix, Implicit(0.005, weight, 1.0), equations, mesh_of(devices), "float32", 512, 32)
 
 
 def layout() -> None:
-    from coded_als.sharded.half_step import Equations
+    from coded_als.sharded.equations import Equations
 
     for name, matrix in (("NCF ML-1M", ncf().train.matrix), (GRAPH, load_ratings(GRAPH).matrix)):
         print(f"{name}: {matrix.shape[0]} x {matrix.shape[1]}, {matrix.nnz} entries, rank {RANK}")
@@ -71,7 +71,7 @@ def layout() -> None:
 def speed() -> None:
     import jax
 
-    from coded_als.sharded.half_step import Equations
+    from coded_als.sharded.equations import Equations
 
     device, devices, matrix = jax.devices()[0], len(jax.devices()), ncf().train.matrix
     peak = matrix_products(device)
@@ -132,7 +132,7 @@ class Epochs:
         import jax.numpy as jnp
         from jax.sharding import PartitionSpec
 
-        import coded_als.sharded.half_step as program
+        import coded_als.sharded.equations as program
         from coded_als.sharded.devices import AXIS
 
         def local(fixed: Any, groups: Any) -> Any:

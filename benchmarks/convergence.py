@@ -29,7 +29,7 @@ from certificates.truth import decidable, excess, reachable
 from coded_als import CodedALS, InlineCluster
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
-from coded_als.worker.threads import ONE_BLAS_THREAD
+from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 
 FALSE, WANTED = 10.0, 0.98  # tolerances above the optimum; part of the fair fits
 OUTCOMES = ("converged", "undecided", "refused", "unfinished")

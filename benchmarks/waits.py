@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coded_als.cluster import Cluster, Responses, Round, StoppingRule, TaskEvent
-from coded_als.cluster.passing import PassingCluster
+from coded_als.cluster.scope import ProxyCluster
 from coded_als.kernels import Stored
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -165,7 +165,7 @@ class Watched:
         )
 
 
-class WatchedCluster(PassingCluster):
+class WatchedCluster(ProxyCluster):
     """A cluster that notes of every round where its time went."""
 
     def __init__(self, cluster: Cluster, meter: Meter) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 PACKAGE = Path(__file__).resolve().parents[1] / "coded_als"
 # the parts of public names that have what is asked for
 LEAST = 0.98
+MOST_CLASSES = 0.9
 ARRAYS = re.compile(r"\b(Array|NDArray|Floats|Integers|Ids|csr_array)\b")
 # parameters and results of these are described elsewhere: by click, by the property's class, by the overridden method
 DESCRIBED_ELSEWHERE = {"property", "cached_property", "setter", "override", "overload", "command", "option", "group"}
@@ -66,19 +69,61 @@ def inherits_its_description(name: Public) -> bool:
     return name.inherits and isinstance(name.node, ast.FunctionDef) and name.node.name in DESCRIBED_METHODS
 
 
-def require_most(names: list[Public], wanting: list[Public]) -> None:
+def require_most(names: list[Public], wanting: list[Public], least: float = LEAST) -> None:
     share = 1 - len(wanting) / len(names)
-    assert share >= LEAST, f"{share:.1%} of {len(names)}; without: " + "; ".join(name.where for name in wanting)
+    assert share >= least, f"{share:.1%} of {len(names)}; without: " + "; ".join(name.where for name in wanting)
 
 
 def test_public_names_have_docstrings() -> None:
     require_most(NAMES, [name for name in NAMES if not name.doc and not inherits_its_description(name)])
 
 
-def test_functions_of_two_or_more_parameters_describe_them() -> None:
-    several = [name for name in FUNCTIONS if len(parameters_of(name.node)) >= 2]
-    wanting = [name for name in several if "Parameters\n---" not in name.doc]
+def in_the_api_reference() -> set[str]:
+    """Last parts of the names that docs/api.md shows, members of modules among them."""
+    text = (PACKAGE.parent / "docs" / "api.md").read_text()
+    listed = [name.strip() for names in re.findall(r"members: \[(.*)\]", text) for name in names.split(",")]
+    return {name.split(".")[-1] for name in re.findall(r"^::: (\S+)", text, re.MULTILINE)} | set(listed)
+
+
+def shown_in_the_api_reference(name: Public, shown: set[str]) -> bool:
+    """A function that the reference names, or a method of a class that it names."""
+    inside = name.where.split(": ")[1].split(".")
+    return inside[0] in shown
+
+
+def fields_of(name: ast.ClassDef) -> list[str]:
+    """Parameters of a constructor: those of ``__init__``, or the fields of a dataclass."""
+    for node in name.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return parameters_of(node)
+    if not any("dataclass" in ast.unparse(line) for line in name.decorator_list):
+        return []
+    return [ast.unparse(node.target) for node in name.body if is_field(node)]
+
+
+def is_field(node: ast.stmt) -> TypeGuard[ast.AnnAssign]:
+    return isinstance(node, ast.AnnAssign)
+
+
+def describes_its_parameters(name: Public) -> bool:
+    """In a section of its docstring, or each field of a class in a string below it."""
+    body = name.node.body
+    told = [one for one, other in itertools.pairwise(body) if is_field(one) and isinstance(other, ast.Expr)]
+    in_fields = isinstance(name.node, ast.ClassDef) and len(told) == len(fields_of(name.node))
+    return in_fields or bool(re.search(r"(Parameters|Attributes)\n---", name.doc))
+
+
+def test_functions_of_the_api_reference_describe_their_parameters() -> None:
+    shown = in_the_api_reference()
+    several = [n for n in FUNCTIONS if shown_in_the_api_reference(n, shown) and len(parameters_of(n.node)) >= 2]
+    wanting = [name for name in several if not describes_its_parameters(name)]
     require_most(several, [name for name in wanting if name.doc or not inherits_its_description(name)])
+
+
+def test_classes_of_many_parameters_describe_them() -> None:
+    # a record of a few fields says all in its one sentence
+    several = [name for name in NAMES if isinstance(name.node, ast.ClassDef) and len(fields_of(name.node)) >= 5]
+    require_most(several, [name for name in several if not describes_its_parameters(name)], MOST_CLASSES)
 
 
 def test_described_parameters_exist() -> None:

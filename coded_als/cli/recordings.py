@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coded_als.cluster import Cluster, Observer, TaskEvent
-from coded_als.cluster.recording import TraceRecorder
-from coded_als.cluster.timelines import TimelineRecorder
+from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.errors import CodedALSError
 
 DRAWN = (".pdf", ".svg", ".png")

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from coded_als.worker.threads import ONE_BLAS_THREAD
+from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 
 
 @click.command("worker")

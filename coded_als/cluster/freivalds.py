@@ -3,6 +3,7 @@
 V (S X) = (V S) X for any V. With V random and secret, and V S made while the share S was at hand, a response Y of S X is
 compared with what it should be at the price of a few rows instead of all (Freivalds, Probabilistic machines can use less
 running time, 1977). A sketch commutes with the kernels, so what is expected comes from the kernel itself, on a sketch.
+Exact half-steps of sparse rows are checked by their residuals.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from coded_als.arrays import Array
+from coded_als.arrays import Array, Places
 from coded_als.kernels import inner_product, product, run_to_end, scaled, transposed_product
 
 # Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`).
@@ -37,15 +38,7 @@ class Secret:
         self._known: dict[tuple[int, int], Array] = {}
 
     def combinations(self, worker: int, length: int) -> Array:
-        """V of one worker, (k, length), Gaussian.
-
-        Parameters
-        ----------
-        worker
-            Its number.
-        length
-            Rows to combine.
-        """
+        """V of one worker, (k, length), Gaussian."""
         key = worker, length
         if key not in self._known:
             self._known[key] = self._generator.standard_normal((COMBINATIONS, length))
@@ -149,15 +142,7 @@ def bounded(sizes: Any, *lengths: int) -> Any:
 
 
 def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of ``left @ right``; both may be known by their sketches alone.
-
-    Parameters
-    ----------
-    left, right
-        What was multiplied, (s, a, b) and (s, b, c).
-    response
-        (s, a, c).
-    """
+    """Of the response (s, a, c) to ``left @ right``, (s, a, b) and (s, b, c); both may be known by their sketches alone."""
     observed = left.row_combinations @ response
     lengths = left.planes * left.columns, left.rows
     if right.array is not None:
@@ -170,15 +155,7 @@ def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
 
 
 def check_transposed_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of ``left^T right`` with the whole of ``right`` at hand.
-
-    Parameters
-    ----------
-    left, right
-        What was multiplied, (s, b, a) and (s, b, c).
-    response
-        (s, a, c).
-    """
+    """Of the response (s, a, c) to ``left^T right``, (s, b, a) and (s, b, c), with the whole of ``right`` at hand."""
     assert right.array is not None
     (expected,) = run_to_end(transposed_product(left.right, right.array))
     lengths = left.planes * left.rows, left.columns
@@ -186,15 +163,7 @@ def check_transposed_product(left: Operand, right: Operand, response: Array) -> 
 
 
 def check_inner_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of the real inner product over rows and planes, with the whole of ``right`` at hand.
-
-    Parameters
-    ----------
-    left, right
-        What was multiplied, (s, a, b) and (s, a, c).
-    response
-        (1, b, c).
-    """
+    """Of the real inner product (1, b, c) over rows and planes of (s, a, b) and (s, a, c), with the whole of ``right`` at hand."""
     assert right.array is not None
     (expected,) = run_to_end(inner_product(left.right, right.array))
     lengths = left.planes * left.rows, left.columns
@@ -202,15 +171,7 @@ def check_inner_product(left: Operand, right: Operand, response: Array) -> Compa
 
 
 def check_scaled(share: Operand, matrix: Operand, response: Array) -> Comparison:
-    """Of ``share @ matrix`` with one real matrix for all planes.
-
-    Parameters
-    ----------
-    share, matrix
-        What was multiplied, (s, a, b) and (b, c).
-    response
-        (s, a, c).
-    """
+    """Of the response (s, a, c) to ``share @ matrix``, (s, a, b) and one real (b, c) for all planes."""
     assert matrix.array is not None
     (expected,) = run_to_end(scaled(share.left, matrix.array))
     return Comparison(
@@ -218,3 +179,62 @@ def check_scaled(share: Operand, matrix: Operand, response: Array) -> Comparison
         expected,
         bounded(share.norm * matrix.column_norms, share.columns, share.rows),
     )
+
+
+def row_key(combinations: Array, data: Array, indices: Places, indptr: Places, columns: int) -> Array:
+    """V A_k, (k, columns), for a csr block A_k and V (k, rows)."""
+    return np.asarray((_csr(data, indices, indptr, columns).T @ combinations.T).T)
+
+
+def row_gram_key(combinations: Array, data: Array, indices: Places, indptr: Places) -> Array:
+    """V A_k^T A_k, (k, columns), for a csr block A_k and V (k, columns)."""
+    block = _csr(data, indices, indptr, combinations.shape[1])
+    return np.asarray((block.T @ (block @ combinations.T)).T)
+
+
+def check_rows(combinations: Array, key: Array, size: float, right: Array, response: Array, inner: int) -> Comparison:
+    """Of the product of sparse rows with ``right``, (l, b).
+
+    ``key`` is V times these rows, ``size`` their Frobenius norm or a bound on it, and ``inner`` the most terms of a sum.
+    """
+    bound = bounded(size * norms(right), inner, len(response))
+    return Comparison(combinations @ response, key @ right, bound)
+
+
+def check_half_step(
+    indptr: Places,
+    indices: Places,
+    curvature: Array,
+    target: Array,
+    ridge: Array,
+    fixed: Array,
+    gram: Array,
+    response: Array,
+) -> Comparison:
+    """Of the exact half-step `coded_als.kernels.solve_rows`: every row must solve its normal equations.
+
+    Nothing is random here: a residual costs the rank-th part of forming the equations.
+
+    Weights and weighted ratings of the entries are (entries,), the ridge (rows,), the factor of the other side (others, d),
+    the matrix that all rows share (d, d), and the rows as solved (rows, d).
+    """
+    owners = np.repeat(np.arange(ridge.size), np.diff(indptr))
+    shape = ridge.size, len(fixed)
+    with np.errstate(all="ignore"):
+        scores = np.einsum("ed,ed->e", response[owners], fixed[indices])
+        observed = response @ gram + ridge[:, np.newaxis] * response
+        observed += _csr(curvature * scores, indices, indptr, shape[1]) @ fixed
+        expected = _csr(target, indices, indptr, shape[1]) @ fixed
+        lengths = np.sqrt(np.einsum("ed,ed->e", fixed, fixed))[indices]
+        forms = np.linalg.norm(gram) + ridge + np.bincount(owners, np.abs(curvature) * lengths**2, ridge.size)
+        sizes = forms * np.sqrt(np.einsum("ed,ed->e", response, response))
+        sizes += np.bincount(owners, np.abs(target) * lengths, ridge.size)
+    longest = int(np.diff(indptr).max(initial=0))
+    return Comparison(observed, expected, bounded(sizes, longest, gram.shape[0] ** 2)[:, np.newaxis])
+
+
+def _csr(data: Array, indices: Places, indptr: Places, columns: int) -> Any:
+    # SciPy loads slowly, and only who verifies needs it here
+    from scipy.sparse import csr_array
+
+    return csr_array((data, indices, indptr), shape=(indptr.size - 1, columns))

@@ -1,4 +1,4 @@
-"""Machines and rounds in seconds: what a round takes on workers of a given speed behind the master's link.
+"""Machines and rounds in seconds: when responses arrive from workers of a given speed behind one link, and when rounds end.
 
 The master sends the payloads of a round to all workers at once, so that they share its link; each worker waits out its
 delay, computes, and responds; the responses come back through the same link one after the other. Workers that share
@@ -8,15 +8,18 @@ fewer cores compute one after the other on them, first come, first served (`code
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.checks import require_whole
-from coded_als.cluster.seam import Cluster, Round
-from coded_als.delays import DelayModel
-from coded_als.errors import UsageError
+from coded_als.cluster.inline import counted_workers
+from coded_als.cluster.rules import AnyOfEach, Fastest
+from coded_als.cluster.seam import Cluster, Round, StoppingRule
+from coded_als.delays import DelayModel, DelayStream, arrival_order
+from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 
 
 @dataclass(frozen=True)
@@ -62,27 +65,11 @@ class Machine:
             require_whole("cores", self.cores, 1)
 
     def sending_s(self, messages: int, message_bytes: float) -> float:
-        """Seconds until the last of so many messages of this size has left the master, or reached it.
-
-        Parameters
-        ----------
-        messages
-            How many.
-        message_bytes
-            Bytes of each.
-        """
+        """Seconds until the last of so many messages of this size has left the master, or reached it."""
         return messages * (self.message_s + message_bytes / self.bytes_per_second)
 
     def giving_s(self, workers: int, share_bytes: float) -> float:
-        """Seconds until each worker has been given a share to keep.
-
-        Parameters
-        ----------
-        workers
-            How many.
-        share_bytes
-            Bytes of each share.
-        """
+        """Seconds until each worker has been given a share to keep."""
         rate = self.given_bytes_per_second or self.bytes_per_second
         return workers * (self.message_s + share_bytes / rate) + self.latency_s
 
@@ -116,30 +103,13 @@ class RoundCost:
         return cls(round.operations, round.payload_bytes, round.response_bytes)
 
     def received_s(self, workers: int, machine: Machine) -> float:
-        """Seconds until the payloads have reached the workers.
-
-        Parameters
-        ----------
-        workers
-            W.
-        machine
-            Master, workers and the link between them.
-        """
+        """Seconds until the payloads have reached the workers."""
         return machine.sending_s(workers, self.payload_bytes) + machine.latency_s
 
     def computed_s(self, delays: Array, machine: Machine) -> Array:
-        """Seconds from the start of each round until each worker has computed.
+        """Seconds from the start of each round until each worker has computed, of the shape of ``delays``: (T, W) or (W,).
 
-        Parameters
-        ----------
-        delays
-            The workers' delays, (T, W) or (W,); infinite for one that never responds.
-        machine
-            Who computes.
-
-        Returns
-        -------
-        Of the shape of ``delays``.
+        A delay is infinite for a worker that never responds.
         """
         ready = delays + self.received_s(delays.shape[-1], machine)
         work_s = machine.computing_s(self.operations)
@@ -150,14 +120,7 @@ class RoundCost:
     def response_s(self, delays: Array, machine: Machine) -> Array:
         """Seconds from the start of each round until each response is there, (T, W) or (W,) as ``delays`` are.
 
-        Responses arrive in the order of the delays: whoever is ready first computes first, and the link serves the first first.
-
-        Parameters
-        ----------
-        delays
-            The workers' delays, (T, W) or (W,); infinite for one that never responds.
-        machine
-            Master, workers and the link between them.
+        Responses arrive in the order of the delays: workers compute, and the link serves, first come, first served.
         """
         computed = self.computed_s(delays, machine) + machine.latency_s
         order = np.argsort(delays, axis=-1, kind="stable")
@@ -171,20 +134,9 @@ class RoundCost:
 
 
 def in_turn_s(ready: Array, work_s: float, cores: int) -> Array:
-    """Seconds at which each of W equal computations ends when a few cores serve them in the order of their coming.
+    """Seconds at which each of W equal computations ends, (T, W), when a few cores serve them first come, first served.
 
-    Parameters
-    ----------
-    ready
-        Seconds at which each may begin, (T, W).
-    work_s
-        Seconds that each takes.
-    cores
-        How many compute at a time.
-
-    Returns
-    -------
-    (T, W)
+    ``ready``, (T, W), are the seconds at which each may begin.
     """
     order = np.argsort(ready, axis=1, kind="stable")
     ends = np.take_along_axis(ready, order, axis=1)
@@ -195,3 +147,42 @@ def in_turn_s(ready: Array, work_s: float, cores: int) -> Array:
     found = np.empty_like(ends)
     np.put_along_axis(found, order, ends, axis=1)
     return found
+
+
+def waiting_s(arrivals: Array, until: StoppingRule) -> Array:
+    """Seconds until each of T rounds ends, (T,), from those at which responses arrive, (T, W); infinite where the rule is never met.
+
+    `Fastest` and `AnyOfEach` are evaluated for all rounds at once.
+    """
+    if isinstance(until, Fastest):
+        if until.k > arrivals.shape[1]:
+            return np.full(len(arrivals), np.inf)
+        kth: Array = np.partition(arrivals, until.k - 1, axis=1)[:, until.k - 1]
+        return kth
+    if isinstance(until, AnyOfEach):
+        slowest: Array = np.max([arrivals[:, sorted(group)].min(axis=1) for group in until.groups], axis=0)
+        return slowest
+    return np.array([_waiting_s(row, until) for row in arrivals])
+
+
+def _waiting_s(arrivals: Array, until: StoppingRule) -> float:
+    try:
+        return float(arrivals[counted_workers(arrival_order(arrivals), until)[-1]])
+    except (NotEnoughWorkers, DecodingError):
+        return np.inf
+
+
+def round_seconds(
+    stream: DelayStream, schedule: Sequence[tuple[RoundCost, StoppingRule]], machine: Machine, repeats: int
+) -> Array:
+    """Virtual seconds of each round of a repeated schedule, ``(repeats, len(schedule))``; nothing is computed."""
+    seconds = np.empty((repeats, len(schedule)))
+    # a block of rounds at a time, so that 10,000 workers x 1,000 rounds fit in memory
+    block = max(1, 2**22 // max(1, stream.workers * len(schedule)))
+    for start in range(0, repeats, block):
+        stop = min(start + block, repeats)
+        draws = [[stream.next_round(cost.operations) for cost, _ in schedule] for _ in range(start, stop)]
+        for index, (cost, until) in enumerate(schedule):
+            delays = np.array([draw[index] for draw in draws])
+            seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine), until)
+    return seconds

@@ -1,19 +1,68 @@
-"""A scope of names on a cluster: what one of its users stores is seen and replaced by nobody else."""
+"""Clusters that pass everything on to another one: the base of such a proxy, and a scope of names."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Self
 
-from coded_als.cluster import Cluster, Responses, Round, StoppingRule
-from coded_als.cluster.passing import PassingCluster
+from coded_als.cluster.machine import Machine, delays_of, machine_of
+from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
+from coded_als.delays import DelayModel
 from coded_als.kernels import Stored
+
+
+class ProxyCluster:
+    """A cluster that answers as the one behind it does; a derived class says what it changes on the way.
+
+    Parameters
+    ----------
+    cluster
+        Where everything goes; closing this does not close it.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    @property
+    def size(self) -> int:
+        return self._cluster.size
+
+    @property
+    def observers(self) -> list[Observer]:
+        return self._cluster.observers
+
+    @property
+    def machine(self) -> Machine:
+        return machine_of(self._cluster)
+
+    @property
+    def delays(self) -> DelayModel | None:
+        return delays_of(self._cluster)
+
+    @property
+    def virtual(self) -> bool:
+        return self._cluster.virtual
+
+    def seconds(self) -> float:
+        return self._cluster.seconds()
+
+    def close(self) -> None:
+        """Let go of what passed through here."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
 
 _numbers = itertools.count(1)
 
 
-class Scope(PassingCluster):
+class Scope(ProxyCluster):
     """A cluster whose stored arrays have names of their own, and which drops them when it is closed.
 
     A fit in another fit's callback, and two operators on one cluster, each multiply with what they stored themselves.

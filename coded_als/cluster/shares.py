@@ -57,7 +57,7 @@ class Shares(Sequence[Stored]):
         return next(islice(self._make(), worker, None))
 
 
-class Watched(Shares):
+class TeedShares(Shares):
     """Shares that pass by somebody the first time that all of them are asked for, and not afterwards.
 
     Parameters

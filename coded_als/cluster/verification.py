@@ -12,16 +12,19 @@ from coded_als.cluster.freivalds import (
     Comparison,
     Operand,
     Secret,
+    check_half_step,
     check_inner_product,
     check_product,
+    check_rows,
     check_scaled,
     check_transposed_product,
     norms,
+    row_gram_key,
+    row_key,
 )
-from coded_als.cluster.passing import PassingCluster
-from coded_als.cluster.row_checks import check_half_step, check_rows, row_gram_key, row_key
+from coded_als.cluster.scope import ProxyCluster
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
-from coded_als.cluster.shares import Watched
+from coded_als.cluster.shares import TeedShares
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 
@@ -48,7 +51,7 @@ def verified(cluster: Cluster, verify: Verify) -> Cluster:
     return cluster if verify == "off" else VerifiedCluster(cluster)
 
 
-class VerifiedCluster(PassingCluster):
+class VerifiedCluster(ProxyCluster):
     """A cluster on which wrong responses do not count, and whoever sent one takes no part any more.
 
     Of each stored share the master keeps a few random combinations, made as it passes; what rounds make workers keep is
@@ -74,7 +77,7 @@ class VerifiedCluster(PassingCluster):
         sketched: list[Any] = []
         passing = self._sketched(shares, sketched)
         # what can be given out again stays so; its sketches are the same
-        self._cluster.store(name, Watched(shares, passing) if isinstance(shares, Sequence) else passing)
+        self._cluster.store(name, TeedShares(shares, passing) if isinstance(shares, Sequence) else passing)
         self._keys.clear()
         self._held[name] = sketched
 

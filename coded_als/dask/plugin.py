@@ -21,11 +21,10 @@ import zmq
 from distributed.diagnostics.plugin import WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
+from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.forks import Restarts
-from coded_als.worker.orders import enlisting
+from coded_als.worker.forks import Restarts, enlisting
 from coded_als.worker.parts import PartFolder
-from coded_als.worker.threads import ONE_BLAS_THREAD
 
 log = logging.getLogger(__name__)
 

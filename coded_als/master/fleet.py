@@ -11,8 +11,8 @@ import sys
 import tempfile
 
 from coded_als.wire import SharedMemory
+from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.threads import ONE_BLAS_THREAD
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ MODEL_HOMES = {
     "sgd": "coded_als.baselines.stochastic",
     "bpr": "coded_als.baselines.bpr",
     "warp": "coded_als.baselines.warp",
-    "sharded": "coded_als.sharded.estimator",
+    "sharded": "coded_als.sharded.sharded_als",
 }
 _classes: dict[str, type[FactorModel]] = {}
 

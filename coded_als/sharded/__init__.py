@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from coded_als.sharded.estimator import ShardedALS
+from coded_als.sharded.sharded_als import ShardedALS
 
 __all__ = ["ShardedALS"]

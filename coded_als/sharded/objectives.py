@@ -1,4 +1,4 @@
-"""Objectives of ALS on a sharded table: that of implicit feedback and that of explicit ratings."""
+"""Objectives of ALS on a sharded table, that of implicit feedback and that of explicit ratings, and the descent they promise."""
 
 from __future__ import annotations
 
@@ -37,15 +37,7 @@ class Implicit:
     bias_penalty: float = 1.0
 
     def ridge(self, lengths: NDArray[Any], others: int) -> Floats:
-        """(rows,) ridge of rows with so many entries, of so many rows on the other side.
-
-        Parameters
-        ----------
-        lengths
-            Entries of each row, (rows,).
-        others
-            Rows on the other side.
-        """
+        """(rows,) ridge of rows with so many entries, of so many rows on the other side."""
         return np.asarray(self.regularization * (lengths + self.weight * others) ** self.exponent)
 
     def units(self, values: Floats) -> tuple[float, float]:
@@ -89,15 +81,7 @@ class Explicit:
         return self.bias_regularization / self.regularization
 
     def ridge(self, lengths: NDArray[Any], others: int) -> Floats:
-        """(rows,) ridge of rows with so many entries, of so many rows on the other side.
-
-        Parameters
-        ----------
-        lengths
-            Entries of each row, (rows,).
-        others
-            Rows on the other side.
-        """
+        """(rows,) ridge of rows with so many entries, of so many rows on the other side."""
         return self.regularization * (np.maximum(lengths, 1.0) if self.by_count else np.ones(len(lengths)))
 
     def units(self, values: Floats) -> tuple[float, float]:
@@ -132,3 +116,29 @@ class Explicit:
 
 
 Objective = Implicit | Explicit
+
+
+# What an objective may seem to rise by in an epoch: a part of itself, and a hundredth of that part of the squares it is
+# a difference of.
+_ROUNDING = {"float32": 1e-3, "bfloat16": 1e-2}
+
+
+def descended(objective: float, earlier: float, squares: float, table_dtype: str) -> float:
+    """An objective, which but for rounding no epoch makes larger.
+
+    Raises
+    ------
+    UsageError
+        When it is not finite, or has risen.
+    """
+    if not np.isfinite(objective):
+        raise UsageError(
+            "ratings and regularization must be of a size that float32 can square; got a fit that overflows. Scale them."
+        )
+    if objective > earlier + _ROUNDING[table_dtype] * (earlier + squares / 100):
+        raise UsageError(
+            "regularization must be so large that float32 can solve for the rows; "
+            f"got an objective that rose by {objective / earlier - 1:.1%} in an epoch. "
+            "Raise it, or use RidgeALS or ImplicitALS with dtype='float64'."
+        )
+    return objective

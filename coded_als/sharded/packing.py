@@ -1,10 +1,10 @@
-"""Dense batches: sparse rows cut into pieces of a few fixed lengths, many pieces in one static array.
+"""Rows of a factor table dealt to devices, and dense batches of their entries.
 
-After Mehta, Rendle, Krichene, Zhang, "ALX: Large Scale Matrix Factorization on TPUs" (2021), section 4, with three
-differences. A row may be longer than a batch: what is open at the end of one is carried into the next. Short rows have
-batches of their own, with shorter pieces too, where whole ones would be too much padding. And since the ids are known
-beforehand, each device is told which of its rows the others need, so that nobody asks for a row at run time, or twice
-in a batch.
+Sparse rows are cut into pieces of a few fixed lengths, many pieces in one static array. After Mehta, Rendle, Krichene,
+Zhang, "ALX: Large Scale Matrix Factorization on TPUs" (2021), section 4, with three differences. A row may be longer
+than a batch: what is open at the end of one is carried into the next. Short rows have batches of their own, with shorter
+pieces too, where whole ones would be too much padding. And since the ids are known beforehand, each device is told which
+of its rows the others need, so that no device asks for a row at run time, or twice in a batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,69 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Integers
-from coded_als.sharded.placement import Placement
+
+# the fractional parts of its multiples spread evenly over [0, 1), however many are taken
+_GOLDEN = (np.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where the rows of one table are: row r is row ``slot`` of device ``device``, at ``device * height + slot``.
+
+    Every device has the same number of rows, some of which may be unused, and about the same number of entries.
+    Neighbouring slots hold rows of very different lengths, so that every run of slots has about as many entries
+    as any other.
+
+    Parameters
+    ----------
+    devices
+        N.
+    height
+        Rows of each device.
+    position
+        (rows,) place of each row in the table of ``devices * height`` rows.
+    """
+
+    devices: int
+    height: int
+    position: Integers
+
+    @property
+    def rows(self) -> int:
+        """Rows that are in use."""
+        return len(self.position)
+
+    @property
+    def total(self) -> int:
+        """Rows of the table, used or not."""
+        return self.devices * self.height
+
+    def spread(self, table: NDArray[Any]) -> NDArray[Any]:
+        """Rows (rows, ...) in the order of positions, (total, ...); unused places are zero."""
+        placed = np.zeros((self.total, *table.shape[1:]), table.dtype)
+        placed[self.position] = table
+        return placed
+
+    def collect(self, placed: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `spread`: (total, ...) to (rows, ...)."""
+        return placed[self.position]
+
+
+def deal_to_devices(lengths: NDArray[Any], devices: int) -> Placement:
+    """Deal rows with so many entries each, (rows,), to devices.
+
+    The rows, longest first, go to the devices like cards, forth and back. A device's rows are then strewn over its slots.
+    """
+    rows = len(lengths)
+    height = -(-rows // devices)
+    place = np.arange(rows)
+    turn, device = np.divmod(place, devices)
+    device = np.where(turn % 2, devices - 1 - device, device)
+    slot_of_turn = np.argsort(np.argsort(np.arange(height) * _GOLDEN % 1, kind="stable"))
+    position = np.empty(rows, dtype=np.int64)
+    position[np.argsort(-np.asarray(lengths), kind="stable")] = device * height + slot_of_turn[turn]
+    return Placement(devices, height, position)
+
 
 # Shorter pieces are taken when the padding of the rows' ends would exceed this share of the entries.
 _PADDING_WANTED = 0.1
@@ -90,22 +152,9 @@ class Batches:
 
 
 def pack(matrix: sparse.csr_array, rows: Placement, others: Placement, pieces: int, length: int) -> list[Batches]:
-    """Cut the rows of a matrix into batches.
+    """Cut the rows of a matrix (rows, others), in canonical form, into batches of at most so many pieces of a device.
 
-    Parameters
-    ----------
-    matrix
-        (rows, others) in canonical form.
-    rows, others
-        Where the rows of either table are, on equally many devices.
-    pieces
-        At most so many in a batch of one device, counted over all lengths before their numbers are made equal.
-    length
-        Of the longest piece.
-
-    Returns
-    -------
-    One group of rows or two: long ones in whole pieces alone, and short ones. Rows without entries are in none.
+    One group of rows comes out or two: long ones in whole pieces alone, and short ones. Rows without entries are in none.
     """
     entries = np.diff(matrix.indptr).astype(np.int64)
     filled = np.flatnonzero(entries)

@@ -18,17 +18,9 @@ _BLOCKS = 8
 
 
 def solve_cholesky(matrices: Array, right: Array) -> tuple[Array, Array]:
-    """Solve by Cholesky factors.
+    """Solutions (s, d) of positive definite systems (s, d, d) with (s, d), by Cholesky factors; and which had one, (s,).
 
-    Parameters
-    ----------
-    matrices, right
-        (s, d, d) symmetric positive definite, and (s, d).
-
-    Returns
-    -------
-    solution, solved
-        (s, d), and (s,) whether each matrix was positive definite in this precision.
+    A matrix has none where it is not positive definite in this precision.
     """
     order = matrices.shape[-1]
     block = _COLUMNS
@@ -85,19 +77,7 @@ def _eliminate(matrices: Array) -> Array:
 
 
 def solve_conjugate_gradients(matrices: Array, right: Array, start: Array, steps: int) -> Array:
-    """Improve ``start`` by steps of conjugate gradients.
-
-    Parameters
-    ----------
-    matrices, right, start
-        (s, d, d) symmetric positive definite, (s, d) and (s, d).
-    steps
-        Of each system; one that is solved stays as it is.
-
-    Returns
-    -------
-    (s, d)
-    """
+    """Solutions (s, d) of positive definite systems (s, d, d) with (s, d), improved from ``start`` by steps of conjugate gradients."""
     residual = right - multiply(matrices, start)
 
     def step(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -118,19 +98,7 @@ def solve_conjugate_gradients(matrices: Array, right: Array, start: Array, steps
 
 
 def multiply(matrices: Array, vectors: Array) -> Array:
-    """Products (s, d) of (s, d, d) with (s, d).
-
-    Parameters
-    ----------
-    matrices
-        (s, d, d).
-    vectors
-        (s, d).
-
-    Returns
-    -------
-    (s, d).
-    """
+    """Products (s, d) of (s, d, d) with (s, d)."""
     return (matrices @ vectors[..., None])[..., 0]
 
 

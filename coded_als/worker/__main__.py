@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from coded_als.worker.threads import ONE_BLAS_THREAD
+from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 
 # before anything imports NumPy: workers that fight over cores are stragglers of our own making
 os.environ.update(ONE_BLAS_THREAD)
@@ -14,8 +14,7 @@ import sys
 
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.enlisted import run_enlisted
-from coded_als.worker.fleet import run_fleet
+from coded_als.worker.forks import run_enlisted, run_fleet
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.process import ANY_NUMBER, end_with_stdin, run_worker
 

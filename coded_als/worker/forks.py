@@ -1,17 +1,23 @@
-"""Workers that one process forks after it has imported what they need: their starts, deaths and restarts."""
+"""Workers that one process forks after it has imported what they need: a fleet at once, or those that its stdin names."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import io
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from coded_als.errors import UsageError
+from coded_als.worker.credentials import Credentials
+from coded_als.worker.parts import PartFolder
+from coded_als.worker.process import run_worker
+from coded_als.worker.turns import AVAILABLE, Turns
 
 # How long they may go without a look at whether whoever is in charge of them still lives.
 LOOK_AFTER_MASTER_S = 1.0
@@ -79,15 +85,10 @@ class Forks:
             patience_s = min(patience_s, max(wait_s, 0.0) or LOOK_AFTER_MASTER_S)
         return patience_s
 
-    def told(self, patience_s: float) -> bytes | None:
+    def said_on_stdin(self, patience_s: float) -> bytes | None:
         """What stdin says within a while, nothing where a worker dies; None once it has ended, or its master is gone.
 
         A forked copy of the master holds stdin open, so its end alone would not tell.
-
-        Parameters
-        ----------
-        patience_s
-            How long to wait.
         """
         ready, _, _ = select.select([STDIN, self._died], [], [], patience_s)
         if self._died in ready:
@@ -161,3 +162,112 @@ def _be_a_worker(number: int, work: Callable[[int], object], parent: int) -> Non
         print(f"worker {number}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(status)
+
+
+# The worker's number and the lines of its credentials.
+_LINES = 4
+
+
+def enlisting(number: int, credentials: Credentials) -> bytes:
+    """The order to start a worker."""
+    return f"{number}\n{credentials.text()}".encode()
+
+
+class Orders:
+    """What `enlisting` writes, read in whatever pieces it comes."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def read(self, said: bytes) -> Iterator[tuple[int, Credentials]]:
+        """The workers that are named with these bytes.
+
+        Raises
+        ------
+        UsageError
+            For anything else.
+        """
+        *lines, unfinished = (self._rest + said).split(b"\n")
+        whole = len(lines) // _LINES * _LINES
+        self._rest = b"\n".join([*lines[whole:], unfinished])
+        for first in range(0, whole, _LINES):
+            number, *text = (line.decode("ascii", "replace") for line in lines[first : first + _LINES])
+            if not (number.isascii() and number.isdecimal()):
+                raise UsageError(
+                    f"an order must begin with a worker's number; got {number!r}. Write one, then its keys."
+                )
+            yield int(number), Credentials.read(io.StringIO("\n".join(text) + "\n"))
+
+
+def run_fleet(workers: int, endpoint: str, restart: bool = False, memory: str = "") -> None:
+    """Fork W workers and end them when the master closes its end of stdin, or dies; start again those that died, if asked to.
+
+    Raises `UsageError` when stdin does not begin with credentials, or the system refuses so many processes.
+    """
+    credentials = Credentials.read(sys.stdin)
+    fleet = os.getpid()
+    cores = len(os.sched_getaffinity(0))
+    turns = Turns(workers, cores) if AVAILABLE and workers > cores else None
+
+    def work(number: int) -> None:
+        turn = None if turns is None else turns.of(number)
+        run_worker(number, endpoint, credentials, parent_lives=lambda: os.getppid() == fleet, turn=turn, memory=memory)
+
+    forks = Forks(work)
+    try:
+        for number in range(workers):
+            forks.start(number)
+        patience_s = LOOK_AFTER_MASTER_S
+        while forks.said_on_stdin(patience_s) is not None:
+            for number, _ in forks.reap():
+                if turns is not None:
+                    turns.died(number)
+                if restart:
+                    forks.restart(number)
+            patience_s = forks.start_due()
+    finally:
+        forks.end()
+        _remove_address(endpoint)
+
+
+def _remove_address(endpoint: str) -> None:
+    """Remove the socket of a master that was killed, and the folder that it made for it."""
+    if endpoint.startswith("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(path))
+
+
+def run_enlisted(endpoint: str, parts: PartFolder | None, memory: str = "") -> None:
+    """Fork workers as stdin names them (`Orders`), again those that a signal ended; return when all have ended by themselves.
+
+    All end when the other end of stdin is closed or its process dies, however that happens. Raises `UsageError` when stdin
+    says something else, or the system refuses so many processes.
+    """
+    known: dict[int, Credentials] = {}
+    parent = os.getpid()
+
+    def parent_lives() -> bool:
+        return os.getppid() == parent
+
+    def work(number: int) -> None:
+        run_worker(number, endpoint, known[number], parent_lives, remote=True, parts=parts, memory=memory)
+
+    forks, orders = Forks(work), Orders()
+    patience_s = LOOK_AFTER_MASTER_S
+    try:
+        while (said := forks.said_on_stdin(patience_s)) is not None:
+            for number, credentials in orders.read(said):
+                if number not in known:
+                    known[number] = credentials
+                    forks.start(number)
+            for number, exit_code in forks.reap():
+                if exit_code < 0:
+                    forks.restart(number)
+            patience_s = forks.start_due()
+            if known and not len(forks):
+                return  # they were told to, or found no master
+    finally:
+        forks.end()

@@ -39,15 +39,7 @@ class PartFolder:
         return np.asarray(np.load(file, mmap_mode="r" if large else None, allow_pickle=False))
 
     def write(self, number: int, array: NDArray[Any]) -> None:
-        """Put an array there, whole or not at all.
-
-        Parameters
-        ----------
-        number
-            Its own.
-        array
-            Any numbers.
-        """
+        """Put an array there, whole or not at all."""
         file = self.file_of(number)
         # a task that is begun again may meet its predecessor, in a thread of the same process
         unfinished = f"{file}.{secrets.token_hex(4)}"

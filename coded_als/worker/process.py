@@ -41,27 +41,6 @@ def run_worker(
 
     Its number may be `ANY_NUMBER`.
 
-    Parameters
-    ----------
-    worker
-        Its number.
-    endpoint
-        Where the master listens.
-    credentials
-        What admits it.
-    parent_lives
-        Asked about once a second; the worker ends when it says no.
-    remote
-        Whether the connection may break or not come about.
-    memory_limit_bytes
-        What the worker may hold.
-    parts
-        Where arrays lie that were put on this machine for it.
-    turn
-        What it takes before it computes, where it shares cores with others.
-    memory
-        Where the memory is that the master shares (`SharedMemory.place`), if any.
-
     Raises
     ------
     UsageError

@@ -42,23 +42,11 @@ class Turns:
         os.write(self._given, bytes(cores))
 
     def of(self, worker: int) -> Turn:
-        """The turn of one worker, in its own process.
-
-        Parameters
-        ----------
-        worker
-            Its number.
-        """
+        """The turn of one worker, in its own process."""
         return Turn(self._free, self._given, self._notes, worker)
 
     def died(self, worker: int) -> None:
-        """Give back what a worker had that is dead.
-
-        Parameters
-        ----------
-        worker
-            Its number.
-        """
+        """Give back what a worker had that is dead."""
         self.of(worker).give()
 
 
@@ -96,15 +84,7 @@ class Turn:
             os.write(self._given, b"\0")
 
     def wait(self, socket: zmq.Socket[bytes], since: float) -> bool:
-        """Wait until there may be a turn, or a message; False when there has been none for too long.
-
-        Parameters
-        ----------
-        socket
-            The worker's, in which there is no message.
-        since
-            When it began to wait, on the clock of `time.perf_counter`.
-        """
+        """Wait until there may be a turn, or a message; False when there has been none for too long."""
         if self._poller is None:
             self._poller = select.epoll()
             self._poller.register(self._free, select.EPOLLIN | select.EPOLLEXCLUSIVE)

@@ -10,8 +10,7 @@ import pytest
 
 from coded_als.cluster import Round, TaskEvent, all_of, fastest
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.recording import TraceRecorder
-from coded_als.cluster.timelines import TimelineRecorder
+from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import DelayStream, read_trace
 from coded_als.errors import CodedALSError

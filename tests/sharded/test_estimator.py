@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from coded_als import ShardedALS, UsageError
-from coded_als.sharded.descent import descended
+from coded_als.sharded.objectives import descended
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ import sys
 sys.modules["jax"] = None
 import numpy as np
 from coded_als import ShardedALS, UsageError
-from coded_als.sharded.descent import descended
+from coded_als.sharded.objectives import descended
 try:
     ShardedALS(2).fit(np.eye(3))
 except UsageError as error:

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als.sharded.packing import Batches, pack, padding
-from coded_als.sharded.placement import Placement, deal_to_devices
+from coded_als.sharded.packing import Batches, Placement, deal_to_devices, pack, padding
 
 
 @st.composite

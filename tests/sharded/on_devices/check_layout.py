@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from collectives import exchanged_bytes
 from conftest import ODD, SETTINGS, ratings
 
-from coded_als.errors import UsageError
-from coded_als.sharded.collectives import exchanged_bytes
 from coded_als.sharded.devices import mesh_of
-from coded_als.sharded.half_step import Equations
+from coded_als.sharded.epochs import Training
+from coded_als.sharded.equations import Equations
 from coded_als.sharded.objectives import Explicit, Implicit
-from coded_als.sharded.training import Training
 
 IMPLICIT = Implicit(0.005, 0.1, 1.0)
 
@@ -76,7 +75,7 @@ ENTRY %main (p: f32[2]) -> f32[2] {
   ROOT %w = f32[2]{0} while(%p), condition=%c, body=%body
 }
 """
-    with pytest.raises(UsageError, match="known number of turns; got body"):
+    with pytest.raises(ValueError, match="known number of turns; got body"):
         exchanged_bytes(text)
     known = text.replace("body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"3"}}')
     assert exchanged_bytes(known) == {"all-reduce": 24}

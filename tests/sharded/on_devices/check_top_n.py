@@ -7,8 +7,8 @@ import pytest
 from conftest import fitted, ratings
 from scipy import sparse
 
-import coded_als.sharded.estimator as estimator
-import coded_als.sharded.top_n as on_devices
+import coded_als.sharded.device_ranking as on_devices
+import coded_als.sharded.sharded_als as estimator
 from coded_als import ImplicitALS, UsageError
 from coded_als.data import load_ratings
 from coded_als.data.ratings import from_matrix

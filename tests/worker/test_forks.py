@@ -18,7 +18,7 @@ from coded_als.errors import UsageError
 from coded_als.master.link import Link
 from coded_als.wire import Kind, Message, decode, encode
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.orders import Orders, enlisting
+from coded_als.worker.forks import Orders, enlisting
 from tests.master.processes import all_end_within, is_running
 
 CREDENTIALS = Credentials(b"job")

@@ -92,19 +92,8 @@ class Equations:
 def half_step(mesh: Mesh, shapes: tuple[BatchShape, ...], equations: Equations) -> Any:
     """The program of one side, to be compiled for its tables; once, however many fits have the same shapes.
 
-    Parameters
-    ----------
-    mesh
-        The devices.
-    shapes
-        Of the batches of each group.
-    equations
-        The normal equations to solve.
-
-    Returns
-    -------
-    A jitted function of the table to solve (its memory is given up), the fixed table and the `Operands` of each group, which
-    returns the new table and the `Totals`.
+    Returns A jitted function of the table to solve (its memory is given up), the fixed table and the `Operands` of
+    each group, which returns the new table and the `Totals`.
     """
     sharded = PartitionSpec(AXIS)
     local = partial(_half_step, shapes, equations)

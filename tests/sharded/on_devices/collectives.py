@@ -6,8 +6,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from coded_als.errors import UsageError
-
 _BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}
 _COLLECTIVE = re.compile(
     r"= (?P<shape>.*?) (?P<name>all-to-all|all-reduce|all-gather|reduce-scatter|collective-permute)(?:-done)?\("
@@ -41,7 +39,7 @@ def exchanged_bytes(program: str) -> dict[str, int]:
 
     Raises
     ------
-    UsageError
+    ValueError
         Where a loop with collectives does not say how often it runs.
     """
     computations, entry = _parse(program)
@@ -54,7 +52,7 @@ def exchanged_bytes(program: str) -> dict[str, int]:
             for called, times in found.calls:
                 inner = total(called)
                 if inner and times is None:
-                    raise UsageError(
+                    raise ValueError(
                         f"a loop with collectives must have a known number of turns; got {called}. Fix it."
                     )
                 for kind, count in inner.items():

@@ -16,10 +16,9 @@ from scipy import sparse
 
 from coded_als.arrays import Floats
 from coded_als.sharded.devices import sharded
-from coded_als.sharded.half_step import Equations, Operands, half_step
+from coded_als.sharded.equations import Equations, Operands, half_step
 from coded_als.sharded.objectives import Objective
-from coded_als.sharded.packing import Batches, BatchShape, pack, padding
-from coded_als.sharded.placement import Placement, deal_to_devices
+from coded_als.sharded.packing import Batches, BatchShape, Placement, deal_to_devices, pack, padding
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +122,6 @@ class Training:
         """New users and items, (rows, width) each, and the objective at them; the memory of the old ones is given up.
 
         The objective is a difference of sums, which float32 has to 1e-6; it is at least what the ridge weight makes of it.
-
-        Parameters
-        ----------
-        users
-            Table of the users, on the devices.
-        items
-            Table of the items.
         """
         step_users, step_items = self.programs
         items, of_items = step_items(items, users, self.items.operands)
@@ -154,28 +146,12 @@ class Training:
         )
 
     def put(self, side: Side, rows: Floats) -> Array:
-        """A table on the devices, from its rows (rows, width).
-
-        Parameters
-        ----------
-        side
-            Which side's table.
-        rows
-            (rows, width).
-        """
+        """A table on the devices, from its rows (rows, width)."""
         placed = side.placement.spread(np.asarray(rows, dtype=self.dtype))
         return jax.device_put(placed, sharded(self.mesh))
 
     def get(self, side: Side, table: Array) -> NDArray[np.float32]:
-        """The rows of a table, (rows, width).
-
-        Parameters
-        ----------
-        side
-            Which side's table.
-        table
-            On the devices.
-        """
+        """The rows of a table, (rows, width)."""
         return side.placement.collect(np.asarray(table)).astype(np.float32)
 
     def _table(self, rows: Placement) -> Any:

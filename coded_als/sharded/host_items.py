@@ -45,17 +45,7 @@ class HostItems:
         object.__setattr__(self, "_common", self.objective.weight * (fixed.T @ fixed))
 
     def fold_in(self, matrix: sparse.csr_array) -> NDArray[np.float32]:
-        """Solve each new row exactly.
-
-        Parameters
-        ----------
-        matrix
-            (k, n) the new users' entries, the mean taken off.
-
-        Returns
-        -------
-        (k, d), or (k, d + 1) with the biases last
-        """
+        """Rows (k, d), or (k, d + 1) with the biases last, that solve exactly for the new users' entries (k, n), less their mean."""
         solved = np.zeros((matrix.shape[0], self._penalty.size), np.float32)
         for row in np.flatnonzero(np.diff(matrix.indptr)):
             entries = slice(matrix.indptr[row], matrix.indptr[row + 1])
@@ -65,19 +55,7 @@ class HostItems:
         return solved
 
     def contributions(self, columns: Integers, values: NDArray[np.float64], asked: int) -> NDArray[np.float64]:
-        """What each entry of a new user adds to the score of an item.
-
-        Parameters
-        ----------
-        columns, values
-            (k,) the user's entries, the mean taken off.
-        asked
-            The column of the item.
-
-        Returns
-        -------
-        (k,)
-        """
+        """(k,): what each entry of a new user, less the mean, adds to the score of the item ``asked``."""
         rated, wanted = self._fixed[columns], self._fixed[asked]
         influence = influences(rated, np.ones(len(rated)), self._ridge(columns), self._common, wanted)
         return np.asarray(self._wanted(columns, values) * influence)

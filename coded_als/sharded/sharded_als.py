@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Integers
-from coded_als.checks import require_one_of
+from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.entrance import named_matrix
+from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.explanation import Explaining
 from coded_als.models.factor_model import NewRatings, NewUsers
@@ -25,13 +26,11 @@ from coded_als.models.reporting import Callback, reporting
 from coded_als.models.resuming import resumed
 from coded_als.models.running import before, said
 from coded_als.models.seen import pattern
-from coded_als.sharded.descent import descended
-from coded_als.sharded.folding import HostItems
-from coded_als.sharded.objectives import Explicit, Implicit, Objective
-from coded_als.sharded.parameters import require_parameters
+from coded_als.sharded.host_items import HostItems
+from coded_als.sharded.objectives import Explicit, Implicit, Objective, descended
 
 if TYPE_CHECKING:
-    from coded_als.sharded.training import Layout
+    from coded_als.sharded.epochs import Layout
 
 # fewer scores are ranked on the host before a program for the devices is compiled
 _WORTH_A_PROGRAM = 2**22
@@ -122,7 +121,7 @@ class ShardedALS(Explaining):
         self.solver, self.cg_steps, self.table_dtype, self.devices = solver, cg_steps, table_dtype, devices
         self.batch_pieces, self.piece_length, self.seed = batch_pieces, piece_length, seed
         self.top_n_recall = top_n_recall
-        require_parameters(self)
+        _require_parameters(self)
 
     @classmethod
     def require_installed(cls) -> None:
@@ -167,7 +166,7 @@ class ShardedALS(Explaining):
     def _fit(self, ratings: Any, report: Callback, checkpoint: Checkpoint | None) -> None:
         """Learn the factors and keep them."""
         from coded_als.sharded.devices import mesh_of
-        from coded_als.sharded.training import Training
+        from coded_als.sharded.epochs import Training
 
         mesh = mesh_of(self.devices)
         matrix = rating_matrix(ratings, np.float64)
@@ -229,8 +228,8 @@ class ShardedALS(Explaining):
     def _rank(self, user_factors: Any, item_factors: Any, *arguments: Any, **options: Any) -> Any:
         if len(user_factors) * len(item_factors) < _WORTH_A_PROGRAM or find_spec("jax") is None:
             return super()._rank(user_factors, item_factors, *arguments, **options)
+        from coded_als.sharded.device_ranking import best_on_devices
         from coded_als.sharded.devices import mesh_up_to
-        from coded_als.sharded.top_n import best_on_devices
 
         tables, mesh = (user_factors, item_factors), mesh_up_to(self.devices)
         return best_on_devices(mesh, *tables, *arguments, recall=self.top_n_recall, **options)
@@ -254,7 +253,7 @@ class ShardedALS(Explaining):
         )
 
     def _equations(self, objective: Objective) -> Any:
-        from coded_als.sharded.half_step import Equations
+        from coded_als.sharded.equations import Equations
 
         return Equations(
             self.rank, objective.biases, objective.weight, objective.bias_penalty, self.solver, self.cg_steps
@@ -293,3 +292,36 @@ class ShardedALS(Explaining):
 def _state(training: Any, users: Any, items: Any, history: History) -> tuple[dict[str, Any], dict[str, Any]]:
     tables = {"users": training.get(training.users, users), "items": training.get(training.items, items)}
     return tables, said(tuple(history.entries))
+
+
+# parameters that only one of the objectives has
+_OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
+_OF_EXPLICIT = ("biases", "bias_regularization", "regularization_scaling")
+
+
+def _require_parameters(model: ShardedALS) -> None:
+    """Raise `UsageError` unless the parameters of a model make sense."""
+    for name in ("rank", "iterations", "cg_steps", "piece_length"):
+        require_whole(name, getattr(model, name), 1)
+    require_whole("batch_pieces", model.batch_pieces, 16)
+    require_whole("seed", model.seed, 0)
+    if model.devices is not None:
+        require_whole("devices", model.devices, 1)
+    require_one_of("solver", model.solver, ("cholesky", "cg"))
+    require_one_of("table_dtype", model.table_dtype, ("float32", "bfloat16"))
+    require_number("regularization", model.regularization, positive=True)
+    require_number("top_n_recall", model.top_n_recall, positive=True)
+    if model.top_n_recall > 1:
+        raise UsageError(f"top_n_recall must be at most 1, the exact lists; got {model.top_n_recall}. Lower it.")
+    for name in _OF_EXPLICIT if model.loss == "implicit" else _OF_IMPLICIT:
+        if getattr(model, name) is not None:
+            raise UsageError(
+                f"{name} must be left out with loss={model.loss!r}; got {getattr(model, name)!r}. Drop it."
+            )
+    for name in ("unobserved_weight", "bias_regularization"):
+        if getattr(model, name) is not None:
+            require_number(name, getattr(model, name), positive=True)
+    if model.frequency_exponent is not None:
+        require_number("frequency_exponent", model.frequency_exponent)
+    if model.regularization_scaling is not None:
+        require_one_of("regularization_scaling", model.regularization_scaling, ("none", "count"))

@@ -49,17 +49,7 @@ class ItemTable:
 
     @classmethod
     def of(cls, mesh: Mesh, factors: Floats, biases: Floats | None, left_out: Integers) -> ItemTable:
-        """Put items on the devices.
-
-        Parameters
-        ----------
-        mesh
-            The devices.
-        factors, biases
-            (items, d) and (items,) or None.
-        left_out
-            Columns that nobody is recommended.
-        """
+        """Put factors (items, d) and biases (items,), if any, on the devices."""
         count, rank = factors.shape
         total = -(-count // mesh.size) * mesh.size
         table, offsets = np.zeros((total, rank), np.float32), np.full(total, -np.inf, np.float32)
@@ -88,28 +78,15 @@ def best_on_devices(
 ) -> tuple[Integers, NDArray[np.float64]]:
     """`coded_als.models.top_n.recommend_batch` on devices, in float32: the best of each device, merged on the host.
 
-    Parameters
-    ----------
-    mesh
-        The devices.
-    user_factors, item_factors, n, item_biases, seen, exclude
-        As there.
-    memory_limit_bytes
-        Bound on the temporary arrays of a device; at least one user's scores must fit.
-    recall
-        1 for the exact lists; less for approximate ones, which the accelerator finds sooner and which are expected to
-        hold this share of the exact ones: Chern, Hechtman, Davis, Guo, Majnemer, Kumar, "TPU-KNN: K Nearest Neighbor
-        Search at Peak FLOP/s" (2022). Where there is no such instruction, as on a CPU, they are exact all the same.
+    Columns and scores are (users, n), best first; -1 and minus infinity where fewer than n columns are left.
 
-    Returns
-    -------
-    columns, scores
-        Both (users, n), best first; -1 and minus infinity where fewer than n columns are left.
+    A recall of 1 asks for the exact lists; less for approximate ones, which the accelerator finds sooner and which are
+    expected to hold this share of the exact ones: Chern, Hechtman, Davis, Guo, Majnemer, Kumar, "TPU-KNN: K Nearest
+    Neighbor Search at Peak FLOP/s" (2022). Where there is no such instruction, as on a CPU, the lists are exact all the same.
 
     Raises
     ------
     UsageError
-        As there.
     """
     require_ranking(user_factors, item_factors, n, item_biases, seen)
     items = ItemTable.of(mesh, item_factors, item_biases, columns_left_out(exclude, len(item_factors)))
