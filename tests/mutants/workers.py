@@ -75,15 +75,29 @@ PROCESSES = (
 
 DELAYS = (
     Mutant(
+        "a time is a probability",
+        "coded_als/delays/models.py",
+        "Probability = Annotated[float, PROBABILITY]",
+        "Probability = Annotated[float, SECONDS]",
+        ("tests/delays/test_delays.py",),
+    ),
+    Mutant(
+        "a delay model takes NaN",
+        "coded_als/delays/models.py",
+        "else 0 <= value <= self.most)",
+        "else not value < 0)",
+        ("tests/delays/test_delays.py",),
+    ),
+    Mutant(
         "1min is read as 6 s",
-        "coded_als/delays/spec.py",
+        "coded_als/delays/models.py",
         '"min": 60.0',
         '"min": 6.0',
         ("tests/delays/test_delays.py",),
     ),
     Mutant(
         "1us is read as 10 us",
-        "coded_als/delays/spec.py",
+        "coded_als/delays/models.py",
         '"us": 1e-6',
         '"us": 1e-5',
         ("tests/delays/test_delays.py",),
