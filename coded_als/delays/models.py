@@ -204,7 +204,8 @@ class NormalPerOperation(_Checked):
         from scipy.special import ndtri
 
         seconds = operations * self.mu + math.sqrt(operations) * self.sigma * ndtri(uniforms(0))
-        return np.maximum(seconds, 0.0), None
+        # mean and deviation both beyond the largest float, whose difference is no number: such a worker never responds
+        return np.where(np.isnan(seconds), np.inf, np.maximum(seconds, 0.0)), None
 
 
 @dataclass(frozen=True)

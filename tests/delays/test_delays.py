@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from coded_als.delays import MODELS, DelayStream, Trace, arrival_order, hashed_uniforms, parse_delays, read_trace
-from coded_als.delays.models import Bimodal, Bootstrap, Dead, Markov, Pareto, ShiftedExponential, Slow, Sum, Uniform
+from coded_als.delays.models import (
+    Bimodal,
+    Bootstrap,
+    Dead,
+    Markov,
+    NormalPerOperation,
+    Pareto,
+    ShiftedExponential,
+    Slow,
+    Sum,
+    Uniform,
+)
 from coded_als.errors import UsageError
 
 SPECS = [
@@ -219,6 +230,12 @@ def test_a_slow_worker_may_not_respond_at_all() -> None:
     assert set(np.unique(table)) == {0.0, math.inf}
 
 
+def test_a_mean_beyond_the_largest_number_is_never_and_not_nan() -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        drawn = DelayStream(NormalPerOperation(1e300, 1e300), 20).next_round(1e18)
+    np.testing.assert_array_equal(drawn, np.inf)
+
+
 WEIRD = st.one_of(st.floats(), st.integers(-3, 3), st.integers(), st.booleans(), st.none(), st.text(max_size=2))
 
 
@@ -231,7 +248,7 @@ def test_a_model_is_refused_or_draws_times(name: str, data: st.DataObject) -> No
         stream = DelayStream(model(*values), 9)
     except UsageError:
         return
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         drawn = np.array([stream.next_round(1e6) for _ in range(3)])
     assert drawn.shape == (3, 9)
     assert (drawn >= 0).all()  # and no NaN

@@ -105,8 +105,8 @@ DELAYS = (
     Mutant(
         "normal delays below zero",
         "coded_als/delays/models.py",
-        "return np.maximum(seconds, 0.0), None",
-        "return seconds, None",
+        "np.inf, np.maximum(seconds, 0.0)), None",
+        "np.inf, seconds), None",
         ("tests/delays/test_delays.py",),
     ),
     Mutant(
