@@ -175,7 +175,19 @@ class Scene:
         self._inbox.append([zmq.Frame(worker.route), *(zmq.Frame(bytes(frame)) for frame in encode(message))])
 
 
-ACTIONS = ("join", "die", "last words", "stop", "continue", "finish", "deliver", "repeat", "late words", "lie about the past", "junk")
+ACTIONS = (
+    "join",
+    "die",
+    "last words",
+    "stop",
+    "continue",
+    "finish",
+    "deliver",
+    "repeat",
+    "late words",
+    "lie about the past",
+    "junk",
+)
 SCRIPTS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, WORKERS - 1)), max_size=25)
 
 

@@ -12,6 +12,15 @@ CLUSTERS = (
         "        del open_tasks, status\n",
         ("tests/master/test_cluster_laws.py::test_every_task_leaves_one_event_whatever_became_of_it",),
     ),
+    Mutant(
+        "a proxy does not know the machine behind it",
+        "coded_als/cluster/scope.py",
+        "return self._cluster.machine",
+        "return Machine()",
+        (
+            "tests/master/test_cluster_laws.py::test_a_cluster_says_how_fast_it_is_and_whom_it_waits_for_through_proxies_too",
+        ),
+    ),
 )
 
 PROCESSES = (

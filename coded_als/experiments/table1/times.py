@@ -7,7 +7,8 @@ import numpy as np
 from coded_als.als.draws import repetition_seed
 from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, fastest
-from coded_als.cluster.machine import Machine, RoundCost, round_seconds
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.codes import EntangledPolynomialCode, iteration_threshold
 from coded_als.delays import DelayStream
 from coded_als.experiments.plan.timing import mean_and_interval
