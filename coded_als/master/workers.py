@@ -12,7 +12,7 @@ MOST_OPEN_TASKS = 2
 MOST_OPEN_STORES = 8
 
 
-@dataclass
+@dataclass(frozen=True)
 class Task:
     """One worker's part of a round, until its event is written."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +11,7 @@ import zmq
 
 from coded_als.cluster import Round, TaskEvent, fastest
 from coded_als.cluster.shares import Part
-from coded_als.errors import WorkerFailed
+from coded_als.errors import NotEnoughWorkers, WorkerFailed
 from coded_als.master.events import Events
 from coded_als.master.membership import Membership
 from coded_als.master.rounds import Rounds
@@ -91,8 +90,8 @@ class Master:
 
 
 @pytest.fixture
-def master() -> Iterator[Master]:
-    yield Master()
+def master() -> Master:
+    return Master()
 
 
 def dropped(master: Master) -> int:
@@ -146,6 +145,24 @@ def test_who_has_a_part_cannot_say_later_that_there_is_none(master: Master) -> N
     master.hear(Kind.STORED, version)
     master.hear(Kind.ABSENT, version, text="forged")
     assert master.membership.malformed == 1
+
+
+def test_a_needed_task_that_was_dropped_ends_the_round_at_once(master: Master) -> None:
+    """Nothing more comes of it: without this the round would wait for its time limit."""
+    master.load("rows", 1)
+    with pytest.raises(NotEnoughWorkers):
+        master.run((Kind.SUPERSEDED, {}))
+    assert [event.status for event in master.events] == ["superseded"]
+
+
+def test_a_worker_that_introduces_itself_again_within_a_round_is_asked_again(master: Master) -> None:
+    version = master.load("rows", 1)
+    master.hear(Kind.STORED, version)
+    done = master.run((Kind.HELLO, {}), (Kind.HELLO, {}), (Kind.RESULT, {"arrays": (ONE,)}))
+    assert set(done.results) == {0}
+    attempts = [message.attempt for message in master.link.sent if message.kind is Kind.TASK]
+    assert attempts == [attempts[0], attempts[0] + 1, attempts[0] + 2]
+    assert [event.status for event in master.events] == ["counted"]
 
 
 def test_words_of_an_earlier_task_do_not_count_in_a_later_one(master: Master) -> None:

@@ -67,6 +67,27 @@ PROCESSES = (
         ("tests/master/test_local.py::test_a_worker_refuses_operands_of_another_version",),
     ),
     Mutant(
+        "a task that was dropped is waited for",
+        "coded_als/master/rounds.py",
+        "            current.drop(worker.id)\n            self._require_satisfiable(current)\n",
+        "            current.drop(worker.id)\n",
+        ("tests/master/test_late_words.py",),
+    ),
+    Mutant(
+        "a task that is sent again is the same attempt",
+        "coded_als/master/running.py",
+        "else task.attempt + 1",
+        "else task.attempt",
+        ("tests/master/test_running.py",),
+    ),
+    Mutant(
+        "a part that is over may go on",
+        "coded_als/master/running.py",
+        "        if stage not in _NEXT.get(standing.stage, ()):",
+        "        if standing.stage in _NEXT and stage not in _NEXT[standing.stage]:",
+        ("tests/master/test_running.py",),
+    ),
+    Mutant(
         "a reconnection is not treated as a loss",
         "coded_als/master/membership.py",
         "            self._tell_lost([worker])\n        worker.alive",
