@@ -19,8 +19,19 @@ from coded_als.master.payloads import Payloads
 from coded_als.master.running import RunningRound, Stage
 from coded_als.master.stores import Stores
 from coded_als.master.timeouts import timed_out
-from coded_als.master.workers import Task, WorkerState
-from coded_als.wire import Kind, Message, encode
+from coded_als.master.workers import Assignment, WorkerState
+from coded_als.wire import (
+    Absent,
+    Acknowledged,
+    Cancel,
+    Failure,
+    FromWorker,
+    Refused,
+    Reply,
+    Response,
+    Superseded,
+    encode,
+)
 
 log = logging.getLogger(__name__)
 
@@ -154,39 +165,49 @@ class Rounds:
             task = worker.open_tasks.get(current.index) if worker is not None else None
             if worker is not None and task is not None and current.stage(number) is Stage.ASKED:
                 current.cancel(number)
-                message = Message(Kind.CANCEL, self._job, number, current.index, task.attempt)
-                self._membership.send(worker, encode(message))
+                self._membership.send(worker, encode(Cancel(self._job, number, current.index, task.attempt)))
 
-    def heard(self, worker: WorkerState, message: Message) -> None:
+    def heard(self, worker: WorkerState, message: FromWorker) -> None:
         """A worker says what became of a store or of a task.
 
         Parameters
         ----------
         worker
-            Who says it.
+            The worker.
         message
-            What it says.
+            Its message.
         """
-        if message.kind in (Kind.STORED, Kind.ABSENT):
-            self._stores.acknowledged(worker, message.round_index)
-            # what nobody needs any more may be deleted before a straggler has looked for it
-            if message.kind is Kind.ABSENT and self._stores.is_newest(message.round_index):
-                raise WorkerFailed(
-                    f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.text}. "
-                    "Fit again."
-                )
-            self._take_in(worker)
-            return
-        task = worker.open_tasks.get(message.round_index)
-        if task is None or task.attempt != message.attempt:
+        match message:
+            case Acknowledged():
+                self._stores.acknowledged(worker, message.version)
+                self._take_in(worker)
+            case Absent():
+                self._absent(worker, message)
+            case Reply():
+                self._heard_of_task(worker, message)
+
+    def _absent(self, worker: WorkerState, message: Absent) -> None:
+        """A worker finds no part where it was to load one."""
+        self._stores.acknowledged(worker, message.version)
+        # a part that is no longer needed may be deleted before a straggler has looked for it
+        if self._stores.is_newest(message.version):
+            raise WorkerFailed(
+                f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.reason}. Fit again."
+            )
+        self._take_in(worker)
+
+    def _heard_of_task(self, worker: WorkerState, reply: Reply) -> None:
+        """A worker says what became of a task of the round that is running, or of an earlier one."""
+        task = worker.open_tasks.get(reply.round_index)
+        if task is None or task.attempt != reply.attempt:
             return  # of a task that was given up for lost
-        del worker.open_tasks[message.round_index]
+        del worker.open_tasks[reply.round_index]
         current = self._current
-        if current is not None and message.round_index == current.index:
-            self._heard_now(worker, task, message, current)
+        if current is not None and reply.round_index == current.index:
+            self._heard_now(worker, task, reply, current)
             return
-        superseded = message.kind in (Kind.SUPERSEDED, Kind.REFUSED)
-        self._events.record(task, "superseded" if superseded else "late", message)
+        superseded = isinstance(reply, Superseded | Refused)
+        self._events.record(task, "superseded" if superseded else "late", reply)
         if current is not None and current.stage(worker.id) is Stage.READY:
             self._ask(worker, current)
 
@@ -235,50 +256,59 @@ class Rounds:
             current.place(worker, is_given=True)
             self._ask(worker, current)
 
-    def _heard_now(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
+    def _heard_now(self, worker: WorkerState, task: Assignment, reply: Reply, current: RunningRound) -> None:
         """A worker says what became of its part of the round that is running."""
-        if message.kind is Kind.RESULT:
-            self._take(worker, task, message, current)
-        elif message.kind is Kind.SUPERSEDED:
-            self._events.record(task, "superseded", message)
-            current.drop(worker.id)
-            self._require_satisfiable(current)
-        elif message.kind is Kind.ERROR and current.round.check is not None:
-            # it may well be lying: if it is not, the others will say the same
-            log.warning("worker %d failed in %r: %s", worker.id, current.round.kernel, message.text)
-            self._events.record(task, "corrupt", message)
-            self._leave_out(worker, "corrupt", current)
-        elif message.kind is Kind.ERROR:
-            self._events.record(task, "lost", message)
+        match reply:
+            case Response():
+                self._take(worker, task, reply, current)
+            case Superseded():
+                self._events.record(task, "superseded", reply)
+                current.drop(worker.id)
+                self._require_satisfiable(current)
+            case Failure():
+                self._failed(worker, task, reply, current)
+            case Refused():
+                self._refused(worker, task, current)
+
+    def _failed(self, worker: WorkerState, task: Assignment, reply: Failure, current: RunningRound) -> None:
+        """A worker says that the kernel raised."""
+        if current.round.check is None:
+            self._events.record(task, "lost", reply)
             raise WorkerFailed(
-                f"kernels must not raise; worker {worker.id} failed in {current.round.kernel!r}: {message.text}. "
+                f"kernels must not raise; worker {worker.id} failed in {current.round.kernel!r}: {reply.reason}. "
                 "Correct the round."
             )
-        else:  # refused: what the worker was thought to hold got lost under way
-            worker.held.clear()
-            current.lose(worker.id)  # until it has been given what it lacks
-            if task.attempt - self._first_attempt < MOST_REFUSALS:
-                self._place(worker, current)
-            if current.stage(worker.id) is Stage.READY:
-                self._ask(worker, current)
-            self._require_satisfiable(current)
+        # it may well be lying: if it is not, the others will say the same
+        log.warning("worker %d failed in %r: %s", worker.id, current.round.kernel, reply.reason)
+        self._events.record(task, "corrupt", reply)
+        self._leave_out(worker, "corrupt", current)
 
-    def _take(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
+    def _refused(self, worker: WorkerState, task: Assignment, current: RunningRound) -> None:
+        """A worker lacks operands that it was thought to hold: they were lost under way."""
+        worker.held.clear()
+        current.lose(worker.id)  # until it has been given what it lacks
+        if task.attempt - self._first_attempt < MOST_REFUSALS:
+            self._place(worker, current)
+        if current.stage(worker.id) is Stage.READY:
+            self._ask(worker, current)
+        self._require_satisfiable(current)
+
+    def _take(self, worker: WorkerState, task: Assignment, reply: Response, current: RunningRound) -> None:
         """A response counts if it has the right shapes and passes the gate."""
-        shapes, wanted = tuple(array.shape for array in message.arrays), current.round.response_shapes
-        if shapes == wanted and all(array.dtype == np.float64 for array in message.arrays):
-            status = verdict(current.round, worker.id, message.arrays)
+        shapes, wanted = tuple(array.shape for array in reply.arrays), current.round.response_shapes
+        if shapes == wanted and all(array.dtype == np.float64 for array in reply.arrays):
+            status = verdict(current.round, worker.id, reply.arrays)
         elif current.round.check is not None:
             status = "corrupt"
         else:
-            self._events.record(task, "refused", message)
+            self._events.record(task, "refused", reply)
             raise WorkerFailed(
                 f"a response to {current.round.kernel!r} must be float64 of the shapes {wanted}; "
                 f"worker {worker.id} sent {shapes}. Correct the round."
             )
-        self._events.record(task, status, message)
+        self._events.record(task, status, reply)
         if status == "counted":
-            current.take(worker.id, message.arrays)
+            current.take(worker.id, reply.arrays)
             self._cancel(spared(current.until, current.results), current)
         else:
             self._leave_out(worker, status, current)

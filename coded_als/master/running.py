@@ -10,8 +10,8 @@ from types import MappingProxyType
 from coded_als.arrays import Array
 from coded_als.cluster import Round, Status, StoppingRule, refusal_of
 from coded_als.master.payloads import Payloads
-from coded_als.master.workers import Task, WorkerState
-from coded_als.wire import Kind, Message, Stamp
+from coded_als.master.workers import Assignment, WorkerState
+from coded_als.wire import Stamp, Task
 
 
 class Stage(Enum):
@@ -49,7 +49,7 @@ class Standing:
     """A worker's part of a round: its stage, and its task as it was last sent (or as it would be)."""
 
     stage: Stage
-    task: Task
+    task: Assignment
 
 
 @dataclass
@@ -128,7 +128,7 @@ class RunningRound:
         task = self._standings[worker].task
         return task.attempt if task.sent_s is None else task.attempt + 1
 
-    def message(self, job: bytes, worker: int) -> Message:
+    def message(self, job: bytes, worker: int) -> Task:
         """The task that a worker is sent next.
 
         Parameters
@@ -138,8 +138,7 @@ class RunningRound:
         worker
             Number of the worker.
         """
-        return Message(
-            Kind.TASK,
+        return Task(
             job,
             worker,
             self.index,
@@ -148,10 +147,10 @@ class RunningRound:
             self.operands,
             self.keep,
             self.delays_s[worker],
-            arrays=self.payloads.of(worker),
+            self.payloads.of(worker),
         )
 
-    def unsettled(self) -> list[tuple[Task, Status]]:
+    def unsettled(self) -> list[tuple[Assignment, Status]]:
         """The tasks that no worker has, once the round is over, and what became of them."""
         tasks = [standing.task for standing in self._standings.values() if standing.stage in {*_PLACED, Stage.LOST}]
         return [(task, "unsent" if task.sent_s is None else "lost") for task in tasks]
@@ -199,7 +198,7 @@ class RunningRound:
             self._standings[worker.id] = Standing(Stage.LOST, self._first_task(worker.id))
         self._move(worker.id, stage)
 
-    def ask(self, worker: int, sent_s: float) -> Task:
+    def ask(self, worker: int, sent_s: float) -> Assignment:
         """Note that a worker's task is sent; the task.
 
         Parameters
@@ -252,11 +251,11 @@ class RunningRound:
         """
         self._move(worker, Stage.REFUSED if why == "refused" else Stage.CORRUPT)
 
-    def _move(self, worker: int, stage: Stage, task: Task | None = None) -> None:
+    def _move(self, worker: int, stage: Stage, task: Assignment | None = None) -> None:
         standing = self._standings[worker]
         if stage not in _NEXT.get(standing.stage, ()):
             raise RuntimeError(f"the part of worker {worker} must not go from {standing.stage} to {stage}.")
         self._standings[worker] = Standing(stage, task or standing.task)
 
-    def _first_task(self, worker: int) -> Task:
-        return Task(self.index, self.round.label, worker, None, self.first_attempt)
+    def _first_task(self, worker: int) -> Assignment:
+        return Assignment(self.index, self.round.label, worker, None, self.first_attempt)

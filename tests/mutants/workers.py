@@ -46,6 +46,34 @@ PROCESSES = (
         ("tests/wire/test_memory.py::test_nobody_else_writes_to_it_or_takes_any_of_it_away",),
     ),
     Mutant(
+        "a version in a message may be negative",
+        "coded_als/wire/messages.py",
+        "    Natural: _natural,",
+        "    Natural: _whole,",
+        ("tests/wire/test_messages.py::test_every_field_of_every_kind_is_checked",),
+    ),
+    Mutant(
+        "True is a number in a message",
+        "coded_als/wire/messages.py",
+        "    if type(value) is not int or value < 0:",
+        "    if not isinstance(value, int) or value < 0:",
+        ("tests/wire/test_messages.py::test_every_field_of_every_kind_is_checked",),
+    ),
+    Mutant(
+        "a worker speaks as a master",
+        "coded_als/master/membership.py",
+        "            if not isinstance(message, FromWorker):",
+        "            if False:",
+        ("tests/master/test_membership.py::test_a_worker_cannot_speak_as_a_master_or_as_another",),
+    ),
+    Mutant(
+        "a worker obeys a worker",
+        "coded_als/worker/loop.py",
+        "if message.job == self._us.job and isinstance(message, FromMaster):",
+        "if message.job == self._us.job:",
+        ("tests/worker/test_loop.py::test_foreign_messages_are_ignored",),
+    ),
+    Mutant(
         "whatever has the number of a descriptor is opened",
         "coded_als/wire/memory.py",
         'if not os.readlink(path).startswith(f"/memfd:{name} "):',
@@ -62,15 +90,15 @@ PROCESSES = (
     Mutant(
         "a refused task leaves what the worker is thought to hold",
         "coded_als/master/rounds.py",
-        "            worker.held.clear()\n",
+        "        worker.held.clear()\n",
         "",
         ("tests/master/test_local.py::test_a_worker_refuses_operands_of_another_version",),
     ),
     Mutant(
         "a task that was dropped is waited for",
         "coded_als/master/rounds.py",
-        "            current.drop(worker.id)\n            self._require_satisfiable(current)\n",
-        "            current.drop(worker.id)\n",
+        "                current.drop(worker.id)\n                self._require_satisfiable(current)\n",
+        "                current.drop(worker.id)\n",
         ("tests/master/test_late_words.py",),
     ),
     Mutant(
