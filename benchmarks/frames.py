@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -24,7 +25,9 @@ import numpy as np
 import zmq
 
 from coded_als import CodedALS, LocalCluster
-from coded_als.wire import Kind, Message, encode
+from coded_als.arrays import Array
+from coded_als.wire import Message, Stop, Store, Welcome, encode
+from coded_als.wire.messages import MESSAGES
 
 RATINGS = np.random.default_rng(0).standard_normal((60, 40))
 WORKERS, MOST_GROWN_BYTES, TOLERANCE = 8, 20e6, 1e-8
@@ -34,22 +37,35 @@ def messages(rng: random.Random, job: bytes) -> Iterator[list[bytes]]:
     """Hostile messages without end; two fifths of them get past the header."""
     array = np.arange(12.0).reshape(1, 3, 4)
     while True:
-        message = Message(
-            rng.choice(list(Kind)),
-            rng.choice((job, job, b"another")),
-            rng.randrange(-2, WORKERS + 2),
-            rng.choice((0, 1, 5, 2**40, -1)),
-            rng.randrange(3),
-            rng.choice(("product", "scaled", "row_product", "__import__", "os.system", "../../etc/passwd", "")),
-            operands=rng.choice(((), (("D#1", 1),), (("x" * 100, -1),))),
-            keep=rng.choice(((), (("D#1", 99),), (("kept", 3), ("other", 4)))),
-            delay_s=rng.choice((0.0, 1e-3, -1.0)),
-            number=rng.randrange(2**31),
-            text=rng.choice(("", "x" * 3000)),
-            arrays=(array,) * rng.randrange(3),
-        )
+        message = message_of(rng, rng.choice(MESSAGES), job, array)
         frames = [bytes(frame) for frame in encode(message)]
         yield rng.choice((frames, flipped(rng, frames), cut(rng, frames), noise(rng), shuffled(rng, frames)))
+
+
+def message_of(rng: random.Random, kind: type[Message], job: bytes, array: Array) -> Message:
+    """A message with fields that a sender may choose, right or wrong."""
+    stamps = ((), (("D#1", 1),), (("D#1", 99),), (("kept", 3), ("other", 4)), (("x" * 100, -1),))
+    values = {
+        "job": rng.choice((job, job, b"another")),
+        "worker": rng.randrange(-2, WORKERS + 2),
+        "round_index": rng.choice((0, 1, 5, 2**40, -1)),
+        "attempt": rng.randrange(3),
+        "kernel": rng.choice(("product", "scaled", "row_product", "__import__", "os.system", "../../etc/passwd", "")),
+        "operands": rng.choice(stamps),
+        "keep": rng.choice(stamps),
+        "stored": rng.choice(stamps),
+        "delay_s": rng.choice((0.0, 1e-3, -1.0)),
+        "waited_s": rng.choice((0.0, 1e-3, -1.0)),
+        "computed_s": rng.choice((0.0, 1e-3, -1.0)),
+        "name": rng.choice(("D#1", "kept", "x" * 100)),
+        "version": rng.choice((1, 99, 2**40, -1)),
+        "part": rng.choice((0, 7, -1)),
+        "process_id": rng.randrange(2**31),
+        "memory": rng.choice(("", "x" * 3000)),
+        "reason": rng.choice(("", "x" * 3000)),
+        "arrays": (array,) * (1 if kind is Store else rng.randrange(3, 5)),
+    }
+    return kind(**{field.name: values[field.name] for field in fields(kind)})
 
 
 def flipped(rng: random.Random, frames: list[bytes]) -> list[bytes]:
@@ -142,7 +158,7 @@ def fuzz_worker(count: int, seed: int) -> bool:
         for number in range(count):
             frames = next(hostile)
             # to end a worker or to give it another number is a master's right
-            if not (len(frames[0]) > 2 and frames[0][2] in (Kind.STOP, Kind.WELCOME)):
+            if not (len(frames[0]) > 2 and frames[0][2] in (Stop.code, Welcome.code)):
                 cluster._link.send(worker.route, frames)
             if number % 200 == 0:
                 settle(cluster)

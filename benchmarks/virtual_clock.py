@@ -13,8 +13,9 @@ import numpy as np
 
 from coded_als.als import CodedALS
 from coded_als.cluster import Fastest
-from coded_als.cluster.machine import Machine, RoundCost, round_seconds
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
+from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.delays import DelayStream
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -40,23 +41,46 @@ def read(data: bytes) -> None:
     except WireError:
         return
     again = decode([bytes(frame) for frame in encode(message)])
-    assert repr(replace(again, arrays=())) == repr(replace(message, arrays=()))
-    for one, other in zip(message.arrays, again.arrays, strict=True):
+    assert without_arrays(again) == without_arrays(message)
+    for one, other in zip(getattr(message, "arrays", ()), getattr(again, "arrays", ()), strict=True):
         assert np.array_equal(one, other, equal_nan=True)
         assert (one.dtype, one.shape) == (other.dtype, other.shape)
 
 
+def without_arrays(message: Any) -> tuple[Any, ...]:
+    """The kind of a message and its fields, arrays left out."""
+    values = (getattr(message, field.name) for field in fields(message) if field.name != "arrays")
+    return type(message), *values
+
+
 def seeds() -> list[bytes]:
     """A real message of each kind, with and without arrays."""
-    from coded_als.wire import Kind, Message, encode
+    from coded_als import wire
 
     arrays = np.arange(6.0).reshape(1, 2, 3), np.arange(4, dtype=np.int32)
     stamps = (("D#1", 1), ("E#2", 7))
-    return [
-        bytes_of_frames([bytes(frame) for frame in encode(Message(kind, b"job", 1, 2, 3, "product", *more))])
-        for kind in Kind
-        for more in ((), (stamps, stamps[:1], 0.5, 0.1, 0.2, 4, "why", arrays))
-    ]
+    us, task = (b"job", 1), (b"job", 1, 2, 3)
+    messages = (
+        wire.Store(*us, "D#1", 1, arrays[:1]),
+        wire.Load(*us, "D#1", 1, 4),
+        wire.Retain(*us, stamps),
+        wire.Task(*task, "product", stamps, stamps[:1], 0.5, arrays),
+        wire.Task(*task, "product"),
+        wire.Cancel(*task),
+        wire.Ping(*us),
+        wire.Welcome(*us),
+        wire.Stop(*us, "why"),
+        wire.Hello(*us, 4, "memory"),
+        wire.Alive(*us),
+        wire.Acknowledged(*us, 7),
+        wire.Absent(*us, 7, "why"),
+        wire.Response(*task, 0.1, 0.2, arrays),
+        wire.Response(*task),
+        wire.Superseded(*task),
+        wire.Refused(*task, "why"),
+        wire.Failure(*task, "why"),
+    )
+    return [bytes_of_frames([bytes(frame) for frame in wire.encode(message)]) for message in messages]
 
 
 def main() -> int:

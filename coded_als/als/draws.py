@@ -6,7 +6,7 @@ import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.cluster import StoppingRule
-from coded_als.cluster.machine import RoundCost
+from coded_als.cluster.waiting import RoundCost
 from coded_als.delays import DelayModel, DelayStream, depends_on_operations
 
 # Cost and stopping rule of each round of an iteration.

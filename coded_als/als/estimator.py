@@ -24,7 +24,7 @@ from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
-from coded_als.cluster.machine import Machine, delays_of, machine_of
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import with_partitions
@@ -207,7 +207,7 @@ class CodedALS(LinearFolding):
 
     def _fit(self, ratings: Any, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:
         """Factorise checked ratings where nobody else stores anything."""
-        spread = self.plan(ratings, cluster.size, delays_of(cluster), machine_of(cluster))
+        spread = self.plan(ratings, cluster.size, cluster.delays, cluster.machine)
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)

@@ -16,7 +16,6 @@ from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import copies_of, rows_code
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster
-from coded_als.cluster.machine import delays_of, machine_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
@@ -127,13 +126,13 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     def _choose(code: str, partitions: int | None, cluster: Cluster, shape: tuple[int, int]) -> Code:
         """The code asked for; for ``"auto"`` what a plan for products of some columns would choose."""
         length, workers = min(shape), cluster.size
-        delays = delays_of(cluster) if code == "auto" and partitions is None else None
+        delays = cluster.delays if code == "auto" and partitions is None else None
         # what times schemes is loaded where one is to be chosen
         from coded_als.als.choice import choose
         from coded_als.als.schemes import Size
 
         size = Size(*shape, min(TYPICAL_COLUMNS, length))
-        best = choose(size, workers, "lobpcg", delays, machine_of(cluster))
+        best = choose(size, workers, "lobpcg", delays, cluster.machine)
         return choose_code(code, partitions, workers, length) if best is None else best.chosen(size)
 
     @cached_property

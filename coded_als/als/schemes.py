@@ -18,7 +18,8 @@ from coded_als.als.spread import copies_of
 from coded_als.als.startup import gram_s, sharing_s, sparse_gram_s
 from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster import StoppingRule, WellConditioned
-from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.waiting import RoundCost
 from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, choose_code, with_partitions
 from coded_als.codes.product import multiplications
 from coded_als.errors import UsageError

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from coded_als.arrays import FLOAT_BYTES
-from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.waiting import RoundCost
 from coded_als.codes import Code
 from coded_als.codes.product import multiplications
 

@@ -16,7 +16,8 @@ from coded_als.arrays import Array
 from coded_als.checks import require_number
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.cluster.inline import counted_workers
-from coded_als.cluster.machine import Machine, waiting_s
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.waiting import waiting_s
 from coded_als.delays import DelayModel, arrival_order, bootstrapped, parse_delays
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 

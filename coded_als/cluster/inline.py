@@ -21,6 +21,7 @@ from coded_als.cluster import (
     require_stored,
     verdict,
 )
+from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel, DelayStream, arrival_order
 from coded_als.kernels import Stored, as_stored, find_kernel, run_to_end
 
@@ -176,7 +177,7 @@ class InlineCluster:
 
     def __init__(self, workers: int, delays: str | DelayModel = "none", seed: int = 0) -> None:
         self._delays = DelayStream(delays, workers, seed)
-        self.delays = self._delays.model
+        self.delays, self.machine = self._delays.model, Machine()
         self.size = workers
         self.observers: list[Observer] = []
         self._arrays = HeldArrays(workers)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Self
 
-from coded_als.cluster.machine import Machine, delays_of, machine_of
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
 from coded_als.delays import DelayModel
 from coded_als.kernels import Stored
@@ -35,11 +35,11 @@ class ProxyCluster:
 
     @property
     def machine(self) -> Machine:
-        return machine_of(self._cluster)
+        return self._cluster.machine
 
     @property
-    def delays(self) -> DelayModel | None:
-        return delays_of(self._cluster)
+    def delays(self) -> DelayModel:
+        return self._cluster.delays
 
     @property
     def virtual(self) -> bool:

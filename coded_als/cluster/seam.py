@@ -21,6 +21,8 @@ import numpy as np
 
 from coded_als.arrays import Array, Shape
 from coded_als.checks import all_finite
+from coded_als.cluster.machine import Machine
+from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import Stored
 
@@ -160,6 +162,16 @@ class Cluster(Protocol):
     @property
     def observers(self) -> list[Observer]:
         """Called once per task with what became of it."""
+        ...
+
+    @property
+    def machine(self) -> Machine:
+        """How fast master, workers and link are, for whoever plans rounds on this cluster."""
+        ...
+
+    @property
+    def delays(self) -> DelayModel:
+        """The seconds that are added to each worker's work; `coded_als.delays.NoDelay` where none are."""
         ...
 
     @property

@@ -1,6 +1,6 @@
 """The virtual clock: a cluster whose numerics are real and whose time is drawn.
 
-A round costs what `coded_als.cluster.machine` says of delays, multiplications and messages. Every worker starts on a new
+A round costs what `coded_als.cluster.waiting` says of delays, multiplications and messages. Every worker starts on a new
 round at once, since real workers drop a superseded task (`coded_als.worker`): rounds are independent, and
 a round takes until its stopping rule's last needed response is there.
 """
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from coded_als.arrays import Array
 from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.inline import HeldArrays, newly
-from coded_als.cluster.machine import Machine, RoundCost
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.waiting import RoundCost
 from coded_als.delays import DelayModel, DelayStream, arrival_order
 from coded_als.kernels import Stored
 

@@ -18,7 +18,6 @@ from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import FormedGram, HeldData, copies_of, rows_code
 from coded_als.als.transforms import unit_of
 from coded_als.arrays import Array
-from coded_als.cluster.machine import delays_of, machine_of
 from coded_als.cluster.scope import Scope
 from coded_als.codes import Code, Replicated, Uncoded
 from coded_als.dask.blocks import ARRAYS
@@ -65,7 +64,7 @@ def fit_coded_rows(
         )
     of_users = dataset.shape[0] >= dataset.shape[1]
     extent = _extent(dataset, cluster, of_users)
-    spread = spread_for(model.get_params(), extent, cluster.size, delays_of(cluster), machine_of(cluster))
+    spread = spread_for(model.get_params(), extent, cluster.size, cluster.delays, cluster.machine)
     held_in = _copies(spread.code, cluster.size) if spread.precomputation == "coded" else spread.code
     snapshot = resumed(checkpoint, model, dataset, FREE)
     shards = cluster.size // copies_of(held_in)

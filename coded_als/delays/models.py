@@ -2,17 +2,121 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from types import MappingProxyType
+from typing import Annotated, Any, Protocol, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Array
+from coded_als.checks import is_whole
+from coded_als.errors import UsageError
 
 Uniforms = Callable[[int], Array]
+
+UNITS_S: Mapping[str, float] = MappingProxyType({"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0})
+PLAIN: Mapping[str, float] = MappingProxyType({"": 1.0})
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """The kind of a parameter: its range in Python, and its units in a SPEC.
+
+    Parameters
+    ----------
+    rule
+        What a number in Python must be, for the error.
+    written
+        What a text in a SPEC must be, for the error.
+    units
+        Factor of each unit that a SPEC may give; ``""`` stands for no unit.
+    most
+        The largest value.
+    positive
+        Whether 0 is refused.
+    whole
+        Whether only whole numbers are accepted.
+    """
+
+    rule: str
+    written: str
+    units: Mapping[str, float]
+    most: float = math.inf
+    positive: bool = False
+    whole: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value has the right type and lies in the range."""
+        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        if not number or (self.whole and not is_whole(value)):
+            return False
+        return bool(0 < value <= self.most if self.positive else 0 <= value <= self.most)  # NaN is neither
+
+
+# The largest float is the bound of a quantity that must be finite.
+_FINITE = float(np.finfo(np.float64).max)
+_TIME = "a time with its unit, like 20ms or 1s"
+SECONDS = Quantity("finite seconds of at least 0", _TIME, UNITS_S, _FINITE)
+SECONDS_OR_NEVER = Quantity("seconds of at least 0", _TIME, UNITS_S)
+POSITIVE_SECONDS = Quantity("finite seconds above 0", _TIME, UNITS_S, _FINITE, positive=True)
+PROBABILITY = Quantity("a probability in [0, 1]", "a probability in [0, 1]", PLAIN, 1.0)
+POSITIVE = Quantity("a finite number above 0", "a number like 1.5, without a unit", PLAIN, _FINITE, positive=True)
+COUNT = Quantity("a whole number of at least 0", "a whole number", PLAIN, whole=True)
+# A parameter of a model from elsewhere: its class says which numbers are in range.
+ANY_NUMBER = Quantity("a number", "a number like 1.5, or a time like 20ms", MappingProxyType({**UNITS_S, **PLAIN}))
+
+Seconds = Annotated[float, SECONDS]
+# Infinite: a worker that is slow in a round then does not respond to it at all.
+SecondsOrNever = Annotated[float, SECONDS_OR_NEVER]
+PositiveSeconds = Annotated[float, POSITIVE_SECONDS]
+Probability = Annotated[float, PROBABILITY]
+Positive = Annotated[float, POSITIVE]
+Count = Annotated[int, COUNT]
+
+
+def quantities(model: type) -> dict[str, Quantity]:
+    """The kind of each parameter of a model, from the annotations of its fields."""
+    try:
+        hints = get_type_hints(model, include_extras=True)
+    except NameError:  # a model from elsewhere may name types that it imports for a type checker alone
+        hints = {}
+    return {field.name: _quantity_of(hints.get(field.name)) for field in dataclasses.fields(model)}
+
+
+def _quantity_of(hint: Any) -> Quantity:
+    named = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Quantity)]
+    return named[0] if named else COUNT if hint is int else ANY_NUMBER
+
+
+class Inconsistent(UsageError):
+    """Parameters that are each in range and do not go together.
+
+    Parameters
+    ----------
+    rule, remedy
+        What must hold, and the next step.
+    got
+        The model, or the SPEC that names it.
+    """
+
+    def __init__(self, rule: str, got: object, remedy: str) -> None:
+        super().__init__(f"{rule}; got {got!r}. {remedy}")
+        self.rule, self.remedy = rule, remedy
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A model whose parameters must be of the kinds that its fields are annotated with."""
+
+    def __post_init__(self) -> None:
+        for name, quantity in quantities(type(self)).items():
+            value = getattr(self, name)
+            if not quantity.accepts(value):
+                raise UsageError(f"{name} must be {quantity.rule}; got {value!r}. Correct the delay model.")
 
 
 class DelayModel(Protocol):
@@ -51,73 +155,84 @@ class NoDelay:
 
 
 @dataclass(frozen=True)
-class ShiftedExponential:
+class ShiftedExponential(_Checked):
     """A constant and an exponential tail."""
 
-    mean: float
-    shift: float = 0.0
+    mean: Seconds
+    shift: Seconds = 0.0
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         return self.shift - self.mean * np.log(uniforms(0)), None
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(_Checked):
     """Uniform between two bounds."""
 
-    low: float
-    high: float
+    low: Seconds
+    high: Seconds
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low > self.high:
+            raise Inconsistent("low must not be above high", self, "Swap them.")
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         return self.low + (self.high - self.low) * uniforms(0), None
 
 
 @dataclass(frozen=True)
-class Pareto:
+class Pareto(_Checked):
     """Heavy tail: at least ``scale``, with P(delay > t) = (scale / t)^alpha."""
 
-    scale: float
-    alpha: float
+    scale: PositiveSeconds
+    alpha: Positive
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         return self.scale * uniforms(0) ** (-1.0 / self.alpha), None
 
 
 @dataclass(frozen=True)
-class NormalPerOperation:
+class NormalPerOperation(_Checked):
     """The paper's model: N(ops mu, ops sigma^2), mu and sigma in seconds per multiplication (Appendix A)."""
 
-    mu: float
-    sigma: float
+    mu: Seconds
+    sigma: Seconds
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         # scipy is imported where it is used: workers import this package and have no need of it
         from scipy.special import ndtri
 
         seconds = operations * self.mu + math.sqrt(operations) * self.sigma * ndtri(uniforms(0))
-        return np.maximum(seconds, 0.0), None
+        # mean and deviation both beyond the largest float, whose difference is no number: such a worker never responds
+        return np.where(np.isnan(seconds), np.inf, np.maximum(seconds, 0.0)), None
 
 
 @dataclass(frozen=True)
-class Bimodal:
+class Bimodal(_Checked):
     """Each worker is slow in a round with probability ``p``."""
 
-    p: float
-    fast: float
-    slow: float
+    p: Probability
+    fast: Seconds
+    slow: SecondsOrNever
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         return np.where(uniforms(0) < self.p, self.slow, self.fast), None
 
 
 @dataclass(frozen=True)
-class Markov:
+class Markov(_Checked):
     """Bursts: a fast worker turns slow with probability ``enter`` a round, a slow one recovers with ``leave``."""
 
-    fast: float
-    slow: float
-    enter: float
-    leave: float
+    fast: Seconds
+    slow: SecondsOrNever
+    enter: Probability
+    leave: Probability
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.enter + self.leave == 0:
+            raise Inconsistent("enter and leave must not both be 0", self, "Give one of them a probability.")
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, Array]:
         u = uniforms(0)
@@ -129,21 +244,21 @@ class Markov:
 
 
 @dataclass(frozen=True)
-class Slow:
+class Slow(_Checked):
     """``n`` workers, always the same ones, are late by ``delay``."""
 
-    n: int
-    delay: float
+    n: Count
+    delay: SecondsOrNever
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         return np.where(_chosen(uniforms(-1), self.n), self.delay, 0.0), None
 
 
 @dataclass(frozen=True)
-class Dead:
+class Dead(_Checked):
     """``n`` workers, always the same ones, never respond."""
 
-    n: int
+    n: Count
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         return np.where(_chosen(uniforms(-2), self.n), np.inf, 0.0), None
@@ -155,6 +270,9 @@ class Trace:
 
     seconds: Array
 
+    def __post_init__(self) -> None:
+        _require_table(self.seconds)
+
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         rounds, workers = self.seconds.shape
         return self.seconds[round_index % rounds, np.arange(uniforms(0).size) % workers], None
@@ -165,6 +283,9 @@ class Bootstrap:
     """Rounds of a recording, ``(rounds, workers)``, each drawn at random with replacement; workers start over."""
 
     seconds: Array
+
+    def __post_init__(self) -> None:
+        _require_table(self.seconds)
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         rounds, workers = self.seconds.shape
@@ -179,6 +300,10 @@ class Sum:
 
     models: tuple[DelayModel, ...]
 
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise UsageError("models must be at least one delay model to add up; got none. Add one, or take NoDelay().")
+
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, Array]:
         drawn, states = [], []
         for index, model in enumerate(self.models):
@@ -192,6 +317,17 @@ class Sum:
             drawn.append(delays)
             states.append(np.zeros_like(delays) if new is None else new)
         return np.sum(drawn, axis=0), np.array(states)
+
+
+def _require_table(seconds: Any) -> None:
+    """`UsageError` unless recorded seconds are a table (rounds, workers) of times; infinite ones never come."""
+    if not isinstance(seconds, np.ndarray) or seconds.ndim != 2 or seconds.size == 0 or seconds.dtype.kind not in "iuf":
+        raise UsageError(
+            "seconds must be a NumPy array of numbers, (rounds, workers), both at least 1; "
+            f"got {getattr(seconds, 'shape', seconds)!r}. Correct the delay model."
+        )
+    if not np.all(seconds >= 0):
+        raise UsageError("seconds must each be at least 0; got a negative one or NaN. Correct the delay model.")
 
 
 def bootstrapped(model: DelayModel) -> DelayModel:

@@ -15,22 +15,23 @@ from coded_als.delays.models import (
     Bimodal,
     Dead,
     DelayModel,
+    Inconsistent,
     Markov,
     NoDelay,
     NormalPerOperation,
     Pareto,
+    Quantity,
     ShiftedExponential,
     Slow,
     Sum,
     Trace,
     Uniform,
+    quantities,
 )
 from coded_als.delays.traces import read_trace
 from coded_als.errors import UsageError
 from coded_als.specs import load_plugins, read_fields
 
-_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
-_PLAIN = {"": 1.0}
 MODELS: dict[str, type[DelayModel]] = {
     "none": NoDelay,
     "exp": ShiftedExponential,
@@ -44,16 +45,13 @@ MODELS: dict[str, type[DelayModel]] = {
     "dead": Dead,
 }
 DelayClass = TypeVar("DelayClass", bound=type[DelayModel])
-_PROBABILITIES = {"p", "enter", "leave"}
-_UNITLESS = {*_PROBABILITIES, "alpha", "n"}
-_TIMES = {"mean", "shift", "low", "high", "scale", "fast", "slow", "delay", "mu", "sigma"}
-_POSITIVE = {"alpha", "scale"}
 
 
 def register_delays(name: str) -> Callable[[DelayClass], DelayClass]:
     """Class decorator: makes a dataclass with a method `DelayModel.draw` known by this name wherever a SPEC is taken.
 
-    A value with a unit is a time in seconds, one without is a number; the class checks what it is given.
+    A field that is annotated with ``int`` takes a whole number; any other takes a time with its unit, which arrives in
+    seconds, or a number. The class checks the range.
     """
 
     def register(model: DelayClass) -> DelayClass:
@@ -92,34 +90,26 @@ def _parse_one(spec: str) -> DelayModel:
             f"delays must be one of {', '.join(MODELS)} or trace:FILE; got {name!r}. See --help for the parameters."
         )
     model = MODELS[name]
-    values = read_fields("delays", spec, model, lambda key, value: _parse_value(key, value, spec))
-    if {"enter", "leave"} <= values.keys() and values["enter"] + values["leave"] == 0:
-        raise UsageError(f"enter and leave must not both be 0; got {spec!r}. Give one of them a probability.")
-    if "low" in values and values["low"] > values["high"]:
-        raise UsageError(f"low must not be above high; got {spec!r}. Swap them.")
-    return model(**values)
+    kinds = quantities(model)
+    values = read_fields("delays", spec, model, lambda key, value: _parse_value(key, value, kinds[key], spec))
+    try:
+        return model(**values)
+    except Inconsistent as error:
+        raise Inconsistent(error.rule, spec, error.remedy) from None
 
 
-def _parse_value(key: str, text: str, spec: str) -> float | int:
-    """One parameter: a time needs its unit, a number takes none; what a plugin's model calls its own may be either."""
-    units = (_UNITS_S if key not in _UNITLESS else {}) | (_PLAIN if key not in _TIMES else {})
-    match = re.fullmatch(rf"([0-9.]+(?:e[+-]?[0-9]+)?)({'|'.join(units)})", text.strip())
+def _parse_value(key: str, text: str, quantity: Quantity, spec: str) -> float | int:
+    """One parameter: a number with one of the units of its kind, and in its range."""
+    match = re.fullmatch(rf"([0-9.]+(?:e[+-]?[0-9]+)?)({'|'.join(quantity.units)})", text.strip())
     try:
         if match is None:
             raise ValueError(text)
-        value = float(match[1]) * units[match[2]]
-        if not math.isfinite(value) or (key in _PROBABILITIES and value > 1) or (key in _POSITIVE and value <= 0):
+        number = float(match[1]) * quantity.units[match[2]]
+        value = int(match[1]) if quantity.whole else number
+        if not math.isfinite(number) or not quantity.accepts(value):
             raise ValueError(text)
-        return int(match[1]) if key == "n" else value
+        return value
     except ValueError:
-        raise UsageError(f"{key} must be {_rule(key)}; got {text!r} in {spec!r}. Correct the delay SPEC.") from None
-
-
-def _rule(key: str) -> str:
-    if key in _PROBABILITIES:
-        return "a probability in [0, 1]"
-    if key == "n":
-        return "a whole number"
-    if key in _TIMES:
-        return "a time with its unit, like 20ms or 1s"
-    return "a number like 1.5" + (", without a unit" if key in _UNITLESS else ", or a time like 20ms")
+        raise UsageError(
+            f"{key} must be {quantity.written}; got {text!r} in {spec!r}. Correct the delay SPEC."
+        ) from None

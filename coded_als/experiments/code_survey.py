@@ -14,7 +14,8 @@ from coded_als.als.rounds import rule_for
 from coded_als.als.schemes import Scheme, Size
 from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster import StoppingRule
-from coded_als.cluster.machine import Machine, RoundCost, waiting_s
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.waiting import RoundCost, waiting_s
 from coded_als.codes import CODES, Code, Entangled, ProductCode, Replicated, ReplicatedProduct, Uncoded
 from coded_als.codes.product import multiplications
 from coded_als.delays import parse_delays

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coded_als.cluster import Observer, Status, TaskEvent
-from coded_als.master.workers import Task, WorkerState
-from coded_als.wire import Message
+from coded_als.master.workers import Assignment, WorkerState
+from coded_als.wire import Reply, Response
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Events:
         if self._worker_observers:
             self._untold_workers.append(WorkerEvent(worker.id, status, self.seconds()))
 
-    def record(self, task: Task, status: Status, message: Message | None = None) -> None:
-        """Note what became of a task, with the message that tells it, if there is one.
+    def record(self, task: Assignment, status: Status, reply: Reply | None = None) -> None:
+        """Note what became of a task, with the worker's reply, if there is one.
 
         Parameters
         ----------
@@ -66,14 +66,16 @@ class Events:
             What a worker was asked.
         status
             What became of it.
-        message
-            The message that tells it, with the seconds that it took.
+        reply
+            What the worker says of it; a response holds the seconds that it took.
         """
         if not self._observers:
             return
         received_s, waited_s, computed_s = None, 0.0, 0.0
-        if message is not None:
-            received_s, waited_s, computed_s = self.seconds(), message.waited_s, message.computed_s
+        if reply is not None:
+            received_s = self.seconds()
+        if isinstance(reply, Response):
+            waited_s, computed_s = reply.waited_s, reply.computed_s
         self._untold.append(
             TaskEvent(task.round_index, task.label, task.worker, status, task.sent_s, received_s, waited_s, computed_s)
         )

@@ -13,7 +13,20 @@ import zmq
 from coded_als.master.gate import bound_number
 from coded_als.master.link import Link
 from coded_als.master.workers import WorkerState
-from coded_als.wire import Kind, Message, WireError, decode, encode
+from coded_als.wire import (
+    Absent,
+    Alive,
+    Failure,
+    FromWorker,
+    Hello,
+    Ping,
+    Refused,
+    Stop,
+    Welcome,
+    WireError,
+    decode,
+    encode,
+)
 from coded_als.worker.process import ANY_NUMBER
 
 log = logging.getLogger(__name__)
@@ -32,7 +45,7 @@ MOST_SAID = 1000
 class Listener(Protocol):
     """Who is told of what the workers say and of their comings and goings."""
 
-    def heard(self, worker: WorkerState, message: Message) -> None:
+    def heard(self, worker: WorkerState, message: FromWorker) -> None:
         """A worker says something of a store or a task.
 
         Parameters
@@ -129,7 +142,7 @@ class Membership:
     def dismiss(self) -> None:
         """Tell all workers to end."""
         for worker in self.alive:
-            self._link.send(worker.route, encode(Message(Kind.STOP, self.job, worker.id)))
+            self._link.send(worker.route, encode(Stop(self.job, worker.id)))
 
     def look_after(self) -> None:
         """Ask those of whom nothing was heard for a sign of life, and note who owes one for too long.
@@ -178,8 +191,10 @@ class Membership:
             message = decode(frames[1:])
             if message.job != self.job:
                 raise WireError("a message must be of this cluster; got one of another.")
+            if not isinstance(message, FromWorker):
+                raise WireError(f"a worker must not say {type(message).__name__}.")
             worker = self._routes.get(route)
-            if message.kind is Kind.HELLO:
+            if isinstance(message, Hello):
                 self._admit(route, message, bound_number(frames[0]))
             elif worker is None or worker.id != message.worker:
                 raise WireError("a worker must introduce itself before it says anything else.")
@@ -190,17 +205,19 @@ class Membership:
             if self.malformed.bit_count() == 1:  # 1, 2, 4, 8 ...: a flood must not fill the log either
                 log.warning("ignored a message, number %d: %s", self.malformed, error)
 
-    def _hear(self, worker: WorkerState, message: Message) -> None:
+    def _hear(self, worker: WorkerState, message: FromWorker) -> None:
         worker.heard_s, worker.asked_s = time.monotonic(), None
         if worker.silent:
             worker.silent = False
             self._tell_silent(worker)
-        if message.kind is Kind.ABSENT and message.round_index not in worker.loading:
+        if isinstance(message, Absent) and message.version not in worker.loading:
             raise WireError("what is absent must be what a worker was to load; got another array.")
-        if message.kind is not Kind.ALIVE and self.listener is not None:
-            self.listener.heard(worker, replace(message, text=_one_line(message.text)) if message.text else message)
+        if isinstance(message, Absent | Failure | Refused):
+            message = replace(message, reason=_one_line(message.reason))
+        if not isinstance(message, Alive) and self.listener is not None:
+            self.listener.heard(worker, message)
 
-    def _admit(self, route: bytes, message: Message, bound: int | None) -> None:
+    def _admit(self, route: bytes, message: Hello, bound: int | None) -> None:
         """Take on a worker; take it back when its connection broke and it introduces itself again."""
         number = bound if bound is not None else message.worker if message.worker >= 0 else self._free_number()
         if message.worker not in (number, ANY_NUMBER):
@@ -222,13 +239,13 @@ class Membership:
             del self._routes[worker.route]
             worker = None
         if worker is None:
-            worker = WorkerState(number, route, message.number, time.monotonic(), memory=message.text)
+            worker = WorkerState(number, route, message.process_id, time.monotonic(), memory=message.memory)
             self.workers[number] = self._routes[route] = worker
         elif worker.alive:  # back before anyone noticed: what was under way did not arrive
             self._tell_lost([worker])
         worker.alive, worker.heard_s, worker.asked_s, worker.silent = True, time.monotonic(), None, False
         if message.worker == ANY_NUMBER:
-            self._link.send(route, encode(Message(Kind.WELCOME, self.job, number)))
+            self._link.send(route, encode(Welcome(self.job, number)))
         if self.listener is not None:
             self.listener.joined(worker)
 
@@ -239,10 +256,10 @@ class Membership:
 
     def _turn_away(self, route: bytes, reason: str) -> None:
         log.warning("turned a worker away: %s", reason)
-        self._link.send(route, encode(Message(Kind.STOP, self.job, -1, text=reason)))
+        self._link.send(route, encode(Stop(self.job, -1, reason)))
 
     def _is_there(self, worker: WorkerState) -> bool:
-        return self._link.send(worker.route, encode(Message(Kind.PING, self.job, worker.id)))
+        return self._link.send(worker.route, encode(Ping(self.job, worker.id)))
 
     def _expect_losses(self, broken: int) -> None:
         """Start to look for those whose connections broke, unless the search is on."""

@@ -16,11 +16,22 @@ from coded_als.master.collector import CollectorPutOff
 from coded_als.master.events import Events
 from coded_als.master.membership import ASK_AFTER_S, Membership
 from coded_als.master.payloads import Payloads
-from coded_als.master.running import RunningRound
+from coded_als.master.running import RunningRound, Stage
 from coded_als.master.stores import Stores
 from coded_als.master.timeouts import timed_out
-from coded_als.master.workers import Task, WorkerState
-from coded_als.wire import Kind, Message, encode
+from coded_als.master.workers import Assignment, WorkerState
+from coded_als.wire import (
+    Absent,
+    Acknowledged,
+    Cancel,
+    Failure,
+    FromWorker,
+    Refused,
+    Reply,
+    Response,
+    Superseded,
+    encode,
+)
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +94,7 @@ class Rounds:
             with CollectorPutOff() as collector:
                 self._require_satisfiable(current)
                 for worker in self._membership.alive:
-                    if worker.id not in current.left_out:
-                        self._ask(worker, current)
+                    self._ask(worker, current)
                 while not current.done:
                     remaining_s = ends_s - time.monotonic()
                     if remaining_s <= 0:
@@ -111,92 +121,94 @@ class Rounds:
         keep = tuple(map(self._stores.new_version, round.keep))
         operands = tuple((name, self._stores.newest[name]) for name in round.operands)
         payloads = Payloads(round, self._membership.memory)
-        current = RunningRound(round, until, self._round_index, operands, keep, delays_s, payloads)
+        current = RunningRound(round, until, self._round_index, operands, keep, delays_s, payloads, self._first_attempt)
         for worker in self._membership.alive:
             self._place(worker, current)
-        for number in round.excluded:
-            current.leave_out(number, "corrupt")
         self._round_index += 1
         return current
 
-    def _ask(self, worker: WorkerState, current: RunningRound, attempt: int | None = None) -> None:
-        """Send a worker its part, or note that it has to do without."""
-        attempt = self._first_attempt if attempt is None else attempt
-        task = Task(current.index, current.round.label, worker.id, None, attempt)
-        if worker.id not in current.able or not worker.has_credit:
+    def _ask(self, worker: WorkerState, current: RunningRound) -> None:
+        """Send a worker its part, if it is ready for it and has credit."""
+        if current.is_over(worker.id):
+            return
+        if worker.untidy and worker.has_credit:
+            self._stores.retain(worker)  # by which it may be found to be lost
+        if current.stage(worker.id) is not Stage.READY or not worker.has_credit:
             # its operands are stale or it is behind: no task for now, but what the round makes workers keep
             # still reaches it, so that it can serve in the rounds that follow
-            current.waiting[worker.id] = task
             for stamp, array in zip(current.keep, current.payloads.of(worker.id), strict=False):
                 self._stores.send(worker, stamp, array)
             return
-        if worker.untidy:
-            self._stores.retain(worker)
-        frames = encode(current.message(self._job, task), current.payloads.packed(worker))
-        current.waiting.pop(worker.id, None)
-        task.sent_s = self._events.seconds()
-        worker.open_tasks[current.index] = task
+        frames = encode(current.message(self._job, worker.id), current.payloads.packed(worker))
+        worker.open_tasks[current.index] = current.ask(worker.id, self._events.seconds())
         if self._membership.send(worker, frames):
             worker.held.update(current.keep)
 
     def _require_satisfiable(self, current: RunningRound) -> None:
         """Raise as soon as not even all that can still respond, or may soon be back to do so, would do."""
-        needed = [stamp for stamp in current.operands if stamp not in current.keep]
-        lost = self._membership.lost_within(self._return_within_s) if self._stores.can_restore(needed) else ()
-        finite = (worker.id for worker in lost if current.delays_s[worker.id] < float("inf"))
-        current.require_satisfiable(self._membership.alive, finite)
+        can_return = self._stores.can_restore(current.needed)
+        lost = self._membership.lost_within(self._return_within_s) if can_return else ()
+        current.require_satisfiable(worker.id for worker in lost if current.delays_s[worker.id] < float("inf"))
 
     def _settle(self, current: RunningRound) -> None:
         """Note the tasks that ended with their round."""
         self._cancel((worker.id for worker in self._membership.alive), current)
-        for task in current.waiting.values():
-            self._events.record(task, "unsent")
-        for task in current.lost.values():
-            self._events.record(task, "lost")
+        for task, status in current.unsettled():
+            self._events.record(task, status)
 
     def _cancel(self, workers: Iterable[int], current: RunningRound) -> None:
         """Let workers drop their part, where that spares them enough: they may share cores with those who are needed."""
         if current.round.operations < WORTH_CANCELLING:
             return
-        for number in set(workers) - current.cancelled:
+        for number in workers:
             worker = self._membership.workers.get(number)
-            task = worker.open_tasks.get(current.index) if worker is not None and worker.alive else None
-            if worker is not None and task is not None:
-                current.cancelled.add(number)
-                message = Message(Kind.CANCEL, self._job, number, current.index, task.attempt)
-                self._membership.send(worker, encode(message))
+            task = worker.open_tasks.get(current.index) if worker is not None else None
+            if worker is not None and task is not None and current.stage(number) is Stage.ASKED:
+                current.cancel(number)
+                self._membership.send(worker, encode(Cancel(self._job, number, current.index, task.attempt)))
 
-    def heard(self, worker: WorkerState, message: Message) -> None:
+    def heard(self, worker: WorkerState, message: FromWorker) -> None:
         """A worker says what became of a store or of a task.
 
         Parameters
         ----------
         worker
-            Who says it.
+            The worker.
         message
-            What it says.
+            Its message.
         """
-        if message.kind in (Kind.STORED, Kind.ABSENT):
-            self._stores.acknowledged(worker, message.round_index)
-            # what nobody needs any more may be deleted before a straggler has looked for it
-            if message.kind is Kind.ABSENT and self._stores.is_newest(message.round_index):
-                raise WorkerFailed(
-                    f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.text}. "
-                    "Fit again."
-                )
-            self._take_in(worker)
-            return
-        task = worker.open_tasks.get(message.round_index)
-        if task is None or task.attempt != message.attempt:
+        match message:
+            case Acknowledged():
+                self._stores.acknowledged(worker, message.version)
+                self._take_in(worker)
+            case Absent():
+                self._absent(worker, message)
+            case Reply():
+                self._heard_of_task(worker, message)
+
+    def _absent(self, worker: WorkerState, message: Absent) -> None:
+        """A worker finds no part where it was to load one."""
+        self._stores.acknowledged(worker, message.version)
+        # a part that is no longer needed may be deleted before a straggler has looked for it
+        if self._stores.is_newest(message.version):
+            raise WorkerFailed(
+                f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.reason}. Fit again."
+            )
+        self._take_in(worker)
+
+    def _heard_of_task(self, worker: WorkerState, reply: Reply) -> None:
+        """A worker says what became of a task of the round that is running, or of an earlier one."""
+        task = worker.open_tasks.get(reply.round_index)
+        if task is None or task.attempt != reply.attempt:
             return  # of a task that was given up for lost
-        del worker.open_tasks[message.round_index]
+        del worker.open_tasks[reply.round_index]
         current = self._current
-        if current is not None and message.round_index == current.index:
-            self._heard_now(worker, task, message, current)
+        if current is not None and reply.round_index == current.index:
+            self._heard_now(worker, task, reply, current)
             return
-        superseded = message.kind in (Kind.SUPERSEDED, Kind.REFUSED)
-        self._events.record(task, "superseded" if superseded else "late", message)
-        if current is not None and worker.id in current.able and worker.id in current.waiting:
+        superseded = isinstance(reply, Superseded | Refused)
+        self._events.record(task, "superseded" if superseded else "late", reply)
+        if current is not None and current.stage(worker.id) is Stage.READY:
             self._ask(worker, current)
 
     def lost(self, workers: Sequence[WorkerState]) -> None:
@@ -205,12 +217,13 @@ class Rounds:
         for worker in workers:
             self._events.note(worker, "lost")
             for task in worker.open_tasks.values():
-                if current is not None and task.round_index == current.index:
-                    current.lost[worker.id] = task  # it may come back within the round
-                else:
+                if current is None or task.round_index != current.index:
                     self._events.record(task, "lost")
             worker.open_tasks.clear()
-        if current is not None:
+            if current is not None:
+                current.lose(worker.id)  # it may come back within the round
+        # a worker that has introduced itself again joins at once
+        if current is not None and not all(worker.alive for worker in workers):
             self._require_satisfiable(current)
 
     def joined(self, worker: WorkerState) -> None:
@@ -219,11 +232,10 @@ class Rounds:
         self._stores.retain(worker)
         self._stores.restore(worker)
         current = self._current
-        if current is None or worker.id in current.results or worker.id in current.left_out:
-            return
-        self._place(worker, current)
-        lost = current.lost.pop(worker.id, None)
-        self._ask(worker, current, None if lost is None else lost.attempt + 1)
+        if current is not None and not current.is_over(worker.id):
+            self._place(worker, current)
+            self._ask(worker, current)
+            self._require_satisfiable(current)
 
     def silent(self, worker: WorkerState) -> None:
         """Nothing is heard of a worker, or it is heard again: for whoever looks after the workers."""
@@ -231,65 +243,69 @@ class Rounds:
 
     def _place(self, worker: WorkerState, current: RunningRound) -> None:
         """See whether a worker can serve now, or once it has been given what it lacks, or not at all."""
-        current.able.discard(worker.id)
-        current.coming.discard(worker.id)
+        if current.is_over(worker.id):
+            return
         if not current.can_serve(worker):
             self._stores.restore(worker)
-        needed = (stamp for stamp in current.operands if stamp not in current.keep)
-        if current.can_serve(worker):
-            current.able.add(worker.id)
-        elif self._stores.can_restore(stamp for stamp in needed if not worker.holds([stamp])):
-            current.coming.add(worker.id)
+        current.place(worker, self._stores.can_restore(stamp for stamp in current.needed if not worker.holds([stamp])))
 
     def _take_in(self, worker: WorkerState) -> None:
         """Ask a worker that has now been given what it needs."""
         current = self._current
-        if current is not None and worker.id in current.coming and current.can_serve(worker):
-            current.coming.discard(worker.id)
-            current.able.add(worker.id)
-            lost = current.lost.pop(worker.id, None)
-            self._ask(worker, current, current.waiting[worker.id].attempt if lost is None else lost.attempt + 1)
+        if current is not None and current.stage(worker.id) is Stage.COMING and current.can_serve(worker):
+            current.place(worker, is_given=True)
+            self._ask(worker, current)
 
-    def _heard_now(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
+    def _heard_now(self, worker: WorkerState, task: Assignment, reply: Reply, current: RunningRound) -> None:
         """A worker says what became of its part of the round that is running."""
-        if message.kind is Kind.RESULT:
-            self._take(worker, task, message, current)
-        elif message.kind is Kind.SUPERSEDED:
-            self._events.record(task, "superseded", message)
-        elif message.kind is Kind.ERROR and current.round.check is not None:
-            # it may well be lying: if it is not, the others will say the same
-            log.warning("worker %d failed in %r: %s", worker.id, current.round.kernel, message.text)
-            self._events.record(task, "corrupt", message)
-            self._leave_out(worker, "corrupt", current)
-        elif message.kind is Kind.ERROR:
-            self._events.record(task, "lost", message)
-            raise WorkerFailed(_why_failed(worker.id, current.round.kernel, message.text))
-        else:  # refused: what the worker was thought to hold got lost under way
-            worker.held.clear()
-            current.lost[worker.id] = task  # until it has been given what it lacks
-            current.able.discard(worker.id)
-            if task.attempt - self._first_attempt < MOST_REFUSALS:
-                self._place(worker, current)
-            if worker.id in current.able:
-                self._ask(worker, current, current.lost.pop(worker.id).attempt + 1)
-            self._require_satisfiable(current)
+        match reply:
+            case Response():
+                self._take(worker, task, reply, current)
+            case Superseded():
+                self._events.record(task, "superseded", reply)
+                current.drop(worker.id)
+                self._require_satisfiable(current)
+            case Failure():
+                self._failed(worker, task, reply, current)
+            case Refused():
+                self._refused(worker, task, current)
 
-    def _take(self, worker: WorkerState, task: Task, message: Message, current: RunningRound) -> None:
+    def _failed(self, worker: WorkerState, task: Assignment, reply: Failure, current: RunningRound) -> None:
+        """A worker says that the kernel raised."""
+        if current.round.check is None:
+            self._events.record(task, "lost", reply)
+            raise WorkerFailed(_why_failed(worker.id, current.round.kernel, reply.reason))
+        # it may well be lying: if it is not, the others will say the same
+        log.warning("worker %d failed in %r: %s", worker.id, current.round.kernel, reply.reason)
+        self._events.record(task, "corrupt", reply)
+        self._leave_out(worker, "corrupt", current)
+
+    def _refused(self, worker: WorkerState, task: Assignment, current: RunningRound) -> None:
+        """A worker lacks operands that it was thought to hold: they were lost under way."""
+        worker.held.clear()
+        current.lose(worker.id)  # until it has been given what it lacks
+        if task.attempt - self._first_attempt < MOST_REFUSALS:
+            self._place(worker, current)
+        if current.stage(worker.id) is Stage.READY:
+            self._ask(worker, current)
+        self._require_satisfiable(current)
+
+    def _take(self, worker: WorkerState, task: Assignment, reply: Response, current: RunningRound) -> None:
         """A response counts if it has the right shapes and passes the gate."""
-        shapes, wanted = tuple(array.shape for array in message.arrays), current.round.response_shapes
-        if shapes == wanted and all(array.dtype == np.float64 for array in message.arrays):
-            status = verdict(current.round, worker.id, message.arrays)
+        shapes, wanted = tuple(array.shape for array in reply.arrays), current.round.response_shapes
+        if shapes == wanted and all(array.dtype == np.float64 for array in reply.arrays):
+            status = verdict(current.round, worker.id, reply.arrays)
         elif current.round.check is not None:
             status = "corrupt"
         else:
-            self._events.record(task, "refused", message)
+            self._events.record(task, "refused", reply)
             raise WorkerFailed(
                 f"a response to {current.round.kernel!r} must be float64 of the shapes {wanted}; "
                 f"worker {worker.id} sent {shapes}. Correct the round."
             )
-        self._events.record(task, status, message)
+        self._events.record(task, status, reply)
         if status == "counted":
-            current.take(worker.id, message.arrays)
+            current.take(worker.id, reply.arrays)
             self._cancel(spared(current.until, current.results), current)
         else:
             self._leave_out(worker, status, current)

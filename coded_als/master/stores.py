@@ -5,14 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from coded_als.cluster.shares import Part
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 from coded_als.master.membership import Membership
 from coded_als.master.workers import MOST_OPEN_STORES, WorkerState
-from coded_als.wire import Kind, Message, Stamp, encode
+from coded_als.wire import Load, Retain, Stamp, Store, encode
 
 # Shares are given out while fewer of them, or fewer bytes, than these are without an acknowledgement ...
 OPEN_SHARES, OPEN_BYTES = 4, 64 << 20
@@ -115,8 +114,7 @@ class Stores:
     def retain(self, worker: WorkerState) -> None:
         """Tell a worker the names that it may still hold arrays under; it forgets all others."""
         worker.untidy = False
-        operands = tuple(self.newest.items())
-        self._membership.send(worker, encode(Message(Kind.RETAIN, self._job, worker.id, operands=operands)))
+        self._membership.send(worker, encode(Retain(self._job, worker.id, tuple(self.newest.items()))))
 
     def send(self, worker: WorkerState, stamp: Stamp, array: Stored) -> None:
         """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement.
@@ -132,16 +130,16 @@ class Stores:
         """
         if not worker.alive or len(worker.open_stores) >= MOST_OPEN_STORES:
             return
-        size, message = 1, Message(Kind.STORE, self._job, worker.id, stamp[1], keep=(stamp,))
+        name, version = stamp
         if isinstance(array, Part):
-            message = replace(message, kind=Kind.LOAD, number=array.number)
-            worker.loading.add(stamp[1])
+            size, frames = 1, encode(Load(self._job, worker.id, name, version, array.number))
+            worker.loading.add(version)
         else:
             array = as_stored(array)
             # 0 bytes would say that it is no longer waited for
-            size, message = max(1, array.nbytes), replace(message, arrays=(array,))
-        worker.open_stores[stamp[1]] = size
-        if self._membership.send(worker, encode(message)):
+            size, frames = max(1, array.nbytes), encode(Store(self._job, worker.id, name, version, (array,)))
+        worker.open_stores[version] = size
+        if self._membership.send(worker, frames):
             worker.held.update((stamp,))
 
     def _let_catch_up(self, workers: Sequence[WorkerState], most_shares: int, most_bytes: int) -> None:

@@ -24,11 +24,7 @@ def timed_out(current: RunningRound, alive: Iterable[WorkerState], timeout_s: fl
         How long it has been allowed.
     """
     now = time.monotonic()
-    since_s = {
-        worker.id: now - worker.heard_s
-        for worker in alive
-        if worker.id not in current.results and worker.id not in current.left_out
-    }
+    since_s = {worker.id: now - worker.heard_s for worker in alive if not current.is_over(worker.id)}
     # asked often enough, whoever is at work has said so during the round
     most_s = min(timeout_s, ASK_AFTER_S + SILENT_AFTER_S)
     silent_s = {worker: seconds for worker, seconds in since_s.items() if seconds >= most_s}

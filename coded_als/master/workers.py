@@ -1,4 +1,4 @@
-"""The master's knowledge of one worker, and of one task."""
+"""The master's knowledge of one worker, and of its part of a round."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MOST_OPEN_TASKS = 2
 MOST_OPEN_STORES = 8
 
 
-@dataclass
-class Task:
+@dataclass(frozen=True)
+class Assignment:
     """One worker's part of a round, until its event is written."""
 
     round_index: int
@@ -68,7 +68,7 @@ class WorkerState:
     alive: bool = True
     lost_s: float = -math.inf
     held: dict[str, int] = field(default_factory=dict)
-    open_tasks: dict[int, Task] = field(default_factory=dict)
+    open_tasks: dict[int, Assignment] = field(default_factory=dict)
     open_stores: dict[int, int] = field(default_factory=dict)
     loading: set[int] = field(default_factory=set)
     untidy: bool = False

@@ -1,17 +1,18 @@
-"""The messages between master and workers: one header frame and raw array frames.
+"""The messages between master and workers: a class for each kind, in one header frame and raw array frames.
 
-The header is a msgpack list; every array follows in a frame of its own, C order, little-endian: float64, or int32
-where the array is one (the places of sparse entries). A float64 array may lie in memory that both share instead, at an
-offset that the header says. Nothing is ever unpickled, and `decode` looks at no array before version, types, shapes and
-byte counts agree.
+The header is a msgpack list: version, kind, and the fields of the kind's class in their order. Every array follows in a
+frame of its own, C order, little-endian: float64, or int32 where the array is one (the places of sparse entries). A
+float64 array may lie in memory that both share instead, at an offset that the header says. Nothing is ever unpickled, and
+`decode` looks at no array before version, kind and fields are right, and at no byte of an array before its type, shape
+and byte count agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from enum import IntEnum
-from typing import Any
+from operator import attrgetter
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import msgpack
 import zmq
@@ -20,79 +21,258 @@ from numpy.typing import NDArray
 from coded_als.wire.arrays import Packed, WireError, packed, unpacked
 from coded_als.wire.memory import SharedMemoryView
 
+# The name of a stored array and its version.
 Stamp = tuple[str, int]
+# A whole number of at least 0.
+Natural = Annotated[int, "natural"]
 
-VERSION = 4
+VERSION = 5
 MOST_HEADER_BYTES = 1 << 16
-
-
-class Kind(IntEnum):
-    """What a message is about; those from 16 on are a worker's."""
-
-    STORE = 1
-    TASK = 2
-    STOP = 4
-    PING = 5
-    RETAIN = 6
-    WELCOME = 7
-    LOAD = 8
-    CANCEL = 9
-    HELLO = 16
-    STORED = 17
-    RESULT = 18
-    SUPERSEDED = 19
-    REFUSED = 20
-    ERROR = 21
-    ALIVE = 22
-    ABSENT = 23
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message in either direction; a kind uses the fields that it needs.
+    """A message in either direction.
 
     Parameters
     ----------
-    kind
-        What it is about.
     job
-        Secret of the cluster: what does not carry it is foreign.
+        Secret of the cluster: a message without it is foreign.
     worker
-        Who it is for, or from.
+        Number of the worker that it is for, or from; -1 where it has none.
+    """
+
+    code: ClassVar[int] = 0  # of the kind, in the header
+
+    job: bytes
+    worker: int
+
+
+class FromMaster(Message):
+    """A message that a master sends."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Store(FromMaster):
+    """An array to keep under a name until it is replaced or not to be retained."""
+
+    code: ClassVar[int] = 1
+
+    name: str
+    version: Natural
+    arrays: tuple[NDArray[Any], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.arrays) != 1:
+            raise WireError(f"what is stored must be one array; got {len(self.arrays)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Load(FromMaster):
+    """A part (`coded_als.cluster.shares.Part`) that lies on the worker's machine, to keep like a stored array."""
+
+    code: ClassVar[int] = 2
+
+    name: str
+    version: Natural
+    part: Natural
+
+
+@dataclass(frozen=True, slots=True)
+class Retain(FromMaster):
+    """The stored arrays that the worker may keep; it forgets all others."""
+
+    code: ClassVar[int] = 3
+
+    stored: tuple[Stamp, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task(FromMaster):
+    """A worker's part of a round.
+
+    Parameters
+    ----------
+    job, worker
+        As of any message.
     round_index, attempt
-        The task that it belongs to.
+        The round, and how often its task was sent to this worker before.
     kernel
         A name in `coded_als.kernels.KERNELS`.
     operands
-        Name and version of the stored arrays that the task needs; RETAIN: of all that the worker may still hold.
+        The stored arrays that the kernel takes, before ``arrays``.
     keep
-        Name and version under which the worker keeps the first arrays of this message.
+        Names and versions under which the worker keeps the first of ``arrays``.
     delay_s
         Seconds to wait before the work; may be infinite.
-    waited_s, computed_s
-        Seconds that the worker spent on the task.
-    number
-        HELLO: the process id; LOAD: which part that lies on the worker's machine it is to keep.
-    text
-        ERROR, REFUSED, STOP, ABSENT: why; HELLO: the name of the memory that the worker shares with the master, if any.
     arrays
         Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames, or of shared memory.
     """
 
-    kind: Kind
-    job: bytes
-    worker: int
-    round_index: int = 0
-    attempt: int = 0
-    kernel: str = ""
+    code: ClassVar[int] = 4
+
+    round_index: Natural
+    attempt: Natural
+    kernel: str
     operands: tuple[Stamp, ...] = ()
     keep: tuple[Stamp, ...] = ()
     delay_s: float = 0.0
+    arrays: tuple[NDArray[Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.keep) > len(self.arrays):
+            raise WireError(f"a task must bring what is kept; got {len(self.keep)} names, {len(self.arrays)} arrays.")
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(FromMaster):
+    """The response to this task is no longer needed."""
+
+    code: ClassVar[int] = 5
+
+    round_index: Natural
+    attempt: Natural
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(FromMaster):
+    """The worker owes a sign of life."""
+
+    code: ClassVar[int] = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome(FromMaster):
+    """``worker`` is the number of a worker that had none."""
+
+    code: ClassVar[int] = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(FromMaster):
+    """The worker is to end."""
+
+    code: ClassVar[int] = 8
+
+    reason: str = ""
+
+
+class FromWorker(Message):
+    """A message that a worker sends."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(FromWorker):
+    """The introduction of a worker, once for each connection.
+
+    Parameters
+    ----------
+    job, worker
+        As of any message; -1 asks for whichever number is free.
+    process_id
+        Of the worker, on its machine.
+    memory
+        Name of the memory that the worker shares with the master, empty without any.
+    """
+
+    code: ClassVar[int] = 16
+
+    process_id: Natural
+    memory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive(FromWorker):
+    """A sign of life."""
+
+    code: ClassVar[int] = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged(FromWorker):
+    """An array has been stored or loaded."""
+
+    code: ClassVar[int] = 18
+
+    version: Natural
+
+
+@dataclass(frozen=True, slots=True)
+class Absent(FromWorker):
+    """A part could not be loaded."""
+
+    code: ClassVar[int] = 19
+
+    version: Natural
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(FromWorker):
+    """The fate of a task, in the worker's words."""
+
+    round_index: Natural
+    attempt: Natural
+
+
+@dataclass(frozen=True, slots=True)
+class Response(Reply):
+    """The result of a task, after so many seconds of waiting and of computing."""
+
+    code: ClassVar[int] = 20
+
     waited_s: float = 0.0
     computed_s: float = 0.0
-    number: int = 0
-    text: str = ""
     arrays: tuple[NDArray[Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded(Reply):
+    """The task was dropped, for a newer one or because it was cancelled."""
+
+    code: ClassVar[int] = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Reply):
+    """The task cannot be carried out: operands of it are not there in their versions."""
+
+    code: ClassVar[int] = 22
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Reply):
+    """The kernel raised an exception."""
+
+    code: ClassVar[int] = 23
+
+    reason: str = ""
+
+
+MESSAGES: tuple[type[Message], ...] = (
+    Store,
+    Load,
+    Retain,
+    Task,
+    Cancel,
+    Ping,
+    Welcome,
+    Stop,
+    Hello,
+    Alive,
+    Acknowledged,
+    Absent,
+    Response,
+    Superseded,
+    Refused,
+    Failure,
+)
 
 
 def encode(message: Message, arrays: Packed | None = None) -> list[bytes | zmq.Frame]:
@@ -101,31 +281,17 @@ def encode(message: Message, arrays: Packed | None = None) -> list[bytes | zmq.F
     Parameters
     ----------
     message
-        What to say. Its large arrays are not copied: they must not change until they are sent.
+        Its large arrays are not copied: they must not change until they are sent.
     arrays
         ``message.arrays``, where they have been packed already.
     """
-    arrays = packed(message.arrays) if arrays is None else arrays
-    header = msgpack.packb(
-        (
-            VERSION,
-            message.kind,
-            message.job,
-            message.worker,
-            message.round_index,
-            message.attempt,
-            message.kernel,
-            message.operands,
-            message.keep,
-            message.delay_s,
-            message.waited_s,
-            message.computed_s,
-            message.number,
-            message.text,
-            arrays.described,
-        )
-    )
-    return [header, *arrays.frames]
+    layout = _LAYOUTS[message.code]
+    header = [VERSION, message.code, *layout.values(message)]
+    if not layout.has_arrays:
+        return [msgpack.packb(header)]
+    arrays = packed(header[-1]) if arrays is None else arrays
+    header[-1] = arrays.described
+    return [msgpack.packb(header), *arrays.frames]
 
 
 def decode(frames: Sequence[Any], memory: SharedMemoryView | None = None) -> Message:
@@ -134,55 +300,33 @@ def decode(frames: Sequence[Any], memory: SharedMemoryView | None = None) -> Mes
     Parameters
     ----------
     frames
-        A header and what follows.
+        A header and the frames of its arrays.
     memory
-        What is shared with the sender.
+        The memory that is shared with the sender.
 
     Raises
     ------
     WireError
-        For whatever `encode` would not have written.
+        For all frames that `encode` would not have written.
     """
     if not frames:
         raise WireError("a message must have a header; got no frame.")
-    header = _unpack(frames[0])
-    described = header.pop()
-    if not isinstance(described, list):
-        raise WireError("the header must describe all arrays.")
+    code, *values = _unpack(frames[0])
+    layout = _LAYOUTS.get(code) if type(code) is int else None
+    if layout is None:
+        raise WireError(f"the kind of a message must be known; got {code!r}.")
+    if len(values) != len(layout.readers) + layout.has_arrays:
+        raise WireError(f"a header must have the fields of {layout.kind.__name__}; got {len(values)}.")
+    read = [reader(value) for reader, value in zip(layout.readers, values, strict=False)]
     rest = iter(frames[1:])
-    arrays = tuple(unpacked(description, rest, memory) for description in described)
+    if layout.has_arrays:
+        described = values[-1]
+        if not isinstance(described, list):
+            raise WireError("the header must describe all arrays.")
+        read.append(tuple(unpacked(description, rest, memory) for description in described))
     if next(rest, None) is not None:
         raise WireError(f"the header must describe all {len(frames) - 1} array frames.")
-    types = tuple(map(type, header))
-    if types != _TYPES:
-        raise WireError(f"the header fields must be of the types {_TYPES}; got {types}.")
-    return _message(*header, arrays)
-
-
-def _message(
-    kind: int,
-    job: bytes,
-    worker: int,
-    round_index: int,
-    attempt: int,
-    kernel: str,
-    operands: list[Any],
-    keep: list[Any],
-    delay_s: float,
-    waited_s: float,
-    computed_s: float,
-    *rest: Any,
-) -> Message:
-    """The message, once its fields have the right types."""
-    try:
-        known = Kind(kind)
-    except ValueError:
-        raise WireError(f"the kind of a message must be known; got {kind}.") from None
-    seconds = delay_s, waited_s, computed_s
-    if not all(value >= 0 for value in seconds):  # NaN is not, either
-        raise WireError(f"times must be at least 0 seconds; got {seconds}.")
-    stamps = _stamps(operands), _stamps(keep)
-    return Message(known, job, worker, round_index, attempt, kernel, *stamps, *seconds, *rest)
+    return layout.kind(*read)
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[bytes | zmq.Frame]) -> None:
@@ -208,13 +352,9 @@ def has_message(socket: zmq.Socket[bytes]) -> bool:
 # Plain numbers: arithmetic on pyzmq's enumerations costs more than a small message.
 _LAST, _MORE, _READABLE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE), int(zmq.POLLIN)
 
-# Python's types of the header fields after the version and before the array descriptions.
-_TYPES = (int, bytes, int, int, int, str, list, list, float, float, float, int, str)
-assert len(_TYPES) == len(fields(Message)) - 1
-
 
 def _unpack(frame: Any) -> list[Any]:
-    """The header's fields without the version."""
+    """The header's kind and fields."""
     data = memoryview(frame)
     if data.nbytes > MOST_HEADER_BYTES:
         raise WireError(f"a header must have at most {MOST_HEADER_BYTES} bytes; got {data.nbytes}.")
@@ -222,18 +362,81 @@ def _unpack(frame: Any) -> list[Any]:
         header = msgpack.unpackb(data)
     except Exception as error:  # hostile bytes make msgpack raise half a dozen unrelated types
         raise WireError(f"a header must be msgpack; got {type(error).__name__}: {error}") from None
-    if not isinstance(header, list) or not header or header[0] != VERSION or type(header[0]) is not int:
-        raise WireError(f"a header must be a list of protocol version {VERSION}.")
-    if len(header) != len(_TYPES) + 2:
-        raise WireError(f"a header must have {len(_TYPES) + 2} fields; got {len(header)}.")
+    if not isinstance(header, list) or len(header) < 2 or header[0] != VERSION or type(header[0]) is not int:
+        raise WireError(f"a header must be a list of protocol version {VERSION}, with a kind.")
     return header[1:]
 
 
-def _stamps(value: list[Any]) -> tuple[Stamp, ...]:
-    """Names with their versions."""
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise WireError(f"a secret must be bytes; got {type(value).__name__}.")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise WireError(f"a name or a reason must be text; got {type(value).__name__}.")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:  # True is none
+        raise WireError(f"a number must be a whole number; got {type(value).__name__}.")
+    return value
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise WireError(f"an index, a version or a count must be a whole number of at least 0; got {value!r:.40}.")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if type(value) is not float or not value >= 0:  # NaN is not, either
+        raise WireError(f"times must be at least 0 seconds; got {value!r:.40}.")
+    return value
+
+
+def _stamps(value: Any) -> tuple[Stamp, ...]:
+    if type(value) is not list:
+        raise WireError(f"stored arrays must be a list; got {type(value).__name__}.")
     for stamp in value:
         match stamp:
-            case [str(), int()]:
+            case [str(), int(version)] if type(version) is int and version >= 0:
                 continue
         raise WireError("a stored array must be given by its name and its version.")
     return tuple((name, version) for name, version in value)
+
+
+# How a field is checked, by its annotation; arrays follow the header, so they are read after the other fields.
+_READERS: dict[Any, Callable[[Any], Any]] = {
+    bytes: _bytes,
+    str: _text,
+    int: _whole,
+    Natural: _natural,
+    float: _seconds,
+    tuple[Stamp, ...]: _stamps,
+}
+_ARRAYS = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The fields of a kind in the header."""
+
+    kind: type[Message]
+    values: Callable[[Message], tuple[Any, ...]]
+    readers: tuple[Callable[[Any], Any], ...]
+    has_arrays: bool
+
+    @classmethod
+    def of(cls, kind: type[Message]) -> _Layout:
+        names = [field.name for field in fields(kind)]
+        hints = get_type_hints(kind, include_extras=True)
+        has_arrays = hints[names[-1]] == _ARRAYS
+        read = names[:-1] if has_arrays else names
+        return cls(kind, attrgetter(*names), tuple(_READERS[hints[name]] for name in read), has_arrays)
+
+
+_LAYOUTS = {kind.code: _Layout.of(kind) for kind in MESSAGES}
+assert len(_LAYOUTS) == len(MESSAGES)

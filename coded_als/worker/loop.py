@@ -12,7 +12,32 @@ from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.arrays import Array
 from coded_als.kernels import Result, find_kernel
-from coded_als.wire import Kind, Message, SharedMemoryView, WireError, decode, encode, has_message, send
+from coded_als.wire import (
+    Absent,
+    Acknowledged,
+    Alive,
+    Cancel,
+    Failure,
+    FromMaster,
+    FromWorker,
+    Hello,
+    Load,
+    Ping,
+    Refused,
+    Response,
+    Retain,
+    SharedMemoryView,
+    Stop,
+    Store,
+    Superseded,
+    Task,
+    Welcome,
+    WireError,
+    decode,
+    encode,
+    has_message,
+    send,
+)
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.turns import Turn
 
@@ -23,6 +48,8 @@ REPORT_AFTER_S = 0.005
 # How long a worker waits for its master to come, or to come back, and from when on it says so.
 GIVE_UP_AFTER_S, WAIT_ALOUD_AFTER_S = 30.0, 2.0
 NO_MASTER = "a master that knows this key must be reachable"
+# Characters of a reason that are sent: a header has an end.
+MOST_REASON = 4000
 
 
 class Worker:
@@ -72,12 +99,12 @@ class Worker:
         self._away_since = None if monitor is None else time.monotonic()
         self._waits_aloud = False
         self._shared = memory
-        self._us = Message(Kind.HELLO, job, worker, number=process_id, text="" if memory is None else memory.name)
+        self._us = Hello(job, worker, process_id, "" if memory is None else memory.name)
         self._parent_lives, self._parts = parent_lives, parts
         self._memory: dict[str, tuple[int, Array]] = {}
-        self._task: Message | None = None
+        self._task: Task | None = None
         self._received = 0.0
-        self._dropped: list[Message] = []
+        self._dropped: list[Task] = []
         self._stop: str | None = None
 
     def serve(self) -> str:
@@ -91,7 +118,7 @@ class Worker:
                 self._carry_out(self._task)
         return self._stop or ""
 
-    def _carry_out(self, task: Message) -> None:
+    def _carry_out(self, task: Task) -> None:
         """Wait, compute and respond, unless something newer turns up before that."""
         received = self._received
         self._wait(task, received + task.delay_s)
@@ -102,15 +129,15 @@ class Worker:
         try:
             result = self._compute_in_turn(task)
         except Exception as error:  # a bug in a kernel or its operands: for the master to raise
-            self._reply(task, Kind.ERROR, text=f"{type(error).__name__}: {error}")
+            self._send(Failure(*self._of(task), _reason(error)))
             result = None
         if result is not None:
             computed_s = time.perf_counter() - started
-            self._reply(task, Kind.RESULT, result, waited_s=started - received, computed_s=computed_s)
+            self._send(Response(*self._of(task), started - received, computed_s, result))
         if self._task is task:
             self._task = None
 
-    def _wait(self, task: Message, until: float) -> None:
+    def _wait(self, task: Task, until: float) -> None:
         """Let the injected delay pass with an eye on the inbox."""
         while self._task is task and (remaining_s := until - time.perf_counter()) > 0:
             if remaining_s < 1e-3:  # ZeroMQ's clock has whole milliseconds
@@ -120,7 +147,7 @@ class Worker:
             if not self._parent_lives():
                 self._task = None
 
-    def _compute_in_turn(self, task: Message) -> Result | None:
+    def _compute_in_turn(self, task: Task) -> Result | None:
         """Compute when it is this worker's turn; None when it was pre-empted or cannot be run."""
         if self._turn is None:
             return self._compute(task)
@@ -133,11 +160,11 @@ class Worker:
         finally:
             self._turn.give()
 
-    def _compute(self, task: Message) -> Result | None:
+    def _compute(self, task: Task) -> Result | None:
         """Run the kernel panel by panel; None when it was pre-empted or cannot be run."""
         stale = [name for name, version in task.operands if self._memory.get(name, (None,))[0] != version]
         if stale:
-            self._reply(task, Kind.REFUSED, text=", ".join(stale))
+            self._send(Refused(*self._of(task), ", ".join(stale)[:MOST_REASON]))
             return None
         operands = (self._memory[name][1] for name, _ in task.operands)
         steps = find_kernel(task.kernel)(*operands, *task.arrays)
@@ -171,7 +198,7 @@ class Worker:
             except WireError as error:
                 print(f"worker {self._us.worker}: ignored a message: {error}", file=sys.stderr, flush=True)
                 continue
-            if message.job == self._us.job:
+            if message.job == self._us.job and isinstance(message, FromMaster):
                 self._obey(message)
 
     def _note_connection(self) -> None:
@@ -192,44 +219,45 @@ class Worker:
             self._waits_aloud = True
             print(f"worker {self._us.worker}: waiting for the master", file=sys.stderr, flush=True)
 
-    def _obey(self, message: Message) -> None:
-        for (name, version), array in zip(message.keep, message.arrays, strict=False):
-            self._memory[name] = version, array
-        match message.kind:
-            case Kind.STORE:
-                self._reply(message, Kind.STORED)
-            case Kind.LOAD:
+    def _obey(self, message: FromMaster) -> None:
+        match message:
+            case Store():
+                self._memory[message.name] = message.version, message.arrays[0]
+                self._send(Acknowledged(self._us.job, self._us.worker, message.version))
+            case Load():
                 self._load(message)
-            case Kind.RETAIN:
-                names = dict(message.operands)
+            case Retain():
+                names = dict(message.stored)
                 self._memory = {name: held for name, held in self._memory.items() if name in names}
-            case Kind.TASK:
+            case Task():
+                for (name, version), array in zip(message.keep, message.arrays, strict=False):
+                    self._memory[name] = version, array
                 self._supersede(message)
-            case Kind.CANCEL:
+            case Cancel():
                 open_task = self._task and (self._task.round_index, self._task.attempt)
                 if open_task == (message.round_index, message.attempt):
                     self._supersede(None)
-            case Kind.PING:
-                self._reply(message, Kind.ALIVE)
-            case Kind.WELCOME:
+            case Ping():
+                self._send(Alive(self._us.job, self._us.worker))
+            case Welcome():
                 self._us = replace(self._us, worker=message.worker)
-            case Kind.STOP:
+            case Stop():
                 self._supersede(None)
-                self._stop = message.text
+                self._stop = message.reason
 
-    def _load(self, message: Message) -> None:
+    def _load(self, message: Load) -> None:
         """Keep an array that lies on this machine already."""
         try:
             if self._parts is None:
                 raise FileNotFoundError("it was given no folder of parts")
-            array = self._parts.read(message.number)
+            array = self._parts.read(message.part)
         except (OSError, ValueError) as error:
-            self._reply(message, Kind.ABSENT, text=f"{type(error).__name__}: {error}")
+            self._send(Absent(self._us.job, self._us.worker, message.version, _reason(error)))
             return
-        self._memory.update({name: (version, array) for name, version in message.keep})
-        self._reply(message, Kind.STORED)
+        self._memory[message.name] = message.version, array
+        self._send(Acknowledged(self._us.job, self._us.worker, message.version))
 
-    def _supersede(self, task: Message | None) -> None:
+    def _supersede(self, task: Task | None) -> None:
         """Take on a task, if any, in place of the one at hand."""
         self._received = time.perf_counter()
         if self._task is not None:
@@ -239,32 +267,16 @@ class Worker:
     def _report_dropped(self) -> None:
         """Tell the master, who counts open tasks, which of them were superseded."""
         for task in self._dropped:
-            self._reply(task, Kind.SUPERSEDED)
+            self._send(Superseded(*self._of(task)))
         self._dropped.clear()
 
-    def _reply(
-        self,
-        message: Message,
-        kind: Kind,
-        arrays: Result = (),
-        *,
-        waited_s: float = 0.0,
-        computed_s: float = 0.0,
-        text: str = "",
-    ) -> None:
-        self._send(
-            Message(
-                kind,
-                self._us.job,
-                self._us.worker,
-                message.round_index,
-                message.attempt,
-                waited_s=waited_s,
-                computed_s=computed_s,
-                text=text[:4000],
-                arrays=arrays,
-            )
-        )
+    def _of(self, task: Task) -> tuple[bytes, int, int, int]:
+        """The fields that every reply to a task has."""
+        return self._us.job, self._us.worker, task.round_index, task.attempt
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: FromWorker) -> None:
         send(self._socket, encode(message))
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:MOST_REASON]

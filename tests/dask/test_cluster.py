@@ -20,7 +20,7 @@ pytest.importorskip("distributed")
 from coded_als import CodedALS
 from coded_als.dask import DaskCluster, asking, reach
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.wire import Kind, Message, encode
+from coded_als.wire import Hello, encode
 from tests.master.processes import all_end_within
 from tests.wire.availability import needs_shared_memory
 
@@ -261,7 +261,7 @@ def test_only_workers_that_dask_started_are_admitted(dask_client: Any) -> None:
             stranger.curve_serverkey = public
             stranger.curve_publickey, stranger.curve_secretkey = zmq.curve_keypair()
             stranger.connect(cluster._link.endpoint)
-            stranger.send_multipart(encode(Message(Kind.HELLO, cluster._membership.job, 0)))
+            stranger.send_multipart(encode(Hello(cluster._membership.job, 0, 1)))
 
             def is_refused() -> bool:
                 CodedALS(2).fit(R, cluster)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from coded_als.delays import MODELS, DelayStream, arrival_order, hashed_uniforms, parse_delays, read_trace
+from coded_als.delays import MODELS, DelayStream, Trace, arrival_order, hashed_uniforms, parse_delays, read_trace
+from coded_als.delays.models import (
+    Bimodal,
+    Bootstrap,
+    Dead,
+    Markov,
+    NormalPerOperation,
+    Pareto,
+    ShiftedExponential,
+    Slow,
+    Sum,
+    Uniform,
+)
 from coded_als.errors import UsageError
 
 SPECS = [
@@ -172,6 +187,71 @@ def test_bad_specs_are_refused_in_one_line(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         parse_delays(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_a_spec_that_does_not_go_together_is_named_in_the_error() -> None:
+    spec = "exp:mean=1s+uniform:low=3s,high=1s"
+    with pytest.raises(UsageError, match=re.escape("low must not be above high; got 'uniform:low=3s,high=1s'. Swap")):
+        parse_delays(spec)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ShiftedExponential(mean=-1.0), "mean must be finite seconds of at least 0; got -1.0"),
+        (lambda: ShiftedExponential(1.0, shift=math.nan), "shift must be finite seconds"),
+        (lambda: ShiftedExponential(mean=math.inf), "mean must be finite seconds"),
+        (lambda: ShiftedExponential(mean="20ms"), "mean must be finite seconds"),
+        (lambda: Bimodal(7, 1, 2), "p must be a probability in .0, 1.; got 7"),
+        (lambda: Bimodal(True, 1, 2), "p must be a probability"),
+        (lambda: Markov(1, 2, 0, 0), "enter and leave must not both be 0; got Markov"),
+        (lambda: Markov(1, 2, 0.5, 1.5), "leave must be a probability"),
+        (lambda: Uniform(3.0, 1.0), "low must not be above high; got Uniform"),
+        (lambda: Pareto(0.0, 1.0), "scale must be finite seconds above 0"),
+        (lambda: Pareto(1.0, 0.0), "alpha must be a finite number above 0"),
+        (lambda: Slow(1.5, 1.0), "n must be a whole number"),
+        (lambda: Dead(-1), "n must be a whole number of at least 0; got -1"),
+        (lambda: Sum(()), "models must be at least one"),
+        (lambda: Trace(np.zeros(3)), r"seconds must be a NumPy array of numbers, .*got \(3,\)"),
+        (lambda: Trace([[1.0]]), "seconds must be a NumPy array"),
+        (lambda: Trace(np.zeros((0, 3))), "seconds must be a NumPy array"),
+        (lambda: Bootstrap(np.array([[0.0, -1.0]])), "seconds must each be at least 0"),
+        (lambda: Trace(np.array([[math.nan]])), "seconds must each be at least 0"),
+    ],
+)
+def test_a_model_refuses_parameters_out_of_range(make, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_slow_worker_may_not_respond_at_all() -> None:
+    table = np.array([DelayStream(Bimodal(0.5, 0.0, math.inf), 50).next_round() for _ in range(3)])
+    assert set(np.unique(table)) == {0.0, math.inf}
+
+
+def test_a_mean_beyond_the_largest_number_is_never_and_not_nan() -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        drawn = DelayStream(NormalPerOperation(1e300, 1e300), 20).next_round(1e18)
+    np.testing.assert_array_equal(drawn, np.inf)
+
+
+WEIRD = st.one_of(st.floats(), st.integers(-3, 3), st.integers(), st.booleans(), st.none(), st.text(max_size=2))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(set(MODELS) - {"none"})), st.data())
+def test_a_model_is_refused_or_draws_times(name: str, data: st.DataObject) -> None:
+    model = MODELS[name]
+    values = [data.draw(st.one_of(st.floats(0.0, 1.0), WEIRD)) for _ in dataclasses.fields(model)]
+    try:
+        stream = DelayStream(model(*values), 9)
+    except UsageError:
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        drawn = np.array([stream.next_round(1e6) for _ in range(3)])
+    assert drawn.shape == (3, 9)
+    assert (drawn >= 0).all()  # and no NaN
 
 
 # each parameter of each model: how it is written, and the number that must arrive under its name

@@ -11,6 +11,9 @@ import pytest
 
 from coded_als.cluster import AnyOfEach, Cluster, Round, TaskEvent, all_of, fastest
 from coded_als.cluster.inline import InlineCluster
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.scope import Scope
+from coded_als.cluster.verification import VerifiedCluster
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import Trace
 from coded_als.errors import NotEnoughWorkers, UsageError
@@ -70,6 +73,16 @@ def test_a_response_may_hold_several_arrays(start: Start) -> None:
     product, gram = cluster.run(round, fastest(1)).results[0]
     np.testing.assert_allclose(product[0], LEFT[0].T @ RIGHT[0], rtol=1e-12)
     np.testing.assert_allclose(gram[0], RIGHT[0].T @ RIGHT[0], rtol=1e-12)
+
+
+def test_a_cluster_says_how_fast_it_is_and_whom_it_waits_for_through_proxies_too(start: Start) -> None:
+    delays = rows([0.25, 0.0])
+    cluster = start(2, delays)
+    proxies = (Scope(cluster), VerifiedCluster(cluster), VerifiedCluster(Scope(cluster)))
+    for asked in (cluster, *proxies):
+        assert asked.delays is delays
+        assert asked.machine == cluster.machine
+        assert isinstance(asked.machine, Machine)
 
 
 def test_workers_answer_in_the_order_of_their_delays(start: Start) -> None:

@@ -40,7 +40,7 @@ def fleet_of(workers: int, before: str = "") -> Iterator[tuple[subprocess.Popen[
             frames = link.receive(0.1)
             if frames is not None:
                 hello = decode(frames[1:])
-                process_ids[hello.worker] = hello.number
+                process_ids[hello.worker] = hello.process_id
         yield fleet, [process_ids[worker] for worker in sorted(process_ids)]
     finally:
         fleet.kill()

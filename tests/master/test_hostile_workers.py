@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,20 @@ import zmq
 from coded_als.cluster import Round, fastest
 from coded_als.master import RemoteCluster
 from coded_als.master.keys import make_keys
-from coded_als.wire import Kind, Message, decode, encode
+from coded_als.wire import (
+    Absent,
+    Acknowledged,
+    Alive,
+    Failure,
+    FromWorker,
+    Hello,
+    Refused,
+    Response,
+    Superseded,
+    Task,
+    decode,
+    encode,
+)
 from tests.master.test_by_hand import resident_mb
 from tests.master.test_keys import Worker, credentials_of, free_port, step_until
 
@@ -37,13 +49,13 @@ class Hostile:
         self.socket.curve_serverkey, self.socket.curve_secretkey = own.server_key, own.secret_key
         self.socket.curve_publickey = zmq.curve_public(own.secret_key)
         self.socket.connect(f"tcp://127.0.0.1:{port}")
-        self.hello = Message(Kind.HELLO, own.job, NUMBER, number=4)
-        self.say(Kind.HELLO)
+        self.job = own.job
+        self.say(Hello, process_id=4)
 
-    def say(self, kind: Kind, **fields: Any) -> None:
-        self.socket.send_multipart(encode(replace(self.hello, kind=kind, **fields)))
+    def say(self, kind: type[FromWorker], **fields: Any) -> None:
+        self.socket.send_multipart(encode(kind(**{"job": self.job, "worker": NUMBER, **fields})))
 
-    def flood(self, *words: tuple[Kind, dict[str, Any]], times: int) -> threading.Thread:
+    def flood(self, *words: tuple[type[FromWorker], dict[str, Any]], times: int) -> threading.Thread:
         def send() -> None:
             for _ in range(times):
                 for kind, fields in words:
@@ -80,7 +92,7 @@ def test_who_introduces_himself_without_end_is_not_sent_without_end(tmp_path: Pa
         run(cluster)
         before = resident_mb(os.getpid())
         for _ in range(200):
-            hostile.say(Kind.HELLO)
+            hostile.say(Hello, process_id=4)
             run(cluster, 40_000)  # 320 kB, which a task that is not read keeps
         assert resident_mb(os.getpid()) - before < 45
 
@@ -88,7 +100,7 @@ def test_who_introduces_himself_without_end_is_not_sent_without_end(tmp_path: Pa
 def test_whoever_claims_another_number_without_end_is_not_answered_without_end(tmp_path: Path) -> None:
     with beside_an_honest_one(tmp_path) as (cluster, hostile):
         before = resident_mb(os.getpid())
-        flood = hostile.flood((Kind.HELLO, {"worker": 1}), times=20_000)
+        flood = hostile.flood((Hello, {"worker": 1, "process_id": 4}), times=20_000)
         while flood.is_alive():
             run(cluster)
         assert resident_mb(os.getpid()) - before < 20
@@ -100,12 +112,12 @@ def test_signs_of_life_and_responses_to_rounds_that_never_were_disturb_nobody(tm
     with beside_an_honest_one(tmp_path) as (cluster, hostile):
         cluster.observers.append(events.append)
         flood = hostile.flood(
-            (Kind.ALIVE, {}),
-            (Kind.RESULT, {"round_index": 2**40, "arrays": (ONE,)}),
-            (Kind.RESULT, {"round_index": 3, "attempt": 1, "arrays": (np.zeros((1, 1, 1)),)}),
-            (Kind.STORED, {"round_index": 2**62}),
-            (Kind.SUPERSEDED, {"round_index": -1}),
-            (Kind.REFUSED, {"round_index": 2}),
+            (Alive, {}),
+            (Response, {"round_index": 2**40, "attempt": 0, "arrays": (ONE,)}),
+            (Response, {"round_index": 3, "attempt": 1, "arrays": (np.zeros((1, 1, 1)),)}),
+            (Acknowledged, {"version": 2**62}),
+            (Superseded, {"round_index": -1, "attempt": 0}),
+            (Refused, {"round_index": 2, "attempt": 0}),
             times=3000,
         )
         rounds = 0
@@ -118,21 +130,20 @@ def test_signs_of_life_and_responses_to_rounds_that_never_were_disturb_nobody(tm
 def test_an_array_that_nobody_was_to_load_cannot_be_reported_lost(tmp_path: Path) -> None:
     with beside_an_honest_one(tmp_path) as (cluster, hostile):
         for number in range(5):
-            hostile.say(Kind.ABSENT, round_index=number, text="gone")
+            hostile.say(Absent, version=number, reason="gone")
         cluster.store("one", [ONE, ONE])
         before = cluster.malformed
-        hostile.say(Kind.ABSENT, round_index=99, text="gone")
+        hostile.say(Absent, version=99, reason="gone")
         step_until(cluster, lambda: cluster.malformed > before)
         run(cluster)
 
 
 def test_what_a_worker_says_is_one_line_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
-        while (task := decode(hostile.socket.recv_multipart())).kind is not Kind.TASK:
+        while not isinstance(task := decode(hostile.socket.recv_multipart()), Task):
             pass
-        hostile.say(
-            Kind.ERROR, round_index=task.round_index, attempt=task.attempt, text="a\nforged\x1b[2J" + "b" * 9999
-        )
+        forged = "a\nforged\x1b[2J" + "b" * 9999
+        hostile.say(Failure, round_index=task.round_index, attempt=task.attempt, reason=forged)
 
     with beside_an_honest_one(tmp_path) as (cluster, hostile), caplog.at_level(logging.WARNING):
         thread = threading.Thread(target=fail)
@@ -149,6 +160,6 @@ def test_what_a_worker_says_is_one_line_of_the_log(tmp_path: Path, caplog: pytes
 def test_times_that_cannot_be_are_refused(tmp_path: Path, seconds: float) -> None:
     with beside_an_honest_one(tmp_path) as (cluster, hostile):
         before = cluster.malformed
-        hostile.say(Kind.RESULT, computed_s=seconds)
-        hostile.say(Kind.RESULT, waited_s=seconds)
+        hostile.say(Response, round_index=0, attempt=0, computed_s=seconds)
+        hostile.say(Response, round_index=0, attempt=0, waited_s=seconds)
         step_until(cluster, lambda: cluster.malformed == before + 2)

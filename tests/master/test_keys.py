@@ -24,7 +24,7 @@ from coded_als.errors import CodedALSError, UsageError
 from coded_als.master import RemoteCluster
 from coded_als.master.keys import MASTER_FILE, WORKER_FILE, MasterKeys, make_keys
 from coded_als.master.link import MOST_FRAMES, Link
-from coded_als.wire import Kind, Message, encode
+from coded_als.wire import Hello, encode
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.process import ANY_NUMBER, run_worker
 
@@ -156,7 +156,7 @@ def test_who_is_not_on_the_list_is_refused_and_logged_once(
         client.curve_serverkey, client.curve_secretkey = own.server_key, stranger.secret_key
         client.curve_publickey = zmq.curve_public(stranger.secret_key)
         client.connect(f"tcp://127.0.0.1:{port}")
-        client.send_multipart(encode(Message(Kind.HELLO, own.job, 0)))
+        client.send_multipart(encode(Hello(own.job, 0, 1)))
         step_until(cluster, lambda: cluster._link.refused >= 1)
         assert not client.poll(200)
         assert cluster.malformed == 0
@@ -179,7 +179,7 @@ def strangers(port: int, server_key: bytes) -> Iterator[list[Any]]:
         for client in clients:
             client.linger = 0
             client.connect(f"tcp://127.0.0.1:{port}")
-            client.send_multipart(encode(Message(Kind.HELLO, b"", 0)))
+            client.send_multipart(encode(Hello(b"", 0, 1)))
         raw.settimeout(0.2)
         try:
             yield [*clients, raw]

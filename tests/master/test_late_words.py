@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,27 @@ import zmq
 
 from coded_als.cluster import Round, TaskEvent, fastest
 from coded_als.cluster.shares import Part
-from coded_als.errors import WorkerFailed
+from coded_als.errors import NotEnoughWorkers, WorkerFailed
 from coded_als.master.events import Events
 from coded_als.master.membership import Membership
 from coded_als.master.rounds import Rounds
 from coded_als.master.stores import Stores
 from coded_als.master.workers import MOST_OPEN_STORES, WorkerState
-from coded_als.wire import Kind, Message, decode, encode
+from coded_als.wire import (
+    Absent,
+    Acknowledged,
+    Alive,
+    Failure,
+    FromWorker,
+    Hello,
+    Message,
+    Refused,
+    Response,
+    Superseded,
+    Task,
+    decode,
+    encode,
+)
 from tests.master.test_membership import JOB, ScriptedLink
 
 ONE = np.ones((1, 1, 1))
@@ -46,19 +61,18 @@ class Master:
         self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
         self._events_of = events
         self.link.reachable.add(b"w0")
-        self.hear(Kind.HELLO)
+        self.hear(Hello(JOB, 0, 1))
         self.link.sent.clear()
 
     @property
     def worker(self) -> WorkerState:
         return self.membership.workers[0]
 
-    def say(self, kind: Kind, number: int = 0, attempt: int = 0, *, text: str = "", arrays: Any = ()) -> None:
-        frames = encode(Message(kind, JOB, 0, number, attempt, text=text, arrays=arrays))
-        self.link.inbox.append([zmq.Frame(b"w0"), *(zmq.Frame(bytes(frame)) for frame in frames)])
+    def say(self, message: FromWorker) -> None:
+        self.link.inbox.append([zmq.Frame(b"w0"), *(zmq.Frame(bytes(frame)) for frame in encode(message))])
 
-    def hear(self, kind: Kind, number: int = 0, attempt: int = 0, **fields: Any) -> None:
-        self.say(kind, number, attempt, **fields)
+    def hear(self, message: FromWorker) -> None:
+        self.say(message)
         self.membership.catch_up()
 
     def load(self, name: str, number: int) -> int:
@@ -68,16 +82,15 @@ class Master:
         return self.stores.newest[name]
 
     def run(self, *responses: Any) -> Any:
-        """A round in which the worker says each of ``responses`` (kind and fields) to the task that it has got."""
+        """A round in which the worker answers each task that it gets with the next of ``responses``."""
         answers = iter(responses)
         send = self.link.send
 
         def answer(route: bytes, frames: Any) -> bool:
             sent = send(route, frames)
             message = self.link.sent[-1]
-            if message.kind is Kind.TASK:
-                kind, fields = next(answers)
-                self.say(kind, message.round_index, message.attempt, **fields)
+            if isinstance(message, Task):
+                self.say(next(answers)(message))
             return sent
 
         self.link.send = answer  # type: ignore[method-assign]
@@ -87,6 +100,18 @@ class Master:
         finally:
             self.link.send = send  # type: ignore[method-assign]
             self._events_of.deliver()
+
+
+def response_of(value: float) -> Callable[[Task], Response]:
+    return lambda task: Response(JOB, 0, task.round_index, task.attempt, arrays=(value * ONE,))
+
+
+def superseded(task: Task) -> Superseded:
+    return Superseded(JOB, 0, task.round_index, task.attempt)
+
+
+def hello(_: Task) -> Hello:
+    return Hello(JOB, 0, 1)
 
 
 @pytest.fixture
@@ -109,26 +134,28 @@ def replaced(master: Master) -> int:
 @pytest.mark.parametrize("over", [dropped, replaced])
 def test_a_part_that_is_gone_when_nobody_needs_it_any_more_is_acknowledged(master: Master, over: Any) -> None:
     version = over(master)
-    master.hear(Kind.ABSENT, version, text="FileNotFoundError")
+    master.hear(Absent(JOB, 0, version, "FileNotFoundError"))
     assert version not in master.worker.open_stores
     assert version not in master.worker.loading
     assert master.membership.malformed == 0
     if over is dropped:
         master.load("rows", 3)
-    master.hear(Kind.STORED, master.stores.newest["rows"])
-    assert set(master.run((Kind.RESULT, {"arrays": (ONE,)})).results) == {0}
+    master.hear(Acknowledged(JOB, 0, master.stores.newest["rows"]))
+    assert set(master.run(response_of(1)).results) == {0}
 
 
-@pytest.mark.parametrize("kind", [Kind.ABSENT, Kind.STORED])
+@pytest.mark.parametrize(
+    "message", [lambda version: Absent(JOB, 0, version, "gone"), lambda version: Acknowledged(JOB, 0, version)]
+)
 def test_a_straggler_that_says_late_what_became_of_its_parts_has_all_its_credit_back(
-    master: Master, kind: Kind
+    master: Master, message: Callable[[int], FromWorker]
 ) -> None:
     versions = []
     for number in range(MOST_OPEN_STORES):
         versions.append(master.load(f"rows{number}", number))
     master.stores.drop([f"rows{number}" for number in range(MOST_OPEN_STORES)])
     for version in versions:
-        master.hear(kind, version)
+        master.hear(message(version))
     assert master.worker.open_stores == {}
     assert master.worker.loading == set()
 
@@ -136,25 +163,45 @@ def test_a_straggler_that_says_late_what_became_of_its_parts_has_all_its_credit_
 def test_a_part_that_is_gone_while_it_is_needed_is_an_error_that_costs_no_credit(master: Master) -> None:
     version = master.load("rows", 1)
     with pytest.raises(WorkerFailed, match="must stay there; worker 0 says: FileNotFoundError"):
-        master.hear(Kind.ABSENT, version, text="FileNotFoundError")
+        master.hear(Absent(JOB, 0, version, "FileNotFoundError"))
     assert master.worker.open_stores == {}
 
 
 def test_who_has_a_part_cannot_say_later_that_there_is_none(master: Master) -> None:
     version = master.load("rows", 1)
-    master.hear(Kind.STORED, version)
-    master.hear(Kind.ABSENT, version, text="forged")
+    master.hear(Acknowledged(JOB, 0, version))
+    master.hear(Absent(JOB, 0, version, "forged"))
     assert master.membership.malformed == 1
+
+
+def test_a_needed_task_that_was_dropped_ends_the_round_at_once(master: Master) -> None:
+    """Nothing more comes of it: without this the round would wait for its time limit."""
+    master.load("rows", 1)
+    with pytest.raises(NotEnoughWorkers):
+        master.run(superseded)
+    assert [event.status for event in master.events] == ["superseded"]
+
+
+def test_a_worker_that_introduces_itself_again_within_a_round_is_asked_again(master: Master) -> None:
+    version = master.load("rows", 1)
+    master.hear(Acknowledged(JOB, 0, version))
+    done = master.run(hello, hello, response_of(1))
+    assert set(done.results) == {0}
+    attempts = [message.attempt for message in master.link.sent if isinstance(message, Task)]
+    assert attempts == [attempts[0], attempts[0] + 1, attempts[0] + 2]
+    assert [event.status for event in master.events] == ["counted"]
 
 
 def test_words_of_an_earlier_task_do_not_count_in_a_later_one(master: Master) -> None:
     master.load("rows", 1)
-    first = master.run((Kind.RESULT, {"arrays": (ONE,)}))
-    attempt = next(message.attempt for message in master.link.sent if message.kind is Kind.TASK)
-    for kind in (Kind.RESULT, Kind.SUPERSEDED, Kind.REFUSED, Kind.ERROR):
-        for number, tried in ((first.index, attempt), (first.index + 1, attempt - 1), (first.index + 1, attempt + 1)):
-            master.say(kind, number, tried, text="late", arrays=(2 * ONE,) if kind is Kind.RESULT else ())
-    second = master.run((Kind.RESULT, {"arrays": (3 * ONE,)}))
+    first = master.run(response_of(1))
+    attempt = next(message.attempt for message in master.link.sent if isinstance(message, Task))
+    for number, tried in ((first.index, attempt), (first.index + 1, attempt - 1), (first.index + 1, attempt + 1)):
+        master.say(Response(JOB, 0, number, tried, arrays=(2 * ONE,)))
+        master.say(Superseded(JOB, 0, number, tried))
+        master.say(Refused(JOB, 0, number, tried, "late"))
+        master.say(Failure(JOB, 0, number, tried, "late"))
+    second = master.run(response_of(3))
     assert second.results[0][0].item() == 3
     assert [event.status for event in master.events] == ["counted", "counted"]
 
@@ -165,15 +212,28 @@ def test_versions_of_one_master_are_not_those_of_another() -> None:
     assert len(first | second) == 16
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind >= Kind.STORED])
-def test_late_words_between_rounds_leave_everything_as_it_was(master: Master, kind: Kind) -> None:
+LATE = (
+    lambda number: Alive(JOB, 0),
+    lambda number: Acknowledged(JOB, 0, number),
+    lambda number: Absent(JOB, 0, number, "late"),
+    lambda number: Response(JOB, 0, number, 1),
+    lambda number: Superseded(JOB, 0, number, 1),
+    lambda number: Refused(JOB, 0, number, 1, "late"),
+    lambda number: Failure(JOB, 0, number, 1, "late"),
+)
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_late_words_between_rounds_leave_everything_as_it_was(
+    master: Master, late: Callable[[int], FromWorker]
+) -> None:
     version = master.load("rows", 1)
-    master.hear(Kind.STORED, version)
-    done = master.run((Kind.RESULT, {"arrays": (ONE,)}))
+    master.hear(Acknowledged(JOB, 0, version))
+    done = master.run(response_of(1))
     before = SimpleNamespace(held=dict(master.worker.held), events=len(master.events))
     for number in (0, done.index, done.index + 1, version - 1, version, version + 1, 2**40):
-        master.hear(kind, number, 1, text="late")
+        master.hear(late(number))
     assert master.worker.held == before.held
     assert master.worker.open_tasks == master.worker.open_stores == {}
     assert len(master.events) == before.events
-    assert set(master.run((Kind.RESULT, {"arrays": (ONE,)})).results) == {0}
+    assert set(master.run(response_of(1)).results) == {0}

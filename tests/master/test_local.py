@@ -23,7 +23,7 @@ from coded_als.cluster import Round, TaskEvent, all_of, fastest
 from coded_als.delays import DelayStream, Trace
 from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError, WorkerFailed
 from coded_als.master import LocalCluster
-from coded_als.wire import Kind, Message, decode, encode
+from coded_als.wire import Hello, Response, decode, encode
 from tests.master.processes import all_end_within, is_running
 
 
@@ -319,7 +319,7 @@ def rogue_of(cluster: LocalCluster, password: bytes | None) -> Iterator[zmq.Sock
 
 def test_nobody_without_the_secret_gets_a_message_through() -> None:
     with cluster_of(1) as (cluster, events):
-        hello = encode(Message(Kind.HELLO, cluster._membership.job, 0))
+        hello = encode(Hello(cluster._membership.job, 0, 1))
         with rogue_of(cluster, None) as plain, rogue_of(cluster, b"guess") as guessing:
             for rogue in (plain, guessing):
                 with suppress(zmq.Again):  # one that was refused already cannot send
@@ -377,18 +377,18 @@ def resident_bytes() -> int:
 def test_strangers_with_the_secret_are_ignored() -> None:
     with cluster_of(1, [0.0], [0.2]) as (cluster, events):
         with rogue_of(cluster, cluster._membership.job.hex().encode()) as rogue:
-            response = Message(Kind.RESULT, cluster._membership.job, 0, round_index=0, arrays=(np.ones((1, 1, 1)),))
+            response = Response(cluster._membership.job, 0, 0, 0, arrays=(np.ones((1, 1, 1)),))
             rogue.send_multipart([b"\xff\x00", b"junk"])
             rogue.send_multipart([b""])
-            rogue.send_multipart(encode(Message(Kind.HELLO, b"another job", 0)))
+            rogue.send_multipart(encode(Hello(b"another job", 0, 1)))
             rogue.send_multipart(encode(response))  # never introduced itself
             listen_until(cluster, lambda: cluster.malformed == 4)
-            rogue.send_multipart(encode(Message(Kind.HELLO, cluster._membership.job, 0)))
+            rogue.send_multipart(encode(Hello(cluster._membership.job, 0, 1)))
             listen_until(cluster, lambda: rogue.poll(0))
-            assert decode(rogue.recv_multipart()).text.endswith("0 is taken. Choose another.")
-            rogue.send_multipart(encode(Message(Kind.HELLO, cluster._membership.job, 1)))
+            assert decode(rogue.recv_multipart()).reason.endswith("0 is taken. Choose another.")
+            rogue.send_multipart(encode(Hello(cluster._membership.job, 1, 1)))
             listen_until(cluster, lambda: rogue.poll(0))
-            assert "from 0 to 0; got 1" in decode(rogue.recv_multipart()).text
+            assert "from 0 to 0; got 1" in decode(rogue.recv_multipart()).reason
             rogue.send_multipart(encode(response))
             listen_until(cluster, lambda: cluster.malformed == 5)
             cluster.run(value_round(1), fastest(1))

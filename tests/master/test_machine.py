@@ -22,7 +22,24 @@ from coded_als.master.membership import Membership
 from coded_als.master.rounds import Rounds
 from coded_als.master.stores import Stores
 from coded_als.master.workers import MOST_OPEN_TASKS
-from coded_als.wire import Kind, Message, decode, encode
+from coded_als.wire import (
+    Absent,
+    Acknowledged,
+    Alive,
+    FromMaster,
+    FromWorker,
+    Hello,
+    Load,
+    Ping,
+    Refused,
+    Response,
+    Retain,
+    Store,
+    Superseded,
+    Task,
+    decode,
+    encode,
+)
 
 JOB, WORKERS, TIMEOUT_S = b"job", 4, 20.0
 
@@ -33,35 +50,33 @@ class SimulatedWorker:
     def __init__(self, number: int, life: int, parts: dict[int, float]) -> None:
         self.number, self.route, self._parts = number, f"w{number}.{life}".encode(), parts
         self.stopped = False
-        self.unread: deque[Message] = deque()
-        self.says: deque[Message] = deque([Message(Kind.HELLO, JOB, number, number=life)])
+        self.unread: deque[FromMaster] = deque()
+        self.says: deque[FromWorker] = deque([Hello(JOB, number, life)])
         # all that the master has heard of it, in whatever order it may come once more
-        self.said: deque[Message] = deque()
+        self.said: deque[FromWorker] = deque()
         self._memory: dict[str, tuple[int, float]] = {}
-        self._task: Message | None = None
+        self._task: Task | None = None
 
     def read(self) -> None:
         """Deal with all that has arrived, unless it is stopped."""
         while self.unread and not self.stopped:
-            message = self.unread.popleft()
-            for (name, version), array in zip(message.keep, message.arrays, strict=False):
-                self._memory[name] = version, float(array.item())
-            if message.kind is Kind.STORE:
-                self._say(message, Kind.STORED)
-            elif message.kind is Kind.LOAD:
-                there = message.number in self._parts
-                if there:
-                    self._memory.update({name: (held, self._parts[message.number]) for name, held in message.keep})
-                self._say(message, Kind.STORED if there else Kind.ABSENT)
-            elif message.kind is Kind.RETAIN:
-                names = dict(message.operands)
-                self._memory = {name: held for name, held in self._memory.items() if name in names}
-            elif message.kind is Kind.PING:
-                self._say(message, Kind.ALIVE)
-            elif message.kind is Kind.TASK:
-                if self._task is not None:
-                    self._say(self._task, Kind.SUPERSEDED)
-                self._task = message
+            match self.unread.popleft():
+                case Store() as message:
+                    self._memory[message.name] = message.version, float(message.arrays[0].item())
+                    self.says.append(Acknowledged(JOB, self.number, message.version))
+                case Load() as message:
+                    self._load(message)
+                case Retain() as message:
+                    names = dict(message.stored)
+                    self._memory = {name: held for name, held in self._memory.items() if name in names}
+                case Ping():
+                    self.says.append(Alive(JOB, self.number))
+                case Task() as message:
+                    for (name, version), array in zip(message.keep, message.arrays, strict=False):
+                        self._memory[name] = version, float(array.item())
+                    if self._task is not None:
+                        self.says.append(Superseded(*self._of(self._task)))
+                    self._task = message
 
     def finish(self) -> None:
         """Response the task at hand."""
@@ -70,15 +85,22 @@ class SimulatedWorker:
             self._task = task
             return
         if any(self._memory.get(name, (None,))[0] != version for name, version in task.operands):
-            self._say(task, Kind.REFUSED)
+            self.says.append(Refused(*self._of(task)))
             return
         product = float(np.prod([self._memory[name][1] for name, _ in task.operands]))
         for array in task.arrays[len(task.keep) :]:
             product *= float(array.item())
-        self._say(task, Kind.RESULT, (np.full((1, 1, 1), product),))
+        self.says.append(Response(*self._of(task), arrays=(np.full((1, 1, 1), product),)))
 
-    def _say(self, message: Message, kind: Kind, arrays: tuple[Any, ...] = ()) -> None:
-        self.says.append(Message(kind, JOB, self.number, message.round_index, message.attempt, arrays=arrays))
+    def _load(self, message: Load) -> None:
+        if message.part in self._parts:
+            self._memory[message.name] = message.version, self._parts[message.part]
+            self.says.append(Acknowledged(JOB, self.number, message.version))
+        else:
+            self.says.append(Absent(JOB, self.number, message.version, "it is not there"))
+
+    def _of(self, task: Task) -> tuple[bytes, int, int, int]:
+        return JOB, self.number, task.round_index, task.attempt
 
 
 class Scene:
@@ -104,7 +126,9 @@ class Scene:
         worker = next((worker for worker in self.workers.values() if worker.route == route), None)
         if worker is None:
             return False
-        worker.unread.append(decode([bytes(frame) for frame in frames]))
+        message = decode([bytes(frame) for frame in frames])
+        assert isinstance(message, FromMaster)
+        worker.unread.append(message)
         worker.read()
         return True
 
@@ -151,7 +175,7 @@ class Scene:
             # of a store, a task or an introduction that is over, whatever it was
             self._deliver(worker, worker.said.popleft())
         elif action == "lie about the past":
-            stale = Message(Kind.RESULT, JOB, number, 0, 0, arrays=(np.full((1, 1, 1), -1.0),))
+            stale = Response(JOB, number, 0, 0, arrays=(np.full((1, 1, 1), -1.0),))
             self._deliver(worker, stale)
         elif action == "junk":
             self._inbox.append([zmq.Frame(worker.route), zmq.Frame(b"\xc1junk")])
@@ -170,7 +194,7 @@ class Scene:
         while worker.says:
             self._deliver(worker, worker.says.popleft())
 
-    def _deliver(self, worker: SimulatedWorker, message: Message) -> None:
+    def _deliver(self, worker: SimulatedWorker, message: FromWorker) -> None:
         worker.said.append(message)
         self._inbox.append([zmq.Frame(worker.route), *(zmq.Frame(bytes(frame)) for frame in encode(message))])
 

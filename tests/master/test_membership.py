@@ -12,7 +12,7 @@ import zmq
 
 from coded_als.master.membership import MOST_AT_ONCE, Membership
 from coded_als.master.workers import WorkerState
-from coded_als.wire import Kind, Message, encode
+from coded_als.wire import Acknowledged, FromWorker, Hello, Message, Ping, Response, encode
 
 JOB = b"job"
 
@@ -51,8 +51,8 @@ class Heard:
     def __init__(self) -> None:
         self.told: list[tuple[str, int]] = []
 
-    def heard(self, worker: WorkerState, message: Message) -> None:
-        self.told.append((message.kind.name, worker.id))
+    def heard(self, worker: WorkerState, message: FromWorker) -> None:
+        self.told.append((type(message).__name__, worker.id))
 
     def lost(self, workers: Sequence[WorkerState]) -> None:
         self.told += [("lost", worker.id) for worker in workers]
@@ -70,7 +70,7 @@ class Scene:
         self.membership.listener = self.listener
         for worker in range(size):
             self.link.reachable.add(self.route(worker))
-            self.say(worker, Kind.HELLO)
+            self.say(hello(worker))
         self.membership.catch_up()
         self.listener.told.clear()
 
@@ -78,9 +78,13 @@ class Scene:
     def route(worker: int, life: int = 0) -> bytes:
         return f"w{worker}.{life}".encode()
 
-    def say(self, worker: int, kind: Kind, life: int = 0) -> None:
-        frames = encode(Message(kind, JOB, worker))
-        self.link.inbox.append([zmq.Frame(self.route(worker, life)), *(zmq.Frame(bytes(frame)) for frame in frames)])
+    def say(self, message: Message, life: int = 0) -> None:
+        route, frames = self.route(message.worker, life), encode(message)
+        self.link.inbox.append([zmq.Frame(route), *(zmq.Frame(bytes(frame)) for frame in frames)])
+
+
+def hello(worker: int) -> Hello:
+    return Hello(JOB, worker, 100 + worker)
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ def scene() -> Scene:
 
 
 def test_a_worker_that_introduces_itself_again_has_lost_what_was_under_way(scene: Scene) -> None:
-    scene.say(1, Kind.HELLO)
+    scene.say(hello(1))
     scene.membership.catch_up()
     assert scene.listener.told == [("lost", 1), ("joined", 1)]
     assert scene.membership.workers[1].alive
@@ -99,11 +103,11 @@ def test_a_worker_that_starts_anew_takes_the_number_of_its_dead_predecessor(scen
     scene.link.reachable.remove(scene.route(1))
     scene.link.reachable.add(scene.route(1, life=1))
     scene.membership.workers[1].held["share"] = 1
-    scene.say(1, Kind.HELLO, life=1)
-    scene.say(1, Kind.STORED, life=1)
-    scene.say(1, Kind.STORED)  # of the predecessor
+    scene.say(hello(1), life=1)
+    scene.say(Acknowledged(JOB, 1, 7), life=1)
+    scene.say(Acknowledged(JOB, 1, 7))  # of the predecessor
     scene.membership.catch_up()
-    assert scene.listener.told == [("lost", 1), ("joined", 1), ("STORED", 1)]
+    assert scene.listener.told == [("lost", 1), ("joined", 1), ("Acknowledged", 1)]
     assert scene.membership.workers[1].held == {}
 
 
@@ -133,13 +137,21 @@ def test_last_words_count(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None
         before = scene.link.disconnections
         frames = receive(timeout_s)
         if scene.link.disconnections > before:
-            scene.say(0, Kind.RESULT)
+            scene.say(Response(JOB, 0, 0, 0))
         return frames
 
     monkeypatch.setattr(scene.link, "receive", late)
     for _ in range(4):
         scene.membership.step(0.0)
-    assert scene.listener.told == [("RESULT", 0), ("lost", 0)]
+    assert scene.listener.told == [("Response", 0), ("lost", 0)]
+
+
+@pytest.mark.parametrize("message", [Ping(JOB, 0), hello(1), Acknowledged(b"another job", 0, 1)])
+def test_a_worker_cannot_speak_as_a_master_or_as_another(scene: Scene, message: Message) -> None:
+    scene.link.inbox.append([zmq.Frame(scene.route(0)), *(zmq.Frame(bytes(frame)) for frame in encode(message))])
+    scene.membership.catch_up()
+    assert scene.membership.malformed == (0 if isinstance(message, Hello) else 1)
+    assert scene.listener.told == []
 
 
 def test_an_inbox_that_never_empties_holds_nobody_up(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

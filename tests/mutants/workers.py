@@ -12,6 +12,15 @@ CLUSTERS = (
         "        del open_tasks, status\n",
         ("tests/master/test_cluster_laws.py::test_every_task_leaves_one_event_whatever_became_of_it",),
     ),
+    Mutant(
+        "a proxy does not know the machine behind it",
+        "coded_als/cluster/scope.py",
+        "return self._cluster.machine",
+        "return Machine()",
+        (
+            "tests/master/test_cluster_laws.py::test_a_cluster_says_how_fast_it_is_and_whom_it_waits_for_through_proxies_too",
+        ),
+    ),
 )
 
 PROCESSES = (
@@ -37,6 +46,34 @@ PROCESSES = (
         ("tests/wire/test_memory.py::test_nobody_else_writes_to_it_or_takes_any_of_it_away",),
     ),
     Mutant(
+        "a version in a message may be negative",
+        "coded_als/wire/messages.py",
+        "    Natural: _natural,",
+        "    Natural: _whole,",
+        ("tests/wire/test_messages.py::test_every_field_of_every_kind_is_checked",),
+    ),
+    Mutant(
+        "True is a number in a message",
+        "coded_als/wire/messages.py",
+        "    if type(value) is not int or value < 0:",
+        "    if not isinstance(value, int) or value < 0:",
+        ("tests/wire/test_messages.py::test_every_field_of_every_kind_is_checked",),
+    ),
+    Mutant(
+        "a worker speaks as a master",
+        "coded_als/master/membership.py",
+        "            if not isinstance(message, FromWorker):",
+        "            if False:",
+        ("tests/master/test_membership.py::test_a_worker_cannot_speak_as_a_master_or_as_another",),
+    ),
+    Mutant(
+        "a worker obeys a worker",
+        "coded_als/worker/loop.py",
+        "if message.job == self._us.job and isinstance(message, FromMaster):",
+        "if message.job == self._us.job:",
+        ("tests/worker/test_loop.py::test_foreign_messages_are_ignored",),
+    ),
+    Mutant(
         "whatever has the number of a descriptor is opened",
         "coded_als/wire/memory.py",
         'if not os.readlink(path).startswith(f"/memfd:{name} "):',
@@ -53,9 +90,30 @@ PROCESSES = (
     Mutant(
         "a refused task leaves what the worker is thought to hold",
         "coded_als/master/rounds.py",
-        "            worker.held.clear()\n",
+        "        worker.held.clear()\n",
         "",
         ("tests/master/test_local.py::test_a_worker_refuses_operands_of_another_version",),
+    ),
+    Mutant(
+        "a task that was dropped is waited for",
+        "coded_als/master/rounds.py",
+        "                current.drop(worker.id)\n                self._require_satisfiable(current)\n",
+        "                current.drop(worker.id)\n",
+        ("tests/master/test_late_words.py",),
+    ),
+    Mutant(
+        "a task that is sent again is the same attempt",
+        "coded_als/master/running.py",
+        "else task.attempt + 1",
+        "else task.attempt",
+        ("tests/master/test_running.py",),
+    ),
+    Mutant(
+        "a part that is over may go on",
+        "coded_als/master/running.py",
+        "        if stage not in _NEXT.get(standing.stage, ()):",
+        "        if standing.stage in _NEXT and stage not in _NEXT[standing.stage]:",
+        ("tests/master/test_running.py",),
     ),
     Mutant(
         "a reconnection is not treated as a loss",
@@ -148,15 +206,29 @@ DASK = (
 
 DELAYS = (
     Mutant(
+        "a time is a probability",
+        "coded_als/delays/models.py",
+        "Probability = Annotated[float, PROBABILITY]",
+        "Probability = Annotated[float, SECONDS]",
+        ("tests/delays/test_delays.py",),
+    ),
+    Mutant(
+        "a delay model takes NaN",
+        "coded_als/delays/models.py",
+        "else 0 <= value <= self.most)",
+        "else not value < 0)",
+        ("tests/delays/test_delays.py",),
+    ),
+    Mutant(
         "1min is read as 6 s",
-        "coded_als/delays/spec.py",
+        "coded_als/delays/models.py",
         '"min": 60.0',
         '"min": 6.0',
         ("tests/delays/test_delays.py",),
     ),
     Mutant(
         "1us is read as 10 us",
-        "coded_als/delays/spec.py",
+        "coded_als/delays/models.py",
         '"us": 1e-6',
         '"us": 1e-5',
         ("tests/delays/test_delays.py",),
@@ -164,8 +236,8 @@ DELAYS = (
     Mutant(
         "normal delays below zero",
         "coded_als/delays/models.py",
-        "return np.maximum(seconds, 0.0), None",
-        "return seconds, None",
+        "np.inf, np.maximum(seconds, 0.0)), None",
+        "np.inf, seconds), None",
         ("tests/delays/test_delays.py",),
     ),
     Mutant(

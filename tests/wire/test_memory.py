@@ -21,10 +21,9 @@ from hypothesis.extra import numpy as hnp
 from coded_als.cluster import Round, all_of
 from coded_als.master.local import LocalCluster
 from coded_als.wire import (
-    Kind,
-    Message,
     SharedMemory,
     SharedMemoryView,
+    Task,
     WireError,
     decode,
     encode,
@@ -65,7 +64,7 @@ def test_what_is_decoded_is_what_was_encoded_wherever_there_was_room(
 ) -> None:
     sent = tuple(array.T if turned else array for array in arrays)
     memory.clear()
-    message = Message(Kind.TASK, b"job", 1, arrays=sent)
+    message = Task(b"job", 1, 0, 0, "product", arrays=sent)
     frames = [bytes(frame) for frame in encode(message, packed(sent, memory))]
     for array, got in zip(sent, decode(frames, view).arrays, strict=True):
         assert got.dtype == array.dtype
@@ -140,7 +139,7 @@ HOSTILE: st.SearchStrategy[Any] = st.integers(-(2**63), 2**64 - 1) | st.none() |
 def test_no_forged_offset_raises_anything_else(
     view: SharedMemoryView, dtype: str, shape: list[Any], place: Any, shared: bool
 ) -> None:
-    header = msgpack.unpackb(bytes(encode(Message(Kind.TASK, b"job", 1))[0]))
+    header = msgpack.unpackb(bytes(encode(Task(b"job", 1, 0, 0, "product"))[0]))
     header[-1] = [[dtype, shape, place]]
     try:
         (array,) = decode([msgpack.packb(header)], view if shared else None).arrays

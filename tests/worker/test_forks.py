@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
 from coded_als.master.link import Link
-from coded_als.wire import Kind, Message, decode, encode
+from coded_als.wire import Hello, Stop, decode, encode
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.forks import MASTER_GONE, Orders, enlisting
 from tests.master.processes import all_end_within, is_running
@@ -61,13 +61,14 @@ def enlisted() -> Iterator[tuple[subprocess.Popen[bytes], Callable[[int], dict[i
             frames = link.receive(0.1)
             if frames is not None:
                 hello = decode(frames[1:])
-                process_ids[hello.worker] = hello.number
+                assert isinstance(hello, Hello)
+                process_ids[hello.worker] = hello.process_id
                 routes[hello.worker] = frames[0].bytes
         return process_ids
 
     def dismiss() -> None:
         for number, route in routes.items():
-            link.send(route, encode(Message(Kind.STOP, CREDENTIALS.job, number)))
+            link.send(route, encode(Stop(CREDENTIALS.job, number)))
 
     routes: dict[int, bytes] = {}
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zmq
 
-from coded_als.wire import Kind, Message, decode, encode
+from coded_als.wire import Hello, Message, Response, Stop, Superseded, Task, decode, encode
 from coded_als.worker import turns
 from coded_als.worker.loop import Worker
 from coded_als.worker.turns import AVAILABLE, Turns
@@ -42,21 +42,27 @@ def master(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[zmq.Socket[bytes],
         shared = Turns(2, 1)
         thread = threading.Thread(target=Worker(theirs, 0, JOB, 1, turn=shared.of(0)).serve)
         thread.start()
-        assert hear(ours).kind is Kind.HELLO
+        assert isinstance(hear(ours), Hello)
         yield ours, shared
-        ours.send_multipart(encode(Message(Kind.STOP, JOB, 0)))
+        ours.send_multipart(encode(Stop(JOB, 0)))
         thread.join(5)
         assert not thread.is_alive()
 
 
 def ask(socket: zmq.Socket[bytes], round_index: int) -> None:
-    task = Message(Kind.TASK, JOB, 0, round_index=round_index, kernel="product", arrays=(ONE, ONE))
-    socket.send_multipart(encode(task))
+    socket.send_multipart(encode(Task(JOB, 0, round_index, 0, "product", arrays=(ONE, ONE))))
 
 
 def hear(socket: zmq.Socket[bytes]) -> Message:
     assert socket.poll(5000)
     return decode(socket.recv_multipart())
+
+
+def responded(socket: zmq.Socket[bytes]) -> int:
+    """The round that the next message is a response to."""
+    message = hear(socket)
+    assert isinstance(message, Response)
+    return message.round_index
 
 
 def test_a_worker_computes_when_a_turn_is_free_and_a_newer_task_still_wins(
@@ -68,14 +74,12 @@ def test_a_worker_computes_when_a_turn_is_free_and_a_newer_task_still_wins(
     ask(socket, 1)
     assert not socket.poll(20)
     ask(socket, 2)
-    superseded = hear(socket)
-    assert (superseded.kind, superseded.round_index) == (Kind.SUPERSEDED, 1)
+    assert hear(socket) == Superseded(JOB, 0, 1, 0)
     other.give()
-    result = hear(socket)
-    assert (result.kind, result.round_index) == (Kind.RESULT, 2)
+    assert responded(socket) == 2
     # and it has given its turn back
     ask(socket, 3)
-    assert (hear(socket).round_index, taken_in_time(other)) == (3, True)
+    assert (responded(socket), taken_in_time(other)) == (3, True)
 
 
 def taken_in_time(turn: turns.Turn) -> bool:
@@ -92,6 +96,6 @@ def test_nobody_waits_for_ever_for_one_that_does_not_come_back(
     monkeypatch.setattr(turns, "PATIENCE_S", 0.02)
     assert shared.of(1).take()
     ask(socket, 1)
-    assert hear(socket).kind is Kind.RESULT
+    assert responded(socket) == 1
     # it had none to give back
     assert not shared.of(1).take()

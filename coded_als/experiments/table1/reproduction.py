@@ -21,8 +21,9 @@ from coded_als.als.schemes import Size
 from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
-from coded_als.cluster.machine import Machine, RoundCost, round_seconds
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
+from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
 from coded_als.experiments.plan.timing import mean_and_interval

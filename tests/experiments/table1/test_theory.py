@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.cluster import Fastest
-from coded_als.cluster.machine import waiting_s
+from coded_als.cluster.waiting import waiting_s
 from coded_als.codes import iteration_threshold, largest_partitions
 from coded_als.delays import DelayStream
 from coded_als.experiments.table1 import theory

@@ -1,0 +1,119 @@
+"""Rounds in seconds: when responses arrive from workers of a given speed behind one link, and when rounds end.
+
+The master sends the payloads of a round to all workers at once, so that they share its link; each worker waits out its
+delay, computes, and responds; the responses come back through the same link one after the other. Workers that share
+fewer cores compute one after the other on them, first come, first served (`coded_als.worker.turns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coded_als.arrays import Array
+from coded_als.cluster.inline import counted_workers
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import AnyOfEach, Fastest
+from coded_als.cluster.seam import Round, StoppingRule
+from coded_als.delays import DelayStream, arrival_order
+from coded_als.errors import DecodingError, NotEnoughWorkers
+
+
+@dataclass(frozen=True)
+class RoundCost:
+    """What one round asks of each worker: multiplications, and bytes of the message there and of the one back."""
+
+    operations: float
+    payload_bytes: float = 0.0
+    response_bytes: float = 0.0
+
+    @classmethod
+    def of(cls, round: Round) -> RoundCost:
+        return cls(round.operations, round.payload_bytes, round.response_bytes)
+
+    def received_s(self, workers: int, machine: Machine) -> float:
+        """Seconds until the payloads have reached the workers."""
+        return machine.sending_s(workers, self.payload_bytes) + machine.latency_s
+
+    def computed_s(self, delays: Array, machine: Machine) -> Array:
+        """Seconds from the start of each round until each worker has computed, of the shape of ``delays``: (T, W) or (W,).
+
+        A delay is infinite for a worker that never responds.
+        """
+        ready = delays + self.received_s(delays.shape[-1], machine)
+        work_s = machine.computing_s(self.operations)
+        if machine.cores is None or machine.cores >= delays.shape[-1]:
+            return np.asarray(ready + work_s)
+        return in_turn_s(ready.reshape(-1, ready.shape[-1]), work_s, machine.cores).reshape(ready.shape)
+
+    def response_s(self, delays: Array, machine: Machine) -> Array:
+        """Seconds from the start of each round until each response is there, (T, W) or (W,) as ``delays`` are.
+
+        Responses arrive in the order of the delays: workers compute, and the link serves, first come, first served.
+        """
+        computed = self.computed_s(delays, machine) + machine.latency_s
+        order = np.argsort(delays, axis=-1, kind="stable")
+        sorted_s = np.take_along_axis(computed, order, axis=-1)
+        steps = machine.sending_s(1, self.response_bytes) * np.arange(1, delays.shape[-1] + 1)
+        # each is through when it and all before it are: the latest start of a busy spell and what has come since
+        through = np.maximum.accumulate(sorted_s - np.concatenate([[0.0], steps[:-1]]), axis=-1) + steps
+        found = np.empty_like(through)
+        np.put_along_axis(found, order, through, axis=-1)
+        return found
+
+
+def in_turn_s(ready: Array, work_s: float, cores: int) -> Array:
+    """Seconds at which each of W equal computations ends, (T, W), when a few cores serve them first come, first served.
+
+    ``ready``, (T, W), are the seconds at which each may begin.
+    """
+    order = np.argsort(ready, axis=1, kind="stable")
+    ends = np.take_along_axis(ready, order, axis=1)
+    for place in range(ends.shape[1]):
+        # equal computations end in the order of their beginning: the core of the one so many places before is free next
+        free = ends[:, place - cores] if place >= cores else -np.inf
+        ends[:, place] = np.maximum(ends[:, place], free) + work_s
+    found = np.empty_like(ends)
+    np.put_along_axis(found, order, ends, axis=1)
+    return found
+
+
+def waiting_s(arrivals: Array, until: StoppingRule) -> Array:
+    """Seconds until each of T rounds ends, (T,), from those at which responses arrive, (T, W); infinite where the rule is never met.
+
+    `Fastest` and `AnyOfEach` are evaluated for all rounds at once.
+    """
+    if isinstance(until, Fastest):
+        if until.k > arrivals.shape[1]:
+            return np.full(len(arrivals), np.inf)
+        kth: Array = np.partition(arrivals, until.k - 1, axis=1)[:, until.k - 1]
+        return kth
+    if isinstance(until, AnyOfEach):
+        slowest: Array = np.stack([arrivals[:, sorted(group)].min(axis=1) for group in until.groups]).max(axis=0)
+        return slowest
+    return np.array([_waiting_s(row, until) for row in arrivals])
+
+
+def _waiting_s(arrivals: Array, until: StoppingRule) -> float:
+    try:
+        return float(arrivals[counted_workers(arrival_order(arrivals), until)[-1]])
+    except (NotEnoughWorkers, DecodingError):
+        return np.inf
+
+
+def round_seconds(
+    stream: DelayStream, schedule: Sequence[tuple[RoundCost, StoppingRule]], machine: Machine, repeats: int
+) -> Array:
+    """Virtual seconds of each round of a repeated schedule, ``(repeats, len(schedule))``; nothing is computed."""
+    seconds = np.empty((repeats, len(schedule)))
+    # a block of rounds at a time, so that 10,000 workers x 1,000 rounds fit in memory
+    block = max(1, 2**22 // max(1, stream.workers * len(schedule)))
+    for start in range(0, repeats, block):
+        stop = min(start + block, repeats)
+        draws = [[stream.next_round(cost.operations) for cost, _ in schedule] for _ in range(start, stop)]
+        for index, (cost, until) in enumerate(schedule):
+            delays = np.array([draw[index] for draw in draws])
+            seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine), until)
+    return seconds
