@@ -151,7 +151,9 @@ def write_block(
 def sorted_entries(
     pieces: Sequence[PartEntries], repeated: Repeated
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any], tuple[int, int] | None]:
-    """The entries of a block by row and column, each pair once, and a pair that is there twice and must not be.
+    """Rows, columns and values of a block's entries, (entries,) each, in order and each pair once; a pair that is there twice.
+
+    The last is None where no pair is, or where it may be.
 
     Parameters
     ----------
