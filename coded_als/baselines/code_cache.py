@@ -35,7 +35,7 @@ def dispatcher_of(function: Compiled, **options: Any) -> Any:
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no place
-        folder = private_folder()
+        folder = code_folder()
     if folder is None:
         return numba.njit(cache=False, **options)(function)
     with _kept_in(folder):
@@ -50,11 +50,11 @@ def kept_in() -> Path | None:
 
 def is_temporary(folder: Path) -> bool:
     """Whether it lies in the folder of temporary files, for want of a better place."""
-    private = private_folder()
+    private = code_folder()
     return private is not None and folder.is_relative_to(private)
 
 
-def private_folder() -> Path | None:
+def code_folder() -> Path | None:
     """A folder of temporary files that is this user's alone, made where it does not exist; None where none can be had."""
     try:
         folder = Path(tempfile.gettempdir()) / f"coded-als-code-{os.geteuid()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,34 @@ def test_what_decodes_badly_is_timed_and_not_chosen() -> None:
     assert chosen is not None
     assert best is not None
     assert chosen.scheme.family.tolerance <= 1e-10 < best.scheme.family.tolerance
+
+
+def timed_as(seconds: dict[str, float]) -> Race:
+    """Schemes that take so many seconds each."""
+    race = Race(Workload(SIZE, "exp:mean=5ms", Machine()), [Scheme(code, 9, solver="lobpcg") for code in seconds])
+    for bound in race.bounds:
+        race._timed[bound.scheme] = replace(bound, totals_s=np.full(3, seconds[bound.scheme.code]))
+    race.bounds = sorted(race._timed.values(), key=lambda candidate: candidate.mean_s)
+    return race
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({"systematic:p=5": 1.0, "replicated:copies=3": 1.04}, "replicated:copies=3"),
+        ({"systematic:p=5": 1.0, "replicated:copies=3": 1.06}, "systematic:p=5"),
+        ({"systematic:p=5": 1.0, "uncoded": 1.04}, "uncoded"),
+        ({"entangled:h=2,points=real": 0.5, "systematic:p=5": 1.0}, "systematic:p=5"),
+        ({"entangled:h=2,points=real": 0.5, "systematic:p=5": 1.0, "uncoded": 1.04}, "uncoded"),
+        ({"entangled:h=2": 0.9, "systematic:p=5": 1.0, "uncoded": 1.04}, "entangled:h=2"),
+    ],
+)
+def test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never(
+    seconds: dict[str, float], chosen: str
+) -> None:
+    found = timed_as(seconds).chosen()
+    assert found is not None
+    assert found.scheme.code == chosen
 
 
 def test_workers_that_share_cores_compute_in_turn() -> None:

@@ -116,6 +116,27 @@ PROCESSES = (
         ("tests/master/test_running.py",),
     ),
     Mutant(
+        "a worker that refuses for ever is asked for ever",
+        "coded_als/master/rounds.py",
+        "MOST_REFUSALS = 2",
+        "MOST_REFUSALS = 10**9",
+        ("tests/master/test_settling.py",),
+    ),
+    Mutant(
+        "dead workers are hoped for",
+        "coded_als/master/rounds.py",
+        'finite = (worker.id for worker in lost if current.delays_s[worker.id] < float("inf"))',
+        "finite = (worker.id for worker in lost)",
+        ("tests/master/test_settling.py",),
+    ),
+    Mutant(
+        "a round settles before those who can respond have done so",
+        "coded_als/master/running.py",
+        "settled = self.settled_for is not None and self.settled_for.issubset(self._results)",
+        "settled = self.settled_for is not None and len(self._results) >= self.until.needed",
+        ("tests/master/test_settling.py",),
+    ),
+    Mutant(
         "a reconnection is not treated as a loss",
         "coded_als/master/membership.py",
         "            self._tell_lost([worker])\n        worker.alive",
@@ -145,10 +166,10 @@ PROCESSES = (
     ),
     Mutant(
         "parts of a master that lives are deleted",
-        "coded_als/worker/enlisted.py",
+        "coded_als/worker/forks.py",
         "        if is_deserted(endpoint):\n",
         "        if True:\n",
-        ("tests/worker/test_enlisted.py",),
+        ("tests/worker/test_forks.py",),
     ),
     Mutant(
         "a forked child keeps the lock of a checkpoint",
