@@ -1,4 +1,4 @@
-"""Where the machine code of compiled loops is kept from one process to the next.
+"""The folder of the machine code of compiled loops, which outlives the process.
 
 numba keeps it beside the source, or else in the user's own folder of caches. Where neither can be written to, as in a
 container whose user has no home, it refuses to compile at all; then the code is kept in a folder of temporary files.

@@ -125,8 +125,8 @@ PROCESSES = (
     Mutant(
         "dead workers are hoped for",
         "coded_als/master/rounds.py",
-        'finite = (worker.id for worker in lost if current.delays_s[worker.id] < float("inf"))',
-        "finite = (worker.id for worker in lost)",
+        'current.require_satisfiable(worker.id for worker in lost if current.delays_s[worker.id] < float("inf"))',
+        "current.require_satisfiable(worker.id for worker in lost)",
         ("tests/master/test_settling.py",),
     ),
     Mutant(
@@ -153,8 +153,8 @@ PROCESSES = (
     Mutant(
         "a late word of a part that is over ends the fit at hand",
         "coded_als/master/rounds.py",
-        "if message.kind is Kind.ABSENT and self._stores.is_newest(message.round_index):",
-        "if message.kind is Kind.ABSENT:",
+        "if self._stores.is_newest(message.version):",
+        "if message.version:",
         ("tests/master/test_late_words.py", "tests/master/test_machine.py"),
     ),
     Mutant(
