@@ -7,8 +7,6 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
 from coded_als.errors import WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
@@ -296,14 +294,14 @@ class Rounds:
     def _take(self, worker: WorkerState, task: Assignment, reply: Response, current: RunningRound) -> None:
         """A response counts if it has the right shapes and passes the gate."""
         shapes, wanted = tuple(array.shape for array in reply.arrays), current.round.response_shapes
-        if shapes == wanted and all(array.dtype == np.float64 for array in reply.arrays):
+        if shapes == wanted and all(array.dtype == current.round.dtype for array in reply.arrays):
             status = verdict(current.round, worker.id, reply.arrays)
         elif current.round.check is not None:
             status = "corrupt"
         else:
             self._events.record(task, "refused", reply)
             raise WorkerFailed(
-                f"a response to {current.round.kernel!r} must be float64 of the shapes {wanted}; "
+                f"a response to {current.round.kernel!r} must be {current.round.dtype} of the shapes {wanted}; "
                 f"worker {worker.id} sent {shapes}. Correct the round."
             )
         self._events.record(task, status, reply)

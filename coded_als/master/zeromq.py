@@ -7,7 +7,6 @@ only a worker that holds the newest version of every operand is asked.
 
 from __future__ import annotations
 
-import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -212,7 +211,7 @@ class ZmqCluster:
     def _check(self, round: Round) -> None:
         if round.kernel not in KERNELS and round.kernel not in KERNEL_HOMES:
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
-        largest = max((8 * math.prod(shape) for shape in round.response_shapes), default=0)
+        largest = max(map(round.array_bytes, round.response_shapes), default=0)
         if largest > MOST_FRAME_BYTES:
             raise UsageError(
                 f"a response must have at most {MOST_FRAME_BYTES} bytes in an array; got {largest}. Use fewer columns or "

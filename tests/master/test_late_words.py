@@ -174,6 +174,13 @@ def test_who_has_a_part_cannot_say_later_that_there_is_none(master: Master) -> N
     assert master.membership.malformed == 1
 
 
+def test_a_response_of_another_type_than_the_round_says_is_an_error(master: Master) -> None:
+    master.load("rows", 1)
+    places = np.ones((1, 1, 1), np.int32)
+    with pytest.raises(WorkerFailed, match="must be float64 of the shapes"):
+        master.run(lambda task: Response(JOB, 0, task.round_index, task.attempt, arrays=(places,)))
+
+
 def test_a_needed_task_that_was_dropped_ends_the_round_at_once(master: Master) -> None:
     """Nothing more comes of it: without this the round would wait for its time limit."""
     master.load("rows", 1)

@@ -67,6 +67,13 @@ PROCESSES = (
         ("tests/master/test_membership.py::test_a_worker_cannot_speak_as_a_master_or_as_another",),
     ),
     Mutant(
+        "a response of another type counts",
+        "coded_als/master/rounds.py",
+        "if shapes == wanted and all(array.dtype == current.round.dtype for array in reply.arrays):",
+        "if shapes == wanted:",
+        ("tests/master/test_late_words.py",),
+    ),
+    Mutant(
         "a worker obeys a worker",
         "coded_als/worker/loop.py",
         "if message.job == self._us.job and isinstance(message, FromMaster):",
