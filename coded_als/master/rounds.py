@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Iterable, Sequence
 
 from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
@@ -12,7 +11,7 @@ from coded_als.errors import WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.collector import CollectorPutOff
 from coded_als.master.events import Events
-from coded_als.master.membership import ASK_AFTER_S, Membership
+from coded_als.master.membership import ASK_AFTER_S, Clock, Listener, Membership
 from coded_als.master.payloads import Payloads
 from coded_als.master.running import RunningRound, Stage
 from coded_als.master.stores import Stores
@@ -39,7 +38,7 @@ MOST_REFUSALS = 2
 WORTH_CANCELLING = PANEL_OPERATIONS / 2
 
 
-class Rounds:
+class Rounds(Listener):
     """Carries out one round at a time, and listens to the workers at all times.
 
     Parameters
@@ -54,6 +53,8 @@ class Rounds:
         Secret of the cluster.
     return_within_s
         How long a worker that was lost may be waited for where a round cannot end without it.
+    clock
+        As the membership's.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class Rounds:
         events: Events,
         job: bytes,
         return_within_s: float,
+        clock: Clock,
     ) -> None:
         self._membership, self._stores, self._events = membership, stores, events
-        self._job, self._return_within_s = job, return_within_s
+        self._job, self._return_within_s, self._clock = job, return_within_s, clock
         # a worker that comes from an earlier master of the same keys may still respond to that one's tasks
         self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
@@ -87,16 +89,16 @@ class Rounds:
             Seconds that each worker waits before it works.
         """
         current = self._current = self._begin(round, until, delays_s)
-        ends_s = time.monotonic() + timeout_s
+        ends_s = self._clock() + timeout_s
         try:
             with CollectorPutOff() as collector:
                 self._require_satisfiable(current)
                 for worker in self._membership.alive:
                     self._ask(worker, current)
                 while not current.done:
-                    remaining_s = ends_s - time.monotonic()
+                    remaining_s = ends_s - self._clock()
                     if remaining_s <= 0:
-                        raise timed_out(current, self._membership.alive, timeout_s)
+                        raise timed_out(current, self._membership.alive, timeout_s, self._clock())
                     self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
                     self._membership.look_after()
                     if current.hopes:

@@ -73,12 +73,13 @@ class ZmqCluster:
         self.observers: list[Observer] = []
         self.worker_observers: list[WorkerObserver] = []
         self._link = link
-        self._started = started = time.perf_counter()
+        clock = time.perf_counter
+        started = clock()
         # nothing below knows the cluster: a cycle would keep forgotten ones, and their workers
-        self._events = Events(self.observers, self.worker_observers, lambda: time.perf_counter() - started)
-        self._membership = Membership(link, job, workers)
-        self._stores = Stores(self._membership, job)
-        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s)
+        self._events = Events(self.observers, self.worker_observers, lambda: clock() - started)
+        self._membership = Membership(link, job, workers, clock)
+        self._stores = Stores(self._membership, job, clock)
+        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s, clock)
         self._usage = Usage()
         self._unwanted: list[str] = []
         # Kept, so that its messages end where handlers are put off: pyzmq swallows what one raises while a frame ends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -55,10 +56,10 @@ class Master:
 
     def __init__(self) -> None:
         self.link, self.events = WrittenDown(), list[TaskEvent]()
-        self.membership = Membership(self.link, JOB, 1)  # type: ignore[arg-type]
-        self.stores = Stores(self.membership, JOB)
+        self.membership = Membership(self.link, JOB, 1, time.monotonic)  # type: ignore[arg-type]
+        self.stores = Stores(self.membership, JOB, time.monotonic)
         events = Events([self.events.append], [], lambda: 0.0)
-        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
+        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0, time.monotonic)
         self._events_of = events
         self.link.reachable.add(b"w0")
         self.hear(Hello(JOB, 0, 1))

@@ -125,7 +125,7 @@ PROCESSES = (
     Mutant(
         "a reconnection is not treated as a loss",
         "coded_als/master/membership.py",
-        "            self._tell_lost([worker])\n        worker.alive",
+        "            self.listener.lost([worker])\n        worker.alive",
         "            pass\n        worker.alive",
         ("tests/master/test_membership.py",),
     ),
