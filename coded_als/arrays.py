@@ -16,5 +16,6 @@ Integers = NDArray[np.int64]
 Places = NDArray[np.int32]
 Shape = tuple[int, ...]
 
-FLOAT_BYTES = 8
+FLOAT64: np.dtype[Any] = np.dtype(np.float64)
+FLOAT_BYTES = FLOAT64.itemsize
 EPS = float(np.finfo(np.float64).eps)

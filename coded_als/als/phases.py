@@ -73,6 +73,7 @@ class ClusterPhases:
             response_shapes=(code.response_shape((length, length)),),
             operations=multiplications(code, (length, rows), length),
             label="D = A^T A",
+            dtype=code.dtype,
         )
         responses = self._log.run(round, rule_for(code, self._tolerance, AT_WORST), code)
         return symmetric(code.decode(responses.first(), (length, length), max(self._tolerance, AT_WORST)))

@@ -88,6 +88,7 @@ class PaperProtocol:
             response_shapes=((planes, rows, columns),),
             operations=float(planes * rows * columns**2),
             label=label,
+            dtype=self._product_code.dtype,
         )
         responses = self._log.run(round, WellConditioned(code, self._tolerance), code)
         return code.decode(responses.first(), (self._length, columns), self._tolerance)
@@ -111,6 +112,7 @@ class PaperProtocol:
             operations=multiplications(self._product_code, (self._length,) * 2, shape[1])
             + self._inner_operations(shape[1]),
             label="E = D B, F = B^T B",
+            dtype=self._product_code.dtype,
         )
         responses = self._log.run(round, rule_for(self._product_code, self._tolerance), self._product_code)
         image = self._product_code.decode(responses.first(), shape, self._tolerance)
@@ -139,6 +141,7 @@ class PaperProtocol:
             response_shapes=((1, columns, columns),),
             operations=self._inner_operations(columns),
             label=label,
+            dtype=self._product_code.dtype,
         )
         responses = self._log.run(round, WellConditioned(self._inner_code, self._tolerance), self._inner_code)
         return self._inner_code.decode(responses.first(), self._tolerance)

@@ -142,7 +142,7 @@ class StoredProduct:
         NotEnoughWorkers, DecodingError
         """
         shape = (self._shape[0], right.shape[1])
-        shares = self._code.encode_right(np.ascontiguousarray(right, dtype=np.float64))
+        shares = self._code.encode_right(np.ascontiguousarray(right, dtype=self._code.dtype))
         round = Round(
             kernel=self._kernel,
             operands=(self._operand,),
@@ -150,6 +150,7 @@ class StoredProduct:
             response_shapes=(self._code.response_shape(shape),),
             operations=multiplications(self._code, self._shape, right.shape[1]),
             label=self._label,
+            dtype=self._code.dtype,
         )
         responses = self._log.run(round, self._rule, self._code)
         return self._code.decode(responses.first(), shape, self._accepted)

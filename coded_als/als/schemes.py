@@ -147,7 +147,7 @@ class Scheme:
             # f_R(B) and f_R(E); at real points f_L(B) too
             factors = 2 if square(self.chosen(size)).points == "circle" else 3
             kept = factors * math.prod(code.right_shape((size.length, size.rank)))
-        return FLOAT_BYTES * (math.prod(code.left_shape((size.length, size.length))) + kept)
+        return code.dtype.itemsize * (math.prod(code.left_shape((size.length, size.length))) + kept)
 
     def worker_operations(self, size: Size) -> float:
         """Multiplications of one worker in one iteration."""
@@ -209,7 +209,7 @@ class Scheme:
         payload = math.prod(code.right_shape((size.length, columns)))
         response = math.prod(code.response_shape((size.length, columns)))
         operations = multiplications(code, square_shape, columns)
-        return RoundCost(operations, FLOAT_BYTES * payload, FLOAT_BYTES * response)
+        return RoundCost(operations, code.dtype.itemsize * payload, code.dtype.itemsize * response)
 
     def _paper_rounds(
         self, size: Size, tolerance: float, product: RoundCost, rule: StoppingRule

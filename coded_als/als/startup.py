@@ -83,8 +83,8 @@ def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine:
     """
     gram = code.gram(workers)
     left, right = gram.left_shape((length, rows)), gram.right_shape((rows, length))
-    shares_bytes = FLOAT_BYTES * (math.prod(left) + math.prod(right))
-    response_bytes = FLOAT_BYTES * math.prod(gram.response_shape((length, length)))
+    shares_bytes = gram.dtype.itemsize * (math.prod(left) + math.prod(right))
+    response_bytes = gram.dtype.itemsize * math.prod(gram.response_shape((length, length)))
     round = RoundCost(multiplications(gram, (length, rows), length), 0.0, response_bytes)
     responses = round.response_s(np.zeros((1, workers)), machine)[0]
     encoding = sum(gram.encoded_planes) * rows * length
@@ -130,6 +130,6 @@ def sharing_s(code: Code, length: int, workers: int, machine: Machine) -> float:
         Master, workers and the link between them.
     """
     product = code.product(workers)
-    share_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
+    share_bytes = product.dtype.itemsize * math.prod(product.left_shape((length, length)))
     encoding_s = machine.computing_s(product.encoded_planes[0] * length**2)
     return encoding_s + machine.giving_s(workers, share_bytes)

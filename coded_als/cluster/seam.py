@@ -13,13 +13,14 @@ point there is one plane. So encoding, multiplying and decoding are real matrix 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from coded_als.arrays import Array, Shape
+from coded_als.arrays import FLOAT64, Array, Shape
 from coded_als.checks import all_finite
 from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel
@@ -72,6 +73,8 @@ class Round:
         Says of a worker's response whether it is right (`coded_als.cluster.verification`); None believes it.
     excluded
         Workers that take no part.
+    dtype
+        Type of the numbers of payloads and responses; int32 places of sparse entries stay as they are.
     """
 
     kernel: str
@@ -83,6 +86,11 @@ class Round:
     label: str = ""
     check: Check | None = None
     excluded: frozenset[int] = frozenset()
+    dtype: np.dtype[Any] = FLOAT64
+
+    def __post_init__(self) -> None:
+        if self.dtype != FLOAT64:
+            raise UsageError(f"dtype must be float64, the one type of rounds so far; got {self.dtype!r}. Leave it out.")
 
     @property
     def payload_bytes(self) -> int:
@@ -92,7 +100,11 @@ class Round:
     @property
     def response_bytes(self) -> int:
         """Bytes of arrays in one response."""
-        return 8 * sum(int(np.prod(shape)) for shape in self.response_shapes)
+        return sum(self.array_bytes(shape) for shape in self.response_shapes)
+
+    def array_bytes(self, shape: Shape) -> int:
+        """Bytes of an array of this shape in a response."""
+        return self.dtype.itemsize * math.prod(shape)
 
 
 @dataclass(frozen=True)

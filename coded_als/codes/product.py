@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from coded_als.arrays import Array
+from coded_als.arrays import FLOAT64, Array
 from coded_als.codes.partition import block_size
 from coded_als.errors import UsageError
 
@@ -28,6 +28,11 @@ class ProductCode(Protocol):
     @property
     def workers(self) -> int:
         """Number of workers W."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers of shares and responses."""
         ...
 
     @property
@@ -98,6 +103,8 @@ class BlockCut:
     p, r, q
         Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
     """
+
+    dtype = FLOAT64
 
     def __init__(self, p: int, r: int, q: int) -> None:
         if min(p, r, q) < 1:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import zmq
 
@@ -31,6 +29,9 @@ from coded_als.worker.process import ANY_NUMBER
 
 log = logging.getLogger(__name__)
 
+# Seconds on a clock that never goes back: the master's, or one that a test sets by hand.
+Clock = Callable[[], float]
+
 # A connection is reported broken a little before its route is known to be gone: the route is probed, less and less often.
 PROBE_FIRST_S, PROBE_LAST_S, PROBE_FOR_S = 0.005, 0.1, 0.5
 # Messages between two rounds that are dealt with before the second one starts, for each worker: more than it has
@@ -42,32 +43,20 @@ ASK_AFTER_S, SILENT_AFTER_S = 0.5, 1.0
 MOST_SAID = 1000
 
 
-class Listener(Protocol):
-    """Who is told of what the workers say and of their comings and goings."""
+class Listener:
+    """Is told of what the workers say and of their comings and goings; this one does nothing about it."""
 
     def heard(self, worker: WorkerState, message: FromWorker) -> None:
-        """A worker says something of a store or a task.
-
-        Parameters
-        ----------
-        worker
-            Who says it.
-        message
-            What it says.
-        """
-        ...
+        """A worker says something of a store or a task."""
 
     def lost(self, workers: Sequence[WorkerState]) -> None:
         """Workers, or what was under way to them, are gone."""
-        ...
 
     def joined(self, worker: WorkerState) -> None:
         """A worker is there, for the first time or again."""
-        ...
 
     def silent(self, worker: WorkerState) -> None:
         """Nothing is heard of a connected worker, or (`WorkerState.silent`) it is heard again."""
-        ...
 
 
 class Membership:
@@ -81,12 +70,15 @@ class Membership:
         Secret of the cluster.
     size
         Number of workers W.
+    clock
+        Seconds that never go back.
     """
 
-    def __init__(self, link: Link, job: bytes, size: int) -> None:
+    def __init__(self, link: Link, job: bytes, size: int, clock: Clock) -> None:
         self.workers: dict[int, WorkerState] = {}
         self.malformed = 0
-        self.listener: Listener | None = None
+        self.listener = Listener()
+        self._clock = clock
         self.job = job
         self.memory = link.memory
         self._link, self._size = link, size
@@ -102,7 +94,7 @@ class Membership:
 
     def lost_within(self, seconds: float) -> list[WorkerState]:
         """The workers that are gone for no longer than that."""
-        earliest_s = time.monotonic() - seconds
+        earliest_s = self._clock() - seconds
         return [worker for worker in self.workers.values() if not worker.alive and worker.lost_s >= earliest_s]
 
     def wait_for_all(self, timeout_s: float, check: Callable[[], None] = lambda: None) -> bool:
@@ -115,9 +107,9 @@ class Membership:
         check
             Called now and then; may raise.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = self._clock() + timeout_s
         while len(self.workers) < self._size:
-            remaining_s = deadline - time.monotonic()
+            remaining_s = deadline - self._clock()
             if remaining_s <= 0:
                 return False
             check()
@@ -149,7 +141,7 @@ class Membership:
 
         A worker that is stopped or cut off is a straggler: it stays connected, and its tasks stay open.
         """
-        now = time.monotonic()
+        now = self._clock()
         if now < self._next_look:
             return
         self._next_look = now + ASK_AFTER_S / 2
@@ -161,7 +153,7 @@ class Membership:
                     self._lose([worker])
             elif worker.asked_s is not None and not worker.silent and now - worker.asked_s >= SILENT_AFTER_S:
                 worker.silent = True
-                self._tell_silent(worker)
+                self.listener.silent(worker)
 
     def catch_up(self) -> None:
         """Deal with what has arrived since the last step."""
@@ -172,7 +164,7 @@ class Membership:
     def step(self, timeout_s: float) -> bool:
         """Deal with one message or one broken connection; False when there was neither."""
         if self._unexplained > 0:
-            timeout_s = min(timeout_s, max(0.0, self._next_probe - time.monotonic()))
+            timeout_s = min(timeout_s, max(0.0, self._next_probe - self._clock()))
         before = self._link.disconnections
         frames = self._link.receive(timeout_s)
         if frames is not None:
@@ -181,7 +173,7 @@ class Membership:
         broken = self._link.disconnections - before
         if broken:
             self._expect_losses(broken)
-        if self._unexplained > 0 and time.monotonic() >= self._next_probe:
+        if self._unexplained > 0 and self._clock() >= self._next_probe:
             self._probe()
         return broken > 0
 
@@ -206,15 +198,15 @@ class Membership:
                 log.warning("ignored a message, number %d: %s", self.malformed, error)
 
     def _hear(self, worker: WorkerState, message: FromWorker) -> None:
-        worker.heard_s, worker.asked_s = time.monotonic(), None
+        worker.heard_s, worker.asked_s = self._clock(), None
         if worker.silent:
             worker.silent = False
-            self._tell_silent(worker)
+            self.listener.silent(worker)
         if isinstance(message, Absent) and message.version not in worker.loading:
             raise WireError("what is absent must be what a worker was to load; got another array.")
         if isinstance(message, Absent | Failure | Refused):
             message = replace(message, reason=_one_line(message.reason))
-        if not isinstance(message, Alive) and self.listener is not None:
+        if not isinstance(message, Alive):
             self.listener.heard(worker, message)
 
     def _admit(self, route: bytes, message: Hello, bound: int | None) -> None:
@@ -239,15 +231,14 @@ class Membership:
             del self._routes[worker.route]
             worker = None
         if worker is None:
-            worker = WorkerState(number, route, message.process_id, time.monotonic(), memory=message.memory)
+            worker = WorkerState(number, route, message.process_id, self._clock(), memory=message.memory)
             self.workers[number] = self._routes[route] = worker
         elif worker.alive:  # back before anyone noticed: what was under way did not arrive
-            self._tell_lost([worker])
-        worker.alive, worker.heard_s, worker.asked_s, worker.silent = True, time.monotonic(), None, False
+            self.listener.lost([worker])
+        worker.alive, worker.heard_s, worker.asked_s, worker.silent = True, self._clock(), None, False
         if message.worker == ANY_NUMBER:
             self._link.send(route, encode(Welcome(self.job, number)))
-        if self.listener is not None:
-            self.listener.joined(worker)
+        self.listener.joined(worker)
 
     def _free_number(self) -> int:
         """The lowest number that no worker has who is there; W where there is none."""
@@ -266,14 +257,14 @@ class Membership:
         if self._unexplained <= 0:
             self._next_probe, self._probe_interval_s = 0.0, PROBE_FIRST_S
         self._unexplained += broken
-        self._probe_until = time.monotonic() + PROBE_FOR_S
+        self._probe_until = self._clock() + PROBE_FOR_S
 
     def _probe(self) -> None:
         """Find out whose connection broke: nobody can be sent to who is gone."""
         gone = [worker for worker in self.alive if not self._is_there(worker)]
         if gone and self._link.has_message:
             return  # perhaps their last words, which count
-        now = time.monotonic()
+        now = self._clock()
         self._next_probe = now + self._probe_interval_s
         self._probe_interval_s = min(2 * self._probe_interval_s, PROBE_LAST_S)
         if now >= self._probe_until:  # it was someone who had not joined
@@ -283,20 +274,12 @@ class Membership:
     def _lose(self, workers: Sequence[WorkerState]) -> None:
         lost = [worker for worker in workers if worker.alive]
         for worker in lost:
-            worker.alive, worker.lost_s = False, time.monotonic()
+            worker.alive, worker.lost_s = False, self._clock()
             worker.open_stores.clear()
             log.info("lost worker %d", worker.id)
         self._unexplained -= len(lost)
         if lost:
-            self._tell_lost(lost)
-
-    def _tell_silent(self, worker: WorkerState) -> None:
-        if self.listener is not None:
-            self.listener.silent(worker)
-
-    def _tell_lost(self, workers: Sequence[WorkerState]) -> None:
-        if self.listener is not None:
-            self.listener.lost(workers)
+            self.listener.lost(lost)
 
 
 def _one_line(text: str) -> str:

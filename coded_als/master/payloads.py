@@ -22,7 +22,7 @@ class Payloads:
     """
 
     def __init__(self, round: Round, memory: SharedMemory | None) -> None:
-        self._payloads = round.payloads
+        self._payloads, self._dtype = round.payloads, round.dtype
         self._memory = None if round.keep else memory
         if self._memory is not None:
             self._memory.clear()
@@ -40,5 +40,5 @@ class Payloads:
             memory = None
         last = self._last.get(memory is not None)
         if last is None or last[0] is not payload:
-            last = self._last[memory is not None] = payload, packed(payload, memory)
+            last = self._last[memory is not None] = payload, packed(payload, memory, self._dtype)
         return last[1]

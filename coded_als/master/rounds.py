@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Iterable, Sequence
-
-import numpy as np
 
 from coded_als.cluster import Round, Status, StoppingRule, spared, verdict
 from coded_als.errors import UsageError, WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.collector import CollectorPutOff
 from coded_als.master.events import Events
-from coded_als.master.membership import ASK_AFTER_S, Membership
+from coded_als.master.membership import ASK_AFTER_S, Clock, Listener, Membership
 from coded_als.master.payloads import Payloads
 from coded_als.master.running import RunningRound, Stage
 from coded_als.master.stores import Stores
@@ -41,7 +38,7 @@ MOST_REFUSALS = 2
 WORTH_CANCELLING = PANEL_OPERATIONS / 2
 
 
-class Rounds:
+class Rounds(Listener):
     """Carries out one round at a time, and listens to the workers at all times.
 
     Parameters
@@ -56,6 +53,8 @@ class Rounds:
         Secret of the cluster.
     return_within_s
         How long a worker that was lost may be waited for where a round cannot end without it.
+    clock
+        As the membership's.
     """
 
     def __init__(
@@ -65,9 +64,10 @@ class Rounds:
         events: Events,
         job: bytes,
         return_within_s: float,
+        clock: Clock,
     ) -> None:
         self._membership, self._stores, self._events = membership, stores, events
-        self._job, self._return_within_s = job, return_within_s
+        self._job, self._return_within_s, self._clock = job, return_within_s, clock
         # a worker that comes from an earlier master of the same keys may still respond to that one's tasks
         self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
@@ -89,16 +89,16 @@ class Rounds:
             Seconds that each worker waits before it works.
         """
         current = self._current = self._begin(round, until, delays_s)
-        ends_s = time.monotonic() + timeout_s
+        ends_s = self._clock() + timeout_s
         try:
             with CollectorPutOff() as collector:
                 self._require_satisfiable(current)
                 for worker in self._membership.alive:
                     self._ask(worker, current)
                 while not current.done:
-                    remaining_s = ends_s - time.monotonic()
+                    remaining_s = ends_s - self._clock()
                     if remaining_s <= 0:
-                        raise timed_out(current, self._membership.alive, timeout_s)
+                        raise timed_out(current, self._membership.alive, timeout_s, self._clock())
                     self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
                     self._membership.look_after()
                     if current.hopes:
@@ -293,14 +293,14 @@ class Rounds:
     def _take(self, worker: WorkerState, task: Assignment, reply: Response, current: RunningRound) -> None:
         """A response counts if it has the right shapes and passes the gate."""
         shapes, wanted = tuple(array.shape for array in reply.arrays), current.round.response_shapes
-        if shapes == wanted and all(array.dtype == np.float64 for array in reply.arrays):
+        if shapes == wanted and all(array.dtype == current.round.dtype for array in reply.arrays):
             status = verdict(current.round, worker.id, reply.arrays)
         elif current.round.check is not None:
             status = "corrupt"
         else:
             self._events.record(task, "refused", reply)
             raise WorkerFailed(
-                f"a response to {current.round.kernel!r} must be float64 of the shapes {wanted}; "
+                f"a response to {current.round.kernel!r} must be {current.round.dtype} of the shapes {wanted}; "
                 f"worker {worker.id} sent {shapes}. Correct the round."
             )
         self._events.record(task, status, reply)

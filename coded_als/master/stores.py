@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterable, Sequence
 
 from coded_als.cluster.shares import Part
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
-from coded_als.master.membership import Membership
+from coded_als.master.membership import Clock, Membership
 from coded_als.master.workers import MOST_OPEN_STORES, WorkerState
 from coded_als.wire import Load, Retain, Stamp, Store, encode
 
@@ -28,12 +27,14 @@ class Stores:
         The workers.
     job
         Secret of the cluster.
+    clock
+        As the membership's.
     """
 
-    def __init__(self, membership: Membership, job: bytes) -> None:
+    def __init__(self, membership: Membership, job: bytes, clock: Clock) -> None:
         self.newest: dict[str, int] = {}
         self._again: dict[str, Sequence[Stored]] = {}
-        self._membership, self._job = membership, job
+        self._membership, self._job, self._clock = membership, job, clock
         # a worker that comes from an earlier master of the same keys may still hold what that one called so
         self._versions = secrets.randbelow(2**31)
 
@@ -149,7 +150,7 @@ class Stores:
             sizes = [size for worker in workers for size in worker.open_stores.values() if size]
             if len(sizes) <= most_shares or sum(sizes) <= most_bytes:
                 return
-            now = time.monotonic()
+            now = self._clock()
             if len(sizes) != last:
                 last, patience_ends = len(sizes), now + GRACE_S + sum(sizes) / SLOWEST_BYTES_PER_S
             if now >= patience_ends:

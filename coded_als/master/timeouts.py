@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from coded_als.errors import RoundTimeout
@@ -11,7 +10,7 @@ from coded_als.master.running import RunningRound
 from coded_als.master.workers import WorkerState
 
 
-def timed_out(current: RunningRound, alive: Iterable[WorkerState], timeout_s: float) -> RoundTimeout:
+def timed_out(current: RunningRound, alive: Iterable[WorkerState], timeout_s: float, now: float) -> RoundTimeout:
     """What to raise when a round has taken its time.
 
     Parameters
@@ -22,8 +21,9 @@ def timed_out(current: RunningRound, alive: Iterable[WorkerState], timeout_s: fl
         The workers that can be sent to.
     timeout_s
         How long it has been allowed.
+    now
+        On the clock of `WorkerState.heard_s`.
     """
-    now = time.monotonic()
     since_s = {worker.id: now - worker.heard_s for worker in alive if not current.is_over(worker.id)}
     # asked often enough, whoever is at work has said so during the round
     most_s = min(timeout_s, ASK_AFTER_S + SILENT_AFTER_S)

@@ -36,11 +36,11 @@ class WorkerState:
     process_id
         As it says.
     heard_s
-        When it last said anything, on the monotonic clock.
+        When it last said anything, on the membership's clock.
     alive
         Whether its connection stands.
     lost_s
-        When it was last lost, on the monotonic clock.
+        When it was last lost, on the membership's clock.
     held
         The version that it holds of each stored array.
     open_tasks

@@ -7,7 +7,6 @@ only a worker that holds the newest version of every operand is asked.
 
 from __future__ import annotations
 
-import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,12 +73,13 @@ class ZmqCluster:
         self.observers: list[Observer] = []
         self.worker_observers: list[WorkerObserver] = []
         self._link = link
-        self._started = started = time.perf_counter()
+        clock = time.perf_counter
+        started = clock()
         # nothing below knows the cluster: a cycle would keep forgotten ones, and their workers
-        self._events = Events(self.observers, self.worker_observers, lambda: time.perf_counter() - started)
-        self._membership = Membership(link, job, workers)
-        self._stores = Stores(self._membership, job)
-        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s)
+        self._events = Events(self.observers, self.worker_observers, lambda: clock() - started)
+        self._membership = Membership(link, job, workers, clock)
+        self._stores = Stores(self._membership, job, clock)
+        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s, clock)
         self._usage = Usage()
         self._unwanted: list[str] = []
         # Kept, so that its messages end where handlers are put off: pyzmq swallows what one raises while a frame ends.
@@ -212,7 +212,7 @@ class ZmqCluster:
     def _check(self, round: Round) -> None:
         if round.kernel not in KERNELS and round.kernel not in KERNEL_HOMES:
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
-        largest = max((8 * math.prod(shape) for shape in round.response_shapes), default=0)
+        largest = max(map(round.array_bytes, round.response_shapes), default=0)
         if largest > MOST_FRAME_BYTES:
             raise UsageError(
                 f"a response must have at most {MOST_FRAME_BYTES} bytes in an array; got {largest}. Use fewer columns or "

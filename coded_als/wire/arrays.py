@@ -41,7 +41,7 @@ class Packed:
     frames: tuple[zmq.Frame, ...]
 
 
-def packed(arrays: Sequence[NDArray[Any]], memory: SharedMemory | None = None) -> Packed:
+def packed(arrays: Sequence[NDArray[Any]], memory: SharedMemory | None = None, dtype: np.dtype[Any] = FLOAT) -> Packed:
     """Arrays, to be sent to any number of workers.
 
     Parameters
@@ -49,16 +49,18 @@ def packed(arrays: Sequence[NDArray[Any]], memory: SharedMemory | None = None) -
     arrays
         Large ones are not copied: they must not change until they are sent.
     memory
-        Where float64 arrays are put that have room there; only who shares it can decode the message then.
+        Where arrays of numbers are put that have room there; only who shares it can decode the message then.
+    dtype
+        How numbers travel; int32 arrays are places, and travel as they are.
     """
     described: list[tuple[Any, ...]] = []
-    frames = []
+    frames, numbers = [], dtype.newbyteorder("<")
     for array in arrays:
-        dtype = _dtype_of(array)
-        place = memory.put(array) if memory is not None and dtype == FLOAT else None
+        own = WHOLE if array.dtype == WHOLE else numbers
+        place = memory.put(array, own) if memory is not None and own != WHOLE else None
         if place is None:
-            frames.append(_frame(array, dtype))
-        described.append((dtype.str, array.shape) if place is None else (dtype.str, array.shape, place))
+            frames.append(_frame(array, own))
+        described.append((own.str, array.shape) if place is None else (own.str, array.shape, place))
     return Packed(tuple(described), tuple(frames))
 
 
@@ -101,15 +103,10 @@ def _bytes_of(
         if frame is None:
             raise WireError("every array must have its frame; there are fewer frames than arrays.")
         data = memoryview(frame)
-    elif memory is None or dtype != FLOAT:
+    elif memory is None or dtype == WHOLE:
         raise WireError("an array must have a frame of its own where no memory is shared, and places anywhere.")
     else:
         data = memory.read(offset, size_bytes)
     if data.nbytes != size_bytes:
         raise WireError(f"an array must have its size in bytes, {size_bytes}; got {data.nbytes}.")
     return data
-
-
-def _dtype_of(array: NDArray[Any]) -> np.dtype[Any]:
-    """How an array travels: int32 as it is, everything else as float64."""
-    return WHOLE if array.dtype == WHOLE else FLOAT

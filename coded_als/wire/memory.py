@@ -63,19 +63,21 @@ class SharedMemory:
         """Forget what lies there."""
         self._used = 0
 
-    def put(self, array: NDArray[Any]) -> int | None:
-        """Copy an array there as float64, C order; its offset in bytes, or None where it has no room.
+    def put(self, array: NDArray[Any], dtype: np.dtype[Any]) -> int | None:
+        """Copy an array there, C order; its offset in bytes, or None where it has no room.
 
         Parameters
         ----------
         array
             Of real numbers.
+        dtype
+            The type that they have there.
         """
-        offset, size_bytes = self._used, 8 * array.size
+        offset, size_bytes = self._used, dtype.itemsize * array.size
         if size_bytes > self._size - offset:
             return None
         assert self._map is not None
-        np.frombuffer(self._map, "<f8", array.size, offset).reshape(array.shape)[...] = array
+        np.frombuffer(self._map, dtype, array.size, offset).reshape(array.shape)[...] = array
         self._used = offset + -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
         return offset
 

@@ -307,3 +307,11 @@ def test_responses_come_one_after_the_other_through_the_link() -> None:
     # payloads: 3 (0.25 + 0.5) + 0.5 latency; then delay, 2 s of work, 0.5 latency; responses take 0.5 each
     found = cost.response_s(np.array([[10.0, 0.0, 0.1]]), machine)
     np.testing.assert_allclose(found, [[2.75 + 10 + 2.5 + 0.5, 2.75 + 2.5 + 0.5, 2.75 + 2.5 + 1.0]])
+
+
+def test_a_round_says_the_type_of_its_numbers_and_their_bytes() -> None:
+    round = Round("product", payloads=[(np.ones((1, 4, 3)),)], response_shapes=((1, 2, 3), (5,)))
+    assert round.dtype == np.float64
+    assert (round.payload_bytes, round.response_bytes, round.array_bytes((5,))) == (96, 88, 40)
+    with pytest.raises(UsageError, match="dtype must be float64, the one type of rounds so far"):
+        Round("product", dtype=np.dtype(np.float32))

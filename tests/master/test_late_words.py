@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -55,10 +56,10 @@ class Master:
 
     def __init__(self) -> None:
         self.link, self.events = WrittenDown(), list[TaskEvent]()
-        self.membership = Membership(self.link, JOB, 1)  # type: ignore[arg-type]
-        self.stores = Stores(self.membership, JOB)
+        self.membership = Membership(self.link, JOB, 1, time.monotonic)  # type: ignore[arg-type]
+        self.stores = Stores(self.membership, JOB, time.monotonic)
         events = Events([self.events.append], [], lambda: 0.0)
-        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
+        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0, time.monotonic)
         self._events_of = events
         self.link.reachable.add(b"w0")
         self.hear(Hello(JOB, 0, 1))
@@ -172,6 +173,13 @@ def test_who_has_a_part_cannot_say_later_that_there_is_none(master: Master) -> N
     master.hear(Acknowledged(JOB, 0, version))
     master.hear(Absent(JOB, 0, version, "forged"))
     assert master.membership.malformed == 1
+
+
+def test_a_response_of_another_type_than_the_round_says_is_an_error(master: Master) -> None:
+    master.load("rows", 1)
+    places = np.ones((1, 1, 1), np.int32)
+    with pytest.raises(WorkerFailed, match="must be float64 of the shapes"):
+        master.run(lambda task: Response(JOB, 0, task.round_index, task.attempt, arrays=(places,)))
 
 
 def test_a_needed_task_that_was_dropped_ends_the_round_at_once(master: Master) -> None:

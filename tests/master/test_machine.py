@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import zmq
@@ -221,24 +219,20 @@ class MasterMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.scene = Scene()
-        self._patches = [
-            mock.patch(f"coded_als.master.{name}.time", SimpleNamespace(monotonic=lambda: self.scene.now_s))
-            for name in ("membership", "rounds", "stores")
-        ]
-        for patch in self._patches:
-            patch.start()
         self.events: list[TaskEvent] = []
-        events = Events([self.events.append], [], lambda: self.scene.now_s)
+
+        def clock() -> float:
+            return self.scene.now_s
+
+        events = Events([self.events.append], [], clock)
         self.events_of = events
-        self.membership = Membership(self.scene, JOB, WORKERS)  # type: ignore[arg-type]
-        self.stores = Stores(self.membership, JOB)
-        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0)
+        self.membership = Membership(self.scene, JOB, WORKERS, clock)  # type: ignore[arg-type]
+        self.stores = Stores(self.membership, JOB, clock)
+        self.rounds = Rounds(self.membership, self.stores, events, JOB, 0.0, clock)
         self.shares: list[float] = []
         self.numbers, self.payload = 0, 1.0
 
     def teardown(self) -> None:
-        for patch in self._patches:
-            patch.stop()
         # a task leaves one event, and no more
         self.rounds.give_up()
         self.events_of.deliver()

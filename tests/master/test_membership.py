@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import zmq
 
-from coded_als.master.membership import MOST_AT_ONCE, Membership
+from coded_als.master.membership import ASK_AFTER_S, MOST_AT_ONCE, SILENT_AFTER_S, Listener, Membership
 from coded_als.master.workers import WorkerState
-from coded_als.wire import Acknowledged, FromWorker, Hello, Message, Ping, Response, encode
+from coded_als.wire import Acknowledged, Alive, FromWorker, Hello, Message, Ping, Response, encode
 
 JOB = b"job"
 
@@ -45,7 +45,7 @@ class ScriptedLink:
         return None
 
 
-class Heard:
+class Heard(Listener):
     """A listener that writes down what it is told."""
 
     def __init__(self) -> None:
@@ -60,13 +60,16 @@ class Heard:
     def joined(self, worker: WorkerState) -> None:
         self.told.append(("joined", worker.id))
 
+    def silent(self, worker: WorkerState) -> None:
+        self.told.append(("silent" if worker.silent else "heard", worker.id))
+
 
 class Scene:
     """A membership of some workers that have joined."""
 
     def __init__(self, size: int) -> None:
-        self.link, self.listener = ScriptedLink(), Heard()
-        self.membership = Membership(self.link, JOB, size)  # type: ignore[arg-type]
+        self.link, self.listener, self.now_s = ScriptedLink(), Heard(), 0.0
+        self.membership = Membership(self.link, JOB, size, lambda: self.now_s)  # type: ignore[arg-type]
         self.membership.listener = self.listener
         for worker in range(size):
             self.link.reachable.add(self.route(worker))
@@ -144,6 +147,32 @@ def test_last_words_count(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None
     for _ in range(4):
         scene.membership.step(0.0)
     assert scene.listener.told == [("Response", 0), ("lost", 0)]
+
+
+def test_who_is_silent_for_too_long_is_told_of_once_and_when_it_is_heard_again(scene: Scene) -> None:
+    told = scene.listener.told
+    for scene.now_s in (0.9 * ASK_AFTER_S, ASK_AFTER_S, ASK_AFTER_S + 0.9 * SILENT_AFTER_S):
+        scene.membership.look_after()
+        assert told == []
+    scene.say(Alive(JOB, 1))
+    scene.membership.catch_up()
+    scene.now_s = ASK_AFTER_S + SILENT_AFTER_S + 0.3
+    for _ in range(3):
+        scene.membership.look_after()
+        scene.now_s += ASK_AFTER_S
+    assert told == [("silent", 0), ("silent", 2)]
+    scene.say(Alive(JOB, 0))
+    scene.membership.catch_up()
+    assert told[2:] == [("heard", 0)]
+
+
+def test_a_broken_connection_is_explained_by_who_is_gone_in_half_a_second(scene: Scene) -> None:
+    scene.link.breaks = 1
+    scene.membership.catch_up()
+    scene.now_s = 0.4
+    scene.link.reachable.remove(scene.route(2))
+    scene.membership.step(0.0)
+    assert scene.listener.told == [("lost", 2)]
 
 
 @pytest.mark.parametrize("message", [Ping(JOB, 0), hello(1), Acknowledged(b"another job", 0, 1)])

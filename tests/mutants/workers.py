@@ -67,6 +67,13 @@ PROCESSES = (
         ("tests/master/test_membership.py::test_a_worker_cannot_speak_as_a_master_or_as_another",),
     ),
     Mutant(
+        "a response of another type counts",
+        "coded_als/master/rounds.py",
+        "if shapes == wanted and all(array.dtype == current.round.dtype for array in reply.arrays):",
+        "if shapes == wanted:",
+        ("tests/master/test_late_words.py",),
+    ),
+    Mutant(
         "a worker obeys a worker",
         "coded_als/worker/loop.py",
         "if message.job == self._us.job and isinstance(message, FromMaster):",
@@ -139,7 +146,7 @@ PROCESSES = (
     Mutant(
         "a reconnection is not treated as a loss",
         "coded_als/master/membership.py",
-        "            self._tell_lost([worker])\n        worker.alive",
+        "            self.listener.lost([worker])\n        worker.alive",
         "            pass\n        worker.alive",
         ("tests/master/test_membership.py",),
     ),

@@ -30,6 +30,7 @@ from coded_als.wire import (
     packed,
     shared_memory,
 )
+from coded_als.wire.arrays import FLOAT
 from tests.wire.availability import needs_shared_memory
 
 pytestmark = needs_shared_memory
@@ -82,7 +83,7 @@ def test_float64_alone_lies_there_and_what_has_no_room_is_sent(memory: SharedMem
 
 def test_another_process_reads_it(memory: SharedMemory) -> None:
     memory.clear()
-    offset = memory.put(np.arange(5.0))
+    offset = memory.put(np.arange(5.0), FLOAT)
     program = (
         "import sys; from coded_als.wire import SharedMemoryView as View; "
         f"print(bytes(View.open({memory.place!r}).read({offset}, 40)).hex())"
