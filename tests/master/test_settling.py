@@ -11,7 +11,7 @@ import pytest
 
 from coded_als.cluster import Round, StoppingRule, WellConditioned, fastest
 from coded_als.errors import DecodingError, NotEnoughWorkers
-from coded_als.wire import Kind
+from coded_als.wire import Refused
 from tests.master.test_machine import TIMEOUT_S, WORKERS, MasterMachine, SimulatedWorker
 
 ROUND = Round("product", ("share",), [(np.ones((1, 1, 1)),)] * WORKERS, response_shapes=((1, 1, 1),))
@@ -82,7 +82,7 @@ class Forgetful(SimulatedWorker):
         if task is not None:
             self.asked += 1
             assert self.asked < 20, "asked for ever"
-            self._say(task, Kind.REFUSED)
+            self.says.append(Refused(*self._of(task)))
 
 
 def test_a_worker_that_refuses_for_ever_is_given_up(machine: MasterMachine) -> None:
