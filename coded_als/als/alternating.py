@@ -33,8 +33,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
     UsageError
         In the paper's protocol without regularisation, if the rank asked for is above that of the data.
     """
-    if recorder.resumed is not None:
-        sweeps.go_on(recorder.resumed)
+    recorder.resumed(sweeps.go_on)
     for _ in range(len(recorder.history), iterations):
         recorder.keep(**sweeps.state())
         products = sweeps.products()

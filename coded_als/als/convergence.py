@@ -14,6 +14,7 @@ from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzPairs, singular_triplets
 from coded_als.arrays import EPS, Array
 from coded_als.codes.decoding import ROUNDING_UNITS
+from coded_als.models.snapshot import arrays_like
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
 # What helps, for people.
@@ -241,13 +242,26 @@ class Stopping:
         ----------
         arrays, numbers
             What that run's `state` was.
+
+        Raises
+        ------
+        ValueError
+            For what no run has written.
         """
+        probed = [f"probe_{name}" for name in _PROBED] if "probe" in arrays else []
+        if set(numbers) != {*_REMEMBERED, *probed} or any(
+            type(number) is not float or np.isnan(number) for number in numbers.values()
+        ):
+            raise ValueError(f"what it remembers of subspaces is of another form: {str(dict(numbers))[:80]}")
         for name in _REMEMBERED:
             setattr(self, name, numbers[name])
         self._judged, self._idle, self._renewals = int(self._judged), int(self._idle), int(self._renewals)
-        if "probe" in arrays:
-            inside, value, residual, above = (numbers[f"probe_{name}"] for name in _PROBED)
-            self._probe = Probe(int(inside), value, residual, above, arrays["probe"])
+        if probed:
+            inside, value, residual, above = (numbers[name] for name in probed)
+            vectors = arrays_like(arrays, probe=(self.problem.length, "k"))["probe"]
+            self._probe = Probe(int(inside), value, residual, above, vectors)
+        elif arrays:
+            raise ValueError(f"it holds {', '.join(arrays)}, which no fit has written")
 
     def _verdict(self, pairs: RitzPairs, certificate: Certificate, outcome: Outcome) -> Judgement:
         self.certificate, self.outcome = certificate, outcome

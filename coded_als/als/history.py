@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from coded_als.arrays import Array
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
-from coded_als.models.snapshot import Snapshot
+from coded_als.models.running import iterations_of
+from coded_als.models.snapshot import Snapshot, record_of
 
 # marks the solver's arrays among those of a snapshot
 SOLVER = "solver."
+Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class CodedIteration(Iteration):
     error_estimate: float
     outcome: Outcome = "running"
     left_out: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Running:
+    """The iteration that was running when a snapshot was written: the rounds before it, and its seconds so far."""
+
+    rounds: int
+    seconds: float
 
 
 class Recorder:
@@ -82,7 +92,7 @@ class Recorder:
         self._checkpoint = checkpoint
         self.history: list[CodedIteration] = []
         self.factor: Array | None = None
-        self.resumed: dict[str, Array] | None = None
+        self._snapshot, self._resumed = snapshot, dict[str, Array]()
         self._rounds_before, self._started = len(log.records), log.cluster.seconds()
         if snapshot is not None:
             self._go_on(snapshot)
@@ -102,14 +112,14 @@ class Recorder:
         Parameters
         ----------
         **solver
-            The solver's arrays, None for those that it has not; `resumed` of a run that goes on from here.
+            The solver's arrays, None for those that it has not; `resumed` gives them to a run that goes on from here.
         """
         if self._checkpoint is None:
             return
         arrays, stopping = self._stopping.state()
         arrays |= {SOLVER + name: array for name, array in solver.items() if array is not None}
         history, rounds = tuple(self.history), tuple(self._log.records)
-        running = {"rounds": self._rounds_before, "seconds": self._log.cluster.seconds() - self._started}
+        running = asdict(_Running(self._rounds_before, self._log.cluster.seconds() - self._started))
 
         def state() -> tuple[dict[str, Array], dict[str, Any]]:
             entries = {"history": list(map(asdict, history)), "rounds": list(map(asdict, rounds))}
@@ -118,15 +128,38 @@ class Recorder:
         self._checkpoint.note(len(history), state)
 
     def _go_on(self, snapshot: Snapshot) -> None:
-        facts, before = snapshot.facts, len(self._log.records)
-        self.history += [CodedIteration(**_tuples(entry)) for entry in facts["history"]]
+        self.history += iterations_of(snapshot, CodedIteration)
+        facts, arrays = snapshot.facts, dict(snapshot.arrays)
+        with snapshot.being_read():
+            rounds = [record_of(RoundRecord, entry) for entry in facts["rounds"]]
+            running = record_of(_Running, facts["running"])
+            if not 0 <= running.rounds <= len(rounds):
+                raise ValueError(f"it is at round {running.rounds} of {len(rounds)}")
+            solver = {name: arrays.pop(name) for name in snapshot.arrays if name.startswith(SOLVER)}
+            self._stopping.go_on(arrays, facts["stopping"])
         # the rounds that gave the data out again come first
-        self._log.records += [RoundRecord(**_tuples(entry)) for entry in facts["rounds"]]
-        self._rounds_before = before + facts["running"]["rounds"]
-        self._started -= facts["running"]["seconds"]
-        self._stopping.go_on(snapshot.arrays, facts["stopping"])
-        arrays = snapshot.arrays.items()
-        self.resumed = {name.removeprefix(SOLVER): array for name, array in arrays if name.startswith(SOLVER)}
+        self._rounds_before = len(self._log.records) + running.rounds
+        self._log.records += rounds
+        self._started -= running.seconds
+        self._resumed = {name.removeprefix(SOLVER): array for name, array in solver.items()}
+
+    def resumed(self, take: Callable[[Mapping[str, Array]], Taken]) -> Taken | None:
+        """What is made of the solver's arrays of a snapshot; None without one.
+
+        Parameters
+        ----------
+        take
+            Called with them by name; what it raises refuses the snapshot.
+
+        Raises
+        ------
+        UsageError
+            Where it does.
+        """
+        if self._snapshot is None:
+            return None
+        with self._snapshot.being_read():
+            return take(self._resumed)
 
     def finish(self, pairs: RitzPairs, factor: Array, value: float | None = None, *, exhausted: bool = False) -> bool:
         """Close the running iteration.
@@ -179,8 +212,3 @@ class Recorder:
         outcome = self._stopping.conclude(objective, moved)
         self.history[-1] = replace(self.history[-1], outcome=outcome)
         return outcome
-
-
-def _tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON made lists of."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -40,11 +41,12 @@ def locally_optimal(
     -------
     (l, b): orthonormal Ritz vectors, guards included.
     """
-    if recorder.resumed is None:
+    resumed = recorder.resumed(partial(RitzBasis.of, length=start.shape[0], columns=start.shape[1]))
+    if resumed is None:
         vectors = np.linalg.qr(start)[0]
         basis = rayleigh_ritz([vectors], [multiply(vectors)], keep=vectors.shape[1])
     else:
-        basis = RitzBasis(**recorder.resumed)
+        basis = resumed
     for iteration in range(len(recorder.history), iterations):
         recorder.keep(**vars(basis))
         directions = search_directions(basis, [])

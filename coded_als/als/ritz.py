@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from coded_als.arrays import Array
+from coded_als.models.snapshot import arrays_like
 
 # Eigenvalues of a Gram matrix are trusted down to this part of the largest: what is lost to rounding by then, 1e-6, is
 # repaired when it is done again.
 GRAM_FLOOR = 1e-10
 # Of a matrix of images that is made orthonormal at once.
 PANEL_ROWS = 1 << 15
+# What rounding, and repairing it late, leaves of orthonormality over a whole fit.
+_ROUNDED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,27 @@ class RitzBasis:
     directions: Array | None = None
     direction_images: Array | None = None
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array], length: int, columns: int) -> Self:
+        """The basis that ``vars`` of one has given, of so many columns, each of this length.
+
+        Raises
+        ------
+        ValueError
+            For arrays of other shapes, or that are no Ritz vectors of what their images are of.
+        """
+        block: dict[str, tuple[int | str, ...]] = {"values": (columns,), "vectors": (length, columns)}
+        block["images"] = (length, columns)
+        if "directions" in arrays:
+            block |= {"directions": (length, "k"), "direction_images": (length, "k")}
+        basis = cls(**arrays_like(arrays, **block))
+        require_orthonormal(np.hstack(basis.parts()[0]))
+        projected = basis.vectors.T @ basis.images
+        distance = np.abs((projected + projected.T) / 2 - np.diag(basis.values)).max()
+        if distance > _ROUNDED * np.abs(basis.values).max():
+            raise ValueError(f"its vectors are no Ritz vectors: {distance:.1e} off")
+        return basis
+
     def parts(self) -> tuple[list[Array], list[Array]]:
         """The basis of the subspace so far, and its images, in parts of (l, b)."""
         if self.directions is None or self.direction_images is None:
@@ -67,6 +93,13 @@ class RitzBasis:
         """The Ritz pairs, of which the last b - rank are guards."""
         norms = np.linalg.norm(self.residuals, axis=0)
         return RitzPairs(self.values, self.vectors, norms, self.values.size - rank)
+
+
+def require_orthonormal(columns: Array) -> None:
+    """`ValueError` where columns, (l, b), are not orthonormal."""
+    distance = np.abs(columns.T @ columns - np.eye(columns.shape[1])).max(initial=0.0)
+    if distance > _ROUNDED:
+        raise ValueError(f"its columns are not orthonormal: {distance:.1e} off")
 
 
 def rayleigh_ritz(spaces: list[Array], images: list[Array], keep: int) -> RitzBasis:

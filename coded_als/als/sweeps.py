@@ -12,9 +12,10 @@ from typing import Protocol
 import numpy as np
 
 from coded_als.als.protocols import PaperProtocol
-from coded_als.als.ritz import RitzPairs
+from coded_als.als.ritz import RitzPairs, require_orthonormal
 from coded_als.als.updates import swept_coordinates, update_matrix
 from coded_als.arrays import EPS, Array
+from coded_als.models.snapshot import arrays_like
 
 # Directions that a ridge weight above their singular value has shrunk below this are no longer told from rounding.
 FADED = 1e-4
@@ -133,6 +134,9 @@ class FusedSweeps:
         return {"basis": self._basis, "coordinates": self._coordinates}
 
     def go_on(self, state: Mapping[str, Array]) -> None:
+        length, columns = self._basis.shape
+        state = arrays_like(state, basis=(length, "k"), coordinates=("k", columns))
+        require_orthonormal(state["basis"])
         self._basis, self._coordinates = state["basis"], state["coordinates"]
 
 
@@ -171,7 +175,7 @@ class PaperSweeps:
         return {"factor": self._factor}
 
     def go_on(self, state: Mapping[str, Array]) -> None:
-        self._factor = state["factor"]
+        self._factor = arrays_like(state, factor=self._factor)["factor"]
 
 
 def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) -> tuple[RitzPairs, Array]:

@@ -130,7 +130,9 @@ class AlternatingModel(QuadraticModel):
     def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
         problem = self._problem(matrix, self.dtype)
         penalty = self._penalty(problem.scale)
-        users, items = self._start(problem) if run.arrays is None else (run.arrays["users"], run.arrays["items"])
+        users, items = self._start(problem)
+        state = run.arrays(users=users, items=items)
+        users, items = state["users"], state["items"]
         with one_blas_thread():
             for _ in run.left(self.iterations):
                 items, _ = self._half_step(problem, self._less_biases(problem.items, users), users, items)

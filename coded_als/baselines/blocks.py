@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Array, Floats
 from coded_als.baselines.alternating import AlternatingModel, RatingProblem
-from coded_als.baselines.distributed import take_over
+from coded_als.baselines.distributed import take_over, take_over_skipped
 from coded_als.baselines.half_step import Rows
 from coded_als.baselines.policies import StragglerPolicy
 from coded_als.baselines.reading import RatingFacts, Reading
@@ -87,10 +88,9 @@ def fit_on_blocks(
     item_side = _BlockSide(items, problem.items, model, scale, reading, cluster, policy)
     penalty = model._penalty(scale)
     user_rows, item_rows = model._start(problem)
-    if run.arrays is not None:
-        user_rows, item_rows = run.arrays["users"], run.arrays["items"]
-        user_side.sums = run.arrays["sums"]
-        user_side.skipped, item_side.skipped = run.facts["skipped"]
+    state = run.arrays(users=user_rows, items=item_rows, sums=user_side.sums)
+    user_rows, item_rows, user_side.sums = state["users"], state["items"], state["sums"]
+    run.go_on(partial(take_over_skipped, user_side, item_side))
     for _ in run.left(model.iterations):
         item_side.half_step(user_rows, item_rows)
         explained, constant = user_side.half_step(item_rows, user_rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from coded_als.kernels import Stored
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.reporting import Callback, reporting
-from coded_als.models.running import Run, running
+from coded_als.models.running import Run, running, shards_skipped
 
 Distributed = TypeVar("Distributed", bound=AlternatingModel)
 
@@ -104,9 +104,9 @@ def _fit(
     user_side = _Side("users", model, problem.users, cluster, policy)
     item_side = _Side("items", model, problem.items, cluster, policy)
     users, items = (side.astype(np.float64) for side in model._start(problem))
-    if run.arrays is not None:
-        users, items = run.arrays["users"], run.arrays["items"]
-        user_side.skipped, item_side.skipped = run.facts["skipped"]
+    state = run.arrays(users=users, items=items)
+    users, items = state["users"], state["items"]
+    run.go_on(partial(take_over_skipped, user_side, item_side))
     for _ in run.left(model.iterations):
         items = item_side.half_step(users, items)
         users = user_side.half_step(items, users)
@@ -139,6 +139,25 @@ def take_over(
         rows[shards[shard][held]] = solution[held]
         responded.add(shard)
     return [0 if shard in responded else rounds + 1 for shard, rounds in enumerate(skipped)]
+
+
+class Skips(Protocol):
+    """A side that knows the rounds in a row that each of its shards has missed."""
+
+    skipped: list[int]
+
+
+def take_over_skipped(users: Skips, items: Skips, facts: Mapping[str, Any]) -> None:
+    """Let both sides know what their shards had missed when a snapshot was written.
+
+    Parameters
+    ----------
+    users, items
+        The sides.
+    facts
+        Of the snapshot.
+    """
+    users.skipped, items.skipped = shards_skipped(facts, len(users.skipped), len(items.skipped))
 
 
 class _Side:

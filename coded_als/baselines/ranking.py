@@ -14,7 +14,7 @@ from coded_als.arrays import Floats
 from coded_als.baselines.model import Entries, SparseModel
 from coded_als.checks import require_number
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.running import Run
+from coded_als.models.running import Run, set_generator
 from coded_als.models.seen import pattern
 
 
@@ -80,9 +80,8 @@ class RankingModel(SparseModel):
         users = self._random(generator, matrix.shape[0])
         items = np.column_stack((self._random(generator, matrix.shape[1]), np.zeros(matrix.shape[1], self.dtype)))
         steps = Steps.first(users, items, generator)
-        if run.arrays is not None:
-            steps = Steps(**run.arrays)
-            generator.bit_generator.state = run.facts["generator"]
+        steps = Steps(**run.arrays(**vars(steps)))
+        run.go_on(lambda facts: set_generator(generator, facts))
         epochs = len(run.left(self.iterations))
         for loss in self._passes(entries, steps, epochs, self.learning_rate, generator, frozen=False):
             run.note(loss, vars(steps), generator=generator.bit_generator.state)

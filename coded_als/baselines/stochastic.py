@@ -12,7 +12,7 @@ from coded_als.arrays import Floats
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
-from coded_als.models.running import Run
+from coded_als.models.running import Run, set_generator
 from coded_als.models.seen import pattern
 
 
@@ -65,9 +65,9 @@ class SGD(QuadraticModel):
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
         generator = np.random.default_rng(self.seed)
         users, items = (self._start(generator, count) for count in matrix.shape)
-        if run.arrays is not None:
-            users, items = run.arrays["users"], run.arrays["items"]
-            generator.bit_generator.state = run.facts["generator"]
+        state = run.arrays(users=users, items=items)
+        users, items = state["users"], state["items"]
+        run.go_on(lambda facts: set_generator(generator, facts))
         for _ in run.left(self.iterations):
             order = generator.permutation(matrix.nnz)
             loss = squared_loss_epoch(

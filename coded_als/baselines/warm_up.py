@@ -37,7 +37,7 @@ def warm_up(tell: Callable[[str], object]) -> str | None:
         for method in model._fold_methods:
             model.fold_in(ratings, method=method)
     folders = {dispatcher.stats.cache_path for dispatcher in loops.values()}
-    return folders.pop() if len(folders) == 1 else None
+    return min((folder for folder in folders if folder), default=None)
 
 
 def _models() -> Iterator[SparseModel]:

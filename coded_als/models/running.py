@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.models.checkpoint import Checkpoint, flushed
@@ -16,7 +17,7 @@ from coded_als.models.history import History
 from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
 from coded_als.models.resuming import resumed
-from coded_als.models.snapshot import Snapshot
+from coded_als.models.snapshot import Snapshot, arrays_like, record_of
 
 
 class Run:
@@ -33,9 +34,37 @@ class Run:
     """
 
     def __init__(self, history: History, checkpoint: Checkpoint | None, snapshot: Snapshot | None) -> None:
-        self.history, self._checkpoint = history, checkpoint
-        self.arrays: dict[str, NDArray[Any]] | None = None if snapshot is None else dict(snapshot.arrays)
-        self.facts: Mapping[str, Any] = {} if snapshot is None else snapshot.facts
+        self.history, self._checkpoint, self._snapshot = history, checkpoint, snapshot
+
+    def arrays(self, **fresh: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The arrays to go on with, by name.
+
+        Parameters
+        ----------
+        **fresh
+            Those of a fit from the start; those of a snapshot are like them.
+
+        Raises
+        ------
+        UsageError
+            Where the snapshot holds others.
+        """
+        if self._snapshot is None:
+            return fresh
+        with self._snapshot.being_read():
+            return arrays_like(self._snapshot.arrays, **fresh)
+
+    def go_on(self, take: Callable[[Mapping[str, Any]], object]) -> None:
+        """Hand the facts of the snapshot, where there is one, to what takes them over.
+
+        Parameters
+        ----------
+        take
+            Called with them; what it raises refuses the snapshot.
+        """
+        if self._snapshot is not None:
+            with self._snapshot.being_read():
+                take(self._snapshot.facts)
 
     def left(self, iterations: int) -> range:
         """The iterations that are still to do, of so many."""
@@ -49,7 +78,7 @@ class Run:
         objective
             Of the model now.
         arrays, facts
-            Its state, which `arrays` and `facts` of a run that goes on from here are.
+            Its state, which `arrays` and `go_on` give a run that goes on from here.
         """
         self.history.note(objective)
         if self._checkpoint is None:
@@ -98,7 +127,45 @@ def running(
 
 def before(snapshot: Snapshot | None) -> list[Iteration]:
     """The iterations that led to a snapshot."""
-    return [] if snapshot is None else [Iteration(**entry) for entry in snapshot.facts["history"]]
+    return [] if snapshot is None else iterations_of(snapshot, Iteration)
+
+
+Entry = TypeVar("Entry", bound=Iteration)
+
+
+def iterations_of(snapshot: Snapshot, kind: type[Entry]) -> list[Entry]:
+    """The iterations that led to a snapshot, as records of a kind.
+
+    Raises
+    ------
+    UsageError
+        Where they are of another form, or not as many as the snapshot says.
+    """
+    with snapshot.being_read():
+        entries = [record_of(kind, entry) for entry in snapshot.facts["history"]]
+        if [entry.index for entry in entries] != list(range(1, snapshot.iteration + 1)):
+            raise ValueError(f"its history is not that of {snapshot.iteration} iterations")
+        return entries
+
+
+def set_generator(generator: np.random.Generator, facts: Mapping[str, Any]) -> None:
+    """Put a random generator where that of the snapshot was."""
+    generator.bit_generator.state = facts["generator"]
+
+
+def shards_skipped(facts: Mapping[str, Any], *shards: int) -> list[list[int]]:
+    """The rounds in a row that each shard has missed, of several sides with so many shards each.
+
+    Raises
+    ------
+    ValueError
+        Where they are of another form.
+    """
+    skipped: list[list[int]] = facts["skipped"]
+    counts = [len(side) for side in skipped]
+    if counts != list(shards) or not all(type(rounds) is int and rounds >= 0 for side in skipped for rounds in side):
+        raise ValueError(f"it has skipped {str(skipped)[:80]} of {shards} shards")
+    return skipped
 
 
 def said(entries: tuple[Iteration, ...]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from coded_als.models.reporting import Callback, reporting
 from coded_als.models.resuming import resumed
 from coded_als.models.running import before, said
 from coded_als.models.seen import pattern
+from coded_als.models.snapshot import arrays_like
 from coded_als.sharded.host_items import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective, descended
 
@@ -182,13 +183,13 @@ class ShardedALS(Explaining):
         equations = self._equations(objective)
         sizes = self.batch_pieces, self.piece_length
         training = Training(matrix, objective, equations, mesh, self.table_dtype, *sizes).compiled()
-        if snapshot is None:
-            tables = {
-                "users": self._start(np.diff(matrix.indptr), training.width),
-                "items": np.zeros((matrix.shape[1], training.width), np.float32),
-            }
-        else:
-            tables = dict(snapshot.arrays)
+        tables = {
+            "users": self._start(np.diff(matrix.indptr), training.width),
+            "items": np.zeros((matrix.shape[1], training.width), np.float32),
+        }
+        if snapshot is not None:
+            with snapshot.being_read():
+                tables = arrays_like(snapshot.arrays, **tables)
         users, items = training.put(training.users, tables["users"]), training.put(training.items, tables["items"])
         del tables
         history = History(report, before=before(snapshot))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import sparse
 
-from coded_als.baselines import code_cache
+from coded_als import BPR, SGD, WARP, ImplicitALS, InlineCluster, RidgeALS
+from coded_als.baselines import FirstCopy, code_cache, fit_on_cluster, warm_up
+from coded_als.baselines.compiled import loops
 from coded_als.cli import main, system_checks
 
 numba = pytest.importorskip("numba")
@@ -168,18 +173,23 @@ def test_a_user_without_a_home_can_fit(method: str, as_nobody: Callable[..., Any
 
 
 def signatures() -> dict[str, int]:
-    from coded_als.baselines.compiled import loops
-
     return {name: len(dispatcher.signatures) for name, dispatcher in loops.items()}
 
 
+def test_warming_up_says_where_the_code_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_up, "_models", lambda: iter([SGD(1, iterations=1)]))
+    done = CliRunner().invoke(main, ["warm-up"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert re.fullmatch(r"all loops are compiled, in \d+\.\d s; they are kept in .+\n", done.output)
+    assert Path(done.output.rpartition("kept in ")[2].strip()).is_dir()
+    monkeypatch.setattr(warm_up, "loops", {})
+    done = CliRunner().invoke(main, ["warm-up"])
+    assert done.exit_code == 1
+    assert "they are kept nowhere. Set NUMBA_CACHE_DIR" in done.output
+
+
+@pytest.mark.slow
 def test_after_warming_up_nothing_is_left_to_compile() -> None:
-    import numpy as np
-    from scipy import sparse
-
-    from coded_als import BPR, SGD, WARP, ImplicitALS, InlineCluster, RidgeALS
-    from coded_als.baselines import FirstCopy, fit_on_cluster
-
     done = CliRunner().invoke(main, ["warm-up"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "they are kept in" in done.output
