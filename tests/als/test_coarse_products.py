@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS, CodedOperator, InlineCluster, SimulatedCluster
+from coded_als.als.convergence import Stopping
+from coded_als.als.problem import Problem
+from coded_als.als.ritz import RitzPairs
 from coded_als.als.rounds import AT_WORST
 from coded_als.als.sweeps import FusedSweeps
 from coded_als.cluster import Round, WellConditioned
@@ -213,6 +216,18 @@ def test_what_coarse_products_hide_is_undecided_and_says_so(monkeypatch):
     assert model.outcome_ == "undecided"
     assert "decoded to 5e-03 only" in model.remedy_
     assert model.objective_ >= optimum(matrix, 3)
+
+
+@pytest.mark.parametrize(("error", "asked"), [(1e-13, 0), (9e-11, 0), (2e-10, 1), (1e-5, 1)])
+def test_products_beyond_what_is_trusted_are_checked_on_the_data(monkeypatch, error, asked):
+    values = np.r_[3.0, 2.0, 1.0, np.full(27, 0.1)]
+    pairs = RitzPairs(values[:7] ** 2, np.eye(30)[:, :7], np.zeros(7), guards=5)
+    stopping, verified = Stopping(Problem(np.diag(values), False), 2, 0.0, 1e-2), []
+    original = Stopping.verify
+    monkeypatch.setattr(Stopping, "verify", lambda self, pairs: verified.append(pairs) or original(self, pairs))
+    stopping._judged = 1  # guards of the random start itself would not be believed
+    assert stopping.judge(pairs, error).outcome == "converged"
+    assert len(verified) == asked
 
 
 def test_sweeps_of_vanishing_directions_do_not_overflow():

@@ -118,7 +118,7 @@ ALGORITHM = (
         "coded_als/als/convergence.py",
         "TRUSTED = 1e-10",
         "TRUSTED = 1e10",
-        ("tests/als/test_coarse_products.py", "tests/als/test_promises.py"),
+        ("tests/als/test_coarse_products.py::test_products_beyond_what_is_trusted_are_checked_on_the_data",),
     ),
     Mutant(
         "images are never computed anew",
@@ -130,8 +130,8 @@ ALGORITHM = (
     Mutant(
         "operators settle for the best there is",
         "coded_als/als/rounds.py",
-        "return WellConditioned(code, tolerance, at_worst)",
-        "return WellConditioned(code, tolerance, 0.01)",
+        "        at_worst: float = 0.0,\n",
+        "        at_worst: float = 0.01,\n",
         ("tests/als/test_coarse_products.py::test_operators_bare_rounds_and_the_papers_protocol_still_refuse",),
     ),
     Mutant(
