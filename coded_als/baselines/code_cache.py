@@ -88,8 +88,9 @@ def _is_safe_place(parent: Path) -> bool:
 @contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
     """Let numba keep the code of what is decorated now in a folder."""
-    from numba import config
+    import numba
 
+    config: Any = numba.config
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder)
     try:

@@ -10,7 +10,6 @@ loaded and asked without it, also where it is not installed.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -22,10 +21,8 @@ import numpy as np
 import scipy.linalg.cython_blas
 import scipy.linalg.cython_lapack  # noqa: F401
 
-from coded_als.baselines.code_cache import dispatcher_of
+from coded_als.baselines.code_cache import Compiled, dispatcher_of
 from coded_als.errors import UsageError
-
-Compiled = Callable[..., Any]
 
 # the dispatchers of the loops that have been called, by name
 loops: dict[str, Any] = {}
@@ -82,10 +79,11 @@ def _prepared(function: Compiled) -> Compiled:
     while _helpers:
         register_jitable(fastmath=True)(_helpers.pop())
     dispatcher = dispatcher_of(function, nogil=True, fastmath=True, error_model="numpy")
-    loops[function.__name__] = dispatcher
+    loop: Compiled = dispatcher
+    loops[function.__name__] = loop
     if not _is_on_disk(function, dispatcher.stats.cache_path):
         _say_that_it_compiles()
-    return dispatcher
+    return loop
 
 
 def _is_on_disk(function: Compiled, folder: str | None) -> bool:
