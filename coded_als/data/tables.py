@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.data.ratings import RatingData, from_pairs, from_triples
+from coded_als.data.ratings import RatingData, Repeated, from_pairs, from_triples
 from coded_als.errors import UsageError
 from coded_als.models.ids import plain_ids
 
 _REMEDY = "Name the columns of users, items and perhaps ratings and times, as in columns=('user', 'item', 'rating')."
 
 
-def from_table(table: Any, columns: Sequence[str] | None, source: str | None = None) -> RatingData:
+def from_table(
+    table: Any, columns: Sequence[str] | None, source: str | None = None, repeated: Repeated | None = None
+) -> RatingData:
     """Ratings from a table with one of them, or one interaction, in a row.
 
     Parameters
@@ -28,6 +30,8 @@ def from_table(table: Any, columns: Sequence[str] | None, source: str | None = N
         an entry is how often its row is there. Ids that are neither whole numbers nor text stand as their text.
     source
         What it is called in messages.
+    repeated
+        What becomes of a pair that is there twice, as for `coded_als.data.load_ratings`.
 
     Raises
     ------
@@ -54,12 +58,12 @@ def from_table(table: Any, columns: Sequence[str] | None, source: str | None = N
     users, items = (_ids(frame[name], source) for name in names[:2])
     rows = np.arange(len(frame))
     if len(names) == 2:
-        return from_pairs(users, items, rows, source)
+        return from_pairs(users, items, rows, source, repeated)
     times = _times(frame[names[3]], source) if len(names) == 4 else None
-    return from_triples(users, items, _values(frame[names[2]], source), times, rows, source, "rows")
+    return from_triples(users, items, _values(frame[names[2]], source), times, rows, source, "rows", repeated)
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None) -> RatingData:
+def read_parquet(path: Path, columns: Sequence[str] | None, repeated: Repeated | None = None) -> RatingData:
     """Ratings from a Parquet file (extra ``parquet``).
 
     Parameters
@@ -68,6 +72,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None) -> RatingData:
         The file.
     columns
         As for `from_table`; no others are read.
+    repeated
+        As for `from_table`.
 
     Raises
     ------
@@ -89,7 +95,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None) -> RatingData:
     except Exception as error:  # Arrow has errors of its own for bytes that are not its own
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UsageError(f"a Parquet file must be complete; got {path.name}: {reason}. Write it again.") from None
-    return from_table(table, names, path.name)
+    return from_table(table, names, path.name, repeated)
 
 
 def _names(columns: Sequence[str] | None, known: list[str], source: str) -> list[str]:
