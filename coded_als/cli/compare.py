@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import print_json, progress, takes_columns
+from coded_als.cli.common import print_json, progress
 from coded_als.cli.comparison import WRITERS, ComparisonRow
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
+from coded_als.cli.reading import read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings
@@ -35,7 +36,7 @@ BY_DEFAULT = [name for name in MODEL_HOMES if name != "sharded"]
     show_default=True,
     help="How the figures are printed.",
 )
-@takes_columns
+@reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
     ratings: str,
@@ -45,7 +46,7 @@ def command(
     cutoff: int,
     seed: int,
     style: str,
-    columns: tuple[str, ...] | None,
+    reading: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
@@ -59,15 +60,17 @@ def command(
     models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
     if methods is None:
         models = _without_the_missing(models)
-    train, test = holdout(load_ratings(ratings, columns=columns), test_fraction, seed=seed)
+    data = load_ratings(ratings, **reading)
+    train, test = holdout(data, test_fraction, seed=seed)
     rows: list[ComparisonRow] = []
     with progress("reading") as line:
         for name, model in models.items():
             line.say(f"fitting {name}")
             rows.append(_measured(name, model, train, test, cutoff))
     if as_json or style == "json":
-        print_json({"ratings": ratings, "cutoff": cutoff, "seed": seed, "methods": rows})
+        print_json({"ratings": ratings, "cutoff": cutoff, "seed": seed, "methods": rows, "read": read_document(data)})
     else:
+        tell_reading(data)
         WRITERS[style](rows, cutoff)
 
 

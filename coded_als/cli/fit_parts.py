@@ -54,7 +54,7 @@ def fit_parts(
     context: click.Context,
     source: str,
     method: str,
-    columns: tuple[str, ...] | None,
+    reading: dict[str, Any],
     out: Path | None,
     options: dict[str, Any],
     checkpoint: Checkpoint | None,
@@ -69,8 +69,8 @@ def fit_parts(
         Pattern or folder.
     method
         One of `METHODS`.
-    columns
-        Names of the columns.
+    reading
+        How the files are read: columns, and for text the rest of `coded_als.data.dialect.TextOptions`, and ``repeated``.
     out
         Where to: a file, or ``DIR/``.
     options
@@ -93,8 +93,10 @@ def fit_parts(
     from coded_als.dask.fitting import fit_dataset
     from coded_als.dask.part_files import find_pieces
     from coded_als.dask.writing import write_model
+    from coded_als.data.dialect import TextOptions
 
-    find_pieces(source, columns)  # before anything is started
+    text = TextOptions(*(reading[name] for name in ("columns", "header", "delimiter", "encoding")))
+    find_pieces(source, text)  # before anything is started
     model: Any = make_model(method, _parameters(method, options))
     policy = None if method == "coded" else parse_policy(options["policy"] or "wait")
     workers, started = options["workers"], time.perf_counter()
@@ -102,7 +104,7 @@ def fit_parts(
         assert isinstance(cluster, DaskCluster)
         recorders = recorders_on(cluster, options)
         line.say("numbering the ids")
-        dataset = Dataset.find(cluster.client, source, columns, options["repeated"])
+        dataset = Dataset.find(cluster.client, source, text, reading["repeated"])
         line.say("giving out the data")
         fit_dataset(model, dataset, cluster, policy, callback=line.iteration, checkpoint=checkpoint)
         seconds = time.perf_counter() - started

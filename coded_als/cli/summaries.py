@@ -14,6 +14,7 @@ class FitSummary(TypedDict, total=False):
 
     method: str
     ratings: str
+    read: dict[str, Any]
     m: int
     n: int
     rank: int

@@ -5,11 +5,14 @@ from __future__ import annotations
 import click
 
 from coded_als.als.convergence import REMEDIES
+from coded_als.cli.reading import read_line
 from coded_als.cli.summaries import FitSummary
 
 
 def print_summary(summary: FitSummary) -> None:
     """Say what a fit came to, and on stderr what it lacks."""
+    if line := read_line(summary.get("read")):
+        click.echo(line)
     objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
     rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
     click.echo(

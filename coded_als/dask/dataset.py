@@ -12,11 +12,13 @@ from distributed import Client
 from coded_als.baselines.blocks import BlockedRows
 from coded_als.baselines.reading import RatingFacts
 from coded_als.cluster import Cluster
-from coded_als.dask.blocks import ARRAYS, BlockFacts, Repeated
+from coded_als.dask.blocks import ARRAYS, BlockFacts
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.numbering import Census, census, merged, numbered, reads_text
-from coded_als.dask.part_files import find_pieces
+from coded_als.dask.part_files import columns_of, find_pieces
 from coded_als.dask.planting import MatrixReading, Planted, Source
+from coded_als.data.dialect import TextOptions
+from coded_als.data.ratings import Repeated
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
@@ -47,7 +49,11 @@ class Dataset:
 
     @classmethod
     def find(
-        cls, client: Client, source: str, columns: Sequence[str] | None, repeated: Repeated | None = None
+        cls,
+        client: Client,
+        source: str,
+        columns: Sequence[str] | TextOptions | None = None,
+        repeated: Repeated | None = None,
     ) -> Dataset:
         """Find part files and number their ids.
 
@@ -56,10 +62,11 @@ class Dataset:
         client
             Whose workers read; they must find the files under the same paths.
         source
-            A pattern such as ``ratings/*.parquet``, a folder of part files, or one of them: Parquet, or CSV with a line
-            of names.
+            A pattern such as ``ratings/*.parquet``, a folder of part files, or one of them: Parquet, or delimited text as
+            of `coded_als.data.load_ratings`, compressed or not. Folders ``key=value`` within are part of a folder.
         columns
-            Names of the columns of users, items and perhaps ratings. Without ratings, rows are counted.
+            The columns of users, items and perhaps ratings, by name or by place from 1, or what else is said of text;
+            None for names that are known. Without ratings, rows are counted.
         repeated
             What becomes of a pair that is rated twice: ``"refuse"`` (the default), or the ``"last"`` or the ``"sum"``
             counts.
@@ -70,7 +77,7 @@ class Dataset:
             For files or values that are no ratings, and ids of different types.
         """
         pieces = find_pieces(source, columns)
-        names = tuple(columns or ())
+        names = columns_of(pieces, columns)
         counted = client.map(census, pieces, columns=names, pure=False)
         while len(counted) > 1:
             groups = [counted[start : start + TOGETHER] for start in range(0, len(counted), TOGETHER)]

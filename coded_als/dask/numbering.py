@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coded_als.dask.part_files import Piece, is_text_file, read_piece
+from coded_als.data.text import missing_among, missing_id
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
@@ -108,6 +109,9 @@ def numbered(table: pa.Table, text_file: bool) -> Numbering:
     ids: NDArray[Any] = np.asarray(raw.to_pylist() if pa.types.is_large_string(raw.type) else raw.to_numpy())
     if text_file:
         ids = whole_numbers(ids)
+        missing = missing_among(ids)
+        if missing is not None:
+            raise missing_id("user or item", missing, "the part files")
     order = np.argsort(ids, kind="stable")
     return Numbering(ids[order], raw.take(pa.array(order)), counts[order])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from coded_als.data.fields import is_number
+from coded_als.data.fields import is_number, misplaced_quote, well_quoted
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
 from coded_als.data.names import ROLES, Role, may_number_rows, role_of
 from coded_als.errors import UsageError
@@ -21,6 +21,8 @@ _SAY_COLUMNS = "Name the columns, as in --columns USER,ITEM,RATING (names, or pl
 _SAY_HEADER = "Say which, by --header or --no-header."
 # A whole number from here on is a time rather than a rating: seconds since 1970, in 1973.
 _TIMES_FROM = 1e8
+# the rank of a reading as pairs; that of ratings that are no numbers is above it
+_PAIRS = 3
 Row = list[str]
 
 
@@ -47,7 +49,7 @@ class TextOptions:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TextLayout:
     """How a text is read.
 
     Parameters
@@ -135,7 +137,7 @@ def is_number_text(field: str, may_have_comma: bool) -> bool:
     return field.isascii() and is_number(field.encode())
 
 
-def layout_of(path: Path, options: TextOptions) -> Layout:
+def layout_of(path: Path, options: TextOptions) -> TextLayout:
     """The layout of a text of ratings.
 
     Parameters
@@ -152,42 +154,53 @@ def layout_of(path: Path, options: TextOptions) -> Layout:
     """
     text = head_of(path, options.encoding)
     source = path.name
-    fallback: Layout | UsageError | None = None
-    found: list[tuple[int, Layout]] = []
+    found: list[tuple[int, TextLayout]] = []
+    others: list[TextLayout | UsageError] = []  # where lines differ, or that are refused
+    rivals: list[TextLayout | UsageError] = []  # of these, what stands against a reading as pairs
     for delimiter in _delimiters(options, source):
-        sample = sample_of(source, text, delimiter)
+        try:
+            sample = sample_of(source, text, delimiter)
+        except UsageError as error:
+            others.append(error)
+            continue
         if sample is None or len(sample.first) < 2:
             continue
-        if any(len(row) != len(sample.first) for row in sample.rows):
-            # the engine names the line that differs, unless another delimiter fits
-            found_ragged = _ragged(sample, options)
-            fallback = fallback or found_ragged
-            continue
+        is_rival = len(sample.first) > 2 and delimiter != WHITESPACE
         try:
-            layout = _columns(sample, options)
+            even = all(len(row) == len(sample.first) for row in sample.rows)
+            layout = _columns(sample, options) if even else _ragged(sample, options)
         except UsageError as error:
-            fallback = error if not isinstance(fallback, UsageError) else fallback
+            others.append(error)
+            rivals += [error] if is_rival else []
             continue
-        found.append((_rank(sample, layout, options), layout))
-    best = [layout for rank, layout in found if rank == min(rank for rank, _ in found)]
+        if layout is not None and even:
+            found.append((_rank(sample, layout, options), layout))
+        elif layout is not None:
+            others.append(layout)
+        if layout is not None and is_rival:
+            rivals.append(layout)
+    least = min((rank for rank, _ in found), default=_PAIRS)
+    best = [layout for rank, layout in found if rank == least]
+    if least == _PAIRS and best and rivals:
+        # `1;10;3,5` is no pair around a comma
+        best = []
+        others = rivals
     if len(best) > 1 and best[1].delimiter != WHITESPACE and options.columns is None:
         one, other = (
             f"{len(layout.columns)} of {layout.width} columns between {_shown(layout.delimiter)}" for layout in best[:2]
         )
         raise UsageError(f"a text must have one reading; {source} has {one}, or {other}. Say which, by --delimiter.")
-    if best:
-        return best[0]
-    if isinstance(fallback, Layout):
-        return fallback
-    if isinstance(fallback, UsageError):
-        raise fallback
+    for layout_or_error in (*best, *others):
+        if isinstance(layout_or_error, UsageError):
+            raise layout_or_error
+        return layout_or_error  # where lines differ, the reader names the first that does
     raise UsageError(
         f"lines must be `user item rating [time]` or `user item`, separated by tab, comma, semicolon, |, :: or space; "
         f"{source} begins {_begins(text)}. Convert it, or use --dense for a matrix."
     )
 
 
-def head_of(path: Path, encoding: str | None) -> bytes:
+def head_of(path: Path, encoding: str | None, noun: str = "ratings") -> bytes:
     """The first lines of a text, that of `sample_of` among them.
 
     Raises
@@ -200,7 +213,7 @@ def head_of(path: Path, encoding: str | None) -> bytes:
         if text.strip(b"\n"):
             return b"\n" * empty + text
         empty += len(text)
-    raise UsageError(f"ratings must have at least one line; {path.name} is empty. Check the path.")
+    raise UsageError(f"{noun} must have at least one line; {path.name} is empty. Check the path.")
 
 
 def sample_of(source: str, text: bytes, delimiter: bytes) -> _Sample | None:
@@ -233,8 +246,51 @@ def sample_of(source: str, text: bytes, delimiter: bytes) -> _Sample | None:
             if len(rows) > _SAMPLE:
                 break
     except csv.Error:
-        pass  # the engine tells of it, with the number of the line
+        if not rows:
+            raise misplaced_quote(source, start + 1) from None
     return _Sample(source, delimiter, numbers, rows, header_end) if rows else None
+
+
+def rows_of(text: bytes, delimiter: bytes, first_line: int, source: str) -> Iterator[tuple[int, Row]]:
+    """The rows of a text that need not be equally long, as of titles, and the number of the line that each begins in.
+
+    Parameters
+    ----------
+    text
+        Whole lines.
+    delimiter
+        Between fields.
+    first_line
+        Number of the first line.
+    source
+        Name of the file, for messages.
+
+    Raises
+    ------
+    UsageError
+        With the line number, for a quote in the wrong place.
+    """
+    plain_text, byte = one_byte(text, delimiter)
+    if b'"' in plain_text and delimiter not in (b",", b";") and not well_quoted(plain_text, byte):
+        # inches and nicknames: where quotes do not stand around fields they are letters
+        yield from _cut_at_each(text, delimiter, first_line)
+        return
+    lines = io.StringIO(plain_text.decode(), newline="")
+    reader = csv.reader(lines, delimiter=byte.decode(), skipinitialspace=True, strict=True)
+    start = 0
+    try:
+        for row in reader:
+            if any(row):
+                yield first_line + start, row
+            start = reader.line_num
+    except csv.Error:
+        raise misplaced_quote(source, first_line + start) from None
+
+
+def _cut_at_each(text: bytes, delimiter: bytes, first_line: int) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(text.decode().split("\n")[:-1], first_line):
+        if line:
+            yield number, line.split(delimiter.decode())
 
 
 def _delimiters(options: TextOptions, source: str) -> Sequence[bytes]:
@@ -252,7 +308,7 @@ def _delimiters(options: TextOptions, source: str) -> Sequence[bytes]:
     return (given,)
 
 
-def _ragged(sample: _Sample, options: TextOptions) -> Layout | None:
+def _ragged(sample: _Sample, options: TextOptions) -> TextLayout | None:
     """A layout by the first line, where that alone is a row of ratings: reading names the line that is not."""
     width = len(sample.first)
     alike = [row for row in sample.rows if len(row) == width]
@@ -264,18 +320,18 @@ def _ragged(sample: _Sample, options: TextOptions) -> Layout | None:
         return None
 
 
-def _rank(sample: _Sample, layout: Layout, options: TextOptions) -> int:
+def _rank(sample: _Sample, layout: TextLayout, options: TextOptions) -> int:
     """The evidence for a layout, least for the strongest: names, ratings in numbers, pairs of anything."""
     if layout.by == "name" or options.columns is not None:
         return 0
     rating = layout.places[2]
     if rating is None:
-        return 3
+        return _PAIRS
     rows = sample.rows[1:] if layout.header_line else sample.rows
     return 1 if all(is_number_text(row[rating], sample.delimiter != b",") for row in rows) else 4
 
 
-def _columns(sample: _Sample, options: TextOptions) -> Layout:
+def _columns(sample: _Sample, options: TextOptions) -> TextLayout:
     """The layout of a sample whose rows are equally long."""
     first, width = sample.first, len(sample.first)
     if options.columns is not None:
@@ -341,7 +397,7 @@ def has_header(sample: _Sample, given: bool | None) -> bool:
     return False
 
 
-def _by_names(sample: _Sample) -> Layout:
+def _by_names(sample: _Sample) -> TextLayout:
     first = sample.first
     places: dict[Role, list[int]] = {role: [] for role in ROLES}
     for place, name in enumerate(first):
@@ -385,7 +441,7 @@ def _by_names(sample: _Sample) -> Layout:
     return _layout(sample, tuple(rows), True, "position")
 
 
-def _named(sample: _Sample, columns: tuple[str, ...], header: bool | None) -> Layout:
+def _named(sample: _Sample, columns: tuple[str, ...], header: bool | None) -> TextLayout:
     """The layout by columns that the user names, or gives the places of."""
     if not 2 <= len(columns) <= 4 or len(set(columns)) < len(columns):
         raise UsageError(f"columns must be two to four different ones; got {', '.join(columns)}. {_SAY_COLUMNS}")
@@ -417,14 +473,14 @@ def _named(sample: _Sample, columns: tuple[str, ...], header: bool | None) -> La
     return _layout(sample, tuple(first.index(column) for column in columns), True, "name")
 
 
-def _layout(sample: _Sample, places: tuple[int | None, ...], header: bool, by: str) -> Layout:
+def _layout(sample: _Sample, places: tuple[int | None, ...], header: bool, by: str) -> TextLayout:
     user, item, rating, time = (*places, None, None)[:4]
     assert user is not None
     assert item is not None
     # bytes that are no UTF-8 stand as marks in names, so that they can be shown
     shown = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in sample.first]
     end, names = (sample.header_end, tuple(shown)) if header else (0, ())
-    return Layout(sample.delimiter, len(sample.first), (user, item, rating, time), end, names, by)
+    return TextLayout(sample.delimiter, len(sample.first), (user, item, rating, time), end, names, by)
 
 
 def _require_no_rating(sample: _Sample, taken: set[int]) -> None:

@@ -255,6 +255,22 @@ def well_quoted(text: bytes, delimiter: bytes) -> bool:
     return bool(opens.all() and closes.all() and sound)
 
 
+def misplaced_quote(source: str, line: int) -> UsageError:
+    """The refusal of a quote in the wrong place.
+
+    Parameters
+    ----------
+    source
+        Name of the file.
+    line
+        Number of the line.
+    """
+    return UsageError(
+        f"quotes must stand around a whole field, and two of them for one within; line {line} of {source} has one "
+        "elsewhere, or does not close it. Correct the line."
+    )
+
+
 def _requoted(source: str, text: bytes, delimiter: bytes, first_line: int) -> tuple[bytes, Integers]:
     """Text with quotes in odd places as Python's csv module understands it, and the number of each of its lines."""
     lines = io.StringIO(text.decode("latin-1"), newline="")
@@ -269,10 +285,7 @@ def _requoted(source: str, text: bytes, delimiter: bytes, first_line: int) -> tu
                 writer.writerow(row)
             start = reader.line_num
     except csv.Error:
-        raise UsageError(
-            f"quotes must stand around a whole field, and two of them for one within; line {first_line + start} of "
-            f"{source} has one elsewhere, or does not close it. Correct the line."
-        ) from None
+        raise misplaced_quote(source, first_line + start) from None
     return out.getvalue().encode("latin-1"), np.array(numbers, dtype=np.int64)
 
 

@@ -131,7 +131,7 @@ class Lines:
         return _emptied(text) if may_be_blank else text
 
     def _with_plain_ends(self, text: bytes, next_line: int) -> bytes:
-        """The text with ``\\n`` for ``\\r\\n`` outside of quotes."""
+        """The text with one kind of line end outside of quotes."""
         if not self._quoted or b'"' not in text:
             plain = re.sub(rb"\r+\n", b"\n", text)
         else:

@@ -55,16 +55,16 @@ _ROLE_OF: dict[str, Role] = {
 }
 
 
-def plain(name: str) -> str:
+def plain_word(name: str) -> str:
     """A name in lower case without marks and without the type that some files put after a colon."""
     return re.sub(r"[^0-9a-z]", "", name.split(":")[0].lower())
 
 
 def role_of(name: str) -> Role | None:
     """The column that a name stands for, or None where it is not known."""
-    return _ROLE_OF.get(plain(name))
+    return _ROLE_OF.get(plain_word(name))
 
 
 def may_number_rows(name: str) -> bool:
     """Whether a column of this name may hold the numbers of the rows."""
-    return name.strip() == "" or plain(name) in ROW_NAMES - {""}
+    return name.strip() == "" or plain_word(name) in ROW_NAMES - {""}

@@ -19,7 +19,7 @@ Repeated = Literal["refuse", "last", "sum"]
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextReading:
     """How a text was read.
 
     Parameters
@@ -76,9 +76,9 @@ class RatingData:
     source: str
     times: NDArray[Any] | None = None
     positions: Integers | None = None
-    reading: Reading | None = None
+    reading: TextReading | None = None
 
-    def read_as(self, reading: Reading) -> RatingData:
+    def read_as(self, reading: TextReading) -> RatingData:
         """The same, and how it was read."""
         return replace(self, reading=reading)
 

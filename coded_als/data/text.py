@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
-from coded_als.data.dialect import DELIMITERS, Layout, TextOptions, head_of, is_number_text, layout_of, sample_of
+from coded_als.data.dialect import DELIMITERS, TextLayout, TextOptions, head_of, is_number_text, layout_of, sample_of
 from coded_als.data.fields import Fields, is_number, join_columns, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
-from coded_als.data.ratings import RatingData, Reading, Repeated, from_matrix, from_pairs, from_triples
+from coded_als.data.ratings import RatingData, Repeated, TextReading, from_matrix, from_pairs, from_triples
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
@@ -24,7 +24,7 @@ _COUNTED_FROM = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class TextColumns:
     """The columns of a text of ratings.
 
     Parameters
@@ -76,7 +76,7 @@ def read_rating_lines(
     options = options or TextOptions()
     source = source or path.name
     layout = layout_of(path, options)
-    cells = read_cells(path, layout, options.encoding)
+    cells = read_columns(path, layout, options.encoding)
     if not cells.lines.size:
         raise UsageError(f"ratings must have at least one line besides the header; {source} has none. Add some.")
     if cells.values is None:
@@ -88,11 +88,13 @@ def read_rating_lines(
         if missing is not None:
             line = cells.lines[np.flatnonzero(given.astype(np.bytes_) == missing.encode())[0]]
             raise missing_id(noun, missing, f"line {line} of {source}")
-    reading = Reading(layout.columns, layout.by, layout.unread, cells.blank, cells.lines.size, bool(layout.header_line))
+    reading = TextReading(
+        layout.columns, layout.by, layout.unread, cells.blank, cells.lines.size, bool(layout.header_line)
+    )
     return data.read_as(reading)
 
 
-def read_cells(path: Path, layout: Layout, encoding: str | None = None) -> Cells:
+def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) -> TextColumns:
     """The columns of a text.
 
     Parameters
@@ -113,7 +115,7 @@ def read_cells(path: Path, layout: Layout, encoding: str | None = None) -> Cells
     pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in ("users", "items", "values", "times", "lines")}
     blank, are_dates = 0, set()
     for first_line, text in Lines(path, encoding, quoted=True).chunks(after_line=layout.header_line):
-        fields = cut(path.name, text, layout.delimiter, layout.width, first_line)
+        fields = fields_of(path.name, text, layout.delimiter, layout.width, first_line)
         blank += fields.blank
         if not fields.line_numbers.size:
             continue
@@ -132,17 +134,17 @@ def read_cells(path: Path, layout: Layout, encoding: str | None = None) -> Cells
         raise UsageError(f"times must be all dates or all numbers; {path.name} has both. Leave them out by --columns.")
     if not pieces["lines"]:
         empty = np.empty(0, np.int64)
-        return Cells(empty, empty, None if rating is None else np.empty(0), None, empty, blank)
+        return TextColumns(empty, empty, None if rating is None else np.empty(0), None, empty, blank)
     joined = {
         name: np.concatenate(several) if several else None for name, several in pieces.items() if name[0] in "vtl"
     }
     lines = joined["lines"]
     assert lines is not None
     users, items = join_columns(pieces["users"]), join_columns(pieces["items"])
-    return Cells(users, items, joined["values"], joined["times"], lines, blank)
+    return TextColumns(users, items, joined["values"], joined["times"], lines, blank)
 
 
-def cut(source: str, text: bytes, delimiter: bytes, width: int, first_line: int) -> Fields:
+def fields_of(source: str, text: bytes, delimiter: bytes, width: int, first_line: int) -> Fields:
     """The fields of some lines.
 
     Parameters
@@ -220,13 +222,13 @@ def read_dense_lines(path: Path, options: TextOptions | None = None) -> RatingDa
     header = number if _is_matrix_header(first, source, number, options.header, delimiter) else 0
     rows, blank = [], 0
     for first_line, text in lines.chunks(after_line=header):
-        fields = cut(source, text, delimiter, len(first), first_line)
+        fields = fields_of(source, text, delimiter, len(first), first_line)
         blank += fields.blank
         rows.append(fields.numbers(slice(None)))
     if not sum(map(len, rows)):
         raise UsageError(f"a matrix must have at least one line besides the header; {source} has none. Add some.")
     matrix = np.concatenate(rows)
-    reading = Reading(("a row a line",), "position", (), blank, len(matrix), bool(header))
+    reading = TextReading(("a row a line",), "position", (), blank, len(matrix), bool(header))
     return from_matrix(matrix, source).read_as(reading)
 
 
@@ -258,7 +260,7 @@ def _ids(fields: Fields, column: int) -> NDArray[Any]:
     return fields.texts(column) if integers is None else integers
 
 
-def _require_no_names(fields: Fields, layout: Layout, users: NDArray[Any], items: NDArray[Any]) -> None:
+def _require_no_names(fields: Fields, layout: TextLayout, users: NDArray[Any], items: NDArray[Any]) -> None:
     """The names of line 1 must not stand in a later line, as where files were put together."""
     if users.dtype.kind != "S" or items.dtype.kind != "S":
         return

@@ -126,7 +126,7 @@ def test_other_versions_are_one_line(
     assert not (tmp_path / "model").exists()
 
 
-def test_repeated_is_for_part_files(tmp_path: Path) -> None:
+def test_repeated_is_for_tables_and_text() -> None:
     found = run("fit", "synthetic:m=30,n=20,d=3,noise=0.1", "--repeated", "last")
     assert found.exit_code == 2
-    assert "--repeated is for part files" in found.output
+    assert "--repeated is for tables and text" in found.output
