@@ -385,6 +385,9 @@ def has_header(sample: _Sample, given: bool | None) -> bool:
             if known and any(contrasts):
                 return True
             raise _two_readings(sample)
+        recurs = any(row[place] == first[place] for row in sample.rows[1:] for place in range(2))
+        if not numeric and has_rows and not recurs:
+            raise _two_readings(sample)  # words over words, of which nothing says that they are more than names
         return False
     if numeric:
         return False  # of data with a mistake, perhaps: the engine names it

@@ -19,8 +19,8 @@ from coded_als.arrays import Integers
 from coded_als.errors import UsageError
 
 _SPACE, _NEWLINE, _QUOTE, _MINUS, _ZERO, _POINT = b' \n"-0.'
-_LONGEST_FIELD = 256
-_LONGEST_INTEGER = 18  # digits that fit into int64 whatever they are
+LONGEST_FIELD = 256
+LONGEST_INTEGER = 18  # digits that fit into int64 whatever they are
 _LONGEST_DECIMAL = 16  # fifteen digits and a point: below 2^53, and ten to the fifteenth is exact too
 _DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z| UTC)?)?")
 _THOUSANDS = re.compile(rb"-?[1-9]\d{0,2},\d{3}")
@@ -71,9 +71,9 @@ class Fields:
         empty = np.flatnonzero(starts == ends)
         if empty.size:
             self._refuse(int(empty[0]), f"field {column + 1} must not be empty", "Fill it in or remove the line.")
-        long = np.flatnonzero(ends - starts > _LONGEST_FIELD)
+        long = np.flatnonzero(ends - starts > LONGEST_FIELD)
         if long.size:
-            rule = f"field {column + 1} must be at most {_LONGEST_FIELD} bytes long"
+            rule = f"field {column + 1} must be at most {LONGEST_FIELD} bytes long"
             self._refuse(int(long[0]), rule, "Shorten it, or check the delimiters.")
         texts = _texts(self.text, starts, ends)
         if texts.size and (self.text == _QUOTE).any():
@@ -306,7 +306,7 @@ def _integers(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> Inte
     negative = (starts < ends) & (text[starts] == _MINUS)
     first = starts + negative
     digits = ends - first
-    if digits.size == 0 or digits.min() < 1 or digits.max() > _LONGEST_INTEGER:
+    if digits.size == 0 or digits.min() < 1 or digits.max() > LONGEST_INTEGER:
         return None
     if ((text[first] == _ZERO) & ((digits > 1) | negative)).any():
         return None  # 007 and -0 are not the way to write a number: as an id they differ from 7 and 0
@@ -368,7 +368,7 @@ def _numbers(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> NDArr
     decimals = _decimals(text, starts, ends)
     if decimals is not None:
         return decimals
-    if starts.size == 0 or (ends - starts).min() < 1 or (ends - starts).max() > _LONGEST_FIELD:
+    if starts.size == 0 or (ends - starts).min() < 1 or (ends - starts).max() > LONGEST_FIELD:
         return None
     fields = _texts(text, starts, ends)
     if not _NUMERIC[fields.view(np.uint8)].all():

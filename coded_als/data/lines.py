@@ -32,7 +32,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
+_MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh91AY&SY", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
 COMPRESSED = tuple(_MAGIC)
 
 
@@ -161,8 +161,8 @@ class Lines:
                 "Name another --encoding."
             ) from None
         except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, OSError, ValueError) as error:
-            suffix = self._path.suffix.lower()
-            if suffix not in COMPRESSED:
+            suffix = compression_of(self._path)
+            if suffix is None:
                 raise
             raise UsageError(
                 f"a {suffix} file must be complete; got {name}: {_one_line(error)}. Compress it again."
@@ -199,15 +199,20 @@ def _known(encoding: str | None) -> str | None:
     return name
 
 
-def _decompressed(path: Path) -> io.BufferedReader:
+def compression_of(path: Path) -> str | None:
+    """The ending of a compressed file, by its name or else by its first bytes; None for a plain one."""
     suffix = path.suffix.lower()
-    if suffix not in COMPRESSED:
-        with path.open("rb") as file:
-            start = file.read(6)
-        suffix = next((name for name, magic in _MAGIC.items() if len(magic) > 3 and start.startswith(magic)), suffix)
-        suffix = ".gz" if start.startswith(_MAGIC[".gz"]) else suffix
+    if suffix in COMPRESSED:
+        return suffix
+    with path.open("rb") as file:
+        start = file.read(10)
+    return next((ending for ending, magic in _MAGIC.items() if start.startswith(magic)), None)
+
+
+def _decompressed(path: Path) -> io.BufferedReader:
+    suffix = compression_of(path)
     openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _open_zst}
-    opener = openers.get(suffix, io.FileIO)
+    opener = openers.get(suffix or "", io.FileIO)
     return io.BufferedReader(opener(path, "rb"), 2**20)
 
 

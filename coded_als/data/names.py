@@ -26,7 +26,6 @@ _TIMES = (
 )
 # a name of one of these, where no other name is known, may be the number of the row
 ROW_NAMES = {
-    "",
     "index",
     "id",
     "idx",
@@ -67,4 +66,4 @@ def role_of(name: str) -> Role | None:
 
 def may_number_rows(name: str) -> bool:
     """Whether a column of this name may hold the numbers of the rows."""
-    return name.strip() == "" or plain_word(name) in ROW_NAMES - {""}
+    return name.strip() == "" or name.startswith("Unnamed:") or plain_word(name) in ROW_NAMES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
+from coded_als.data.arrow_fields import ArrowFields, arrow_fields
 from coded_als.data.dialect import DELIMITERS, TextLayout, TextOptions, head_of, is_number_text, layout_of, sample_of
 from coded_als.data.fields import Fields, is_number, join_columns, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
@@ -144,7 +146,7 @@ def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) ->
     return TextColumns(users, items, joined["values"], joined["times"], lines, blank)
 
 
-def fields_of(source: str, text: bytes, delimiter: bytes, width: int, first_line: int) -> Fields:
+def fields_of(source: str, text: bytes, delimiter: bytes, width: int, first_line: int) -> Fields | ArrowFields:
     """The fields of some lines.
 
     Parameters
@@ -161,7 +163,8 @@ def fields_of(source: str, text: bytes, delimiter: bytes, width: int, first_line
         Number of the first line.
     """
     plain, byte = one_byte(text, delimiter)
-    return split_fields(source, plain, byte, width, first_line, may_have_commas=delimiter != b",")
+    base = partial(split_fields, source, plain, byte, width, first_line, may_have_commas=delimiter != b",")
+    return arrow_fields(plain, byte, width, first_line, base) or base()
 
 
 def missing_among(ids: Ids) -> str | None:
@@ -255,12 +258,14 @@ def _counts(first: list[str]) -> bool:
     return counted in (list(range(1, len(first) + 1)), list(range(len(first))))
 
 
-def _ids(fields: Fields, column: int) -> NDArray[Any]:
+def _ids(fields: Fields | ArrowFields, column: int) -> NDArray[Any]:
     integers = fields.integers(column)
     return fields.texts(column) if integers is None else integers
 
 
-def _require_no_names(fields: Fields, layout: TextLayout, users: NDArray[Any], items: NDArray[Any]) -> None:
+def _require_no_names(
+    fields: Fields | ArrowFields, layout: TextLayout, users: NDArray[Any], items: NDArray[Any]
+) -> None:
     """The names of line 1 must not stand in a later line, as where files were put together."""
     if users.dtype.kind != "S" or items.dtype.kind != "S":
         return

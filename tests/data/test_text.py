@@ -210,9 +210,12 @@ def test_interactions_are_counted(tmp_path: Path, delimiter: str, header: str) -
 
 
 def test_interactions_between_texts(tmp_path: Path) -> None:
-    assert triples(load_ratings(write(tmp_path, "anna,Das Boot\nbob,Amélie\n"))) == {
+    with pytest.raises(UsageError, match="may hold names of columns, or data"):
+        load_ratings(write(tmp_path, "anna,Das Boot\nbob,Amélie\n"))
+    assert triples(load_ratings(write(tmp_path, "anna,Das Boot\nbob,Amélie\nanna,Up\n"))) == {
         ("anna", "Das Boot"): 1.0,
         ("bob", "Amélie"): 1.0,
+        ("anna", "Up"): 1.0,
     }
     assert set(triples(load_ratings(write(tmp_path, "user,item\nanna,Das Boot\n")))) == {("anna", "Das Boot")}
 
