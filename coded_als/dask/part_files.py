@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 from coded_als.data.dialect import TextLayout, TextOptions, layout_of
 from coded_als.data.lines import Lines, plain_name
+from coded_als.data.numbering import CodedIds, IdColumn
 from coded_als.data.parquet_columns import named_columns
 from coded_als.data.ratings import number_ids
 from coded_als.data.text import TextColumns, read_columns
@@ -320,9 +321,11 @@ def _read_text(piece: Piece, layout: TextLayout) -> Columns:
     return Columns(users, items, None if cells.values is None else _short(cells.values))
 
 
-def _as_text(ids: NDArray[Any], cells: TextColumns, path: str) -> pa.Array:
+def _as_text(ids: IdColumn, cells: TextColumns, path: str) -> pa.Array:
     """Ids as text. Whole numbers are written in the one way in which they were read as such."""
     try:
+        if isinstance(ids, CodedIds):
+            return pa.array(ids.distinct).cast(pa.large_string()).take(pa.array(ids.codes))
         return pa.array(ids).cast(pa.large_string())
     except pa.ArrowInvalid:
         number_ids(ids, cells.lines, os.path.basename(path))  # names the line

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Integers
 from coded_als.data.fields import LONGEST_FIELD, LONGEST_INTEGER, Fields, well_quoted
+from coded_als.data.numbering import CodedIds, IdColumn
 
 # "auto": Arrow for chunks from this size on, where it is installed; it takes a tenth of a second to load
 ENGINE = "auto"
@@ -66,8 +67,8 @@ class ArrowFields:
         values = numbers.to_numpy()
         return values if plain and bool((np.abs(values) < 10**LONGEST_INTEGER).all()) else None
 
-    def texts(self, column: int) -> NDArray[np.bytes_]:
-        """As of `Fields`, (rows,)."""
+    def texts(self, column: int) -> IdColumn:
+        """As of `Fields`, (rows,), each distinct text once."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -76,7 +77,7 @@ class ArrowFields:
         if not lengths["min"] or lengths["max"] > LONGEST_FIELD:
             return self._base.texts(column)
         distinct = np.array(coded.dictionary.to_pylist(), dtype=np.bytes_)
-        return np.asarray(distinct[coded.indices.to_numpy()])
+        return CodedIds(distinct, coded.indices.to_numpy().astype(np.int64))
 
     def numbers(self, columns: slice) -> NDArray[np.float64]:
         """As of `Fields`, (lines, columns)."""

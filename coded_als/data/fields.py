@@ -403,10 +403,3 @@ def is_number(field: bytes) -> bool:
 def _shown(field: bytes) -> str:
     text = field[:60].decode("utf-8", "replace") + ("..." if len(field) > 60 else "")
     return ascii(text) if not text.isprintable() else repr(text)
-
-
-def join_columns(pieces: list[NDArray[Any]]) -> NDArray[Any]:
-    """One column, (rows,), from its pieces: whole numbers where all pieces are, text otherwise."""
-    if any(piece.dtype.kind == "S" for piece in pieces):
-        pieces = [piece.astype(np.bytes_) for piece in pieces]
-    return np.concatenate(pieces)

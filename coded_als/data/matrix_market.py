@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Integers
-from coded_als.data.fields import join_columns, split_fields
+from coded_als.data.fields import split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
 from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
 from coded_als.errors import UsageError
@@ -119,7 +119,7 @@ def _columns(lines: Lines, header: _Header, count: int) -> tuple[NDArray[np.floa
         fields = split_fields(header.source, *one_byte(text, WHITESPACE), count, first_line)
         values.append(np.hstack([fields.numbers(slice(column, column + 1)) for column in range(count)]))
         numbers.append(fields.line_numbers)
-    return np.concatenate(values), join_columns(numbers)
+    return np.concatenate(values), np.concatenate(numbers)
 
 
 def _require_count(numbers: Integers, count: int, header: _Header) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from coded_als.arrays import Floats, Integers
-from coded_als.data.numbering import distinct_ids, sorted_by
+from coded_als.data.numbering import IdColumn, distinct_ids, is_id, sorted_by
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
@@ -157,8 +157,8 @@ def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingDa
 
 
 def from_triples(
-    users: NDArray[Any],
-    items: NDArray[Any],
+    users: IdColumn,
+    items: IdColumn,
     values: Floats,
     times: NDArray[Any] | None,
     lines: Integers,
@@ -212,7 +212,7 @@ def from_triples(
 
 
 def from_pairs(
-    users: NDArray[Any], items: NDArray[Any], lines: Integers, source: str, repeated: Repeated | None = None
+    users: IdColumn, items: IdColumn, lines: Integers, source: str, repeated: Repeated | None = None
 ) -> RatingData:
     """Interactions from one (user, item) per line: the value of an entry is how often the pair stands there.
 
@@ -240,7 +240,7 @@ def from_pairs(
     return RatingData(matrix, user_ids, item_ids, source, None, order[first])
 
 
-def number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
+def number_ids(ids: IdColumn, lines: Integers, source: str) -> tuple[Ids, Integers]:
     """The distinct ids, ascending, and the place of each entry's id among them.
 
     Parameters
@@ -268,7 +268,7 @@ def number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, In
     try:
         return np.char.decode(distinct, "utf-8"), places
     except UnicodeDecodeError as error:
-        line = lines[np.flatnonzero(ids == error.object)[0]]
+        line = lines[np.flatnonzero(is_id(ids, bytes(error.object)))[0]]
         raise UsageError(
             f"ids must be UTF-8 text; got {error.object!r} in line {line} of {source}. Name the encoding, as in --encoding latin-1."
         ) from None

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from coded_als.arrays import Floats, Integers
 from coded_als.data.arrow_fields import ArrowFields, arrow_fields
 from coded_als.data.dialect import DELIMITERS, TextLayout, TextOptions, head_of, is_number_text, layout_of, sample_of
-from coded_als.data.fields import Fields, is_number, join_columns, split_fields
+from coded_als.data.fields import Fields, is_number, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
+from coded_als.data.numbering import CodedIds, IdColumn, is_id, join_ids
 from coded_als.data.ratings import RatingData, Repeated, TextReading, from_matrix, from_pairs, from_triples
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
@@ -41,8 +42,8 @@ class TextColumns:
         How many lines were passed over because they are empty.
     """
 
-    users: NDArray[Any]
-    items: NDArray[Any]
+    users: IdColumn
+    items: IdColumn
     values: Floats | None
     times: NDArray[Any] | None
     lines: Integers
@@ -88,7 +89,7 @@ def read_rating_lines(
     for noun, ids, given in (("user", data.user_ids, cells.users), ("item", data.item_ids, cells.items)):
         missing = missing_among(ids)
         if missing is not None:
-            line = cells.lines[np.flatnonzero(given.astype(np.bytes_) == missing.encode())[0]]
+            line = cells.lines[np.flatnonzero(is_id(given, missing.encode()))[0]]
             raise missing_id(noun, missing, f"line {line} of {source}")
     reading = TextReading(
         layout.columns, layout.by, layout.unread, cells.blank, cells.lines.size, bool(layout.header_line)
@@ -114,7 +115,7 @@ def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) ->
         With the line number, for a line that does not fit.
     """
     user, item, rating, time = layout.places
-    pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in ("users", "items", "values", "times", "lines")}
+    pieces: dict[str, list[Any]] = {name: [] for name in ("users", "items", "values", "times", "lines")}
     blank, are_dates = 0, set()
     for first_line, text in Lines(path, encoding, quoted=True).chunks(after_line=layout.header_line):
         fields = fields_of(path.name, text, layout.delimiter, layout.width, first_line)
@@ -142,7 +143,7 @@ def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) ->
     }
     lines = joined["lines"]
     assert lines is not None
-    users, items = join_columns(pieces["users"]), join_columns(pieces["items"])
+    users, items = join_ids(pieces["users"]), join_ids(pieces["items"])
     return TextColumns(users, items, joined["values"], joined["times"], lines, blank)
 
 
@@ -258,19 +259,17 @@ def _counts(first: list[str]) -> bool:
     return counted in (list(range(1, len(first) + 1)), list(range(len(first))))
 
 
-def _ids(fields: Fields | ArrowFields, column: int) -> NDArray[Any]:
+def _ids(fields: Fields | ArrowFields, column: int) -> IdColumn:
     integers = fields.integers(column)
     return fields.texts(column) if integers is None else integers
 
 
-def _require_no_names(
-    fields: Fields | ArrowFields, layout: TextLayout, users: NDArray[Any], items: NDArray[Any]
-) -> None:
+def _require_no_names(fields: Fields | ArrowFields, layout: TextLayout, users: IdColumn, items: IdColumn) -> None:
     """The names of line 1 must not stand in a later line, as where files were put together."""
-    if users.dtype.kind != "S" or items.dtype.kind != "S":
+    if any(not isinstance(ids, CodedIds) and ids.dtype.kind != "S" for ids in (users, items)):
         return
     user, item = (layout.names[place].encode() for place in layout.places[:2])
-    again = np.flatnonzero((users == user) & (items == item))
+    again = np.flatnonzero(is_id(users, user) & is_id(items, item))
     if again.size:
         raise UsageError(
             f"names of columns must stand once; line {fields.line_numbers[again[0]]} of {fields.source} has them again. "
