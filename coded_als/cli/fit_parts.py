@@ -18,6 +18,7 @@ from coded_als.cli.clusters import cluster_of
 from coded_als.cli.common import progress
 from coded_als.cli.fitting import COMMON, Fitted
 from coded_als.cli.methods import make_model
+from coded_als.cli.reading import parts_document
 from coded_als.cli.recordings import recorders_on
 from coded_als.cli.summaries import coded_summary, sparse_summary
 from coded_als.errors import UsageError
@@ -124,6 +125,7 @@ def fit_parts(
             "clock_of_seconds_per_iteration": "wall",
         }
     )
+    summary["read"] = parts_document(dataset)
     if policy is not None:
         summary["policy"] = options["policy"] or "wait"
     return Fitted(model, summary, recorders)

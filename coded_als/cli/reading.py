@@ -10,6 +10,7 @@ import click
 from coded_als.cli.common import Command
 
 if TYPE_CHECKING:
+    from coded_als.dask.dataset import Dataset
     from coded_als.data import RatingData
 
 # the options that `reads_ratings` adds, by parameter
@@ -70,6 +71,22 @@ def read_document(data: RatingData) -> dict[str, Any] | None:
         "header": reading.has_header,
         "columns_not_read": reading.unread,
         "empty_lines": reading.blank,
+    }
+
+
+def parts_document(dataset: Dataset) -> dict[str, Any]:
+    """The same of part files."""
+    layout = dataset.source.pieces[0].layout
+    return {
+        "ratings": dataset.rows,
+        "users": dataset.shape[0],
+        "items": dataset.shape[1],
+        "lines": dataset.rows,
+        "columns": dataset.source.columns,
+        "columns_by": "name" if layout is None else layout.by,
+        "header": layout is not None and bool(layout.names),
+        "columns_not_read": () if layout is None else layout.unread,
+        "empty_lines": dataset.empty_lines,
     }
 
 

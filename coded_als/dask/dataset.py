@@ -40,12 +40,15 @@ class Dataset:
         How many rows the files have.
     digest
         Of all of them in the order of the parts, and of what becomes of pairs that are there twice.
+    empty_lines
+        Lines of texts that were passed over because they are empty.
     """
 
     name: str
     source: Source
     rows: int
     digest: str
+    empty_lines: int = 0
 
     @classmethod
     def find(
@@ -89,7 +92,7 @@ class Dataset:
         users, items = numbered(total.users, text), numbered(total.items, text)
         how: Repeated = repeated or ("sum" if len(names) == 2 else "refuse")
         digest = hashlib.sha256(" ".join((how, *total.digests)).encode()).hexdigest()
-        return cls(source, Source(pieces, names, users, items, how), total.rows, digest)
+        return cls(source, Source(pieces, names, users, items, how), total.rows, digest, total.empty_lines)
 
     @property
     def shape(self) -> tuple[int, int]:

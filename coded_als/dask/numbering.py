@@ -33,6 +33,8 @@ class Census:
         How many.
     digests
         Of the pieces, in their order.
+    empty_lines
+        Lines of texts that were passed over because they are empty.
     """
 
     users: pa.Table
@@ -40,6 +42,7 @@ class Census:
     examples: tuple[dict[str, str], dict[str, str]]
     rows: int
     digests: tuple[str, ...]
+    empty_lines: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,9 @@ def census(piece: Piece, columns: Sequence[str]) -> Census:
     """
     read = read_piece(piece, columns)
     examples = ({str(read.users.type): piece.path}, {str(read.items.type): piece.path})
-    return Census(_counted(read.users), _counted(read.items), examples, len(read.users), (read.digest,))
+    return Census(
+        _counted(read.users), _counted(read.items), examples, len(read.users), (read.digest,), read.empty_lines
+    )
 
 
 def merged(parts: Sequence[Census]) -> Census:
@@ -92,7 +97,8 @@ def merged(parts: Sequence[Census]) -> Census:
             )
     users, items = (_summed([getattr(part, side) for part in parts]) for side in ("users", "items"))
     digests = tuple(digest for part in parts for digest in part.digests)
-    return Census(users, items, examples, sum(part.rows for part in parts), digests)  # type: ignore[arg-type]
+    rows, empty_lines = sum(part.rows for part in parts), sum(part.empty_lines for part in parts)
+    return Census(users, items, examples, rows, digests, empty_lines)  # type: ignore[arg-type]
 
 
 def numbered(table: pa.Table, text_file: bool) -> Numbering:

@@ -66,11 +66,14 @@ class Columns:
         (rows,) ids as int64, uint64 or string.
     values
         (rows,) float32 where that is exact, else float64; None where there is no column of ratings.
+    empty_lines
+        How many lines of a text were passed over because they are empty.
     """
 
     users: pa.Array
     items: pa.Array
     values: NDArray[Any] | None
+    empty_lines: int = 0
 
     @property
     def digest(self) -> str:
@@ -318,7 +321,7 @@ def _read_text(piece: Piece, layout: TextLayout) -> Columns:
     """The rows of a text, as the reader of single files has them, and ids as text: what is a number all parts say."""
     cells = read_columns(Path(piece.path), layout, piece.encoding)
     users, items = (_as_text(ids, cells, piece.path) for ids in (cells.users, cells.items))
-    return Columns(users, items, None if cells.values is None else _short(cells.values))
+    return Columns(users, items, None if cells.values is None else _short(cells.values), cells.blank)
 
 
 def _as_text(ids: IdColumn, cells: TextColumns, path: str) -> pa.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ _SAY_HEADER = "Say which, by --header or --no-header."
 _TIMES_FROM = 1e8
 # the rank of a reading as pairs; that of ratings that are no numbers is above it
 _PAIRS = 3
+_YES_OR_NO = {"true", "false", "yes", "no", "t", "f", "y", "n"}
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]|$)")
 Row = list[str]
 
 
@@ -111,6 +114,10 @@ class _Sample:
     def is_numeric(self, column: int) -> bool:
         """Whether all lines but the first have numbers there, and there are such lines."""
         return len(self.rows) > 1 and all(self._is_number(row[column]) for row in self.rows[1:])
+
+    def is_yes_or_no(self, column: int) -> bool:
+        """Whether all lines but the first have words there that stand for 1 and 0, and there are such lines."""
+        return len(self.rows) > 1 and all(row[column].lower() in _YES_OR_NO for row in self.rows[1:])
 
     def contrasts(self, column: int) -> bool:
         """Whether numbers stand there under what is none."""
@@ -231,23 +238,19 @@ def sample_of(source: str, text: bytes, delimiter: bytes) -> _Sample | None:
     if delimiter not in text and not (delimiter == WHITESPACE and b"\t" in text):
         return None
     plain_text, byte = one_byte(text, delimiter)
-    lines = io.StringIO(plain_text.decode("utf-8", "surrogateescape"), newline="")
-    reader = csv.reader(lines, delimiter=byte.decode("latin-1"), strict=True, skipinitialspace=True)
     numbers: list[int] = []
     rows: list[Row] = []
-    start = header_end = 0
+    header_end = 0
     try:
-        for row in reader:
-            if row and any(row):
-                numbers.append(start + 1)
-                rows.append([field.strip(" ") for field in row])
-                header_end = header_end or reader.line_num
-            start = reader.line_num
+        for number, end, row in _cut(plain_text, byte, 1, source):
+            numbers.append(number)
+            rows.append(row)
+            header_end = header_end or end
             if len(rows) > _SAMPLE:
                 break
-    except csv.Error:
+    except UsageError:
         if not rows:
-            raise misplaced_quote(source, start + 1) from None
+            raise
     return _Sample(source, delimiter, numbers, rows, header_end) if rows else None
 
 
@@ -270,18 +273,61 @@ def rows_of(text: bytes, delimiter: bytes, first_line: int, source: str) -> Iter
     UsageError
         With the line number, for a quote in the wrong place.
     """
+    text.decode()  # raises where it is no UTF-8: names may be shown with marks, ids and titles not
     plain_text, byte = one_byte(text, delimiter)
     if b'"' in plain_text and delimiter not in (b",", b";") and not well_quoted(plain_text, byte):
         # inches and nicknames: where quotes do not stand around fields they are letters
         yield from _cut_at_each(text, delimiter, first_line)
         return
-    lines = io.StringIO(plain_text.decode(), newline="")
-    reader = csv.reader(lines, delimiter=byte.decode(), skipinitialspace=True, strict=True)
+    for number, _, row in _cut(plain_text, byte, first_line, source):
+        yield number, row
+
+
+def _cut(text: bytes, delimiter: bytes, first_line: int, source: str) -> Iterator[tuple[int, int, Row]]:
+    """The rows of a text that are not empty, and the numbers of the lines in which each begins and ends."""
+    if b'"' in text and not well_quoted(text, delimiter):
+        yield from _cut_strictly(text, delimiter, first_line, source)
+        return
+    start = first_line
+    end = start - 1
+    row: list[bytes] = []
+    pieces = text.split(b'"') if b'"' in text else [text]
+    field = b""
+    for place, piece in enumerate(pieces):
+        if place % 2:
+            field += b'"' + piece + b'"'
+            end += piece.count(b"\n")
+            continue
+        lines = piece.split(b"\n")
+        for number, line in enumerate(lines):
+            head, *others = line.split(delimiter)
+            field += head
+            for other in others:
+                row.append(field)
+                field = other
+            if number < len(lines) - 1:
+                row.append(field)
+                field, end = b"", end + 1
+                shown = [_unquoted(one) for one in row]
+                if any(shown):
+                    yield start, end, shown
+                row, start = [], end + 1
+
+
+def _unquoted(field: bytes) -> str:
+    text = field.strip(b" ").decode("utf-8", "surrogateescape")
+    return text[1:-1].replace('""', '"') if text.startswith('"') else text
+
+
+def _cut_strictly(text: bytes, delimiter: bytes, first_line: int, source: str) -> Iterator[tuple[int, int, Row]]:
+    """The same where quotes stand within fields, as Python's csv module understands it."""
+    lines = io.StringIO(text.decode("utf-8", "surrogateescape"), newline="")
+    reader = csv.reader(lines, delimiter=delimiter.decode("latin-1"), skipinitialspace=True, strict=True)
     start = 0
     try:
         for row in reader:
             if any(row):
-                yield first_line + start, row
+                yield first_line + start, first_line + reader.line_num - 1, [field.strip(" ") for field in row]
             start = reader.line_num
     except csv.Error:
         raise misplaced_quote(source, first_line + start) from None
@@ -489,7 +535,11 @@ def _layout(sample: _Sample, places: tuple[int | None, ...], header: bool, by: s
 def _require_no_rating(sample: _Sample, taken: set[int]) -> None:
     """Nothing may be left that could be the rating."""
     for place, name in enumerate(sample.first):
-        if place not in taken and not may_number_rows(name) and sample.is_numeric(place):
+        if (
+            place not in taken
+            and not may_number_rows(name)
+            and (sample.is_numeric(place) or sample.is_yes_or_no(place))
+        ):
             raise UsageError(
                 f"names must say whether there are ratings; in {sample.source} {name!r} may be the rating, or lines are "
                 f"counted ({_line(sample.first)}). {_SAY_COLUMNS}"
@@ -511,6 +561,12 @@ def _require_plausible(sample: _Sample, places: list[int], rows: list[Row], name
             raise UsageError(
                 f"lines must be `user item rating [time]` or `user item`; {sample.source} has {_line(wrong)}, of "
                 "which one is a fraction and so no id. Convert it, or use --dense for a matrix."
+            )
+    for place in places[:2]:
+        if rows and all(_DATE.match(row[place]) for row in rows):
+            raise UsageError(
+                f"the first columns must be the user and the item; {sample.source} has dates there, as in {_line(rows[0])}. "
+                f"{_SAY_COLUMNS}"
             )
     if len(places) > 2 and sample.looks_like_times(places[2], rows):
         raise UsageError(

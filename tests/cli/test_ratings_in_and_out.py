@@ -259,3 +259,28 @@ def test_parquet_and_interactions(ratings: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("".join(",".join(line.split("\t")[:2]) + "\n" for line in lines_of(ratings)))
     assert json.loads(run("fit", pairs, *options).stdout)["objective"] == documents[0]["objective"]
+
+
+def test_every_command_says_how_it_read(tmp_path: Path) -> None:
+    """In one line for people, and in JSON."""
+    rng = np.random.default_rng(1)
+    pairs = rng.permutation(12 * 9)[:70]
+    lines = [f"{place},{pair % 9},x,{pair // 9},{rng.integers(1, 6)}" for place, pair in enumerate(pairs)]
+    ratings, model = tmp_path / "r.csv", tmp_path / "m.npz"
+    ratings.write_text(",movieId,title,userId,rating\n" + "\n".join(lines) + "\n\n\n")
+    line = (
+        "70 ratings of 12 users and 9 items; columns userId, movieId, rating by name; not read: (without a name), title"
+    )
+    line += "; 2 empty lines passed over"
+    fit = ("fit", ratings, "--method", "ridge", "--rank", 2, "--out", model)
+    assert run(*fit).stdout.startswith(line + "\n")
+    split = ("split", ratings, "--out", tmp_path / "part")
+    assert run(*split).stdout.startswith(line + "\n")
+    evaluate, compare = ("evaluate", model, ratings), ("compare", ratings, "--methods", "ridge", "--rank", 2)
+    for command in (evaluate, compare):
+        assert line in run(*command).stderr.split("\n")
+    for command in (fit, split, evaluate, compare):
+        read = json.loads(run(*command, "--json").stdout)["read"]
+        assert (read["ratings"], read["users"], read["items"], read["lines"]) == (70, 12, 9, 70)
+        assert read["columns"] == ["userId", "movieId", "rating"]
+        assert (read["columns_by"], read["header"], read["empty_lines"]) == ("name", True, 2)

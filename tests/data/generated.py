@@ -184,7 +184,8 @@ def _text(lines: list[list[str]], delimiter: str, quoting: int, line_end: str, o
         csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator=line_end).writerows(lines)  # type: ignore[arg-type]
         text = out.getvalue()
     if open_quote:
-        cut = text.rindex(line_end, 0, -len(line_end)) + len(line_end)
+        before = text.rfind(line_end, 0, -len(line_end))
+        cut = 0 if before < 0 else before + len(line_end)
         rest = text[cut:]
         text = text[:cut] + '"' + (rest[1:] if rest[0] == '"' else rest).replace('"', "")
     return text

@@ -95,6 +95,9 @@ SAME = "userId,movieId,rating\n1,31,2.5\n1,1029,3\n2,31,4\n"
         ('"1","31","2.5"\r\n"1","1029","3"\r\n"2","31","4"\r\n', {}),
         (",a,b,c\n0,1,31,2.5\n1,1,1029,3\n2,2,31,4\n", {}),
         ('"","user","item","rating"\n"1",1,31,2.5\n"2",1,1029,3\n"3",2,31,4\n', {}),
+        ('"user", "item", "rating" ,"note"\n"1", "31", "2.5" , "a"\n"1" , "1029", "3", "b"\n2, 31,4 ,"c"\n', {}),
+        ("userId,movieId,rating,\n1, 31, 2.5,\n1, 1029, 3,\n2, 31, 4,\n", {}),
+        ("9,31,1,x,2.5\n8,1029,1,y,3\n7,31,2,z,4\n", {"columns": ("3", "2", "5")}),
         ('"user\nid",item,rating\n1,31,2.5\n1,1029,3\n2,31,4\n', {"header": True}),
     ],
 )
@@ -195,6 +198,12 @@ def test_parquet_by_names_that_are_known_and_by_places(tmp_path: Path) -> None:
         ("user,item,rating,date\na,b,3,2005-02-30\n", "must be a date such as"),
         ("user,item,rating,date\na,b,3,2005-02-03\na,c,3,1\n", "must be a date such as"),
         ("1;10;3,5\n2;11,0\n", "got 2 in line 2"),
+        ("1,2014-04-07T10:51:09.277Z,2145,0\n1,2014-04-07T10:54:09.868Z,2146,0\n", "has dates there"),
+        ("user,item,like\n1,2,True\n1,3,False\n", "'like' may be the rating, or lines are counted"),
+        ('1,"say \\"no\\"",3\n2,"x",4\n', "quotes must stand around a whole field"),
+        ('"5\\"",17,4\n"6",17,4\n', "quotes must stand around a whole field"),
+        ("user,item,rating\n9,1,2,3\n9,1,3,4\n", "lines must be"),
+        ("3884821:\n249897724,2,2001-11-26\n483,3,2000-01-13\n", "lines must be"),
         ("a;1,b;2,3\nc;1,d;2,4\n", "Say which, by --delimiter"),
     ],
 )
