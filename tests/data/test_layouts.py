@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coded_als import CodedALS
 from coded_als.data import RatingData, load_ratings
 from coded_als.data.writing import write_rating_lines
 from coded_als.errors import UsageError
@@ -50,13 +51,10 @@ def read(folder: Path, content: str | bytes, name: str = "r.csv", **options: Any
         ",userId,movieId,rating",
         "Unnamed: 0,uid,track_id,plays",
         "CustomerID,movie,Rating,Date",
-        "who,item,stars,note",
     ],
 )
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "::", "|"])
 def test_names_say_which_column_is_which(tmp_path: Path, names: str, delimiter: str) -> None:
-    if names.startswith("who"):
-        pytest.skip("by position")
     fields = []
     for name in names.split(","):
         plain = name.lower()
@@ -160,6 +158,10 @@ def test_lazy_frames() -> None:
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame({"u": [1, 1, 2], "i": [31, 1029, 31], "r": [2.5, 3, 4], "rest": ["a", "b", "c"]}).lazy()
     assert triples(load_ratings(frame, columns=("u", "i", "r"))) == EXPECTED
+    model = CodedALS(1, iterations=3).fit(frame, columns=("u", "i", "r"))
+    assert model.user_ids.tolist() == [1, 2]
+    with pytest.raises(UsageError, match="among those of"):
+        load_ratings(frame, columns=("u", "x"))
 
 
 def test_parquet_by_names_that_are_known_and_by_places(tmp_path: Path) -> None:
