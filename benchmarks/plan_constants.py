@@ -78,7 +78,7 @@ def iterations(data: Path) -> None:
         "Jester, rank 10": (data / "jester/jester-dataset-v1-dense-first-1000.csv", True, 10),
     }
     matrices = {
-        name: (load_ratings(str(path), dense=dense).matrix, rank)
+        name: (load_ratings(str(path), dense=dense, header=dense or None).matrix, rank)
         for name, (path, dense, rank) in problems.items()
         if path.exists()
     }

@@ -208,7 +208,7 @@ def small() -> None:
         if not source.is_file():
             print(f"{name}: no {source.name} in {DATA}, left out")
             continue
-        matrix = load_ratings(source, dense=name == "Jester").matrix
+        matrix = load_ratings(source, dense=name == "Jester", header=name == "Jester" or None).matrix
         dense = matrix.toarray() if sparse.issparse(matrix) else matrix
         best = float(np.sum(np.linalg.svd(dense, compute_uv=False)[rank:] ** 2))
         for way in ways:

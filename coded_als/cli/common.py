@@ -39,20 +39,6 @@ Code SPECs (whole numbers; what is left out is chosen for the workers):
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _names(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
-    return None if given is None else tuple(name.strip() for name in given.split(","))
-
-
-def takes_columns(command: Command) -> Command:
-    """The option that names the columns of a Parquet file."""
-    return click.option(
-        "--columns",
-        callback=_names,
-        metavar="USER,ITEM[,RATING[,TIME]]",
-        help="Names of the columns of Parquet or part files; without a rating, rows are counted.",
-    )(command)
-
-
 def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:
     """One JSON document on stdout, in one line where it is to be compact; numbers that JSON lacks become null."""
     click.echo(json.dumps(_plain(document), indent=None if compact else 2, allow_nan=False))

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import Progress, print_json, progress, takes_columns
+from coded_als.cli.common import Progress, print_json, progress
 from coded_als.cli.comparison import WRITERS, ComparisonRow
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
+from coded_als.cli.reading import read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import RankingScores, evaluate_ranking, evaluate_ratings
@@ -44,7 +45,7 @@ BY_DEFAULT = [name for name in MODEL_HOMES if name != "sharded"]
     "best by NDCG.  [default: each method's defaults]",
     metavar="N",
 )
-@takes_columns
+@reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
     ratings: str,
@@ -55,7 +56,7 @@ def command(
     seed: int,
     style: str,
     tune: int | None,
-    columns: tuple[str, ...] | None,
+    reading: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
@@ -73,7 +74,8 @@ def command(
     models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
     if methods is None:
         models = _without_the_missing(models)
-    train, test = holdout(load_ratings(ratings, columns=columns), test_fraction, seed=seed)
+    data = load_ratings(ratings, **reading)
+    train, test = holdout(data, test_fraction, seed=seed)
     measured: list[tuple[ComparisonRow, RankingScores]] = []
     with progress("reading") as line:
         for name, model in models.items():
@@ -85,8 +87,19 @@ def command(
     rows, scores = [row for row, _ in measured], measured[0][1]
     counts = {"users": scores.users, "users_without_training": scores.users_without_training}
     if as_json or style == "json":
-        print_json({"ratings": ratings, "cutoff": cutoff, "seed": seed, "tune": tune, **counts, "methods": rows})
+        print_json(
+            {
+                "ratings": ratings,
+                "cutoff": cutoff,
+                "seed": seed,
+                "tune": tune,
+                **counts,
+                "methods": rows,
+                "read": read_document(data),
+            }
+        )
         return
+    tell_reading(data)
     WRITERS[style](rows, cutoff, tune is not None)
     # a line below would be one of the CSV
     click.echo(f"\n{_tuning_note(tune, cutoff)}\n{_users_note(scores)}", err=style == "csv")

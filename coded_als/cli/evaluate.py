@@ -11,8 +11,9 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
-from coded_als.cli.common import print_json, progress, takes_columns
+from coded_als.cli.common import print_json, progress
 from coded_als.cli.methods import PREDICTS_RATINGS
+from coded_als.cli.reading import read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, k_fold, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings, evaluate_strong, trained_on
@@ -42,7 +43,7 @@ Measures = dict[str, dict[str, Any]]
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of what is to be found."
 )
-@takes_columns
+@reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
@@ -54,7 +55,7 @@ def command(
     relevant_from: float,
     folds: int | None,
     seed: int,
-    columns: tuple[str, ...] | None,
+    reading: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Measure the saved MODEL on the ratings in TEST: errors of predicted ratings, and quality of top lists.
@@ -68,7 +69,7 @@ def command(
     if protocol == "strong":
         _refuse_options_of_weak(context)
     fitted = load_model(model)
-    data = load_ratings(test, columns=columns)
+    data = load_ratings(test, **reading)
     document: dict[str, Any] = {"model": str(model), "method": fitted.kind, "protocol": protocol}
     if protocol == "strong":
         document["strong"] = _strong(fitted, data, seed)
@@ -84,8 +85,9 @@ def command(
                 err=True,
             )
     if as_json:
-        print_json(document)
+        print_json(document | {"read": read_document(data)})
         return
+    tell_reading(data)
     for group in ("ratings", "ranking", "strong"):
         for name, value in document.get(group, {}).items():
             click.echo(f"{name:<23} {_shown(value)}")

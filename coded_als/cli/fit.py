@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from coded_als.cli.checkpoints import checkpoint_options
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, takes_columns
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS
 from coded_als.cli.live import live_options
+from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
 from coded_als.models.registry import MODEL_HOMES
 
@@ -88,11 +89,6 @@ from coded_als.models.registry import MODEL_HOMES
     show_default=True,
     help="Worker processes on this machine, this process alone, or a virtual clock.",
 )
-@click.option(
-    "--repeated",
-    type=click.Choice(["refuse", "last", "sum"]),
-    help="Part files: what counts of a pair that is there twice.",
-)
 @click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
 @click.option("--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below.")
 @click.option("--round-timeout", "round_timeout_s", type=float, help="Seconds that a round may take.  [default: 600]")
@@ -104,15 +100,16 @@ from coded_als.models.registry import MODEL_HOMES
 )
 @checkpoint_options
 @live_options
-@takes_columns
+@reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:
     """Factorise RATINGS and save the model.
 
-    RATINGS is delimited text `user item rating [time]` or `user item` (counted), a .parquet file, a .npz (scipy sparse),
-    .npy (dense) or .mtx file, `edges:FILE` (a graph, lines `source target`), `synthetic:m=2400,n=1500,d=200,noise=0.1`
-    or `synthetic-graph:nodes=100000`. With --scheduler also a pattern or folder of .parquet or .csv part files, which the
+    RATINGS is delimited text `user item rating [time]` or `user item` (counted), in any order under names that are known
+    (userId, movieId, asin, stars, ...), a .parquet file, a .npz (scipy sparse), .npy (dense) or .mtx file; text may be
+    compressed (.gz, .bz2, .xz, .zst). Or it is `edges:FILE` (a graph, lines `source target`), `synthetic:m=2400,n=1500,d=200,noise=0.1`
+    or `synthetic-graph:nodes=100000`. With --scheduler also a pattern or folder of part files, Parquet or text, which the
     workers of a Dask cluster read (`--out DIR/` writes the model as Parquet). For the coded method missing ratings count as zeros.
     """
     # what computes is loaded now, so that --help and mistakes of typing are quick

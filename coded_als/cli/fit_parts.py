@@ -18,6 +18,7 @@ from coded_als.cli.clusters import cluster_of
 from coded_als.cli.common import progress
 from coded_als.cli.fitting import COMMON, Fitted
 from coded_als.cli.methods import make_model
+from coded_als.cli.reading import parts_document
 from coded_als.cli.recordings import recorders_on
 from coded_als.cli.summaries import coded_summary, sparse_summary
 from coded_als.errors import UsageError
@@ -54,7 +55,7 @@ def fit_parts(
     context: click.Context,
     source: str,
     method: str,
-    columns: tuple[str, ...] | None,
+    reading: dict[str, Any],
     out: Path | None,
     options: dict[str, Any],
     checkpoint: Checkpoint | None,
@@ -69,8 +70,8 @@ def fit_parts(
         Pattern or folder.
     method
         One of `METHODS`.
-    columns
-        Names of the columns.
+    reading
+        How the files are read: columns, and for text the rest of `coded_als.data.dialect.TextOptions`, and ``repeated``.
     out
         Where to: a file, or ``DIR/``.
     options
@@ -93,8 +94,10 @@ def fit_parts(
     from coded_als.dask.fitting import fit_dataset
     from coded_als.dask.part_files import find_pieces
     from coded_als.dask.writing import write_model
+    from coded_als.data.dialect import TextOptions
 
-    find_pieces(source, columns)  # before anything is started
+    text = TextOptions(*(reading[name] for name in ("columns", "header", "delimiter", "encoding")))
+    find_pieces(source, text)  # before anything is started
     model: Any = make_model(method, _parameters(method, options))
     model.require_installed()
     policy = None if method == "coded" else parse_policy(options["policy"] or "wait")
@@ -103,7 +106,7 @@ def fit_parts(
         assert isinstance(cluster, DaskCluster)
         recorders = recorders_on(cluster, options)
         line.say("numbering the ids")
-        dataset = Dataset.find(cluster.client, source, columns, options["repeated"])
+        dataset = Dataset.find(cluster.client, source, text, reading["repeated"])
         line.say("giving out the data")
         fit_dataset(model, dataset, cluster, policy, callback=line.iteration, checkpoint=checkpoint)
         seconds = time.perf_counter() - started
@@ -123,6 +126,7 @@ def fit_parts(
             "clock_of_seconds_per_iteration": "wall",
         }
     )
+    summary["read"] = parts_document(dataset)
     if policy is not None:
         summary["policy"] = options["policy"] or "wait"
     return Fitted(model, summary, recorders)

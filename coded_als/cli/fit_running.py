@@ -16,6 +16,7 @@ from coded_als.cli.fitting import CHECKPOINT, COMMON, ON_CLUSTER, SHARDS, Fitted
 from coded_als.cli.fitting_coded import fit_coded
 from coded_als.cli.fitting_shards import fit_shards
 from coded_als.cli.outputs import require_outputs
+from coded_als.cli.reading import READING, read_document
 from coded_als.cli.recordings import save_recordings
 from coded_als.cli.summaries import enough_of, print_summary
 from coded_als.data import holdout_users, load_ratings
@@ -32,7 +33,7 @@ def run_fit(
     method: str,
     dense: bool,
     hold_out_users: float | None,
-    columns: tuple[str, ...] | None,
+    reading: dict[str, Any],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -52,8 +53,8 @@ def run_fit(
         Whether text is a matrix.
     hold_out_users
         Share of the users that the fit does not see, if any.
-    columns
-        Names of the columns of a table, if given.
+    reading
+        How ratings are read, by parameter of `coded_als.data.load_ratings`.
     as_json
         Whether to print one JSON document and nothing else.
     options
@@ -64,11 +65,9 @@ def run_fit(
     UsageError
         For options that contradict each other.
     """
-    parts, repeated = are_parts(ratings), options.pop("repeated")
+    parts = are_parts(ratings)
     policy = "wait" if parts and options["policy"] is None and method in ON_CLUSTER else options["policy"]
     _refuse_foreign_options(context, method, policy)
-    if repeated is not None and not parts:
-        raise UsageError("--repeated is for part files; got it for one source. Remove it.")
     if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
         raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
     parse_delays(options["delays"])
@@ -82,11 +81,11 @@ def run_fit(
     checkpoint = take_checkpoint(options)
     if parts:
         with interruptible(checkpoint):
-            options["repeated"] = repeated
-            fitted = fit_parts(context, ratings, method, columns, out, options, checkpoint)
+            fitted = fit_parts(context, ratings, method, reading, out, options, checkpoint)
         _conclude(fitted, out, as_json)
         return
-    data = load_ratings(ratings, dense=dense, columns=columns)
+    data = load_ratings(ratings, dense=dense, **reading)
+    read = read_document(data)
     if hold_out_users is not None:
         data, _ = holdout_users(data, hold_out_users, seed=options["seed"])
     with interruptible(checkpoint):
@@ -99,6 +98,8 @@ def run_fit(
     fitted.model.set_ids(data.user_ids, data.item_ids)
     if out is not None:
         fitted.model.save(out)
+    if read is not None:
+        fitted.summary["read"] = read
     _conclude(fitted, out, as_json)
 
 
@@ -129,10 +130,9 @@ def _refuse_foreign_options(context: click.Context, method: str, policy: str | N
         "out",
         "method",
         "dense",
-        "columns",
         "hold_out_users",
         "as_json",
-        "repeated",
+        *READING,
     }
     known = of_all | set(SHARDS if policy is not None else ())
     for name in context.params:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from coded_als.cli.common import print_json
 from coded_als.cli.top_n_of_all import write_top_n_of_all
+from coded_als.data.id_lists import read_ids
 from coded_als.data.titles import load_titles
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
@@ -34,6 +34,7 @@ _BLOCK = 1000
     type=click.Path(path_type=Path),
     help="Print titles from this file: lines of id and title, as in u.item, movies.dat or movies.csv of MovieLens.",
 )
+@click.option("--encoding", help="Of --users, --items and --titles.  [default: UTF-8, or by their byte order mark]")
 @click.option("--include-seen", is_flag=True, help="Recommend also what the user has rated.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --all: write Parquet files into this folder, in blocks."
@@ -51,6 +52,7 @@ def command(
     exclude: tuple[str, ...],
     items: Path | None,
     titles: Path | None,
+    encoding: str | None,
     include_seen: bool,
     out: Path | None,
     scheduler: str | None,
@@ -58,7 +60,7 @@ def command(
 ) -> None:
     """The best items for users of the saved MODEL, best first.
 
-    For one --user lines `item score [title]`, for several `user item score [title]`, separated by tabs.
+    For one --user lines `item score [title]`, else `user item score [title]`, separated by tabs.
     """
     if sum((bool(named), users is not None, everybody)) != 1:
         raise UsageError("users are named by one of --user, --users and --all; got none or several. Keep one of them.")
@@ -71,9 +73,9 @@ def command(
         click.echo(f"saved {out}: the best {count} items of {count_of_users} users")
         return
     fitted = load_model(model)
-    known = {} if titles is None else load_titles(titles)
-    wanted = [*named] if named else _lines(users) if users is not None else _rated(fitted)
-    chosen = None if items is None else _lines(items)
+    known = {} if titles is None else load_titles(titles, encoding)
+    wanted = [*named] if named else read_ids(users, encoding) if users is not None else _rated(fitted)
+    chosen = None if items is None else read_ids(items, encoding)
     for unknown in np.flatnonzero(fitted.user_rows(wanted) < 0):
         fitted.recommend(wanted[unknown])  # raises, and before anything is printed
     for start in range(0, len(wanted), _BLOCK):
@@ -85,7 +87,7 @@ def command(
                 for item, score in zip(row, values, strict=True)
                 if score > float("-inf")
             ]
-            _print(user, found, one=len(wanted) == 1, as_json=as_json)
+            _print(user, found, one=len(named) == 1, as_json=as_json)
 
 
 def _print(user: Any, found: list[dict[str, Any]], *, one: bool, as_json: bool) -> None:
@@ -105,15 +107,3 @@ def _rated(model: FactorModel) -> list[Any]:
     if model.seen_ is None:
         return list(model.user_ids.tolist())
     return list(model.user_ids[model.seen_.indptr[1:] > model.seen_.indptr[:-1]].tolist())
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines: Iterable[str] = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"ids must be in a readable text file; got {path}: {reason}. Check the path.") from None
-    ids = [line.strip() for line in lines if line.strip()]
-    if not ids:
-        raise UsageError(f"there must be at least one id; {path} has none. Add some.")
-    return ids

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from coded_als.cli.common import print_json, takes_columns
+from coded_als.cli.common import print_json
 from coded_als.cli.outputs import require_outputs
+from coded_als.cli.reading import read_document, read_line, reads_ratings
 from coded_als.data import holdout, leave_k_out, load_ratings
 from coded_als.data.writing import write_rating_lines
 from coded_als.errors import UsageError
@@ -31,7 +32,7 @@ from coded_als.errors import UsageError
     metavar="PREFIX",
     help="Write PREFIX.train.tsv and PREFIX.test.tsv.  [default: the name of RATINGS without its ending, in this folder]",
 )
-@takes_columns
+@reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     ratings: str,
@@ -40,7 +41,7 @@ def command(
     by: Literal["random", "time"],
     seed: int,
     out: str | None,
-    columns: tuple[str, ...] | None,
+    reading: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Write a training part and a test part of RATINGS, lines `user item rating [time]` in the order of the source.
@@ -54,7 +55,7 @@ def command(
     prefix = _prefix(ratings) if out is None else out
     parts = {name: Path(f"{prefix}.{name}.tsv") for name in ("train", "test")}
     require_outputs({f"the {name} part": path for name, path in parts.items()}, {ratings: "the ratings"})
-    data = load_ratings(ratings, columns=columns)
+    data = load_ratings(ratings, **reading)
     if leave_out is None:
         pair = holdout(data, 0.2 if fraction is None else fraction, seed=seed)
     else:
@@ -64,8 +65,10 @@ def command(
     counts = {name: part.entries for name, part in zip(parts, pair, strict=True)}
     if as_json:
         written = {name: {"path": str(path), "ratings": counts[name]} for name, path in parts.items()}
-        print_json({"ratings": ratings, **written})
+        print_json({"ratings": ratings, **written, "read": read_document(data)})
         return
+    if line := read_line(read_document(data)):
+        click.echo(line)
     for name, path in parts.items():
         click.echo(f"{counts[name]} ratings in {path}")
     click.echo(f"next: coded-als fit {parts['train']} --method ridge --out model.npz")
@@ -75,4 +78,5 @@ def _prefix(ratings: str) -> str:
     name = Path(ratings).name
     if ":" in name or not name:
         raise UsageError(f"a split needs a name where RATINGS is no file; got {ratings}. Add --out PREFIX.")
-    return name.removesuffix(".gz").rsplit(".", 1)[0] or name
+    suffix = next((ending for ending in (".gz", ".bz2", ".xz", ".zst") if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(suffix)].rsplit(".", 1)[0] or name

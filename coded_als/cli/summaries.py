@@ -8,6 +8,7 @@ import click
 
 from coded_als.als import CodedALS
 from coded_als.als.convergence import Outcome
+from coded_als.cli.reading import read_line
 from coded_als.codes import parse_code
 
 
@@ -16,6 +17,7 @@ class FitSummary(TypedDict, total=False):
 
     method: str
     ratings: str
+    read: dict[str, Any]
     m: int
     n: int
     rank: int
@@ -156,6 +158,8 @@ def _last_change(objectives: list[float]) -> float | None:
 
 def print_summary(summary: FitSummary) -> None:
     """Say what a fit came to, and on stderr what it lacks."""
+    if line := read_line(summary.get("read")):
+        click.echo(line)
     objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
     rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
     click.echo(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,10 @@ from coded_als.als.transforms import Weighting, reweighted
 from coded_als.dask.numbering import places
 from coded_als.dask.part_files import Piece, read_piece
 from coded_als.data.numbering import sorted_by
+from coded_als.data.ratings import Repeated
 from coded_als.errors import UsageError
 from coded_als.worker.parts import PartFolder
 
-Repeated = Literal["refuse", "last", "sum"]
 # Row, column and value of entries, (entries,) each; no values where each row counts as 1.
 PartEntries = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[Any] | None]
 # A block that touches at least this part of the other side counts its places among all of it: nothing is picked then.

@@ -12,11 +12,13 @@ from distributed import Client
 from coded_als.baselines.blocks import BlockedRows
 from coded_als.baselines.reading import RatingFacts
 from coded_als.cluster import Cluster
-from coded_als.dask.blocks import ARRAYS, BlockFacts, Repeated
+from coded_als.dask.blocks import ARRAYS, BlockFacts
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.numbering import Census, census, merged, numbered, reads_text
-from coded_als.dask.part_files import find_pieces
+from coded_als.dask.part_files import columns_of, find_pieces
 from coded_als.dask.planting import MatrixReading, Planted, Source
+from coded_als.data.dialect import TextOptions
+from coded_als.data.ratings import Repeated
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
@@ -38,16 +40,23 @@ class Dataset:
         How many rows the files have.
     digest
         Of all of them in the order of the parts, and of what becomes of pairs that are there twice.
+    empty_lines
+        Lines of texts that were passed over because they are empty.
     """
 
     name: str
     source: Source
     rows: int
     digest: str
+    empty_lines: int = 0
 
     @classmethod
     def find(
-        cls, client: Client, source: str, columns: Sequence[str] | None, repeated: Repeated | None = None
+        cls,
+        client: Client,
+        source: str,
+        columns: Sequence[str] | TextOptions | None = None,
+        repeated: Repeated | None = None,
     ) -> Dataset:
         """Find part files and number their ids.
 
@@ -56,10 +65,11 @@ class Dataset:
         client
             Whose workers read; they must find the files under the same paths.
         source
-            A pattern such as ``ratings/*.parquet``, a folder of part files, or one of them: Parquet, or CSV with a line
-            of names.
+            A pattern such as ``ratings/*.parquet``, a folder of part files, or one of them: Parquet, or delimited text as
+            of `coded_als.data.load_ratings`, compressed or not. Folders ``key=value`` within are part of a folder.
         columns
-            Names of the columns of users, items and perhaps ratings. Without ratings, rows are counted.
+            The columns of users, items and perhaps ratings, by name or by place from 1, or what else is said of text;
+            None for names that are known. Without ratings, rows are counted.
         repeated
             What becomes of a pair that is rated twice: ``"refuse"`` (the default), or the ``"last"`` or the ``"sum"``
             counts.
@@ -70,7 +80,7 @@ class Dataset:
             For files or values that are no ratings, and ids of different types.
         """
         pieces = find_pieces(source, columns)
-        names = tuple(columns or ())
+        names = columns_of(pieces, columns)
         counted = client.map(census, pieces, columns=names, pure=False)
         while len(counted) > 1:
             groups = [counted[start : start + TOGETHER] for start in range(0, len(counted), TOGETHER)]
@@ -83,7 +93,7 @@ class Dataset:
         how: Repeated = repeated or ("sum" if len(names) == 2 else "refuse")
         pieces = [replace(piece, digest=found) for piece, found in zip(pieces, total.digests, strict=True)]
         digest = hashlib.sha256(" ".join((how, *total.digests)).encode()).hexdigest()
-        return cls(source, Source(pieces, names, users, items, how), total.rows, digest)
+        return cls(source, Source(pieces, names, users, items, how), total.rows, digest, total.empty_lines)
 
     @property
     def shape(self) -> tuple[int, int]:

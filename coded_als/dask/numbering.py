@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coded_als.dask.part_files import Piece, is_text_file, read_piece
+from coded_als.data.text import missing_among, missing_id
 from coded_als.errors import UsageError
 from coded_als.models.id_text import text_array
 from coded_als.models.ids import Ids
@@ -33,6 +34,8 @@ class Census:
         How many.
     digests
         Of the pieces, in their order.
+    empty_lines
+        Lines of texts that were passed over because they are empty.
     """
 
     users: pa.Table
@@ -40,6 +43,7 @@ class Census:
     examples: tuple[dict[str, str], dict[str, str]]
     rows: int
     digests: tuple[str, ...]
+    empty_lines: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +77,9 @@ def census(piece: Piece, columns: Sequence[str]) -> Census:
     """
     read = read_piece(piece, columns)
     examples = ({str(read.users.type): piece.path}, {str(read.items.type): piece.path})
-    return Census(_counted(read.users), _counted(read.items), examples, len(read.users), (read.digest,))
+    return Census(
+        _counted(read.users), _counted(read.items), examples, len(read.users), (read.digest,), read.empty_lines
+    )
 
 
 def merged(parts: Sequence[Census]) -> Census:
@@ -92,7 +98,8 @@ def merged(parts: Sequence[Census]) -> Census:
             )
     users, items = (_summed([getattr(part, side) for part in parts]) for side in ("users", "items"))
     digests = tuple(digest for part in parts for digest in part.digests)
-    return Census(users, items, examples, sum(part.rows for part in parts), digests)  # type: ignore[arg-type]
+    rows, empty_lines = sum(part.rows for part in parts), sum(part.empty_lines for part in parts)
+    return Census(users, items, examples, rows, digests, empty_lines)  # type: ignore[arg-type]
 
 
 def numbered(table: pa.Table, text_file: bool) -> Numbering:
@@ -109,6 +116,9 @@ def numbered(table: pa.Table, text_file: bool) -> Numbering:
     ids: NDArray[Any] = text_array(raw.to_pylist()) if pa.types.is_large_string(raw.type) else raw.to_numpy()
     if text_file:
         ids = whole_numbers(ids)
+        missing = missing_among(ids)
+        if missing is not None:
+            raise missing_id("user or item", missing, "the part files")
     order = np.argsort(ids, kind="stable")
     return Numbering(ids[order], raw.take(pa.array(order)), counts[order])
 

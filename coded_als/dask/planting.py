@@ -19,11 +19,12 @@ from coded_als.als.transforms import Weighting
 from coded_als.cluster.shares import Part
 from coded_als.codes.partition import deal
 from coded_als.dask.asking import LEAVE_WITHIN_S, started
-from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, PartEntries, Repeated, entries_of, write_block
+from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, PartEntries, entries_of, write_block
 from coded_als.dask.cluster import RETURN_WITHIN_S, DaskCluster, dask_workers
 from coded_als.dask.numbering import Numbering
 from coded_als.dask.part_files import Piece
 from coded_als.dask.plugin import parts_folder
+from coded_als.data.ratings import Repeated
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.worker.parts import PartFolder
 

@@ -12,10 +12,11 @@ import numpy as np
 from distributed import Client
 
 from coded_als.codes.partition import deal
-from coded_als.dask.blocks import PartEntries, Repeated, sorted_entries
+from coded_als.dask.blocks import PartEntries, sorted_entries
 from coded_als.dask.cluster import DaskCluster, dask_workers
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.planting import Moved, Source, cut_of, entries_by_block, gathered, settled
+from coded_als.data.ratings import Repeated
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, new_folder, parts_of, write_header

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Integers
-from coded_als.data.fields import join_columns, split_fields
+from coded_als.data.fields import split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
+from coded_als.data.numbering import join_ids
 from coded_als.data.ratings import RatingData, csr_from_sorted, number_ids
 from coded_als.errors import UsageError
 
@@ -52,7 +53,7 @@ def read_edge_lines(path: Path) -> RatingData:
         lines.append(fields.line_numbers)
     if delimiter is None:
         raise UsageError(f"a graph must have at least one line `source target`; {source} has none. Check the path.")
-    both = join_columns([*ends[0], *ends[1]])
+    both = join_ids([*ends[0], *ends[1]])
     nodes, numbers = number_ids(both, np.tile(np.concatenate(lines), 2), source)
     sources, targets = np.split(numbers, 2)
     return graph_of(sources, targets, nodes, source)

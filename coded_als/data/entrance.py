@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from coded_als.data.lazy_frames import collected, is_lazy
 from coded_als.data.ratings import RatingData
 from coded_als.data.tables import from_table
 from coded_als.errors import UsageError
@@ -32,6 +33,8 @@ def named_matrix(ratings: Any, columns: Sequence[Any] | None) -> tuple[Any, tupl
     UsageError
         For a table without columns or columns without a table, and where `from_table` does.
     """
+    if is_lazy(ratings):
+        ratings = collected(ratings, columns)
     if is_table(ratings):
         data = from_table(ratings, columns)
         return data.matrix, (data.user_ids, data.item_ids)

@@ -6,6 +6,9 @@ ratings are read in about a second.
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +19,11 @@ from coded_als.arrays import Integers
 from coded_als.errors import UsageError
 
 _SPACE, _NEWLINE, _QUOTE, _MINUS, _ZERO, _POINT = b' \n"-0.'
-_LONGEST_FIELD = 256
-_LONGEST_INTEGER = 18  # digits that fit into int64 whatever they are
+LONGEST_FIELD = 256
+LONGEST_INTEGER = 18  # digits that fit into int64 whatever they are
 _LONGEST_DECIMAL = 16  # fifteen digits and a point: below 2^53, and ten to the fifteenth is exact too
+_DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z| UTC)?)?")
+_THOUSANDS = re.compile(rb"-?[1-9]\d{0,2},\d{3}")
 _NUMERIC = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.eE\0", dtype=np.uint8))
 
 
@@ -36,6 +41,10 @@ class Fields:
         (lines, columns): places in ``text``.
     line_numbers
         (lines,), counted from 1.
+    may_have_commas
+        Whether numbers may have a comma for the decimal point.
+    blank
+        How many lines were passed over because they are empty.
     """
 
     source: str
@@ -43,6 +52,8 @@ class Fields:
     starts: Integers
     ends: Integers
     line_numbers: Integers
+    may_have_commas: bool = False
+    blank: int = 0
 
     def integers(self, column: int) -> Integers | None:
         """The column as whole numbers, (rows,), or None unless every field is one, written without superfluous zeros."""
@@ -60,11 +71,15 @@ class Fields:
         empty = np.flatnonzero(starts == ends)
         if empty.size:
             self._refuse(int(empty[0]), f"field {column + 1} must not be empty", "Fill it in or remove the line.")
-        long = np.flatnonzero(ends - starts > _LONGEST_FIELD)
+        long = np.flatnonzero(ends - starts > LONGEST_FIELD)
         if long.size:
-            rule = f"field {column + 1} must be at most {_LONGEST_FIELD} bytes long"
+            rule = f"field {column + 1} must be at most {LONGEST_FIELD} bytes long"
             self._refuse(int(long[0]), rule, "Shorten it, or check the delimiters.")
-        return _texts(self.text, starts, ends)
+        texts = _texts(self.text, starts, ends)
+        if texts.size and (self.text == _QUOTE).any():
+            doubled = np.flatnonzero((texts.view(np.uint8).reshape(len(texts), -1) == _QUOTE).any(axis=1))
+            texts[doubled] = [text.replace(b'""', b'"') for text in texts[doubled].tolist()]
+        return texts
 
     def numbers(self, columns: slice) -> NDArray[np.float64]:
         """Some columns as finite numbers, (lines, columns).
@@ -77,6 +92,8 @@ class Fields:
         starts, ends = self.starts[:, columns].ravel(), self.ends[:, columns].ravel()
         width = self.starts[:, columns].shape[1]
         values = _numbers(self.text, starts, ends)
+        if values is None and self.may_have_commas:
+            values = self._with_decimal_commas(starts, ends)
         if values is None:
             values = np.array(
                 [_number(self._text(*place)) for place in zip(starts.tolist(), ends.tolist(), strict=True)]
@@ -89,6 +106,52 @@ class Fields:
             self._refuse(line, f"field {column + 1} must be a finite number; got {shown}", "Correct or remove it.", "")
         return values.reshape(-1, width)
 
+    def times(self, column: int) -> tuple[NDArray[Any], bool]:
+        """The column as times, (rows,): numbers as they are, dates of ISO 8601 in microseconds; and whether they are dates.
+
+        Raises
+        ------
+        UsageError
+            For a field that is neither.
+        """
+        whole = self.integers(column)
+        if whole is not None:
+            return whole, False
+        starts, ends = self.starts[:, column], self.ends[:, column]
+        if starts.size and _DATE.fullmatch(self._text(int(starts[0]), int(ends[0]))):
+            distinct, places = np.unique(self.texts(column), return_inverse=True)
+            odd = next((place for place, text in enumerate(distinct.tolist()) if not _DATE.fullmatch(text)), None)
+            if odd is None:
+                try:
+                    plain = np.char.rstrip(np.char.replace(distinct, b" UTC", b""), b"Z").astype(np.str_)
+                    return plain.astype("datetime64[us]").astype(np.int64)[places], True
+                except ValueError:  # the 30th of February
+                    odd = next(place for place, text in enumerate(plain.tolist()) if not _is_date(text))
+            line = int(np.flatnonzero(places == odd)[0])
+            rule = f"field {column + 1} must be a date such as 2005-09-06 or 2005-09-06 12:30:00, in UTC, like those before it"
+            shown = _shown(self._text(int(starts[line]), int(ends[line])))
+            self._refuse(
+                line, f"{rule}; got {shown}", "Correct it, or leave times out by --columns USER,ITEM,RATING.", ""
+            )
+        return self.numbers(slice(column, column + 1))[:, 0], False
+
+    def _with_decimal_commas(self, starts: Integers, ends: Integers) -> NDArray[np.float64] | None:
+        """The fields as numbers with a comma for the point, or None where one of them is none."""
+        comma, point = np.uint8(ord(",")), np.uint8(_POINT)
+        commas = np.append(0, np.cumsum(self.text == comma))
+        points = np.append(0, np.cumsum(self.text == point))
+        with_comma = np.flatnonzero(commas[ends] > commas[starts])
+        if not with_comma.size or (points[ends] > points[starts]).any() or (commas[ends] - commas[starts]).max() > 1:
+            return None
+        if all(_THOUSANDS.fullmatch(self._text(int(starts[one]), int(ends[one]))) for one in with_comma.tolist()):
+            shown = self._text(int(starts[with_comma[0]]), int(ends[with_comma[0]])).decode("ascii")
+            line = int(with_comma[0]) // max(1, starts.size // max(1, self.line_numbers.size))
+            raise UsageError(
+                f"numbers must have one reading; {shown} in line {self.line_numbers[line]} of {self.source} may be "
+                f"{shown.replace(',', '.')} or {shown.replace(',', '')}. Write it the one way or the other."
+            )
+        return _numbers(np.where(self.text == comma, point, self.text), starts, ends)
+
     def _text(self, start: int, end: int) -> bytes:
         return self.text[start:end].tobytes()
 
@@ -98,8 +161,12 @@ class Fields:
         raise UsageError(f"{rule}{got} in line {self.line_numbers[line]} of {self.source}. {remedy}")
 
 
-def split_fields(source: str, text: bytes, delimiter: bytes, columns: int, first_line: int) -> Fields:
-    """Cut text into fields; lines without a character are skipped.
+def split_fields(
+    source: str, text: bytes, delimiter: bytes, columns: int, first_line: int, *, may_have_commas: bool = False
+) -> Fields:
+    """Cut text into fields by the rules of RFC 4180; lines without a character are skipped.
+
+    A field that begins with a quote ends with one; in it delimiters and line ends are text, and two quotes are one.
 
     Parameters
     ----------
@@ -113,19 +180,36 @@ def split_fields(source: str, text: bytes, delimiter: bytes, columns: int, first
         Fields that every line must have.
     first_line
         Number of the first line.
+    may_have_commas
+        Whether numbers may have a comma for the decimal point.
 
     Raises
     ------
     UsageError
-        With its number, for the first line that has more or fewer fields.
+        With its number, for the first line that has more or fewer fields, or a quote in the wrong place.
     """
+    numbers: Integers | None = None
+    blank = 0
+    if b'"' in text and not well_quoted(text, delimiter):
+        blank = text.count(b"\n")
+        text, numbers = _requoted(source, text, delimiter, first_line)
+        blank -= text.count(b"\n")
     characters = np.frombuffer(text, dtype=np.uint8)
-    line_ends = np.flatnonzero(characters == _NEWLINE)
+    is_end, is_delimiter = characters == _NEWLINE, characters == delimiter[0]
+    ends_within: Integers | None = None
+    if b'"' in text:
+        outside = ~np.bitwise_xor.accumulate(characters == _QUOTE)
+        ends_within = np.cumsum(is_end)
+        is_end, is_delimiter = is_end & outside, is_delimiter & outside
+    line_ends = np.flatnonzero(is_end)
     line_starts = np.concatenate(([0], line_ends[:-1] + 1))
+    if numbers is None:
+        before = np.arange(line_ends.size) if ends_within is None else np.append(0, ends_within[line_ends[:-1]])
+        numbers = first_line + before
     filled = line_ends > line_starts
-    line_numbers = first_line + np.flatnonzero(filled)
-    line_starts, line_ends = line_starts[filled], line_ends[filled]
-    delimiters = np.flatnonzero(characters == delimiter[0])
+    blank += int(filled.size - filled.sum())
+    line_numbers, line_starts, line_ends = numbers[filled], line_starts[filled], line_ends[filled]
+    delimiters = np.flatnonzero(is_delimiter)
     counts = np.searchsorted(delimiters, line_ends) - np.searchsorted(delimiters, line_starts) + 1
     ragged = np.flatnonzero(counts != columns)
     if ragged.size:
@@ -138,7 +222,71 @@ def split_fields(source: str, text: bytes, delimiter: bytes, columns: int, first
     starts = np.concatenate((line_starts[:, None], inner + 1), axis=1)
     ends = np.concatenate((inner, line_ends[:, None]), axis=1)
     _trim(characters, starts, ends)
-    return Fields(source, characters, starts, ends, line_numbers)
+    return Fields(source, characters, starts, ends, line_numbers, may_have_commas, blank)
+
+
+def well_quoted(text: bytes, delimiter: bytes) -> bool:
+    """Whether every quote opens a field, ends one, or is one of two that stand for one.
+
+    Parameters
+    ----------
+    text
+        Lines, each ending in a newline.
+    delimiter
+        One byte.
+    """
+    characters = np.frombuffer(text, dtype=np.uint8)
+    quotes = np.flatnonzero(characters == _QUOTE)
+    if quotes.size % 2:
+        return False
+    before, after = quotes[::2] - 1, quotes[1::2] + 1
+    while (spaces := (before >= 0) & (characters[before] == _SPACE)).any():
+        before = before - spaces
+    while (spaces := characters[np.minimum(after, characters.size - 1)] == _SPACE).any():
+        after = after + spaces
+    edges = np.array([delimiter[0], _NEWLINE, _QUOTE], dtype=np.uint8)
+    opens = (before < 0) | np.isin(characters[before], edges)
+    closes = np.isin(characters[np.minimum(after, characters.size - 1)], edges)
+    # of two quotes that stand for one, nothing stands between
+    touching = quotes[2::2] == quotes[1:-1:2] + 1
+    doubled_open = np.append(False, characters[before[1:]] == _QUOTE)
+    doubled_close = np.append(characters[after[:-1]] == _QUOTE, False)
+    sound = not (doubled_open[1:] & ~touching).any() and not (doubled_close[:-1] & ~touching).any()
+    return bool(opens.all() and closes.all() and sound)
+
+
+def misplaced_quote(source: str, line: int) -> UsageError:
+    """The refusal of a quote in the wrong place.
+
+    Parameters
+    ----------
+    source
+        Name of the file.
+    line
+        Number of the line.
+    """
+    return UsageError(
+        f"quotes must stand around a whole field, and two of them for one within; line {line} of {source} has one "
+        "elsewhere, or does not close it. Correct the line."
+    )
+
+
+def _requoted(source: str, text: bytes, delimiter: bytes, first_line: int) -> tuple[bytes, Integers]:
+    """Text with quotes in odd places as Python's csv module understands it, and the number of each of its lines."""
+    lines = io.StringIO(text.decode("latin-1"), newline="")
+    reader = csv.reader(lines, delimiter=delimiter.decode("latin-1"), strict=True, skipinitialspace=True)
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=delimiter.decode("latin-1"), lineterminator="\n")
+    numbers, start = [], 0
+    try:
+        for row in reader:
+            if row:
+                numbers.append(first_line + start)
+                writer.writerow(row)
+            start = reader.line_num
+    except csv.Error:
+        raise misplaced_quote(source, first_line + start) from None
+    return out.getvalue().encode("latin-1"), np.array(numbers, dtype=np.int64)
 
 
 def _trim(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> None:
@@ -158,7 +306,7 @@ def _integers(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> Inte
     negative = (starts < ends) & (text[starts] == _MINUS)
     first = starts + negative
     digits = ends - first
-    if digits.size == 0 or digits.min() < 1 or digits.max() > _LONGEST_INTEGER:
+    if digits.size == 0 or digits.min() < 1 or digits.max() > LONGEST_INTEGER:
         return None
     if ((text[first] == _ZERO) & ((digits > 1) | negative)).any():
         return None  # 007 and -0 are not the way to write a number: as an id they differ from 7 and 0
@@ -220,7 +368,7 @@ def _numbers(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> NDArr
     decimals = _decimals(text, starts, ends)
     if decimals is not None:
         return decimals
-    if starts.size == 0 or (ends - starts).min() < 1 or (ends - starts).max() > _LONGEST_FIELD:
+    if starts.size == 0 or (ends - starts).min() < 1 or (ends - starts).max() > LONGEST_FIELD:
         return None
     fields = _texts(text, starts, ends)
     if not _NUMERIC[fields.view(np.uint8)].all():
@@ -229,6 +377,14 @@ def _numbers(text: NDArray[np.uint8], starts: Integers, ends: Integers) -> NDArr
         return fields.astype(np.float64)
     except ValueError:
         return None
+
+
+def _is_date(text: str) -> bool:
+    try:
+        np.datetime64(text, "us")
+    except ValueError:
+        return False
+    return True
 
 
 def _number(field: bytes) -> float:
@@ -247,10 +403,3 @@ def is_number(field: bytes) -> bool:
 def _shown(field: bytes) -> str:
     text = field[:60].decode("utf-8", "replace") + ("..." if len(field) > 60 else "")
     return ascii(text) if not text.isprintable() else repr(text)
-
-
-def join_columns(pieces: list[NDArray[Any]]) -> NDArray[Any]:
-    """One column, (rows,), from its pieces: whole numbers where all pieces are, text otherwise."""
-    if any(piece.dtype.kind == "S" for piece in pieces):
-        pieces = [piece.astype(np.bytes_) for piece in pieces]
-    return np.concatenate(pieces)

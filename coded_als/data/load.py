@@ -5,17 +5,21 @@ from __future__ import annotations
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from coded_als.data.binary import read_npy, read_npz
+from coded_als.data.dialect import TextOptions
 from coded_als.data.edges import PREFIX as EDGES
 from coded_als.data.edges import read_edge_lines
+from coded_als.data.lazy_frames import collected, is_lazy
+from coded_als.data.lines import plain_name
 from coded_als.data.matrix_market import read_mtx
-from coded_als.data.ratings import RatingData
+from coded_als.data.parquet_columns import parquet_columns
+from coded_als.data.ratings import RatingData, Repeated
 from coded_als.data.synthetic import PREFIX, parse_synthetic, synthetic_ratings
 from coded_als.data.synthetic_graph import PREFIX as GRAPH
 from coded_als.data.synthetic_graph import parse_graph, synthetic_graph
@@ -25,57 +29,72 @@ from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import is_table
 
 
-def load_ratings(source: str | Path | Any, *, dense: bool = False, columns: Sequence[str] | None = None) -> RatingData:
+def load_ratings(
+    source: str | Path | Any,
+    *,
+    dense: bool = False,
+    columns: Sequence[str] | None = None,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    repeated: Repeated | None = None,
+) -> RatingData:
     """Read ratings.
 
     Parameters
     ----------
     source
         ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``, or a file: ``.npz`` (SciPy sparse),
-        ``.npy`` (dense), ``.mtx`` or ``.mtx.gz`` (Matrix Market), ``.parquet``, anything else delimited text, also
-        ``.gz``: lines ``user item rating [time]``, or ``user item``, which are counted. ``edges:FILE`` is a graph,
-        lines ``source target``, and ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]``
-        one like the web. A pipe is copied to a temporary file first. Or a table: a DataFrame of pandas, polars and
-        others, or an Arrow table.
+        ``.npy`` (dense), ``.mtx`` (Matrix Market), ``.parquet``, anything else delimited text: lines
+        ``user item rating [time]``, or ``user item``, which are counted. Text and ``.mtx`` may be compressed: ``.gz``,
+        ``.bz2``, ``.xz``, ``.zst``. ``edges:FILE`` is a graph, lines ``source target``, and
+        ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]`` one like the web. A pipe is copied
+        to a temporary file first, and so is an open file (anything with ``read``). Or a table: a DataFrame of pandas,
+        polars and others, a LazyFrame, or an Arrow table.
     dense
         Read text as a matrix, one row a line.
     columns
-        Of a table or a Parquet file: the names of the columns of users, items, and perhaps ratings and times.
+        The columns of users, items, and perhaps ratings and times: their names, or in files their places from 1. Without
+        it, names in line 1 that are known (``userId``, ``asin``, ``stars``, ...) say which is which, and without names
+        the order is that above.
+    header
+        Whether line 1 of a text holds names; by default the text says.
+    delimiter
+        Between the fields of a text; by default the text says.
+    encoding
+        Of a text; by default UTF-8, or what its byte order mark says.
+    repeated
+        What becomes of a pair of user and item that is there twice: ``"refuse"``, or the ``"last"`` or the ``"sum"``
+        counts. By default ratings are refused and interactions are counted.
 
     Raises
     ------
     UsageError
         One line that says what is wrong with the source; for text, with the line number.
     """
+    if is_lazy(source):
+        source = collected(source, columns)
     if is_table(source):
-        return from_table(source, columns)
-    is_parquet = str(source).lower().endswith(".parquet")
-    if columns is not None and not is_parquet:
-        raise UsageError(
-            f"columns are for DataFrames and Parquet files; got {', '.join(columns)} for {source}. Remove them."
-        )
-    if str(source).startswith(PREFIX):
-        return synthetic_ratings(parse_synthetic(str(source)))
-    if str(source).startswith(GRAPH):
-        return synthetic_graph(parse_graph(str(source)))
-    is_graph = str(source).startswith(EDGES)
-    path = Path(str(source).removeprefix(EDGES))
-    name = path.name.lower()
-    readers: dict[str, Callable[[Path], RatingData]] = {
-        ".npz": read_npz,
-        ".npy": read_npy,
-        ".mtx": read_mtx,
-        ".mtx.gz": read_mtx,
-    }
-    text_reader = read_dense_lines if dense else read_rating_lines
-    if is_parquet:
-        readers[".parquet"] = partial(read_parquet, columns=columns)
-    reader = next((readers[suffix] for suffix in readers if name.endswith(suffix)), text_reader)
-    if is_graph:
-        reader = read_edge_lines
+        return from_table(source, columns, repeated=repeated)
+    given = None if columns is None else ((columns,) if isinstance(columns, str) else tuple(map(str, columns)))
+    options = TextOptions(given, header, delimiter, encoding)
+    name = str(source)
+    if hasattr(source, "read"):
+        with _spooled(source) as copy:
+            return _read_file(copy, copy.name, dense, options, repeated)
+    if name.startswith(PREFIX):
+        _refuse_options(name, options, dense, repeated)
+        return synthetic_ratings(parse_synthetic(name))
+    if name.startswith(GRAPH):
+        _refuse_options(name, options, dense, repeated)
+        return synthetic_graph(parse_graph(name))
     try:
-        with _rereadable(path) as file:
-            return reader(file)
+        if name.startswith(EDGES):
+            _refuse_options(name, options, dense, repeated)
+            with _rereadable(Path(name.removeprefix(EDGES))) as path:
+                return read_edge_lines(path)
+        with _rereadable(Path(name)) as path:
+            return _read_file(path, name, dense, options, repeated)
     except UsageError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
@@ -83,6 +102,52 @@ def load_ratings(source: str | Path | Any, *, dense: bool = False, columns: Sequ
         raise UsageError(f"ratings must be a readable file; got {source}: {reason}. Check the path.") from None
     except MemoryError:
         raise UsageError(f"ratings must fit into memory; {source} does not. Take a part of it.") from None
+
+
+def _read_file(path: Path, source: str, dense: bool, options: TextOptions, repeated: Repeated | None) -> RatingData:
+    """The ratings of a file, by the ending of its name."""
+    name = plain_name(path.name)
+    if path.name.lower().endswith(".parquet"):
+        _refuse_options(source, replace(options, columns=None), dense, None)
+        return read_parquet(path, parquet_columns(path, options.columns), repeated)
+    matrices = {".npz": read_npz, ".npy": read_npy, ".mtx": read_mtx}
+    reader = next((matrices[suffix] for suffix in matrices if name.endswith(suffix)), None)
+    if reader is not None:
+        _refuse_options(source, options, False, repeated)
+        return reader(path)
+    if dense:
+        _refuse_options(source, TextOptions(options.columns), False, repeated)
+        return read_dense_lines(path, options)
+    return read_rating_lines(path, options, repeated)
+
+
+def _refuse_options(source: str, options: TextOptions, dense: bool, repeated: str | None) -> None:
+    """An option that would be ignored is a mistake."""
+    given = {
+        "columns": None if options.columns is None else ",".join(options.columns),
+        "header": options.header,
+        "delimiter": options.delimiter,
+        "encoding": options.encoding,
+        "repeated": repeated,
+    }
+    for name, value in given.items():
+        if value is not None:
+            kinds = "tables and text" if name in ("columns", "repeated") else "text"
+            raise UsageError(f"--{name} is for {kinds} with a rating a line; got {value!s} for {source}. Remove it.")
+    if dense and source.lower().endswith(".parquet"):
+        raise UsageError(f"--dense is for text; got it for {source}. Remove it.")
+
+
+@contextmanager
+def _spooled(file: Any) -> Iterator[Path]:
+    """A file with the content of an open one, and the name that it has."""
+    name = getattr(file, "name", None)
+    with tempfile.TemporaryDirectory(prefix="coded-als-") as folder:
+        copy = Path(folder) / (Path(name).name if isinstance(name, str) and Path(name).name else "the open file")
+        with copy.open("wb") as spool:
+            while content := file.read(2**20):
+                spool.write(content.encode() if isinstance(content, str) else content)
+        yield copy
 
 
 @contextmanager

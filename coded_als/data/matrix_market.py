@@ -1,11 +1,14 @@
 """A reader of Matrix Market files.
 
-SciPy has one, but a single wrong byte in a file can crash its process, and it cannot say which line is wrong.
+SciPy has one, which stays out because a file can end its process: `scipy.io.mmread` of SciPy 1.17 reads beyond its buffer
+(a segmentation fault) where the last line is an entry such as ``4 2 -7j`` without a newline.
 Format: Boisvert, Pozo and Remington, "The Matrix Market Exchange Formats" (1996).
 """
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Integers
-from coded_als.data.fields import join_columns, split_fields
+from coded_als.data.fields import split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
 from coded_als.data.ratings import RatingData, csr_from_sorted, from_matrix
 from coded_als.errors import UsageError
@@ -43,6 +46,7 @@ def read_mtx(path: Path) -> RatingData:
     """
     lines = Lines(path)
     header = _read_header(lines, path.name)
+    _require_memory(header)
     if header.layout == "array":
         values, numbers = _columns(lines, header, 1)
         _require_count(numbers, header.sizes[0] * header.sizes[1], header)
@@ -84,13 +88,38 @@ def _read_header(lines: Lines, source: str) -> _Header:
     return _Header(source, layout, field, symmetry, sizes, number)
 
 
+def _require_memory(header: _Header) -> None:
+    """Sizes of a matrix whose rows, columns or dense values alone exceed the memory are refused before it is full."""
+    rows, columns = header.sizes[:2]
+    dense = header.layout == "array"
+    needed = 8 * rows * columns if dense else 8 * (2 * rows + columns) + 24 * header.sizes[2]
+    if needed > (most := memory_limit()):
+        raise UsageError(
+            f"ratings must fit into memory; a matrix of {rows} x {columns} as in {header.source} takes {needed / 1e9:.0f} GB, "
+            f"and there are {most / 1e9:.0f}. Number its users and items from 1, without gaps."
+        )
+
+
+def memory_limit() -> int:
+    """The bytes that this process may have: those of the machine, or the least of the limits set for it."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(ImportError):  # not everywhere
+        import resource
+
+        limits += [limit for limit in resource.getrlimit(resource.RLIMIT_AS) if limit != resource.RLIM_INFINITY]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
+
+
 def _columns(lines: Lines, header: _Header, count: int) -> tuple[NDArray[np.float64], Integers]:
     values, numbers = [np.empty((0, count))], [np.empty(0, dtype=np.int64)]
     for first_line, text in lines.chunks(after_line=header.last_line):
         fields = split_fields(header.source, *one_byte(text, WHITESPACE), count, first_line)
         values.append(np.hstack([fields.numbers(slice(column, column + 1)) for column in range(count)]))
         numbers.append(fields.line_numbers)
-    return np.concatenate(values), join_columns(numbers)
+    return np.concatenate(values), np.concatenate(numbers)
 
 
 def _require_count(numbers: Integers, count: int, header: _Header) -> None:

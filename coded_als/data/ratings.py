@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from coded_als.arrays import Floats, Integers
-from coded_als.data.numbering import distinct_ids, sorted_by
+from coded_als.data.numbering import IdColumn, distinct_ids, is_id, sorted_by
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
+
+# What becomes of a pair that is rated twice: it is refused, or its last value or the sum counts.
+Repeated = Literal["refuse", "last", "sum"]
+
+
+@dataclass(frozen=True)
+class TextReading:
+    """How a text was read.
+
+    Parameters
+    ----------
+    columns
+        Of users, items, and perhaps ratings and times, as the text names them.
+    by
+        ``"name"`` or ``"position"``: what they were found by.
+    unread
+        The other columns.
+    blank
+        Empty lines that were passed over.
+    lines
+        Lines of ratings.
+    has_header
+        Whether line 1 holds names.
+    """
+
+    columns: tuple[str, ...]
+    by: str
+    unread: tuple[str, ...]
+    blank: int
+    lines: int
+    has_header: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +66,8 @@ class RatingData:
         (entries,) in the source's own unit, or None.
     positions
         (entries,) the place of each entry in the source, or None where that is the order of storage.
+    reading
+        How a text was read, None for other sources.
     """
 
     matrix: Floats | csr_array[np.float64]
@@ -43,6 +76,11 @@ class RatingData:
     source: str
     times: NDArray[Any] | None = None
     positions: Integers | None = None
+    reading: TextReading | None = None
+
+    def read_as(self, reading: TextReading) -> RatingData:
+        """The same, and how it was read."""
+        return replace(self, reading=reading)
 
     @property
     def is_dense(self) -> bool:
@@ -119,13 +157,14 @@ def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingDa
 
 
 def from_triples(
-    users: NDArray[Any],
-    items: NDArray[Any],
+    users: IdColumn,
+    items: IdColumn,
     values: Floats,
     times: NDArray[Any] | None,
     lines: Integers,
     source: str,
     noun: str = "lines",
+    repeated: Repeated | None = None,
 ) -> RatingData:
     """Ratings from one (user, item, value) per line of a text or row of a table.
 
@@ -141,6 +180,8 @@ def from_triples(
         Name of the file.
     noun
         What is numbered: lines or rows.
+    repeated
+        What becomes of a pair that is there twice; None refuses it. The time of a sum is that of the last.
 
     Raises
     ------
@@ -150,30 +191,45 @@ def from_triples(
     user_ids, rows = number_ids(users, lines, source)
     item_ids, columns = number_ids(items, lines, source)
     order = sorted_by(rows, columns)
-    repeated = np.flatnonzero((np.diff(rows[order]) == 0) & (np.diff(columns[order]) == 0))
-    if repeated.size:
-        first, second = order[repeated[0]], order[repeated[0] + 1]
+    again = np.flatnonzero((np.diff(rows[order]) == 0) & (np.diff(columns[order]) == 0))
+    if again.size and repeated in (None, "refuse"):
+        first, second = order[again[0]], order[again[0] + 1]
         raise UsageError(
             f"a user must rate an item once; user {user_ids.item(rows[first])!r} rates item "
-            f"{item_ids.item(columns[first])!r} in {noun} {lines[first]} and {lines[second]} of {source}. Remove one."
+            f"{item_ids.item(columns[first])!r} in {noun} {lines[first]} and {lines[second]} of {source}. Remove one, or "
+            "say what counts, by --repeated last or --repeated sum."
         )
-    matrix = csr_from_sorted(rows[order], columns[order], values[order], (user_ids.size, item_ids.size))
+    ordered = values[order]
+    if again.size:
+        starts = np.delete(np.arange(order.size), again + 1)
+        if repeated == "sum":
+            ordered = np.add.reduceat(ordered, starts)
+        lasts = np.append(starts[1:], order.size) - 1
+        order = order[lasts]
+        ordered = ordered if repeated == "sum" else values[order]
+    matrix = csr_from_sorted(rows[order], columns[order], ordered, (user_ids.size, item_ids.size))
     return RatingData(matrix, user_ids, item_ids, source, None if times is None else times[order], order)
 
 
-def from_pairs(users: NDArray[Any], items: NDArray[Any], lines: Integers, source: str) -> RatingData:
+def from_pairs(
+    users: IdColumn, items: IdColumn, lines: Integers, source: str, repeated: Repeated | None = None
+) -> RatingData:
     """Interactions from one (user, item) per line: the value of an entry is how often the pair stands there.
 
     Parameters
     ----------
     users, items, lines, source
         As for `from_triples`.
+    repeated
+        ``"last"`` counts a pair once, and ``"refuse"`` refuses one that is there twice.
 
     Raises
     ------
     UsageError
         When an id is not UTF-8.
     """
+    if repeated in ("refuse", "last"):
+        return from_triples(users, items, np.ones(users.size), None, lines, source, repeated=repeated)
     user_ids, rows = number_ids(users, lines, source)
     item_ids, columns = number_ids(items, lines, source)
     order = sorted_by(rows, columns)
@@ -184,7 +240,7 @@ def from_pairs(users: NDArray[Any], items: NDArray[Any], lines: Integers, source
     return RatingData(matrix, user_ids, item_ids, source, None, order[first])
 
 
-def number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, Integers]:
+def number_ids(ids: IdColumn, lines: Integers, source: str) -> tuple[Ids, Integers]:
     """The distinct ids, ascending, and the place of each entry's id among them.
 
     Parameters
@@ -212,9 +268,9 @@ def number_ids(ids: NDArray[Any], lines: Integers, source: str) -> tuple[Ids, In
     try:
         return np.char.decode(distinct, "utf-8"), places
     except UnicodeDecodeError as error:
-        line = lines[np.flatnonzero(ids == error.object)[0]]
+        line = lines[np.flatnonzero(is_id(ids, bytes(error.object)))[0]]
         raise UsageError(
-            f"ids must be UTF-8 text; got {error.object!r} in line {line} of {source}. Save the file as UTF-8."
+            f"ids must be UTF-8 text; got {error.object!r} in line {line} of {source}. Name the encoding, as in --encoding latin-1."
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.data.ratings import RatingData, from_pairs, from_triples
+from coded_als.data.ratings import RatingData, Repeated, from_pairs, from_triples
 from coded_als.errors import UsageError
 from coded_als.models.id_text import id_text, is_text, require_id_text
 from coded_als.models.ids import objects, plain_ids
@@ -61,7 +61,9 @@ class Column:
         raise UsageError(f"{rule}; got {value} in row {row} (counted from 0), {self}. Correct it or drop the row.")
 
 
-def from_table(table: Any, columns: Sequence[Any] | None, source: str | None = None) -> RatingData:
+def from_table(
+    table: Any, columns: Sequence[Any] | None, source: str | None = None, repeated: Repeated | None = None
+) -> RatingData:
     """Ratings from a table with one of them, or one interaction, in a row.
 
     Parameters
@@ -74,6 +76,8 @@ def from_table(table: Any, columns: Sequence[Any] | None, source: str | None = N
         neither whole numbers nor text stand as their text, bytes as the UTF-8 that they hold.
     source
         What it is called in messages.
+    repeated
+        What becomes of a pair that is there twice, as for `coded_als.data.load_ratings`.
 
     Raises
     ------
@@ -102,9 +106,9 @@ def from_table(table: Any, columns: Sequence[Any] | None, source: str | None = N
     users, items = map(_ids, chosen[:2])
     rows = np.arange(len(frame))
     if len(names) == 2:
-        return from_pairs(users, items, rows, source)
+        return from_pairs(users, items, rows, source, repeated)
     times = _times(chosen[3]) if len(names) == 4 else None
-    return from_triples(users, items, _values(chosen[2]), times, rows, source, "rows")
+    return from_triples(users, items, _values(chosen[2]), times, rows, source, "rows", repeated)
 
 
 def _column_names(table: Any) -> list[Any]:
@@ -127,7 +131,7 @@ def _narrowed(table: Any, places: list[int]) -> Any:
     return table[:, places]
 
 
-def read_parquet(path: Path, columns: Sequence[Any] | None) -> RatingData:
+def read_parquet(path: Path, columns: Sequence[Any] | None, repeated: Repeated | None = None) -> RatingData:
     """Ratings from a Parquet file (extra ``parquet``).
 
     Parameters
@@ -136,6 +140,8 @@ def read_parquet(path: Path, columns: Sequence[Any] | None) -> RatingData:
         The file.
     columns
         As for `from_table`; no others are read.
+    repeated
+        As for `from_table`.
 
     Raises
     ------
@@ -157,7 +163,7 @@ def read_parquet(path: Path, columns: Sequence[Any] | None) -> RatingData:
     except Exception as error:  # Arrow has errors of its own for bytes that are not its own
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UsageError(f"a Parquet file must be complete; got {path.name}: {reason}. Write it again.") from None
-    return from_table(table, names, path.name)
+    return from_table(table, names, path.name, repeated)
 
 
 def _names(columns: Sequence[Any] | None, known: list[Any], source: str) -> list[Any]:

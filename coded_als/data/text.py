@@ -2,134 +2,276 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.data.fields import Fields, is_number, join_columns, split_fields
+from coded_als.arrays import Floats, Integers
+from coded_als.data.arrow_fields import ArrowFields, arrow_fields
+from coded_als.data.dialect import DELIMITERS, TextLayout, TextOptions, head_of, is_number_text, layout_of, sample_of
+from coded_als.data.fields import Fields, is_number, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
-from coded_als.data.ratings import RatingData, from_matrix, from_pairs, from_triples
+from coded_als.data.numbering import CodedIds, IdColumn, is_id, join_ids
+from coded_als.data.ratings import RatingData, Repeated, TextReading, from_matrix, from_pairs, from_triples
 from coded_als.errors import UsageError
+from coded_als.models.ids import Ids
 
-# tried in this order: the rarer a delimiter is inside an id or a number, the earlier
-_DELIMITERS = (b"\t", b"::", b";", b",", WHITESPACE)
+# words that programs write for a value that is not there
+MISSING = frozenset(("NA", "N/A", "NaN", "nan", "null", "NULL", "None", "none", "<NA>", "NaT", "\\N", "#N/A"))
+# a first row of a matrix that counts 1, 2, ... to here or further may be the numbers of the columns
+_COUNTED_FROM = 5
 
 
-def read_rating_lines(path: Path) -> RatingData:
+@dataclass(frozen=True, eq=False)
+class TextColumns:
+    """The columns of a text of ratings.
+
+    Parameters
+    ----------
+    users, items
+        (lines,) int64, or UTF-8 bytes.
+    values, times
+        (lines,), or None where there is no such column.
+    lines
+        (lines,) their numbers, from 1.
+    blank
+        How many lines were passed over because they are empty.
+    """
+
+    users: IdColumn
+    items: IdColumn
+    values: Floats | None
+    times: NDArray[Any] | None
+    lines: Integers
+    blank: int
+
+
+def read_rating_lines(
+    path: Path, options: TextOptions | None = None, repeated: Repeated | None = None, source: str | None = None
+) -> RatingData:
     """Ratings from lines ``user item rating [time]``, or interactions from lines ``user item``.
 
-    There may be a header line. Of interactions, the value of an entry is how often its line is there. Fields are separated by tabs, ``::``, semicolons, commas or white space, the same throughout. Ids are any text;
-    where all are whole numbers they become int64. Spaces around a field and quotes around it are dropped.
+    Names in line 1 say which column is which, whatever the order. Of interactions, the value of an entry is how often
+    its line is there. Fields are separated by tabs, ``::``, semicolons, ``|``, commas or white space, the same
+    throughout; in quotes they may hold delimiters and line ends. Ids are any text; where all are whole numbers they
+    become int64. Spaces around a field and quotes around it are dropped.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        What is said of the text.
+    repeated
+        What becomes of a pair that is there twice, as for `from_triples`.
+    source
+        What the file is called in messages, where not by its name.
+
+    Raises
+    ------
+    UsageError
+        With the line number, for a line that does not fit; for a text that has two readings.
+    """
+    options = options or TextOptions()
+    source = source or path.name
+    layout = layout_of(path, options)
+    cells = read_columns(path, layout, options.encoding)
+    if not cells.lines.size:
+        raise UsageError(f"ratings must have at least one line besides the header; {source} has none. Add some.")
+    if cells.values is None:
+        data = from_pairs(cells.users, cells.items, cells.lines, source, repeated)
+    else:
+        data = from_triples(cells.users, cells.items, cells.values, cells.times, cells.lines, source, repeated=repeated)
+    for noun, ids, given in (("user", data.user_ids, cells.users), ("item", data.item_ids, cells.items)):
+        missing = missing_among(ids)
+        if missing is not None:
+            line = cells.lines[np.flatnonzero(is_id(given, missing.encode()))[0]]
+            raise missing_id(noun, missing, f"line {line} of {source}")
+    reading = TextReading(
+        layout.columns, layout.by, layout.unread, cells.blank, cells.lines.size, bool(layout.header_line)
+    )
+    return data.read_as(reading)
+
+
+def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) -> TextColumns:
+    """The columns of a text.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layout
+        How it is read.
+    encoding
+        Of the text.
 
     Raises
     ------
     UsageError
         With the line number, for a line that does not fit.
     """
-    source = path.name
-    lines = Lines(path)
-    sample = lines.first_filled(2)
-    delimiter, columns = _rating_layout([line for _, line in sample], source)
-    first, last = _cut(sample[0][1], delimiter), _cut(sample[-1][1], delimiter)
-    is_header = _is_pair_header(first, last) if columns == 2 else _is_rating_header(first)
-    header = sample[0][0] if is_header else 0
-    users, items, values, times, numbers = [], [], [], [], []
-    for first_line, text in lines.chunks(after_line=header):
-        fields = split_fields(source, *one_byte(text, delimiter), columns, first_line)
-        users.append(_ids(fields, 0))
-        items.append(_ids(fields, 1))
-        if columns > 2:
-            values.append(fields.numbers(slice(2, 3))[:, 0])
-        if columns == 4:
-            whole = fields.integers(3)
-            times.append(fields.numbers(slice(3, 4))[:, 0] if whole is None else whole)
-        numbers.append(fields.line_numbers)
-    if not sum(map(len, numbers)):
-        raise UsageError(f"ratings must have at least one line besides the header; {source} has none. Add some.")
-    user_ids, item_ids, line_numbers = join_columns(users), join_columns(items), np.concatenate(numbers)
-    if columns == 2:
-        return from_pairs(user_ids, item_ids, line_numbers, source)
-    when = np.concatenate(times) if times else None
-    return from_triples(user_ids, item_ids, np.concatenate(values), when, line_numbers, source)
+    user, item, rating, time = layout.places
+    pieces: dict[str, list[Any]] = {name: [] for name in ("users", "items", "values", "times", "lines")}
+    blank, are_dates = 0, set()
+    for first_line, text in Lines(path, encoding, quoted=True).chunks(after_line=layout.header_line):
+        fields = fields_of(path.name, text, layout.delimiter, layout.width, first_line)
+        blank += fields.blank
+        if not fields.line_numbers.size:
+            continue
+        pieces["users"].append(_ids(fields, user))
+        pieces["items"].append(_ids(fields, item))
+        if rating is not None:
+            pieces["values"].append(fields.numbers(slice(rating, rating + 1))[:, 0])
+        elif layout.names:
+            _require_no_names(fields, layout, pieces["users"][-1], pieces["items"][-1])
+        if time is not None and rating is not None:
+            when, is_date = fields.times(time)
+            are_dates.add(is_date)
+            pieces["times"].append(when)
+        pieces["lines"].append(fields.line_numbers)
+    if len(are_dates) > 1:
+        raise UsageError(f"times must be all dates or all numbers; {path.name} has both. Leave them out by --columns.")
+    if not pieces["lines"]:
+        empty = np.empty(0, np.int64)
+        return TextColumns(empty, empty, None if rating is None else np.empty(0), None, empty, blank)
+    joined = {
+        name: np.concatenate(several) if several else None for name, several in pieces.items() if name[0] in "vtl"
+    }
+    lines = joined["lines"]
+    assert lines is not None
+    users, items = join_ids(pieces["users"]), join_ids(pieces["items"])
+    return TextColumns(users, items, joined["values"], joined["times"], lines, blank)
 
 
-def read_dense_lines(path: Path) -> RatingData:
+def fields_of(source: str, text: bytes, delimiter: bytes, width: int, first_line: int) -> Fields | ArrowFields:
+    """The fields of some lines.
+
+    Parameters
+    ----------
+    source
+        Name of the file, for messages.
+    text
+        Whole lines.
+    delimiter
+        Between fields; a space stands for any white space.
+    width
+        Fields that every line must have.
+    first_line
+        Number of the first line.
+    """
+    plain, byte = one_byte(text, delimiter)
+    base = partial(split_fields, source, plain, byte, width, first_line, may_have_commas=delimiter != b",")
+    return arrow_fields(plain, byte, width, first_line, base) or base()
+
+
+def missing_among(ids: Ids) -> str | None:
+    """A word for a missing value among ids, (count,) distinct, that otherwise are whole numbers; else None."""
+    if ids.dtype.kind != "U" or ids.size < 2:
+        return None
+    words = [word for word in MISSING if (ids == word).any()]
+    if not words:
+        return None
+    others = ids[~np.isin(ids, words)].tolist()
+    return words[0] if others and all(other.isdigit() for other in others) else None
+
+
+def missing_id(noun: str, word: str, where: str) -> UsageError:
+    """The refusal of a missing id.
+
+    Parameters
+    ----------
+    noun
+        Of users or of items.
+    word
+        What stands for it.
+    where
+        In what it was found.
+    """
+    return UsageError(
+        f"{noun} ids must not be missing; got {word!r} among whole numbers, in {where}. Fill it in or remove the line."
+    )
+
+
+def read_dense_lines(path: Path, options: TextOptions | None = None) -> RatingData:
     """A dense matrix, one row a line; 0 is missing.
 
-    The first line is a header when a field in it is not a number, or when it counts the columns: 1, 2, ..., n or 0, 1, ..., n - 1.
+    The first line holds names when none of its fields is a number.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        What is said of the text.
 
     Raises
     ------
     UsageError
         With the line number, for a line that does not fit.
     """
+    options = options or TextOptions()
     source = path.name
-    lines = Lines(path)
-    number, line = lines.first_filled(1)[0]
-    delimiter = next((one for one in _DELIMITERS if one in line), WHITESPACE)
-    first = _cut(line, delimiter)
-    header = number if _is_matrix_header(first) else 0
-    rows = [
-        split_fields(source, *one_byte(text, delimiter), len(first), first_line).numbers(slice(None))
-        for first_line, text in lines.chunks(after_line=header)
-    ]
+    lines = Lines(path, options.encoding, quoted=True)
+    head = head_of(path, options.encoding)
+    line = head.lstrip(b"\n").split(b"\n", 1)[0]
+    given = None if options.delimiter is None else options.delimiter.encode()
+    delimiter = given or next((one for one in DELIMITERS if one in line), WHITESPACE)
+    sample = sample_of(source, head, delimiter)
+    first = [line.decode("utf-8", "replace").strip(' "')] if sample is None else sample.first
+    number = 1 + len(head) - len(head.lstrip(b"\n")) if sample is None else sample.numbers[0]
+    header = number if _is_matrix_header(first, source, number, options.header, delimiter) else 0
+    rows, blank = [], 0
+    for first_line, text in lines.chunks(after_line=header):
+        fields = fields_of(source, text, delimiter, len(first), first_line)
+        blank += fields.blank
+        rows.append(fields.numbers(slice(None)))
     if not sum(map(len, rows)):
         raise UsageError(f"a matrix must have at least one line besides the header; {source} has none. Add some.")
-    return from_matrix(np.concatenate(rows), source)
+    matrix = np.concatenate(rows)
+    reading = TextReading(("a row a line",), "position", (), blank, len(matrix), bool(header))
+    return from_matrix(matrix, source).read_as(reading)
 
 
-def _cut(line: bytes, delimiter: bytes) -> list[bytes]:
-    fields = line.split() if delimiter == WHITESPACE else line.split(delimiter)
-    fields = [field.strip(b" ") for field in fields]
-    return [field[1:-1] if len(field) > 1 and field[:1] == field[-1:] == b'"' else field for field in fields]
-
-
-def _rating_layout(sample: list[bytes], source: str) -> tuple[bytes, int]:
-    """Delimiter and number of columns: the first delimiter that leaves a number in the third field of the last sample line."""
-    fallback = pairs = None
-    for delimiter in _DELIMITERS:
-        first, last = _cut(sample[0], delimiter), _cut(sample[-1], delimiter)
-        if len(first) in (3, 4):
-            fallback = fallback or (delimiter, len(first))
-            if len(last) == len(first) and is_number(last[2]):
-                return delimiter, len(first)
-        elif len(first) == len(last) == 2 and not any(_is_fraction(field) for field in first + last):
-            pairs = pairs or (delimiter, 2)
-    fallback = fallback or pairs
-    if fallback is None:
-        shown = sample[0][:60].decode("utf-8", "replace")
+def _is_matrix_header(first: list[str], source: str, number: int, given: bool | None, delimiter: bytes) -> bool:
+    """Whether the first line holds names: where no field is a number, nor a word for a missing one."""
+    if given is not None:
+        return given
+    numbers = [is_number_text(field, delimiter != b",") for field in first]
+    if not any(numbers) and first[0] == "" and len(first) > 1:
         raise UsageError(
-            f"lines must be `user item rating [time]` or `user item`, separated by tab, comma, semicolon, :: or space; {source} begins "
-            f"{shown if shown.isprintable() else ascii(shown)!r}. Convert it, or use --dense for a matrix."
+            f"a matrix must have no names of rows; the first name in line {number} of {source} is empty, as over a "
+            "column of them. Write it without."
         )
-    return fallback
+    if all(numbers) and len(first) >= _COUNTED_FROM and _counts(first):
+        raise UsageError(
+            f"line {number} of {source} counts {first[0]} to {first[-1]}: it may hold numbers of columns, or a row. Say "
+            "which, by --header or --no-header."
+        )
+    return not any(numbers) and not any(field in MISSING or field == "" for field in first)
 
 
-def _is_fraction(field: bytes) -> bool:
-    """Whether a field is a number but no whole one: as an id it would be a mistake, such as a matrix of two columns."""
-    return is_number(field) and not field.lstrip(b"-").isdigit()
+def _counts(first: list[str]) -> bool:
+    counted = [float(field) for field in first if is_number(field.encode())]
+    return counted in (list(range(1, len(first) + 1)), list(range(len(first))))
 
 
-def _is_pair_header(first: list[bytes], second: list[bytes]) -> bool:
-    """Names of columns over numbers, or the words that are used for them."""
-    names = [field.lower().replace(b"_", b"").removesuffix(b"id").removesuffix(b"s") for field in first]
-    return names == [b"user", b"item"] or (not any(map(is_number, first)) and all(map(is_number, second)))
-
-
-def _is_rating_header(fields: list[bytes]) -> bool:
-    """A header has no number for a rating; but after two numeric ids it is a line with a mistake in it."""
-    return not is_number(fields[2]) and not (is_number(fields[0]) and is_number(fields[1]))
-
-
-def _is_matrix_header(fields: list[bytes]) -> bool:
-    if not all(map(is_number, fields)):
-        return True
-    counted = [float(field) for field in fields]
-    return len(fields) > 1 and counted in (list(range(1, len(fields) + 1)), list(range(len(fields))))
-
-
-def _ids(fields: Fields, column: int) -> NDArray[Any]:
+def _ids(fields: Fields | ArrowFields, column: int) -> IdColumn:
     integers = fields.integers(column)
     return fields.texts(column) if integers is None else integers
+
+
+def _require_no_names(fields: Fields | ArrowFields, layout: TextLayout, users: IdColumn, items: IdColumn) -> None:
+    """The names of line 1 must not stand in a later line, as where files were put together."""
+    if any(not isinstance(ids, CodedIds) and ids.dtype.kind != "S" for ids in (users, items)):
+        return
+    user, item = (layout.names[place].encode() for place in layout.places[:2])
+    again = np.flatnonzero(is_id(users, user) & is_id(items, item))
+    if again.size:
+        raise UsageError(
+            f"names of columns must stand once; line {fields.line_numbers[again[0]]} of {fields.source} has them again. "
+            "Remove the line."
+        )

@@ -2,58 +2,73 @@
 
 from __future__ import annotations
 
-import csv
-import re
 from pathlib import Path
 
+from coded_als.data.dialect import DELIMITERS, head_of, rows_of, sample_of
+from coded_als.data.lines import WHITESPACE, Lines
+from coded_als.data.names import plain_word, role_of
 from coded_als.errors import UsageError
 
-# as in `coded_als.data.text`, and the one of MovieLens 100K
-_DELIMITERS = ("\t", "::", "|", ";", ",")
+# titles are full of spaces; and MovieLens 100K has | between fields, which hold anything else
+_DELIMITERS = tuple(delimiter for delimiter in DELIMITERS if delimiter != WHITESPACE)
+_TITLES = {"title", "name", "titles", "movietitle", "booktitle", "itemname", "itemtitle", "producttitle", "artistname"}
 
 
-def load_titles(path: Path) -> dict[str, str]:
+def load_titles(path: Path, encoding: str | None = None) -> dict[str, str]:
     """Titles by item id.
 
     Parameters
     ----------
     path
-        Text, UTF-8 or Latin-1: an id, a title and anything else in each line, separated by tabs, ``::``, ``|``,
-        semicolons or commas; a field may stand in quotes.
+        Text: an id, a title and anything else in each line, separated by tabs, ``::``, ``|``, semicolons or commas; a
+        field may stand in quotes. Names in line 1 say which columns these are; without, they are the first two.
+    encoding
+        Of the text; by default UTF-8, or what its byte order mark says.
 
     Raises
     ------
     UsageError
-        For a file that cannot be read, or with the number of a line without a second field.
+        For a file that cannot be read, or with the number of a line without a title.
     """
     try:
-        content = path.read_bytes()
+        return _titles(path, encoding)
+    except UsageError:
+        raise
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"titles must be UTF-8 text; {path.name} is none. Name the encoding, as in --encoding latin-1."
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"titles must be a readable file; got {path}: {reason}. Check the path.") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    lines = re.split("\r*\n", text)
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = next((one for one in _DELIMITERS if one in first), None)
-    if delimiter is None:
-        raise UsageError(f"titles must be lines `id, title`; {path.name} begins {first[:60]!r}. Convert it.")
+
+
+def _titles(path: Path, encoding: str | None) -> dict[str, str]:
+    head = head_of(path, encoding, "titles")
+    line = head.lstrip(b"\n").split(b"\n", 1)[0]
+    delimiter = next((one for one in _DELIMITERS if one in line), None)
+    sample = None if delimiter is None else sample_of(path.name, head, delimiter)
+    if delimiter is None or sample is None:
+        raise UsageError(
+            f"titles must be lines `id, title`; {path.name} begins {line[:60].decode('utf-8', 'replace')!a}. Convert it."
+        )
+    item, title, has_names = _places(sample.first)
     titles = {}
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            fields = _cut(line, delimiter)
-            if len(fields) < 2:
+    for first_line, text in Lines(path, encoding, quoted=True).chunks():
+        for number, row in rows_of(text, delimiter, first_line, path.name):
+            if len(row) <= max(item, title):
+                shown = delimiter.decode().join(row)[:60]
                 raise UsageError(
-                    f"every line of titles must have an id and a title; got {line[:60]!r} in line {number} of "
+                    f"every line of titles must have an id and a title; got {shown!a} in line {number} of "
                     f"{path.name}. Correct the line."
                 )
-            titles[fields[0].strip()] = fields[1].strip()
+            if not has_names or number != sample.numbers[0]:
+                titles[row[item].strip()] = row[title].strip()
     return titles
 
 
-def _cut(line: str, delimiter: str) -> list[str]:
-    if len(delimiter) > 1:
-        return line.split(delimiter)
-    return next(csv.reader([line], delimiter=delimiter))
+def _places(first: list[str]) -> tuple[int, int, bool]:
+    """The columns of ids and titles, and whether the first line names them."""
+    items = [place for place, name in enumerate(first) if role_of(name) == "item" and plain_word(name) not in _TITLES]
+    titles = [place for place, name in enumerate(first) if plain_word(name) in _TITLES]
+    return (items[0], titles[0], True) if len(items) == len(titles) == 1 else (0, 1, False)

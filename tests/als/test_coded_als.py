@@ -271,7 +271,7 @@ def test_real_ratings_in_few_rounds(shared_data, name, dense, rank, most_rounds)
     from coded_als.data import load_ratings
 
     source = shared_data / name if not dense else next((shared_data / name).glob("*.csv"))
-    matrix = load_ratings(source, dense=dense).matrix
+    matrix = load_ratings(source, dense=dense, header=dense or None).matrix
     values = sparse.linalg.svds(matrix.astype(float), k=rank, return_singular_vectors=False)
     best = float(np.sum(matrix.data**2 if not dense else matrix**2) - np.sum(values**2))
     model = CodedALS(rank, partitions=4).fit(matrix, InlineCluster(16, RANDOM))

@@ -182,17 +182,22 @@ def test_recommendations_that_are_refused(model: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("\n")
     fails_with(2, "at least one id", "recommend", model, "--users", empty)
-    fails_with(2, "titles must be lines", "recommend", model, "--user", 1, "--titles", empty)
+    fails_with(2, "titles must have at least one line", "recommend", model, "--user", 1, "--titles", empty)
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("1|Toy Story (1995)|01-Jan-1995||\n2|Caf\xe9|\n".encode("latin-1"), {"1": "Toy Story (1995)", "2": "Café"}),
+        ("1|Toy Story (1995)|01-Jan-1995||\n2|Café|\n".encode(), {"1": "Toy Story (1995)", "2": "Café"}),
         (b"1::Toy Story (1995)::Animation|Comedy\n", {"1": "Toy Story (1995)"}),
         (
             b'movieId,title,genres\r\n1,"American President, The (1995)",x\r\n',
-            {"1": "American President, The (1995)", "movieId": "title"},
+            {"1": "American President, The (1995)"},
+        ),
+        (b'title,genres,movieId\n"Bat\n21, ""The""",x,1\n', {"1": 'Bat\n21, "The"'}),
+        (
+            b'1::5" nails::x\n2::"b" side::x\n',
+            {"1": '5" nails', "2": '"b" side'},
         ),
         ("\ufeff7\tZoë\n\n".encode(), {"7": "Zoë"}),
     ],
@@ -201,6 +206,33 @@ def test_titles_of_three_data_sets(tmp_path: Path, content: bytes, expected: dic
     path = tmp_path / "titles"
     path.write_bytes(content)
     assert load_titles(path) == expected
+
+
+def test_titles_of_another_encoding_are_read_where_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "u.item"
+    path.write_bytes("1|Toy Story (1995)|\n2|Caf\xe9|\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="--encoding latin-1"):
+        load_titles(path)
+    assert load_titles(path, "latin-1") == {"1": "Toy Story (1995)", "2": "Café"}
+
+
+def test_a_file_of_users_is_read_as_ratings_are(tmp_path: Path) -> None:
+    """Only a newline ends a line; quotes are dropped; and the columns are the same for one user."""
+    ratings, model = tmp_path / "r.tsv", tmp_path / "m.npz"
+    names = ["a\u2028b", "a\u0085b", "Doe, Jane", 'say "no"', "c"]
+    ratings.write_text(
+        "".join(f"{name}\t{item}\t1\n" for name in names[:3] for item in "xy") + "c\tx\t2\n" + '"say ""no"""\ty\t3\n'
+    )
+    assert run("fit", ratings, "--method", "implicit", "--rank", 1, "--out", model).exit_code == 0
+    users = tmp_path / "users.txt"
+    quoted = [*names[:3], '"say ""no"""', "c"]
+    for chosen in (range(5), *([place] for place in range(5))):
+        users.write_text("".join(quoted[place] + "\n" for place in chosen))
+        shown = run("recommend", model, "--users", users, "--include-seen", "-n", 1)
+        assert shown.exit_code == 0, shown.output
+        lines = shown.stdout.rstrip("\n").split("\n")
+        assert [line.split("\t")[0] for line in lines] == [names[place] for place in chosen]
+        assert all(len(line.split("\t")) == 3 for line in lines)
 
 
 def test_titles_that_are_refused(tmp_path: Path) -> None:
@@ -227,3 +259,28 @@ def test_parquet_and_interactions(ratings: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("".join(",".join(line.split("\t")[:2]) + "\n" for line in lines_of(ratings)))
     assert json.loads(run("fit", pairs, *options).stdout)["objective"] == documents[0]["objective"]
+
+
+def test_every_command_says_how_it_read(tmp_path: Path) -> None:
+    """In one line for people, and in JSON."""
+    rng = np.random.default_rng(1)
+    pairs = rng.permutation(12 * 9)[:70]
+    lines = [f"{place},{pair % 9},x,{pair // 9},{rng.integers(1, 6)}" for place, pair in enumerate(pairs)]
+    ratings, model = tmp_path / "r.csv", tmp_path / "m.npz"
+    ratings.write_text(",movieId,title,userId,rating\n" + "\n".join(lines) + "\n\n\n")
+    line = (
+        "70 ratings of 12 users and 9 items; columns userId, movieId, rating by name; not read: (without a name), title"
+    )
+    line += "; 2 empty lines passed over"
+    fit = ("fit", ratings, "--method", "ridge", "--rank", 2, "--out", model)
+    assert run(*fit).stdout.startswith(line + "\n")
+    split = ("split", ratings, "--out", tmp_path / "part")
+    assert run(*split).stdout.startswith(line + "\n")
+    evaluate, compare = ("evaluate", model, ratings), ("compare", ratings, "--methods", "ridge", "--rank", 2)
+    for command in (evaluate, compare):
+        assert line in run(*command).stderr.split("\n")
+    for command in (fit, split, evaluate, compare):
+        read = json.loads(run(*command, "--json").stdout)["read"]
+        assert (read["ratings"], read["users"], read["items"], read["lines"]) == (70, 12, 9, 70)
+        assert read["columns"] == ["userId", "movieId", "rating"]
+        assert (read["columns_by"], read["header"], read["empty_lines"]) == ("name", True, 2)

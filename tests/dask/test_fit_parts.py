@@ -47,6 +47,8 @@ def test_a_model_goes_on_as_one_of_a_table(dask_client: Any, parts: str, tmp_pat
         assert fit.exit_code == 0, fit.output
     plain = run("fit", f"{tmp_path}/table.parquet", *common, "--out", f"{tmp_path}/plain.npz", *inline(method))
     assert plain.exit_code == 0, plain.output
+    read = json.loads(fit.stdout)["read"]
+    assert (read["users"], read["lines"], read["columns"]) == (50, 400, ["who", "what", "stars"])
     assert json.loads(fit.stdout)["objective"] == pytest.approx(json.loads(plain.stdout)["objective"], rel=1e-6)
     models = [load_model(tmp_path / name) for name in ("model.npz", "model", "plain.npz")]
     for model in models[:2]:
@@ -126,7 +128,7 @@ def test_other_versions_are_one_line(
     assert not (tmp_path / "model").exists()
 
 
-def test_repeated_is_for_part_files(tmp_path: Path) -> None:
+def test_repeated_is_for_tables_and_text() -> None:
     found = run("fit", "synthetic:m=30,n=20,d=3,noise=0.1", "--repeated", "last")
     assert found.exit_code == 2
-    assert "--repeated is for part files" in found.output
+    assert "--repeated is for tables and text" in found.output

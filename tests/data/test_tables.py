@@ -386,5 +386,5 @@ def test_parquet(tmp_path: Path) -> None:
             load_ratings(path, columns=("who", "what", "how"))
     text = tmp_path / "r.tsv"
     text.write_text("1 2 3\n")
-    with pytest.raises(UsageError, match="columns are for DataFrames"):
+    with pytest.raises(UsageError, match=r"columns must be among those of r\.tsv"):
         load_ratings(text, columns=("who", "what"))

@@ -1,0 +1,112 @@
+"""Options of how ratings are read, and a line that says how they were."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coded_als.cli.common import Command
+
+if TYPE_CHECKING:
+    from coded_als.dask.dataset import Dataset
+    from coded_als.data import RatingData
+
+# the options that `reads_ratings` adds, by parameter
+READING = ("columns", "header", "delimiter", "encoding", "repeated")
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(name.strip() for name in given.split(","))
+
+
+_OPTIONS = (
+    click.option(
+        "--columns",
+        callback=_names,
+        metavar="USER,ITEM[,RATING[,TIME]]",
+        help="Columns of text, Parquet and part files: names, or places from 1; without a rating, lines are counted.  "
+        "[default: names that are known, or user, item, rating, time]",
+    ),
+    click.option(
+        "--header/--no-header", default=None, help="Text: line 1 holds names, or data.  [default: as the text shows]"
+    ),
+    click.option("--delimiter", metavar="TEXT", help=r"Text: between fields, such as ';' or '\t'.  [default: found]"),
+    click.option("--encoding", help="Text: such as latin-1 or cp1252.  [default: UTF-8, or by its byte order mark]"),
+    click.option(
+        "--repeated",
+        type=click.Choice(["refuse", "last", "sum"]),
+        help="Which value counts of a pair of user and item that is there twice.  [default: refuse; without ratings: sum]",
+    ),
+)
+
+
+def reads_ratings(command: Command) -> Command:
+    """Options of how ratings are read, which the command is given as one dictionary, ``reading``."""
+
+    @functools.wraps(command)
+    def with_reading(*arguments: Any, **given: Any) -> Any:
+        reading = {name: given.pop(name) for name in READING}
+        return command(*arguments, reading=reading, **given)
+
+    decorated: Any = with_reading
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def read_document(data: RatingData) -> dict[str, Any] | None:
+    """How ratings were read, for JSON; None where there was nothing to read."""
+    reading = data.reading
+    if reading is None:
+        return None
+    return {
+        "ratings": data.entries,
+        "users": data.shape[0],
+        "items": data.shape[1],
+        "lines": reading.lines,
+        "columns": reading.columns,
+        "columns_by": reading.by,
+        "header": reading.has_header,
+        "columns_not_read": reading.unread,
+        "empty_lines": reading.blank,
+    }
+
+
+def parts_document(dataset: Dataset) -> dict[str, Any]:
+    """The same of part files."""
+    layout = dataset.source.pieces[0].layout
+    return {
+        "ratings": dataset.rows,
+        "users": dataset.shape[0],
+        "items": dataset.shape[1],
+        "lines": dataset.rows,
+        "columns": dataset.source.columns,
+        "columns_by": "name" if layout is None else layout.by,
+        "header": layout is not None and bool(layout.names),
+        "columns_not_read": () if layout is None else layout.unread,
+        "empty_lines": dataset.empty_lines,
+    }
+
+
+def read_line(read: dict[str, Any] | None) -> str | None:
+    """The same in one line."""
+    if read is None:
+        return None
+    merged = read["lines"] - read["ratings"]
+    of_lines = f" from {read['lines']:,} lines" if merged > 0 else ""
+    parts = [f"{read['ratings']:,} ratings of {read['users']:,} users and {read['items']:,} items{of_lines}"]
+    parts.append(f"columns {', '.join(read['columns'])} by {read['columns_by']}")
+    if read["columns_not_read"]:
+        parts.append(f"not read: {', '.join(read['columns_not_read'])}")
+    if read["empty_lines"]:
+        parts.append(f"{read['empty_lines']:,} empty lines passed over")
+    return "; ".join(parts)
+
+
+def tell_reading(data: RatingData) -> None:
+    """Say how ratings were read, on stderr."""
+    line = read_line(read_document(data))
+    if line is not None:
+        click.echo(line, err=True)
