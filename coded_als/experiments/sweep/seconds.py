@@ -6,8 +6,8 @@ from typing import cast
 
 import numpy as np
 
+from coded_als.als.statistics import mean_and_interval
 from coded_als.arrays import Array
-from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.sweep.rows import Figures, Quantiles, SweepRow
 
 # Levels of the quantiles stored with every cell: enough to draw the distribution of iteration times again, and to see

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from threadpoolctl import threadpool_limits
 
+from coded_als.als.statistics import mean_and_interval
 from coded_als.codes import PointFamily
-from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.table1.first_responses import errors_of_first
 from coded_als.experiments.table1.paper import Effort, PaperCell, paper_size
 from coded_als.experiments.table1.rows import AtPoints, Table1Row, with_points

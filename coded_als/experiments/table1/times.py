@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from coded_als.als.draws import repetition_seed
+from coded_als.als.statistics import mean_and_interval
 from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, fastest
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.cluster.waiting import round_seconds
 from coded_als.codes import EntangledPolynomialCode, iteration_threshold
 from coded_als.delays import DelayStream
-from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.table1.paper import PaperCell, paper_size
 from coded_als.experiments.table1.rows import WallRow
 from coded_als.experiments.table1.theory import OperationTime

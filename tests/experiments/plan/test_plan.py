@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from coded_als.als.draws import Draws
 from coded_als.als.schemes import Scheme, Size
+from coded_als.als.statistics import mean_and_interval, ratio_and_interval
 from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds
 from coded_als.cli.plan import command
 from coded_als.cluster.machine import Machine
@@ -19,7 +20,6 @@ from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
 from coded_als.experiments.plan.plan import Plan, make_plan
 from coded_als.experiments.plan.telling import fit_command, plan_text
-from coded_als.experiments.plan.timing import mean_and_interval, ratio_and_interval
 
 FAST = Machine(1e12, 1e12, 1e-6, 0.0)
 
