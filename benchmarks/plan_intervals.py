@@ -6,10 +6,13 @@ times as fast) are held against the means of 100,000 fits of the same schemes. T
 generator, round after round with the bursts as they come, and nothing of the plan's draws: only what a round costs once its
 delays are known is shared. The recording is made anew for each seed, and is held against the law that it was recorded from.
 
-A mean of 100,000 fits has an error itself, which for a rare delay is larger than that of the plan. ``within`` counts the
-intervals that hold the mean when that error is added to theirs, ``bare`` those that hold it as they stand.
+A mean of 100,000 fits has an error itself, which for a rare delay is larger than that of the plan: a coded round may be slow once
+in a million. Where workers are slow or fast and nothing between, the expectation is added up over all 1,024 sets of slow
+workers instead, and ``within`` counts the intervals that hold it. Elsewhere it counts those that hold the mean of the fits
+when the error of that mean is added to theirs. ``bare`` counts in all clusters those that hold the mean of the fits as it stands.
 
-Bar: within at least 93 % of all and 90 % of each cluster; "cannot tell yet" at most 20 %; verdicts that are wrong at most 5 %.
+Bar: within at least 93 % of all and 90 % of each cluster; "cannot tell yet" at most 20 %. A verdict is wrong where the
+best schemes that any seed has taken say otherwise.
 
     python benchmarks/plan_intervals.py [--seeds 200] [--only WORD] [--fits 100000]
 """
@@ -87,6 +90,7 @@ class Cluster:
     name: str
     spec: str
     law: Law
+    slow_share: float = 0.0
 
     def workload(self, seed: int) -> Workload:
         if self.spec:
@@ -96,13 +100,23 @@ class Cluster:
 
 
 CLUSTERS = (
-    Cluster("rare and very slow", "bimodal:p=0.002,fast=5ms,slow=5s", bimodal(0.002, 0.005, 5.0)),
-    Cluster("rare and slow", "bimodal:p=0.02,fast=5ms,slow=500ms", bimodal(0.02, 0.005, 0.5)),
-    Cluster("bursts of 10 rounds", "markov:fast=2ms,slow=1s,enter=0.02,leave=0.1", markov(0.002, 1.0, 0.02, 0.1)),
+    Cluster("rare and very slow", "bimodal:p=0.002,fast=5ms,slow=5s", bimodal(0.002, 0.005, 5.0), 0.002),
+    Cluster("rare and slow", "bimodal:p=0.02,fast=5ms,slow=500ms", bimodal(0.02, 0.005, 0.5), 0.02),
     Cluster(
-        "bursts of 50 rounds", "markov:fast=2ms,slow=300ms,enter=0.002,leave=0.02", markov(0.002, 0.3, 0.002, 0.02)
+        "bursts of 10 rounds", "markov:fast=2ms,slow=1s,enter=0.02,leave=0.1", markov(0.002, 1.0, 0.02, 0.1), 1 / 6
     ),
-    Cluster("rare bursts of 3", "markov:fast=2ms,slow=2s,enter=0.0005,leave=0.3", markov(0.002, 2.0, 0.0005, 0.3)),
+    Cluster(
+        "bursts of 50 rounds",
+        "markov:fast=2ms,slow=300ms,enter=0.002,leave=0.02",
+        markov(0.002, 0.3, 0.002, 0.02),
+        1 / 11,
+    ),
+    Cluster(
+        "rare bursts of 3",
+        "markov:fast=2ms,slow=2s,enter=0.0005,leave=0.3",
+        markov(0.002, 2.0, 0.0005, 0.3),
+        0.0005 / 0.3005,
+    ),
     Cluster("pareto 2.2", "pareto:scale=5ms,alpha=2.2", pareto(0.005, 2.2)),
     Cluster("pareto 2.5", "pareto:scale=20ms,alpha=2.5", pareto(0.02, 2.5)),
     Cluster("pareto 3", "pareto:scale=1ms,alpha=3", pareto(0.001, 3.0)),
@@ -146,6 +160,17 @@ def simulated(cluster: Cluster, scheme: Scheme, fits: int) -> tuple[float, float
     return float(found.mean()), float(found.std(ddof=1) / math.sqrt(found.size))
 
 
+def expected(cluster: Cluster, scheme: Scheme) -> float:
+    """Expected seconds of a fit, from the chance of every set of slow workers."""
+    workload = cluster.workload(0)
+    ((cost, rule),) = workload.schedule(scheme)
+    slow = np.array([[number >> w & 1 for w in range(WORKERS)] for number in range(2**WORKERS)], bool)
+    chances = np.where(slow, cluster.slow_share, 1 - cluster.slow_share).prod(axis=1)
+    model = workload.recorded
+    rounds = ends_s(cost.response_s(np.where(slow, model.slow, model.fast), workload.machine), rule)
+    return ITERATIONS * (float(chances @ rounds) + workload.master_s(scheme)) + workload.startup_s(scheme)
+
+
 def holds(estimate: Estimate, mean: float, error: float) -> bool:
     """Whether an interval holds a mean that is known up to an error."""
     assert estimate.low is not None
@@ -184,10 +209,13 @@ class Counts:
 def compared(cluster: Cluster, seeds: int, fits: int) -> Counts:
     counts, means, verdicts = Counts(), {}, []
 
-    def truth(candidate: Candidate) -> tuple[float, float]:
-        if candidate.scheme not in means:
-            means[candidate.scheme] = simulated(cluster, candidate.scheme, fits)
-        return means[candidate.scheme]
+    def truth(candidate: Candidate) -> tuple[float, float, float]:
+        """The mean of the fits, the expectation as well as it is known, and the error of that."""
+        scheme = candidate.scheme
+        if scheme not in means:
+            mean, error = simulated(cluster, scheme, fits)
+            means[scheme] = (mean, expected(cluster, scheme), 0.0) if cluster.slow_share else (mean, mean, error)
+        return means[scheme]
 
     for seed in range(seeds):
         race = Race(cluster.workload(seed), schemes(WORKERS, ("lobpcg",)), seed=seed)
@@ -195,22 +223,24 @@ def compared(cluster: Cluster, seeds: int, fits: int) -> Counts:
         plain, coded, speedup = duel.plain, duel.coded, duel.speedup
         if plain is None or coded is None or speedup is None:
             raise SystemExit(f"{cluster.name}: nothing to compare")
-        (plain_s, plain_error), (coded_s, coded_error) = truth(plain), truth(coded)
-        ratio, error = plain_s / coded_s, math.hypot(plain_error, plain_s / coded_s * coded_error) / coded_s
-        known = (plain_s, plain_error), (coded_s, coded_error), (ratio, error)
-        for kind, (estimate, (mean, off)) in enumerate(
-            zip((plain.estimate, coded.estimate, speedup), known, strict=True)
+        below, above = truth(coded), truth(plain)
+        error = math.hypot(above[2], above[1] / below[1] * below[2]) / below[1]
+        ratio = above[0] / below[0], above[1] / below[1], error
+        for kind, (estimate, known) in enumerate(
+            zip((plain.estimate, coded.estimate, speedup), (above, below, ratio), strict=True)
         ):
             if estimate.low is not None:
                 counts.given[kind] += 1
-                counts.within[kind] += holds(estimate, mean, off)
-                counts.bare[kind] += holds(estimate, mean, 0.0)
+                counts.within[kind] += holds(estimate, known[1], known[2])
+                counts.bare[kind] += holds(estimate, known[0], 0.0)
         counts.plans += 1
         counts.cannot_tell += duel.verdict == "cannot tell yet"
         verdicts.append(duel.verdict)
         counts.draws += len(coded.sampling)
     # the best of all that any seed took, not only of the pair at hand
-    best = [min(mean for scheme, (mean, _) in means.items() if scheme.family.coded is coded) for coded in (False, True)]
+    best = [
+        min(mean for scheme, (_, mean, _) in means.items() if scheme.family.coded is coded) for coded in (False, True)
+    ]
     counts.wrong = verdicts.count("coding does not pay" if best[0] / best[1] >= 1 + MARGIN else "coding pays")
     return counts
 
