@@ -28,7 +28,7 @@ from coded_als.als.timing import (
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Entangled, Replicated, Uncoded
-from coded_als.delays import DelayModel, NoDelay, Trace
+from coded_als.delays import DelayModel, NoDelay, Trace, traces_of
 from coded_als.errors import UsageError, readable
 
 # A scheme without a code is taken when it is within this of the fastest: less than that no model of a cluster can tell.
@@ -41,6 +41,9 @@ CHEAP_WORKERS, EXACT_WORKERS, EXACT_DRAWS = 16, 60, 200
 # Draws of every scheme, and the most of two whose difference these do not tell, which are drawn anew: four times as many
 # each time.
 DRAWS, MOST_DRAWS, MORE = 400, 6400, 4
+
+# Share of tasks of a recording, longer than any that was finished, up to which a code is said not to pay.
+MOST_UNSEEN = 0.02
 
 Verdict = Literal["coding pays", "coding does not pay", "cannot tell yet"]
 
@@ -103,11 +106,15 @@ class Duel:
         Of each worker: bytes of storage, or multiplications in an iteration.
     plain, coded
         The fastest of each kind, under the same delays; None where none can run within the limit.
+    unseen
+        Of a recording the share of tasks that were broken off later than any that was finished. A scheme without a code would
+        have waited for them, nobody knows how long.
     """
 
     limit: float
     plain: Candidate | None
     coded: Candidate | None
+    unseen: float = 0.0
 
     @property
     def speedup(self) -> Estimate | None:
@@ -126,7 +133,13 @@ class Duel:
             return "coding pays"
         if speedup.low is not None and speedup.low >= 1 + MARGIN:
             return "coding pays"
-        return "coding does not pay" if speedup.high is not None and speedup.high < 1 + MARGIN else "cannot tell yet"
+        is_below = speedup.high is not None and speedup.high < 1 + MARGIN
+        return "coding does not pay" if is_below and not self.is_blind else "cannot tell yet"
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether a recording shows too little of long delays to say that a code does not pay."""
+        return self.unseen > MOST_UNSEEN
 
     @property
     def faster(self) -> Candidate | None:
@@ -137,8 +150,10 @@ class Duel:
 
     @property
     def draws_needed(self) -> int | None:
-        """About how many draws, or rounds of a recording, would tell; None where it is told."""
+        """About how many draws, or rounds of a recording, would tell; None where it is told, or where no number would."""
         if self.coded is None or self.speedup is None or self.verdict != "cannot tell yet":
+            return None
+        if self.speedup.high is not None and self.speedup.high < 1 + MARGIN:
             return None
         sampling = self.coded.sampling
         return self.speedup.draws_to_tell_from(1 + MARGIN, sampling.rounds or len(sampling))
@@ -202,6 +217,7 @@ class Race:
         self._workload = workload
         self._draws: dict[tuple[int, int], Drawn] = {}
         self._count, self._most, self._seed = min(draws, most_draws), most_draws, seed
+        self._unseen = max((trace.unseen for trace in traces_of(workload.recorded)), default=0.0)
         self._again: dict[tuple[Scheme, int], Candidate] = {}
         self._timed: dict[Scheme, Candidate] = {}
         self.excluded: dict[Scheme, str] = {}
@@ -252,13 +268,13 @@ class Race:
         while True:
             plain = self.fastest(bound for bound in among if not bound.coded)
             coded = self.fastest(bound for bound in among if bound.coded)
-            duel = Duel(limit, plain, coded)
+            duel = Duel(limit, plain, coded, self._unseen)
             if draws > self._count:
-                again = [found and self._drawn_again(found.scheme, draws) for found in (plain, coded)]
-                if again.count(None) > (plain, coded).count(None):
+                plain, coded = (found and self._drawn_again(found.scheme, draws) for found in (plain, coded))
+                if (plain is None, coded is None) != (duel.plain is None, duel.coded is None):
                     continue  # one turned out unable to run: the next best takes its place
-                duel = Duel(limit, *again)
-            if duel.verdict != "cannot tell yet" or draws * MORE > self._most or self._is_all(coded):
+                duel = Duel(limit, plain, coded, self._unseen)
+            if duel.verdict != "cannot tell yet" or draws * MORE > self._most or self._is_all:
                 return duel
             draws *= MORE
 
@@ -297,9 +313,10 @@ class Race:
             self.excluded[scheme] = str(reason)
             return None
 
-    def _is_all(self, candidate: Candidate | None) -> bool:
-        """Whether no further draws can be had: it has met every round of a recording."""
-        return candidate is not None and isinstance(self._workload.recorded, Trace)
+    @property
+    def _is_all(self) -> bool:
+        """Whether no further draws can be had: every round of a recording has been met."""
+        return isinstance(self._workload.recorded, Trace)
 
     def known(self) -> list[Candidate]:
         """Every candidate that can run as far as is known, fastest first, each by the most draws that it has."""

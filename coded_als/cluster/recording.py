@@ -30,7 +30,8 @@ class TraceRecorder(EventLog):
 
     A task that was dropped for a newer one, or was still open at the end, is written with what it had
     taken by then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` says what a replay
-    makes of it). Tasks that were never sent and tasks of workers that died have no row: in a replay they never respond.
+    makes of it). A task that was never sent is written with 0 seconds and ``censored`` 1: nothing is known of its delay.
+    Tasks of workers that died have no row: in a replay they never respond.
     """
 
     def save(self, path: Path) -> None:
@@ -63,6 +64,8 @@ def _round_rows(events: list[TaskEvent], ends_s: float) -> list[tuple[int, int, 
     typical_s = statistics.median(computed) if computed else 0.0
     rows = []
     for event in sorted(events, key=lambda event: event.worker):
+        if event.status == "unsent":
+            rows.append((event.worker, event.round_index, 0.0, 1))
         if event.sent_s is None or event.status in ("lost", "unsent"):
             continue
         censored = event.received_s is None

@@ -158,9 +158,18 @@ class Dead:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Recorded seconds, ``(rounds, workers)``; both axes start over where they end."""
+    """Recorded seconds, ``(rounds, workers)``; both axes start over where they end.
+
+    Parameters
+    ----------
+    seconds
+        (rounds, workers); infinite for a worker that is dead.
+    unseen
+        The share of tasks that took longer than any that was finished, so that of these too little is known.
+    """
 
     seconds: Array
+    unseen: float = 0.0
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         rounds, workers = self.seconds.shape

@@ -51,14 +51,17 @@ def test_a_replay_with_the_same_rule_takes_the_same_time_though_stragglers_were_
     assert run(f"trace:{tmp_path / 'trace.csv'}", TraceRecorder(), 3) == pytest.approx(recorded_s)
 
 
-def test_dead_workers_stay_dead_in_the_replay(tmp_path: Path) -> None:
+def test_dead_workers_stay_dead_in_the_replay_and_the_unsent_live(tmp_path: Path) -> None:
     recorder = TraceRecorder()
     recorder(TaskEvent(0, "E", 0, "counted", 0.0, 1.0, 0.9, 0.1))
     recorder(TaskEvent(0, "E", 1, "lost", 0.0, None))
     recorder(TaskEvent(0, "E", 2, "unsent", None, None))
     recorder(TaskEvent(0, "E", 3, "counted", 0.0, 2.0, 1.9, 0.1))
     recorder.save(tmp_path / "trace.csv")
-    np.testing.assert_allclose(read_trace(tmp_path / "trace.csv"), [[0.9, np.inf, np.inf, 1.9]])
+    assert "2,0,0.0,1" in (tmp_path / "trace.csv").read_text().splitlines()
+    found = read_trace(tmp_path / "trace.csv")
+    np.testing.assert_allclose(found[:, [0, 1, 3]], [[0.9, np.inf, 1.9]])
+    assert found[0, 2] in found[0, [0, 3]]
 
 
 def test_the_timeline_has_a_row_per_worker_and_nested_spans(tmp_path: Path) -> None:

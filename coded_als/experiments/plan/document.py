@@ -67,6 +67,7 @@ class PlanDocument(TypedDict):
     draws: int
     draws_needed: int | None
     rounds_recorded: int | None
+    unseen_share: float
     margin: float
     workers: int
     size: dict[str, Any]
@@ -100,6 +101,7 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
         "draws": len(plan.recommended.sampling),
         "draws_needed": plan.overall.draws_needed,
         "rounds_recorded": plan.recommended.sampling.rounds or None,
+        "unseen_share": plan.overall.unseen,
         "margin": MARGIN,
         "workers": workers,
         "size": asdict(workload.size),

@@ -120,15 +120,24 @@ def _headline(plan: Plan, workers: int) -> str:
         f"{duel.verdict.capitalize()} on {workers} workers: {duel.coded.scheme.label} is {ratio:.2f} times as fast as "
         f"{duel.plain.scheme.label} ({interval}it pays from {1 + MARGIN:.2f} on)."
     )
-    return said if duel.draws_needed is None else f"{said}\n{_needed(duel.coded, duel.draws_needed)}"
+    return "\n".join([said, *_needed(duel)])
 
 
-def _needed(candidate: Candidate, draws: int) -> str:
-    """What it would take to tell."""
-    rounds = candidate.sampling.rounds
-    if rounds:
-        return f"The recording has {rounds} rounds; about {draws:.2g} would tell: record a longer run."
-    return f"It took {len(candidate.sampling)} draws; about {draws:.2g} would tell: --repeats {draws}."
+def _needed(duel: Duel) -> list[str]:
+    """The lines that say how to find out."""
+    if duel.verdict != "cannot tell yet" or duel.coded is None:
+        return []
+    lines, draws, rounds = [], duel.draws_needed, duel.coded.sampling.rounds
+    if draws is not None and rounds:
+        lines.append(f"The recording has {rounds} rounds; about {draws} would tell. Record a longer run.")
+    elif draws is not None:
+        lines.append(f"It took {len(duel.coded.sampling)} draws; about {draws} would tell: --repeats {draws}.")
+    if duel.is_blind:
+        lines.append(
+            f"{100 * duel.unseen:.0f} % of the recorded tasks were broken off later than any that was finished: how long they "
+            "take is not known. Record a run with --code uncoded, which waits for all."
+        )
+    return lines
 
 
 def _shown(plan: Plan) -> tuple[list[str], list[list[str]]]:
