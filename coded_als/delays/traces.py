@@ -14,10 +14,14 @@ from coded_als.delays.models import Trace
 from coded_als.errors import UsageError
 
 Cells = dict[tuple[int, int], tuple[float, bool]]
-# A worker's own delays tell what a task of it would have taken from so many on; those of all workers do before.
+# A worker's own tasks tell what another of it would have taken from so many on; those of all workers do before.
 ENOUGH = 5
 # A worker that is never heard of is dead, unless another was silent for half as long and heard again.
 SILENCES = 2
+# A task that was broken off took longer than those that ended its round. Others of these, in rounds that went on a little
+# longer, say nothing of it: how much longer depends on them and not on it. So the delay is looked for above this many times the
+# bound.
+CLEAR = 1.25
 
 
 def read_trace(path: Path) -> Array:
@@ -62,13 +66,16 @@ def read_recording(path: Path) -> Trace:
     dead = np.arange(shape[0])[:, None] > last
     dead |= ~finished.any(axis=0) & (shape[0] > SILENCES * (1 + _longest_silence(finished)))
     everyone = Survival.of(seconds[~dead], finished[~dead])
-    numbers = _numbers(shape)
+    numbers, completed = _numbers(shape), seconds.copy()
     for worker in range(shape[1]):
         own = finished[:, worker]
-        of = Survival.of(seconds[:, worker], own) if own.sum() >= ENOUGH else everyone
+        knows = own.any() and (seconds[:, worker] > 0).sum() >= ENOUGH
+        laws = [Survival.of(seconds[:, worker], own), everyone] if knows else [everyone]
         for index in np.flatnonzero(~own):
-            seconds[index, worker] = of.beyond(seconds[index, worker], numbers[index, worker])
-    return Trace(np.where(dead, np.inf, seconds), everyone.unseen)
+            watched_s, number = seconds[index, worker], numbers[index, worker]
+            longer = (law.beyond(watched_s, number) for law in laws)
+            completed[index, worker] = next((found for found in longer if found is not None), watched_s)
+    return Trace(np.where(dead, np.inf, completed), everyone.unseen)
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,8 @@ class Survival:
             Which is which.
         """
         times, ended = np.unique(seconds[finished & np.isfinite(seconds)], return_counts=True)
-        at_risk = np.array([(seconds >= time).sum() for time in times])
+        cleared = np.where(finished, seconds, CLEAR * seconds)
+        at_risk = np.array([(cleared >= time).sum() for time in times])
         return cls(times, np.cumprod(1 - ended / at_risk) if times.size else np.ones(0))
 
     @property
@@ -106,8 +114,8 @@ class Survival:
         """The share of tasks that takes longer than any finished one."""
         return float(self.shares[-1]) if self.shares.size else 1.0
 
-    def beyond(self, watched_s: float, number: float) -> float:
-        """The delay of a task that had not finished: a finished one above it, or the bound itself where there is none.
+    def beyond(self, watched_s: float, number: float) -> float | None:
+        """The delay of a task that had not finished: one of the finished ones above it; None where there is none.
 
         Parameters
         ----------
@@ -116,9 +124,9 @@ class Survival:
         number
             Uniform in (0, 1): which of those above.
         """
-        first = int(np.searchsorted(self.times, watched_s, side="right"))
+        first = int(np.searchsorted(self.times, CLEAR * watched_s, side="right"))
         if first == self.times.size:
-            return watched_s
+            return None
         left = self.shares[first - 1] if first else 1.0
         place = first + int(np.searchsorted(-self.shares[first:], -number * left))
         # beyond all finished ones nothing is known: the longest of them is a bound

@@ -229,8 +229,11 @@ def test_censored_times_become_finished_ones_that_are_longer(tmp_path: Path) -> 
     assert found[0, 2] == 6.0  # none is longer
 
 
-def test_broken_off_delays_come_again_by_the_law_that_they_were_drawn_from(tmp_path: Path) -> None:
-    """Exponential delays, watched for 1.5 times their mean or less: the law comes back, by Kolmogorov and Smirnov."""
+def test_broken_off_delays_come_again_by_the_law_that_they_were_drawn_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exponential delays, watched for a while each: the law comes back, by Kolmogorov and Smirnov."""
+    monkeypatch.setattr("coded_als.delays.traces.CLEAR", 1.0)  # here breaking off has nothing to do with the delays
     rng = np.random.default_rng(3)
     delays, watched = rng.exponential(1.0, (400, 10)), rng.uniform(0.0, 6.0, (400, 10))
     rows = [
@@ -249,7 +252,8 @@ def test_broken_off_delays_come_again_by_the_law_that_they_were_drawn_from(tmp_p
     assert stats.kstest(finished, stats.expon.cdf).statistic > 0.05
 
 
-def test_survival_is_that_of_scipy() -> None:
+def test_survival_is_that_of_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coded_als.delays.traces.CLEAR", 1.0)
     rng = np.random.default_rng(5)
     delays, watched = rng.integers(1, 9, 200), rng.integers(1, 12, 200)
     seconds, finished = np.minimum(delays, watched).astype(float), delays <= watched
@@ -279,6 +283,18 @@ def test_who_is_never_heard_of_is_dead_unless_others_are_silent_as_long(
     rows += [(1, index, 1.0, int(index < silent_for)) for index in range(12)]
     rows += [(2, index, 0.5, 1) for index in range(12)]
     assert np.isinf(read_trace(trace(tmp_path / "t.csv", rows))[:, 2]).all() == is_dead
+
+
+def test_what_ends_just_above_the_end_of_a_round_says_nothing_of_the_tasks_that_were_broken_off_there(
+    tmp_path: Path,
+) -> None:
+    """Rounds end at 5 or 5.5 ms when the fast have responded; the slow take 1 s, as the first round shows."""
+    rows = [(worker, 0, 1.0 if worker == 3 else 0.005, 0) for worker in range(4)]
+    for index in range(1, 41):
+        end_s = 0.005 + 0.0005 * (index % 2)
+        rows += [(worker, index, end_s, int(worker == index % 4)) for worker in range(4)]
+    found = read_trace(trace(tmp_path / "t.csv", rows))
+    assert all(found[index, index % 4] == 1.0 for index in range(1, 41))
 
 
 def test_what_took_longer_than_any_that_was_finished_is_known_to_be_unseen(tmp_path: Path) -> None:
