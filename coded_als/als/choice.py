@@ -6,30 +6,46 @@ are timed in the order of their bounds, and those whose bound is above the faste
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.draws import Draws
+from coded_als.als.draws import DRAWN_ITERATIONS, Drawn, draws_of, repetition_seed
 from coded_als.als.schemes import Scheme, Size
 from coded_als.als.spread import holds_gram
-from coded_als.als.timing import Infeasible, Workload, iteration_seconds, least_iteration_seconds, require_decodable
+from coded_als.als.statistics import Estimate, Sampling
+from coded_als.als.timing import (
+    Infeasible,
+    Workload,
+    least_iteration_seconds,
+    require_decodable,
+    sampled_iteration_seconds,
+)
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Entangled, Replicated, Uncoded
-from coded_als.delays import DelayModel, NoDelay
+from coded_als.delays import DelayModel, NoDelay, Trace, traces_of
 from coded_als.errors import UsageError, readable
 
 # A scheme without a code is taken when it is within this of the fastest: less than that no model of a cluster can tell.
 MARGIN = 0.05
 # A code whose products may have a larger relative error is not chosen: a fit to the default tolerance could not prove it.
 ACCURATE = 1e-10
-# Up to it every round asks the code for its error.
-EXACT_WORKERS = 60
-# Repetitions of a choice, and iterations drawn in each; longer runs are scaled up from them.
-REPEATS, DRAWN_ITERATIONS = 20, 20
+# Up to it a code is asked for its error in every draw; up to the next in as many of the first draws, and twice as many for
+# four times the draws; beyond, it waits for as many responses as it does on average.
+CHEAP_WORKERS, EXACT_WORKERS, EXACT_DRAWS = 16, 60, 200
+# Draws of every scheme, and the most of two whose difference these do not tell, which are drawn anew: four times as many
+# each time.
+DRAWS, MOST_DRAWS, MORE = 400, 6400, 4
+
+# Share of tasks of a recording, longer than any that was finished, up to which a code is said not to pay.
+MOST_UNSEEN = 0.02
+
+Verdict = Literal["coding pays", "coding does not pay", "cannot tell yet"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,9 @@ class Candidate:
     scheme
         What would run.
     totals_s
-        Seconds of each repetition, start-up included, (repeats,).
+        Seconds of a whole fit by each draw, start-up included, (draws,).
+    sampling
+        How the draws were made: they do not count the same.
     startup_s
         Seconds before the first iteration.
     master_s
@@ -56,6 +74,7 @@ class Candidate:
 
     scheme: Scheme
     totals_s: Array
+    sampling: Sampling
     startup_s: float
     master_s: float
     worker_bytes: int
@@ -64,7 +83,80 @@ class Candidate:
 
     @property
     def mean_s(self) -> float:
-        return float(self.totals_s.mean())
+        return self.sampling.mean(self.totals_s)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean with its 95 % interval."""
+        return self.sampling.estimate(self.totals_s)
+
+    @property
+    def coded(self) -> bool:
+        """Whether it uses a code; none and copies are no code."""
+        return self.scheme.family.coded
+
+
+@dataclass(frozen=True)
+class Duel:
+    """The best scheme with a code against the best without one, where neither may use more than a limit of something.
+
+    Parameters
+    ----------
+    limit
+        Of each worker: bytes of storage, or multiplications in an iteration.
+    plain, coded
+        The fastest of each kind, under the same delays; None where none can run within the limit.
+    unseen
+        Of a recording the share of tasks that were broken off later than any that was finished. A scheme without a code would
+        have waited for them, nobody knows how long.
+    """
+
+    limit: float
+    plain: Candidate | None
+    coded: Candidate | None
+    unseen: float = 0.0
+
+    @property
+    def speedup(self) -> Estimate | None:
+        """How many times as fast the code is, with its 95 % interval."""
+        if self.plain is None or self.coded is None:
+            return None
+        return self.coded.sampling.ratio(self.plain.totals_s, self.coded.totals_s)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Coding pays when it is faster by the margin or more, with 95 % confidence."""
+        if self.coded is None:
+            return "coding does not pay"
+        speedup = self.speedup
+        if speedup is None:
+            return "coding pays"
+        if speedup.low is not None and speedup.low >= 1 + MARGIN:
+            return "coding pays"
+        is_below = speedup.high is not None and speedup.high < 1 + MARGIN
+        return "coding does not pay" if is_below and not self.is_blind else "cannot tell yet"
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether a recording shows too little of long delays to say that a code does not pay."""
+        return self.unseen > MOST_UNSEEN
+
+    @property
+    def faster(self) -> Candidate | None:
+        """What to take: the code where it is faster by more than the margin, as far as is known."""
+        if self.plain is None or self.speedup is None:
+            return self.plain or self.coded
+        return self.coded if self.speedup.value > 1 + MARGIN else self.plain
+
+    @property
+    def draws_needed(self) -> int | None:
+        """About how many draws, or rounds of a recording, would tell; None where it is told, or where no number would."""
+        if self.coded is None or self.speedup is None or self.verdict != "cannot tell yet":
+            return None
+        if self.speedup.high is not None and self.speedup.high < 1 + MARGIN:
+            return None
+        sampling = self.coded.sampling
+        return self.speedup.draws_to_tell_from(1 + MARGIN, sampling.rounds or len(sampling))
 
 
 def schemes(
@@ -106,8 +198,10 @@ class Race:
         The schemes, all for the same number of workers.
     memory_bytes
         The most that a worker can hold.
-    repeats, seed
-        Repetitions, each with delays of its own.
+    draws, seed
+        Draws of every scheme, the same for all.
+    most_draws
+        The most draws of two that are compared.
     """
 
     def __init__(
@@ -116,12 +210,15 @@ class Race:
         contestants: Iterable[Scheme],
         *,
         memory_bytes: float = np.inf,
-        repeats: int = REPEATS,
+        draws: int = DRAWS,
+        most_draws: int = MOST_DRAWS,
         seed: int = 0,
     ) -> None:
         self._workload = workload
-        self._draws: dict[int, Draws] = {}
-        self._repeats, self._seed = repeats, seed
+        self._draws: dict[tuple[int, int], Drawn] = {}
+        self._count, self._most, self._seed = min(draws, most_draws), most_draws, seed
+        self._unseen = max((trace.unseen for trace in traces_of(workload.recorded)), default=0.0)
+        self._again: dict[tuple[Scheme, int], Candidate] = {}
         self._timed: dict[Scheme, Candidate] = {}
         self.excluded: dict[Scheme, str] = {}
         bounds = []
@@ -153,49 +250,100 @@ class Race:
 
     def chosen(self) -> Candidate | None:
         """The fastest that decodes accurately; one without a code where that is within the margin of it."""
-        best = self.fastest(self.accurate)
-        plain = self.fastest(bound for bound in self.accurate if not bound.scheme.family.coded)
-        if best is None or plain is None or plain.mean_s > (1 + MARGIN) * best.mean_s:
-            return best
-        return plain
+        return self.duel(self.accurate).faster
+
+    def duel(self, among: Sequence[Candidate], limit: float = np.inf) -> Duel:
+        """The best with a code among some at their bounds against the best without, drawn until they are told apart.
+
+        Their draws are fresh: those by which they were found the best flatter them.
+
+        Parameters
+        ----------
+        among
+            Some of `bounds`.
+        limit
+            What none of them uses more of.
+        """
+        draws = self._count
+        while True:
+            plain = self.fastest(bound for bound in among if not bound.coded)
+            coded = self.fastest(bound for bound in among if bound.coded)
+            duel = Duel(limit, plain, coded, self._unseen)
+            if draws > self._count:
+                plain, coded = (found and self._drawn_again(found.scheme, draws) for found in (plain, coded))
+                if (plain is None, coded is None) != (duel.plain is None, duel.coded is None):
+                    continue  # one turned out unable to run: the next best takes its place
+                duel = Duel(limit, plain, coded, self._unseen)
+            if duel.verdict != "cannot tell yet" or draws * MORE > self._most or self._is_all:
+                return duel
+            draws *= MORE
 
     def timed(self, scheme: Scheme) -> Candidate | None:
         """The candidate with its seconds instead of their bound; None where it turns out that it cannot run."""
         if scheme not in self._timed and scheme not in self.excluded:
-            try:
-                exact = scheme.workers <= EXACT_WORKERS
-                draws = self._draws_of(scheme.workers)
-                # many tiny systems: BLAS threads that spin for each other take a hundred times as long
-                with threadpool_limits(1, "blas"):
-                    drawn = iteration_seconds(scheme, self._workload, draws, DRAWN_ITERATIONS, exact=exact)
-                self._timed[scheme] = self._candidate(scheme, drawn, at_least=False)
-            except (Infeasible, UsageError) as reason:
-                self.excluded[scheme] = str(reason)
+            found = self._drawn(scheme, self._draws_of(scheme.workers, self._count))
+            if found is not None:
+                self._timed[scheme] = found
         return self._timed.get(scheme)
 
+    def _drawn_again(self, scheme: Scheme, draws: int) -> Candidate | None:
+        """The candidate with more draws, others than those of the race; None where it turns out that it cannot run."""
+        if (scheme, draws) not in self._again and scheme not in self.excluded:
+            found = self._drawn(scheme, self._draws_of(scheme.workers, draws))
+            if found is None:
+                self._timed.pop(scheme, None)
+            else:
+                self._again[scheme, draws] = found
+        return self._again.get((scheme, draws))
+
+    def _drawn(self, scheme: Scheme, draws: Drawn) -> Candidate | None:
+        try:
+            # many tiny systems: BLAS threads that spin for each other take a hundred times as long
+            with threadpool_limits(1, "blas"):
+                drawn = sampled_iteration_seconds(
+                    scheme,
+                    self._workload,
+                    draws,
+                    DRAWN_ITERATIONS,
+                    _exact_draws(scheme.workers, len(draws)),
+                    exact=scheme.workers <= EXACT_WORKERS,
+                )
+            return self._candidate(scheme, drawn, draws.sampling, at_least=False)
+        except (Infeasible, UsageError) as reason:
+            self.excluded[scheme] = str(reason)
+            return None
+
+    @property
+    def _is_all(self) -> bool:
+        """Whether no further draws can be had: every round of a recording has been met."""
+        return isinstance(self._workload.recorded, Trace)
+
     def known(self) -> list[Candidate]:
-        """Every candidate that can run as far as is known, fastest first."""
-        found = [self._timed.get(bound.scheme, bound) for bound in self.bounds if bound.scheme not in self.excluded]
+        """Every candidate that can run as far as is known, fastest first, each by the most draws that it has."""
+        most = {scheme: found for (scheme, _), found in sorted(self._again.items(), key=lambda item: item[0][1])}
+        best = self._timed | most
+        found = [best.get(bound.scheme, bound) for bound in self.bounds if bound.scheme not in self.excluded]
         return sorted(found, key=lambda candidate: candidate.mean_s)
 
     def _bounded(self, scheme: Scheme) -> Candidate:
         """The candidate at its lower bound."""
-        draws = self._draws_of(scheme.workers)
+        draws = self._draws_of(scheme.workers, self._count)
         if isinstance(family := scheme.family, Entangled) and family.points != "circle":
             # it may have lost its digits whoever responds: worth knowing of a scheme that is not timed, too
             require_decodable(scheme, self._workload, draws)
         drawn, exact = least_iteration_seconds(scheme, self._workload, draws, DRAWN_ITERATIONS)
-        found = self._candidate(scheme, drawn, at_least=not exact)
+        found = self._candidate(scheme, drawn, draws.sampling, at_least=not exact)
         if exact:
             self._timed[scheme] = found
         return found
 
-    def _candidate(self, scheme: Scheme, drawn: Array, *, at_least: bool) -> Candidate:
+    def _candidate(self, scheme: Scheme, drawn: Array, sampling: Sampling, *, at_least: bool) -> Candidate:
         workload = self._workload
         iterations, startup_s = workload.iterations.of(scheme.solver), workload.startup_s(scheme)
         return Candidate(
             scheme,
             drawn.sum(axis=1) * (iterations / drawn.shape[1]) + startup_s,
+            sampling,
             startup_s,
             iterations * workload.master_s(scheme),
             scheme.storage_bytes(workload.size),
@@ -203,10 +351,16 @@ class Race:
             at_least,
         )
 
-    def _draws_of(self, workers: int) -> Draws:
-        if workers not in self._draws:
-            self._draws[workers] = Draws(self._workload.model, workers, self._seed, self._repeats)
-        return self._draws[workers]
+    def _draws_of(self, workers: int, draws: int) -> Drawn:
+        if (workers, draws) not in self._draws:
+            seed = repetition_seed(self._seed, draws)
+            self._draws[workers, draws] = draws_of(self._workload.recorded, workers, seed, draws)
+        return self._draws[workers, draws]
+
+
+def _exact_draws(workers: int, draws: int) -> int:
+    """In how many draws a code is asked for its error: a hundredth of a second at thirty workers, more at more."""
+    return draws if workers <= CHEAP_WORKERS else round(EXACT_DRAWS * math.sqrt(draws / DRAWS))
 
 
 def choose(

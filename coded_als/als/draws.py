@@ -1,16 +1,53 @@
-"""Delays drawn for the schemes that are compared: the same for all of them."""
+"""Delays drawn for the schemes that are compared: the same for all of them.
+
+A mean of runs is a sum of means of rounds, whatever ties the rounds of a run together. So where rounds are alike, as those of
+the package's own models are, all of which begin as they go on, each draw is one iteration by itself: bursts do not make
+neighbouring draws alike. Half of the draws are made as the delays are. In the others some workers, one on average, or two,
+four and so on to all, or all that hold copies of one block, are pushed into a long delay: the slow state of a model that has
+one, else its slowest quarter, its slowest thirty-second and so on. A draw then weighs its density under the delays over that of the mixture of all these
+ways, at most 2 (the balance heuristic: E. Veach and L. Guibas, "Optimally combining sampling techniques for Monte Carlo
+rendering", SIGGRAPH 1995; A. Owen and Y. Zhou, "Safe and effective importance sampling", JASA 95, 2000). So what happens
+once in a million rounds is met, and weighs a millionth.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp, xlogy
+
+from coded_als.als.statistics import Sampling
 from coded_als.arrays import Array
 from coded_als.cluster import StoppingRule
 from coded_als.cluster.waiting import RoundCost
-from coded_als.delays import DelayModel, DelayStream, depends_on_operations
+from coded_als.delays import (
+    DelayModel,
+    DelayStream,
+    Trace,
+    bootstrapped,
+    depends_on_operations,
+    hashed_uniforms,
+    is_stationary,
+    traces_of,
+)
+from coded_als.delays.models import Bimodal, Markov, Pareto, ShiftedExponential, Sum
 
 # Cost and stopping rule of each round of an iteration.
 Schedule = list[tuple[RoundCost, StoppingRule]]
+# Iterations drawn in a run of a model from elsewhere; longer runs are scaled up from them.
+DRAWN_ITERATIONS = 20
+# Shares of the slowest into which delays without a slow state are pushed.
+SLOWEST = tuple(2.0**-power for power in (2, 5, 8, 11, 14))
+# Least draws in a stratum whose variance is to be believed.
+LEAST_STRATUM = 10
+# Copies of a block that are all slow at once are met on purpose up to so many.
+MOST_COPIES = 8
 
 
 def repetition_seed(seed: int, repetition: int) -> int:
@@ -26,8 +63,31 @@ def repetition_seed(seed: int, repetition: int) -> int:
     return int(np.random.SeedSequence([seed, repetition]).generate_state(1, np.uint64)[0])
 
 
+class Drawn(Protocol):
+    """Delays of draws that are the same for all schemes."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How they were made."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def delays(self, schedule: Schedule, iterations: int) -> Array:
+        """Seconds that each worker adds to each round of each iteration, (draws, iterations, rounds, W).
+
+        Parameters
+        ----------
+        schedule
+            The rounds of an iteration.
+        iterations
+            The most of each draw.
+        """
+        ...
+
+
 class Draws:
-    """The delays of several repetitions on W workers; drawn once for all schemes where they do not depend on the work.
+    """The delays of several runs on W workers; drawn once for all schemes where they do not depend on the work.
 
     Parameters
     ----------
@@ -46,6 +106,11 @@ class Draws:
 
     def __len__(self) -> int:
         return len(self._seeds)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Independent runs that count the same."""
+        return Sampling.plain(len(self))
 
     def delays(self, schedule: Schedule, iterations: int) -> Array:
         """Seconds that each worker adds to each round of each iteration, (repeats, iterations, rounds, W).
@@ -69,3 +134,224 @@ class Draws:
     def _fresh(self, operations: list[float]) -> Array:
         streams = [DelayStream(self._model, self._workers, seed) for seed in self._seeds]
         return np.array([[stream.next_round(count) for count in operations] for stream in streams])
+
+
+class RoundDraws:
+    """The delays of single rounds on W workers, each drawn as the first of a run; all rounds of an iteration meet the same.
+
+    Where the delays hold a recording, the draws go through its rounds in their order, as often as it takes: the recording is
+    the sample then, and drawing its rounds at random would add nothing but noise.
+
+    Parameters
+    ----------
+    model
+        The delays: those of a round do not depend on which it is, but for recordings.
+    workers
+        W.
+    seed, draws
+        How many, each with numbers of its own; of a recording whole turns.
+    """
+
+    def __init__(self, model: DelayModel, workers: int, seed: int, draws: int) -> None:
+        self._model = model
+        rounds = max((len(trace.seconds) for trace in traces_of(model)), default=0)
+        if rounds:
+            # nothing is drawn where the recording is all there is
+            draws = rounds if isinstance(model, Trace) else -(-draws // rounds) * rounds
+        pushes = _pushes({} if rounds else _slowest(model), workers, draws)
+        self._numbers = _numbers(model, workers, seed, pushes, draws)
+        self.sampling = Sampling(_weights(self._numbers, pushes, draws), _strata(pushes, draws), rounds)
+        self._drawn: dict[float, Array] = {}
+
+    def __len__(self) -> int:
+        return len(self.sampling)
+
+    def delays(self, schedule: Schedule, iterations: int) -> Array:
+        """Seconds that each worker adds to each round of one iteration, (draws, 1, rounds, W).
+
+        Parameters
+        ----------
+        schedule
+            The rounds of an iteration.
+        iterations
+            Not more than one is drawn.
+        """
+        asked = [cost.operations if depends_on_operations(self._model) else 0.0 for cost, _ in schedule]
+        return np.stack([self._of(operations) for operations in asked], axis=1)[:, None]
+
+    def _of(self, operations: float) -> Array:
+        """Of one round, (draws, W); the last work asked for is kept."""
+        if operations not in self._drawn:
+            self._drawn = {operations: np.array([self._one(draw, operations) for draw in range(len(self))])}
+        return self._drawn[operations]
+
+    def _one(self, draw: int, operations: float) -> Array:
+        return self._model.draw(lambda k: self._numbers[k][draw], draw, operations, None)[0]
+
+
+class SomeDraws:
+    """Some of the draws of others, which count the same.
+
+    Parameters
+    ----------
+    draws
+        All.
+    picked
+        Numbers of those that are meant, (k,).
+    """
+
+    def __init__(self, draws: Drawn, picked: NDArray[np.intp]) -> None:
+        self._draws, self._picked = draws, picked
+        self.sampling = Sampling.plain(len(picked))
+
+    def __len__(self) -> int:
+        return len(self._picked)
+
+    def delays(self, schedule: Schedule, iterations: int) -> Array:
+        """As of all draws, (k, iterations, rounds, W).
+
+        Parameters
+        ----------
+        schedule, iterations
+            As there.
+        """
+        return self._draws.delays(schedule, iterations)[self._picked]
+
+
+def draws_of(model: DelayModel, workers: int, seed: int, draws: int) -> Drawn:
+    """Delays to compare schemes by: single rounds, or runs where a model is not known to begin as it goes on.
+
+    Parameters
+    ----------
+    model
+        The delays, recordings as they are.
+    workers
+        W.
+    seed, draws
+        How many rounds.
+    """
+    if is_stationary(model):
+        return RoundDraws(model, workers, seed, draws)
+    return Draws(bootstrapped(model), workers, seed, max(2, draws // DRAWN_ITERATIONS))
+
+
+@dataclass(frozen=True)
+class _Push:
+    """One way to make draws: numbers of one kind are, with a chance, taken from below a bound; all others are uniform.
+
+    With ``blocks``, those of the workers that have one and the same number modulo ``blocks``, any alike: they are the
+    copies of one block.
+    """
+
+    kind: int
+    bound: float
+    draws: range
+    chance: float = 1.0
+    blocks: int = 1
+
+    def density(self, numbers: Mapping[int, Array]) -> Array:
+        """Logarithm of the density at all draws, (draws,); that of uniform numbers is 0."""
+        below = numbers[self.kind] < self.bound
+        if self.blocks > 1:
+            groups = [below[:, block :: self.blocks] for block in range(self.blocks)]
+            of_each = [np.where(g.all(axis=1), -g.shape[1] * math.log(self.bound), -np.inf) for g in groups]
+            return np.asarray(logsumexp(of_each, axis=0)) - math.log(self.blocks)
+        slow = below.sum(axis=1)
+        # x * log(y) is 0 for x = 0 whatever y
+        pushed = xlogy(slow, 1 - self.chance + self.chance / self.bound)
+        return np.asarray(pushed + xlogy(below.shape[1] - slow, 1 - self.chance))
+
+    def apply(self, numbers: Mapping[int, Array], choices: Array) -> None:
+        """Push some of the numbers of these draws.
+
+        Parameters
+        ----------
+        numbers
+            Of all draws.
+        choices
+            Uniform numbers of all draws that decide which, (draws, W).
+        """
+        part = slice(self.draws.start, self.draws.stop)
+        chosen = choices[part] < self.chance
+        if self.blocks > 1:
+            blocks = (choices[part, :1] * self.blocks).astype(int)
+            chosen = np.arange(choices.shape[1]) % self.blocks == blocks
+        numbers[self.kind][part] *= np.where(chosen, self.bound, 1.0)
+
+
+def _slowest(model: DelayModel, offset: int = 0) -> dict[int, tuple[float, ...]]:
+    """Below which bounds a number makes a long delay, for each kind of number that the model uses."""
+    if isinstance(model, Sum):
+        parts = (_slowest(part, offset + model.offset(index)) for index, part in enumerate(model.models))
+        return {k: bounds for part in parts for k, bounds in part.items()}
+    if isinstance(model, (ShiftedExponential, Pareto)):
+        return {offset: SLOWEST}
+    slow = model.slow_share if isinstance(model, (Bimodal, Markov)) else 0.0
+    return {offset: (slow,)} if 0 < slow < 1 else {}
+
+
+def _pushes(slowest: Mapping[int, tuple[float, ...]], workers: int, draws: int) -> list[_Push]:
+    """The ways to push, with half of the draws or less between them; none where the draws are too few for it."""
+    ways = _ways(workers)
+    each = draws // 2 // len(ways)
+    if not slowest or each < LEAST_STRATUM:
+        return []
+    most = max(map(len, slowest.values()))
+    aims = [(kind, bounds[index % len(bounds)]) for index in range(most) for kind, bounds in slowest.items()]
+    found, start = [], draws - each * len(ways)
+    for chance, blocks in ways:
+        edges = np.linspace(start, start + each, len(aims) + 1).astype(int).tolist()
+        for (kind, bound), (first, last) in zip(aims, pairwise(edges), strict=True):
+            found.append(_Push(kind, bound, range(first, last), chance, blocks))
+        start += each
+    return found
+
+
+def _ways(workers: int) -> list[tuple[float, int]]:
+    """The chance that a worker is pushed and, where those of a block are, the number of blocks."""
+    some = [(2.0**j / workers, 1) for j in range(workers.bit_length())]
+    copies = {workers // copies for copies in range(2, MOST_COPIES + 1)}
+    return some + [(1.0, blocks) for blocks in sorted(copies) if blocks > 1]
+
+
+def _strata(pushes: Sequence[_Push], draws: int) -> tuple[int, ...]:
+    """Numbers of draws that are pushed alike, those that are not first."""
+    counts: dict[tuple[float, int], int] = {}
+    for push in pushes:
+        way = push.chance, push.blocks
+        counts[way] = counts.get(way, 0) + len(push.draws)
+    return (draws - sum(counts.values()), *counts.values())
+
+
+def _used(model: DelayModel, workers: int) -> list[int]:
+    """The kinds of numbers that a model uses in a round."""
+    asked: set[int] = set()
+
+    def note(k: int) -> Array:
+        asked.add(k)
+        return np.full(workers, 0.5)
+
+    model.draw(note, 0, 1.0, None)
+    return sorted(asked)
+
+
+def _numbers(model: DelayModel, workers: int, seed: int, pushes: Sequence[_Push], draws: int) -> dict[int, Array]:
+    """Every number that the model uses, (draws, W); some pushed below a bound."""
+    rows = np.arange(draws, dtype=np.uint64)[:, None]
+    ids = np.broadcast_to(np.arange(workers, dtype=np.uint64), (draws, workers))
+    found = {k: hashed_uniforms(seed, rows, k % 2**32, ids) for k in _used(model, workers)}
+    # numbers of their own decide who is pushed; 2^31 is beyond those of any model
+    choices = hashed_uniforms(seed, rows, 2**31, ids)
+    for push in pushes:
+        push.apply(found, choices)
+    return found
+
+
+def _weights(numbers: Mapping[int, Array], pushes: Sequence[_Push], draws: int) -> Array:
+    """What each draw counts for, (draws,): one over the density of the mixture, for that of uniform numbers is 1."""
+    if not pushes:
+        return np.ones(draws)
+    as_they_are = draws - sum(len(push.draws) for push in pushes)
+    densities = np.array([np.zeros(draws), *(push.density(numbers) for push in pushes)])
+    shares = np.array([as_they_are, *(len(push.draws) for push in pushes)]) / draws
+    return np.asarray(np.exp(-logsumexp(densities, axis=0, b=shares[:, None])))

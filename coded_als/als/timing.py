@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from coded_als.als.draws import Draws, Schedule
+from coded_als.als.draws import Drawn, Schedule, SomeDraws
 from coded_als.als.schemes import Scheme, Size
 from coded_als.arrays import Array
 from coded_als.checks import require_number
@@ -18,7 +19,7 @@ from coded_als.cluster import Fastest, StoppingRule, WellConditioned
 from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.waiting import waiting_s
-from coded_als.delays import DelayModel, arrival_order, bootstrapped, parse_delays
+from coded_als.delays import DelayModel, bootstrapped, parse_delays
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 
 # Orders of arrival from which `_typical` learns how many responses a code waits for.
@@ -68,10 +69,15 @@ class Workload:
         if self.tolerance is not None:
             require_number("tolerance", self.tolerance, positive=True)
 
+    @cached_property
+    def recorded(self) -> DelayModel:
+        """The delays; of a trace the rounds in their order."""
+        return parse_delays(self.delays) if isinstance(self.delays, str) else self.delays
+
     @property
     def model(self) -> DelayModel:
-        """The delays, ready to be drawn; of a trace the rounds at random, since those to come are like it and not the same."""
-        return bootstrapped(parse_delays(self.delays) if isinstance(self.delays, str) else self.delays)
+        """The delays of runs; of a trace the rounds at random, since those to come are like it and not the same."""
+        return bootstrapped(self.recorded)
 
     def tolerance_of(self, scheme: Scheme) -> float:
         """Relative error that a product of this scheme may have."""
@@ -101,7 +107,7 @@ class Infeasible(Exception):
 
 
 def iteration_seconds(
-    scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None, *, exact: bool = True
+    scheme: Scheme, workload: Workload, draws: Drawn, most: int | None = None, *, exact: bool = True
 ) -> Array:
     """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`.
 
@@ -123,7 +129,7 @@ def iteration_seconds(
 
 
 def round_times(
-    scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None, *, exact: bool = True
+    scheme: Scheme, workload: Workload, draws: Drawn, most: int | None = None, *, exact: bool = True
 ) -> Array:
     """Virtual seconds of every round of every iteration, or of the first ``most``: (repeats, iterations, rounds).
 
@@ -162,7 +168,7 @@ def round_times(
 
 
 def least_iteration_seconds(
-    scheme: Scheme, workload: Workload, draws: Draws, most: int | None = None
+    scheme: Scheme, workload: Workload, draws: Drawn, most: int | None = None
 ) -> tuple[Array, bool]:
     """Lower bounds of `iteration_seconds`, (repeats, iterations), and whether they are the seconds themselves.
 
@@ -197,7 +203,36 @@ def least_iteration_seconds(
     return seconds, all(ours is rule for (_, ours), (_, rule) in zip(bounded, schedule, strict=True))
 
 
-def require_decodable(scheme: Scheme, workload: Workload, draws: Draws) -> None:
+def sampled_iteration_seconds(
+    scheme: Scheme, workload: Workload, draws: Drawn, most: int, exact_draws: int, *, exact: bool = True
+) -> Array:
+    """Seconds whose mean is that of `iteration_seconds`, where the code is asked for its error in few draws alone.
+
+    What it waits for beyond its threshold counts in these for the others of their stratum too. So no more is told by the
+    mean, and the interval knows of it.
+
+    Parameters
+    ----------
+    scheme, workload, draws, most, exact
+        As there.
+    exact_draws
+        About how many of the draws.
+
+    Returns
+    -------
+    (draws, iterations)
+    """
+    seconds, known = least_iteration_seconds(scheme, workload, draws, most)
+    if known:
+        return seconds
+    shares = draws.sampling.thinned(max(1, len(draws) // exact_draws))
+    picked = np.flatnonzero(shares)
+    beyond = iteration_seconds(scheme, workload, SomeDraws(draws, picked), most, exact=exact) - seconds[picked]
+    seconds[picked] += shares[picked, None] * beyond
+    return seconds
+
+
+def require_decodable(scheme: Scheme, workload: Workload, draws: Drawn) -> None:
     """Try the rules on the workers that respond in the first iteration of each repetition.
 
     Parameters
@@ -220,10 +255,9 @@ def require_decodable(scheme: Scheme, workload: Workload, draws: Draws) -> None:
     _require_satisfiable(schedule, draws)
 
 
-def _drawn_seconds(scheme: Scheme, schedule: Schedule, workload: Workload, draws: Draws, most: int | None) -> Array:
+def _drawn_seconds(scheme: Scheme, schedule: Schedule, workload: Workload, draws: Drawn, most: int | None) -> Array:
     """Seconds of each round, (repeats, iterations, rounds)."""
-    iterations = min(workload.iterations.of(scheme.solver), most or 10**9)
-    delays = draws.delays(schedule, iterations)
+    delays = draws.delays(schedule, min(workload.iterations.of(scheme.solver), most or 10**9))
     seconds = np.empty(delays.shape[:3])
     for index, (cost, rule) in enumerate(schedule):
         arrivals = cost.response_s(delays[:, :, index].reshape(-1, scheme.workers), workload.machine)
@@ -241,11 +275,12 @@ def _typical(rule: StoppingRule, workers: int) -> StoppingRule:
     return Fastest(math.ceil(np.mean([len(counted_workers(order, rule)) for order in orders])))
 
 
-def _require_satisfiable(schedule: Schedule, draws: Draws) -> None:
+def _require_satisfiable(schedule: Schedule, draws: Drawn) -> None:
     """Try the rules on the workers that respond in the first iteration of each repetition."""
-    first = draws.delays(schedule, 1)[:, 0]
+    responds = np.isfinite(draws.delays(schedule, 1)[:, 0])
     for index, (_, rule) in enumerate(schedule):
-        for reachable in sorted({tuple(sorted(arrival_order(delays))) for delays in first[:, index]}):
+        for workers in np.unique(responds[:, index], axis=0):
+            reachable = tuple(np.flatnonzero(workers).tolist())
             refusal: CodedALSError | None = None if rule.satisfied(reachable) else rule.refusal(reachable)
             if refusal is not None:
                 raise Infeasible(str(refusal))

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from coded_als.als.choice import MOST_DRAWS
 from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.schemes import Size
 from coded_als.als.timing import Iterations, Workload
@@ -39,7 +40,13 @@ from coded_als.experiments.sweep.grids import readable_delays
 )
 @takes_iterations
 @click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
-@click.option("--repeats", default=20, show_default=True, type=click.IntRange(2), help="Draws of every scheme.")
+@click.option(
+    "--repeats",
+    default=MOST_DRAWS,
+    show_default=True,
+    type=click.IntRange(2),
+    help="The most draws of two schemes that fewer do not tell apart.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_json: bool, **options: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import statistics
+from bisect import bisect_right
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class TraceRecorder(EventLog):
 
     A task that was dropped for a newer one, or was still open at the end, is written with what it had
     taken by then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` says what a replay
-    makes of it). Tasks that were never sent and tasks of workers that died have no row: in a replay they never respond.
+    makes of it). A task that was never sent is written with 0 seconds and ``censored`` 1: nothing is known of its delay.
+    Tasks of workers that died have no row: in a replay they never respond.
     """
 
     def save(self, path: Path) -> None:
@@ -46,7 +48,8 @@ class TraceRecorder(EventLog):
         rounds: dict[int, list[TaskEvent]] = defaultdict(list)
         for event in self.events:
             rounds[event.round_index].append(event)
-        rows = [row for index in sorted(rounds) for row in _round_rows(rounds[index], self._ends_s())]
+        ends_s, sent_s = self._ends_s(), self._sent_s()
+        rows = [row for index in sorted(rounds) for row in _round_rows(rounds[index], sent_s, ends_s)]
         try:
             with path.open("w", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
@@ -55,26 +58,41 @@ class TraceRecorder(EventLog):
         except OSError as error:
             raise unwritable(path, error) from None
 
+    def _sent_s(self) -> dict[int, list[float]]:
+        """When each worker was sent tasks, in order."""
+        sent: dict[int, list[float]] = defaultdict(list)
+        for event in self.events:
+            if event.sent_s is not None:
+                sent[event.worker].append(event.sent_s)
+        return {worker: sorted(times) for worker, times in sent.items()}
+
     def _ends_s(self) -> float:
         """The last moment that any event speaks of."""
         return max((e.received_s or e.sent_s or 0.0 for e in self.events), default=0.0)
 
 
-def _round_rows(events: list[TaskEvent], ends_s: float) -> list[tuple[int, int, float, int]]:
+def _round_rows(
+    events: list[TaskEvent], sent_s: dict[int, list[float]], ends_s: float
+) -> list[tuple[int, int, float, int]]:
     computed = [event.computed_s for event in events if event.status == "counted"]
     typical_s = statistics.median(computed) if computed else 0.0
     rows = []
     for event in sorted(events, key=lambda event: event.worker):
-        if event.sent_s is None or event.status in ("lost", "unsent"):
-            continue
-        censored = event.received_s is None
-        # a dropped task was busy for what it waited and computed; an open one until the end of the run
-        busy_s = event.waited_s + event.computed_s
-        if event.status == "unfinished":
-            busy_s = max(busy_s, ends_s - event.sent_s)
-        taken_s = busy_s if event.received_s is None else event.received_s - event.sent_s
-        rows.append((event.worker, event.round_index, max(0.0, taken_s - typical_s), int(censored)))
+        if event.status == "unsent":
+            rows.append((event.worker, event.round_index, 0.0, 1))
+        elif event.sent_s is not None and event.status != "lost":
+            # a worker that drops a task says so, which is no response
+            censored = event.status in ("superseded", "unfinished") or event.received_s is None
+            ended_s = _open_until_s(event, sent_s[event.worker], ends_s) if censored else event.received_s
+            taken_s = (ended_s or event.sent_s) - event.sent_s
+            rows.append((event.worker, event.round_index, max(0.0, taken_s - typical_s), int(censored)))
     return rows
+
+
+def _open_until_s(event: TaskEvent, sent_s: list[float], ends_s: float) -> float:
+    """Until when a task without a response can be said to have had none: till the next was sent, or to the end of the run."""
+    place = bisect_right(sent_s, event.sent_s or 0.0)
+    return sent_s[place] if place < len(sent_s) else ends_s
 
 
 def unwritable(path: Path, error: OSError) -> CodedALSError:

@@ -5,7 +5,15 @@ A draw is a pure function of (seed, worker, round), so the same seed gives the s
 cluster, whatever the number of workers and the order of execution.
 """
 
-from coded_als.delays.models import DelayModel, NoDelay, Trace, bootstrapped, depends_on_operations
+from coded_als.delays.models import (
+    DelayModel,
+    NoDelay,
+    Trace,
+    bootstrapped,
+    depends_on_operations,
+    is_stationary,
+    traces_of,
+)
 from coded_als.delays.spec import MODELS, parse_delays, register_delays, trace_files
 from coded_als.delays.streams import DelayStream, arrival_order, hashed_uniforms, require_workers
 from coded_als.delays.traces import read_trace
@@ -20,9 +28,11 @@ __all__ = [
     "bootstrapped",
     "depends_on_operations",
     "hashed_uniforms",
+    "is_stationary",
     "parse_delays",
     "read_trace",
     "register_delays",
     "require_workers",
     "trace_files",
+    "traces_of",
 ]

@@ -219,6 +219,11 @@ class Bimodal(_Checked):
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         return np.where(uniforms(0) < self.p, self.slow, self.fast), None
 
+    @property
+    def slow_share(self) -> float:
+        """The chance of a long delay: a number below it makes one."""
+        return self.p
+
 
 @dataclass(frozen=True)
 class Markov(_Checked):
@@ -236,11 +241,13 @@ class Markov(_Checked):
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, Array]:
         u = uniforms(0)
-        if state is None:
-            slow = u < self.enter / (self.enter + self.leave)
-        else:
-            slow = np.where(state > 0, u >= self.leave, u < self.enter)
+        slow = u < self.slow_share if state is None else np.where(state > 0, u >= self.leave, u < self.enter)
         return np.where(slow, self.slow, self.fast), slow.astype(np.float64)
+
+    @property
+    def slow_share(self) -> float:
+        """The chance of being slow in the long run, and in the first round: a number below it makes a worker so."""
+        return self.enter / (self.enter + self.leave)
 
 
 @dataclass(frozen=True)
@@ -266,9 +273,18 @@ class Dead(_Checked):
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Recorded seconds, ``(rounds, workers)``; both axes start over where they end."""
+    """Recorded seconds, ``(rounds, workers)``; both axes start over where they end.
+
+    Parameters
+    ----------
+    seconds
+        (rounds, workers); infinite for a worker that is dead.
+    unseen
+        The share of tasks that took longer than any that was finished, so that of these too little is known.
+    """
 
     seconds: Array
+    unseen: float = 0.0
 
     def __post_init__(self) -> None:
         _require_table(self.seconds)
@@ -310,13 +326,28 @@ class Sum:
             own = None if state is None else state[index]
 
             # each summand has numbers of its own; the lasting choices (k < 0) are shared on purpose
-            def own_uniforms(k: int, offset: int = 16 * index) -> Array:
+            def own_uniforms(k: int, offset: int = self.offset(index)) -> Array:
                 return uniforms(k + offset if k >= 0 else k)
 
             delays, new = model.draw(own_uniforms, round_index, operations, own)
             drawn.append(delays)
             states.append(np.zeros_like(delays) if new is None else new)
         return np.sum(drawn, axis=0), np.array(states)
+
+    def offset(self, index: int) -> int:
+        """What is added to the number k of a summand's uniforms.
+
+        Parameters
+        ----------
+        index
+            Which summand.
+        """
+        return 16 * index
+
+
+_STATIONARY = (
+    *(NoDelay, ShiftedExponential, Uniform, Pareto, NormalPerOperation, Bimodal, Markov, Slow, Dead, Trace, Bootstrap),
+)
 
 
 def _require_table(seconds: Any) -> None:
@@ -337,13 +368,28 @@ def bootstrapped(model: DelayModel) -> DelayModel:
     return Sum(tuple(map(bootstrapped, model.models))) if isinstance(model, Sum) else model
 
 
+def traces_of(model: DelayModel) -> list[Trace]:
+    """The recordings among the delays that a model adds up."""
+    if isinstance(model, Sum):
+        return [trace for part in model.models for trace in traces_of(part)]
+    return [model] if isinstance(model, Trace) else []
+
+
 def depends_on_operations(model: DelayModel) -> bool:
     """Whether a worker's delay may depend on its multiplications; of a model from elsewhere it is not known."""
     if isinstance(model, Sum):
         return any(map(depends_on_operations, model.models))
-    return not isinstance(
-        model, (NoDelay, ShiftedExponential, Uniform, Pareto, Bimodal, Markov, Slow, Dead, Trace, Bootstrap)
-    )
+    return isinstance(model, NormalPerOperation) or not is_stationary(model)
+
+
+def is_stationary(model: DelayModel) -> bool:
+    """Whether the delays of every round have the law of those of the first; of a model from elsewhere it is not known.
+
+    A recording goes through its rounds: each is as likely as any other.
+    """
+    if isinstance(model, Sum):
+        return all(map(is_stationary, model.models))
+    return type(model) in _STATIONARY
 
 
 def _chosen(uniforms: Array, n: int) -> NDArray[np.bool_]:

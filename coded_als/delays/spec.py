@@ -24,11 +24,10 @@ from coded_als.delays.models import (
     ShiftedExponential,
     Slow,
     Sum,
-    Trace,
     Uniform,
     quantities,
 )
-from coded_als.delays.traces import read_trace
+from coded_als.delays.traces import read_recording
 from coded_als.errors import UsageError
 from coded_als.specs import load_plugins, read_fields
 
@@ -82,7 +81,7 @@ def trace_files(spec: str) -> list[str]:
 def _parse_one(spec: str) -> DelayModel:
     name, _, text = spec.partition(":")
     if name == "trace":
-        return Trace(read_trace(Path(text)))
+        return read_recording(Path(text))
     if name not in MODELS:
         load_plugins()
     if name not in MODELS:

@@ -72,7 +72,7 @@ def arrival_order(seconds: Array) -> tuple[int, ...]:
     return tuple(int(worker) for worker in order[np.isfinite(seconds[order])])
 
 
-def hashed_uniforms(seed: int, round_index: int, draw: int, ids: NDArray[np.uint64]) -> Array:
+def hashed_uniforms(seed: int, round_index: int | NDArray[np.uint64], draw: int, ids: NDArray[np.uint64]) -> Array:
     """Uniform numbers in (0, 1), a pure function of the four arguments (chained SplitMix64 finalisers).
 
     Parameters
@@ -80,15 +80,15 @@ def hashed_uniforms(seed: int, round_index: int, draw: int, ids: NDArray[np.uint
     seed
         Of the stream.
     round_index
-        Which round.
+        Which round; an array of them is broadcast against the ids.
     draw
         Which of the draws of the round.
     ids
-        Worker ids, (k,).
+        Worker ids, (k,), or of any shape.
 
     Returns
     -------
-    (k,).
+    Of the shape of the ids.
     """
     word = np.full(ids.shape, (seed + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
     for salt in (round_index, draw, ids):

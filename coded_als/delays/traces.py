@@ -3,36 +3,148 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coded_als.arrays import Array
+from coded_als.delays.models import Trace
 from coded_als.errors import UsageError
 
 Cells = dict[tuple[int, int], tuple[float, bool]]
+# A worker's own tasks tell what another of it would have taken from so many on; those of all workers do before.
+ENOUGH = 5
+# A worker that is never heard of is dead, unless another was silent for half as long and heard again.
+SILENCES = 2
+# A task that was broken off took longer than those that ended its round. Others of these, in rounds that went on a little
+# longer, say nothing of it: how much longer depends on them and not on it. So the delay is looked for above this many times the
+# bound.
+CLEAR = 1.25
 
 
 def read_trace(path: Path) -> Array:
     """Seconds ``(rounds, workers)`` from a CSV with the columns worker, round, seconds and perhaps censored.
 
-    A row with ``censored`` 1 was dropped before it finished, so its seconds are a lower bound. It is
-    replaced by the mean of the finished times above that bound, and kept as it is where none is above:
-    without this, a replay would take every straggler to be as fast as the round that overtook it.
-    A task without a row never responds.
+    A row with ``censored`` 1 was dropped before it finished, so its seconds are a lower bound; 0 where it was never sent.
+    Its delay is one of the finished times above that bound, drawn from the Kaplan-Meier estimate of the worker's own
+    delays, or of all workers' where its own are few: without this, a replay would take every straggler to be as fast as
+    the round that overtook it. It is kept as it is where none is above. Draws are the same for the same file.
+
+    A task without a row is one that was never sent, where its worker has a later row. A worker without any further row has
+    died. So has one that finished nothing, unless others were silent for about as long and then heard again.
+
+    Parameters
+    ----------
+    path
+        Of the CSV.
 
     Raises
     ------
     UsageError
         With the line number, for a missing file, column or value, a negative time or a task given twice.
     """
+    return read_recording(path).seconds
+
+
+def read_recording(path: Path) -> Trace:
+    """The delays of `read_trace`, and the share of tasks that took longer than any that was finished.
+
+    Parameters
+    ----------
+    path
+        Of the CSV.
+    """
     cells = _read_cells(path)
-    finished = np.sort([seconds for seconds, censored in cells.values() if not censored])
-    table = np.full((1 + max(r for r, _ in cells), 1 + max(w for _, w in cells)), np.inf)
-    for cell, (seconds, censored) in cells.items():
-        above = finished[np.searchsorted(finished, seconds, side="right") :] if censored else ()
-        table[cell] = np.mean(above) if len(above) else seconds
-    return table
+    shape = 1 + max(r for r, _ in cells), 1 + max(w for _, w in cells)
+    seconds, finished = np.zeros(shape), np.zeros(shape, bool)
+    last = np.full(shape[1], -1)
+    for (round_index, worker), (taken_s, censored) in cells.items():
+        seconds[round_index, worker], finished[round_index, worker] = taken_s, not censored
+        last[worker] = max(last[worker], round_index)
+    dead = np.arange(shape[0])[:, None] > last
+    dead |= ~finished.any(axis=0) & (shape[0] > SILENCES * (1 + _longest_silence(finished)))
+    everyone = Survival.of(seconds[~dead], finished[~dead])
+    numbers, completed = _numbers(shape), seconds.copy()
+    for worker in range(shape[1]):
+        own = finished[:, worker]
+        knows = own.any() and (seconds[:, worker] > 0).sum() >= ENOUGH
+        laws = [Survival.of(seconds[:, worker], own), everyone] if knows else [everyone]
+        for index in np.flatnonzero(~own):
+            watched_s, number = seconds[index, worker], numbers[index, worker]
+            longer = (law.beyond(watched_s, number) for law in laws)
+            completed[index, worker] = next((found for found in longer if found is not None), watched_s)
+    return Trace(np.where(dead, np.inf, completed), everyone.unseen)
+
+
+@dataclass(frozen=True)
+class Survival:
+    """The Kaplan-Meier estimate of how long tasks take, of which some were only watched for a while.
+
+    Parameters
+    ----------
+    times
+        Finite seconds of the finished tasks, each once, ascending.
+    shares
+        What share of all tasks takes longer than each of them.
+    """
+
+    times: Array
+    shares: Array
+
+    @classmethod
+    def of(cls, seconds: Array, finished: NDArray[np.bool_]) -> Survival:
+        """The estimate from tasks of any shape.
+
+        Parameters
+        ----------
+        seconds
+            What each took, or how long it was watched.
+        finished
+            Which is which.
+        """
+        times, ended = np.unique(seconds[finished & np.isfinite(seconds)], return_counts=True)
+        cleared = np.where(finished, seconds, CLEAR * seconds)
+        at_risk = np.array([(cleared >= time).sum() for time in times])
+        return cls(times, np.cumprod(1 - ended / at_risk) if times.size else np.ones(0))
+
+    @property
+    def unseen(self) -> float:
+        """The share of tasks that takes longer than any finished one."""
+        return float(self.shares[-1]) if self.shares.size else 1.0
+
+    def beyond(self, watched_s: float, number: float) -> float | None:
+        """The delay of a task that had not finished: one of the finished ones above it; None where there is none.
+
+        Parameters
+        ----------
+        watched_s
+            How long it was watched.
+        number
+            Uniform in (0, 1): which of those above.
+        """
+        first = int(np.searchsorted(self.times, CLEAR * watched_s, side="right"))
+        if first == self.times.size:
+            return None
+        left = self.shares[first - 1] if first else 1.0
+        place = first + int(np.searchsorted(-self.shares[first:], -number * left))
+        # beyond all finished ones nothing is known: the longest of them is a bound
+        return float(self.times[min(place, self.times.size - 1)])
+
+
+def _longest_silence(finished: NDArray[np.bool_]) -> int:
+    """Most rounds in a row in which a worker finished nothing, and something after them."""
+    longest = 0
+    for of_worker in finished.T:
+        rounds = np.flatnonzero(of_worker)
+        longest = max([longest, *(np.diff(rounds, prepend=-1) - 1).tolist()])
+    return longest
+
+
+def _numbers(shape: tuple[int, int]) -> Array:
+    """The same uniform numbers for each round and worker whenever a file is read."""
+    return np.random.default_rng(0).random(shape)
 
 
 def _read_cells(path: Path) -> Cells:

@@ -70,7 +70,7 @@ def test_no_scheme_is_faster_than_its_bound(delays: str, workers: int, seed: int
 def test_what_is_left_at_its_bound_is_no_better_than_what_is_chosen(delays: str) -> None:
     """Against the plain way: every scheme timed exactly."""
     workload = Workload(SIZE, delays, Machine())
-    race = Race(workload, schemes(9, ("lobpcg",)), repeats=5)
+    race = Race(workload, schemes(9, ("lobpcg",)), draws=20, most_draws=20)
     best = race.fastest()
     assert best is not None
     everyone = [found for bound in race.bounds if (found := race.timed(bound.scheme)) is not None]

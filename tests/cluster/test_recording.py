@@ -14,6 +14,7 @@ from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import DelayStream, read_trace
 from coded_als.errors import CodedALSError
+from coded_als.master import LocalCluster
 
 ROUND = Round("product", ("left", "right"), response_shapes=((1, 1, 1),), operations=1e6, label="E = D B")
 
@@ -50,14 +51,55 @@ def test_a_replay_with_the_same_rule_takes_the_same_time_though_stragglers_were_
     assert run(f"trace:{tmp_path / 'trace.csv'}", TraceRecorder(), 3) == pytest.approx(recorded_s)
 
 
-def test_dead_workers_stay_dead_in_the_replay(tmp_path: Path) -> None:
+def test_dead_workers_stay_dead_in_the_replay_and_the_unsent_live(tmp_path: Path) -> None:
     recorder = TraceRecorder()
     recorder(TaskEvent(0, "E", 0, "counted", 0.0, 1.0, 0.9, 0.1))
     recorder(TaskEvent(0, "E", 1, "lost", 0.0, None))
     recorder(TaskEvent(0, "E", 2, "unsent", None, None))
     recorder(TaskEvent(0, "E", 3, "counted", 0.0, 2.0, 1.9, 0.1))
     recorder.save(tmp_path / "trace.csv")
-    np.testing.assert_allclose(read_trace(tmp_path / "trace.csv"), [[0.9, np.inf, np.inf, 1.9]])
+    assert "2,0,0.0,1" in (tmp_path / "trace.csv").read_text().splitlines()
+    found = read_trace(tmp_path / "trace.csv")
+    np.testing.assert_allclose(found[:, [0, 1, 3]], [[0.9, np.inf, 1.9]])
+    assert found[0, 2] in found[0, [0, 3]]
+
+
+def test_what_a_worker_drops_is_no_response_though_it_says_so(tmp_path: Path) -> None:
+    """Worker 1 tells at 1.3 s that it dropped its task for the one that it was sent at 1.0 s: it took longer than that."""
+    recorder = TraceRecorder()
+    for index in range(2):
+        recorder(TaskEvent(index, "E", 0, "counted", float(index), index + 1.0, 1.0, 0.0))
+    recorder(TaskEvent(0, "E", 1, "superseded", 0.0, 1.3))
+    recorder(TaskEvent(1, "E", 1, "unfinished", 1.0, None))
+    recorder(TaskEvent(1, "E", 2, "late", 1.0, 2.5, 1.5, 0.0))
+    recorder.save(tmp_path / "trace.csv")
+    assert set((tmp_path / "trace.csv").read_text().split()[1:]) == {
+        "0,0,1.0,0",
+        "0,1,1.0,0",
+        "1,0,1.0,1",
+        "1,1,1.5,1",
+        "2,1,1.5,0",
+    }
+
+
+@pytest.mark.slow
+def test_local_workers_that_are_overtaken_are_recorded_as_slow(tmp_path: Path) -> None:
+    """Two of four are 300 ms late in every round of some 20 ms; none of their tasks may come out as finished."""
+    recorder = TraceRecorder()
+    with LocalCluster(4, "slow:n=2,delay=300ms", seed=1) as cluster:
+        cluster.observers.append(recorder)
+        cluster.store("left", [np.ones((1, 1, 1))] * 4)
+        payload = np.ones((1, 1, 1))
+        task = Round("product", ("left",), [(payload,)] * 4, (), ((1, 1, 1),), label="E = D B")
+        for _ in range(12):
+            cluster.run(task, fastest(2))
+        cluster.run(task, all_of(4))
+    recorder.save(tmp_path / "trace.csv")
+    found = read_trace(tmp_path / "trace.csv")
+    slow = np.median(found, axis=0) > 0.2
+    assert slow.sum() == 2
+    assert (found[:, slow] > 0.2).mean() > 0.9
+    assert np.isfinite(found).all()
 
 
 def test_the_timeline_has_a_row_per_worker_and_nested_spans(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from coded_als.delays.models import (
     Sum,
     Uniform,
 )
+from coded_als.delays.traces import Survival, read_recording
 from coded_als.errors import UsageError
 
 SPECS = [
@@ -292,9 +293,96 @@ def test_traces_are_replayed_and_start_over(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table, [[0.5, 1, 0.5], [2, np.inf, 2], [0.5, 1, 0.5]])
 
 
-def test_censored_times_become_the_mean_of_the_longer_ones(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", "worker,round,seconds,censored\n0,0,1,0\n1,0,2,1\n0,1,3,0\n1,1,5,0\n2,0,6,1\n")
-    np.testing.assert_array_equal(read_trace(path)[0], [1.0, 4.0, 6.0])
+def trace(path: Path, rows: list[tuple[int, int, float, int]]) -> Path:
+    body = "".join(f"{worker},{index},{seconds},{censored}\n" for worker, index, seconds, censored in rows)
+    return write(path, "worker,round,seconds,censored\n" + body)
+
+
+def test_censored_times_become_finished_ones_that_are_longer(tmp_path: Path) -> None:
+    path = trace(
+        tmp_path / "t.csv", [(0, 0, 1, 0), (1, 0, 2, 1), (0, 1, 3, 0), (1, 1, 5, 0), (2, 0, 6, 1), (2, 1, 1, 0)]
+    )
+    found = read_trace(path)
+    np.testing.assert_array_equal(found, read_trace(path))
+    assert found[0, 0] == 1.0
+    assert found[0, 1] in (3.0, 5.0)
+    assert found[0, 2] == 6.0  # none is longer
+
+
+def test_broken_off_delays_come_again_by_the_law_that_they_were_drawn_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exponential delays, watched for a while each: the law comes back, by Kolmogorov and Smirnov."""
+    monkeypatch.setattr("coded_als.delays.traces.CLEAR", 1.0)  # here breaking off has nothing to do with the delays
+    rng = np.random.default_rng(3)
+    delays, watched = rng.exponential(1.0, (400, 10)), rng.uniform(0.0, 6.0, (400, 10))
+    rows = [
+        (
+            worker,
+            index,
+            min(delays[index, worker], watched[index, worker]),
+            int(delays[index, worker] > watched[index, worker]),
+        )
+        for index in range(400)
+        for worker in range(10)
+    ]
+    found = read_trace(trace(tmp_path / "t.csv", rows))
+    finished = np.array([seconds for _, _, seconds, censored in rows if not censored])
+    assert stats.kstest(found.ravel(), stats.expon.cdf).statistic < 0.03
+    assert stats.kstest(finished, stats.expon.cdf).statistic > 0.05
+
+
+def test_survival_is_that_of_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coded_als.delays.traces.CLEAR", 1.0)
+    rng = np.random.default_rng(5)
+    delays, watched = rng.integers(1, 9, 200), rng.integers(1, 12, 200)
+    seconds, finished = np.minimum(delays, watched).astype(float), delays <= watched
+    ours = Survival.of(seconds, finished)
+    theirs = stats.ecdf(stats.CensoredData(seconds[finished], right=seconds[~finished])).sf
+    np.testing.assert_allclose(ours.shares, theirs.evaluate(ours.times), atol=1e-12)
+
+
+def test_a_task_that_was_never_sent_is_no_death(tmp_path: Path) -> None:
+    """Not with a row of its own, and not without one where the worker goes on; who is silent from some round on is dead."""
+    rows = [
+        (worker, index, 0.5 + worker, 0) for worker in range(3) for index in range(8) if (worker, index) not in {(1, 3)}
+    ]
+    rows = [row for row in rows if not (row[0] == 2 and row[1] >= 6)]
+    found = read_trace(trace(tmp_path / "t.csv", [*rows, (0, 8, 0.0, 1), (1, 8, 0.0, 1)]))
+    assert found[3, 1] == 1.5
+    np.testing.assert_array_equal(found[8], [0.5, 1.5, np.inf])
+    assert np.isinf(found[6:, 2]).all()
+    assert np.isfinite(found[:6]).all()
+
+
+@pytest.mark.parametrize(("silent_for", "is_dead"), [(3, True), (8, False)])
+def test_who_is_never_heard_of_is_dead_unless_others_are_silent_as_long(
+    tmp_path: Path, silent_for: int, is_dead: bool
+) -> None:
+    rows = [(0, index, 1.0, 0) for index in range(12)]
+    rows += [(1, index, 1.0, int(index < silent_for)) for index in range(12)]
+    rows += [(2, index, 0.5, 1) for index in range(12)]
+    assert np.isinf(read_trace(trace(tmp_path / "t.csv", rows))[:, 2]).all() == is_dead
+
+
+def test_what_ends_just_above_the_end_of_a_round_says_nothing_of_the_tasks_that_were_broken_off_there(
+    tmp_path: Path,
+) -> None:
+    """Rounds end at 5 or 5.5 ms when the fast have responded; the slow take 1 s, as the first round shows."""
+    rows = [(worker, 0, 1.0 if worker == 3 else 0.005, 0) for worker in range(4)]
+    for index in range(1, 41):
+        end_s = 0.005 + 0.0005 * (index % 2)
+        rows += [(worker, index, end_s, int(worker == index % 4)) for worker in range(4)]
+    found = read_trace(trace(tmp_path / "t.csv", rows))
+    assert all(found[index, index % 4] == 1.0 for index in range(1, 41))
+
+
+def test_what_took_longer_than_any_that_was_finished_is_known_to_be_unseen(tmp_path: Path) -> None:
+    rows = [(worker, index, 1.0, 0) for worker in range(9) for index in range(5)]
+    rows += [(9, index, *((2.0, 1) if index else (1.0, 0))) for index in range(5)]
+    found = read_recording(trace(tmp_path / "t.csv", rows))
+    assert found.unseen == pytest.approx(4 / 50)
+    assert read_recording(trace(tmp_path / "u.csv", rows[:-4])).unseen == 0.0
 
 
 def test_a_trace_is_a_regular_file(tmp_path: Path) -> None:

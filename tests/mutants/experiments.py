@@ -7,9 +7,9 @@ from tests.mutants.mutant import Mutant
 EXPERIMENTS = (
     Mutant(
         "the 95 % interval is one of 80 %",
-        "coded_als/experiments/plan/timing.py",
-        "stats.t.ppf(0.975,",
-        "stats.t.ppf(0.9,",
+        "coded_als/als/statistics.py",
+        "stdtrit(totals.size - 1, 0.975)",
+        "stdtrit(totals.size - 1, 0.9)",
         ("tests/experiments/sweep/test_sweep.py::test_the_interval_is_that_of_student_at_95_percent",),
     ),
     Mutant(

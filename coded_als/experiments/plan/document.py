@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, TypedDict
 
-from coded_als.als.choice import MARGIN, Candidate
+from coded_als.als.choice import MARGIN, Candidate, Duel, Verdict
+from coded_als.als.statistics import Estimate
 from coded_als.als.timing import Workload
-from coded_als.experiments.plan.plan import Duel, Plan, Verdict
+from coded_als.experiments.plan.plan import Plan
 from coded_als.experiments.plan.telling import assumptions, fit_command
-from coded_als.experiments.plan.timing import mean_and_interval
 
 
 class CandidateRow(TypedDict):
@@ -25,6 +25,7 @@ class CandidateRow(TypedDict):
     virtual_seconds_mean: float
     virtual_seconds_low95: float | None
     virtual_seconds_high95: float | None
+    virtual_seconds_are_uncertain: bool
     virtual_seconds_are_a_lower_bound: bool
     startup_seconds: float
     master_seconds: float
@@ -33,11 +34,11 @@ class CandidateRow(TypedDict):
 
 
 class Speedup(TypedDict):
-    """How many times as fast the code is."""
+    """How many times as fast the code is; without an interval where the draws do not suffice for one."""
 
     ratio: float
-    low95: float
-    high95: float
+    low95: float | None
+    high95: float | None
 
 
 class DuelRow(TypedDict):
@@ -46,6 +47,7 @@ class DuelRow(TypedDict):
     limited: str
     at_most: float
     verdict: Verdict
+    draws_needed: int | None
     without_a_code: CandidateRow | None
     with_a_code: CandidateRow | None
     speedup: Speedup | None
@@ -62,6 +64,10 @@ class PlanDocument(TypedDict):
     """What ``plan --json`` prints."""
 
     verdict: Verdict
+    draws: int
+    draws_needed: int | None
+    rounds_recorded: int | None
+    unseen_share: float
     margin: float
     workers: int
     size: dict[str, Any]
@@ -92,6 +98,10 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
     """
     return {
         "verdict": plan.verdict,
+        "draws": len(plan.recommended.sampling),
+        "draws_needed": plan.overall.draws_needed,
+        "rounds_recorded": plan.recommended.sampling.rounds or None,
+        "unseen_share": plan.overall.unseen,
         "margin": MARGIN,
         "workers": workers,
         "size": asdict(workload.size),
@@ -111,8 +121,7 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
 
 def candidate_row(candidate: Candidate) -> CandidateRow:
     """A candidate as columns."""
-    mean, low, high = mean_and_interval(candidate.totals_s)
-    scheme = candidate.scheme
+    estimate, scheme = candidate.estimate, candidate.scheme
     return {
         "label": scheme.label,
         "code": scheme.code,
@@ -121,9 +130,10 @@ def candidate_row(candidate: Candidate) -> CandidateRow:
         "protocol": scheme.protocol,
         "solver": scheme.solver,
         "rows": scheme.rows,
-        "virtual_seconds_mean": mean,
-        "virtual_seconds_low95": low,
-        "virtual_seconds_high95": high,
+        "virtual_seconds_mean": estimate.value,
+        "virtual_seconds_low95": estimate.low if estimate.is_random else None,
+        "virtual_seconds_high95": estimate.high if estimate.is_random else None,
+        "virtual_seconds_are_uncertain": estimate.low is None,
         "virtual_seconds_are_a_lower_bound": candidate.at_least,
         "startup_seconds": candidate.startup_s,
         "master_seconds": candidate.master_s,
@@ -133,10 +143,8 @@ def candidate_row(candidate: Candidate) -> CandidateRow:
 
 
 def _speedup(duel: Duel) -> Speedup | None:
-    if duel.speedup is None:
-        return None
-    ratio, low, high = duel.speedup
-    return {"ratio": ratio, "low95": low, "high95": high}
+    speedup: Estimate | None = duel.speedup
+    return None if speedup is None else {"ratio": speedup.value, "low95": speedup.low, "high95": speedup.high}
 
 
 def _duel_row(duel: Duel, limited: str) -> DuelRow:
@@ -144,6 +152,7 @@ def _duel_row(duel: Duel, limited: str) -> DuelRow:
         "limited": limited,
         "at_most": duel.limit,
         "verdict": duel.verdict,
+        "draws_needed": duel.draws_needed,
         "without_a_code": None if duel.plain is None else candidate_row(duel.plain),
         "with_a_code": None if duel.coded is None else candidate_row(duel.coded),
         "speedup": _speedup(duel),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from coded_als.als.choice import ACCURATE, MARGIN, Candidate
+from coded_als.als.choice import ACCURATE, MARGIN, Candidate, Duel
 from coded_als.als.timing import Workload
 from coded_als.codes import CODES, Entangled
 from coded_als.codes.entangled_family import LARGEST_PARTITIONS
-from coded_als.experiments.plan.plan import Duel, Plan
-from coded_als.experiments.plan.timing import mean_and_interval
+from coded_als.experiments.plan.plan import Plan
 from coded_als.experiments.text_tables import as_text
 from coded_als.kernels import SPARSE_SLOWDOWN
 
@@ -24,7 +23,7 @@ ASSUMPTIONS = (
     "the start-up is computing D = R^T R where that takes less, encoding it, and sending every worker its share, once",
     "a superseded task is dropped at once, so a slow worker is free for the next round",
     "sparse rows are spread evenly and multiply at a {slowdown}th of the speed of dense products",
-    "rounds of a recorded trace come again at random, not in their order",
+    "seconds are means over drawn iterations, with the 95 % interval of the mean: one fit differs more",
     "codes at real points are timed and not recommended: products good to {real_error:.0e}, where a fit wants {accurate:.0e}",
     "h above {circle} (circle) and {real} (real points) is not tried; every p and every number of copies is",
 )
@@ -115,14 +114,30 @@ def _headline(plan: Plan, workers: int) -> str:
     duel = plan.overall
     if duel.plain is None or duel.coded is None or duel.speedup is None:
         return f"{plan.verdict.capitalize()} on {workers} workers: nothing else can run."
-    ratio, low, high = duel.speedup
-    said = {"coding pays": "Coding pays", "coding does not pay": "Coding does not pay"}.get(
-        duel.verdict, "No clear difference"
+    ratio, low, high = duel.speedup.value, duel.speedup.low, duel.speedup.high
+    interval = "" if low is None or high is None else f"95 %: {low:.2f} to {high:.2f}; "
+    said = (
+        f"{duel.verdict.capitalize()} on {workers} workers: {duel.coded.scheme.label} is {ratio:.2f} times as fast as "
+        f"{duel.plain.scheme.label} ({interval}it pays from {1 + MARGIN:.2f} on)."
     )
-    return (
-        f"{said} on {workers} workers: {duel.coded.scheme.label} is {ratio:.2f} times as fast as {duel.plain.scheme.label} "
-        f"(95 %: {low:.2f} to {high:.2f}; it pays from {1 + MARGIN:.2f} on)."
-    )
+    return "\n".join([said, *_needed(duel)])
+
+
+def _needed(duel: Duel) -> list[str]:
+    """The lines that say how to find out."""
+    if duel.verdict != "cannot tell yet" or duel.coded is None:
+        return []
+    lines, draws, rounds = [], duel.draws_needed, duel.coded.sampling.rounds
+    if draws is not None and rounds:
+        lines.append(f"The recording has {rounds} rounds; about {draws} would tell. Record a longer run.")
+    elif draws is not None:
+        lines.append(f"It took {len(duel.coded.sampling)} draws; about {draws} would tell: --repeats {draws}.")
+    if duel.is_blind:
+        lines.append(
+            f"{100 * duel.unseen:.0f} % of the recorded tasks were broken off later than any that was finished: how long they "
+            "take is not known. Record a run with --code uncoded, which waits for all."
+        )
+    return lines
 
 
 def _shown(plan: Plan) -> tuple[list[str], list[list[str]]]:
@@ -151,16 +166,19 @@ def _duel_table(duels: tuple[Duel, ...], unit: str, scale: float) -> tuple[list[
         cells = [f"{duel.limit / scale:.3g}"]
         for candidate in (duel.plain, duel.coded):
             cells += ["-", "-"] if candidate is None else [candidate.scheme.label, _seconds(candidate)]
-        ratio = "-" if duel.speedup is None else f"{duel.speedup[0]:.2f}"
+        ratio = "-" if duel.speedup is None else f"{duel.speedup.value:.2f}"
         body.append([*cells, ratio, duel.verdict])
     return [unit, "without", "seconds", "with a code", "seconds", "times as fast", "verdict"], body
 
 
 def _seconds(candidate: Candidate) -> str:
-    mean, low, high = mean_and_interval(candidate.totals_s)
+    estimate = candidate.estimate
     if candidate.at_least:
-        return f"at least {mean:.3g} s"
-    return f"{mean:.3g} s" if low is None else f"{mean:.3g} s ({low:.3g} to {high:.3g})"
+        return f"at least {estimate.value:.3g} s"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3g} s (too few draws)"
+    interval = f" ({estimate.low:.3g} to {estimate.high:.3g})" if estimate.is_random else ""
+    return f"{estimate.value:.3g} s{interval}"
 
 
 def _reasons(plan: Plan) -> list[str]:

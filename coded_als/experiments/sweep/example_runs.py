@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from coded_als.als import CodedALS, CodedIteration
 from coded_als.als.draws import repetition_seed
 from coded_als.als.schemes import Scheme, Size
+from coded_als.als.statistics import mean_and_interval
 from coded_als.als.timing import Workload
 from coded_als.arrays import Array
 from coded_als.cluster import TaskEvent
@@ -25,7 +26,6 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import EventLog
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
-from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import Cell, scheme_cell
 from coded_als.experiments.sweep.result_folder import (

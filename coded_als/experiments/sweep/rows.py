@@ -12,9 +12,9 @@ from typing import Any, Literal, TypedDict, cast, get_args
 
 import numpy as np
 
+from coded_als.als.statistics import mean_and_interval
 from coded_als.arrays import Array
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.timing import mean_and_interval
 
 # Levels of the quantiles stored with every cell: enough to draw the distribution of iteration times again, and to see
 # where a mixture of fast and slow workers steps.

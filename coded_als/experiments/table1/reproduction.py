@@ -18,6 +18,7 @@ from coded_als.als.phases import store_data
 from coded_als.als.protocols import PaperProtocol
 from coded_als.als.rounds import RoundLog
 from coded_als.als.schemes import Size
+from coded_als.als.statistics import mean_and_interval
 from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
@@ -26,7 +27,6 @@ from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
-from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.result_folder import ResultFolder
 from coded_als.experiments.sweep.rows import canonical

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from coded_als.als import CodedALS
 from coded_als.als.draws import Draws, repetition_seed
 from coded_als.als.schemes import Scheme, Size
+from coded_als.als.statistics import mean_and_interval
 from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds
 from coded_als.cli.sweep import command
 from coded_als.cluster.machine import Machine
@@ -24,7 +25,6 @@ from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.codes import Entangled, PointFamily
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.timing import mean_and_interval
 from coded_als.experiments.sweep import runs as sweep_module
 from coded_als.experiments.sweep.grids import Cell, SweepSpec, require_feasible
 from coded_als.experiments.sweep.result_folder import append_times, finish_times, read_results, read_times, times_table
