@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class SparseModel(FactorModel, ABC):
         matrix = rating_matrix(given, np.float64)
         with (
             reporting(callback, progress, type(self).__name__, self.iterations) as report,
-            running(self, matrix, report, checkpoint) as run,
+            running(self, matrix, report, checkpoint, time.perf_counter) as run,
         ):
             self._fit(matrix, run)
         return self if ids is None else self.set_ids(*ids)

@@ -19,7 +19,7 @@ def command() -> None:
     started = time.perf_counter()
     with progress("compiling") as line:
         # numba takes a second to load
-        from coded_als.baselines.warm_up import warm_up
+        from coded_als.baselines.every_loop import warm_up
 
         folder = warm_up(lambda name: line.say(f"compiling {name}"))
     done = f"all loops are compiled, in {time.perf_counter() - started:.1f} s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from coded_als.models.iterations import Iteration
@@ -25,7 +24,7 @@ class History:
     def __init__(
         self,
         report: Callback,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float],
         before: Sequence[Iteration] = (),
     ) -> None:
         self.entries: list[Iteration] = list(before)

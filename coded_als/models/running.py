@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -37,7 +36,7 @@ class Run:
         self.history, self._checkpoint, self._snapshot = history, checkpoint, snapshot
 
     def arrays(self, **fresh: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The arrays to go on with, by name.
+        """The arrays to go on with, by name, of the shapes of the fresh ones, such as (m, d).
 
         Parameters
         ----------
@@ -94,7 +93,7 @@ def running(
     matrix: Any,
     report: Callback,
     checkpoint: Checkpoint | None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float],
     **also: Any,
 ) -> Iterator[Run]:
     """A run that goes on from the checkpoint, if there is one, and keeps what it did however it ends.
@@ -130,10 +129,10 @@ def before(snapshot: Snapshot | None) -> list[Iteration]:
     return [] if snapshot is None else iterations_of(snapshot, Iteration)
 
 
-Entry = TypeVar("Entry", bound=Iteration)
+Record = TypeVar("Record", bound=Iteration)
 
 
-def iterations_of(snapshot: Snapshot, kind: type[Entry]) -> list[Entry]:
+def iterations_of(snapshot: Snapshot, kind: type[Record]) -> list[Record]:
     """The iterations that led to a snapshot, as records of a kind.
 
     Raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -192,7 +193,7 @@ class ShardedALS(Explaining):
                 tables = arrays_like(snapshot.arrays, **tables)
         users, items = training.put(training.users, tables["users"]), training.put(training.items, tables["items"])
         del tables
-        history = History(report, before=before(snapshot))
+        history = History(report, time.perf_counter, before(snapshot))
         targets = objective.targets(matrix.data)
         squares = float(matrix.nnz if targets is None else targets @ targets)
         while len(history.entries) < self.iterations:

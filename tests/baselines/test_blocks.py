@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,9 @@ def fit(model: Any, matrix: sp.csr_array, workers: int, policy: Any, pick: bool)
     facts = RatingFacts(
         matrix.nnz, float(values.mean()), float(values.min()), float(values.max()), float(values @ values)
     )
-    fit_on_blocks(model, users, items, facts, cluster, policy, Run(History(lambda _entry: None), None, None))
+    fit_on_blocks(
+        model, users, items, facts, cluster, policy, Run(History(lambda _entry: None, time.perf_counter), None, None)
+    )
 
 
 @settings(max_examples=15, deadline=None)
