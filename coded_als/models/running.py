@@ -70,7 +70,7 @@ class Run:
         return range(len(self.history.entries), iterations)
 
     def note(self, objective: float, arrays: Mapping[str, NDArray[Any]], **facts: Any) -> None:
-        """Record the end of an iteration.
+        """HistoryEntry the end of an iteration.
 
         Parameters
         ----------
@@ -129,10 +129,10 @@ def before(snapshot: Snapshot | None) -> list[Iteration]:
     return [] if snapshot is None else iterations_of(snapshot, Iteration)
 
 
-Record = TypeVar("Record", bound=Iteration)
+HistoryEntry = TypeVar("HistoryEntry", bound=Iteration)
 
 
-def iterations_of(snapshot: Snapshot, kind: type[Record]) -> list[Record]:
+def iterations_of(snapshot: Snapshot, kind: type[HistoryEntry]) -> list[HistoryEntry]:
     """The iterations that led to a snapshot, as records of a kind.
 
     Raises

@@ -262,7 +262,7 @@ def add_legend(figure: ReportFigure, columns: int = 3) -> None:
             legend.remove()
 
 
-Drawn = TypeVar("Drawn")
+DrawnFrom = TypeVar("DrawnFrom")
 
 
 # headings and rows of the data that a figure shows
@@ -294,7 +294,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Entry(Generic[Drawn]):
+class Entry(Generic[DrawnFrom]):
     """A kind of figure.
 
     Parameters
@@ -310,10 +310,10 @@ class Entry(Generic[Drawn]):
     name: str
     title: str
     note: str
-    draw: Callable[[Drawn], ReportFigure]
-    table: Callable[[Drawn], Table]
+    draw: Callable[[DrawnFrom], ReportFigure]
+    table: Callable[[DrawnFrom], Table]
 
-    def of(self, source: Drawn, about: str = "") -> Shown:
+    def of(self, source: DrawnFrom, about: str = "") -> Shown:
         """The figure of one source."""
         name = re.sub(r"[^a-z0-9.]+", "-", f"{self.name} {about}".lower()).strip("-.")[:LONGEST_NAME]
         title = f"{self.title}{about and ', '}{about}"
