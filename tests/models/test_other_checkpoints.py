@@ -85,7 +85,13 @@ def other_arrays(array: Any) -> Iterator[Any]:
     yield np.concatenate((array, array))
     yield np.full_like(array, 0)
     if array.dtype.kind == "f":
-        yield from (-array, 2 * array, array[::-1].copy(), np.full_like(array, np.nan), np.full_like(array, 1e300))
+        yield from (
+            -array,
+            2 * array,
+            array[::-1].copy(),
+            np.full_like(array, np.nan),
+            np.full_like(array, np.finfo(array.dtype).max / 2),
+        )
         spoiled = array.copy()
         spoiled.flat[0] = np.inf
         yield spoiled
@@ -128,9 +134,9 @@ def tried(name: str, folder: Path, other: Snapshot, identity: Any) -> bool:
         refusal = str(error)
     if fitted is None:
         assert "\n" not in refusal
-        assert re.search(r"complete file of this package|at least the \d+ that|must be finite|diverge|rank must be at most", refusal), (
-            refusal
-        )
+        assert re.search(
+            r"complete file of this package|at least the \d+ that|must be finite|diverge|rank must be at most", refusal
+        ), refusal
         return False
     assert np.isfinite(fitted.user_factors_).all()
     assert [entry.index for entry in fitted.history_] == list(range(1, len(fitted.history_) + 1))
