@@ -85,7 +85,13 @@ def other_arrays(array: Any) -> Iterator[Any]:
     yield np.concatenate((array, array))
     yield np.full_like(array, 0)
     if array.dtype.kind == "f":
-        yield from (-array, 2 * array, array[::-1].copy(), np.full_like(array, np.nan), np.full_like(array, 1e300))
+        yield from (
+            -array,
+            2 * array,
+            array[::-1].copy(),
+            np.full_like(array, np.nan),
+            np.full_like(array, np.finfo(array.dtype).max / 2),
+        )
         spoiled = array.copy()
         spoiled.flat[0] = np.inf
         yield spoiled
