@@ -30,7 +30,7 @@ from coded_als.worker.process import ANY_NUMBER
 log = logging.getLogger(__name__)
 
 # Seconds on a clock that never goes back: the master's, or one that a test sets by hand.
-Clock = Callable[[], float]
+MasterClock = Callable[[], float]
 
 # A connection is reported broken a little before its route is known to be gone: the route is probed, less and less often.
 PROBE_FIRST_S, PROBE_LAST_S, PROBE_FOR_S = 0.005, 0.1, 0.5
@@ -74,7 +74,7 @@ class Membership:
         Seconds that never go back.
     """
 
-    def __init__(self, link: Link, job: bytes, size: int, clock: Clock) -> None:
+    def __init__(self, link: Link, job: bytes, size: int, clock: MasterClock) -> None:
         self.workers: dict[int, WorkerState] = {}
         self.malformed = 0
         self.listener = Listener()

@@ -11,7 +11,7 @@ from coded_als.errors import WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.collector import CollectorPutOff
 from coded_als.master.events import Events
-from coded_als.master.membership import ASK_AFTER_S, Clock, Listener, Membership
+from coded_als.master.membership import ASK_AFTER_S, Listener, MasterClock, Membership
 from coded_als.master.payloads import Payloads
 from coded_als.master.running import RunningRound, Stage
 from coded_als.master.stores import Stores
@@ -64,7 +64,7 @@ class Rounds(Listener):
         events: Events,
         job: bytes,
         return_within_s: float,
-        clock: Clock,
+        clock: MasterClock,
     ) -> None:
         self._membership, self._stores, self._events = membership, stores, events
         self._job, self._return_within_s, self._clock = job, return_within_s, clock
