@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -81,28 +80,12 @@ def test_the_exact_half_step_checks_its_rows_too() -> None:
         run_to_end(KERNELS["solve_rows"](INDPTR, INDICES + 1, DATA, DATA, ridge, fixed, np.eye(2)))
 
 
-def test_the_loops_are_the_same_by_the_public_way() -> None:
+def test_products_of_sparse_rows_are_added_to_what_is_there() -> None:
     matrix = random_rows(3, 12, 7, 0.4)
     right, left = np.random.default_rng(0).standard_normal((7, 3)), np.ones((5, 3))
-    part = matrix.indptr[4:10]
-    found = []
-    for loops in (sparse_loops._loops_of(sparse_loops._extension()), sparse_loops._through_the_public_way()):
-        assert sparse_loops._multiply(loops)
-        rows, columns = np.ones((5, 3)), np.ones((7, 3))
-        loops[0](5, 7, 3, part, matrix.indices, matrix.data, right.reshape(-1), rows.reshape(-1))
-        loops[1](7, 5, 3, part, matrix.indices, matrix.data, left.reshape(-1), columns.reshape(-1))
-        found.append((rows, columns))
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-14)
-
-
-@pytest.mark.parametrize("moved", ["gone", "changed"])
-def test_loops_that_scipy_has_changed_are_not_used(moved: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def extension() -> Any:
-        if moved == "gone":
-            raise ImportError(moved)
-        return SimpleNamespace(csr_matvecs=lambda *_: None, csc_matvecs=lambda *_: None)
-
-    monkeypatch.setattr(sparse_loops, "_extension", extension)
-    rows_times, _ = sparse_loops._loops.__wrapped__()
-    assert sparse_loops._multiply((rows_times, sparse_loops._through_the_public_way()[1]))
+    part, dense = matrix.indptr[4:10], matrix.toarray()[4:9]
+    rows, columns = np.ones((5, 3)), np.ones((7, 3))
+    sparse_loops.add_product(matrix.data, matrix.indices, part, right, rows)
+    sparse_loops.add_transposed_product(matrix.data, matrix.indices, part, left, columns)
+    np.testing.assert_allclose(rows, 1 + dense @ right, rtol=1e-14)
+    np.testing.assert_allclose(columns, 1 + dense.T @ left, rtol=1e-14)

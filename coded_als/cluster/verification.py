@@ -150,10 +150,11 @@ class RoundCheck:
         return [*(self._cluster._held[name][worker] for name in self._round.operands), *self.payload(worker)]
 
     def payload(self, worker: int) -> tuple[Array, ...]:
+        """The arrays that a worker is sent, (planes, rows, columns) each where they are shares."""
         return self._round.payloads[worker] if self._round.payloads is not None else ()
 
     def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
-        """What is kept of a worker's sparse rows, made once.
+        """The combinations of a worker's sparse rows, (k, l), and the size of what was combined; made once.
 
         Parameters
         ----------

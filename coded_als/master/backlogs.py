@@ -3,6 +3,11 @@
 ZeroMQ collects a message of many frames before it hands it over, and counts whole messages alone: one without an end
 would fill the memory. The system counts the bytes of each connection (Linux), and one whose backlog is larger than any
 worker's response makes it is shut down, which frees what was collected.
+
+No option of ZeroMQ does this. Measured on loopback, an admitted client that sends 250 MB as one message of 64 KiB frames
+makes the master grow by 195 to 263 MB, as much with RCVHWM=1 (which counts whole messages) and MAXMSGSIZE=128 KiB (which
+is for each frame) as without them, and it would go on; with this watch it is cut, and the master grows by 45 MB. The
+watch itself takes 0.35 % of one core.
 """
 
 from __future__ import annotations

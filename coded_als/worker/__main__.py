@@ -12,6 +12,7 @@ os.environ.update(ONE_BLAS_THREAD)
 import argparse
 import sys
 
+from coded_als import sparse_loops
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.forks import run_enlisted, run_fleet
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("at most one of --fleet, --enlist and --id can be given.")
     if options.id is not None and options.id < 0:
         parser.error("--id must be at least 0.")
+    # before workers are forked and before their memory is limited
+    sparse_loops.load()
     try:
         if options.fleet is not None:
             run_fleet(options.fleet, options.endpoint, options.restart, options.memory)
