@@ -200,35 +200,38 @@ DASK = (
         "coded_als/dask/planting.py",
         "            if not is_there:\n",
         "            if False:\n",
-        ("tests/dask/test_changed_parts.py", "tests/dask/test_late_tasks.py"),
+        ("tests/dask/test_changed_parts.py::test_blocks_are_made_again_as_they_were_or_not_at_all",),
     ),
     Mutant(
         "sums of ratings are always rounded to float32",
         "coded_als/dask/blocks.py",
         "    return short if bool((short == sums).all()) else sums\n",
         "    return short\n",
-        ("tests/dask/test_dataset.py",),
+        ("tests/dask/test_dataset.py::test_sums_that_float32_does_not_hold_are_not_rounded",),
     ),
     Mutant(
         "part files that have changed are read as they are",
         "coded_als/dask/part_files.py",
         "if piece.digest not in (None, read.digest):",
         "if False:",
-        ("tests/dask/test_changed_parts.py",),
+        ("tests/dask/test_changed_parts.py::test_what_was_read_is_what_counts_not_when_it_was_written",),
     ),
     Mutant(
         "a Dask worker that comes while blocks are made is promised none",
         "coded_als/dask/planting.py",
         "            starter.providers.append(self._provide)\n        return facts\n",
         "            pass\n        starter.providers.append(self._provide)\n        return facts\n",
-        ("tests/dask/test_late_tasks.py",),
+        (
+            "tests/dask/test_late_tasks.py"
+            "::test_nobody_is_started_between_the_making_of_blocks_and_the_promise_to_make_them_again",
+        ),
     ),
     Mutant(
         "a task that ends after its fit leaves a block",
         "coded_als/dask/planting.py",
         "if plugin is not None and plugin.is_over(number):",
         "if False:",
-        ("tests/dask/test_late_tasks.py",),
+        ("tests/dask/test_late_tasks.py::test_a_task_that_ends_after_its_fit_leaves_no_block",),
     ),
 )
 
