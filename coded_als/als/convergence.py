@@ -243,7 +243,7 @@ class Stopping:
             What that run's `state` was.
         """
         for name in _REMEMBERED:
-            setattr(self, name, numbers[name])
+            setattr(self, name, numbers.get(name, 0.0))
         self._judged, self._idle, self._renewals = int(self._judged), int(self._idle), int(self._renewals)
         if "probe" in arrays:
             inside, value, residual, above = (numbers[f"probe_{name}"] for name in _PROBED)
