@@ -254,7 +254,7 @@ class Stopping:
         ):
             raise ValueError(f"what it remembers of subspaces is of another form: {str(dict(numbers))[:80]}")
         for name in _REMEMBERED:
-            setattr(self, name, numbers[name])
+            setattr(self, name, numbers.get(name, 0.0))
         self._judged, self._idle, self._renewals = int(self._judged), int(self._idle), int(self._renewals)
         if probed:
             inside, value, residual, above = (numbers[name] for name in probed)

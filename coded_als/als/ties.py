@@ -26,7 +26,7 @@ STEPS, WIDENED, WIDEST = 60, 8, 64
 
 
 @dataclass(frozen=True)
-class CutBasis:
+class ResolvedCut:
     """The leading vectors of D, with a tie at the cut, if there is one, resolved.
 
     Parameters
@@ -47,7 +47,7 @@ class CutBasis:
     chosen: bool = True
 
 
-def resolved(problem: Problem, vectors: Array, rank: int, worth: float) -> CutBasis:
+def resolved(problem: Problem, vectors: Array, rank: int, worth: float) -> ResolvedCut:
     """Tell whether the values at the cut are equal, and choose among equal ones; the data themselves are multiplied with.
 
     Parameters
@@ -76,13 +76,13 @@ def resolved(problem: Problem, vectors: Array, rank: int, worth: float) -> CutBa
         basis = stepped(basis, directions, _multiplied(problem, directions))
     first, last = _tie(basis.values, rank, worth, floor)
     if last - first < 2:
-        return CutBasis(basis.vectors[:, :rank], basis.values[:0])
+        return ResolvedCut(basis.vectors[:, :rank], basis.values[:0])
     tied = basis.values[first:last]
     if not _is_whole(basis, last, problem.length):
-        return CutBasis(basis.vectors[:, :rank], tied, chosen=False)
+        return ResolvedCut(basis.vectors[:, :rank], tied, chosen=False)
     inside = nearest(basis.vectors[:, first:last], rank - first)
     lost = (rank - first) * float(tied[0] - tied[-1])
-    return CutBasis(np.hstack([basis.vectors[:, :first], inside]), tied, lost)
+    return ResolvedCut(np.hstack([basis.vectors[:, :first], inside]), tied, lost)
 
 
 def nearest(space: Array, count: int) -> Array:

@@ -127,7 +127,9 @@ class ErrorEstimator(Protocol):
     @property
     def recovery_threshold(self) -> int: ...
 
-    def error_estimate(self, workers: Sequence[int]) -> float: ...
+    def error_estimate(self, workers: Sequence[int]) -> float:
+        """Estimated error of C = A B from these workers, relative to |A| |B|."""
+        ...
 
 
 @dataclass(frozen=True)

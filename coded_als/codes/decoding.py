@@ -34,7 +34,7 @@ class Decoder:
     workers
         Worker ids in the order of the rows of ``coefficients``, ascending.
     error_estimate
-        Estimated relative error (Frobenius) of what it decodes.
+        Estimated error of what it decodes, relative to |A| |B| (Frobenius).
     coefficients
         (len(workers) * planes, unknowns).
     wanted
@@ -112,7 +112,7 @@ class LinearCode:
 
     @property
     def recovery_threshold(self) -> int:
-        """The number of workers from which on any set decodes."""
+        """Responses without which no set of workers suffices: with generic coefficients any so many decode."""
         return -(-self.unknowns // self.planes)
 
     @property
@@ -121,7 +121,10 @@ class LinearCode:
         return self.recovery_threshold * self.planes
 
     def error_estimate(self, workers: Iterable[int]) -> float:
-        """Estimated relative error (Frobenius) of decoding from these workers; infinite below the threshold."""
+        """Estimated error of decoding from these workers; infinite below the threshold.
+
+        It is relative to the norms of the factors multiplied, |A| |B| (Frobenius), and not to the product's own.
+        """
         chosen = tuple(sorted(set(workers)))
         return self._prepare(chosen).error_estimate if len(chosen) >= self.recovery_threshold else np.inf
 

@@ -51,7 +51,10 @@ class ProductCode(Protocol):
         ...
 
     def error_estimate(self, workers: Sequence[int]) -> float:
-        """Estimated relative error (Frobenius) of C decoded from these workers; infinite where they do not suffice."""
+        """Estimated error of C decoded from these workers, infinite where they do not suffice.
+
+        It is relative to |A| |B| (Frobenius), and not to |C|, which may be smaller.
+        """
         ...
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:

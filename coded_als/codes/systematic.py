@@ -178,7 +178,7 @@ class SystematicCode(BlockCut):
         return 1 + -(-self.recovery_threshold * (self.workers - self.recovery_threshold) // self.workers)
 
     def error_estimate(self, workers: Iterable[int]) -> float:
-        """Estimated relative error (Frobenius) of decoding from these workers; infinite below the threshold."""
+        """Estimated error of decoding from these workers, relative to |A| |B| (Frobenius); infinite below the threshold."""
         chosen = tuple(sorted(set(workers)))
         if len(chosen) < self.recovery_threshold:
             return np.inf

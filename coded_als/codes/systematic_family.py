@@ -32,7 +32,7 @@ class Systematic(Code):
 
     @property
     def tolerance(self) -> float:
-        """1e-11, which one to three sets of p workers in a thousand miss: a round hardly ever waits for another."""
+        """1e-11, which one to three random sets of p workers in a thousand miss: a round hardly ever waits for another."""
         return 1e-11
 
     @property

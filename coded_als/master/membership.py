@@ -30,11 +30,7 @@ from coded_als.worker.process import ANY_NUMBER
 log = logging.getLogger(__name__)
 
 # Seconds on a clock that never goes back: the master's, or one that a test sets by hand.
-<<<<<<< ours
-SecondsNow = Callable[[], float]
-=======
 MasterClock = Callable[[], float]
->>>>>>> theirs
 
 # A connection is reported broken a little before its route is known to be gone: the route is probed, less and less often.
 PROBE_FIRST_S, PROBE_LAST_S, PROBE_FOR_S = 0.005, 0.1, 0.5
@@ -78,11 +74,7 @@ class Membership:
         Seconds that never go back.
     """
 
-<<<<<<< ours
-    def __init__(self, link: Link, job: bytes, size: int, clock: SecondsNow) -> None:
-=======
     def __init__(self, link: Link, job: bytes, size: int, clock: MasterClock) -> None:
->>>>>>> theirs
         self.workers: dict[int, WorkerState] = {}
         self.malformed = 0
         self.listener = Listener()

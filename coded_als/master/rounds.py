@@ -11,11 +11,7 @@ from coded_als.errors import UsageError, WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.collector import CollectorPutOff
 from coded_als.master.events import Events
-<<<<<<< ours
-from coded_als.master.membership import ASK_AFTER_S, Listener, Membership, SecondsNow
-=======
 from coded_als.master.membership import ASK_AFTER_S, Listener, MasterClock, Membership
->>>>>>> theirs
 from coded_als.master.payloads import Payloads
 from coded_als.master.running import RunningRound, Stage
 from coded_als.master.stores import Stores
@@ -68,11 +64,7 @@ class Rounds(Listener):
         events: Events,
         job: bytes,
         return_within_s: float,
-<<<<<<< ours
-        clock: SecondsNow,
-=======
         clock: MasterClock,
->>>>>>> theirs
     ) -> None:
         self._membership, self._stores, self._events = membership, stores, events
         self._job, self._return_within_s, self._clock = job, return_within_s, clock

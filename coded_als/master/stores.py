@@ -8,11 +8,7 @@ from collections.abc import Iterable, Sequence
 from coded_als.cluster.shares import Part
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
-<<<<<<< ours
-from coded_als.master.membership import Membership, SecondsNow
-=======
 from coded_als.master.membership import MasterClock, Membership
->>>>>>> theirs
 from coded_als.master.workers import MOST_OPEN_STORES, WorkerState
 from coded_als.wire import Load, Retain, Stamp, Store, encode
 
@@ -35,11 +31,7 @@ class Stores:
         As the membership's.
     """
 
-<<<<<<< ours
-    def __init__(self, membership: Membership, job: bytes, clock: SecondsNow) -> None:
-=======
     def __init__(self, membership: Membership, job: bytes, clock: MasterClock) -> None:
->>>>>>> theirs
         self.newest: dict[str, int] = {}
         self._again: dict[str, Sequence[Stored]] = {}
         self._membership, self._job, self._clock = membership, job, clock
