@@ -79,7 +79,8 @@ def test_means_of_order_statistics_are_those_of_their_integral(spec: str, law: s
         assert estimate.low is not None
         assert estimate.high is not None
         held += estimate.low <= mean <= estimate.high
-    assert held >= 35
+    # 95 % of 40 is 38; 32 or fewer have a chance of 1 in 1000
+    assert held >= 33
 
 
 @pytest.mark.parametrize("spec", ["exp:mean=1s", "exp:mean=1s+bimodal:p=0.01,fast=0s,slow=9s", CASES[3][0]])

@@ -30,6 +30,27 @@ PROCESSES = (
         ("tests/master/test_payloads.py::test_what_workers_are_to_keep_is_sent",),
     ),
     Mutant(
+        "payloads of earlier rounds fill the shared memory",
+        "coded_als/master/payloads.py",
+        "            self._memory.clear()\n",
+        "            pass\n",
+        ("tests/master/test_payloads.py::test_every_round_has_the_whole_memory",),
+    ),
+    Mutant(
+        "large responses that were asked for are cut off",
+        "coded_als/master/backlogs.py",
+        "self._most_bytes = max(self._most_bytes, MOST_BYTES + RESPONSES * response_bytes)",
+        "del response_bytes",
+        ("tests/master/test_backlogs.py",),
+    ),
+    Mutant(
+        "no garbage is collected in a long round",
+        "coded_als/master/collector.py",
+        "LONGEST_S = 1.0",
+        "LONGEST_S = 1e9",
+        ("tests/master/test_collector.py",),
+    ),
+    Mutant(
         "everybody writes to shared memory",
         "coded_als/wire/memory.py",
         "_SEALS = 0x1 | 0x2 | 0x4 | 0x10",
@@ -74,6 +95,27 @@ PROCESSES = (
 )
 
 DELAYS = (
+    Mutant(
+        "a task that was never sent is a death",
+        "coded_als/cluster/recording.py",
+        "            rows.append((event.worker, event.round_index, 0.0, 1))\n",
+        "            continue\n",
+        ("tests/cluster/test_recording.py",),
+    ),
+    Mutant(
+        "a task that a worker drops is recorded as finished",
+        "coded_als/cluster/recording.py",
+        'censored = event.status in ("superseded", "unfinished") or event.received_s is None',
+        "censored = event.received_s is None",
+        ("tests/cluster/test_recording.py",),
+    ),
+    Mutant(
+        "what ends just above the end of a round counts for what was broken off there",
+        "coded_als/delays/traces.py",
+        "CLEAR = 1.25",
+        "CLEAR = 1.0",
+        ("tests/delays/test_delays.py",),
+    ),
     Mutant(
         "1min is read as 6 s",
         "coded_als/delays/spec.py",
