@@ -15,6 +15,13 @@ Bar: within at least 93 % of all and 90 % of each cluster; "cannot tell yet" at 
 best schemes that any seed has taken say otherwise.
 
     python benchmarks/plan_intervals.py [--seeds 200] [--only WORD] [--fits 100000]
+
+With ``--real`` six such clusters are tried on eight worker processes instead, whose delays are long beside what this
+machine takes: the plan is made for the speeds of this machine, both schemes of its comparison are fitted under ``--seeds`` seeds,
+and the measured speedup stands beside the plan's, each with its interval. A verdict is contradicted where the measured interval
+lies on the other side of the margin.
+
+    python benchmarks/plan_intervals.py --real --seeds 12 [--only WORD]
 """
 
 from __future__ import annotations
@@ -28,14 +35,17 @@ from functools import cache
 
 import numpy as np
 
+from coded_als import CodedALS, LocalCluster
 from coded_als.als.choice import MARGIN, Candidate, Race, schemes
+from coded_als.als.lobpcg import GUARD_VECTORS
 from coded_als.als.schemes import Scheme, Size
-from coded_als.als.statistics import Estimate
+from coded_als.als.statistics import Estimate, Sampling
 from coded_als.als.timing import Iterations, Workload
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.waiting import waiting_s
 from coded_als.delays import Trace
+from coded_als.experiments.plan.calibration import calibrated
 
 WORKERS, SIZE, ITERATIONS = 10, Size(2000, 300, 10), Iterations().lobpcg
 RECORDED, BATCH = 400, 5000
@@ -245,6 +255,72 @@ def compared(cluster: Cluster, seeds: int, fits: int) -> Counts:
     return counts
 
 
+@dataclass(frozen=True)
+class Trial:
+    """Delays for worker processes."""
+
+    name: str
+    delays: str
+
+
+TRIALS = (
+    Trial("rare and slow", "bimodal:p=0.02,fast=20ms,slow=1s"),
+    Trial("bursts of 10 rounds", "markov:fast=20ms,slow=400ms,enter=0.02,leave=0.1"),
+    Trial("pareto 2.2", "pareto:scale=30ms,alpha=2.2"),
+    Trial("pareto, one dead", "pareto:scale=30ms,alpha=2.5+dead:n=1"),
+    Trial("exp, two slow", "exp:mean=60ms+slow:n=2,delay=150ms"),
+    Trial("exp, rarely slow", "exp:mean=60ms+bimodal:p=0.01,fast=0s,slow=1s"),
+)
+REAL_WORKERS, REAL_SIZE = 8, Size(300, 200, 5)
+# of each worker: a quarter of D, which is two copies, or a code that needs four responses
+REAL_MEMORY = 8 * REAL_SIZE.length**2 / 4
+
+
+def fitted_s(scheme: Scheme, delays: str, seed: int, matrix: np.ndarray) -> float:
+    """Wall seconds of one fit on workers started for it, with as many iterations as plans count on."""
+    model = CodedALS(REAL_SIZE.rank, code=scheme.code, iterations=ITERATIONS, tolerance=0.0)
+    with LocalCluster(REAL_WORKERS, delays, seed) as cluster:
+        started = time.perf_counter()
+        model.fit(matrix, cluster)
+        return time.perf_counter() - started
+
+
+def real(options: argparse.Namespace) -> Iterator[str]:
+    machine = calibrated(REAL_SIZE.rank + GUARD_VECTORS)
+    matrix = np.random.default_rng(0).standard_normal((REAL_SIZE.rows, REAL_SIZE.columns))
+    yield f"{'cluster':22}{'verdict':>22}{'plan':>22}{'measured':>22}{'seconds, plan':>16}{'measured':>14}"
+    for trial in (trial for trial in TRIALS if options.only in trial.name):
+        race = Race(
+            Workload(REAL_SIZE, trial.delays, machine), schemes(REAL_WORKERS, ("lobpcg",)), memory_bytes=REAL_MEMORY
+        )
+        duel = race.duel(race.accurate)
+        assert duel.plain is not None
+        assert duel.coded is not None
+        assert duel.speedup is not None
+        seconds = {
+            found.scheme: np.array(
+                [fitted_s(found.scheme, trial.delays, seed, matrix) for seed in range(options.seeds)]
+            )
+            for found in (duel.plain, duel.coded)
+        }
+        plain_s, coded_s = seconds[duel.plain.scheme], seconds[duel.coded.scheme]
+        measured = Sampling.plain(options.seeds).ratio(plain_s, coded_s)
+        contradicted = (duel.verdict == "coding pays" and measured.high is not None and measured.high < 1 + MARGIN) or (
+            duel.verdict == "coding does not pay" and measured.low is not None and measured.low >= 1 + MARGIN
+        )
+        yield (
+            f"{trial.name:22}{duel.verdict:>22}{told(duel.speedup):>22}{told(measured):>22}"
+            f"{f'{duel.plain.mean_s:.2f} {duel.coded.mean_s:.2f}':>16}{f'{plain_s.mean():.2f} {coded_s.mean():.2f}':>14}   "
+            f"{duel.plain.scheme.code} against {duel.coded.scheme.code}{' CONTRADICTED' if contradicted else ''}"
+        )
+
+
+def told(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2f} (?)"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} - {estimate.high:.2f})"
+
+
 def tables(options: argparse.Namespace) -> Iterator[str]:
     yield (
         f"{'cluster':22}{'without a code':>14}{'with':>14}{'times as fast':>14}{'cannot tell':>13}{'wrong':>8}{'draws':>9}   "
@@ -266,7 +342,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200, help="plans of each cluster")
     parser.add_argument("--fits", type=int, default=100_000, help="whose mean the intervals are held against")
     parser.add_argument("--only", default="", help="clusters whose name holds this")
-    for line in tables(parser.parse_args()):
+    parser.add_argument("--real", action="store_true", help="on worker processes")
+    options = parser.parse_args()
+    for line in real(options) if options.real else tables(options):
         print(line, flush=True)
 
 

@@ -216,7 +216,7 @@ class Race:
     ) -> None:
         self._workload = workload
         self._draws: dict[tuple[int, int], Drawn] = {}
-        self._count, self._most, self._seed = min(draws, most_draws), most_draws, seed
+        self._count, self._most, self._seed = draws, most_draws, seed
         self._unseen = max((trace.unseen for trace in traces_of(workload.recorded)), default=0.0)
         self._again: dict[tuple[Scheme, int], Candidate] = {}
         self._timed: dict[Scheme, Candidate] = {}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from coded_als import CodedOperator
+from coded_als.cluster import Round, all_of
 from coded_als.master import RemoteCluster, backlogs
 from coded_als.worker.credentials import Credentials
 from tests.master.test_by_hand import ByHand, resident_mb
@@ -116,6 +117,25 @@ def test_an_honest_connection_is_not_cut_for_what_it_has_sent_in_all(
                 operator @ large  # 0.7 MB back each time
             time.sleep(2 * backlogs.LOOK_EVERY_S)
             operator @ large
+            assert cluster._link._backlogs is not None
+            assert cluster._link._backlogs.cut == 0
+    finally:
+        by_hand.end()
+
+
+def test_a_response_as_large_as_was_asked_for_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 MB, looked at many times on their way, where 64 KB are allowed beside responses."""
+    monkeypatch.setattr(backlogs, "MOST_BYTES", 1 << 16)
+    monkeypatch.setattr(backlogs, "LOOK_EVERY_S", 0.001)
+    by_hand = ByHand(tmp_path)
+    by_hand.when_there_is_a_key(("--id", 0))
+    left, right = np.arange(4000.0).reshape(1, 4000, 1), np.ones((1, 1, 1000))
+    try:
+        with RemoteCluster(by_hand.endpoint, 1, by_hand.key_file) as cluster:
+            cluster.store("left", [left])
+            for _ in range(3):
+                found = cluster.run(Round("product", ("left",), [(right,)], (), ((1, 4000, 1000),)), all_of(1))
+                np.testing.assert_array_equal(found.results[0][0], left @ right)
             assert cluster._link._backlogs is not None
             assert cluster._link._backlogs.cut == 0
     finally:

@@ -55,6 +55,18 @@ def test_a_long_round_does_not_keep_other_threads_garbage(
     assert not rule.on[0]
 
 
+def test_it_is_put_off_for_a_second_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(collector.time, "monotonic", lambda: now_s)
+    with CollectorPutOff() as put_off:
+        now_s = 100.9
+        put_off.look()
+        assert not gc.isenabled()
+        now_s = 101.0
+        put_off.look()
+        assert gc.isenabled()
+
+
 def test_a_round_that_fails_leaves_the_collector_on(cluster: LocalCluster) -> None:
     cluster.round_timeout_s = 0.05
     with pytest.raises(RoundTimeout):

@@ -39,6 +39,13 @@ def test_who_shares_memory_is_sent_no_payload(memory: SharedMemory) -> None:
         assert len(payloads.packed(stranger).frames) == 1
 
 
+def test_every_round_has_the_whole_memory(memory: SharedMemory) -> None:
+    """Thirty rounds of 8 KB each in 64 KB: none is sent in frames because earlier ones lie there."""
+    for index in range(30):
+        payloads = Payloads(Round("product", ("left",), [(np.full((1, 32, 32), float(index)),)]), memory)
+        assert not payloads.packed(worker(memory.name)).frames
+
+
 def test_what_workers_are_to_keep_is_sent(memory: SharedMemory) -> None:
     payloads = Payloads(Round("product", ("left", "right"), [(np.ones((1, 4, 3)),)], keep=("right",)), memory)
     assert len(payloads.packed(worker(memory.name)).frames) == 1

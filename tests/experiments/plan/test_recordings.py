@@ -1,0 +1,75 @@
+"""A plan from the recording of a cluster finds what a plan from the law of its delays finds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coded_als.als.choice import Duel, Race, schemes
+from coded_als.als.schemes import Size
+from coded_als.als.timing import Workload
+from coded_als.cluster import Round, StoppingRule, TaskEvent, all_of, fastest
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.recording import TraceRecorder
+from coded_als.cluster.virtual import SimulatedCluster
+
+WORKERS, SEEDS, ROUNDS = 8, 4, 200
+SIZE = Size(20000, 3000, 50)
+PAYS = ["bimodal:p=0.1,fast=5ms,slow=1s", "exp:mean=20ms+dead:n=2", "slow:n=2,delay=1s"]
+DOES_NOT_PAY = ["none", "exp:mean=20ms"]
+
+
+class Unsent(TraceRecorder):
+    """Loses every third task that nobody waited for, as if the worker had had no credit."""
+
+    def __call__(self, event: TaskEvent) -> None:
+        if event.status in ("late", "superseded") and (event.worker + event.round_index) % 3 == 0:
+            event = replace(event, status="unsent", sent_s=None, received_s=None)
+        super().__call__(event)
+
+
+def recorded(delays: str, rule: StoppingRule, seed: int, path: Path) -> str:
+    """The SPEC of a recording of a run with this rule, with some tasks unsent."""
+    recorder = Unsent()
+    with SimulatedCluster(WORKERS, delays, seed) as cluster:
+        cluster.observers.append(recorder)
+        one = np.ones((1, 1, 1))
+        cluster.store("left", [one] * WORKERS)
+        round = Round("product", ("left",), [(one,)] * WORKERS, (), ((1, 1, 1),), operations=1e6)
+        for _ in range(ROUNDS):
+            cluster.run(round, rule)
+    recorder.save(path)
+    return f"trace:{path}"
+
+
+def duel(delays: str) -> Duel:
+    race = Race(Workload(SIZE, delays, Machine()), schemes(WORKERS, ("lobpcg",)))
+    return race.duel(race.accurate)
+
+
+def verdicts(delays: str, rule: StoppingRule, folder: Path) -> Counter[str]:
+    traces = (recorded(delays, rule, seed, folder / f"{seed}.csv") for seed in range(SEEDS))
+    return Counter(duel(trace).verdict for trace in traces)
+
+
+@pytest.mark.parametrize("delays", [*PAYS, *DOES_NOT_PAY])
+def test_a_run_that_waits_for_all_who_live_tells_its_own_verdict(delays: str, tmp_path: Path) -> None:
+    own = duel(delays).verdict
+    assert own == ("coding pays" if delays in PAYS else "coding does not pay")
+    rule = fastest(6) if "dead" in delays else all_of(WORKERS)
+    assert verdicts(delays, rule, tmp_path) == {own: SEEDS}
+
+
+@pytest.mark.parametrize("waited_for", [6, 4])
+@pytest.mark.parametrize("delays", [*PAYS, *DOES_NOT_PAY])
+def test_a_coded_run_never_tells_the_contrary(delays: str, waited_for: int, tmp_path: Path) -> None:
+    """It has not seen all that a scheme without a code would wait for, and says so rather than guess."""
+    own = "coding pays" if delays in PAYS else "coding does not pay"
+    found = verdicts(delays, fastest(waited_for), tmp_path)
+    assert set(found) <= {own, "cannot tell yet"}
+    if delays in (*PAYS[1:], "none"):
+        assert found == {own: SEEDS}
