@@ -94,15 +94,23 @@ def read_line(read: dict[str, Any] | None) -> str | None:
     """The same in one line."""
     if read is None:
         return None
-    merged = read["lines"] - read["ratings"]
+    merged = read["lines"] - read["ratings"] if read["columns"] else 0
     of_lines = f" from {read['lines']:,} lines" if merged > 0 else ""
-    parts = [f"{read['ratings']:,} ratings of {read['users']:,} users and {read['items']:,} items{of_lines}"]
-    parts.append(f"columns {', '.join(read['columns'])} by {read['columns_by']}")
+    sizes = (_counted(read[noun], noun) for noun in ("ratings", "users", "items"))
+    parts = ["{} of {} and {}".format(*sizes) + of_lines]
+    if read["columns"]:
+        parts.append(f"columns {', '.join(read['columns'])} by {read['columns_by']}")
+    else:
+        parts.append("the ratings of a user in each line")
     if read["columns_not_read"]:
         parts.append(f"not read: {', '.join(read['columns_not_read'])}")
     if read["empty_lines"]:
-        parts.append(f"{read['empty_lines']:,} empty lines passed over")
+        parts.append(f"{_counted(read['empty_lines'], 'empty lines')} passed over")
     return "; ".join(parts)
+
+
+def _counted(number: int, nouns: str) -> str:
+    return f"{number:,} {nouns if number != 1 else nouns.removesuffix('s')}"
 
 
 def tell_reading(data: RatingData) -> None:

@@ -27,7 +27,7 @@ class TextReading:
     columns
         Of users, items, and perhaps ratings and times, as the text names them.
     by
-        ``"name"`` or ``"position"``: what they were found by.
+        ``"name"`` or ``"position"``: what they were found by; ``"line"`` of a dense matrix, which has no such columns.
     unread
         The other columns.
     blank

@@ -232,7 +232,7 @@ def read_dense_lines(path: Path, options: TextOptions | None = None) -> RatingDa
     if not sum(map(len, rows)):
         raise UsageError(f"a matrix must have at least one line besides the header; {source} has none. Add some.")
     matrix = np.concatenate(rows)
-    reading = TextReading(("a row a line",), "position", (), blank, len(matrix), bool(header))
+    reading = TextReading((), "line", (), blank, len(matrix), bool(header))
     return from_matrix(matrix, source).read_as(reading)
 
 
