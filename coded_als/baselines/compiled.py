@@ -74,14 +74,14 @@ def inlined(function: Compiled) -> Compiled:
     return function
 
 
-def _prepared(function: Compiled) -> Compiled:
+def _prepared(function: Compiled) -> Any:
     """The dispatcher of a function; people are told where compiling will take a while."""
     require_compiler()
     from numba.extending import register_jitable
 
     while _helpers:
         register_jitable(fastmath=True)(_helpers.pop())
-    dispatcher = dispatcher_of(function, nogil=True, fastmath=True, error_model="numpy")
+    dispatcher: Any = dispatcher_of(function, nogil=True, fastmath=True, error_model="numpy")
     loops[function.__name__] = dispatcher
     if not _is_on_disk(function, dispatcher.stats.cache_path):
         _say_that_it_compiles()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from coded_als.models.factor_model import FactorModel
 from coded_als.models.history import History
 from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
-from coded_als.models.resuming import resumed
-from coded_als.models.snapshot import Snapshot, arrays_like, record_of
+from coded_als.models.resuming import iterations_of, resumed
+from coded_als.models.snapshot import Snapshot, arrays_like
 
 
 class Run:
@@ -37,7 +37,7 @@ class Run:
         self.history, self._checkpoint, self._snapshot = history, checkpoint, snapshot
 
     def arrays(self, **fresh: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The arrays to go on with, by name.
+        """The arrays to go on with, by name, each of the shape of the fresh one, (rows, d) or what the model has.
 
         Parameters
         ----------
@@ -130,26 +130,16 @@ def before(snapshot: Snapshot | None) -> list[Iteration]:
     return [] if snapshot is None else iterations_of(snapshot, Iteration)
 
 
-Entry = TypeVar("Entry", bound=Iteration)
-
-
-def iterations_of(snapshot: Snapshot, kind: type[Entry]) -> list[Entry]:
-    """The iterations that led to a snapshot, as records of a kind.
-
-    Raises
-    ------
-    UsageError
-        Where they are of another form, or not as many as the snapshot says.
-    """
-    with snapshot.being_read():
-        entries = [record_of(kind, entry) for entry in snapshot.facts["history"]]
-        if [entry.index for entry in entries] != list(range(1, snapshot.iteration + 1)):
-            raise ValueError(f"its history is not that of {snapshot.iteration} iterations")
-        return entries
-
-
 def set_generator(generator: np.random.Generator, facts: Mapping[str, Any]) -> None:
-    """Put a random generator where that of the snapshot was."""
+    """Put a random generator where that of the snapshot was.
+
+    Parameters
+    ----------
+    generator
+        Of the same kind.
+    facts
+        Of the snapshot.
+    """
     generator.bit_generator.state = facts["generator"]
 
 
