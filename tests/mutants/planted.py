@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.algorithm import ALGORITHM, CODES
 from tests.mutants.experiments import COMMANDS, EXPERIMENTS
+from tests.mutants.installing import INSTALLING
 from tests.mutants.models import MODELS
 from tests.mutants.workers import CLUSTERS, DELAYS, PROCESSES
 
-MUTANTS = (*CODES, *ALGORITHM, *CLUSTERS, *PROCESSES, *DELAYS, *MODELS, *EXPERIMENTS, *COMMANDS)
+MUTANTS = (*CODES, *ALGORITHM, *CLUSTERS, *PROCESSES, *DELAYS, *MODELS, *EXPERIMENTS, *COMMANDS, *INSTALLING)
