@@ -69,7 +69,8 @@ def test_every_way_of_giving_the_same_ratings(method, as_given):
     adapter = Factorization(method, rank=2).fit(as_given(ratings))
     difference = np.linalg.norm(approximation(adapter, as_given(ratings)) - approximation(expected, ratings))
     assert difference <= (reach(ratings, 2) if method == "coded" else 1e-5)
-    assert adapter.model_.objective_ == pytest.approx(expected.model_.objective_, rel=2 * 5e-9)
+    if method == "coded":
+        assert adapter.model_.objective_ == pytest.approx(expected.model_.objective_, rel=2 * 5e-9)
     assert adapter.n_features_in_ == 25
     assert np.isfinite(adapter.score(as_given(ratings)))
 

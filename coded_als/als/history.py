@@ -15,7 +15,7 @@ from coded_als.arrays import Array
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
-from coded_als.models.running import iterations_of
+from coded_als.models.resuming import iterations_of
 from coded_als.models.snapshot import Snapshot, record_of
 
 # marks the solver's arrays among those of a snapshot

@@ -59,7 +59,14 @@ class RitzBasis:
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, columns: int) -> Self:
-        """The basis that ``vars`` of one has given, of so many columns, each of this length.
+        """The basis that ``vars`` of one has given.
+
+        Parameters
+        ----------
+        arrays
+            By name.
+        length, columns
+            l and b.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The folder of the machine code of compiled loops, which outlives the process.
+"""The place of the machine code of compiled loops, from one process to the next.
 
 numba keeps it beside the source, or else in the user's own folder of caches. Where neither can be written to, as in a
 container whose user has no home, it refuses to compile at all; then the code is kept in a folder of temporary files.
@@ -14,13 +14,12 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-Compiled = Callable[..., Any]
 
-
-def dispatcher_of(function: Compiled, **options: Any) -> Any:
+def dispatcher_of(function: Callable[..., Any], **options: Any) -> Any:
     """The dispatcher that numba makes of a function; its code is kept where that is possible.
 
     Parameters
@@ -35,7 +34,7 @@ def dispatcher_of(function: Compiled, **options: Any) -> Any:
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no place
-        folder = code_folder()
+        folder = own_temporary_folder()
     if folder is None:
         return numba.njit(cache=False, **options)(function)
     with _kept_in(folder):
@@ -43,18 +42,18 @@ def dispatcher_of(function: Compiled, **options: Any) -> Any:
 
 
 def kept_in() -> Path | None:
-    """Where the code of this package's loops is kept; None where it is kept nowhere."""
+    """The folder that keeps the code of this package's loops; None where it is kept nowhere."""
     folder = dispatcher_of(_sample).stats.cache_path
     return Path(folder) if folder else None
 
 
 def is_temporary(folder: Path) -> bool:
     """Whether it lies in the folder of temporary files, for want of a better place."""
-    private = code_folder()
+    private = own_temporary_folder()
     return private is not None and folder.is_relative_to(private)
 
 
-def code_folder() -> Path | None:
+def own_temporary_folder() -> Path | None:
     """A folder of temporary files that is this user's alone, made where it does not exist; None where none can be had."""
     try:
         folder = Path(tempfile.gettempdir()) / f"coded-als-code-{os.geteuid()}"
@@ -88,9 +87,8 @@ def _is_safe_place(parent: Path) -> bool:
 @contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
     """Let numba keep the code of what is decorated now in a folder."""
-    import numba
-
-    config: Any = numba.config
+    # its settings are made when it is loaded, so no type checker knows them
+    config: Any = import_module("numba.core.config")
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder)
     try:

@@ -21,12 +21,13 @@ import numpy as np
 import scipy.linalg.cython_blas
 import scipy.linalg.cython_lapack  # noqa: F401
 
-from coded_als.baselines.code_cache import Compiled, dispatcher_of
+from coded_als.baselines.code_cache import dispatcher_of
 from coded_als.errors import UsageError
 
 # the dispatchers of the loops that have been called, by name
 loops: dict[str, Any] = {}
 # what loops call, in wait for numba; threads may come to a first loop together
+Compiled = Callable[..., Any]
 _helpers: list[Compiled] = []
 _first_use = Lock()
 # numba looks the call of Fortran up among the names of this module
@@ -71,14 +72,14 @@ def inlined(function: Compiled) -> Compiled:
     return function
 
 
-def _prepared(function: Compiled) -> Compiled:
+def _prepared(function: Compiled) -> Any:
     """The dispatcher of a function; people are told where compiling will take a while."""
     require_compiler()
     from numba.extending import register_jitable
 
     while _helpers:
         register_jitable(fastmath=True)(_helpers.pop())
-    dispatcher = dispatcher_of(function, nogil=True, fastmath=True, error_model="numpy")
+    dispatcher: Any = dispatcher_of(function, nogil=True, fastmath=True, error_model="numpy")
     loop: Compiled = dispatcher
     loops[function.__name__] = loop
     if not _is_on_disk(function, dispatcher.stats.cache_path):

@@ -107,6 +107,9 @@ class LazyGroup(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # a closed pipe is the reader's wish, and click's business
+            if error.filename is not None:
+                click.echo(f"Error: {error.filename} must be there and open to this user; {error.strerror}.", err=True)
+                sys.exit(1)
             # what could not be written is still in the buffer and would fail once more at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             click.echo(

@@ -102,12 +102,20 @@ class LocalCluster(ZmqCluster):
 def _require_descriptors(workers: int) -> None:
     """`UsageError` where the system would refuse connections, which ZeroMQ does not tell."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = limit - len(os.listdir("/dev/fd"))
+    free = limit - _open_descriptors()
     if limit != resource.RLIM_INFINITY and free < workers + SPARE_DESCRIPTORS:
         raise UsageError(
             f"{workers} workers must have {workers + SPARE_DESCRIPTORS} file descriptors; {free} of {limit} are free. "
             f"Lower workers or raise the limit (ulimit -n {limit - free + workers + SPARE_DESCRIPTORS})."
         )
+
+
+def _open_descriptors() -> int:
+    """How many this process has; 0 where the system does not tell, as without /proc."""
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return 0
 
 
 def private_address(resources: ExitStack) -> str:

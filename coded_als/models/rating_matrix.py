@@ -12,6 +12,9 @@ from coded_als.errors import UsageError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+# Compiled loops number the columns in int32.
+MOST_ROWS = 2**31 - 1
+
 
 def as_matrix(ratings: Any) -> Any:
     """Ratings as SciPy and NumPy understand them, whatever they came as.
@@ -66,6 +69,11 @@ def _require_real(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 def _canonical(ratings: Any) -> csr_array:
     """A csr array of float64 with one sorted entry for each place; the argument is not changed."""
+    if max(ratings.shape) > MOST_ROWS:
+        raise UsageError(
+            f"ratings must have at most {MOST_ROWS} rows and as many columns; got shape {ratings.shape}. Number the users "
+            "and items that occur 0, 1, 2, ..., as np.unique(ids, return_inverse=True) does."
+        )
     try:
         check = getattr(ratings, "check_format", None)
         if check is not None:  # an index out of range would be an access out of bounds in compiled loops

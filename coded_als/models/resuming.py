@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.snapshot import Snapshot, digest_of
+from coded_als.models.iterations import Iteration
+from coded_als.models.snapshot import Snapshot, digest_of, record_of
 
 # what may differ when a fit goes on: how long it may take, and how it is computed
 FREE = ("iterations", "threads")
@@ -54,6 +55,31 @@ def resumed(
             f"got {parameters['iterations']}. Raise them, or choose another folder."
         )
     return snapshot
+
+
+Told = TypeVar("Told", bound=Iteration)
+
+
+def iterations_of(snapshot: Snapshot, kind: type[Told]) -> list[Told]:
+    """The iterations that led to a snapshot, as records of a kind.
+
+    Parameters
+    ----------
+    snapshot
+        Of the fit.
+    kind
+        The class of its entries.
+
+    Raises
+    ------
+    UsageError
+        Where they are of another form, or not as many as the snapshot says.
+    """
+    with snapshot.being_read():
+        entries = [record_of(kind, entry) for entry in snapshot.facts["history"]]
+        if [entry.index for entry in entries] != list(range(1, snapshot.iteration + 1)):
+            raise ValueError(f"its history is not that of {snapshot.iteration} iterations")
+        return entries
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from coded_als.models.factor_model import FactorModel
 from coded_als.models.history import History
 from coded_als.models.iterations import Iteration
 from coded_als.models.reporting import Callback
-from coded_als.models.resuming import resumed
-from coded_als.models.snapshot import Snapshot, arrays_like, record_of
+from coded_als.models.resuming import iterations_of, resumed
+from coded_als.models.snapshot import Snapshot, arrays_like
 
 
 class Run:
@@ -36,7 +36,7 @@ class Run:
         self.history, self._checkpoint, self._snapshot = history, checkpoint, snapshot
 
     def arrays(self, **fresh: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The arrays to go on with, by name, of the shapes of the fresh ones, such as (m, d).
+        """The arrays to go on with, by name, each of the shape of the fresh one, (rows, d) or what the model has.
 
         Parameters
         ----------
@@ -129,26 +129,16 @@ def before(snapshot: Snapshot | None) -> list[Iteration]:
     return [] if snapshot is None else iterations_of(snapshot, Iteration)
 
 
-HistoryEntry = TypeVar("HistoryEntry", bound=Iteration)
-
-
-def iterations_of(snapshot: Snapshot, kind: type[HistoryEntry]) -> list[HistoryEntry]:
-    """The iterations that led to a snapshot, as records of a kind.
-
-    Raises
-    ------
-    UsageError
-        Where they are of another form, or not as many as the snapshot says.
-    """
-    with snapshot.being_read():
-        entries = [record_of(kind, entry) for entry in snapshot.facts["history"]]
-        if [entry.index for entry in entries] != list(range(1, snapshot.iteration + 1)):
-            raise ValueError(f"its history is not that of {snapshot.iteration} iterations")
-        return entries
-
-
 def set_generator(generator: np.random.Generator, facts: Mapping[str, Any]) -> None:
-    """Put a random generator where that of the snapshot was."""
+    """Put a random generator where that of the snapshot was.
+
+    Parameters
+    ----------
+    generator
+        Of the same kind.
+    facts
+        Of the snapshot.
+    """
     generator.bit_generator.state = facts["generator"]
 
 

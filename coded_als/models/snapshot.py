@@ -117,7 +117,7 @@ def _reason(error: Exception) -> str:
 def arrays_like(
     found: Mapping[str, NDArray[Any]], /, **wanted: NDArray[Any] | tuple[int | str, ...]
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of a snapshot, of wanted shapes such as (l, d); finite, with their squares, and like those that a fit writes.
+    """The arrays of a snapshot by name, finite, with their squares, and of the shapes (rows, columns) that a fit would have written.
 
     Parameters
     ----------

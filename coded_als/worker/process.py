@@ -95,8 +95,14 @@ def limit_memory(limit_bytes: int) -> None:
     gc.start()
     has_bytes = 0
     if sys.platform == "linux":
-        with open("/proc/self/statm") as file:
-            has_bytes = int(file.read().split()[0]) * resource.getpagesize()
+        try:
+            with open("/proc/self/statm") as file:
+                has_bytes = int(file.read().split()[0]) * resource.getpagesize()
+        except OSError as error:
+            raise UsageError(
+                f"a limit of memory must be counted from what the worker has; {error.filename} cannot be read "
+                f"({error.strerror}). Mount /proc, or start the worker without --memory-limit."
+            ) from None
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = has_bytes + limit_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

@@ -107,7 +107,7 @@ def test_a_folder_that_others_may_have_filled_is_not_used(
     prepare: Callable[[Path], None], temporary: Path, no_place: None
 ) -> None:
     prepare(own(temporary))
-    assert code_cache.code_folder() is None
+    assert code_cache.own_temporary_folder() is None
     dispatcher = code_cache.dispatcher_of(lambda number: number + 1)
     assert dispatcher(1) == 2
     assert code_cache.kept_in() is None
@@ -115,7 +115,7 @@ def test_a_folder_that_others_may_have_filled_is_not_used(
 
 def test_a_folder_of_temporary_files_for_all_is_safe_when_names_in_it_are(temporary: Path, no_place: None) -> None:
     temporary.chmod(0o1777)
-    assert code_cache.code_folder() == own(temporary)
+    assert code_cache.own_temporary_folder() == own(temporary)
 
 
 def test_doctor_says_where_code_is_kept_and_what_helps(temporary: Path, no_place: None) -> None:

@@ -80,7 +80,9 @@ def other_values(value: Any) -> Iterator[Any]:
 
 def other_arrays(array: Any) -> Iterator[Any]:
     """An array of another type, shape or contents."""
-    yield from (array.astype(kind) for kind in ("f2", "f4", "f8", "i8", "u1", "c16", "U5", "?"))
+    with np.errstate(all="ignore"):
+        converted = [array.astype(kind) for kind in ("f2", "f4", "f8", "i8", "u1", "c16", "U5", "?")]
+    yield from converted
     yield from (array[:-1], array[..., :-1], array.T, array.ravel(), array[np.newaxis], array[:0], np.array(1.0))
     yield np.concatenate((array, array))
     yield np.full_like(array, 0)

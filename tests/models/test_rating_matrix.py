@@ -59,6 +59,16 @@ def test_duplicates_change_no_fit(weighting: Any) -> None:
     np.testing.assert_allclose(split.user_factors_, whole.user_factors_, atol=1e-6)
 
 
+@pytest.mark.parametrize("model", [CodedALS(1), RidgeALS(1), ImplicitALS(1)])
+@pytest.mark.parametrize("shape", [(3, 2**31), (2**31 + 7, 3), (2, 3_000_000_000)])
+def test_more_columns_than_can_be_numbered_are_refused(model: Any, shape: tuple[int, int]) -> None:
+    last = [np.array([0, size - 1]) for size in shape]
+    with pytest.raises(
+        UsageError, match=r"at most 2147483647 rows and as many columns; got shape \(\d+, \d+\)\. Number"
+    ):
+        model.fit(sparse.coo_array((np.ones(2), tuple(last)), shape=shape))
+
+
 def test_sums_of_small_integers_do_not_wrap() -> None:
     entries = sparse.coo_array((np.array([100, 100], np.int8), ([0, 0], [1, 1])), shape=(2, 2))
     assert rating_matrix(entries, np.float32).data.tolist() == [200.0]

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from tests.mutants.algorithm import ALGORITHM, CODES
 from tests.mutants.experiments import COMMANDS, EXPERIMENTS
+from tests.mutants.installing import INSTALLING
 from tests.mutants.models import MODELS
 from tests.mutants.reading import READING
 from tests.mutants.workers import CLUSTERS, DASK, DELAYS, PROCESSES
 
-MUTANTS = (*CODES, *ALGORITHM, *CLUSTERS, *PROCESSES, *DASK, *DELAYS, *MODELS, *READING, *EXPERIMENTS, *COMMANDS)
+MUTANTS = (
+    *CODES,
+    *ALGORITHM,
+    *CLUSTERS,
+    *PROCESSES,
+    *DASK,
+    *DELAYS,
+    *MODELS,
+    *READING,
+    *EXPERIMENTS,
+    *COMMANDS,
+    *INSTALLING,
+)

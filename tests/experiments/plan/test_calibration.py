@@ -59,6 +59,18 @@ def test_round_times_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(measured, true, rtol=1e-9)
 
 
+def test_no_speed_is_beyond_that_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where noise, or a coarse clock, hides what large arrays take."""
+    monkeypatch.setattr(calibration, "_round_seconds", lambda workers: (1e-3 * workers,) * 3)
+    machine = calibration.calibrated()
+    numbers = np.ones(1 << 22)
+    copying_s = min(calibration._seconds(numbers.copy) for _ in range(5))
+    assert machine.given_bytes_per_second
+    for speed in (machine.bytes_per_second, machine.given_bytes_per_second):
+        # copying within caches is faster than copying much
+        assert 1e6 < speed < 100 * numbers.nbytes / copying_s
+
+
 def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "calibrated", lambda columns: MEASURED)
     arguments = [*ARGUMENTS, "--calibrate", "--bandwidth", "5e8", "--json"]

@@ -1,0 +1,57 @@
+"""Mistakes in what is installed, in where compiled code is kept, and in what is gone on from."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+INSTALLING = (
+    Mutant(
+        "code is run from a folder that others may enter",
+        "coded_als/baselines/code_cache.py",
+        " and not found.st_mode & 0o077",
+        "",
+        ("tests/baselines/test_code_cache.py::test_a_folder_that_others_may_have_filled_is_not_used",),
+    ),
+    Mutant(
+        "code is run from a folder that others may replace",
+        "coded_als/baselines/code_cache.py",
+        "bool(found.st_mode & stat.S_ISVTX) or not found.st_mode & 0o022",
+        "True",
+        ("tests/baselines/test_code_cache.py::test_a_folder_that_others_may_have_filled_is_not_used",),
+    ),
+    Mutant(
+        "arrays of a checkpoint may have any shape",
+        "coded_als/models/snapshot.py",
+        "array.dtype != dtype or not fits or",
+        "array.dtype != dtype or",
+        ("tests/models/test_other_checkpoints.py::test_other_contents_are_refused_or_do_no_harm",),
+    ),
+    Mutant(
+        "a checkpoint of another version is read",
+        "coded_als/models/snapshot.py",
+        "if not line.startswith(MAGIC):",
+        "if not line.startswith(_NAME):",
+        ("tests/models/test_other_checkpoints.py::test_a_checkpoint_of_another_version_is_refused_and_kept",),
+    ),
+    Mutant(
+        "a link has any speed where noise hides its time",
+        "coded_als/experiments/plan/calibration.py",
+        "max(_copying_s(responses), large_s - many_s)",
+        "max(1e-9, large_s - many_s)",
+        ("tests/experiments/plan/test_calibration.py::test_no_speed_is_beyond_that_of_memory",),
+    ),
+    Mutant(
+        "columns beyond int32 are let in",
+        "coded_als/models/rating_matrix.py",
+        "if max(ratings.shape) > MOST_ROWS:",
+        "if False:",
+        ("tests/models/test_rating_matrix.py::test_more_columns_than_can_be_numbered_are_refused",),
+    ),
+    Mutant(
+        "lower bounds are compared as text",
+        "tools/dependencies.py",
+        "max(bounds.get(name, bound), bound, key=_numbers)",
+        "max(bounds.get(name, bound), bound)",
+        ("tests/test_dependencies.py::test_the_highest_of_two_bounds_counts_and_one_without_is_an_error",),
+    ),
+)
