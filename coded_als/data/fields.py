@@ -207,22 +207,31 @@ def split_fields(
         before = np.arange(line_ends.size) if ends_within is None else np.append(0, ends_within[line_ends[:-1]])
         numbers = first_line + before
     filled = line_ends > line_starts
-    blank += int(filled.size - filled.sum())
-    line_numbers, line_starts, line_ends = numbers[filled], line_starts[filled], line_ends[filled]
+    if not filled.all():
+        blank += int(filled.size - filled.sum())
+        numbers, line_starts, line_ends = numbers[filled], line_starts[filled], line_ends[filled]
     delimiters = np.flatnonzero(is_delimiter)
-    counts = np.searchsorted(delimiters, line_ends) - np.searchsorted(delimiters, line_starts) + 1
-    ragged = np.flatnonzero(counts != columns)
-    if ragged.size:
-        line = ragged[0]
+    if not _are_even(delimiters, line_starts, line_ends, columns):
+        counts = np.searchsorted(delimiters, line_ends) - np.searchsorted(delimiters, line_starts) + 1
+        line = np.flatnonzero(counts != columns)[0]
         raise UsageError(
-            f"every line must have {columns} fields like the first; got {counts[line]} in line {line_numbers[line]} "
+            f"every line must have {columns} fields like the first; got {counts[line]} in line {numbers[line]} "
             f"of {source}. Correct the line."
         )
     inner = delimiters.reshape(line_starts.size, columns - 1)
     starts = np.concatenate((line_starts[:, None], inner + 1), axis=1)
     ends = np.concatenate((inner, line_ends[:, None]), axis=1)
     _trim(characters, starts, ends)
-    return Fields(source, characters, starts, ends, line_numbers, may_have_commas, blank)
+    return Fields(source, characters, starts, ends, numbers, may_have_commas, blank)
+
+
+def _are_even(delimiters: Integers, line_starts: Integers, line_ends: Integers, columns: int) -> bool:
+    """Whether each line has one delimiter less than there are columns."""
+    if delimiters.size != line_starts.size * (columns - 1):
+        return False
+    inner = delimiters.reshape(line_starts.size, columns - 1)
+    # in order, as many as there are: each line has its own where its first and its last lie within
+    return columns == 1 or bool((inner[:, 0] >= line_starts).all() and (inner[:, -1] < line_ends).all())
 
 
 def well_quoted(text: bytes, delimiter: bytes) -> bool:
