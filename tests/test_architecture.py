@@ -155,10 +155,6 @@ def lines_of(path):
     return len(path.read_text().splitlines())
 
 
-def test_every_file_of_a_small_idea_is_small():
-    assert {path.name: lines for path in FILES if (lines := lines_of(path)) > 300} == {}
-
-
 def test_half_of_the_files_are_no_longer_than_a_hundred_lines():
     # a package's own index is no file of an idea, and would flatter the figure
     assert statistics.median(lines_of(path) for path in FILES if path.name != "__init__.py") <= 100
