@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.draws import DRAWN_ITERATIONS, Drawn, draws_of, repetition_seed
+from coded_als.als.draws import DRAWN_ITERATIONS, DelayDraws, draws_of, repetition_seed
 from coded_als.als.schemes import Scheme, Size
 from coded_als.als.spread import holds_gram
 from coded_als.als.statistics import Estimate, Sampling
@@ -215,7 +215,7 @@ class Race:
         seed: int = 0,
     ) -> None:
         self._workload = workload
-        self._draws: dict[tuple[int, int], Drawn] = {}
+        self._draws: dict[tuple[int, int], DelayDraws] = {}
         self._count, self._most, self._seed = draws, most_draws, seed
         self._unseen = max((trace.unseen for trace in traces_of(workload.recorded)), default=0.0)
         self._again: dict[tuple[Scheme, int], Candidate] = {}
@@ -296,7 +296,7 @@ class Race:
                 self._again[scheme, draws] = found
         return self._again.get((scheme, draws))
 
-    def _drawn(self, scheme: Scheme, draws: Drawn) -> Candidate | None:
+    def _drawn(self, scheme: Scheme, draws: DelayDraws) -> Candidate | None:
         try:
             # many tiny systems: BLAS threads that spin for each other take a hundred times as long
             with threadpool_limits(1, "blas"):
@@ -351,7 +351,7 @@ class Race:
             at_least,
         )
 
-    def _draws_of(self, workers: int, draws: int) -> Drawn:
+    def _draws_of(self, workers: int, draws: int) -> DelayDraws:
         if (workers, draws) not in self._draws:
             seed = repetition_seed(self._seed, draws)
             self._draws[workers, draws] = draws_of(self._workload.recorded, workers, seed, draws)

@@ -42,6 +42,8 @@ from coded_als.delays.models import Bimodal, Markov, Pareto, ShiftedExponential,
 Schedule = list[tuple[RoundCost, StoppingRule]]
 # Iterations drawn in a run of a model from elsewhere; longer runs are scaled up from them.
 DRAWN_ITERATIONS = 20
+# Numbers of one kind that are drawn at a time, 128 MB: of more than 2,600 workers fewer draws than are asked for.
+MOST_NUMBERS = 2**24
 # Shares of the slowest into which delays without a slow state are pushed.
 SLOWEST = tuple(2.0**-power for power in (2, 5, 8, 11, 14))
 # Least draws in a stratum whose variance is to be believed.
@@ -63,7 +65,7 @@ def repetition_seed(seed: int, repetition: int) -> int:
     return int(np.random.SeedSequence([seed, repetition]).generate_state(1, np.uint64)[0])
 
 
-class Drawn(Protocol):
+class DelayDraws(Protocol):
     """Delays of draws that are the same for all schemes."""
 
     @property
@@ -200,7 +202,7 @@ class SomeDraws:
         Numbers of those that are meant, (k,).
     """
 
-    def __init__(self, draws: Drawn, picked: NDArray[np.intp]) -> None:
+    def __init__(self, draws: DelayDraws, picked: NDArray[np.intp]) -> None:
         self._draws, self._picked = draws, picked
         self.sampling = Sampling.plain(len(picked))
 
@@ -218,7 +220,7 @@ class SomeDraws:
         return self._draws.delays(schedule, iterations)[self._picked]
 
 
-def draws_of(model: DelayModel, workers: int, seed: int, draws: int) -> Drawn:
+def draws_of(model: DelayModel, workers: int, seed: int, draws: int) -> DelayDraws:
     """Delays to compare schemes by: single rounds, or runs where a model is not known to begin as it goes on.
 
     Parameters
@@ -231,7 +233,7 @@ def draws_of(model: DelayModel, workers: int, seed: int, draws: int) -> Drawn:
         How many rounds.
     """
     if is_stationary(model):
-        return RoundDraws(model, workers, seed, draws)
+        return RoundDraws(model, workers, seed, min(draws, MOST_NUMBERS // workers))
     return Draws(bootstrapped(model), workers, seed, max(2, draws // DRAWN_ITERATIONS))
 
 

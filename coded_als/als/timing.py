@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from coded_als.als.draws import Drawn, Schedule, SomeDraws
+from coded_als.als.draws import DelayDraws, Schedule, SomeDraws
 from coded_als.als.schemes import Scheme, Size
 from coded_als.arrays import Array
 from coded_als.checks import require_number
@@ -107,7 +107,7 @@ class Infeasible(Exception):
 
 
 def iteration_seconds(
-    scheme: Scheme, workload: Workload, draws: Drawn, most: int | None = None, *, exact: bool = True
+    scheme: Scheme, workload: Workload, draws: DelayDraws, most: int | None = None, *, exact: bool = True
 ) -> Array:
     """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`.
 
@@ -129,7 +129,7 @@ def iteration_seconds(
 
 
 def round_times(
-    scheme: Scheme, workload: Workload, draws: Drawn, most: int | None = None, *, exact: bool = True
+    scheme: Scheme, workload: Workload, draws: DelayDraws, most: int | None = None, *, exact: bool = True
 ) -> Array:
     """Virtual seconds of every round of every iteration, or of the first ``most``: (repeats, iterations, rounds).
 
@@ -168,7 +168,7 @@ def round_times(
 
 
 def least_iteration_seconds(
-    scheme: Scheme, workload: Workload, draws: Drawn, most: int | None = None
+    scheme: Scheme, workload: Workload, draws: DelayDraws, most: int | None = None
 ) -> tuple[Array, bool]:
     """Lower bounds of `iteration_seconds`, (repeats, iterations), and whether they are the seconds themselves.
 
@@ -204,7 +204,7 @@ def least_iteration_seconds(
 
 
 def sampled_iteration_seconds(
-    scheme: Scheme, workload: Workload, draws: Drawn, most: int, exact_draws: int, *, exact: bool = True
+    scheme: Scheme, workload: Workload, draws: DelayDraws, most: int, exact_draws: int, *, exact: bool = True
 ) -> Array:
     """Seconds whose mean is that of `iteration_seconds`, where the code is asked for its error in few draws alone.
 
@@ -232,7 +232,7 @@ def sampled_iteration_seconds(
     return seconds
 
 
-def require_decodable(scheme: Scheme, workload: Workload, draws: Drawn) -> None:
+def require_decodable(scheme: Scheme, workload: Workload, draws: DelayDraws) -> None:
     """Try the rules on the workers that respond in the first iteration of each repetition.
 
     Parameters
@@ -255,7 +255,9 @@ def require_decodable(scheme: Scheme, workload: Workload, draws: Drawn) -> None:
     _require_satisfiable(schedule, draws)
 
 
-def _drawn_seconds(scheme: Scheme, schedule: Schedule, workload: Workload, draws: Drawn, most: int | None) -> Array:
+def _drawn_seconds(
+    scheme: Scheme, schedule: Schedule, workload: Workload, draws: DelayDraws, most: int | None
+) -> Array:
     """Seconds of each round, (repeats, iterations, rounds)."""
     delays = draws.delays(schedule, min(workload.iterations.of(scheme.solver), most or 10**9))
     seconds = np.empty(delays.shape[:3])
@@ -275,12 +277,13 @@ def _typical(rule: StoppingRule, workers: int) -> StoppingRule:
     return Fastest(math.ceil(np.mean([len(counted_workers(order, rule)) for order in orders])))
 
 
-def _require_satisfiable(schedule: Schedule, draws: Drawn) -> None:
+def _require_satisfiable(schedule: Schedule, draws: DelayDraws) -> None:
     """Try the rules on the workers that respond in the first iteration of each repetition."""
     responds = np.isfinite(draws.delays(schedule, 1)[:, 0])
     for index, (_, rule) in enumerate(schedule):
-        for workers in np.unique(responds[:, index], axis=0):
-            reachable = tuple(np.flatnonzero(workers).tolist())
+        # as bytes: this is asked of a thousand schemes, and sorting rows takes longer than all else
+        for workers in sorted({row.tobytes() for row in responds[:, index]}):
+            reachable = tuple(np.flatnonzero(np.frombuffer(workers, bool)).tolist())
             refusal: CodedALSError | None = None if rule.satisfied(reachable) else rule.refusal(reachable)
             if refusal is not None:
                 raise Infeasible(str(refusal))

@@ -10,6 +10,7 @@ loaded and asked without it, also where it is not installed.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from threading import Lock

@@ -131,7 +131,7 @@ def test_a_response_as_large_as_was_asked_for_is_not_cut(tmp_path: Path, monkeyp
     by_hand.when_there_is_a_key(("--id", 0))
     left, right = np.arange(4000.0).reshape(1, 4000, 1), np.ones((1, 1, 1000))
     try:
-        with RemoteCluster(by_hand.endpoint, 1, by_hand.key_file) as cluster:
+        with RemoteCluster(by_hand.endpoint, 1, by_hand.key_file, round_timeout_s=20.0) as cluster:
             cluster.store("left", [left])
             for _ in range(3):
                 found = cluster.run(Round("product", ("left",), [(right,)], (), ((1, 4000, 1000),)), all_of(1))
