@@ -26,7 +26,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als import CodedOperator, LocalCluster
-from coded_als.als.rounds import RoundLog, StoredProduct
+from coded_als.als.products import RoundLog, StoredProduct
 from coded_als.codes import parse_code
 from coded_als.errors import NotEnoughWorkers
 

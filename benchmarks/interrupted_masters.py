@@ -26,7 +26,7 @@ import numpy as np
 from processes import is_running, started_by
 
 from coded_als import UsageError, load_model
-from coded_als.models.snapshot import LATEST, NEXT, PREVIOUS, read_snapshot
+from coded_als.models.checkpoint import LATEST, NEXT, PREVIOUS, read_snapshot
 
 TOO_LATE = "killed after its end"
 TOLERANCE, GONE_WITHIN_S, LIMIT_S = 1e-8, 5.0, 120.0

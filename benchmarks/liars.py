@@ -26,7 +26,7 @@ import numpy as np
 from scipy import sparse
 
 from coded_als import CodedALS, LocalCluster
-from coded_als.als.rounds import RoundLog, StoredProduct
+from coded_als.als.products import RoundLog, StoredProduct
 from coded_als.cluster import Round, all_of
 from coded_als.cluster.inline import HeldArrays, InlineCluster
 from coded_als.cluster.verification import CHECKS, RoundCheck, VerifiedCluster

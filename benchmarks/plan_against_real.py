@@ -30,15 +30,14 @@ from statistics import median
 import numpy as np
 
 from coded_als import CodedALS, LocalCluster, SimulatedCluster
-from coded_als.als.choice import Race, schemes
-from coded_als.als.lobpcg import GUARD_VECTORS
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import Iterations, Workload
 from coded_als.cluster import Round, all_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import TraceRecorder
 from coded_als.errors import DecodingError, NotEnoughWorkers
-from coded_als.experiments.plan.calibration import calibrated
+from coded_als.experiments.calibration import calibrated
+from coded_als.planner.choice import Race, schemes
+from coded_als.planner.schemes import GUARD_VECTORS, Scheme, Size
+from coded_als.planner.timing import Iterations, Workload
 
 WORKERS = 16
 SIZES = (Size(600, 400, 10), Size(3000, 2000, 50))

@@ -2,7 +2,7 @@
 
 The algebra is what an iteration in this process takes beyond its product, in multiplications at the speed of a matrix
 product of the same width, measured in turns: ``l (a c^2) + b c^3 + e`` for a block of c columns. Beside each measurement
-stands what `coded_als.als.schemes` counts. The iterations are those to the default tolerance on MovieLens 100K (rank 20)
+stands what `coded_als.planner.schemes` counts. The iterations are those to the default tolerance on MovieLens 100K (rank 20)
 and Jester (rank 10), where the data are at hand, and on a matrix with singular values k^-0.6.
 
     python benchmarks/plan_constants.py [--data FOLDER]
@@ -19,8 +19,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.schemes import Size, algebra_operations
 from coded_als.data import load_ratings
+from coded_als.planner.schemes import Size, algebra_operations
 
 SIZES = (Size(600, 400, 10), Size(600, 400, 50), Size(1500, 1000, 20), Size(3000, 2000, 50), Size(4000, 4000, 20))
 ITERATIONS = 12

@@ -36,16 +36,15 @@ from functools import cache
 import numpy as np
 
 from coded_als import CodedALS, LocalCluster
-from coded_als.als.choice import MARGIN, Candidate, Race, schemes
-from coded_als.als.lobpcg import GUARD_VECTORS
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.statistics import Estimate, Sampling
-from coded_als.als.timing import Iterations, Workload
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.waiting import waiting_s
 from coded_als.delays import Trace
-from coded_als.experiments.plan.calibration import calibrated
+from coded_als.experiments.calibration import calibrated
+from coded_als.planner.choice import MARGIN, Candidate, Race, schemes
+from coded_als.planner.schemes import GUARD_VECTORS, Scheme, Size
+from coded_als.planner.statistics import Estimate, Sampling
+from coded_als.planner.timing import Iterations, Workload
 
 WORKERS, SIZE, ITERATIONS = 10, Size(2000, 300, 10), Iterations().lobpcg
 RECORDED, BATCH = 400, 5000

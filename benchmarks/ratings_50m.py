@@ -85,7 +85,7 @@ def sent(folder: Path) -> dict[str, Any]:
     """What the workers are sent of the other factor's rows in a half-step, beside all rows to each of them."""
     import pyarrow.dataset as pads
 
-    from coded_als.codes.partition import deal
+    from coded_als.codes.product import deal
     from coded_als.dask.blocks import ALL_FROM
 
     table = pads.dataset(folder).to_table(columns=["user", "item"])

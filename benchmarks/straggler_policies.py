@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als import ImplicitALS, LocalCluster, SimulatedCluster
-from coded_als.baselines.distributed import fit_on_cluster
-from coded_als.baselines.policies import FirstCopy, Partial, StragglerPolicy, WaitForAll
+from coded_als.baselines.distributed import FirstCopy, Partial, StragglerPolicy, WaitForAll, fit_on_cluster
 from coded_als.data import NCFBenchmark, load_ncf
 from coded_als.evaluation import evaluate_ncf
 

@@ -22,11 +22,9 @@ LEVELS = {
     "arrays": 0,
     "errors": 0,
     "lazy": 0,
-    "sparse_loops": 1,
     "kernels": 2,
     "checks": 2,
     "specs": 2,
-    "row_kernels": 3,
     "codes": 3,
     "delays": 3,
     "wire": 3,
@@ -34,6 +32,7 @@ LEVELS = {
     "models": 4,
     "worker": 4,
     "data": 5,
+    "planner": 5,
     "als": 6,
     "baselines": 6,
     "dask": 7,
@@ -45,7 +44,7 @@ LEVELS = {
     "cli": 8,
     "__main__": 9,
 }
-PURE = ("codes", "als", "kernels", "delays", "cluster.seam", "cluster.rules")
+PURE = ("codes", "als", "planner", "kernels", "delays", "cluster.seam", "cluster.rules")
 # a cluster by itself, and the default of the algorithm: it may look at the clock, and nothing passes through it
 BEHIND_THE_SEAM = "coded_als.cluster.inline"
 # sockets, processes and threads; clocks too
@@ -206,7 +205,7 @@ def test_one_base_name_stands_for_one_file():
 # what a node of the drawing stands for, where it is not the room of its name
 DRAWN = {
     "wire": ("wire", "checks", "specs"),
-    "ground": ("kernels", "row_kernels", "sparse_loops", "errors", "arrays", "lazy"),
+    "ground": ("kernels", "errors", "arrays", "lazy"),
 }
 # adapters and clusters of other libraries are left out of the drawing
 NOT_DRAWN = {"__main__", "sklearn", "dask", "sharded"}

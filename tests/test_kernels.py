@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als import kernels, sparse_loops
+from coded_als import kernels
+from coded_als import kernels as sparse_loops
 from coded_als.kernels import KERNELS, run_to_end
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coded_als.baselines.policies import parse_policy
+from coded_als.baselines.distributed import parse_policy
 from coded_als.codes import parse_code
 from coded_als.data import load_ratings
 from coded_als.delays import parse_delays

@@ -10,16 +10,15 @@ _HOMES = {
     "CodedALS": "coded_als.als.estimator",
     "CodedIteration": "coded_als.als.history",
     "CodedOperator": "coded_als.als.operator",
-    "RoundRecord": "coded_als.als.rounds",
-    "Solver": "coded_als.als.parameters",
+    "RoundRecord": "coded_als.als.products",
+    "Solver": "coded_als.als.estimator",
 }
 __all__ = ["CodedALS", "CodedIteration", "CodedOperator", "RoundRecord", "Solver"]
 
 if TYPE_CHECKING:
-    from coded_als.als.estimator import CodedALS
+    from coded_als.als.estimator import CodedALS, Solver
     from coded_als.als.history import CodedIteration
     from coded_als.als.operator import CodedOperator
-    from coded_als.als.parameters import Solver
-    from coded_als.als.rounds import RoundRecord
+    from coded_als.als.products import RoundRecord
 
 __getattr__ = lazily(__name__, _HOMES)

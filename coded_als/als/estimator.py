@@ -2,39 +2,206 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
+from coded_als.als.alternating import FusedSweeps, PaperProtocol, PaperSweeps, Sweeps, alternating
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
-from coded_als.als.iterating import iterated
-from coded_als.als.parameters import FREE, ProtocolName, Solver, check_parameters
-from coded_als.als.phases import Where
-from coded_als.als.planning import product_columns, spread_for
+from coded_als.als.lobpcg import locally_optimal
 from coded_als.als.problem import Problem
-from coded_als.als.rounds import RoundLog, RoundRecord
-from coded_als.als.spread import HeldData, Spread
+from coded_als.als.products import RoundLog, RoundRecord
+from coded_als.als.spread import HeldData, Spread, Where, choose_spread
 from coded_als.als.ties import resolved as resolved_cut
 from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
+from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
-from coded_als.cluster.verification import Verify, verified
+from coded_als.cluster.verification import VERIFY, Verify, verified
 from coded_als.codes import with_partitions
-from coded_als.data.entrance import named_matrix
+from coded_als.codes.entangled import square
+from coded_als.data.tables import named_matrix
 from coded_als.delays import DelayModel
+from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, flushed
-from coded_als.models.rating_matrix import checked_ratings
-from coded_als.models.reporting import Callback, reporting
-from coded_als.models.resuming import resumed
-from coded_als.models.seen import seen_pattern
+from coded_als.models.rating_matrix import checked_ratings, seen_pattern
+from coded_als.models.training import Callback, reporting, resumed
+from coded_als.planner.schemes import GUARD_VECTORS, Extent
+
+ProtocolName = Literal["fused", "paper"]
+Solver = Literal["lobpcg", "als"]
+# What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
+FREE = ("iterations", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
+
+
+def check_parameters(given: Mapping[str, Any]) -> None:
+    """Raise `UsageError` unless the parameters are what they may be, whatever the matrix.
+
+    Codes are checked where they meet the workers (`coded_als.codes.choose_code`).
+    """
+    choices = {
+        "protocol": get_args(ProtocolName),
+        "solver": get_args(Solver),
+        "precomputation": get_args(Where),
+        "weighting": get_args(Weighting),
+        "verify": VERIFY,
+    }
+    for name, allowed in choices.items():
+        require_one_of(name, given[name], allowed)
+    if given["protocol"] == "paper" and given["solver"] != "als":
+        raise UsageError(
+            f"protocol 'paper' is defined for solver 'als'; got {given['solver']!r}. "
+            "Use protocol='fused' or solver='als'."
+        )
+    for name in ("rank", "iterations"):
+        require_whole(name, given[name], 1)
+    require_whole("seed", given["seed"], 0)
+    for name in ("regularization", "tolerance"):
+        require_number(name, given[name])
+    if given["decoding_tolerance"] is not None:
+        require_number("decoding_tolerance", given["decoding_tolerance"])
+
+
+def spread_for(
+    parameters: Mapping[str, Any],
+    extent: Extent,
+    workers: int,
+    delays: str | DelayModel | None = None,
+    machine: Machine | None = None,
+) -> Spread:
+    """What W workers would hold.
+
+    Parameters
+    ----------
+    parameters
+        Of a `coded_als.CodedALS`.
+    extent
+        Of A.
+    workers
+        W.
+    delays
+        Those that the workers will meet, as far as they are known.
+    machine
+        Where they run; a common one unless given.
+
+    Raises
+    ------
+    UsageError
+        For parameters that do not fit the data or the workers.
+    """
+    check_parameters(parameters)
+    found, timed = _spread(parameters, extent, workers, delays, Machine() if machine is None else machine)
+    if parameters["code"] != "auto" or parameters["partitions"] is not None:
+        return found
+    if parameters["protocol"] == "paper":
+        reason = "the paper's, for its protocol"
+    elif timed:
+        reason = "the fastest that plan expects under these delays"
+    elif found.precomputation == "none":
+        reason = "copies, as R^T R of sparse rows is not formed"
+    else:
+        reason = "no delays are known"
+    return replace(found, reason=f"chosen by auto: {reason}")
+
+
+def _spread(
+    parameters: Mapping[str, Any], extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
+) -> tuple[Spread, bool]:
+    """What W workers would hold, and whether its code was timed under the delays."""
+    rank = parameters["rank"]
+    if rank > extent.length:
+        raise UsageError(f"rank must be between 1 and min(rows, columns) = {extent.length}; got {rank}. Lower rank.")
+    columns = product_columns(parameters, extent.length)
+    code, partitions, where = (parameters[name] for name in ("code", "partitions", "precomputation"))
+    if parameters["protocol"] == "fused":
+        is_open = code == "auto" and partitions is None and where != "none"
+        from coded_als.planner.choice import choose  # what times schemes is loaded where one is to be chosen
+        from coded_als.planner.schemes import Size
+
+        size = Size(extent.rows, extent.length, rank, extent.entries if where == "auto" else None)
+        tolerance, known = parameters["decoding_tolerance"], delays if is_open else None
+        best = choose(size, workers, parameters["solver"], known, machine, tolerance)
+        chosen = None if best is None else best.chosen(size)
+        if best is not None and chosen is not None and best.rows:
+            return Spread(chosen, "none"), True
+        spread = choose_spread(extent, workers, columns, code, partitions, where, machine, chosen)
+        return spread, chosen is not None and spread.code == chosen
+    if where == "none":
+        raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
+    spread = choose_spread(
+        extent, workers, columns, "entangled" if code == "auto" else code, partitions, where, machine
+    )
+    square(spread.code)
+    return spread, False
+
+
+def product_columns(parameters: Mapping[str, Any], length: int) -> int:
+    """Columns of a product: the rank, and for the block iteration its guards.
+
+    Parameters
+    ----------
+    parameters
+        Of a `coded_als.CodedALS`.
+    length
+        Columns l of A.
+    """
+    rank: int = parameters["rank"]
+    return min(rank + GUARD_VECTORS, length) if parameters["solver"] == "lobpcg" else rank
+
+
+def iterated(
+    parameters: Mapping[str, Any],
+    problem: Problem,
+    held: HeldData,
+    log: RoundLog,
+    spread: Spread,
+    columns: int,
+    decoding: float,
+    ridge: float,
+    recorder: Recorder,
+) -> tuple[Array, Array]:
+    """A basis of the factor, (l, columns), and what A is multiplied with for the other one, (l, columns).
+
+    Parameters
+    ----------
+    parameters
+        Of the model.
+    problem, held
+        The data, and the same on the workers.
+    log
+        Where rounds run.
+    spread
+        What the workers hold.
+    columns
+        Of a product.
+    decoding
+        Relative error that a product may have.
+    ridge
+        Weight lam, in the unit of the data.
+    recorder
+        Keeps the history and decides when to stop.
+    """
+    start = np.random.default_rng(parameters["seed"]).standard_normal((problem.length, columns))
+    if parameters["solver"] == "lobpcg":
+        basis = locally_optimal(held.gram_product, start, parameters["rank"], parameters["iterations"], recorder)
+        return basis, basis
+    start = np.linalg.qr(start)[0]
+    sweeps: Sweeps
+    if parameters["protocol"] == "paper":
+        sweeps = PaperSweeps(PaperProtocol(log, square(spread.code), problem.length, decoding), start)
+    else:
+        sweeps = FusedSweeps(held.gram_product, start)
+    basis = alternating(sweeps, problem.squared_norm, ridge, parameters["iterations"], recorder)
+    return basis, sweeps.other_factor_weights(basis)
 
 
 class CodedALS(LinearFolding):

@@ -9,14 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from coded_als.als.convergence import Outcome, Stopping
+from coded_als.als.products import RoundLog, RoundRecord
 from coded_als.als.ritz import RitzPairs
-from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.arrays import Array
-from coded_als.models.checkpoint import Checkpoint
-from coded_als.models.iterations import Iteration
-from coded_als.models.reporting import Callback
-from coded_als.models.resuming import iterations_of
-from coded_als.models.snapshot import Snapshot, record_of
+from coded_als.models.checkpoint import Checkpoint, Snapshot, record_of
+from coded_als.models.training import Callback, Iteration, iterations_of
 
 # marks the solver's arrays among those of a snapshot
 SOLVER = "solver."

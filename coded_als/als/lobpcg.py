@@ -11,9 +11,6 @@ from coded_als.als.history import Recorder
 from coded_als.als.ritz import RitzBasis, rayleigh_ritz, search_directions, stepped
 from coded_als.arrays import Array
 
-# Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show what lies below the cut.
-GUARD_VECTORS = 5
-
 
 def locally_optimal(
     multiply: Callable[[Array], Array], start: Array, rank: int, iterations: int, recorder: Recorder

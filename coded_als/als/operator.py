@@ -11,15 +11,16 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-from coded_als.als.rounds import RoundLog, RoundRecord, StoredProduct
+from coded_als.als.products import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
-from coded_als.als.spread import copies_of, rows_code
+from coded_als.als.spread import rows_code
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import Code, choose_code
+from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
 
 # Columns of a block that a choice of code is made for; how many come is not known beforehand.
@@ -128,8 +129,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         length, workers = min(shape), cluster.size
         delays = cluster.delays if code == "auto" and partitions is None else None
         # what times schemes is loaded where one is to be chosen
-        from coded_als.als.choice import choose
-        from coded_als.als.schemes import Size
+        from coded_als.planner.choice import choose
+        from coded_als.planner.schemes import Size
 
         size = Size(*shape, min(TYPICAL_COLUMNS, length))
         best = choose(size, workers, "lobpcg", delays, cluster.machine)

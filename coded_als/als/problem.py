@@ -7,41 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Array
+from coded_als.planner.schemes import Extent
 
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-5
-
-
-@dataclass(frozen=True, eq=False)
-class Extent:
-    """What of A is counted to choose how it is multiplied with.
-
-    Parameters
-    ----------
-    rows, length
-        Of A, (rows, l).
-    lengths
-        (rows,) entries of each row of a sparse A; None for a dense one.
-    held
-        Whether the workers hold its rows already, in blocks, and the master none of them.
-    memory_bytes
-        What D may take; of this machine's memory unless given.
-    """
-
-    rows: int
-    length: int
-    lengths: NDArray[np.int64] | None
-    held: bool = False
-    memory_bytes: float | None = None
-
-    @property
-    def entries(self) -> int | None:
-        """Of a sparse A."""
-        return None if self.lengths is None else int(self.lengths.sum())
 
 
 @dataclass(frozen=True)
@@ -134,3 +106,59 @@ class Problem:
         matrix = self.matrix.tocsr() if self.is_sparse else self.matrix
         residuals = (np.asarray(matrix[rows] - other[rows] @ factor.T) for rows in blocks)
         return float(sum(np.vdot(residual, residual) for residual in residuals))
+
+
+@dataclass(frozen=True)
+class HeldProblem(Problem):
+    """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round.
+
+    Parameters
+    ----------
+    unit
+        What the entries are to be divided by, a power of two: what is multiplied is divided, which is exact too.
+    squares
+        Sum of the squares of the entries as they are stored.
+    """
+
+    unit: float = 1.0
+    squares: float = 0.0
+
+    @property
+    def is_sparse(self) -> bool:
+        return True
+
+    @property
+    def squared_norm(self) -> float:
+        return self.squares / self.unit / self.unit
+
+    def image(self, vectors: Array) -> Array:
+        """A X of (l, k), (rows, k), in one round."""
+        return self.product(vectors)
+
+    def adjoint(self, vectors: Array) -> Array:
+        """A^T Y of (rows, k), (l, k), in one round."""
+        found: Array = self.matrix.transposed_product(vectors, self.unit)
+        return found
+
+    def product(self, right: Array) -> Array:
+        """A H of (l, d), (rows, d), in one round."""
+        found: Array = self.matrix.product(right / self.unit)
+        return found
+
+    def gram_product(self, right: Array) -> Array:
+        """A^T (A X) of (l, b), (l, b), in one round."""
+        found: Array = self.matrix.gram_product(right / self.unit)
+        return found / self.unit
+
+    def squared_error(self, other: Array, factor: Array) -> float:
+        """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself.
+
+        Parameters
+        ----------
+        other
+            (rows, d).
+        factor
+            (l, d).
+        """
+        found: float = self.matrix.squared_error(other * self.unit, factor)
+        return found / self.unit / self.unit

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.models.snapshot import arrays_like
+from coded_als.models.checkpoint import arrays_like
 
 # Eigenvalues of a Gram matrix are trusted down to this part of the largest: what is lost to rounding by then, 1e-6, is
 # repaired when it is done again.

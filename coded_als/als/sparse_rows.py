@@ -12,23 +12,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.problem import Extent
-from coded_als.als.rounds import RoundLog
-from coded_als.als.startup import sparse_gram_s, summed_gram_s
-from coded_als.arrays import FLOAT_BYTES, Array
+from coded_als.als.products import RoundLog
+from coded_als.arrays import Array
 from coded_als.checks import require_whole
-from coded_als.cluster import AnyOfEach, Round
-from coded_als.cluster.machine import Machine
-from coded_als.codes.partition import deal
+from coded_als.cluster import Round
+from coded_als.cluster.rules import copies_rule
+from coded_als.codes.product import deal
 from coded_als.errors import UsageError
-from coded_als.kernels import SPARSE_SLOWDOWN
-
-# Products that a fit takes, as a rule.
-PRODUCTS = 12
-# What forming D may cost more: a coded D is never waited for longer than copies are.
-WORTH_CODING_S = 1.0
-# Of an entry, value and column, and of a row's end.
-SPARSE_BYTES, ROW_BYTES = 12, 4
+from coded_als.planner.schemes import rows_operations
 
 
 class SparseRows:
@@ -203,62 +194,6 @@ class SparseRows:
         for worker, response in responses.first().items():
             chosen.setdefault(int(self._block_of[worker]), response)
         return chosen
-
-
-def copies_rule(workers: int, blocks: int) -> AnyOfEach:
-    """The rule that waits for the first copy of each block, worker w holding one of block w modulo their number.
-
-    Parameters
-    ----------
-    workers
-        W.
-    blocks
-        How many there are.
-    """
-    return AnyOfEach(tuple(frozenset(range(block, workers, blocks)) for block in range(blocks)))
-
-
-def rows_operations(passes: int, entries: float, columns: int) -> float:
-    """Multiplications of a dense product that take as long as sparse products with a block.
-
-    Parameters
-    ----------
-    passes
-        Products: 1 for A H, 2 for A^T (A X).
-    entries
-        Of the block.
-    columns
-        Of what is multiplied.
-    """
-    return float(passes * entries * columns * SPARSE_SLOWDOWN)
-
-
-def forming_pays(extent: Extent, workers: int, copies: int, share: float, columns: int, machine: Machine) -> bool:
-    """Whether a fit is quicker with D = A^T A formed than with sparse products, counted in seconds of one core each.
-
-    Parameters
-    ----------
-    extent
-        Of a sparse A, (rows, l).
-    workers, copies
-        Number of workers, and how many of them would hold each block of rows.
-    share
-        Part of D that a worker would hold.
-    columns
-        Columns b of a product.
-    machine
-        Whose speeds count.
-    """
-    assert extent.lengths is not None
-    length, lengths, blocks = extent.length, extent.lengths.astype(np.float64), workers // copies
-    entries, pairs = float(lengths.sum()), float(lengths @ lengths)
-    form_s = summed_gram_s(pairs, length, blocks, machine) if extent.held else sparse_gram_s(pairs, length, machine)
-    give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
-    formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
-    rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
-    return formed_s < WORTH_CODING_S + rows_s + PRODUCTS * machine.computing_s(
-        rows_operations(2, entries / blocks, columns)
-    )
 
 
 def require_copies(copies: int, workers: int) -> None:

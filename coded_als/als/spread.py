@@ -2,18 +2,181 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from coded_als.als.phases import Phases, Where, phases_at, sooner_at_the_master, store_data, stored_product
-from coded_als.als.problem import Extent, Problem
-from coded_als.als.rounds import RoundLog
-from coded_als.als.sparse_rows import SparseRows, forming_pays
-from coded_als.arrays import FLOAT_BYTES, Array
+import numpy as np
+from scipy import sparse
+
+from coded_als.als.alternating import DATA
+from coded_als.als.problem import Problem
+from coded_als.als.products import AT_WORST, RoundLog, StoredProduct
+from coded_als.als.sparse_rows import SparseRows
+from coded_als.als.updates import symmetric
+from coded_als.arrays import Array
+from coded_als.cluster import Round
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import rule_for
+from coded_als.cluster.shares import Shares
 from coded_als.codes import Code, Replicated, Uncoded, choose_code, with_partitions
+from coded_als.codes.product import multiplications
+from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError, readable
+from coded_als.planner.schemes import Extent, forming_pays, gram_at_master_s, gram_bytes, gram_on_workers_s, holds_gram
+
+GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
+Where = Literal["auto", "local", "coded", "none"]
+
+
+class Phases(Protocol):
+    """What comes before and after the iterations where D is formed."""
+
+    def gram(self) -> Array:
+        """D = A^T A, (l, l)."""
+        ...
+
+    def last_product(self, weights: Array) -> Array:
+        """A H, (rows, d), of (l, d)."""
+        ...
+
+
+class LocalPhases:
+    """Both phases at the master: right for a sparse R, whose Gram matrix costs it little."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+
+    def gram(self) -> Array:
+        """D = A^T A, (l, l)."""
+        product = self._problem.matrix.T @ self._problem.matrix
+        return np.asarray(product.toarray() if sparse.issparse(product) else product)
+
+    def last_product(self, weights: Array) -> Array:
+        """A H, (rows, d)."""
+        return self._problem.image(weights)
+
+
+class ClusterPhases:
+    """D on the workers, and the other factor too where the shares of A that they hold by then serve it."""
+
+    def __init__(self, problem: Problem, log: RoundLog, code: Code, tolerance: float) -> None:
+        self._problem, self._log, self._code, self._tolerance = problem, log, code, tolerance
+        matrix = problem.matrix
+        self._matrix: Array = matrix.toarray() if problem.is_sparse else matrix
+
+    def gram(self) -> Array:
+        """D = A^T A, (l, l)."""
+        cluster = self._log.cluster
+        code = self._code.gram(cluster.size)
+        matrix = self._matrix
+        cluster.store(GRAM_LEFT, Shares(cluster.size, lambda: code.encode_left(matrix.T)))
+        cluster.store(GRAM_RIGHT, Shares(cluster.size, lambda: code.encode_right(matrix)))
+        rows, length = self._matrix.shape
+        round = Round(
+            kernel="product",
+            operands=(GRAM_LEFT, GRAM_RIGHT),
+            response_shapes=(code.response_shape((length, length)),),
+            operations=multiplications(code, (length, rows), length),
+            label="D = A^T A",
+            dtype=code.dtype,
+        )
+        responses = self._log.run(round, rule_for(code, self._tolerance, AT_WORST), code)
+        return symmetric(code.decode(responses.first(), (length, length), max(self._tolerance, AT_WORST)))
+
+    def last_product(self, weights: Array) -> Array:
+        """A H, (rows, d). To send A once more would take longer than the product."""
+        code = self._code.last(self._log.cluster.size)
+        if code is None:
+            return self._problem.image(weights)
+        product = StoredProduct(
+            self._log, code, GRAM_LEFT, self._matrix.shape, self._tolerance, transposed_shares=True, label="U = A H",
+            at_worst=AT_WORST,
+        )  # fmt: skip
+        found = product(weights)
+        if self._log.records[-1].error_estimate > self._tolerance:
+            # nothing comes after this product to mend it, and A is here
+            return self._problem.image(weights)
+        return found
+
+
+def store_data(log: RoundLog, code: Code, data: Array) -> None:
+    """Give every worker its share of D, encoded as it is sent.
+
+    Parameters
+    ----------
+    log
+        Runs the rounds.
+    code
+        How D is spread.
+    data
+        D, (l, l).
+    """
+    product = code.product(log.cluster.size)
+    log.cluster.store(DATA, Shares(log.cluster.size, lambda: product.encode_left(data)))
+
+
+def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, label: str) -> StoredProduct:
+    """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
+
+    Where nobody else can respond, it is decoded as well as it can be: a certificate judges what is made of it.
+
+    Parameters
+    ----------
+    log
+        Runs the rounds.
+    code
+        How D is spread.
+    length
+        l.
+    tolerance
+        Relative error that a product may have.
+    label
+        What its rounds are called.
+    """
+    product = code.product(log.cluster.size)
+    return StoredProduct(log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST)
+
+
+def phases_at(
+    where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: Code, tolerance: float
+) -> LocalPhases | ClusterPhases:
+    """The phases at the master or on the workers.
+
+    Parameters
+    ----------
+    where
+        Who forms D.
+    problem
+        The data.
+    log
+        Runs the rounds.
+    code
+        How D is spread.
+    tolerance
+        Relative error that a decoded product may have.
+    """
+    return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
+
+
+def sooner_at_the_master(extent: Extent, code: Code, workers: int, machine: Machine) -> bool:
+    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products.
+
+    Parameters
+    ----------
+    extent
+        Of A.
+    code
+        How it would be spread.
+    workers
+        W.
+    machine
+        Where it would run.
+    """
+    if extent.held or extent.lengths is not None:
+        return not extent.held
+    on_workers_s = gram_on_workers_s(code, extent.rows, extent.length, workers, machine)
+    return gram_at_master_s(extent.rows, extent.length, machine) <= on_workers_s
+
 
 # Workers that hold each block of sparse rows, unless the code says otherwise.
 COPIES = 3
@@ -162,28 +325,6 @@ def choose_spread(
     return Spread(formed, "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded")
 
 
-def holds_gram(length: int) -> bool:
-    """Whether this machine has the memory for D, (l, l).
-
-    Parameters
-    ----------
-    length
-        l.
-    """
-    return gram_bytes(length) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def gram_bytes(length: int) -> int:
-    """Bytes of D, (l, l).
-
-    Parameters
-    ----------
-    length
-        l.
-    """
-    return FLOAT_BYTES * length**2
-
-
 def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | Uncoded:
     """How sparse rows are spread: in copies, since sums of them are no longer sparse.
 
@@ -208,8 +349,3 @@ def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | U
             "Use replicated:copies=3 or uncoded, or let D be formed (a dense matrix for an operator)."
         )
     return found.at(workers, 1)
-
-
-def copies_of(code: Code) -> int:
-    """Workers that hold each block of sparse rows."""
-    return code.copies if isinstance(code, Replicated) else 1

@@ -8,16 +8,16 @@ from coded_als.lazy import lazily
 
 # Loaded on first use: one model needs neither the others nor clusters.
 _HOMES = {
-    "BPR": "coded_als.baselines.bpr",
-    "FirstCopy": "coded_als.baselines.policies",
-    "ImplicitALS": "coded_als.baselines.implicit",
-    "Iteration": "coded_als.models.iterations",
+    "BPR": "coded_als.baselines.ranking",
+    "FirstCopy": "coded_als.baselines.distributed",
+    "ImplicitALS": "coded_als.baselines.alternating",
+    "Iteration": "coded_als.models.training",
     "NewUsers": "coded_als.models.factor_model",
-    "Partial": "coded_als.baselines.policies",
-    "RidgeALS": "coded_als.baselines.ridge",
+    "Partial": "coded_als.baselines.distributed",
+    "RidgeALS": "coded_als.baselines.alternating",
     "SGD": "coded_als.baselines.stochastic",
-    "WARP": "coded_als.baselines.warp",
-    "WaitForAll": "coded_als.baselines.policies",
+    "WARP": "coded_als.baselines.ranking",
+    "WaitForAll": "coded_als.baselines.distributed",
     "fit_on_cluster": "coded_als.baselines.distributed",
 }
 __all__ = [
@@ -35,14 +35,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from coded_als.baselines.bpr import BPR
-    from coded_als.baselines.distributed import fit_on_cluster
-    from coded_als.baselines.implicit import ImplicitALS
-    from coded_als.baselines.policies import FirstCopy, Partial, WaitForAll
-    from coded_als.baselines.ridge import RidgeALS
+    from coded_als.baselines.alternating import ImplicitALS, RidgeALS
+    from coded_als.baselines.distributed import FirstCopy, Partial, WaitForAll, fit_on_cluster
+    from coded_als.baselines.ranking import BPR, WARP
     from coded_als.baselines.stochastic import SGD
-    from coded_als.baselines.warp import WARP
     from coded_als.models.factor_model import NewUsers
-    from coded_als.models.iterations import Iteration
+    from coded_als.models.training import Iteration
 
 __getattr__ = lazily(__name__, _HOMES)

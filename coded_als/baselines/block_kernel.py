@@ -40,7 +40,7 @@ def solve_block(
     offset
         (t,) what is taken off the targets, the other side's biases; or (0,) for nothing.
     reading
-        A `coded_als.baselines.reading.Reading`, (7,).
+        A `coded_als.baselines.half_step.Reading`, (7,).
 
     Returns
     -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -11,21 +12,287 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Array, Floats
-from coded_als.baselines.alternating import AlternatingModel
-from coded_als.baselines.half_step import Rows
-from coded_als.baselines.policies import StragglerPolicy, WaitForAll
-from coded_als.cluster import Cluster, Round
+from coded_als.baselines.alternating import AlternatingModel, RatingProblem
+from coded_als.baselines.half_step import RatingFacts, Reading, Rows
+from coded_als.checks import require_whole
+from coded_als.cluster import AnyOfEach, Cluster, EnoughAndOverdue, Round, StoppingRule, all_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
-from coded_als.codes.partition import deal
-from coded_als.data.entrance import named_matrix
+from coded_als.codes.product import deal
+from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.reporting import Callback, reporting
-from coded_als.models.running import Run, running, shards_skipped
+from coded_als.models.training import Callback, Run, reporting, running, shards_skipped
+from coded_als.specs import read_fields
+
+
+class StragglerPolicy(Protocol):
+    """How rows are cut into shards, who holds which, and when a half-step may end."""
+
+    def shards(self, workers: int) -> int:
+        """Number of shards; worker w holds shard ``w % shards``."""
+        ...
+
+    def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
+        """When to go on; ``skipped[s]`` counts the rounds in a row that shard s has missed.
+
+        Parameters
+        ----------
+        workers
+            W.
+        skipped
+            Rounds in a row that each shard has missed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class WaitForAll:
+    """One shard per worker, every one of them needed."""
+
+    def shards(self, workers: int) -> int:
+        return workers
+
+    def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
+        return all_of(workers)
+
+
+@dataclass(frozen=True)
+class FirstCopy:
+    """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers."""
+
+    copies: int = 2
+
+    def __post_init__(self) -> None:
+        require_whole("copies", self.copies, 1)
+
+    def shards(self, workers: int) -> int:
+        if workers % self.copies:
+            raise UsageError(f"workers must be a multiple of copies={self.copies}; got {workers}. Change one of them.")
+        return workers // self.copies
+
+    def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
+        count = len(skipped)
+        return AnyOfEach(tuple(frozenset(range(shard, workers, count)) for shard in range(count)))
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Go on when ``wait_for`` shards have responded; the others keep their factors for now.
+
+    A shard that has missed ``max_skips`` rounds of its side in a row is waited for, and so is every shard in the
+    first round. Whatever is skipped, the objective cannot rise: a responded row is optimal, the others stand still.
+    """
+
+    wait_for: int
+    max_skips: int = 3
+
+    def __post_init__(self) -> None:
+        require_whole("wait_for", self.wait_for, 1)
+        require_whole("max_skips", self.max_skips, 0)
+
+    def shards(self, workers: int) -> int:
+        if self.wait_for > workers:
+            raise UsageError(f"wait_for must be at most the {workers} workers; got {self.wait_for}. Lower it.")
+        return workers
+
+    def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
+        overdue = frozenset(shard for shard, rounds in enumerate(skipped) if rounds >= self.max_skips)
+        return EnoughAndOverdue(self.wait_for, overdue)
+
+
+POLICIES: dict[str, type[StragglerPolicy]] = {"wait": WaitForAll, "first-copy": FirstCopy, "partial": Partial}
+
+
+def parse_policy(spec: str) -> StragglerPolicy:
+    """The policy of a SPEC: ``wait``, ``first-copy:copies=2``, ``partial:wait_for=12,max_skips=3``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown policy, and for an unknown, missing or unreadable parameter.
+
+    Examples
+    --------
+    >>> parse_policy("partial:wait_for=12")
+    Partial(wait_for=12, max_skips=3)
+    """
+    name = spec.partition(":")[0]
+    if name not in POLICIES:
+        raise UsageError(f"policy must be one of {', '.join(POLICIES)}; got {name!r}. Choose from them.")
+    return POLICIES[name](**read_fields("policy", spec, POLICIES[name], _whole))
+
+
+def _whole(key: str, text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"{key} must be a whole number; got {text!r}. Correct it.")
+    return int(text)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockedRows:
+    """The rows of one side in blocks, worker w holding block ``w % len(shards)``.
+
+    Parameters
+    ----------
+    name
+        Under which the workers hold ``name.indptr``, ``name.indices`` and ``name.data``.
+    shards
+        Row numbers of each block, -1 at the end of those that are filled up.
+    touched
+        Ascending rows of the other side that each block has entries in, among which its ``indices`` count; None for all.
+    lengths
+        (rows,) entries of each row.
+    """
+
+    name: str
+    shards: Sequence[NDArray[np.int64]]
+    touched: Sequence[NDArray[np.int32] | None]
+    lengths: NDArray[np.int64]
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Names of the stored arrays."""
+        return tuple(f"{self.name}.{part}" for part in ("indptr", "indices", "data"))
+
+
+def fit_on_blocks(
+    model: AlternatingModel,
+    users: BlockedRows,
+    items: BlockedRows,
+    facts: RatingFacts,
+    cluster: Cluster,
+    policy: StragglerPolicy,
+    run: Run,
+) -> None:
+    """Fit a model whose ratings the workers hold; it knows of no rating seen.
+
+    The arithmetic is that of ``model.fit``, in the model's ``dtype``, with exact half-steps whatever its ``solver``.
+    Where a policy skips blocks, ``history_`` counts these as they last responded.
+
+    Parameters
+    ----------
+    model
+        Fitted in place.
+    users, items
+        The rows of both sides.
+    facts
+        Of the ratings.
+    cluster
+        Holds both sides.
+    policy
+        When a half-step may end.
+    run
+        Told of each iteration.
+    """
+    scale, reading = model.reading(facts)
+    problem = RatingProblem(
+        reading.mean,
+        scale,
+        _hollow(model, users.lengths, len(items.lengths), scale),
+        _hollow(model, items.lengths, len(users.lengths), scale),
+    )
+    user_side = _BlockSide(users, problem.users, model, scale, reading, cluster, policy)
+    item_side = _BlockSide(items, problem.items, model, scale, reading, cluster, policy)
+    penalty = model._penalty(scale)
+    user_rows, item_rows = model._start(problem)
+    state = run.arrays(users=user_rows, items=item_rows, sums=user_side.sums)
+    user_rows, item_rows, user_side.sums = state["users"], state["items"], state["sums"]
+    run.go_on(partial(take_over_skipped, user_side, item_side))
+    for _ in run.left(model.iterations):
+        item_side.half_step(user_rows, item_rows)
+        explained, constant = user_side.half_step(item_rows, user_rows)
+        held = float(problem.items.ridge @ (np.square(item_rows) @ penalty))
+        state = {"users": user_rows, "items": item_rows, "sums": user_side.sums}
+        skipped = [user_side.skipped, item_side.skipped]
+        run.note((constant - explained + held) * scale * scale, state, skipped=skipped)
+    units = model._units(scale)
+    model._adopt(user_rows * units, item_rows * units, reading.mean, None, run.history.entries)
+
+
+def _hollow(model: AlternatingModel, lengths: NDArray[np.int64], others: int, scale: float) -> Rows:
+    """Rows of these lengths without their entries."""
+    indptr = np.concatenate(([0], np.cumsum(lengths)))
+    none = np.empty(0, np.dtype(model.dtype))
+    return Rows(indptr, none, none, none, model.ridge_of(lengths, others, scale))
+
+
+class _BlockSide:
+    """The half-steps of one side."""
+
+    def __init__(
+        self,
+        blocks: BlockedRows,
+        rows: Rows,
+        model: AlternatingModel,
+        scale: float,
+        reading: Reading,
+        cluster: Cluster,
+        policy: StragglerPolicy,
+    ) -> None:
+        self._blocks, self._model, self._scale, self._reading = blocks, model, scale, reading.as_array()
+        self._cluster, self._policy = cluster, policy
+        shards = len(blocks.shards)
+        self.skipped = [np.iinfo(np.int32).max] * shards
+        self.sums = np.zeros((shards, 2))
+        self._entries = float(blocks.lengths.sum()) / shards
+        ridge = [_padded(rows.ridge, shard) for shard in blocks.shards]
+        self._ridge = f"{blocks.name}.ridge"
+        workers = cluster.size
+        cluster.store(self._ridge, Shares(workers, lambda: (ridge[worker % shards] for worker in range(workers))))
+
+    def half_step(self, other: Floats, current: Floats) -> tuple[float, float]:
+        """Solve the rows in place; what they explain of the objective, and its constant.
+
+        Parameters
+        ----------
+        other
+            (n, d) the factor that is held fixed.
+        current
+            (rows, d) where the rows are; those of blocks that did not respond stay.
+        """
+        blocks, shards, width = self._blocks, len(self._blocks.shards), other.shape[1]
+        height, rank = len(blocks.shards[0]), self._model.rank
+        request = Round(
+            "solve_block",
+            operands=(*blocks.operands, self._ridge),
+            payloads=self._payloads(other),
+            response_shapes=((height, width), (2,)),
+            operations=self._entries * rank**2 + height * rank**3 / 3,
+            label=f"solve {blocks.name}",
+        )
+        responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self.skipped))
+        solutions = {worker: result[0] for worker, result in responses.results.items()}
+        for worker, (_, sums) in responses.results.items():
+            self.sums[worker % shards] = sums
+        self.skipped = take_over(solutions, blocks.shards, self.skipped, current)
+        explained, constant = self.sums.sum(axis=0).tolist()
+        return explained, constant
+
+    def _payloads(self, other: Floats) -> list[tuple[Any, ...]]:
+        """What each worker needs of the other factor: its touched rows, or all of it in one tuple."""
+        touched, shards = self._blocks.touched, len(self._blocks.shards)
+        solver = self._model._solver(other, self._scale, "cg")  # not solved with: it knows the fixed side's form
+        offset = other[:, self._model.rank] if self._model.biases else np.empty(0)
+        gram = np.empty((0, 0)) if solver.gram is None else solver.gram
+        shared = (gram, solver.penalty)
+        # one tuple for all that want all of it: it is held, and made ready to be sent, once
+        whole = (solver.fixed, *shared, offset, self._reading)
+        payloads: list[tuple[Any, ...]] = [
+            whole
+            if rows is None
+            else (solver.fixed[rows], *shared, offset[rows] if offset.size else offset, self._reading)
+            for rows in touched
+        ]
+        return [payloads[worker % shards] for worker in range(self._cluster.size)]
+
+
+def _padded(ridge: Floats, shard: NDArray[np.int64]) -> Array:
+    return np.where(shard >= 0, ridge[shard], 1.0).astype(np.float64)
+
 
 Distributed = TypeVar("Distributed", bound=AlternatingModel)
 

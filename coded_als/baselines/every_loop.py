@@ -8,13 +8,11 @@ from itertools import product
 import numpy as np
 from scipy import sparse
 
-from coded_als.baselines.bpr import BPR
+from coded_als.baselines.alternating import ImplicitALS, RidgeALS
 from coded_als.baselines.compiled import loops
-from coded_als.baselines.implicit import ImplicitALS
 from coded_als.baselines.model import SparseModel
-from coded_als.baselines.ridge import RidgeALS
+from coded_als.baselines.ranking import BPR, WARP
 from coded_als.baselines.stochastic import SGD
-from coded_als.baselines.warp import WARP
 
 
 def warm_up(tell: Callable[[str], object]) -> str | None:

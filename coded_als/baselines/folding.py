@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from coded_als.arrays import Array, Floats
 from coded_als.baselines.cholesky import solve_row, workspace
 from coded_als.baselines.compiled import compiled, dot, routines
-from coded_als.baselines.half_step import RowSolver
-from coded_als.baselines.reading import Reading
+from coded_als.baselines.half_step import Reading, RowSolver
 
 
 @dataclass(frozen=True, eq=False)

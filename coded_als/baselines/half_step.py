@@ -8,11 +8,61 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.cholesky import cholesky_rows
 from coded_als.baselines.compiled import routines
 from coded_als.baselines.conjugate_gradients import LOCKSTEP, conjugate_gradient_rows
 from coded_als.baselines.threads import for_all_rows
+
+
+@dataclass(frozen=True)
+class RatingFacts:
+    """What the master knows of the ratings as a whole.
+
+    Parameters
+    ----------
+    entries
+        How many.
+    mean
+        Of all.
+    least, largest
+        Of all.
+    squares
+        Sum of their squares.
+    """
+
+    entries: int
+    mean: float
+    least: float
+    largest: float
+    squares: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model reads in a stored rating r: weight ``a = c0 + c1 (r - mean)``, target ``b = t0 + t1 (r - mean)``.
+
+    Parameters
+    ----------
+    mean, c0, c1, t0, t1
+        As above.
+    power
+        The model's constant is the sum of this power of the targets, 1 or 2.
+    bits
+        Of the arithmetic, 32 or 64.
+    """
+
+    mean: float = 0.0
+    c0: float = 1.0
+    c1: float = 0.0
+    t0: float = 0.0
+    t1: float = 1.0
+    power: int = 2
+    bits: int = 64
+
+    def as_array(self) -> Array:
+        """The numbers in their order, (7,), as they travel."""
+        return np.array([self.mean, self.c0, self.c1, self.t0, self.t1, self.power, self.bits], dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)

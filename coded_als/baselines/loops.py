@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from coded_als.baselines.compiled import compiled, dot
+from coded_als.baselines.compiled import compiled, dot, inlined
 
 
 @compiled
@@ -114,3 +114,196 @@ def fold_in_steps(
                 common = np.dot(gram, x)
                 for k in range(rank):
                     x[k] += shrunk * (error * y[k] - share * (common[k] + ridge[row] * penalty[k] * x[k]))
+
+
+@inlined
+def _below(state: Any, bound: Any) -> Any:
+    """A random whole number in [0, bound)."""
+    state[0] += np.uint64(0x9E3779B97F4A7C15)
+    word = state[0]
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    word ^= word >> np.uint64(31)
+    return np.int64((word >> np.uint64(32)) * np.uint64(bound) >> np.uint64(32))
+
+
+@inlined
+def _contains(indices: Any, begin: Any, end: Any, item: Any) -> Any:
+    """Whether a sorted run holds ``item``."""
+    while begin < end:
+        middle = (begin + end) // 2
+        if indices[middle] < item:
+            begin = middle + 1
+        elif indices[middle] > item:
+            end = middle
+        else:
+            return True
+    return False
+
+
+@inlined
+def _difference(u: Any, v: Any, w: Any) -> Any:
+    """Score of v minus score of w for user u; the items' biases stand last."""
+    rank = u.size
+    total = v[rank] - w[rank]
+    for k in range(rank):
+        total += u[k] * (v[k] - w[k])
+    return total
+
+
+@inlined
+def _adaptive_rate(squares: Any, row: Any, square: Any, rate: Any) -> Any:
+    """Adagrad with one accumulator per row: the rate over the root of all mean squared gradients so far."""
+    squares[row] += square
+    return rate / np.sqrt(squares[row])
+
+
+@inlined
+def _rank_step(
+    u: Any,
+    v: Any,
+    w: Any,
+    push: Any,
+    ridge: Any,
+    rate: Any,
+    squares: Any,
+    user: Any,
+    positive: Any,
+    negative: Any,
+    frozen: Any,
+) -> None:
+    """Descend along ``-push (score of v - score of w) + ridge / 2 (all squares)``."""
+    user_squares, item_squares = squares
+    rank = u.size
+    on_u, on_v, on_w = 0.0, 0.0, 0.0
+    for k in range(rank):
+        g = push * (v[k] - w[k]) - ridge * u[k]
+        h, f = push * u[k] - ridge * v[k], -push * u[k] - ridge * w[k]
+        on_u += g * g
+        on_v += h * h
+        on_w += f * f
+    of_u = _adaptive_rate(user_squares, user, on_u / rank, rate)
+    if frozen:
+        for k in range(rank):
+            u[k] += of_u * (push * (v[k] - w[k]) - ridge * u[k])
+        return
+    of_v = _adaptive_rate(item_squares, positive, on_v / rank, rate)
+    of_w = _adaptive_rate(item_squares, negative, on_w / rank, rate)
+    for k in range(rank):
+        old, g = u[k], push * (v[k] - w[k]) - ridge * u[k]
+        v[k] += of_v * (push * old - ridge * v[k])
+        w[k] += of_w * (-push * old - ridge * w[k])
+        u[k] += of_u * g
+    v[rank] += of_v * (push - ridge * v[rank])
+    w[rank] += of_w * (-push - ridge * w[rank])
+
+
+@compiled
+def bpr_epoch(
+    order: Any,
+    users: Any,
+    indptr: Any,
+    indices: Any,
+    user_side: Any,
+    item_side: Any,
+    squares: Any,
+    rate: float,
+    ridge: float,
+    frozen: bool,
+    state: Any,
+) -> float:
+    """One sampled negative per entry; returns the sum of ``-log sigmoid(difference)``, each before its step.
+
+    Parameters
+    ----------
+    order
+        Entries in the order of their steps, (entries,).
+    users
+        Row of each entry, (entries,).
+    indptr, indices
+        Pattern of the ratings by rows, sorted, as in csr.
+    user_side, item_side
+        Factors with the bias last; changed in place.
+    squares
+        Sums of squared gradients of both sides; changed in place.
+    rate
+        Learning rate.
+    ridge
+        Ridge weight.
+    frozen
+        Whether the items stay as they are.
+    state
+        Of the random numbers, (1,); changed in place.
+    """
+    count = item_side.shape[0]
+    total = 0.0
+    for entry in order:
+        user, positive = users[entry], indices[entry]
+        negative = _below(state, count)
+        if _contains(indices, indptr[user], indptr[user + 1], negative):
+            continue
+        u, v, w = user_side[user], item_side[positive], item_side[negative]
+        difference = _difference(u, v, w)
+        push = 1.0 / (1.0 + np.exp(difference))
+        total += np.log1p(np.exp(-abs(difference))) + max(-difference, 0.0)
+        _rank_step(u, v, w, push, ridge, rate, squares, user, positive, negative, frozen)
+    return total
+
+
+@compiled
+def warp_epoch(
+    order: Any,
+    users: Any,
+    indptr: Any,
+    indices: Any,
+    user_side: Any,
+    item_side: Any,
+    squares: Any,
+    rate: float,
+    ridge: float,
+    frozen: bool,
+    state: Any,
+    max_samples: int,
+) -> float:
+    """Sample negatives until one violates the margin; returns the sum of ``log(rank estimate) (1 - difference)``.
+
+    Parameters
+    ----------
+    order
+        Entries in the order of their steps, (entries,).
+    users
+        Row of each entry, (entries,).
+    indptr, indices
+        Pattern of the ratings by rows, sorted, as in csr.
+    user_side, item_side
+        Factors with the bias last; changed in place.
+    squares
+        Sums of squared gradients of both sides; changed in place.
+    rate
+        Learning rate.
+    ridge
+        Ridge weight.
+    frozen
+        Whether the items stay as they are.
+    state
+        Of the random numbers, (1,); changed in place.
+    max_samples
+        Negatives to try for one entry.
+    """
+    count = item_side.shape[0]
+    total = 0.0
+    for entry in order:
+        user, positive = users[entry], indices[entry]
+        u, v = user_side[user], item_side[positive]
+        for sample in range(1, max_samples + 1):
+            negative = _below(state, count)
+            if _contains(indices, indptr[user], indptr[user + 1], negative):
+                continue
+            w = item_side[negative]
+            difference = _difference(u, v, w)
+            if difference < 1:
+                push = np.log(max(1.0, (count - 1) // sample))
+                total += push * (1 - difference)
+                _rank_step(u, v, w, push, ridge, rate, squares, user, positive, negative, frozen)
+                break
+    return total

@@ -16,14 +16,13 @@ from coded_als.arrays import Floats
 from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
-from coded_als.data.entrance import named_matrix
+from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
-from coded_als.models.iterations import Iteration as Iteration
 from coded_als.models.rating_matrix import rating_matrix, sound_row
-from coded_als.models.reporting import Callback, reporting
-from coded_als.models.running import Run, running
+from coded_als.models.training import Callback, Run, reporting, running
+from coded_als.models.training import Iteration as Iteration
 
 
 @dataclass(frozen=True, eq=False)

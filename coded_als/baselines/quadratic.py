@@ -13,15 +13,13 @@ from scipy import sparse
 
 from coded_als.arrays import Floats, Integers
 from coded_als.baselines.folding import Folding
-from coded_als.baselines.half_step import Rows, RowSolver
+from coded_als.baselines.half_step import Reading, Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Entries, Iteration, SparseModel, one_user, thread_count
-from coded_als.baselines.reading import Reading
 from coded_als.errors import UsageError
-from coded_als.models.explanation import Explaining
+from coded_als.models.explanation import Explaining, influences
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.influences import influences
-from coded_als.models.units import power_of_four
+from coded_als.models.rating_matrix import power_of_four
 
 
 class QuadraticModel(SparseModel, Explaining):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats
+from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries, SparseModel
-from coded_als.checks import require_number
+from coded_als.checks import require_number, require_whole
 from coded_als.models.factor_model import NewUsers
-from coded_als.models.running import Run, set_generator
-from coded_als.models.seen import pattern
+from coded_als.models.rating_matrix import pattern
+from coded_als.models.training import Run, set_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,3 +135,83 @@ class RankingModel(SparseModel):
         for _ in self._passes(ratings, steps, epochs, learning_rate, generator, frozen=True):
             pass
         return NewUsers(users)
+
+
+class BPR(RankingModel):
+    """Bayesian personalised ranking (Rendle et al. 2009): ``-log sigmoid(score of chosen - score of other)``.
+
+    ``history_`` holds the mean of that over each pass, without regularisation.
+
+    Parameters
+    ----------
+    rank
+        Number of factors d.
+    regularization
+        Of all parameters, per step.
+    iterations
+        Passes over the observed entries.
+    learning_rate
+        Adagrad's, greater than 0.
+    seed
+        Of the start, the order and the samples; equal seeds give equal models.
+    dtype
+        As in `RidgeALS`.
+    """
+
+    kind: ClassVar[str] = "bpr"
+
+    def __init__(
+        self,
+        rank: int = 64,
+        regularization: float = 0.002,
+        iterations: int = 30,
+        *,
+        learning_rate: float = 0.05,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype)
+
+    def _loss_of_nothing(self, items: int) -> float:
+        return float(np.log(2))
+
+    def _epoch(self, arguments: tuple[Any, ...]) -> float:
+        return float(bpr_epoch(*arguments))
+
+
+class WARP(RankingModel):
+    """Weighted approximate-rank pairwise loss (Weston, Bengio, Usunier 2011).
+
+    Others are sampled until one scores within 1 of the chosen item; the earlier that is, the worse the chosen
+    item's estimated rank and the harder the push. ``history_`` holds the mean weighted hinge loss over each pass.
+
+    Parameters
+    ----------
+    rank, regularization, iterations, learning_rate, seed, dtype
+        As in `BPR`.
+    max_samples
+        Samples before an entry is left alone.
+    """
+
+    kind: ClassVar[str] = "warp"
+
+    def __init__(
+        self,
+        rank: int = 64,
+        regularization: float = 0.002,
+        iterations: int = 30,
+        *,
+        learning_rate: float = 0.05,
+        max_samples: int = 20,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype)
+        require_whole("max_samples", max_samples, 1)
+        self.max_samples = max_samples
+
+    def _loss_of_nothing(self, items: int) -> float:
+        return float(np.log(max(items, 2)))
+
+    def _epoch(self, arguments: tuple[Any, ...]) -> float:
+        return float(warp_epoch(*arguments, self.max_samples))

@@ -12,8 +12,8 @@ from coded_als.arrays import Floats
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
-from coded_als.models.running import Run, set_generator
-from coded_als.models.seen import pattern
+from coded_als.models.rating_matrix import pattern
+from coded_als.models.training import Run, set_generator
 
 
 class SGD(QuadraticModel):

@@ -67,7 +67,7 @@ def _said(checkpoint: Checkpoint | None) -> str:
         return "Interrupted; nothing was saved. Add --checkpoint FOLDER to a fit that is to go on where it was."
     if checkpoint.iteration is None:
         return f"Interrupted before anything new was saved to {checkpoint.folder}. Run it with --resume to go on."
-    from coded_als.models.snapshot import LATEST
+    from coded_als.models.checkpoint import LATEST
 
     return (
         f"Interrupted after iteration {checkpoint.iteration}; the factors so far are in {checkpoint.folder / LATEST}. "

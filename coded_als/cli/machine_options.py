@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from coded_als.als.timing import Iterations
 from coded_als.cli.common import Command
 from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
+from coded_als.planner.timing import Iterations
 
 UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 FIELDS = {

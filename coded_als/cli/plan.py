@@ -7,17 +7,15 @@ from typing import Any
 
 import click
 
-from coded_als.als.choice import MOST_DRAWS
-from coded_als.als.lobpcg import GUARD_VECTORS
-from coded_als.als.schemes import Size
-from coded_als.als.timing import Iterations, Workload
 from coded_als.cli.common import DELAY_SPECS, print_json, progress
 from coded_als.cli.machine_options import machine_from, parse_bytes, takes_iterations, takes_machine
 from coded_als.cluster.machine import Machine
-from coded_als.experiments.plan.document import plan_document
-from coded_als.experiments.plan.plan import make_plan
-from coded_als.experiments.plan.telling import plan_text
+from coded_als.experiments.plan_report import plan_document, plan_text
 from coded_als.experiments.sweep.grids import readable_delays
+from coded_als.planner.choice import MOST_DRAWS
+from coded_als.planner.plan import make_plan
+from coded_als.planner.schemes import GUARD_VECTORS, Size
+from coded_als.planner.timing import Iterations, Workload
 
 
 @click.command("plan", epilog=DELAY_SPECS)
@@ -72,7 +70,7 @@ def _machine(options: dict[str, Any]) -> Machine:
     """A common machine, or this one where it is to be measured, with what the options say."""
     machine = Machine()
     if options["calibrate"]:
-        from coded_als.experiments.plan.calibration import calibrated
+        from coded_als.experiments.calibration import calibrated
 
         with progress("measuring this machine"):
             machine = calibrated(options["rank"] + GUARD_VECTORS)

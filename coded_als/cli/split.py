@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from coded_als.cli.common import print_json
-from coded_als.cli.outputs import require_outputs
+from coded_als.cli.fit_running import require_outputs
 from coded_als.cli.reading import read_document, read_line, reads_ratings
 from coded_als.data import holdout, leave_k_out, load_ratings
 from coded_als.data.writing import write_rating_lines

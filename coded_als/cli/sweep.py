@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from coded_als.als.schemes import Size
-from coded_als.als.timing import Iterations
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress
 from coded_als.cli.live import displayed, live_options
 from coded_als.cli.machine_options import machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
+from coded_als.planner.schemes import Size
+from coded_als.planner.timing import Iterations
 
 if TYPE_CHECKING:
     from coded_als.experiments.sweep.grids import SweepSpec

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from coded_als.cluster.seam import Status, StoppingRule
+from coded_als.codes import ReplicatedProduct
+from coded_als.codes.product import ProductCode
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 
 
@@ -207,3 +209,33 @@ def fastest(k: int) -> Fastest:
 def all_of(size: int) -> AnyOfEach:
     """The rule that waits for every one of ``size`` workers."""
     return AnyOfEach(tuple(frozenset([worker]) for worker in range(size)))
+
+
+def rule_for(code: ProductCode, tolerance: float, at_worst: float = 0.0) -> StoppingRule:
+    """The rule by which a round of this code stops.
+
+    Parameters
+    ----------
+    code
+        How the product is spread.
+    tolerance
+        Relative error that it may have.
+    at_worst
+        Relative error that it may have where nobody else can respond; 0 refuses more than the tolerance.
+    """
+    if isinstance(code, ReplicatedProduct):
+        return AnyOfEach(code.groups)
+    return WellConditioned(code, tolerance, at_worst)
+
+
+def copies_rule(workers: int, blocks: int) -> AnyOfEach:
+    """The rule that waits for the first copy of each block, worker w holding one of block w modulo their number.
+
+    Parameters
+    ----------
+    workers
+        W.
+    blocks
+        How many there are.
+    """
+    return AnyOfEach(tuple(frozenset(range(block, workers, blocks)) for block in range(blocks)))

@@ -1,20 +1,20 @@
 """Pure algebra: partitions, evaluation points, codes for products of matrices, decoding and its conditioning."""
 
-from coded_als.codes.copies import Replicated, Uncoded
 from coded_als.codes.decoding import Decoder, LinearCode
-from coded_als.codes.encoding import encoded
-from coded_als.codes.entangled import EntangledPolynomialCode
-from coded_als.codes.entangled_family import Entangled
-from coded_als.codes.factor_codes import FactorCode, InnerProductCode
-from coded_als.codes.family import CODES, Code, register_code
-from coded_als.codes.partition import join
-from coded_als.codes.points import EvaluationPoints, PointFamily
-from coded_als.codes.product import BlockCut, ProductCode
-from coded_als.codes.replication import ReplicatedProduct
-from coded_als.codes.spec import choose_code, parse_code, with_partitions
-from coded_als.codes.systematic import SystematicCode
-from coded_als.codes.systematic_family import Systematic
-from coded_als.codes.thresholds import iteration_threshold, largest_partitions
+from coded_als.codes.entangled import (
+    Entangled,
+    EntangledPolynomialCode,
+    EvaluationPoints,
+    FactorCode,
+    InnerProductCode,
+    PointFamily,
+    iteration_threshold,
+    largest_partitions,
+)
+from coded_als.codes.family import CODES, Code, choose_code, parse_code, register_code, with_partitions
+from coded_als.codes.product import BlockCut, ProductCode, encoded, join
+from coded_als.codes.replication import Replicated, ReplicatedProduct, Uncoded
+from coded_als.codes.systematic import Systematic, SystematicCode
 
 __all__ = [
     "CODES",

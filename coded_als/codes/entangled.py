@@ -2,20 +2,167 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import repeat
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Array
+from coded_als.checks import require_one_of, require_whole
 from coded_als.codes.decoding import LinearCode
-from coded_als.codes.encoding import encoded
-from coded_als.codes.partition import join
-from coded_als.codes.points import EvaluationPoints, PointFamily
-from coded_als.codes.product import BlockCut, MatrixShape, require_few_coefficients
-from coded_als.codes.thresholds import product_evaluations
+from coded_als.codes.family import STRAGGLER_RESERVE, Code, register_code
+from coded_als.codes.product import (
+    BlockCut,
+    MatrixShape,
+    encoded,
+    join,
+    require_few_coefficients,
+)
 from coded_als.errors import UsageError
+
+PointFamily = Literal["circle", "real", "equispaced"]
+
+
+@dataclass(frozen=True)
+class EvaluationPoints:
+    """One evaluation point per worker.
+
+    Parameters
+    ----------
+    family
+        ``"circle"``, ``"real"`` (Chebyshev nodes) or ``"equispaced"``.
+    workers
+        Number of workers W, at least 1.
+    """
+
+    family: PointFamily
+    workers: int
+
+    def __post_init__(self) -> None:
+        if self.family not in get_args(PointFamily):
+            raise UsageError(
+                f"points must be one of {', '.join(get_args(PointFamily))}; got {self.family!r}. Use 'circle'."
+            )
+        if self.workers < 1:
+            raise UsageError(f"workers must be at least 1; got {self.workers}. Add workers.")
+
+    @property
+    def planes(self) -> int:
+        """Real planes of one share: 2 on the circle (real and imaginary part), else 1."""
+        return 2 if self.family == "circle" else 1
+
+    def turns(self, exponents: NDArray[np.int64]) -> Array:
+        """Angles of ``z_w ** e`` in [-pi, pi), (W, K), with z_w at pi (2j + 1) / (2W); neighbouring ids are far apart.
+
+        Whole turns are taken off in whole numbers: ``e * angle`` in floating point would lose log2(e) bits.
+        """
+        half_steps = (2 * spread_order(self.workers)[:, np.newaxis] + 1) * exponents
+        whole = 4 * self.workers
+        return np.pi * ((half_steps + whole // 2) % whole - whole // 2) / (2 * self.workers)
+
+    def powers(self, exponents: NDArray[np.int64]) -> Array:
+        """Real and imaginary parts of ``x_w ** e``.
+
+        Parameters
+        ----------
+        exponents
+            Whole numbers, (K,).
+
+        Returns
+        -------
+        (W, planes, K)
+        """
+        if self.family == "circle":
+            turns = self.turns(exponents)
+            return np.stack([np.cos(turns), np.sin(turns)], axis=1)
+        return np.asarray(self.real_nodes[:, np.newaxis] ** exponents)[:, np.newaxis, :]
+
+    @property
+    def real_nodes(self) -> Array:
+        """The points of the real families, in [-1, 1], by worker id, (W,)."""
+        if self.family == "real":
+            return np.cos(self.turns(np.array([1]))[:, 0])
+        return (2 * spread_order(self.workers) + 1 - self.workers) / self.workers
+
+
+def spread_order(size: int) -> NDArray[np.int64]:
+    """Positions 0 .. size-1 in bit-reversed (van der Corput) order.
+
+    Workers that fail together have neighbouring ids (a rack, a host). A contiguous gap in the angles is the worst
+    loss there is, so neighbours are given angles far apart.
+    """
+    bits = max(1, int(size - 1).bit_length())
+    reversed_ids = [int(f"{worker:0{bits}b}"[::-1], 2) for worker in range(2**bits)]
+    return np.array([position for position in reversed_ids if position < size], dtype=np.int64)
+
+
+def product_evaluations(p: int, r: int, q: int) -> int:
+    """Evaluations that decode A B, cut p x r and r x q: pqr + r - 1 (7).
+
+    Parameters
+    ----------
+    p
+        Parts of the rows of A.
+    r
+        Parts of the columns of A, which are those of the rows of B.
+    q
+        Parts of the columns of B.
+    """
+    return p * q * r + r - 1
+
+
+def product_threshold(p: int, r: int, q: int, points: PointFamily = "circle") -> int:
+    """Workers that decode A B: the evaluations, halved and rounded up on the circle.
+
+    Parameters
+    ----------
+    p
+        Parts of the rows of A.
+    r
+        Parts of the columns of A, which are those of the rows of B.
+    q
+        Parts of the columns of B.
+    points
+        Where the code is evaluated.
+    """
+    evaluations = product_evaluations(p, r, q)
+    return -(-evaluations // 2) if points == "circle" else evaluations
+
+
+def iteration_threshold(partitions: int, points: PointFamily = "circle") -> int:
+    """Workers that an iteration waits for: h^2 + h - 1 (27), halved and rounded up on the circle.
+
+    Parameters
+    ----------
+    partitions
+        h: D is cut h x h.
+    points
+        Where the code is evaluated.
+    """
+    if partitions < 1:
+        raise UsageError(f"partitions must be at least 1; got {partitions}. Use 1 or more.")
+    return product_threshold(partitions, partitions, 1, points)
+
+
+def largest_partitions(workers: int, points: PointFamily = "circle") -> int:
+    """The largest h whose threshold ``workers`` live workers meet; 0 for no workers.
+
+    At real points this is Remark 3 of the paper, corrected: floor(sqrt(W - s + 5/4) - 1/2).
+
+    Parameters
+    ----------
+    workers
+        Live workers.
+    points
+        Where the code is evaluated.
+    """
+    evaluations = 2 * workers if points == "circle" else workers
+    # whole numbers throughout: sqrt(e + 5/4) - 1/2 = (sqrt(4 e + 5) - 1) / 2
+    return max(0, (math.isqrt(4 * evaluations + 5) - 1) // 2)
 
 
 class EntangledPolynomialCode(LinearCode, BlockCut):
@@ -123,3 +270,208 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         rows, columns = blocks.shape[1:]
         shape = shape or (self.p * rows, self.q * columns)
         return join(blocks.reshape(self.p, self.q, rows, columns), shape)
+
+
+class InnerProductCode(LinearCode):
+    """B^T C from the shares f_L(B) and f_R(C) of two matrices cut into h parts of rows (MatDot).
+
+    At real points the responses f_L(B)^T f_R(C) are a polynomial with 2h - 1 coefficients, the wanted one in the
+    middle. On the circle f_L is the conjugate of f_R up to a phase, and the real part of f_R(B)^H f_R(C) is
+
+        B^T C + sum_{0<t<h} (terms of lag t and -t) cos(t theta):
+
+    h unknowns and real responses, so half the multiplications of the complex product and a threshold of h.
+    """
+
+    def __init__(self, parts: int, workers: int, points: PointFamily = "circle") -> None:
+        evaluation = EvaluationPoints(points, workers)
+        if points == "circle":
+            super().__init__(evaluation.powers(np.arange(parts))[:, :1], np.array([0]))
+        else:
+            super().__init__(evaluation.powers(np.arange(2 * parts - 1)), np.array([parts - 1]))
+
+    def decode(self, responses: Mapping[int, Array], tolerance: float | None = None) -> Array:
+        """B^T C from every response given: (1, b, c) each gives (b, c).
+
+        Parameters
+        ----------
+        responses
+            By worker, (1, b, c) each.
+        tolerance
+            Relative error that it may have; by default any.
+
+        Returns
+        -------
+        (b, c).
+        """
+        return np.asarray(self.decode_blocks(responses, tolerance)[0])
+
+
+class FactorCode(LinearCode):
+    """A matrix from its own shares f_R (17, corrected) or f_L (16): plain interpolation of degree h - 1."""
+
+    def __init__(self, parts: int, workers: int, points: PointFamily = "circle", *, side: str = "right") -> None:
+        exponents = np.arange(parts) if side == "left" else np.arange(parts)[::-1]
+        powers = EvaluationPoints(points, workers).powers(exponents)
+        # a single part is real at every point, and sent as one plane
+        super().__init__(powers[:, :1] if parts == 1 else powers, np.arange(parts))
+
+    def decode(self, responses: Mapping[int, Array], shape: tuple[int, int], tolerance: float | None = None) -> Array:
+        """The matrix of the given shape from every response given, each (planes, rows / h, columns).
+
+        Parameters
+        ----------
+        responses
+            By worker, (planes, rows / h, columns) each.
+        shape
+            Of the matrix.
+        tolerance
+            Relative error that it may have; by default any.
+
+        Returns
+        -------
+        The matrix, of ``shape``.
+        """
+        return join(self.decode_blocks(responses, tolerance)[:, np.newaxis], shape)
+
+
+# Past these h a plan does not look: the entangled code's own algebra outgrows what the workers save, or real points have lost their digits.
+LARGEST_PARTITIONS: dict[PointFamily, int] = {"circle": 20, "real": 8, "equispaced": 8}
+
+# Past it the conditioning of a cut into rows alone is hopeless on the circle whoever responds.
+MOST_ROW_PARTS = 120
+
+
+@register_code("entangled")
+@dataclass(frozen=True)
+class Entangled(Code):
+    """The paper's code: D cut h x h, or p x r, and both factors evaluated as polynomials at a point of each worker.
+
+    Parameters
+    ----------
+    h
+        Parts of rows and of columns; by default as many as leave a quarter of the workers as stragglers.
+    p, r
+        Instead of h: parts of rows and of columns. With r = 1 the payload is real and the same for all.
+    points
+        ``"circle"`` (each worker worth two evaluations), ``"real"`` or ``"equispaced"``.
+    """
+
+    h: int | None = None
+    p: int | None = None
+    r: int | None = None
+    points: PointFamily = "circle"
+
+    def __post_init__(self) -> None:
+        require_one_of("points", self.points, get_args(PointFamily))
+        for key in ("h", "p", "r"):
+            if getattr(self, key) is not None:
+                require_whole(key, getattr(self, key), 1)
+        if (self.h is not None and (self.p, self.r) != (None, None)) or (self.r is not None and self.p is None):
+            raise UsageError(f"an entangled code is cut either h x h or p x r; got {self.spec}. Give h, or p and r.")
+
+    @property
+    def tolerance(self) -> float:
+        """1e-12 on the circle, 1e-8 at real points, which cannot keep to less beyond h = 2.
+
+        1e-12 costs a response more than the threshold in one round of four at h = 6 and W = 30, and leaves the
+        iterates of ALS, which magnify it by some hundreds, below 1e-8.
+        """
+        return 1e-12 if self.points == "circle" else 1e-8
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the cut is given and not left open."""
+        return self.h is not None or self.p is not None
+
+    @property
+    def square(self) -> bool:
+        """Whether the cut is h x h, for a given or an open h."""
+        return not self.fixed or self.cut[0] == self.cut[1]
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """Parts of the rows and of the columns of D."""
+        assert self.fixed, "tie the code to workers first: Code.at"
+        return (self.h, self.h) if self.h else (self.p or 1, self.r or 1)
+
+    @property
+    def fewest_workers(self) -> int:
+        return product_threshold(*self.cut, 1, self.points) if self.fixed else 1
+
+    def at(self, workers: int, length: int) -> Entangled:
+        found = self if self.fixed else replace(self, h=default_partitions(workers, length, self.points))
+        if max(found.cut) > length:
+            raise UsageError(
+                f"parts must be between 1 and min(rows, columns) = {length}; got {found.spec}. Lower partitions."
+            )
+        return super(Entangled, found).at(workers, length)
+
+    def partitioned(self, partitions: int) -> Code:
+        return super().partitioned(partitions) if self.fixed else replace(self, h=partitions)
+
+    def threshold(self, workers: int) -> int:
+        return self.fewest_workers
+
+    def share(self, workers: int) -> float:
+        planes = 2 if self.points == "circle" and self.cut != (1, 1) else 1
+        return planes / math.prod(self.cut)
+
+    def product(self, workers: int) -> EntangledPolynomialCode:
+        return EntangledPolynomialCode(*self.cut, 1, workers, self.points)
+
+    def gram(self, workers: int) -> EntangledPolynomialCode:
+        side = self._gram_parts
+        return EntangledPolynomialCode(side, 1, side, workers, self.points)
+
+    def last(self, workers: int) -> EntangledPolynomialCode:
+        return EntangledPolynomialCode(1, self._gram_parts, 1, workers, self.points)
+
+    @property
+    def _gram_parts(self) -> int:
+        """g with g^2 <= p r: what decodes a product decodes the Gram matrix; h for h x h."""
+        return math.isqrt(math.prod(self.cut))
+
+    @classmethod
+    def candidates(cls, workers: int) -> Iterator[Self]:
+        for points in ("circle", "real"):
+            most = min(largest_partitions(workers, points), LARGEST_PARTITIONS[points])
+            yield from (cls(h, points=points) for h in range(2, most + 1))
+        # rows alone, on the circle: of the two p that wait for as many the larger, which cuts finer
+        yield from (cls(p=p, r=1) for p in range(4, min(2 * workers, MOST_ROW_PARTS) + 1, 2))
+        for r in range(2, 2 * workers):
+            for p in range(1, min(2 * workers // r + 1, LARGEST_PARTITIONS["circle"] ** 2 // r + 1)):
+                if p != r and product_threshold(p, r, 1, "circle") <= workers:
+                    yield cls(p=p, r=r)
+
+
+def default_partitions(workers: int, length: int, points: PointFamily = "circle") -> int:
+    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1.
+
+    Parameters
+    ----------
+    workers
+        W.
+    length
+        Rows of D, which cannot be cut into more parts.
+    points
+        Where the code is evaluated.
+    """
+    h = 1
+    while h < length and iteration_threshold(h + 1, points) <= (1 - STRAGGLER_RESERVE) * workers:
+        h += 1
+    return h
+
+
+def square(code: Code) -> Entangled:
+    """The code itself, once it is known to be the entangled one, cut h x h: what the paper's protocol is defined for.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(code, Entangled) or not code.square:
+        raise UsageError(
+            f"protocol 'paper' is defined for an entangled code cut h x h; got code {code.spec}. Use protocol='fused'."
+        )
+    return code

@@ -1,14 +1,16 @@
-"""The seam between the codes and the algorithm: ways to spread a product over workers."""
+"""A product that is computed by a code: how its operands are cut, encoded and decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.blas import daxpy
 
 from coded_als.arrays import FLOAT64, Array
-from coded_als.codes.partition import block_size
 from coded_als.errors import UsageError
 
 MatrixShape = tuple[int, int]
@@ -196,3 +198,162 @@ def share_of_left(code: ProductCode, shape: MatrixShape) -> float:
         Of A.
     """
     return float(np.prod(code.left_shape(shape)) / np.prod(shape))
+
+
+def block_size(length: int, parts: int) -> int:
+    """Length of one of ``parts`` equal blocks, the last one padded with zeros.
+
+    Parameters
+    ----------
+    length
+        Rows or columns to cut.
+    parts
+        Number of blocks.
+    """
+    return -(-length // parts)
+
+
+def cut(matrix: Array, row_parts: int, column_parts: int) -> Array:
+    """Blocks of a matrix, (M, N) into (row_parts, column_parts, M / row_parts, N / column_parts).
+
+    Parameters
+    ----------
+    matrix
+        Padded with zeros where the parts do not divide it.
+    row_parts, column_parts
+        Block [i, j] is part i of the rows and part j of the columns.
+
+    Returns
+    -------
+    A view, where nothing is padded and rows alone are cut.
+    """
+    rows, columns = block_size(matrix.shape[0], row_parts), block_size(matrix.shape[1], column_parts)
+    padding = (rows * row_parts - matrix.shape[0], columns * column_parts - matrix.shape[1])
+    if any(padding):
+        matrix = np.pad(matrix, ((0, padding[0]), (0, padding[1])))
+    return matrix.reshape(row_parts, rows, column_parts, columns).transpose(0, 2, 1, 3)
+
+
+def row_blocks(matrix: Array, parts: int) -> Iterator[Array]:
+    """Parts of the rows, (M / parts, N) each: views, but for those that are cut short and padded with zeros.
+
+    Parameters
+    ----------
+    matrix
+        (rows, columns).
+    parts
+        Number of blocks.
+    """
+    rows = block_size(matrix.shape[0], parts)
+    for start in range(0, rows * parts, rows):
+        block = matrix[start : start + rows]
+        yield block if len(block) == rows else np.pad(block, ((0, rows - len(block)), (0, 0)))
+
+
+def join(blocks: Array, shape: tuple[int, int]) -> Array:
+    """Matrix of blocks (row_parts, column_parts, rows, columns) without its padding, of the given shape.
+
+    Parameters
+    ----------
+    blocks
+        (row_parts, column_parts, rows, columns).
+    shape
+        Rows and columns of the matrix.
+
+    Returns
+    -------
+    The matrix, of ``shape``.
+    """
+    row_parts, column_parts, rows, columns = blocks.shape
+    matrix = blocks.transpose(0, 2, 1, 3).reshape(row_parts * rows, column_parts * columns)
+    return np.ascontiguousarray(matrix[: shape[0], : shape[1]])
+
+
+def deal(lengths: NDArray[Any], shards: int) -> list[NDArray[np.int64]]:
+    """Row numbers of each shard of a sparse matrix: equally many in each, and about equally many entries.
+
+    The rows, longest first, are dealt like cards, forth and back.
+
+    Parameters
+    ----------
+    lengths
+        (rows,) entries of each row.
+    shards
+        How many.
+
+    Returns
+    -------
+    One array for each shard, of one length; -1 in its last place where the rows do not go up.
+    """
+    height = block_size(len(lengths), shards)
+    order = np.full(height * shards, -1, dtype=np.int64)
+    order[: len(lengths)] = np.argsort(-lengths, kind="stable")
+    table = order.reshape(height, shards)
+    table[1::2] = table[1::2, ::-1].copy()
+    return [np.ascontiguousarray(table[:, shard]) for shard in range(shards)]
+
+
+# Shares encoded at once: they bound what the master holds beside the matrix, ...
+STREAM_BYTES = 64 * 2**20
+# ... and may be this part of it, as the whole matrix is read once for each batch.
+STREAM_PART = 0.5
+# Entries of all blocks brought together at a time: what a core's cache holds, so that the blocks are read but once.
+PANEL_ENTRIES = 2**17
+
+
+def encoded(generator: Array, matrix: Array, row_parts: int, column_parts: int) -> Iterator[Array]:
+    """Linear combinations of the blocks of a matrix, one worker's planes after the other.
+
+    Parameters
+    ----------
+    generator
+        (W, planes, row_parts * column_parts), blocks in the order of `coded_als.codes.product.cut`.
+    matrix
+        (M, N), as if padded with zeros where the parts do not divide it.
+    row_parts, column_parts
+        How it is cut.
+
+    Returns
+    -------
+    W arrays (planes, M / row_parts, N / column_parts), encoded some 64 MB, or half the size of the matrix, at a time.
+    """
+    planes = generator.shape[1]
+    shape = block_size(matrix.shape[0], row_parts), block_size(matrix.shape[1], column_parts)
+    bytes_at_once = max(STREAM_BYTES, STREAM_PART * matrix.nbytes)
+    batch = max(1, int(bytes_at_once / max(1, planes * math.prod(shape) * matrix.itemsize)))
+    combine = _by_rows(matrix, row_parts) if column_parts == 1 else _by_blocks(cut(matrix, row_parts, column_parts))
+    for start in range(0, len(generator), batch):
+        shares = combine(generator[start : start + batch].reshape(-1, row_parts * column_parts))
+        yield from shares.reshape(-1, planes, *shape)
+
+
+def _by_rows(matrix: Array, parts: int) -> Callable[[Array], Array]:
+    """Combinations of parts of the rows, which are taken where they lie; the last may be cut short."""
+    height = block_size(matrix.shape[0], parts)
+    last = matrix.shape[0] // height * height
+    whole, rest = matrix[:last].reshape(last // height, -1), matrix[last:].reshape(-1)
+
+    def combine(coefficients: Array) -> Array:
+        shares: Array = coefficients[:, : len(whole)] @ whole
+        if rest.size:
+            for share, coefficient in zip(shares, coefficients[:, len(whole)], strict=True):
+                daxpy(rest, share, a=coefficient)  # in place, without a product of the size of the shares
+        return shares
+
+    return combine
+
+
+def _by_blocks(blocks: Array) -> Callable[[Array], Array]:
+    """Combinations of blocks (row_parts, column_parts, rows, columns), brought together a few rows of each at a time."""
+    rows, columns = blocks.shape[2:]
+    count = blocks.shape[0] * blocks.shape[1]
+    step = max(1, PANEL_ENTRIES // (count * columns))
+
+    def combine(coefficients: Array) -> Array:
+        shares = np.empty((len(coefficients), rows * columns))
+        for start in range(0, rows, step):
+            panel = blocks[:, :, start : start + step].reshape(count, -1)
+            np.matmul(coefficients, panel, out=shares[:, start * columns : start * columns + panel.shape[1]])
+        return shares
+
+    return combine

@@ -17,15 +17,14 @@ _HOMES = {
     "DaskCluster": "coded_als.dask.cluster",
     "Dataset": "coded_als.dask.dataset",
     "fit_dataset": "coded_als.dask.fitting",
-    "write_model": "coded_als.dask.writing",
+    "write_model": "coded_als.dask.fitting",
 }
 __all__ = ["DaskCluster", "Dataset", "fit_dataset", "write_model"]
 
 if TYPE_CHECKING:
     from coded_als.dask.cluster import DaskCluster
     from coded_als.dask.dataset import Dataset
-    from coded_als.dask.fitting import fit_dataset
-    from coded_als.dask.writing import write_model
+    from coded_als.dask.fitting import fit_dataset, write_model
 
 
 __getattr__ = lazily(__name__, _HOMES)

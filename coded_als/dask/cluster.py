@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import itertools
 import logging
+import platform
 import secrets
+import socket
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+import numpy as np
 import zmq
 from distributed import Client
 
 from coded_als.checks import require_number, require_whole
-from coded_als.dask.asking import LEAVE_WITHIN_S, asked, take_off
-from coded_als.dask.plugin import CodedWorkers, public_keys, start_workers
-from coded_als.dask.reach import own_address_towards, require_reachable, require_versions, versions, why_unreachable
-from coded_als.dask.slots import DaskWorker, Slots
+from coded_als.dask.plugin import CodedWorkers, public_keys, remove_parts, start_workers
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.master.blas import give_blas_its_threads_back, keep_blas_to_one_thread
+from coded_als.master.guards import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.link import Link
 from coded_als.master.local import private_address
 from coded_als.master.remote import FAREWELL_S, is_on_this_machine
@@ -28,6 +31,255 @@ from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# A Dask worker that is busy responds within a second or so; longer only one that is stopped or cut off.
+ASK_WITHIN_S, LEAVE_WITHIN_S = 30.0, 5.0
+
+
+def started(call: Callable[[], T]) -> Future[T]:
+    """What a call will have returned, in a thread that keeps nobody waiting: Dask's own calls have no time limit."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="coded-als-asking", daemon=True).start()
+    return future
+
+
+def asked(client: Client, question: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """What a function says on each Dask worker, by address.
+
+    Parameters
+    ----------
+    client
+        Of the Dask cluster.
+    question
+        The function.
+    *arguments
+        Its arguments.
+
+    Raises
+    ------
+    UsageError
+        Where it cannot be imported there.
+    CodedALSError
+        When not all have responded in time.
+    """
+    try:
+        return dict(started(lambda: client.run(question, *arguments)).result(ASK_WITHIN_S))
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the Dask workers must have coded-als; {error}. Install it there.") from None
+    except TimeoutError:
+        raise CodedALSError(
+            f"every Dask worker must respond within {ASK_WITHIN_S:g} s; not all did. End those that are stopped or cut off."
+        ) from None
+
+
+def take_off(client: Client, address: str, name: str) -> None:
+    """Take a plugin, its workers and what was put there for them off a Dask cluster, if it is still there.
+
+    What a Dask worker does that does not respond now, it does when it responds again.
+
+    Parameters
+    ----------
+    client
+        Of the Dask cluster; another one is opened for this where it has been closed.
+    address
+        Of the scheduler.
+    name
+        Of the plugin.
+    """
+    with ExitStack() as own:
+
+        def open_client() -> Client:
+            if client.status == "running":
+                return client
+            again = Client(address, security=client.security, set_as_default=False, timeout=LEAVE_WITHIN_S / 2)
+            return own.enter_context(again)
+
+        try:
+            there = started(open_client).result(LEAVE_WITHIN_S)
+            tidied = started(lambda: there.run(remove_parts, name, on_error="ignore"))
+            started(lambda: there.unregister_worker_plugin(name)).result(LEAVE_WITHIN_S)
+            tidied.result(LEAVE_WITHIN_S)
+        except TimeoutError:
+            log.warning("not every Dask worker has responded yet to the farewell of %s", name)
+        except Exception as error:  # the cluster is gone with all that was on it
+            log.info("no farewell to the Dask cluster: %s", error)
+
+
+# A machine that cannot be reached mostly says nothing at all.
+REACH_WITHIN_S = 3.0
+
+
+def own_address_towards(scheduler: str) -> str:
+    """The address of this machine that a scheduler's machine sees.
+
+    Parameters
+    ----------
+    scheduler
+        As ``tcp://10.0.0.1:8786`` or ``tls://...``.
+    """
+    parts = urlsplit(scheduler)
+    if parts.scheme in ("inproc", "") or parts.hostname is None:
+        return "127.0.0.1"
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+        probe.connect((parts.hostname, parts.port or 8786))  # sends nothing
+        return str(probe.getsockname()[0])
+
+
+def why_unreachable(endpoint: str) -> str:
+    """Why this process cannot connect to an endpoint; nothing where it can."""
+    transport, _, rest = endpoint.partition("://")
+    if transport == "ipc":
+        family, place = socket.AF_UNIX, rest
+    else:
+        host, _, port = rest.rpartition(":")
+        family, place = socket.AF_INET, (host, int(port))  # type: ignore[assignment]
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.settimeout(REACH_WITHIN_S)
+        try:
+            probe.connect(place)
+        except OSError as error:
+            return str(error)
+    return ""
+
+
+def require_reachable(endpoint: str, reasons: Mapping[str, str]) -> None:
+    """`UsageError` unless every Dask worker can connect to the master.
+
+    Parameters
+    ----------
+    endpoint
+        Where the master listens.
+    reasons
+        `why_unreachable` of each Dask worker, by address.
+    """
+    failed = {address: reason for address, reason in reasons.items() if reason}
+    if failed:
+        address, reason = next(iter(failed.items()))
+        raise UsageError(
+            f"the master at {endpoint} must be reachable from every Dask worker; it is not from {len(failed)} of "
+            f"{len(reasons)}, as from {address}: {reason}. Pass advertise=HOST:PORT, an address of this machine that "
+            "they can connect to."
+        )
+
+
+def versions() -> dict[str, str]:
+    """What client and workers must have in common."""
+    import coded_als
+
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"Python": python, "NumPy": np.__version__, "coded-als": coded_als.__version__}
+
+
+def require_versions(ours: Mapping[str, str], theirs: Mapping[str, Mapping[str, str]]) -> None:
+    """`UsageError` unless the Dask workers have the versions of this process.
+
+    Parameters
+    ----------
+    ours, theirs
+        `versions` here, and of each Dask worker by address.
+    """
+    for address, found in theirs.items():
+        for name, version in ours.items():
+            if found.get(name) != version:
+                raise UsageError(
+                    f"the Dask workers must have the versions of this process; got {name} {found.get(name)} at {address} "
+                    f"and {version} here. Install the same environment on both."
+                )
+
+
+@dataclass(frozen=True)
+class DaskWorker:
+    """One worker of a Dask cluster.
+
+    Parameters
+    ----------
+    name
+        What it is called; it is called the same after its nanny restarted it.
+    address
+        Where it is; another one after a restart.
+    threads
+        How many tasks it runs at once.
+    """
+
+    name: str
+    address: str
+    threads: int
+
+
+class Slots:
+    """Who runs which of the worker numbers 0, ..., W - 1.
+
+    Parameters
+    ----------
+    workers
+        Number of our workers W.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._vacant = set(range(workers))
+        self._held: dict[str, tuple[int, ...]] = {}
+        self._names: dict[str, str] = {}
+        self._before: dict[str, tuple[int, ...]] = {}
+        self._workers, self._crowding = workers, 0
+
+    def assign(self, present: Mapping[str, DaskWorker]) -> dict[str, tuple[int, ...]]:
+        """What each Dask worker that is new has to start.
+
+        The numbers of those that are gone are vacant. Who is back under its old name gets its old numbers before any
+        others; a Dask worker gets one for each thread or, where there are more of ours than there were threads at the
+        beginning, as many times more.
+
+        Parameters
+        ----------
+        present
+            The Dask workers that are there, by address.
+
+        Returns
+        -------
+        dict
+            Numbers by address; those without any are left out.
+        """
+        for address in self._held.keys() - present.keys():
+            self.release(address)
+        new = sorted((worker for worker in present.values() if worker.address not in self._held), key=_by_name)
+        given = {worker.address: self._take(self._before.get(worker.name, ())) for worker in new}
+        if not self._crowding and new:
+            self._crowding = -(-self._workers // sum(worker.threads for worker in new))
+        for worker in new:
+            own = given[worker.address]
+            rest = sorted(self._vacant)[: max(0, worker.threads * self._crowding - len(own))]
+            given[worker.address] = numbers = (*own, *self._take(tuple(rest)))
+            self._held[worker.address], self._names[worker.address] = numbers, worker.name
+        return {address: numbers for address, numbers in given.items() if numbers}
+
+    def held(self) -> dict[str, tuple[int, ...]]:
+        """Numbers by address, as they were assigned last."""
+        return {address: numbers for address, numbers in self._held.items() if numbers}
+
+    def release(self, address: str) -> None:
+        """Make the numbers of a Dask worker vacant: it is gone, or could not start them."""
+        numbers = self._held.pop(address, ())
+        self._before[self._names.pop(address, "")] = numbers
+        self._vacant.update(numbers)
+
+    def _take(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        taken = tuple(number for number in numbers if number in self._vacant)
+        self._vacant.difference_update(taken)
+        return taken
+
+
+def _by_name(worker: DaskWorker) -> tuple[int, str]:
+    """Order in which 10 comes after 9."""
+    return len(worker.name), worker.name
+
 
 Provider = Callable[[str, tuple[int, ...]], None]
 # How often it is seen who has come to the Dask cluster and who is gone.

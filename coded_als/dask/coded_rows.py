@@ -8,28 +8,26 @@ from functools import partial
 from distributed import Client
 
 from coded_als.als import CodedALS
-from coded_als.als.held_problem import HeldProblem
+from coded_als.als.estimator import FREE, check_parameters, spread_for
 from coded_als.als.history import Recorder
-from coded_als.als.parameters import FREE, check_parameters
-from coded_als.als.planning import spread_for
-from coded_als.als.problem import Extent
-from coded_als.als.rounds import RoundLog
+from coded_als.als.problem import HeldProblem
+from coded_als.als.products import RoundLog
 from coded_als.als.sparse_rows import SparseRows
-from coded_als.als.spread import FormedGram, HeldData, copies_of, rows_code
+from coded_als.als.spread import FormedGram, HeldData, rows_code
 from coded_als.als.transforms import unit_of
 from coded_als.arrays import Array
 from coded_als.cluster.scope import Scope
 from coded_als.codes import Code, Replicated, Uncoded
+from coded_als.codes.replication import copies_of
 from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.dataset import Dataset, rating_facts
-from coded_als.dask.planting import Planted
-from coded_als.dask.tree import memory_for_gram, summed_gram
+from coded_als.dask.planting import Planted, memory_for_gram, summed_gram
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import require_factorable
-from coded_als.models.reporting import Callback
-from coded_als.models.resuming import resumed
+from coded_als.models.training import Callback, resumed
+from coded_als.planner.schemes import Extent
 
 
 def fit_coded_rows(

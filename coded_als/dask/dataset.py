@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from distributed import Client
 
-from coded_als.baselines.blocks import BlockedRows
-from coded_als.baselines.reading import RatingFacts
+from coded_als.baselines.distributed import BlockedRows
+from coded_als.baselines.half_step import RatingFacts
 from coded_als.cluster import Cluster
-from coded_als.dask.blocks import ARRAYS, BlockFacts
+from coded_als.dask.blocks import ARRAYS, BlockFacts, Census, census, merged, numbered, reads_text
 from coded_als.dask.cluster import DaskCluster
-from coded_als.dask.numbering import Census, census, merged, numbered, reads_text
 from coded_als.dask.part_files import columns_of, find_pieces
 from coded_als.dask.planting import MatrixReading, Planted, Source
 from coded_als.data.dialect import TextOptions

@@ -19,12 +19,11 @@ from pyarrow import parquet
 
 from coded_als.data.dialect import TextLayout, TextOptions, layout_of
 from coded_als.data.lines import Lines, plain_name
-from coded_als.data.numbering import CodedIds, IdColumn
 from coded_als.data.parquet_columns import named_columns
-from coded_als.data.ratings import number_ids
+from coded_als.data.ratings import CodedIds, IdColumn, number_ids
 from coded_als.data.text import TextColumns, read_columns
 from coded_als.errors import UsageError
-from coded_als.models.snapshot import digest
+from coded_als.models.checkpoint import digest
 
 # Rows that are read at once, where the row groups of a Parquet file allow it.
 PIECE_ROWS = 2_000_000

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Integers
 from coded_als.data.fields import LONGEST_FIELD, LONGEST_INTEGER, Fields, well_quoted
-from coded_als.data.numbering import CodedIds, IdColumn
+from coded_als.data.ratings import CodedIds, IdColumn
 
 # "auto": Arrow for chunks from this size on, where it is installed; it takes a tenth of a second to load
 ENGINE = "auto"

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from coded_als.arrays import Integers
 from coded_als.data.fields import split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
-from coded_als.data.numbering import join_ids
-from coded_als.data.ratings import RatingData, csr_from_sorted, number_ids
+from coded_als.data.ratings import RatingData, csr_from_sorted, join_ids, number_ids
 from coded_als.errors import UsageError
 
 PREFIX = "edges:"

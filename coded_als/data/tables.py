@@ -11,10 +11,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.data.lazy_frames import collected, is_lazy
 from coded_als.data.ratings import RatingData, Repeated, from_pairs, from_triples
 from coded_als.errors import UsageError
 from coded_als.models.id_text import id_text, is_text, require_id_text
-from coded_als.models.ids import objects, plain_ids
+from coded_als.models.ids import Ids, objects, plain_ids
+from coded_als.models.rating_matrix import is_table
 
 _NO_GAPS = "a table of ratings must have no gaps"
 # Whole numbers that NumPy has no type for.
@@ -272,3 +274,37 @@ def _require_all(column: Column) -> None:
     missing = np.flatnonzero(column.values.is_null().to_numpy())
     if missing.size:
         column.refuse(int(missing[0]), _NO_GAPS)
+
+
+def named_matrix(ratings: Any, columns: Sequence[Any] | None) -> tuple[Any, tuple[Ids, Ids] | None]:
+    """A rating matrix and the ids of its rows and columns.
+
+    Parameters
+    ----------
+    ratings
+        A matrix, a table, or `RatingData`.
+    columns
+        The names of the columns of a table, and None for all else.
+
+    Returns
+    -------
+    matrix, ids
+        (m, n) as a model learns from it, and ids, (m,) of users and (n,) of items, or None for 0, 1, 2, ...
+
+    Raises
+    ------
+    UsageError
+        For a table without columns or columns without a table, and where `from_table` does.
+    """
+    if is_lazy(ratings):
+        ratings = collected(ratings, columns)
+    if is_table(ratings):
+        data = from_table(ratings, columns)
+        return data.matrix, (data.user_ids, data.item_ids)
+    if columns is not None:
+        raise UsageError(
+            f"columns are names of columns of a table; got {columns!r} for a {type(ratings).__name__}. Leave them out."
+        )
+    if isinstance(ratings, RatingData):
+        return ratings.matrix, (ratings.user_ids, ratings.item_ids)
+    return ratings, None

@@ -15,8 +15,18 @@ from coded_als.data.arrow_fields import ArrowFields, arrow_fields
 from coded_als.data.dialect import DELIMITERS, TextLayout, TextOptions, head_of, is_number_text, layout_of, sample_of
 from coded_als.data.fields import Fields, is_number, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
-from coded_als.data.numbering import CodedIds, IdColumn, is_id, join_ids
-from coded_als.data.ratings import RatingData, Repeated, TextReading, from_matrix, from_pairs, from_triples
+from coded_als.data.ratings import (
+    CodedIds,
+    IdColumn,
+    RatingData,
+    Repeated,
+    TextReading,
+    from_matrix,
+    from_pairs,
+    from_triples,
+    is_id,
+    join_ids,
+)
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 

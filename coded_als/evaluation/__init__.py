@@ -9,13 +9,13 @@ from coded_als.lazy import lazily
 # Loaded on first use: metrics on arrays need neither SciPy nor models.
 _HOMES = {
     "RankingScores": "coded_als.evaluation.rankings",
-    "RatingErrors": "coded_als.evaluation.rating_errors",
+    "RatingErrors": "coded_als.evaluation.rankings",
     "StrongScores": "coded_als.evaluation.strong",
     "average_precision": "coded_als.evaluation.metrics",
     "coverage": "coded_als.evaluation.metrics",
     "evaluate_ncf": "coded_als.evaluation.ncf",
     "evaluate_ranking": "coded_als.evaluation.rankings",
-    "evaluate_ratings": "coded_als.evaluation.rating_errors",
+    "evaluate_ratings": "coded_als.evaluation.rankings",
     "evaluate_strong": "coded_als.evaluation.strong",
     "find_hits": "coded_als.evaluation.metrics",
     "held_out_auc": "coded_als.evaluation.held_out",
@@ -29,7 +29,7 @@ _HOMES = {
     "reciprocal_rank": "coded_als.evaluation.metrics",
     "recommend_batch": "coded_als.models.top_n",
     "rmse": "coded_als.evaluation.metrics",
-    "trained_on": "coded_als.evaluation.known",
+    "trained_on": "coded_als.evaluation.rankings",
 }
 __all__ = [
     "RankingScores",
@@ -58,7 +58,6 @@ __all__ = [
 
 if TYPE_CHECKING:
     from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
-    from coded_als.evaluation.known import trained_on
     from coded_als.evaluation.metrics import (
         average_precision,
         coverage,
@@ -73,8 +72,13 @@ if TYPE_CHECKING:
         rmse,
     )
     from coded_als.evaluation.ncf import evaluate_ncf
-    from coded_als.evaluation.rankings import RankingScores, evaluate_ranking
-    from coded_als.evaluation.rating_errors import RatingErrors, evaluate_ratings
+    from coded_als.evaluation.rankings import (
+        RankingScores,
+        RatingErrors,
+        evaluate_ranking,
+        evaluate_ratings,
+        trained_on,
+    )
     from coded_als.evaluation.strong import StrongScores, evaluate_strong
     from coded_als.models.top_n import recommend_batch
 

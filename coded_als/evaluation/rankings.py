@@ -8,14 +8,90 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 from coded_als.evaluation.expected import expected_lists
-from coded_als.evaluation.known import known_triples, pattern_of
+from coded_als.evaluation.metrics import (
+    mae,
+    rmse,
+)
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.top_n import require_count
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from coded_als.data.ratings import RatingData
+
+
+def trained_on(model: FactorModel, test: RatingData) -> int:
+    """How many of the test ratings the model was trained on, which makes errors too small and lists too short.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    test
+        Ratings; matched by their original ids.
+
+    Raises
+    ------
+    UsageError
+        When the model knows no pair of the test part.
+    """
+    rows, columns, _ = known_triples(model, test)
+    if model.seen_ is None:
+        return int(rows.size)
+    both = model.seen_.multiply(pattern_of(rows, columns, model.seen_.shape))
+    return int(both.nnz)
+
+
+def known_triples(model: FactorModel, test: RatingData) -> tuple[Integers, Integers, Floats]:
+    """Rows, columns and ratings, in the model's numbering, of the test ratings that it has both parts of.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    test
+        Ratings; matched by their original ids.
+
+    Returns
+    -------
+    Each (known,).
+
+    Raises
+    ------
+    UsageError
+        When the model knows no pair.
+    """
+    rows, columns, values = test.triples()
+    rows, columns = model.user_rows(test.user_ids)[rows], model.item_columns(test.item_ids)[columns]
+    known = (rows >= 0) & (columns >= 0)
+    if not known.any():
+        raise UsageError(
+            f"the test part must share users and items with the training part; {test.source} shares none. Check the ids."
+        )
+    return rows[known], columns[known], values[known]
+
+
+def pattern_of(rows: Integers, columns: Integers, shape: tuple[int, int]) -> csr_array:
+    """A sparse matrix with ones at some places.
+
+    Parameters
+    ----------
+    rows, columns
+        The places, (entries,) each.
+    shape
+        Of the matrix.
+
+    Returns
+    -------
+    csr of the given shape.
+    """
+    from scipy.sparse import csr_array
+
+    return csr_array((np.ones(rows.size, dtype=np.int8), (rows, columns)), shape=shape)
 
 
 @dataclass(frozen=True)
@@ -132,3 +208,48 @@ def _users_without_training(model: FactorModel, test: RatingData, relevant_from:
     rows, _, values = test.triples()
     tested = np.unique(rows[values >= relevant_from])
     return int(np.count_nonzero(~_are_trained(model, model.user_rows(test.user_ids)[tested])))
+
+
+@dataclass(frozen=True)
+class RatingErrors:
+    """Errors on the test ratings whose user and item the model knows.
+
+    Parameters
+    ----------
+    rmse, mae
+        Over ``ratings`` of them.
+    unknown
+        Test ratings left out: their user or item was not in training.
+    """
+
+    rmse: float
+    mae: float
+    ratings: int
+    unknown: int
+
+
+def evaluate_ratings(
+    model: FactorModel, test: RatingData, *, limits: tuple[float, float] | None = None
+) -> RatingErrors:
+    """Predict the test ratings; users and items are matched by their original ids.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    test
+        Ratings.
+    limits
+        The scale's least and largest rating, to which predictions are clipped.
+
+    Raises
+    ------
+    UsageError
+        When the model knows no pair of the test part.
+    """
+    rows, columns, actual = known_triples(model, test)
+    predicted = model.predict_pairs(rows, columns)
+    if limits is not None:
+        predicted = np.clip(predicted, *limits)
+    unknown = test.entries - actual.size
+    return RatingErrors(rmse(predicted, actual), mae(predicted, actual), actual.size, unknown)

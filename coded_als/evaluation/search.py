@@ -14,8 +14,7 @@ from coded_als.checks import require_one_of, require_whole
 from coded_als.data.ratings import RatingData
 from coded_als.data.splits import holdout
 from coded_als.errors import UsageError
-from coded_als.evaluation.rankings import evaluate_ranking
-from coded_als.evaluation.rating_errors import evaluate_ratings
+from coded_als.evaluation.rankings import evaluate_ranking, evaluate_ratings
 from coded_als.models.factor_model import FactorModel
 
 Metric = Literal["ndcg", "recall", "precision", "hit_rate", "map", "mrr", "coverage", "rmse", "mae"]

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from coded_als.als.draws import Draws
-from coded_als.als.rounds import rule_for
-from coded_als.als.schemes import Scheme, Size
 from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster import StoppingRule
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import rule_for
 from coded_als.cluster.waiting import RoundCost, waiting_s
 from coded_als.codes import CODES, Code, Entangled, ProductCode, Replicated, ReplicatedProduct, Uncoded
 from coded_als.codes.product import multiplications
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
 from coded_als.kernels import product, run_to_end
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.timing import Draws
 
 # Copies of sparse rows, at most, that are shown.
 MOST_COPIES = 4

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from coded_als.als.schemes import Size
 from coded_als.arrays import Array
+from coded_als.planner.schemes import Size
 
 
 @lru_cache(maxsize=2)

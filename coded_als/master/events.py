@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coded_als.cluster import Observer, Status, TaskEvent
-from coded_als.master.workers import Assignment, WorkerState
+from coded_als.master.membership import Assignment, WorkerState
 from coded_als.wire import Reply, Response
 
 

@@ -4,19 +4,80 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hmac
+import logging
 import os
 import socket
 import stat
 from collections.abc import Mapping, Sequence
 
 import zmq
+from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.errors import UsageError
 from coded_als.master.backlogs import Backlogs
-from coded_als.master.gate import Gate
-from coded_als.master.interrupts import Interrupts
+from coded_als.master.guards import Interrupts
 from coded_als.wire import has_message, send, shared_memory
+
+log = logging.getLogger(__name__)
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+_VERSION, _GRANTED, _REFUSED = b"1.0", b"200", b"400"
+
+
+class Gate:
+    """Answers the questions of the sockets of one context.
+
+    Parameters
+    ----------
+    context
+        The context; its sockets must not listen yet.
+    password
+        What a client of the PLAIN mechanism must know.
+    allowed
+        The number of each client of CURVE that is admitted, by its public key (Z85). None admits all: they have shown
+        by their handshake that they know the master's public key, which must then be told to nobody else.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], password: bytes, allowed: Mapping[bytes, int] | None = None
+    ) -> None:
+        self._password, self._allowed = password, allowed
+        self.refused = 0
+        self.socket = context.socket(zmq.REP)
+        self.socket.linger = 0
+        self.socket.bind(ZAP_ENDPOINT)
+
+    def answer(self) -> None:
+        """Answer one question that has arrived."""
+        _, request, _, address, _, mechanism, *credentials = self.socket.recv_multipart()
+        user = self._user(mechanism, credentials)
+        if user is None:
+            self.refused += 1
+            if self.refused.bit_count() == 1:  # 1, 2, 4, 8 ...: a flood must not fill the log
+                log.warning("refused a connection from %s, number %d", address.decode(errors="replace"), self.refused)
+        status = _REFUSED if user is None else _GRANTED
+        self.socket.send_multipart([_VERSION, request, status, b"", user or b"", b""])
+
+    def _user(self, mechanism: bytes, credentials: list[bytes]) -> bytes | None:
+        """The number to which a client is bound, as text; empty where it may choose, None where it is refused."""
+        if mechanism == b"CURVE":
+            if self._allowed is None:
+                return b""
+            number = self._allowed.get(z85.encode(credentials[-1]))
+            return None if number is None else str(number).encode()
+        knows = mechanism == b"PLAIN" and self._password != b"" and hmac.compare_digest(credentials[-1], self._password)
+        return b"" if knows else None
+
+
+def bound_number(frame: zmq.Frame) -> int | None:
+    """The worker's number to which the sender of a frame is bound, or None."""
+    try:
+        return int(str(frame.get("User-Id")))
+    except (zmq.ZMQError, ValueError):  # there is none
+        return None
+
 
 # Unread messages of one connection: several times what a worker has credit for. Past it the connection is not read.
 MOST_UNREAD = 64

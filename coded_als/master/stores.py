@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from coded_als.cluster.shares import Part
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
-from coded_als.master.membership import MasterClock, Membership
-from coded_als.master.workers import MOST_OPEN_STORES, WorkerState
+from coded_als.master.membership import MOST_OPEN_STORES, MasterClock, Membership, WorkerState
 from coded_als.wire import Load, Retain, Stamp, Store, encode
 
 # Shares are given out while fewer of them, or fewer bytes, than these are without an acknowledgement ...

@@ -20,13 +20,11 @@ from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import KERNEL_HOMES, KERNELS, Stored
 from coded_als.master.events import Events, WorkerObserver
-from coded_als.master.interrupts import Interrupts
+from coded_als.master.guards import Interrupts, Usage
 from coded_als.master.link import MOST_FRAME_BYTES, Link
 from coded_als.master.membership import Membership
-from coded_als.master.rounds import Rounds
-from coded_als.master.running import RunningRound
+from coded_als.master.rounds import Rounds, RunningRound
 from coded_als.master.stores import Stores, require_one_each
-from coded_als.master.usage import Usage
 
 # Generous: what takes so long is stopped workers, not work.
 ROUND_TIMEOUT_S = 600.0

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 # Modules of the kinds of this package: imported when one is asked for, so that reading one needs not all of them.
 MODEL_HOMES = {
     "coded": "coded_als.als.estimator",
-    "ridge": "coded_als.baselines.ridge",
-    "implicit": "coded_als.baselines.implicit",
+    "ridge": "coded_als.baselines.alternating",
+    "implicit": "coded_als.baselines.alternating",
     "sgd": "coded_als.baselines.stochastic",
-    "bpr": "coded_als.baselines.bpr",
-    "warp": "coded_als.baselines.warp",
+    "bpr": "coded_als.baselines.ranking",
+    "warp": "coded_als.baselines.ranking",
     "sharded": "coded_als.sharded.sharded_als",
 }
 _classes: dict[str, type[FactorModel]] = {}

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from coded_als.models.folder import new_folder, parts_of, read_header
-from coded_als.models.part_rows import PartRows, joined, read_rows
+from coded_als.models.folder import PartRows, joined, new_folder, parts_of, read_header, read_rows
 from coded_als.models.top_n import recommend_batch, require_count
 
 TopNTask = tuple[str, int, str, int, bool]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats, Integers
-from coded_als.models.influences import influences
+from coded_als.models.explanation import influences
 from coded_als.sharded.objectives import Objective
 
 

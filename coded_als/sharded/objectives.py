@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Floats
 from coded_als.errors import UsageError
-from coded_als.models.units import power_of_four
+from coded_als.models.rating_matrix import power_of_four
 
 # What an objective may seem to rise by in an epoch: a part of itself, and a hundredth of that part of the squares it is
 # a difference of.

@@ -15,19 +15,13 @@ from scipy import sparse
 
 from coded_als.arrays import Integers
 from coded_als.checks import require_number, require_one_of, require_whole
-from coded_als.data.entrance import named_matrix
+from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import Checkpoint, arrays_like, flushed
 from coded_als.models.explanation import Explaining
 from coded_als.models.factor_model import NewRatings, NewUsers
-from coded_als.models.history import History
-from coded_als.models.iterations import Iteration
-from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.reporting import Callback, reporting
-from coded_als.models.resuming import resumed
-from coded_als.models.running import before, said
-from coded_als.models.seen import pattern
-from coded_als.models.snapshot import arrays_like
+from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.training import Callback, History, Iteration, before, reporting, resumed, said
 from coded_als.sharded.host_items import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective, descended
 

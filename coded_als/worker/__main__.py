@@ -12,7 +12,7 @@ os.environ.update(ONE_BLAS_THREAD)
 import argparse
 import sys
 
-from coded_als import sparse_loops
+from coded_als import kernels as sparse_loops
 from coded_als.errors import UsageError
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.forks import run_enlisted, run_fleet

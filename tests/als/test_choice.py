@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coded_als import CodedALS, CodedOperator, InlineCluster, LocalCluster
-from coded_als.als.choice import MARGIN, Race, choose, schemes
-from coded_als.als.draws import Draws
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds, least_iteration_seconds
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import parse_delays
-from coded_als.experiments.plan.plan import make_plan
+from coded_als.planner.choice import MARGIN, Race, choose, schemes
+from coded_als.planner.plan import make_plan
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds, least_iteration_seconds
 
 SIZE = Size(600, 400, 10)
 DELAYS = [

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS, CodedOperator, InlineCluster, SimulatedCluster
+from coded_als.als.alternating import FusedSweeps
 from coded_als.als.convergence import Stopping
 from coded_als.als.problem import Problem
+from coded_als.als.products import AT_WORST
 from coded_als.als.ritz import RitzPairs
-from coded_als.als.rounds import AT_WORST
-from coded_als.als.sweeps import FusedSweeps
 from coded_als.cluster import Round, WellConditioned
 from coded_als.codes import EntangledPolynomialCode, SystematicCode
 from coded_als.codes.survivors import worst_survivors
@@ -155,7 +155,7 @@ def coarsely_fitted(monkeypatch, matrix, rank, error, kind, solver="lobpcg"):
     """A fit whose every product has an error of the size that its rounds tell of."""
     product = Coarse(matrix, error, kind)
     monkeypatch.setattr(SystematicCode, "error_estimate", lambda self, workers: error)
-    monkeypatch.setattr("coded_als.als.rounds.StoredProduct.__call__", _told(product))
+    monkeypatch.setattr("coded_als.als.products.StoredProduct.__call__", _told(product))
     unit = 2.0 ** np.ceil(np.log2(np.abs(matrix).max()))
     product.gram, product.size = product.gram / unit**2, product.size / unit**2
     model = CodedALS(rank, code="systematic:p=3", precomputation="local", solver=solver, iterations=300)
@@ -163,7 +163,7 @@ def coarsely_fitted(monkeypatch, matrix, rank, error, kind, solver="lobpcg"):
 
 
 def _told(product):
-    from coded_als.als.rounds import RoundRecord
+    from coded_als.als.products import RoundRecord
 
     def call(self, right):
         self._log.records.append(RoundRecord("E = D X", 3, 0.0, product.error))

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.bounds import Outside, loss_bound
-from coded_als.als.convergence import REMEDIES
+from coded_als.als.convergence import REMEDIES, Outside, loss_bound, probed
 from coded_als.als.factors import signs
-from coded_als.als.probe import probed
 from coded_als.als.problem import Problem
 from coded_als.cli import main
 from coded_als.errors import UsageError

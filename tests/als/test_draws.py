@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from coded_als.als.choice import Race
-from coded_als.als.draws import Draws, RoundDraws, draws_of
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import Iterations, Workload
 from coded_als.arrays import Array
 from coded_als.cluster import AnyOfEach, Fastest, StoppingRule
 from coded_als.cluster.machine import Machine, RoundCost
 from coded_als.cluster.waiting import waiting_s
 from coded_als.delays import Trace, parse_delays
 from coded_als.delays.models import Uniforms
+from coded_als.planner.choice import Race
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.timing import Draws, Iterations, RoundDraws, Workload, draws_of
 
 WORKERS, SEEDS = 10, 40
 NOTHING = [(RoundCost(0.0), Fastest(1))]

@@ -9,8 +9,8 @@ from coded_als import CodedALS, CodedOperator, InlineCluster
 from coded_als.als.convergence import Stopping
 from coded_als.als.history import Recorder
 from coded_als.als.problem import Problem
+from coded_als.als.products import RoundLog, RoundRecord
 from coded_als.als.ritz import RitzPairs
-from coded_als.als.rounds import RoundLog, RoundRecord
 from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
 

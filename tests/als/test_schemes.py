@@ -7,12 +7,11 @@ import pytest
 from scipy import sparse
 
 from coded_als.als import CodedALS
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.startup import sharing_s
 from coded_als.cluster import Responses, Round, StoppingRule
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.cluster.waiting import RoundCost
+from coded_als.planner.schemes import Scheme, Size, sharing_s
 
 SIZE = Size(rows=60, columns=42, rank=4)
 TOLERANCE = 1e-8

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als.als.problem import Problem
-from coded_als.als.rounds import RoundLog
-from coded_als.als.sparse_rows import SparseRows, forming_pays
+from coded_als.als.products import RoundLog
+from coded_als.als.sparse_rows import SparseRows
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.errors import NotEnoughWorkers, UsageError
+from coded_als.planner.schemes import forming_pays
 
 
 def random_matrix(seed: int, rows: int, columns: int, density: float) -> sparse.csr_array:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster, LocalCluster, SimulatedCluster
-from coded_als.als.spread import holds_gram
 from coded_als.errors import NotEnoughWorkers, UsageError
+from coded_als.planner.schemes import holds_gram
 
 
 def random_matrix(seed: int, shape: tuple[int, int], density: float = 0.1) -> sparse.csr_array:
@@ -141,7 +141,7 @@ def test_a_large_one_stays_sparse_unless_told_otherwise(options: dict[str, Any],
 def test_a_gram_matrix_that_does_not_fit_is_refused_in_a_line_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = random_matrix(0, (50, 40))
     assert CodedALS(3).plan(matrix, 10).precomputation == "local"
-    monkeypatch.setattr("coded_als.als.spread.holds_gram", lambda length: False)
+    monkeypatch.setattr("coded_als.planner.schemes.holds_gram", lambda length: False)
     for options in ({}, {"code": "uncoded"}):
         assert CodedALS(3, **options).plan(matrix, 10).precomputation == "none"
     for options in ({"code": "systematic:p=6"}, {"partitions": 2}, {"precomputation": "local"}):

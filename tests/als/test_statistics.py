@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coded_als.als.statistics import MOST_SKEWED, Estimate, Sampling, correlation_time, mean_and_interval, unskewed
+from coded_als.planner.statistics import MOST_SKEWED, Estimate, Sampling, correlation_time, mean_and_interval, unskewed
 
 
 @pytest.mark.parametrize("skewness", [-0.4, -0.05, 1e-9, 0.05, 0.4])

@@ -12,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coded_als.baselines import ImplicitALS, RidgeALS
-from coded_als.baselines.blocks import BlockedRows, fit_on_blocks
-from coded_als.baselines.policies import FirstCopy, Partial, WaitForAll
-from coded_als.baselines.reading import RatingFacts
+from coded_als.baselines.distributed import BlockedRows, FirstCopy, Partial, WaitForAll, fit_on_blocks
+from coded_als.baselines.half_step import RatingFacts
 from coded_als.cluster.inline import InlineCluster
-from coded_als.codes.partition import deal
+from coded_als.codes.product import deal
 from coded_als.errors import UsageError
-from coded_als.models.history import History
-from coded_als.models.running import Run
+from coded_als.models.training import History, Run
 
 MODELS: list[Any] = [
     ImplicitALS(5, iterations=3),

@@ -20,7 +20,8 @@ from scipy import sparse
 from coded_als import BPR, SGD, WARP, ImplicitALS, InlineCluster, RidgeALS
 from coded_als.baselines import FirstCopy, code_cache, fit_on_cluster, warm_up
 from coded_als.baselines.compiled import loops
-from coded_als.cli import main, system_checks
+from coded_als.cli import doctor as system_checks
+from coded_als.cli import main
 
 numba = pytest.importorskip("numba")
 

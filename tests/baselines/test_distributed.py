@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als.baselines import ImplicitALS, RidgeALS
-from coded_als.baselines.distributed import fit_on_cluster
-from coded_als.baselines.policies import EnoughAndOverdue, FirstCopy, Partial, WaitForAll
+from coded_als.baselines.distributed import EnoughAndOverdue, FirstCopy, Partial, WaitForAll, fit_on_cluster
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.virtual import SimulatedCluster
-from coded_als.codes.partition import deal
+from coded_als.codes.product import deal
 from coded_als.errors import NotEnoughWorkers, UsageError
 from coded_als.master import LocalCluster
 

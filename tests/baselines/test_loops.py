@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from coded_als.baselines.loops import squared_loss_epoch
-from coded_als.baselines.ranking_loops import bpr_epoch, warp_epoch
+from coded_als.baselines.loops import bpr_epoch, squared_loss_epoch, warp_epoch
 
 
 def splitmix_below(state, bound):

@@ -11,8 +11,8 @@ from scipy import sparse
 
 from coded_als import BPR, SGD, WARP, Checkpoint, ImplicitALS, InlineCluster, RidgeALS, SimulatedCluster, UsageError
 from coded_als.baselines import fit_on_cluster
-from coded_als.baselines.policies import FirstCopy, Partial, StragglerPolicy, WaitForAll
-from coded_als.models.iterations import Iteration
+from coded_als.baselines.distributed import FirstCopy, Partial, StragglerPolicy, WaitForAll
+from coded_als.models.training import Iteration
 
 RATINGS = sparse.random_array((40, 30), density=0.3, rng=np.random.default_rng(0), format="csr")
 MODELS: dict[str, tuple[type, dict[str, Any]]] = {

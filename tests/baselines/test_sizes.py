@@ -10,7 +10,7 @@ from scipy import sparse
 
 from coded_als.baselines import SGD, ImplicitALS, RidgeALS
 from coded_als.errors import UsageError
-from coded_als.models.units import power_of_four
+from coded_als.models.rating_matrix import power_of_four
 from tests.baselines.test_als import implicit_objective, ratings, ridge_objective
 
 

@@ -15,9 +15,8 @@ from click.testing import CliRunner, Result
 
 from coded_als.cli import main
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import LATEST, PREVIOUS, Checkpoint, flushed, read_snapshot
 from coded_als.models.persistence import load_model
-from coded_als.models.snapshot import LATEST, PREVIOUS, read_snapshot
 from tests.master.processes import all_end_within, children
 
 RATINGS = "synthetic:m=60,n=40,d=20,noise=0.5,seed=1"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from coded_als.als.rounds import StoredProduct
+from coded_als.als.products import StoredProduct
 from coded_als.cli import COMMANDS, main
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.inline import HeldArrays

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from coded_als.baselines.policies import FirstCopy, Partial, WaitForAll, parse_policy
+from coded_als.baselines.distributed import FirstCopy, Partial, WaitForAll, parse_policy
 from coded_als.cli import main
 from coded_als.errors import UsageError
 

@@ -13,8 +13,7 @@ from scipy import sparse
 
 from coded_als import CodedALS, CodedOperator
 from coded_als.baselines import RidgeALS
-from coded_als.baselines.distributed import fit_on_cluster
-from coded_als.baselines.policies import FirstCopy
+from coded_als.baselines.distributed import FirstCopy, fit_on_cluster
 from coded_als.cluster import Cluster, Round, TaskEvent, all_of, fastest
 from coded_als.cluster.freivalds import Secret
 from coded_als.cluster.inline import InlineCluster

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als.codes import encoding
-from coded_als.codes.partition import row_blocks
+from coded_als.codes import product as encoding
+from coded_als.codes.product import row_blocks
 from tests.strategies import seeds
 
 

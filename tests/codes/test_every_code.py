@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from coded_als.als.rounds import rule_for
+from coded_als.cluster.rules import rule_for
 from coded_als.codes import parse_code
 from coded_als.errors import DecodingError
 from tests.codes.test_product_codes import relative_error, responses_of
@@ -89,8 +89,8 @@ def test_a_set_of_workers_that_comes_back_is_not_prepared_again(problem, monkeyp
 
 def test_shares_are_encoded_a_few_at_a_time(spec, monkeypatch):
     """The master never holds many of them, however many workers there are."""
-    monkeypatch.setattr("coded_als.codes.encoding.STREAM_BYTES", 1)
-    monkeypatch.setattr("coded_als.codes.encoding.STREAM_PART", 0.0)
+    monkeypatch.setattr("coded_als.codes.product.STREAM_BYTES", 1)
+    monkeypatch.setattr("coded_als.codes.product.STREAM_PART", 0.0)
     matrix = np.ones((1200, 1200))
     code = parse_code(spec).product(WORKERS)
     panel_bytes = 2 * 2**20

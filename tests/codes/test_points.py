@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coded_als.codes import EvaluationPoints
-from coded_als.codes.points import spread_order
+from coded_als.codes.entangled import spread_order
 from coded_als.errors import UsageError
 
 FAMILIES = ("circle", "real", "equispaced")

@@ -147,8 +147,8 @@ def test_shapes_and_operations_are_those_that_occur(case):
 def test_streaming_encodes_a_share_at_a_time(monkeypatch, code):
     matrix = np.arange(30.0).reshape(6, 5)
     at_once = [list(encode(matrix)) for encode in (code.encode_left, code.encode_right)]
-    monkeypatch.setattr("coded_als.codes.encoding.STREAM_BYTES", 1)
-    monkeypatch.setattr("coded_als.codes.encoding.STREAM_PART", 0.0)
+    monkeypatch.setattr("coded_als.codes.product.STREAM_BYTES", 1)
+    monkeypatch.setattr("coded_als.codes.product.STREAM_PART", 0.0)
     one_by_one = [list(encode(matrix)) for encode in (code.encode_left, code.encode_right)]
     for first, second in zip(at_once, one_by_one, strict=True):
         np.testing.assert_allclose(second, first, atol=1e-13)
@@ -160,8 +160,8 @@ def test_streaming_encodes_a_share_at_a_time(monkeypatch, code):
 def test_streaming_holds_few_shares(monkeypatch, code):
     matrix = np.ones((400, 200))
     share = np.prod(code.left_shape(matrix.shape)) * 8
-    monkeypatch.setattr("coded_als.codes.encoding.STREAM_BYTES", 4 * share)
-    monkeypatch.setattr("coded_als.codes.encoding.STREAM_PART", 0.0)
+    monkeypatch.setattr("coded_als.codes.product.STREAM_BYTES", 4 * share)
+    monkeypatch.setattr("coded_als.codes.product.STREAM_PART", 0.0)
     tracemalloc.start()
     try:
         for _ in code.encode_left(matrix):

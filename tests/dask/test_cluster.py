@@ -18,7 +18,9 @@ import zmq
 pytest.importorskip("distributed")
 
 from coded_als import CodedALS
-from coded_als.dask import DaskCluster, asking, reach
+from coded_als.dask import DaskCluster
+from coded_als.dask import cluster as asking
+from coded_als.dask import cluster as reach
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.wire import Hello, encode
 from tests.master.processes import all_end_within

@@ -14,7 +14,7 @@ pytest.importorskip("distributed")
 
 from coded_als import load_model
 from coded_als.cli import main
-from coded_als.dask import reach
+from coded_als.dask import cluster as reach
 
 pd: Any = pytest.importorskip("pandas")
 GENERATOR = np.random.default_rng(6)

@@ -87,7 +87,7 @@ def test_a_model_is_saved_although_one_goes_meanwhile(
             scene.lose_one()
         return gathered(client, made, homes)
 
-    monkeypatch.setattr("coded_als.dask.writing.gathered", after_a_loss)
+    monkeypatch.setattr("coded_als.dask.fitting.gathered", after_a_loss)
     write_model(model, dataset, scene.cluster, tmp_path / "model")
     assert lost
     saved = load_model(tmp_path / "model")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coded_als.dask.slots import DaskWorker, Slots
+from coded_als.dask.cluster import DaskWorker, Slots
 
 
 def present(**threads: int) -> dict[str, DaskWorker]:

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 pytest.importorskip("distributed")
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.planning import spread_for
-from coded_als.als.problem import Extent
+from coded_als.als.estimator import spread_for
 from coded_als.dask import DaskCluster
 from coded_als.dask.coded_rows import _extent
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
-from coded_als.dask.tree import memory_for_gram, summed_gram, tree
+from coded_als.dask.planting import memory_for_gram, summed_gram, tree
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
+from coded_als.planner.schemes import Extent
 from tests.dask.test_cluster import eventually
 from tests.dask.test_dataset import NAMES, TABLE, write_parts
 
@@ -50,7 +50,7 @@ def test_a_tree_adds_neighbours_and_is_no_deeper_than_it_must_be(count: int) -> 
 def test_it_is_the_gram_matrix(
     cluster: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, turned: bool
 ) -> None:
-    monkeypatch.setattr("coded_als.dask.tree.PANEL_ENTRIES", 300)
+    monkeypatch.setattr("coded_als.dask.planting.PANEL_ENTRIES", 300)
     names = (NAMES[1], NAMES[0], NAMES[2]) if turned else NAMES
     dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), names)
     matrix = load_ratings(TABLE, columns=NAMES).matrix.toarray()

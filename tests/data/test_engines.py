@@ -11,7 +11,7 @@ import pytest
 
 from coded_als.data import arrow_fields
 from coded_als.data.dialect import TextOptions, layout_of
-from coded_als.data.numbering import CodedIds, IdColumn
+from coded_als.data.ratings import CodedIds, IdColumn
 from coded_als.data.text import TextColumns, read_columns
 from coded_als.errors import UsageError
 

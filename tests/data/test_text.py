@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coded_als.data import RatingData, lines, load_ratings
-from coded_als.data.numbering import distinct_ids, sorted_by
+from coded_als.data.ratings import distinct_ids, sorted_by
 from coded_als.errors import UsageError
 from tests.strategies import rating_triples
 

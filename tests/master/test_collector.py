@@ -11,8 +11,8 @@ import pytest
 from coded_als import LocalCluster
 from coded_als.cluster import Round, all_of
 from coded_als.errors import RoundTimeout, UsageError
-from coded_als.master import collector
-from coded_als.master.collector import CollectorPutOff
+from coded_als.master import guards as collector
+from coded_als.master.guards import CollectorPutOff
 
 
 class Looking:

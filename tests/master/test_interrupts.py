@@ -17,7 +17,7 @@ import pytest
 from coded_als import CodedALS
 from coded_als.cluster import Round, all_of, fastest
 from coded_als.master import LocalCluster
-from coded_als.master.interrupts import Interrupts
+from coded_als.master.guards import Interrupts
 from tests.master.test_local import cluster_of, value_round
 
 

@@ -397,7 +397,7 @@ def test_strangers_with_the_secret_are_ignored() -> None:
 
 
 def test_closing_does_not_wait_and_leaves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coded_als.master.fleet.END_WITHIN_S", 30.0)
+    monkeypatch.setattr("coded_als.master.local.END_WITHIN_S", 30.0)
     with cluster_of(4, [0.0, 30.0, 30.0, 30.0]) as (cluster, _):
         process_ids = [*cluster.process_ids.values(), cluster._fleet.process_id]
         os.kill(process_ids[3], signal.SIGSTOP)

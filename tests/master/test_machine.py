@@ -16,10 +16,9 @@ from coded_als.cluster import Round, TaskEvent, fastest
 from coded_als.cluster.shares import Part
 from coded_als.errors import NotEnoughWorkers, RoundTimeout
 from coded_als.master.events import Events
-from coded_als.master.membership import Membership
+from coded_als.master.membership import MOST_OPEN_TASKS, Membership
 from coded_als.master.rounds import Rounds
 from coded_als.master.stores import Stores
-from coded_als.master.workers import MOST_OPEN_TASKS
 from coded_als.wire import (
     Absent,
     Acknowledged,

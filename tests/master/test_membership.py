@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import zmq
 
-from coded_als.master.membership import ASK_AFTER_S, MOST_AT_ONCE, SILENT_AFTER_S, Listener, Membership
-from coded_als.master.workers import WorkerState
+from coded_als.master.membership import ASK_AFTER_S, MOST_AT_ONCE, SILENT_AFTER_S, Listener, Membership, WorkerState
 from coded_als.wire import Acknowledged, Alive, FromWorker, Hello, Message, Ping, Response, encode
 
 JOB = b"job"

@@ -10,8 +10,8 @@ import pytest
 from coded_als import CodedALS
 from coded_als.cluster import Round, all_of, fastest
 from coded_als.master import LocalCluster
-from coded_als.master.payloads import Payloads
-from coded_als.master.workers import WorkerState
+from coded_als.master.membership import WorkerState
+from coded_als.master.rounds import Payloads
 from coded_als.wire import SharedMemory
 from tests.wire.availability import needs_shared_memory
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from coded_als.cluster import Round, all_of
 from coded_als.errors import NotEnoughWorkers
-from coded_als.master.payloads import Payloads
-from coded_als.master.running import RunningRound, Stage
-from coded_als.master.workers import WorkerState
+from coded_als.master.membership import WorkerState
+from coded_als.master.rounds import Payloads, RunningRound, Stage
 
 ONE = (np.ones((1, 1, 1)),)
 WORKERS = 3

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import LOCK, Checkpoint, flushed
-from coded_als.models.snapshot import LATEST, MAGIC, PREVIOUS, digest
+from coded_als.models.checkpoint import LATEST, LOCK, MAGIC, PREVIOUS, Checkpoint, digest, flushed
 
 IDENTITY = {"method": "ridge", "rank": 3, "data": "abc"}
 

@@ -16,7 +16,8 @@ from coded_als import CodedALS, load_model
 from coded_als.baselines import RidgeALS
 from coded_als.cli import main
 from coded_als.errors import UsageError
-from coded_als.models import folder, part_rows
+from coded_als.models import folder
+from coded_als.models import folder as part_rows
 from coded_als.models.folder import save_folder
 from coded_als.models.top_n_files import write_top_n_folder
 

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from coded_als import BPR, SGD, Checkpoint, CodedALS, ImplicitALS, InlineCluster, RidgeALS, UsageError
 from coded_als.baselines import FirstCopy, fit_on_cluster
-from coded_als.models.snapshot import LATEST, MAGIC, Snapshot, read_snapshot, write_snapshot
+from coded_als.models.checkpoint import LATEST, MAGIC, Snapshot, read_snapshot, write_snapshot
 
 RATINGS = sparse.random_array((30, 20), density=0.4, rng=np.random.default_rng(0), format="csr") * 5
 DENSE = np.random.default_rng(1).standard_normal((30, 20)) * 0.8 ** np.arange(20)

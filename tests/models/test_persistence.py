@@ -16,7 +16,7 @@ from scipy.sparse import csr_array, csr_matrix
 from coded_als.errors import UsageError
 from coded_als.models import persistence
 from coded_als.models.factor_model import FactorModel, Ranking
-from coded_als.models.seen import seen_pattern
+from coded_als.models.rating_matrix import seen_pattern
 
 
 class Model(FactorModel):

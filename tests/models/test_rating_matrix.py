@@ -15,8 +15,7 @@ from coded_als import BPR, SGD, WARP, CodedALS, ImplicitALS, RidgeALS
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import held_out_auc
-from coded_als.models.rating_matrix import as_matrix, checked_ratings, rating_matrix
-from coded_als.models.seen import seen_pattern
+from coded_als.models.rating_matrix import as_matrix, checked_ratings, rating_matrix, seen_pattern
 from tests.strategies import seeds
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from coded_als.models.factor_model import FactorModel, NewUsers, Ranking
-from coded_als.models.seen import seen_pattern
+from coded_als.models.rating_matrix import seen_pattern
 from coded_als.models.top_n import best_of, top_n
 from tests.strategies import seeds
 

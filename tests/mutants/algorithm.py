@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 CODES = (
     Mutant(
         "streaming holds all shares",
-        "coded_als/codes/encoding.py",
+        "coded_als/codes/product.py",
         "batch = max(1, int(bytes_at_once / max(1, planes * math.prod(shape) * matrix.itemsize)))",
         "batch = max(1, len(generator))",
         ("tests/codes/test_product_codes.py::test_streaming_holds_few_shares",),
@@ -38,14 +38,14 @@ ALGORITHM = (
     ),
     Mutant(
         "tolerance on the circle is 1e-6",
-        "coded_als/codes/entangled_family.py",
+        "coded_als/codes/entangled.py",
         'return 1e-12 if self.points == "circle" else 1e-8',
         'return 1e-6 if self.points == "circle" else 1e-8',
         ("tests/als/test_promises.py::test_products_on_the_circle_are_exact_to_1e_12_unless_asked_otherwise",),
     ),
     Mutant(
         "tolerance of systematic codes is 1e-6",
-        "coded_als/codes/systematic_family.py",
+        "coded_als/codes/systematic.py",
         "        return 1e-11\n",
         "        return 1e-6\n",
         ("tests/als/test_promises.py::test_products_on_the_circle_are_exact_to_1e_12_unless_asked_otherwise",),
@@ -101,14 +101,14 @@ ALGORITHM = (
     ),
     Mutant(
         "a scheme without a code must be the fastest to be taken",
-        "coded_als/als/choice.py",
+        "coded_als/planner/choice.py",
         "MARGIN = 0.05",
         "MARGIN = 0.0",
         ("tests/als/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
     ),
     Mutant(
         "codes that decode coarsely are chosen",
-        "coded_als/als/choice.py",
+        "coded_als/planner/choice.py",
         "ACCURATE = 1e-10",
         "ACCURATE = 1e-3",
         ("tests/als/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
@@ -129,7 +129,7 @@ ALGORITHM = (
     ),
     Mutant(
         "operators settle for the best there is",
-        "coded_als/als/rounds.py",
+        "coded_als/als/products.py",
         "        at_worst: float = 0.0,\n",
         "        at_worst: float = 0.01,\n",
         ("tests/als/test_coarse_products.py::test_operators_bare_rounds_and_the_papers_protocol_still_refuse",),

@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 MODELS = (
     Mutant(
         "the unobserved weight is five times as large",
-        "coded_als/baselines/implicit.py",
+        "coded_als/baselines/alternating.py",
         "return 0.1 if self.unobserved_weight is None else self.unobserved_weight",
         "return 5 * (0.1 if self.unobserved_weight is None else self.unobserved_weight)",
         ("tests/baselines/test_als.py::test_the_objective_never_rises_and_is_exact",),
@@ -49,7 +49,7 @@ MODELS = (
     ),
     Mutant(
         "an unknown user has the scores of the last one",
-        "coded_als/models/scoring.py",
+        "coded_als/models/recommending.py",
         "outside = np.flatnonzero((places < 0) | (places >= count))",
         "outside = np.flatnonzero(places >= count)",
         ("tests/models/test_pairs.py::test_an_unknown_user_or_item_has_no_score",),

@@ -33,14 +33,14 @@ PROCESSES = (
     ),
     Mutant(
         "what workers are to keep lies in memory that the next round overwrites",
-        "coded_als/master/payloads.py",
+        "coded_als/master/rounds.py",
         "self._memory = None if round.keep else memory",
         "self._memory = memory",
         ("tests/master/test_payloads.py::test_what_workers_are_to_keep_is_sent",),
     ),
     Mutant(
         "payloads of earlier rounds fill the shared memory",
-        "coded_als/master/payloads.py",
+        "coded_als/master/rounds.py",
         "            self._memory.clear()\n",
         "            pass\n",
         ("tests/master/test_payloads.py::test_every_round_has_the_whole_memory",),
@@ -54,7 +54,7 @@ PROCESSES = (
     ),
     Mutant(
         "no garbage is collected in a long round",
-        "coded_als/master/collector.py",
+        "coded_als/master/guards.py",
         "LONGEST_S = 1.0",
         "LONGEST_S = 1e9",
         ("tests/master/test_collector.py",),
@@ -131,14 +131,14 @@ PROCESSES = (
     ),
     Mutant(
         "a task that is sent again is the same attempt",
-        "coded_als/master/running.py",
+        "coded_als/master/rounds.py",
         "else task.attempt + 1",
         "else task.attempt",
         ("tests/master/test_running.py",),
     ),
     Mutant(
         "a part that is over may go on",
-        "coded_als/master/running.py",
+        "coded_als/master/rounds.py",
         "        if stage not in _NEXT.get(standing.stage, ()):",
         "        if standing.stage in _NEXT and stage not in _NEXT[standing.stage]:",
         ("tests/master/test_running.py",),
@@ -159,7 +159,7 @@ PROCESSES = (
     ),
     Mutant(
         "a round settles before those who can respond have done so",
-        "coded_als/master/running.py",
+        "coded_als/master/rounds.py",
         "settled = self.settled_for is not None and self.settled_for.issubset(self._results)",
         "settled = self.settled_for is not None and len(self._results) >= self.until.needed",
         ("tests/master/test_settling.py",),

@@ -16,10 +16,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from coded_als.als import CodedALS, CodedIteration
-from coded_als.als.draws import repetition_seed
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.statistics import mean_and_interval
-from coded_als.als.timing import Workload
 from coded_als.arrays import Array
 from coded_als.cluster import TaskEvent
 from coded_als.cluster.machine import Machine
@@ -37,6 +33,9 @@ from coded_als.experiments.sweep.result_folder import (
     write_text,
 )
 from coded_als.experiments.sweep.rows import SweepRow, mean_seconds
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.statistics import mean_and_interval
+from coded_als.planner.timing import Workload, repetition_seed
 
 LARGEST = Size(rows=480, columns=360, rank=12)
 ITERATIONS = 25

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from coded_als.als.draws import Draws
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds
 from coded_als.cluster.machine import Machine
 from coded_als.codes import Entangled, parse_code
 from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.rows import SchemeCell, SweepCell
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds
 
 PROTOCOLS = ("fused", "paper")
 SOLVERS = ("als", "lobpcg")

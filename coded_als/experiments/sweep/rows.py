@@ -12,9 +12,9 @@ from typing import Any, Literal, TypedDict, cast, get_args
 
 import numpy as np
 
-from coded_als.als.statistics import mean_and_interval
 from coded_als.arrays import Array
 from coded_als.errors import UsageError
+from coded_als.planner.statistics import mean_and_interval
 
 # Levels of the quantiles stored with every cell: enough to draw the distribution of iteration times again, and to see
 # where a mixture of fast and slow workers steps.
@@ -35,7 +35,7 @@ class StoredRow(TypedDict):
 
 
 class SchemeCell(TypedDict):
-    """A scheme as columns: the fields of `coded_als.als.schemes.Scheme`."""
+    """A scheme as columns: the fields of `coded_als.planner.schemes.Scheme`."""
 
     code: str
     workers: int

@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from coded_als.als.schemes import Size
 from coded_als.codes import PointFamily
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.result_folder import saying_what_failed
 from coded_als.experiments.sweep.rows import CellStatus, canonical
+from coded_als.planner.schemes import Size
 
 FAMILIES: tuple[PointFamily, ...] = ("real", "equispaced", "circle")
 # Columns of every cell.

@@ -13,12 +13,9 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.draws import repetition_seed
-from coded_als.als.phases import store_data
-from coded_als.als.protocols import PaperProtocol
-from coded_als.als.rounds import RoundLog
-from coded_als.als.schemes import Size
-from coded_als.als.statistics import mean_and_interval
+from coded_als.als.alternating import PaperProtocol
+from coded_als.als.products import RoundLog
+from coded_als.als.spread import store_data
 from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
 from coded_als.cluster.inline import counted_workers
@@ -45,6 +42,9 @@ from coded_als.experiments.table1.paper_table import (
     with_points,
 )
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
+from coded_als.planner.schemes import Size
+from coded_als.planner.statistics import mean_and_interval
+from coded_als.planner.timing import repetition_seed
 
 # Speed at which the paper's seconds are turned into a number of products; one core, floating-point operations.
 ASSUMED_FLOPS = 30e9

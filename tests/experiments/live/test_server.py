@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS, SimulatedCluster
-from coded_als.als.schemes import Scheme
 from coded_als.errors import UsageError
 from coded_als.experiments.live.server import on_loopback
 from coded_als.experiments.live.status import FitStatus, SweepStatus
 from coded_als.experiments.live.view import Line, View
 from coded_als.experiments.sweep.grids import Cell
+from coded_als.planner.schemes import Scheme
 from tests.browser import PROGRAM, browser_page
 
 

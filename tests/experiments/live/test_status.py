@@ -12,11 +12,11 @@ from rich.console import Console
 
 from coded_als import CodedALS, SimulatedCluster
 from coded_als.als import CodedIteration
-from coded_als.als.schemes import Scheme
 from coded_als.cluster import TaskEvent
 from coded_als.experiments.live.status import RECENT, FitStatus, SweepStatus, iterations_left, seconds_left
 from coded_als.experiments.live.view import View, on_the_terminal, render
 from coded_als.experiments.sweep.grids import Cell
+from coded_als.planner.schemes import Scheme
 
 
 def iteration(index: int, remaining: float, seconds: float = 0.5) -> CodedIteration:

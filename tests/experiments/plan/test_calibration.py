@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from coded_als.cli import plan, system_checks
+from coded_als.cli import doctor as system_checks
+from coded_als.cli import plan
 from coded_als.cluster.machine import Machine
+from coded_als.experiments import calibration
 from coded_als.experiments.environment import environment
-from coded_als.experiments.plan import calibration
 
 ARGUMENTS = [
     "--workers",

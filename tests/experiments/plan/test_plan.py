@@ -12,18 +12,17 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy import stats
 
-from coded_als.als.choice import Candidate, Duel, Race, schemes
-from coded_als.als.draws import Draws
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.statistics import Sampling, mean_and_interval
-from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds
 from coded_als.arrays import Array
 from coded_als.cli.plan import command
 from coded_als.cluster.machine import Machine
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
-from coded_als.experiments.plan.plan import Plan, make_plan
-from coded_als.experiments.plan.telling import fit_command, plan_text
+from coded_als.experiments.plan_report import fit_command, plan_text
+from coded_als.planner.choice import Candidate, Duel, Race, schemes
+from coded_als.planner.plan import Plan, make_plan
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.statistics import Sampling, mean_and_interval
+from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds
 
 FAST = Machine(1e12, 1e12, 1e-6, 0.0)
 
@@ -156,7 +155,7 @@ def test_intervals_of_heavy_tails_stay_above_zero_and_ratios_are_of_pairs() -> N
 
 def test_a_plan_for_sparse_data_stays_sparse_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     large = Workload(Size(100_000, 50_000, 20, 5_000_000), "bimodal:p=0.1,fast=5ms,slow=1s", Machine())
-    monkeypatch.setattr("coded_als.als.choice.holds_gram", lambda length: False)
+    monkeypatch.setattr("coded_als.planner.choice.holds_gram", lambda length: False)
     found = make_plan(6, large, repeats=400)
     assert all(candidate.scheme.rows for candidate in found.candidates)
     assert found.recommended.scheme.family.name == "replicated"

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coded_als.als.choice import Duel, Race, schemes
-from coded_als.als.schemes import Size
-from coded_als.als.timing import Workload
 from coded_als.cluster import Round, StoppingRule, TaskEvent, all_of, fastest
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
+from coded_als.planner.choice import Duel, Race, schemes
+from coded_als.planner.schemes import Size
+from coded_als.planner.timing import Workload
 
 WORKERS, SEEDS, ROUNDS = 8, 4, 200
 SIZE = Size(20000, 3000, 50)

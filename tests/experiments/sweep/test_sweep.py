@@ -15,10 +15,6 @@ import pytest
 from click.testing import CliRunner
 
 from coded_als.als import CodedALS
-from coded_als.als.draws import Draws, repetition_seed
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.statistics import mean_and_interval
-from coded_als.als.timing import Infeasible, Iterations, Workload, iteration_seconds
 from coded_als.cli.sweep import command
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
@@ -30,6 +26,9 @@ from coded_als.experiments.sweep.grids import Cell, SweepSpec, require_feasible
 from coded_als.experiments.sweep.result_folder import append_times, finish_times, read_results, read_times, times_table
 from coded_als.experiments.sweep.rows import SecondsColumns, SweepCell, SweepRow, canonical
 from coded_als.experiments.sweep.runs import run_cell
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.statistics import mean_and_interval
+from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds, repetition_seed
 from tests.experiments.table1 import closed_forms
 
 INSTANT = Machine(np.inf, np.inf, 0.0, 0.0)

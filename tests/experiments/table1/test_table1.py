@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from coded_als.als.schemes import Size
 from coded_als.cli.reproduce import command
 from coded_als.codes import iteration_threshold
 from coded_als.experiments.table1.findings import findings, table_cells
@@ -27,6 +26,7 @@ from coded_als.experiments.table1.paper_table import (
 from coded_als.experiments.table1.reproduction import evaluate, sound_cells, wall_seconds
 from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
 from coded_als.experiments.text_tables import as_text
+from coded_als.planner.schemes import Size
 
 TINY = Effort(Size(72, 60, 5), iterations=6, repeats=3, wall=False)
 

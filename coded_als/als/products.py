@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster import AnyOfEach, Cluster, ErrorEstimator, Responses, Round, StoppingRule, WellConditioned
-from coded_als.codes import ReplicatedProduct
+from coded_als.cluster import Cluster, ErrorEstimator, Responses, Round, StoppingRule
+from coded_als.cluster.rules import rule_for
 from coded_als.codes.product import ProductCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.
@@ -70,23 +70,6 @@ class RoundLog:
             RoundRecord(round.label, len(responses.workers), responses.elapsed_s, estimate, responses.left_out)
         )
         return responses
-
-
-def rule_for(code: ProductCode, tolerance: float, at_worst: float = 0.0) -> StoppingRule:
-    """The rule by which a round of this code stops.
-
-    Parameters
-    ----------
-    code
-        How the product is spread.
-    tolerance
-        Relative error that it may have.
-    at_worst
-        Relative error that it may have where nobody else can respond; 0 refuses more than the tolerance.
-    """
-    if isinstance(code, ReplicatedProduct):
-        return AnyOfEach(code.groups)
-    return WellConditioned(code, tolerance, at_worst)
 
 
 class StoredProduct:

@@ -1,28 +1,258 @@
-"""Costs of one iteration of each scheme for workers and master, without running it.
-
-A scheme is a code on W workers, a solver and a protocol. Its schedule (cost and stopping rule of each round of an
-iteration) is what the virtual clock charges; a test holds it against the rounds that the algorithm really runs.
-"""
+"""Seconds until the workers hold D: where D = A^T A is computed sooner, its encoding, and sending the shares."""
 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 
-from coded_als.als.lobpcg import GUARD_VECTORS
-from coded_als.als.protocols import square
-from coded_als.als.rounds import rule_for
-from coded_als.als.sparse_rows import ROW_BYTES, SPARSE_BYTES, copies_rule, rows_operations
-from coded_als.als.spread import copies_of
-from coded_als.als.startup import gram_s, sharing_s, sparse_gram_s
+import numpy as np
+from numpy.typing import NDArray
+
 from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import copies_rule, rule_for
 from coded_als.cluster.waiting import RoundCost
 from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, choose_code, with_partitions
+from coded_als.codes.entangled import square
 from coded_als.codes.product import multiplications
+from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
+from coded_als.kernels import SPARSE_SLOWDOWN
+
+# Of D = A^T A of a sparse A, in multiplications of a dense product: for each pair of entries in a row, and for each entry
+# of the result (measured: 5 and 30 ns).
+PAIR_OPERATIONS, FORMED_OPERATIONS = 50.0, 300.0
+
+
+def gram_at_master_s(rows: int, length: int, machine: Machine) -> float:
+    """Seconds of A^T A, (l, l), of a dense A, (rows, l), at the master: a symmetric rank-k update, half the product.
+
+    Parameters
+    ----------
+    rows
+        Rows of A.
+    length
+        Columns l of A, the side of D.
+    machine
+        Master, workers and the link between them.
+    """
+    return machine.computing_s(rows * length**2 / 2)
+
+
+def sparse_gram_s(pairs: float, length: int, machine: Machine) -> float:
+    """Seconds of A^T A, (l, l), of a sparse A at the master.
+
+    Parameters
+    ----------
+    pairs
+        Of entries in a row, over all rows.
+    length
+        Columns l of A.
+    machine
+        Whose speed counts.
+    """
+    return machine.computing_s(PAIR_OPERATIONS * pairs + FORMED_OPERATIONS * length**2)
+
+
+def summed_gram_s(pairs: float, length: int, blocks: int, machine: Machine) -> float:
+    """Seconds of A^T A, (l, l), of a sparse A whose blocks of rows lie apart: one of each, summed up in a tree.
+
+    Parameters
+    ----------
+    pairs
+        Of entries in a row, over all rows.
+    length
+        Columns l of A.
+    blocks
+        How many there are.
+    machine
+        Whose speeds count.
+    """
+    levels = math.ceil(math.log2(blocks)) if blocks > 1 else 0
+    sent_s = machine.sending_s(1, FLOAT_BYTES * length**2)
+    # the sum is sent once more, to the master
+    return (
+        sparse_gram_s(pairs / blocks, length, machine) + levels * machine.computing_s(length**2) + (levels + 1) * sent_s
+    )
+
+
+def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
+    """Seconds of A^T A on W workers that nothing delays: encoding A twice, sending both shares, one round, decoding.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers.
+    rows, length
+        Of A.
+    workers, machine
+        Who computes.
+    """
+    gram = code.gram(workers)
+    left, right = gram.left_shape((length, rows)), gram.right_shape((rows, length))
+    shares_bytes = gram.dtype.itemsize * (math.prod(left) + math.prod(right))
+    response_bytes = gram.dtype.itemsize * math.prod(gram.response_shape((length, length)))
+    round = RoundCost(multiplications(gram, (length, rows), length), 0.0, response_bytes)
+    responses = round.response_s(np.zeros((1, workers)), machine)[0]
+    encoding = sum(gram.encoded_planes) * rows * length
+    return (
+        machine.computing_s(encoding + gram.decoded_planes * length**2)
+        + machine.giving_s(workers, shares_bytes)
+        + float(np.sort(responses)[gram.recovery_threshold - 1])
+    )
+
+
+def gram_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
+    """Seconds of D = A^T A where that takes less.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers.
+    rows
+        Rows of A.
+    length
+        Columns l of A, the side of D.
+    workers
+        W.
+    machine
+        Master, workers and the link between them.
+    """
+    local_s = gram_at_master_s(rows, length, machine)
+    return min(local_s, gram_on_workers_s(code, rows, length, workers, machine))
+
+
+def sharing_s(code: Code, length: int, workers: int, machine: Machine) -> float:
+    """Seconds of encoding D, (l, l), and sending every worker its share.
+
+    Parameters
+    ----------
+    code
+        Tied to the workers.
+    length
+        Columns l of A, the side of D.
+    workers
+        W.
+    machine
+        Master, workers and the link between them.
+    """
+    product = code.product(workers)
+    share_bytes = product.dtype.itemsize * math.prod(product.left_shape((length, length)))
+    encoding_s = machine.computing_s(product.encoded_planes[0] * length**2)
+    return encoding_s + machine.giving_s(workers, share_bytes)
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """What of A is counted to choose how it is multiplied with.
+
+    Parameters
+    ----------
+    rows, length
+        Of A, (rows, l).
+    lengths
+        (rows,) entries of each row of a sparse A; None for a dense one.
+    held
+        Whether the workers hold its rows already, in blocks, and the master none of them.
+    memory_bytes
+        What D may take; of this machine's memory unless given.
+    """
+
+    rows: int
+    length: int
+    lengths: NDArray[np.int64] | None
+    held: bool = False
+    memory_bytes: float | None = None
+
+    @property
+    def entries(self) -> int | None:
+        """Of a sparse A."""
+        return None if self.lengths is None else int(self.lengths.sum())
+
+
+def holds_gram(length: int) -> bool:
+    """Whether this machine has the memory for D, (l, l).
+
+    Parameters
+    ----------
+    length
+        l.
+    """
+    return gram_bytes(length) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def gram_bytes(length: int) -> int:
+    """Bytes of D, (l, l).
+
+    Parameters
+    ----------
+    length
+        l.
+    """
+    return FLOAT_BYTES * length**2
+
+
+# Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show what lies below the cut.
+GUARD_VECTORS = 5
+
+
+# Products that a fit takes, as a rule.
+PRODUCTS = 12
+
+
+# What forming D may cost more: a coded D is never waited for longer than copies are.
+WORTH_CODING_S = 1.0
+
+
+# Of an entry, value and column, and of a row's end.
+SPARSE_BYTES, ROW_BYTES = 12, 4
+
+
+def rows_operations(passes: int, entries: float, columns: int) -> float:
+    """Multiplications of a dense product that take as long as sparse products with a block.
+
+    Parameters
+    ----------
+    passes
+        Products: 1 for A H, 2 for A^T (A X).
+    entries
+        Of the block.
+    columns
+        Of what is multiplied.
+    """
+    return float(passes * entries * columns * SPARSE_SLOWDOWN)
+
+
+def forming_pays(extent: Extent, workers: int, copies: int, share: float, columns: int, machine: Machine) -> bool:
+    """Whether a fit is quicker with D = A^T A formed than with sparse products, counted in seconds of one core each.
+
+    Parameters
+    ----------
+    extent
+        Of a sparse A, (rows, l).
+    workers, copies
+        Number of workers, and how many of them would hold each block of rows.
+    share
+        Part of D that a worker would hold.
+    columns
+        Columns b of a product.
+    machine
+        Whose speeds count.
+    """
+    assert extent.lengths is not None
+    length, lengths, blocks = extent.length, extent.lengths.astype(np.float64), workers // copies
+    entries, pairs = float(lengths.sum()), float(lengths @ lengths)
+    form_s = summed_gram_s(pairs, length, blocks, machine) if extent.held else sparse_gram_s(pairs, length, machine)
+    give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
+    formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
+    rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
+    return formed_s < WORTH_CODING_S + rows_s + PRODUCTS * machine.computing_s(
+        rows_operations(2, entries / blocks, columns)
+    )
+
 
 # Adding a response up, in multiplications for each of its numbers.
 ADDING = 10.0

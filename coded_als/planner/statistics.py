@@ -3,7 +3,7 @@
 A normal interval over a few runs is false there: a rare delay that no run has met widens nothing, and one that a run has met
 makes mean and deviation large together. Three things make the intervals of this module true:
 
-* draws are made so that rare delays are met, and weighed by how likely they are (`coded_als.als.draws`);
+* draws are made so that rare delays are met, and weighed by how likely they are (`coded_als.planner.timing`);
 * the interval is corrected for the skewness of the mean by Hall's cubic transformation (P. Hall, "On the removal of skewness
   by transformation", J. R. Statist. Soc. B 54, 1992), with the quantiles of Student's t;
 * where the mean is more skewed than that corrects for, there is no interval. The rule has the form of Cochran's, "n above

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.als.choice import MOST_DRAWS, Candidate, Duel, Race, Verdict, contestants
-from coded_als.als.timing import Workload
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
+from coded_als.planner.choice import MOST_DRAWS, Candidate, Duel, Race, Verdict, contestants
+from coded_als.planner.timing import Workload
 
 
 @dataclass(frozen=True)

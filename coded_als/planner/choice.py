@@ -14,22 +14,24 @@ from typing import Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.draws import DRAWN_ITERATIONS, DelayDraws, draws_of, repetition_seed
-from coded_als.als.schemes import Scheme, Size
-from coded_als.als.spread import holds_gram
-from coded_als.als.statistics import Estimate, Sampling
-from coded_als.als.timing import (
-    Infeasible,
-    Workload,
-    least_iteration_seconds,
-    require_decodable,
-    sampled_iteration_seconds,
-)
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Entangled, Replicated, Uncoded
 from coded_als.delays import DelayModel, NoDelay, Trace, traces_of
 from coded_als.errors import UsageError, readable
+from coded_als.planner.schemes import Scheme, Size, holds_gram
+from coded_als.planner.statistics import Estimate, Sampling
+from coded_als.planner.timing import (
+    DRAWN_ITERATIONS,
+    DelayDraws,
+    Infeasible,
+    Workload,
+    draws_of,
+    least_iteration_seconds,
+    repetition_seed,
+    require_decodable,
+    sampled_iteration_seconds,
+)
 
 # A scheme without a code is taken when it is within this of the fastest: less than that no model of a cluster can tell.
 MARGIN = 0.05
