@@ -3,8 +3,8 @@
 For each cluster and seed the plan's comparison of the best code with the best scheme without one is made as
 `coded-als plan` makes it (block eigensolver alone, W = 10). Its three intervals (seconds without a code, seconds with one, how many
 times as fast) are held against the means of 100,000 fits of the same schemes. These are simulated here with NumPy's
-generator, round after round with the bursts as they come, and nothing of the plan's draws: only what a round costs once its
-delays are known is shared. The recording is made anew for each seed, and is held against the law that it was recorded from.
+generator, round after round with the bursts as they come, and nothing of the plan's draws is used: only the cost of a round
+with known delays is shared. The recording is made anew for each seed, and is held against the law that it was recorded from.
 
 A mean of 100,000 fits has an error itself, which for a rare delay is larger than that of the plan: a coded round may be slow once
 in a million. Where workers are slow or fast and nothing between, the expectation is added up over all 1,024 sets of slow
@@ -16,8 +16,8 @@ best schemes that any seed has taken say otherwise.
 
     python benchmarks/plan_intervals.py [--seeds 200] [--only WORD] [--fits 100000]
 
-With ``--real`` six such clusters are tried on eight worker processes instead, whose delays are long beside what this
-machine takes: the plan is made for the speeds of this machine, both schemes of its comparison are fitted under ``--seeds`` seeds,
+With ``--real`` six such clusters are tried on eight worker processes instead, whose delays are long beside the
+times of this machine: the plan is made for the speeds of this machine, both schemes of its comparison are fitted under ``--seeds`` seeds,
 and the measured speedup stands beside the plan's, each with its interval. A verdict is contradicted where the measured interval
 lies on the other side of the margin.
 
@@ -190,7 +190,7 @@ def holds(estimate: Estimate, mean: float, error: float) -> bool:
 
 @dataclass
 class Counts:
-    """Of one cluster: plans, those that cannot tell, wrong verdicts, and what became of the three kinds of intervals."""
+    """Of one cluster: plans, those that cannot tell, wrong verdicts, and the fate of the three kinds of intervals."""
 
     plans: int = 0
     cannot_tell: int = 0

@@ -335,7 +335,7 @@ class Sum:
         return np.sum(drawn, axis=0), np.array(states)
 
     def offset(self, index: int) -> int:
-        """What is added to the number k of a summand's uniforms.
+        """The number that is added to k for the uniforms of a summand.
 
         Parameters
         ----------

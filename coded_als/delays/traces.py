@@ -14,7 +14,7 @@ from coded_als.delays.models import Trace
 from coded_als.errors import UsageError
 
 Cells = dict[tuple[int, int], tuple[float, bool]]
-# A worker's own tasks tell what another of it would have taken from so many on; those of all workers do before.
+# From so many tasks on, a worker's own tell how long another of it would have taken; before, those of all workers do.
 ENOUGH = 5
 # A worker that is never heard of is dead, unless another was silent for half as long and heard again.
 SILENCES = 2
@@ -87,7 +87,7 @@ class Survival:
     times
         Finite seconds of the finished tasks, each once, ascending.
     shares
-        What share of all tasks takes longer than each of them.
+        The share of all tasks that takes longer than each of them.
     """
 
     times: Array
@@ -100,7 +100,7 @@ class Survival:
         Parameters
         ----------
         seconds
-            What each took, or how long it was watched.
+            Duration of each, or the time for which it was watched.
         finished
             Which is which.
         """

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from coded_als import CodedALS, CodedOperator, InlineCluster, SimulatedCluster
 from coded_als.als.alternating import FusedSweeps
@@ -40,13 +41,13 @@ def require_truth_or_doubt(model, matrix=MATRIX):
         assert "from the workers that could respond" in model.remedy_
 
 
-def fits_from(workers, p, sets, **parameters):
+def fits_from(workers, p, sets, matrix=MATRIX, **parameters):
     """The outcomes of fits of which exactly these workers are alive, each held to what it says."""
     outcomes = []
     for survivors in sets:
         model = CodedALS(4, code=f"systematic:p={p}", precomputation="local", **parameters)
-        model.fit(MATRIX, InlineCluster(workers, alive(workers, survivors)))
-        require_truth_or_doubt(model)
+        model.fit(matrix, InlineCluster(workers, alive(workers, survivors)))
+        require_truth_or_doubt(model, matrix)
         assert {record.responses for record in model.rounds_} == {p}
         outcomes.append(model.outcome_)
     return outcomes
@@ -62,15 +63,17 @@ def test_fits_from_the_worst_survivors_known_end_and_are_right(workers, p, rando
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "p", "looked_at"), [(30, 21, 4000), (200, 150, 2000)])
+@pytest.mark.parametrize(("workers", "p", "looked_at"), [(30, 21, 1000), (200, 150, 500)])
 def test_a_thousand_fits_and_the_fifty_worst_known(workers, p, looked_at):
     code, rng = SystematicCode(p, 1, workers), np.random.default_rng(0)
     sets = [
         *worst_survivors(code, p, looked_at).sets,
         *(rng.permutation(workers)[:p].tolist() for _ in range(1000)),
     ]
-    outcomes = fits_from(workers, p, sets)
-    assert outcomes.count("converged") >= 1040
+    matrix = np.random.default_rng(1).standard_normal((p + 40, p + 20))
+    with threadpool_limits(1, "blas"):
+        outcomes = fits_from(workers, p, sets, matrix)
+    assert outcomes[50:].count("converged") == 1000
 
 
 @cache

@@ -122,4 +122,4 @@ def test_a_closed_stdout_is_one_line() -> None:
 def test_nothing_else_needs_to_be_open() -> None:
     result = in_shell("<&- 2>&-")
     assert result.returncode == 0
-    assert "3 of 3 workers suffice" in result.stdout
+    assert "3 of 3 workers are always enough" in result.stdout

@@ -72,6 +72,19 @@ def test_a_part_is_counted_once_or_left_out_once_and_then_stays(steps: list[tupl
     assert current.done == (len(current.results) == WORKERS)
 
 
+@pytest.mark.parametrize("end", ["drop", "take", "refused", "corrupt"])
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "lose"])
+def test_nothing_follows_the_end_of_a_part(end: str, name: str) -> None:
+    current = running()
+    for before in ("place", "ask", end, "lose"):  # that its worker is lost then is no news
+        step(current, before, 0, True)
+    reached = current.stage(0)
+    assert current.is_over(0)
+    with pytest.raises(RuntimeError, match="worker 0 must not go from"):
+        step(current, name, 0, True)
+    assert current.stage(0) is reached
+
+
 def test_a_task_that_is_sent_again_is_another_attempt_and_one_that_was_not_sent_is_not() -> None:
     current, worker = running(), worker_of(0, held=True)
     current.place(worker, is_given=False)

@@ -41,13 +41,6 @@ INSTALLING = (
         ("tests/experiments/plan/test_calibration.py::test_no_speed_is_beyond_that_of_memory",),
     ),
     Mutant(
-        "columns beyond int32 are let in",
-        "coded_als/models/rating_matrix.py",
-        "if max(ratings.shape) > MOST_ROWS:",
-        "if False:",
-        ("tests/models/test_rating_matrix.py::test_more_columns_than_can_be_numbered_are_refused",),
-    ),
-    Mutant(
         "lower bounds are compared as text",
         "tools/dependencies.py",
         "max(bounds.get(name, bound), bound, key=_numbers)",

@@ -95,13 +95,6 @@ PROCESSES = (
         ("tests/master/test_late_words.py",),
     ),
     Mutant(
-        "a worker obeys a worker",
-        "coded_als/worker/loop.py",
-        "if message.job == self._us.job and isinstance(message, FromMaster):",
-        "if message.job == self._us.job:",
-        ("tests/worker/test_loop.py::test_foreign_messages_are_ignored",),
-    ),
-    Mutant(
         "whatever has the number of a descriptor is opened",
         "coded_als/wire/memory.py",
         'if not os.readlink(path).startswith(f"/memfd:{name} "):',
