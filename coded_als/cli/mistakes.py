@@ -26,9 +26,10 @@ def explained(error: click.UsageError) -> str:
     if isinstance(error, click.BadOptionUsage):
         takes = "must have a value; got none" if "requires" in error.message else "must stand alone; got a value"
         return f"{error.option_name} {takes}. {remedy}"
-    if hasattr(error, "command_name") and error.ctx is not None and isinstance(error.ctx.command, click.Group):
-        near = _nearest(error.command_name, error.ctx.command.list_commands(error.ctx))
-        return f"a command must be one of those of {command}; got {error.command_name!r}. {near}{remedy}"
+    unknown = re.match(r"No such command '(.*?)'\.", error.message)
+    if unknown and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        near = _nearest(unknown[1], error.ctx.command.list_commands(error.ctx))
+        return f"a command must be one of those of {command}; got {unknown[1]!r}. {near}{remedy}"
     extra = re.match(r"Got unexpected extra arguments? \((.*)\)", error.message)
     if extra and error.ctx is not None:
         names = [_name(one) for one in error.ctx.command.params if isinstance(one, click.Argument)]
