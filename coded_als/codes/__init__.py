@@ -1,5 +1,9 @@
 """Pure algebra: partitions, evaluation points, codes for products of matrices, decoding and its conditioning."""
 
+# codes are named, and tried, in the order of these imports: plain copies first
+from coded_als.codes.replication import Replicated, ReplicatedProduct, Uncoded
+
+# isort: split
 from coded_als.codes.decoding import Decoder, LinearCode
 from coded_als.codes.entangled import (
     Entangled,
@@ -13,7 +17,6 @@ from coded_als.codes.entangled import (
 )
 from coded_als.codes.family import CODES, Code, choose_code, parse_code, register_code, with_partitions
 from coded_als.codes.product import BlockCut, ProductCode, encoded, join
-from coded_als.codes.replication import Replicated, ReplicatedProduct, Uncoded
 from coded_als.codes.systematic import Systematic, SystematicCode
 
 __all__ = [

@@ -6,6 +6,7 @@ import glob
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,29 +158,38 @@ def read_piece(piece: Piece, columns: Sequence[str]) -> Columns:
         For an unreadable file, a value that is missing, a rating that is not a finite number, and rows that are not those
         that were read before.
     """
-    name = os.path.basename(piece.path)
-    try:
-        if piece.layout is not None:
-            return _read_text(piece, piece.layout)
-        table = _read(piece, list(columns))
-    except UsageError:
-        raise
-    except Exception as error:  # Arrow has errors of its own for bytes that are not its own
-        raise _unreadable(piece.path, error) from None
-    for column in columns:
-        if nulls := table[column].null_count:
-            raise UsageError(
-                f"part files must have no gaps; {nulls} values of column {column!r} in {name} are missing. Drop these rows."
-            )
-    users, items = (_ids(table[column], column, name) for column in columns[:2])
-    values = _values(table[columns[2]], columns[2], name) if len(columns) == 3 else None
-    read = Columns(users, items, values)
+    read = _read_table(piece, columns) if piece.layout is None else _read_text(piece, piece.layout)
     if piece.digest not in (None, read.digest):
         raise UsageError(
             f"part files must not change while they are in use; {piece.path} has, since its ids were counted. Put it back, "
             "or fit again."
         )
     return read
+
+
+def _read_table(piece: Piece, columns: Sequence[str]) -> Columns:
+    """The rows of row groups of a Parquet file."""
+    name = os.path.basename(piece.path)
+    with _explained(piece):
+        table = _read(piece, list(columns))
+    for column in columns:
+        if nulls := table[column].null_count:
+            raise UsageError(
+                f"part files must have no gaps; {nulls} values of column {column!r} in {name} are missing. Drop these rows."
+            )
+    users, items = (_ids(table[column], column, name) for column in columns[:2])
+    return Columns(users, items, _values(table[columns[2]], columns[2], name) if len(columns) == 3 else None)
+
+
+@contextmanager
+def _explained(piece: Piece) -> Iterator[None]:
+    """Name the file where bytes are not what they should be: Arrow has errors of its own for that."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise _unreadable(piece.path, error) from None
 
 
 def is_text_file(piece: Piece) -> bool:
@@ -328,8 +338,9 @@ def _read(piece: Piece, columns: list[str]) -> pa.Table:
 
 def _read_text(piece: Piece, layout: TextLayout) -> Columns:
     """The rows of a text, as the reader of single files has them, and ids as text: what is a number all parts say."""
-    cells = read_columns(Path(piece.path), layout, piece.encoding)
-    users, items = (_as_text(ids, cells, piece.path) for ids in (cells.users, cells.items))
+    with _explained(piece):
+        cells = read_columns(Path(piece.path), layout, piece.encoding)
+        users, items = (_as_text(ids, cells, piece.path) for ids in (cells.users, cells.items))
     return Columns(users, items, None if cells.values is None else _short(cells.values), cells.blank)
 
 

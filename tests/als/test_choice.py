@@ -133,7 +133,7 @@ def timed_as(seconds: dict[str, float]) -> Race:
     """Schemes that take so many seconds each."""
     race = Race(Workload(SIZE, "exp:mean=5ms", Machine()), [Scheme(code, 9, solver="lobpcg") for code in seconds])
     for bound in race.bounds:
-        race._timed[bound.scheme] = replace(bound, totals_s=np.full(3, seconds[bound.scheme.code]))
+        race._timed[bound.scheme] = replace(bound, totals_s=np.full(bound.totals_s.shape, seconds[bound.scheme.code]))
     race.bounds = sorted(race._timed.values(), key=lambda candidate: candidate.mean_s)
     return race
 

@@ -11,8 +11,8 @@ from scipy import integrate, stats
 
 from coded_als.arrays import Array
 from coded_als.cluster import AnyOfEach, Fastest, StoppingRule
-from coded_als.cluster.machine import Machine, RoundCost
-from coded_als.cluster.waiting import waiting_s
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.waiting import RoundCost, waiting_s
 from coded_als.delays import Trace, parse_delays
 from coded_als.delays.models import Uniforms
 from coded_als.planner.choice import Race

@@ -141,7 +141,7 @@ def test_a_large_one_stays_sparse_unless_told_otherwise(options: dict[str, Any],
 def test_a_gram_matrix_that_does_not_fit_is_refused_in_a_line_and_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = random_matrix(0, (50, 40))
     assert CodedALS(3).plan(matrix, 10).precomputation == "local"
-    monkeypatch.setattr("coded_als.planner.schemes.holds_gram", lambda length: False)
+    monkeypatch.setattr("coded_als.als.spread.holds_gram", lambda length: False)
     for options in ({}, {"code": "uncoded"}):
         assert CodedALS(3, **options).plan(matrix, 10).precomputation == "none"
     for options in ({"code": "systematic:p=6"}, {"partitions": 2}, {"precomputation": "local"}):

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from scipy import sparse
 
 from coded_als import BPR, SGD, WARP, ImplicitALS, InlineCluster, RidgeALS
-from coded_als.baselines import FirstCopy, code_cache, fit_on_cluster, warm_up
+from coded_als.baselines import FirstCopy, code_cache, every_loop, fit_on_cluster
 from coded_als.baselines.compiled import loops
 from coded_als.cli import doctor as system_checks
 from coded_als.cli import main
@@ -178,12 +178,12 @@ def signatures() -> dict[str, int]:
 
 
 def test_warming_up_says_where_the_code_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_up, "_models", lambda: iter([SGD(1, iterations=1)]))
+    monkeypatch.setattr(every_loop, "_models", lambda: iter([SGD(1, iterations=1)]))
     done = CliRunner().invoke(main, ["warm-up"], catch_exceptions=False)
     assert done.exit_code == 0
     assert re.fullmatch(r"all loops are compiled, in \d+\.\d s; they are kept in .+\n", done.output)
     assert Path(done.output.rpartition("kept in ")[2].strip()).is_dir()
-    monkeypatch.setattr(warm_up, "loops", {})
+    monkeypatch.setattr(every_loop, "loops", {})
     done = CliRunner().invoke(main, ["warm-up"])
     assert done.exit_code == 1
     assert "they are kept nowhere. Set NUMBA_CACHE_DIR" in done.output

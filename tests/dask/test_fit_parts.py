@@ -117,9 +117,8 @@ def test_other_versions_are_one_line(
     dask_client: Any, parts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = {**reach.versions(), "NumPy": "1.0"}
-    monkeypatch.setattr(
-        "coded_als.dask.cluster.require_versions", lambda _, theirs: reach.require_versions(ours, theirs)
-    )
+    require = reach.require_versions
+    monkeypatch.setattr("coded_als.dask.cluster.require_versions", lambda _, theirs: require(ours, theirs))
     address = dask_client.scheduler_info()["address"]
     found = run("fit", parts, *COLUMNS, "--scheduler", address, "--out", f"{tmp_path}/model/")
     assert found.exit_code == 2

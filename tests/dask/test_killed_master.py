@@ -14,9 +14,8 @@ import pytest
 
 pytest.importorskip("distributed")
 
-from coded_als.worker.orders import MASTER_GONE
-
 from coded_als.dask import DaskCluster
+from coded_als.worker.forks import MASTER_GONE
 from tests.dask.test_cluster import eventually
 
 

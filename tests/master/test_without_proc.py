@@ -36,6 +36,7 @@ def test_a_limit_of_memory_that_cannot_be_counted_is_refused_in_one_line(monkeyp
         raise FileNotFoundError(2, "No such file or directory", path)
 
     monkeypatch.setattr(process, "open", absent, raising=False)
+    monkeypatch.setattr(process.gc, "start", lambda: None)  # in this process it may have been started already
     assert builtins.open is not absent
     with pytest.raises(UsageError, match=r"/proc/self/statm cannot be read .* without --memory-limit"):
         process.limit_memory(1 << 40)

@@ -168,7 +168,7 @@ def test_closed_memory_is_given_back_at_once() -> None:
         kept = [SharedMemory(1 << 20) for _ in range(5)]
         assert of_memory() == (before[0] + 10, before[1] + 5)
         for memory in kept:
-            memory.put(np.ones(1000))
+            memory.put(np.ones(1000), np.dtype(np.float64))
             memory.close()
         assert of_memory() == before
     finally:
