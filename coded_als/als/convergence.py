@@ -386,12 +386,13 @@ class Stopping:
         if self.outcome != "converged" or self._pairs is None or self._pairs.values.size < self.rank:
             return False
         values, inside = self._pairs.values, float(self._pairs.values[self.rank - 1])
-        if self._pairs.guards > 0:
-            outside = float(values[self.rank])
-        elif values.size < self.problem.length and self._probe is not None:
-            outside = self._probe.value
-        else:
+        # a guard may not have settled when a probe of the data has found the value that it goes to
+        found = [float(values[self.rank])] if self._pairs.guards > 0 else []
+        if values.size < self.problem.length and self._probe is not None:
+            found.append(self._probe.value)
+        if not found:
             return False
+        outside = max(found)
         # what the ridge weight shrinks to nothing makes no difference
         sizes = np.sqrt(np.maximum(values[[0, self.rank - 1]], 0.0))
         matters = sizes[1] - self.regularization > NOTHING * sizes[0]

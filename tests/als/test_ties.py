@@ -167,3 +167,21 @@ def test_saved_models_keep_it_and_the_command_says_it(tmp_path):
     document = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
     assert document["unique"] is False
     assert document["tied_values"] == pytest.approx([2.0, 2.0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("length", "rank", "equal"), [(8, 1, 3), (11, 4, 6)])
+def test_a_tie_is_told_though_the_guards_have_not_settled(length: int, rank: int, equal: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    left = np.linalg.qr(rng.standard_normal((25, length)))[0]
+    right = np.linalg.qr(rng.standard_normal((length, length)))[0]
+    values = np.linspace(1.5, 0.5, length)
+    values[:equal] = 2.0
+    ratings = (left * values) @ right.T
+    models = [
+        CodedALS(rank, code=code, seed=start).fit(ratings, InlineCluster(7))
+        for start, code in enumerate(("systematic:p=3", "replicated:copies=2"))
+    ]
+    assert [model.unique_ for model in models] == [False, False]
+    products = [model.user_factors_ @ model.item_factors_.T for model in models]
+    np.testing.assert_allclose(products[0], products[1], atol=1e-9)
