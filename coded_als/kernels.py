@@ -52,12 +52,7 @@ def product(left: Array, right: Array) -> Generator[None, None, Result]:
 def transposed_product(left: Array, right: Array) -> Generator[None, None, Result]:
     """``left^T right`` (transpose, not conjugate) of two shares: `product` for a ``left`` that is held transposed.
 
-    Parameters
-    ----------
-    left
-        (s, b, a).
-    right
-        (s, b, c), or real (1, b, c).
+    ``left``: (s, b, a); ``right``: (s, b, c), or real (1, b, c).
     """
     return ((yield from _panels(left, right, transpose=True)),)
 
@@ -69,13 +64,6 @@ def inner_product(left: Array, right: Array | None = None) -> Generator[None, No
 
     On the circle this is the real part of ``left^H right``, which is all that the decoding of
     ``B^T C`` needs: half the multiplications of the complex product, and a threshold of h.
-
-    Parameters
-    ----------
-    left
-        (s, a, b).
-    right
-        (s, a, c), or None for ``left``.
     """
     yield
     return ((_flat(left).T @ _flat(left if right is None else right))[np.newaxis],)
@@ -87,14 +75,7 @@ def product_and_gram(stored: Array, right: Array, left: Array | None = None) -> 
     At real points ``left`` is a share of its own. On the circle it is left out: the share conjugate to
     ``right`` serves (the identity of f_L and f_R), and the product is a symmetric rank-k update.
 
-    Parameters
-    ----------
-    stored
-        (s, a, b).
-    right
-        (s, b, c).
-    left
-        (s, b, c), or None for ``right``.
+    ``stored``: (s, a, b); ``right``: (s, b, c); ``left``: (s, b, c), or None for ``right``.
     """
     result = yield from _panels(stored, right, transpose=False)
     (gram,) = yield from inner_product(right) if left is None else inner_product(left, right)
@@ -102,15 +83,7 @@ def product_and_gram(stored: Array, right: Array, left: Array | None = None) -> 
 
 
 def scaled(share: Array, matrix: Array) -> Generator[None, None, Result]:
-    """``share @ matrix`` with one real matrix for all planes: ``(s, a, b)`` and ``(b, c)`` give ``(s, a, c)``.
-
-    Parameters
-    ----------
-    share
-        (s, a, b).
-    matrix
-        (b, c), real.
-    """
+    """``share @ matrix`` with one real matrix for all planes: ``(s, a, b)`` and ``(b, c)`` give ``(s, a, c)``."""
     yield
     planes, rows, columns = share.shape
     return ((share.reshape(planes * rows, columns) @ matrix).reshape(planes, rows, matrix.shape[1]),)
@@ -119,16 +92,8 @@ def scaled(share: Array, matrix: Array) -> Generator[None, None, Result]:
 def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Result]:
     """``A_k right`` of a block A_k of sparse rows: csr (rows, l) and (l, b) give (rows, b).
 
-    Parameters
-    ----------
-    data
-        Values of the block, (entries,).
-    indices
-        Their columns, (entries,).
-    indptr
-        Where rows begin, (rows + 1,).
-    right
-        (l, b).
+    ``data``: values of the block, (entries,); ``indices``: their columns, (entries,); ``indptr``: where rows begin,
+    (rows + 1,).
     """
     require_rows(data, indices, indptr, len(right))
     right = np.ascontiguousarray(right)
@@ -144,16 +109,8 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
 
     Nothing of size l^2 exists: two sparse products, one after the other.
 
-    Parameters
-    ----------
-    data
-        Values of the block, (entries,).
-    indices
-        Their columns, (entries,).
-    indptr
-        Where rows begin, (rows + 1,).
-    right
-        (l, b).
+    ``data``: values of the block, (entries,); ``indices``: their columns, (entries,); ``indptr``: where rows begin,
+    (rows + 1,).
     """
     (image,) = yield from row_product(data, indices, indptr, right)
     product = np.zeros(right.shape)
@@ -168,16 +125,9 @@ def solve_rows(
 ) -> Generator[None, None, Result]:
     """The exact half-step of sparse ALS for some rows: ``(G + sum a_j y_j y_j^T + ridge I) x = sum b_j y_j`` for each.
 
-    Parameters
-    ----------
-    indptr, indices
-        (rows + 1,) and (entries,) of a csr matrix.
-    curvature, target
-        (entries,) a and b.
-    ridge
-        (rows,), greater than 0.
-    fixed, gram
-        (n, d) the other factor y, and (d, d) the form G that all rows share.
+    ``indptr, indices``: (rows + 1,) and (entries,) of a csr matrix; ``curvature, target``: (entries,) a and b;
+    ``ridge``: (rows,), greater than 0; ``fixed, gram``: (n, d) the other factor y, and (d, d) the form G that all
+    rows share.
     """
     require_rows(curvature, indices, indptr, len(fixed))
     rank = fixed.shape[1]
@@ -297,16 +247,8 @@ def _complex_product(left: Array, right: Array, out: Array) -> None:
 def add_product(data: Array, indices: Places, ends: Places, right: Array, total: Array) -> None:
     """Add ``A right`` to ``total`` for some rows A of a csr matrix.
 
-    Parameters
-    ----------
-    data, indices
-        Values and columns of all rows, (entries,).
-    ends
-        Where the rows begin and the last one ends, (rows + 1,).
-    right
-        (l, b), C order.
-    total
-        (rows, b), C order.
+    ``data, indices``: values and columns of all rows, (entries,); ``ends``: where the rows begin and the last one
+    ends, (rows + 1,); ``right``: (l, b), C order; ``total``: (rows, b), C order.
     """
     total += _alone(data, indices, ends, len(right)) @ right
 
@@ -314,16 +256,8 @@ def add_product(data: Array, indices: Places, ends: Places, right: Array, total:
 def add_transposed_product(data: Array, indices: Places, ends: Places, right: Array, total: Array) -> None:
     """Add ``A^T right`` to ``total`` for some rows A of a csr matrix.
 
-    Parameters
-    ----------
-    data, indices
-        Values and columns of all rows, (entries,).
-    ends
-        Where the rows begin and the last one ends, (rows + 1,).
-    right
-        (rows, b), C order.
-    total
-        (l, b), C order.
+    ``data, indices``: values and columns of all rows, (entries,); ``ends``: where the rows begin and the last one
+    ends, (rows + 1,); ``right``: (rows, b), C order; ``total``: (l, b), C order.
     """
     total += _alone(data, indices, ends, len(total)).T @ right
 
@@ -355,14 +289,7 @@ def row_transposed_product(
 ) -> Generator[None, None, Result]:
     """``A_k^T left`` of a block A_k of sparse rows: csr (rows, l) and (rows, b) give (l, b).
 
-    Parameters
-    ----------
-    data, indices, indptr
-        The block.
-    left
-        (rows, b).
-    extent
-        (l, 0), which says how many columns there are.
+    ``extent``: (l, 0), which says how many columns there are.
     """
     require_rows(data, indices, indptr, len(extent))
     left = np.ascontiguousarray(left)
@@ -378,12 +305,7 @@ def row_squared_error(
 ) -> Generator[None, None, Result]:
     """``||A_k - left right^T||^2`` of a block A_k of sparse rows, (1, 1): entry by entry, so that nothing cancels.
 
-    Parameters
-    ----------
-    data, indices, indptr
-        The block, csr (rows, l).
-    left, right
-        (rows, b) and (l, b).
+    ``data, indices, indptr``: the block, csr (rows, l); ``left, right``: (rows, b) and (l, b).
     """
     require_rows(data, indices, indptr, len(right))
     total = 0.0

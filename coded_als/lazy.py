@@ -8,15 +8,7 @@ from typing import Any
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package whose names live in modules that it does not import.
-
-    Parameters
-    ----------
-    package
-        Its name, for messages.
-    homes
-        The module of each name.
-    """
+    """The ``__getattr__`` of a package whose names live in modules that it does not import."""
 
     def attribute(name: str) -> Any:
         if name in homes:

@@ -76,15 +76,7 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.seed, self.parameters = seed, parameters
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit the model on (m, n) ratings; ``y`` is ignored.
-
-        Parameters
-        ----------
-        X
-            Ratings, (m, n), dense or sparse.
-        y
-            Ignored.
-        """
+        """Fit the model on (m, n) ratings; ``y`` is ignored."""
         if not isinstance(self.method, str) or not is_known(self.method):
             raise UsageError(f"method must be one of {', '.join(MODEL_HOMES)}; got {self.method!r}. Choose one.")
         given = {"rank": self.rank, "seed": self.seed, **(self.parameters or {})}
@@ -124,12 +116,7 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         `rating_score` for methods that predict ratings, `ranking_score` for `implicit`, `bpr` and `warp`. Either may
         be passed as ``scoring=`` to a search.
 
-        Parameters
-        ----------
-        X
-            Ratings, (m, n), dense or sparse.
-        y
-            Ignored.
+        ``X``: ratings, (m, n), dense or sparse.
         """
         return ranking_score(self, X) if self.method in RANKING else rating_score(self, X)
 
@@ -161,32 +148,12 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
 
 def rating_score(estimator: Factorization, X: Any, y: Any = None) -> float:
-    """Minus `held_out_rmse` of the rows of (k, n), for ``scoring=``; ``y`` is ignored.
-
-    Parameters
-    ----------
-    estimator
-        A fitted estimator.
-    X
-        Ratings, (k, n).
-    y
-        Ignored.
-    """
+    """Minus `held_out_rmse` of the rows of (k, n), for ``scoring=``; ``y`` is ignored."""
     ratings = estimator._validated(X)
     return -held_out_rmse(estimator.model_, ratings)
 
 
 def ranking_score(estimator: Factorization, X: Any, y: Any = None) -> float:
-    """`held_out_auc` of the rows of (k, n), for ``scoring=``; ``y`` is ignored.
-
-    Parameters
-    ----------
-    estimator
-        A fitted estimator.
-    X
-        Ratings, (k, n).
-    y
-        Ignored.
-    """
+    """`held_out_auc` of the rows of (k, n), for ``scoring=``; ``y`` is ignored."""
     ratings = estimator._validated(X)
     return held_out_auc(estimator.model_, ratings)

@@ -16,21 +16,7 @@ PLUGINS = "CODED_ALS_PLUGINS"
 def read_fields(what: str, spec: str, model: type, read: Callable[[str, str], Any]) -> dict[str, Any]:
     """The values that a SPEC gives to the fields of a dataclass.
 
-    Parameters
-    ----------
-    what
-        For messages: ``"delays"``, ``"code"``, ``"matrix"``.
-    spec
-        ``name`` or ``name:key=value,...``.
-    model
-        The dataclass that the name stands for.
-    read
-        From key and text to the value.
-
-    Raises
-    ------
-    UsageError
-        For an unknown, repeated or missing field, and as ``read`` does.
+    Raises UsageError for an unknown, repeated or missing field, and as ``read`` does.
     """
     name, _, text = spec.partition(":")
     fields = {field.name: field for field in dataclasses.fields(model)}
@@ -59,10 +45,7 @@ def required(field: dataclasses.Field[Any]) -> bool:
 def load_plugins() -> None:
     """Import the modules that the environment names, so that classes of your own are registered in every process.
 
-    Raises
-    ------
-    UsageError
-        For a module that cannot be found.
+    Raises UsageError for a module that cannot be found.
     """
     for name in filter(None, os.environ.get(PLUGINS, "").split(",")):
         try:

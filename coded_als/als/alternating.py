@@ -54,16 +54,7 @@ class PaperProtocol:
     def other_factor_weights(self, factor: Array, regularization: float) -> Array:
         """The paper's post-computation in five steps: F is decoded, its inverse sent, H interpolated.
 
-        Parameters
-        ----------
-        factor
-            B, (l, d).
-        regularization
-            Ridge weight lam.
-
-        Returns
-        -------
-        H = B (B^T B + lam I)^-1, (l, d).
+        ``factor``: B, (l, d). Returns H = B (B^T B + lam I)^-1, (l, d).
         """
         shares = self._left_shares(factor)
         payloads: list[tuple[Array, ...]]
@@ -321,18 +312,8 @@ class PaperSweeps:
 def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) -> tuple[RitzPairs, Array]:
     """The Ritz pairs of D on the span of a factor; their residuals are those of E - B F^-1 M.
 
-    Parameters
-    ----------
-    factor
-        B, (l, d).
-    gram, projected
-        F = B^T B and M = B^T D B, (d, d).
-    image
-        E = D B, (l, d).
-
-    Returns
-    -------
-    The pairs, and C with B = X C for their vectors X, (k, d), but for what has faded.
+    ``factor``: B, (l, d); ``gram, projected``: F = B^T B and M = B^T D B, (d, d); ``image``: E = D B, (l, d).
+    Returns the pairs, and C with B = X C for their vectors X, (k, d), but for what has faded.
     """
     squares, axes = np.linalg.eigh((gram + gram.T) / 2)
     told = squares > FADED**2 * squares[-1]
@@ -348,27 +329,10 @@ def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) ->
 def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations: int, recorder: Recorder) -> Array:
     """B <- E (S^-1 M + lam S)^-1 until the objective has converged (12).
 
-    Parameters
-    ----------
-    sweeps
-        Computes the products, from a start of its own.
-    trace
-        tr D.
-    regularization
-        Ridge weight lam.
-    iterations
-        The most iterations to run.
-    recorder
-        Keeps the history and the state, and decides when to stop.
+    Returns (l, d): an orthonormal basis of the factor that was found good enough, or of the last one.
 
-    Returns
-    -------
-    (l, d): an orthonormal basis of the factor that was found good enough, or of the last one.
-
-    Raises
-    ------
-    UsageError
-        In the paper's protocol without regularisation, if the rank asked for is above that of the data.
+    Raises UsageError in the paper's protocol without regularisation, if the rank asked for is above that of the
+    data.
     """
     recorder.resumed(sweeps.go_on)
     for _ in range(len(recorder.history), iterations):

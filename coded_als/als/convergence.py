@@ -55,15 +55,7 @@ class Outside:
 
     @classmethod
     def guarded(cls, smallest: float, length: int) -> Outside:
-        """The smallest of the guards stands in for the largest eigenvalue outside, of l.
-
-        Parameters
-        ----------
-        smallest
-            Ritz value of the last guard.
-        length
-            l.
-        """
+        """The smallest of the guards stands in for the largest eigenvalue outside, of l."""
         return cls(smallest, safety=2.0, doubt=doubt_of(length))
 
 
@@ -98,14 +90,7 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
 
-    Parameters
-    ----------
-    values
-        Eigenvalues t, (k,).
-    shifts
-        What is added to each, s, (k,).
-    regularization
-        Ridge weight lam.
+    ``values``: eigenvalues t, (k,); ``shifts``: what is added to each, s, (k,).
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)
@@ -116,16 +101,8 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
 def loss_bound(values: Array, residuals: Array, outside: Outside, rank: int, regularization: float) -> float:
     """What the objective can still lose when ``rank`` Ritz pairs become eigenpairs.
 
-    Parameters
-    ----------
-    values, residuals
-        Ritz values and norms of their residuals, (k,), descending; those beyond the rank are left out.
-    outside
-        Of the subspace of the others.
-    rank
-        Factors d; where fewer pairs are given, the others count as those outside.
-    regularization
-        Ridge weight lam.
+    ``values, residuals``: Ritz values and norms of their residuals, (k,), descending; those beyond the rank are
+    left out.
     """
     values, residuals = np.maximum(values[:rank], 0.0), residuals[:rank]
     gaps = values - outside.largest
@@ -144,14 +121,7 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
 
     A singular value above lam is shrunk to sigma - lam and costs 2 lam sigma - lam^2; the others cost sigma^2.
 
-    Parameters
-    ----------
-    left_out
-        |A - A X X^T|^2 of the eigenvectors X.
-    values
-        (d,)
-    regularization
-        Ridge weight lam.
+    ``values``: (d,).
     """
     values = np.maximum(values, 0.0)
     sigma = np.sqrt(values)
@@ -190,16 +160,8 @@ class Probe:
 def probed(problem: Problem, vectors: Array, below: float, known: Array | None) -> Probe:
     """The largest eigenvalue of D outside a subspace.
 
-    Parameters
-    ----------
-    problem
-        The data.
-    vectors
-        An orthonormal basis of the subspace, (l, k) with k < l.
-    below
-        The smallest Ritz value inside; the probe ends when it has told the two apart.
-    known
-        Directions to start from beside random ones, (l, j): guards, or what an earlier probe found.
+    ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
+    random ones, (l, j): guards, or what an earlier probe found.
     """
 
     def multiply(columns: Array) -> Array:
@@ -265,17 +227,7 @@ OUTRUN = 30.0
 
 
 def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
-    """What helps a fit of this outcome, for people; None where nothing needs to.
-
-    Parameters
-    ----------
-    outcome
-        Of the fit.
-    error
-        The largest estimated decoding error of its rounds.
-    decoding
-        The error that they should have kept to.
-    """
+    """What helps a fit of this outcome, for people; None where nothing needs to."""
     return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
 
 
@@ -324,17 +276,7 @@ class Stopping:
     _last_residual: float = 0.0
 
     def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
-        """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
-
-        Parameters
-        ----------
-        pairs
-            Its Ritz pairs, with guards or, where there are none, as the paper's update has them.
-        error
-            Estimated decoding error of the products so far, relative to the norms of what was multiplied.
-        exhausted
-            Whether another iteration could not change it.
-        """
+        """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither."""
         self._judged, self._pairs = self._judged + 1, pairs
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
@@ -415,15 +357,7 @@ class Stopping:
         return True
 
     def conclude(self, objective: float, moved: float) -> Outcome:
-        """The outcome of the fit.
-
-        Parameters
-        ----------
-        objective
-            Of its factors, as measured on the data.
-        moved
-            What of it they lose by being not quite the best on their subspace.
-        """
+        """The outcome of the fit."""
         if self.outcome != "converged":
             return "unfinished" if self.outcome == "running" else self.outcome
         assert self.certificate is not None
@@ -445,15 +379,7 @@ class Stopping:
     def go_on(self, arrays: Mapping[str, Array], numbers: Mapping[str, float]) -> None:
         """Remember the subspaces of another run.
 
-        Parameters
-        ----------
-        arrays, numbers
-            What that run's `state` was.
-
-        Raises
-        ------
-        ValueError
-            For what no run has written.
+        Raises ValueError for what no run has written.
         """
         probed = [f"probe_{name}" for name in _PROBED] if "probe" in arrays else []
         if set(numbers) != {*_REMEMBERED, *probed} or any(

@@ -80,23 +80,7 @@ def spread_for(
 ) -> Spread:
     """What W workers would hold.
 
-    Parameters
-    ----------
-    parameters
-        Of a `coded_als.CodedALS`.
-    extent
-        Of A.
-    workers
-        W.
-    delays
-        Those that the workers will meet, as far as they are known.
-    machine
-        Where they run; a common one unless given.
-
-    Raises
-    ------
-    UsageError
-        For parameters that do not fit the data or the workers.
+    Raises UsageError for parameters that do not fit the data or the workers.
     """
     check_parameters(parameters)
     found, timed = _spread(parameters, extent, workers, delays, Machine() if machine is None else machine)
@@ -145,15 +129,7 @@ def _spread(
 
 
 def product_columns(parameters: Mapping[str, Any], length: int) -> int:
-    """Columns of a product: the rank, and for the block iteration its guards.
-
-    Parameters
-    ----------
-    parameters
-        Of a `coded_als.CodedALS`.
-    length
-        Columns l of A.
-    """
+    """Columns of a product: the rank, and for the block iteration its guards."""
     rank: int = parameters["rank"]
     return min(rank + GUARD_VECTORS, length) if parameters["solver"] == "lobpcg" else rank
 
@@ -169,27 +145,7 @@ def iterated(
     ridge: float,
     recorder: Recorder,
 ) -> tuple[Array, Array]:
-    """A basis of the factor, (l, columns), and what A is multiplied with for the other one, (l, columns).
-
-    Parameters
-    ----------
-    parameters
-        Of the model.
-    problem, held
-        The data, and the same on the workers.
-    log
-        Where rounds run.
-    spread
-        What the workers hold.
-    columns
-        Of a product.
-    decoding
-        Relative error that a product may have.
-    ridge
-        Weight lam, in the unit of the data.
-    recorder
-        Keeps the history and decides when to stop.
-    """
+    """A basis of the factor, (l, columns), and what A is multiplied with for the other one, (l, columns)."""
     start = np.random.default_rng(parameters["seed"]).standard_normal((problem.length, columns))
     if parameters["solver"] == "lobpcg":
         basis = locally_optimal(held.gram_product, start, parameters["rank"], parameters["iterations"], recorder)

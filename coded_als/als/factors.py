@@ -36,23 +36,9 @@ class BestFactors:
     def on(cls, basis: Array, image: Array, rank: int, regularization: float, error: float) -> BestFactors:
         """Those on a subspace.
 
-        Parameters
-        ----------
-        basis
-            Orthonormal columns, (l, k) with k >= rank.
-        image
-            A times them, (rows, k).
-        rank
-            Factors d.
-        regularization
-            Ridge weight lam.
-        error
-            Relative error of the image.
+        ``basis``: orthonormal columns, (l, k) with k >= rank; ``image``: A times them, (rows, k).
 
-        Raises
-        ------
-        UsageError
-            Without regularisation, if the rank is above that of the data as far as it can be told.
+        Raises UsageError without regularisation, if the rank is above that of the data as far as it can be told.
         """
         left, sigma, right = singular_triplets(basis, image)
         floor = floor_of(max(left.shape[0], right.shape[0]), error) * sigma[0]

@@ -28,15 +28,9 @@ class LinearFolding(Explaining):
     def fold_in(self, ratings: NewRatings) -> NewUsers:
         """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
 
-        Parameters
-        ----------
-        ratings
-            One user as a mapping from item id to rating, or (k, n), dense or sparse, with the model's columns.
+        ``ratings``: one user as a mapping from item id to rating, or (k, n), dense or sparse, with the model's columns.
 
-        Raises
-        ------
-        UsageError
-            For an unknown item or another number of columns.
+        Raises UsageError for an unknown item or another number of columns.
         """
         self._require_fitted()
         rows, _ = weighted(self._new_rows(ratings), self.weighting, self.global_mean_)

@@ -104,13 +104,7 @@ class Recorder:
         return self._stopping.renews()
 
     def keep(self, **solver: Array | None) -> None:
-        """Offer the state before an iteration to the checkpoint.
-
-        Parameters
-        ----------
-        **solver
-            The solver's arrays, None for those that it has not; `resumed` gives them to a run that goes on from here.
-        """
+        """Offer the state before an iteration to the checkpoint."""
         if self._checkpoint is None:
             return
         arrays, stopping = self._stopping.state()
@@ -143,15 +137,7 @@ class Recorder:
     def resumed(self, take: Callable[[Mapping[str, Array]], Taken]) -> Taken | None:
         """What is made of the solver's arrays of a snapshot; None without one.
 
-        Parameters
-        ----------
-        take
-            Called with them by name; what it raises refuses the snapshot.
-
-        Raises
-        ------
-        UsageError
-            Where it does.
+        Raises UsageError where it does.
         """
         if self._snapshot is None:
             return None
@@ -161,20 +147,7 @@ class Recorder:
     def finish(self, pairs: RitzPairs, factor: Array, value: float | None = None, *, exhausted: bool = False) -> bool:
         """Close the running iteration.
 
-        Parameters
-        ----------
-        pairs
-            The Ritz pairs of the subspace that it found.
-        factor
-            (l, d), kept as `factor` until the next.
-        value
-            The objective of the factor, where it is not the best on its subspace.
-        exhausted
-            Whether another iteration could not change the subspace.
-
-        Returns
-        -------
-        Whether to stop.
+        ``factor``: (l, d), kept as `factor` until the next. Returns whether to stop.
         """
         now = self._log.cluster.seconds()
         rounds = self._log.records[self._rounds_before :]
@@ -197,15 +170,7 @@ class Recorder:
         return verdict.outcome != "running"
 
     def conclude(self, objective: float, moved: float) -> Outcome:
-        """The outcome of the fit as `Stopping.conclude` has it, also kept in the history.
-
-        Parameters
-        ----------
-        objective
-            Of the factors of the fit, as measured on the data.
-        moved
-            What of it they lose by being not quite the best on their subspace.
-        """
+        """The outcome of the fit as `Stopping.conclude` has it, also kept in the history."""
         outcome = self._stopping.conclude(objective, moved)
         self.history[-1] = replace(self.history[-1], outcome=outcome)
         return outcome

@@ -21,22 +21,7 @@ def locally_optimal(
     basis stays orthonormal; images of everything but the residuals are known already. They are sums over all rounds, with
     the errors of all: where residuals stagnate, the images of the Ritz vectors are computed anew.
 
-    Parameters
-    ----------
-    multiply
-        X -> D X.
-    start
-        (l, b) with b >= rank.
-    rank
-        Eigenvectors wanted.
-    iterations
-        The most rounds to run.
-    recorder
-        Keeps the history and the state, and decides when to stop.
-
-    Returns
-    -------
-    (l, b): orthonormal Ritz vectors, guards included.
+    ``start``: (l, b) with b >= rank. Returns (l, b): orthonormal Ritz vectors, guards included.
     """
     resumed = recorder.resumed(partial(RitzBasis.of, length=start.shape[0], columns=start.shape[1]))
     if resumed is None:

@@ -77,29 +77,13 @@ class Problem:
         return self.squared_norm - explained < CANCELLED * self.squared_norm
 
     def left_out(self, vectors: Array, explained: float) -> float:
-        """|A - A X X^T|^2 of orthonormal X, (l, k), that explain so much of tr D; from the data where that cancels.
-
-        Parameters
-        ----------
-        vectors
-            X, (l, k), orthonormal.
-        explained
-            tr X^T D X.
-        """
+        """|A - A X X^T|^2 of orthonormal X, (l, k), that explain so much of tr D; from the data where that cancels."""
         if not self.cancels(explained):
             return self.squared_norm - explained
         return self.squared_error(self.image(vectors), vectors)
 
     def squared_error(self, other: Array, factor: Array) -> float:
-        """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself.
-
-        Parameters
-        ----------
-        other
-            (rows, d).
-        factor
-            (l, d).
-        """
+        """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself."""
         # by blocks of rows: a difference of large traces would lose the digits that matter
         step = max(1, 2**22 // self.length)
         blocks = (slice(start, start + step) for start in range(0, self.matrix.shape[0], step))
@@ -151,14 +135,6 @@ class HeldProblem(Problem):
         return found / self.unit
 
     def squared_error(self, other: Array, factor: Array) -> float:
-        """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself.
-
-        Parameters
-        ----------
-        other
-            (rows, d).
-        factor
-            (l, d).
-        """
+        """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself."""
         found: float = self.matrix.squared_error(other * self.unit, factor)
         return found / self.unit / self.unit

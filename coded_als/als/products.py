@@ -53,17 +53,7 @@ class RoundLog:
         return tuple(sorted({worker for record in self.records for worker in record.left_out}))
 
     def run(self, round: Round, rule: StoppingRule, error_of: ErrorEstimator) -> Responses:
-        """Run one round and record it with the error that ``error_of`` estimates for its responses.
-
-        Parameters
-        ----------
-        round
-            What the workers are asked.
-        rule
-            When it may end.
-        error_of
-            Estimates the error of what the workers given decode to.
-        """
+        """Run one round and record it with the error that ``error_of`` estimates for its responses."""
         responses = self.cluster.run(round, rule)
         estimate = error_of.error_estimate(responses.workers)
         self.records.append(
@@ -115,14 +105,7 @@ class StoredProduct:
     def __call__(self, right: Array) -> Array:
         """A X in one round.
 
-        Parameters
-        ----------
-        right
-            X, (columns of A, columns).
-
-        Raises
-        ------
-        NotEnoughWorkers, DecodingError
+        ``right``: X, (columns of A, columns).
         """
         shape = (self._shape[0], right.shape[1])
         shares = self._code.encode_right(np.ascontiguousarray(right, dtype=self._code.dtype))

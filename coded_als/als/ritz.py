@@ -61,17 +61,7 @@ class RitzBasis:
     def of(cls, arrays: Mapping[str, Array], length: int, columns: int) -> Self:
         """The basis that ``vars`` of one has given.
 
-        Parameters
-        ----------
-        arrays
-            By name.
-        length, columns
-            l and b.
-
-        Raises
-        ------
-        ValueError
-            For arrays of other shapes, or that are no Ritz vectors of what their images are of.
+        Raises ValueError for arrays of other shapes, or that are no Ritz vectors of what their images are of.
         """
         block: dict[str, tuple[int | str, ...]] = {"values": (columns,), "vectors": (length, columns)}
         block["images"] = (length, columns)
@@ -110,15 +100,7 @@ def require_orthonormal(columns: Array) -> None:
 
 
 def rayleigh_ritz(spaces: list[Array], images: list[Array], keep: int) -> RitzBasis:
-    """The ``keep`` best vectors of an orthonormal basis whose images are known.
-
-    Parameters
-    ----------
-    spaces, images
-        Orthonormal columns and D times them, in parts; the first part holds the ``keep`` vectors of the last step.
-    keep
-        Vectors to keep.
-    """
+    """The ``keep`` best vectors of an orthonormal basis whose images are known."""
     space, image = np.hstack(spaces), np.hstack(images)
     projected = space.T @ image
     values, rotation = np.linalg.eigh((projected + projected.T) / 2)
@@ -138,26 +120,13 @@ def search_directions(basis: RitzBasis, outside: list[Array]) -> Array:
 
     There are none where the subspace is invariant or fills the space.
 
-    Parameters
-    ----------
-    basis
-        The subspace so far.
-    outside
-        Orthonormal columns to stay away from, (l, k) each.
+    ``outside``: orthonormal columns to stay away from, (l, k) each.
     """
     return orthonormal_complement(basis.residuals, [*basis.parts()[0], *outside])
 
 
 def stepped(basis: RitzBasis, directions: Array, images: Array) -> RitzBasis:
-    """One locally optimal step: Rayleigh-Ritz on the Ritz vectors, new directions and those of the last step.
-
-    Parameters
-    ----------
-    basis
-        The last one.
-    directions, images
-        `search_directions` and D times them.
-    """
+    """One locally optimal step: Rayleigh-Ritz on the Ritz vectors, new directions and those of the last step."""
     spaces, known = basis.parts()
     return rayleigh_ritz([spaces[0], directions, *spaces[1:]], [known[0], images, *known[1:]], keep=basis.values.size)
 
@@ -165,16 +134,7 @@ def stepped(basis: RitzBasis, directions: Array, images: Array) -> RitzBasis:
 def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
     """Orthonormal basis of the columns outside the orthonormal spaces; columns that vanish there are dropped.
 
-    Parameters
-    ----------
-    columns
-        (l, b).
-    spaces
-        Orthonormal columns, (l, k) each.
-
-    Returns
-    -------
-    (l, at most b).
+    ``columns``: (l, b); ``spaces``: orthonormal columns, (l, k) each. Returns (l, at most b).
     """
     space = np.hstack(spaces)
     room = space.shape[0] - space.shape[1]
@@ -202,16 +162,9 @@ def _orthonormal(columns: Array) -> Array:
 def singular_triplets(vectors: Array, images: Array) -> tuple[Array, Array, Array]:
     """The best singular triplets of A on a subspace, to the rounding of A itself and not of D = A^T A.
 
-    Parameters
-    ----------
-    vectors
-        Orthonormal columns X, (l, k).
-    images
-        A X, (rows, k) with rows >= k; they are overwritten by the left vectors where that can be.
-
-    Returns
-    -------
-    Left vectors (rows, k), singular values (k,), descending, and right vectors (l, k).
+    ``vectors``: orthonormal columns X, (l, k); ``images``: A X, (rows, k) with rows >= k; they are overwritten by
+    the left vectors where that can be. Returns left vectors (rows, k), singular values (k,), descending, and right
+    vectors (l, k).
     """
     images = np.require(images, requirements="W")
     # panel by panel in place, then of the triangles (TSQR, Demmel et al. 2012): as stable as at once, without three copies

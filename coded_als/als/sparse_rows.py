@@ -53,21 +53,7 @@ class SparseRows:
     def given_out(cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows") -> SparseRows:
         """Give the blocks of a matrix to the workers.
 
-        Parameters
-        ----------
-        matrix
-            A, scipy sparse, finite.
-        log
-            Where its rounds run.
-        copies
-            Workers that hold each block; there are W / copies blocks, and workers left over hold further copies.
-        name
-            Under which.
-
-        Raises
-        ------
-        UsageError
-            For more copies than workers, or a block of 2^31 entries or columns.
+        Raises UsageError for more copies than workers, or a block of 2^31 entries or columns.
         """
         workers = log.cluster.size
         require_copies(copies, workers)
@@ -91,16 +77,7 @@ class SparseRows:
     def product(self, right: Array, label: str = "U = A H") -> Array:
         """A H in one round, (rows, d).
 
-        Parameters
-        ----------
-        right
-            H, (l, d).
-        label
-            Name of the round, for people.
-
-        Raises
-        ------
-        NotEnoughWorkers
+        ``right``: H, (l, d).
         """
         height, width = len(self._rows[0]), right.shape[1]
         result = np.empty((self.shape[0], width))
@@ -110,31 +87,11 @@ class SparseRows:
         return result
 
     def gram_product(self, right: Array, label: str = "E = A^T (A X)") -> Array:
-        """A^T (A X) in one round, (l, b), without A^T A.
-
-        Parameters
-        ----------
-        right
-            X, (l, b).
-        label
-            Name of the round, for people.
-
-        Raises
-        ------
-        NotEnoughWorkers
-        """
+        """A^T (A X) in one round, (l, b), without A^T A."""
         return self._total(self._run("row_gram_product", right, right.shape, 2, label))
 
     def transposed_product(self, left: Array, unit: float = 1.0) -> Array:
-        """A^T Y / unit in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows.
-
-        Parameters
-        ----------
-        left
-            Y.
-        unit
-            A power of two, by which rows are divided as they are sent.
-        """
+        """A^T Y / unit in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows."""
         shape = (self.shape[1], left.shape[1])
         extent = np.zeros((self.shape[1], 0))
         payloads = [(part, extent) for part in self._parts_of(left, unit)]
@@ -143,12 +100,7 @@ class SparseRows:
     def squared_error(self, left: Array, right: Array) -> float:
         """||A - Y X^T||^2 in one round, entry by entry of A as if it were dense.
 
-        Parameters
-        ----------
-        left
-            Y, (rows, b).
-        right
-            X, (l, b).
+        ``left``: Y, (rows, b); ``right``: X, (l, b).
         """
         payloads = [(part, right) for part in self._parts_of(left)]
         return float(self._total(self._run("row_squared_error", left, (1, 1), 1, "|A - Y X^T|^2", payloads))[0, 0])
@@ -197,15 +149,7 @@ class SparseRows:
 
 
 def require_copies(copies: int, workers: int) -> None:
-    """Raise `UsageError` unless each block can have that many copies.
-
-    Parameters
-    ----------
-    copies
-        Of each block.
-    workers
-        W.
-    """
+    """Raise `UsageError` unless each block can have that many copies."""
     require_whole("copies", copies, 1)
     if copies > workers:
         raise UsageError(f"workers must be at least copies={copies}; got {workers}. Add workers or lower copies.")

@@ -102,14 +102,7 @@ class ClusterPhases:
 def store_data(log: RoundLog, code: Code, data: Array) -> None:
     """Give every worker its share of D, encoded as it is sent.
 
-    Parameters
-    ----------
-    log
-        Runs the rounds.
-    code
-        How D is spread.
-    data
-        D, (l, l).
+    ``data``: D, (l, l).
     """
     product = code.product(log.cluster.size)
     log.cluster.store(DATA, Shares(log.cluster.size, lambda: product.encode_left(data)))
@@ -119,19 +112,6 @@ def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, lab
     """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
 
     Where nobody else can respond, it is decoded as well as it can be: a certificate judges what is made of it.
-
-    Parameters
-    ----------
-    log
-        Runs the rounds.
-    code
-        How D is spread.
-    length
-        l.
-    tolerance
-        Relative error that a product may have.
-    label
-        What its rounds are called.
     """
     product = code.product(log.cluster.size)
     return StoredProduct(log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST)
@@ -140,38 +120,12 @@ def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, lab
 def phases_at(
     where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: Code, tolerance: float
 ) -> LocalPhases | ClusterPhases:
-    """The phases at the master or on the workers.
-
-    Parameters
-    ----------
-    where
-        Who forms D.
-    problem
-        The data.
-    log
-        Runs the rounds.
-    code
-        How D is spread.
-    tolerance
-        Relative error that a decoded product may have.
-    """
+    """The phases at the master or on the workers."""
     return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
 
 
 def sooner_at_the_master(extent: Extent, code: Code, workers: int, machine: Machine) -> bool:
-    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products.
-
-    Parameters
-    ----------
-    extent
-        Of A.
-    code
-        How it would be spread.
-    workers
-        W.
-    machine
-        Where it would run.
-    """
+    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
     if extent.held or extent.lengths is not None:
         return not extent.held
     on_workers_s = gram_on_workers_s(code, extent.rows, extent.length, workers, machine)
@@ -213,21 +167,7 @@ class Spread:
     reason: str = field(default="as asked", compare=False)
 
     def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> HeldData:
-        """Store the data on the workers.
-
-        Parameters
-        ----------
-        problem
-            The data.
-        log
-            Where its rounds run.
-        tolerance
-            Estimated relative error that a decoded product may have.
-
-        Raises
-        ------
-        NotEnoughWorkers, DecodingError
-        """
+        """Store the data on the workers."""
         if self.precomputation == "none":
             return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
         phases = phases_at(self.precomputation, problem, log, self.code, tolerance)
@@ -277,27 +217,7 @@ def choose_spread(
 
     D of a sparse A is formed where a code of D is asked for, or where that takes less time.
 
-    Parameters
-    ----------
-    extent
-        Of A.
-    workers
-        W.
-    columns
-        Columns of a product.
-    code, partitions
-        As `coded_als.codes.choose_code` takes them.
-    where
-        Where D is to be formed.
-    machine
-        Where all this runs.
-    preferred
-        The code of D for ``"auto"``, where one is known to be the best, and better than sparse rows.
-
-    Raises
-    ------
-    UsageError
-        For a code that does not fit, or that nothing sparse can be spread by.
+    Raises UsageError for a code that does not fit, or that nothing sparse can be spread by.
     """
     is_sparse, memory = extent.lengths is not None, extent.memory_bytes
     if where == "none":
@@ -328,17 +248,7 @@ def choose_spread(
 def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | Uncoded:
     """How sparse rows are spread: in copies, since sums of them are no longer sparse.
 
-    Parameters
-    ----------
-    code, partitions
-        As `coded_als.codes.choose_code` takes them; ``"auto"`` is three copies, or as many as there are workers.
-    workers
-        W.
-
-    Raises
-    ------
-    UsageError
-        For any other code than copies, and for more copies than workers.
+    Raises UsageError for any other code than copies, and for more copies than workers.
     """
     if code == "auto" and partitions is None:
         return Replicated(min(COPIES, workers))

@@ -50,16 +50,7 @@ class ResolvedCut:
 def resolved(problem: Problem, vectors: Array, rank: int, worth: float) -> ResolvedCut:
     """Tell whether the values at the cut are equal, and choose among equal ones; the data themselves are multiplied with.
 
-    Parameters
-    ----------
-    problem
-        The data.
-    vectors
-        Orthonormal columns, (l, k) with k >= rank, near the leading eigenvectors of D.
-    rank
-        Factors d.
-    worth
-        What of the objective a choice may cost.
+    ``vectors``: orthonormal columns, (l, k) with k >= rank, near the leading eigenvectors of D.
     """
     basis = _started(problem, vectors)
     floor = ROUNDED * EPS * float(basis.values[0])
@@ -90,16 +81,7 @@ def nearest(space: Array, count: int) -> Array:
 
     Those nearest to fixed random vectors, or what is left without the nearest, whichever is fewer to find.
 
-    Parameters
-    ----------
-    space
-        Orthonormal columns, (l, k).
-    count
-        1 to k.
-
-    Returns
-    -------
-    (l, count).
+    ``space``: orthonormal columns, (l, k). Returns (l, count).
     """
     dimension = space.shape[1]
     fewer = min(count, dimension - count)

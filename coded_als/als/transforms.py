@@ -15,15 +15,9 @@ Weighting = Literal["none", "binary", "centred", "log"]
 def weighted(ratings: Any, weighting: Weighting, mean: float | None = None) -> tuple[Any, float]:
     """The matrix to factorise, and the constant to add to its predictions.
 
-    Parameters
-    ----------
-    ratings
-        R, (m, n), dense or scipy sparse; zeros of a dense R are missing, as are entries that a sparse one lacks.
-    weighting
-        ``"none"``: the ratings; ``"binary"``: 1 for each; ``"centred"``: less their mean, so that what is missing counts
-        as the mean; ``"log"``: sign(r) log(1 + |r|).
-    mean
-        What ``"centred"`` takes off, where it is known from training.
+    ``ratings``: R, (m, n), dense or scipy sparse; zeros of a dense R are missing, as are entries that a sparse one
+    lacks; ``weighting``: ``"none"``: the ratings; ``"binary"``: 1 for each; ``"centred"``: less their mean, so that
+    what is missing counts as the mean; ``"log"``: sign(r) log(1 + |r|).
     """
     if weighting == "none":
         return ratings, 0.0
@@ -38,15 +32,7 @@ def weighted(ratings: Any, weighting: Weighting, mean: float | None = None) -> t
 
 
 def reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[Any, float]:
-    """The entries to factorise, (entries,), and the constant to add to predictions.
-
-    Parameters
-    ----------
-    values
-        Ratings, (entries,).
-    weighting, mean
-        As for `weighted`.
-    """
+    """The entries to factorise, (entries,), and the constant to add to predictions."""
     if weighting == "none":
         return values, 0.0
     if weighting == "binary":
@@ -69,10 +55,7 @@ def in_unit(matrix: Any) -> tuple[Any, float]:
     It is the power of 4 that brings the largest entry into (1/4, 1]: dividing by it is exact, and so is multiplying by
     its root.
 
-    Raises
-    ------
-    UsageError
-        If R is zero, or its squared norm is no float64.
+    Raises UsageError if R is zero, or its squared norm is no float64.
     """
     values = matrix.data if sparse.issparse(matrix) else matrix
     largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))

@@ -16,21 +16,10 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
     definite where the rank of the data allows it; with it, (lam S)^-1 N^-1 with N = I + S^-1 M S^-1 / lam, whose
     eigenvalues are at least 1 whatever the rank.
 
-    Parameters
-    ----------
-    gram
-        F = B^T B, (d, d).
-    projected
-        M = B^T E = B^T D B, (d, d).
-    regularization
-        Ridge weight lam.
-    error
-        Estimated relative error of E: eigenvalues of M below it say nothing.
+    ``gram``: F = B^T B, (d, d); ``projected``: M = B^T E = B^T D B, (d, d).
 
-    Raises
-    ------
-    UsageError
-        Without regularisation, if the rank asked for is above the rank of the data as far as it can be told.
+    Raises UsageError without regularisation, if the rank asked for is above the rank of the data as far as it can
+    be told.
     """
     if regularization > 0:
         sizes, axes = np.linalg.eigh(symmetric(gram))
@@ -54,18 +43,7 @@ def swept_coordinates(coordinates: Array, values: Array, regularization: float) 
     place, sqrt(w) C s^-1 s / (s^2 + lam). Nothing is squared before it is divided, so that a weight below rounding, or a
     rank above that of the data, costs no digits of the rest.
 
-    Parameters
-    ----------
-    coordinates
-        C, (k, d).
-    values
-        w, Ritz values of X, (k,), positive.
-    regularization
-        Ridge weight lam, positive.
-
-    Returns
-    -------
-    (k, d).
+    ``coordinates``: C, (k, d); ``values``: w, Ritz values of X, (k,), positive. Returns (k, d).
     """
     roots = np.sqrt(values)[:, np.newaxis]
     for _ in range(2):
@@ -80,16 +58,7 @@ def objective(trace: float, values: Array, coordinates: Array, regularization: f
     Equals tr D - tr(S^-1 M) + lam tr F, but F = C^T C loses the small directions of B, and S is then singular beside a
     small lam.
 
-    Parameters
-    ----------
-    trace
-        tr D.
-    values
-        Ritz values of X, (k,).
-    coordinates
-        C, (k, d).
-    regularization
-        Ridge weight lam, positive.
+    ``values``: Ritz values of X, (k,); ``coordinates``: C, (k, d).
     """
     axes, sizes, _ = np.linalg.svd(coordinates, full_matrices=False)
     squares = sizes**2
@@ -100,16 +69,7 @@ def objective(trace: float, values: Array, coordinates: Array, regularization: f
 def inverse_of_gram(gram: Array, regularization: float) -> Array:
     """(F + lam I)^-1, so that the other factor is A B (F + lam I)^-1.
 
-    Parameters
-    ----------
-    gram
-        F, (d, d).
-    regularization
-        Ridge weight lam.
-
-    Returns
-    -------
-    (d, d).
+    ``gram``: F, (d, d). Returns (d, d).
     """
     return np.asarray(np.linalg.inv(symmetric(gram) + regularization * np.eye(gram.shape[0])))
 
@@ -128,15 +88,7 @@ def _require_rank(system: Array, error: float) -> None:
 
 
 def floor_of(size: int, error: float) -> float:
-    """Relative eigenvalue below which a d x d matrix decoded with this error is singular.
-
-    Parameters
-    ----------
-    size
-        d.
-    error
-        Relative error of decoding.
-    """
+    """Relative eigenvalue below which a d x d matrix decoded with this error is singular."""
     return max(size * EPS, error) * 4
 
 
@@ -147,15 +99,7 @@ def _rank_error(system: Array, error: float) -> UsageError:
 
 
 def rank_error(found: int, asked: int) -> UsageError:
-    """The error for a rank above that of the data.
-
-    Parameters
-    ----------
-    found
-        Rank of the data.
-    asked
-        Rank asked for.
-    """
+    """The error for a rank above that of the data."""
     return UsageError(
         f"rank must be at most the rank of the matrix, here {found} as far as rounding can tell; got {asked}. "
         "Lower rank or set regularization > 0."

@@ -81,10 +81,7 @@ class AlternatingModel(QuadraticModel):
     def _problem(self, matrix: sparse.csr_array, dtype: Any) -> RatingProblem:
         """The problem that float64 ratings pose.
 
-        Raises
-        ------
-        UsageError
-            Where squares of the ratings overflow, or the model's precision does not hold their size.
+        Raises UsageError where squares of the ratings overflow, or the model's precision does not hold their size.
         """
         with np.errstate(over="ignore"):
             mean = self._mean(matrix)
@@ -114,10 +111,7 @@ class AlternatingModel(QuadraticModel):
     def reading(self, facts: RatingFacts) -> tuple[float, Reading]:
         """The unit of the ratings, and how they are read, where the workers hold them.
 
-        Raises
-        ------
-        UsageError
-            For ratings that the model cannot learn from.
+        Raises UsageError for ratings that the model cannot learn from.
         """
         mean = facts.mean if self.biases else 0.0
         scale = self._scale(max(abs(facts.least - mean), abs(facts.largest - mean)), facts.entries)

@@ -25,27 +25,12 @@ def solve_block(
 ) -> Generator[None, None, Result]:
     """The exact half-step of sparse ALS for a block of rows, as `coded_als.baselines.half_step` has it.
 
-    Parameters
-    ----------
-    indptr, indices, data
-        (rows + 1,), (entries,) and (entries,) of a csr matrix of ratings, in float32 or float64.
-    ridge
-        (rows,), greater than 0.
-    fixed
-        (t, d), the rows of the other factor that the block touches.
-    gram
-        (d, d) the form that all rows share, or (0, 0) for none.
-    penalty
-        (d,) weights of the ridge term.
-    offset
-        (t,) what is taken off the targets, the other side's biases; or (0,) for nothing.
-    reading
-        A `coded_als.baselines.half_step.Reading`, (7,).
-
-    Returns
-    -------
-    solution, sums
-        (rows, d), and what the rows explain of the objective with the model's constant, (2,).
+    ``indptr, indices, data``: (rows + 1,), (entries,) and (entries,) of a csr matrix of ratings, in float32 or
+    float64; ``ridge``: (rows,), greater than 0; ``fixed``: (t, d), the rows of the other factor that the block
+    touches; ``gram``: (d, d) the form that all rows share, or (0, 0) for none; ``penalty``: (d,) weights of the
+    ridge term; ``offset``: (t,) what is taken off the targets, the other side's biases; or (0,) for nothing;
+    ``reading``: A `coded_als.baselines.half_step.Reading`, (7,). Returns solution, sums (rows, d), and what the
+    rows explain of the objective with the model's constant, (2,).
     """
     require_rows(data, indices, indptr, len(fixed))
     mean, c0, c1, t0, t1, power, bits = reading.tolist()
@@ -80,12 +65,7 @@ def solve_block(
 def panels(indptr: NDArray[np.int32], rank: int) -> list[tuple[int, int]]:
     """Rows from and to, in panels of some ten milliseconds of work.
 
-    Parameters
-    ----------
-    indptr
-        Where rows begin, (rows + 1,).
-    rank
-        Columns d of a factor.
+    ``indptr``: where rows begin, (rows + 1,).
     """
     rows = indptr.size - 1
     work = indptr.astype(np.float64) * rank**2 + np.arange(rows + 1) * (rank**3 / 3)

@@ -51,30 +51,11 @@ def cholesky_rows(
     matrix D + Z^T Z or, where k < d, from the (k, k) matrix I + Z Z^T: k^2 d instead of k d^2 multiplications.
     The small form loses as many digits as Z Z^T has, so it is not for a bias that is hardly regularised.
 
-    Parameters
-    ----------
-    rows
-        Which rows to solve, (k,).
-    indptr, indices
-        Pattern of the ratings by rows, as in csr.
-    curvature, target
-        Weight a and weighted rating of each entry, (entries,).
-    fixed
-        Y, the factor of the other side, (others, d).
-    diagonal
-        Diagonal of G, (d,).
-    ridge
-        Ridge weight of each row, (m,).
-    penalty
-        Diagonal that the ridge weight multiplies, (d,).
-    routines
-        Addresses of the BLAS and LAPACK routines.
-    out
-        The factor to solve for, (m, d); rows are overwritten.
-    explained
-        What each row explains of the objective, (m,); overwritten.
-    failed
-        Marks of rows that could not be solved, (m,).
+    ``rows``: which rows to solve, (k,); ``curvature, target``: weight a and weighted rating of each entry,
+    (entries,); ``fixed``: Y, the factor of the other side, (others, d); ``diagonal``: diagonal of G, (d,);
+    ``ridge``: ridge weight of each row, (m,); ``penalty``: diagonal that the ridge weight multiplies, (d,);
+    ``out``: the factor to solve for, (m, d); rows are overwritten; ``explained``: what each row explains of the
+    objective, (m,); overwritten; ``failed``: marks of rows that could not be solved, (m,).
     """
     work = workspace(fixed, penalty)
     right, solution = work[3], work[4]
@@ -93,13 +74,7 @@ def cholesky_rows(
 
 @inlined
 def workspace(fixed: Any, penalty: Any) -> Any:
-    """Panel, matrix, scale, right-hand side, solution, and the longest row that takes the small form.
-
-    Parameters
-    ----------
-    fixed, penalty
-        As in `cholesky_rows`.
-    """
+    """Panel, matrix, scale, right-hand side, solution, and the longest row that takes the small form."""
     rank = fixed.shape[1]
     return (
         np.empty((max(_PANEL, rank), rank), fixed.dtype),
@@ -125,19 +100,7 @@ def solve_row(
     routines: Any,
     work: Any,
 ) -> Any:
-    """Solve one row into the workspace, in the smaller of the two forms; False where Cholesky cannot.
-
-    Parameters
-    ----------
-    begin, end
-        Its entries.
-    ridge
-        Its ridge weight.
-    work
-        From `workspace`: right-hand side and solution are the last two arrays of it.
-    indices, curvature, target, fixed, diagonal, penalty, routines
-        As in `cholesky_rows`.
-    """
+    """Solve one row into the workspace, in the smaller of the two forms; False where Cholesky cannot."""
     panel, matrix, scale, right, solution, longest_dual = work
     for k in range(scale.size):
         scale[k] = diagonal[k] + ridge * penalty[k]

@@ -20,15 +20,7 @@ from typing import Any
 
 
 def dispatcher_of(function: Callable[..., Any], **options: Any) -> Any:
-    """The dispatcher that numba makes of a function; its code is kept where that is possible.
-
-    Parameters
-    ----------
-    function
-        To compile.
-    **options
-        As `numba.njit` takes them.
-    """
+    """The dispatcher that numba makes of a function; its code is kept where that is possible."""
     import numba
 
     try:

@@ -126,15 +126,6 @@ def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
     """Call a Fortran routine, all of whose arguments are pointers, given as integers.
 
     ``alive`` are the arrays behind them that nothing else holds: compiled code frees an array after its last use.
-
-    Parameters
-    ----------
-    address
-        Of the routine.
-    pointers
-        Its arguments, as integers.
-    alive
-        The arrays behind them.
     """
     _call(address, pointers)
 
@@ -143,10 +134,7 @@ def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
 def dot(left: Any, right: Any) -> Any:
     """Inner product of two short vectors.
 
-    Parameters
-    ----------
-    left, right
-        (k,) each.
+    ``left, right``: (k,) each.
     """
     total = left[0] * right[0]
     for k in range(1, left.size):

@@ -33,30 +33,10 @@ def conjugate_gradient_rows(
 
     A squared residual of at most ``least``, which is the smallest normal number of the arithmetic, counts as none.
 
-    Parameters
-    ----------
-    rows
-        Which rows to improve, (k,).
-    indptr, indices
-        Pattern of the ratings by rows, as in csr.
-    curvature, target
-        Weight a and weighted rating of each entry, (entries,).
-    fixed
-        Y, the factor of the other side, (others, d).
-    gram
-        G, (d, d).
-    ridge
-        Ridge weight of each row, (m,).
-    penalty
-        Diagonal that the ridge weight multiplies, (d,).
-    steps
-        How many.
-    least
-        Squared residual that counts as none.
-    out
-        The factor to improve, (m, d).
-    explained
-        What each row explains of the objective, (m,); overwritten.
+    ``rows``: which rows to improve, (k,); ``curvature, target``: weight a and weighted rating of each entry,
+    (entries,); ``fixed``: Y, the factor of the other side, (others, d); ``gram``: G, (d, d); ``ridge``: ridge
+    weight of each row, (m,); ``penalty``: diagonal that the ridge weight multiplies, (d,); ``out``: the factor to
+    improve, (m, d); ``explained``: what each row explains of the objective, (m,); overwritten.
     """
     rank = fixed.shape[1]
     direction = np.empty((LOCKSTEP, rank), fixed.dtype)

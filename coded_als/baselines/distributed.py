@@ -172,21 +172,6 @@ def fit_on_blocks(
 
     The arithmetic is that of ``model.fit``, in the model's ``dtype``, with exact half-steps whatever its ``solver``.
     Where a policy skips blocks, ``history_`` counts these as they last responded.
-
-    Parameters
-    ----------
-    model
-        Fitted in place.
-    users, items
-        The rows of both sides.
-    facts
-        Of the ratings.
-    cluster
-        Holds both sides.
-    policy
-        When a half-step may end.
-    run
-        Told of each iteration.
     """
     scale, reading = model.reading(facts)
     problem = RatingProblem(
@@ -247,12 +232,8 @@ class _BlockSide:
     def half_step(self, other: Floats, current: Floats) -> tuple[float, float]:
         """Solve the rows in place; what they explain of the objective, and its constant.
 
-        Parameters
-        ----------
-        other
-            (n, d) the factor that is held fixed.
-        current
-            (rows, d) where the rows are; those of blocks that did not respond stay.
+        ``other``: (n, d) the factor that is held fixed; ``current``: (rows, d) where the rows are; those of blocks that
+        did not respond stay.
         """
         blocks, shards, width = self._blocks, len(self._blocks.shards), other.shape[1]
         height, rank = len(blocks.shards[0]), self._model.rank
@@ -388,16 +369,7 @@ def take_over(
 ) -> list[int]:
     """Write what workers solved into the rows, in place; the rounds in a row that each shard has missed by now.
 
-    Parameters
-    ----------
-    solutions
-        (height, d) by worker; worker w holds shard ``w % len(shards)``.
-    shards
-        Row numbers of each, -1 where it is filled up.
-    skipped
-        Rounds in a row that each shard had missed before.
-    rows
-        (rows, d).
+    ``solutions``: (height, d) by worker; worker w holds shard ``w % len(shards)``; ``rows``: (rows, d).
     """
     responded = set()
     for worker, solution in solutions.items():
@@ -415,15 +387,7 @@ class Skips(Protocol):
 
 
 def take_over_skipped(users: Skips, items: Skips, facts: Mapping[str, Any]) -> None:
-    """Let both sides know what their shards had missed when a snapshot was written.
-
-    Parameters
-    ----------
-    users, items
-        The sides.
-    facts
-        Of the snapshot.
-    """
+    """Let both sides know what their shards had missed when a snapshot was written."""
     users.skipped, items.skipped = shards_skipped(facts, len(users.skipped), len(items.skipped))
 
 

@@ -18,14 +18,7 @@ from coded_als.baselines.stochastic import SGD
 def warm_up(tell: Callable[[str], object]) -> str | None:
     """Use every loop once for each type of numbers, which compiles it where that has not been done.
 
-    Parameters
-    ----------
-    tell
-        Called with the name of a model before its loops are compiled.
-
-    Returns
-    -------
-    The folder that keeps the machine code for later processes, or None where there is none.
+    Returns the folder that keeps the machine code for later processes, or None where there is none.
     """
     rng = np.random.default_rng(0)
     ratings = sparse.csr_array(np.where(rng.random((8, 6)) < 0.5, rng.integers(1, 6, (8, 6)), 0).astype(float))

@@ -52,16 +52,8 @@ class Folding:
     def row(self, indices: NDArray[np.int32], values: NDArray[np.float64], ridge: float) -> Floats | None:
         """The row of one new user, or None where Cholesky factors do not solve it.
 
-        Parameters
-        ----------
-        indices, values
-            (entries,) columns, ascending, and ratings; at least one.
-        ridge
-            The ridge weight.
-
-        Returns
-        -------
-        (d,), or (d + 1,) with the bias last
+        ``indices, values``: (entries,) columns, ascending, and ratings; at least one. Returns (d,), or (d + 1,) with
+        the bias last.
         """
         solver = self.solver
         out = np.empty(len(self.units), self.items.dtype)
@@ -89,30 +81,11 @@ def fold_in_row(
 ) -> bool:
     """Solve one new row exactly, from its ratings to its factors in one call; False where that cannot be done.
 
-    Parameters
-    ----------
-    indices, values
-        Columns and ratings, (entries,), at least one.
-    reading
-        `Reading.as_array`, (7,).
-    offsets
-        Biases of the other side in those units, (others,), or (0,) for none.
-    fixed
-        Y, the factor of the other side along ``axes``, (others, d).
-    diagonal
-        Diagonal of G, (d,).
-    ridge
-        Ridge weight of the row.
-    penalty
-        Diagonal that the ridge weight multiplies, (d,).
-    routines
-        Addresses of the BLAS and LAPACK routines.
-    axes
-        Columns are the axes that Y is along, (d, d), or (0, 0) for the usual ones.
-    units
-        What the solution is multiplied by in the end, (d,).
-    out
-        The row, (d,); overwritten.
+    ``indices, values``: columns and ratings, (entries,), at least one; ``reading``: `Reading.as_array`, (7,);
+    ``offsets``: biases of the other side in those units, (others,), or (0,) for none; ``fixed``: Y, the factor of
+    the other side along ``axes``, (others, d); ``diagonal``: diagonal of G, (d,); ``penalty``: diagonal that the
+    ridge weight multiplies, (d,); ``axes``: columns are the axes that Y is along, (d, d), or (0, 0) for the usual
+    ones; ``units``: what the solution is multiplied by in the end, (d,); ``out``: the row, (d,); overwritten.
     """
     mean, c0, c1, t0, t1 = reading[0], reading[1], reading[2], reading[3], reading[4]
     count, rank = indices.size, fixed.shape[1]

@@ -142,20 +142,9 @@ class RowSolver:
     def solve(self, rows: Rows, start: Floats | None = None, threads: int = 1) -> tuple[Floats, NDArray[np.float64]]:
         """New rows and what they explain.
 
-        Parameters
-        ----------
-        rows
-            The sparse rows.
-        start
-            (rows, d) where they are: the starting point of conjugate gradients, also for a row whose matrix is not
-            numerically positive definite. At zero by default.
-        threads
-            Threads to share the rows over.
-
-        Returns
-        -------
-        solution, explained
-            (rows, d), and (rows,) ``2 b.x - x.A x`` at the solution: minus the row's part of the objective.
+        ``start``: (rows, d) where they are: the starting point of conjugate gradients, also for a row whose matrix is
+        not numerically positive definite. At zero by default. Returns solution, explained (rows, d), and (rows,) ``2
+        b.x - x.A x`` at the solution: minus the row's part of the objective.
         """
         axes = None if self.solver == "cg" else self.axes
         if start is None:

@@ -11,13 +11,7 @@ from numba.extending import intrinsic
 
 @intrinsic
 def call_at(typing_context: Any, address: Any, pointers: Any) -> Any:
-    """Call what is at ``address`` with ``pointers``, a tuple of integers; it returns nothing.
-
-    Parameters
-    ----------
-    typing_context, address, pointers
-        Their types, as numba passes them.
-    """
+    """Call what is at ``address`` with ``pointers``, a tuple of integers; it returns nothing."""
     count = len(pointers)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -20,20 +20,9 @@ def squared_loss_epoch(
 
     Rows hold the factors and, last, the bias. Returns the sum of that expression, each term as it was before its step.
 
-    Parameters
-    ----------
-    order
-        Entries in the order of their steps, (entries,).
-    users, items
-        Row and column of each entry, (entries,).
-    targets
-        Ratings, (entries,).
-    user_side, item_side
-        Factors with the bias last, (m, d + 1) and (n, d + 1); changed in place.
-    rate
-        Learning rate.
-    ridge
-        Ridge weight.
+    ``order``: entries in the order of their steps, (entries,); ``users, items``: row and column of each entry,
+    (entries,); ``targets``: ratings, (entries,); ``user_side, item_side``: factors with the bias last, (m, d + 1)
+    and (n, d + 1); changed in place.
     """
     rank = user_side.shape[1] - 1
     total = 0.0
@@ -73,26 +62,9 @@ def fold_in_steps(
     The part that all entries share is spread evenly over them. A step of pass e is ``rate / e`` over an upper bound
     of the curvature of its term: any rate up to 1 is stable, and the noise of single entries dies out.
 
-    Parameters
-    ----------
-    indptr, indices
-        Pattern of the ratings by rows, as in csr.
-    curvature, target
-        Weight and weighted rating of each entry, (entries,).
-    fixed
-        Factor of the other side, (others, d).
-    gram
-        G, (d, d).
-    ridge
-        Ridge weight of each row, (m,).
-    penalty
-        Diagonal that the ridge weight multiplies, (d,).
-    epochs
-        Passes over the entries of a row.
-    rate
-        Step, relative to the largest stable one.
-    out
-        The factor, (m, d); changed in place.
+    ``curvature, target``: weight and weighted rating of each entry, (entries,); ``fixed``: factor of the other
+    side, (others, d); ``gram``: G, (d, d); ``ridge``: ridge weight of each row, (m,); ``penalty``: diagonal that
+    the ridge weight multiplies, (d,); ``out``: the factor, (m, d); changed in place.
     """
     rank = fixed.shape[1]
     largest = np.sqrt(dot(gram.ravel(), gram.ravel()))
@@ -214,26 +186,8 @@ def bpr_epoch(
 ) -> float:
     """One sampled negative per entry; returns the sum of ``-log sigmoid(difference)``, each before its step.
 
-    Parameters
-    ----------
-    order
-        Entries in the order of their steps, (entries,).
-    users
-        Row of each entry, (entries,).
-    indptr, indices
-        Pattern of the ratings by rows, sorted, as in csr.
-    user_side, item_side
-        Factors with the bias last; changed in place.
-    squares
-        Sums of squared gradients of both sides; changed in place.
-    rate
-        Learning rate.
-    ridge
-        Ridge weight.
-    frozen
-        Whether the items stay as they are.
-    state
-        Of the random numbers, (1,); changed in place.
+    ``order``: entries in the order of their steps, (entries,); ``users``: row of each entry, (entries,); ``state``:
+    of the random numbers, (1,); changed in place.
     """
     count = item_side.shape[0]
     total = 0.0
@@ -267,28 +221,8 @@ def warp_epoch(
 ) -> float:
     """Sample negatives until one violates the margin; returns the sum of ``log(rank estimate) (1 - difference)``.
 
-    Parameters
-    ----------
-    order
-        Entries in the order of their steps, (entries,).
-    users
-        Row of each entry, (entries,).
-    indptr, indices
-        Pattern of the ratings by rows, sorted, as in csr.
-    user_side, item_side
-        Factors with the bias last; changed in place.
-    squares
-        Sums of squared gradients of both sides; changed in place.
-    rate
-        Learning rate.
-    ridge
-        Ridge weight.
-    frozen
-        Whether the items stay as they are.
-    state
-        Of the random numbers, (1,); changed in place.
-    max_samples
-        Negatives to try for one entry.
+    ``order``: entries in the order of their steps, (entries,); ``users``: row of each entry, (entries,); ``state``:
+    of the random numbers, (1,); changed in place.
     """
     count = item_side.shape[0]
     total = 0.0

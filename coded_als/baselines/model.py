@@ -76,25 +76,10 @@ class SparseModel(FactorModel, ABC):
     ) -> Self:
         """Learn the factors of a rating matrix.
 
-        Parameters
-        ----------
-        ratings
-            (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are missing); or
-            what `coded_als.data.load_ratings` read; or a table of them, such as a DataFrame.
-        columns
-            Of a table: the names of the columns of users, items and perhaps ratings.
-        callback
-            Called after each iteration with its `Iteration`.
-        progress
-            Whether to draw a progress bar on stderr, or in the notebook.
-        checkpoint
-            Where the state is kept after each iteration, or after some; a fit that goes on from there reaches the same
-            factors.
+        ``ratings``: (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are
+        missing); or what `coded_als.data.load_ratings` read; or a table of them, such as a DataFrame.
 
-        Raises
-        ------
-        UsageError
-            For ratings that the model cannot learn from, a checkpoint of another fit, or without numba.
+        Raises UsageError for ratings that the model cannot learn from, a checkpoint of another fit, or without numba.
         """
         require_compiler()
         given, ids = named_matrix(ratings, columns)
@@ -118,22 +103,12 @@ class SparseModel(FactorModel, ABC):
     ) -> NewUsers:
         """Factors for new users, with all items held fixed; the model does not change.
 
-        Parameters
-        ----------
-        ratings
-            One user as a mapping from item id to rating, or (k, n), sparse or dense, with the model's columns. Who
-            has no ratings gets zeros.
-        method
-            ``exact``: what one more half-step of training would give (not for BPR and WARP, which have no closed
-            form). ``sgd``: a few stochastic steps from zero. By default the first that the model has.
-        epochs, learning_rate
-            Passes over each user's ratings and step size of ``sgd``: for BPR and WARP as in training (the default is
-            the model's), for the others in units of the largest stable one (0.5).
+        ``ratings``: one user as a mapping from item id to rating, or (k, n), sparse or dense, with the model's columns.
+        Who has no ratings gets zeros; ``method``: ``exact``: what one more half-step of training would give (not for
+        BPR and WARP, which have no closed form). ``sgd``: a few stochastic steps from zero. By default the first that
+        the model has.
 
-        Raises
-        ------
-        UsageError
-            For an unknown item, a rating that is not finite, or a method that the model does not have.
+        Raises UsageError for an unknown item, a rating that is not finite, or a method that the model does not have.
         """
         self._require_fitted()
         require_compiler()
@@ -147,14 +122,7 @@ class SparseModel(FactorModel, ABC):
     def drift(self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float | None = None) -> NDArray[np.float64]:
         """How far the factors of ``sgd`` steps are from the exact ones, relative to those.
 
-        Parameters
-        ----------
-        ratings, epochs, learning_rate
-            As in `fold_in`.
-
-        Returns
-        -------
-        (k,), 0 for a user whose exact factors are 0.
+        Returns (k,), 0 for a user whose exact factors are 0.
         """
         exact = self.fold_in(ratings, method="exact").factors
         quick = self.fold_in(ratings, method="sgd", epochs=epochs, learning_rate=learning_rate).factors
@@ -182,10 +150,7 @@ class SparseModel(FactorModel, ABC):
 def one_user(columns: NDArray[Any], values: NDArray[np.float64]) -> Entries:
     """The entries of one new user.
 
-    Parameters
-    ----------
-    columns, values
-        (entries,) each, by ascending column.
+    ``columns, values``: (entries,) each, by ascending column.
     """
     return Entries(np.array([0, columns.size]), columns.astype(np.int32, copy=False), values)
 
@@ -193,10 +158,7 @@ def one_user(columns: NDArray[Any], values: NDArray[np.float64]) -> Entries:
 def thread_count(threads: int | None) -> int:
     """The number of threads asked for, or that of the cores.
 
-    Raises
-    ------
-    UsageError
-        For fewer than 1.
+    Raises UsageError for fewer than 1.
     """
     if threads is None:
         return available_cores()

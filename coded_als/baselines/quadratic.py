@@ -79,19 +79,7 @@ class QuadraticModel(SparseModel, Explaining):
         return self._rows(entries, self.ridge_of(entries.lengths, others, scale, entries.data.dtype))
 
     def ridge_of(self, lengths: NDArray[Any], others: int, scale: float, dtype: Any = None) -> Floats:
-        """The regularisation of rows, (rows,).
-
-        Parameters
-        ----------
-        lengths
-            (rows,) entries of each.
-        others
-            Rows of the other side.
-        scale
-            Unit of the ratings.
-        dtype
-            Of the arithmetic; by default the model's.
-        """
+        """The regularisation of rows, (rows,)."""
         dtype = np.dtype(self.dtype if dtype is None else dtype)
         regularization = max(self.regularization / scale, self._least())
         ridge = regularization * self._row_weights(lengths, others)

@@ -45,17 +45,7 @@ def one_blas_thread() -> Iterator[None]:
 def for_all_rows(loop: RowLoop, work: NDArray[Any], threads: int, together: int = 1) -> None:
     """Run ``loop`` over the rows 0, 1, ... in parts, on ``threads`` threads.
 
-    Parameters
-    ----------
-    loop
-        Called with the numbers of some rows; it must write to those only.
-    work
-        (rows,) what each row costs, in any unit: parts are of about equal cost.
-    threads
-        At least 1. One thread calls ``loop`` directly.
-    together
-        Rows that are worked on at once: parts begin at multiples of it, so that every row has the same neighbours,
-        and rounds alike, whatever the number of threads.
+    ``work``: (rows,) what each row costs, in any unit: parts are of about equal cost.
     """
     rows = np.arange(len(work))
     if threads == 1 or rows.size < 2:

@@ -46,30 +46,14 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name, imported only now; None for an unknown one.
-
-        Parameters
-        ----------
-        ctx
-            As click passes it.
-        cmd_name
-            What was typed.
-        """
+        """The command of a name, imported only now; None for an unknown one."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them.
-
-        Parameters
-        ----------
-        ctx
-            As click passes it.
-        formatter
-            Writes the help.
-        """
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -78,13 +62,7 @@ class LazyGroup(click.Group):
         return super().main(*arguments, **options)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        """What is typed before the command; what cannot be read is one line and exit code 2.
-
-        Parameters
-        ----------
-        arguments, options
-            As click passes them.
-        """
+        """What is typed before the command; what cannot be read is one line and exit code 2."""
         try:
             return super().make_context(*arguments, **options)
         except click.UsageError as error:

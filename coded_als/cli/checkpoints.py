@@ -36,10 +36,7 @@ def checkpoint_options(command: Command) -> Command:
 def take_checkpoint(options: dict[str, Any]) -> Checkpoint | None:
     """The checkpoint that the options ask for; they are taken out.
 
-    Raises
-    ------
-    UsageError
-        For options without a folder.
+    Raises UsageError for options without a folder.
     """
     folder, every, resume = (options.pop(name) for name in ("checkpoint", "checkpoint_every", "resume"))
     if folder is not None:

@@ -36,17 +36,7 @@ from coded_als.models.folder import HEADER, require_replaceable
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
     """Refuse before hours of work what saving would refuse, or destroy, after them.
 
-    Parameters
-    ----------
-    outputs
-        Files by the option that names them.
-    inputs
-        What is read, by path.
-
-    Raises
-    ------
-    UsageError
-        When a file cannot be written, is an input, or is named twice.
+    Raises UsageError when a file cannot be written, is an input, or is named twice.
     """
     named = {option: path for option, path in outputs.items() if path is not None}
     taken = {os.path.realpath(path): what for path, what in inputs.items()}
@@ -123,19 +113,7 @@ class Fitted:
 
 
 def fit_sparse(data: RatingData, method: str, options: dict[str, Any], checkpoint: Checkpoint | None) -> Fitted:
-    """Fit one of the other methods in this process.
-
-    Parameters
-    ----------
-    data
-        The ratings.
-    method
-        Which of the other methods.
-    options
-        Those of the command, by parameter.
-    checkpoint
-        Where its state goes, or None.
-    """
+    """Fit one of the other methods in this process."""
     model: Any = make_model(method, {name: options[name] for name in COMMON})
     started = time.perf_counter()
     with progress(f"fitting {method}") as line:
@@ -144,17 +122,7 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any], checkpoin
 
 
 def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint | None) -> Fitted:
-    """Fit `CodedALS` on a cluster of its own.
-
-    Parameters
-    ----------
-    data
-        The ratings.
-    options
-        Those of the command, by parameter.
-    checkpoint
-        Where its state goes, or None.
-    """
+    """Fit `CodedALS` on a cluster of its own."""
     parameters = {name: value for name, value in options.items() if name not in CLUSTER}
     parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
     model = make_model("coded", parameters)
@@ -189,19 +157,7 @@ def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint 
 
 
 def fit_shards(data: RatingData, method: str, options: dict[str, Any], checkpoint: Checkpoint | None) -> Fitted:
-    """Fit one of the ALS models with its half-steps on the workers of a cluster, under a straggler policy.
-
-    Parameters
-    ----------
-    data
-        The ratings.
-    method
-        One of `ON_CLUSTER`.
-    options
-        Those of the command, by parameter.
-    checkpoint
-        Where its state goes, or None.
-    """
+    """Fit one of the ALS models with its half-steps on the workers of a cluster, under a straggler policy."""
     from coded_als.baselines import fit_on_cluster
     from coded_als.baselines.distributed import parse_policy
 
@@ -267,27 +223,7 @@ def fit_parts(
 ) -> Fitted:
     """Fit part files, and save the model while the workers still know what each user has rated.
 
-    Parameters
-    ----------
-    context
-        Of the command.
-    source
-        Pattern or folder.
-    method
-        One of `METHODS`.
-    reading
-        How the files are read: columns, and for text the rest of `coded_als.data.dialect.TextOptions`, and ``repeated``.
-    out
-        Where to: a file, or ``DIR/``.
-    options
-        Those of the command, by parameter.
-    checkpoint
-        Where its state goes, or None.
-
-    Raises
-    ------
-    UsageError
-        For what is no dataset, options that need the ratings here, and a scheduler that is not there.
+    Raises UsageError for what is no dataset, options that need the ratings here, and a scheduler that is not there.
     """
     _require(context, source, method, options)
     if out is not None and out.suffix != ".npz":
@@ -388,31 +324,7 @@ def run_fit(
 ) -> None:
     """Fit, save and tell, after every check that needs no ratings.
 
-    Parameters
-    ----------
-    context
-        Of the command; it knows which options were typed.
-    ratings
-        Their source.
-    out
-        File of the model, if any.
-    method
-        Name of the model.
-    dense
-        Whether text is a matrix.
-    hold_out_users
-        Share of the users that the fit does not see, if any.
-    reading
-        How ratings are read, by parameter of `coded_als.data.load_ratings`.
-    as_json
-        Whether to print one JSON document and nothing else.
-    options
-        All other options of the command, by parameter.
-
-    Raises
-    ------
-    UsageError
-        For options that contradict each other.
+    Raises UsageError for options that contradict each other.
     """
     parts = are_parts(ratings)
     policy = "wait" if parts and options["policy"] is None and method in ON_CLUSTER else options["policy"]

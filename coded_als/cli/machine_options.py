@@ -40,10 +40,7 @@ def takes_machine(command: Command) -> Command:
 def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> Machine:
     """A common machine, or another one, with what the options say.
 
-    Raises
-    ------
-    UsageError
-        For speeds that are none.
+    Raises UsageError for speeds that are none.
     """
     given = {field: options[name] for name, field in FIELDS.items() if options.get(name) is not None}
     return replace(Machine() if machine is None else machine, **given)
@@ -52,10 +49,7 @@ def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> 
 def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
     """Bytes from ``500MB``.
 
-    Raises
-    ------
-    UsageError
-        For anything else.
+    Raises UsageError for anything else.
     """
     match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
     try:

@@ -21,23 +21,7 @@ from coded_als.models.persistence import load_model
 def write_top_n_of_all(model: Path, out: Path, n: int, filter_seen: bool, scheduler: str | None) -> int:
     """Write them; how many users there are.
 
-    Parameters
-    ----------
-    model
-        A model's file or folder.
-    out
-        The folder to write.
-    n
-        How many items for each.
-    filter_seen
-        Whether to leave out what a user has rated.
-    scheduler
-        Of a Dask cluster; None for this process.
-
-    Raises
-    ------
-    UsageError
-        For a model or a folder that cannot be used so.
+    Raises UsageError for a model or a folder that cannot be used so.
     """
     # each needs libraries of its own
     from coded_als.models.folder import require_replaceable, save_folder

@@ -29,10 +29,7 @@ Recordings = list[tuple[Path, Recording]]
 def timeline_recorder(path: Path, clock: str) -> Recording:
     """The recorder of a timeline: a figure for ``.pdf``, ``.svg`` and ``.png``, else for a trace viewer.
 
-    Raises
-    ------
-    UsageError
-        When a figure is asked for and matplotlib is not installed.
+    Raises UsageError when a figure is asked for and matplotlib is not installed.
     """
     if path.suffix.lower() not in DRAWN:
         return TimelineRecorder()
@@ -45,10 +42,7 @@ def timeline_recorder(path: Path, clock: str) -> Recording:
 def save_recordings(recorders: Recordings) -> None:
     """Write every recording, whatever becomes of the others.
 
-    Raises
-    ------
-    CodedALSError
-        When some could not be written; the others are.
+    Raises CodedALSError when some could not be written; the others are.
     """
     failures = []
     for path, recorder in recorders:

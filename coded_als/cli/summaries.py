@@ -109,15 +109,7 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
 
 
 def enough_of(model: CodedALS, workers: int) -> dict[str, Any]:
-    """How many responses were enough for a fit's code: what ``fit --json`` has in common with ``threshold --json``.
-
-    Parameters
-    ----------
-    model
-        Fitted.
-    workers
-        W.
-    """
+    """How many responses were enough for a fit's code: what ``fit --json`` has in common with ``threshold --json``."""
     from coded_als.cli.threshold import enough_facts
 
     return enough_facts(parse_code(model.code_), workers, model.decoding_tolerance)

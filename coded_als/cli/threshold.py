@@ -112,17 +112,7 @@ def _facts(code: Code, workers: int, decoding_tolerance: float | None) -> dict[s
 
 
 def enough_facts(code: Code, workers: int, decoding_tolerance: float | None) -> dict[str, Any]:
-    """How many responses are enough: always to decode, always to the tolerance, and at best.
-
-    Parameters
-    ----------
-    code
-        Nothing left open.
-    workers
-        W.
-    decoding_tolerance
-        Relative error that a decoded product may have; None for the code's own.
-    """
+    """How many responses are enough: always to decode, always to the tolerance, and at best."""
     tolerance = code.tolerance if decoding_tolerance is None else decoding_tolerance
     size = code.threshold(workers)
     if code.coded and workers * size > SEARCHED_COEFFICIENTS:

@@ -44,10 +44,7 @@ class HeldArrays:
     def receive(self, round: Round) -> None:
         """Every worker keeps what the round tells it to keep, whether or not it will respond in time.
 
-        Raises
-        ------
-        UsageError
-            When an operand is not there.
+        Raises UsageError when an operand is not there.
         """
         require_stored(round, self._memory[0] if self._memory else ())
         for worker, memory in enumerate(self._memory):
@@ -55,15 +52,7 @@ class HeldArrays:
                 memory.update(zip(round.keep, round.payloads[worker], strict=False))
 
     def compute(self, worker: int, round: Round) -> tuple[Array, ...]:
-        """The response of one worker, (planes, rows, columns) each.
-
-        Parameters
-        ----------
-        worker
-            Its number.
-        round
-            What it is asked.
-        """
+        """The response of one worker, (planes, rows, columns) each."""
         memory = self._memory[worker]
         payload = round.payloads[worker] if round.payloads is not None else ()
         return run_to_end(find_kernel(round.kernel)(*(memory[name] for name in round.operands), *payload))
@@ -73,17 +62,7 @@ class HeldArrays:
     ) -> dict[int, tuple[Array, ...]]:
         """The responses that a round uses, when the workers respond in ``order``.
 
-        Parameters
-        ----------
-        round, order, until
-            The round, the workers in order of arrival, and its rule.
-        left_out
-            Filled with the workers whose responses do not count, and why.
-
-        Raises
-        ------
-        NotEnoughWorkers, DecodingError
-            When even all of them do not satisfy the rule.
+        Raises NotEnoughWorkers, DecodingError when even all of them do not satisfy the rule.
         """
         computed: dict[int, tuple[Array, ...]] = {}
         left_out.update(excluded_from(round))
@@ -110,15 +89,7 @@ def excluded_from(round: Round) -> dict[int, Status]:
 
 
 def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
-    """The workers whose responses to this round do not count, and why.
-
-    Parameters
-    ----------
-    left_out
-        Workers whose responses do not count, and why.
-    round
-        Which of them knew so before.
-    """
+    """The workers whose responses to this round do not count, and why."""
     return {worker: status for worker, status in left_out.items() if worker not in round.excluded}
 
 
@@ -130,19 +101,7 @@ def counted_workers(
     A rule stays satisfied as more responses arrive, so steps that double and then halve find the place: asking a
     code for its error is dear, and at a thousand workers it takes some fifty responses beyond the threshold.
 
-    Parameters
-    ----------
-    order
-        Workers in order of arrival.
-    until
-        The rule.
-    without
-        Workers that are not among them because their responses do not count, and why.
-
-    Raises
-    ------
-    NotEnoughWorkers, DecodingError
-        When even all of them do not satisfy the rule.
+    Raises NotEnoughWorkers, DecodingError when even all of them do not satisfy the rule.
     """
     refused, step = max(0, until.needed - 1), 1
     count = refused + 1

@@ -18,36 +18,14 @@ def require_satisfiable(
 ) -> None:
     """Raise unless the responses of all ``reachable`` workers would satisfy a rule, or it may be content with them.
 
-    Parameters
-    ----------
-    rule
-        Any rule.
-    reachable
-        Workers that have responded or still can.
-    left_out
-        Workers whose responses do not count, and why not, for the remedy.
-
-    Raises
-    ------
-    NotEnoughWorkers, DecodingError
-        As the rule decides.
+    Raises NotEnoughWorkers, DecodingError as the rule decides.
     """
     if not (rule.satisfied(reachable) or best_there_is(rule, reachable)):
         raise refusal_of(rule, reachable, left_out)
 
 
 def refusal_of(rule: StoppingRule, reachable: Sequence[int], left_out: Mapping[int, Status]) -> CodedALSError:
-    """The rule's refusal; where workers were left out, they are the cause and the remedy says so.
-
-    Parameters
-    ----------
-    rule
-        Of the round.
-    reachable
-        Workers that can still respond.
-    left_out
-        Workers whose responses do not count, and why.
-    """
+    """The rule's refusal; where workers were left out, they are the cause and the remedy says so."""
     error = rule.refusal(reachable)
     if not left_out:
         return error
@@ -108,15 +86,7 @@ class AnyOfEach:
 
 
 def spared(rule: StoppingRule, responded: Collection[int]) -> frozenset[int]:
-    """Workers whose responses can no longer help: a copy of what they compute has been counted.
-
-    Parameters
-    ----------
-    rule
-        Of the round; where it is none of copies, every response may help until it ends.
-    responded
-        Workers whose responses have been counted.
-    """
+    """Workers whose responses can no longer help: a copy of what they compute has been counted."""
     if not isinstance(rule, AnyOfEach):
         return frozenset()
     open_groups = [group for group in rule.groups if group.isdisjoint(responded)]
@@ -167,15 +137,7 @@ class WellConditioned:
 
 
 def best_there_is(rule: StoppingRule, reachable: Sequence[int]) -> bool:
-    """Whether a round may end with the responses of all ``reachable`` workers although these do not satisfy its rule.
-
-    Parameters
-    ----------
-    rule
-        Of the round; only `WellConditioned` may be content with less.
-    reachable
-        Workers that have responded or still can, and nobody else can come.
-    """
+    """Whether a round may end with the responses of all ``reachable`` workers although these do not satisfy its rule."""
     if not isinstance(rule, WellConditioned) or len(reachable) < rule.needed:
         return False
     return rule.code.error_estimate(reachable) <= rule.at_worst
@@ -212,30 +174,12 @@ def all_of(size: int) -> AnyOfEach:
 
 
 def rule_for(code: ProductCode, tolerance: float, at_worst: float = 0.0) -> StoppingRule:
-    """The rule by which a round of this code stops.
-
-    Parameters
-    ----------
-    code
-        How the product is spread.
-    tolerance
-        Relative error that it may have.
-    at_worst
-        Relative error that it may have where nobody else can respond; 0 refuses more than the tolerance.
-    """
+    """The rule by which a round of this code stops."""
     if isinstance(code, ReplicatedProduct):
         return AnyOfEach(code.groups)
     return WellConditioned(code, tolerance, at_worst)
 
 
 def copies_rule(workers: int, blocks: int) -> AnyOfEach:
-    """The rule that waits for the first copy of each block, worker w holding one of block w modulo their number.
-
-    Parameters
-    ----------
-    workers
-        W.
-    blocks
-        How many there are.
-    """
+    """The rule that waits for the first copy of each block, worker w holding one of block w modulo their number."""
     return AnyOfEach(tuple(frozenset(range(block, workers, blocks)) for block in range(blocks)))

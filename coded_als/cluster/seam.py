@@ -235,17 +235,7 @@ class Cluster(Protocol):
 
 
 def verdict(round: Round, worker: int, arrays: tuple[Array, ...]) -> Status:
-    """Whether a response counts, the one gate of all clusters: ``"counted"``, or ``"refused"`` or ``"corrupt"``.
-
-    Parameters
-    ----------
-    round
-        What the workers were asked.
-    worker
-        Who responded.
-    arrays
-        The response.
-    """
+    """Whether a response counts, the one gate of all clusters: ``"counted"``, or ``"refused"`` or ``"corrupt"``."""
     right = round.check is None or round.check(worker, arrays)
     if not all_finite(arrays):
         return "refused"
@@ -253,15 +243,7 @@ def verdict(round: Round, worker: int, arrays: tuple[Array, ...]) -> Status:
 
 
 def require_stored(round: Round, stored: Collection[str]) -> None:
-    """`UsageError` unless the operands of a round are stored, or kept from its own payload.
-
-    Parameters
-    ----------
-    round
-        What the workers are asked.
-    stored
-        Names under which they hold arrays.
-    """
+    """`UsageError` unless the operands of a round are stored, or kept from its own payload."""
     unknown = set(round.operands) - set(round.keep) - set(stored)
     if unknown:
         raise UsageError(f"operands must be stored before they are used; got {sorted(unknown)}. Call store first.")

@@ -36,17 +36,7 @@ VERIFY: tuple[Verify, ...] = ("off", "freivalds")
 def verified(cluster: Cluster, verify: Verify) -> Cluster:
     """The cluster itself, or one that checks every response.
 
-    Parameters
-    ----------
-    cluster
-        Any.
-    verify
-        ``"freivalds"`` or ``"off"``.
-
-    Raises
-    ------
-    UsageError
-        For an unknown way to verify.
+    Raises UsageError for an unknown way to verify.
     """
     require_one_of("verify", verify, VERIFY)
     return cluster if verify == "off" else VerifiedCluster(cluster)
@@ -154,15 +144,7 @@ class RoundCheck:
         return self._round.payloads[worker] if self._round.payloads is not None else ()
 
     def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
-        """The combinations of a worker's sparse rows, (k, l), and the size of what was combined; made once.
-
-        Parameters
-        ----------
-        worker
-            Its number.
-        make
-            Called for the key and the size of what was combined, the first time.
-        """
+        """The combinations of a worker's sparse rows, (k, l), and the size of what was combined; made once."""
         name = self._round.kernel, self._round.operands, worker
         if name not in self._cluster._keys:
             self._cluster._keys[name] = make()

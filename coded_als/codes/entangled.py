@@ -101,34 +101,12 @@ def spread_order(size: int) -> NDArray[np.int64]:
 
 
 def product_evaluations(p: int, r: int, q: int) -> int:
-    """Evaluations that decode A B, cut p x r and r x q: pqr + r - 1 (7).
-
-    Parameters
-    ----------
-    p
-        Parts of the rows of A.
-    r
-        Parts of the columns of A, which are those of the rows of B.
-    q
-        Parts of the columns of B.
-    """
+    """Evaluations that decode A B, cut p x r and r x q: pqr + r - 1 (7)."""
     return p * q * r + r - 1
 
 
 def product_threshold(p: int, r: int, q: int, points: PointFamily = "circle") -> int:
-    """Workers that decode A B: the evaluations, halved and rounded up on the circle.
-
-    Parameters
-    ----------
-    p
-        Parts of the rows of A.
-    r
-        Parts of the columns of A, which are those of the rows of B.
-    q
-        Parts of the columns of B.
-    points
-        Where the code is evaluated.
-    """
+    """Workers that decode A B: the evaluations, halved and rounded up on the circle."""
     evaluations = product_evaluations(p, r, q)
     return -(-evaluations // 2) if points == "circle" else evaluations
 
@@ -446,17 +424,7 @@ class Entangled(Code):
 
 
 def default_partitions(workers: int, length: int, points: PointFamily = "circle") -> int:
-    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1.
-
-    Parameters
-    ----------
-    workers
-        W.
-    length
-        Rows of D, which cannot be cut into more parts.
-    points
-        Where the code is evaluated.
-    """
+    """The largest h that leaves a quarter of the workers as stragglers; at most ``length``, at least 1."""
     h = 1
     while h < length and iteration_threshold(h + 1, points) <= (1 - STRAGGLER_RESERVE) * workers:
         h += 1
@@ -464,12 +432,7 @@ def default_partitions(workers: int, length: int, points: PointFamily = "circle"
 
 
 def square(code: Code) -> Entangled:
-    """The code itself, once it is known to be the entangled one, cut h x h: what the paper's protocol is defined for.
-
-    Raises
-    ------
-    UsageError
-    """
+    """The code itself, once it is known to be the entangled one, cut h x h: what the paper's protocol is defined for."""
     if not isinstance(code, Entangled) or not code.square:
         raise UsageError(
             f"protocol 'paper' is defined for an entangled code cut h x h; got code {code.spec}. Use protocol='fused'."

@@ -150,19 +150,7 @@ class BlockCut:
 
 
 def require_few_coefficients(rows: int, blocks: int) -> None:
-    """Refuse a code that combines so many blocks in so many rows that it could not be written down.
-
-    Parameters
-    ----------
-    rows
-        Rows of the generator.
-    blocks
-        Its columns.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse a code that combines so many blocks in so many rows that it could not be written down."""
     if rows * blocks > MOST_COEFFICIENTS:
         raise UsageError(
             f"a code must have at most {MOST_COEFFICIENTS:.0e} coefficients; got {rows} rows of {blocks}. Lower the parts "
@@ -171,61 +159,26 @@ def require_few_coefficients(rows: int, blocks: int) -> None:
 
 
 def multiplications(code: ProductCode, left: MatrixShape, columns: int) -> float:
-    """Real multiplications of one worker for A of shape ``left`` and B with so many columns.
-
-    Parameters
-    ----------
-    code
-        How the product is spread.
-    left
-        Shape of A.
-    columns
-        Columns of B.
-    """
+    """Real multiplications of one worker for A of shape ``left`` and B with so many columns."""
     planes, rows, inner = code.left_shape(left)
     right_planes, _, width = code.right_shape((left[1], columns))
     return float(planes * right_planes * rows * inner * width)
 
 
 def share_of_left(code: ProductCode, shape: MatrixShape) -> float:
-    """What one worker stores of A, as a fraction of A; padding counts.
-
-    Parameters
-    ----------
-    code
-        How the product is spread.
-    shape
-        Of A.
-    """
+    """What one worker stores of A, as a fraction of A; padding counts."""
     return float(np.prod(code.left_shape(shape)) / np.prod(shape))
 
 
 def block_size(length: int, parts: int) -> int:
-    """Length of one of ``parts`` equal blocks, the last one padded with zeros.
-
-    Parameters
-    ----------
-    length
-        Rows or columns to cut.
-    parts
-        Number of blocks.
-    """
+    """Length of one of ``parts`` equal blocks, the last one padded with zeros."""
     return -(-length // parts)
 
 
 def cut(matrix: Array, row_parts: int, column_parts: int) -> Array:
     """Blocks of a matrix, (M, N) into (row_parts, column_parts, M / row_parts, N / column_parts).
 
-    Parameters
-    ----------
-    matrix
-        Padded with zeros where the parts do not divide it.
-    row_parts, column_parts
-        Block [i, j] is part i of the rows and part j of the columns.
-
-    Returns
-    -------
-    A view, where nothing is padded and rows alone are cut.
+    Returns A view, where nothing is padded and rows alone are cut.
     """
     rows, columns = block_size(matrix.shape[0], row_parts), block_size(matrix.shape[1], column_parts)
     padding = (rows * row_parts - matrix.shape[0], columns * column_parts - matrix.shape[1])
@@ -237,12 +190,7 @@ def cut(matrix: Array, row_parts: int, column_parts: int) -> Array:
 def row_blocks(matrix: Array, parts: int) -> Iterator[Array]:
     """Parts of the rows, (M / parts, N) each: views, but for those that are cut short and padded with zeros.
 
-    Parameters
-    ----------
-    matrix
-        (rows, columns).
-    parts
-        Number of blocks.
+    ``matrix``: (rows, columns).
     """
     rows = block_size(matrix.shape[0], parts)
     for start in range(0, rows * parts, rows):
@@ -274,16 +222,8 @@ def deal(lengths: NDArray[Any], shards: int) -> list[NDArray[np.int64]]:
 
     The rows, longest first, are dealt like cards, forth and back.
 
-    Parameters
-    ----------
-    lengths
-        (rows,) entries of each row.
-    shards
-        How many.
-
-    Returns
-    -------
-    One array for each shard, of one length; -1 in its last place where the rows do not go up.
+    ``lengths``: (rows,) entries of each row. Returns one array for each shard, of one length; -1 in its last place
+    where the rows do not go up.
     """
     height = block_size(len(lengths), shards)
     order = np.full(height * shards, -1, dtype=np.int64)

@@ -83,22 +83,7 @@ def worst_survivors(
 ) -> WorstSurvivors:
     """The sets of workers of one size from which a code decodes worst.
 
-    Parameters
-    ----------
-    code
-        Any that knows its error.
-    size
-        Workers that respond, 1 to W.
-    looked_at
-        Sets to look at, about; all of them where there are no more.
-    seed
-        Of the random sets.
-    starts
-        Sets of this size to begin with.
-
-    Returns
-    -------
-    The worst, fifty at most.
+    Returns the worst, fifty at most.
     """
     # many tiny systems: BLAS threads that spin for each other take a hundred times as long
     with threadpool_limits(1, "blas"):
@@ -261,15 +246,7 @@ class Enough:
 
 
 def enough_by_structure(code: Decodable, looked_at: int = LOOKED_AT) -> Enough:
-    """How many responses are enough to decode at all, whatever the error.
-
-    Parameters
-    ----------
-    code
-        Any; of one of your own the structure is not known, and sets are looked at.
-    looked_at
-        So many of each size then, about.
-    """
+    """How many responses are enough to decode at all, whatever the error."""
     workers, at_best = code.workers, code.recovery_threshold
     if isinstance(code, ReplicatedProduct):
         # all copies of one block can be among the missing
@@ -281,17 +258,7 @@ def enough_by_structure(code: Decodable, looked_at: int = LOOKED_AT) -> Enough:
 
 
 def enough_for(code: Decodable, tolerance: float, looked_at: int = LOOKED_AT) -> Enough:
-    """How many responses are always enough to decode to a tolerance, by the code's own estimate.
-
-    Parameters
-    ----------
-    code
-        Any that knows its error.
-    tolerance
-        Relative error that a decoded product may have.
-    looked_at
-        Sets of each size to look at, about.
-    """
+    """How many responses are always enough to decode to a tolerance, by the code's own estimate."""
     if isinstance(code, ReplicatedProduct):
         return enough_by_structure(code)
     workers, at_best, looked = code.workers, code.recovery_threshold, 0

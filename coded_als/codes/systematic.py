@@ -46,19 +46,7 @@ def product_rows(generators: Generators) -> Array:
 
 
 def gaussian_generators(spare: int, p: int, q: int, seed: int) -> Generators:
-    """Rows of unit length on average; those of h are ones where q = 1, as B is then sent as it is.
-
-    Parameters
-    ----------
-    spare
-        Workers beyond those with plain blocks.
-    p
-        Parts of the rows of A.
-    q
-        Parts of the columns of B.
-    seed
-        Of the random numbers.
-    """
+    """Rows of unit length on average; those of h are ones where q = 1, as B is then sent as it is."""
     rng = np.random.default_rng([seed, spare, p, q])
     left = rng.standard_normal((spare, p)) / np.sqrt(p)
     return left, np.ones((spare, 1)) if q == 1 else rng.standard_normal((spare, q)) / np.sqrt(q)
@@ -68,16 +56,7 @@ def gaussian_generators(spare: int, p: int, q: int, seed: int) -> Generators:
 def good_generators(spare: int, p: int, q: int) -> Generators:
     """The best of a few seeds: the one whose worst decoding over a sample of survivors amplifies errors least.
 
-    Parameters
-    ----------
-    spare
-        Workers beyond the p q plain ones.
-    p, q
-        Parts of both factors.
-
-    Returns
-    -------
-    g (spare, p) and h (spare, q).
+    Returns g (spare, p) and h (spare, q).
     """
     blocks = p * q
     if spare == 0:
@@ -152,15 +131,7 @@ class MissingBlocks:
 
     @classmethod
     def of(cls, parities: Array, workers: tuple[int, ...]) -> MissingBlocks:
-        """Prepare for the responses of these workers; ``parities`` is (W - blocks, blocks).
-
-        Parameters
-        ----------
-        parities
-            Coefficients of the workers without plain blocks, (W - blocks, blocks).
-        workers
-            Those that have responded.
-        """
+        """Prepare for the responses of these workers; ``parities`` is (W - blocks, blocks)."""
         blocks = parities.shape[1]
         responded = np.array(workers, dtype=np.int64)
         known, helpers = responded[responded < blocks], responded[responded >= blocks]

@@ -69,15 +69,7 @@ class Numbering:
 
 
 def census(piece: Piece, columns: Sequence[str]) -> Census:
-    """The distinct ids of a piece.
-
-    Parameters
-    ----------
-    piece
-        What to read.
-    columns
-        Names of the columns of user, item and perhaps rating.
-    """
+    """The distinct ids of a piece."""
     read = read_piece(piece, columns)
     examples = ({str(read.users.type): piece.path}, {str(read.items.type): piece.path})
     return Census(
@@ -106,15 +98,7 @@ def merged(parts: Sequence[Census]) -> Census:
 
 
 def numbered(table: pa.Table, text_file: bool) -> Numbering:
-    """The numbering of ids.
-
-    Parameters
-    ----------
-    table
-        Distinct ids and their counts.
-    text_file
-        Whether they are from text, where ids that all are whole numbers stand for these.
-    """
+    """The numbering of ids."""
     raw, counts = table[IDS].combine_chunks(), table[COUNTS].to_numpy()
     ids: NDArray[Any] = text_array(raw.to_pylist()) if pa.types.is_large_string(raw.type) else raw.to_numpy()
     if text_file:
@@ -136,15 +120,7 @@ def whole_numbers(ids: NDArray[Any]) -> NDArray[Any]:
 
 
 def places(ids: pa.Array, raw: pa.Array) -> NDArray[np.int32]:
-    """The number of each id, (rows,).
-
-    Parameters
-    ----------
-    ids
-        As in a piece.
-    raw
-        All, in the order of their numbers.
-    """
+    """The number of each id, (rows,)."""
     found = pc.index_in(ids, value_set=raw)
     assert not found.null_count, "a piece is read again only as it was counted"
     return np.asarray(found.to_numpy(), dtype=np.int32)
@@ -236,17 +212,7 @@ class BlockFacts:
 
 
 def entries_of(piece: Piece, columns: Sequence[str], raw: tuple[pa.Array, pa.Array], cut: Cut) -> list[PartEntries]:
-    """The entries of a piece for each block, in their order.
-
-    Parameters
-    ----------
-    piece, columns
-        What to read.
-    raw
-        The ids of users and items in the order of their numbers.
-    cut
-        Of the side whose blocks these are.
-    """
+    """The entries of a piece for each block, in their order."""
     read = read_piece(piece, columns)
     rows, others = places(read.users, raw[0]), places(read.items, raw[1])
     if not cut.of_users:
@@ -262,21 +228,7 @@ def entries_of(piece: Piece, columns: Sequence[str], raw: tuple[pa.Array, pa.Arr
 def write_block(
     pieces: Sequence[PartEntries], cut: Cut, repeated: Repeated, folder: PartFolder, first: int
 ) -> BlockFacts:
-    """Put the csr arrays of a block into a folder.
-
-    Parameters
-    ----------
-    pieces
-        Its entries, piece by piece in their order.
-    cut
-        Of its side.
-    repeated
-        What becomes of a pair that is there twice: it is refused, or the last value or the sum counts.
-    folder
-        Where to.
-    first
-        Number of ``indptr`` there; ``indices`` and ``data`` follow.
-    """
+    """Put the csr arrays of a block into a folder."""
     rows, others, values, pair = sorted_entries(pieces, repeated)
     lengths = np.bincount(rows, minlength=cut.height)
     touched = None
@@ -309,11 +261,6 @@ def sorted_entries(
     """Rows, columns and values of a block's entries, (entries,) each, in order and each pair once; a pair that is there twice.
 
     The last is None where no pair is, or where it may be.
-
-    Parameters
-    ----------
-    pieces, repeated
-        As of `write_block`.
     """
     rows = np.concatenate([piece[0] for piece in pieces])
     others = np.concatenate([piece[1] for piece in pieces])

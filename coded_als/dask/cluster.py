@@ -54,21 +54,7 @@ def started(call: Callable[[], T]) -> Future[T]:
 def asked(client: Client, question: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """What a function says on each Dask worker, by address.
 
-    Parameters
-    ----------
-    client
-        Of the Dask cluster.
-    question
-        The function.
-    *arguments
-        Its arguments.
-
-    Raises
-    ------
-    UsageError
-        Where it cannot be imported there.
-    CodedALSError
-        When not all have responded in time.
+    Raises UsageError where it cannot be imported there. Raises CodedALSError when not all have responded in time.
     """
     try:
         return dict(started(lambda: client.run(question, *arguments)).result(ASK_WITHIN_S))
@@ -84,15 +70,6 @@ def take_off(client: Client, address: str, name: str) -> None:
     """Take a plugin, its workers and what was put there for them off a Dask cluster, if it is still there.
 
     What a Dask worker does that does not respond now, it does when it responds again.
-
-    Parameters
-    ----------
-    client
-        Of the Dask cluster; another one is opened for this where it has been closed.
-    address
-        Of the scheduler.
-    name
-        Of the plugin.
     """
     with ExitStack() as own:
 
@@ -118,13 +95,7 @@ REACH_WITHIN_S = 3.0
 
 
 def own_address_towards(scheduler: str) -> str:
-    """The address of this machine that a scheduler's machine sees.
-
-    Parameters
-    ----------
-    scheduler
-        As ``tcp://10.0.0.1:8786`` or ``tls://...``.
-    """
+    """The address of this machine that a scheduler's machine sees."""
     parts = urlsplit(scheduler)
     if parts.scheme in ("inproc", "") or parts.hostname is None:
         return "127.0.0.1"
@@ -151,15 +122,7 @@ def why_unreachable(endpoint: str) -> str:
 
 
 def require_reachable(endpoint: str, reasons: Mapping[str, str]) -> None:
-    """`UsageError` unless every Dask worker can connect to the master.
-
-    Parameters
-    ----------
-    endpoint
-        Where the master listens.
-    reasons
-        `why_unreachable` of each Dask worker, by address.
-    """
+    """`UsageError` unless every Dask worker can connect to the master."""
     failed = {address: reason for address, reason in reasons.items() if reason}
     if failed:
         address, reason = next(iter(failed.items()))
@@ -179,13 +142,7 @@ def versions() -> dict[str, str]:
 
 
 def require_versions(ours: Mapping[str, str], theirs: Mapping[str, Mapping[str, str]]) -> None:
-    """`UsageError` unless the Dask workers have the versions of this process.
-
-    Parameters
-    ----------
-    ours, theirs
-        `versions` here, and of each Dask worker by address.
-    """
+    """`UsageError` unless the Dask workers have the versions of this process."""
     for address, found in theirs.items():
         for name, version in ours.items():
             if found.get(name) != version:
@@ -237,15 +194,7 @@ class Slots:
         others; a Dask worker gets one for each thread or, where there are more of ours than there were threads at the
         beginning, as many times more.
 
-        Parameters
-        ----------
-        present
-            The Dask workers that are there, by address.
-
-        Returns
-        -------
-        dict
-            Numbers by address; those without any are left out.
+        Returns dict: numbers by address; those without any are left out.
         """
         for address in self._held.keys() - present.keys():
             self.release(address)

@@ -35,23 +35,7 @@ def fit_coded_rows(
 ) -> None:
     """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting.
 
-    Parameters
-    ----------
-    model
-        Fitted in place; it knows of no rating seen.
-    dataset
-        The ratings.
-    cluster
-        Whose workers hold the rows.
-    report
-        Called with each iteration.
-    checkpoint
-        As of `coded_als.CodedALS.fit`.
-
-    Raises
-    ------
-    UsageError
-        For parameters that need R, or R^T R, at the master.
+    Raises UsageError for parameters that need R, or R^T R, at the master.
     """
     check_parameters(model.get_params())
     if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":

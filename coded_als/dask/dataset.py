@@ -139,19 +139,7 @@ class Dataset:
 
 
 def blocked_rows(planted: Planted, name: str, cluster: Cluster, count: int) -> BlockedRows:
-    """Tell the workers that they hold the blocks of one side.
-
-    Parameters
-    ----------
-    planted
-        The blocks.
-    name
-        Under which.
-    cluster
-        The `DaskCluster`, or a scope of it.
-    count
-        Rows of the side.
-    """
+    """Tell the workers that they hold the blocks of one side."""
     for number, array in enumerate(ARRAYS):
         cluster.store(f"{name}.{array}", planted.shares(number))
     lengths = np.zeros(count, np.int64)

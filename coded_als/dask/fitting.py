@@ -76,23 +76,7 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
 def write_top_n_on(client: Client, model: str | Path, path: str | Path, n: int, filter_seen: bool) -> int:
     """Write the best items of every user of a model folder, part by part on Dask workers; how many users there are.
 
-    Parameters
-    ----------
-    client
-        Whose workers read the one folder and write the other.
-    model
-        The model folder.
-    path
-        Where to.
-    n
-        How many items for each.
-    filter_seen
-        Whether to leave out what a user has rated.
-
-    Raises
-    ------
-    UsageError
-        Where something else is at ``path``.
+    Raises UsageError where something else is at ``path``.
     """
 
     def run(parts: list[TopNTask]) -> list[int]:

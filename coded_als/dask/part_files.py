@@ -88,18 +88,8 @@ class Columns:
 def find_pieces(source: str, columns: Sequence[str] | TextOptions | None) -> list[Piece]:
     """The pieces of a dataset, in the order of their paths.
 
-    Parameters
-    ----------
-    source
-        A pattern such as ``ratings/*.parquet``, a folder, or one file.
-    columns
-        The columns of user, item and perhaps rating, by name or by place from 1, or what else is said of text; None for
-        names that are known.
-
-    Raises
-    ------
-    UsageError
-        Where there are no such files, they are of several kinds or unreadable, or a column is not among theirs.
+    Raises UsageError where there are no such files, they are of several kinds or unreadable, or a column is not
+    among theirs.
     """
     options = _options(columns)
     given = options.columns
@@ -127,15 +117,7 @@ def find_pieces(source: str, columns: Sequence[str] | TextOptions | None) -> lis
 
 
 def columns_of(pieces: Sequence[Piece], columns: Sequence[str] | TextOptions | None) -> tuple[str, ...]:
-    """The names of the columns of user, item and perhaps rating.
-
-    Parameters
-    ----------
-    pieces
-        All of a dataset.
-    columns
-        As for `find_pieces`.
-    """
+    """The names of the columns of user, item and perhaps rating."""
     layout = pieces[0].layout
     if layout is not None:
         return layout.columns[: 2 if layout.places[2] is None else 3]
@@ -145,18 +127,8 @@ def columns_of(pieces: Sequence[Piece], columns: Sequence[str] | TextOptions | N
 def read_piece(piece: Piece, columns: Sequence[str]) -> Columns:
     """The rows of a piece.
 
-    Parameters
-    ----------
-    piece
-        Which.
-    columns
-        Names of the columns of user, item and perhaps rating.
-
-    Raises
-    ------
-    UsageError
-        For an unreadable file, a value that is missing, a rating that is not a finite number, and rows that are not those
-        that were read before.
+    Raises UsageError for an unreadable file, a value that is missing, a rating that is not a finite number, and
+    rows that are not those that were read before.
     """
     read = _read_table(piece, columns) if piece.layout is None else _read_text(piece, piece.layout)
     if piece.digest not in (None, read.digest):

@@ -35,19 +35,7 @@ HELD_AT_ONCE = 4
 
 
 def summed_gram(client: Client, planted: Planted, length: int, unit: float) -> Array:
-    """D = A^T A, (l, l); this process sees the sum alone.
-
-    Parameters
-    ----------
-    client
-        Whose Dask workers hold the blocks.
-    planted
-        The blocks of rows of A.
-    length
-        Columns l of A.
-    unit
-        What the entries are to be divided by.
-    """
+    """D = A^T A, (l, l); this process sees the sum alone."""
 
     def summed() -> Array:
         homes = planted.homes()
@@ -65,15 +53,7 @@ def summed_gram(client: Client, planted: Planted, length: int, unit: float) -> A
 
 
 def tree(parts: list[Any], add: Callable[[Any, Any], Any]) -> Any:
-    """The sum of some parts, of two neighbours at a time: always in the same order.
-
-    Parameters
-    ----------
-    parts
-        At least one.
-    add
-        Adds two of them.
-    """
+    """The sum of some parts, of two neighbours at a time: always in the same order."""
     while len(parts) > 1:
         sums = [add(left, right) for left, right in zip(parts[::2], parts[1::2], strict=False)]
         parts = sums + parts[2 * len(sums) :]
@@ -81,19 +61,7 @@ def tree(parts: list[Any], add: Callable[[Any, Any], Any]) -> Any:
 
 
 def block_gram(folder: str, first: int, length: int, unit: float) -> Array:
-    """A_k^T A_k of a block of rows, (l, l).
-
-    Parameters
-    ----------
-    folder
-        Where the block lies.
-    first
-        Number of its first array there.
-    length
-        Columns l of A.
-    unit
-        What the entries are to be divided by.
-    """
+    """A_k^T A_k of a block of rows, (l, l)."""
     parts = PartFolder(folder)
     indptr, indices, data = (parts.read(first + number) for number in range(len(ARRAYS)))
     block = sparse.csr_array((data / unit, indices, indptr), shape=(indptr.size - 1, length))
@@ -107,13 +75,7 @@ def block_gram(folder: str, first: int, length: int, unit: float) -> Array:
 
 
 def memory_for_gram(client: Client) -> float | None:
-    """Bytes that D may take on each Dask worker; None where none of them is limited.
-
-    Parameters
-    ----------
-    client
-        Whose workers.
-    """
+    """Bytes that D may take on each Dask worker; None where none of them is limited."""
     limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     return min((limit / HELD_AT_ONCE for limit in limits if limit), default=None)
 
@@ -155,15 +117,7 @@ class Moved(Exception):
 def settled(task: Callable[[], Made]) -> Made:
     """What a task makes that is begun again when Dask workers come and go.
 
-    Parameters
-    ----------
-    task
-        Raises `Moved` when they do.
-
-    Raises
-    ------
-    CodedALSError
-        When they keep doing so.
+    Raises CodedALSError when they keep doing so.
     """
     deadline = time.monotonic() + SETTLE_WITHIN_S
     for trial in itertools.count(1):
@@ -226,10 +180,7 @@ class Planted:
     def homes(self) -> dict[int, tuple[str, str, int]]:
         """Where each block lies: a Dask worker, its folder, and the number of the block's first array there.
 
-        Raises
-        ------
-        Moved
-            When a block lies nowhere just now.
+        Raises Moved when a block lies nowhere just now.
         """
         client, starter = self._cluster.client, self._cluster.starter
         with starter.settled:
@@ -317,17 +268,7 @@ class Planted:
 
 
 def cut_of(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: MatrixReading = None) -> Cut:
-    """Where the rows of one side belong.
-
-    Parameters
-    ----------
-    rows
-        Those of each block, filled up with -1.
-    own, others
-        How many there are of this side and of the other one.
-    of_users, reading
-        As of a `Cut`.
-    """
+    """Where the rows of one side belong."""
     shard_of, place_of = np.empty(own, np.int32), np.empty(own, np.int32)
     for shard, held in enumerate(rows):
         there = held[held >= 0]
@@ -354,17 +295,7 @@ def require_present(client: Client, homes: Collection[str]) -> None:
 
 
 def entries_by_block(client: Client, source: Source, cut: Cut) -> tuple[list[list[Any]], Any]:
-    """Every piece read where Dask likes: the futures of the entries of each block, piece by piece, and of the cut.
-
-    Parameters
-    ----------
-    client
-        Whose workers read.
-    source
-        What they read.
-    cut
-        Of the side whose blocks these are.
-    """
+    """Every piece read where Dask likes: the futures of the entries of each block, piece by piece, and of the cut."""
     try:
         raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
         there = client.scatter(cut, broadcast=True, hash=False)
@@ -386,19 +317,7 @@ def _writers(homes: dict[str, tuple[int, ...]], folders: dict[str, str], shards:
 def gathered(client: Client, made: list[Any], homes: Collection[str]) -> list[Any]:
     """The results of tasks, as long as the Dask workers stay that they are tied to.
 
-    Parameters
-    ----------
-    client
-        Whose tasks.
-    made
-        Futures.
-    homes
-        Addresses of the Dask workers.
-
-    Raises
-    ------
-    Moved
-        When one of them is gone.
+    Raises Moved when one of them is gone.
     """
     try:
         while True:

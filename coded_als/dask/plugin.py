@@ -196,15 +196,7 @@ async def remove_parts(name: str, dask_worker: Any) -> None:
 
 
 def private_folder(local_directory: str, name: str) -> str:
-    """A folder that this user alone can enter, beside Dask's own, which a restart of the Dask worker empties.
-
-    Parameters
-    ----------
-    local_directory
-        Of the Dask worker.
-    name
-        Of the folder.
-    """
+    """A folder that this user alone can enter, beside Dask's own, which a restart of the Dask worker empties."""
     folder = _place_of(local_directory, name)
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

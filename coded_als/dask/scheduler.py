@@ -24,16 +24,7 @@ CONNECT_WITHIN_S = 5
 def open_client(scheduler: str) -> Iterator[Client]:
     """A client of a Dask cluster, closed at the end; a cluster started here ends too.
 
-    Parameters
-    ----------
-    scheduler
-        ``tcp://HOST:PORT`` or ``tls://HOST:PORT``, the path of a scheduler file ``FILE.json``, or ``local:N`` for N
-        processes of one thread each on this machine.
-
-    Raises
-    ------
-    UsageError
-        When it is none of these, or nobody is there.
+    Raises UsageError when it is none of these, or nobody is there.
     """
     local = re.fullmatch(r"local:([1-9]\d{0,3})", scheduler)
     with ExitStack() as resources:
@@ -62,21 +53,7 @@ def open_client(scheduler: str) -> Iterator[Client]:
 def open_dask_cluster(
     scheduler: str, workers: int, delays: str, seed: int, round_timeout_s: float = ROUND_TIMEOUT_S
 ) -> Iterator[DaskCluster]:
-    """A `DaskCluster` of W workers on a Dask cluster by name; see `open_client`.
-
-    Parameters
-    ----------
-    scheduler
-        As of `open_client`.
-    workers
-        W.
-    delays
-        Delay SPEC.
-    seed
-        Of the delays.
-    round_timeout_s
-        Seconds that a round may take.
-    """
+    """A `DaskCluster` of W workers on a Dask cluster by name; see `open_client`."""
     with (
         open_client(scheduler) as client,
         DaskCluster(client, workers, delays=delays, seed=seed, round_timeout_s=round_timeout_s) as cluster,

@@ -112,21 +112,7 @@ def _is_installed() -> bool:
 def arrow_fields(
     text: bytes, delimiter: bytes, width: int, first_line: int, base: Callable[[], Fields]
 ) -> ArrowFields | None:
-    """The fields of some lines by Arrow; None where the other engine is to cut them.
-
-    Parameters
-    ----------
-    text
-        Lines, each ending in a newline.
-    delimiter
-        One byte.
-    width
-        Fields of each line.
-    first_line
-        Number of the first line.
-    base
-        Cuts the same lines by `coded_als.data.fields.split_fields`.
-    """
+    """The fields of some lines by Arrow; None where the other engine is to cut them."""
     wanted = ENGINE == "arrow" or (ENGINE == "auto" and len(text) >= _FROM_BYTES)
     if not wanted or not _is_installed() or not _is_plain(text, delimiter):
         return None

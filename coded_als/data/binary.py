@@ -20,10 +20,7 @@ NPY_MAGIC = b"\x93NUMPY"
 def read_npy(path: Path) -> RatingData:
     """A dense matrix from a .npy file; zeros are missing.
 
-    Raises
-    ------
-    UsageError
-        For a damaged file, an array of objects, or one that is not a matrix of real numbers.
+    Raises UsageError for a damaged file, an array of objects, or one that is not a matrix of real numbers.
     """
     try:
         with path.open("rb") as file:
@@ -42,10 +39,7 @@ def read_npz(path: Path) -> RatingData:
 
     Zeros in blocks and diagonals (BSR and DIA) are missing: they fill these up.
 
-    Raises
-    ------
-    UsageError
-        For a damaged file, another archive, one with pickles, or a matrix that is not real.
+    Raises UsageError for a damaged file, another archive, one with pickles, or a matrix that is not real.
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():

@@ -147,17 +147,7 @@ def is_number_text(field: str, may_have_comma: bool) -> bool:
 def layout_of(path: Path, options: TextOptions) -> TextLayout:
     """The layout of a text of ratings.
 
-    Parameters
-    ----------
-    path
-        The file.
-    options
-        What is said of it.
-
-    Raises
-    ------
-    UsageError
-        For a text that is no table, or that may be read in two ways.
+    Raises UsageError for a text that is no table, or that may be read in two ways.
     """
     text = head_of(path, options.encoding)
     source = path.name
@@ -210,10 +200,7 @@ def layout_of(path: Path, options: TextOptions) -> TextLayout:
 def head_of(path: Path, encoding: str | None, noun: str = "ratings") -> bytes:
     """The first lines of a text, that of `sample_of` among them.
 
-    Raises
-    ------
-    UsageError
-        When there is none.
+    Raises UsageError when there is none.
     """
     empty = 0
     for _, text in Lines(path, encoding, quoted=True, chunk_bytes=_HEAD_BYTES).chunks():
@@ -224,17 +211,7 @@ def head_of(path: Path, encoding: str | None, noun: str = "ratings") -> bytes:
 
 
 def sample_of(source: str, text: bytes, delimiter: bytes) -> _Sample | None:
-    """The first lines of a text as fields, or None where they cannot be cut.
-
-    Parameters
-    ----------
-    source
-        Name of the file.
-    text
-        Its first lines; the last of them may end within quotes.
-    delimiter
-        Between fields.
-    """
+    """The first lines of a text as fields, or None where they cannot be cut."""
     if delimiter not in text and not (delimiter == WHITESPACE and b"\t" in text):
         return None
     plain_text, byte = one_byte(text, delimiter)
@@ -257,21 +234,7 @@ def sample_of(source: str, text: bytes, delimiter: bytes) -> _Sample | None:
 def rows_of(text: bytes, delimiter: bytes, first_line: int, source: str) -> Iterator[tuple[int, Row]]:
     """The rows of a text that need not be equally long, as of titles, and the number of the line that each begins in.
 
-    Parameters
-    ----------
-    text
-        Whole lines.
-    delimiter
-        Between fields.
-    first_line
-        Number of the first line.
-    source
-        Name of the file, for messages.
-
-    Raises
-    ------
-    UsageError
-        With the line number, for a quote in the wrong place.
+    Raises UsageError with the line number, for a quote in the wrong place.
     """
     text.decode()  # raises where it is no UTF-8: names may be shown with marks, ids and titles not
     plain_text, byte = one_byte(text, delimiter)
@@ -397,17 +360,7 @@ def _columns(sample: _Sample, options: TextOptions) -> TextLayout:
 def has_header(sample: _Sample, given: bool | None) -> bool:
     """Whether line 1 holds names.
 
-    Parameters
-    ----------
-    sample
-        The first lines.
-    given
-        What the user says of it, or None.
-
-    Raises
-    ------
-    UsageError
-        Where it may be names or data.
+    Raises UsageError where it may be names or data.
     """
     if given is not None:
         return given

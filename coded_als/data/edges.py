@@ -28,15 +28,8 @@ def read_edge_lines(path: Path) -> RatingData:
     comments, and there is no header. Ids are any text; where all are whole numbers they become int64. A link that is
     listed again counts once.
 
-    Returns
-    -------
-    RatingData
-        A square matrix: row and column of a node have the same number, and ``user_ids`` are ``item_ids``.
-
-    Raises
-    ------
-    UsageError
-        With the line number, for a line that does not fit; for a file without links.
+    Returns ratingData: A square matrix: row and column of a node have the same number, and ``user_ids`` are
+    ``item_ids``. Raises UsageError with the line number, for a line that does not fit; for a file without links.
     """
     source = path.name
     delimiter = None
@@ -61,14 +54,7 @@ def read_edge_lines(path: Path) -> RatingData:
 def graph_of(sources: NDArray[Any], targets: NDArray[Any], nodes: NDArray[Any], source: str) -> RatingData:
     """A graph from its links, repeated ones merged.
 
-    Parameters
-    ----------
-    sources, targets
-        (links,) numbers of nodes.
-    nodes
-        (n,) their ids.
-    source
-        What was read, for people.
+    ``sources, targets``: (links,) numbers of nodes; ``nodes``: (n,) their ids.
     """
     links = distinct(sources * nodes.size + targets)
     shape = (nodes.size, nodes.size)

@@ -62,10 +62,7 @@ class Fields:
     def texts(self, column: int) -> NDArray[np.bytes_]:
         """The column as byte strings, (rows,).
 
-        Raises
-        ------
-        UsageError
-            For an empty or an overlong field.
+        Raises UsageError for an empty or an overlong field.
         """
         starts, ends = self.starts[:, column], self.ends[:, column]
         empty = np.flatnonzero(starts == ends)
@@ -84,10 +81,7 @@ class Fields:
     def numbers(self, columns: slice) -> NDArray[np.float64]:
         """Some columns as finite numbers, (lines, columns).
 
-        Raises
-        ------
-        UsageError
-            For the first field that is not a finite number.
+        Raises UsageError for the first field that is not a finite number.
         """
         starts, ends = self.starts[:, columns].ravel(), self.ends[:, columns].ravel()
         width = self.starts[:, columns].shape[1]
@@ -109,10 +103,7 @@ class Fields:
     def times(self, column: int) -> tuple[NDArray[Any], bool]:
         """The column as times, (rows,): numbers as they are, dates of ISO 8601 in microseconds; and whether they are dates.
 
-        Raises
-        ------
-        UsageError
-            For a field that is neither.
+        Raises UsageError for a field that is neither.
         """
         whole = self.integers(column)
         if whole is not None:
@@ -168,25 +159,8 @@ def split_fields(
 
     A field that begins with a quote ends with one; in it delimiters and line ends are text, and two quotes are one.
 
-    Parameters
-    ----------
-    source
-        Name of the file, for error messages.
-    text
-        Lines, each ending in a newline.
-    delimiter
-        One byte.
-    columns
-        Fields that every line must have.
-    first_line
-        Number of the first line.
-    may_have_commas
-        Whether numbers may have a comma for the decimal point.
-
-    Raises
-    ------
-    UsageError
-        With its number, for the first line that has more or fewer fields, or a quote in the wrong place.
+    Raises UsageError with its number, for the first line that has more or fewer fields, or a quote in the wrong
+    place.
     """
     numbers: Integers | None = None
     blank = 0
@@ -235,15 +209,7 @@ def _are_even(delimiters: Integers, line_starts: Integers, line_ends: Integers, 
 
 
 def well_quoted(text: bytes, delimiter: bytes) -> bool:
-    """Whether every quote opens a field, ends one, or is one of two that stand for one.
-
-    Parameters
-    ----------
-    text
-        Lines, each ending in a newline.
-    delimiter
-        One byte.
-    """
+    """Whether every quote opens a field, ends one, or is one of two that stand for one."""
     characters = np.frombuffer(text, dtype=np.uint8)
     quotes = np.flatnonzero(characters == _QUOTE)
     if quotes.size % 2:
@@ -265,15 +231,7 @@ def well_quoted(text: bytes, delimiter: bytes) -> bool:
 
 
 def misplaced_quote(source: str, line: int) -> UsageError:
-    """The refusal of a quote in the wrong place.
-
-    Parameters
-    ----------
-    source
-        Name of the file.
-    line
-        Number of the line.
-    """
+    """The refusal of a quote in the wrong place."""
     return UsageError(
         f"quotes must stand around a whole field, and two of them for one within; line {line} of {source} has one "
         "elsewhere, or does not close it. Correct the line."

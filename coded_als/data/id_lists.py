@@ -15,17 +15,7 @@ _NO_DELIMITER = b"\x1e"
 def read_ids(path: Path, encoding: str | None = None) -> list[str]:
     """The ids in a text, one a line; quotes around an id are dropped as in ratings.
 
-    Parameters
-    ----------
-    path
-        The file, which may be compressed.
-    encoding
-        Of the text; by default UTF-8, or what its byte order mark says.
-
-    Raises
-    ------
-    UsageError
-        For a file that cannot be read, or holds no id.
+    Raises UsageError for a file that cannot be read, or holds no id.
     """
     try:
         ids = [

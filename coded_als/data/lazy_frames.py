@@ -14,15 +14,7 @@ def is_lazy(source: Any) -> bool:
 
 
 def collected(frame: Any, columns: Sequence[str] | None) -> Any:
-    """The table of a lazy one, of no more columns than are asked for.
-
-    Parameters
-    ----------
-    frame
-        The lazy table.
-    columns
-        Names of columns, or None for all.
-    """
+    """The table of a lazy one, of no more columns than are asked for."""
     names = [columns] if isinstance(columns, str) else list(columns or ())
     there = set(frame.collect_schema().names())
     # a name that is not there is refused by the reader of tables, which says what there is

@@ -75,10 +75,7 @@ class Lines:
     def first_filled(self, count: int) -> list[tuple[int, bytes]]:
         """The first of `numbered`.
 
-        Raises
-        ------
-        UsageError
-            When there is none.
+        Raises UsageError when there is none.
         """
         found = list(islice(self.numbered(), count))
         if not found:
@@ -88,10 +85,7 @@ class Lines:
     def chunks(self, after_line: int = 0) -> Iterator[tuple[int, bytes]]:
         """The number of its first line and the text of some lines, each ending in a newline, after the given line.
 
-        Raises
-        ------
-        UsageError
-            For a damaged compressed file, or one that is not text.
+        Raises UsageError for a damaged compressed file, or one that is not text.
         """
         next_line = 1
         with closing(self._open()) as file:
@@ -282,15 +276,7 @@ def _one_line(error: Exception) -> str:
 
 
 def one_byte(text: bytes, delimiter: bytes) -> tuple[bytes, bytes]:
-    """The text with a delimiter of one byte, and that byte; what stands in quotes is left as it is.
-
-    Parameters
-    ----------
-    text
-        Delimited text.
-    delimiter
-        One or more bytes.
-    """
+    """The text with a delimiter of one byte, and that byte; what stands in quotes is left as it is."""
     if len(delimiter) == 1 and delimiter != WHITESPACE:
         return text, delimiter
     if b'"' in text:

@@ -39,10 +39,8 @@ def read_mtx(path: Path) -> RatingData:
 
     Entries of a pattern are 1; a symmetric matrix is completed.
 
-    Raises
-    ------
-    UsageError
-        For a header or a line that does not fit, with its number; for complex numbers and dense symmetric matrices.
+    Raises UsageError for a header or a line that does not fit, with its number; for complex numbers and dense
+    symmetric matrices.
     """
     lines = Lines(path)
     header = _read_header(lines, path.name)

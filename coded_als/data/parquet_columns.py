@@ -10,15 +10,7 @@ from coded_als.errors import UsageError
 
 
 def parquet_columns(path: Path, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The names of the columns of users, items and perhaps ratings and times; None where nothing says which.
-
-    Parameters
-    ----------
-    path
-        The file.
-    given
-        What the user says: names, or places from 1.
-    """
+    """The names of the columns of users, items and perhaps ratings and times; None where nothing says which."""
     try:
         from pyarrow import parquet
 
@@ -31,19 +23,7 @@ def parquet_columns(path: Path, given: tuple[str, ...] | None) -> tuple[str, ...
 def named_columns(known: Sequence[str], given: tuple[str, ...] | None, source: str) -> tuple[str, ...] | None:
     """The same of a table of which only the names are known.
 
-    Parameters
-    ----------
-    known
-        All names.
-    given
-        What the user says.
-    source
-        What the table is called in messages.
-
-    Raises
-    ------
-    UsageError
-        For a place that is not there.
+    Raises UsageError for a place that is not there.
     """
     if given is not None:
         if set(given) <= set(known) or not all(name.isdigit() for name in given):

@@ -41,15 +41,7 @@ IdColumn = NDArray[Any] | CodedIds
 
 
 def is_id(ids: IdColumn, text: bytes) -> NDArray[np.bool_]:
-    """Where an id stands among others, (ids,).
-
-    Parameters
-    ----------
-    ids
-        (ids,).
-    text
-        The one that is looked for.
-    """
+    """Where an id stands among others, (ids,)."""
     if isinstance(ids, CodedIds):
         return np.asarray((ids.distinct == text)[ids.codes])
     return np.asarray(ids.astype(np.bytes_) == text)
@@ -96,15 +88,8 @@ def distinct_ids(ids: IdColumn) -> tuple[NDArray[Any], Integers]:
 def sorted_by(rows: Integers, columns: Integers) -> Integers:
     """The order of entries by row, then by column, then as they came.
 
-    Parameters
-    ----------
-    rows, columns
-        (entries,) both at least 0.
-
-    Returns
-    -------
-    (entries,) as ``np.lexsort((columns, rows))``, in the time of a few passes: NumPy sorts numbers of 16 bits by
-    counting, and the order of equal ones stays.
+    ``rows, columns``: (entries,) both at least 0. Returns (entries,) as ``np.lexsort((columns, rows))``, in the
+    time of a few passes: NumPy sorts numbers of 16 bits by counting, and the order of equal ones stays.
     """
     order = np.arange(rows.size)
     for keys in (columns, rows):
@@ -226,17 +211,9 @@ class RatingData:
 def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingData:
     """Ratings whose ids are the row and column numbers.
 
-    Parameters
-    ----------
-    matrix
-        (m, n), dense or sparse.
-    source
-        Where it is from, for people.
+    ``matrix``: (m, n), dense or sparse.
 
-    Raises
-    ------
-    UsageError
-        For a matrix without entries or with one that is not finite.
+    Raises UsageError for a matrix without entries or with one that is not finite.
     """
     values = matrix if isinstance(matrix, np.ndarray) else matrix.data
     if (
@@ -268,25 +245,10 @@ def from_triples(
 ) -> RatingData:
     """Ratings from one (user, item, value) per line of a text or row of a table.
 
-    Parameters
-    ----------
-    users, items
-        (entries,) ids: whole numbers, str (as objects, where one is long), or UTF-8 bytes.
-    values, times
-        (entries,).
-    lines
-        (entries,) line numbers, for error messages.
-    source
-        Name of the file.
-    noun
-        What is numbered: lines or rows.
-    repeated
-        What becomes of a pair that is there twice; None refuses it. The time of a sum is that of the last.
+    ``users, items``: (entries,) ids: whole numbers, str (as objects, where one is long), or UTF-8 bytes; ``values,
+    times``: (entries,); ``lines``: (entries,) line numbers, for error messages.
 
-    Raises
-    ------
-    UsageError
-        When a pair of user and item appears twice, or an id is not UTF-8.
+    Raises UsageError when a pair of user and item appears twice, or an id is not UTF-8.
     """
     user_ids, rows = number_ids(users, lines, source)
     item_ids, columns = number_ids(items, lines, source)
@@ -316,17 +278,7 @@ def from_pairs(
 ) -> RatingData:
     """Interactions from one (user, item) per line: the value of an entry is how often the pair stands there.
 
-    Parameters
-    ----------
-    users, items, lines, source
-        As for `from_triples`.
-    repeated
-        ``"last"`` counts a pair once, and ``"refuse"`` refuses one that is there twice.
-
-    Raises
-    ------
-    UsageError
-        When an id is not UTF-8.
+    Raises UsageError when an id is not UTF-8.
     """
     if repeated in ("refuse", "last"):
         return from_triples(users, items, np.ones(users.size), None, lines, source, repeated=repeated)
@@ -343,24 +295,10 @@ def from_pairs(
 def number_ids(ids: IdColumn, lines: Integers, source: str) -> tuple[Ids, Integers]:
     """The distinct ids, ascending, and the place of each entry's id among them.
 
-    Parameters
-    ----------
-    ids
-        (entries,) int64, objects that are str, or UTF-8 bytes.
-    lines
-        (entries,) line numbers, for error messages.
-    source
-        Name of the file.
+    ``ids``: (entries,) int64, objects that are str, or UTF-8 bytes; ``lines``: (entries,) line numbers, for error
+    messages. Returns ids, places (distinct,) int64 or str, and (entries,).
 
-    Returns
-    -------
-    ids, places
-        (distinct,) int64 or str, and (entries,).
-
-    Raises
-    ------
-    UsageError
-        For an id that is not UTF-8.
+    Raises UsageError for an id that is not UTF-8.
     """
     distinct, places = distinct_ids(ids)
     if distinct.dtype.kind != "S":
@@ -377,12 +315,7 @@ def number_ids(ids: IdColumn, lines: Integers, source: str) -> tuple[Ids, Intege
 def csr_from_sorted(rows: Integers, columns: Integers, values: Floats, shape: tuple[int, int]) -> csr_array[np.float64]:
     """A sparse matrix from entries that are already ordered by row and column.
 
-    Parameters
-    ----------
-    rows, columns, values
-        Of each entry, (entries,).
-    shape
-        (m, n).
+    ``rows, columns, values``: of each entry, (entries,); ``shape``: (m, n).
     """
     indptr = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=shape[0]))))
     index = np.int32 if max(*shape, values.size) < 2**31 else np.int64

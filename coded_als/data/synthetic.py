@@ -50,10 +50,7 @@ class SyntheticSpec:
 def parse_synthetic(spec: str) -> SyntheticSpec:
     """Read ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``.
 
-    Raises
-    ------
-    UsageError
-        For an unknown, repeated, missing or impossible value.
+    Raises UsageError for an unknown, repeated, missing or impossible value.
     """
     values = read_fields("matrix", spec, SyntheticSpec, lambda key, text: _value(key, text, spec))
     if values["d"] > min(values["m"], values["n"]):
@@ -68,10 +65,7 @@ def parse_synthetic(spec: str) -> SyntheticSpec:
 def synthetic_ratings(spec: SyntheticSpec) -> RatingData:
     """Draw the matrix: dense at density 1, sparse below, with round(density m n) entries, at least one.
 
-    Raises
-    ------
-    UsageError
-        When it does not fit into memory.
+    Raises UsageError when it does not fit into memory.
     """
     source = PREFIX + ",".join(f"{name}={getattr(spec, name)}" for name in SyntheticSpec.__dataclass_fields__)
     try:

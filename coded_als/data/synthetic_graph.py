@@ -63,10 +63,7 @@ class GraphSpec:
 def parse_graph(spec: str) -> GraphSpec:
     """Read ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]``.
 
-    Raises
-    ------
-    UsageError
-        For an unknown, missing or impossible value.
+    Raises UsageError for an unknown, missing or impossible value.
     """
     found = GraphSpec(**read_fields("graph", spec, GraphSpec, lambda key, text: _value(key, text, spec)))
     if found.domains > found.nodes:
@@ -88,10 +85,7 @@ def synthetic_graph(spec: GraphSpec) -> RatingData:
     of a node to itself are left out and repeated ones drawn again, at most so often; a graph can therefore have a few
     links less than ``links * nodes``.
 
-    Raises
-    ------
-    UsageError
-        When it does not fit into memory.
+    Raises UsageError when it does not fit into memory.
     """
     source = PREFIX + ",".join(f"{name}={getattr(spec, name)}" for name in GraphSpec.__dataclass_fields__)
     try:

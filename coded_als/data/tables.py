@@ -50,15 +50,7 @@ class Column:
         return f"column {self.name!r} of {self.source}"
 
     def refuse(self, row: int, rule: str) -> NoReturn:
-        """Raise `UsageError` for the value in a row.
-
-        Parameters
-        ----------
-        row
-            Counted from 0.
-        rule
-            What the value breaks.
-        """
+        """Raise `UsageError` for the value in a row."""
         value = reprlib.repr(self.values.to_list()[row])
         raise UsageError(f"{rule}; got {value} in row {row} (counted from 0), {self}. Correct it or drop the row.")
 
@@ -68,24 +60,8 @@ def from_table(
 ) -> RatingData:
     """Ratings from a table with one of them, or one interaction, in a row.
 
-    Parameters
-    ----------
-    table
-        A DataFrame of pandas, polars, Modin or cuDF, or an Arrow table (extra ``tables``).
-    columns
-        Names of the columns of user, item, rating and time, as the table has them: text, whole numbers, or tuples.
-        Without the last two these are interactions: the value of an entry is how often its row is there. Ids that are
-        neither whole numbers nor text stand as their text, bytes as the UTF-8 that they hold.
-    source
-        What it is called in messages.
-    repeated
-        What becomes of a pair that is there twice, as for `coded_als.data.load_ratings`.
-
-    Raises
-    ------
-    UsageError
-        Without ``columns``, for a column that is not there or there twice, and with the row (counted from 0) for a value
-        that is missing or not finite, or is no id, and for a pair that is rated twice.
+    Raises UsageError without ``columns``, for a column that is not there or there twice, and with the row (counted
+    from 0) for a value that is missing or not finite, or is no id, and for a pair that is rated twice.
     """
     try:
         import narwhals as nw
@@ -136,19 +112,7 @@ def _narrowed(table: Any, places: list[int]) -> Any:
 def read_parquet(path: Path, columns: Sequence[Any] | None, repeated: Repeated | None = None) -> RatingData:
     """Ratings from a Parquet file (extra ``parquet``).
 
-    Parameters
-    ----------
-    path
-        The file.
-    columns
-        As for `from_table`; no others are read.
-    repeated
-        As for `from_table`.
-
-    Raises
-    ------
-    UsageError
-        As `from_table`, and for a damaged file.
+    Raises UsageError as `from_table`, and for a damaged file.
     """
     try:
         from pyarrow import parquet
@@ -279,22 +243,10 @@ def _require_all(column: Column) -> None:
 def named_matrix(ratings: Any, columns: Sequence[Any] | None) -> tuple[Any, tuple[Ids, Ids] | None]:
     """A rating matrix and the ids of its rows and columns.
 
-    Parameters
-    ----------
-    ratings
-        A matrix, a table, or `RatingData`.
-    columns
-        The names of the columns of a table, and None for all else.
+    Returns matrix, ids (m, n) as a model learns from it, and ids, (m,) of users and (n,) of items, or None for 0,
+    1, 2, .
 
-    Returns
-    -------
-    matrix, ids
-        (m, n) as a model learns from it, and ids, (m,) of users and (n,) of items, or None for 0, 1, 2, ...
-
-    Raises
-    ------
-    UsageError
-        For a table without columns or columns without a table, and where `from_table` does.
+    Raises UsageError for a table without columns or columns without a table, and where `from_table` does.
     """
     if is_lazy(ratings):
         ratings = collected(ratings, columns)

@@ -70,21 +70,7 @@ def read_rating_lines(
     throughout; in quotes they may hold delimiters and line ends. Ids are any text; where all are whole numbers they
     become int64. Spaces around a field and quotes around it are dropped.
 
-    Parameters
-    ----------
-    path
-        The file.
-    options
-        What is said of the text.
-    repeated
-        What becomes of a pair that is there twice, as for `from_triples`.
-    source
-        What the file is called in messages, where not by its name.
-
-    Raises
-    ------
-    UsageError
-        With the line number, for a line that does not fit; for a text that has two readings.
+    Raises UsageError with the line number, for a line that does not fit; for a text that has two readings.
     """
     options = options or TextOptions()
     source = source or path.name
@@ -110,19 +96,7 @@ def read_rating_lines(
 def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) -> TextColumns:
     """The columns of a text.
 
-    Parameters
-    ----------
-    path
-        The file.
-    layout
-        How it is read.
-    encoding
-        Of the text.
-
-    Raises
-    ------
-    UsageError
-        With the line number, for a line that does not fit.
+    Raises UsageError with the line number, for a line that does not fit.
     """
     user, item, rating, time = layout.places
     pieces: dict[str, list[Any]] = {name: [] for name in ("users", "items", "values", "times", "lines")}
@@ -158,21 +132,7 @@ def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) ->
 
 
 def fields_of(source: str, text: bytes, delimiter: bytes, width: int, first_line: int) -> Fields | ArrowFields:
-    """The fields of some lines.
-
-    Parameters
-    ----------
-    source
-        Name of the file, for messages.
-    text
-        Whole lines.
-    delimiter
-        Between fields; a space stands for any white space.
-    width
-        Fields that every line must have.
-    first_line
-        Number of the first line.
-    """
+    """The fields of some lines."""
     plain, byte = one_byte(text, delimiter)
     base = partial(split_fields, source, plain, byte, width, first_line, may_have_commas=delimiter != b",")
     return arrow_fields(plain, byte, width, first_line, base) or base()
@@ -190,17 +150,7 @@ def missing_among(ids: Ids) -> str | None:
 
 
 def missing_id(noun: str, word: str, where: str) -> UsageError:
-    """The refusal of a missing id.
-
-    Parameters
-    ----------
-    noun
-        Of users or of items.
-    word
-        What stands for it.
-    where
-        In what it was found.
-    """
+    """The refusal of a missing id."""
     return UsageError(
         f"{noun} ids must not be missing; got {word!r} among whole numbers, in {where}. Fill it in or remove the line."
     )
@@ -211,17 +161,7 @@ def read_dense_lines(path: Path, options: TextOptions | None = None) -> RatingDa
 
     The first line holds names when none of its fields is a number.
 
-    Parameters
-    ----------
-    path
-        The file.
-    options
-        What is said of the text.
-
-    Raises
-    ------
-    UsageError
-        With the line number, for a line that does not fit.
+    Raises UsageError with the line number, for a line that does not fit.
     """
     options = options or TextOptions()
     source = path.name

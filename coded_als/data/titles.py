@@ -17,18 +17,7 @@ _TITLES = {"title", "name", "titles", "movietitle", "booktitle", "itemname", "it
 def load_titles(path: Path, encoding: str | None = None) -> dict[str, str]:
     """Titles by item id.
 
-    Parameters
-    ----------
-    path
-        Text: an id, a title and anything else in each line, separated by tabs, ``::``, ``|``, semicolons or commas; a
-        field may stand in quotes. Names in line 1 say which columns these are; without, they are the first two.
-    encoding
-        Of the text; by default UTF-8, or what its byte order mark says.
-
-    Raises
-    ------
-    UsageError
-        For a file that cannot be read, or with the number of a line without a title.
+    Raises UsageError for a file that cannot be read, or with the number of a line without a title.
     """
     try:
         return _titles(path, encoding)

@@ -22,17 +22,7 @@ _UNWRITABLE = re.compile(r'[\t\n\r\0\x1f]|^[ "]|[ "]$|^$')
 def write_rating_lines(path: Path, data: RatingData) -> None:
     """Write lines ``user item rating [time]``, separated by tabs, in the order of the source.
 
-    Parameters
-    ----------
-    path
-        Where to; a file of that name is replaced once the new one is complete.
-    data
-        The ratings. Numbers are written so that they are read back to the last bit.
-
-    Raises
-    ------
-    UsageError
-        For an id that lines cannot hold, or where no file can be written.
+    Raises UsageError for an id that lines cannot hold, or where no file can be written.
     """
     for ids in (data.user_ids, data.item_ids):
         _require_writable(ids)

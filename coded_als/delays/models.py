@@ -335,13 +335,7 @@ class Sum:
         return np.sum(drawn, axis=0), np.array(states)
 
     def offset(self, index: int) -> int:
-        """The number that is added to k for the uniforms of a summand.
-
-        Parameters
-        ----------
-        index
-            Which summand.
-        """
+        """The number that is added to k for the uniforms of a summand."""
         return 16 * index
 
 

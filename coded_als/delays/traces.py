@@ -49,13 +49,7 @@ def read_trace(path: Path) -> Array:
 
 
 def read_recording(path: Path) -> Trace:
-    """The delays of `read_trace`, and the share of tasks that took longer than any that was finished.
-
-    Parameters
-    ----------
-    path
-        Of the CSV.
-    """
+    """The delays of `read_trace`, and the share of tasks that took longer than any that was finished."""
     cells = _read_cells(path)
     shape = 1 + max(r for r, _ in cells), 1 + max(w for _, w in cells)
     seconds, finished = np.zeros(shape), np.zeros(shape, bool)
@@ -95,15 +89,7 @@ class Survival:
 
     @classmethod
     def of(cls, seconds: Array, finished: NDArray[np.bool_]) -> Survival:
-        """The estimate from tasks of any shape.
-
-        Parameters
-        ----------
-        seconds
-            Duration of each, or the time for which it was watched.
-        finished
-            Which is which.
-        """
+        """The estimate from tasks of any shape."""
         times, ended = np.unique(seconds[finished & np.isfinite(seconds)], return_counts=True)
         cleared = np.where(finished, seconds, CLEAR * seconds)
         at_risk = np.array([(cleared >= time).sum() for time in times])
@@ -117,12 +103,7 @@ class Survival:
     def beyond(self, watched_s: float, number: float) -> float | None:
         """The delay of a task that had not finished: one of the finished ones above it; None where there is none.
 
-        Parameters
-        ----------
-        watched_s
-            How long it was watched.
-        number
-            Uniform in (0, 1): which of those above.
+        ``number``: uniform in (0, 1): which of those above.
         """
         first = int(np.searchsorted(self.times, CLEAR * watched_s, side="right"))
         if first == self.times.size:

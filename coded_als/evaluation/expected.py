@@ -101,20 +101,9 @@ def expected_lists(
 ) -> ExpectedLists:
     """The lists that scores ``users @ items.T + biases`` give, whatever the numbers of items.
 
-    Parameters
-    ----------
-    rank
-        Maps a length n to the columns and scores of the n best of every user, (users, n) each, in any order of equal ones.
-    users, items, biases
-        (users, d), (items, d), and (items,) or None.
-    relevant
-        (users, items) sparse: stored entries are relevant.
-    width
-        Length of the lists, at most the number of items.
-    seen
-        (users, items) sparse: stored entries are in no list.
-    memory_limit_bytes
-        Bound on temporary arrays; at least one user's scores are held.
+    ``rank``: maps a length n to the columns and scores of the n best of every user, (users, n) each, in any order
+    of equal ones; ``users, items, biases``: (users, d), (items, d), and (items,) or None; ``relevant``: (users,
+    items) sparse: stored entries are relevant; ``seen``: (users, items) sparse: stored entries are in no list.
     """
     places, scores = rank(min(width + 1, len(items)))
     unclear = np.flatnonzero(_are_close(scores, users, items, biases).any(axis=1))

@@ -23,18 +23,7 @@ _BLOCK_ROWS = 256
 def left_out(matrix: Any, share: float, seed: int = 0) -> NDArray[np.bool_]:
     """Which entries to leave out of each row, at random, so that a row with two or more loses one and keeps one.
 
-    Parameters
-    ----------
-    matrix
-        csr (k, n).
-    share
-        Of the entries of a row, rounded.
-    seed
-        Of the choice.
-
-    Returns
-    -------
-    (entries,)
+    ``matrix``: csr (k, n). Returns (entries,).
     """
     counts = np.diff(matrix.indptr)
     rows = np.repeat(np.arange(counts.size), counts)
@@ -47,14 +36,7 @@ def left_out(matrix: Any, share: float, seed: int = 0) -> NDArray[np.bool_]:
 def leave_out(ratings: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any]]:
     """The ratings kept, csr, and row, column and value of those left out of rows with at least two, row by row.
 
-    Returns
-    -------
-    The matrix (k, n), and (left out,) of each of the others.
-
-    Raises
-    ------
-    UsageError
-        When no row has two entries.
+    Returns the matrix (k, n), and (left out,) of each of the others. Raises UsageError when no row has two entries.
     """
     from scipy.sparse import csr_array
 
@@ -71,16 +53,7 @@ def leave_out(ratings: Any) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[An
 def score_blocks(model: FactorModel, kept: Any) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Number of the first row and scores of all items, some rows at a time.
 
-    Parameters
-    ----------
-    model
-        Fitted, with fold-in.
-    kept
-        csr (k, n).
-
-    Returns
-    -------
-    Pairs of a number and scores, (rows, n).
+    ``kept``: csr (k, n). Returns pairs of a number and scores, (rows, n).
     """
     for start in range(0, kept.shape[0], _BLOCK_ROWS):
         yield start, model.score_new(model.fold_in(kept[start : start + _BLOCK_ROWS]))

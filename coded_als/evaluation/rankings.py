@@ -49,21 +49,9 @@ def trained_on(model: FactorModel, test: RatingData) -> int:
 def known_triples(model: FactorModel, test: RatingData) -> tuple[Integers, Integers, Floats]:
     """Rows, columns and ratings, in the model's numbering, of the test ratings that it has both parts of.
 
-    Parameters
-    ----------
-    model
-        Fitted.
-    test
-        Ratings; matched by their original ids.
+    Returns each (known,).
 
-    Returns
-    -------
-    Each (known,).
-
-    Raises
-    ------
-    UsageError
-        When the model knows no pair.
+    Raises UsageError when the model knows no pair.
     """
     rows, columns, values = test.triples()
     rows, columns = model.user_rows(test.user_ids)[rows], model.item_columns(test.item_ids)[columns]
@@ -78,16 +66,7 @@ def known_triples(model: FactorModel, test: RatingData) -> tuple[Integers, Integ
 def pattern_of(rows: Integers, columns: Integers, shape: tuple[int, int]) -> csr_array:
     """A sparse matrix with ones at some places.
 
-    Parameters
-    ----------
-    rows, columns
-        The places, (entries,) each.
-    shape
-        Of the matrix.
-
-    Returns
-    -------
-    csr of the given shape.
+    ``rows, columns``: the places, (entries,) each. Returns csr of the given shape.
     """
     from scipy.sparse import csr_array
 

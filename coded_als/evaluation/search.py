@@ -40,13 +40,7 @@ class Range:
     whole: bool = False
 
     def draw(self, generator: np.random.Generator) -> float | int:
-        """One of them at random.
-
-        Parameters
-        ----------
-        generator
-            Of the randomness.
-        """
+        """One of them at random."""
         value = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         return round(value) if self.whole else float(f"{value:.3g}")
 
@@ -124,32 +118,8 @@ def search(
     The search sees nothing but ``train``: a test part plays no role, and methods that are given the same ``train``,
     ``validation`` and ``seed`` are compared on the same validation part.
 
-    Parameters
-    ----------
-    model
-        Whose class is searched, with the parameters that stay; it is not changed.
-    ranges
-        What the others are drawn from, such as ``RANGES["ridge"]``. Ranks above the number of users or items are cut.
-    train
-        Ratings, of which a part is held out.
-    budget
-        How many candidates are fitted, at least 1.
-    validation
-        Share of the ratings that is held out.
-    metric
-        A figure of `RankingScores` or `RatingErrors`.
-    k
-        Length of the lists.
-    seed
-        Of the validation part and of what is drawn.
-    tried
-        Called after each candidate.
-
-    Raises
-    ------
-    UsageError
-        For an unknown metric or parameter, a budget below 1, a part that cannot be held out, and where every candidate
-        fails, with the reason of the first.
+    Raises UsageError for an unknown metric or parameter, a budget below 1, a part that cannot be held out, and
+    where every candidate fails, with the reason of the first.
     """
     require_whole("budget", budget, 1)
     require_one_of("metric", metric, (*LISTS, *ERRORS))

@@ -26,11 +26,6 @@ def calibrated(columns: int = COLUMNS) -> Machine:
     over the link's besides: the differences between few workers and many, and between small arrays and large ones, tell
     them apart. Where workers share memory payloads cost next to nothing: the link's speed is that of both ways together.
     What workers are given to keep goes into fresh memory and takes longer.
-
-    Parameters
-    ----------
-    columns
-        Of the blocks that will be multiplied: wide ones are multiplied faster.
     """
     speed = multiplications_per_second(columns)
     few_s, _, _ = _round_seconds(FEW)

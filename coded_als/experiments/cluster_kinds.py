@@ -24,10 +24,7 @@ def open_cluster(
 ) -> AbstractContextManager[Cluster]:
     """A cluster of W workers: real processes, the calling process, or a virtual clock.
 
-    Raises
-    ------
-    UsageError
-        For a limit where there are no worker processes.
+    Raises UsageError for a limit where there are no worker processes.
     """
     limits: dict[str, Any] = {} if round_timeout_s is None else {"round_timeout_s": round_timeout_s}
     if limits and kind != "local":

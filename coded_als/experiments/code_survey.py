@@ -110,10 +110,7 @@ class CodeRow:
 def survey(codes: Sequence[Code], setting: Setting, tell: Callable[[str], None] = lambda text: None) -> list[CodeRow]:
     """Every code on the same workers under the same delays.
 
-    Raises
-    ------
-    UsageError
-        For a code that does not fit the workers or the problem.
+    Raises UsageError for a code that does not fit the workers or the problem.
     """
     rows, draws = [], Draws(parse_delays(setting.delays), setting.workers, setting.seed, 1)
     for code in [code.at(setting.workers, setting.length) for code in codes]:
@@ -197,10 +194,7 @@ def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Cod
 
     Returns plain ones first; each kind by its memory, the least first.
 
-    Raises
-    ------
-    UsageError
-        When no code keeps to any limit.
+    Raises UsageError when no code keeps to any limit.
     """
     families: dict[str, list[Code]] = {}
     for code in all_members(workers, length):

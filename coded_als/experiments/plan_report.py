@@ -57,15 +57,7 @@ def assumptions(workload: Workload) -> list[str]:
 
 
 def fit_command(candidate: Candidate, workload: Workload) -> str:
-    """The command that runs a candidate on local workers, with the same delays.
-
-    Parameters
-    ----------
-    candidate
-        What would run.
-    workload
-        The problem, the delays and the machine.
-    """
+    """The command that runs a candidate on local workers, with the same delays."""
     scheme = candidate.scheme
     words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
     words += ["--code", scheme.family.spec]
@@ -81,17 +73,7 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
 
 
 def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
-    """The plan for people.
-
-    Parameters
-    ----------
-    plan
-        The plan.
-    workers
-        W.
-    workload
-        The problem, the delays and the machine.
-    """
+    """The plan for people."""
     chosen = plan.recommended
     lines = [
         _headline(plan, workers),
@@ -271,17 +253,7 @@ class PlanDocument(TypedDict):
 
 
 def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
-    """The plan as one JSON-able document.
-
-    Parameters
-    ----------
-    plan
-        The plan.
-    workers
-        W.
-    workload
-        The problem, the delays and the machine.
-    """
+    """The plan as one JSON-able document."""
     return {
         "verdict": plan.verdict,
         "draws": len(plan.recommended.sampling),

@@ -51,23 +51,11 @@ class Backlogs:
             self._thread.start()
 
     def expect(self, response_bytes: int) -> None:
-        """Responses may be as large as this.
-
-        Parameters
-        ----------
-        response_bytes
-            Of one response.
-        """
+        """Responses may be as large as this."""
         self._most_bytes = max(self._most_bytes, MOST_BYTES + RESPONSES * response_bytes)
 
     def delivered(self, connection: int) -> None:
-        """A whole message of a connection has been received.
-
-        Parameters
-        ----------
-        connection
-            Its file descriptor.
-        """
+        """A whole message of a connection has been received."""
         self._delivered.add(connection)
 
     def close(self) -> None:

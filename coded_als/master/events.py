@@ -45,30 +45,12 @@ class Events:
         self._untold_workers: deque[WorkerEvent] = deque()
 
     def note(self, worker: WorkerState, status: Literal["joined", "lost", "silent", "heard"]) -> None:
-        """Note what became of a worker.
-
-        Parameters
-        ----------
-        worker
-            Which.
-        status
-            What became of it.
-        """
+        """Note what became of a worker."""
         if self._worker_observers:
             self._untold_workers.append(WorkerEvent(worker.id, status, self.seconds()))
 
     def record(self, task: Assignment, status: Status, reply: Reply | None = None) -> None:
-        """Note what became of a task, with the worker's reply, if there is one.
-
-        Parameters
-        ----------
-        task
-            What a worker was asked.
-        status
-            What became of it.
-        reply
-            What the worker says of it; a response holds the seconds that it took.
-        """
+        """Note what became of a task, with the worker's reply, if there is one."""
         if not self._observers:
             return
         received_s, waited_s, computed_s = None, 0.0, 0.0

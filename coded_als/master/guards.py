@@ -164,14 +164,8 @@ class Usage:
     def claimed(self) -> Iterator[Interrupts]:
         """A stretch in which nobody else may use the cluster.
 
-        Returns
-        -------
-        What puts off signal handlers during it.
-
-        Raises
-        ------
-        UsageError
-            In a forked copy of the process, while the cluster is in use, and when it is closed.
+        Returns what puts off signal handlers during it. Raises UsageError in a forked copy of the process, while the
+        cluster is in use, and when it is closed.
         """
         if self.forked:
             raise UsageError(

@@ -39,10 +39,7 @@ class MasterKeys:
     def read(cls, folder: str | os.PathLike[str]) -> MasterKeys:
         """The keys that `make_keys` wrote.
 
-        Raises
-        ------
-        UsageError
-            Where there are none, others than their owner may read them, or they are damaged.
+        Raises UsageError where there are none, others than their owner may read them, or they are damaged.
         """
         path = Path(folder) / MASTER_FILE
         try:
@@ -69,21 +66,9 @@ class MasterKeys:
 def make_keys(folder: str | os.PathLike[str], workers: int) -> list[Path]:
     """Write keys for a master and W workers, readable for their owner alone.
 
-    Parameters
-    ----------
-    folder
-        Where; made if it is not there.
-    workers
-        Number of workers W.
+    Returns the files: the master's, and one to copy to each worker.
 
-    Returns
-    -------
-    The files: the master's, and one to copy to each worker.
-
-    Raises
-    ------
-    UsageError
-        Where there are keys already, or they cannot be written.
+    Raises UsageError where there are keys already, or they cannot be written.
     """
     require_whole("workers", workers, 1)
     job = secrets.token_bytes(16)

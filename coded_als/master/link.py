@@ -181,13 +181,6 @@ class Link:
         """Hand a message to ZeroMQ without waiting; False when nobody is there to get it.
 
         Whoever has left `MOST_UNSENT` messages unread is there, and does not get it.
-
-        Parameters
-        ----------
-        route
-            Where the worker's messages come from.
-        frames
-            The message.
         """
         try:
             send(self._router, [route, *frames])
@@ -239,13 +232,7 @@ class Link:
         return frames
 
     def expect(self, response_bytes: int) -> None:
-        """Responses may be as large as this.
-
-        Parameters
-        ----------
-        response_bytes
-            Of one response.
-        """
+        """Responses may be as large as this."""
         if self._backlogs is not None:
             self._backlogs.expect(response_bytes)
 

@@ -178,15 +178,7 @@ class Membership:
         return [worker for worker in self.workers.values() if not worker.alive and worker.lost_s >= earliest_s]
 
     def wait_for_all(self, timeout_s: float, check: Callable[[], None] = lambda: None) -> bool:
-        """Whether all W have joined in time; ``check`` is called now and then and may raise.
-
-        Parameters
-        ----------
-        timeout_s
-            How long to wait.
-        check
-            Called now and then; may raise.
-        """
+        """Whether all W have joined in time; ``check`` is called now and then and may raise."""
         deadline = self._clock() + timeout_s
         while len(self.workers) < self._size:
             remaining_s = deadline - self._clock()
@@ -197,15 +189,7 @@ class Membership:
         return True
 
     def send(self, worker: WorkerState, frames: Sequence[bytes | zmq.Frame]) -> bool:
-        """Send a message without waiting; whether the worker was there to be sent to.
-
-        Parameters
-        ----------
-        worker
-            To whom.
-        frames
-            The message.
-        """
+        """Send a message without waiting; whether the worker was there to be sent to."""
         if self._link.send(worker.route, frames):
             return True
         self._lose([worker])

@@ -130,17 +130,7 @@ def is_on_this_machine(bind: str) -> bool:
 def write_key_file(path: Path, text: str) -> Callable[[], None]:
     """Write a file that only its owner can read, where there is none; what removes it again.
 
-    Parameters
-    ----------
-    path
-        Where nothing is yet.
-    text
-        What admits workers.
-
-    Raises
-    ------
-    UsageError
-        When there is a file, or it cannot be written.
+    Raises UsageError when there is a file, or it cannot be written.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:

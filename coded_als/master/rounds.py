@@ -45,19 +45,7 @@ from coded_als.wire import (
 
 
 def timed_out(current: RunningRound, alive: Iterable[WorkerState], timeout_s: float, now: float) -> RoundTimeout:
-    """What to raise when a round has taken its time.
-
-    Parameters
-    ----------
-    current
-        The round.
-    alive
-        The workers that can be sent to.
-    timeout_s
-        How long it has been allowed.
-    now
-        On the clock of `WorkerState.heard_s`.
-    """
+    """What to raise when a round has taken its time."""
     since_s = {worker.id: now - worker.heard_s for worker in alive if not current.is_over(worker.id)}
     # asked often enough, whoever is at work has said so during the round
     most_s = min(timeout_s, ASK_AFTER_S + SILENT_AFTER_S)
@@ -222,15 +210,7 @@ class RunningRound:
         return task.attempt if task.sent_s is None else task.attempt + 1
 
     def message(self, job: bytes, worker: int) -> Task:
-        """The task that a worker is sent next.
-
-        Parameters
-        ----------
-        job
-            Secret of the cluster.
-        worker
-            Number of the worker.
-        """
+        """The task that a worker is sent next."""
         return Task(
             job,
             worker,
@@ -249,13 +229,7 @@ class RunningRound:
         return [(task, "unsent" if task.sent_s is None else "lost") for task in tasks]
 
     def require_satisfiable(self, returning: Iterable[int] = ()) -> None:
-        """Raise as soon as not even all that can still respond would do, or settle for these where the rule allows it.
-
-        Parameters
-        ----------
-        returning
-            The workers that are gone and expected back.
-        """
+        """Raise as soon as not even all that can still respond would do, or settle for these where the rule allows it."""
         pending = (worker for worker in sorted(self._standings) if self._may_respond(worker))
         reachable = (*self._results, *pending)
         self.hopes, self.settled_for = False, None
@@ -281,15 +255,7 @@ class RunningRound:
     # -- transitions
 
     def place(self, worker: WorkerState, is_given: bool) -> None:
-        """See whether a worker can serve now, or once it has been given what it lacks, or not at all.
-
-        Parameters
-        ----------
-        worker
-            A worker that has joined, and whose part is not over.
-        is_given
-            Whether operands that it lacks are given to it.
-        """
+        """See whether a worker can serve now, or once it has been given what it lacks, or not at all."""
         if not worker.alive:
             stage = Stage.LOST
         elif self.can_serve(worker):
@@ -301,15 +267,7 @@ class RunningRound:
         self._move(worker.id, stage)
 
     def ask(self, worker: int, sent_s: float) -> Assignment:
-        """Note that a worker's task is sent; the task.
-
-        Parameters
-        ----------
-        worker
-            Number of a worker that is ready.
-        sent_s
-            Now, on the cluster's clock.
-        """
+        """Note that a worker's task is sent; the task."""
         task = replace(self._standings[worker].task, attempt=self.next_attempt(worker), sent_s=sent_s)
         self._move(worker, Stage.ASKED, task)
         return task
@@ -328,29 +286,13 @@ class RunningRound:
         self._move(worker, Stage.DROPPED)
 
     def take(self, worker: int, arrays: tuple[Array, ...]) -> None:
-        """Count a response.
-
-        Parameters
-        ----------
-        worker
-            Number of the worker that responded.
-        arrays
-            The response.
-        """
+        """Count a response."""
         self._move(worker, Stage.COUNTED)
         self._results[worker] = arrays
         self._look()
 
     def leave_out(self, worker: int, why: Status) -> None:
-        """Leave a worker out of the rest of the round.
-
-        Parameters
-        ----------
-        worker
-            Number of the worker.
-        why
-            ``"refused"`` or ``"corrupt"``.
-        """
+        """Leave a worker out of the rest of the round."""
         self._move(worker, Stage.REFUSED if why == "refused" else Stage.CORRUPT)
 
     def _move(self, worker: int, stage: Stage, task: Assignment | None = None) -> None:
@@ -408,19 +350,7 @@ class Rounds(Listener):
         membership.listener = self
 
     def carry_out(self, round: Round, until: StoppingRule, timeout_s: float, delays_s: Sequence[float]) -> RunningRound:
-        """Run one round to the response that satisfies ``until``.
-
-        Parameters
-        ----------
-        round
-            What the workers are asked.
-        until
-            Says from the workers that have responded whether the round may end.
-        timeout_s
-            How long it may take.
-        delays_s
-            Seconds that each worker waits before it works.
-        """
+        """Run one round to the response that satisfies ``until``."""
         current = self._current = self._begin(round, until, delays_s)
         ends_s = self._clock() + timeout_s
         try:
@@ -501,15 +431,7 @@ class Rounds(Listener):
                 self._membership.send(worker, encode(Cancel(self._job, number, current.index, task.attempt)))
 
     def heard(self, worker: WorkerState, message: FromWorker) -> None:
-        """A worker says what became of a store or of a task.
-
-        Parameters
-        ----------
-        worker
-            The worker.
-        message
-            Its message.
-        """
+        """A worker says what became of a store or of a task."""
         match message:
             case Acknowledged():
                 self._stores.acknowledged(worker, message.version)

@@ -49,15 +49,7 @@ class Stores:
         return version in self.newest.values()
 
     def give_out(self, name: str, shares: Iterable[Stored], size: int, again: Sequence[Stored] | None = None) -> None:
-        """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer.
-
-        Parameters
-        ----------
-        name, shares, size
-            What to give out.
-        again
-            The same shares, for workers that come back later.
-        """
+        """Give one array to each of ``size`` workers; `UsageError` when there are more or fewer."""
         stamp = self.new_version(name)
         given = 0
         for share in shares:
@@ -86,15 +78,7 @@ class Stores:
         return all(name in self._again for name, _ in stamps)
 
     def acknowledged(self, worker: WorkerState, version: int) -> None:
-        """A worker has got an array, or has found none where it was to load it from.
-
-        Parameters
-        ----------
-        worker
-            Which.
-        version
-            Of the array.
-        """
+        """A worker has got an array, or has found none where it was to load it from."""
         worker.open_stores.pop(version, None)
         worker.loading.discard(version)
         if worker.behind:
@@ -117,17 +101,7 @@ class Stores:
         self._membership.send(worker, encode(Retain(self._job, worker.id, tuple(self.newest.items()))))
 
     def send(self, worker: WorkerState, stamp: Stamp, array: Stored) -> None:
-        """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement.
-
-        Parameters
-        ----------
-        worker
-            To whom.
-        stamp
-            Name and version.
-        array
-            What it is to keep.
-        """
+        """Send one array to keep, unless the worker is gone or has left too many without an acknowledgement."""
         if not worker.alive or len(worker.open_stores) >= MOST_OPEN_STORES:
             return
         name, version = stamp
@@ -160,16 +134,6 @@ class Stores:
 
 
 def require_one_each(what: str, size: int, got: int | str) -> None:
-    """`UsageError` unless there is one for each worker.
-
-    Parameters
-    ----------
-    what
-        What there must be one of for each worker.
-    size
-        Number of workers W.
-    got
-        How many there are.
-    """
+    """`UsageError` unless there is one for each worker."""
     if got != size:
         raise UsageError(f"there must be one {what} for each of the {size} workers; got {got}. Pass {size}.")

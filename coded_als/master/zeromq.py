@@ -115,31 +115,14 @@ class ZmqCluster:
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         """Give each worker one array to keep.
 
-        Parameters
-        ----------
-        name
-            What rounds call it.
-        shares
-            One array for each worker, consumed one at a time and no faster than they are received. Those of a sequence
-            are given again to workers that come back, so they, or what makes them, are held until they are dropped.
-
-        Raises
-        ------
-        UsageError
-            When there are not exactly W shares.
+        Raises UsageError when there are not exactly W shares.
         """
         with self._claimed() as interrupts:
             again = shares if isinstance(shares, Sequence) else None
             self._stores.give_out(name, interrupts.between(shares), self.size, again)
 
     def drop(self, names: Iterable[str]) -> None:
-        """Let the workers forget arrays, at once or, while the cluster is at work, before it works again.
-
-        Parameters
-        ----------
-        names
-            As given to `store` or kept by a round; those that nobody holds are passed over.
-        """
+        """Let the workers forget arrays, at once or, while the cluster is at work, before it works again."""
         self._unwanted.extend(names)
         if not self._usage.refuses:
             with self._claimed():
@@ -148,23 +131,10 @@ class ZmqCluster:
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """Run one round; return at the response that satisfies ``until``.
 
-        Parameters
-        ----------
-        round
-            What the workers are asked.
-        until
-            Says from the workers that have responded whether the round may end.
-
-        Raises
-        ------
-        NotEnoughWorkers, DecodingError
-            As soon as the workers that can still respond do not suffice.
-        RoundTimeout
-            When the round has taken longer than ``round_timeout_s``.
-        WorkerFailed
-            When a kernel raised, or returned arrays of other shapes than the round says.
-        UsageError
-            When the round names an unknown kernel or array, or has a wrong number of payloads.
+        Raises NotEnoughWorkers, DecodingError as soon as the workers that can still respond do not suffice. Raises
+        RoundTimeout when the round has taken longer than ``round_timeout_s``. Raises WorkerFailed when a kernel raised,
+        or returned arrays of other shapes than the round says. Raises UsageError when the round names an unknown kernel
+        or array, or has a wrong number of payloads.
         """
         with self._claimed():
             self._check(round)
@@ -231,18 +201,6 @@ def _unless_forked(usage: Usage, end: Callable[[], None]) -> None:
 
 
 def delay_stream(workers: int, delays: str | DelayModel, seed: int, round_timeout_s: float) -> DelayStream:
-    """The delays of a cluster; `UsageError` for parameters out of range, before anything is started.
-
-    Parameters
-    ----------
-    workers
-        Number of workers W.
-    delays
-        A delay SPEC or a model.
-    seed
-        Of the delays.
-    round_timeout_s
-        Seconds that a round may take.
-    """
+    """The delays of a cluster; `UsageError` for parameters out of range, before anything is started."""
     require_number("round_timeout_s", round_timeout_s, positive=True)
     return DelayStream(delays, workers, seed)

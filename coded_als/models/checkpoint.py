@@ -75,15 +75,7 @@ class Snapshot:
 def read_snapshot(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     """A snapshot and the identity of its fit.
 
-    Parameters
-    ----------
-    path
-        The file.
-
-    Raises
-    ------
-    UsageError
-        When the file cannot be read, is damaged, or is no checkpoint of this version.
+    Raises UsageError when the file cannot be read, is damaged, or is no checkpoint of this version.
     """
     try:
         content = path.read_bytes()
@@ -124,18 +116,7 @@ def arrays_like(
 ) -> dict[str, NDArray[Any]]:
     """The arrays of a snapshot by name, finite, with their squares, and of the shapes (rows, columns) that a fit would have written.
 
-    Parameters
-    ----------
-    found
-        By name.
-    **wanted
-        For each name an array of its type and shape, or the shape of one of float64; letters stand for sizes that are the
-        same everywhere.
-
-    Raises
-    ------
-    ValueError
-        For other names, types, shapes, or numbers that are not finite.
+    Raises ValueError for other names, types, shapes, or numbers that are not finite.
     """
     if set(found) != set(wanted):
         raise ValueError(f"it holds {', '.join(sorted(found)) or 'nothing'} in place of {', '.join(sorted(wanted))}")
@@ -166,17 +147,7 @@ Record = TypeVar("Record")
 def record_of(kind: type[Record], entry: Any) -> Record:
     """A dataclass from what JSON made of one.
 
-    Parameters
-    ----------
-    kind
-        Its class.
-    entry
-        A value for each field, with lists for tuples.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Where a field is missing, unknown or of another type.
+    Raises ValueError, TypeError where a field is missing, unknown or of another type.
     """
     hints = get_type_hints(kind)
     if not isinstance(entry, dict) or not all(_is_of(value, hints.get(name)) for name, value in entry.items()):
@@ -196,32 +167,14 @@ def _is_of(value: Any, hint: Any) -> bool:
 def write_snapshot(path: Path, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
     """Write a snapshot, whole or not at all.
 
-    Parameters
-    ----------
-    path
-        The file.
-    snapshot
-        What it holds.
-    identity
-        Of its fit.
-
-    Raises
-    ------
-    OSError
-        When it cannot be written.
+    Raises OSError when it cannot be written.
     """
     body = _packed(snapshot, identity)
     write_whole(path, lambda file: _write(file, body))
 
 
 def digest(*arrays: NDArray[Any]) -> str:
-    """SHA-256 of arrays, their types and shapes included: the data's part of a fit's identity.
-
-    Parameters
-    ----------
-    *arrays
-        Of any shape.
-    """
+    """SHA-256 of arrays, their types and shapes included: the data's part of a fit's identity."""
     state = hashlib.sha256()
     for array in arrays:
         state.update(f"{array.dtype.str}{array.shape}".encode())
@@ -230,13 +183,7 @@ def digest(*arrays: NDArray[Any]) -> str:
 
 
 def digest_of(matrix: Any) -> str:
-    """`digest` of ratings, (m, n): an array, a csr array in canonical form, or part files that know theirs.
-
-    Parameters
-    ----------
-    matrix
-        The ratings.
-    """
+    """`digest` of ratings, (m, n): an array, a csr array in canonical form, or part files that know theirs."""
     if isinstance(matrix, Digested):
         return matrix.digest
     if isinstance(matrix, np.ndarray):

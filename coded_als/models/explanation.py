@@ -24,21 +24,8 @@ def influences(rated: Array, curvature: Floats, penalty: Array, gram: Floats | N
     S is A^T A, A = Q T, and so they are ``q_k . T^-T v / sqrt(c_k)``: S itself has squared what a small ridge weight leaves
     of the digits.
 
-    Parameters
-    ----------
-    rated
-        y, (k, d), rows of the items that were rated.
-    curvature
-        c, (k,), not negative.
-    penalty
-        (d,), positive.
-    gram
-        G, (d, d), if there is one.
-    wanted
-        v, (d,), of the item that is scored.
-
-    Returns
-    -------
+    ``rated``: y, (k, d), rows of the items that were rated; ``curvature``: c, (k,), not negative; ``penalty``:
+    (d,), positive; ``gram``: G, (d, d), if there is one; ``wanted``: v, (d,), of the item that is scored. Returns
     (k,).
     """
     weights = np.sqrt(np.asarray(curvature, dtype=np.float64))
@@ -84,23 +71,9 @@ class Explaining(FactorModel):
         Folded in, the user's row is linear in the ratings, and so is the score of an item (Hu, Koren, Volinsky 2008,
         section 5): ``score = base + sum of contributions``, where the base is what the item scores for anybody.
 
-        Parameters
-        ----------
-        ratings
-            The user's, by item id.
-        item
-            The id of the item whose score is to be explained.
-        n
-            How many contributions to name; the rest is in the total.
+        Returns an `Explanation`, of the score that `fold_in` gives.
 
-        Returns
-        -------
-        An `Explanation`, of the score that `fold_in` gives.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item, no rating, or n < 1.
+        Raises UsageError for an unknown item, no rating, or n < 1.
         """
         self._require_fitted()
         require_count(n)

@@ -48,12 +48,8 @@ class State:
 def checked_state(arrays: Arrays) -> State:
     """The state that arrays by name are.
 
-    Raises
-    ------
-    ValueError
-        Where numbers are not finite and real, ids are neither whole numbers nor text, or parts do not belong together.
-    KeyError
-        Where a part is missing.
+    Raises ValueError where numbers are not finite and real, ids are neither whole numbers nor text, or parts do not
+    belong together. Raises KeyError where a part is missing.
     """
     for name in ("user_ids", "item_ids"):
         if arrays[name].dtype.kind not in "iuUO":
@@ -131,22 +127,13 @@ class FactorModel(Recommending):
         """Raise `UsageError` where fitting needs a library that is absent; what is fitted can be asked without."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments by name, each read from the attribute of its name.
-
-        Parameters
-        ----------
-        deep
-            Has no effect: no parameter is an estimator. Here because scikit-learn asks with it.
-        """
+        """The constructor's arguments by name, each read from the attribute of its name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def set_params(self, **changes: Any) -> Self:
         """Change some of the constructor's arguments, and return the model; what was fitted stays until the next fit.
 
-        Raises
-        ------
-        UsageError
-            For an unknown parameter, or where the constructor refuses a value; nothing is changed then.
+        Raises UsageError for an unknown parameter, or where the constructor refuses a value; nothing is changed then.
         """
         known = self.get_params()
         for name in changes:
@@ -169,15 +156,7 @@ class FactorModel(Recommending):
     def save(self, path: str | Path) -> None:
         """Write the model to one file without pickles, whole or not at all; `coded_als.load_model` reads it.
 
-        Parameters
-        ----------
-        path
-            Where to; a file of that name is replaced.
-
-        Raises
-        ------
-        UsageError
-            When the model is not fitted or the file cannot be written.
+        Raises UsageError when the model is not fitted or the file cannot be written.
         """
         self._require_fitted()
         save_model(path, self.kind, self._arrays(), self._metadata())
@@ -186,17 +165,7 @@ class FactorModel(Recommending):
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> Self:
         """The model that `save` wrote.
 
-        Parameters
-        ----------
-        arrays
-            By name, as `save` names them.
-        metadata
-            Parameters, history and results.
-
-        Raises
-        ------
-        ValueError, TypeError, KeyError
-            For arrays or metadata that are not those of a model.
+        Raises ValueError, TypeError, KeyError for arrays or metadata that are not those of a model.
         """
         model = cls(**metadata["parameters"])
         model._restore(arrays)

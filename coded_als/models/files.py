@@ -13,17 +13,7 @@ from typing import IO
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write beside the target, flush to the disk, and rename: readers see the old file or the new one, never a part.
 
-    Parameters
-    ----------
-    path
-        The file; a symbolic link is followed, and what is no regular file is left alone.
-    write
-        Called with the open binary file.
-
-    Raises
-    ------
-    OSError
-        When the file cannot be written; the old one is as it was, and nothing is left beside it.
+    Raises OSError when the file cannot be written; the old one is as it was, and nothing is left beside it.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):

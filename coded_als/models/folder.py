@@ -53,15 +53,7 @@ class PartRows:
 
 
 def write_part(file: str | Path, part: PartRows) -> None:
-    """Write one part of a side.
-
-    Parameters
-    ----------
-    file
-        Where to.
-    part
-        The rows.
-    """
+    """Write one part of a side."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -154,15 +146,7 @@ def _joined_ids(ids: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def some_rows(part: PartRows, start: int, stop: int) -> PartRows:
-    """Some of the rows, with the entries of all.
-
-    Parameters
-    ----------
-    part
-        The rows.
-    start, stop
-        From and to.
-    """
+    """Some of the rows, with the entries of all."""
     some = slice(start, stop)
     return PartRows(
         part.rows[some],
@@ -184,17 +168,7 @@ PART_ROWS = 200_000
 def new_folder(path: str | Path, known: str) -> Iterator[Path]:
     """A folder that takes its name when the block ends, whole or not at all.
 
-    Parameters
-    ----------
-    path
-        Its name to be. What is there already is replaced if it holds a file ``known``, or nothing.
-    known
-        Name of a file that tells such folders.
-
-    Raises
-    ------
-    UsageError
-        Where something else is there, or nothing can be written.
+    Raises UsageError where something else is there, or nothing can be written.
     """
     target = Path(os.path.realpath(path))
     require_replaceable(target, known)
@@ -214,15 +188,7 @@ def new_folder(path: str | Path, known: str) -> Iterator[Path]:
 
 
 def require_replaceable(path: Path, known: str) -> None:
-    """`UsageError` unless a folder can be written there.
-
-    Parameters
-    ----------
-    path
-        Where.
-    known
-        Name of a file that tells folders that may be replaced.
-    """
+    """`UsageError` unless a folder can be written there."""
     parent = Path(os.path.realpath(path)).parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UsageError(f"a folder must be written into one that is there; got {path}. Make {parent} first.")
@@ -233,15 +199,7 @@ def require_replaceable(path: Path, known: str) -> None:
 
 
 def write_header(folder: Path, model: FactorModel) -> None:
-    """Write what is not in parts.
-
-    Parameters
-    ----------
-    folder
-        Where to.
-    model
-        Whose.
-    """
+    """Write what is not in parts."""
     contents = {
         "format": FORMAT,
         "version": VERSION,
@@ -256,17 +214,7 @@ def write_header(folder: Path, model: FactorModel) -> None:
 def save_folder(model: FactorModel, path: str | Path) -> None:
     """Write a model in memory as a folder.
 
-    Parameters
-    ----------
-    model
-        Fitted.
-    path
-        Where to.
-
-    Raises
-    ------
-    UsageError
-        When the folder cannot be written.
+    Raises UsageError when the folder cannot be written.
     """
     with new_folder(path, HEADER) as folder:
         write_header(folder, model)
@@ -277,15 +225,7 @@ def save_folder(model: FactorModel, path: str | Path) -> None:
 
 
 def parts_of(folder: str | Path, side: str) -> list[Path]:
-    """The files of one side of a model folder, in the order of their names.
-
-    Parameters
-    ----------
-    folder
-        The model.
-    side
-        ``"users"`` or ``"items"``.
-    """
+    """The files of one side of a model folder, in the order of their names."""
     return sorted((Path(folder) / side).glob("*.parquet"))
 
 
@@ -307,10 +247,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 def load_folder(path: str | Path) -> FactorModel:
     """The model in a folder, all of it in memory.
 
-    Raises
-    ------
-    UsageError
-        When the folder is damaged or not that of a model.
+    Raises UsageError when the folder is damaged or not that of a model.
     """
     header = read_header(path)
     try:

@@ -20,15 +20,7 @@ _BYTES_PER_CHARACTER = 4
 def id_text(value: Any) -> str:
     """The text that an id is: bytes are UTF-8, and what is neither text nor bytes stands as its text.
 
-    Parameters
-    ----------
-    value
-        One id.
-
-    Raises
-    ------
-    ValueError
-        For bytes that are not UTF-8, for what holds several values, and where `require_id_text` does.
+    Raises ValueError for bytes that are not UTF-8, for what holds several values, and where `require_id_text` does.
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
         try:
@@ -55,14 +47,7 @@ def require_id_text(text: str) -> None:
 def text_array(texts: Sequence[str]) -> NDArray[Any]:
     """Texts as an array: of NumPy's fixed width, or of Python strings where one long id would make all others as long.
 
-    Parameters
-    ----------
-    texts
-        Without zero characters.
-
-    Returns
-    -------
-    (texts,) of str, or of objects that are str.
+    Returns (texts,) of str, or of objects that are str.
     """
     longest = max(map(len, texts), default=0)
     fixed = _BYTES_PER_CHARACTER * longest * len(texts)
@@ -74,14 +59,7 @@ def text_array(texts: Sequence[str]) -> NDArray[Any]:
 def joined_texts(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """The texts of several arrays in one.
 
-    Parameters
-    ----------
-    arrays
-        As `text_array` makes them.
-
-    Returns
-    -------
-    (all,) of either form, as large as all of them together, or small.
+    Returns (all,) of either form, as large as all of them together, or small.
     """
     count, widest = sum(map(len, arrays)), max(array.itemsize for array in arrays)
     if any(array.dtype.kind == "O" for array in arrays) or count * widest <= max(
@@ -94,15 +72,7 @@ def joined_texts(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
 def number_texts(texts: Sequence[str]) -> tuple[NDArray[Any], Integers]:
     """The distinct texts, ascending, as `text_array` has them, and the place of each text among them.
 
-    Parameters
-    ----------
-    texts
-        With repetitions.
-
-    Returns
-    -------
-    distinct, places
-        (distinct,) and (texts,).
+    Returns distinct, places (distinct,) and (texts,).
     """
     numbers: dict[str, int] = {}
     found = np.fromiter((numbers.setdefault(text, len(numbers)) for text in texts), np.int64, len(texts))

@@ -98,23 +98,10 @@ class IdLookup:
 def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
     """Ids as an array of int64 (uint64 where one is that large) or of str (objects where one is very long).
 
-    Parameters
-    ----------
-    noun
-        What they are ids of, for messages.
-    ids
-        Whole numbers or text.
-    count
-        How many there must be.
+    Returns (count,).
 
-    Returns
-    -------
-    (count,).
-
-    Raises
-    ------
-    UsageError
-        When there are not ``count`` of them, one appears twice, or one is no id: a list, or bytes that are not UTF-8.
+    Raises UsageError when there are not ``count`` of them, one appears twice, or one is no id: a list, or bytes
+    that are not UTF-8.
     """
     array = plain_ids(_as_array(ids))
     if array.shape != (count,):

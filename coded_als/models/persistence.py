@@ -48,21 +48,8 @@ class ModelFile:
 def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
     """Write a model; a file of that name is replaced only once the new one is complete.
 
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        Of the model, as `load_model` finds its class.
-    arrays
-        By name.
-    metadata
-        What JSON can say.
-
-    Raises
-    ------
-    UsageError
-        When an array holds Python objects, the metadata do not fit into JSON, or the file cannot be written.
+    Raises UsageError when an array holds Python objects, the metadata do not fit into JSON, or the file cannot be
+    written.
     """
     stored = dict(_member(name, array) for name, array in arrays.items())
     try:
@@ -129,10 +116,7 @@ def load_model(path: str | Path) -> FactorModel:
 def read_model_file(path: str | Path) -> ModelFile:
     """The parts of a model file, without the class that knows what they mean.
 
-    Raises
-    ------
-    UsageError
-        As `load_model`.
+    Raises UsageError as `load_model`.
     """
     try:
         with open(path, "rb") as file:

@@ -29,23 +29,10 @@ def power_of_four(size: float) -> float:
 def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any]) -> csr_array:
     """A sparse pattern from its parts, checked; the ones are a single byte each.
 
-    Parameters
-    ----------
-    shape
-        (m, n).
-    indptr
-        Where rows begin, (m + 1,).
-    indices
-        Columns of the entries, (entries,).
+    ``shape``: (m, n); ``indptr``: where rows begin, (m + 1,); ``indices``: columns of the entries, (entries,).
+    Returns (m, n).
 
-    Returns
-    -------
-    (m, n).
-
-    Raises
-    ------
-    ValueError
-        When the parts are not those of a sparse matrix of this shape.
+    Raises ValueError when the parts are not those of a sparse matrix of this shape.
     """
     from scipy import sparse
 
@@ -57,16 +44,8 @@ def pattern(shape: tuple[int, int], indptr: NDArray[Any], indices: NDArray[Any])
 def seen_pattern(ratings: Any, *, full: bool = False) -> csr_array | None:
     """Which entries of a training matrix were ratings, for `FactorModel._keep`.
 
-    Parameters
-    ----------
-    ratings
-        (m, n), as for `as_matrix`.
-    full
-        Whether a dense matrix without zeros has a pattern too.
-
-    Returns
-    -------
-    (m, n) sparse pattern, or None for a dense matrix without zeros: where all is known there is nothing to filter.
+    ``ratings``: (m, n), as for `as_matrix`. Returns (m, n) sparse pattern, or None for a dense matrix without
+    zeros: where all is known there is nothing to filter.
     """
     from scipy import sparse
 
@@ -85,21 +64,12 @@ MOST_ROWS = 2**31 - 1
 def as_matrix(ratings: Any) -> Any:
     """Ratings as SciPy and NumPy understand them, whatever they came as.
 
-    Parameters
-    ----------
-    ratings
-        (m, n): scipy sparse (every stored entry is a rating, and several values in one place are their sum), a masked
-        array (what is masked is missing, and nothing else), or dense (zeros are missing). Formats of blocks and of
-        diagonals (BSR and DIA) are filled up with zeros: zeros are missing in them, as in a dense matrix.
+    ``ratings``: (m, n): scipy sparse (every stored entry is a rating, and several values in one place are their
+    sum), a masked array (what is masked is missing, and nothing else), or dense (zeros are missing). Formats of
+    blocks and of diagonals (BSR and DIA) are filled up with zeros: zeros are missing in them, as in a dense matrix.
+    Returns (m, n) float64, an array, or a csr array in canonical form.
 
-    Returns
-    -------
-    (m, n) float64, an array, or a csr array in canonical form.
-
-    Raises
-    ------
-    UsageError
-        For what is not a matrix of real numbers, or whose indices are not those of a matrix.
+    Raises UsageError for what is not a matrix of real numbers, or whose indices are not those of a matrix.
     """
     from scipy import sparse
 
@@ -158,14 +128,7 @@ def _canonical(ratings: Any) -> csr_array:
 def without_padding(matrix: Any) -> csr_array:
     """A sparse matrix by rows, without the zeros that fill up blocks and diagonals.
 
-    Parameters
-    ----------
-    matrix
-        Scipy sparse, of any format. It is not changed.
-
-    Returns
-    -------
-    Its stored entries; of formats that store whole blocks (BSR) or diagonals (DIA) those that are not zero.
+    Returns its stored entries; of formats that store whole blocks (BSR) or diagonals (DIA) those that are not zero.
     """
     from scipy import sparse
 
@@ -186,10 +149,8 @@ def checked_ratings(ratings: Any) -> Any:
 
     A sparse one then holds each place once: entries of one place are summed, as scipy reads them.
 
-    Raises
-    ------
-    UsageError
-        Where `as_matrix` does, and for a matrix without rows or columns or with a value that is not finite.
+    Raises UsageError where `as_matrix` does, and for a matrix without rows or columns or with a value that is not
+    finite.
     """
     matrix = as_matrix(ratings)
     if min(matrix.shape) == 0:
@@ -217,19 +178,7 @@ def require_finite_ratings(matrix: Any) -> None:
 
 
 def require_factorable(largest: float, squared_norm: float) -> None:
-    """Refuse a matrix that is all zero, or whose squared norm float64 does not hold.
-
-    Parameters
-    ----------
-    largest
-        Its largest absolute entry.
-    squared_norm
-        The sum of its squares.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Refuse a matrix that is all zero, or whose squared norm float64 does not hold."""
     if largest == 0:
         raise UsageError("ratings must not all be zero; got a zero matrix. Check the input and its weighting.")
     if not np.finfo(np.float64).tiny <= squared_norm < np.inf:
@@ -242,17 +191,8 @@ def require_factorable(largest: float, squared_norm: float) -> None:
 def sound_row(ratings: Any, columns: int) -> tuple[NDArray[np.int32], NDArray[np.float64]] | None:
     """Columns and values of one user's compressed row, if nothing is wrong with it: a tenth of `rating_matrix`' time.
 
-    Parameters
-    ----------
-    ratings
-        Anything.
-    columns
-        How many there must be.
-
-    Returns
-    -------
-    columns, values
-        (entries,) each, copies; or None for whatever must be repaired, refused, or is not one compressed row.
+    Returns columns, values (entries,) each, copies; or None for whatever must be repaired, refused, or is not one
+    compressed row.
     """
     if getattr(ratings, "format", None) != "csr" or ratings.shape != (1, columns):
         return None
@@ -269,21 +209,10 @@ def sound_row(ratings: Any, columns: int) -> tuple[NDArray[np.int32], NDArray[np
 def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty: bool = False) -> csr_array:
     """A csr matrix in canonical form with int64 row pointers and int32 columns.
 
-    Parameters
-    ----------
-    ratings
-        (m, n), as for `as_matrix`.
-    dtype
-        Of the values.
-    columns
-        How many there must be, or None.
-    empty
-        Whether there may be no entry at all.
+    ``ratings``: (m, n), as for `as_matrix`.
 
-    Raises
-    ------
-    UsageError
-        For what is not a real matrix, has no entry, holds NaN or infinity, or has the wrong number of columns.
+    Raises UsageError for what is not a real matrix, has no entry, holds NaN or infinity, or has the wrong number of
+    columns.
     """
     from scipy import sparse
 

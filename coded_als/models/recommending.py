@@ -43,14 +43,8 @@ class Ranking(NamedTuple):
 def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool) -> Ranking:
     """Ids in the stead of places.
 
-    Parameters
-    ----------
-    ids
-        (ids,) all of them.
-    places, scores
-        (many, n) places among them, of which -1 is none, and their scores.
-    one
-        Whether there is one row, whose ranking is asked for without its empty end.
+    ``ids``: (ids,) all of them; ``places, scores``: (many, n) places among them, of which -1 is none, and their
+    scores.
     """
     absent: Any = "" if is_text(ids) else -1
     if ids.dtype.kind == "u":
@@ -94,15 +88,9 @@ class Scoring:
     def set_ids(self, user_ids: Sequence[Id] | Ids, item_ids: Sequence[Id] | Ids) -> Self:
         """Name the rows and columns by their original ids, and return the model.
 
-        Parameters
-        ----------
-        user_ids, item_ids
-            (m,) and (n,), whole numbers or text.
+        ``user_ids, item_ids``: (m,) and (n,), whole numbers or text.
 
-        Raises
-        ------
-        UsageError
-            When the model is not fitted, there is not one id per row or column, or an id appears twice.
+        Raises UsageError when the model is not fitted, there is not one id per row or column, or an id appears twice.
         """
         self._require_fitted()
         self.user_ids = as_ids("user", user_ids, len(self.user_factors_))
@@ -123,15 +111,7 @@ class Scoring:
     def predict(self, user: Id, item: Id) -> float:
         """The score of one item for one user.
 
-        Parameters
-        ----------
-        user, item
-            Original ids.
-
-        Raises
-        ------
-        UsageError
-            For an unknown user or item.
+        Raises UsageError for an unknown user or item.
         """
         self._require_fitted()
         return float(self.predict_pairs([self._user_lookup.index(user)], [self._item_lookup.index(item)])[0])
@@ -139,20 +119,10 @@ class Scoring:
     def predict_pairs(self, rows: Sequence[int] | Integers, columns: Sequence[int] | Integers) -> NDArray[np.float64]:
         """The scores of pairs given by row and column.
 
-        Parameters
-        ----------
-        rows, columns
-            (pairs,) each. `user_rows` and `item_columns` give -1 for an unknown id, which has no score: leave such pairs
-            out.
+        ``rows, columns``: (pairs,) each. `user_rows` and `item_columns` give -1 for an unknown id, which has no score:
+        leave such pairs out. Returns (pairs,).
 
-        Returns
-        -------
-        (pairs,)
-
-        Raises
-        ------
-        UsageError
-            Unless there is one column for each row and all are numbers of users and of items.
+        Raises UsageError unless there is one column for each row and all are numbers of users and of items.
         """
         self._require_fitted()
         rows, columns = np.asarray(rows), np.asarray(columns)
@@ -220,24 +190,10 @@ class Similarity(Scoring):
     ) -> Ranking:
         """The n items whose factors make the smallest angles with an item's, or with those of each of several.
 
-        Parameters
-        ----------
-        items
-            An original id, or several.
-        n
-            How many, at least 1; an item is not among its own.
-        memory_limit_bytes
-            Bound on temporary arrays, for many items.
-
-        Returns
-        -------
-        Ids and cosines, (k,) for one, (items, n) for several; see `Ranking`. An item without ratings has no
+        Returns ids and cosines, (k,) for one, (items, n) for several; see `Ranking`. An item without ratings has no
         direction: its cosines are 0.
 
-        Raises
-        ------
-        UsageError
-            For an unknown item, n < 1, or a memory limit below one item's cosines.
+        Raises UsageError for an unknown item, n < 1, or a memory limit below one item's cosines.
         """
         self._require_fitted()
         require_count(n)
@@ -250,21 +206,9 @@ class Similarity(Scoring):
     ) -> Ranking:
         """The n users whose factors make the smallest angles with a user's, or with those of each of several.
 
-        Parameters
-        ----------
-        users
-            An original id, or several.
-        n, memory_limit_bytes
-            As in `similar_items`.
+        Returns ids and cosines, (k,) for one, (users, n) for several; see `Ranking`.
 
-        Returns
-        -------
-        Ids and cosines, (k,) for one, (users, n) for several; see `Ranking`.
-
-        Raises
-        ------
-        UsageError
-            For an unknown user, n < 1, or a memory limit below one user's cosines.
+        Raises UsageError for an unknown user, n < 1, or a memory limit below one user's cosines.
         """
         self._require_fitted()
         require_count(n)
@@ -313,30 +257,12 @@ class Recommending(Similarity):
     ) -> Ranking:
         """The n best items for a user, or for each of several.
 
-        Parameters
-        ----------
-        users
-            An original id, or several (a whole number may also be given as text, and the other way round).
-        n
-            How many, at least 1.
-        filter_seen
-            Leave out what a user rated in training.
-        exclude
-            Ids of items to leave out, one or several; ids that the model does not know are ignored.
-        items
-            Ids of the items to choose from, one or several; all by default.
-        memory_limit_bytes
-            Bound on temporary arrays, for many users.
+        ``users``: an original id, or several (a whole number may also be given as text, and the other way round).
+        Returns ids and scores, (k,) for one user, (users, n) for several, with n cut to the number of items; see
+        `Ranking`.
 
-        Returns
-        -------
-        Ids and scores, (k,) for one user, (users, n) for several, with n cut to the number of items; see `Ranking`.
-
-        Raises
-        ------
-        UsageError
-            For an unknown user or item, a user without ratings in training, n < 1, or a memory limit below one user's
-            scores.
+        Raises UsageError for an unknown user or item, a user without ratings in training, n < 1, or a memory limit
+        below one user's scores.
         """
         require_count(n)
         self._require_fitted()
@@ -370,21 +296,9 @@ class Recommending(Similarity):
     ) -> tuple[Integers, NDArray[np.float64]]:
         """The n best items for many users, by place: what `recommend` and evaluation rank with.
 
-        Parameters
-        ----------
-        factors
-            (users, d) of the users.
-        n
-            How many, at least 1.
-        columns
-            (k,) columns to choose from, ascending; all by default. Places are then places in it.
-        seen, exclude, memory_limit_bytes
-            As in `coded_als.models.top_n.recommend_batch`, by places.
-
-        Returns
-        -------
-        places, scores
-            Both (users, n), without the users' biases and the mean; -1 and minus infinity where fewer are left.
+        ``factors``: (users, d) of the users; ``columns``: (k,) columns to choose from, ascending; all by default.
+        Places are then places in it. Returns places, scores Both (users, n), without the users' biases and the mean; -1
+        and minus infinity where fewer are left.
         """
         chosen: Any = slice(None) if columns is None else columns
         return self._rank(
@@ -432,23 +346,11 @@ class Recommending(Similarity):
     ) -> Ranking:
         """The n best items for a user who was not there in training, or for each of several.
 
-        Parameters
-        ----------
-        ratings
-            One user as a mapping from item id to rating, or several as the rows of a matrix (k, n), as for `fold_in`.
-        n, exclude, items, memory_limit_bytes
-            As in `recommend`.
-        filter_seen
-            Leave out what is among these ratings.
+        ``ratings``: one user as a mapping from item id to rating, or several as the rows of a matrix (k, n), as for
+        `fold_in`. Returns ids and scores, (k,) for a mapping, (rows, n) for a matrix; see `Ranking`.
 
-        Returns
-        -------
-        Ids and scores, (k,) for a mapping, (rows, n) for a matrix; see `Ranking`.
-
-        Raises
-        ------
-        UsageError
-            For an unknown item, ratings that cannot be folded in, n < 1, or a memory limit below one user's scores.
+        Raises UsageError for an unknown item, ratings that cannot be folded in, n < 1, or a memory limit below one
+        user's scores.
         """
         require_count(n)
         self._require_fitted()

@@ -26,17 +26,7 @@ _classes: dict[str, type[FactorModel]] = {}
 def register(kind: str, model: type[FactorModel]) -> None:
     """Make a model class known under the name that its files carry.
 
-    Parameters
-    ----------
-    kind
-        The name.
-    model
-        The class; a later one of the same name takes its place.
-
-    Raises
-    ------
-    UsageError
-        When the name is that of a model of this package and the class is not.
+    Raises UsageError when the name is that of a model of this package and the class is not.
     """
     home = MODEL_HOMES.get(kind)
     if home is not None and not model.__module__.startswith(home):
@@ -52,10 +42,7 @@ def is_known(kind: str) -> bool:
 def model_class(kind: str) -> type[FactorModel]:
     """The class of a kind of model, imported now.
 
-    Raises
-    ------
-    KeyError
-        For a name that `is_known` does not know.
+    Raises KeyError for a name that `is_known` does not know.
     """
     if kind not in _classes:
         import_module(MODEL_HOMES[kind])

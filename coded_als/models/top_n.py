@@ -26,17 +26,8 @@ _BYTES_PER_SCORE = 8 + 8 + 1
 def top_n(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
     """The n largest of each row, largest first.
 
-    Parameters
-    ----------
-    scores
-        (rows, columns); minus infinity marks a column that must not appear.
-    n
-        How many, at least 1.
-
-    Returns
-    -------
-    columns, scores
-        Both (rows, n); where a row has fewer than n columns to offer, -1 and minus infinity.
+    ``scores``: (rows, columns); minus infinity marks a column that must not appear. Returns columns, scores Both
+    (rows, n); where a row has fewer than n columns to offer, -1 and minus infinity.
     """
     rows, columns = scores.shape
     width = min(n, columns)
@@ -58,17 +49,8 @@ def top_n(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
 def best_of(scores: Floats, n: int) -> tuple[Integers, NDArray[np.float64]]:
     """The n largest of one row, largest first: `top_n` for one, and no more than there are.
 
-    Parameters
-    ----------
-    scores
-        (columns,); minus infinity marks a column that must not appear.
-    n
-        How many, at least 1.
-
-    Returns
-    -------
-    columns, scores
-        Both (k,) with k at most n.
+    ``scores``: (columns,); minus infinity marks a column that must not appear. Returns columns, scores Both (k,)
+    with k at most n.
     """
     candidates = (scores >= _surely_among(scores, n)).nonzero()[0]
     values = scores[candidates].astype(np.float64)
@@ -170,17 +152,7 @@ def _hide_seen(scores: Floats, seen: csr_array, rows: slice) -> None:
 def columns_left_out(exclude: Iterable[int], items: int) -> Integers:
     """Columns (k,) that nobody is recommended, as an array.
 
-    Parameters
-    ----------
-    exclude
-        The columns.
-    items
-        How many there are.
-
-    Raises
-    ------
-    UsageError
-        For one that is not among them.
+    Raises UsageError for one that is not among them.
     """
     columns = np.array(list(exclude) if np.iterable(exclude) else exclude)
     if columns.ndim != 1 or (columns.size and columns.dtype.kind not in "iu"):
@@ -197,13 +169,7 @@ def columns_left_out(exclude: Iterable[int], items: int) -> Integers:
 def require_ranking(
     user_factors: Floats, item_factors: Floats, n: int, item_biases: Floats | None, seen: csr_array | None
 ) -> None:
-    """Raise `UsageError` unless these can be ranked.
-
-    Parameters
-    ----------
-    user_factors, item_factors, n, item_biases, seen
-        As in `recommend_batch`.
-    """
+    """Raise `UsageError` unless these can be ranked."""
     require_count(n)
     if user_factors.ndim != 2 or item_factors.ndim != 2 or user_factors.shape[1] != item_factors.shape[1]:
         raise UsageError(

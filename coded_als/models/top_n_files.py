@@ -27,23 +27,7 @@ def write_top_n_folder(
 ) -> int:
     """Write the best items of every user of a model folder, whole or not at all; how many users there are.
 
-    Parameters
-    ----------
-    model
-        The model folder.
-    path
-        Where to.
-    n
-        How many items for each.
-    filter_seen
-        Whether to leave out what a user has rated.
-    run
-        Calls `top_n_of_part` with each of some arguments, wherever; here by default.
-
-    Raises
-    ------
-    UsageError
-        Where something else is at ``path``, or ``model`` is no model folder.
+    Raises UsageError where something else is at ``path``, or ``model`` is no model folder.
     """
     read_header(model)
     require_count(n)
@@ -59,44 +43,14 @@ def write_top_n_folder(
 
 
 def top_n_of_part(folder: str, number: int, file: str, n: int, filter_seen: bool) -> int:
-    """Write the best items of the users in one part of a model folder; how many users that are.
-
-    Parameters
-    ----------
-    folder
-        The model.
-    number
-        Of the part.
-    file
-        Where to.
-    n
-        How many items for each.
-    filter_seen
-        Whether to leave out what a user has rated.
-    """
+    """Write the best items of the users in one part of a model folder; how many users that are."""
     items = joined([rows for part in parts_of(folder, "items") for rows in read_rows(part)])
     mean = float(read_header(folder)["global_mean"])
     return write_top_n(read_rows(parts_of(folder, "users")[number]), items, mean, file, n, filter_seen)
 
 
 def write_top_n(users: Iterable[PartRows], items: PartRows, mean: float, file: str, n: int, filter_seen: bool) -> int:
-    """Write the columns user, rank, item and score; users without ratings are left out. How many users there are.
-
-    Parameters
-    ----------
-    users
-        Some rows at a time.
-    items
-        All.
-    mean
-        Added to every score.
-    file
-        Where to.
-    n
-        How many items for each.
-    filter_seen
-        Whether to leave out what a user has rated.
-    """
+    """Write the columns user, rank, item and score; users without ratings are left out. How many users there are."""
     import pyarrow as pa
     from pyarrow import parquet
 

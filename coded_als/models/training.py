@@ -42,19 +42,7 @@ Callback = Callable[[Any], None]
 
 @contextmanager
 def reporting(callback: Callback | None, progress: bool, name: str, iterations: int) -> Iterator[Callback]:
-    """One function to tell of every iteration, for the length of a fit.
-
-    Parameters
-    ----------
-    callback
-        The user's, or None.
-    progress
-        Whether to draw a bar on stderr, or in the notebook (live with the extra ``notebook``).
-    name
-        What is fitted, for the bar.
-    iterations
-        The most that there will be.
-    """
+    """One function to tell of every iteration, for the length of a fit."""
     if not progress:
         yield _silent if callback is None else callback
         return
@@ -126,23 +114,9 @@ def resumed(
 ) -> Snapshot | None:
     """The snapshot to go on from, if any.
 
-    Parameters
-    ----------
-    checkpoint
-        Where snapshots go, or None.
-    model
-        What is fitted.
-    matrix
-        (m, n) the ratings, as `digest_of` takes them.
-    free
-        Parameters that may differ.
-    also
-        What must be the same beside parameters and ratings.
+    ``matrix``: (m, n) the ratings, as `digest_of` takes them.
 
-    Raises
-    ------
-    UsageError
-        As `Checkpoint.begin`, and for a snapshot that has more iterations than are asked for.
+    Raises UsageError as `Checkpoint.begin`, and for a snapshot that has more iterations than are asked for.
     """
     if checkpoint is None:
         return None
@@ -163,17 +137,7 @@ Told = TypeVar("Told", bound=Iteration)
 def iterations_of(snapshot: Snapshot, kind: type[Told]) -> list[Told]:
     """The iterations that led to a snapshot, as records of a kind.
 
-    Parameters
-    ----------
-    snapshot
-        Of the fit.
-    kind
-        The class of its entries.
-
-    Raises
-    ------
-    UsageError
-        Where they are of another form, or not as many as the snapshot says.
+    Raises UsageError where they are of another form, or not as many as the snapshot says.
     """
     with snapshot.being_read():
         entries = [record_of(kind, entry) for entry in snapshot.facts["history"]]
@@ -205,15 +169,7 @@ class Run:
     def arrays(self, **fresh: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The arrays to go on with, by name, each of the shape of the fresh one, (rows, d) or what the model has.
 
-        Parameters
-        ----------
-        **fresh
-            Those of a fit from the start; those of a snapshot are like them.
-
-        Raises
-        ------
-        UsageError
-            Where the snapshot holds others.
+        Raises UsageError where the snapshot holds others.
         """
         if self._snapshot is None:
             return fresh
@@ -221,13 +177,7 @@ class Run:
             return arrays_like(self._snapshot.arrays, **fresh)
 
     def go_on(self, take: Callable[[Mapping[str, Any]], object]) -> None:
-        """Hand the facts of the snapshot, where there is one, to what takes them over.
-
-        Parameters
-        ----------
-        take
-            Called with them; what it raises refuses the snapshot.
-        """
+        """Hand the facts of the snapshot, where there is one, to what takes them over."""
         if self._snapshot is not None:
             with self._snapshot.being_read():
                 take(self._snapshot.facts)
@@ -237,15 +187,7 @@ class Run:
         return range(len(self.history.entries), iterations)
 
     def note(self, objective: float, arrays: Mapping[str, NDArray[Any]], **facts: Any) -> None:
-        """HistoryEntry the end of an iteration.
-
-        Parameters
-        ----------
-        objective
-            Of the model now.
-        arrays, facts
-            Its state, which `arrays` and `go_on` give a run that goes on from here.
-        """
+        """HistoryEntry the end of an iteration."""
         self.history.note(objective)
         if self._checkpoint is None:
             return
@@ -265,25 +207,9 @@ def running(
 ) -> Iterator[Run]:
     """A run that goes on from the checkpoint, if there is one, and keeps what it did however it ends.
 
-    Parameters
-    ----------
-    model
-        What is fitted.
-    matrix
-        (m, n) the ratings, as `coded_als.models.checkpoint.digest_of` takes them.
-    report
-        Called with each `Iteration`.
-    checkpoint
-        Where the state goes, or None.
-    clock
-        Returns seconds.
-    **also
-        What must be the same beside parameters and ratings.
+    ``matrix``: (m, n) the ratings, as `coded_als.models.checkpoint.digest_of` takes them.
 
-    Raises
-    ------
-    UsageError
-        As `resumed`.
+    Raises UsageError as `resumed`.
     """
     with flushed(checkpoint):
         snapshot = resumed(checkpoint, model, matrix, also=also)
@@ -297,25 +223,14 @@ def before(snapshot: Snapshot | None) -> list[Iteration]:
 
 
 def set_generator(generator: np.random.Generator, facts: Mapping[str, Any]) -> None:
-    """Put a random generator where that of the snapshot was.
-
-    Parameters
-    ----------
-    generator
-        Of the same kind.
-    facts
-        Of the snapshot.
-    """
+    """Put a random generator where that of the snapshot was."""
     generator.bit_generator.state = facts["generator"]
 
 
 def shards_skipped(facts: Mapping[str, Any], *shards: int) -> list[list[int]]:
     """The rounds in a row that each shard has missed, of several sides with so many shards each.
 
-    Raises
-    ------
-    ValueError
-        Where they are of another form.
+    Raises ValueError where they are of another form.
     """
     skipped: list[list[int]] = facts["skipped"]
     counts = [len(side) for side in skipped]

@@ -164,19 +164,7 @@ class Duel:
 def schemes(
     workers: int, solvers: Sequence[str] = ("lobpcg", "als"), *, formed: bool = True, sparse: bool = False
 ) -> Iterator[Scheme]:
-    """Every member of every family of codes that the workers allow, with each protocol and solver.
-
-    Parameters
-    ----------
-    workers
-        W.
-    solvers
-        Names of the solvers.
-    formed
-        With D formed.
-    sparse
-        With the rows of a sparse R in every number of copies.
-    """
+    """Every member of every family of codes that the workers allow, with each protocol and solver."""
     if sparse:
         copies = (code for family in (Uncoded, Replicated) for code in family.candidates(workers))
         yield from (Scheme(code.spec, workers, solver=solver, rows=True) for code in copies for solver in solvers)
@@ -258,13 +246,6 @@ class Race:
         """The best with a code among some at their bounds against the best without, drawn until they are told apart.
 
         Their draws are fresh: those by which they were found the best flatter them.
-
-        Parameters
-        ----------
-        among
-            Some of `bounds`.
-        limit
-            What none of them uses more of.
         """
         draws = self._count
         while True:
@@ -373,19 +354,7 @@ def choose(
     machine: Machine,
     tolerance: float | None = None,
 ) -> Scheme | None:
-    """The scheme that a plan for this cluster and solver recommends; None where nothing is known of delays.
-
-    Parameters
-    ----------
-    size, workers, solver
-        What runs: the problem, W and the solver.
-    delays
-        Those that the workers will meet; None, or a model without any, is no knowledge.
-    machine
-        Where it runs.
-    tolerance
-        Relative error that a decoded product may have; None: what the code can keep to.
-    """
+    """The scheme that a plan for this cluster and solver recommends; None where nothing is known of delays."""
     if delays is None:
         return None
     workload = Workload(size, delays, machine, tolerance)
@@ -396,16 +365,6 @@ def choose(
 
 
 def contestants(size: Size, workers: int, solvers: Sequence[str] = ("lobpcg", "als")) -> Iterator[Scheme]:
-    """The schemes for a problem: of a sparse one also its rows, and D only where this machine can hold it.
-
-    Parameters
-    ----------
-    size
-        Of the problem.
-    workers
-        W.
-    solvers
-        Names of the solvers.
-    """
+    """The schemes for a problem: of a sparse one also its rows, and D only where this machine can hold it."""
     sparse = size.entries is not None
     return schemes(workers, solvers, formed=not sparse or holds_gram(size.length), sparse=sparse)

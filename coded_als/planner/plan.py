@@ -48,21 +48,7 @@ def make_plan(
 ) -> Plan:
     """Time every scheme that fits on W workers.
 
-    Parameters
-    ----------
-    workers
-        W.
-    workload
-        What is run where, under which delays.
-    memory_bytes
-        The most that a worker can hold.
-    repeats, seed
-        The most draws of two schemes that are compared.
-
-    Raises
-    ------
-    UsageError
-        When none can run, or the workers are none or too many.
+    Raises UsageError when none can run, or the workers are none or too many.
     """
     require_workers(workers)
     race = Race(workload, contestants(workload.size, workers), memory_bytes=memory_bytes, most_draws=repeats, seed=seed)

@@ -28,49 +28,17 @@ PAIR_OPERATIONS, FORMED_OPERATIONS = 50.0, 300.0
 
 
 def gram_at_master_s(rows: int, length: int, machine: Machine) -> float:
-    """Seconds of A^T A, (l, l), of a dense A, (rows, l), at the master: a symmetric rank-k update, half the product.
-
-    Parameters
-    ----------
-    rows
-        Rows of A.
-    length
-        Columns l of A, the side of D.
-    machine
-        Master, workers and the link between them.
-    """
+    """Seconds of A^T A, (l, l), of a dense A, (rows, l), at the master: a symmetric rank-k update, half the product."""
     return machine.computing_s(rows * length**2 / 2)
 
 
 def sparse_gram_s(pairs: float, length: int, machine: Machine) -> float:
-    """Seconds of A^T A, (l, l), of a sparse A at the master.
-
-    Parameters
-    ----------
-    pairs
-        Of entries in a row, over all rows.
-    length
-        Columns l of A.
-    machine
-        Whose speed counts.
-    """
+    """Seconds of A^T A, (l, l), of a sparse A at the master."""
     return machine.computing_s(PAIR_OPERATIONS * pairs + FORMED_OPERATIONS * length**2)
 
 
 def summed_gram_s(pairs: float, length: int, blocks: int, machine: Machine) -> float:
-    """Seconds of A^T A, (l, l), of a sparse A whose blocks of rows lie apart: one of each, summed up in a tree.
-
-    Parameters
-    ----------
-    pairs
-        Of entries in a row, over all rows.
-    length
-        Columns l of A.
-    blocks
-        How many there are.
-    machine
-        Whose speeds count.
-    """
+    """Seconds of A^T A, (l, l), of a sparse A whose blocks of rows lie apart: one of each, summed up in a tree."""
     levels = math.ceil(math.log2(blocks)) if blocks > 1 else 0
     sent_s = machine.sending_s(1, FLOAT_BYTES * length**2)
     # the sum is sent once more, to the master
@@ -80,17 +48,7 @@ def summed_gram_s(pairs: float, length: int, blocks: int, machine: Machine) -> f
 
 
 def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
-    """Seconds of A^T A on W workers that nothing delays: encoding A twice, sending both shares, one round, decoding.
-
-    Parameters
-    ----------
-    code
-        Tied to the workers.
-    rows, length
-        Of A.
-    workers, machine
-        Who computes.
-    """
+    """Seconds of A^T A on W workers that nothing delays: encoding A twice, sending both shares, one round, decoding."""
     gram = code.gram(workers)
     left, right = gram.left_shape((length, rows)), gram.right_shape((rows, length))
     shares_bytes = gram.dtype.itemsize * (math.prod(left) + math.prod(right))
@@ -106,39 +64,13 @@ def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine:
 
 
 def gram_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
-    """Seconds of D = A^T A where that takes less.
-
-    Parameters
-    ----------
-    code
-        Tied to the workers.
-    rows
-        Rows of A.
-    length
-        Columns l of A, the side of D.
-    workers
-        W.
-    machine
-        Master, workers and the link between them.
-    """
+    """Seconds of D = A^T A where that takes less."""
     local_s = gram_at_master_s(rows, length, machine)
     return min(local_s, gram_on_workers_s(code, rows, length, workers, machine))
 
 
 def sharing_s(code: Code, length: int, workers: int, machine: Machine) -> float:
-    """Seconds of encoding D, (l, l), and sending every worker its share.
-
-    Parameters
-    ----------
-    code
-        Tied to the workers.
-    length
-        Columns l of A, the side of D.
-    workers
-        W.
-    machine
-        Master, workers and the link between them.
-    """
+    """Seconds of encoding D, (l, l), and sending every worker its share."""
     product = code.product(workers)
     share_bytes = product.dtype.itemsize * math.prod(product.left_shape((length, length)))
     encoding_s = machine.computing_s(product.encoded_planes[0] * length**2)
@@ -174,24 +106,12 @@ class Extent:
 
 
 def holds_gram(length: int) -> bool:
-    """Whether this machine has the memory for D, (l, l).
-
-    Parameters
-    ----------
-    length
-        l.
-    """
+    """Whether this machine has the memory for D, (l, l)."""
     return gram_bytes(length) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def gram_bytes(length: int) -> int:
-    """Bytes of D, (l, l).
-
-    Parameters
-    ----------
-    length
-        l.
-    """
+    """Bytes of D, (l, l)."""
     return FLOAT_BYTES * length**2
 
 
@@ -212,35 +132,14 @@ SPARSE_BYTES, ROW_BYTES = 12, 4
 
 
 def rows_operations(passes: int, entries: float, columns: int) -> float:
-    """Multiplications of a dense product that take as long as sparse products with a block.
-
-    Parameters
-    ----------
-    passes
-        Products: 1 for A H, 2 for A^T (A X).
-    entries
-        Of the block.
-    columns
-        Of what is multiplied.
-    """
+    """Multiplications of a dense product that take as long as sparse products with a block."""
     return float(passes * entries * columns * SPARSE_SLOWDOWN)
 
 
 def forming_pays(extent: Extent, workers: int, copies: int, share: float, columns: int, machine: Machine) -> bool:
     """Whether a fit is quicker with D = A^T A formed than with sparse products, counted in seconds of one core each.
 
-    Parameters
-    ----------
-    extent
-        Of a sparse A, (rows, l).
-    workers, copies
-        Number of workers, and how many of them would hold each block of rows.
-    share
-        Part of D that a worker would hold.
-    columns
-        Columns b of a product.
-    machine
-        Whose speeds count.
+    ``extent``: of a sparse A, (rows, l).
     """
     assert extent.lengths is not None
     length, lengths, blocks = extent.length, extent.lengths.astype(np.float64), workers // copies
@@ -332,10 +231,7 @@ class Scheme:
     def chosen(self, size: Size) -> Code:
         """The code, tied to the workers.
 
-        Raises
-        ------
-        UsageError
-            When the workers are too few, or the matrix is too small.
+        Raises UsageError when the workers are too few, or the matrix is too small.
         """
         return choose_code(self.code, self.partitions, self.workers, size.length)
 
@@ -353,15 +249,7 @@ class Scheme:
         return min(size.rank + guard, size.length)
 
     def schedule(self, size: Size, tolerance: float) -> list[tuple[RoundCost, StoppingRule]]:
-        """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``.
-
-        Parameters
-        ----------
-        size
-            Of the problem.
-        tolerance
-            Relative error that a product may have.
-        """
+        """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``."""
         if self.rows:
             return [self._rows_round(size)]
         product, rule = self._product_round(size), rule_for(self.product(size), tolerance)
@@ -385,15 +273,7 @@ class Scheme:
         return float(sum(cost.operations for cost, _ in rounds))
 
     def startup_s(self, size: Size, machine: Machine) -> float:
-        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares; or its rows.
-
-        Parameters
-        ----------
-        size
-            The problem.
-        machine
-            Master, workers and the link between them.
-        """
+        """Seconds until every worker has its share of D: computing D, encoding it and sending the shares; or its rows."""
         code, workers = self.chosen(size), self.workers
         if self.rows:
             return machine.giving_s(workers, block_bytes(size, self._blocks))
@@ -465,28 +345,13 @@ def algebra_operations(length: int, columns: int, solver: str) -> float:
 
     Measured by ``benchmarks/plan_constants.py``: products of tall blocks, decompositions of small matrices, and what the
     calls themselves take.
-
-    Parameters
-    ----------
-    length, columns
-        Of the block.
-    solver
-        ``"lobpcg"`` or ``"als"``.
     """
     tall, small, calls = ALGEBRA[solver]
     return tall * length * columns**2 + small * columns**3 + calls
 
 
 def block_bytes(size: Size, blocks: int) -> float:
-    """Bytes of a block of sparse rows.
-
-    Parameters
-    ----------
-    size
-        Of the problem.
-    blocks
-        How many there are.
-    """
+    """Bytes of a block of sparse rows."""
     entries = size.entries or size.rows * size.columns
     return (SPARSE_BYTES * entries + ROW_BYTES * max(size.rows, size.columns)) / blocks
 

@@ -52,15 +52,7 @@ class Estimate:
         return self.low is None or self.low != self.high
 
     def draws_to_tell_from(self, threshold: float, draws: int) -> int:
-        """About how many draws would put the whole interval on one side of a threshold: its width falls with their root.
-
-        Parameters
-        ----------
-        threshold
-            The value to be told from.
-        draws
-            Those that the interval rests on.
-        """
+        """About how many draws would put the whole interval on one side of a threshold: its width falls with their root."""
         if self.low is None or self.high is None:
             return 4 * draws
         half = self.high - self.value if self.value < threshold else self.value - self.low
@@ -96,13 +88,7 @@ class Sampling:
         return len(self.weights)
 
     def thinned(self, step: int) -> Array:
-        """For how many of its stratum each draw stands where only every so many-th is looked at: 0 for the others, (n,).
-
-        Parameters
-        ----------
-        step
-            From one that is looked at to the next.
-        """
+        """For how many of its stratum each draw stands where only every so many-th is looked at: 0 for the others, (n,)."""
         ends = np.cumsum(self.strata)
         stands = np.zeros(len(self))
         for start, end in zip(ends - np.array(self.strata), ends, strict=True):
@@ -110,13 +96,7 @@ class Sampling:
         return stands
 
     def mean(self, values: Array) -> float:
-        """The weighted mean of one value for each draw, (n,).
-
-        Parameters
-        ----------
-        values
-            (n,)
-        """
+        """The weighted mean of one value for each draw, (n,)."""
         lowest = float(values.min())
         # about the least: a constant comes out as itself
         return lowest + float(self.weights @ (values - lowest) / self.weights.sum())
@@ -124,10 +104,7 @@ class Sampling:
     def estimate(self, values: Array) -> Estimate:
         """The mean of one value for each draw with its interval, which is cut off at the least value.
 
-        Parameters
-        ----------
-        values
-            (n,)
+        ``values``: (n,).
         """
         mean = self.mean(values)
         found = self._interval(mean, self.weights * (values - mean) / self.weights.mean())
@@ -136,10 +113,7 @@ class Sampling:
     def ratio(self, numerators: Array, denominators: Array) -> Estimate:
         """The ratio of two means over the same draws, with its interval by linearisation.
 
-        Parameters
-        ----------
-        numerators, denominators
-            (n,) each, of the same draws: what both share cancels.
+        ``numerators, denominators``: (n,) each, of the same draws: what both share cancels.
         """
         below = self.mean(denominators)
         ratio = self.mean(numerators) / below
@@ -182,15 +156,7 @@ class Sampling:
 
 
 def unskewed(quantile: float, skewness: float) -> float:
-    """The quantile of a studentised mean whose own skewness is known, from that of a symmetric one: Hall's inverse.
-
-    Parameters
-    ----------
-    quantile
-        Of Student's t.
-    skewness
-        Of the mean: that of one value over the root of their number.
-    """
+    """The quantile of a studentised mean whose own skewness is known, from that of a symmetric one: Hall's inverse."""
     if abs(skewness) < 1e-6:
         return quantile
     return 3 / skewness * (float(np.cbrt(1 + skewness * (quantile - skewness / 6))) - 1)
@@ -199,10 +165,7 @@ def unskewed(quantile: float, skewness: float) -> float:
 def correlation_time(series: Array) -> float:
     """How many successive values are worth one independent one: at least 1.
 
-    Parameters
-    ----------
-    series
-        (n,), in their order.
+    ``series``: (n,), in their order.
     """
     centred = series - series.mean()
     power = float(centred @ centred)
@@ -222,10 +185,7 @@ def mean_and_interval(totals: Array) -> tuple[float, float | None, float | None]
 
     No interval from a single repetition, and none where all are the same: nothing was random, or too rare to be seen.
 
-    Parameters
-    ----------
-    totals
-        Of each repetition, (n,).
+    ``totals``: of each repetition, (n,).
     """
     mean = float(totals.mean())
     if totals.size < 2 or np.ptp(totals) <= ROUNDING * abs(mean):

@@ -60,15 +60,7 @@ MOST_COPIES = 8
 
 
 def repetition_seed(seed: int, repetition: int) -> int:
-    """Seed of the delays of one repetition: the same for all schemes, so that they meet the same stragglers.
-
-    Parameters
-    ----------
-    seed
-        Of all repetitions.
-    repetition
-        Which one.
-    """
+    """Seed of the delays of one repetition: the same for all schemes, so that they meet the same stragglers."""
     return int(np.random.SeedSequence([seed, repetition]).generate_state(1, np.uint64)[0])
 
 
@@ -122,15 +114,7 @@ class Draws:
         return Sampling.plain(len(self))
 
     def delays(self, schedule: Schedule, iterations: int) -> Array:
-        """Seconds that each worker adds to each round of each iteration, (repeats, iterations, rounds, W).
-
-        Parameters
-        ----------
-        schedule
-            The rounds of an iteration.
-        iterations
-            How many.
-        """
+        """Seconds that each worker adds to each round of each iteration, (repeats, iterations, rounds, W)."""
         rounds = len(schedule)
         if depends_on_operations(self._model):
             found = self._fresh([cost.operations for cost, _ in schedule] * iterations)
@@ -176,15 +160,7 @@ class RoundDraws:
         return len(self.sampling)
 
     def delays(self, schedule: Schedule, iterations: int) -> Array:
-        """Seconds that each worker adds to each round of one iteration, (draws, 1, rounds, W).
-
-        Parameters
-        ----------
-        schedule
-            The rounds of an iteration.
-        iterations
-            Not more than one is drawn.
-        """
+        """Seconds that each worker adds to each round of one iteration, (draws, 1, rounds, W)."""
         asked = [cost.operations if depends_on_operations(self._model) else 0.0 for cost, _ in schedule]
         return np.stack([self._of(operations) for operations in asked], axis=1)[:, None]
 
@@ -217,28 +193,12 @@ class SomeDraws:
         return len(self._picked)
 
     def delays(self, schedule: Schedule, iterations: int) -> Array:
-        """As of all draws, (k, iterations, rounds, W).
-
-        Parameters
-        ----------
-        schedule, iterations
-            As there.
-        """
+        """As of all draws, (k, iterations, rounds, W)."""
         return self._draws.delays(schedule, iterations)[self._picked]
 
 
 def draws_of(model: DelayModel, workers: int, seed: int, draws: int) -> DelayDraws:
-    """Delays to compare schemes by: single rounds, or runs where a model is not known to begin as it goes on.
-
-    Parameters
-    ----------
-    model
-        The delays, recordings as they are.
-    workers
-        W.
-    seed, draws
-        How many rounds.
-    """
+    """Delays to compare schemes by: single rounds, or runs where a model is not known to begin as it goes on."""
     if is_stationary(model):
         return RoundDraws(model, workers, seed, min(draws, MOST_NUMBERS // workers))
     return Draws(bootstrapped(model), workers, seed, max(2, draws // DRAWN_ITERATIONS))
@@ -273,12 +233,7 @@ class _Push:
     def apply(self, numbers: Mapping[int, Array], choices: Array) -> None:
         """Push some of the numbers of these draws.
 
-        Parameters
-        ----------
-        numbers
-            Of all draws.
-        choices
-            Uniform numbers of all draws that decide which, (draws, W).
+        ``choices``: uniform numbers of all draws that decide which, (draws, W).
         """
         part = slice(self.draws.start, self.draws.stop)
         chosen = choices[part] < self.chance
@@ -430,10 +385,7 @@ class Workload:
     def schedule(self, scheme: Scheme) -> Schedule:
         """Cost and stopping rule of each round of one iteration.
 
-        Raises
-        ------
-        UsageError
-            When the workers are too few.
+        Raises UsageError when the workers are too few.
         """
         return scheme.schedule(self.size, self.tolerance_of(scheme))
 
@@ -453,21 +405,7 @@ class Infeasible(Exception):
 def iteration_seconds(
     scheme: Scheme, workload: Workload, draws: DelayDraws, most: int | None = None, *, exact: bool = True
 ) -> Array:
-    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`.
-
-    Parameters
-    ----------
-    scheme
-        What runs.
-    workload
-        The problem, the delays and the machine.
-    draws
-        The delays, the same for all schemes.
-    most
-        The most iterations to draw.
-    exact
-        Whether every round asks the code for its error.
-    """
+    """Virtual seconds of every iteration, or of the first ``most``: (repeats, iterations); see `round_times`."""
     seconds: Array = round_times(scheme, workload, draws, most, exact=exact).sum(axis=2)
     return seconds
 
@@ -481,21 +419,7 @@ def round_times(
     in every round; it waits for as many responses as it does on average in random order. At hundreds of workers that is
     the difference between seconds and an hour.
 
-    Parameters
-    ----------
-    scheme, workload
-        What runs where.
-    draws
-        The delays, the same for all schemes.
-    most
-        The most iterations to draw.
-    exact
-        Whether every round asks the code for its error.
-
-    Raises
-    ------
-    Infeasible
-        When the workers are too few or an iteration cannot be decoded to the tolerance.
+    Raises Infeasible when the workers are too few or an iteration cannot be decoded to the tolerance.
     """
     require_decodable(scheme, workload, draws)
     schedule = workload.schedule(scheme)
@@ -519,21 +443,7 @@ def least_iteration_seconds(
     A code is not asked for its error: no round ends with fewer responses than its threshold. Copies of blocks have no
     error to ask for.
 
-    Parameters
-    ----------
-    scheme
-        What runs.
-    workload
-        The problem, the delays and the machine.
-    draws
-        The delays, the same for all schemes.
-    most
-        The most iterations to draw.
-
-    Raises
-    ------
-    Infeasible
-        When fewer workers respond than the threshold.
+    Raises Infeasible when fewer workers respond than the threshold.
     """
     try:
         schedule = workload.schedule(scheme)
@@ -555,16 +465,7 @@ def sampled_iteration_seconds(
     What it waits for beyond its threshold counts in these for the others of their stratum too. So no more is told by the
     mean, and the interval knows of it.
 
-    Parameters
-    ----------
-    scheme, workload, draws, most, exact
-        As there.
-    exact_draws
-        About how many of the draws.
-
-    Returns
-    -------
-    (draws, iterations)
+    Returns (draws, iterations).
     """
     seconds, known = least_iteration_seconds(scheme, workload, draws, most)
     if known:
@@ -577,21 +478,7 @@ def sampled_iteration_seconds(
 
 
 def require_decodable(scheme: Scheme, workload: Workload, draws: DelayDraws) -> None:
-    """Try the rules on the workers that respond in the first iteration of each repetition.
-
-    Parameters
-    ----------
-    scheme
-        What runs.
-    workload
-        The problem, the delays and the machine.
-    draws
-        The delays, the same for all schemes.
-
-    Raises
-    ------
-    Infeasible
-    """
+    """Try the rules on the workers that respond in the first iteration of each repetition."""
     try:
         schedule = workload.schedule(scheme)
     except (UsageError, DecodingError) as error:

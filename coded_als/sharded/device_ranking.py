@@ -83,10 +83,6 @@ def best_on_devices(
     A recall of 1 asks for the exact lists; less for approximate ones, which the accelerator finds sooner and which are
     expected to hold this share of the exact ones: Chern, Hechtman, Davis, Guo, Majnemer, Kumar, "TPU-KNN: K Nearest
     Neighbor Search at Peak FLOP/s" (2022). Where there is no such instruction, as on a CPU, the lists are exact all the same.
-
-    Raises
-    ------
-    UsageError
     """
     require_ranking(user_factors, item_factors, n, item_biases, seen)
     items = ItemTable.of(mesh, item_factors, item_biases, columns_left_out(exclude, len(item_factors)))

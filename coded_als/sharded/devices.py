@@ -20,10 +20,7 @@ AXIS = "shard"
 def mesh_of(devices: int | None) -> Mesh:
     """The first so many devices that JAX finds, or all of them.
 
-    Raises
-    ------
-    UsageError
-        For more than there are.
+    Raises UsageError for more than there are.
     """
     found = jax.devices()
     if devices is None:

@@ -91,10 +91,7 @@ class Explicit:
     def units(self, values: Floats) -> tuple[float, float]:
         """What is subtracted from every entry, and the power of four that the rest is divided by.
 
-        Raises
-        ------
-        UsageError
-            Where squares of the ratings overflow.
+        Raises UsageError where squares of the ratings overflow.
         """
         with np.errstate(over="ignore"):
             mean = float(values.mean()) if self.biases else 0.0
@@ -125,10 +122,7 @@ Objective = Implicit | Explicit
 def descended(objective: float, earlier: float, squares: float, table_dtype: str) -> float:
     """An objective, which but for rounding no epoch makes larger.
 
-    Raises
-    ------
-    UsageError
-        When it is not finite, or has risen.
+    Raises UsageError when it is not finite, or has risen.
     """
     if not np.isfinite(objective):
         raise UsageError(

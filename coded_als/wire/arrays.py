@@ -42,17 +42,7 @@ class Packed:
 
 
 def packed(arrays: Sequence[NDArray[Any]], memory: SharedMemory | None = None, dtype: np.dtype[Any] = FLOAT) -> Packed:
-    """Arrays, to be sent to any number of workers.
-
-    Parameters
-    ----------
-    arrays
-        Large ones are not copied: they must not change until they are sent.
-    memory
-        Where arrays of numbers are put that have room there; only who shares it can decode the message then.
-    dtype
-        How numbers travel; int32 arrays are places, and travel as they are.
-    """
+    """Arrays, to be sent to any number of workers."""
     described: list[tuple[Any, ...]] = []
     frames, numbers = [], dtype.newbyteorder("<")
     for array in arrays:

@@ -64,15 +64,7 @@ class SharedMemory:
         self._used = 0
 
     def put(self, array: NDArray[Any], dtype: np.dtype[Any]) -> int | None:
-        """Copy an array there, C order; its offset in bytes, or None where it has no room.
-
-        Parameters
-        ----------
-        array
-            Of real numbers.
-        dtype
-            The type that they have there.
-        """
+        """Copy an array there, C order; its offset in bytes, or None where it has no room."""
         offset, size_bytes = self._used, dtype.itemsize * array.size
         if size_bytes > self._size - offset:
             return None
@@ -106,13 +98,7 @@ class SharedMemoryView:
 
     @classmethod
     def open(cls, place: str) -> Self | None:
-        """What lies at a `SharedMemory.place`, or None where this process cannot see it: on another machine, for one.
-
-        Parameters
-        ----------
-        place
-            As the master says.
-        """
+        """What lies at a `SharedMemory.place`, or None where this process cannot see it: on another machine, for one."""
         process_id, descriptor, name = place.split(":")
         path = f"/proc/{int(process_id)}/fd/{int(descriptor)}"
         try:
@@ -130,15 +116,7 @@ class SharedMemoryView:
             os.close(opened)
 
     def read(self, offset: int, size_bytes: int) -> memoryview:
-        """Some bytes; fewer where it has no more.
-
-        Parameters
-        ----------
-        offset
-            Where they begin, in bytes.
-        size_bytes
-            How many.
-        """
+        """Some bytes; fewer where it has no more."""
         return memoryview(self._map)[offset : offset + size_bytes]
 
 

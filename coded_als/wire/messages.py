@@ -276,15 +276,7 @@ MESSAGES: tuple[type[Message], ...] = (
 
 
 def encode(message: Message, arrays: Packed | None = None) -> list[bytes | zmq.Frame]:
-    """The frames of a message.
-
-    Parameters
-    ----------
-    message
-        Its large arrays are not copied: they must not change until they are sent.
-    arrays
-        ``message.arrays``, where they have been packed already.
-    """
+    """The frames of a message."""
     layout = _LAYOUTS[message.code]
     header = [VERSION, message.code, *layout.values(message)]
     if not layout.has_arrays:
@@ -330,15 +322,7 @@ def decode(frames: Sequence[Any], memory: SharedMemoryView | None = None) -> Mes
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[bytes | zmq.Frame]) -> None:
-    """Hand a message to ZeroMQ without waiting.
-
-    Parameters
-    ----------
-    socket
-        A socket that has room.
-    frames
-        The message.
-    """
+    """Hand a message to ZeroMQ without waiting."""
     for frame in frames[:-1]:
         socket.send(frame, _MORE, copy=False)
     socket.send(frames[-1], _LAST, copy=False)

@@ -12,13 +12,7 @@ LISTENS_WITHIN_S = 2.0
 
 
 def is_deserted(endpoint: str) -> bool:
-    """Whether nobody listens at an address any more, for certain: its machine says so.
-
-    Parameters
-    ----------
-    endpoint
-        As ``ipc:///path`` or ``tcp://HOST:PORT``.
-    """
+    """Whether nobody listens at an address any more, for certain: its machine says so."""
     try:
         if endpoint.startswith("ipc://"):
             with socket.socket(socket.AF_UNIX) as probe:
@@ -34,13 +28,7 @@ def is_deserted(endpoint: str) -> bool:
 
 
 def remove_address(endpoint: str) -> None:
-    """Remove the socket of a master that was killed, and the folder that it made for it.
-
-    Parameters
-    ----------
-    endpoint
-        Where it listened.
-    """
+    """Remove the socket of a master that was killed, and the folder that it made for it."""
     if endpoint.startswith("ipc://"):
         path = endpoint.removeprefix("ipc://")
         with contextlib.suppress(OSError):

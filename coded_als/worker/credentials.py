@@ -35,10 +35,7 @@ class Credentials:
     def read(cls, stream: TextIO) -> Credentials:
         """Take the next three lines of a stream.
 
-        Raises
-        ------
-        UsageError
-            Where they are something else.
+        Raises UsageError where they are something else.
         """
         try:
             job, *keys = (stream.readline().strip() for _ in range(3))

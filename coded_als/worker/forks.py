@@ -183,10 +183,7 @@ class Orders:
     def read(self, said: bytes) -> Iterator[tuple[int, Credentials]]:
         """The workers that are named with these bytes.
 
-        Raises
-        ------
-        UsageError
-            For anything else.
+        Raises UsageError for anything else.
         """
         *lines, unfinished = (self._rest + said).split(b"\n")
         whole = len(lines) // _LINES * _LINES
@@ -237,23 +234,9 @@ def run_enlisted(endpoint: str, parts: PartFolder | None, memory: str = "") -> i
     All end when whoever writes to stdin closes it or dies, however that happens. What a master has left behind that was
     killed is deleted: its address and the parts.
 
-    Parameters
-    ----------
-    endpoint
-        Where the master listens.
-    parts
-        Where arrays lie that were put on this machine for them.
-    memory
-        Where the memory is that the master shares (`SharedMemory.place`), if any.
+    Returns `MASTER_GONE` where each of them has found no master, else 0.
 
-    Returns
-    -------
-    `MASTER_GONE` where each of them has found no master, else 0.
-
-    Raises
-    ------
-    UsageError
-        When stdin says something else, or the system refuses so many processes.
+    Raises UsageError when stdin says something else, or the system refuses so many processes.
     """
     known: dict[int, Credentials] = {}
     parent = os.getpid()

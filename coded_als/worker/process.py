@@ -41,10 +41,7 @@ def run_worker(
 
     Its number may be `ANY_NUMBER`.
 
-    Raises
-    ------
-    UsageError
-        For an endpoint that is no address.
+    Raises UsageError for an endpoint that is no address.
     """
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)

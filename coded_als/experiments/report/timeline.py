@@ -182,10 +182,7 @@ class TimelineDrawing(EventLog):
     def save(self, path: Path) -> None:
         """Write the figure.
 
-        Raises
-        ------
-        CodedALSError
-            When the file cannot be written.
+        Raises CodedALSError when the file cannot be written.
         """
         try:
             timeline(self.events, clock=self.clock, rounds=self.rounds).savefig(path)

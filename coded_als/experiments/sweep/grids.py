@@ -153,10 +153,8 @@ class Grid:
     def cells(self) -> list[Cell]:
         """The cells in the order in which results are written.
 
-        Raises
-        ------
-        UsageError
-            When the grid is too large, or empty: the paper's protocol exists for ALS with its own code alone.
+        Raises UsageError when the grid is too large, or empty: the paper's protocol exists for ALS with its own code
+        alone.
         """
         schemes = len(self.solvers) * len(self.protocols) * len(self.codes) * len(self.partitions)
         if (count := len(self.delays) * len(self.workers) * len(self.stragglers) * schemes) > MOST_CELLS:
@@ -219,10 +217,7 @@ def readable_delays(spec: str) -> str:
 def distinct_delays(specs: Sequence[str]) -> tuple[str, ...]:
     """The SPECs in their order; of those that name the same model (``20ms`` and ``0.02s``), the first.
 
-    Raises
-    ------
-    UsageError
-        For a SPEC that cannot be read.
+    Raises UsageError for a SPEC that cannot be read.
     """
     models: dict[DelayModel, str] = {}
     for spec in dict.fromkeys(spec.strip() for spec in specs):
@@ -233,10 +228,7 @@ def distinct_delays(specs: Sequence[str]) -> tuple[str, ...]:
 def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
     """Whole numbers from ``2:6`` (both ends), ``10:50:10`` (with a step) or ``4,6,8``.
 
-    Raises
-    ------
-    UsageError
-        For anything else, for a range upside down, and for numbers below ``least``.
+    Raises UsageError for anything else, for a range upside down, and for numbers below ``least``.
     """
     match = re.fullmatch(r"(\d+):(\d+)(?::(\d+))?", text.strip())
     if match:

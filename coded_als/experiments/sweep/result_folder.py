@@ -118,10 +118,7 @@ class ResultFolder(Generic[RowType]):
     def append(self, row: RowType) -> None:
         """Keep a finished cell, ``row["cell"]`` being its key: it survives whatever happens next.
 
-        Raises
-        ------
-        UsageError
-            If the disk is full; the cells before stay.
+        Raises UsageError if the disk is full; the cells before stay.
         """
         line = (canonical(row) + "\n").encode()
         with saying_what_failed(self.path):
@@ -168,10 +165,7 @@ def _grown(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
     """Spec and rows of a folder, also of one whose run has not ended.
 
-    Raises
-    ------
-    UsageError
-        If it is no results folder or is damaged.
+    Raises UsageError if it is no results folder or is damaged.
     """
     try:
         spec = read_json(path / "spec.json")
@@ -190,10 +184,7 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
 def parse_row(line: bytes, columns: Sequence[str] = ()) -> StoredRow:
     """One stored cell.
 
-    Raises
-    ------
-    ValueError
-        When it is damaged.
+    Raises ValueError when it is damaged.
     """
     row = _parse_json(line)
     if not isinstance(row, dict) or not isinstance(row.get("cell"), dict):

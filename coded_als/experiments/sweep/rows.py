@@ -188,10 +188,7 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Columns as Parquet.
 
-    Raises
-    ------
-    UsageError
-        When pyarrow is not installed.
+    Raises UsageError when pyarrow is not installed.
     """
     require_pyarrow()
     import pyarrow
@@ -203,10 +200,7 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
 def require_pyarrow() -> None:
     """Refuse before the work what would fail after it.
 
-    Raises
-    ------
-    UsageError
-        When pyarrow is not installed.
+    Raises UsageError when pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
         raise UsageError("--parquet needs pyarrow; it is not installed. pip install 'coded-als[parquet]'.")

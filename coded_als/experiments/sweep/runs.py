@@ -100,10 +100,7 @@ def _times(spec: SweepSpec, cell: Cell) -> Figures:
 def numerics_of(spec: SweepSpec, cell: Cell) -> Figures:
     """Run the algorithm; the seconds are those of its iterations.
 
-    Raises
-    ------
-    CodedALSError
-        When the scheme cannot run, or its fit fails.
+    Raises CodedALSError when the scheme cannot run, or its fit fails.
     """
     runs = [_fit(spec, cell, repetition) for repetition in range(spec.repeats)]
     shortest = min(len(model.history_) for model in runs)

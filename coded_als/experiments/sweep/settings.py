@@ -29,10 +29,7 @@ def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> dict[str, An
 def read_settings(folder: Path) -> tuple[dict[str, Any], Grid] | None:
     """Options of the command line and grid of the sweep in a folder; None where there is none.
 
-    Raises
-    ------
-    UsageError
-        When the folder holds something else, or is damaged.
+    Raises UsageError when the folder holds something else, or is damaged.
     """
     if not (folder / "spec.json").exists():
         return None
@@ -68,10 +65,7 @@ def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
 def read_spec_file(path: Path, options: Collection[str], repeated: Collection[str]) -> dict[str, Any]:
     """Values of options from a TOML file, by their names in ``options``.
 
-    Raises
-    ------
-    UsageError
-        When it cannot be read, has another key or holds a table.
+    Raises UsageError when it cannot be read, has another key or holds a table.
     """
     try:
         content = tomllib.loads(path.read_text())

@@ -170,10 +170,7 @@ def append_wall(path: Path, row: WallRow) -> None:
 def read_wall(folder: Path) -> list[WallRow]:
     """Wall seconds of the cells that have them.
 
-    Raises
-    ------
-    UsageError
-        When the file is damaged.
+    Raises UsageError when the file is damaged.
     """
     path = folder / WALL_FILE
     if not path.exists():
