@@ -93,7 +93,7 @@ def bare_products(count: int) -> Iterator[Callable[[], float]]:
 def stored_product(cluster: LocalCluster, spec: str, matrix: Any) -> StoredProduct:
     """The product with a matrix that the workers hold in this code."""
     code = parse_code(spec).at(WORKERS, LENGTH)
-    product = code.product(WORKERS)
+    product = code.for_product(WORKERS)
     cluster.store("D", product.encode_left(matrix))
     return StoredProduct(RoundLog(cluster), product, "D", (LENGTH, LENGTH), code.tolerance)
 
@@ -131,7 +131,7 @@ def encoding(repeats: int) -> None:
     """Encoding of D against the bare matrix product that it cannot do without, one BLAS thread as beside a cluster."""
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((LENGTH, LENGTH))
-    systematic, entangled = (parse_code(spec).product(WORKERS) for spec in (SYSTEMATIC, ENTANGLED))
+    systematic, entangled = (parse_code(spec).for_product(WORKERS) for spec in (SYSTEMATIC, ENTANGLED))
     padded = np.zeros((21 * systematic.left_shape((LENGTH, LENGTH))[1], LENGTH))
     padded[:LENGTH] = matrix
     rows = padded.reshape(21, -1)
@@ -155,7 +155,7 @@ def encoding(repeats: int) -> None:
 def grams() -> None:
     """D = A^T A: what a worker of either code computes and is sent, by counting."""
     for spec in (SYSTEMATIC, "entangled:h=6"):
-        code = parse_code(spec).gram(WORKERS)
+        code = parse_code(spec).for_gram(WORKERS)
         left, right = code.left_shape((LENGTH, LENGTH)), code.right_shape((LENGTH, LENGTH))
         work = np.prod(left) * np.prod(right) / (left[2] * LENGTH**3)
         words = (np.prod(left) + np.prod(right)) / LENGTH**2

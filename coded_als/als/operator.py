@@ -19,7 +19,7 @@ from coded_als.cluster import Cluster
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
-from coded_als.codes import Code, choose_code
+from coded_als.codes import CodeSpec, choose_code
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
 
@@ -111,7 +111,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
 
         def stored(matrix: Array, name: str) -> Product:  # without the operator, which would never go
             chosen = CodedOperator._choose(code, partitions, cluster, matrix.shape)
-            product = chosen.product(cluster.size)
+            product = chosen.for_product(cluster.size)
             log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
             tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
             return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")
@@ -124,7 +124,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         self._finalizer()
 
     @staticmethod
-    def _choose(code: str, partitions: int | None, cluster: Cluster, shape: tuple[int, int]) -> Code:
+    def _choose(code: str, partitions: int | None, cluster: Cluster, shape: tuple[int, int]) -> CodeSpec:
         """The code asked for; for ``"auto"`` what a plan for products of some columns would choose."""
         length, workers = min(shape), cluster.size
         delays = cluster.delays if code == "auto" and partitions is None else None

@@ -9,7 +9,7 @@ import numpy as np
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster, ErrorEstimator, Responses, Round, StoppingRule
 from coded_als.cluster.rules import rule_for
-from coded_als.codes.product import ProductCode, multiplications
+from coded_als.codes.product import MatrixCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.
 AT_WORST = 0.01
@@ -88,7 +88,7 @@ class StoredProduct:
     def __init__(
         self,
         log: RoundLog,
-        code: ProductCode,
+        code: MatrixCode,
         operand: str,
         shape: tuple[int, int],
         tolerance: float,

@@ -18,7 +18,7 @@ from coded_als.cluster import Round
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
 from coded_als.cluster.shares import Shares
-from coded_als.codes import Code, Replicated, Uncoded, choose_code, with_partitions
+from coded_als.codes import CodeSpec, Replicated, Uncoded, choose_code, with_partitions
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError, readable
@@ -59,7 +59,7 @@ class LocalPhases:
 class ClusterPhases:
     """D on the workers, and the other factor too where the shares of A that they hold by then serve it."""
 
-    def __init__(self, problem: Problem, log: RoundLog, code: Code, tolerance: float) -> None:
+    def __init__(self, problem: Problem, log: RoundLog, code: CodeSpec, tolerance: float) -> None:
         self._problem, self._log, self._code, self._tolerance = problem, log, code, tolerance
         matrix = problem.matrix
         self._matrix: Array = matrix.toarray() if problem.is_sparse else matrix
@@ -67,7 +67,7 @@ class ClusterPhases:
     def gram(self) -> Array:
         """D = A^T A, (l, l)."""
         cluster = self._log.cluster
-        code = self._code.gram(cluster.size)
+        code = self._code.for_gram(cluster.size)
         matrix = self._matrix
         cluster.store(GRAM_LEFT, Shares(cluster.size, lambda: code.encode_left(matrix.T)))
         cluster.store(GRAM_RIGHT, Shares(cluster.size, lambda: code.encode_right(matrix)))
@@ -85,7 +85,7 @@ class ClusterPhases:
 
     def last_product(self, weights: Array) -> Array:
         """A H, (rows, d). To send A once more would take longer than the product."""
-        code = self._code.last(self._log.cluster.size)
+        code = self._code.for_other_factor(self._log.cluster.size)
         if code is None:
             return self._problem.image(weights)
         product = StoredProduct(
@@ -99,32 +99,32 @@ class ClusterPhases:
         return found
 
 
-def store_data(log: RoundLog, code: Code, data: Array) -> None:
+def store_data(log: RoundLog, code: CodeSpec, data: Array) -> None:
     """Give every worker its share of D, encoded as it is sent.
 
     ``data``: D, (l, l).
     """
-    product = code.product(log.cluster.size)
+    product = code.for_product(log.cluster.size)
     log.cluster.store(DATA, Shares(log.cluster.size, lambda: product.encode_left(data)))
 
 
-def stored_product(log: RoundLog, code: Code, length: int, tolerance: float, label: str) -> StoredProduct:
+def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float, label: str) -> StoredProduct:
     """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
 
     Where nobody else can respond, it is decoded as well as it can be: a certificate judges what is made of it.
     """
-    product = code.product(log.cluster.size)
+    product = code.for_product(log.cluster.size)
     return StoredProduct(log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST)
 
 
 def phases_at(
-    where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: Code, tolerance: float
+    where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: CodeSpec, tolerance: float
 ) -> LocalPhases | ClusterPhases:
     """The phases at the master or on the workers."""
     return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
 
 
-def sooner_at_the_master(extent: Extent, code: Code, workers: int, machine: Machine) -> bool:
+def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: Machine) -> bool:
     """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
     if extent.held or extent.lengths is not None:
         return not extent.held
@@ -162,7 +162,7 @@ class Spread:
         Why this code, for people.
     """
 
-    code: Code
+    code: CodeSpec
     precomputation: Literal["local", "coded", "none"]
     reason: str = field(default="as asked", compare=False)
 
@@ -191,7 +191,7 @@ class FormedGram:
         Who forms D.
     """
 
-    def __init__(self, length: int, log: RoundLog, code: Code, tolerance: float, phases: Phases) -> None:
+    def __init__(self, length: int, log: RoundLog, code: CodeSpec, tolerance: float, phases: Phases) -> None:
         self._phases = phases
         store_data(log, code, phases.gram())
         self._multiply = stored_product(log, code, length, tolerance, "E = D X")
@@ -211,7 +211,7 @@ def choose_spread(
     partitions: int | None,
     where: Where,
     machine: Machine,
-    preferred: Code | None = None,
+    preferred: CodeSpec | None = None,
 ) -> Spread:
     """What W workers should hold: as asked, and what is left open as counting says.
 
@@ -258,4 +258,4 @@ def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | U
             f"sparse rows are held in copies, not coded: a sum of p of them is p times as full; got code {found.spec}. "
             "Use replicated:copies=3 or uncoded, or let D be formed (a dense matrix for an operator)."
         )
-    return found.at(workers, 1)
+    return found.bind(workers, 1)

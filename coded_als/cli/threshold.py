@@ -10,7 +10,7 @@ import numpy as np
 
 from coded_als.checks import require_number
 from coded_als.cli.common import CODE_SPECS, print_json
-from coded_als.codes import Code, Entangled, Systematic, largest_partitions, with_partitions
+from coded_als.codes import CodeSpec, Entangled, Systematic, largest_partitions, with_partitions
 from coded_als.codes.survivors import Enough, enough_by_structure, enough_for
 from coded_als.errors import UsageError
 
@@ -74,10 +74,10 @@ def _counts(facts: dict[str, Any]) -> str:
     return f"{told}\nthat is to decode to {tolerance:.0e}{searched}; {least} are always enough to decode to some error"
 
 
-def _chosen(code: Code, workers: int | None) -> Code:
+def _chosen(code: CodeSpec, workers: int | None) -> CodeSpec:
     """The code with nothing left open."""
     if workers is None:
-        if code.at(code.fewest_workers, sys.maxsize) != code:
+        if code.bind(code.fewest_workers, sys.maxsize) != code:
             raise UsageError(
                 f"threshold needs --workers for a code that leaves its parts open; got {code.spec}. Give --workers, "
                 "--partitions or parts in --code."
@@ -87,17 +87,17 @@ def _chosen(code: Code, workers: int | None) -> Code:
         raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
     if isinstance(code, Entangled) and not code.fixed:
         code = with_partitions(code.spec, largest_partitions(workers, code.points))
-    return code.at(workers, sys.maxsize)
+    return code.bind(workers, sys.maxsize)
 
 
-def _estimate(code: Code, workers: int) -> float | None:
+def _estimate(code: CodeSpec, workers: int) -> float | None:
     """Error of decoding from everybody; None where it would take long to tell."""
     if workers * code.threshold(workers) > ESTIMATED_COEFFICIENTS:
         return None
-    return code.product(workers).error_estimate(range(workers))
+    return code.for_product(workers).error_estimate(range(workers))
 
 
-def _facts(code: Code, workers: int, decoding_tolerance: float | None) -> dict[str, Any]:
+def _facts(code: CodeSpec, workers: int, decoding_tolerance: float | None) -> dict[str, Any]:
     share = code.share(workers)
     evaluations = code.cut[0] * code.cut[1] + code.cut[1] - 1 if isinstance(code, Entangled) else None
     return {
@@ -111,7 +111,7 @@ def _facts(code: Code, workers: int, decoding_tolerance: float | None) -> dict[s
     }
 
 
-def enough_facts(code: Code, workers: int, decoding_tolerance: float | None) -> dict[str, Any]:
+def enough_facts(code: CodeSpec, workers: int, decoding_tolerance: float | None) -> dict[str, Any]:
     """How many responses are enough: always to decode, always to the tolerance, and at best."""
     tolerance = code.tolerance if decoding_tolerance is None else decoding_tolerance
     size = code.threshold(workers)
@@ -120,7 +120,7 @@ def enough_facts(code: Code, workers: int, decoding_tolerance: float | None) -> 
         known = isinstance(code, (Entangled, Systematic))
         return _told(Enough(workers, size, size if known else None, 0, known, np.nan), None, tolerance)
     product, sets = (
-        code.product(workers),
+        code.for_product(workers),
         max(FEWEST_SETS, min(MOST_SETS, int(SEARCH_OPERATIONS / (size**2 * workers)))),
     )
     return _told(enough_by_structure(product, sets), enough_for(product, tolerance, sets), tolerance)

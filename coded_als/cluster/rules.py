@@ -9,7 +9,7 @@ from typing import Protocol
 
 from coded_als.cluster.seam import Status, StoppingRule
 from coded_als.codes import ReplicatedProduct
-from coded_als.codes.product import ProductCode
+from coded_als.codes.product import MatrixCode
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 
 
@@ -173,7 +173,7 @@ def all_of(size: int) -> AnyOfEach:
     return AnyOfEach(tuple(frozenset([worker]) for worker in range(size)))
 
 
-def rule_for(code: ProductCode, tolerance: float, at_worst: float = 0.0) -> StoppingRule:
+def rule_for(code: MatrixCode, tolerance: float, at_worst: float = 0.0) -> StoppingRule:
     """The rule by which a round of this code stops."""
     if isinstance(code, ReplicatedProduct):
         return AnyOfEach(code.groups)

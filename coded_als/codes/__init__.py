@@ -15,14 +15,14 @@ from coded_als.codes.entangled import (
     iteration_threshold,
     largest_partitions,
 )
-from coded_als.codes.family import CODES, Code, choose_code, parse_code, register_code, with_partitions
-from coded_als.codes.product import BlockCut, ProductCode, encoded, join
+from coded_als.codes.family import CODES, CodeSpec, choose_code, parse_code, register_code, with_partitions
+from coded_als.codes.product import BlockCut, MatrixCode, encoded, join
 from coded_als.codes.systematic import Systematic, SystematicCode
 
 __all__ = [
     "CODES",
     "BlockCut",
-    "Code",
+    "CodeSpec",
     "Decoder",
     "Entangled",
     "EntangledPolynomialCode",
@@ -30,8 +30,8 @@ __all__ = [
     "FactorCode",
     "InnerProductCode",
     "LinearCode",
+    "MatrixCode",
     "PointFamily",
-    "ProductCode",
     "Replicated",
     "ReplicatedProduct",
     "Systematic",

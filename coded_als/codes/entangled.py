@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from coded_als.arrays import Array
 from coded_als.checks import require_one_of, require_whole
 from coded_als.codes.decoding import LinearCode
-from coded_als.codes.family import STRAGGLER_RESERVE, Code, register_code
+from coded_als.codes.family import STRAGGLER_RESERVE, CodeSpec, register_code
 from coded_als.codes.product import (
     BlockCut,
     MatrixShape,
@@ -322,7 +322,7 @@ MOST_ROW_PARTS = 120
 
 @register_code("entangled")
 @dataclass(frozen=True)
-class Entangled(Code):
+class Entangled(CodeSpec):
     """The paper's code: D cut h x h, or p x r, and both factors evaluated as polynomials at a point of each worker.
 
     Parameters
@@ -370,22 +370,22 @@ class Entangled(Code):
     @property
     def cut(self) -> tuple[int, int]:
         """Parts of the rows and of the columns of D."""
-        assert self.fixed, "tie the code to workers first: Code.at"
+        assert self.fixed, "bind the code to workers first: CodeSpec.bind"
         return (self.h, self.h) if self.h else (self.p or 1, self.r or 1)
 
     @property
     def fewest_workers(self) -> int:
         return product_threshold(*self.cut, 1, self.points) if self.fixed else 1
 
-    def at(self, workers: int, length: int) -> Entangled:
+    def bind(self, workers: int, length: int) -> Entangled:
         found = self if self.fixed else replace(self, h=default_partitions(workers, length, self.points))
         if max(found.cut) > length:
             raise UsageError(
                 f"parts must be between 1 and min(rows, columns) = {length}; got {found.spec}. Lower partitions."
             )
-        return super(Entangled, found).at(workers, length)
+        return super(Entangled, found).bind(workers, length)
 
-    def partitioned(self, partitions: int) -> Code:
+    def partitioned(self, partitions: int) -> CodeSpec:
         return super().partitioned(partitions) if self.fixed else replace(self, h=partitions)
 
     def threshold(self, workers: int) -> int:
@@ -395,14 +395,14 @@ class Entangled(Code):
         planes = 2 if self.points == "circle" and self.cut != (1, 1) else 1
         return planes / math.prod(self.cut)
 
-    def product(self, workers: int) -> EntangledPolynomialCode:
+    def for_product(self, workers: int) -> EntangledPolynomialCode:
         return EntangledPolynomialCode(*self.cut, 1, workers, self.points)
 
-    def gram(self, workers: int) -> EntangledPolynomialCode:
+    def for_gram(self, workers: int) -> EntangledPolynomialCode:
         side = self._gram_parts
         return EntangledPolynomialCode(side, 1, side, workers, self.points)
 
-    def last(self, workers: int) -> EntangledPolynomialCode:
+    def for_other_factor(self, workers: int) -> EntangledPolynomialCode:
         return EntangledPolynomialCode(1, self._gram_parts, 1, workers, self.points)
 
     @property
@@ -431,7 +431,7 @@ def default_partitions(workers: int, length: int, points: PointFamily = "circle"
     return h
 
 
-def square(code: Code) -> Entangled:
+def square(code: CodeSpec) -> Entangled:
     """The code itself, once it is known to be the entangled one, cut h x h: what the paper's protocol is defined for."""
     if not isinstance(code, Entangled) or not code.square:
         raise UsageError(

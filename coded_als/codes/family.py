@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, ClassVar, Self, TypeVar
 
 from coded_als.checks import require_whole
-from coded_als.codes.product import ProductCode, share_of_left
+from coded_als.codes.product import MatrixCode, share_of_left
 from coded_als.errors import UsageError
 from coded_als.specs import load_plugins, read_fields, required
 
@@ -19,10 +19,10 @@ STRAGGLER_RESERVE = 0.25
 LONG = 720_720
 
 
-class Code(ABC):
+class CodeSpec(ABC):
     """A way to spread the products of a factorisation; subclasses are frozen dataclasses.
 
-    Only `product` must be written. The rest has defaults that are right, if not always fastest.
+    Only `for_product` must be written. The rest has defaults that are right, if not always fastest.
     """
 
     name: ClassVar[str] = ""
@@ -39,7 +39,7 @@ class Code(ABC):
         """The fewest workers that it can be tied to."""
         return 1
 
-    def at(self, workers: int, length: int) -> Self:
+    def bind(self, workers: int, length: int) -> Self:
         """The same code with what is left open chosen for W workers and a square D of this length.
 
         Parameters
@@ -62,7 +62,7 @@ class Code(ABC):
             )
         return self
 
-    def partitioned(self, partitions: int) -> Code:
+    def partitioned(self, partitions: int) -> CodeSpec:
         """The same code with D cut h x h, for a code of the paper's that leaves h open.
 
         Parameters
@@ -80,25 +80,25 @@ class Code(ABC):
         )
 
     @abstractmethod
-    def product(self, workers: int) -> ProductCode:
+    def for_product(self, workers: int) -> MatrixCode:
         """For E = D B, and any A B with A stored and B sent."""
 
-    def gram(self, workers: int) -> ProductCode:
+    def for_gram(self, workers: int) -> MatrixCode:
         """For D = A^T A, both factors stored."""
-        return self.product(workers)
+        return self.for_product(workers)
 
-    def last(self, workers: int) -> ProductCode | None:
-        """For the other factor A H from the transposed left shares of `gram`; None where they cannot serve it."""
+    def for_other_factor(self, workers: int) -> MatrixCode | None:
+        """For the other factor A H from the transposed left shares of `for_gram`; None where they cannot serve it."""
         del workers
         return None
 
     def threshold(self, workers: int) -> int:
         """Responses of W workers without which no product decodes."""
-        return self.product(workers).recovery_threshold
+        return self.for_product(workers).recovery_threshold
 
     def share(self, workers: int) -> float:
         """What one of W workers holds of D, as a fraction of it."""
-        return share_of_left(self.product(workers), (LONG, LONG))
+        return share_of_left(self.for_product(workers), (LONG, LONG))
 
     @classmethod
     def candidates(cls, workers: int) -> Iterator[Self]:
@@ -115,8 +115,8 @@ class Code(ABC):
         return self.name + (":" + ",".join(given) if given else "")
 
 
-CODES: dict[str, type[Code]] = {}
-Family = TypeVar("Family", bound=type[Code])
+CODES: dict[str, type[CodeSpec]] = {}
+Family = TypeVar("Family", bound=type[CodeSpec])
 
 
 def register_code(name: str) -> Callable[[Family], Family]:
@@ -130,8 +130,8 @@ def register_code(name: str) -> Callable[[Family], Family]:
     return register
 
 
-def parse_code(spec: str) -> Code:
-    """The code that a SPEC names; what it leaves out is chosen when the workers are known (`Code.at`).
+def parse_code(spec: str) -> CodeSpec:
+    """The code that a SPEC names; what it leaves out is chosen when the workers are known (`CodeSpec.bind`).
 
     Raises
     ------
@@ -152,7 +152,7 @@ def parse_code(spec: str) -> Code:
     return family(**read_fields("code", spec, family, _value))
 
 
-def choose_code(spec: str, partitions: int | None, workers: int, length: int) -> Code:
+def choose_code(spec: str, partitions: int | None, workers: int, length: int) -> CodeSpec:
     """The code that a SPEC and a number of partitions ask for, tied to W workers and a square D of this length.
 
     Parameters
@@ -169,10 +169,10 @@ def choose_code(spec: str, partitions: int | None, workers: int, length: int) ->
     UsageError
         For a SPEC that cannot be read, partitions of another code, and a code that does not fit.
     """
-    return with_partitions(spec, partitions).at(workers, length)
+    return with_partitions(spec, partitions).bind(workers, length)
 
 
-def with_partitions(spec: str, partitions: int | None) -> Code:
+def with_partitions(spec: str, partitions: int | None) -> CodeSpec:
     """The code of a SPEC (``"auto"`` included) with the paper's h x h cut where partitions are given.
 
     Parameters

@@ -20,7 +20,7 @@ PlaneShape = tuple[int, int, int]
 MOST_COEFFICIENTS = 2**27
 
 
-class ProductCode(Protocol):
+class MatrixCode(Protocol):
     """A way to spread C = A B over W workers, for A (N, M) and B (M, Q).
 
     A is stored once, one share on each worker; B is sent every time, and a worker responds with the product of its two
@@ -158,14 +158,14 @@ def require_few_coefficients(rows: int, blocks: int) -> None:
         )
 
 
-def multiplications(code: ProductCode, left: MatrixShape, columns: int) -> float:
+def multiplications(code: MatrixCode, left: MatrixShape, columns: int) -> float:
     """Real multiplications of one worker for A of shape ``left`` and B with so many columns."""
     planes, rows, inner = code.left_shape(left)
     right_planes, _, width = code.right_shape((left[1], columns))
     return float(planes * right_planes * rows * inner * width)
 
 
-def share_of_left(code: ProductCode, shape: MatrixShape) -> float:
+def share_of_left(code: MatrixCode, shape: MatrixShape) -> float:
     """What one worker stores of A, as a fraction of A; padding counts."""
     return float(np.prod(code.left_shape(shape)) / np.prod(shape))
 

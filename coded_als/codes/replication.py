@@ -11,7 +11,7 @@ import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.checks import require_whole
-from coded_als.codes.family import Code, register_code
+from coded_als.codes.family import CodeSpec, register_code
 from coded_als.codes.product import BlockCut, MatrixShape, cut, join
 from coded_als.errors import NotEnoughWorkers, UsageError
 
@@ -118,7 +118,7 @@ class ReplicatedProduct(BlockCut):
 
 @register_code("replicated")
 @dataclass(frozen=True)
-class Replicated(Code):
+class Replicated(CodeSpec):
     """Every block product on several workers: waits for the first copy of each.
 
     Parameters
@@ -137,11 +137,11 @@ class Replicated(Code):
     def fewest_workers(self) -> int:
         return self.copies
 
-    def product(self, workers: int) -> ReplicatedProduct:
+    def for_product(self, workers: int) -> ReplicatedProduct:
         rows, columns = most_parts(workers // self.copies)
         return ReplicatedProduct(rows, columns, 1, workers, self.copies)
 
-    def gram(self, workers: int) -> ReplicatedProduct:
+    def for_gram(self, workers: int) -> ReplicatedProduct:
         blocks = workers // self.copies
         side = math.isqrt(blocks)
         return ReplicatedProduct(side, blocks // side**2, side, workers, self.copies)
@@ -155,16 +155,16 @@ class Replicated(Code):
 
 @register_code("uncoded")
 @dataclass(frozen=True)
-class Uncoded(Code):
+class Uncoded(CodeSpec):
     """Every block product on one worker: waits for all of them."""
 
     coded: ClassVar[bool] = False
 
-    def product(self, workers: int) -> ReplicatedProduct:
-        return Replicated(1).product(workers)
+    def for_product(self, workers: int) -> ReplicatedProduct:
+        return Replicated(1).for_product(workers)
 
-    def gram(self, workers: int) -> ReplicatedProduct:
-        return Replicated(1).gram(workers)
+    def for_gram(self, workers: int) -> ReplicatedProduct:
+        return Replicated(1).for_gram(workers)
 
 
 def most_parts(blocks: int) -> tuple[int, int]:
@@ -173,6 +173,6 @@ def most_parts(blocks: int) -> tuple[int, int]:
     return p, blocks // p
 
 
-def copies_of(code: Code) -> int:
+def copies_of(code: CodeSpec) -> int:
     """Workers that hold each block of sparse rows."""
     return code.copies if isinstance(code, Replicated) else 1

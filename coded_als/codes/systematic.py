@@ -24,7 +24,7 @@ from scipy.linalg import solve_triangular
 from coded_als.arrays import EPS, Array
 from coded_als.checks import require_whole
 from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
-from coded_als.codes.family import STRAGGLER_RESERVE, Code, register_code
+from coded_als.codes.family import STRAGGLER_RESERVE, CodeSpec, register_code
 from coded_als.codes.product import BlockCut, MatrixShape, cut, encoded, join, require_few_coefficients, row_blocks
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 
@@ -306,7 +306,7 @@ def _usable(parities: Array) -> bool:
 
 @register_code("systematic")
 @dataclass(frozen=True)
-class Systematic(Code):
+class Systematic(CodeSpec):
     """D in p blocks of rows, one on each of p workers and random combinations on the others: any p responses decode.
 
     Parameters
@@ -330,11 +330,11 @@ class Systematic(Code):
     def fewest_workers(self) -> int:
         return self.p or 1
 
-    def at(self, workers: int, length: int) -> Systematic:
+    def bind(self, workers: int, length: int) -> Systematic:
         p = self.p or min(length, max(1, int((1 - STRAGGLER_RESERVE) * workers)))
         if p > length:
             raise UsageError(f"p must be between 1 and min(rows, columns) = {length}; got {p}. Lower p.")
-        return super(Systematic, replace(self, p=p)).at(workers, length)
+        return super(Systematic, replace(self, p=p)).bind(workers, length)
 
     def threshold(self, workers: int) -> int:
         return self._parts
@@ -342,17 +342,17 @@ class Systematic(Code):
     def share(self, workers: int) -> float:
         return 1 / self._parts
 
-    def product(self, workers: int) -> SystematicCode:
+    def for_product(self, workers: int) -> SystematicCode:
         return SystematicCode(self._parts, 1, workers)
 
-    def gram(self, workers: int) -> SystematicCode:
+    def for_gram(self, workers: int) -> SystematicCode:
         # cutting both factors alike stores and sends the least; a few parts fewer cost less than a narrow cut
         side = math.isqrt(self._parts)
         return SystematicCode(side, self._parts // side, workers)
 
     @property
     def _parts(self) -> int:
-        assert self.p is not None, "tie the code to workers first: Code.at"
+        assert self.p is not None, "bind the code to workers first: CodeSpec.bind"
         return self.p
 
     @classmethod

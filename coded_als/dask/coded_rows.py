@@ -17,7 +17,7 @@ from coded_als.als.spread import FormedGram, HeldData, rows_code
 from coded_als.als.transforms import unit_of
 from coded_als.arrays import Array
 from coded_als.cluster.scope import Scope
-from coded_als.codes import Code, Replicated, Uncoded
+from coded_als.codes import CodeSpec, Replicated, Uncoded
 from coded_als.codes.replication import copies_of
 from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.cluster import DaskCluster
@@ -108,6 +108,6 @@ def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:
     return Extent(max(dataset.shape), min(dataset.shape), counts, True, memory_for_gram(cluster.client))
 
 
-def _copies(code: Code, workers: int) -> Code:
+def _copies(code: CodeSpec, workers: int) -> CodeSpec:
     """In how many copies rows lie beside a D that is spread by a code."""
     return code if isinstance(code, (Replicated, Uncoded)) else rows_code("auto", None, workers)

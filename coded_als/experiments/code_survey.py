@@ -14,7 +14,7 @@ from coded_als.cluster import StoppingRule
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
 from coded_als.cluster.waiting import RoundCost, waiting_s
-from coded_als.codes import CODES, Code, Entangled, ProductCode, Replicated, ReplicatedProduct, Uncoded
+from coded_als.codes import CODES, CodeSpec, Entangled, MatrixCode, Replicated, ReplicatedProduct, Uncoded
 from coded_als.codes.product import multiplications
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
@@ -107,13 +107,15 @@ class CodeRow:
         return {**document, **{f"decoding_error_{name}": value for name, value in errors.items()}, **times}
 
 
-def survey(codes: Sequence[Code], setting: Setting, tell: Callable[[str], None] = lambda text: None) -> list[CodeRow]:
+def survey(
+    codes: Sequence[CodeSpec], setting: Setting, tell: Callable[[str], None] = lambda text: None
+) -> list[CodeRow]:
     """Every code on the same workers under the same delays.
 
     Raises UsageError for a code that does not fit the workers or the problem.
     """
     rows, draws = [], Draws(parse_delays(setting.delays), setting.workers, setting.seed, 1)
-    for code in [code.at(setting.workers, setting.length) for code in codes]:
+    for code in [code.bind(setting.workers, setting.length) for code in codes]:
         tell(code.spec)
         rows.append(_row(code, setting, draws))
     if setting.entries is not None:
@@ -121,9 +123,9 @@ def survey(codes: Sequence[Code], setting: Setting, tell: Callable[[str], None] 
     return rows
 
 
-def _row(code: Code, setting: Setting, draws: Draws) -> CodeRow:
+def _row(code: CodeSpec, setting: Setting, draws: Draws) -> CodeRow:
     workers, length = setting.workers, setting.length
-    product = code.product(workers)
+    product = code.for_product(workers)
     cost = _cost(product, setting)
     memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
     mean_s, p99_s = _times(cost, rule_for(product, code.tolerance), setting, draws)
@@ -165,7 +167,7 @@ def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
     )
 
 
-def _cost(product: ProductCode, setting: Setting) -> RoundCost:
+def _cost(product: MatrixCode, setting: Setting) -> RoundCost:
     shape = (setting.length, setting.columns)
     return RoundCost(
         multiplications(product, (setting.length,) * 2, setting.columns),
@@ -183,20 +185,20 @@ def _times(cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws) 
     return float(seconds.mean()), float(np.quantile(seconds, 0.99))
 
 
-def all_members(workers: int, length: int) -> list[Code]:
+def all_members(workers: int, length: int) -> list[CodeSpec]:
     """Every member of every family that W workers and a D of this length allow."""
     found = [code for family in CODES.values() for code in family.candidates(workers)]
     return [code for code in found if _fits(code, workers, length)]
 
 
-def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Code]:
+def best_members(workers: int, length: int, limits: Sequence[float]) -> list[CodeSpec]:
     """Of each family, and each way to cut, the member that comes nearest to each limit of memory, without passing it.
 
     Returns plain ones first; each kind by its memory, the least first.
 
     Raises UsageError when no code keeps to any limit.
     """
-    families: dict[str, list[Code]] = {}
+    families: dict[str, list[CodeSpec]] = {}
     for code in all_members(workers, length):
         families.setdefault(kind_of(code), []).append(code)
     # those without a code first, and what can do with the least memory
@@ -215,7 +217,7 @@ def copies_limits(workers: int, most: int = 4) -> list[float]:
     return [1 / (workers // copies) for copies in range(1, min(most, workers) + 1)]
 
 
-def kind_of(code: Code) -> str:
+def kind_of(code: CodeSpec) -> str:
     """What one line of a figure stands for: the family, of the entangled code with its points and its cut."""
     if not isinstance(code, Entangled):
         return code.name
@@ -223,17 +225,17 @@ def kind_of(code: Code) -> str:
     return f"{code.name} {cut}, {code.points}"
 
 
-def _fits(code: Code, workers: int, length: int) -> bool:
+def _fits(code: CodeSpec, workers: int, length: int) -> bool:
     try:
-        code.at(workers, length)
+        code.bind(workers, length)
     except UsageError:
         return False
     return True
 
 
-def _nearest(members: Sequence[Code], workers: int, limits: Sequence[float]) -> Iterator[Code]:
+def _nearest(members: Sequence[CodeSpec], workers: int, limits: Sequence[float]) -> Iterator[CodeSpec]:
     shares = {code: code.share(workers) for code in members}
-    chosen: dict[Code, None] = {}
+    chosen: dict[CodeSpec, None] = {}
     for limit in sorted(limits):
         # a share is a fraction of a padded block: an equal one may differ in its last bit
         within = [code for code in members if shares[code] <= limit * (1 + 1e-9)]
@@ -259,7 +261,7 @@ class DecodingErrors:
     contiguous: float
 
 
-def decoding_errors(code: ProductCode, sets: int, seed: int = 0) -> DecodingErrors:
+def decoding_errors(code: MatrixCode, sets: int, seed: int = 0) -> DecodingErrors:
     """Measure a code on a random problem."""
     rng = np.random.default_rng(seed)
     length = max(LENGTH, code.workers * 2)
@@ -279,14 +281,14 @@ def decoding_errors(code: ProductCode, sets: int, seed: int = 0) -> DecodingErro
     return DecodingErrors(float(median), float(p99), max(error(chosen) for chosen in _without_a_rack(code)))
 
 
-def _survivors(code: ProductCode, rng: np.random.Generator) -> list[int]:
+def _survivors(code: MatrixCode, rng: np.random.Generator) -> list[int]:
     """As many random workers as may suffice; of copies, one of each block."""
     if isinstance(code, ReplicatedProduct):
         return [int(rng.choice(sorted(group))) for group in code.groups]
     return [int(worker) for worker in rng.permutation(code.workers)[: code.recovery_threshold]]
 
 
-def _without_a_rack(code: ProductCode) -> list[list[int]]:
+def _without_a_rack(code: MatrixCode) -> list[list[int]]:
     """All workers but as many neighbours as may be lost, around the end too."""
     workers = code.workers
     spare = min(map(len, code.groups)) - 1 if isinstance(code, ReplicatedProduct) else workers - code.recovery_threshold

@@ -15,7 +15,7 @@ from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import copies_rule, rule_for
 from coded_als.cluster.waiting import RoundCost
-from coded_als.codes import Code, FactorCode, InnerProductCode, ProductCode, choose_code, with_partitions
+from coded_als.codes import CodeSpec, FactorCode, InnerProductCode, MatrixCode, choose_code, with_partitions
 from coded_als.codes.entangled import square
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
@@ -47,9 +47,9 @@ def summed_gram_s(pairs: float, length: int, blocks: int, machine: Machine) -> f
     )
 
 
-def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
+def gram_on_workers_s(code: CodeSpec, rows: int, length: int, workers: int, machine: Machine) -> float:
     """Seconds of A^T A on W workers that nothing delays: encoding A twice, sending both shares, one round, decoding."""
-    gram = code.gram(workers)
+    gram = code.for_gram(workers)
     left, right = gram.left_shape((length, rows)), gram.right_shape((rows, length))
     shares_bytes = gram.dtype.itemsize * (math.prod(left) + math.prod(right))
     response_bytes = gram.dtype.itemsize * math.prod(gram.response_shape((length, length)))
@@ -63,15 +63,15 @@ def gram_on_workers_s(code: Code, rows: int, length: int, workers: int, machine:
     )
 
 
-def gram_s(code: Code, rows: int, length: int, workers: int, machine: Machine) -> float:
+def gram_s(code: CodeSpec, rows: int, length: int, workers: int, machine: Machine) -> float:
     """Seconds of D = A^T A where that takes less."""
     local_s = gram_at_master_s(rows, length, machine)
     return min(local_s, gram_on_workers_s(code, rows, length, workers, machine))
 
 
-def sharing_s(code: Code, length: int, workers: int, machine: Machine) -> float:
+def sharing_s(code: CodeSpec, length: int, workers: int, machine: Machine) -> float:
     """Seconds of encoding D, (l, l), and sending every worker its share."""
-    product = code.product(workers)
+    product = code.for_product(workers)
     share_bytes = product.dtype.itemsize * math.prod(product.left_shape((length, length)))
     encoding_s = machine.computing_s(product.encoded_planes[0] * length**2)
     return encoding_s + machine.giving_s(workers, share_bytes)
@@ -219,7 +219,7 @@ class Scheme:
     rows: bool = False
 
     @property
-    def family(self) -> Code:
+    def family(self) -> CodeSpec:
         """The code, not yet tied to the workers."""
         return with_partitions(self.code, self.partitions)
 
@@ -228,14 +228,14 @@ class Scheme:
         """For people: ``"entangled:h=6, fused, lobpcg"``."""
         return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {self.solver}"
 
-    def chosen(self, size: Size) -> Code:
+    def chosen(self, size: Size) -> CodeSpec:
         """The code, tied to the workers.
 
         Raises UsageError when the workers are too few, or the matrix is too small.
         """
         return choose_code(self.code, self.partitions, self.workers, size.length)
 
-    def product(self, size: Size) -> ProductCode:
+    def product(self, size: Size) -> MatrixCode:
         """The code of E = D B, prepared once for all schemes that share it."""
         return _product(self.chosen(size), self.workers)
 
@@ -357,6 +357,6 @@ def block_bytes(size: Size, blocks: int) -> float:
 
 
 @lru_cache(maxsize=32)
-def _product(code: Code, workers: int) -> ProductCode:
+def _product(code: CodeSpec, workers: int) -> MatrixCode:
     """Codes keep their decoders: one for all schemes, and for all rounds."""
-    return code.product(workers)
+    return code.for_product(workers)

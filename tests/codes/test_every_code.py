@@ -34,7 +34,7 @@ def problem(spec: str):
     """A product code, its exact product and everybody's response."""
     rng = np.random.default_rng(0)
     left, right = rng.standard_normal((30, 30)), rng.standard_normal((30, 3))
-    code = parse_code(spec).product(WORKERS)
+    code = parse_code(spec).for_product(WORKERS)
     return code, left @ right, responses_of(code, left, right)
 
 
@@ -92,7 +92,7 @@ def test_shares_are_encoded_a_few_at_a_time(spec, monkeypatch):
     monkeypatch.setattr("coded_als.codes.product.STREAM_BYTES", 1)
     monkeypatch.setattr("coded_als.codes.product.STREAM_PART", 0.0)
     matrix = np.ones((1200, 1200))
-    code = parse_code(spec).product(WORKERS)
+    code = parse_code(spec).for_product(WORKERS)
     panel_bytes = 2 * 2**20
     tracemalloc.start()
     try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coded_als.codes import (
     CODES,
-    Code,
+    CodeSpec,
     Entangled,
     EntangledPolynomialCode,
     Replicated,
@@ -79,7 +79,7 @@ def test_what_a_spec_may_not_say(spec, message):
     ],
 )
 def test_what_is_left_open_leaves_a_quarter_of_the_workers(code, workers, length, chosen):
-    assert code.at(workers, length) == chosen
+    assert code.bind(workers, length) == chosen
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_is_left_open_leaves_a_quarter_of_the_workers(code, workers, length
 )
 def test_a_code_that_does_not_fit_is_refused(code, workers, message):
     with pytest.raises(UsageError, match=message):
-        code.at(workers, 20)
+        code.bind(workers, 20)
 
 
 ALL = st.sampled_from([
@@ -109,9 +109,9 @@ def test_every_code_spreads_every_product_of_a_factorisation(code, workers, seed
     """D = A^T A, E = D B, and A H from the left shares of the first where the code says that they serve it."""
     rng = np.random.default_rng(seed)
     a, b = rng.standard_normal((11, 7)), rng.standard_normal((7, 3))
-    code = code.at(workers, 7)
+    code = code.bind(workers, 7)
     data = a.T @ a
-    gram, product, last = code.gram(workers), code.product(workers), code.last(workers)
+    gram, product, last = code.for_gram(workers), code.for_product(workers), code.for_other_factor(workers)
     np.testing.assert_allclose(gram.decode(responses_of(gram, a.T, a), data.shape), data, atol=1e-9)
     np.testing.assert_allclose(product.decode(responses_of(product, data, b), b.shape), data @ b, atol=1e-9)
     if last is not None:
@@ -126,13 +126,13 @@ def test_candidates_can_all_be_tied_to_the_workers(workers):
         members = list(family.candidates(workers))
         assert len(members) == len(set(members))
         for member in members:
-            assert member.at(workers, 1000) == member
-            assert member.product(workers).workers == workers
+            assert member.bind(workers, 1000) == member
+            assert member.for_product(workers).workers == workers
     assert len(list(Systematic.candidates(workers))) == workers
 
 
 def test_with_one_column_part_everybody_is_sent_the_same_real_payload():
-    code = Entangled(p=9, r=1).product(6)
+    code = Entangled(p=9, r=1).for_product(6)
     assert isinstance(code, EntangledPolynomialCode)
     shares = list(code.encode_right(np.ones((4, 2))))
     assert all(share is shares[0] for share in shares)
@@ -143,16 +143,16 @@ def test_with_one_column_part_everybody_is_sent_the_same_real_payload():
 def test_replication_in_any_number_of_copies_uses_every_worker():
     for workers in (7, 16, 30):
         for copies in range(1, workers + 1):
-            code = Replicated(copies).product(workers)
+            code = Replicated(copies).for_product(workers)
             assert isinstance(code, ReplicatedProduct)
             assert sum(map(len, code.groups)) == workers
 
 
 @dataclass(frozen=True)
-class Checksum(Code):
+class Checksum(CodeSpec):
     """A block on each worker but the last, which has the sum of all: any one may be lost."""
 
-    def product(self, workers: int) -> SystematicCode:
+    def for_product(self, workers: int) -> SystematicCode:
         return SystematicCode(workers - 1, 1, workers, (np.ones((1, workers - 1)), np.ones((1, 1))))
 
 
@@ -161,7 +161,7 @@ def test_a_code_of_ones_own_is_known_by_its_name(monkeypatch):
     assert register_code("checksum")(Checksum) is Checksum
     assert parse_code("checksum") == Checksum()
     assert Checksum().spec == "checksum"
-    assert Checksum().at(5, 100).product(5).recovery_threshold == 4
+    assert Checksum().bind(5, 100).for_product(5).recovery_threshold == 4
 
 
 def test_a_module_named_in_the_environment_registers_its_classes(monkeypatch, tmp_path):

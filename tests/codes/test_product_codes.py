@@ -19,14 +19,14 @@ from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 from coded_als.kernels import product, run_to_end
 from tests.strategies import seeds
 
-Code = EntangledPolynomialCode | SystematicCode
+CodeSpec = EntangledPolynomialCode | SystematicCode
 
 
 @dataclass(frozen=True)
 class Case:
     """A code, random operands, and what each worker would respond."""
 
-    code: Code
+    code: CodeSpec
     left: np.ndarray
     right: np.ndarray
     responses: dict[int, np.ndarray]

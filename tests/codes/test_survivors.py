@@ -67,7 +67,7 @@ def test_a_search_finds_what_random_sets_do_not():
 
 @pytest.mark.parametrize("copies", [1, 2, 3, 7])
 def test_copies_tolerate_one_worker_less_than_the_smallest_group(copies):
-    code = parse_code(f"replicated:copies={copies}").product(14)
+    code = parse_code(f"replicated:copies={copies}").for_product(14)
     enough = enough_by_structure(code)
     decodes = {
         size: [np.isfinite(code.error_estimate(chosen)) for chosen in combinations(range(14), size)]

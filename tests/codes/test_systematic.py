@@ -76,7 +76,7 @@ def test_on_every_draw_it_stops_no_later_than_replication(model, draws):
     rng = np.random.default_rng(0)
     for _ in range(draws // 50):
         workers, copies = int(rng.integers(8, 61)), int(rng.integers(2, 5))
-        replication, code = Replicated(copies).product(workers), Systematic(workers // copies)
+        replication, code = Replicated(copies).for_product(workers), Systematic(workers // copies)
         assert replication.p * replication.r <= workers // copies
         p = replication.p * replication.r
         rules = WellConditioned(SystematicCode(p, 1, workers), code.tolerance), AnyOfEach(replication.groups)

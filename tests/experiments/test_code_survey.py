@@ -62,13 +62,13 @@ def test_rounds_that_cannot_end_have_no_time():
     [("uncoded", 0, 1e-15), ("replicated:copies=3", 0, 1e-15), ("systematic:p=8", 1e-16, 1e-12), ("entangled:h=4", 1e-16, 1e-8)],
 )  # fmt: skip
 def test_measured_errors_are_those_of_the_code(spec, least, most):
-    errors = decoding_errors(parse_code(spec).product(12), 60)
+    errors = decoding_errors(parse_code(spec).for_product(12), 60)
     assert least <= errors.median <= errors.p99 <= most
     assert errors.contiguous <= most
 
 
 def test_real_points_have_lost_their_digits_at_six_parts():
-    errors = decoding_errors(parse_code("entangled:h=6,points=real").product(45), 30)
+    errors = decoding_errors(parse_code("entangled:h=6,points=real").for_product(45), 30)
     assert errors.median > 1e-4
 
 
@@ -90,7 +90,7 @@ def test_members_use_the_memory_of_copies_and_no_more():
 
 def test_members_of_a_plan_can_all_be_tied_to_the_workers():
     for code in all_members(9, 1000):
-        assert code.at(9, 1000) == code
+        assert code.bind(9, 1000) == code
         assert np.isfinite(code.share(9))
 
 
