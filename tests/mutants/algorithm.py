@@ -15,8 +15,8 @@ CODES = (
     Mutant(
         "copies of a block on adjacent workers",
         "coded_als/codes/replication.py",
-        "self._block_of = np.arange(workers) % blocks",
-        "self._block_of = np.minimum(np.arange(workers) // copies, blocks - 1)",
+        "return np.arange(workers) % blocks",
+        "return np.minimum(np.arange(workers) // (workers // blocks), blocks - 1)",
         ("tests/codes/test_product_codes.py::test_losing_neighbours_costs_no_block_but_its_copies",),
     ),
     Mutant(
