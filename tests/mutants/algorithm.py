@@ -142,6 +142,13 @@ ALGORITHM = (
         ("tests/als/test_ties.py",),
     ),
     Mutant(
+        "a tie is whole without columns to spare",
+        "coded_als/als/ties.py",
+        "SPARE = 4",
+        "SPARE = 0",
+        ("tests/als/test_ties.py::test_no_direction_of_a_tie_that_fills_most_of_the_space_is_missed",),
+    ),
+    Mutant(
         "ties are never seen",
         "coded_als/als/estimator.py",
         "if stopping.may_be_tied:",
