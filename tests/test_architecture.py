@@ -41,6 +41,7 @@ LEVELS = {
     "sharded": 6,
     "experiments": 7,
     "sklearn": 7,
+    "testing": 4,
     "cli": 8,
     "__main__": 9,
 }
