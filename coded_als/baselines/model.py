@@ -19,8 +19,9 @@ from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
-from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import rating_matrix, sound_row
+from coded_als.models.recommending import NewRatings, NewUsers
 from coded_als.models.training import Callback, Run, reporting, running
 from coded_als.models.training import Iteration as Iteration
 

@@ -14,8 +14,8 @@ from coded_als.arrays import Floats
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries, SparseModel
 from coded_als.checks import require_number, require_whole
-from coded_als.models.factor_model import NewUsers
 from coded_als.models.rating_matrix import pattern
+from coded_als.models.recommending import NewUsers
 from coded_als.models.training import Run, set_generator
 
 

@@ -18,9 +18,9 @@ from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, arrays_like, flushed
-from coded_als.models.explanation import Explaining
-from coded_als.models.factor_model import NewRatings, NewUsers
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.recommending import NewRatings, NewUsers
 from coded_als.models.training import Callback, History, Iteration, before, reporting, resumed, said
 from coded_als.sharded.host_items import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective, descended
@@ -37,7 +37,7 @@ _OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
 _OF_EXPLICIT = ("biases", "bias_regularization", "regularization_scaling")
 
 
-class ShardedALS(Explaining):
+class ShardedALS(FactorModel):
     """ALS with both factor tables cut into equal shards, one on each device that JAX finds (extra ``jax``).
 
     Minimises what `coded_als.ImplicitALS` does (without its ``alpha``) or what `coded_als.RidgeALS` does, from the same
