@@ -183,5 +183,5 @@ def test_the_best_of_one_row_are_those_of_the_table(scores: list[float], n: int)
 
 
 def test_scores_that_are_not_linear_in_the_ratings_are_not_explained():
-    with pytest.raises(UsageError, match="linear in the ratings .* that of Model is not"):
+    with pytest.raises(UsageError, match=r"linear in the ratings .* that of Model is not"):
         Model().explain({10: 2.0}, 0)
