@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -31,9 +30,9 @@ from coded_als.codes.entangled import square
 from coded_als.data.tables import named_matrix
 from coded_als.delays.models import DelayModel
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
-from coded_als.models.training import Callback, reporting, resumed
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.planner.schemes import Extent
 from coded_als.planner.solvers import SOLVERS, solvers_of
 
@@ -212,20 +211,21 @@ class CodedALS(LinearFolding):
             spread = self._spread(asked, extent_of(Problem.of(matrix)), cluster.size, cluster.delays, cluster.machine)
         elif cluster is None:
             raise UsageError("cluster must be the one that the spread is planned for; got none. Pass both to fit.")
-        with flushed(checkpoint):
-            snapshot = resumed(checkpoint, self, matrix, FREE)
-            with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
-                recorded = partial(Recorder, report=report, checkpoint=checkpoint, snapshot=snapshot)
-                self._fit(matrix, spread, verified(scope, self.verify), recorded)
+        with (
+            reporting(callback, progress, type(self).__name__, self.iterations) as report,
+            recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration) as run,
+            Scope(cluster) as scope,
+        ):
+            self._fit(matrix, spread, verified(scope, self.verify), run)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:
+    def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder) -> None:
         """Factorise checked ratings where nobody else stores anything."""
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
         held = spread.give_out(problem, log, self.decoding_error(spread.code))
-        users, items = self.factorise(problem, held, log, spread, unit, recorded)
+        users, items = self.factorise(problem, held, log, spread, unit, run)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
     def factorise(
@@ -235,7 +235,7 @@ class CodedALS(LinearFolding):
         log: RoundLog,
         spread: Spread,
         unit: float,
-        recorded: Callable[..., Recorder],
+        run: FitRecorder,
     ) -> tuple[Array, Array]:
         """The factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
 
@@ -251,14 +251,14 @@ class CodedALS(LinearFolding):
             What the workers hold.
         unit
             What the data were divided by.
-        recorded
-            Makes the `Recorder` of log, stopping rule and unit.
+        run
+            Records the iterations and keeps the state.
         """
         decoding = self.decoding_error(spread.code)
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
-        recorder = recorded(log, stopping, unit)
+        recorder = Recorder(run, log, stopping, unit)
         columns = SOLVERS[self.solver].columns(self.rank, problem.length)
         start = np.random.default_rng(self.seed).standard_normal((problem.length, columns))
         given = SolverInput(

@@ -67,8 +67,8 @@ ALGORITHM = (
     Mutant(
         "history_ has an error estimate of 0",
         "coded_als/als/history.py",
-        "error_estimate=self.error_estimate,",
-        "error_estimate=0.0,",
+        "error = self.error_estimate",
+        "error = 0.0",
         ("tests/als/test_promises.py::test_the_history_tells_the_errors_of_its_rounds",),
     ),
     Mutant(
