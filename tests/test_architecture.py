@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import coded_als
+from tests.walks import Package
 
 PACKAGE = Path(coded_als.__file__).parent
 # from the bottom up; a room may import from itself and from rooms of strictly lower levels
@@ -118,6 +119,10 @@ def test_no_module_imports_itself_through_others():
     for module, path in MODULES.items():
         below = {name for other in own_imports(path) for name in reached_from(other)}
         assert module not in below, f"{module} reaches itself"
+
+
+def test_a_chain_of_imports_is_no_longer_than_14_modules():
+    assert len(chain := Package(PACKAGE.parent).longest_chain()) <= 14, " -> ".join(chain)
 
 
 PURE_MODULES = [name for name in MODULES if name.removeprefix("coded_als.").startswith(PURE)]

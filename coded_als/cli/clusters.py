@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from coded_als.cluster import Cluster
+from coded_als.cluster.machine import Machine, this_machine
 from coded_als.experiments.cluster_kinds import open_cluster
 
 
@@ -20,6 +21,11 @@ def cluster_of(options: Mapping[str, Any]) -> AbstractContextManager[Cluster]:
 
     limits: dict[str, Any] = {} if timeout_s is None else {"round_timeout_s": timeout_s}
     return open_dask_cluster(options["scheduler"], *common, **limits)
+
+
+def machine_of(options: Mapping[str, Any]) -> Machine:
+    """The machine of that cluster, before it is opened."""
+    return this_machine() if cluster_name(options) == "local" else Machine()
 
 
 def cluster_name(options: Mapping[str, Any]) -> str:

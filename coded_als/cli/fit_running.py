@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from coded_als.als import CodedALS, CodedIteration
 from coded_als.cli.checkpoints import interruptible, take_checkpoint
-from coded_als.cli.clusters import cluster_name, cluster_of
+from coded_als.cli.clusters import cluster_name, cluster_of, machine_of
 from coded_als.cli.common import Progress, print_json, progress
 from coded_als.cli.live import looked_at
 from coded_als.cli.methods import make_model
@@ -128,7 +128,8 @@ def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint 
     parameters["solver"] = parameters["solver"] or default_solver(parameters["protocol"])
     model = make_model("coded", parameters)
     assert isinstance(model, CodedALS)
-    model.plan(data.matrix, options["workers"])
+    with progress("choosing a code"):
+        spread = model.plan(data.matrix, options["workers"], options["delays"], machine_of(options))
     started = time.perf_counter()
     with (
         progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
@@ -143,7 +144,7 @@ def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint 
             if status is not None:
                 status.iteration(entry)
 
-        model.fit(data.matrix, cluster, callback=tell, checkpoint=checkpoint)
+        model.fit(data.matrix, cluster, callback=tell, checkpoint=checkpoint, spread=spread)
         virtual_s = cluster.seconds() if cluster.virtual else None
     summary = coded_summary(model, data, options["workers"], time.perf_counter() - started)
     summary.update(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 from coded_als.checks import require_whole
@@ -63,3 +64,8 @@ class Machine:
     def computing_s(self, operations: float) -> float:
         """Seconds of undisturbed work."""
         return operations / self.multiplications_per_second
+
+
+def this_machine() -> Machine:
+    """A machine whose workers share the cores that this process may use."""
+    return Machine(cores=len(os.sched_getaffinity(0)))

@@ -60,7 +60,7 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     """The command that runs a candidate on local workers, with the same delays."""
     scheme = candidate.scheme
     words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
-    words += ["--code", scheme.family.spec]
+    words += ["--code", scheme.code]
     if scheme.solver != default_solver():
         words += ["--solver", scheme.solver]
     if workload.size.entries is not None:
@@ -186,7 +186,6 @@ class CandidateRow(TypedDict):
     label: str
     code: str
     workers: int
-    partitions: int | None
     protocol: str
     solver: str
     rows: bool
@@ -284,7 +283,6 @@ def candidate_row(candidate: Candidate) -> CandidateRow:
         "label": scheme.label,
         "code": scheme.code,
         "workers": scheme.workers,
-        "partitions": scheme.partitions,
         "protocol": scheme.protocol,
         "solver": scheme.solver,
         "rows": scheme.rows,

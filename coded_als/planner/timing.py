@@ -25,22 +25,25 @@ from scipy.special import logsumexp, xlogy
 
 from coded_als.arrays import Array
 from coded_als.checks import require_number
-from coded_als.cluster import Fastest, StoppingRule, WellConditioned
-from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import Fastest, WellConditioned, counted_workers
+from coded_als.cluster.seam import StoppingRule
 from coded_als.cluster.waiting import RoundCost, waiting_s
-from coded_als.delays import (
+from coded_als.delays.models import (
+    Bimodal,
     DelayModel,
-    DelayStream,
+    Markov,
+    Pareto,
+    ShiftedExponential,
+    Sum,
     Trace,
     bootstrapped,
     depends_on_operations,
-    hashed_uniforms,
     is_stationary,
-    parse_delays,
     traces_of,
 )
-from coded_als.delays.models import Bimodal, Markov, Pareto, ShiftedExponential, Sum
+from coded_als.delays.spec import parse_delays
+from coded_als.delays.streams import DelayStream, hashed_uniforms
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 from coded_als.planner.schemes import Scheme, Size
 from coded_als.planner.solvers import typical_iterations

@@ -165,6 +165,10 @@ class FromWorker(Message):
     __slots__ = ()
 
 
+# The number of a worker to which the master gives one.
+ANY_NUMBER = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Hello(FromWorker):
     """The introduction of a worker, once for each connection.
@@ -172,7 +176,7 @@ class Hello(FromWorker):
     Parameters
     ----------
     job, worker
-        As of any message; -1 asks for whichever number is free.
+        As of any message; `ANY_NUMBER` asks for whichever number is free.
     process_id
         Of the worker, on its machine.
     memory
