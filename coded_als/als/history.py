@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +13,10 @@ from coded_als.als.products import RoundLog, RoundRecord
 from coded_als.als.ritz import RitzPairs
 from coded_als.arrays import Array
 from coded_als.models.checkpoint import Snapshot, record_of
-from coded_als.models.training import FitRecorder, Iteration
+from coded_als.models.training import FitRecorder, Iteration, Taken
 
 # marks the solver's arrays among those of a snapshot
 SOLVER = "solver."
-Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True)
