@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.products import RoundLog, RoundRecord
 from coded_als.als.ritz import RitzPairs
@@ -68,12 +66,11 @@ class Recorder:
     stopping
         Judges the Ritz pairs of each iteration.
     unit
-        What the matrix was divided by: objectives are told in its square, factors in its root.
+        What the matrix was divided by: objectives are told in its square.
     """
 
     def __init__(self, fit: FitRecorder, log: RoundLog, stopping: Stopping, unit: float) -> None:
         self._fit, self._log, self._stopping, self._unit = fit, log, stopping, unit
-        self.factor: Array | None = None
         self._resumed = dict[str, Array]()
         self._rounds_before = len(log.records)
         fit.start()
@@ -127,17 +124,17 @@ class Recorder:
         """
         return self._fit.go_on(lambda snapshot: take(self._resumed))
 
-    def finish(self, pairs: RitzPairs, factor: Array, value: float | None = None, *, exhausted: bool = False) -> bool:
-        """Close the running iteration.
+    def finish(self, pairs: RitzPairs, value: float | None = None, *, exhausted: bool = False) -> bool:
+        """Close the running iteration, and tell whether to stop.
 
-        ``factor``: (l, d), kept as `factor` until the next. Returns whether to stop.
+        ``value``: its objective, where that is not the one of the pairs alone. ``exhausted``: whether no iteration can find
+        another subspace.
         """
         rounds = self._log.records[self._rounds_before :]
         worst = max((record.error_estimate for record in self._log.records), default=0.0)
         verdict = self._stopping.judge(pairs, worst, exhausted=exhausted)
         error = self.error_estimate
         self._rounds_before = len(self._log.records)
-        self.factor = factor * np.sqrt(self._unit)
         self._fit.close(
             (verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,
             remaining=verdict.remaining,

@@ -65,7 +65,7 @@ def test_residuals_below_the_decoding_error_prove_nothing(error, outcome):
     stopping = Stopping(problem, 2, 0.0, 1e-9)
     stopping._judged = 1  # guards of the random start itself would not be believed
     recorder = Recorder(FitRecorder(lambda entry: None, log.cluster.seconds, kind=CodedIteration), log, stopping, 1.0)
-    assert recorder.finish(pairs, pairs.vectors)
+    assert recorder.finish(pairs)
     assert recorder.history[-1].outcome == outcome
 
 
