@@ -1,4 +1,4 @@
-"""Where checkpoints lie: a store of four functions, and the folder as one."""
+"""The place of checkpoints: a store of four functions, and the folder as one."""
 
 from __future__ import annotations
 
