@@ -12,7 +12,7 @@ from coded_als.cli.common import CODE_SPECS, DELAY_SPECS
 from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
-from coded_als.models.registry import MODEL_HOMES
+from coded_als.models.registry import model_kinds
 from coded_als.planner.solvers import SOLVERS, default_solver
 
 
@@ -21,7 +21,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--out", type=click.Path(path_type=Path), help="Save the model to this file.")
 @click.option(
     "--method",
-    type=click.Choice(list(MODEL_HOMES)),
+    type=click.Choice(model_kinds()),
     default="coded",
     show_default=True,
     help="What is minimised, and how; docs/which-method.md compares them.",
