@@ -18,18 +18,10 @@ from coded_als.models.ids import Ids
 
 @dataclass(frozen=True, eq=False)
 class CodedIds:
-    """Ids in bytes, each distinct one once.
+    """Ids in bytes, each distinct one once."""
 
-    Parameters
-    ----------
-    distinct
-        (distinct,) bytes, in any order.
-    codes
-        (ids,) the place of each among them.
-    """
-
-    distinct: NDArray[np.bytes_]
-    codes: Integers
+    distinct: NDArray[np.bytes_]  # (distinct,) bytes, in any order
+    codes: Integers  # (ids,) the place of each among them
 
     @property
     def size(self) -> int:
@@ -105,30 +97,15 @@ Repeated = Literal["refuse", "last", "sum"]
 
 @dataclass(frozen=True)
 class TextReading:
-    """How a text was read.
+    """Columns and lines of a text, as they were read."""
 
-    Parameters
-    ----------
-    columns
-        Of users, items, and perhaps ratings and times, as the text names them.
-    by
-        ``"name"`` or ``"position"``: what they were found by; ``"line"`` of a dense matrix, which has no such columns.
-    unread
-        The other columns.
-    blank
-        Empty lines that were passed over.
-    lines
-        Lines of ratings.
-    has_header
-        Whether line 1 holds names.
-    """
-
-    columns: tuple[str, ...]
+    columns: tuple[str, ...]  # of users, items, and perhaps ratings and times, as the text names them
+    # found by ``"name"`` or by ``"position"``; ``"line"`` of a dense matrix, which has no such columns
     by: str
-    unread: tuple[str, ...]
-    blank: int
-    lines: int
-    has_header: bool
+    unread: tuple[str, ...]  # the other columns
+    blank: int  # empty lines that were passed over
+    lines: int  # lines of ratings
+    has_header: bool  # whether line 1 holds names
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,21 +26,11 @@ _REMEDY = "Name the columns of users, items and perhaps ratings and times, as in
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
+    """One column of a table."""
 
-    Parameters
-    ----------
-    values
-        A series of narwhals.
-    name
-        As the table has it: text, a number, or a tuple.
-    source
-        What the table is called in messages.
-    """
-
-    values: Any
-    name: Any
-    source: str
+    values: Any  # a series of narwhals
+    name: Any  # as the table has it: text, a number, or a tuple
+    source: str  # name of the table in messages
 
     @property
     def dtype(self) -> Any:
