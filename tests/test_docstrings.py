@@ -134,7 +134,9 @@ def test_functions_of_the_api_reference_describe_their_parameters() -> None:
 
 def test_classes_of_many_parameters_describe_them() -> None:
     # a record of a few fields says all in its one sentence
-    several = [name for name in NAMES if isinstance(name.node, ast.ClassDef) and len(fields_of(name.node)) >= 5]
+    records = [name for name in NAMES if isinstance(name.node, ast.ClassDef) and len(fields_of(name.node)) >= 5]
+    # options of a command are described by their help
+    several = [name for name in records if not (name.where.startswith("cli/") and name.where.endswith("Options"))]
     require_most(several, [name for name in several if not describes_its_parameters(name)], MOST_CLASSES)
 
 
