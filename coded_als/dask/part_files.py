@@ -20,10 +20,10 @@ from pyarrow import parquet
 
 from coded_als.data.dialect import TextLayout, TextOptions, layout_of
 from coded_als.data.lines import Lines, plain_name
-from coded_als.data.parquet_columns import named_columns
+from coded_als.data.names import named_columns
 from coded_als.data.ratings import CodedIds, IdColumn, number_ids
 from coded_als.data.text import TextColumns, read_columns
-from coded_als.errors import UsageError
+from coded_als.errors import UsageError, reason_of
 from coded_als.models.checkpoint import digest
 
 # Rows that are read at once, where the row groups of a Parquet file allow it.
@@ -385,5 +385,4 @@ def _short(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _unreadable(path: str, error: Exception) -> UsageError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UsageError(f"a part file must be complete and readable; got {path}: {reason}. Write it again.")
+    return UsageError(f"a part file must be complete and readable; got {path}: {reason_of(error)}. Write it again.")
