@@ -13,7 +13,7 @@ import click
 
 from coded_als.cli.common import Progress, print_json, progress
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
-from coded_als.cli.reading import read_document, reads_ratings, tell_reading
+from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import RankingScores, evaluate_ranking, evaluate_ratings
@@ -134,7 +134,7 @@ def command(
     seed: int,
     style: str,
     tune: int | None,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
