@@ -258,12 +258,18 @@ class Stopping:
         Ridge weight lam, in the unit of the data.
     tolerance
         The relative distance of the objective from the optimum to reach.
+    block
+        Columns of the random start of a Krylov space, None for other iterations. A space of b columns holds at most b
+        vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of what is outside, and only a
+        probe of the data from another random start does.
     """
 
     problem: Problem
     rank: int
     regularization: float
     tolerance: float
+    block: int | None = None
+    missed: Array | None = None
     certificate: Certificate | None = None
     outcome: Outcome = "running"
     _pairs: RitzPairs | None = None
@@ -277,7 +283,10 @@ class Stopping:
 
     def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
         """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither."""
-        self._judged, self._pairs = self._judged + 1, pairs
+        self._judged, self._pairs, self.missed = self._judged + 1, pairs, None
+        if self._is_narrow and pairs.values.size <= self.rank and not exhausted:
+            # no direction beyond the rank so far
+            return self._verdict(pairs, self._certificate(pairs, 0.0, Outside(np.inf)), "running")
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs) if error <= TRUSTED else None
@@ -294,6 +303,8 @@ class Stopping:
         verified, outside = self.verify(pairs)
         if verified.remaining <= self.tolerance:
             return self._verdict(pairs, verified, "converged")
+        if self._found_missing(pairs):
+            return self._verdict(pairs, verified, "running")
         iterated = Certificate(verified.objective, self._certificate(pairs, 0.0, outside).loss)
         hopeless = stalled or OUTRUN * iterated.remaining <= verified.remaining
         return self._verdict(pairs, verified, "undecided" if hopeless else "running")
@@ -315,6 +326,20 @@ class Stopping:
             self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
             outside = Outside(self._probe.above)
         return self._certificate(exact, 0.0, outside), outside
+
+    @property
+    def _is_narrow(self) -> bool:
+        return self.block is not None and self.block <= self.rank
+
+    def _found_missing(self, pairs: RitzPairs) -> bool:
+        """Whether the probe has found a direction that belongs inside and that a narrow block cannot have met."""
+        if not self._is_narrow or self._probe is None or pairs.values.size == self.problem.length:
+            return False
+        inside = float(pairs.values[self.rank - 1]) if pairs.values.size >= self.rank else 0.0
+        if self._probe.value <= inside + ROUNDING_UNITS * EPS * self.problem.squared_norm:
+            return False
+        self.missed, self._verified_at, self._best, self._idle = self._probe.vectors, np.inf, np.inf, 0
+        return True
 
     @property
     def worth(self) -> float:
@@ -422,7 +447,7 @@ class Stopping:
         """What guards or an earlier probe of the data show."""
         if (nothing := self._nothing_outside(pairs)) is not None:
             return nothing
-        if pairs.guards > 0:
+        if pairs.guards > 0 and not self._is_narrow:
             settled = self._settled_guards(pairs)
             return Outside.guarded(float(settled[-1]), self.problem.length) if settled.size else None
         if self._probe is None or self._probe.inside > pairs.values.size:

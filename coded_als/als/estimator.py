@@ -14,6 +14,7 @@ from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
+from coded_als.als.krylov import lanczos
 from coded_als.als.lobpcg import locally_optimal
 from coded_als.als.problem import Problem
 from coded_als.als.products import RoundLog, RoundRecord
@@ -38,7 +39,7 @@ from coded_als.models.training import Callback, reporting, resumed
 from coded_als.planner.schemes import GUARD_VECTORS, Extent
 
 ProtocolName = Literal["fused", "paper"]
-Solver = Literal["lobpcg", "als"]
+Solver = Literal["krylov", "lobpcg", "als"]
 # What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
 FREE = ("iterations", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
 
@@ -131,7 +132,9 @@ def _spread(
 def product_columns(parameters: Mapping[str, Any], length: int) -> int:
     """Columns of a product: the rank, and for the block iteration its guards."""
     rank: int = parameters["rank"]
-    return min(rank + GUARD_VECTORS, length) if parameters["solver"] == "lobpcg" else rank
+    if parameters["solver"] == "krylov" and parameters["block"] is not None:
+        return min(int(parameters["block"]), length)
+    return min(rank + GUARD_VECTORS, length) if parameters["solver"] != "als" else rank
 
 
 def iterated(
@@ -149,6 +152,9 @@ def iterated(
     start = np.random.default_rng(parameters["seed"]).standard_normal((problem.length, columns))
     if parameters["solver"] == "lobpcg":
         basis = locally_optimal(held.gram_product, start, parameters["rank"], parameters["iterations"], recorder)
+        return basis, basis
+    if parameters["solver"] == "krylov":
+        basis = lanczos(held.gram_product, start, parameters["rank"], parameters["iterations"], recorder)
         return basis, basis
     start = np.linalg.qr(start)[0]
     sweeps: Sweeps
@@ -270,6 +276,7 @@ class CodedALS(LinearFolding):
         regularization: float = 0.0,
         protocol: ProtocolName = "fused",
         solver: Solver = "lobpcg",
+        block: int | None = None,
         iterations: int = 500,
         tolerance: float = 5e-9,
         decoding_tolerance: float | None = None,
@@ -279,7 +286,7 @@ class CodedALS(LinearFolding):
         verify: Verify = "off",
     ) -> None:
         self.rank, self.regularization = rank, regularization
-        self.code, self.partitions, self.protocol, self.solver = code, partitions, protocol, solver
+        self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
 
@@ -368,9 +375,10 @@ class CodedALS(LinearFolding):
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
-        stopping = Stopping(problem, self.rank, ridge, self.tolerance)
-        recorder = recorded(log, stopping, unit)
         columns = product_columns(self.get_params(), problem.length)
+        block = columns if self.solver == "krylov" else None
+        stopping = Stopping(problem, self.rank, ridge, self.tolerance, block)
+        recorder = recorded(log, stopping, unit)
         basis, weights = iterated(self.get_params(), problem, held, log, spread, columns, decoding, ridge, recorder)
         tied: Array = np.empty(0)
         if stopping.may_be_tied:

@@ -103,6 +103,10 @@ class Recorder:
         """Whether images that were added up over many rounds had better be computed anew, as `Stopping.renews` has it."""
         return self._stopping.renews()
 
+    def missed(self) -> Array | None:
+        """Directions of larger eigenvalues than those found, (l, k), which the block of the iteration cannot have met."""
+        return self._stopping.missed
+
     def keep(self, **solver: Array | None) -> None:
         """Offer the state before an iteration to the checkpoint."""
         if self._checkpoint is None:
@@ -144,7 +148,9 @@ class Recorder:
         with self._snapshot.being_read():
             return take(self._resumed)
 
-    def finish(self, pairs: RitzPairs, factor: Array, value: float | None = None, *, exhausted: bool = False) -> bool:
+    def finish(
+        self, pairs: RitzPairs, factor: Array | None = None, value: float | None = None, *, exhausted: bool = False
+    ) -> bool:
         """Close the running iteration.
 
         ``factor``: (l, d), kept as `factor` until the next. Returns whether to stop.
@@ -165,7 +171,7 @@ class Recorder:
         )
         self.history.append(entry)
         self._rounds_before, self._started = len(self._log.records), now
-        self.factor = factor * np.sqrt(self._unit)
+        self.factor = None if factor is None else factor * np.sqrt(self._unit)
         self._report(entry)
         return verdict.outcome != "running"
 
