@@ -259,7 +259,7 @@ class Stopping:
     tolerance
         The relative distance of the objective from the optimum to reach.
     block
-        Columns of the random start of a Krylov space, None for other iterations. A space of b columns holds at most b
+        Columns of the random start of a Krylov space, None for other iterations. Such a space of b columns holds at most b
         vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of what is outside, and only a
         probe of the data from another random start does.
     """

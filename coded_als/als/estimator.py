@@ -9,16 +9,14 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from coded_als.als.alternating import FusedSweeps, PaperProtocol, PaperSweeps, Sweeps, alternating
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
-from coded_als.als.krylov import lanczos
-from coded_als.als.lobpcg import locally_optimal
 from coded_als.als.problem import Problem
-from coded_als.als.products import RoundLog, RoundRecord
-from coded_als.als.spread import HeldData, Spread, Where, choose_spread
+from coded_als.als.products import HeldData, RoundLog, RoundRecord
+from coded_als.als.solving import SolverInput, solver_of
+from coded_als.als.spread import Spread, Where, choose_spread
 from coded_als.als.ties import resolved as resolved_cut
 from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
@@ -36,10 +34,10 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, flushed
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
 from coded_als.models.training import Callback, reporting, resumed
-from coded_als.planner.schemes import GUARD_VECTORS, Extent
+from coded_als.planner.schemes import Extent
+from coded_als.planner.solvers import SOLVERS, solvers_of
 
 ProtocolName = Literal["fused", "paper"]
-Solver = Literal["krylov", "lobpcg", "als"]
 # What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
 FREE = ("iterations", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
 
@@ -51,17 +49,17 @@ def check_parameters(given: Mapping[str, Any]) -> None:
     """
     choices = {
         "protocol": get_args(ProtocolName),
-        "solver": get_args(Solver),
+        "solver": tuple(SOLVERS),
         "precomputation": get_args(Where),
         "weighting": get_args(Weighting),
         "verify": VERIFY,
     }
     for name, allowed in choices.items():
         require_one_of(name, given[name], allowed)
-    if given["protocol"] == "paper" and given["solver"] != "als":
+    if given["solver"] not in (able := solvers_of(given["protocol"])):
         raise UsageError(
-            f"protocol 'paper' is defined for solver 'als'; got {given['solver']!r}. "
-            "Use protocol='fused' or solver='als'."
+            f"protocol {given['protocol']!r} is defined for solver {able[0]!r}; got {given['solver']!r}. "
+            f"Use protocol='fused' or solver={able[0]!r}."
         )
     for name in ("rank", "iterations"):
         require_whole(name, given[name], 1)
@@ -130,40 +128,10 @@ def _spread(
 
 
 def product_columns(parameters: Mapping[str, Any], length: int) -> int:
-    """Columns of a product: the rank, and for the block iteration its guards."""
-    rank: int = parameters["rank"]
-    if parameters["solver"] == "krylov" and parameters["block"] is not None:
+    """Columns of the block that a product multiplies D with."""
+    if parameters["block"] is not None:
         return min(int(parameters["block"]), length)
-    return min(rank + GUARD_VECTORS, length) if parameters["solver"] != "als" else rank
-
-
-def iterated(
-    parameters: Mapping[str, Any],
-    problem: Problem,
-    held: HeldData,
-    log: RoundLog,
-    spread: Spread,
-    columns: int,
-    decoding: float,
-    ridge: float,
-    recorder: Recorder,
-) -> tuple[Array, Array]:
-    """A basis of the factor, (l, columns), and what A is multiplied with for the other one, (l, columns)."""
-    start = np.random.default_rng(parameters["seed"]).standard_normal((problem.length, columns))
-    if parameters["solver"] == "lobpcg":
-        basis = locally_optimal(held.gram_product, start, parameters["rank"], parameters["iterations"], recorder)
-        return basis, basis
-    if parameters["solver"] == "krylov":
-        basis = lanczos(held.gram_product, start, parameters["rank"], parameters["iterations"], recorder)
-        return basis, basis
-    start = np.linalg.qr(start)[0]
-    sweeps: Sweeps
-    if parameters["protocol"] == "paper":
-        sweeps = PaperSweeps(PaperProtocol(log, square(spread.code), problem.length, decoding), start)
-    else:
-        sweeps = FusedSweeps(held.gram_product, start)
-    basis = alternating(sweeps, problem.squared_norm, ridge, parameters["iterations"], recorder)
-    return basis, sweeps.other_factor_weights(basis)
+    return SOLVERS[parameters["solver"]].columns(parameters["rank"], length)
 
 
 class CodedALS(LinearFolding):
@@ -275,7 +243,7 @@ class CodedALS(LinearFolding):
         partitions: int | None = None,
         regularization: float = 0.0,
         protocol: ProtocolName = "fused",
-        solver: Solver = "lobpcg",
+        solver: str = "lobpcg",
         block: int | None = None,
         iterations: int = 500,
         tolerance: float = 5e-9,
@@ -375,11 +343,14 @@ class CodedALS(LinearFolding):
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
-        columns = product_columns(self.get_params(), problem.length)
-        block = columns if self.solver == "krylov" else None
-        stopping = Stopping(problem, self.rank, ridge, self.tolerance, block)
+        stopping = Stopping(problem, self.rank, ridge, self.tolerance)
         recorder = recorded(log, stopping, unit)
-        basis, weights = iterated(self.get_params(), problem, held, log, spread, columns, decoding, ridge, recorder)
+        columns = product_columns(self.get_params(), problem.length)
+        start = np.random.default_rng(self.seed).standard_normal((problem.length, columns))
+        given = SolverInput(
+            held, problem, start, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code, decoding
+        )
+        basis, weights = solver_of(self.solver)(given)
         tied: Array = np.empty(0)
         if stopping.may_be_tied:
             cut = resolved_cut(problem, basis, self.rank, stopping.worth)

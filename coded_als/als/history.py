@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.products import RoundLog, RoundRecord
 from coded_als.als.ritz import RitzPairs
@@ -88,7 +86,6 @@ class Recorder:
         self._log, self._stopping, self._unit, self._report = log, stopping, unit, report
         self._checkpoint = checkpoint
         self.history: list[CodedIteration] = []
-        self.factor: Array | None = None
         self._snapshot, self._resumed = snapshot, dict[str, Array]()
         self._rounds_before, self._started = len(log.records), log.cluster.seconds()
         if snapshot is not None:
@@ -102,6 +99,10 @@ class Recorder:
     def renews(self) -> bool:
         """Whether images that were added up over many rounds had better be computed anew, as `Stopping.renews` has it."""
         return self._stopping.renews()
+
+    def begins_with(self, columns: int) -> None:
+        """A random start of so many columns is all that the solver has of the space, as `Stopping.block` has it."""
+        self._stopping.block = columns
 
     def missed(self) -> Array | None:
         """Directions of larger eigenvalues than those found, (l, k), which the block of the iteration cannot have met."""
@@ -148,12 +149,11 @@ class Recorder:
         with self._snapshot.being_read():
             return take(self._resumed)
 
-    def finish(
-        self, pairs: RitzPairs, factor: Array | None = None, value: float | None = None, *, exhausted: bool = False
-    ) -> bool:
-        """Close the running iteration.
+    def finish(self, pairs: RitzPairs, value: float | None = None, *, exhausted: bool = False) -> bool:
+        """Close the running iteration, and tell whether to stop.
 
-        ``factor``: (l, d), kept as `factor` until the next. Returns whether to stop.
+        ``value``: its objective, where that is not the one of the pairs alone. ``exhausted``: whether no iteration can find
+        another subspace.
         """
         now = self._log.cluster.seconds()
         rounds = self._log.records[self._rounds_before :]
@@ -171,7 +171,6 @@ class Recorder:
         )
         self.history.append(entry)
         self._rounds_before, self._started = len(self._log.records), now
-        self.factor = None if factor is None else factor * np.sqrt(self._unit)
         self._report(entry)
         return verdict.outcome != "running"
 

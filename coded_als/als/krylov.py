@@ -8,17 +8,17 @@ got wrong. Ritz values, residuals and so the certificate follow from H alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 from scipy.linalg import blas, eigh
 
-from coded_als.als.history import Recorder
 from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal
+from coded_als.als.solving import SolverInput
 from coded_als.arrays import EPS, Array
 from coded_als.models.checkpoint import arrays_like
-from coded_als.planner.schemes import GUARD_VECTORS
+from coded_als.planner.solvers import GUARD_VECTORS
 
 # The basis has at most so many times the columns of a block of rank and guards: the memory that a locally optimal
 # iteration takes, whose three blocks have images and are copied as they turn.
@@ -37,8 +37,9 @@ class KrylovSpace:
 
     def __init__(self, length: int, wanted: int, capacity: int) -> None:
         self.known, self.next = 0, 0
-        self._wanted, self._columns = wanted, np.empty((length, capacity), order="F")
-        self._relation = np.zeros((capacity, capacity), order="F")
+        self._wanted = wanted
+        self._columns: Array = np.empty((length, capacity), order="F")
+        self._relation: Array = np.zeros((capacity, capacity), order="F")
 
     @classmethod
     def empty(cls, length: int, rank: int, width: int) -> KrylovSpace:
@@ -49,7 +50,7 @@ class KrylovSpace:
     @property
     def length(self) -> int:
         """l."""
-        return len(self._columns)
+        return int(self._columns.shape[0])
 
     @property
     def pending(self) -> Array:
@@ -84,7 +85,7 @@ class KrylovSpace:
         """Columns that come next, as many as there is room for in the space."""
         total = self._total
         fresh = fresh[:, : self.length - total]
-        added = fresh.shape[1]
+        added = int(fresh.shape[1])
         self._columns[:, total : total + added] = fresh
         self._relation[total : total + added, :total] = 0.0
         self.next += added
@@ -176,22 +177,23 @@ class KrylovSpace:
         self.join(vectors)
 
 
-def lanczos(multiply: Callable[[Array], Array], start: Array, rank: int, iterations: int, recorder: Recorder) -> Array:
+def solve(given: SolverInput) -> tuple[Array, Array]:
     """A basis of the leading eigenvectors of D, one product with D a round.
 
-    ``start``: (l, b), of any width. Returns (l, k): orthonormal Ritz vectors, guards included where there are any.
+    ``given.start`` may have any number of columns. Returns orthonormal Ritz vectors, guards included, twice, (l, k).
     """
-    length, width = start.shape
+    recorder, rank, (length, width) = given.recorder, given.rank, given.start.shape
+    recorder.begins_with(width)
     shown = min(width if width > rank else rank + GUARD_VECTORS, length)
     resumed = recorder.resumed(partial(KrylovSpace.of, length=length, rank=rank, width=width))
     space = KrylovSpace.empty(length, rank, width) if resumed is None else resumed
     if resumed is None:
-        space.join(start)
+        space.join(given.start)
     pairs = RitzPairs.none()
-    for _ in range(len(recorder.history), iterations):
+    for _ in range(len(recorder.history), given.iterations):
         space.make_room(space.next)
         recorder.keep(**space.state())
-        space.grow(multiply(space.pending))
+        space.grow(given.held.gram_product(space.pending))
         pairs = space.pairs(shown, rank)
         if recorder.finish(pairs, exhausted=space.next == 0):
             break
@@ -205,7 +207,7 @@ def lanczos(multiply: Callable[[Array], Array], start: Array, rank: int, iterati
             space.renew(pairs.vectors)
         if space.next == 0:
             break
-    return pairs.vectors
+    return pairs.vectors, pairs.vectors
 
 
 def _taken_out(space: Array, columns: Array) -> Array:

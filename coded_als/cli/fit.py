@@ -13,6 +13,7 @@ from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
 from coded_als.models.registry import MODEL_HOMES
+from coded_als.planner.solvers import SOLVERS, default_solver
 
 
 @click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
@@ -44,12 +45,13 @@ from coded_als.models.registry import MODEL_HOMES
     type=click.Choice(["fused", "paper"]),
     default="fused",
     show_default=True,
-    help="Rounds of an iteration of als: fused into one, or the paper's two.",
+    help="Rounds of an iteration of als: fused into one, or the paper's three.",
 )
 @click.option(
     "--solver",
-    type=click.Choice(["lobpcg", "als"]),
-    help="Locally optimal block iteration, or the paper's ALS.  [default: lobpcg; als with --protocol paper]",
+    type=click.Choice(list(SOLVERS)),
+    help="; ".join(f"{solver.name}: {solver.summary}" for solver in SOLVERS.values())
+    + f".  [default: {default_solver()}; {default_solver('paper')} with --protocol paper]",
 )
 @click.option(
     "--precomputation",

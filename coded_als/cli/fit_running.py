@@ -31,6 +31,7 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, require_replaceable
+from coded_als.planner.solvers import default_solver
 
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
@@ -124,7 +125,7 @@ def fit_sparse(data: RatingData, method: str, options: dict[str, Any], checkpoin
 def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint | None) -> Fitted:
     """Fit `CodedALS` on a cluster of its own."""
     parameters = {name: value for name, value in options.items() if name not in CLUSTER}
-    parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
+    parameters["solver"] = parameters["solver"] or default_solver(parameters["protocol"])
     model = make_model("coded", parameters)
     assert isinstance(model, CodedALS)
     model.plan(data.matrix, options["workers"])
@@ -278,7 +279,7 @@ def _parameters(method: str, options: dict[str, Any]) -> dict[str, Any]:
     from coded_als.als import CodedALS
 
     known = {name: options[name] for name in CodedALS().get_params() if name in options}
-    known["solver"] = known["solver"] or ("als" if known["protocol"] == "paper" else "lobpcg")
+    known["solver"] = known["solver"] or default_solver(known["protocol"])
     return known
 
 

@@ -11,9 +11,9 @@ from coded_als.als import CodedALS
 from coded_als.als.estimator import FREE, check_parameters, spread_for
 from coded_als.als.history import Recorder
 from coded_als.als.problem import HeldProblem
-from coded_als.als.products import RoundLog
+from coded_als.als.products import HeldData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
-from coded_als.als.spread import FormedGram, HeldData, rows_code
+from coded_als.als.spread import FormedGram, rows_code
 from coded_als.als.transforms import unit_of
 from coded_als.arrays import Array
 from coded_als.cluster.scope import Scope

@@ -64,7 +64,7 @@ def test_residuals_below_the_decoding_error_prove_nothing(error, outcome):
     stopping = Stopping(problem, 2, 0.0, 1e-9)
     stopping._judged = 1  # guards of the random start itself would not be believed
     recorder = Recorder(log, stopping, 1.0, lambda entry: None)
-    assert recorder.finish(pairs, pairs.vectors)
+    assert recorder.finish(pairs)
     assert recorder.history[-1].outcome == outcome
 
 
