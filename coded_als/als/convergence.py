@@ -8,14 +8,12 @@ from typing import Literal
 
 import numpy as np
 
+from coded_als.als.lanczos import KrylovSpace
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import (
     RitzPairs,
     orthonormal_complement,
-    rayleigh_ritz,
-    search_directions,
     singular_triplets,
-    stepped,
 )
 from coded_als.arrays import EPS, Array
 from coded_als.codes.decoding import ROUNDING_UNITS
@@ -129,7 +127,7 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
     return float(left_out + kept.sum())
 
 
-PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 24
+PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 48
 # A probe ends when what it may have missed is this part of the gap.
 TOLD_APART = 0.1
 
@@ -157,31 +155,27 @@ class Probe:
     vectors: Array
 
 
-def probed(problem: Problem, vectors: Array, below: float, known: Array | None) -> Probe:
-    """The largest eigenvalue of D outside a subspace.
+def probed(problem: Problem, vectors: Array, below: float, bears: float, known: Array | None) -> Probe:
+    """The largest eigenvalue of D outside a subspace, as far as it takes to tell it from ``below``, or from so much more.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
     random ones, (l, j): guards, or what an earlier probe found.
     """
-
-    def multiply(columns: Array) -> Array:
-        image = problem.adjoint(problem.image(columns))
-        return np.asarray(image - vectors @ (vectors.T @ image))
-
     columns = np.random.default_rng(vectors.shape).standard_normal((problem.length, PROBE_COLUMNS))
     if known is not None:
         columns = np.hstack([known[:, :KNOWN_COLUMNS], columns])
-    start = orthonormal_complement(columns, [vectors])
-    basis = rayleigh_ritz([start], [multiply(start)], keep=start.shape[1])
+    space = KrylovSpace.empty(problem.length, columns.shape[1], columns.shape[1])
+    space.join(orthonormal_complement(columns, [vectors]))
     for _ in range(PROBE_STEPS):
-        residual = float(np.linalg.norm(basis.residuals[:, 0]))
-        value, missed = float(basis.values[0]), doubt_of(problem.length) * residual
-        probe = Probe(vectors.shape[1], value, residual, value + missed, basis.vectors)
-        directions = search_directions(basis, [vectors])
-        if missed <= TOLD_APART * abs(below - value) or directions.shape[1] == 0:
+        space.make_room(space.next)
+        image = problem.adjoint(problem.image(space.pending))
+        space.grow(image - vectors @ (vectors.T @ image))
+        pairs = space.pairs(columns.shape[1], 0)
+        value, missed = float(pairs.values[0]), doubt_of(problem.length) * float(pairs.residuals[0])
+        told = missed <= TOLD_APART * (below - value) or value + missed <= below + bears
+        if told or value > below + bears or space.next == 0:
             break
-        basis = stepped(basis, directions, multiply(directions))
-    return probe
+    return Probe(vectors.shape[1], value, float(pairs.residuals[0]), value + missed, pairs.vectors)
 
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
@@ -286,7 +280,7 @@ class Stopping:
         self._judged, self._pairs, self.missed = self._judged + 1, pairs, None
         if self._is_narrow and pairs.values.size <= self.rank and not exhausted:
             # no direction beyond the rank so far
-            return self._verdict(pairs, self._certificate(pairs, 0.0, Outside(np.inf)), "running")
+            return self._verdict(pairs, self._certificate(pairs, 0.0, Outside(self.problem.squared_norm)), "running")
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs) if error <= TRUSTED else None
@@ -319,13 +313,29 @@ class Stopping:
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
         exact = RitzPairs(sigma**2, right, residuals, pairs.guards)
-        inside, guards = np.split(right, [self.rank], axis=1)
         outside = self._nothing_outside(exact)
         if outside is None:
-            known = self._probe.vectors if self._probe is not None and guards.size == 0 else guards
-            self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
-            outside = Outside(self._probe.above)
+            # from the data alone, which may be finer than the products
+            known, inside = self._start_of_probe(exact)
+            below = float(exact.values[: self.rank][-1])
+            bears = self.tolerance * self._certificate(exact, 0.0, Outside(0.0)).objective / (8 * self.rank)
+            self._probe = probed(self.problem, right[:, :inside], below, bears, known)
+            outside = self._probed_outside(self._probe)
         return self._certificate(exact, 0.0, outside), outside
+
+    def _start_of_probe(self, pairs: RitzPairs) -> tuple[Array | None, int]:
+        """Directions that a probe starts from beside random ones, (l, k), and how many pairs are inside.
+
+        Guards of a narrow block have converged from the same start as all the others. They are no evidence, and a probe
+        that has them would end before its random columns have met what is missing; but those that have settled are inside.
+        """
+        if self._is_narrow:
+            return None, min(self.rank, pairs.values.size) + self._settled_count(pairs)
+        guards = pairs.vectors[:, self.rank :]
+        return self._probe.vectors if self._probe is not None and guards.size == 0 else guards, self.rank
+
+    def _probed_outside(self, probe: Probe) -> Outside:
+        return Outside(probe.above, safety=2.0) if probe.inside > self.rank else Outside(probe.above)
 
     @property
     def _is_narrow(self) -> bool:
@@ -450,9 +460,14 @@ class Stopping:
         if pairs.guards > 0 and not self._is_narrow:
             settled = self._settled_guards(pairs)
             return Outside.guarded(float(settled[-1]), self.problem.length) if settled.size else None
-        if self._probe is None or self._probe.inside > pairs.values.size:
+        if self._probe is None or self._probe.inside > min(self.rank, pairs.values.size) + self._settled_count(pairs):
             return None
-        return Outside(self._probe.above)
+        return self._probed_outside(self._probe)
+
+    def _settled_count(self, pairs: RitzPairs) -> int:
+        """How many of the first guards have settled."""
+        distances = pairs.values[min(self.rank, pairs.values.size) - 1] - pairs.values[self.rank :]
+        return int(np.argmin(np.append(pairs.residuals[self.rank :] <= SETTLED * distances, False)))
 
     def _settled_guards(self, pairs: RitzPairs) -> Array:
         """Values of the guards that speak for what is outside, descending, (at most guards,).
