@@ -12,7 +12,6 @@ from coded_als.als.lanczos import KrylovSpace
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import (
     RitzPairs,
-    orthonormal_complement,
     singular_triplets,
 )
 from coded_als.arrays import EPS, Array
@@ -155,8 +154,12 @@ class Probe:
     vectors: Array
 
 
-def probed(problem: Problem, vectors: Array, below: float, bears: float, known: Array | None) -> Probe:
-    """The largest eigenvalue of D outside a subspace, as far as it takes to tell it from ``below``, or from so much more.
+def probed(
+    problem: Problem, vectors: Array, below: float, known: Array | None, harmless: float = 0.0, harmful: float = np.inf
+) -> Probe:
+    """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
+
+    The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
     random ones, (l, j): guards, or what an earlier probe found.
@@ -164,16 +167,14 @@ def probed(problem: Problem, vectors: Array, below: float, bears: float, known: 
     columns = np.random.default_rng(vectors.shape).standard_normal((problem.length, PROBE_COLUMNS))
     if known is not None:
         columns = np.hstack([known[:, :KNOWN_COLUMNS], columns])
-    space = KrylovSpace.empty(problem.length, columns.shape[1], columns.shape[1])
-    space.join(orthonormal_complement(columns, [vectors]))
+    space = KrylovSpace.outside(vectors, PROBE_STEPS * columns.shape[1])
+    space.join(columns)
     for _ in range(PROBE_STEPS):
-        space.make_room(space.next)
-        image = problem.adjoint(problem.image(space.pending))
-        space.grow(image - vectors @ (vectors.T @ image))
+        space.grow(problem.adjoint(problem.image(space.pending)))
         pairs = space.pairs(columns.shape[1], 0)
         value, missed = float(pairs.values[0]), doubt_of(problem.length) * float(pairs.residuals[0])
-        told = missed <= TOLD_APART * (below - value) or value + missed <= below + bears
-        if told or value > below + bears or space.next == 0:
+        told = missed <= TOLD_APART * abs(below - value) or value + missed <= harmless or value >= harmful
+        if told or space.next == 0:
             break
     return Probe(vectors.shape[1], value, float(pairs.residuals[0]), value + missed, pairs.vectors)
 
@@ -274,6 +275,7 @@ class Stopping:
     _idle: int = 0
     _renewals: int = 0
     _last_residual: float = 0.0
+    _harmless: float = 0.0
 
     def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
         """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither."""
@@ -318,8 +320,11 @@ class Stopping:
             # from the data alone, which may be finer than the products
             known, inside = self._start_of_probe(exact)
             below = float(exact.values[: self.rank][-1])
-            bears = self.tolerance * self._certificate(exact, 0.0, Outside(0.0)).objective / (8 * self.rank)
-            self._probe = probed(self.problem, right[:, :inside], below, bears, known)
+            worth = self.tolerance * self._certificate(exact, 0.0, Outside(0.0)).objective
+            # what the ridge weight shrinks to nothing, or is above the cut by less than the tolerance for all together
+            self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)
+            harmful = self._harmless + worth if self._is_narrow else np.inf
+            self._probe = probed(self.problem, right[:, :inside], below, known, self._harmless, harmful)
             outside = self._probed_outside(self._probe)
         return self._certificate(exact, 0.0, outside), outside
 
@@ -345,8 +350,7 @@ class Stopping:
         """Whether the probe has found a direction that belongs inside and that a narrow block cannot have met."""
         if not self._is_narrow or self._probe is None or pairs.values.size == self.problem.length:
             return False
-        inside = float(pairs.values[self.rank - 1]) if pairs.values.size >= self.rank else 0.0
-        if self._probe.value <= inside + ROUNDING_UNITS * EPS * self.problem.squared_norm:
+        if self._probe.value <= self._harmless + ROUNDING_UNITS * EPS * self.problem.squared_norm:
             return False
         self.missed, self._verified_at, self._best, self._idle = self._probe.vectors, np.inf, np.inf, 0
         return True

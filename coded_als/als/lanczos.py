@@ -33,7 +33,7 @@ class KrylovSpace:
 
     def __init__(self, length: int, wanted: int, capacity: int) -> None:
         self.known, self.next = 0, 0
-        self._wanted, self._defect = wanted, EPS
+        self._wanted, self._defect, self._locked = wanted, EPS, 0
         self._columns: Array = np.empty((length, capacity), order="F")
         self._relation: Array = np.zeros((capacity, capacity), order="F")
 
@@ -41,6 +41,15 @@ class KrylovSpace:
     def empty(cls, length: int, wanted: int, width: int) -> KrylovSpace:
         """One without columns, with room for an iteration that wants so many pairs, with blocks of a width."""
         return cls(length, wanted, min(length, max(CAPACITY * wanted, wanted + 4 * width)))
+
+    @classmethod
+    def outside(cls, vectors: Array, room: int) -> KrylovSpace:
+        """One of D on the complement of orthonormal columns, (l, k), with room for so many columns, and no restarts."""
+        length, locked = vectors.shape
+        space = cls(length, room, min(length, locked + room))
+        space._columns[:, :locked] = vectors
+        space.known = space._locked = locked
+        return space
 
     @property
     def length(self) -> int:
@@ -64,6 +73,7 @@ class KrylovSpace:
         taken = _taken_out(space, images)
         fresh, triangle, defect = _orthonormal(images, space, taken, NOISE * EPS * scale, self._defect)
         self._relation[:total, first:total] = taken
+        self._relation[: self._locked, first:total] = 0.0
         self.known, self.next = total, 0
         added = self._append(fresh, defect)
         self._relation[total : total + added, first:total] = triangle[:added]
@@ -94,13 +104,14 @@ class KrylovSpace:
         return float(np.abs(np.diagonal(self._relation)[: self.known]).max(initial=0.0))
 
     def ritz(self, count: int) -> tuple[Array, Array, Array]:
-        """The leading Ritz values, (k,), their coordinates in Q, (known, k), and the norms of their residuals, (k,)."""
-        known, count = self.known, min(count, self.known)
-        measured = self._relation[:known, :known]
-        ends = (known - count, known - 1)
+        """The leading Ritz values, (k,), their coordinates in Q, (j, k), and the norms of their residuals, (k,)."""
+        known = self.known - self._locked
+        count = min(count, known)
+        relation = self._relation[self._locked : self._total, self._locked : self.known]
+        measured, ends = relation[:known], (known - count, known - 1)
         values, rotation = eigh((measured + measured.T) / 2, subset_by_index=ends, check_finite=False)
         values, rotation = values[::-1], np.asfortranarray(rotation[:, ::-1])
-        left = self._relation[: self._total, :known] @ rotation
+        left = relation @ rotation
         left[:known] -= rotation * values
         return values, rotation, np.linalg.norm(left, axis=0)
 
@@ -111,7 +122,7 @@ class KrylovSpace:
 
     def vectors(self, rotation: Array) -> Array:
         """Q times coordinates, (l, k)."""
-        return self._columns[:, : rotation.shape[0]] @ rotation
+        return self._columns[:, self._locked : self._locked + rotation.shape[0]] @ rotation
 
     def make_room(self, columns: int) -> bool:
         """Restart where the next step with so many columns would not fit; whether that was needed.

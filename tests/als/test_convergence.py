@@ -238,7 +238,7 @@ def test_a_probe_misses_nothing_outside(seed, place, hidden, decay):
     squares[place] = hidden
     vectors = np.linalg.qr(rng.standard_normal((80, 80)))[0]
     problem = Problem(np.sqrt(squares)[:, np.newaxis] * vectors.T, False)
-    probe = probed(problem, vectors[:, :3], 5.0, 0.0, None)
+    probe = probed(problem, vectors[:, :3], 5.0, None)
     assert probe.above >= squares[3:].max() * (1 - 1e-12)
     assert probe.value <= squares[3:].max() * (1 + 1e-12)
 
