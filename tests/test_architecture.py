@@ -41,6 +41,7 @@ LEVELS = {
     "sharded": 6,
     "experiments": 7,
     "sklearn": 7,
+    "testing": 4,
     "cli": 8,
     "__main__": 9,
 }
@@ -187,6 +188,20 @@ def test_one_name_stands_for_one_thing():
                 homes[name].append(module)
     twice = {name: modules for name, modules in homes.items() if len(modules) > 1 and name not in FOUND_BY_NAME}
     assert twice == {}
+
+
+MOST_BASES = 4
+
+
+def test_no_class_stands_below_more_than_four_of_ours():
+    nodes = [node for path in FILES for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    bases = {node.name: [base.id for base in node.bases if isinstance(base, ast.Name)] for node in nodes}
+
+    def above(name):
+        own = [base for base in bases[name] if base in bases]
+        return set(own).union(*map(above, own))
+
+    assert {name: sorted(above(name)) for name in bases if len(above(name)) > MOST_BASES} == {}
 
 
 # names of files that still stand for more than one

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -31,9 +30,9 @@ from coded_als.codes.entangled import square
 from coded_als.data.tables import named_matrix
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
-from coded_als.models.training import Callback, reporting, resumed
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.planner.schemes import Extent
 from coded_als.planner.solvers import SOLVERS, solvers_of
 
@@ -297,13 +296,15 @@ class CodedALS(LinearFolding):
         check_parameters(self.get_params())
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        with flushed(checkpoint):
-            saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
-            with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
-                self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
+        with (
+            reporting(callback, progress, type(self).__name__, self.iterations) as report,
+            recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration) as run,
+            Scope(cluster) as scope,
+        ):
+            self._fit(matrix, verified(scope, self.verify), run)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:
+    def _fit(self, ratings: Any, cluster: Cluster, run: FitRecorder) -> None:
         """Factorise checked ratings where nobody else stores anything."""
         spread = self.plan(ratings, cluster.size, cluster.delays, cluster.machine)
         matrix, mean = weighted(ratings, self.weighting)
@@ -311,7 +312,7 @@ class CodedALS(LinearFolding):
         problem, log = Problem.of(matrix), RoundLog(cluster)
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         held = spread.give_out(problem, log, decoding)
-        users, items = self.factorise(problem, held, log, spread, unit, recorded)
+        users, items = self.factorise(problem, held, log, spread, unit, run)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
     def factorise(
@@ -321,7 +322,7 @@ class CodedALS(LinearFolding):
         log: RoundLog,
         spread: Spread,
         unit: float,
-        recorded: Callable[..., Recorder],
+        run: FitRecorder,
     ) -> tuple[Array, Array]:
         """The factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
 
@@ -337,14 +338,14 @@ class CodedALS(LinearFolding):
             What the workers hold.
         unit
             What the data were divided by.
-        recorded
-            Makes the `Recorder` of log, stopping rule and unit.
+        run
+            Records the iterations and keeps the state.
         """
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
-        recorder = recorded(log, stopping, unit)
+        recorder = Recorder(run, log, stopping, unit)
         columns = product_columns(self.get_params(), problem.length)
         start = np.random.default_rng(self.seed).standard_normal((problem.length, columns))
         given = SolverInput(

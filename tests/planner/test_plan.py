@@ -181,7 +181,7 @@ def expected_s(code: str, needed: int, delays: Workload, slow_share: float, work
         late = np.repeat([0.002, 1.0], [workers - slow, slow])
         ends_s = np.sort(cost.response_s(late, delays.machine))[needed - 1]
         seconds += stats.binom.pmf(slow, workers, slow_share) * ends_s
-    return float(delays.iterations.of("lobpcg") * (seconds + delays.master_s(scheme)) + delays.startup_s(scheme))
+    return float(delays.iterations["lobpcg"] * (seconds + delays.master_s(scheme)) + delays.startup_s(scheme))
 
 
 @pytest.mark.parametrize(("code", "needed"), [("uncoded", 10), ("systematic:p=6", 6)])
