@@ -443,7 +443,10 @@ class Stopping:
     def _certificate(self, pairs: RitzPairs, noise: float, outside: Outside) -> Certificate:
         values = pairs.values[: self.rank]
         explained = float(values.sum())
-        left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
+        left_out = self.problem.squared_norm - explained
+        if self.problem.cancels(explained):
+            # vectors are computed only where they are needed
+            left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
             # each of the values may be off by what its residual may be off

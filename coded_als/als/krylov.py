@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from coded_als.als.lanczos import KrylovSpace
-from coded_als.als.ritz import RitzPairs
+from coded_als.als.ritz import RitzPairs, orthonormal_complement
 from coded_als.als.solving import SolverInput
 from coded_als.arrays import Array
 from coded_als.planner.solvers import GUARD_VECTORS
@@ -44,4 +44,14 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
             space.renew(pairs.vectors)
         if space.next == 0:
             break
-    return pairs.vectors, pairs.vectors
+    basis = _completed(pairs.vectors, rank)
+    return basis, basis
+
+
+def _completed(vectors: Array, rank: int) -> Array:
+    """Orthonormal vectors, (l, k), and as many more as the rank asks for: D vanishes on them, where it has no more."""
+    lacking = rank - vectors.shape[1]
+    if lacking <= 0:
+        return vectors
+    others = np.random.default_rng(0).standard_normal((len(vectors), lacking))
+    return np.hstack([vectors, orthonormal_complement(others, [vectors])])
