@@ -152,6 +152,7 @@ class CodedALS(LinearFolding):
         regularization: float = 0.0,
         protocol: ProtocolName = "fused",
         solver: str = "lobpcg",
+        block: int | None = None,
         iterations: int = 500,
         tolerance: float = 5e-9,
         decoding_tolerance: float | None = None,
@@ -161,7 +162,7 @@ class CodedALS(LinearFolding):
         verify: Verify = "off",
     ) -> None:
         self.rank, self.regularization = rank, regularization
-        self.code, self.partitions, self.protocol, self.solver = code, partitions, protocol, solver
+        self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
 
@@ -258,7 +259,7 @@ class CodedALS(LinearFolding):
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
         recorder = Recorder(run, log, stopping, unit)
-        columns = SOLVERS[self.solver].columns(self.rank, problem.length)
+        columns = self._columns(problem.length)
         start = np.random.default_rng(self.seed).standard_normal((problem.length, columns))
         given = SolverInput(
             held, problem, start, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code, decoding
@@ -340,11 +341,17 @@ class CodedALS(LinearFolding):
         require_whole("rank", self.rank, 1)
         require_whole("iterations", self.iterations, 1)
         require_whole("seed", self.seed, 0)
+        if self.block is not None:
+            require_whole("block", self.block, 1)
         require_number("regularization", self.regularization)
         require_number("tolerance", self.tolerance)
         if self.decoding_tolerance is not None:
             require_number("decoding_tolerance", self.decoding_tolerance)
         return asked_code(self.code, self.partitions)
+
+    def _columns(self, length: int) -> int:
+        """Columns of the block that a product multiplies D with."""
+        return SOLVERS[self.solver].columns(self.rank, length) if self.block is None else min(self.block, length)
 
     def _spread(
         self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
@@ -363,7 +370,7 @@ class CodedALS(LinearFolding):
         fastest = self._fastest(extent, workers, delays, machine) if is_open else None
         if fastest is not None and fastest.precomputation == "none":
             return fastest
-        columns = SOLVERS[self.solver].columns(self.rank, extent.length)
+        columns = self._columns(extent.length)
         preferred = None if fastest is None else fastest.code
         spread = choose_spread(extent, workers, columns, asked, self.precomputation, machine, preferred)
         if asked is not None:

@@ -178,7 +178,8 @@ def _multiplied(product: Product, given: Any, rows: int) -> Any:
         return product(right)
     # products that overflow look like those of a worker that fails; powers of two change no digit
     units = np.where(largest > LARGE, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
-    return product(right / units) * units
+    with np.errstate(over="ignore"):
+        return _finite(product(right / units) * units, "the product")
 
 
 def _finite(block: Array, noun: str) -> Array:

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress
-from coded_als.cli.live import displayed, live_options
+from coded_als.cli.live import LiveOptions, displayed, live_options
 from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
@@ -136,7 +136,7 @@ def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iter
     size = spec.size
     title = f"sweep of {cells} cells x {spec.repeats}, {size.rows} x {size.columns} matrix, rank {size.rank}"
     status = SweepStatus(title, spec.clock)
-    with displayed(status, live=live, serve=serve):
+    with displayed(status, LiveOptions(live, serve)):
         yield status.tell
 
 

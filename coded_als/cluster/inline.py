@@ -123,7 +123,8 @@ class InlineCluster:
         started = self.seconds()
         self._settle_open("superseded")
         self._arrays.receive(round)
-        order = arrival_order(self._delays.next_round(round.operations))
+        drawn = self._delays.disturb(round.operations)
+        order = arrival_order(drawn.delays_s + self.machine.working_s(round.operations, drawn.slowness))
         left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
         try:

@@ -153,21 +153,11 @@ def require_versions(ours: Mapping[str, str], theirs: Mapping[str, Mapping[str, 
 
 @dataclass(frozen=True)
 class DaskWorker:
-    """One worker of a Dask cluster.
+    """One worker of a Dask cluster."""
 
-    Parameters
-    ----------
-    name
-        What it is called; it is called the same after its nanny restarted it.
-    address
-        Where it is; another one after a restart.
-    threads
-        How many tasks it runs at once.
-    """
-
-    name: str
-    address: str
-    threads: int
+    name: str  # the same after a restart by its nanny
+    address: str  # another one after a restart
+    threads: int  # tasks that run at once
 
 
 class Slots:

@@ -20,7 +20,7 @@ from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.verification import CHECKS, VerifiedCluster, verified
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.kernels import KERNEL_HOMES, KERNELS, as_stored, find_kernel, run_to_end
+from coded_als.kernels import KERNELS, as_stored, find_kernel, run_to_end
 from coded_als.master import LocalCluster
 
 GENERATOR = np.random.default_rng(3)
@@ -77,7 +77,7 @@ def verified_round(case: str, cluster: Cluster) -> tuple[VerifiedCluster, Round,
 
 def test_every_kernel_has_a_check() -> None:
     # those of Dask's blocks run without verification
-    assert set(CHECKS) == set(KERNELS) | set(KERNEL_HOMES) - {"solve_block", "row_squared_error"}
+    assert set(CHECKS) == set(KERNELS) - {"row_squared_error"}
     assert set(CHECKS) == {kernel_of(case) for case in CASES}
 
 

@@ -290,15 +290,15 @@ def test_real_workers_take_as_long_as_virtual_ones(delays: str) -> None:
 @given(
     st.lists(st.floats(0.0, 0.05), min_size=1, max_size=12),
     st.integers(1, 4),
-    st.floats(1e-4, 0.04),
+    st.lists(st.floats(1e-4, 0.04), min_size=12, max_size=12),
 )
-def test_workers_compute_in_turn_on_shared_cores(ready: list[float], cores: int, work_s: float) -> None:
+def test_workers_compute_in_turn_on_shared_cores(ready: list[float], cores: int, work_s: list[float]) -> None:
     """A queue written out: who came first gets the core that is free first."""
     free, ended = [0.0] * cores, [0.0] * len(ready)
     for start, worker in sorted((start, worker) for worker, start in enumerate(ready)):
         free.sort()
-        free[0] = ended[worker] = max(start, free[0]) + work_s
-    found = in_turn_s(np.array([ready]), work_s, cores)[0]
+        free[0] = ended[worker] = max(start, free[0]) + work_s[worker]
+    found = in_turn_s(np.array([ready]), np.array([work_s[: len(ready)]]), cores)[0]
     np.testing.assert_allclose(found, ended, rtol=1e-12)
 
 

@@ -67,12 +67,13 @@ def statuses(events: list[TaskEvent]) -> dict[tuple[int, int], str]:
 
 def test_a_late_answer_never_counts() -> None:
     with cluster_of(2, [0.0, 0.05], [0.2, 0.3]) as (cluster, events):
-        cluster.run(value_round(2, 1.0), Fastest(1))
+        # on a busy machine either may be first
+        [first] = cluster.run(value_round(2, 1.0), Fastest(1)).workers
         await_messages(cluster)
         responses = cluster.run(value_round(2, 2.0), all_of(2))
         assert [responses.results[worker][0].item() for worker in range(2)] == [2.0, 2.0]
         assert responses.workers == (0, 1)
-    assert statuses(events) == {(0, 0): "counted", (0, 1): "late", (1, 0): "counted", (1, 1): "counted"}
+    assert statuses(events) == {(0, first): "counted", (0, 1 - first): "late", (1, 0): "counted", (1, 1): "counted"}
 
 
 def test_a_newer_round_supersedes_the_older() -> None:
@@ -459,7 +460,7 @@ print(*cluster.process_ids.values(), flush=True)
 @pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "1 / 0"])
 def test_workers_end_with_their_master_however_it_ends(end: str) -> None:
     process = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(end=end)], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", SCRIPT.format(end=end)], capture_output=True, text=True, timeout=60, check=False
     )
     process_ids = [int(word) for word in process.stdout.split()]
     assert len(process_ids) == 3, process.stderr

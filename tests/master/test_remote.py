@@ -277,7 +277,7 @@ def test_a_worker_that_nobody_listens_to_says_so_and_gives_up(tmp_path: Path, en
         "loop.GIVE_UP_AFTER_S, loop.WAIT_ALOUD_AFTER_S, loop.LOOK_AFTER_PARENT_S = 0.2, 0.05, 0.02\n"
         f"sys.exit(__main__.main(['--id', '0', '--key-file', {str(key)!r}, '--endpoint', 'tcp://127.0.0.1:{free_port()}']))"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "waiting for the master" in ended.stderr
     assert "none was for 0.2 s. Start it, or copy its key file." in ended.stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from coded_als.cluster import Fastest, Round, StoppingRule, WellConditioned
+from coded_als.delays import Disturbance
 from coded_als.errors import DecodingError, NotEnoughWorkers
 from coded_als.wire import Refused
 from tests.master.test_machine import TIMEOUT_S, WORKERS, MasterMachine, SimulatedWorker
@@ -26,7 +27,7 @@ def machine() -> Iterator[MasterMachine]:
 
 
 def carried_out(machine: MasterMachine, until: StoppingRule, delays: Sequence[float] = (0.0,) * WORKERS) -> set[int]:
-    return set(machine.rounds.carry_out(ROUND, until, TIMEOUT_S, delays).results)
+    return set(machine.rounds.carry_out(ROUND, until, TIMEOUT_S, Disturbance.late(delays)).results)
 
 
 @dataclass(frozen=True)

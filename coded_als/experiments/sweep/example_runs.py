@@ -78,7 +78,8 @@ def _slowed(machine: Machine, full: Size, size: Size) -> Machine:
     """The machine on which the small problem takes as long as the full one: a product is l^2 d, a factor l d."""
     work = (size.length / full.length) ** 2 * size.rank / full.rank
     words = size.length / full.length * size.rank / full.rank
-    return Machine(machine.multiplications_per_second * work, machine.bytes_per_second * words, machine.latency_s)
+    speeds = machine.multiplications_per_second * work, machine.bytes_per_second * words
+    return Machine(*speeds, machine.latency_s, worker_speeds=machine.worker_speeds)
 
 
 def _curve(cell: Cell, size: Size, workload: Workload, seed: int, log: EventLog) -> Curve | None:

@@ -33,23 +33,12 @@ MOST_CELLS = 10_000
 
 @dataclass(frozen=True)
 class Cell:
-    """One scheme under one delay model and one number of dead workers.
-
-    Parameters
-    ----------
-    scheme
-        What runs.
-    stragglers
-        Workers that never respond, besides what the delays do.
-    delays
-        A delay SPEC.
-    open_code
-        SPEC of a code that left h open, where the grid has cut it; its row tells this and h apart.
-    """
+    """One scheme under one delay model and one number of dead workers."""
 
     scheme: Scheme
-    stragglers: int
-    delays: str
+    stragglers: int  # workers that never respond, besides those that the delays stop
+    delays: str  # a delay SPEC
+    # SPEC of a code that left h open, where the grid has cut it; its row tells this and h apart
     open_code: str | None = None
 
     @property
@@ -86,36 +75,16 @@ Clock = Literal["virtual", "local"]
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """Everything that the results of a sweep depend on, besides its cells, which carry the delays.
+    """Everything that the results of a sweep depend on, besides its cells, which carry the delays."""
 
-    Parameters
-    ----------
-    cluster
-        ``"virtual"`` or ``"local"`` (real processes and wall seconds).
-    numerics
-        Whether the algorithm runs to convergence on a synthetic problem; otherwise only times are drawn.
-    size
-        The problem.
-    machine
-        One worker and its link.
-    tolerance
-        Relative error that a decoded product may have; None: what the scheme's code can keep to.
-    iterations
-        Iterations of each solver.
-    repeats
-        Repetitions of each cell, each with random numbers of its own that all cells share.
-    seed
-        Seed of the delays and of the synthetic problem.
-    """
-
-    cluster: Clock
-    numerics: bool
+    cluster: Clock  # ``"virtual"`` or ``"local"`` (real processes and wall seconds)
+    numerics: bool  # whether the algorithm runs to convergence on a synthetic problem; otherwise only times are drawn
     size: Size
-    machine: Machine
-    tolerance: float | None
-    iterations: Mapping[str, int]
-    repeats: int
-    seed: int
+    machine: Machine  # one worker and its link
+    tolerance: float | None  # relative error that a decoded product may have; None: the tolerance of the scheme's code
+    iterations: Mapping[str, int]  # iterations of each solver
+    repeats: int  # repetitions of each cell, each with random numbers of its own that all cells share
+    seed: int  # seed of the delays and of the synthetic problem
 
     def __post_init__(self) -> None:
         self.workload("none")  # refuses what no cell could use
@@ -137,17 +106,10 @@ class SweepSpec:
 
 @dataclass(frozen=True)
 class Grid:
-    """All combinations; each is one cell where it makes a difference.
+    """All combinations; each is one cell where it makes a difference."""
 
-    Parameters
-    ----------
-    codes
-        SPECs; an entangled code that leaves its cut open is taken at each of ``partitions``.
-    partitions, workers, stragglers, protocols, solvers, delays
-        The values of the other dimensions.
-    """
-
-    codes: tuple[str, ...]
+    codes: tuple[str, ...]  # SPECs; an entangled code that leaves its cut open is taken at each of ``partitions``
+    # the values of the other dimensions
     partitions: tuple[int, ...]
     workers: tuple[int, ...]
     stragglers: tuple[int, ...]
