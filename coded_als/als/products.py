@@ -43,7 +43,7 @@ class RoundRecord:
     left_out: tuple[int, ...] = ()
 
 
-class HeldData(Protocol):
+class DistributedData(Protocol):
     """The data of a fit as the workers hold them, and their products with them."""
 
     def gram_product(self, right: Array) -> Array:

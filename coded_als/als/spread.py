@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.als.problem import Problem
-from coded_als.als.products import AT_WORST, DATA, HeldData, RoundLog, StoredProduct
+from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
 from coded_als.arrays import Array
@@ -163,7 +163,7 @@ class Spread:
     precomputation: Literal["local", "coded", "none"]
     reason: str = field(default="as asked", compare=False)
 
-    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> HeldData:
+    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""
         if self.precomputation == "none":
             return SparseRows.given_out(problem.matrix, log, copies_of(self.code))

@@ -9,8 +9,8 @@ from distributed import Client
 from coded_als.als import CodedALS
 from coded_als.als.estimator import FREE
 from coded_als.als.history import CodedIteration
-from coded_als.als.problem import HeldProblem, unit_of
-from coded_als.als.products import HeldData, RoundLog
+from coded_als.als.problem import DistributedProblem, unit_of
+from coded_als.als.products import DistributedData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import FormedGram, rows_code
 from coded_als.arrays import Array
@@ -64,8 +64,8 @@ def fit_coded_rows(
         rows = SparseRows(log, (extent.rows, extent.length), planted.rows, entries)
         for number, array in enumerate(ARRAYS):
             scope.store(f"rows.{array}", planted.shares(number))
-        problem = HeldProblem(rows, not of_users, unit, facts.squares)
-        held: HeldData = problem
+        problem = DistributedProblem(rows, not of_users, unit, facts.squares)
+        held: DistributedData = problem
         if spread.precomputation == "coded":
             summed = SummedPhases(cluster.client, planted, problem)
             held = FormedGram(extent.length, log, spread.code, model.decoding_error(spread.code), summed)
@@ -86,7 +86,7 @@ class SummedPhases:
         The same as our workers hold them.
     """
 
-    def __init__(self, client: Client, planted: Planted, problem: HeldProblem) -> None:
+    def __init__(self, client: Client, planted: Planted, problem: DistributedProblem) -> None:
         self._client, self._planted, self._problem = client, planted, problem
 
     def gram(self) -> Array:
