@@ -26,7 +26,8 @@ import numpy as np
 from processes import is_running, started_by
 
 from coded_als import UsageError, load_model
-from coded_als.models.checkpoint import LATEST, NEXT, PREVIOUS, read_snapshot
+from coded_als.models.checkpoint import read_snapshot
+from coded_als.models.checkpoint_store import LATEST, NEXT, PREVIOUS, FolderStore
 
 TOO_LATE = "killed after its end"
 TOLERANCE, GONE_WITHIN_S, LIMIT_S = 1e-8, 5.0, 120.0
@@ -85,7 +86,7 @@ def trial(
             return TOO_LATE
         there = [path for path in (folder / LATEST, folder / PREVIOUS) if path.exists()]
         try:
-            found = [read_snapshot(path)[0].iteration for path in there]
+            found = [read_snapshot(FolderStore(folder), path.name)[0].iteration for path in there]
         except UsageError as error:
             return f"UNREADABLE: {error}"
         saved["with something saved" if found else "with nothing saved yet"] += 1

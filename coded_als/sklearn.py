@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
-from coded_als.models.factor_model import NewUsers
 from coded_als.models.rating_matrix import as_matrix
+from coded_als.models.recommending import NewUsers
 from coded_als.models.registry import MODEL_HOMES, is_known, model_class
 
 try:

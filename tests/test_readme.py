@@ -39,11 +39,11 @@ def test_a_block_of_python_runs(block: str, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
-def test_a_code_and_a_delay_model_of_ones_own(tmp_path: Path) -> None:
+def test_a_code_a_delay_model_and_a_solver_of_ones_own(tmp_path: Path) -> None:
     """Each in some thirty lines, used from Python and from the command line."""
     page = blocks(ROOT / "docs" / "plug-in.md")
     files = {found[1]: text for language, text in page if language == "python" and (found := NAMED.match(text))}
-    assert sorted(files) == ["my_code.py", "my_delays.py"]
+    assert sorted(files) == ["my_code.py", "my_delays.py", "my_solver.py"]
     for name, text in files.items():
         assert len([line for line in text.splitlines()[1:] if line.strip()]) <= MOST_LINES
         (tmp_path / name).write_text(text)

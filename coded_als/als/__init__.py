@@ -11,12 +11,11 @@ _HOMES = {
     "CodedIteration": "coded_als.als.history",
     "CodedOperator": "coded_als.als.operator",
     "RoundRecord": "coded_als.als.products",
-    "Solver": "coded_als.als.estimator",
 }
-__all__ = ["CodedALS", "CodedIteration", "CodedOperator", "RoundRecord", "Solver"]
+__all__ = ["CodedALS", "CodedIteration", "CodedOperator", "RoundRecord"]
 
 if TYPE_CHECKING:
-    from coded_als.als.estimator import CodedALS, Solver
+    from coded_als.als.estimator import CodedALS
     from coded_als.als.history import CodedIteration
     from coded_als.als.operator import CodedOperator
     from coded_als.als.products import RoundRecord

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from coded_als.als.alternating import FusedSweeps, PaperProtocol, PaperSweeps, Sweeps, alternating
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
-from coded_als.als.lobpcg import locally_optimal
 from coded_als.als.problem import Problem
-from coded_als.als.products import RoundLog, RoundRecord
-from coded_als.als.spread import HeldData, Spread, Where, choose_spread
+from coded_als.als.products import HeldData, RoundLog, RoundRecord
+from coded_als.als.solving import SolverInput, solver_of
+from coded_als.als.spread import Spread, Where, choose_spread
 from coded_als.als.ties import resolved as resolved_cut
 from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
@@ -32,13 +30,13 @@ from coded_als.codes.entangled import square
 from coded_als.data.tables import named_matrix
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
-from coded_als.models.training import Callback, reporting, resumed
-from coded_als.planner.schemes import GUARD_VECTORS, Extent
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
+from coded_als.planner.schemes import Extent
+from coded_als.planner.solvers import SOLVERS, solvers_of
 
 ProtocolName = Literal["fused", "paper"]
-Solver = Literal["lobpcg", "als"]
 # What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
 FREE = ("iterations", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
 
@@ -50,17 +48,17 @@ def check_parameters(given: Mapping[str, Any]) -> None:
     """
     choices = {
         "protocol": get_args(ProtocolName),
-        "solver": get_args(Solver),
+        "solver": tuple(SOLVERS),
         "precomputation": get_args(Where),
         "weighting": get_args(Weighting),
         "verify": VERIFY,
     }
     for name, allowed in choices.items():
         require_one_of(name, given[name], allowed)
-    if given["protocol"] == "paper" and given["solver"] != "als":
+    if given["solver"] not in (able := solvers_of(given["protocol"])):
         raise UsageError(
-            f"protocol 'paper' is defined for solver 'als'; got {given['solver']!r}. "
-            "Use protocol='fused' or solver='als'."
+            f"protocol {given['protocol']!r} is defined for solver {able[0]!r}; got {given['solver']!r}. "
+            f"Use protocol='fused' or solver={able[0]!r}."
         )
     for name in ("rank", "iterations"):
         require_whole(name, given[name], 1)
@@ -129,35 +127,8 @@ def _spread(
 
 
 def product_columns(parameters: Mapping[str, Any], length: int) -> int:
-    """Columns of a product: the rank, and for the block iteration its guards."""
-    rank: int = parameters["rank"]
-    return min(rank + GUARD_VECTORS, length) if parameters["solver"] == "lobpcg" else rank
-
-
-def iterated(
-    parameters: Mapping[str, Any],
-    problem: Problem,
-    held: HeldData,
-    log: RoundLog,
-    spread: Spread,
-    columns: int,
-    decoding: float,
-    ridge: float,
-    recorder: Recorder,
-) -> tuple[Array, Array]:
-    """A basis of the factor, (l, columns), and what A is multiplied with for the other one, (l, columns)."""
-    start = np.random.default_rng(parameters["seed"]).standard_normal((problem.length, columns))
-    if parameters["solver"] == "lobpcg":
-        basis = locally_optimal(held.gram_product, start, parameters["rank"], parameters["iterations"], recorder)
-        return basis, basis
-    start = np.linalg.qr(start)[0]
-    sweeps: Sweeps
-    if parameters["protocol"] == "paper":
-        sweeps = PaperSweeps(PaperProtocol(log, square(spread.code), problem.length, decoding), start)
-    else:
-        sweeps = FusedSweeps(held.gram_product, start)
-    basis = alternating(sweeps, problem.squared_norm, ridge, parameters["iterations"], recorder)
-    return basis, sweeps.other_factor_weights(basis)
+    """Columns of the block that a product multiplies D with."""
+    return SOLVERS[parameters["solver"]].columns(parameters["rank"], length)
 
 
 class CodedALS(LinearFolding):
@@ -269,7 +240,7 @@ class CodedALS(LinearFolding):
         partitions: int | None = None,
         regularization: float = 0.0,
         protocol: ProtocolName = "fused",
-        solver: Solver = "lobpcg",
+        solver: str = "lobpcg",
         iterations: int = 500,
         tolerance: float = 5e-9,
         decoding_tolerance: float | None = None,
@@ -322,13 +293,15 @@ class CodedALS(LinearFolding):
         check_parameters(self.get_params())
         if cluster is None:
             cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        with flushed(checkpoint):
-            saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
-            with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
-                self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
+        with (
+            reporting(callback, progress, type(self).__name__, self.iterations) as report,
+            recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration) as run,
+            Scope(cluster) as scope,
+        ):
+            self._fit(matrix, verified(scope, self.verify), run)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:
+    def _fit(self, ratings: Any, cluster: Cluster, run: FitRecorder) -> None:
         """Factorise checked ratings where nobody else stores anything."""
         spread = self.plan(ratings, cluster.size, cluster.delays, cluster.machine)
         matrix, mean = weighted(ratings, self.weighting)
@@ -336,7 +309,7 @@ class CodedALS(LinearFolding):
         problem, log = Problem.of(matrix), RoundLog(cluster)
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         held = spread.give_out(problem, log, decoding)
-        users, items = self.factorise(problem, held, log, spread, unit, recorded)
+        users, items = self.factorise(problem, held, log, spread, unit, run)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
     def factorise(
@@ -346,7 +319,7 @@ class CodedALS(LinearFolding):
         log: RoundLog,
         spread: Spread,
         unit: float,
-        recorded: Callable[..., Recorder],
+        run: FitRecorder,
     ) -> tuple[Array, Array]:
         """The factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
 
@@ -362,16 +335,20 @@ class CodedALS(LinearFolding):
             What the workers hold.
         unit
             What the data were divided by.
-        recorded
-            Makes the `Recorder` of log, stopping rule and unit.
+        run
+            Records the iterations and keeps the state.
         """
         decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
-        recorder = recorded(log, stopping, unit)
+        recorder = Recorder(run, log, stopping, unit)
         columns = product_columns(self.get_params(), problem.length)
-        basis, weights = iterated(self.get_params(), problem, held, log, spread, columns, decoding, ridge, recorder)
+        start = np.random.default_rng(self.seed).standard_normal((problem.length, columns))
+        given = SolverInput(
+            held, problem, start, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code, decoding
+        )
+        basis, weights = solver_of(self.solver)(given)
         tied: Array = np.empty(0)
         if stopping.may_be_tied:
             cut = resolved_cut(problem, basis, self.rank, stopping.worth)

@@ -131,9 +131,10 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         # what times schemes is loaded where one is to be chosen
         from coded_als.planner.choice import choose
         from coded_als.planner.schemes import Size
+        from coded_als.planner.solvers import default_solver
 
         size = Size(*shape, min(TYPICAL_COLUMNS, length))
-        best = choose(size, workers, "lobpcg", delays, cluster.machine)
+        best = choose(size, workers, default_solver(), delays, cluster.machine)
         return choose_code(code, partitions, workers, length) if best is None else best.chosen(size)
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from coded_als.codes.product import MatrixCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.
 AT_WORST = 0.01
+# The name of D on the workers.
+DATA = "D"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,18 @@ class RoundRecord:
     elapsed_s: float
     error_estimate: float
     left_out: tuple[int, ...] = ()
+
+
+class HeldData(Protocol):
+    """The data of a fit as the workers hold them, and their products with them."""
+
+    def gram_product(self, right: Array) -> Array:
+        """D X of (l, b), (l, b)."""
+        ...
+
+    def product(self, right: Array) -> Array:
+        """A H of (l, d), (rows, d)."""
+        ...
 
 
 class RoundLog:

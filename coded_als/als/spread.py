@@ -8,9 +8,8 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.alternating import DATA
 from coded_als.als.problem import Problem
-from coded_als.als.products import AT_WORST, RoundLog, StoredProduct
+from coded_als.als.products import AT_WORST, DATA, HeldData, RoundLog, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
 from coded_als.arrays import Array
@@ -134,18 +133,6 @@ def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: 
 
 # Workers that hold each block of sparse rows, unless the code says otherwise.
 COPIES = 3
-
-
-class HeldData(Protocol):
-    """The data of a fit as the workers hold them, and their products with them."""
-
-    def gram_product(self, right: Array) -> Array:
-        """D X of (l, b), (l, b)."""
-        ...
-
-    def product(self, right: Array) -> Array:
-        """A H of (l, d), (rows, d)."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ _HOMES = {
     "FirstCopy": "coded_als.baselines.distributed",
     "ImplicitALS": "coded_als.baselines.alternating",
     "Iteration": "coded_als.models.training",
-    "NewUsers": "coded_als.models.factor_model",
+    "NewUsers": "coded_als.models.recommending",
     "Partial": "coded_als.baselines.distributed",
     "RidgeALS": "coded_als.baselines.alternating",
     "SGD": "coded_als.baselines.stochastic",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from coded_als.baselines.distributed import FirstCopy, Partial, WaitForAll, fit_on_cluster
     from coded_als.baselines.ranking import BPR, WARP
     from coded_als.baselines.stochastic import SGD
-    from coded_als.models.factor_model import NewUsers
+    from coded_als.models.recommending import NewUsers
     from coded_als.models.training import Iteration
 
 __getattr__ = lazily(__name__, _HOMES)

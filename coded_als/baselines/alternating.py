@@ -17,7 +17,7 @@ from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, power_of_four, rating_matrix
-from coded_als.models.training import History, Run
+from coded_als.models.training import FitRecorder, Iteration
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ class AlternatingModel(QuadraticModel):
         self._require_least(facts.least)
         return scale, self._reading(mean, scale)
 
-    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
         problem = self._problem(matrix, self.dtype)
         penalty = self._penalty(problem.scale)
         users, items = self._start(problem)
@@ -132,15 +132,15 @@ class AlternatingModel(QuadraticModel):
                 held = float(problem.items.ridge @ (np.square(items) @ penalty))
                 objective = (self._constant(rows) - explained + held) * problem.scale * problem.scale
                 run.note(objective, {"users": users, "items": items})
-        self._publish(problem, users, items, matrix, run.history)
+        self._publish(problem, users, items, matrix, run.entries)
 
     def _publish(
-        self, problem: RatingProblem, users: Floats, items: Floats, matrix: sparse.csr_array, history: History
+        self, problem: RatingProblem, users: Floats, items: Floats, matrix: sparse.csr_array, history: list[Iteration]
     ) -> None:
         """Take over factors that are in the units of a problem."""
         units = self._units(problem.scale)
         users, items = users.astype(self.dtype) * units, items.astype(self.dtype) * units
-        self._adopt(users, items, problem.mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history.entries)
+        self._adopt(users, items, problem.mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history)
 
     def _start(self, problem: RatingProblem) -> tuple[Floats, Floats]:
         generator = np.random.default_rng(self.seed)

@@ -23,9 +23,9 @@ from coded_als.codes.product import deal
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored
-from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.checkpoint import Checkpoint, Snapshot
 from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.training import Callback, Run, reporting, running, shards_skipped
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.specs import read_fields
 
 
@@ -166,7 +166,7 @@ def fit_on_blocks(
     facts: RatingFacts,
     cluster: Cluster,
     policy: StragglerPolicy,
-    run: Run,
+    run: FitRecorder,
 ) -> None:
     """Fit a model whose ratings the workers hold; it knows of no rating seen.
 
@@ -195,7 +195,7 @@ def fit_on_blocks(
         skipped = [user_side.skipped, item_side.skipped]
         run.note((constant - explained + held) * scale * scale, state, skipped=skipped)
     units = model._units(scale)
-    model._adopt(user_rows * units, item_rows * units, reading.mean, None, run.history.entries)
+    model._adopt(user_rows * units, item_rows * units, reading.mean, None, run.entries)
 
 
 def _hollow(model: AlternatingModel, lengths: NDArray[np.int64], others: int, scale: float) -> Rows:
@@ -334,18 +334,18 @@ def fit_on_cluster(
     model.require_installed()
     given, ids = named_matrix(ratings, columns)
     matrix, policy = rating_matrix(given, np.float64), WaitForAll() if policy is None else policy
-    shards = policy.shards(cluster.size)
+    also = {"policy": repr(policy), "shards": policy.shards(cluster.size)}
     with (
         reporting(callback, progress, type(model).__name__, model.iterations) as report,
         Scope(cluster) as scope,
-        running(model, matrix, report, checkpoint, cluster.seconds, policy=repr(policy), shards=shards) as run,
+        recording(model, matrix, report, checkpoint, cluster.seconds, also=also) as run,
     ):
         _fit(model, matrix, verified(scope, verify), policy, run)
     return model if ids is None else model.set_ids(*ids)
 
 
 def _fit(
-    model: AlternatingModel, matrix: sparse.csr_array, cluster: Cluster, policy: StragglerPolicy, run: Run
+    model: AlternatingModel, matrix: sparse.csr_array, cluster: Cluster, policy: StragglerPolicy, run: FitRecorder
 ) -> None:
     """Fit a model where nobody else stores anything."""
     problem = model._problem(matrix, np.float64)
@@ -361,7 +361,7 @@ def _fit(
         held = float(item_side.rows.ridge @ np.square(items).sum(axis=1))
         objective = (user_side.objective(users, items) + held) * problem.scale * problem.scale
         run.note(objective, {"users": users, "items": items}, skipped=[user_side.skipped, item_side.skipped])
-    model._publish(problem, users, items, matrix, run.history)
+    model._publish(problem, users, items, matrix, run.entries)
 
 
 def take_over(
@@ -386,9 +386,16 @@ class Skips(Protocol):
     skipped: list[int]
 
 
-def take_over_skipped(users: Skips, items: Skips, facts: Mapping[str, Any]) -> None:
-    """Let both sides know what their shards had missed when a snapshot was written."""
-    users.skipped, items.skipped = shards_skipped(facts, len(users.skipped), len(items.skipped))
+def take_over_skipped(users: Skips, items: Skips, snapshot: Snapshot) -> None:
+    """Let both sides know the rounds that their shards had missed when a snapshot was written.
+
+    Raises ValueError where they are of another form.
+    """
+    sides, skipped = (users, items), snapshot.facts["skipped"]
+    counts, wanted = [len(side) for side in skipped], [len(side.skipped) for side in sides]
+    if counts != wanted or not all(type(rounds) is int and rounds >= 0 for side in skipped for rounds in side):
+        raise ValueError(f"it has skipped {str(skipped)[:80]} of {wanted} shards")
+    users.skipped, items.skipped = skipped
 
 
 class _Side:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +15,9 @@ from coded_als.arrays import Floats
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries, SparseModel
 from coded_als.checks import require_number, require_whole
-from coded_als.models.factor_model import NewUsers
 from coded_als.models.rating_matrix import pattern
-from coded_als.models.training import Run, set_generator
+from coded_als.models.recommending import NewUsers
+from coded_als.models.training import FitRecorder, set_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +76,14 @@ class RankingModel(SparseModel):
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         """One pass; the arguments that both losses share."""
 
-    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
         entries = Entries(matrix.indptr, matrix.indices, matrix.data)
         generator = np.random.default_rng(self.seed)
         users = self._random(generator, matrix.shape[0])
         items = np.column_stack((self._random(generator, matrix.shape[1]), np.zeros(matrix.shape[1], self.dtype)))
         steps = Steps.first(users, items, generator)
         steps = Steps(**run.arrays(**vars(steps)))
-        run.go_on(lambda facts: set_generator(generator, facts))
+        run.go_on(partial(set_generator, generator))
         epochs = len(run.left(self.iterations))
         for loss in self._passes(entries, steps, epochs, self.learning_rate, generator, frozen=False):
             run.note(loss, vars(steps), generator=generator.bit_generator.state)
@@ -90,12 +91,12 @@ class RankingModel(SparseModel):
         users, items, last, least = (
             steps.users,
             steps.items,
-            run.history.entries[-1].objective,
+            run.entries[-1].objective,
             self._loss_of_nothing(len(items)),
         )
         self._require_finite(users, items, np.array(last if last <= 2 * least else np.inf))
         users[np.diff(matrix.indptr) == 0] = 0
-        self.history_ = run.history.entries
+        self.history_ = run.entries
         self._keep(
             users,
             items[:, :-1].copy(),

@@ -31,6 +31,10 @@ COMMANDS = {
     "report": ("coded_als.cli.report", "One HTML file from stored results."),
     "codes": ("coded_als.cli.codes", "The codes side by side: memory, work, messages, error and time of each."),
     "threshold": ("coded_als.cli.threshold", "How many responses are enough for a code, and what it tolerates."),
+    "check-code": (
+        "coded_als.cli.check_code",
+        "Try the invariants of a code, and search the survivors that decode worst.",
+    ),
     "keys": ("coded_als.cli.keys", "Keys for a master and workers on other machines."),
     "worker": ("coded_als.cli.worker", "Be a worker of a master, here or on another machine."),
     "warm-up": ("coded_als.cli.warm_up", "Compile the loops of the sparse methods beforehand."),

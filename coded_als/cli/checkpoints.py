@@ -72,11 +72,11 @@ def _interrupted(checkpoint: Checkpoint | None) -> str:
     if checkpoint is None:
         return "Interrupted; nothing was saved. Add --checkpoint FOLDER to a fit that is to go on where it was."
     if checkpoint.iteration is None:
-        return f"Interrupted before anything new was saved to {checkpoint.folder}. Run it with --resume to go on."
-    from coded_als.models.checkpoint import LATEST
+        return f"Interrupted before anything new was saved to {checkpoint.store}. Run it with --resume to go on."
+    from coded_als.models.checkpoint_store import LATEST
 
     return (
-        f"Interrupted after iteration {checkpoint.iteration}; the factors so far are in {checkpoint.folder / LATEST}. "
+        f"Interrupted after iteration {checkpoint.iteration}; the factors so far are in {checkpoint.store}/{LATEST}. "
         "Run the same with --resume to go on; --iterations "
         f"{max(checkpoint.iteration, 1)} makes a model of what there is."
     )

@@ -13,6 +13,7 @@ from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
 from coded_als.models.registry import MODEL_HOMES
+from coded_als.planner.solvers import SOLVERS, default_solver
 
 
 @click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
@@ -35,8 +36,9 @@ from coded_als.models.registry import MODEL_HOMES
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
 @choice("--protocol", ["fused", "paper"], "fused", help="Rounds of an iteration of als: one, or the paper's three.")
 @choice(
-    "--solver", ["lobpcg", "als"],
-    help="Locally optimal block iteration, or the paper's ALS.  [default: lobpcg; als with --protocol paper]",
+    "--solver", list(SOLVERS),
+    help="; ".join(f"{solver.name}: {solver.summary}" for solver in SOLVERS.values())
+    + f".  [default: {default_solver()}; {default_solver('paper')} with --protocol paper]",
 )  # fmt: skip
 @choice(
     "--precomputation", ["auto", "local", "coded", "none"], "auto",

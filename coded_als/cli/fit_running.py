@@ -30,6 +30,7 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, require_replaceable
+from coded_als.planner.solvers import default_solver
 
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
@@ -94,7 +95,7 @@ class CodedOptions:
     code: str
     partitions: int | None
     protocol: str
-    solver: str | None  # None: als with the paper's protocol, else lobpcg
+    solver: str | None  # None: the default of the protocol
     precomputation: str
     weighting: str
     tolerance: float
@@ -139,7 +140,7 @@ class FitOptions:
         parameters = asdict(self.model)
         if self.method == "coded":
             parameters |= asdict(self.coded)
-            parameters["solver"] = self.coded.solver or ("als" if self.coded.protocol == "paper" else "lobpcg")
+            parameters["solver"] = self.coded.solver or default_solver(self.coded.protocol)
         return make_model(self.method, parameters)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ import click
 from coded_als.cli.common import Command
 from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
-from coded_als.planner.timing import Iterations
+from coded_als.planner.solvers import SOLVERS, typical_iterations
 
 UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 FIELDS = {
@@ -62,12 +62,17 @@ def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
 
 def takes_iterations(command: Command) -> Command:
     """The options that say how many iterations of each solver are drawn where none is run."""
-    for solver in reversed(fields(Iterations)):
+    for solver in reversed(SOLVERS.values()):
         command = click.option(
             f"--{solver.name}-iterations",
-            default=solver.default,
+            default=solver.iterations,
             show_default=True,
             type=click.IntRange(1),
             help=f"Iterations that a fit by {solver.name} is taken to need.",
         )(command)
     return command
+
+
+def iterations_from(options: Mapping[str, Any]) -> dict[str, int]:
+    """Iterations of each solver, as the options of `takes_iterations` say."""
+    return typical_iterations(**{name: options[f"{name}_iterations"] for name in SOLVERS})

@@ -13,11 +13,11 @@ from click.core import ParameterSource
 
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress
 from coded_als.cli.live import LiveOptions, displayed, live_options
-from coded_als.cli.machine_options import machine_from, takes_iterations, takes_machine
+from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 from coded_als.planner.schemes import Size
-from coded_als.planner.timing import Iterations
+from coded_als.planner.solvers import SOLVERS, default_solver
 
 if TYPE_CHECKING:
     from coded_als.experiments.sweep.grids import SweepSpec
@@ -44,7 +44,7 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
 @click.option("--stragglers", default="0", show_default=True, help="Workers that never respond, as a range.")
 @click.option("--protocol", default="fused", show_default=True, help="Among fused, paper.")
-@click.option("--solver", default="lobpcg", show_default=True, help="Among als, lobpcg.")
+@click.option("--solver", default=default_solver(), show_default=True, help=f"Among {', '.join(SOLVERS)}.")
 @click.option(
     "--delays",
     multiple=True,
@@ -194,7 +194,7 @@ def _spec(options: dict[str, Any]) -> SweepSpec:
         Size(options["rows"], options["cols"], options["rank"]),
         machine_from(options),
         options["tolerance"],
-        Iterations(options["als_iterations"], options["lobpcg_iterations"]),
+        iterations_from(options),
         options["repeats"],
         options["seed"],
     )

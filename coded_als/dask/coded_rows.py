@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial
 
 from distributed import Client
 
 from coded_als.als import CodedALS
 from coded_als.als.estimator import FREE, check_parameters, spread_for
-from coded_als.als.history import Recorder
+from coded_als.als.history import CodedIteration
 from coded_als.als.problem import HeldProblem
-from coded_als.als.products import RoundLog
+from coded_als.als.products import HeldData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
-from coded_als.als.spread import FormedGram, HeldData, rows_code
+from coded_als.als.spread import FormedGram, rows_code
 from coded_als.als.transforms import unit_of
 from coded_als.arrays import Array
 from coded_als.cluster.scope import Scope
@@ -26,7 +25,7 @@ from coded_als.dask.planting import Planted, memory_for_gram, summed_gram
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import require_factorable
-from coded_als.models.training import Callback, resumed
+from coded_als.models.training import Callback, recording
 from coded_als.planner.schemes import Extent
 
 
@@ -48,13 +47,15 @@ def fit_coded_rows(
     extent = _extent(dataset, cluster, of_users)
     spread = spread_for(model.get_params(), extent, cluster.size, cluster.delays, cluster.machine)
     held_in = _copies(spread.code, cluster.size) if spread.precomputation == "coded" else spread.code
-    snapshot = resumed(checkpoint, model, dataset, FREE)
     shards = cluster.size // copies_of(held_in)
     mean = None
-    if model.weighting == "centred":
-        with dataset.plant(cluster, of_users, shards) as plain:
-            mean = rating_facts(plain.facts).mean
     with ExitStack() as resources:
+        run = resources.enter_context(
+            recording(model, dataset, report, checkpoint, cluster.seconds, FREE, CodedIteration)
+        )
+        if model.weighting == "centred":
+            with dataset.plant(cluster, of_users, shards) as plain:
+                mean = rating_facts(plain.facts).mean
         planted = resources.enter_context(dataset.plant(cluster, of_users, shards, (model.weighting, mean)))
         scope = resources.enter_context(Scope(cluster))
         facts, log = rating_facts(planted.facts), RoundLog(scope)
@@ -66,13 +67,12 @@ def fit_coded_rows(
         for number, array in enumerate(ARRAYS):
             scope.store(f"rows.{array}", planted.shares(number))
         problem = HeldProblem(rows, not of_users, unit, facts.squares)
-        recorded = partial(Recorder, report=report, checkpoint=checkpoint, snapshot=snapshot)
         held: HeldData = problem
         if spread.precomputation == "coded":
             decoding = spread.code.tolerance if model.decoding_tolerance is None else model.decoding_tolerance
             summed = SummedPhases(cluster.client, planted, problem)
             held = FormedGram(extent.length, log, spread.code, decoding, summed)
-        users, items = model.factorise(problem, held, log, spread, unit, recorded)
+        users, items = model.factorise(problem, held, log, spread, unit, run)
     model._keep(users, items, global_mean=mean or 0.0)
 
 

@@ -24,11 +24,11 @@ from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
 from coded_als.dask.planting import Moved, Source, cut_of, entries_by_block, gathered, settled
 from coded_als.data.ratings import Repeated
 from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, PartRows, new_folder, parts_of, sides_of, write_header, write_part
 from coded_als.models.top_n_files import TopNTask, top_n_of_part, write_top_n_folder
-from coded_als.models.training import Callback, Run, reporting, running
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
 
 UNFINISHED = ".tmp"
 
@@ -165,13 +165,11 @@ def fit_dataset(
                 raise UsageError(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
-            with flushed(checkpoint):
-                fit_coded_rows(model, dataset, cluster, report, checkpoint)
+            fit_coded_rows(model, dataset, cluster, report, checkpoint)
         else:
             chosen = WaitForAll() if policy is None else policy
-            shards = chosen.shards(cluster.size)
-            also = {"policy": repr(chosen), "shards": shards}
-            with running(model, dataset, report, checkpoint, cluster.seconds, **also) as run:
+            also = {"policy": repr(chosen), "shards": chosen.shards(cluster.size)}
+            with recording(model, dataset, report, checkpoint, cluster.seconds, also=also) as run:
                 _fit_alternating(model, dataset, cluster, chosen, run)
     model.set_ids(dataset.user_ids, dataset.item_ids)
     return model
@@ -189,7 +187,7 @@ def _explained(cluster: DaskCluster) -> Iterator[None]:
 
 
 def _fit_alternating(
-    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, run: Run
+    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, run: FitRecorder
 ) -> None:
     shards = policy.shards(cluster.size)
     with ExitStack() as planted:

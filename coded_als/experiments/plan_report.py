@@ -12,13 +12,14 @@ from coded_als.experiments.text_tables import as_text
 from coded_als.kernels import SPARSE_SLOWDOWN
 from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel
 from coded_als.planner.plan import Plan
+from coded_als.planner.solvers import default_solver
 from coded_als.planner.timing import Workload
 
 # Rows of the table of candidates; the best of each family comes besides.
 SHOWN = 8
 ASSUMPTIONS = (
-    "{lobpcg} iterations to convergence (lobpcg) and {als} (als), those of MovieLens 100K at rank 20 to the default "
-    "tolerance, unless you set them: a property of your matrix",
+    "iterations to convergence: {iterations}; those of MovieLens 100K at rank 20 to the default tolerance, unless you set "
+    "them: a property of your matrix",
     "the master and {workers} compute {speed:.3g} multiplications/s each; the master's encoding, decoding and algebra count",
     "all messages of a round share the master's link ({bandwidth:.3g} bytes/s); each takes {latency:.3g} s besides, and "
     "{message:.3g} s of the master's time",
@@ -37,8 +38,7 @@ def assumptions(workload: Workload) -> list[str]:
     sharers = "each worker" if machine.cores is None else f"each of {machine.cores} cores that the workers share"
     return [
         text.format(
-            als=workload.iterations.als,
-            lobpcg=workload.iterations.lobpcg,
+            iterations=", ".join(f"{count} ({solver})" for solver, count in workload.iterations.items()),
             workers=sharers,
             speed=machine.multiplications_per_second,
             bandwidth=machine.bytes_per_second,
@@ -60,7 +60,7 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     scheme = candidate.scheme
     words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
     words += ["--code", scheme.family.spec]
-    if scheme.solver != "lobpcg":
+    if scheme.solver != default_solver():
         words += ["--solver", scheme.solver]
     if workload.size.entries is not None:
         words += ["--precomputation", "none" if scheme.rows else "local"]
@@ -191,7 +191,7 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any
         "workers": workers,
         "size": asdict(workload.size),
         "machine": asdict(workload.machine),
-        "iterations": asdict(workload.iterations),
+        "iterations": dict(workload.iterations),
         "delays": str(workload.delays),
         "recommended": candidate_row(plan.recommended),
         "command": fit_command(plan.recommended, workload),

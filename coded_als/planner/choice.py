@@ -20,6 +20,7 @@ from coded_als.codes import CODES, Entangled, Replicated, Uncoded
 from coded_als.delays import DelayModel, NoDelay, Trace, traces_of
 from coded_als.errors import UsageError, readable
 from coded_als.planner.schemes import Scheme, Size, holds_gram
+from coded_als.planner.solvers import SOLVERS, solvers_of
 from coded_als.planner.statistics import Estimate, Sampling
 from coded_als.planner.timing import (
     DRAWN_ITERATIONS,
@@ -162,9 +163,10 @@ class Duel:
 
 
 def schemes(
-    workers: int, solvers: Sequence[str] = ("lobpcg", "als"), *, formed: bool = True, sparse: bool = False
+    workers: int, solvers: Sequence[str] | None = None, *, formed: bool = True, sparse: bool = False
 ) -> Iterator[Scheme]:
-    """Every member of every family of codes that the workers allow, with each protocol and solver."""
+    """Every member of every family of codes that the workers allow, with each protocol and solver (all, unless given)."""
+    solvers = tuple(SOLVERS) if solvers is None else solvers
     if sparse:
         copies = (code for family in (Uncoded, Replicated) for code in family.candidates(workers))
         yield from (Scheme(code.spec, workers, solver=solver, rows=True) for code in copies for solver in solvers)
@@ -173,8 +175,9 @@ def schemes(
     for family in CODES.values():
         for code in family.candidates(workers):
             yield from (Scheme(code.spec, workers, solver=solver) for solver in solvers)
-            if "als" in solvers and isinstance(code, Entangled) and code.h:
-                yield Scheme(code.spec, workers, protocol="paper", solver="als")
+            if isinstance(code, Entangled) and code.h:
+                able = (solver for solver in solvers_of("paper") if solver in solvers)
+                yield from (Scheme(code.spec, workers, protocol="paper", solver=solver) for solver in able)
 
 
 class Race:
@@ -322,7 +325,7 @@ class Race:
 
     def _candidate(self, scheme: Scheme, drawn: Array, sampling: Sampling, *, at_least: bool) -> Candidate:
         workload = self._workload
-        iterations, startup_s = workload.iterations.of(scheme.solver), workload.startup_s(scheme)
+        iterations, startup_s = workload.iterations[scheme.solver], workload.startup_s(scheme)
         return Candidate(
             scheme,
             drawn.sum(axis=1) * (iterations / drawn.shape[1]) + startup_s,
@@ -364,7 +367,7 @@ def choose(
     return None if candidate is None else candidate.scheme
 
 
-def contestants(size: Size, workers: int, solvers: Sequence[str] = ("lobpcg", "als")) -> Iterator[Scheme]:
+def contestants(size: Size, workers: int, solvers: Sequence[str] | None = None) -> Iterator[Scheme]:
     """The schemes for a problem: of a sparse one also its rows, and D only where this machine can hold it."""
     sparse = size.entries is not None
     return schemes(workers, solvers, formed=not sparse or holds_gram(size.length), sparse=sparse)

@@ -21,6 +21,7 @@ from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
 from coded_als.kernels import SPARSE_SLOWDOWN
+from coded_als.planner.solvers import SOLVERS
 
 # Of D = A^T A of a sparse A, in multiplications of a dense product: for each pair of entries in a row, and for each entry
 # of the result (measured: 5 and 30 ns).
@@ -115,10 +116,6 @@ def gram_bytes(length: int) -> int:
     return FLOAT_BYTES * length**2
 
 
-# Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show what lies below the cut.
-GUARD_VECTORS = 5
-
-
 # Products that a fit takes, as a rule.
 PRODUCTS = 12
 
@@ -155,8 +152,6 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
 
 # Adding a response up, in multiplications for each of its numbers.
 ADDING = 10.0
-# Of each solver: products l c^2, the decompositions in units of c^3, and the calls, some tenths of a millisecond.
-ALGEBRA = {"lobpcg": (45.0, 100.0, 3e6), "als": (12.0, 20.0, 1.5e6)}
 
 
 @dataclass(frozen=True)
@@ -206,7 +201,7 @@ class Scheme:
     protocol
         ``"fused"`` or ``"paper"``.
     solver
-        ``"als"`` or ``"lobpcg"``.
+        A name in `coded_als.planner.solvers.SOLVERS`.
     rows
         Whether the workers hold blocks of the sparse rows of R in copies, and D is not formed.
     """
@@ -244,9 +239,8 @@ class Scheme:
         return self.chosen(size).tolerance
 
     def block_columns(self, size: Size) -> int:
-        """Columns of the block that goes to the workers: d, and a few more for the eigensolver."""
-        guard = GUARD_VECTORS if self.solver == "lobpcg" else 0
-        return min(size.rank + guard, size.length)
+        """Columns of the block that goes to the workers: d, and what the solver has beyond it."""
+        return SOLVERS[self.solver].columns(size.rank, size.length)
 
     def schedule(self, size: Size, tolerance: float) -> list[tuple[RoundCost, StoppingRule]]:
         """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``."""
@@ -290,9 +284,10 @@ class Scheme:
         Decoding is counted at the threshold; responses beyond it are few.
         """
         length, columns = size.length, self.block_columns(size)
+        algebra = SOLVERS[self.solver].algebra_operations(length, columns)
         if self.rows:
             # the first copy of each block is added up: a pass over memory, some ten multiplications a number
-            return ADDING * self._blocks * length * columns + algebra_operations(length, columns, self.solver)
+            return ADDING * self._blocks * length * columns + algebra
         code = self.product(size)
         encoding = code.encoded_planes[1] * length * columns
         decoding = code.decoded_planes * length * columns
@@ -301,7 +296,7 @@ class Scheme:
             family = square(self.chosen(size))
             factors, planes = (2, 2) if family.points == "circle" else (3, 1)
             return float(factors * encoding + decoding + family.cut[0] * planes * length * columns)
-        return float(encoding + decoding) + algebra_operations(length, columns, self.solver)
+        return float(encoding + decoding) + algebra
 
     @property
     def _blocks(self) -> int:
@@ -338,16 +333,6 @@ class Scheme:
             (RoundCost(small, factor_bytes, gram_bytes), inner),
             (RoundCost(small, gram_bytes, factor_bytes), interpolation),
         ]
-
-
-def algebra_operations(length: int, columns: int, solver: str) -> float:
-    """Multiplications, in units of matrix products, that the master's algebra in an iteration is worth.
-
-    Measured by ``benchmarks/plan_constants.py``: products of tall blocks, decompositions of small matrices, and what the
-    calls themselves take.
-    """
-    tall, small, calls = ALGEBRA[solver]
-    return tall * length * columns**2 + small * columns**3 + calls
 
 
 def block_bytes(size: Size, blocks: int) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Protocol
@@ -43,6 +43,7 @@ from coded_als.delays import (
 from coded_als.delays.models import Bimodal, Markov, Pareto, ShiftedExponential, Sum
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import typical_iterations
 from coded_als.planner.statistics import Sampling
 
 # Cost and stopping rule of each round of an iteration.
@@ -326,21 +327,6 @@ RANDOM_ORDERS = 4
 
 
 @dataclass(frozen=True)
-class Iterations:
-    """Iterations to convergence of each solver: a property of the matrix, so an assumption here.
-
-    The defaults are those of MovieLens 100K at rank 20 and the default tolerance, as `benchmarks/plan_constants.py`
-    counts them.
-    """
-
-    als: int = 97
-    lobpcg: int = 11
-
-    def of(self, solver: str) -> int:
-        return self.lobpcg if solver == "lobpcg" else self.als
-
-
-@dataclass(frozen=True)
 class Workload:
     """What is run, on which machines, under which delays.
 
@@ -355,14 +341,14 @@ class Workload:
     tolerance
         Relative error that a decoded product may have; None: what the scheme's code can keep to.
     iterations
-        Iterations of each solver.
+        Iterations to convergence of each solver: a property of the matrix, so an assumption here.
     """
 
     size: Size
     delays: str | DelayModel
     machine: Machine
     tolerance: float | None = None
-    iterations: Iterations = Iterations()
+    iterations: Mapping[str, int] = field(default_factory=typical_iterations)
 
     def __post_init__(self) -> None:
         if self.tolerance is not None:
@@ -490,7 +476,7 @@ def _drawn_seconds(
     scheme: Scheme, schedule: Schedule, workload: Workload, draws: DelayDraws, most: int | None
 ) -> Array:
     """Seconds of each round, (repeats, iterations, rounds)."""
-    delays = draws.delays(schedule, min(workload.iterations.of(scheme.solver), most or 10**9))
+    delays = draws.delays(schedule, min(workload.iterations[scheme.solver], most or 10**9))
     seconds = np.empty(delays.shape[:3])
     for index, (cost, rule) in enumerate(schedule):
         arrivals = cost.response_s(delays[:, :, index].reshape(-1, scheme.workers), workload.machine)

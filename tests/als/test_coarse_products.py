@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from coded_als import CodedALS, CodedOperator, InlineCluster, SimulatedCluster
-from coded_als.als.alternating import FusedSweeps
+from coded_als.als.als import FusedSweeps
 from coded_als.als.convergence import Stopping
 from coded_als.als.problem import Problem
 from coded_als.als.products import AT_WORST

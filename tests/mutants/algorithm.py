@@ -67,8 +67,8 @@ ALGORITHM = (
     Mutant(
         "history_ has an error estimate of 0",
         "coded_als/als/history.py",
-        "error_estimate=self.error_estimate,",
-        "error_estimate=0.0,",
+        "error = self.error_estimate",
+        "error = 0.0",
         ("tests/als/test_promises.py::test_the_history_tells_the_errors_of_its_rounds",),
     ),
     Mutant(
@@ -104,14 +104,14 @@ ALGORITHM = (
         "coded_als/planner/choice.py",
         "MARGIN = 0.05",
         "MARGIN = 0.0",
-        ("tests/als/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
+        ("tests/planner/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
     ),
     Mutant(
         "codes that decode coarsely are chosen",
         "coded_als/planner/choice.py",
         "ACCURATE = 1e-10",
         "ACCURATE = 1e-3",
-        ("tests/als/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
+        ("tests/planner/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
     ),
     Mutant(
         "coarse products are believed",

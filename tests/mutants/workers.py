@@ -194,7 +194,7 @@ PROCESSES = (
     ),
     Mutant(
         "a forked child keeps the lock of a checkpoint",
-        "coded_als/models/checkpoint.py",
+        "coded_als/models/checkpoint_store.py",
         "os.register_at_fork(after_in_child=_let_go_of_locks)\n",
         "",
         ("tests/models/test_checkpoint.py",),

@@ -115,7 +115,7 @@ def _run(
         workload.size.rank,
         code=scheme.code,
         partitions=scheme.partitions,
-        solver=scheme.solver,  # type: ignore[arg-type]
+        solver=scheme.solver,
         iterations=ITERATIONS,
         tolerance=1e-10,
         decoding_tolerance=workload.tolerance,

@@ -13,10 +13,10 @@ from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.rows import SchemeCell, SweepCell
 from coded_als.planner.schemes import Scheme, Size
-from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds
+from coded_als.planner.solvers import SOLVERS, solvers_of
+from coded_als.planner.timing import Draws, Infeasible, Workload, iteration_seconds
 
 PROTOCOLS = ("fused", "paper")
-SOLVERS = ("als", "lobpcg")
 # the option of the command line that each dimension is named by
 DIMENSIONS = {
     "partitions": "partitions",
@@ -78,7 +78,7 @@ class SweepSpec:
     size: Size
     machine: Machine  # one worker and its link
     tolerance: float | None  # relative error that a decoded product may have; None: the tolerance of the scheme's code
-    iterations: Iterations  # iterations of each solver
+    iterations: Mapping[str, int]  # of each solver
     repeats: int  # repetitions of each cell, each with random numbers of its own that all cells share
     seed: int  # seed of the delays and of the synthetic problem
 
@@ -132,8 +132,8 @@ class Grid:
         ]
         if not cells:
             raise UsageError(
-                "a sweep must have a cell; protocol 'paper' is defined for an entangled code cut h x h and solver 'als' "
-                "alone. Widen the grid."
+                "a sweep must have a cell; protocol 'paper' is defined for an entangled code cut h x h and solver "
+                f"{' or '.join(map(repr, solvers_of('paper')))} alone. Widen the grid."
             )
         return cells
 
@@ -150,7 +150,9 @@ class Grid:
             family = parse_code(code)
             open_cut = isinstance(family, Entangled) and not family.fixed
             for protocol in self.protocols:
-                if protocol == "paper" and (solver != "als" or not isinstance(family, Entangled) or not family.square):
+                if solver not in solvers_of(protocol):
+                    continue
+                if protocol == "paper" and not (isinstance(family, Entangled) and family.square):
                     continue
                 parts = self.partitions if open_cut else (None,)
                 yield from (Scheme(family.spec, workers, h, protocol, solver) for h in parts)
@@ -166,7 +168,7 @@ def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence
         workers=workers,
         stragglers=parse_range(options["stragglers"], "stragglers", least=0),
         protocols=parse_choices(options["protocol"], "protocol", PROTOCOLS),
-        solvers=parse_choices(options["solver"], "solver", SOLVERS),
+        solvers=parse_choices(options["solver"], "solver", tuple(SOLVERS)),
         delays=distinct_delays(delays),
     )
 

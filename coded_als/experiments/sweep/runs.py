@@ -134,8 +134,8 @@ def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
         code=scheme.code,
         partitions=scheme.partitions,
         protocol=scheme.protocol,  # type: ignore[arg-type]
-        solver=scheme.solver,  # type: ignore[arg-type]
-        iterations=10 * spec.iterations.of(scheme.solver),
+        solver=scheme.solver,
+        iterations=10 * spec.iterations[scheme.solver],
         tolerance=1e-8,
         decoding_tolerance=spec.tolerance,
         precomputation="local",

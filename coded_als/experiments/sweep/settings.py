@@ -57,8 +57,7 @@ def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
         "speed": machine["multiplications_per_second"],
         "bandwidth": machine["bytes_per_second"],
         "latency": machine["latency_s"],
-        "als_iterations": iterations["als"],
-        "lobpcg_iterations": iterations["lobpcg"],
+        **{f"{solver}_iterations": count for solver, count in iterations.items()},
     }
 
 

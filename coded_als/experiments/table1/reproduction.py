@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.alternating import PaperProtocol
+from coded_als.als.als import PaperProtocol
 from coded_als.als.products import RoundLog
 from coded_als.als.spread import store_data
 from coded_als.arrays import Array

@@ -27,8 +27,9 @@ from coded_als.experiments.sweep.result_folder import append_times, finish_times
 from coded_als.experiments.sweep.rows import SecondsColumns, SweepCell, SweepRow, canonical
 from coded_als.experiments.sweep.runs import run_cell
 from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import typical_iterations
 from coded_als.planner.statistics import mean_and_interval
-from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds, repetition_seed
+from coded_als.planner.timing import Draws, Infeasible, Workload, iteration_seconds, repetition_seed
 from tests.experiments.table1 import closed_forms
 
 INSTANT = Machine(np.inf, np.inf, 0.0, 0.0)
@@ -36,7 +37,7 @@ SMALL = ["--rows", "60", "--cols", "40", "--rank", "3", "--workers", "12,20", "-
 
 
 def workload(delays: str = "exp:mean=1s", machine: Machine = INSTANT, tolerance: float | None = 1e-10) -> Workload:
-    return Workload(Size(60, 40, 3), delays, machine, tolerance, Iterations(als=50, lobpcg=10))
+    return Workload(Size(60, 40, 3), delays, machine, tolerance, typical_iterations(als=50, lobpcg=10))
 
 
 def drawn_seconds(scheme: Scheme, workload: Workload, seed: int, repeats: int, most: int | None = None) -> np.ndarray:
@@ -46,7 +47,7 @@ def drawn_seconds(scheme: Scheme, workload: Workload, seed: int, repeats: int, m
 
 def spec(numerics: bool = False, machine: Machine = INSTANT, repeats: int = 3) -> SweepSpec:
     return SweepSpec(
-        "virtual", numerics, Size(60, 40, 3), machine, None, Iterations(als=50, lobpcg=10), repeats, seed=0
+        "virtual", numerics, Size(60, 40, 3), machine, None, typical_iterations(als=50, lobpcg=10), repeats, seed=0
     )
 
 

@@ -9,17 +9,17 @@ from typing import Protocol
 import numpy as np
 
 from coded_als.als.history import Recorder
-from coded_als.als.products import RoundLog
+from coded_als.als.products import DATA, RoundLog
 from coded_als.als.ritz import RitzPairs, require_orthonormal
+from coded_als.als.solving import SolverInput
 from coded_als.als.updates import inverse_of_gram, objective, swept_coordinates, update_matrix
 from coded_als.arrays import EPS, Array
 from coded_als.cluster import Round, WellConditioned
 from coded_als.cluster.rules import rule_for
 from coded_als.codes import Entangled, EntangledPolynomialCode, FactorCode, InnerProductCode
+from coded_als.codes.entangled import square
 from coded_als.codes.product import block_size, multiplications
 from coded_als.models.checkpoint import arrays_like
-
-DATA = "D"
 
 
 class PaperProtocol:
@@ -177,16 +177,8 @@ class Sweeps(Protocol):
         """The products of the present factor."""
         ...
 
-    def update(self, regularization: float, error: float) -> Array:
-        """Go on to B+ = E G, (l, d), when E has this relative error.
-
-        Parameters
-        ----------
-        regularization
-            Ridge weight lam.
-        error
-            Relative error of E.
-        """
+    def update(self, regularization: float, error: float) -> None:
+        """Go on to B+ = E G, (l, d), when E has this relative error."""
         ...
 
     def basis(self, *, judged: bool) -> Array:
@@ -202,13 +194,7 @@ class Sweeps(Protocol):
         ...
 
     def go_on(self, state: Mapping[str, Array]) -> None:
-        """Make the factor of another run the present one.
-
-        Parameters
-        ----------
-        state
-            What that run's `state` was.
-        """
+        """Make the factor of another run, as its `state` was, the present one."""
         ...
 
 
@@ -242,7 +228,7 @@ class FusedSweeps:
         self._last = Products(RitzPairs(values, self._basis, residuals), self._coordinates)
         return self._last
 
-    def update(self, regularization: float, error: float) -> Array:
+    def update(self, regularization: float, error: float) -> None:
         # (12) in Ritz coordinates: S^-1 M and M^-1 F would lose the digits of the small ones
         sizes = np.maximum(self._last.pairs.values, EPS * self._last.pairs.values[0])
         directions, coordinates = self._image / sizes, self._coordinates
@@ -253,7 +239,6 @@ class FusedSweeps:
             coordinates = coordinates / largest
         self._basis, triangle = np.linalg.qr(directions)
         self._coordinates = triangle @ coordinates
-        return np.asarray(directions @ coordinates)
 
     def basis(self, *, judged: bool) -> Array:
         return self._last.pairs.vectors if judged else self._basis
@@ -291,10 +276,9 @@ class PaperSweeps:
         self._gram, self._projected, image = self._protocol.products(self._factor)
         return Products(*implied_pairs(self._factor, self._gram, self._projected, image))
 
-    def update(self, regularization: float, error: float) -> Array:
+    def update(self, regularization: float, error: float) -> None:
         weights = update_matrix(self._gram, self._projected, regularization, error)
         self._factor = self._protocol.update(weights)
-        return self._factor
 
     def basis(self, *, judged: bool) -> Array:
         return np.linalg.svd(self._judged if judged else self._factor, full_matrices=False)[0]
@@ -338,11 +322,25 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
     for _ in range(len(recorder.history), iterations):
         recorder.keep(**sweeps.state())
         products = sweeps.products()
-        factor = sweeps.update(regularization, recorder.error_estimate)
+        sweeps.update(regularization, recorder.error_estimate)
         # without a ridge weight the objective is that of the span
         ridged = None
         if regularization > 0:
             ridged = objective(trace, products.pairs.values, products.coordinates, regularization)
-        if recorder.finish(products.pairs, factor, ridged, exhausted=products.pairs.values.size == factor.shape[0]):
+        length, found = products.pairs.vectors.shape
+        if recorder.finish(products.pairs, ridged, exhausted=found == length):
             return sweeps.basis(judged=True)
     return sweeps.basis(judged=False)
+
+
+def solve(given: SolverInput) -> tuple[Array, Array]:
+    """The paper's update from an orthonormal start, in one round each or in the paper's three."""
+    start = np.linalg.qr(given.start)[0]
+    sweeps: Sweeps
+    if given.protocol == "paper":
+        protocol = PaperProtocol(given.log, square(given.code), given.problem.length, given.tolerance)
+        sweeps = PaperSweeps(protocol, start)
+    else:
+        sweeps = FusedSweeps(given.held.gram_product, start)
+    basis = alternating(sweeps, given.problem.squared_norm, given.ridge, given.iterations, given.recorder)
+    return basis, sweeps.other_factor_weights(basis)

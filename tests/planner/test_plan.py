@@ -21,14 +21,15 @@ from coded_als.experiments.plan_report import fit_command, plan_text
 from coded_als.planner.choice import Candidate, Duel, Race, schemes
 from coded_als.planner.plan import Plan, make_plan
 from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import typical_iterations
 from coded_als.planner.statistics import Sampling, mean_and_interval
-from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds
+from coded_als.planner.timing import Draws, Infeasible, Workload, iteration_seconds
 
 FAST = Machine(1e12, 1e12, 1e-6, 0.0)
 
 
 def workload(delays: str, machine: Machine = FAST) -> Workload:
-    return Workload(Size(400, 300, 10), delays, machine, None, Iterations())
+    return Workload(Size(400, 300, 10), delays, machine, None, typical_iterations())
 
 
 def draws(delays: str, workers: int, repeats: int) -> Draws:
@@ -89,7 +90,7 @@ def test_dead_workers_leave_no_choice_but_redundancy() -> None:
 
 def test_longer_runs_take_proportionally_longer() -> None:
     base = workload("exp:mean=20ms")
-    long = replace(base, iterations=Iterations(als=194, lobpcg=22))
+    long = replace(base, iterations=typical_iterations(als=194, lobpcg=22))
     short_s, long_s = (make_plan(6, w, repeats=400).candidates for w in (base, long))
     by_label = {c.scheme.label: c for c in long_s}
     for candidate in short_s:
@@ -180,7 +181,7 @@ def expected_s(code: str, needed: int, delays: Workload, slow_share: float, work
         late = np.repeat([0.002, 1.0], [workers - slow, slow])
         ends_s = np.sort(cost.response_s(late, delays.machine))[needed - 1]
         seconds += stats.binom.pmf(slow, workers, slow_share) * ends_s
-    return float(delays.iterations.of("lobpcg") * (seconds + delays.master_s(scheme)) + delays.startup_s(scheme))
+    return float(delays.iterations["lobpcg"] * (seconds + delays.master_s(scheme)) + delays.startup_s(scheme))
 
 
 @pytest.mark.parametrize(("code", "needed"), [("uncoded", 10), ("systematic:p=6", 6)])
