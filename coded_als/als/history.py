@@ -66,7 +66,7 @@ class Recorder:
     stopping
         Judges the Ritz pairs of each iteration.
     unit
-        What the matrix was divided by: objectives are told in its square, factors in its root.
+        What the matrix was divided by: objectives are told in its square.
     """
 
     def __init__(self, fit: FitRecorder, log: RoundLog, stopping: Stopping, unit: float) -> None:
@@ -89,6 +89,14 @@ class Recorder:
     def renews(self) -> bool:
         """Whether images that were added up over many rounds had better be computed anew, as `Stopping.renews` has it."""
         return self._stopping.renews()
+
+    def begins_with(self, columns: int) -> None:
+        """A random start of so many columns is all that the solver has of the space, as `Stopping.block` has it."""
+        self._stopping.block = columns
+
+    def missed(self) -> Array | None:
+        """Directions of larger eigenvalues than those found, (l, k), which the block of the iteration cannot have met."""
+        return self._stopping.missed
 
     def keep(self, **solver: Array | None) -> None:
         """Offer the state before an iteration to the checkpoint."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coded_als.cluster import Cluster
+from coded_als.cluster.machine import Machine, this_machine
 from coded_als.experiments.cluster_kinds import open_cluster
 
 
@@ -32,6 +33,11 @@ def cluster_of(options: ClusterOptions) -> AbstractContextManager[Cluster]:
 
     limits: dict[str, Any] = {} if timeout_s is None else {"round_timeout_s": timeout_s}
     return open_dask_cluster(options.scheduler, *common, **limits)
+
+
+def machine_of(options: ClusterOptions) -> Machine:
+    """The machine of that cluster, before it is opened."""
+    return this_machine() if cluster_name(options) == "local" else Machine()
 
 
 def cluster_name(options: ClusterOptions) -> str:

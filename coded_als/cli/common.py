@@ -22,11 +22,16 @@ Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
   shifted-exp:shift=5ms,mean=20ms                a constant, and an exponential tail of that mean
   uniform:low=1ms,high=9ms                       between two times
   pareto:scale=1ms,alpha=2                       heavy tail: P(delay > t) = (scale / t)^alpha
+  lognormal:median=20ms,sigma=1                  a median, times e^x with x normal of that deviation
   normal-ops:mu=1e-10s,sigma=1e-9s               the paper's: mean and deviation per multiplication
   bimodal:p=0.2,fast=5ms,slow=1s                 slow with probability p, each worker in each round
   markov:fast=5ms,slow=1s,enter=0.05,leave=0.3   bursts: probabilities, per round, to turn slow and back
   slow:n=3,delay=30s                             always the same n workers are late
   dead:n=3                                       always the same n workers never respond
+  slowdown:p=0.15,factor=5                       computes so many times slower with probability p, in each round
+  slowdown-always:n=1,factor=3                   always the same n workers compute slower (below 1: faster, virtual clock only)
+  slowdown-lognormal:sigma=0.5                   slower or faster by e^x, x normal of that deviation (faster: virtual clock only)
+  slowdown-markov:factor=5,enter=0.05,leave=0.3  bursts of slow computing
   trace:FILE                                     a CSV of seconds, as fit --record-trace writes it
 """
 CODE_SPECS = """\b

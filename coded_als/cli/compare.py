@@ -20,7 +20,7 @@ from coded_als.evaluation import RankingScores, evaluate_ranking, evaluate_ratin
 from coded_als.evaluation.search import RANGES, Trial, search
 from coded_als.experiments.text_tables import as_text
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.registry import MODEL_HOMES
+from coded_als.models.registry import model_kinds
 
 
 class ComparisonRow(TypedDict):
@@ -98,7 +98,7 @@ WRITERS: dict[str, Callable[[list[ComparisonRow], int, bool], None]] = {
 
 
 # `sharded` is `implicit` on other hardware
-BY_DEFAULT = [name for name in MODEL_HOMES if name != "sharded"]
+BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 
 
 @click.command("compare")
@@ -148,7 +148,7 @@ def command(
     """
     names = BY_DEFAULT if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"--methods must name at least one of {', '.join(MODEL_HOMES)}; got none. Add one.")
+        raise UsageError(f"--methods must name at least one of {', '.join(model_kinds())}; got none. Add one.")
     models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
     if methods is None:
         models = _without_the_missing(models)

@@ -12,14 +12,14 @@ from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, choice
 from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
-from coded_als.models.registry import MODEL_HOMES
+from coded_als.models.registry import model_kinds
 from coded_als.planner.solvers import SOLVERS, default_solver
 
 
 @click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
 @click.argument("ratings")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the model to this file.")
-@choice("--method", list(MODEL_HOMES), "coded", help="Model and solver; docs/which-method.md compares them.")
+@choice("--method", model_kinds(), "coded", help="Model and solver; docs/which-method.md compares them.")
 @click.option("--dense", is_flag=True, help="Read delimited text as a matrix, one row a line.")
 @click.option("--rank", type=int, help="Columns of both factors.  [default: the method's own; coded: 20]")
 @click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")

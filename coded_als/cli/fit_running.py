@@ -16,7 +16,7 @@ import click
 
 from coded_als.als import CodedALS, CodedIteration
 from coded_als.cli.checkpoints import CheckpointOptions, interruptible
-from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of
+from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of, machine_of
 from coded_als.cli.common import Progress, is_typed, names_of, picked, print_json, progress, refuse_typed
 from coded_als.cli.live import LiveOptions, live_view
 from coded_als.cli.methods import make_model
@@ -165,7 +165,8 @@ def fit_sparse(data: RatingData, options: FitOptions, checkpoint: Checkpoint | N
 def fit_coded(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
     """Fit `CodedALS` on a cluster of its own."""
     model: CodedALS = options.make_model()
-    model.plan(data.matrix, options.cluster.workers)
+    with progress("choosing a code"):
+        spread = model.plan(data.matrix, options.cluster.workers, options.cluster.delays, machine_of(options.cluster))
     started = time.perf_counter()
     with (
         progress("starting workers") if not options.live.live else nullcontext(Progress(None)) as line,
@@ -180,7 +181,7 @@ def fit_coded(data: RatingData, options: FitOptions, checkpoint: Checkpoint | No
             if status is not None:
                 status.iteration(entry)
 
-        model.fit(data.matrix, cluster, callback=report, checkpoint=checkpoint)
+        model.fit(data.matrix, cluster, callback=report, checkpoint=checkpoint, spread=spread)
         virtual_s = cluster.seconds() if cluster.virtual else None
     summary = coded_summary(model, data, options.cluster.workers, time.perf_counter() - started)
     summary.update(_of_cluster(model, options, "wall" if virtual_s is None else "virtual"))

@@ -146,8 +146,10 @@ def _cost(product: MatrixCode, setting: Setting) -> RoundCost:
 
 def _times(cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws) -> tuple[float | None, float | None]:
     """Mean and 99 % quantile over the drawn rounds; None where not all of them end."""
-    delays = draws.delays([(cost, rule)], setting.rounds)[0, :, 0]
-    seconds = waiting_s(cost.response_s(delays, setting.machine), rule)
+    schedule = [(cost, rule)]
+    delays, slowness = draws.delays(schedule, setting.rounds), draws.slowness(schedule, setting.rounds)
+    slower = None if slowness is None else slowness[0, :, 0]
+    seconds = waiting_s(cost.response_s(delays[0, :, 0], setting.machine, slower), rule)
     if not np.isfinite(seconds).all():
         return None, None
     return float(seconds.mean()), float(np.quantile(seconds, 0.99))

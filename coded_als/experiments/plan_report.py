@@ -6,6 +6,7 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
+from coded_als.cluster.machine import show_worker_speeds
 from coded_als.codes import CODES, Entangled
 from coded_als.codes.entangled import LARGEST_PARTITIONS
 from coded_als.experiments.text_tables import as_text
@@ -36,7 +37,10 @@ def assumptions(workload: Workload) -> list[str]:
     """What the figures rest on, in words."""
     machine = workload.machine
     sharers = "each worker" if machine.cores is None else f"each of {machine.cores} cores that the workers share"
-    return [
+    unequal = (
+        [f"worker speeds are {show_worker_speeds(machine.worker_speeds)} of that"] if machine.worker_speeds else []
+    )
+    return unequal + [
         text.format(
             iterations=", ".join(f"{count} ({solver})" for solver, count in workload.iterations.items()),
             workers=sharers,
@@ -59,7 +63,7 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     """The command that runs a candidate on local workers, with the same delays."""
     scheme = candidate.scheme
     words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
-    words += ["--code", scheme.family.spec]
+    words += ["--code", scheme.code]
     if scheme.solver != default_solver():
         words += ["--solver", scheme.solver]
     if workload.size.entries is not None:
@@ -211,7 +215,6 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         "label": scheme.label,
         "code": scheme.code,
         "workers": scheme.workers,
-        "partitions": scheme.partitions,
         "protocol": scheme.protocol,
         "solver": scheme.solver,
         "rows": scheme.rows,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.ncf import load_ncf
 from coded_als.data import (
     RatingData,
     holdout,
@@ -17,7 +18,6 @@ from coded_als.data import (
     k_fold,
     leave_k_out,
     leave_one_out,
-    load_ncf,
     load_ratings,
 )
 from coded_als.data.ratings import from_matrix
@@ -185,27 +185,6 @@ def test_benchmark(tmp_path: Path) -> None:
     benchmark = load_ncf(tmp_path / "b.npz")
     np.testing.assert_array_equal(benchmark.train.matrix.toarray(), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
     assert benchmark.test_items.tolist() == [0, 3]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"negatives": None}, "lacks negatives"),
-        ({"test_user": np.array([0])}, "belong together"),
-        ({"negatives": np.array([1, 2])}, "belong together"),
-        ({"train_user": np.array([0, 0, 1, -1])}, "train_user must hold"),
-        ({"train_item": np.array([0, 0, 1, 1.5])}, "train_item must hold"),
-        ({"train_user": np.array([], dtype=int), "train_item": np.array([], dtype=int)}, "belong together"),
-        ({"train_user": np.array([None] * 4)}, "readable"),
-    ],
-)
-def test_bad_benchmarks(tmp_path: Path, change: dict[str, np.ndarray | None], message: str) -> None:
-    changed = {name: array for name, array in (arrays() | change).items() if array is not None}
-    np.savez(tmp_path / "b.npz", **changed)
-    with pytest.raises(UsageError, match=message):
-        load_ncf(tmp_path / "b.npz")
-    with pytest.raises(UsageError, match="readable"):
-        load_ncf(tmp_path / "absent.npz")
 
 
 def test_real_benchmark(shared_data: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from coded_als.codes import parse_code, with_partitions
+from coded_als.codes import parse_code
 from coded_als.experiments.code_survey import kind_of
 from coded_als.experiments.report.canvas import (
     BAND,
@@ -249,7 +249,9 @@ def memory_table(part: Slice) -> Table:
 
 def _point(part: Slice, row: SweepRow) -> MemoryPoint:
     cell = row["cell"]
-    code = with_partitions(cell["code"], cell["partitions"]) if cell["partitions"] else parse_code(cell["code"])
+    code = parse_code(cell["code"])
+    if cell["partitions"]:
+        code = code.partitioned(cell["partitions"])
     kind = kind_of(code) + (", paper protocol" if cell["protocol"] == "paper" else "")
     seconds = part.mean(row) / row["iterations"]
     return MemoryPoint(code.spec, kind, is_coded(row["cell"]), float(row["worker_storage_bytes"]), seconds)
