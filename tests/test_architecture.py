@@ -281,3 +281,11 @@ def test_the_drawing_of_the_rooms_is_true():
         assert start == end or end in below[start], f"{start} imports {end}, which the drawing does not lead to"
     for start, end in arrows:
         assert (start, end) in imported, f"the drawing has an arrow from {start} to {end}, and nothing goes along it"
+
+
+def test_the_files_that_the_architecture_names_are_there():
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_0-9/]+\.py)`", text))
+    assert len(named) > 40
+    roots = (PACKAGE.parent, PACKAGE, PACKAGE / "experiments")
+    assert not {name for name in named if not any((root / name).is_file() for root in roots)}
