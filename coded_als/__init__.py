@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coded_als.lazy import lazily
+from coded_als.lazy import lazily, offer
 
 __version__ = "0.1.0"
 
@@ -63,6 +63,21 @@ if TYPE_CHECKING:
 
 
 __getattr__ = lazily(__name__, _HOMES)
+
+# The package stands above all its rooms, and so it alone tells those below where the models and kernels of those above are.
+offer(
+    "models",
+    {
+        "coded": "coded_als.als.estimator",
+        "ridge": "coded_als.baselines.alternating",
+        "implicit": "coded_als.baselines.alternating",
+        "sgd": "coded_als.baselines.stochastic",
+        "bpr": "coded_als.baselines.ranking",
+        "warp": "coded_als.baselines.ranking",
+        "sharded": "coded_als.sharded.sharded_als",
+    },
+)
+offer("kernels", {"solve_block": "coded_als.baselines.block_kernel"})
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Array, Places
+from coded_als.lazy import offered
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -145,37 +146,6 @@ def solve_rows(
         # a small solve costs far more than its multiplications: some 10 microseconds of calls
         spent += len(chosen) * rank**2 + rank**3 / 3 + 1e5
     return (solution,)
-
-
-KERNELS: dict[str, Kernel] = {
-    kernel.__name__: kernel
-    for kernel in (
-        product,
-        transposed_product,
-        inner_product,
-        product_and_gram,
-        scaled,
-        solve_rows,
-        row_product,
-        row_gram_product,
-    )
-}
-
-
-# Kernels that few workers need, or that need more than NumPy: their modules are imported when one is first asked for.
-KERNEL_HOMES = {
-    "solve_block": "coded_als.baselines.block_kernel",
-    "row_transposed_product": "coded_als.kernels",
-    "row_squared_error": "coded_als.kernels",
-}
-
-
-def find_kernel(name: str) -> Kernel:
-    """The kernel of this name; `KeyError` for one that is not known."""
-    if name in KERNELS:
-        return KERNELS[name]
-    kernel: Kernel = getattr(import_module(KERNEL_HOMES[name]), name)
-    return kernel
 
 
 def run_to_end(steps: Generator[None, None, Result]) -> Result:
@@ -319,3 +289,33 @@ def row_squared_error(
         residual[rows, indices[part]] -= data[part]
         total += float(np.vdot(residual, residual))
     return (np.array([[total]]),)
+
+
+KERNELS: dict[str, Kernel] = {
+    kernel.__name__: kernel
+    for kernel in (
+        product,
+        transposed_product,
+        inner_product,
+        product_and_gram,
+        scaled,
+        solve_rows,
+        row_product,
+        row_gram_product,
+        row_transposed_product,
+        row_squared_error,
+    )
+}
+
+
+def is_kernel(name: str) -> bool:
+    """Whether this module, or a room above, has a kernel of this name."""
+    return name in KERNELS or name in offered("kernels")
+
+
+def find_kernel(name: str) -> Kernel:
+    """The kernel of this name, imported now where a room above has it; `KeyError` for one that is not known."""
+    if name in KERNELS:
+        return KERNELS[name]
+    kernel: Kernel = getattr(import_module(offered("kernels")[name]), name)
+    return kernel

@@ -1,4 +1,4 @@
-"""Names of a package that are loaded on first use."""
+"""Names that are loaded on first use: those of a package, and those that a room below asks for and rooms above hold."""
 
 from __future__ import annotations
 
@@ -16,3 +16,16 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return attribute
+
+
+_OFFERS: dict[str, dict[str, str]] = {}
+
+
+def offer(kind: str, homes: Mapping[str, str]) -> None:
+    """Tell the rooms below in which module each thing of a kind is defined: they name no module above them."""
+    _OFFERS.setdefault(kind, {}).update(homes)
+
+
+def offered(kind: str) -> Mapping[str, str]:
+    """The modules of the things of a kind by name, none of them imported."""
+    return _OFFERS.get(kind, {})

@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 
 import coded_als
+from coded_als.kernels import find_kernel
+from coded_als.lazy import offered
+from coded_als.models.registry import model_class
+from tests.walks import Package
 
 PACKAGE = Path(coded_als.__file__).parent
 # from the bottom up; a room may import from itself and from rooms of strictly lower levels
@@ -118,6 +122,34 @@ def test_no_module_imports_itself_through_others():
     for module, path in MODULES.items():
         below = {name for other in own_imports(path) for name in reached_from(other)}
         assert module not in below, f"{module} reaches itself"
+
+
+def test_a_chain_of_imports_is_no_longer_than_14_modules():
+    assert len(chain := Package(PACKAGE.parent).longest_chain()) <= 14, " -> ".join(chain)
+
+
+def rooms_in_strings(path):
+    """Rooms that a file names by a dotted name, or the beginning of one, in a string that is no docstring."""
+    tree = ast.parse(path.read_text())
+    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in prose}
+    found = [re.fullmatch(r"coded_als\.(\w+)(\.[\w.]*)?", text) for text in strings if isinstance(text, str)]
+    return {match[1] for match in found if match and match[1] in LEVELS}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_string_names_a_module_above(path):
+    """What is loaded late by its name is imported all the same; the package itself, above all, tells rooms such names."""
+    room = room_of(path)
+    for target in rooms_in_strings(path):
+        assert target == room or LEVELS[target] < LEVELS[room], f"{room} names {target}"
+
+
+def test_what_the_package_offers_is_there():
+    for name, home in offered("models").items():
+        assert model_class(name).__module__ == home
+    for name, home in offered("kernels").items():
+        assert find_kernel(name).__module__ == home
 
 
 PURE_MODULES = [name for name in MODULES if name.removeprefix("coded_als.").startswith(PURE)]

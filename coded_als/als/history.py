@@ -66,7 +66,7 @@ class Recorder:
     stopping
         Judges the Ritz pairs of each iteration.
     unit
-        What the matrix was divided by: objectives are told in its square, factors in its root.
+        What the matrix was divided by: objectives are told in its square.
     """
 
     def __init__(self, fit: FitRecorder, log: RoundLog, stopping: Stopping, unit: float) -> None:

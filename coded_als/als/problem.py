@@ -10,7 +10,6 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.arrays import Array
-from coded_als.planner.schemes import Extent
 
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-5
@@ -46,16 +45,6 @@ class Problem:
     def is_sparse(self) -> bool:
         """Whether R came as a sparse matrix."""
         return bool(sparse.issparse(self.matrix))
-
-    @property
-    def extent(self) -> Extent:
-        """What is counted of it."""
-        matrix, (rows, length) = self.matrix, self.matrix.shape
-        if not self.is_sparse:
-            return Extent(rows, length, None)
-        if matrix.format == "csc":
-            return Extent(rows, length, np.bincount(matrix.indices, minlength=rows))
-        return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64))
 
     @cached_property
     def squared_norm(self) -> float:

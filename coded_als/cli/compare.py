@@ -13,14 +13,14 @@ import click
 
 from coded_als.cli.common import Progress, print_json, progress
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
-from coded_als.cli.reading import read_document, reads_ratings, tell_reading
+from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import RankingScores, evaluate_ranking, evaluate_ratings
 from coded_als.evaluation.search import RANGES, Trial, search
 from coded_als.experiments.text_tables import as_text
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.registry import MODEL_HOMES
+from coded_als.models.registry import model_kinds
 
 
 class ComparisonRow(TypedDict):
@@ -98,7 +98,7 @@ WRITERS: dict[str, Callable[[list[ComparisonRow], int, bool], None]] = {
 
 
 # `sharded` is `implicit` on other hardware
-BY_DEFAULT = [name for name in MODEL_HOMES if name != "sharded"]
+BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 
 
 @click.command("compare")
@@ -134,7 +134,7 @@ def command(
     seed: int,
     style: str,
     tune: int | None,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
@@ -148,7 +148,7 @@ def command(
     """
     names = BY_DEFAULT if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"--methods must name at least one of {', '.join(MODEL_HOMES)}; got none. Add one.")
+        raise UsageError(f"--methods must name at least one of {', '.join(model_kinds())}; got none. Add one.")
     models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
     if methods is None:
         models = _without_the_missing(models)

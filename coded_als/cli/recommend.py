@@ -11,8 +11,7 @@ import click
 import numpy as np
 
 from coded_als.cli.common import print_json
-from coded_als.data.id_lists import read_ids
-from coded_als.data.titles import load_titles
+from coded_als.data.item_texts import load_titles, read_ids
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model

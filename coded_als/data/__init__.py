@@ -7,31 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 # Loaded on first use: every model knows this room, and most are fitted to a matrix that nobody had to read.
 _HOMES = {
-    "NCFBenchmark": "ncf",
     "RatingData": "ratings",
     "holdout": "splits",
     "holdout_users": "splits",
     "k_fold": "splits",
     "leave_k_out": "splits",
     "leave_one_out": "splits",
-    "load_ncf": "ncf",
     "load_ratings": "load",
 }
 __all__ = [
-    "NCFBenchmark",
     "RatingData",
     "holdout",
     "holdout_users",
     "k_fold",
     "leave_k_out",
     "leave_one_out",
-    "load_ncf",
     "load_ratings",
 ]
 
 if TYPE_CHECKING:
     from coded_als.data.load import load_ratings
-    from coded_als.data.ncf import NCFBenchmark, load_ncf
     from coded_als.data.ratings import RatingData
     from coded_als.data.splits import holdout, holdout_users, k_fold, leave_k_out, leave_one_out
 

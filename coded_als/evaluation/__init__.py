@@ -13,7 +13,6 @@ _HOMES = {
     "StrongScores": "coded_als.evaluation.strong",
     "average_precision": "coded_als.evaluation.metrics",
     "coverage": "coded_als.evaluation.metrics",
-    "evaluate_ncf": "coded_als.evaluation.ncf",
     "evaluate_ranking": "coded_als.evaluation.rankings",
     "evaluate_ratings": "coded_als.evaluation.rankings",
     "evaluate_strong": "coded_als.evaluation.strong",
@@ -37,7 +36,6 @@ __all__ = [
     "StrongScores",
     "average_precision",
     "coverage",
-    "evaluate_ncf",
     "evaluate_ranking",
     "evaluate_ratings",
     "evaluate_strong",
@@ -71,7 +69,6 @@ if TYPE_CHECKING:
         reciprocal_rank,
         rmse,
     )
-    from coded_als.evaluation.ncf import evaluate_ncf
     from coded_als.evaluation.rankings import (
         RankingScores,
         RatingErrors,

@@ -18,7 +18,7 @@ from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_
 from coded_als.cluster.machine import Machine
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.kernels import KERNEL_HOMES, KERNELS, Stored
+from coded_als.kernels import KERNELS, Stored, is_kernel
 from coded_als.master.events import Events, WorkerObserver
 from coded_als.master.guards import Interrupts, Usage
 from coded_als.master.link import MOST_FRAME_BYTES, Link
@@ -140,10 +140,10 @@ class ZmqCluster:
             self._check(round)
             self._latest = None
             self._membership.catch_up()
-            delays_s = self._stream.next_round(round.operations).tolist()
+            drawn = self._stream.disturb(round.operations)
             started = self.seconds()
             try:
-                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, delays_s)
+                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, drawn)
             finally:
                 self._events.deliver()
             left_out = tuple(worker for worker in done.left_out if worker not in round.excluded)
@@ -178,7 +178,7 @@ class ZmqCluster:
             yield interrupts
 
     def _check(self, round: Round) -> None:
-        if round.kernel not in KERNELS and round.kernel not in KERNEL_HOMES:
+        if not is_kernel(round.kernel):
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
         largest = max(map(round.array_bytes, round.response_shapes), default=0)
         if largest > MOST_FRAME_BYTES:

@@ -1,4 +1,4 @@
-"""The store of checkpoints: four functions, and a folder that provides them."""
+"""The place of checkpoints: a store of four functions, and the folder as one."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from coded_als.errors import UsageError
 from coded_als.models.files import write_whole
 from coded_als.models.id_text import text_array
-from coded_als.models.registry import MODEL_HOMES, is_known, model_class
+from coded_als.models.registry import is_known, model_class, model_kinds
 
 if TYPE_CHECKING:
     from coded_als.models.factor_model import FactorModel
@@ -105,7 +105,7 @@ def load_model(path: str | Path) -> FactorModel:
     file = read_model_file(path)
     if not is_known(file.kind):
         raise UsageError(
-            f"a model must be one of {', '.join(MODEL_HOMES)}; {path} holds {file.kind!r}. Upgrade coded-als to read it."
+            f"a model must be one of {', '.join(model_kinds())}; {path} holds {file.kind!r}. Upgrade coded-als to read it."
         )
     try:
         return model_class(file.kind).from_arrays(file.arrays, file.metadata)

@@ -35,7 +35,7 @@ class StoredRow(TypedDict):
 
 
 class SchemeCell(TypedDict):
-    """A scheme as columns: the fields of `coded_als.planner.schemes.Scheme`."""
+    """A scheme as columns; ``partitions`` is h where the grid has cut a code that leaves it open."""
 
     code: str
     workers: int
