@@ -65,10 +65,7 @@ def is_typed(context: click.Context, name: str) -> bool:
 
 
 def refuse_typed(context: click.Context, names: Collection[str], rule: str, place: str) -> None:
-    """Refuse options that would be ignored.
-
-    Raises UsageError for the first of them that the user typed.
-    """
+    """Refuse options that would be ignored; `UsageError` for the first of them that the user typed."""
     for option in context.command.params:
         if option.name in names and is_typed(context, option.name):
             raise UsageError(f"{max(option.opts, key=len)} {rule}; got it with {place}. Remove it.")

@@ -43,10 +43,7 @@ def takes_machine(command: Command) -> Command:
 
 
 def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> Machine:
-    """A common machine, or another one, with what the options say.
-
-    Raises UsageError for speeds that are none.
-    """
+    """A common machine, or another one, with what the options say; `UsageError` for speeds that are none."""
     given = {field: options[name] for name, field in FIELDS.items() if options.get(name) is not None}
     if options.get("worker_speeds") is not None:
         given["worker_speeds"] = parse_worker_speeds(options["worker_speeds"])
@@ -54,10 +51,7 @@ def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> 
 
 
 def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
-    """Bytes from ``500MB``.
-
-    Raises UsageError for anything else.
-    """
+    """Bytes from ``500MB``; `UsageError` for anything else."""
     match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
     try:
         if match is None:

@@ -118,10 +118,7 @@ def is_number_text(field: str, may_have_comma: bool) -> bool:
 
 
 def layout_of(path: Path, options: TextOptions) -> TextLayout:
-    """The layout of a text of ratings.
-
-    Raises UsageError for a text that is no table, or that may be read in two ways.
-    """
+    """The layout of a text of ratings; `UsageError` for a text that is no table, or that may be read in two ways."""
     text = head_of(path, options.encoding)
     source = path.name
     found: list[tuple[int, TextLayout]] = []
@@ -171,10 +168,7 @@ def layout_of(path: Path, options: TextOptions) -> TextLayout:
 
 
 def head_of(path: Path, encoding: str | None, noun: str = "ratings") -> bytes:
-    """The first lines of a text, that of `sample_of` among them.
-
-    Raises UsageError when there is none.
-    """
+    """The first lines of a text, that of `sample_of` among them; `UsageError` when there is none."""
     empty = 0
     for _, text in Lines(path, encoding, quoted=True, chunk_bytes=_HEAD_BYTES).chunks():
         if text.strip(b"\n"):
@@ -331,10 +325,7 @@ def _columns(sample: _Sample, options: TextOptions) -> TextLayout:
 
 
 def has_header(sample: _Sample, given: bool | None) -> bool:
-    """Whether line 1 holds names.
-
-    Raises UsageError where it may be names or data.
-    """
+    """Whether line 1 holds names; `UsageError` where it may be names or data."""
     if given is not None:
         return given
     first, width = sample.first, len(sample.first)

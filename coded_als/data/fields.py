@@ -45,10 +45,7 @@ class Fields:
         return _integers(self.text, self.starts[:, column], self.ends[:, column])
 
     def texts(self, column: int) -> NDArray[np.bytes_]:
-        """The column as byte strings, (rows,).
-
-        Raises UsageError for an empty or an overlong field.
-        """
+        """The column as byte strings, (rows,); `UsageError` for an empty or an overlong field."""
         starts, ends = self.starts[:, column], self.ends[:, column]
         empty = np.flatnonzero(starts == ends)
         if empty.size:

@@ -124,10 +124,7 @@ def parquet_columns(path: Path, given: tuple[str, ...] | None) -> tuple[str, ...
 
 
 def read_parquet(path: Path, columns: Sequence[Any] | None, repeated: Repeated | None = None) -> RatingData:
-    """Ratings from a Parquet file (extra ``parquet``).
-
-    Raises UsageError as `from_table`, and for a damaged file.
-    """
+    """Ratings from a Parquet file (extra ``parquet``); `UsageError` as `from_table`, and for a damaged file."""
     try:
         from pyarrow import parquet
     except ImportError:

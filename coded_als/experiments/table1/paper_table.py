@@ -147,10 +147,7 @@ def append_wall(path: Path, row: WallRow) -> None:
 
 
 def read_wall(folder: Path) -> list[WallRow]:
-    """Wall seconds of the cells that have them.
-
-    Raises UsageError when the file is damaged.
-    """
+    """Wall seconds of the cells that have them; `UsageError` when the file is damaged."""
     path = folder / WALL_FILE
     if not path.exists():
         return []
