@@ -25,13 +25,13 @@ class RoundRecord:
     Parameters
     ----------
     label
-        What was computed.
+        The product, for people.
     responses
         How many responses were used.
     elapsed_s
         Seconds on the cluster's clock until the last of them.
     error_estimate
-        Estimated error of what was decoded from them, relative to the norms of the two matrices multiplied.
+        Estimated error of the product decoded from them, relative to the norms of the two matrices multiplied.
     left_out
         Workers whose responses did not count: corrupt, or not finite.
     """
@@ -93,7 +93,7 @@ class StoredProduct:
     tolerance
         Estimated relative error that a decoded product may have.
     transposed_shares
-        Whether the stored arrays are the transposed shares of A: what the Gram product leaves behind.
+        Whether the stored arrays are the transposed shares of A, as the Gram product leaves them.
     label
         Name of its rounds, for people.
     at_worst
