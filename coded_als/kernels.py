@@ -147,6 +147,9 @@ def solve_rows(
     return (solution,)
 
 
+# Kernels whose response has a row, or rows of planes, for each row of the first operand, so that it comes in pieces of rows.
+PIECEWISE = ("product", "scaled")
+
 KERNELS: dict[str, Kernel] = {
     kernel.__name__: kernel
     for kernel in (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster.inline import counted_workers
+from coded_als.cluster.held import counted_workers
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import AnyOfEach, Fastest
 from coded_als.cluster.seam import Round, StoppingRule

@@ -26,7 +26,7 @@ from scipy.special import logsumexp, xlogy
 from coded_als.arrays import Array
 from coded_als.checks import require_number
 from coded_als.cluster import Fastest, StoppingRule, WellConditioned
-from coded_als.cluster.inline import counted_workers
+from coded_als.cluster.held import counted_workers
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.waiting import RoundCost, waiting_s
 from coded_als.delays import (

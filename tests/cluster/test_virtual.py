@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned, all_of, fastest
-from coded_als.cluster.inline import InlineCluster, counted_workers
+from coded_als.cluster.held import counted_workers
+from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.cluster.waiting import RoundCost, in_turn_s, round_seconds, waiting_s

@@ -18,7 +18,7 @@ from coded_als.als.products import RoundLog
 from coded_als.als.spread import store_data
 from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned, fastest
-from coded_als.cluster.inline import counted_workers
+from coded_als.cluster.held import counted_workers
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.cluster.waiting import RoundCost, round_seconds
