@@ -148,6 +148,10 @@ def solve_rows(
     return (solution,)
 
 
+# Kernels whose response has a row, or rows of planes, for each row of the first operand, so that it comes in pieces of rows.
+PIECEWISE = ("product", "scaled")
+
+
 def run_to_end(steps: Generator[None, None, Result]) -> Result:
     """Drive a kernel without looking up between its panels."""
     while True:

@@ -113,7 +113,9 @@ def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float,
     Where nobody else can respond, it is decoded as well as it can be: a certificate judges what is made of it.
     """
     product = code.for_product(log.cluster.size)
-    return StoredProduct(log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST)
+    return StoredProduct(
+        log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST, pieces=code.pieces
+    )
 
 
 def phases_at(

@@ -16,6 +16,7 @@ from typing import Self
 from coded_als.checks import require_number
 from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_stored
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.questions import EveryPiece
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import KERNELS, Stored, is_kernel
@@ -138,6 +139,11 @@ class ZmqCluster:
         """
         with self._claimed():
             self._check(round)
+            if isinstance(until, EveryPiece):
+                raise UsageError(
+                    "rounds in pieces must run on a virtual clock or in this process so far; got workers of their own. "
+                    "Use pieces=1."
+                )
             self._latest = None
             self._membership.catch_up()
             drawn = self._stream.disturb(round.operations)
