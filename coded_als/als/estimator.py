@@ -13,7 +13,7 @@ from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
-from coded_als.als.products import HeldData, RoundLog, RoundRecord
+from coded_als.als.products import DistributedData, RoundLog, RoundRecord
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
@@ -110,7 +110,8 @@ class CodedALS(LinearFolding):
         that the choice among them is a rule's (`tied_values_`); None where the fit has not converged.
     tied_values_
         The equal singular values at the cut, of the matrix factorised; none where `unique_`. Which of their vectors the
-        factors hold depends on the data alone, unless all of some sixty further directions are tied too: then on the run.
+        factors hold depends on the data alone, unless all of some sixty further directions are tied too, or the values are
+        equal to rounding only and the choice would cost more than the tolerance: then on the run.
     code_, precomputation_
         SPEC of the code that was used, and where D was formed, nothing left open.
     code_reason_
@@ -231,7 +232,7 @@ class CodedALS(LinearFolding):
     def factorise(
         self,
         problem: Problem,
-        held: HeldData,
+        held: DistributedData,
         log: RoundLog,
         spread: Spread,
         unit: float,
@@ -267,7 +268,7 @@ class CodedALS(LinearFolding):
         basis, weights = solver_of(self.solver)(given)
         tied: Array = np.empty(0)
         if stopping.may_be_tied:
-            cut = resolved_cut(problem, basis, self.rank, stopping.worth)
+            cut = resolved_cut(problem, basis, self.rank, stopping.spare)
             stopping.concede(cut.lost)
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)

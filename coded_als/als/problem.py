@@ -142,7 +142,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class HeldProblem(Problem):
+class DistributedProblem(Problem):
     """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round.
 
     Parameters

@@ -51,7 +51,7 @@ class RoundRecord:
     partial: int = 0
 
 
-class HeldData(Protocol):
+class DistributedData(Protocol):
     """The data of a fit as the workers hold them, and their products with them."""
 
     def gram_product(self, right: Array) -> Array:
