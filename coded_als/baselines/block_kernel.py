@@ -14,7 +14,7 @@ from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.errors import UsageError
 from coded_als.kernels import PANEL_OPERATIONS, Result, read_entries, require_rows
 
-Solve = Callable[[Rows], tuple[Floats, NDArray[np.float64]]]
+_Solve = Callable[[Rows], tuple[Floats, NDArray[np.float64]]]
 # a small solve of NumPy costs far more than its multiplications: some 10 microseconds of calls
 CALLS = 1e5
 
@@ -45,7 +45,7 @@ def solve_block(
     dtype = np.dtype(np.float32 if bits == 32 and not by_numpy else np.float64)
     shared = gram.astype(dtype) if gram.size else None
     tables = fixed.astype(dtype), shared, penalty.astype(dtype)
-    solve: Solve = partial(solved_by_numpy, *tables) if by_numpy else RowSolver(*tables).solve
+    solve: _Solve = partial(solved_by_numpy, *tables) if by_numpy else RowSolver(*tables).solve
     solution = np.empty((ridge.size, penalty.size))
     sums = np.zeros(2)
     for start, stop in panels(indptr, penalty.size, CALLS if by_numpy else 0.0):
