@@ -55,6 +55,7 @@ def message_of(rng: random.Random, kind: type[Message], job: bytes, array: Array
         "keep": rng.choice(stamps),
         "stored": rng.choice(stamps),
         "delay_s": rng.choice((0.0, 1e-3, -1.0)),
+        "slowness": rng.choice((1.0, 3.0, -1.0)),
         "waited_s": rng.choice((0.0, 1e-3, -1.0)),
         "computed_s": rng.choice((0.0, 1e-3, -1.0)),
         "name": rng.choice(("D#1", "kept", "x" * 100)),

@@ -83,7 +83,7 @@ def matrix_of(size: Size) -> np.ndarray:
 def fit_seconds(scheme: Scheme, size: Size, delays: str, seed: int, matrix: np.ndarray) -> float:
     """Wall seconds of one fit, the start of the workers left out; infinite where it refuses to decode."""
     model = CodedALS(
-        size.rank, code=scheme.code, partitions=scheme.partitions, protocol=scheme.protocol, solver=scheme.solver,
+        size.rank, code=scheme.code, protocol=scheme.protocol, solver=scheme.solver,
         iterations=typical_iterations()[scheme.solver], tolerance=0.0,
     )  # fmt: skip
     with LocalCluster(WORKERS, delays, seed) as cluster:

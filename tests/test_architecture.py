@@ -18,6 +18,7 @@ import coded_als
 from coded_als.kernels import find_kernel
 from coded_als.lazy import offered
 from coded_als.models.registry import model_class
+from tests.walks import Package
 
 PACKAGE = Path(coded_als.__file__).parent
 # from the bottom up; a room may import from itself and from rooms of strictly lower levels
@@ -121,6 +122,10 @@ def test_no_module_imports_itself_through_others():
     for module, path in MODULES.items():
         below = {name for other in own_imports(path) for name in reached_from(other)}
         assert module not in below, f"{module} reaches itself"
+
+
+def test_a_chain_of_imports_is_no_longer_than_14_modules():
+    assert len(chain := Package(PACKAGE.parent).longest_chain()) <= 14, " -> ".join(chain)
 
 
 def rooms_in_strings(path):
@@ -276,3 +281,11 @@ def test_the_drawing_of_the_rooms_is_true():
         assert start == end or end in below[start], f"{start} imports {end}, which the drawing does not lead to"
     for start, end in arrows:
         assert (start, end) in imported, f"the drawing has an arrow from {start} to {end}, and nothing goes along it"
+
+
+def test_the_files_that_the_architecture_names_are_there():
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_0-9/]+\.py)`", text))
+    assert len(named) > 40
+    roots = (PACKAGE.parent, PACKAGE, PACKAGE / "experiments")
+    assert not {name for name in named if not any((root / name).is_file() for root in roots)}

@@ -14,8 +14,8 @@ from coded_als.als.ritz import RitzPairs, require_orthonormal
 from coded_als.als.solving import SolverInput
 from coded_als.als.updates import inverse_of_gram, objective, swept_coordinates, update_matrix
 from coded_als.arrays import EPS, Array
-from coded_als.cluster import Round, WellConditioned
-from coded_als.cluster.rules import rule_for
+from coded_als.cluster.rules import WellConditioned, rule_for
+from coded_als.cluster.seam import Round
 from coded_als.codes import Entangled, EntangledPolynomialCode, FactorCode, InnerProductCode
 from coded_als.codes.entangled import square
 from coded_als.codes.product import block_size, multiplications

@@ -8,14 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from coded_als.als.lanczos import KrylovSpace
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import (
     RitzPairs,
-    orthonormal_complement,
-    rayleigh_ritz,
-    search_directions,
     singular_triplets,
-    stepped,
 )
 from coded_als.arrays import EPS, Array
 from coded_als.codes.decoding import ROUNDING_UNITS
@@ -129,7 +126,7 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
     return float(left_out + kept.sum())
 
 
-PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 24
+PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 48
 # A probe ends when what it may have missed is this part of the gap.
 TOLD_APART = 0.1
 
@@ -157,31 +154,29 @@ class Probe:
     vectors: Array
 
 
-def probed(problem: Problem, vectors: Array, below: float, known: Array | None) -> Probe:
-    """The largest eigenvalue of D outside a subspace.
+def probed(
+    problem: Problem, vectors: Array, below: float, known: Array | None, harmless: float = 0.0, harmful: float = np.inf
+) -> Probe:
+    """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
+
+    The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
     random ones, (l, j): guards, or what an earlier probe found.
     """
-
-    def multiply(columns: Array) -> Array:
-        image = problem.adjoint(problem.image(columns))
-        return np.asarray(image - vectors @ (vectors.T @ image))
-
     columns = np.random.default_rng(vectors.shape).standard_normal((problem.length, PROBE_COLUMNS))
     if known is not None:
         columns = np.hstack([known[:, :KNOWN_COLUMNS], columns])
-    start = orthonormal_complement(columns, [vectors])
-    basis = rayleigh_ritz([start], [multiply(start)], keep=start.shape[1])
+    space = KrylovSpace.outside(vectors, PROBE_STEPS * columns.shape[1])
+    space.join(columns)
     for _ in range(PROBE_STEPS):
-        residual = float(np.linalg.norm(basis.residuals[:, 0]))
-        value, missed = float(basis.values[0]), doubt_of(problem.length) * residual
-        probe = Probe(vectors.shape[1], value, residual, value + missed, basis.vectors)
-        directions = search_directions(basis, [vectors])
-        if missed <= TOLD_APART * abs(below - value) or directions.shape[1] == 0:
+        space.grow(problem.adjoint(problem.image(space.pending)))
+        pairs = space.pairs(columns.shape[1], 0)
+        value, missed = float(pairs.values[0]), doubt_of(problem.length) * float(pairs.residuals[0])
+        told = missed <= TOLD_APART * abs(below - value) or value + missed <= harmless or value >= harmful
+        if told or space.next == 0:
             break
-        basis = stepped(basis, directions, multiply(directions))
-    return probe
+    return Probe(vectors.shape[1], value, float(pairs.residuals[0]), value + missed, pairs.vectors)
 
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
@@ -258,12 +253,18 @@ class Stopping:
         Ridge weight lam, in the unit of the data.
     tolerance
         The relative distance of the objective from the optimum to reach.
+    block
+        Columns of the random start of a Krylov space, None for other iterations. Such a space of b columns holds at most b
+        vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of what is outside, and only a
+        probe of the data from another random start does.
     """
 
     problem: Problem
     rank: int
     regularization: float
     tolerance: float
+    block: int | None = None
+    missed: Array | None = None
     certificate: Certificate | None = None
     outcome: Outcome = "running"
     _pairs: RitzPairs | None = None
@@ -274,10 +275,14 @@ class Stopping:
     _idle: int = 0
     _renewals: int = 0
     _last_residual: float = 0.0
+    _harmless: float = 0.0
 
     def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
         """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither."""
-        self._judged, self._pairs = self._judged + 1, pairs
+        self._judged, self._pairs, self.missed = self._judged + 1, pairs, None
+        if self._is_narrow and pairs.values.size <= self.rank and not exhausted:
+            # no direction beyond the rank so far
+            return self._verdict(pairs, self._certificate(pairs, 0.0, Outside(self.problem.squared_norm)), "running")
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs) if error <= TRUSTED else None
@@ -294,6 +299,8 @@ class Stopping:
         verified, outside = self.verify(pairs)
         if verified.remaining <= self.tolerance:
             return self._verdict(pairs, verified, "converged")
+        if self._found_missing(pairs):
+            return self._verdict(pairs, verified, "running")
         iterated = Certificate(verified.objective, self._certificate(pairs, 0.0, outside).loss)
         hopeless = stalled or OUTRUN * iterated.remaining <= verified.remaining
         return self._verdict(pairs, verified, "undecided" if hopeless else "running")
@@ -308,13 +315,45 @@ class Stopping:
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
         exact = RitzPairs(sigma**2, right, residuals, pairs.guards)
-        inside, guards = np.split(right, [self.rank], axis=1)
         outside = self._nothing_outside(exact)
         if outside is None:
-            known = self._probe.vectors if self._probe is not None and guards.size == 0 else guards
-            self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
-            outside = Outside(self._probe.above)
+            # from the data alone, which may be finer than the products
+            known, inside = self._start_of_probe(exact)
+            below = float(exact.values[: self.rank][-1])
+            worth = self.tolerance * self._certificate(exact, 0.0, Outside(0.0)).objective
+            # what the ridge weight shrinks to nothing, or is above the cut by less than the tolerance for all together
+            self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)
+            harmful = self._harmless + worth if self._is_narrow else np.inf
+            self._probe = probed(self.problem, right[:, :inside], below, known, self._harmless, harmful)
+            outside = self._probed_outside(self._probe)
         return self._certificate(exact, 0.0, outside), outside
+
+    def _start_of_probe(self, pairs: RitzPairs) -> tuple[Array | None, int]:
+        """Directions that a probe starts from beside random ones, (l, k), and how many pairs are inside.
+
+        Guards of a narrow block have converged from the same start as all the others. They are no evidence, and a probe
+        that has them would end before its random columns have met what is missing; but those that have settled are inside.
+        """
+        if self._is_narrow:
+            return None, min(self.rank, pairs.values.size) + self._settled_count(pairs)
+        guards = pairs.vectors[:, self.rank :]
+        return self._probe.vectors if self._probe is not None and guards.size == 0 else guards, self.rank
+
+    def _probed_outside(self, probe: Probe) -> Outside:
+        return Outside(probe.above, safety=2.0) if probe.inside > self.rank else Outside(probe.above)
+
+    @property
+    def _is_narrow(self) -> bool:
+        return self.block is not None and self.block <= self.rank
+
+    def _found_missing(self, pairs: RitzPairs) -> bool:
+        """Whether the probe has found a direction that belongs inside and that a narrow block cannot have met."""
+        if not self._is_narrow or self._probe is None or pairs.values.size == self.problem.length:
+            return False
+        if self._probe.value <= self._harmless + ROUNDING_UNITS * EPS * self.problem.squared_norm:
+            return False
+        self.missed, self._verified_at, self._best, self._idle = self._probe.vectors, np.inf, np.inf, 0
+        return True
 
     @property
     def worth(self) -> float:
@@ -404,7 +443,10 @@ class Stopping:
     def _certificate(self, pairs: RitzPairs, noise: float, outside: Outside) -> Certificate:
         values = pairs.values[: self.rank]
         explained = float(values.sum())
-        left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
+        left_out = self.problem.squared_norm - explained
+        if self.problem.cancels(explained):
+            # vectors are computed only where they are needed
+            left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
             # each of the values may be off by what its residual may be off
@@ -422,12 +464,17 @@ class Stopping:
         """What guards or an earlier probe of the data show."""
         if (nothing := self._nothing_outside(pairs)) is not None:
             return nothing
-        if pairs.guards > 0:
+        if pairs.guards > 0 and not self._is_narrow:
             settled = self._settled_guards(pairs)
             return Outside.guarded(float(settled[-1]), self.problem.length) if settled.size else None
-        if self._probe is None or self._probe.inside > pairs.values.size:
+        if self._probe is None or self._probe.inside > min(self.rank, pairs.values.size) + self._settled_count(pairs):
             return None
-        return Outside(self._probe.above)
+        return self._probed_outside(self._probe)
+
+    def _settled_count(self, pairs: RitzPairs) -> int:
+        """How many of the first guards have settled."""
+        distances = pairs.values[min(self.rank, pairs.values.size) - 1] - pairs.values[self.rank :]
+        return int(np.argmin(np.append(pairs.residuals[self.rank :] <= SETTLED * distances, False)))
 
     def _settled_guards(self, pairs: RitzPairs) -> Array:
         """Values of the guards that speak for what is outside, descending, (at most guards,).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self, get_args
 
@@ -12,23 +12,22 @@ from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
-from coded_als.als.problem import Problem
+from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import HeldData, RoundLog, RoundRecord
 from coded_als.als.solving import SolverInput, solver_of
-from coded_als.als.spread import Spread, Where, choose_spread
+from coded_als.als.spread import Spread, Where, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
-from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
 from coded_als.checks import require_number, require_one_of, require_whole
-from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.seam import Cluster
 from coded_als.cluster.verification import VERIFY, Verify, verified
-from coded_als.codes import with_partitions
+from coded_als.codes import CodeSpec, Entangled, asked_code, default_code
 from coded_als.codes.entangled import square
 from coded_als.data.tables import named_matrix
-from coded_als.delays import DelayModel
+from coded_als.delays.models import DelayModel
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
@@ -37,98 +36,10 @@ from coded_als.planner.schemes import Extent
 from coded_als.planner.solvers import SOLVERS, solvers_of
 
 ProtocolName = Literal["fused", "paper"]
+# The reason of a code that was timed, for people.
+TIMED = "chosen by auto: the fastest that plan expects under these delays"
 # What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
 FREE = ("iterations", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
-
-
-def check_parameters(given: Mapping[str, Any]) -> None:
-    """Raise `UsageError` unless the parameters are what they may be, whatever the matrix.
-
-    Codes are checked where they meet the workers (`coded_als.codes.choose_code`).
-    """
-    choices = {
-        "protocol": get_args(ProtocolName),
-        "solver": tuple(SOLVERS),
-        "precomputation": get_args(Where),
-        "weighting": get_args(Weighting),
-        "verify": VERIFY,
-    }
-    for name, allowed in choices.items():
-        require_one_of(name, given[name], allowed)
-    if given["solver"] not in (able := solvers_of(given["protocol"])):
-        raise UsageError(
-            f"protocol {given['protocol']!r} is defined for solver {able[0]!r}; got {given['solver']!r}. "
-            f"Use protocol='fused' or solver={able[0]!r}."
-        )
-    for name in ("rank", "iterations"):
-        require_whole(name, given[name], 1)
-    require_whole("seed", given["seed"], 0)
-    for name in ("regularization", "tolerance"):
-        require_number(name, given[name])
-    if given["decoding_tolerance"] is not None:
-        require_number("decoding_tolerance", given["decoding_tolerance"])
-
-
-def spread_for(
-    parameters: Mapping[str, Any],
-    extent: Extent,
-    workers: int,
-    delays: str | DelayModel | None = None,
-    machine: Machine | None = None,
-) -> Spread:
-    """What W workers would hold.
-
-    Raises UsageError for parameters that do not fit the data or the workers.
-    """
-    check_parameters(parameters)
-    found, timed = _spread(parameters, extent, workers, delays, Machine() if machine is None else machine)
-    if parameters["code"] != "auto" or parameters["partitions"] is not None:
-        return found
-    if parameters["protocol"] == "paper":
-        reason = "the paper's, for its protocol"
-    elif timed:
-        reason = "the fastest that plan expects under these delays"
-    elif found.precomputation == "none":
-        reason = "copies, as R^T R of sparse rows is not formed"
-    else:
-        reason = "no delays are known"
-    return replace(found, reason=f"chosen by auto: {reason}")
-
-
-def _spread(
-    parameters: Mapping[str, Any], extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
-) -> tuple[Spread, bool]:
-    """What W workers would hold, and whether its code was timed under the delays."""
-    rank = parameters["rank"]
-    if rank > extent.length:
-        raise UsageError(f"rank must be between 1 and min(rows, columns) = {extent.length}; got {rank}. Lower rank.")
-    columns = product_columns(parameters, extent.length)
-    code, partitions, where = (parameters[name] for name in ("code", "partitions", "precomputation"))
-    if parameters["protocol"] == "fused":
-        is_open = code == "auto" and partitions is None and where != "none"
-        from coded_als.planner.choice import choose  # what times schemes is loaded where one is to be chosen
-        from coded_als.planner.schemes import Size
-
-        size = Size(extent.rows, extent.length, rank, extent.entries if where == "auto" else None)
-        tolerance, known = parameters["decoding_tolerance"], delays if is_open else None
-        best = choose(size, workers, parameters["solver"], known, machine, tolerance)
-        chosen = None if best is None else best.chosen(size)
-        if best is not None and chosen is not None and best.rows:
-            return Spread(chosen, "none"), True
-        spread = choose_spread(extent, workers, columns, code, partitions, where, machine, chosen)
-        return spread, chosen is not None and spread.code == chosen
-    if where == "none":
-        raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
-    spread = choose_spread(
-        extent, workers, columns, "entangled" if code == "auto" else code, partitions, where, machine
-    )
-    square(spread.code)
-    return spread, False
-
-
-def product_columns(parameters: Mapping[str, Any], length: int) -> int:
-    """Columns of the block that a product multiplies D with."""
-    return SOLVERS[parameters["solver"]].columns(parameters["rank"], length)
 
 
 class CodedALS(LinearFolding):
@@ -241,6 +152,7 @@ class CodedALS(LinearFolding):
         regularization: float = 0.0,
         protocol: ProtocolName = "fused",
         solver: str = "lobpcg",
+        block: int | None = None,
         iterations: int = 500,
         tolerance: float = 5e-9,
         decoding_tolerance: float | None = None,
@@ -250,7 +162,7 @@ class CodedALS(LinearFolding):
         verify: Verify = "off",
     ) -> None:
         self.rank, self.regularization = rank, regularization
-        self.code, self.partitions, self.protocol, self.solver = code, partitions, protocol, solver
+        self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
 
@@ -263,6 +175,7 @@ class CodedALS(LinearFolding):
         callback: Callback | None = None,
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
+        spread: Spread | None = None,
     ) -> Self:
         """Factorise R.
 
@@ -280,6 +193,8 @@ class CodedALS(LinearFolding):
         checkpoint
             Where the state is kept before each iteration, or before some. A fit that goes on from there reaches the same
             factors, also with other workers and another code.
+        spread
+            What `plan` has returned for this matrix and cluster; planned here unless given.
 
         Raises
         ------
@@ -290,25 +205,26 @@ class CodedALS(LinearFolding):
         """
         matrix, ids = named_matrix(ratings, columns)
         matrix = checked_ratings(matrix)
-        check_parameters(self.get_params())
-        if cluster is None:
-            cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
+        if spread is None:
+            asked = self._checked()
+            cluster = cluster or InlineCluster((asked or default_code()).fewest_workers)
+            spread = self._spread(asked, extent_of(Problem.of(matrix)), cluster.size, cluster.delays, cluster.machine)
+        elif cluster is None:
+            raise UsageError("cluster must be the one that the spread is planned for; got none. Pass both to fit.")
         with (
             reporting(callback, progress, type(self).__name__, self.iterations) as report,
             recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration) as run,
             Scope(cluster) as scope,
         ):
-            self._fit(matrix, verified(scope, self.verify), run)
+            self._fit(matrix, spread, verified(scope, self.verify), run)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, cluster: Cluster, run: FitRecorder) -> None:
+    def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder) -> None:
         """Factorise checked ratings where nobody else stores anything."""
-        spread = self.plan(ratings, cluster.size, cluster.delays, cluster.machine)
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
-        decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
-        held = spread.give_out(problem, log, decoding)
+        held = spread.give_out(problem, log, self.decoding_error(spread.code))
         users, items = self.factorise(problem, held, log, spread, unit, run)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
@@ -338,12 +254,12 @@ class CodedALS(LinearFolding):
         run
             Records the iterations and keeps the state.
         """
-        decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+        decoding = self.decoding_error(spread.code)
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
         recorder = Recorder(run, log, stopping, unit)
-        columns = product_columns(self.get_params(), problem.length)
+        columns = self._columns(problem.length)
         start = np.random.default_rng(self.seed).standard_normal((problem.length, columns))
         given = SolverInput(
             held, problem, start, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code, decoding
@@ -374,7 +290,7 @@ class CodedALS(LinearFolding):
     def plan(
         self, ratings: Any, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """Check the parameters against a matrix and a cluster before anything is started.
+        """Check the parameters against a matrix and a cluster before anything is started, and choose what `fit` does.
 
         Parameters
         ----------
@@ -395,4 +311,93 @@ class CodedALS(LinearFolding):
         ------
         UsageError
         """
-        return spread_for(self.get_params(), Problem.of(ratings).extent, workers, delays, machine)
+        return self.spread_over(extent_of(Problem.of(ratings)), workers, delays, machine)
+
+    def spread_over(
+        self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
+    ) -> Spread:
+        """The same as `plan` for a matrix of which no more than the extent is known."""
+        return self._spread(self._checked(), extent, workers, delays, Machine() if machine is None else machine)
+
+    def decoding_error(self, code: CodeSpec) -> float:
+        """Relative error that a product decoded by a code may have."""
+        return code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+
+    def _checked(self) -> CodeSpec | None:
+        """The code asked for, None where the choice is open, after all checks that need no matrix.
+
+        Raises UsageError for a parameter that is none.
+        """
+        require_one_of("protocol", self.protocol, get_args(ProtocolName))
+        require_one_of("solver", self.solver, tuple(SOLVERS))
+        require_one_of("precomputation", self.precomputation, get_args(Where))
+        require_one_of("weighting", self.weighting, get_args(Weighting))
+        require_one_of("verify", self.verify, VERIFY)
+        if self.solver not in (able := solvers_of(self.protocol)):
+            raise UsageError(
+                f"protocol {self.protocol!r} is defined for solver {able[0]!r}; got {self.solver!r}. "
+                f"Use protocol='fused' or solver={able[0]!r}."
+            )
+        require_whole("rank", self.rank, 1)
+        require_whole("iterations", self.iterations, 1)
+        require_whole("seed", self.seed, 0)
+        if self.block is not None:
+            require_whole("block", self.block, 1)
+        require_number("regularization", self.regularization)
+        require_number("tolerance", self.tolerance)
+        if self.decoding_tolerance is not None:
+            require_number("decoding_tolerance", self.decoding_tolerance)
+        return asked_code(self.code, self.partitions)
+
+    def _columns(self, length: int) -> int:
+        """Columns of the block that a product multiplies D with."""
+        return SOLVERS[self.solver].columns(self.rank, length) if self.block is None else min(self.block, length)
+
+    def _spread(
+        self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
+    ) -> Spread:
+        """The spread over W workers, with the reason for its code.
+
+        Raises UsageError for parameters that do not fit the data or the workers.
+        """
+        if self.rank > extent.length:
+            raise UsageError(
+                f"rank must be between 1 and min(rows, columns) = {extent.length}; got {self.rank}. Lower rank."
+            )
+        if self.protocol == "paper":
+            return self._paper_spread(asked, extent, workers, machine)
+        is_open = asked is None and self.precomputation != "none"
+        fastest = self._fastest(extent, workers, delays, machine) if is_open else None
+        if fastest is not None and fastest.precomputation == "none":
+            return fastest
+        columns = self._columns(extent.length)
+        preferred = None if fastest is None else fastest.code
+        spread = choose_spread(extent, workers, columns, asked, self.precomputation, machine, preferred)
+        if asked is not None:
+            return spread
+        if spread.code == preferred:
+            return replace(spread, reason=TIMED)
+        sparse = spread.precomputation == "none"
+        reason = "copies, as R^T R of sparse rows is not formed" if sparse else "no delays are known"
+        return replace(spread, reason=f"chosen by auto: {reason}")
+
+    def _fastest(
+        self, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
+    ) -> Spread | None:
+        """The scheme that a plan takes under the delays; None where none are known."""
+        from coded_als.planner.choice import choose  # what times schemes is loaded where one is to be chosen
+        from coded_als.planner.schemes import Size
+
+        entries = extent.entries if self.precomputation == "auto" else None
+        size = Size(extent.rows, extent.length, self.rank, entries)
+        best = choose(size, workers, self.solver, delays, machine, self.decoding_tolerance)
+        return None if best is None else Spread(best.chosen(size), "none" if best.rows else "local", TIMED)
+
+    def _paper_spread(self, asked: CodeSpec | None, extent: Extent, workers: int, machine: Machine) -> Spread:
+        """The spread of the paper's protocol: its own code, cut h x h, of a D that is formed."""
+        if self.precomputation == "none":
+            raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
+        code = Entangled() if asked is None else asked
+        spread = choose_spread(extent, workers, self.rank, code, self.precomputation, machine)
+        square(spread.code)
+        return spread if asked is not None else replace(spread, reason="chosen by auto: the paper's, for its protocol")

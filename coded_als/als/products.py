@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster import Cluster, ErrorEstimator, Responses, Round, StoppingRule
-from coded_als.cluster.rules import rule_for
+from coded_als.cluster.rules import ErrorEstimator, rule_for
+from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.codes.product import MatrixCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.

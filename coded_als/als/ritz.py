@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -28,8 +29,8 @@ class RitzPairs:
     ----------
     values
         Ritz values theta, (k,).
-    vectors
-        Orthonormal Ritz vectors x, (l, k).
+    given
+        Orthonormal Ritz vectors x, (l, k), or what computes them when they are asked for.
     residuals
         Norms of D x - theta x, (k,).
     guards
@@ -37,9 +38,14 @@ class RitzPairs:
     """
 
     values: Array
-    vectors: Array
+    given: Array | Callable[[], Array]
     residuals: Array
     guards: int = 0
+
+    @cached_property
+    def vectors(self) -> Array:
+        """Orthonormal Ritz vectors x, (l, k)."""
+        return self.given() if callable(self.given) else self.given
 
     @classmethod
     def none(cls) -> RitzPairs:

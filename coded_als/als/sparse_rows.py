@@ -15,9 +15,10 @@ from scipy import sparse
 from coded_als.als.products import RoundLog
 from coded_als.arrays import Array
 from coded_als.checks import require_whole
-from coded_als.cluster import Round
-from coded_als.cluster.rules import copies_rule
+from coded_als.cluster.rules import first_copies
+from coded_als.cluster.seam import Round
 from coded_als.codes.product import deal
+from coded_als.codes.replication import copied_blocks
 from coded_als.errors import UsageError
 from coded_als.planner.schemes import rows_operations
 
@@ -46,8 +47,8 @@ class SparseRows:
     ) -> None:
         self.shape, self._log, self._rows, self._entries, self._name = shape, log, blocks, entries, name
         self.recovery_threshold = len(blocks)
-        self._block_of = np.arange(log.cluster.size) % len(blocks)
-        self._rule = copies_rule(log.cluster.size, len(blocks))
+        self._block_of = copied_blocks(log.cluster.size, len(blocks))
+        self._rule = first_copies(log.cluster.size, len(blocks))
 
     @classmethod
     def given_out(cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows") -> SparseRows:

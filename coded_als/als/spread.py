@@ -13,11 +13,11 @@ from coded_als.als.products import AT_WORST, DATA, HeldData, RoundLog, StoredPro
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
 from coded_als.arrays import Array
-from coded_als.cluster import Round
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
+from coded_als.cluster.seam import Round
 from coded_als.cluster.shares import Shares
-from coded_als.codes import CodeSpec, Replicated, Uncoded, choose_code, with_partitions
+from coded_als.codes import CodeSpec, Replicated, Uncoded, default_code
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError, readable
@@ -123,6 +123,16 @@ def phases_at(
     return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
 
 
+def extent_of(problem: Problem) -> Extent:
+    """The numbers of a problem that the spread of its data depends on."""
+    matrix, (rows, length) = problem.matrix, problem.matrix.shape
+    if not problem.is_sparse:
+        return Extent(rows, length, None)
+    if matrix.format == "csc":
+        return Extent(rows, length, np.bincount(matrix.indices, minlength=rows))
+    return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64))
+
+
 def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: Machine) -> bool:
     """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
     if extent.held or extent.lengths is not None:
@@ -194,15 +204,15 @@ def choose_spread(
     extent: Extent,
     workers: int,
     columns: int,
-    code: str,
-    partitions: int | None,
+    asked: CodeSpec | None,
     where: Where,
     machine: Machine,
     preferred: CodeSpec | None = None,
 ) -> Spread:
     """What W workers should hold: as asked, and what is left open as counting says.
 
-    D of a sparse A is formed where a code of D is asked for, or where that takes less time.
+    D of a sparse A is formed where a code of D is asked for, or where that takes less time. ``preferred``: the code of D,
+    tied to the workers, where none is asked for.
 
     Raises UsageError for a code that does not fit, or that nothing sparse can be spread by.
     """
@@ -213,12 +223,12 @@ def choose_spread(
                 "precomputation 'none' multiplies with the sparse rows of R; got a dense R. "
                 "Pass a scipy sparse matrix, or use precomputation='auto'."
             )
-        return Spread(rows_code(code, partitions, workers), "none")
-    formed = preferred or choose_code(code, partitions, workers, extent.length)
+        return Spread(rows_code(asked, workers), "none")
+    formed = preferred or (asked or default_code()).bind(workers, extent.length)
     fits = not is_sparse or (holds_gram(extent.length) and (memory is None or gram_bytes(extent.length) <= memory))
-    in_copies = (code == "auto" and partitions is None) or isinstance(formed, (Replicated, Uncoded))
+    in_copies = asked is None or isinstance(formed, (Replicated, Uncoded))
     if where == "auto" and is_sparse and in_copies and not (preferred and fits):
-        held = rows_code(code, partitions, workers)
+        held = rows_code(asked, workers)
         share, copies = formed.share(workers), copies_of(held)
         if not (fits and forming_pays(extent, workers, copies, share, columns, machine)):
             return Spread(held, "none")
@@ -232,17 +242,16 @@ def choose_spread(
     return Spread(formed, "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded")
 
 
-def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | Uncoded:
-    """How sparse rows are spread: in copies, since sums of them are no longer sparse.
+def rows_code(asked: CodeSpec | None, workers: int) -> Replicated | Uncoded:
+    """How sparse rows are spread, unless asked otherwise: in copies, since sums of them are no longer sparse.
 
     Raises UsageError for any other code than copies, and for more copies than workers.
     """
-    if code == "auto" and partitions is None:
+    if asked is None:
         return Replicated(min(COPIES, workers))
-    found = with_partitions(code, partitions)
-    if not isinstance(found, (Replicated, Uncoded)):
+    if not isinstance(asked, (Replicated, Uncoded)):
         raise UsageError(
-            f"sparse rows are held in copies, not coded: a sum of p of them is p times as full; got code {found.spec}. "
+            f"sparse rows are held in copies, not coded: a sum of p of them is p times as full; got code {asked.spec}. "
             "Use replicated:copies=3 or uncoded, or let D be formed (a dense matrix for an operator)."
         )
-    return found.bind(workers, 1)
+    return asked.bind(workers, 1)

@@ -15,7 +15,7 @@ from coded_als.arrays import Array, Floats
 from coded_als.baselines.alternating import AlternatingModel, RatingProblem
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.checks import require_whole
-from coded_als.cluster import AnyOfEach, Cluster, EnoughAndOverdue, Round, StoppingRule, all_of
+from coded_als.cluster import Cluster, EnoughAndOverdue, Round, StoppingRule, all_of, first_copies
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
@@ -75,8 +75,7 @@ class FirstCopy:
         return workers // self.copies
 
     def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
-        count = len(skipped)
-        return AnyOfEach(tuple(frozenset(range(shard, workers, count)) for shard in range(count)))
+        return first_copies(workers, len(skipped))
 
 
 @dataclass(frozen=True)

@@ -88,10 +88,7 @@ def _document(rows: Sequence[CodeRow], setting: Setting) -> dict[str, Any]:
 
 
 def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:
-    """Draw time against memory.
-
-    Raises UsageError when it cannot be drawn or written.
-    """
+    """Draw time against memory; `UsageError` when it cannot be drawn or written."""
     from coded_als.experiments.report.saving import FORMATS
     from coded_als.experiments.report.sweep_figures import MemoryPoint, time_against_memory
 

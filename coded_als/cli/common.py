@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 import numpy as np
+from click.core import ParameterSource
+
+from coded_als.errors import UsageError
 
 DELAY_SPECS = """\b
 Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
@@ -18,11 +22,16 @@ Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
   shifted-exp:shift=5ms,mean=20ms                a constant, and an exponential tail of that mean
   uniform:low=1ms,high=9ms                       between two times
   pareto:scale=1ms,alpha=2                       heavy tail: P(delay > t) = (scale / t)^alpha
+  lognormal:median=20ms,sigma=1                  a median, times e^x with x normal of that deviation
   normal-ops:mu=1e-10s,sigma=1e-9s               the paper's: mean and deviation per multiplication
   bimodal:p=0.2,fast=5ms,slow=1s                 slow with probability p, each worker in each round
   markov:fast=5ms,slow=1s,enter=0.05,leave=0.3   bursts: probabilities, per round, to turn slow and back
   slow:n=3,delay=30s                             always the same n workers are late
   dead:n=3                                       always the same n workers never respond
+  slowdown:p=0.15,factor=5                       computes so many times slower with probability p, in each round
+  slowdown-always:n=1,factor=3                   always the same n workers compute slower (below 1: faster, virtual clock only)
+  slowdown-lognormal:sigma=0.5                   slower or faster by e^x, x normal of that deviation (faster: virtual clock only)
+  slowdown-markov:factor=5,enter=0.05,leave=0.3  bursts of slow computing
   trace:FILE                                     a CSV of seconds, as fit --record-trace writes it
 """
 CODE_SPECS = """\b
@@ -37,6 +46,36 @@ Code SPECs (whole numbers; what is left out is chosen for the workers):
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+OptionsOf = TypeVar("OptionsOf")
+
+
+def picked(kind: type[OptionsOf], given: Mapping[str, Any]) -> OptionsOf:
+    """A dataclass of some of the options that a command was given, by their names."""
+    return kind(**{name: given[name] for name in names_of(kind)})
+
+
+def names_of(*kinds: Any) -> set[str]:
+    """The fields of dataclasses."""
+    return {field.name for kind in kinds for field in fields(kind)}
+
+
+def is_typed(context: click.Context, name: str) -> bool:
+    """Whether the user typed an option."""
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def refuse_typed(context: click.Context, names: Collection[str], rule: str, place: str) -> None:
+    """Refuse options that would be ignored; `UsageError` for the first of them that the user typed."""
+    for option in context.command.params:
+        if option.name in names and is_typed(context, option.name):
+            raise UsageError(f"{max(option.opts, key=len)} {rule}; got it with {place}. Remove it.")
+
+
+def choice(
+    option: str, values: Sequence[str], default: str | None = None, *, help: str
+) -> Callable[[Command], Command]:
+    """An option that takes one of some words, and shows its default."""
+    return click.option(option, type=click.Choice(values), default=default, show_default=default is not None, help=help)
 
 
 def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from coded_als.cli.common import Command
-from coded_als.cluster.machine import Machine
+from coded_als.cluster.machine import Machine, parse_worker_speeds
 from coded_als.errors import UsageError
 from coded_als.planner.solvers import SOLVERS, typical_iterations
 
@@ -32,25 +32,26 @@ def takes_machine(command: Command) -> Command:
         f"[default: {Machine.bytes_per_second:g}]",
         "latency": f"Seconds of any message.  [default: {Machine.latency_s:g}]",
     }
+    command = click.option(
+        "--worker-speeds",
+        metavar="NxF,...",
+        help="Speed of each worker as a factor of --speed, like 10x1,10x0.5; starts over where the workers are more.",
+    )(command)
     for name in reversed(said):
         command = click.option(f"--{name}", type=float, help=said[name])(command)
     return command
 
 
 def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> Machine:
-    """A common machine, or another one, with what the options say.
-
-    Raises UsageError for speeds that are none.
-    """
+    """A common machine, or another one, with what the options say; `UsageError` for speeds that are none."""
     given = {field: options[name] for name, field in FIELDS.items() if options.get(name) is not None}
+    if options.get("worker_speeds") is not None:
+        given["worker_speeds"] = parse_worker_speeds(options["worker_speeds"])
     return replace(Machine() if machine is None else machine, **given)
 
 
 def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
-    """Bytes from ``500MB``.
-
-    Raises UsageError for anything else.
-    """
+    """Bytes from ``500MB``; `UsageError` for anything else."""
     match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
     try:
         if match is None:

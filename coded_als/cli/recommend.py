@@ -11,18 +11,14 @@ import click
 import numpy as np
 
 from coded_als.cli.common import print_json
-from coded_als.data.id_lists import read_ids
-from coded_als.data.titles import load_titles
+from coded_als.data.item_texts import load_titles, read_ids
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
 
 
 def write_top_n_of_all(model: Path, out: Path, n: int, filter_seen: bool, scheduler: str | None) -> int:
-    """Write them; how many users there are.
-
-    Raises UsageError for a model or a folder that cannot be used so.
-    """
+    """Write the best items of every user; the number of users. `UsageError` for an unsuitable model or folder."""
     # each needs libraries of its own
     from coded_als.models.folder import require_replaceable, save_folder
     from coded_als.models.top_n_files import TOP_N_NOTE, write_top_n_folder

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
 from coded_als.cli.common import print_json
 from coded_als.cli.fit_running import require_outputs
-from coded_als.cli.reading import read_document, read_line, reads_ratings
+from coded_als.cli.reading import ReadingOptions, read_document, read_line, reads_ratings
 from coded_als.data import holdout, leave_k_out, load_ratings
 from coded_als.data.writing import write_rating_lines
 from coded_als.errors import UsageError
@@ -41,7 +41,7 @@ def command(
     by: Literal["random", "time"],
     seed: int,
     out: str | None,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Write a training part and a test part of RATINGS, lines `user item rating [time]` in the order of the source.

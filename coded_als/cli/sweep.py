@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress
-from coded_als.cli.live import displayed, live_options
+from coded_als.cli.live import LiveOptions, displayed, live_options
 from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
@@ -88,7 +88,7 @@ def command(
     nothing else.
     """
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.sweep.example_runs import leading_schemes, write_examples
+    from coded_als.experiments.sweep.example_runs import leading_cells, write_examples
     from coded_als.experiments.sweep.grids import require_feasible
     from coded_als.experiments.sweep.result_folder import ResultFolder, finish_times
     from coded_als.experiments.sweep.rows import STATUSES, SweepRow, require_pyarrow
@@ -117,7 +117,7 @@ def command(
         rows = folder.finish(keys, parquet=parquet)
         if spec.cluster == "virtual":
             first = cells[0].delays
-            leading = leading_schemes([row for row in rows if row["cell"]["delays"] == first])
+            leading = leading_cells([row for row in rows if row["cell"]["delays"] == first])
             write_examples(out, leading, spec.workload(first), spec.seed)
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     click.echo(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
@@ -136,7 +136,7 @@ def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iter
     size = spec.size
     title = f"sweep of {cells} cells x {spec.repeats}, {size.rows} x {size.columns} matrix, rank {size.rank}"
     status = SweepStatus(title, spec.clock)
-    with displayed(status, live=live, serve=serve):
+    with displayed(status, LiveOptions(live, serve)):
         yield status.tell
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from coded_als.checks import require_number
 from coded_als.cli.common import CODE_SPECS, print_json
-from coded_als.codes import CodeSpec, Entangled, Systematic, largest_partitions, with_partitions
+from coded_als.codes import CodeSpec, Entangled, Systematic, asked_code, default_code, largest_partitions
 from coded_als.codes.survivors import Enough, enough_by_structure, enough_for
 from coded_als.errors import UsageError
 
@@ -34,7 +34,7 @@ def command(
     spec: str, partitions: int | None, workers: int | None, decoding_tolerance: float | None, as_json: bool
 ) -> None:
     """How many responses are always enough, how many at best, and how many stragglers are tolerated."""
-    code = _chosen(with_partitions(spec, partitions), workers)
+    code = _chosen(asked_code(spec, partitions) or default_code(), workers)
     if decoding_tolerance is not None:
         require_number("decoding_tolerance", decoding_tolerance)
     facts = _facts(code, code.fewest_workers if workers is None else workers, decoding_tolerance)
@@ -86,7 +86,7 @@ def _chosen(code: CodeSpec, workers: int | None) -> CodeSpec:
     if workers < 1:
         raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
     if isinstance(code, Entangled) and not code.fixed:
-        code = with_partitions(code.spec, largest_partitions(workers, code.points))
+        code = code.partitioned(largest_partitions(workers, code.points))
     return code.bind(workers, sys.maxsize)
 
 

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 from coded_als.arrays import Array
-from coded_als.cluster import (
-    Observer,
-    Responses,
-    Round,
-    Status,
-    StoppingRule,
-    TaskEvent,
-    best_there_is,
-    refusal_of,
-    require_stored,
-    verdict,
-)
 from coded_als.cluster.machine import Machine
-from coded_als.delays import DelayModel, DelayStream, arrival_order
+from coded_als.cluster.rules import counted_workers
+from coded_als.cluster.seam import Observer, Responses, Round, Status, StoppingRule, TaskEvent, require_stored, verdict
+from coded_als.delays.models import DelayModel
+from coded_als.delays.streams import DelayStream, arrival_order
 from coded_als.kernels import Stored, as_stored, find_kernel, run_to_end
 
 
@@ -93,29 +82,6 @@ def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
     return {worker: status for worker, status in left_out.items() if worker not in round.excluded}
 
 
-def counted_workers(
-    order: tuple[int, ...], until: StoppingRule, without: Mapping[int, Status] = MappingProxyType({})
-) -> tuple[int, ...]:
-    """The workers whose responses a round uses: the first that satisfy the rule, or all where it is content with these.
-
-    A rule stays satisfied as more responses arrive, so steps that double and then halve find the place: asking a
-    code for its error is dear, and at a thousand workers it takes some fifty responses beyond the threshold.
-
-    Raises NotEnoughWorkers, DecodingError when even all of them do not satisfy the rule.
-    """
-    refused, step = max(0, until.needed - 1), 1
-    count = refused + 1
-    while count < len(order) and not until.satisfied(order[:count]):
-        refused, count, step = count, count + step, 2 * step
-    count = min(count, len(order))
-    if count == len(order) and not until.satisfied(order):
-        if best_there_is(until, order):
-            return order
-        raise refusal_of(until, order, without)
-    tried = range(refused + 1, count)
-    return order[: refused + 1 + bisect_left(tried, True, key=lambda responses: until.satisfied(order[:responses]))]
-
-
 class InlineCluster:
     """W workers that are only dictionaries: for tests, small problems and debugging.
 
@@ -157,7 +123,8 @@ class InlineCluster:
         started = self.seconds()
         self._settle_open("superseded")
         self._arrays.receive(round)
-        order = arrival_order(self._delays.next_round(round.operations))
+        drawn = self._delays.disturb(round.operations)
+        order = arrival_order(drawn.delays_s + self.machine.working_s(round.operations, drawn.slowness))
         left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
         try:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+import numpy as np
+
+from coded_als.arrays import Array
 from coded_als.checks import require_whole
 from coded_als.errors import UsageError
 
@@ -28,6 +35,8 @@ class Machine:
         Cores that the workers share; None: each has its own.
     given_bytes_per_second
         Of what workers are given to keep: large arrays into memory that nothing has touched before. None: as the link.
+    worker_speeds
+        Factors of the speed, one for each worker; they start over where the workers are more. Empty: all are alike.
     """
 
     multiplications_per_second: float = 1e10
@@ -36,6 +45,7 @@ class Machine:
     message_s: float = 5e-5
     cores: int | None = None
     given_bytes_per_second: float | None = None
+    worker_speeds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         seconds = (self.latency_s, self.message_s)
@@ -50,6 +60,10 @@ class Machine:
             )
         if self.cores is not None:
             require_whole("cores", self.cores, 1)
+        if not all(0 < speed < math.inf for speed in self.worker_speeds):
+            raise UsageError(
+                f"worker speeds must be finite numbers above 0; got {self.worker_speeds}. Write 10x1,10x0.5, say."
+            )
 
     def sending_s(self, messages: int, message_bytes: float) -> float:
         """Seconds until the last of so many messages of this size has left the master, or reached it."""
@@ -63,3 +77,43 @@ class Machine:
     def computing_s(self, operations: float) -> float:
         """Seconds of undisturbed work."""
         return operations / self.multiplications_per_second
+
+    def working_s(self, operations: float, slowness: Array) -> Array:
+        """Seconds that each worker takes for so much work, when it is so many times as slow as usual, (..., W)."""
+        if self.worker_speeds:
+            slowness = slowness / np.resize(self.worker_speeds, np.shape(slowness)[-1])
+        return np.asarray(self.computing_s(operations) * slowness)
+
+
+def this_machine() -> Machine:
+    """A machine whose workers share the cores that this process may use."""
+    return Machine(cores=len(os.sched_getaffinity(0)))
+
+
+def parse_worker_speeds(text: str) -> tuple[float, ...]:
+    """The speeds of ``10x1,10x0.5``: ten workers as fast as the machine, and ten of half its speed.
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+    """
+    speeds: list[float] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(?:(\d+)x)?(\d+\.?\d*|\.\d+)", part.strip())
+        if match is None or not float(match[2]) > 0 or not 0 < int(match[1] or 1) <= MOST_SPEEDS:
+            raise UsageError(
+                f"worker speeds must be factors above 0 like 10x1,10x0.5 or 1,0.5; got {text!r}. Correct the part {part!r}."
+            )
+        speeds += [float(match[2])] * int(match[1] or 1)
+    return tuple(speeds)
+
+
+def show_worker_speeds(speeds: Sequence[float]) -> str:
+    """The text that `parse_worker_speeds` reads as these speeds."""
+    runs = ((speed, len(list(alike))) for speed, alike in groupby(speeds))
+    return ",".join(f"{count}x{speed:f}".rstrip("0").rstrip(".") for speed, count in runs)
+
+
+# More than the workers of any cluster that can be simulated would be a slip of the pen.
+MOST_SPEEDS = 100_000

@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from coded_als.cluster import TaskEvent
+from coded_als.cluster.seam import TaskEvent
 from coded_als.errors import CodedALSError
 
 
@@ -24,12 +24,18 @@ class EventLog:
         self.events.append(event)
 
 
+# A computation shorter than this says more of the system's scheduler than of its worker's speed.
+LEAST_WORK_S = 5e-3
+
+
 class TraceRecorder(EventLog):
     """Writes the delays of a run as a CSV that the SPEC ``trace:FILE`` replays.
 
-    The delay of a task is the time from sending to receiving beyond the work that everybody had: the
-    median computing time of the round's finished tasks. So a replay, which pays for the work anew, is
-    right at another number of partitions too.
+    Three things are written of a task: its arrival, the time from sending to receiving beyond the work that everybody had
+    (the median computing time of the round's finished tasks); the start of its work, which is all of that time but its own
+    computation; and its slowness, its own computing time over that median. A replay takes the start as a delay and the
+    slowness as a factor of the work, which it pays for anew: so it is right at another number of partitions too. Where
+    the work takes a few milliseconds at most, all of the arrival is a delay.
 
     A task that was dropped for a newer one, or was still open at the end, is written with what it had
     taken by then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` says what a replay
@@ -38,7 +44,7 @@ class TraceRecorder(EventLog):
     """
 
     def save(self, path: Path) -> None:
-        """Write ``worker,round,seconds,censored``.
+        """Write ``worker,round,seconds,censored,start,slowness``.
 
         Raises
         ------
@@ -53,7 +59,7 @@ class TraceRecorder(EventLog):
         try:
             with path.open("w", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(("worker", "round", "seconds", "censored"))
+                writer.writerow(("worker", "round", "seconds", "censored", "start", "slowness"))
                 writer.writerows(rows)
         except OSError as error:
             raise unwritable(path, error) from None
@@ -73,19 +79,22 @@ class TraceRecorder(EventLog):
 
 def _round_rows(
     events: list[TaskEvent], sent_s: dict[int, list[float]], ends_s: float
-) -> list[tuple[int, int, float, int]]:
+) -> list[tuple[int, int, float, int, float, float]]:
     computed = [event.computed_s for event in events if event.status == "counted"]
     typical_s = statistics.median(computed) if computed else 0.0
     rows = []
     for event in sorted(events, key=lambda event: event.worker):
         if event.status == "unsent":
-            rows.append((event.worker, event.round_index, 0.0, 1))
+            rows.append((event.worker, event.round_index, 0.0, 1, 0.0, 1.0))
         elif event.sent_s is not None and event.status != "lost":
             # a worker that drops a task says so, which is no response
             censored = event.status in ("superseded", "unfinished") or event.received_s is None
             ended_s = _open_until_s(event, sent_s[event.worker], ends_s) if censored else event.received_s
             taken_s = (ended_s or event.sent_s) - event.sent_s
-            rows.append((event.worker, event.round_index, max(0.0, taken_s - typical_s), int(censored)))
+            beyond_s = max(0.0, taken_s - typical_s)
+            slowness = 1.0 if censored or typical_s < LEAST_WORK_S else event.computed_s / typical_s
+            start_s = beyond_s if slowness == 1.0 else max(0.0, taken_s - event.computed_s)
+            rows.append((event.worker, event.round_index, beyond_s, int(censored), start_s, slowness))
     return rows
 
 

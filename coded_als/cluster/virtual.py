@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coded_als.arrays import Array
-from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.inline import HeldArrays, newly
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.seam import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.waiting import RoundCost
-from coded_als.delays import DelayModel, DelayStream, arrival_order
+from coded_als.delays.models import DelayModel
+from coded_als.delays.streams import DelayStream, arrival_order
 from coded_als.kernels import Stored
 
 
@@ -30,7 +31,7 @@ class _SentRound:
     received_s: float
     computed_s: Array
     response_s: Array
-    work_s: float
+    work_s: Array
     settled: frozenset[int]
 
 
@@ -85,18 +86,19 @@ class SimulatedCluster:
         received_s = cost.received_s(self.size, self.machine)
         self._settle_open(self._now_s + received_s)
         self._arrays.receive(round)
-        delays = self._delays.next_round(round.operations)
+        drawn = self._delays.disturb(round.operations)
+        delays = drawn.delays_s
+        response_s = cost.response_s(delays, self.machine, drawn.slowness)
         left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
         sent_s, elapsed_s = self._now_s, 0.0
         try:
-            results = self._arrays.gather(round, arrival_order(delays), until, left_out)
+            results = self._arrays.gather(round, arrival_order(response_s), until, left_out)
         finally:
             told: dict[int, Status] = {**dict.fromkeys(results, "counted"), **newly(left_out, round)}
             if told:
                 # the last response that counts ends a round; in one that fails, the last that does not count
                 last = [*(results or told)][-1]
-                response_s = cost.response_s(delays, self.machine)
                 elapsed_s = float(response_s[last])
                 self._now_s += elapsed_s
                 self._open = _SentRound(
@@ -105,9 +107,9 @@ class SimulatedCluster:
                     sent_s,
                     delays,
                     received_s,
-                    cost.computed_s(delays, self.machine),
+                    cost.computed_s(delays, self.machine, drawn.slowness),
                     response_s,
-                    self.machine.computing_s(cost.operations),
+                    self.machine.working_s(cost.operations, drawn.slowness),
                     frozenset(told) | round.excluded,
                 )
                 for worker, status in told.items():
@@ -142,7 +144,7 @@ class SimulatedCluster:
                 self._report(sent, worker, "superseded", stopped_s=newer_arrives_s)
 
     def _report(self, sent: _SentRound, worker: int, status: Status, stopped_s: float | None = None) -> None:
-        delay, computing_s = float(sent.delays[worker]), sent.work_s
+        delay, computing_s = float(sent.delays[worker]), float(sent.work_s[worker])
         received_s: float | None = None
         if stopped_s is None:
             received_s = sent.sent_s + float(sent.response_s[worker])

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.rules import AnyOfEach, Fastest
+from coded_als.cluster.rules import AnyOfEach, Fastest, counted_workers
 from coded_als.cluster.seam import Round, StoppingRule
-from coded_als.delays import DelayStream, arrival_order
+from coded_als.delays.streams import DelayStream, arrival_order
 from coded_als.errors import DecodingError, NotEnoughWorkers
 
 
@@ -37,24 +36,25 @@ class RoundCost:
         """Seconds until the payloads have reached the workers."""
         return machine.sending_s(workers, self.payload_bytes) + machine.latency_s
 
-    def computed_s(self, delays: Array, machine: Machine) -> Array:
+    def computed_s(self, delays: Array, machine: Machine, slowness: Array | None = None) -> Array:
         """Seconds from the start of each round until each worker has computed, of the shape of ``delays``: (T, W) or (W,).
 
-        A delay is infinite for a worker that never responds.
+        A delay is infinite for a worker that never responds; ``slowness``, of the same shape, multiplies its work.
         """
         ready = delays + self.received_s(delays.shape[-1], machine)
-        work_s = machine.computing_s(self.operations)
+        work_s = machine.working_s(self.operations, np.ones_like(delays) if slowness is None else slowness)
         if machine.cores is None or machine.cores >= delays.shape[-1]:
             return np.asarray(ready + work_s)
-        return in_turn_s(ready.reshape(-1, ready.shape[-1]), work_s, machine.cores).reshape(ready.shape)
+        rows = ready.reshape(-1, ready.shape[-1])
+        return in_turn_s(rows, work_s.reshape(rows.shape), machine.cores).reshape(ready.shape)
 
-    def response_s(self, delays: Array, machine: Machine) -> Array:
+    def response_s(self, delays: Array, machine: Machine, slowness: Array | None = None) -> Array:
         """Seconds from the start of each round until each response is there, (T, W) or (W,) as ``delays`` are.
 
-        Responses arrive in the order of the delays: workers compute, and the link serves, first come, first served.
+        The link serves first come, first served; workers that end at the same time in the order of their delays.
         """
-        computed = self.computed_s(delays, machine) + machine.latency_s
-        order = np.argsort(delays, axis=-1, kind="stable")
+        computed = self.computed_s(delays, machine, slowness) + machine.latency_s
+        order = np.lexsort((delays, computed), axis=-1)
         sorted_s = np.take_along_axis(computed, order, axis=-1)
         steps = machine.sending_s(1, self.response_bytes) * np.arange(1, delays.shape[-1] + 1)
         # each is through when it and all before it are: the latest start of a busy spell and what has come since
@@ -64,17 +64,18 @@ class RoundCost:
         return found
 
 
-def in_turn_s(ready: Array, work_s: float, cores: int) -> Array:
-    """Seconds at which each of W equal computations ends, (T, W), when a few cores serve them first come, first served.
+def in_turn_s(ready: Array, work_s: Array, cores: int) -> Array:
+    """Seconds at which each of W computations ends, (T, W), when a few cores serve them first come, first served.
 
-    ``ready``, (T, W), are the seconds at which each may begin.
+    ``ready`` and ``work_s``, (T, W), are the seconds at which each may begin and that it takes.
     """
     order = np.argsort(ready, axis=1, kind="stable")
-    ends = np.take_along_axis(ready, order, axis=1)
+    ends, work_s = (np.take_along_axis(array, order, axis=1) for array in (ready, work_s))
+    rows, free = np.arange(len(ends)), np.full((len(ends), cores), -np.inf)
     for place in range(ends.shape[1]):
-        # equal computations end in the order of their beginning: the core of the one so many places before is free next
-        free = ends[:, place - cores] if place >= cores else -np.inf
-        ends[:, place] = np.maximum(ends[:, place], free) + work_s
+        core = free.argmin(axis=1)
+        ends[:, place] = np.maximum(ends[:, place], free[rows, core]) + work_s[:, place]
+        free[rows, core] = ends[:, place]
     found = np.empty_like(ends)
     np.put_along_axis(found, order, ends, axis=1)
     return found
@@ -103,6 +104,9 @@ def _waiting_s(arrivals: Array, until: StoppingRule) -> float:
         return np.inf
 
 
+DRAWN = ("delays_s", "slowness")
+
+
 def round_seconds(
     stream: DelayStream, schedule: Sequence[tuple[RoundCost, StoppingRule]], machine: Machine, repeats: int
 ) -> Array:
@@ -112,8 +116,8 @@ def round_seconds(
     block = max(1, 2**22 // max(1, stream.workers * len(schedule)))
     for start in range(0, repeats, block):
         stop = min(start + block, repeats)
-        draws = [[stream.next_round(cost.operations) for cost, _ in schedule] for _ in range(start, stop)]
+        draws = [[stream.disturb(cost.operations) for cost, _ in schedule] for _ in range(start, stop)]
         for index, (cost, until) in enumerate(schedule):
-            delays = np.array([draw[index] for draw in draws])
-            seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine), until)
+            delays, slowness = (np.array([getattr(draw[index], name) for draw in draws]) for name in DRAWN)
+            seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine, slowness), until)
     return seconds

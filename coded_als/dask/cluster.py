@@ -24,10 +24,9 @@ from coded_als.dask.plugin import CodedWorkers, public_keys, remove_parts, start
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.guards import give_blas_its_threads_back, keep_blas_to_one_thread
-from coded_als.master.link import Link
-from coded_als.master.local import private_address
-from coded_als.master.remote import FAREWELL_S, is_on_this_machine
+from coded_als.master.link import FAREWELL_S, Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
+from coded_als.worker.addresses import is_on_this_machine, private_address
 from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
@@ -154,21 +153,11 @@ def require_versions(ours: Mapping[str, str], theirs: Mapping[str, Mapping[str, 
 
 @dataclass(frozen=True)
 class DaskWorker:
-    """One worker of a Dask cluster.
+    """One worker of a Dask cluster."""
 
-    Parameters
-    ----------
-    name
-        What it is called; it is called the same after its nanny restarted it.
-    address
-        Where it is; another one after a restart.
-    threads
-        How many tasks it runs at once.
-    """
-
-    name: str
-    address: str
-    threads: int
+    name: str  # the same after a restart by its nanny
+    address: str  # another one after a restart
+    threads: int  # tasks that run at once
 
 
 class Slots:

@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from distributed import Client
 
 from coded_als.als import CodedALS
-from coded_als.als.estimator import FREE, check_parameters, spread_for
+from coded_als.als.estimator import FREE
 from coded_als.als.history import CodedIteration
-from coded_als.als.problem import HeldProblem
+from coded_als.als.problem import HeldProblem, unit_of
 from coded_als.als.products import HeldData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import FormedGram, rows_code
-from coded_als.als.transforms import unit_of
 from coded_als.arrays import Array
 from coded_als.cluster.scope import Scope
 from coded_als.codes import CodeSpec, Replicated, Uncoded
@@ -36,7 +35,6 @@ def fit_coded_rows(
 
     Raises UsageError for parameters that need R, or R^T R, at the master.
     """
-    check_parameters(model.get_params())
     if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":
         raise UsageError(
             "a dataset is multiplied by its rows, where they are; got a protocol, precomputation or verification that "
@@ -45,7 +43,7 @@ def fit_coded_rows(
         )
     of_users = dataset.shape[0] >= dataset.shape[1]
     extent = _extent(dataset, cluster, of_users)
-    spread = spread_for(model.get_params(), extent, cluster.size, cluster.delays, cluster.machine)
+    spread = model.spread_over(extent, cluster.size, cluster.delays, cluster.machine)
     held_in = _copies(spread.code, cluster.size) if spread.precomputation == "coded" else spread.code
     shards = cluster.size // copies_of(held_in)
     mean = None
@@ -69,9 +67,8 @@ def fit_coded_rows(
         problem = HeldProblem(rows, not of_users, unit, facts.squares)
         held: HeldData = problem
         if spread.precomputation == "coded":
-            decoding = spread.code.tolerance if model.decoding_tolerance is None else model.decoding_tolerance
             summed = SummedPhases(cluster.client, planted, problem)
-            held = FormedGram(extent.length, log, spread.code, decoding, summed)
+            held = FormedGram(extent.length, log, spread.code, model.decoding_error(spread.code), summed)
         users, items = model.factorise(problem, held, log, spread, unit, run)
     model._keep(users, items, global_mean=mean or 0.0)
 
@@ -110,4 +107,4 @@ def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:
 
 def _copies(code: CodeSpec, workers: int) -> CodeSpec:
     """In how many copies rows lie beside a D that is spread by a code."""
-    return code if isinstance(code, (Replicated, Uncoded)) else rows_code("auto", None, workers)
+    return code if isinstance(code, (Replicated, Uncoded)) else rows_code(None, workers)

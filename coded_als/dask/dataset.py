@@ -27,27 +27,13 @@ TOGETHER = 8
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Ratings in part files, of which the client knows ids and counts only.
+    """Ratings in part files, of which the client knows ids and counts only."""
 
-    Parameters
-    ----------
-    name
-        What it was found by.
-    source
-        Where its entries come from.
-    rows
-        How many rows the files have.
-    digest
-        Of all of them in the order of the parts, and of what becomes of pairs that are there twice.
-    empty_lines
-        Lines of texts that were passed over because they are empty.
-    """
-
-    name: str
+    name: str  # pattern, folder or file
     source: Source
-    rows: int
-    digest: str
-    empty_lines: int = 0
+    rows: int  # of all files
+    digest: str  # of all rows in the order of the parts, and of the rule for repeated pairs
+    empty_lines: int = 0  # lines of texts that were passed over
 
     @classmethod
     def find(

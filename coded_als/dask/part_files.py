@@ -20,10 +20,10 @@ from pyarrow import parquet
 
 from coded_als.data.dialect import TextLayout, TextOptions, layout_of
 from coded_als.data.lines import Lines, plain_name
-from coded_als.data.parquet_columns import named_columns
+from coded_als.data.names import named_columns
 from coded_als.data.ratings import CodedIds, IdColumn, number_ids
 from coded_als.data.text import TextColumns, read_columns
-from coded_als.errors import UsageError
+from coded_als.errors import UsageError, reason_of
 from coded_als.models.checkpoint import digest
 
 # Rows that are read at once, where the row groups of a Parquet file allow it.
@@ -33,50 +33,28 @@ _REMEDY = "Name the columns of users, items and perhaps ratings, as in --columns
 
 @dataclass(frozen=True)
 class Piece:
-    """What one task reads: a file, or some row groups of it.
+    """The share of one task: a file, or some row groups of it."""
 
-    Parameters
-    ----------
-    path
-        Of the file, the same on all machines.
-    groups
-        Row groups from and to; None for all of it.
-    digest
-        Of its rows (`Columns.digest`), once they have been read: whoever reads them again must find the same.
-    layout
-        How a text is read; None for Parquet.
-    encoding
-        Of a text.
-    keys
-        Columns that the folders of the path stand for, ``key=value``, and their values.
-    """
-
-    path: str
-    groups: tuple[int, int] | None = None
+    path: str  # the same on all machines
+    groups: tuple[int, int] | None = None  # row groups from and to; None for all of it
+    # `Columns.digest` of its rows once they have been read: a second reading must find the same
     digest: str | None = None
-    layout: TextLayout | None = None
-    encoding: str | None = None
+    layout: TextLayout | None = None  # how a text is read; None for Parquet
+    encoding: str | None = None  # of a text
+    # columns that the folders of the path stand for, ``key=value``, and their values
     keys: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The rows of a piece.
+    """The rows of a piece."""
 
-    Parameters
-    ----------
-    users, items
-        (rows,) ids as int64, uint64 or string.
-    values
-        (rows,) float32 where that is exact, else float64; None where there is no column of ratings.
-    empty_lines
-        How many lines of a text were passed over because they are empty.
-    """
-
+    # (rows,) ids as int64, uint64 or string
     users: pa.Array
     items: pa.Array
+    # (rows,) float32 where that is exact, else float64; None where there is no column of ratings
     values: NDArray[Any] | None
-    empty_lines: int = 0
+    empty_lines: int = 0  # lines of a text that were passed over
 
     @property
     def digest(self) -> str:
@@ -407,5 +385,4 @@ def _short(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _unreadable(path: str, error: Exception) -> UsageError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UsageError(f"a part file must be complete and readable; got {path}: {reason}. Write it again.")
+    return UsageError(f"a part file must be complete and readable; got {path}: {reason_of(error)}. Write it again.")

@@ -16,7 +16,7 @@ import pyarrow as pa
 from distributed import CancelledError, Client, get_worker, wait
 from scipy import sparse
 
-from coded_als.als.transforms import Weighting
+from coded_als.als.problem import Weighting
 from coded_als.arrays import Array
 from coded_als.cluster.shares import Part
 from coded_als.codes.product import deal
@@ -91,23 +91,14 @@ MatrixReading = tuple[Weighting, float | None] | None
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where entries come from.
+    """The part files of a dataset and the numbering of its ids."""
 
-    Parameters
-    ----------
-    pieces, columns
-        What is read.
-    users, items
-        The ids.
-    repeated
-        What becomes of a pair that is there twice.
-    """
+    pieces: Sequence[Piece]  # in the order of their paths
+    columns: tuple[str, ...]  # of users, items and perhaps ratings
 
-    pieces: Sequence[Piece]
-    columns: tuple[str, ...]
     users: Numbering
     items: Numbering
-    repeated: Repeated
+    repeated: Repeated  # rule for a repeated pair
 
 
 class Moved(Exception):

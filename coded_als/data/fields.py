@@ -29,41 +29,23 @@ _NUMERIC = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.eE\0", dtype=np.
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """The fields of some lines of text.
+    """The fields of some lines of text."""
 
-    Parameters
-    ----------
-    source
-        Name of the file, for error messages.
-    text
-        (bytes,) uint8, ending in a newline.
-    starts, ends
-        (lines, columns): places in ``text``.
-    line_numbers
-        (lines,), counted from 1.
-    may_have_commas
-        Whether numbers may have a comma for the decimal point.
-    blank
-        How many lines were passed over because they are empty.
-    """
-
-    source: str
-    text: NDArray[np.uint8]
+    source: str  # name of the file, for error messages
+    text: NDArray[np.uint8]  # (bytes,) uint8, ending in a newline
+    # (lines, columns): places in ``text``
     starts: Integers
     ends: Integers
-    line_numbers: Integers
-    may_have_commas: bool = False
-    blank: int = 0
+    line_numbers: Integers  # (lines,), counted from 1
+    may_have_commas: bool = False  # whether numbers may have a comma for the decimal point
+    blank: int = 0  # empty lines that were passed over
 
     def integers(self, column: int) -> Integers | None:
         """The column as whole numbers, (rows,), or None unless every field is one, written without superfluous zeros."""
         return _integers(self.text, self.starts[:, column], self.ends[:, column])
 
     def texts(self, column: int) -> NDArray[np.bytes_]:
-        """The column as byte strings, (rows,).
-
-        Raises UsageError for an empty or an overlong field.
-        """
+        """The column as byte strings, (rows,); `UsageError` for an empty or an overlong field."""
         starts, ends = self.starts[:, column], self.ends[:, column]
         empty = np.flatnonzero(starts == ends)
         if empty.size:

@@ -15,15 +15,13 @@ from coded_als.data.binary import read_npy, read_npz
 from coded_als.data.dialect import TextOptions
 from coded_als.data.edges import PREFIX as EDGES
 from coded_als.data.edges import read_edge_lines
-from coded_als.data.lazy_frames import collected, is_lazy
 from coded_als.data.lines import plain_name
 from coded_als.data.matrix_market import read_mtx
-from coded_als.data.parquet_columns import parquet_columns
 from coded_als.data.ratings import RatingData, Repeated
 from coded_als.data.synthetic import PREFIX, parse_synthetic, synthetic_ratings
 from coded_als.data.synthetic_graph import PREFIX as GRAPH
 from coded_als.data.synthetic_graph import parse_graph, synthetic_graph
-from coded_als.data.tables import from_table, read_parquet
+from coded_als.data.tables import collected, from_table, is_lazy, parquet_columns, read_parquet
 from coded_als.data.text import read_dense_lines, read_rating_lines
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import is_table

@@ -1,4 +1,4 @@
-"""Straggler models: how many seconds each worker adds to a round.
+"""Straggler models: how many seconds each worker adds to a round, and how many times as long its work takes.
 
 One model has two uses: its draws are injected into real workers and charged by the virtual clock.
 A draw is a pure function of (seed, worker, round), so the same seed gives the same delays on every
@@ -11,28 +11,33 @@ from coded_als.delays.models import (
     Trace,
     bootstrapped,
     depends_on_operations,
+    factors_of,
     is_stationary,
+    slows,
     traces_of,
 )
 from coded_als.delays.spec import MODELS, parse_delays, register_delays, trace_files
-from coded_als.delays.streams import DelayStream, arrival_order, hashed_uniforms, require_workers
+from coded_als.delays.streams import DelayStream, Disturbance, arrival_order, hashed_uniforms, require_workers
 from coded_als.delays.traces import read_trace
 
 __all__ = [
     "MODELS",
     "DelayModel",
     "DelayStream",
+    "Disturbance",
     "NoDelay",
     "Trace",
     "arrival_order",
     "bootstrapped",
     "depends_on_operations",
+    "factors_of",
     "hashed_uniforms",
     "is_stationary",
     "parse_delays",
     "read_trace",
     "register_delays",
     "require_workers",
+    "slows",
     "trace_files",
     "traces_of",
 ]

@@ -1,4 +1,8 @@
-"""The straggler models: frozen dataclasses that turn uniform numbers into seconds."""
+"""The straggler models: frozen dataclasses that turn uniform numbers into seconds, or into factors of the work.
+
+An additive model delays the start of the work. A multiplicative one slows the work itself: a worker of slowness 3 takes
+three times as long for each multiplication, so what it has done by a given time is a third, and not nothing.
+"""
 
 from __future__ import annotations
 
@@ -146,6 +150,17 @@ class DelayModel(Protocol):
         ...
 
 
+class SlowingModel(DelayModel, Protocol):
+    """A straggler model that also slows the work itself."""
+
+    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+        """How many times as long as usual each worker takes for its work, (W,), finite and above 0.
+
+        The arguments are those of `draw`, but for the state: the one that `draw` returned for this very round.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class NoDelay:
     """Every worker is as fast as its machine."""
@@ -190,6 +205,17 @@ class Pareto(_Checked):
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         return self.scale * uniforms(0) ** (-1.0 / self.alpha), None
+
+
+@dataclass(frozen=True)
+class LogNormal(_Checked):
+    """A delay whose logarithm is normal: as often ``median e^s`` as ``median e^-s``, s of deviation ``sigma``."""
+
+    median: PositiveSeconds
+    sigma: Positive
+
+    def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
+        return self.median * _log_normal(uniforms(0), self.sigma), None
 
 
 @dataclass(frozen=True)
@@ -271,6 +297,80 @@ class Dead(_Checked):
         return np.where(_chosen(uniforms(-2), self.n), np.inf, 0.0), None
 
 
+@dataclass(frozen=True)
+class _Slowing(_Checked):
+    """A model that adds no seconds."""
+
+    def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, Any]:
+        return np.zeros_like(uniforms(0)), None
+
+
+@dataclass(frozen=True)
+class SlowDown(_Slowing):
+    """Each worker computes ``factor`` times slower in a round with probability ``p``."""
+
+    p: Probability
+    factor: Positive
+
+    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+        return np.where(uniforms(0) < self.p, self.factor, 1.0)
+
+    @property
+    def slow_share(self) -> float:
+        """The chance of being slow: a number below it makes a worker so."""
+        return self.p
+
+
+@dataclass(frozen=True)
+class AlwaysSlowDown(_Slowing):
+    """``n`` workers, always the same ones, compute ``factor`` times slower; below 1, faster."""
+
+    n: Count
+    factor: Positive
+
+    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+        return np.where(_chosen(uniforms(-3), self.n), self.factor, 1.0)
+
+
+@dataclass(frozen=True)
+class LogNormalSlowDown(_Slowing):
+    """In each round a worker is slower by a factor of median 1 whose logarithm is normal, of deviation ``sigma``."""
+
+    sigma: Positive
+
+    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+        return _log_normal(uniforms(0), self.sigma)
+
+
+@dataclass(frozen=True)
+class MarkovSlowDown(_Slowing):
+    """Bursts: a worker turns ``factor`` times slower with probability ``enter`` a round, and back with ``leave``."""
+
+    factor: Positive
+    enter: Probability
+    leave: Probability
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self._chain
+
+    def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, Any]:
+        return self._chain.draw(uniforms, round_index, operations, state)
+
+    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+        assert state is not None, "the state that draw returned for this round"
+        return np.where(state > 0, self.factor, 1.0)
+
+    @property
+    def slow_share(self) -> float:
+        """The chance of being slow in the long run, and in the first round: a number below it makes a worker so."""
+        return self._chain.slow_share
+
+    @property
+    def _chain(self) -> Markov:
+        return Markov(0.0, 0.0, self.enter, self.leave)
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Recorded seconds, ``(rounds, workers)``; both axes start over where they end.
@@ -281,17 +381,24 @@ class Trace:
         (rounds, workers); infinite for a worker that is dead.
     unseen
         The share of tasks that took longer than any that was finished, so that of these too little is known.
+    slowness
+        How many times as long as usual each took for its work, (rounds, workers); None where that was not recorded.
     """
 
     seconds: Array
     unseen: float = 0.0
+    slowness: Array | None = None
 
     def __post_init__(self) -> None:
-        _require_table(self.seconds)
+        _require_table(self.seconds, self.slowness)
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         rounds, workers = self.seconds.shape
         return self.seconds[round_index % rounds, np.arange(uniforms(0).size) % workers], None
+
+    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+        table = np.ones((1, 1)) if self.slowness is None else self.slowness
+        return np.asarray(table[round_index % len(table), np.arange(uniforms(0).size) % table.shape[1]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,9 +406,10 @@ class Bootstrap:
     """Rounds of a recording, ``(rounds, workers)``, each drawn at random with replacement; workers start over."""
 
     seconds: Array
+    slowness: Array | None = None
 
     def __post_init__(self) -> None:
-        _require_table(self.seconds)
+        _require_table(self.seconds, self.slowness)
 
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         rounds, workers = self.seconds.shape
@@ -309,10 +417,15 @@ class Bootstrap:
         # one number for all workers: who is slow together in the recording stays so
         return self.seconds[int(numbers[0] * rounds), np.arange(numbers.size) % workers], None
 
+    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+        numbers = uniforms(0)
+        table = np.ones((1, 1)) if self.slowness is None else self.slowness
+        return np.asarray(table[int(numbers[0] * len(table)), np.arange(numbers.size) % table.shape[1]])
+
 
 @dataclass(frozen=True)
 class Sum:
-    """The delays of several models added up."""
+    """The delays of several models added up, and their slowness multiplied."""
 
     models: tuple[DelayModel, ...]
 
@@ -324,15 +437,22 @@ class Sum:
         drawn, states = [], []
         for index, model in enumerate(self.models):
             own = None if state is None else state[index]
-
-            # each summand has numbers of its own; the lasting choices (k < 0) are shared on purpose
-            def own_uniforms(k: int, offset: int = self.offset(index)) -> Array:
-                return uniforms(k + offset if k >= 0 else k)
-
-            delays, new = model.draw(own_uniforms, round_index, operations, own)
+            delays, new = model.draw(self._uniforms_of(index, uniforms), round_index, operations, own)
             drawn.append(delays)
             states.append(np.zeros_like(delays) if new is None else new)
         return np.sum(drawn, axis=0), np.array(states)
+
+    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+        product = np.ones_like(uniforms(0))
+        for index, model in enumerate(self.models):
+            own = None if state is None else state[index]
+            product = product * factors_of(model, self._uniforms_of(index, uniforms), round_index, own)
+        return product
+
+    def _uniforms_of(self, index: int, uniforms: Uniforms) -> Uniforms:
+        """Numbers of its own for each summand; the lasting choices (k < 0) are shared on purpose."""
+        offset = self.offset(index)
+        return lambda k: uniforms(k + offset if k >= 0 else k)
 
     def offset(self, index: int) -> int:
         """The number that is added to k for the uniforms of a summand."""
@@ -340,12 +460,16 @@ class Sum:
 
 
 _STATIONARY = (
-    *(NoDelay, ShiftedExponential, Uniform, Pareto, NormalPerOperation, Bimodal, Markov, Slow, Dead, Trace, Bootstrap),
+    *(NoDelay, ShiftedExponential, Uniform, Pareto, LogNormal, NormalPerOperation, Bimodal, Markov, Slow, Dead),
+    *(SlowDown, AlwaysSlowDown, LogNormalSlowDown, MarkovSlowDown, Trace, Bootstrap),
 )
 
 
-def _require_table(seconds: Any) -> None:
-    """`UsageError` unless recorded seconds are a table (rounds, workers) of times; infinite ones never come."""
+def _require_table(seconds: Any, slowness: Any = None) -> None:
+    """`UsageError` unless recorded seconds are a table (rounds, workers) of times; infinite ones never come.
+
+    The slowness, where there is any, must be a table of the same shape.
+    """
     if not isinstance(seconds, np.ndarray) or seconds.ndim != 2 or seconds.size == 0 or seconds.dtype.kind not in "iuf":
         raise UsageError(
             "seconds must be a NumPy array of numbers, (rounds, workers), both at least 1; "
@@ -353,12 +477,35 @@ def _require_table(seconds: Any) -> None:
         )
     if not np.all(seconds >= 0):
         raise UsageError("seconds must each be at least 0; got a negative one or NaN. Correct the delay model.")
+    if slowness is not None and not (
+        np.shape(slowness) == seconds.shape and np.all(np.isfinite(slowness)) and np.all(slowness > 0)
+    ):
+        raise UsageError(
+            f"slowness must be finite numbers above 0 of the shape of seconds, {seconds.shape}; "
+            f"got {np.shape(slowness)}. Correct the delay model."
+        )
+
+
+def factors_of(model: DelayModel, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
+    """How many times as long as usual each worker takes for its work, (W,); ones for a model that slows nobody.
+
+    ``state``: the one that the model returned for this round.
+    """
+    found = getattr(model, "factors", None)
+    return np.ones_like(uniforms(0)) if found is None else np.asarray(found(uniforms, round_index, state))
+
+
+def slows(model: DelayModel) -> bool:
+    """Whether some worker's work may take longer than usual in some round."""
+    if isinstance(model, Sum):
+        return any(map(slows, model.models))
+    return model.slowness is not None if isinstance(model, (Trace, Bootstrap)) else hasattr(model, "factors")
 
 
 def bootstrapped(model: DelayModel) -> DelayModel:
     """The model with the rounds of its traces in random order, drawn with replacement."""
     if isinstance(model, Trace):
-        return Bootstrap(model.seconds)
+        return Bootstrap(model.seconds, model.slowness)
     return Sum(tuple(map(bootstrapped, model.models))) if isinstance(model, Sum) else model
 
 
@@ -384,6 +531,15 @@ def is_stationary(model: DelayModel) -> bool:
     if isinstance(model, Sum):
         return all(map(is_stationary, model.models))
     return type(model) in _STATIONARY
+
+
+def _log_normal(uniforms: Array, sigma: float) -> Array:
+    """Numbers of median 1 whose logarithm has this deviation; small uniform numbers make large ones."""
+    from scipy.special import ndtri
+
+    most = np.finfo(np.float64).max
+    with np.errstate(over="ignore"):
+        return np.asarray(np.clip(np.exp(-sigma * ndtri(uniforms)), 1 / most, most))
 
 
 def _chosen(uniforms: Array, n: int) -> NDArray[np.bool_]:

@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from coded_als.delays.models import (
+    AlwaysSlowDown,
     Bimodal,
     Dead,
     DelayModel,
     Inconsistent,
+    LogNormal,
+    LogNormalSlowDown,
     Markov,
+    MarkovSlowDown,
     NoDelay,
     NormalPerOperation,
     Pareto,
     Quantity,
     ShiftedExponential,
     Slow,
+    SlowDown,
     Sum,
     Uniform,
     quantities,
@@ -37,11 +42,16 @@ MODELS: dict[str, type[DelayModel]] = {
     "shifted-exp": ShiftedExponential,
     "uniform": Uniform,
     "pareto": Pareto,
+    "lognormal": LogNormal,
     "normal-ops": NormalPerOperation,
     "bimodal": Bimodal,
     "markov": Markov,
     "slow": Slow,
     "dead": Dead,
+    "slowdown": SlowDown,
+    "slowdown-always": AlwaysSlowDown,
+    "slowdown-lognormal": LogNormalSlowDown,
+    "slowdown-markov": MarkovSlowDown,
 }
 DelayClass = TypeVar("DelayClass", bound=type[DelayModel])
 

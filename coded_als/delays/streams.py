@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Array
 from coded_als.checks import is_whole
-from coded_als.delays.models import DelayModel
+from coded_als.delays.models import DelayModel, factors_of
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
 
@@ -22,6 +25,27 @@ def require_workers(workers: int) -> None:
     if not 1 <= workers <= MOST_WORKERS:
         change = "Add" if workers < 1 else "Remove"
         raise UsageError(f"workers must be at least 1 and at most {MOST_WORKERS}; got {workers}. {change} workers.")
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """The misfortune of each worker in one round.
+
+    Parameters
+    ----------
+    delays_s
+        Seconds before its work begins, (W,); infinite for a worker that never responds.
+    slowness
+        How many times as long as usual its work takes, (W,).
+    """
+
+    delays_s: Array
+    slowness: Array
+
+    @classmethod
+    def late(cls, delays_s: Sequence[float]) -> Disturbance:
+        """So many seconds of delay for each worker, and nobody slow."""
+        return cls(np.array(delays_s, dtype=np.float64), np.ones(len(delays_s)))
 
 
 class DelayStream:
@@ -56,10 +80,15 @@ class DelayStream:
         self._state: Array | None = None
 
     def next_round(self, operations: float = 0.0) -> Array:
-        """Seconds that each worker adds to the next round, (W,); infinite for one that never responds."""
+        """Seconds before each worker's work of the next round, (W,); infinite for one that never responds."""
+        return self.disturb(operations).delays_s
+
+    def disturb(self, operations: float = 0.0) -> Disturbance:
+        """The delay and the slowness of each worker in the next round, of so many multiplications."""
         seconds, self._state = self.model.draw(self._uniforms, self._round_index, operations, self._state)
+        slowness = factors_of(self.model, self._uniforms, self._round_index, self._state)
         self._round_index += 1
-        return np.asarray(seconds, dtype=np.float64)
+        return Disturbance(np.asarray(seconds, dtype=np.float64), np.asarray(slowness, dtype=np.float64))
 
     def _uniforms(self, k: int) -> Array:
         round_index = self._round_index if k >= 0 else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from coded_als.arrays import Array
 from coded_als.delays.models import Trace
 from coded_als.errors import UsageError
 
-Cells = dict[tuple[int, int], tuple[float, bool]]
+# Of each (round, worker): seconds beyond the work of everybody, whether these are a bound, those before the work began, and
+# how many times as long as usual the work took.
+Cells = dict[tuple[int, int], tuple[float, bool, float, float]]
 # From so many tasks on, a worker's own tell how long another of it would have taken; before, those of all workers do.
 ENOUGH = 5
 # A worker that is never heard of is dead, unless another was silent for half as long and heard again.
@@ -25,12 +28,16 @@ CLEAR = 1.25
 
 
 def read_trace(path: Path) -> Array:
-    """Seconds ``(rounds, workers)`` from a CSV with the columns worker, round, seconds and perhaps censored.
+    """Seconds ``(rounds, workers)`` from a CSV with the columns worker, round, seconds and perhaps others.
 
     A row with ``censored`` 1 was dropped before it finished, so its seconds are a lower bound; 0 where it was never sent.
     Its delay is one of the finished times above that bound, drawn from the Kaplan-Meier estimate of the worker's own
     delays, or of all workers' where its own are few: without this, a replay would take every straggler to be as fast as
     the round that overtook it. It is kept as it is where none is above. Draws are the same for the same file.
+
+    With the columns ``start`` and ``slowness`` a task began its work after so many seconds and was so many times as slow
+    as usual; the seconds given back are then those of the start, and a censored task that was drawn has both from the task
+    that it was drawn from. Without them all of its seconds are a delay.
 
     A task without a row is one that was never sent, where its worker has a later row. A worker without any further row has
     died. So has one that finished nothing, unless others were silent for about as long and then heard again.
@@ -53,9 +60,11 @@ def read_recording(path: Path) -> Trace:
     cells = _read_cells(path)
     shape = 1 + max(r for r, _ in cells), 1 + max(w for _, w in cells)
     seconds, finished = np.zeros(shape), np.zeros(shape, bool)
+    started, slowness = np.zeros(shape), np.ones(shape)
     last = np.full(shape[1], -1)
-    for (round_index, worker), (taken_s, censored) in cells.items():
+    for (round_index, worker), (taken_s, censored, start_s, slower) in cells.items():
         seconds[round_index, worker], finished[round_index, worker] = taken_s, not censored
+        started[round_index, worker], slowness[round_index, worker] = start_s, slower
         last[worker] = max(last[worker], round_index)
     dead = np.arange(shape[0])[:, None] > last
     dead |= ~finished.any(axis=0) & (shape[0] > SILENCES * (1 + _longest_silence(finished)))
@@ -69,7 +78,21 @@ def read_recording(path: Path) -> Trace:
             watched_s, number = seconds[index, worker], numbers[index, worker]
             longer = (law.beyond(watched_s, number) for law in laws)
             completed[index, worker] = next((found for found in longer if found is not None), watched_s)
-    return Trace(np.where(dead, np.inf, completed), everyone.unseen)
+            started[index, worker], slowness[index, worker] = completed[index, worker], 1.0
+    if (slowness == 1.0).all():
+        return Trace(np.where(dead, np.inf, completed), everyone.unseen)
+    _split_as_others(completed, finished, started, slowness)
+    return Trace(np.where(dead, np.inf, started), everyone.unseen, slowness)
+
+
+def _split_as_others(completed: Array, finished: NDArray[np.bool_], started: Array, slowness: Array) -> None:
+    """Take start and slowness of each task that did not finish from the one that its seconds were drawn from, if any."""
+    order = np.argsort(completed[finished], kind="stable")
+    ends, donors = completed[finished][order], np.flatnonzero(finished)[order]
+    for cell in np.flatnonzero(~finished):
+        place = int(np.searchsorted(ends, completed.flat[cell]))
+        if place < len(ends) and ends[place] == completed.flat[cell]:
+            started.flat[cell], slowness.flat[cell] = started.flat[donors[place]], slowness.flat[donors[place]]
 
 
 @dataclass(frozen=True)
@@ -154,14 +177,15 @@ def _read_cells(path: Path) -> Cells:
     return cells
 
 
-def _read_row(row: dict[str, str], path: Path, line: int) -> tuple[tuple[int, int], tuple[float, bool]]:
+def _read_row(row: dict[str, str], path: Path, line: int) -> tuple[tuple[int, int], tuple[float, bool, float, float]]:
     try:
         cell, seconds = (int(row["round"]), int(row["worker"])), float(row["seconds"])
         censored = {"0": False, "1": True}[row.get("censored") or "0"]
-        if min(cell) < 0 or not seconds >= 0:
+        start_s, slowness = float(row.get("start") or seconds), float(row.get("slowness") or 1.0)
+        if min(cell) < 0 or not min(seconds, start_s) >= 0 or not 0 < slowness < math.inf:
             raise ValueError
     except (ValueError, TypeError, KeyError):
         raise UsageError(
-            f"a trace must hold whole numbers for worker and round, seconds >= 0 and censored 0 or 1; got {row} in {path} line {line}. Correct the line."
+            f"a trace must hold whole numbers for worker and round, seconds >= 0, censored 0 or 1, start >= 0 and slowness > 0; got {row} in {path} line {line}. Correct the line."
         ) from None
-    return cell, (seconds, censored)
+    return cell, (seconds, censored, start_s, slowness)

@@ -32,70 +32,38 @@ MOST_RACKS = 100
 
 @dataclass(frozen=True)
 class Setting:
-    """What the codes are compared for: E = D X on W workers.
+    """The product and the cluster for which codes are compared: E = D X on W workers."""
 
-    Parameters
-    ----------
-    workers
-        W.
-    length, columns
-        Side of D and columns of X.
-    delays
-        A delay SPEC.
-    machine
-        Master, workers and the link between them.
-    rounds
-        Rounds that are drawn.
-    sets
-        Random sets of survivors that are decoded from.
-    seed
-        Seed of delays and survivors.
-    entries
-        Of a sparse R, those that are not zero: its rows in copies are put beside the codes of D. None for a dense one.
-    """
-
-    workers: int
+    workers: int  # W
+    # side of D and columns of X
     length: int
     columns: int
-    delays: str
-    machine: Machine
-    rounds: int = 1000
-    sets: int = 200
-    seed: int = 0
+    delays: str  # a delay SPEC
+    machine: Machine  # master, workers and the link between them
+    rounds: int = 1000  # rounds that are drawn
+    sets: int = 200  # random sets of survivors to decode from
+    seed: int = 0  # seed of delays and survivors
+    # nonzero entries of a sparse R, whose rows in copies are compared with the codes of D; None for a dense R
     entries: int | None = None
 
 
 @dataclass(frozen=True)
 class CodeRow:
-    """One code.
+    """One code."""
 
-    Parameters
-    ----------
-    code, kind
-        Its SPEC, and what family and cut it is of.
-    threshold
-        Responses that a round needs.
-    share, memory_bytes
-        What a worker holds of D, as a fraction of it and in bytes.
-    work
-        Multiplications of a worker, as a fraction of those of the whole product.
-    payload_bytes, response_bytes
-        Of one worker and round.
-    errors
-        Measured, from as many responses as the threshold.
-    mean_s, p99_s
-        Virtual seconds of a round; None where some round cannot end.
-    """
-
+    # its SPEC, and its family and cut
     code: str
     kind: str
-    threshold: int
+    threshold: int  # responses that a round needs
+    # share of D on a worker, as a fraction and in bytes
     share: float
     memory_bytes: int
-    work: float
+    work: float  # multiplications of a worker, as a fraction of those of the whole product
+    # of one worker and round
     payload_bytes: int
     response_bytes: int
-    errors: DecodingErrors
+    errors: DecodingErrors  # measured, from as many responses as the threshold
+    # virtual seconds of a round; None where some round cannot end
     mean_s: float | None
     p99_s: float | None
 
@@ -178,8 +146,10 @@ def _cost(product: MatrixCode, setting: Setting) -> RoundCost:
 
 def _times(cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws) -> tuple[float | None, float | None]:
     """Mean and 99 % quantile over the drawn rounds; None where not all of them end."""
-    delays = draws.delays([(cost, rule)], setting.rounds)[0, :, 0]
-    seconds = waiting_s(cost.response_s(delays, setting.machine), rule)
+    schedule = [(cost, rule)]
+    delays, slowness = draws.delays(schedule, setting.rounds), draws.slowness(schedule, setting.rounds)
+    slower = None if slowness is None else slowness[0, :, 0]
+    seconds = waiting_s(cost.response_s(delays[0, :, 0], setting.machine, slower), rule)
     if not np.isfinite(seconds).all():
         return None, None
     return float(seconds.mean()), float(np.quantile(seconds, 0.99))
@@ -246,19 +216,12 @@ def _nearest(members: Sequence[CodeSpec], workers: int, limits: Sequence[float])
 
 @dataclass(frozen=True)
 class DecodingErrors:
-    """Relative errors (Frobenius) of a decoded product, from as many responses as the recovery threshold.
+    """Relative errors (Frobenius) of a decoded product, from as many responses as the recovery threshold."""
 
-    Parameters
-    ----------
-    median, p99
-        Over random survivors; infinite where so many did not decode.
-    contiguous
-        The worst after losing workers with consecutive ids.
-    """
-
+    # over random survivors; infinite where so many did not decode
     median: float
     p99: float
-    contiguous: float
+    contiguous: float  # the worst after losing workers with consecutive ids
 
 
 def decoding_errors(code: MatrixCode, sets: int, seed: int = 0) -> DecodingErrors:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from typing import Any, TypedDict
+from typing import Any
 
+from coded_als.cluster.machine import show_worker_speeds
 from coded_als.codes import CODES, Entangled
 from coded_als.codes.entangled import LARGEST_PARTITIONS
 from coded_als.experiments.text_tables import as_text
 from coded_als.kernels import SPARSE_SLOWDOWN
-from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel, Verdict
+from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel
 from coded_als.planner.cluster_plan import Plan
 from coded_als.planner.solvers import default_solver
-from coded_als.planner.statistics import Estimate
 from coded_als.planner.timing import Workload
 
 # Rows of the table of candidates; the best of each family comes besides.
@@ -37,7 +37,10 @@ def assumptions(workload: Workload) -> list[str]:
     """What the figures rest on, in words."""
     machine = workload.machine
     sharers = "each worker" if machine.cores is None else f"each of {machine.cores} cores that the workers share"
-    return [
+    unequal = (
+        [f"worker speeds are {show_worker_speeds(machine.worker_speeds)} of that"] if machine.worker_speeds else []
+    )
+    return unequal + [
         text.format(
             iterations=", ".join(f"{count} ({solver})" for solver, count in workload.iterations.items()),
             workers=sharers,
@@ -60,7 +63,7 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     """The command that runs a candidate on local workers, with the same delays."""
     scheme = candidate.scheme
     words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
-    words += ["--code", scheme.family.spec]
+    words += ["--code", scheme.code]
     if scheme.solver != default_solver():
         words += ["--solver", scheme.solver]
     if workload.size.entries is not None:
@@ -180,80 +183,8 @@ def _family(label: str) -> str:
     return ", ".join(label.split(", ")[:-2])
 
 
-class CandidateRow(TypedDict):
-    """A candidate as columns; those of its scheme first."""
-
-    label: str
-    code: str
-    workers: int
-    partitions: int | None
-    protocol: str
-    solver: str
-    rows: bool
-    virtual_seconds_mean: float
-    virtual_seconds_low95: float | None
-    virtual_seconds_high95: float | None
-    virtual_seconds_are_uncertain: bool
-    virtual_seconds_are_a_lower_bound: bool
-    startup_seconds: float
-    master_seconds: float
-    worker_storage_bytes: int
-    worker_operations: float
-
-
-class Speedup(TypedDict):
-    """How many times as fast the code is; without an interval where the draws do not suffice for one."""
-
-    ratio: float
-    low95: float | None
-    high95: float | None
-
-
-class DuelRow(TypedDict):
-    """The best with a code against the best without, none of which uses more than ``at_most`` of what is ``limited``."""
-
-    limited: str
-    at_most: float
-    verdict: Verdict
-    draws_needed: int | None
-    without_a_code: CandidateRow | None
-    with_a_code: CandidateRow | None
-    speedup: Speedup | None
-
-
-class Exclusion(TypedDict):
-    """A scheme that cannot run, and why."""
-
-    label: str
-    reason: str
-
-
-class PlanDocument(TypedDict):
-    """What ``plan --json`` prints."""
-
-    verdict: Verdict
-    draws: int
-    draws_needed: int | None
-    rounds_recorded: int | None
-    unseen_share: float
-    margin: float
-    workers: int
-    size: dict[str, Any]
-    machine: dict[str, Any]
-    iterations: dict[str, int]
-    delays: str
-    recommended: CandidateRow
-    command: str
-    speedup_of_the_best_code: Speedup | None
-    at_equal_memory: list[DuelRow]
-    at_equal_work: list[DuelRow]
-    candidates: list[CandidateRow]
-    excluded: list[Exclusion]
-    assumptions: list[str]
-
-
-def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
-    """The plan as one JSON-able document."""
+def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any]:
+    """The document of ``plan --json``."""
     return {
         "verdict": plan.verdict,
         "draws": len(plan.recommended.sampling),
@@ -277,14 +208,13 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
     }
 
 
-def candidate_row(candidate: Candidate) -> CandidateRow:
-    """A candidate as columns."""
+def candidate_row(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as columns, those of its scheme first."""
     estimate, scheme = candidate.estimate, candidate.scheme
     return {
         "label": scheme.label,
         "code": scheme.code,
         "workers": scheme.workers,
-        "partitions": scheme.partitions,
         "protocol": scheme.protocol,
         "solver": scheme.solver,
         "rows": scheme.rows,
@@ -300,12 +230,14 @@ def candidate_row(candidate: Candidate) -> CandidateRow:
     }
 
 
-def _speedup(duel: Duel) -> Speedup | None:
-    speedup: Estimate | None = duel.speedup
+def _speedup(duel: Duel) -> dict[str, Any] | None:
+    """How many times as fast the code is; without an interval where the draws do not suffice for one."""
+    speedup = duel.speedup
     return None if speedup is None else {"ratio": speedup.value, "low95": speedup.low, "high95": speedup.high}
 
 
-def _duel_row(duel: Duel, limited: str) -> DuelRow:
+def _duel_row(duel: Duel, limited: str) -> dict[str, Any]:
+    """The best with a code against the best without; neither uses more than ``at_most`` of the column ``limited``."""
     return {
         "limited": limited,
         "at_most": duel.limit,

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from coded_als.arrays import Array
 from coded_als.cluster import Round, Status, StoppingRule, best_there_is, refusal_of, spared, verdict
+from coded_als.delays import Disturbance
 from coded_als.errors import RoundTimeout, UsageError, WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
 from coded_als.master.events import Events
@@ -143,6 +144,8 @@ class RunningRound:
         The arrays that it uses and makes, with their versions.
     delays_s
         Seconds that each worker waits; infinite for one that does not respond.
+    slowness
+        How many times as long as usual each worker's work is to take.
     payloads
         The arrays that each worker is sent.
     settled_for
@@ -164,6 +167,7 @@ class RunningRound:
     operands: tuple[Stamp, ...]
     keep: tuple[Stamp, ...]
     delays_s: Sequence[float]
+    slowness: Sequence[float]
     payloads: Payloads
     first_attempt: int = 0
     settled_for: frozenset[int] | None = field(default=None, init=False)
@@ -220,6 +224,7 @@ class RunningRound:
             self.operands,
             self.keep,
             self.delays_s[worker],
+            self.slowness[worker],
             self.payloads.of(worker),
         )
 
@@ -349,9 +354,9 @@ class Rounds(Listener):
         self._current: RunningRound | None = None
         membership.listener = self
 
-    def carry_out(self, round: Round, until: StoppingRule, timeout_s: float, delays_s: Sequence[float]) -> RunningRound:
+    def carry_out(self, round: Round, until: StoppingRule, timeout_s: float, drawn: Disturbance) -> RunningRound:
         """Run one round to the response that satisfies ``until``."""
-        current = self._current = self._begin(round, until, delays_s)
+        current = self._current = self._begin(round, until, drawn)
         ends_s = self._clock() + timeout_s
         try:
             with CollectorPutOff() as collector:
@@ -380,11 +385,14 @@ class Rounds(Listener):
             for task in worker.open_tasks.values():
                 self._events.record(task, "unfinished")
 
-    def _begin(self, round: Round, until: StoppingRule, delays_s: Sequence[float]) -> RunningRound:
+    def _begin(self, round: Round, until: StoppingRule, drawn: Disturbance) -> RunningRound:
         keep = tuple(map(self._stores.new_version, round.keep))
         operands = tuple((name, self._stores.newest[name]) for name in round.operands)
         payloads = Payloads(round, self._membership.memory)
-        current = RunningRound(round, until, self._round_index, operands, keep, delays_s, payloads, self._first_attempt)
+        late, slow = drawn.delays_s.tolist(), drawn.slowness.tolist()
+        current = RunningRound(
+            round, until, self._round_index, operands, keep, late, slow, payloads, self._first_attempt
+        )
         for worker in self._membership.alive:
             self._place(worker, current)
         self._round_index += 1

@@ -140,10 +140,10 @@ class ZmqCluster:
             self._check(round)
             self._latest = None
             self._membership.catch_up()
-            delays_s = self._stream.next_round(round.operations).tolist()
+            drawn = self._stream.disturb(round.operations)
             started = self.seconds()
             try:
-                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, delays_s)
+                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, drawn)
             finally:
                 self._events.deliver()
             left_out = tuple(worker for worker in done.left_out if worker not in round.excluded)

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Entangled, Replicated, Uncoded
-from coded_als.delays import DelayModel, NoDelay, Trace, traces_of
+from coded_als.delays.models import DelayModel, NoDelay, Trace, traces_of
 from coded_als.errors import UsageError, readable
 from coded_als.planner.schemes import Scheme, Size, holds_gram
 from coded_als.planner.solvers import SOLVERS, solvers_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.delays import require_workers
+from coded_als.delays.streams import require_workers
 from coded_als.errors import UsageError
 from coded_als.planner.choice import MOST_DRAWS, Candidate, Duel, Race, Verdict, contestants
 from coded_als.planner.timing import Workload

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import FLOAT_BYTES
-from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.rules import copies_rule, rule_for
+from coded_als.cluster.rules import WellConditioned, first_copies, rule_for
+from coded_als.cluster.seam import StoppingRule
 from coded_als.cluster.waiting import RoundCost
-from coded_als.codes import CodeSpec, FactorCode, InnerProductCode, MatrixCode, choose_code, with_partitions
+from coded_als.codes import CodeSpec, FactorCode, InnerProductCode, MatrixCode, parse_code
 from coded_als.codes.entangled import square
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
@@ -196,8 +196,6 @@ class Scheme:
         SPEC of the code, as `CodedALS` takes it.
     workers
         W.
-    partitions
-        h of an entangled code that leaves it open, else None.
     protocol
         ``"fused"`` or ``"paper"``.
     solver
@@ -208,7 +206,6 @@ class Scheme:
 
     code: str
     workers: int
-    partitions: int | None = None
     protocol: str = "fused"
     solver: str = "als"
     rows: bool = False
@@ -216,7 +213,7 @@ class Scheme:
     @property
     def family(self) -> CodeSpec:
         """The code, not yet tied to the workers."""
-        return with_partitions(self.code, self.partitions)
+        return parse_code(self.code)
 
     @property
     def label(self) -> str:
@@ -228,7 +225,7 @@ class Scheme:
 
         Raises UsageError when the workers are too few, or the matrix is too small.
         """
-        return choose_code(self.code, self.partitions, self.workers, size.length)
+        return self.family.bind(self.workers, size.length)
 
     def product(self, size: Size) -> MatrixCode:
         """The code of E = D B, prepared once for all schemes that share it."""
@@ -307,7 +304,7 @@ class Scheme:
         exchanged = FLOAT_BYTES * size.length * self.block_columns(size)
         entries = (size.entries or size.rows * size.columns) / self._blocks
         operations = rows_operations(2, entries, self.block_columns(size))
-        return RoundCost(operations, exchanged, exchanged), copies_rule(self.workers, self._blocks)
+        return RoundCost(operations, exchanged, exchanged), first_copies(self.workers, self._blocks)
 
     def _product_round(self, size: Size) -> RoundCost:
         code, square_shape, columns = self.product(size), (size.length, size.length), self.block_columns(size)

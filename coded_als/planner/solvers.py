@@ -61,6 +61,7 @@ SOLVERS = {
     solver.name: solver
     for solver in (
         Solver("lobpcg", "locally optimal block iteration", guarded_columns, 11, 45.0, 100.0, 3e6),
+        Solver("krylov", "block Lanczos iteration, of any block width", guarded_columns, 9, 20.0, 100.0, 2e6),
         Solver("als", "the paper's ALS", rank_columns, 97, 12.0, 20.0, 1.5e6, ("fused", "paper")),
     )
 }

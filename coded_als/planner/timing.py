@@ -25,22 +25,27 @@ from scipy.special import logsumexp, xlogy
 
 from coded_als.arrays import Array
 from coded_als.checks import require_number
-from coded_als.cluster import Fastest, StoppingRule, WellConditioned
-from coded_als.cluster.inline import counted_workers
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import Fastest, WellConditioned, counted_workers
+from coded_als.cluster.seam import StoppingRule
 from coded_als.cluster.waiting import RoundCost, waiting_s
-from coded_als.delays import (
+from coded_als.delays.models import (
     DelayModel,
-    DelayStream,
+    LogNormal,
+    LogNormalSlowDown,
+    Pareto,
+    ShiftedExponential,
+    Sum,
     Trace,
     bootstrapped,
     depends_on_operations,
-    hashed_uniforms,
+    factors_of,
     is_stationary,
-    parse_delays,
+    slows,
     traces_of,
 )
-from coded_als.delays.models import Bimodal, Markov, Pareto, ShiftedExponential, Sum
+from coded_als.delays.spec import parse_delays
+from coded_als.delays.streams import DelayStream, hashed_uniforms
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 from coded_als.planner.schemes import Scheme, Size
 from coded_als.planner.solvers import typical_iterations
@@ -87,6 +92,10 @@ class DelayDraws(Protocol):
         """
         ...
 
+    def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
+        """How many times as long as usual each worker's work takes, of the shape of `delays`; None where nothing slows it."""
+        ...
+
 
 class Draws:
     """The delays of several runs on W workers; drawn once for all schemes where they do not depend on the work.
@@ -116,6 +125,13 @@ class Draws:
 
     def delays(self, schedule: Schedule, iterations: int) -> Array:
         """Seconds that each worker adds to each round of each iteration, (repeats, iterations, rounds, W)."""
+        return self._of_rounds(schedule, iterations)[..., 0, :]
+
+    def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
+        return self._of_rounds(schedule, iterations)[..., 1, :] if slows(self._model) else None
+
+    def _of_rounds(self, schedule: Schedule, iterations: int) -> Array:
+        """Delays and slowness, (repeats, iterations, rounds, 2, W)."""
         rounds = len(schedule)
         if depends_on_operations(self._model):
             found = self._fresh([cost.operations for cost, _ in schedule] * iterations)
@@ -123,11 +139,12 @@ class Draws:
             if self._drawn is None or self._drawn.shape[1] < iterations * rounds:
                 self._drawn = self._fresh([0.0] * (iterations * rounds))
             found = self._drawn[:, : iterations * rounds]
-        return found.reshape(len(self), iterations, rounds, self._workers)
+        return found.reshape(len(self), iterations, rounds, 2, self._workers)
 
     def _fresh(self, operations: list[float]) -> Array:
         streams = [DelayStream(self._model, self._workers, seed) for seed in self._seeds]
-        return np.array([[stream.next_round(count) for count in operations] for stream in streams])
+        drawn = [[stream.disturb(count) for count in operations] for stream in streams]
+        return np.array([[(one.delays_s, one.slowness) for one in rounds] for rounds in drawn])
 
 
 class RoundDraws:
@@ -160,6 +177,12 @@ class RoundDraws:
     def __len__(self) -> int:
         return len(self.sampling)
 
+    def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
+        if not slows(self._model):
+            return None
+        found = np.array([self._factors(draw) for draw in range(len(self))])
+        return np.repeat(found[:, None, None], len(schedule), axis=2)
+
     def delays(self, schedule: Schedule, iterations: int) -> Array:
         """Seconds that each worker adds to each round of one iteration, (draws, 1, rounds, W)."""
         asked = [cost.operations if depends_on_operations(self._model) else 0.0 for cost, _ in schedule]
@@ -173,6 +196,10 @@ class RoundDraws:
 
     def _one(self, draw: int, operations: float) -> Array:
         return self._model.draw(lambda k: self._numbers[k][draw], draw, operations, None)[0]
+
+    def _factors(self, draw: int) -> Array:
+        state = self._model.draw(lambda k: self._numbers[k][draw], draw, 0.0, None)[1]
+        return factors_of(self._model, lambda k: self._numbers[k][draw], draw, state)
 
 
 class SomeDraws:
@@ -196,6 +223,10 @@ class SomeDraws:
     def delays(self, schedule: Schedule, iterations: int) -> Array:
         """As of all draws, (k, iterations, rounds, W)."""
         return self._draws.delays(schedule, iterations)[self._picked]
+
+    def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
+        found = self._draws.slowness(schedule, iterations)
+        return None if found is None else found[self._picked]
 
 
 def draws_of(model: DelayModel, workers: int, seed: int, draws: int) -> DelayDraws:
@@ -249,9 +280,9 @@ def _slowest(model: DelayModel, offset: int = 0) -> dict[int, tuple[float, ...]]
     if isinstance(model, Sum):
         parts = (_slowest(part, offset + model.offset(index)) for index, part in enumerate(model.models))
         return {k: bounds for part in parts for k, bounds in part.items()}
-    if isinstance(model, (ShiftedExponential, Pareto)):
+    if isinstance(model, (ShiftedExponential, Pareto, LogNormal, LogNormalSlowDown)):
         return {offset: SLOWEST}
-    slow = model.slow_share if isinstance(model, (Bimodal, Markov)) else 0.0
+    slow = getattr(model, "slow_share", 0.0)
     return {offset: (slow,)} if 0 < slow < 1 else {}
 
 
@@ -296,7 +327,7 @@ def _used(model: DelayModel, workers: int) -> list[int]:
         asked.add(k)
         return np.full(workers, 0.5)
 
-    model.draw(note, 0, 1.0, None)
+    factors_of(model, note, 0, model.draw(note, 0, 1.0, None)[1])
     return sorted(asked)
 
 
@@ -476,10 +507,13 @@ def _drawn_seconds(
     scheme: Scheme, schedule: Schedule, workload: Workload, draws: DelayDraws, most: int | None
 ) -> Array:
     """Seconds of each round, (repeats, iterations, rounds)."""
-    delays = draws.delays(schedule, min(workload.iterations[scheme.solver], most or 10**9))
+    iterations = min(workload.iterations[scheme.solver], most or 10**9)
+    delays, slowness = draws.delays(schedule, iterations), draws.slowness(schedule, iterations)
     seconds = np.empty(delays.shape[:3])
     for index, (cost, rule) in enumerate(schedule):
-        arrivals = cost.response_s(delays[:, :, index].reshape(-1, scheme.workers), workload.machine)
+        late = delays[:, :, index].reshape(-1, scheme.workers)
+        slower = None if slowness is None else slowness[:, :, index].reshape(late.shape)
+        arrivals = cost.response_s(late, workload.machine, slower)
         seconds[:, :, index] = waiting_s(arrivals, rule).reshape(seconds.shape[:2])
     seconds[:, :, -1] += workload.master_s(scheme)
     return seconds

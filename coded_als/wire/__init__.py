@@ -3,6 +3,7 @@
 from coded_als.wire.frames import Packed, WireError, packed
 from coded_als.wire.memory import SharedMemory, SharedMemoryView, shared_memory
 from coded_als.wire.messages import (
+    ANY_NUMBER,
     Absent,
     Acknowledged,
     Alive,
@@ -31,6 +32,7 @@ from coded_als.wire.messages import (
 )
 
 __all__ = [
+    "ANY_NUMBER",
     "Absent",
     "Acknowledged",
     "Alive",

@@ -26,7 +26,7 @@ Stamp = tuple[str, int]
 # A whole number of at least 0.
 Natural = Annotated[int, "natural"]
 
-VERSION = 5
+VERSION = 6
 MOST_HEADER_BYTES = 1 << 16
 
 
@@ -107,6 +107,8 @@ class Task(FromMaster):
         Names and versions under which the worker keeps the first of ``arrays``.
     delay_s
         Seconds to wait before the work; may be infinite.
+    slowness
+        How many times as long as usual the work is to take.
     arrays
         Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames, or of shared memory.
     """
@@ -119,6 +121,7 @@ class Task(FromMaster):
     operands: tuple[Stamp, ...] = ()
     keep: tuple[Stamp, ...] = ()
     delay_s: float = 0.0
+    slowness: float = 1.0
     arrays: tuple[NDArray[Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -165,6 +168,10 @@ class FromWorker(Message):
     __slots__ = ()
 
 
+# The number of a worker to which the master gives one.
+ANY_NUMBER = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Hello(FromWorker):
     """The introduction of a worker, once for each connection.
@@ -172,7 +179,7 @@ class Hello(FromWorker):
     Parameters
     ----------
     job, worker
-        As of any message; -1 asks for whichever number is free.
+        As of any message; `ANY_NUMBER` asks for whichever number is free.
     process_id
         Of the worker, on its machine.
     memory

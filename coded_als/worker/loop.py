@@ -103,7 +103,7 @@ class Worker:
         self._parent_lives, self._parts = parent_lives, parts
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Task | None = None
-        self._received = 0.0
+        self._received = self._started = 0.0
         self._dropped: list[Task] = []
         self._stop: str | None = None
 
@@ -125,15 +125,14 @@ class Worker:
         if self._task is not task:
             return
         self._report_dropped()
-        started = time.perf_counter()
+        waited_s = time.perf_counter() - received
         try:
             result = self._compute_in_turn(task)
         except Exception as error:  # a bug in a kernel or its operands: for the master to raise
             self._send(Failure(*self._of(task), _reason(error)))
             result = None
         if result is not None:
-            computed_s = time.perf_counter() - started
-            self._send(Response(*self._of(task), started - received, computed_s, result))
+            self._send(Response(*self._of(task), waited_s, time.perf_counter() - self._started, result))
         if self._task is task:
             self._task = None
 
@@ -149,16 +148,21 @@ class Worker:
 
     def _compute_in_turn(self, task: Task) -> Result | None:
         """Compute when it is this worker's turn; None when it was pre-empted or cannot be run."""
-        if self._turn is None:
-            return self._compute(task)
-        since = time.perf_counter()
         try:
-            # taken before anything else is looked at: who is woken for a turn and leaves it there would stop the others
-            while not self._turn.take() and self._task is task and self._turn.wait(self._socket, since):
-                self._look(0.0)
+            self._take_turn(task)
             return self._compute(task) if self._task is task else None
         finally:
-            self._turn.give()
+            if self._turn is not None:
+                self._turn.give()
+
+    def _take_turn(self, task: Task) -> None:
+        """Wait until it is this worker's turn, or something newer is there."""
+        since = time.perf_counter()
+        # taken before anything else is looked at: who is woken for a turn and leaves it there would stop the others
+        while self._turn is not None and not self._turn.take() and self._task is task:
+            if not self._turn.wait(self._socket, since):
+                return
+            self._look(0.0)
 
     def _compute(self, task: Task) -> Result | None:
         """Run the kernel panel by panel; None when it was pre-empted or cannot be run."""
@@ -168,16 +172,32 @@ class Worker:
             return None
         operands = (self._memory[name][1] for name, _ in task.operands)
         steps = find_kernel(task.kernel)(*operands, *task.arrays)
+        self._started = time.perf_counter()
         while True:
+            began = time.thread_time()
             try:
                 next(steps)
             except StopIteration as stop:
+                self._lag(task, time.thread_time() - began)
                 result: Result = stop.value
-                return result
+                return result if task.slowness <= 1 or self._task is task else None
+            self._lag(task, time.thread_time() - began)
             self._look(0.0)
             if self._task is not task:
                 steps.close()
                 return None
+
+    def _lag(self, task: Task, worked_s: float) -> None:
+        """Take as much longer for a panel as a worker that is so slow would; nobody is made faster.
+
+        The processor's time is stretched and not the wall's: that others keep the cores busy is no slowness of its own.
+        """
+        if task.slowness <= 1 or self._task is not task:
+            return
+        if self._turn is not None:
+            self._turn.give()  # a worker that only pretends to work needs no core
+        self._wait(task, time.perf_counter() + (task.slowness - 1) * worked_s)
+        self._take_turn(task)
 
     def _look(self, timeout_s: float) -> None:
         """Wait for a message, then deal with all that are there, in order."""

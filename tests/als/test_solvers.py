@@ -41,7 +41,7 @@ def test_a_protocol_has_a_default_that_can_run_it() -> None:
 
 
 def test_an_unknown_solver_is_refused_with_the_names_of_the_known() -> None:
-    with pytest.raises(UsageError, match="solver must be one of lobpcg, als"):
+    with pytest.raises(UsageError, match=f"solver must be one of {', '.join(SOLVERS)}"):
         CodedALS(2, solver="jacobi").fit(np.eye(4))
 
 

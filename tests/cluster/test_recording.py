@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coded_als.cluster import Round, TaskEvent, all_of, fastest
+from coded_als.cluster import Fastest, Round, TaskEvent, all_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
@@ -25,7 +25,7 @@ def run(delays: str, recorder: TraceRecorder | TimelineRecorder, k: int, rounds:
         for name in ("left", "right"):
             cluster.store(name, [np.ones((1, 1, 1))] * 5)
         for _ in range(rounds):
-            cluster.run(ROUND, fastest(k) if k < 5 else all_of(5))
+            cluster.run(ROUND, Fastest(k) if k < 5 else all_of(5))
         return cluster.seconds()
 
 
@@ -46,8 +46,8 @@ def test_a_replay_with_the_same_rule_takes_the_same_time_though_stragglers_were_
     recorded_s = run("exp:mean=20ms", recorder, 3)
     recorder.save(tmp_path / "trace.csv")
     rows = (tmp_path / "trace.csv").read_text().splitlines()
-    assert rows[0] == "worker,round,seconds,censored"
-    assert sum(row.endswith(",1") for row in rows) == 4 * 2
+    assert rows[0] == "worker,round,seconds,censored,start,slowness"
+    assert sum(row.split(",")[3] == "1" for row in rows) == 4 * 2
     assert run(f"trace:{tmp_path / 'trace.csv'}", TraceRecorder(), 3) == pytest.approx(recorded_s)
 
 
@@ -58,7 +58,7 @@ def test_dead_workers_stay_dead_in_the_replay_and_the_unsent_live(tmp_path: Path
     recorder(TaskEvent(0, "E", 2, "unsent", None, None))
     recorder(TaskEvent(0, "E", 3, "counted", 0.0, 2.0, 1.9, 0.1))
     recorder.save(tmp_path / "trace.csv")
-    assert "2,0,0.0,1" in (tmp_path / "trace.csv").read_text().splitlines()
+    assert "2,0,0.0,1,0.0,1.0" in (tmp_path / "trace.csv").read_text().splitlines()
     found = read_trace(tmp_path / "trace.csv")
     np.testing.assert_allclose(found[:, [0, 1, 3]], [[0.9, np.inf, 1.9]])
     assert found[0, 2] in found[0, [0, 3]]
@@ -74,11 +74,11 @@ def test_what_a_worker_drops_is_no_response_though_it_says_so(tmp_path: Path) ->
     recorder(TaskEvent(1, "E", 2, "late", 1.0, 2.5, 1.5, 0.0))
     recorder.save(tmp_path / "trace.csv")
     assert set((tmp_path / "trace.csv").read_text().split()[1:]) == {
-        "0,0,1.0,0",
-        "0,1,1.0,0",
-        "1,0,1.0,1",
-        "1,1,1.5,1",
-        "2,1,1.5,0",
+        "0,0,1.0,0,1.0,1.0",
+        "0,1,1.0,0,1.0,1.0",
+        "1,0,1.0,1,1.0,1.0",
+        "1,1,1.5,1,1.5,1.0",
+        "2,1,1.5,0,1.5,1.0",
     }
 
 
@@ -92,7 +92,7 @@ def test_local_workers_that_are_overtaken_are_recorded_as_slow(tmp_path: Path) -
         payload = np.ones((1, 1, 1))
         task = Round("product", ("left",), [(payload,)] * 4, (), ((1, 1, 1),), label="E = D B")
         for _ in range(12):
-            cluster.run(task, fastest(2))
+            cluster.run(task, Fastest(2))
         cluster.run(task, all_of(4))
     recorder.save(tmp_path / "trace.csv")
     found = read_trace(tmp_path / "trace.csv")

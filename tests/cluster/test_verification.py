@@ -15,7 +15,7 @@ from coded_als import CodedALS, CodedOperator
 from coded_als.baselines import RidgeALS
 from coded_als.baselines.distributed import FirstCopy, fit_on_cluster
 from coded_als.baselines.half_step import Reading
-from coded_als.cluster import Cluster, Round, TaskEvent, all_of, fastest
+from coded_als.cluster import Cluster, Fastest, Round, TaskEvent, all_of
 from coded_als.cluster.freivalds import Secret
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.verification import CHECKS, VerifiedCluster, verified
@@ -127,7 +127,7 @@ def test_one_wrong_number_anywhere_is_noticed(case: str, data: st.DataObject, si
     events: list[TaskEvent] = []
     cluster.observers.append(events.append)
     checked, round, _ = verified_round(case, cluster)
-    responses = checked.run(round, fastest(WORKERS - 1))
+    responses = checked.run(round, Fastest(WORKERS - 1))
     # the rule may be satisfied before the liar responds
     assert set(responses.left_out) <= {liar}
     assert liar not in responses.workers
@@ -142,18 +142,18 @@ def test_a_liar_is_asked_no_more() -> None:
         return tuple(-array for array in response) if worker == 0 else response
 
     checked, round, _ = verified_round("product", Tampered(WORKERS, tamper))
-    assert checked.run(round, fastest(2)).left_out == (0,)
-    assert checked.run(round, fastest(2)).left_out == ()
+    assert checked.run(round, Fastest(2)).left_out == (0,)
+    assert checked.run(round, Fastest(2)).left_out == ()
     assert asked.count(0) == 1
     with pytest.raises(NotEnoughWorkers, match=r"were found wrong do not count \(worker 0\): replace"):
-        checked.run(round, fastest(3))
+        checked.run(round, Fastest(3))
 
 
 def test_a_response_of_another_shape_is_wrong() -> None:
     checked, round, _ = verified_round(
         "product", Tampered(WORKERS, lambda worker, response: (response[0][:, : worker + 5],))
     )
-    assert checked.run(round, fastest(2)).left_out == (0,)
+    assert checked.run(round, Fastest(2)).left_out == (0,)
 
 
 @pytest.mark.parametrize("start", [InlineCluster, SimulatedCluster, LocalCluster])
@@ -169,9 +169,9 @@ def test_corrupted_shares_are_noticed_on_every_cluster(start: Callable[[int], Cl
         cluster.store("a", [share, flipped, share, flipped])
         round = Round("product", ("a",), [(normal(1, 9, 4),)] * 4, response_shapes=((1, 6, 4),))
         for _ in range(3):
-            assert set(checked.run(round, fastest(2)).workers) <= {0, 2}
+            assert set(checked.run(round, Fastest(2)).workers) <= {0, 2}
         with pytest.raises(NotEnoughWorkers, match=r"found wrong do not count \(worker 1, 3\)"):
-            checked.run(round, fastest(3))
+            checked.run(round, Fastest(3))
         assert {event.worker for event in events if event.status == "corrupt"} <= {1, 3}
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("distributed")
 
 from coded_als import CodedALS, InlineCluster
 from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
-from coded_als.cluster import Round, all_of, fastest
+from coded_als.cluster import Fastest, Round, all_of
 from coded_als.cluster.shares import Part
 from coded_als.dask import DaskCluster
 from coded_als.dask.blocks import ARRAYS
@@ -275,7 +275,7 @@ def test_a_fit_outlives_a_dask_worker_that_is_killed(dask_client: Any, tmp_path:
 
         def are_back() -> bool:
             dask_client.wait_for_workers(2)
-            cluster.run(Round("inner_product", ("one",), response_shapes=((1, 1, 1),)), fastest(1))
+            cluster.run(Round("inner_product", ("one",), response_shapes=((1, 1, 1),)), Fastest(1))
             return len(set(cluster.process_ids.values()) - before) >= 2
 
         cluster.store("one", [np.ones((1, 1, 1))] * 4)

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 pytest.importorskip("distributed")
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.estimator import spread_for
 from coded_als.dask import DaskCluster
 from coded_als.dask.coded_rows import _extent
 from coded_als.dask.dataset import Dataset
@@ -105,14 +104,14 @@ def extent(rows: int, length: int, entries: int, memory_bytes: float | None = No
     ],
 )
 def test_the_count_decides(given_extent: Extent, where: str) -> None:
-    assert spread_for(CodedALS(20).get_params(), given_extent, 8).precomputation == where
+    assert CodedALS(20).spread_over(given_extent, 8).precomputation == where
 
 
 def test_many_blocks_form_what_one_would_not() -> None:
     """A minute of work in one process, and a second on each of 64 workers that have the rows."""
     large = extent(5_000_000, 500, 250_000_000)
     apart = Extent(large.rows, large.length, large.lengths)
-    found = [spread_for(CodedALS(20, code="uncoded").get_params(), one, 64).precomputation for one in (large, apart)]
+    found = [CodedALS(20, code="uncoded").spread_over(one, 64).precomputation for one in (large, apart)]
     assert found == ["coded", "none"]
 
 

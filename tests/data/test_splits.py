@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.ncf import load_ncf
-from coded_als.data import RatingData, holdout, k_fold, leave_k_out, leave_one_out, load_ratings
+from coded_als.data import (
+    RatingData,
+    holdout,
+    holdout_users,
+    k_fold,
+    leave_k_out,
+    leave_one_out,
+    load_ratings,
+)
 from coded_als.data.ratings import from_matrix
 from coded_als.errors import UsageError
 from coded_als.evaluation import rmse
@@ -184,3 +192,21 @@ def test_real_benchmark(shared_data: Path) -> None:
     assert benchmark.train.shape == (6040, 3706)
     assert benchmark.train.entries == 994_169
     assert benchmark.negatives.shape == (6040, 99)
+
+
+def named(lines: list[tuple[int, int, int]], user: str, item: str, path: Path) -> RatingData:
+    path.write_text("".join(f"{user.format(u)}\t{item.format(i, 99 - i)}\t{value}\n" for u, i, value in lines))
+    return load_ratings(path)
+
+
+def test_names_play_no_part_in_a_split(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    pairs = rng.permutation([(u, i) for u in range(30) for i in rng.choice(40, 6, replace=False)])
+    lines = [(int(u), int(i), place) for place, (u, i) in enumerate(pairs)]
+    plain = named(lines, "{0}", "{0}", tmp_path / "plain")
+    other = named(lines, "u{0}", "{1}", tmp_path / "other")
+    assert not np.array_equal(plain.triples()[2], other.triples()[2])
+    for split in (holdout, holdout_users, leave_one_out, lambda data, seed: next(k_fold(data, seed=seed))):
+        parts, others = split(plain, seed=3), split(other, seed=3)
+        for part, again in zip(parts, others, strict=True):
+            assert sorted(part.triples()[2]) == sorted(again.triples()[2])

@@ -42,6 +42,8 @@ SPECS = [
     "slow:n=2,delay=1s",
     "dead:n=2",
     "exp:mean=20ms+dead:n=2",
+    "lognormal:median=20ms,sigma=1",
+    "exp:mean=20ms+slowdown:p=0.2,factor=3",
 ]
 
 
@@ -57,6 +59,7 @@ def draws(spec: str, workers: int = 200, rounds: int = 100, seed: int = 5, opera
         ("shifted-exp:shift=5ms,mean=20ms", stats.expon(loc=0.005, scale=0.02)),
         ("uniform:low=1ms,high=3ms", stats.uniform(0.001, 0.002)),
         ("pareto:scale=1ms,alpha=2.5", stats.pareto(2.5, scale=0.001)),
+        ("lognormal:median=20ms,sigma=0.5", stats.lognorm(0.5, scale=0.02)),
         ("normal-ops:mu=1e-9s,sigma=1e-9s", stats.norm(1e6 * 1e-9, 1e3 * 1e-9)),
     ],
 )
@@ -250,9 +253,11 @@ def test_a_model_is_refused_or_draws_times(name: str, data: st.DataObject) -> No
     except UsageError:
         return
     with np.errstate(over="ignore", invalid="ignore"):
-        drawn = np.array([stream.next_round(1e6) for _ in range(3)])
-    assert drawn.shape == (3, 9)
-    assert (drawn >= 0).all()  # and no NaN
+        drawn = [stream.disturb(1e6) for _ in range(3)]
+    late, slow = (np.array([getattr(one, name) for one in drawn]) for name in ("delays_s", "slowness"))
+    assert late.shape == slow.shape == (3, 9)
+    assert (late >= 0).all()  # and no NaN
+    assert (np.isfinite(slow) & (slow > 0)).all()
 
 
 # each parameter of each model: how it is written, and the number that must arrive under its name
@@ -267,6 +272,11 @@ PARAMETERS = {
     "markov": {"fast": ("5ms", 0.005), "slow": ("1s", 1.0), "enter": ("0.1", 0.1), "leave": ("0.3", 0.3)},
     "slow": {"n": ("3", 3), "delay": ("30s", 30.0)},
     "dead": {"n": ("3", 3)},
+    "lognormal": {"median": ("20ms", 0.02), "sigma": ("0.5", 0.5)},
+    "slowdown": {"p": ("0.15", 0.15), "factor": ("5", 5.0)},
+    "slowdown-always": {"n": ("3", 3), "factor": ("0.5", 0.5)},
+    "slowdown-lognormal": {"sigma": ("0.25", 0.25)},
+    "slowdown-markov": {"factor": ("5", 5.0), "enter": ("0.1", 0.1), "leave": ("0.3", 0.3)},
 }
 
 

@@ -76,7 +76,11 @@ def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.Monk
     monkeypatch.setattr(calibration, "calibrated", lambda columns: MEASURED)
     arguments = [*ARGUMENTS, "--calibrate", "--bandwidth", "5e8", "--json"]
     result = CliRunner().invoke(plan.command, arguments, catch_exceptions=False)
-    assert json.loads(result.stdout)["machine"] == {**vars(MEASURED), "bytes_per_second": 5e8}
+    assert json.loads(result.stdout)["machine"] == {
+        **vars(MEASURED),
+        "bytes_per_second": 5e8,
+        "worker_speeds": [],
+    }
 
 
 def test_doctor_says_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_a_fit_that_needs_those_behind_a_slow_link_takes_their_time_and_is_right
 MASTER = """
 import sys, time
 import numpy as np
-from coded_als.cluster import Round, all_of, fastest
+from coded_als.cluster import Fastest, Round, all_of
 from coded_als.master import RemoteCluster
 one = np.ones((1, 1, 1))
 with RemoteCluster(sys.argv[1], 4, sys.argv[2], join_timeout_s=30, round_timeout_s=60) as cluster:

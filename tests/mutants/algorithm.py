@@ -15,8 +15,8 @@ CODES = (
     Mutant(
         "copies of a block on adjacent workers",
         "coded_als/codes/replication.py",
-        "self._block_of = np.arange(workers) % blocks",
-        "self._block_of = np.minimum(np.arange(workers) // copies, blocks - 1)",
+        "return np.arange(workers) % blocks",
+        "return np.minimum(np.arange(workers) // (workers // blocks), blocks - 1)",
         ("tests/codes/test_product_codes.py::test_losing_neighbours_costs_no_block_but_its_copies",),
     ),
     Mutant(
@@ -140,6 +140,13 @@ ALGORITHM = (
         "return np.asarray(space @ (turned[:, :fewer] if fewer == count else turned[:, fewer:]))",
         "return np.asarray(space[:, :count])",
         ("tests/als/test_ties.py",),
+    ),
+    Mutant(
+        "a tie is whole without a probe",
+        "coded_als/als/ties.py",
+        "whole = missed is None",
+        "whole = True",
+        ("tests/als/test_ties.py::test_no_direction_of_a_tie_that_fills_most_of_the_space_is_missed",),
     ),
     Mutant(
         "ties are never seen",

@@ -7,12 +7,13 @@ from tests.mutants.experiments import COMMANDS, EXPERIMENTS
 from tests.mutants.installing import INSTALLING
 from tests.mutants.models import MODELS
 from tests.mutants.reading import READING
-from tests.mutants.workers import CLUSTERS, DASK, DELAYS, PROCESSES
+from tests.mutants.workers import CLUSTERS, DASK, DELAYS, PROCESSES, SLOW_WORK
 
 MUTANTS = (
     *CODES,
     *ALGORITHM,
     *CLUSTERS,
+    *SLOW_WORK,
     *PROCESSES,
     *DASK,
     *DELAYS,

@@ -23,6 +23,23 @@ CLUSTERS = (
     ),
 )
 
+SLOW_WORK = (
+    Mutant(
+        "a slow worker computes as fast as any",
+        "coded_als/worker/loop.py",
+        "(task.slowness - 1) * worked_s",
+        "0.0 * worked_s",
+        ("tests/delays/test_slowing.py",),
+    ),
+    Mutant(
+        "a replay takes slow computing for waiting",
+        "coded_als/delays/traces.py",
+        "return Trace(np.where(dead, np.inf, started), everyone.unseen, slowness)",
+        "return Trace(np.where(dead, np.inf, completed), everyone.unseen)",
+        ("tests/delays/test_slowing.py",),
+    ),
+)
+
 PROCESSES = (
     Mutant(
         "unencrypted off loopback",
@@ -267,7 +284,7 @@ DELAYS = (
     Mutant(
         "a task that was never sent is a death",
         "coded_als/cluster/recording.py",
-        "            rows.append((event.worker, event.round_index, 0.0, 1))\n",
+        "            rows.append((event.worker, event.round_index, 0.0, 1, 0.0, 1.0))\n",
         "            continue\n",
         ("tests/cluster/test_recording.py",),
     ),

@@ -100,14 +100,14 @@ def test_longer_runs_take_proportionally_longer() -> None:
 
 
 def test_at_many_workers_the_answers_waited_for_are_sampled() -> None:
-    scheme = Scheme("entangled", 40, 6, solver="lobpcg")
+    scheme = Scheme("entangled:h=6", 40, solver="lobpcg")
     exact, sampled = (
         iteration_seconds(scheme, workload("exp:mean=1s"), draws("exp:mean=1s", 40, 20), exact=exact)
         for exact in (True, False)
     )
     assert sampled.mean() == pytest.approx(exact.mean(), rel=0.1)
     with pytest.raises(Infeasible, match="decoding must be accurate"):
-        iteration_seconds(Scheme("entangled:points=real", 60, 6), workload("none"), draws("none", 60, 2), exact=False)
+        iteration_seconds(Scheme("entangled:h=6,points=real", 60), workload("none"), draws("none", 60, 2), exact=False)
 
 
 ARGUMENTS = ["--workers", "8", "--rows", "60", "--cols", "40", "--rank", "4", "--repeats", "400"]

@@ -271,45 +271,27 @@ Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure with all that stands beside it.
+    """A figure with its title, its note and its data."""
 
-    Parameters
-    ----------
-    name
-        A file name without suffix.
-    title, note
-        Plain text.
-    figure
-        What is drawn.
-    headings, body
-        The data that is drawn.
-    """
-
-    name: str
+    name: str  # a file name without suffix
+    # plain text
     title: str
     note: str
     figure: ReportFigure
+    # the data of the figure
     headings: tuple[str, ...]
     body: Sequence[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
 class Entry(Generic[DrawnFrom]):
-    """A kind of figure.
+    """A kind of figure."""
 
-    Parameters
-    ----------
-    name
-        Where its file names begin.
-    title, note
-        Plain text; the title is followed by what this one is about.
-    draw, table
-        Figure and data of a source.
-    """
-
-    name: str
+    name: str  # the beginning of its file names
+    # plain text; the source of a figure follows its title
     title: str
     note: str
+    # figure and data of a source
     draw: Callable[[DrawnFrom], ReportFigure]
     table: Callable[[DrawnFrom], Table]
 

@@ -185,19 +185,12 @@ def _compared(ratio: float) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of a page.
+    """A titled part of a page."""
 
-    Parameters
-    ----------
-    title, note
-        Plain text.
-    content
-        HTML.
-    """
-
+    # plain text
     title: str
     note: str
-    content: str
+    content: str  # HTML
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:

@@ -16,10 +16,7 @@ FORMATS = ("svg", "pdf", "png")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Formats from ``"pdf"`` or ``"svg,pdf,png"``.
-
-    Raises UsageError for any other word.
-    """
+    """Formats from ``"pdf"`` or ``"svg,pdf,png"``; `UsageError` for any other word."""
     words = tuple(dict.fromkeys(word.strip().lower() for word in text.split(",")))
     wrong = [word for word in words if word not in FORMATS]
     if wrong:

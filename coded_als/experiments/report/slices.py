@@ -39,26 +39,15 @@ def series_styles(cells: Iterable[SchemeCell]) -> dict[str, SeriesStyle]:
 
 @dataclass(frozen=True)
 class Slice:
-    """Finished rows of a sweep that differ in scheme and number of workers alone.
+    """Finished rows of a sweep that differ in scheme and number of workers alone."""
 
-    Parameters
-    ----------
-    clock
-        ``"virtual"`` or ``"wall"``: whose seconds these are.
-    delays, stragglers, solver
-        What the rows have in common.
-    rows
-        Rows as stored.
-    styles
-        Style of each series.
-    """
-
-    clock: str
+    clock: str  # ``"virtual"`` or ``"wall"``: whose seconds these are
+    # the same in all rows
     delays: str
     stragglers: int
     solver: str
     rows: tuple[SweepRow, ...]
-    styles: Mapping[str, SeriesStyle]
+    styles: Mapping[str, SeriesStyle]  # of each series
 
     @property
     def name(self) -> str:

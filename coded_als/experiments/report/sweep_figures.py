@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from coded_als.codes import parse_code, with_partitions
+from coded_als.codes import parse_code
 from coded_als.experiments.code_survey import kind_of
 from coded_als.experiments.report.canvas import (
     BAND,
@@ -35,18 +35,7 @@ from coded_als.experiments.sweep.rows import SweepRow, iteration_quantiles
 
 
 def time_against_partitions(part: Slice) -> ReportFigure:
-    """Seconds against h at the largest W; schemes without an h are levels.
-
-    Parameters
-    ----------
-    part
-        A slice of a sweep.
-
-    Returns
-    -------
-    ReportFigure
-        Means as lines and 95 % intervals as bands.
-    """
+    """Seconds against h at the largest W: means with 95 % bands; schemes without an h are levels."""
     figure, axes = new_axes("partitions h", f"{part.clock} seconds to convergence")
     scale_x(axes, [row["cell"]["partitions"] for row in part.largest if row["cell"]["partitions"]] or [1], whole=True)
     _scale_seconds(axes, part, part.largest)
@@ -74,18 +63,7 @@ def partitions_table(part: Slice) -> Table:
 
 
 def time_against_workers(part: Slice) -> ReportFigure:
-    """Seconds against W, each code at the h that is best for that W.
-
-    Parameters
-    ----------
-    part
-        A slice of a sweep.
-
-    Returns
-    -------
-    ReportFigure
-        Means as lines and 95 % intervals as bands.
-    """
+    """Seconds against W, each code at its best h for that W: means with 95 % bands."""
     best = part.best(part.rows)
     figure, axes = new_axes("workers W", f"{part.clock} seconds to convergence")
     scale_x(axes, part.workers, whole=True)
@@ -123,16 +101,8 @@ def _line_with_band(
 def distribution(part: Slice) -> ReportFigure:
     """The cumulative distribution of iteration times at the largest W, each code at its best h.
 
-    Parameters
-    ----------
-    part
-        A slice of a sweep.
-
-    Returns
-    -------
-    ReportFigure
-        Steps through the stored quantiles, since nothing is known between them; the band holds the middle 95 % of
-        the repetitions, each by itself.
+    The lines step through the stored quantiles, since nothing is known between them; the bands hold the middle 95 % of
+    the repetitions, each by itself.
     """
     best = part.best(part.largest)
     figure, axes = new_axes(f"{part.clock} seconds of one iteration", "share of iterations")
@@ -162,15 +132,7 @@ def distribution_table(part: Slice) -> Table:
 def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
     """Seconds under each delay model at the largest W, each code at its best h.
 
-    Parameters
-    ----------
-    parts
-        Slices of a sweep that differ in their delays alone.
-
-    Returns
-    -------
-    ReportFigure
-        One row for each delay model; bars are 95 % intervals of the means.
+    The slices of the sweep differ in their delays alone; each is a row. Bars are 95 % intervals of the means.
     """
     shown = [(part, part.best(part.largest)) for part in parts]
     names = list(dict.fromkeys(series_name(row["cell"]) for _, best in shown for row in best))
@@ -220,25 +182,14 @@ def _breakable(spec: str) -> str:
 
 @dataclass(frozen=True)
 class MemoryPoint:
-    """One code on some workers.
+    """One code on some workers."""
 
-    Parameters
-    ----------
-    code, kind
-        Its SPEC, and what its line stands for.
-    coded
-        Whether it is a code, and not plain blocks or copies of them.
-    memory_bytes
-        What one worker stores.
-    seconds
-        Mean of a round, or of an iteration.
-    """
-
+    # its SPEC, and the name of its line
     code: str
     kind: str
-    coded: bool
-    memory_bytes: float
-    seconds: float
+    coded: bool  # whether it is a code, and not plain blocks or copies of them
+    memory_bytes: float  # stored by one worker
+    seconds: float  # mean of a round, or of an iteration
 
 
 def time_against_memory(
@@ -298,7 +249,9 @@ def memory_table(part: Slice) -> Table:
 
 def _point(part: Slice, row: SweepRow) -> MemoryPoint:
     cell = row["cell"]
-    code = with_partitions(cell["code"], cell["partitions"]) if cell["partitions"] else parse_code(cell["code"])
+    code = parse_code(cell["code"])
+    if cell["partitions"]:
+        code = code.partitioned(cell["partitions"])
     kind = kind_of(code) + (", paper protocol" if cell["protocol"] == "paper" else "")
     seconds = part.mean(row) / row["iterations"]
     return MemoryPoint(code.spec, kind, is_coded(row["cell"]), float(row["worker_storage_bytes"]), seconds)

@@ -32,12 +32,12 @@ from coded_als.experiments.sweep.rows import (
     STATUSES,
     SchemeCell,
     StoredRow,
-    as_csv,
     canonical,
     flat,
-    write_parquet,
+    flat_table,
     write_table,
 )
+from coded_als.experiments.text_tables import as_csv
 from coded_als.models.files import write_whole
 
 TIMES_FILE = "times.jsonl"
@@ -136,9 +136,11 @@ class ResultFolder(Generic[RowType]):
         rows = [self.finished[canonical(cell)] for cell in cells]
         with saying_what_failed(self.path):
             write_text(self.path / "results.jsonl", "".join(canonical(row) + "\n" for row in rows))
-            write_text(self.path / "results.csv", as_csv(rows))
+            columns, flattened = flat_table(rows)
+            write_text(self.path / "results.csv", as_csv(columns, flattened))
             if parquet:
-                write_parquet(self.path / "results.parquet", rows)
+                values = {column: [row.get(column) for row in flattened] for column in columns}
+                write_table(self.path / "results.parquet", values)
             (self.path / "journal.jsonl").unlink()
         return rows
 
@@ -182,10 +184,7 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
 
 
 def parse_row(line: bytes, columns: Sequence[str] = ()) -> StoredRow:
-    """One stored cell.
-
-    Raises ValueError when it is damaged.
-    """
+    """One stored cell; `ValueError` when it is damaged."""
     row = _parse_json(line)
     if not isinstance(row, dict) or not isinstance(row.get("cell"), dict):
         raise ValueError("a line of results is no cell")

@@ -132,7 +132,6 @@ def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
     model = CodedALS(
         spec.size.rank,
         code=scheme.code,
-        partitions=scheme.partitions,
         protocol=scheme.protocol,  # type: ignore[arg-type]
         solver=scheme.solver,
         iterations=10 * spec.iterations[scheme.solver],

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from coded_als.cluster.machine import show_worker_speeds
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import Cell, Grid, SweepSpec
 from coded_als.experiments.sweep.result_folder import read_json
@@ -20,10 +21,17 @@ def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> dict[str, An
     return {
         "kind": "sweep",
         "format": FORMAT,
-        **asdict(spec),
+        **_spec(spec),
         "grid": asdict(grid),
         "cells": [cell.key() for cell in cells],
     }
+
+
+def _spec(spec: SweepSpec) -> dict[str, Any]:
+    """The settings as JSON has them; speeds that are all alike are left out, as in folders of earlier versions."""
+    found = asdict(spec)
+    speeds = list(found["machine"].pop("worker_speeds"))
+    return {**found, "machine": {**found["machine"], **({"worker_speeds": speeds} if speeds else {})}}
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], Grid] | None:
@@ -57,6 +65,8 @@ def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
         "speed": machine["multiplications_per_second"],
         "bandwidth": machine["bytes_per_second"],
         "latency": machine["latency_s"],
+        # a folder of an earlier version does not say it
+        "worker_speeds": show_worker_speeds(machine.get("worker_speeds", ())) or None,
         **{f"{solver}_iterations": count for solver, count in iterations.items()},
     }
 
