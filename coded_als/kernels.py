@@ -121,18 +121,20 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     return (product,)
 
 
-def read_entries(data: Array, places: Places, offset: Array, reading: Array) -> tuple[Array, Array]:
+def read_entries(
+    data: Array, places: Places, offset: Array, reading: Array, dtype: Any = np.float64
+) -> tuple[Array, Array]:
     """Weights and targets, (entries,) each, that stored ratings are in a half-step of sparse ALS.
 
     ``data, places``: (entries,) ratings and their columns; ``offset``: (n,) taken off the targets, or (0,) for nothing;
-    ``reading``: `coded_als.baselines.half_step.Reading`, (8,).
+    ``reading``: `coded_als.baselines.half_step.Reading`, (8,); ``dtype``: of the result, in which the offset is taken off.
     """
     mean, c0, c1, t0, t1 = reading[:5].tolist()
     ratings = data.astype(np.float64) - mean
-    target = t0 + t1 * ratings
+    target = (t0 + t1 * ratings).astype(dtype)
     if offset.size:
-        target -= offset[places]
-    return c0 + c1 * ratings, target
+        target -= offset.astype(dtype)[places]
+    return (c0 + c1 * ratings).astype(dtype), target
 
 
 def run_to_end(steps: Generator[None, None, Result]) -> Result:

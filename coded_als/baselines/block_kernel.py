@@ -46,14 +46,14 @@ def solve_block(
     shared = gram.astype(dtype) if gram.size else None
     tables = fixed.astype(dtype), shared, penalty.astype(dtype)
     solve: _Solve = partial(solved_by_numpy, *tables) if by_numpy else RowSolver(*tables).solve
-    solution = np.empty((ridge.size, penalty.size))
+    taken_off, solution = offset.astype(dtype), np.empty((ridge.size, penalty.size))
     sums = np.zeros(2)
     for start, stop in panels(indptr, penalty.size, CALLS if by_numpy else 0.0):
         yield
         part = slice(int(indptr[start]), int(indptr[stop]))
         # plain arrays: compiled code would be made anew for mapped or read-only ones
         places, ends = np.array(indices[part]), np.array(indptr[start : stop + 1] - indptr[start])
-        curvature, target = (read.astype(dtype) for read in read_entries(data[part], places, offset, reading))
+        curvature, target = read_entries(data[part], places, taken_off, reading, dtype)
         rows = Rows(ends, places, curvature, target, ridge[start:stop].astype(dtype))
         solution[start:stop], explained = solve(rows)
         constant = target if power == 1 else np.square(target, dtype=np.float64)

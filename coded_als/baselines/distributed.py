@@ -24,7 +24,7 @@ from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, read_entries
 from coded_als.models.checkpoint import Checkpoint, Snapshot
-from coded_als.models.rating_matrix import pattern, rating_matrix
+from coded_als.models.rating_matrix import pattern, rating_matrix, row_block
 from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.specs import read_fields
 
@@ -386,9 +386,9 @@ def _given_out(name: str, matrix: sparse.csr_array, cluster: Cluster, shards: in
 
     def shares(part: int) -> Iterator[Stored]:
         for worker in range(cluster.size):
-            yield _cut(matrix, rows[worker % shards])[part]
+            yield row_block(matrix, rows[worker % shards])[part]
 
-    for part, operand in enumerate(blocks.operands):
+    for part, operand in zip((2, 1, 0), blocks.operands, strict=True):
         cluster.store(operand, Shares(cluster.size, partial(shares, part)))
     return blocks
 
@@ -425,11 +425,3 @@ def take_over_skipped(users: Skips, items: Skips, snapshot: Snapshot) -> None:
     if counts != wanted or not all(type(rounds) is int and rounds >= 0 for side in skipped for rounds in side):
         raise ValueError(f"it has skipped {str(skipped)[:80]} of {wanted} shards")
     users.skipped, items.skipped = skipped
-
-
-def _cut(matrix: sparse.csr_array, rows: NDArray[np.int64]) -> tuple[Stored, Stored, Stored]:
-    """The ends, columns and ratings of a block of rows; those that fill up have no entries."""
-    held = rows >= 0
-    block = matrix[rows[held]]
-    ends = np.append(block.indptr, np.full(len(rows) - block.shape[0], block.nnz))
-    return ends.astype(np.int32), block.indices.astype(np.int32), block.data

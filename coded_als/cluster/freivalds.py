@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from coded_als.arrays import Array, Places
+from coded_als.arrays import EPS, Array, Places
 from coded_als.kernels import inner_product, product, read_entries, run_to_end, scaled, transposed_product
 
 # Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`).
@@ -133,7 +133,7 @@ def norms(columns: Array) -> Array:
 def rounding(*lengths: int) -> float:
     """How far an honest response may be off, relative to the norms of what was multiplied."""
     terms = sum(lengths)
-    return float(np.finfo(np.float64).eps * (FEWEST_UNITS + UNITS_PER_ROOT * np.sqrt(terms) + UNITS_PER_TERM * terms))
+    return float(EPS * (FEWEST_UNITS + UNITS_PER_ROOT * np.sqrt(terms) + UNITS_PER_TERM * terms))
 
 
 def bounded(sizes: Any, *lengths: int) -> Any:
