@@ -16,7 +16,7 @@ from coded_als.baselines import RidgeALS
 from coded_als.baselines.distributed import FirstCopy, fit_on_cluster
 from coded_als.baselines.half_step import Reading
 from coded_als.cluster import Cluster, Fastest, Round, TaskEvent, all_of
-from coded_als.cluster.freivalds import Secret
+from coded_als.cluster.freivalds import Secret, check_half_step
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.verification import CHECKS, VerifiedCluster, verified
 from coded_als.cluster.virtual import SimulatedCluster
@@ -252,3 +252,19 @@ def test_what_cannot_be_verified_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UsageError, match=r"^verify='freivalds' is defined for the kernels"):
         checked.run(round, all_of(WORKERS))
     assert verified(checked, "off") is checked
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), ridge=st.floats(-5, 2), size=st.floats(-3, 3), common=st.booleans())
+def test_residuals_prove_stable_half_steps_however_badly_conditioned(
+    seed: int, ridge: float, size: float, common: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    block = sparse.random_array((20, 60), density=rng.uniform(0.02, 0.2), format="csr", rng=rng)
+    rows = block.indptr.astype(np.int32), block.indices.astype(np.int32), 10.0 ** rng.uniform(-2, 2, block.nnz)
+    fixed = rng.standard_normal((60, 8)) * 10.0**size
+    form = fixed.T @ fixed if common else np.empty((0, 0))
+    reading = Reading(c0=0.0, c1=1.0, t0=rng.normal(), stable=True).as_array()
+    arguments = (*rows, np.full(20, 10.0**ridge), fixed, form, 10.0 ** rng.uniform(-2, 2, 8), np.empty(0), reading)
+    response = run_to_end(find_kernel("solve_block")(*arguments))
+    assert all(comparison.agrees for comparison in check_half_step(*arguments, *response))
