@@ -36,7 +36,7 @@ Measures = dict[str, dict[str, Any]]
     help="Cut TEST into so many folds, fit the model's method with its parameters to all but one, and measure on that.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of what is to be found."
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of the ratings to find."
 )
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")

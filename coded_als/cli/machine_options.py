@@ -43,7 +43,7 @@ def takes_machine(command: Command) -> Command:
 
 
 def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> Machine:
-    """A common machine, or another one, with what the options say; `UsageError` for speeds that are none."""
+    """A machine with the values of the options, the default one for the others; `UsageError` for impossible speeds."""
     given = {field: options[name] for name, field in FIELDS.items() if options.get(name) is not None}
     if options.get("worker_speeds") is not None:
         given["worker_speeds"] = parse_worker_speeds(options["worker_speeds"])

@@ -1,4 +1,4 @@
-"""``coded-als threshold``: how many responses are always enough for a code, how many at best, and what it tolerates."""
+"""``coded-als threshold``: the responses that are always enough for a code, those at best, and the stragglers that it tolerates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_SETS, FEWEST_SETS, SEARCH_OPERATIONS = 300, 60, 3e9
 @click.option(
     "--decoding-tolerance",
     type=float,
-    help="Relative error that a decoded product may have.  [default: what the code can keep to]",
+    help="Relative error that a decoded product may have.  [default: that of the code]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
@@ -52,7 +52,7 @@ def command(
 
 
 def _counts(facts: dict[str, Any]) -> str:
-    """What is enough, in words."""
+    """The numbers of responses in words."""
     workers, code, least = facts["workers"], facts["code"], facts["recovery_threshold"]
     always, tolerance = facts["always_enough_at_tolerance"], facts["decoding_tolerance"]
     at_best = "" if facts["enough_at_best"] == least else f"; {facts['enough_at_best']} are enough at best"

@@ -100,7 +100,7 @@ class SummedPhases:
 
 
 def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:
-    """What is known before anything is given out; of pairs that are there twice both count."""
+    """The size of the problem before data are given out; both ratings of a repeated pair count."""
     source = dataset.source
     counts = source.users.counts if of_users else source.items.counts
     return Extent(max(dataset.shape), min(dataset.shape), counts, True, memory_for_gram(cluster.client))

@@ -53,10 +53,10 @@ class Dataset:
             A pattern such as ``ratings/*.parquet``, a folder of part files, or one of them: Parquet, or delimited text as
             of `coded_als.data.load_ratings`, compressed or not. Folders ``key=value`` within are part of a folder.
         columns
-            The columns of users, items and perhaps ratings, by name or by place from 1, or what else is said of text;
+            The columns of users, items and perhaps ratings, by name or by place from 1, or other options of a text;
             None for names that are known. Without ratings, rows are counted.
         repeated
-            What becomes of a pair that is rated twice: ``"refuse"`` (the default), or the ``"last"`` or the ``"sum"``
+            Rule for a pair that is rated twice: ``"refuse"`` (the default), or the ``"last"`` or the ``"sum"``
             counts.
 
         Raises
@@ -136,7 +136,7 @@ def blocked_rows(planted: Planted, name: str, cluster: Cluster, count: int) -> B
 
 
 def rating_facts(blocks: Sequence[BlockFacts]) -> RatingFacts:
-    """What the blocks of one side say of the ratings as a whole."""
+    """Facts about all ratings, from the blocks of one side."""
     entries = sum(int(block.lengths.sum()) for block in blocks)
     return RatingFacts(
         entries,

@@ -34,15 +34,15 @@ UNFINISHED = ".tmp"
 
 
 def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path: str | Path) -> None:
-    """Write a fitted model as a folder, with what each user has rated; `coded_als.load_model` reads it.
+    """Write a fitted model as a folder, with the items that each user has rated; `coded_als.load_model` reads it.
 
-    What each user has rated is read from the part files again, by the Dask workers that there are then: those that held
-    blocks of the fit, and our workers beside them, may be gone.
+    The present Dask workers read these items from the part files again: those that held blocks of the fit, and our workers
+    beside them, may be gone.
 
     Parameters
     ----------
     model
-        What `fit_dataset` fitted.
+        A model that `fit_dataset` fitted.
     dataset
         To which ratings.
     cluster
@@ -177,7 +177,7 @@ def fit_dataset(
 
 @contextmanager
 def _explained(cluster: DaskCluster) -> Iterator[None]:
-    """Whoever is missing may be there and refuse, for a reason that helps more."""
+    """Replace the error of a missing worker by the reason for which it refused to start, if that is known."""
     try:
         yield
     except NotEnoughWorkers as error:

@@ -106,7 +106,7 @@ class Moved(Exception):
 
 
 def settled(task: Callable[[], Made]) -> Made:
-    """What a task makes that is begun again when Dask workers come and go.
+    """The result of a task that is begun again when Dask workers come and go.
 
     Raises CodedALSError when they keep doing so.
     """
@@ -164,7 +164,7 @@ class Planted:
             raise
 
     def shares(self, array: int) -> Any:
-        """What `DaskCluster.store` takes for one of `ARRAYS`: a `Part` for each worker."""
+        """A `Part` of one of `ARRAYS` for each worker, as `DaskCluster.store` takes them."""
         shards = self._cut.shards
         return [Part(self._number(worker % shards) + array) for worker in range(self._cluster.size)]
 
@@ -229,7 +229,7 @@ class Planted:
         return [told[shard] for shard in range(self._cut.shards)]
 
     def _require_homes(self, homes: dict[str, tuple[int, ...]]) -> None:
-        """`Moved` while workers may come back, and without a home for each block; who comes later is provided then."""
+        """`Moved` while workers may come back, and without a home for each block; later ones get theirs when they come."""
         there = {number for numbers in homes.values() for number in numbers}
         lacking = sorted(set(range(self._cluster.size)) - there)
         shards = {number % self._cut.shards for number in there}
@@ -237,7 +237,7 @@ class Planted:
             raise Moved(f"nobody runs the workers {', '.join(map(str, lacking))}")
 
     def _provide(self, address: str, numbers: tuple[int, ...]) -> None:
-        """Make what a Dask worker lacks that has just come, from the part files."""
+        """Make the blocks that a new Dask worker lacks, from the part files."""
         if self._refusal is not None:
             raise self._refusal
         try:
@@ -297,7 +297,7 @@ def entries_by_block(client: Client, source: Source, cut: Cut) -> tuple[list[lis
 
 
 def _writers(homes: dict[str, tuple[int, ...]], folders: dict[str, str], shards: int) -> list[tuple[int, str]]:
-    """Who writes which block: one Dask worker for every folder on a machine that needs it."""
+    """The writer of each block: one Dask worker for every folder on a machine that needs it."""
     writers: dict[tuple[str | None, str, int], str] = {}
     for address, numbers in homes.items():
         for number in numbers:

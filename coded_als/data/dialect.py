@@ -53,7 +53,7 @@ class TextLayout:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that are read, as the file names them, or else as what they are."""
+        """The columns that are read, by their names in the file, or else by their roles."""
         return tuple(
             self.names[place] if self.names else role
             for role, place in zip(ROLES, self.places, strict=True)
@@ -93,7 +93,7 @@ class _Sample:
         return len(self.rows) > 1 and all(row[column].lower() in _YES_OR_NO for row in self.rows[1:])
 
     def contrasts(self, column: int) -> bool:
-        """Whether numbers stand there under what is none."""
+        """Whether numbers stand there under a word."""
         field = self.first[column]
         return bool(field) and not self._is_number(field) and self.is_numeric(column)
 

@@ -34,7 +34,7 @@ ASSUMPTIONS = (
 
 
 def assumptions(workload: Workload) -> list[str]:
-    """What the figures rest on, in words."""
+    """The assumptions behind the figures, in words."""
     machine = workload.machine
     sharers = "each worker" if machine.cores is None else f"each of {machine.cores} cores that the workers share"
     unequal = (

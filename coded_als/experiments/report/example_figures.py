@@ -45,8 +45,8 @@ def example_figures_of(rows: Sequence[SweepRow], examples: Examples) -> Iterator
         spans = Entry[Sequence[TaskEvent]](
             "timeline",
             f"Timeline of {run['scheme']}, {run['workers']} workers",
-            "Rows are workers. A round ends (dashed line) at the last response it needs; whoever still works on it "
-            f"then drops it and starts on the next round at once.{said}",
+            "Rows are workers. A round ends (dashed line) at the last response it needs; a worker that still computes "
+            f"then drops the task and starts on the next round at once.{said}",
             lambda source: timeline(source, clock=examples["clock"]),
             timeline_table,
         )

@@ -23,14 +23,14 @@ from coded_als.experiments.table1.paper_table import Table1Row
 
 @dataclass(frozen=True)
 class Results:
-    """What ``sweep`` or ``reproduce`` stored.
+    """Results that ``sweep`` or ``reproduce`` stored.
 
     Parameters
     ----------
     folder
         Where it is.
     spec
-        What was asked for.
+        The settings of the run.
     rows
         One for each finished cell, in the order of the cells.
     """
@@ -46,7 +46,7 @@ class Results:
 
     @property
     def clock(self) -> str:
-        """Whose seconds these are: ``"virtual"`` or ``"wall"``."""
+        """The clock of the seconds: ``"virtual"`` or ``"wall"``."""
         return "virtual" if self.is_table1 or self.spec["cluster"] == "virtual" else "wall"
 
     @property
@@ -93,7 +93,7 @@ def open_results(folder: str | Path) -> Results:
     Parameters
     ----------
     folder
-        What ``sweep --out`` or ``reproduce --out`` named.
+        The folder of ``sweep --out`` or ``reproduce --out``.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def open_results(folder: str | Path) -> Results:
 
 @contextmanager
 def saying_damaged(folder: Path) -> Iterator[None]:
-    """Turn what a damaged value stops, each place with an error of its own, into one line."""
+    """Report any exception that damaged values cause as one `UsageError`."""
     try:
         yield
     except (CodedALSError, OSError):

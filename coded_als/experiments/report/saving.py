@@ -52,7 +52,7 @@ def inline_svg(figure: ReportFigure, prefix: str, title: str) -> str:
 
 
 def _smaller(body: str) -> str:
-    """Without what is not seen, and with coordinates to a hundredth of a point."""
+    """The drawing without invisible parts, and with coordinates to a hundredth of a point."""
     unseen = r'<metadata>.*?</metadata>|<!--.*?-->|<path d="[^"]*" style="fill: none"/>| transform="rotate\(-0 [^"]*"'
     body = re.sub(unseen, "", body, flags=re.S)
 
