@@ -36,6 +36,7 @@ SYSTEMATIC, PAPER = ["--code", "systematic:p=4"], ["--protocol", "paper", "--par
 DENSE, SPARSE = "synthetic:m=300,n=200,d=150,noise=0.5", "synthetic:m=600,n=400,d=5,noise=0.5,density=0.1"
 FITS = {
     "coded": [DENSE, "--rank", "5", "--iterations", "60", *SYSTEMATIC, *ON_WORKERS],
+    "coded-krylov": [DENSE, "--rank", "5", "--iterations", "60", "--solver", "krylov", *SYSTEMATIC, *ON_WORKERS],
     "coded-als": [DENSE, "--rank", "5", "--iterations", "60", "--solver", "als", *SYSTEMATIC, *ON_WORKERS],
     "coded-paper": [DENSE, "--rank", "5", "--iterations", "30", *PAPER, *ON_WORKERS],
     "ridge": [SPARSE, "--method", "ridge", "--rank", "8", "--iterations", "50"],

@@ -236,17 +236,10 @@ def test_no_class_stands_below_more_than_four_of_ours():
     assert {name: sorted(above(name)) for name in bases if len(above(name)) > MOST_BASES} == {}
 
 
-# names of files that still stand for more than one
-SHARED_NAMES = {
-    *("arrays", "blocks", "fitting", "folding", "history", "keys", "ncf", "numbering", "plan"),
-    *("rankings", "rounds", "running", "spec", "timing", "writing"),
-}
-
-
 def test_one_base_name_stands_for_one_file():
     files = [path for path in FILES if path.stem not in ("__init__", "__main__")]
     counts = collections.Counter(path.stem for path in files)
-    assert {name for name, count in counts.items() if count > 1} <= SHARED_NAMES
+    assert {name for name, count in counts.items() if count > 1} == set()
 
 
 # what a node of the drawing stands for, where it is not the room of its name

@@ -12,12 +12,11 @@ from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
-from coded_als.als.problem import Problem
+from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import HeldData, RoundLog, RoundRecord
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
-from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster.inline import InlineCluster

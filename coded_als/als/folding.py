@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.als.transforms import Weighting, weighted
+from coded_als.als.problem import Weighting, weighted
 from coded_als.als.updates import inverse_of_gram
 from coded_als.arrays import Array, Integers
 from coded_als.errors import UsageError

@@ -98,7 +98,7 @@ class Recorder:
         """Directions of larger eigenvalues than those found, (l, k), which the block of the iteration cannot have met."""
         return self._stopping.missed
 
-    def keep(self, **solver: Array | None) -> None:
+    def keep(self, **solver: Any) -> None:
         """Offer the state before an iteration to the checkpoint."""
         if not self._fit.is_kept:
             return
@@ -106,7 +106,7 @@ class Recorder:
         arrays |= {SOLVER + name: array for name, array in solver.items() if array is not None}
         rounds, running = tuple(self._log.records), asdict(_Running(self._rounds_before, self._fit.seconds))
 
-        def state() -> tuple[dict[str, Array], dict[str, Any]]:
+        def state() -> tuple[dict[str, Any], dict[str, Any]]:
             return arrays, {"rounds": list(map(asdict, rounds)), "running": running, "stopping": stopping}
 
         self._fit.keep(state)

@@ -8,13 +8,14 @@ the products got wrong. Ritz values and the norms of their residuals follow from
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.linalg import blas, eigh
 
 from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal
 from coded_als.arrays import EPS, Array
-from coded_als.models.checkpoint import arrays_like
+from coded_als.models.checkpoint import Settled, arrays_like
 
 # The basis has at most so many times the columns of a block of rank and guards: the memory that a locally optimal
 # iteration takes, whose three blocks have images and are copied as they turn.
@@ -36,6 +37,7 @@ class KrylovSpace:
         self._wanted, self._defect, self._locked = wanted, EPS, 0
         self._columns: Array = np.empty((length, capacity), order="F")
         self._relation: Array = np.zeros((capacity, capacity), order="F")
+        self._settled: list[Settled] = []
 
     @classmethod
     def empty(cls, length: int, wanted: int, width: int) -> KrylovSpace:
@@ -93,6 +95,7 @@ class KrylovSpace:
         fresh = fresh[:, : self.length - total]
         added = int(fresh.shape[1])
         self._columns[:, total : total + added] = fresh
+        self._settled.append(Settled(self._columns[:, total : total + added]))
         self._relation[total : total + added, :total] = 0.0
         self.next += added
         self._defect = max(self._defect, defect)
@@ -144,24 +147,34 @@ class KrylovSpace:
         _, rotation, _ = self.ritz(keep)
         kept = rotation.shape[1]
         relation = self._relation[:total, :known] @ rotation
-        self._columns[:, :kept] = self.vectors(rotation)
-        self._columns[:, kept : kept + self.next] = self._columns[:, known:total].copy()
+        self._begin_anew([self.vectors(rotation), self.pending])
         self._relation[:kept, :kept] = rotation.T @ relation[:known]
         self._relation[kept : kept + self.next, :kept] = relation[known:]
         self.known = kept
 
     def _widen(self, capacity: int) -> None:
-        columns, relation = self._columns, self._relation
-        self._columns = np.empty((self.length, capacity), order="F")
-        self._columns[:, : self._total] = columns[:, : self._total]
+        relation = self._relation
         self._relation = np.zeros((capacity, capacity), order="F")
         self._relation[: len(relation), : len(relation)] = relation
+        self._begin_anew([self._columns[:, : self._total]])
 
-    def state(self) -> dict[str, Array]:
-        """Q and V, (l, total), and H, (total, known), as `of` takes them."""
+    def _begin_anew(self, blocks: list[Array]) -> None:
+        """Columns in an array of their own: a snapshot may still have to be written of the old one."""
+        columns: Array = np.empty((self.length, len(self._relation)), order="F")
+        self._settled, first = [], 0
+        for block in blocks:
+            last = first + block.shape[1]
+            columns[:, first:last] = block
+            self._settled.append(Settled(columns[:, first:last]))
+            first = last
+        self._columns = columns
+
+    def state(self) -> dict[str, Any]:
+        """Q and V in blocks, (l, total) together, and H, (total, known), as `of` takes them."""
         total = self._total
+        columns = {f"columns{place:05d}": block for place, block in enumerate(self._settled)}
         relation = self._relation[:total, : self.known].copy()
-        return {"columns": self._columns[:, :total], "relation": relation, "defect": np.array([self._defect])}
+        return {**columns, "relation": relation, "defect": np.array([self._defect])}
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, wanted: int, width: int) -> KrylovSpace:
@@ -169,20 +182,27 @@ class KrylovSpace:
 
         Raises ValueError for arrays of other shapes, or columns that are not orthonormal.
         """
-        taken = arrays_like(arrays, columns=(length, "total"), relation=("total", "known"), defect=(1,))
-        require_orthonormal(taken["columns"])
+        names = sorted(name for name in arrays if name.startswith("columns"))
+        widths = {name: (length, f"width of {name}") for name in names}
+        taken = arrays_like(arrays, **widths, relation=("total", "known"), defect=(1,))
+        blocks = [taken[name] for name in names]
+        if len(taken["relation"]) != sum(block.shape[1] for block in blocks):
+            raise ValueError(f"it relates {len(taken['relation'])} columns, and holds others")
+        require_orthonormal(np.hstack(blocks))
         total, known = taken["relation"].shape
         space = cls.empty(length, wanted, width)
         if known > total:
             raise ValueError(f"it relates {known} columns to {total}")
         space._widen(max(total, space._columns.shape[1]))
-        space._columns[:, :total], space._relation[:total, :known] = taken["columns"], taken["relation"]
+        space._begin_anew(blocks)
+        space._relation[:total, :known] = taken["relation"]
         space.known, space.next, space._defect = known, total - known, float(taken["defect"][0])
         return space
 
     def renew(self, vectors: Array) -> None:
         """Begin again with orthonormal columns, (l, k), as images so far are not trusted any more."""
         self.known, self.next = 0, 0
+        self._begin_anew([])
         self.join(vectors)
 
 

@@ -13,7 +13,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.experiments.plan_report import plan_document, plan_text
 from coded_als.experiments.sweep.grids import readable_delays
 from coded_als.planner.choice import MOST_DRAWS
-from coded_als.planner.plan import make_plan
+from coded_als.planner.cluster_plan import make_plan
 from coded_als.planner.schemes import Size
 from coded_als.planner.solvers import GUARD_VECTORS
 from coded_als.planner.timing import Workload

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from coded_als.als.transforms import Weighting, reweighted
+from coded_als.als.problem import Weighting, reweighted
 from coded_als.dask.part_files import Piece, is_text_file, read_piece
 from coded_als.data.ratings import Repeated, sorted_by
 from coded_als.data.text import missing_among, missing_id

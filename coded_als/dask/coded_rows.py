@@ -9,11 +9,10 @@ from distributed import Client
 from coded_als.als import CodedALS
 from coded_als.als.estimator import FREE
 from coded_als.als.history import CodedIteration
-from coded_als.als.problem import HeldProblem
+from coded_als.als.problem import HeldProblem, unit_of
 from coded_als.als.products import HeldData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import FormedGram, rows_code
-from coded_als.als.transforms import unit_of
 from coded_als.arrays import Array
 from coded_als.cluster.scope import Scope
 from coded_als.codes import CodeSpec, Replicated, Uncoded

@@ -16,7 +16,7 @@ import pyarrow as pa
 from distributed import CancelledError, Client, get_worker, wait
 from scipy import sparse
 
-from coded_als.als.transforms import Weighting
+from coded_als.als.problem import Weighting
 from coded_als.arrays import Array
 from coded_als.cluster.shares import Part
 from coded_als.codes.product import deal

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from coded_als.checks import require_whole
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint_store import LATEST, PREVIOUS, CheckpointStore, FolderStore
+from coded_als.models.checkpoint_store import LATEST, PREVIOUS, CheckpointStore, FolderStore, PartStore
 
 VERSION = b"1"
 _NAME = b"coded-als checkpoint "
@@ -35,6 +36,24 @@ class Digested(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Settled:
+    """An array of a fit that will not change any more: a store that keeps parts is given it once.
+
+    Parameters
+    ----------
+    array
+        Of any shape.
+    """
+
+    array: NDArray[Any]
+
+    @cached_property
+    def name(self) -> str:
+        """Of the part: the digest of its numbers."""
+        return digest(self.array)
+
+
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """The state of a fit between two iterations.
 
@@ -43,7 +62,7 @@ class Snapshot:
     iteration
         How many iterations are done.
     arrays
-        The solver's arrays by name.
+        The solver's arrays by name; those that are written may be `Settled`.
     facts
         What JSON can say: the history so far, the state of random generators.
     origin
@@ -51,7 +70,7 @@ class Snapshot:
     """
 
     iteration: int
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
     origin: tuple[CheckpointStore, str] | None = None
 
@@ -89,10 +108,20 @@ def _unpacked(content: bytes, origin: tuple[CheckpointStore, str]) -> tuple[Snap
     with np.load(io.BytesIO(body), allow_pickle=False) as archive:
         arrays = {name.removeprefix("array/"): archive[name] for name in archive.files if name.startswith("array/")}
         header = json.loads(str(archive["header"]))
+    arrays |= {name: _part(origin[0], part) for name, part in header.get("parts", {}).items()}
     iteration, facts, identity = header["iteration"], header["facts"], header["identity"]
     if type(iteration) is not int or iteration < 0 or not (isinstance(facts, dict) and isinstance(identity, dict)):
         raise ValueError("its header is of another form")
     return Snapshot(iteration, arrays, facts, origin), identity
+
+
+def _part(store: CheckpointStore, name: str) -> NDArray[Any]:
+    if not isinstance(store, PartStore):
+        raise ValueError("it has parts, and this store keeps none")
+    array: NDArray[Any] = np.load(io.BytesIO(store.read_part(name)), allow_pickle=False)
+    if digest(array) != name:
+        raise ValueError(f"the checksum of its part {name[:8]} is wrong")
+    return array
 
 
 def _refused(origin: tuple[CheckpointStore, str] | None, reason: str) -> UsageError:
@@ -180,17 +209,41 @@ def digest_of(matrix: Any) -> str:
     return digest(np.array(matrix.shape), matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data)
 
 
-def snapshot_bytes(snapshot: Snapshot, identity: Mapping[str, Any]) -> bytes:
-    """A snapshot and the identity of its fit as `read_snapshot` reads them."""
+def snapshot_bytes(snapshot: Snapshot, identity: Mapping[str, Any], *, apart: bool = False) -> bytes:
+    """A snapshot and the identity of its fit as `read_snapshot` reads them; ``apart``: settled arrays are named only."""
     header = {"iteration": snapshot.iteration, "facts": dict(snapshot.facts), "identity": dict(identity)}
+    parts = {name: part.name for name, part in _settled(snapshot).items()} if apart else {}
     buffer = io.BytesIO()
-    members: dict[str, Any] = {f"array/{name}": array for name, array in snapshot.arrays.items()}
-    np.savez(buffer, header=np.array(json.dumps(header)), **members)
+    members: dict[str, Any] = {
+        f"array/{name}": array.array if isinstance(array, Settled) else array
+        for name, array in snapshot.arrays.items()
+        if name not in parts
+    }
+    np.savez(buffer, header=np.array(json.dumps(header | {"parts": parts})), **members)
     body = buffer.getvalue()
     return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-StateOf = Callable[[], tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
+def _settled(snapshot: Snapshot) -> dict[str, Settled]:
+    return {name: array for name, array in snapshot.arrays.items() if isinstance(array, Settled)}
+
+
+def _write(store: CheckpointStore, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
+    """Keep a snapshot; of its settled arrays only the new ones, where the store keeps parts."""
+    if not isinstance(store, PartStore):
+        store.write(snapshot_bytes(snapshot, identity))
+        return
+    parts = {part.name: part.array for part in _settled(snapshot).values()}
+    for name, array in parts.items():
+        if not store.has_part(name):
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            store.write_part(name, buffer.getvalue())
+    store.write(snapshot_bytes(snapshot, identity, apart=True))
+    store.drop_parts(set(parts))
+
+
+StateOf = Callable[[], tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
 class Checkpoint:
@@ -286,7 +339,7 @@ class Checkpoint:
             return
         iteration, state = self._held
         try:
-            self.store.write(snapshot_bytes(Snapshot(iteration, *state()), self._identity))
+            _write(self.store, Snapshot(iteration, *state()), self._identity)
         except OSError as error:
             self._held = None
             raise self._unwritable(error) from None

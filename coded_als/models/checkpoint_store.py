@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from coded_als.models.files import write_whole
 
 SUFFIX = ".checkpoint"
+PART = ".checkpoint-part"
 LATEST, PREVIOUS, NEXT = f"latest{SUFFIX}", f"previous{SUFFIX}", f"next{SUFFIX}"
 
 
@@ -45,6 +46,30 @@ class CheckpointStore(Protocol):
         ...
 
 
+@runtime_checkable
+class PartStore(CheckpointStore, Protocol):
+    """A store that also keeps parts of snapshots by name, each written once: a fit whose state grows need not write all of it.
+
+    A store without these functions is given the parts within the snapshots.
+    """
+
+    def has_part(self, name: str) -> bool:
+        """Whether there is a part under a name."""
+        ...
+
+    def read_part(self, name: str) -> bytes:
+        """The part under a name."""
+        ...
+
+    def write_part(self, name: str, content: bytes) -> None:
+        """Keep a part, whole or not at all."""
+        ...
+
+    def drop_parts(self, kept: Set[str]) -> None:
+        """Forget the parts that were not kept in this call nor in the one before: no snapshot names them any more."""
+        ...
+
+
 # Locked while a fit writes; its content is nothing.
 LOCK = "lock"
 # Errors of file systems that have no locks: a second fit is not noticed there.
@@ -64,6 +89,7 @@ class FolderStore:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
+        self._kept: Set[str] | None = None
 
     def __str__(self) -> str:
         return str(self._folder)
@@ -80,6 +106,23 @@ class FolderStore:
 
     def exists(self, name: str) -> bool:
         return (self._folder / name).exists()
+
+    def has_part(self, name: str) -> bool:
+        return (self._folder / f"{name}{PART}").exists()
+
+    def read_part(self, name: str) -> bytes:
+        return (self._folder / f"{name}{PART}").read_bytes()
+
+    def write_part(self, name: str, content: bytes) -> None:
+        write_whole(self._folder / f"{name}{PART}", lambda file: file.write(content))
+
+    def drop_parts(self, kept: Set[str]) -> None:
+        # before the second snapshot of this process, one of another process may name any of them
+        if self._kept is not None:
+            for path in self._folder.glob(f"*{PART}"):
+                if path.name.removesuffix(PART) not in kept | self._kept:
+                    path.unlink(missing_ok=True)
+        self._kept = kept
 
     def lock(self) -> Callable[[], object]:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import msgpack
 import zmq
 from numpy.typing import NDArray
 
-from coded_als.wire.arrays import Packed, WireError, packed, unpacked
+from coded_als.wire.frames import Packed, WireError, packed, unpacked
 from coded_als.wire.memory import SharedMemoryView
 
 # The name of a stored array and its version.

@@ -142,10 +142,10 @@ ALGORITHM = (
         ("tests/als/test_ties.py",),
     ),
     Mutant(
-        "a tie is whole without columns to spare",
+        "a tie is whole without a probe",
         "coded_als/als/ties.py",
-        "SPARE = 4",
-        "SPARE = 0",
+        "whole = missed is None",
+        "whole = True",
         ("tests/als/test_ties.py::test_no_direction_of_a_tie_that_fills_most_of_the_space_is_missed",),
     ),
     Mutant(

@@ -19,7 +19,7 @@ from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
 from coded_als.experiments.plan_report import fit_command, plan_text
 from coded_als.planner.choice import Candidate, Duel, Race, schemes
-from coded_als.planner.plan import Plan, make_plan
+from coded_als.planner.cluster_plan import Plan, make_plan
 from coded_als.planner.schemes import Scheme, Size
 from coded_als.planner.solvers import typical_iterations
 from coded_als.planner.statistics import Sampling, mean_and_interval
