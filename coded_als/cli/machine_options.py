@@ -26,7 +26,7 @@ FIELDS = {
 
 def takes_machine(command: Command) -> Command:
     """Add ``--speed``, ``--bandwidth`` and ``--latency`` to a command, for `machine_from`."""
-    said = {
+    helps = {
         "speed": f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]",
         "bandwidth": "Bytes/s of the master's link, which all messages share.  "
         f"[default: {Machine.bytes_per_second:g}]",
@@ -37,8 +37,8 @@ def takes_machine(command: Command) -> Command:
         metavar="NxF,...",
         help="Speed of each worker as a factor of --speed, like 10x1,10x0.5; starts over where the workers are more.",
     )(command)
-    for name in reversed(said):
-        command = click.option(f"--{name}", type=float, help=said[name])(command)
+    for name in reversed(helps):
+        command = click.option(f"--{name}", type=float, help=helps[name])(command)
     return command
 
 

@@ -181,8 +181,8 @@ def _print_plan(spec: SweepSpec, cells: Sequence[Cell]) -> None:
         f"{len(cells)} cells x {spec.repeats} repetitions, {spec.clock} seconds; {cannot} cannot run; nothing was run"
     )
     for cell, reason in zip(cells, refusals, strict=True):
-        said = "" if reason is None else f"   cannot run: {reason}"
-        click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}{said}")
+        note = "" if reason is None else f"   cannot run: {reason}"
+        click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}{note}")
 
 
 def _spec(options: dict[str, Any]) -> SweepSpec:

@@ -65,13 +65,15 @@ def _counts(facts: dict[str, Any]) -> str:
     if always is None:
         return f"not even all {workers} workers decode to {tolerance:.0e} with {code}: no straggler is tolerated"
     searched = "" if facts["proved"] else f", found by search over {facts['sets_searched']} sets"
-    told = (
+    counts = (
         f"{always} of {workers} workers are always enough with {code}: "
         f"{facts['stragglers_tolerated']} stragglers tolerated{at_best}"
     )
     if always == least and facts["proved"]:
-        return told
-    return f"{told}\nthat is to decode to {tolerance:.0e}{searched}; {least} are always enough to decode to some error"
+        return counts
+    return (
+        f"{counts}\nthat is to decode to {tolerance:.0e}{searched}; {least} are always enough to decode to some error"
+    )
 
 
 def _chosen(code: CodeSpec, workers: int | None) -> CodeSpec:
@@ -118,15 +120,15 @@ def enough_facts(code: CodeSpec, workers: int, decoding_tolerance: float | None)
     if code.coded and workers * size > SEARCHED_COEFFICIENTS:
         # any so many decode with the codes of this package; of one of your own nothing is known
         known = isinstance(code, (Entangled, Systematic))
-        return _told(Enough(workers, size, size if known else None, 0, known, np.nan), None, tolerance)
+        return _enough(Enough(workers, size, size if known else None, 0, known, np.nan), None, tolerance)
     product, sets = (
         code.for_product(workers),
         max(FEWEST_SETS, min(MOST_SETS, int(SEARCH_OPERATIONS / (size**2 * workers)))),
     )
-    return _told(enough_by_structure(product, sets), enough_for(product, tolerance, sets), tolerance)
+    return _enough(enough_by_structure(product, sets), enough_for(product, tolerance, sets), tolerance)
 
 
-def _told(structure: Enough, enough: Enough | None, tolerance: float) -> dict[str, Any]:
+def _enough(structure: Enough, enough: Enough | None, tolerance: float) -> dict[str, Any]:
     return {
         "recovery_threshold": structure.always,
         "enough_at_best": structure.at_best,

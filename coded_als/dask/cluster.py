@@ -285,7 +285,7 @@ class DaskCluster(ZmqCluster):
                 keep_blas_to_one_thread()
                 resources.callback(give_blas_its_threads_back)
             place = "" if link.memory is None else link.memory.place
-            starter = Starter(client, Slots(workers), link.endpoint, credentials, allowed, place)
+            starter = WorkerStarter(client, Slots(workers), link.endpoint, credentials, allowed, place)
             resources.callback(starter.end)
             super().__init__(
                 link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S
@@ -300,7 +300,7 @@ class DaskCluster(ZmqCluster):
             unfinished.pop_all()
 
 
-class Starter:
+class WorkerStarter:
     """Starts workers on whatever Dask workers there are, in a thread that ends with the cluster."""
 
     def __init__(

@@ -20,7 +20,7 @@ from coded_als.codes.replication import copies_of
 from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.dataset import Dataset, rating_facts
-from coded_als.dask.planting import Planted, memory_for_gram, summed_gram
+from coded_als.dask.placement import PlacedBlocks, memory_for_gram, summed_gram
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import require_factorable
@@ -52,22 +52,22 @@ def fit_coded_rows(
             recording(model, dataset, report, checkpoint, cluster.seconds, FREE, CodedIteration)
         )
         if model.weighting == "centred":
-            with dataset.plant(cluster, of_users, shards) as plain:
+            with dataset.place(cluster, of_users, shards) as plain:
                 mean = rating_facts(plain.facts).mean
-        planted = resources.enter_context(dataset.plant(cluster, of_users, shards, (model.weighting, mean)))
+        placed = resources.enter_context(dataset.place(cluster, of_users, shards, (model.weighting, mean)))
         scope = resources.enter_context(Scope(cluster))
-        facts, log = rating_facts(planted.facts), RoundLog(scope)
+        facts, log = rating_facts(placed.facts), RoundLog(scope)
         largest = max(abs(facts.least), abs(facts.largest))
         require_factorable(largest, facts.squares)
         unit = unit_of(largest)
-        entries = max(int(block.lengths.sum()) for block in planted.facts)
-        rows = SparseRows(log, (extent.rows, extent.length), planted.rows, entries)
+        entries = max(int(block.lengths.sum()) for block in placed.facts)
+        rows = SparseRows(log, (extent.rows, extent.length), placed.rows, entries)
         for number, array in enumerate(ARRAYS):
-            scope.store(f"rows.{array}", planted.shares(number))
+            scope.store(f"rows.{array}", placed.shares(number))
         problem = HeldProblem(rows, not of_users, unit, facts.squares)
         held: HeldData = problem
         if spread.precomputation == "coded":
-            summed = SummedPhases(cluster.client, planted, problem)
+            summed = SummedPhases(cluster.client, placed, problem)
             held = FormedGram(extent.length, log, spread.code, model.decoding_error(spread.code), summed)
         users, items = model.factorise(problem, held, log, spread, unit, run)
     model._keep(users, items, global_mean=mean or 0.0)
@@ -80,18 +80,18 @@ class SummedPhases:
     ----------
     client
         Whose Dask workers hold the blocks.
-    planted
+    placed
         The blocks.
     problem
         The same as our workers hold them.
     """
 
-    def __init__(self, client: Client, planted: Planted, problem: HeldProblem) -> None:
-        self._client, self._planted, self._problem = client, planted, problem
+    def __init__(self, client: Client, placed: PlacedBlocks, problem: HeldProblem) -> None:
+        self._client, self._placed, self._problem = client, placed, problem
 
     def gram(self) -> Array:
         """D = A^T A, (l, l)."""
-        return summed_gram(self._client, self._planted, self._problem.length, self._problem.unit)
+        return summed_gram(self._client, self._placed, self._problem.length, self._problem.unit)
 
     def last_product(self, weights: Array) -> Array:
         """A H, (rows, d)."""

@@ -162,8 +162,8 @@ class CodedWorkers(WorkerPlugin):
         address, security = self._dask_worker.scheduler.address, self._dask_worker.security
         with contextlib.suppress(Exception):  # the scheduler is gone, or another one was faster
             async with Client(address, security=security, asynchronous=True, set_as_default=False) as client:
-                told = await client.run(has_workers, self._name, on_error="ignore")
-                if not any(told.values()):
+                answers = await client.run(has_workers, self._name, on_error="ignore")
+                if not any(answers.values()):
                     log.warning("the master of %s is gone; its plugin leaves the Dask cluster", self._name)
                     await client.run(remove_parts, self._name, on_error="ignore")
                     await client.unregister_worker_plugin(self._name)

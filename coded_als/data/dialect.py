@@ -154,7 +154,8 @@ def layout_of(path: Path, options: TextOptions) -> TextLayout:
         others = rivals
     if len(best) > 1 and best[1].delimiter != WHITESPACE and options.columns is None:
         one, other = (
-            f"{len(layout.columns)} of {layout.width} columns between {_shown(layout.delimiter)}" for layout in best[:2]
+            f"{len(layout.columns)} of {layout.width} columns between {_delimiter_name(layout.delimiter)}"
+            for layout in best[:2]
         )
         raise UsageError(f"a text must have one reading; {source} has {one}, or {other}. Say which, by --delimiter.")
     for layout_or_error in (*best, *others):
@@ -512,5 +513,5 @@ def _begins(text: bytes) -> str:
     return repr(shown) if shown.isprintable() else ascii(shown)
 
 
-def _shown(delimiter: bytes) -> str:
+def _delimiter_name(delimiter: bytes) -> str:
     return {b"\t": "tabs", WHITESPACE: "white space"}.get(delimiter, repr(delimiter.decode()))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coded_als.codes import Uncoded
-from coded_als.experiments.report.canvas import Shown, memory, plain
+from coded_als.experiments.report.canvas import CaptionedFigure, memory, plain
 from coded_als.experiments.report.results import Results, open_results, saying_damaged
 from coded_als.experiments.report.saving import inline_svg, save_figures
 from coded_als.experiments.report.slices import Slice, is_coded, scheme_name
@@ -106,7 +106,7 @@ def _figures(results: Results) -> Iterator[Section]:
         yield _figure(shown, inline_svg(shown.figure, f"f{place}", shown.title), results.command)
 
 
-def _figure(shown: Shown, drawing: str, command: str) -> Section:
+def _figure(shown: CaptionedFigure, drawing: str, command: str) -> Section:
     drawing = f"<figure>{drawing}</figure>"
     made_by = f"<p>Made by <code>{escape(command)}</code>. File name: <code>{escape(shown.name)}</code></p>"
     return Section(
@@ -167,13 +167,13 @@ def _equal_memory(part: Slice, ranked: Sequence[SweepRow]) -> list[str]:
 
 def _beside(part: Slice, row: SweepRow, coded: Sequence[SweepRow]) -> str:
     room = row["worker_storage_bytes"]
-    said = f"With the memory of {scheme_name(row['cell'])} ({memory(room)} a worker, {_seconds(part, row)})"
+    opening = f"With the memory of {scheme_name(row['cell'])} ({memory(room)} a worker, {_seconds(part, row)})"
     fitting = [other for other in coded if other["worker_storage_bytes"] <= room]
     if not fitting:
-        return f"{said} no coded cell of this sweep fits; a code with more parts needs less memory."
+        return f"{opening} no coded cell of this sweep fits; a code with more parts needs less memory."
     other = fitting[0]
     ratio = part.mean(row) / part.mean(other)
-    return f"{said} the fastest code is {scheme_name(other['cell'])} ({memory(other['worker_storage_bytes'])}): {_compared(ratio)}."
+    return f"{opening} the fastest code is {scheme_name(other['cell'])} ({memory(other['worker_storage_bytes'])}): {_compared(ratio)}."
 
 
 def _compared(ratio: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.experiments.environment import Environment
-from coded_als.experiments.report.canvas import Shown, named_apart
+from coded_als.experiments.report.canvas import CaptionedFigure, named_apart
 from coded_als.experiments.report.slices import Slice, slices
 from coded_als.experiments.report.sweep_figures import sweep_figures_of
 from coded_als.experiments.report.table1_figures import table1_figures_of
@@ -80,7 +80,7 @@ class Results:
         """The command line of the last run."""
         return str(self.environments[-1]["command"]) if self.environments else "coded-als"
 
-    def figures(self) -> Iterator[Shown]:
+    def figures(self) -> Iterator[CaptionedFigure]:
         """All figures of the report, drawn one at a time."""
         if self.is_table1:
             return named_apart(table1_figures_of(self.of_table1))

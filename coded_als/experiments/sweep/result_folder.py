@@ -175,9 +175,9 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
         whole = b"".join(file.read_bytes()[: file.read_bytes().rfind(b"\n") + 1] for file in files)
         rows = {canonical(row["cell"]): row for row in map(parse_row, whole.splitlines())}
     except (OSError, ValueError) as error:
-        said = f"{Path(error.filename or path).name}: {error.strerror}" if isinstance(error, OSError) else error
+        reason = f"{Path(error.filename or path).name}: {error.strerror}" if isinstance(error, OSError) else error
         raise UsageError(
-            f"a report needs a folder that sweep or reproduce wrote; got {path}: {said}. "
+            f"a report needs a folder that sweep or reproduce wrote; got {path}: {reason}. "
             "Check the path, or run it again with --resume."
         ) from None
     return spec, list(rows.values())
