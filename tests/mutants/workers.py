@@ -263,7 +263,7 @@ PROCESSES = (
 DASK = (
     Mutant(
         "blocks that a Dask worker lacks are never made again",
-        "coded_als/dask/planting.py",
+        "coded_als/dask/placement.py",
         "            if not is_there:\n",
         "            if False:\n",
         ("tests/dask/test_changed_parts.py::test_blocks_are_made_again_as_they_were_or_not_at_all",),
@@ -284,7 +284,7 @@ DASK = (
     ),
     Mutant(
         "a Dask worker that comes while blocks are made is promised none",
-        "coded_als/dask/planting.py",
+        "coded_als/dask/placement.py",
         "            starter.providers.append(self._provide)\n        return facts\n",
         "            pass\n        starter.providers.append(self._provide)\n        return facts\n",
         (
@@ -294,7 +294,7 @@ DASK = (
     ),
     Mutant(
         "a task that ends after its fit leaves a block",
-        "coded_als/dask/planting.py",
+        "coded_als/dask/placement.py",
         "if plugin is not None and plugin.is_over(number):",
         "if False:",
         ("tests/dask/test_late_tasks.py::test_a_task_that_ends_after_its_fit_leaves_no_block",),
