@@ -91,7 +91,8 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)
-    both = shifts * np.maximum(1 - 2 * regularization / total, 0.0)
+    with np.errstate(over="ignore"):
+        both = shifts * np.maximum(1 - 2 * regularization / total, 0.0)
     return np.asarray(np.where(low > regularization, both, np.maximum(high - regularization, 0.0) ** 2))
 
 

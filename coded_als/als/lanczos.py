@@ -35,6 +35,8 @@ class KrylovSpace:
     def __init__(self, length: int, wanted: int, capacity: int) -> None:
         self.known, self.next = 0, 0
         self._wanted, self._defect, self._locked = wanted, EPS, 0
+        # columns of the random start
+        self.begun = 0
         self._columns: Array = np.empty((length, capacity), order="F")
         self._relation: Array = np.zeros((capacity, capacity), order="F")
         self._settled: list[Settled] = []
@@ -174,7 +176,7 @@ class KrylovSpace:
         total = self._total
         columns = {f"columns{place:05d}": block for place, block in enumerate(self._settled)}
         relation = self._relation[:total, : self.known].copy()
-        return {**columns, "relation": relation, "defect": np.array([self._defect])}
+        return {**columns, "relation": relation, "defect": np.array([self._defect]), "begun": np.array([self.begun])}
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, wanted: int, width: int) -> KrylovSpace:
@@ -184,7 +186,9 @@ class KrylovSpace:
         """
         names = sorted(name for name in arrays if name.startswith("columns"))
         widths = {name: (length, f"width of {name}") for name in names}
-        taken = arrays_like(arrays, **widths, relation=("total", "known"), defect=(1,))
+        taken = arrays_like(
+            arrays, **widths, relation=("total", "known"), defect=(1,), begun=np.zeros(1, dtype=np.int64)
+        )
         blocks = [taken[name] for name in names]
         if len(taken["relation"]) != sum(block.shape[1] for block in blocks):
             raise ValueError(f"it relates {len(taken['relation'])} columns, and holds others")
@@ -196,7 +200,8 @@ class KrylovSpace:
         space._widen(max(total, space._columns.shape[1]))
         space._begin_anew(blocks)
         space._relation[:total, :known] = taken["relation"]
-        space.known, space.next, space._defect = known, total - known, float(taken["defect"][0])
+        space.known, space.next = known, total - known
+        space._defect, space.begun = float(taken["defect"][0]), int(taken["begun"][0])
         return space
 
     def renew(self, vectors: Array) -> None:
