@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas, eigh
+from scipy.linalg import LinAlgError, blas, eigh
 
 from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal
 from coded_als.arrays import EPS, Array
@@ -114,8 +114,7 @@ class KrylovSpace:
         count = min(count, known)
         relation = self._relation[self._locked : self._total, self._locked : self.known]
         measured, ends = relation[:known], (known - count, known - 1)
-        values, rotation = eigh((measured + measured.T) / 2, subset_by_index=ends, check_finite=False)
-        values, rotation = values[::-1], np.asfortranarray(rotation[:, ::-1])
+        values, rotation = _leading((measured + measured.T) / 2, ends)
         left = relation @ rotation
         left[:known] -= rotation * values
         return values, rotation, np.linalg.norm(left, axis=0)
@@ -209,6 +208,17 @@ class KrylovSpace:
         self.known, self.next = 0, 0
         self._begin_anew([])
         self.join(vectors)
+
+
+def _leading(matrix: Array, ends: tuple[int, int]) -> tuple[Array, Array]:
+    """Some of the leading eigenpairs of a small symmetric matrix, descending."""
+    try:
+        values, vectors = eigh(matrix, subset_by_index=ends, check_finite=False)
+    except LinAlgError:
+        # the method that finds some of them has failed on many equal values; the one that finds all does not
+        values, vectors = np.linalg.eigh(matrix)
+        values, vectors = values[ends[0] :], vectors[:, ends[0] :]
+    return values[::-1], np.asfortranarray(vectors[:, ::-1])
 
 
 def _taken_out(space: Array, columns: Array) -> Array:
