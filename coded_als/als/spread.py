@@ -131,11 +131,14 @@ class Spread:
         Where D is formed; ``"none"``: nowhere, the workers hold A.
     reason
         Why this code, for people.
+    columns
+        Of the block that D is multiplied with.
     """
 
     code: CodeSpec
     precomputation: Literal["local", "coded", "none"]
     reason: str = field(default="as asked", compare=False)
+    columns: int = field(default=0, compare=False)
 
     def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""
