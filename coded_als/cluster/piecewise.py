@@ -12,7 +12,7 @@ import numpy as np
 from coded_als.arrays import Array
 from coded_als.cluster.held import HeldArrays, excluded_from, require_one_product, rows_done
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.questions import AGAIN_AFTER, LOOK_AFTER, EveryPiece, RoundProgress, next_question, soonest_s
+from coded_als.cluster.questions import Asking, EveryPiece
 from coded_als.cluster.rules import best_there_is, refusal_of
 from coded_als.cluster.seam import Round, Status
 from coded_als.cluster.waiting import RoundCost
@@ -60,7 +60,7 @@ def play(
     return _Play(cost, until, drawn, machine, accept, excluded).to_end()
 
 
-Kind = Literal["word", "answer", "read", "look", "ask", "trigger"]
+Kind = Literal["word", "answer", "read", "ask", "trigger"]
 
 
 @dataclass(order=True)
@@ -94,17 +94,16 @@ class _Play:
         self._word_s = machine.sending_s(1, 0.0)
         self._answer_s = machine.sending_s(1, cost.response_bytes / self._pieces) - self._word_s
         # a question reaches the last worker after all others have been asked, and its answer has a way too
-        self._lead_s = workers * self._word_s + machine.latency_s
+        self._asking = Asking(until, workers * self._word_s + machine.latency_s)
         self._free_s = machine.sending_s(workers, cost.payload_bytes)
         self._events: list[_Event] = []
         self._number, self.messages = 0, workers
-        self._progress = RoundProgress(until.layout)
+        self._progress = self._asking.progress
         self._sent = np.zeros(workers, dtype=np.int64)
         self._order: dict[int, int] = {}
         self._heard_s: dict[int, float] = {}
         self._refused = set(excluded)
-        self._asking, self._looking = -1, False
-        self._again_s = self._look_s = 0.0
+        self._foreseen_s = np.inf
         for worker in np.flatnonzero(np.isfinite(self._begun_s)).tolist():
             if worker in excluded:
                 continue
@@ -120,12 +119,12 @@ class _Play:
                 self._read(event)
                 if event.pieces and self._until.decodable(self._order):
                     return self._played(event.at_s)
-                self._look_ahead(event.at_s)
-            elif event.kind == "look":
-                self._looking = False
-                self._look_ahead(event.at_s)
+                self._asking.note(event.at_s)
+                self._foresee_question()
             elif event.kind == "ask":
-                self._ask(event)
+                self._foreseen_s = np.inf
+                self._ask(event.at_s)
+                self._foresee_question()
             elif event.kind == "trigger":
                 self._trigger(event)
             else:
@@ -175,35 +174,19 @@ class _Play:
         self._progress.count(worker, event.pieces)
         self._order[worker], self._heard_s[worker] = event.pieces, event.at_s
 
-    def _look_ahead(self, now_s: float) -> None:
-        """Foresee when to work out what to ask."""
-        if now_s < self._look_s:
-            if not self._looking:
-                self._looking = True
-                self._foresee(self._look_s, "look", -1)
-            return
-        self._look_s = now_s * (1 + LOOK_AFTER)
-        soonest = soonest_s(now_s, self._progress, self._until.needed)
-        if np.isfinite(soonest):
-            self._foresee_question(max(now_s, self._again_s, soonest - self._lead_s))
+    def _foresee_question(self) -> None:
+        at_s = self._asking.next_s
+        if at_s < self._foreseen_s:
+            self._foreseen_s = at_s
+            self._foresee(at_s, "ask", -1)
 
-    def _foresee_question(self, at_s: float) -> None:
-        self._asking = self._number + 1
-        self._foresee(at_s, "ask", -1)
-
-    def _ask(self, event: _Event) -> None:
-        """Send the questions, one after the other, if it is time for them; not if others were foreseen in their place."""
-        if event.number != self._asking:
+    def _ask(self, now_s: float) -> None:
+        """Send the questions, one after the other, if it is time for them."""
+        if now_s < self._asking.next_s:
             return
-        self._again_s = event.at_s * (1 + AGAIN_AFTER)
-        question = next_question(event.at_s, self._progress, self._until, self._lead_s)
-        if question is not None and question.at_s > event.at_s:
-            self._foresee_question(question.at_s)
-            return
-        for worker, pieces in () if question is None else question.pieces.items():
-            self._free_s = max(event.at_s, self._free_s) + self._word_s
+        for worker, pieces in self._asking.questions(now_s).items():
+            self._free_s = max(now_s, self._free_s) + self._word_s
             self.messages += 1
-            self._progress.asked[worker] = pieces
             received_s = self._free_s + self._machine.latency_s
             self._foresee(max(received_s, self._finished_s(worker, pieces)), "trigger", worker)
 

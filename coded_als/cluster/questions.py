@@ -130,8 +130,21 @@ class RoundProgress:
         self.counted[worker] = max(self.counted[worker], pieces)
 
     def lose(self, worker: int) -> None:
-        """Nothing more will come of a worker; what counts, counts."""
+        """Nothing more is expected of a worker, until it is heard again; what counts, counts."""
         self.begun_s[worker] = self.piece_s[worker] = np.inf
+        self.asked[worker], self.stalled[worker] = 0, False
+
+    def forget(self, worker: int) -> None:
+        """Nothing of a worker counts."""
+        self.lose(worker)
+        self.counted[worker] = 0
+
+    def stalls_s(self) -> float:
+        """When the first worker that owes an answer will have stalled."""
+        owes = (self.asked > self.counted) & ~self.stalled
+        with np.errstate(invalid="ignore"):
+            late_s = self.begun_s + (self.asked + STALLED_PIECES) * self.piece_s
+        return float(np.nextafter(np.min(late_s[owes], initial=np.inf), np.inf))
 
     def expected_s(self, now_s: float) -> Array:
         """When each worker should have done each piece, (W, c): before all time where it has answered, never if unknown."""
@@ -198,3 +211,55 @@ def decodable_s(expected: Array, until: EveryPiece) -> float:
 def _decodable_at(moment_s: float, expected: Array, until: EveryPiece) -> bool:
     counts = (expected <= moment_s).sum(axis=1)
     return until.decodable({int(worker): int(counts[worker]) for worker in np.flatnonzero(counts)})
+
+
+class Asking:
+    """The questions of one round: when they have to be worked out, and what they are then.
+
+    Parameters
+    ----------
+    until
+        The rule of the round.
+    lead_s
+        What a question takes to all workers and back.
+    """
+
+    def __init__(self, until: EveryPiece, lead_s: float) -> None:
+        self.progress = RoundProgress(until.layout)
+        self._until, self._lead_s = until, lead_s
+        self._ask_s = self._stalled_s = np.inf
+        self._look_s = self._again_s = 0.0
+        self._put_off = False
+
+    @property
+    def next_s(self) -> float:
+        """When to call `questions`, on the clock of the round."""
+        return min(self._ask_s, self._stalled_s)
+
+    def note(self, now_s: float) -> None:
+        """Something new is known of a worker."""
+        self._put_off = now_s < self._look_s
+        if self._put_off:
+            self._ask_s = min(self._ask_s, self._look_s)
+            return
+        self._look_s = now_s * (1 + LOOK_AFTER)
+        soonest = soonest_s(now_s, self.progress, self._until.needed)
+        # where all are there and do not decode, only a newer piece can help
+        self._ask_s = max(now_s, self._again_s, soonest - self._lead_s)
+
+    def questions(self, now_s: float) -> Mapping[int, int]:
+        """What each of some workers is asked now: `Question.pieces`; nothing where it is not time."""
+        if self._put_off:
+            self.note(now_s)
+            if self.next_s > now_s:
+                return {}
+        self._again_s = now_s * (1 + AGAIN_AFTER)
+        self._ask_s = self._stalled_s = np.inf
+        question = next_question(now_s, self.progress, self._until, self._lead_s)
+        if question is not None and question.at_s > now_s:
+            self._ask_s = question.at_s
+            return {}
+        for worker, pieces in () if question is None else question.pieces.items():
+            self.progress.asked[worker] = pieces
+        self._stalled_s = self.progress.stalls_s()
+        return {} if question is None else question.pieces

@@ -25,6 +25,27 @@ CLUSTERS = (
 
 SLOW_WORK = (
     Mutant(
+        "pieces are put where whole shares would have them",
+        "coded_als/codes/pieces.py",
+        "    for rows in layout.order(worker, height, 0, done):",
+        "    for rows in layout.order(0, height, 0, done):",
+        ("tests/codes/test_pieces.py",),
+    ),
+    Mutant(
+        "a round in pieces counts answers and does not ask what they decode to",
+        "coded_als/cluster/questions.py",
+        "        return all(map(self.rule.satisfied, dict.fromkeys(self.layout.responded(done))))",
+        "        return True",
+        ("tests/cluster/test_questions.py",),
+    ),
+    Mutant(
+        "the pieces of an attempt that was lost are taken for those of the next",
+        "coded_als/master/rounds.py",
+        "before = latest.rows if latest is not None and latest.attempt == reply.attempt else ()",
+        "before = latest.rows if latest is not None else ()",
+        ("tests/master/test_answers.py",),
+    ),
+    Mutant(
         "a slow worker computes as fast as any",
         "coded_als/worker/loop.py",
         "(task.slowness - 1) * worked_s",
@@ -170,8 +191,8 @@ PROCESSES = (
     Mutant(
         "a round settles before those who can respond have done so",
         "coded_als/master/rounds.py",
-        "settled = self.settled_for is not None and self.settled_for.issubset(self._results)",
-        "settled = self.settled_for is not None and len(self._results) >= self.until.needed",
+        "settled = self.settled_for is not None and self.settled_for.issubset(self.complete)",
+        "settled = self.settled_for is not None and len(self.complete) >= self.until.needed",
         ("tests/master/test_settling.py",),
     ),
     Mutant(
