@@ -319,7 +319,28 @@ class CodedALS(LinearFolding):
     def spread_over(
         self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """The same as `plan` for a matrix of which no more than the extent is known."""
+        """The code and the place of D, as `plan` chooses them, for a matrix of which only the extent is known.
+
+        Parameters
+        ----------
+        extent
+            Rows, columns and nonzeros of the matrix.
+        workers
+            Number of workers W.
+        delays
+            Delays that the workers will meet; None where they are not known.
+        machine
+            Speeds of a worker and its link; a common machine unless given.
+
+        Returns
+        -------
+        The choice, which ``fit(spread=...)`` takes.
+
+        Raises
+        ------
+        UsageError
+            For parameters that do not fit the extent or the workers.
+        """
         return self._spread(self._checked(), extent, workers, delays, Machine() if machine is None else machine)
 
     def decoding_error(self, code: CodeSpec) -> float:
