@@ -321,10 +321,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
 
 
 def solve(given: SolverInput) -> tuple[Array, Array]:
-    """The paper's update from an orthonormal start, in one round each or in the paper's three.
-
-    Returns an orthonormal basis, (l, d), and the block that A is multiplied with, (l, d).
-    """
+    """The paper's update from an orthonormal start, in one round each or in the paper's three; both results (l, d)."""
     start = np.linalg.qr(given.start)[0]
     sweeps: Sweeps
     if given.protocol == "paper":

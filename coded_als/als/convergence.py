@@ -92,7 +92,8 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)
-    both = shifts * np.maximum(1 - 2 * regularization / total, 0.0)
+    with np.errstate(over="ignore"):
+        both = shifts * np.maximum(1 - 2 * regularization / total, 0.0)
     return np.asarray(np.where(low > regularization, both, np.maximum(high - regularization, 0.0) ** 2))
 
 
@@ -326,7 +327,8 @@ class Stopping:
         if outside is None:
             # from the data alone, which may be finer than the products
             known, inside = self._start_of_probe(exact)
-            below = float(exact.values[: self.rank][-1])
+            # where there are fewer pairs than the rank asks for, whatever is outside belongs inside
+            below = float(exact.values[self.rank - 1]) if exact.values.size >= self.rank else 0.0
             worth = self.tolerance * self._certificate(exact, 0.0, Outside(0.0)).objective
             # what the ridge weight shrinks to nothing, or is above the cut by less than the tolerance for all together
             self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)

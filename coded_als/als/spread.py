@@ -92,7 +92,9 @@ def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float,
     Where no other worker can respond, it is decoded as well as it can be: the certificate judges the result.
     """
     product = code.for_product(log.cluster.size)
-    return StoredProduct(log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST)
+    return StoredProduct(
+        log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST, pieces=code.pieces
+    )
 
 
 def extent_of(problem: Problem) -> Extent:
@@ -129,11 +131,14 @@ class Spread:
         Where D is formed; ``"none"``: nowhere, the workers hold A.
     reason
         Why this code, for people.
+    columns
+        Of the block that D is multiplied with.
     """
 
     code: CodeSpec
     precomputation: Literal["local", "coded", "none"]
     reason: str = field(default="as asked", compare=False)
+    columns: int = field(default=0, compare=False)
 
     def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""

@@ -93,7 +93,7 @@ class DelayDraws(Protocol):
         ...
 
     def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
-        """How many times as long as usual each worker's work takes, of the shape of `delays`; None where nothing slows it."""
+        """How many times as long as usual each worker's work takes, (draws, iterations, rounds, W); None where nothing slows it."""
         ...
 
 
@@ -394,6 +394,10 @@ class Workload:
     def model(self) -> DelayModel:
         """The delays of runs; of a trace the rounds at random, since those to come are like it and not the same."""
         return bootstrapped(self.recorded)
+
+    def iterations_of(self, scheme: Scheme) -> float:
+        """Iterations of the scheme, with the width of its block."""
+        return self.iterations[scheme.solver] * scheme.longer(self.size)
 
     def tolerance_of(self, scheme: Scheme) -> float:
         """Relative error that a product of this scheme may have."""
