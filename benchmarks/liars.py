@@ -29,7 +29,8 @@ from coded_als import CodedALS, LocalCluster
 from coded_als.als.products import RoundLog, StoredProduct
 from coded_als.baselines.half_step import Reading
 from coded_als.cluster import Round, all_of
-from coded_als.cluster.inline import HeldArrays, InlineCluster
+from coded_als.cluster.held import HeldArrays
+from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.verification import CHECKS, RoundCheck, VerifiedCluster
 from coded_als.codes import parse_code
 from coded_als.errors import CodedALSError, NotEnoughWorkers

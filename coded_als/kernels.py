@@ -137,6 +137,10 @@ def read_entries(
     return (c0 + c1 * ratings).astype(dtype), target
 
 
+# Kernels whose response has a row, or rows of planes, for each row of the first operand, so that it comes in pieces of rows.
+PIECEWISE = ("product", "scaled")
+
+
 def run_to_end(steps: Generator[None, None, Result]) -> Result:
     """Drive a kernel without looking up between its panels."""
     while True:

@@ -54,14 +54,14 @@ def reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[A
 
 
 def unit_of(largest: float) -> float:
-    """The power of 4 that brings an entry of this size into (1/4, 1]."""
+    """The power of 4 that brings an entry of this size into [1/4, 1), as far as float64 has it."""
     return min(4.0 * power_of_four(largest), 2.0**1022)
 
 
 def in_unit(matrix: Any) -> tuple[Any, float]:
     """R in a unit in which nothing that is computed from it can leave float64, and that unit.
 
-    It is the power of 4 that brings the largest entry into (1/4, 1]: dividing by it is exact, and so is multiplying by
+    It is the power of 4 that brings the largest entry into [1/4, 1): dividing by it is exact, and so is multiplying by
     its root.
 
     Raises UsageError if R is zero, or its squared norm is no float64.
@@ -142,7 +142,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class HeldProblem(Problem):
+class DistributedProblem(Problem):
     """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round.
 
     Parameters

@@ -26,7 +26,9 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 @click.command("codes", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
 @click.option("--workers", type=int, required=True, help="W.")
 @click.option("--delays", default="exp:mean=20ms", show_default=True, help="Delay SPEC.")
-@click.option("--memory", help="What a worker may store: 2GB, or 10% of the matrix.  [default: that of 1 to 4 copies]")
+@click.option(
+    "--memory", help="Limit of a worker's storage: 2GB, or 10% of the matrix.  [default: that of 1 to 4 copies]"
+)
 @click.option(
     "--code", "codes", multiple=True, help="A code SPEC as below; may be repeated.  [default: the best of each]"
 )
@@ -108,7 +110,7 @@ def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:
 
 
 def print_codes(rows: Sequence[CodeRow], setting: Setting) -> None:
-    """Print the table and what its columns mean."""
+    """Print the table and the meaning of its columns."""
     click.echo(
         f"E = D X with D {setting.length} x {setting.length} and {setting.columns} columns, {setting.workers} workers, "
         f"delays {setting.delays} (virtual ms)"

@@ -21,7 +21,7 @@ from coded_als.models.registry import model_kinds
 
 
 class ComparisonRow(TypedDict):
-    """What one method came to."""
+    """Results of one method."""
 
     method: str
     rmse: float | None
@@ -192,7 +192,7 @@ def _tuned(
 
 
 def _without_the_missing(models: dict[str, FactorModel]) -> dict[str, FactorModel]:
-    """The models that can be fitted here; a note on stderr says what the others need."""
+    """The models that can be fitted here; a note on stderr names the packages that the others need."""
     missing: dict[str, list[str]] = {}
     for name, model in models.items():
         try:

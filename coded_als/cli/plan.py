@@ -68,7 +68,7 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
 
 
 def _machine(options: dict[str, Any]) -> Machine:
-    """A common machine, or this one where it is to be measured, with what the options say."""
+    """The default machine, or this one with --calibrate, with the values of the options."""
     machine = Machine()
     if options["calibrate"]:
         from coded_als.experiments.calibration import calibrated

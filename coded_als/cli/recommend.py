@@ -58,7 +58,7 @@ _BLOCK = 1000
     help="Print titles from this file: lines of id and title, as in u.item, movies.dat or movies.csv of MovieLens.",
 )
 @click.option("--encoding", help="Of --users, --items and --titles.  [default: UTF-8, or by their byte order mark]")
-@click.option("--include-seen", is_flag=True, help="Recommend also what the user has rated.")
+@click.option("--include-seen", is_flag=True, help="Recommend also items that the user has rated.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --all: write Parquet files into this folder, in blocks."
 )

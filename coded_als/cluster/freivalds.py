@@ -18,7 +18,8 @@ import numpy as np
 from coded_als.arrays import EPS, Array, Places
 from coded_als.kernels import inner_product, product, read_entries, run_to_end, scaled, transposed_product
 
-# Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`).
+# Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`). A Gaussian combination
+# of an error e is below t |e| with probability at most sqrt(2 / pi) t, and the k of them are independent.
 COMBINATIONS = 4
 # Rounding of an honest comparison, in units of eps |S| |x|. Errors of both signs grow with the root of the number of terms;
 # where all terms are equal they have one sign, and grow linearly within the blocks in which BLAS sums (470 units seen).

@@ -20,7 +20,7 @@ _TITLES = {"title", "name", "titles", "movietitle", "booktitle", "itemname", "it
 
 @contextmanager
 def _readable(path: Path, noun: str) -> Iterator[None]:
-    """Refuse a file that cannot be read, or whose encoding is another one."""
+    """Refuse an unreadable file, or one in another encoding."""
     try:
         yield
     except UsageError:

@@ -1,4 +1,4 @@
-"""Codes side by side: what each stores, computes, sends and waits for, how well it decodes, and the members of families to compare."""
+"""Codes side by side: storage, work, messages, waiting, decoding errors, and the members of families to compare."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def copies_limits(workers: int, most: int = 4) -> list[float]:
 
 
 def kind_of(code: CodeSpec) -> str:
-    """What one line of a figure stands for: the family, of the entangled code with its points and its cut."""
+    """The name of a line in a figure: the family, and for the entangled code its points and its cut."""
     if not isinstance(code, Entangled):
         return code.name
     cut = "h x h" if code.square else "p x 1" if code.r == 1 else "p x r"

@@ -17,10 +17,10 @@ from coded_als.experiments.report.canvas import (
     INK,
     SOFT,
     Axes,
+    CaptionedFigure,
     Entry,
     ReportFigure,
     SeriesStyle,
-    Shown,
     Table,
     add_legend,
     new_axes,
@@ -302,7 +302,7 @@ DELAY_FIGURES: tuple[Entry[Sequence[Slice]], ...] = (
 )
 
 
-def sweep_figures_of(rows: Sequence[SweepRow], clock: str, examples: Examples | None) -> Iterator[Shown]:
+def sweep_figures_of(rows: Sequence[SweepRow], clock: str, examples: Examples | None) -> Iterator[CaptionedFigure]:
     """All figures of a sweep, drawn one at a time."""
     parts = slices(rows, clock)
     for alike in _alike(parts):

@@ -55,7 +55,7 @@ class ResultFolder(Generic[RowType]):
     path
         The folder; made if absent.
     spec
-        What is computed, JSON-able.
+        Settings of the results, JSON-able.
     resume
         Whether to go on with the finished cells of an earlier run of the same spec.
     columns
@@ -102,7 +102,7 @@ class ResultFolder(Generic[RowType]):
             raise UsageError(f"one run writes to a results folder at a time; {self.path} is in use. Wait.") from None
 
     def _read_finished(self) -> dict[str, RowType]:
-        """Rows by their cell; what a killed run left of a line is cut off, and damaged cells run again."""
+        """Rows by their cell; an unfinished line of a killed run is cut off, and damaged cells run again."""
         whole = (self.path / "journal.jsonl").read_bytes()
         whole = whole[: whole.rfind(b"\n") + 1]
         os.ftruncate(self._journal, len(whole))
@@ -175,9 +175,9 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
         whole = b"".join(file.read_bytes()[: file.read_bytes().rfind(b"\n") + 1] for file in files)
         rows = {canonical(row["cell"]): row for row in map(parse_row, whole.splitlines())}
     except (OSError, ValueError) as error:
-        said = f"{Path(error.filename or path).name}: {error.strerror}" if isinstance(error, OSError) else error
+        reason = f"{Path(error.filename or path).name}: {error.strerror}" if isinstance(error, OSError) else error
         raise UsageError(
-            f"a report needs a folder that sweep or reproduce wrote; got {path}: {said}. "
+            f"a report needs a folder that sweep or reproduce wrote; got {path}: {reason}. "
             "Check the path, or run it again with --resume."
         ) from None
     return spec, list(rows.values())
@@ -218,7 +218,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def saying_what_failed(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into one line."""
+    """Report an error of the operating system as one `UsageError`."""
     try:
         yield
     except OSError as error:
@@ -236,7 +236,7 @@ class TimesLine(TypedDict):
 
 
 def rounded(seconds: Array) -> list[Any]:
-    """Nested lists of the seconds to six digits: what a clock is worth, in half the bytes."""
+    """Nested lists of the seconds to six digits: the precision of a clock, in half the bytes."""
     flattened = [float(f"{second:.6g}") for second in np.ravel(seconds)]
     nested: list[Any] = np.reshape(flattened, np.shape(seconds)).tolist()
     return nested
@@ -304,7 +304,7 @@ class ProblemSize(TypedDict):
 
 
 class Curve(TypedDict):
-    """Seconds until each iteration of a scheme, and what the objective then exceeds its optimum by, relative to it."""
+    """Seconds until each iteration of a scheme, and the relative excess of the objective over its optimum then."""
 
     cell: SchemeCell
     seconds_mean: list[float]
@@ -332,7 +332,7 @@ class Examples(TypedDict):
 
 
 def read_examples(folder: Path) -> Examples | None:
-    """What `coded_als.experiments.sweep.example_runs.write_examples` wrote, if it did."""
+    """The document of `coded_als.experiments.sweep.example_runs.write_examples`, if there is one."""
     path = folder / EXAMPLES_FILE
     if not path.exists():
         return None

@@ -78,7 +78,7 @@ class SecondsColumns(TypedDict, total=False):
 
 
 class Figures(SecondsColumns, total=False):
-    """What a cell that is done has found; times alone have no objective."""
+    """Figures of a finished cell; drawn times alone have no objective."""
 
     round_seconds: list[list[list[float]]]
     iterations: int
@@ -181,6 +181,6 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
 
 
 def require_pyarrow() -> None:
-    """Refuse before the work what would fail after it; `UsageError` when pyarrow is not installed."""
+    """Check for pyarrow before the work; `UsageError` when it is not installed."""
     if find_spec("pyarrow") is None:
         raise UsageError("--parquet needs pyarrow; it is not installed. pip install 'coded-als[parquet]'.")
