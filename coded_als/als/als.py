@@ -1,4 +1,4 @@
-"""The paper's alternating least squares in its direct form (12)."""
+"""The paper's alternating least squares in its direct form, eq. (12)."""
 
 from __future__ import annotations
 
@@ -148,8 +148,9 @@ class PaperProtocol:
         return float(planes * block_size(self._length, self._product_code.p) * columns**2)
 
 
-# Directions that a ridge weight above their singular value has shrunk below this are no longer told from rounding.
-FADED = 1e-4
+# A direction that is this part of the largest, or less, can't be told from rounding: F = B^T B squares it. A ridge weight above
+# a singular value shrinks its direction so far.
+SMALLEST_DIRECTION = 1e-4
 # Coordinates beyond it are scaled down before they overflow.
 LARGEST = 1e100
 
@@ -229,7 +230,7 @@ class FusedSweeps:
         return self._last
 
     def update(self, regularization: float, error: float) -> None:
-        # (12) in Ritz coordinates: S^-1 M and M^-1 F would lose the digits of the small ones
+        # eq. (12) in Ritz coordinates: S^-1 M and M^-1 F would lose the digits of the small ones
         sizes = np.maximum(self._last.pairs.values, EPS * self._last.pairs.values[0])
         directions, coordinates = self._image / sizes, self._coordinates
         if regularization > 0:
@@ -300,7 +301,7 @@ def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) ->
     Returns the pairs, and C with B = X C for their vectors X, (k, d), but for what has faded.
     """
     squares, axes = np.linalg.eigh((gram + gram.T) / 2)
-    told = squares > FADED**2 * squares[-1]
+    told = squares > SMALLEST_DIRECTION**2 * squares[-1]
     orthonormal = axes[:, told] / np.sqrt(squares[told])
     restricted = orthonormal.T @ projected @ orthonormal
     values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
@@ -311,7 +312,7 @@ def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) ->
 
 
 def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations: int, recorder: Recorder) -> Array:
-    """B <- E (S^-1 M + lam S)^-1 until the objective has converged (12).
+    """B <- E (S^-1 M + lam S)^-1 until the objective has converged, eq. (12).
 
     Returns (l, d): an orthonormal basis of the factor that was found good enough, or of the last one.
 

@@ -13,7 +13,7 @@ from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
-from coded_als.als.products import HeldData, RoundLog, RoundRecord
+from coded_als.als.products import DistributedData, RoundLog, RoundRecord
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
@@ -39,7 +39,7 @@ ProtocolName = Literal["fused", "paper"]
 # The reason of a code that was timed, for people.
 TIMED = "chosen by auto: the fastest that plan expects under these delays"
 # What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
-FREE = ("iterations", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
+FREE = ("iterations", "block", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
 
 
 class CodedALS(LinearFolding):
@@ -65,6 +65,9 @@ class CodedALS(LinearFolding):
         ``"fused"``: one round per ALS iteration; ``"paper"``: the paper's three, with its code cut h x h.
     solver
         ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"als"``: the paper's update.
+    block
+        Columns of the block of solver ``"krylov"``, any number: a wide one takes fewer rounds, a narrow one less work.
+        ``"auto"``: the number that is expected to take the least time, from what a round waits and what a column costs.
     iterations
         The most iterations to run.
     tolerance
@@ -110,7 +113,8 @@ class CodedALS(LinearFolding):
         that the choice among them is a rule's (`tied_values_`); None where the fit has not converged.
     tied_values_
         The equal singular values at the cut, of the matrix factorised; none where `unique_`. Which of their vectors the
-        factors hold depends on the data alone, unless all of some sixty further directions are tied too: then on the run.
+        factors hold depends on the data alone, unless all of some sixty further directions are tied too, or the values are
+        equal to rounding only and the choice would cost more than the tolerance: then on the run.
     code_, precomputation_
         SPEC of the code that was used, and where D was formed, nothing left open.
     code_reason_
@@ -152,7 +156,7 @@ class CodedALS(LinearFolding):
         regularization: float = 0.0,
         protocol: ProtocolName = "fused",
         solver: str = "lobpcg",
-        block: int | None = None,
+        block: int | Literal["auto"] = "auto",
         iterations: int = 500,
         tolerance: float = 5e-9,
         decoding_tolerance: float | None = None,
@@ -231,7 +235,7 @@ class CodedALS(LinearFolding):
     def factorise(
         self,
         problem: Problem,
-        held: HeldData,
+        held: DistributedData,
         log: RoundLog,
         spread: Spread,
         unit: float,
@@ -259,15 +263,14 @@ class CodedALS(LinearFolding):
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
         recorder = Recorder(run, log, stopping, unit)
-        columns = self._columns(problem.length)
-        start = np.random.default_rng(self.seed).standard_normal((problem.length, columns))
+        start = np.random.default_rng(self.seed).standard_normal((problem.length, spread.columns))
         given = SolverInput(
             held, problem, start, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code, decoding
         )
         basis, weights = solver_of(self.solver)(given)
         tied: Array = np.empty(0)
         if stopping.may_be_tied:
-            cut = resolved_cut(problem, basis, self.rank, stopping.worth)
+            cut = resolved_cut(problem, basis, self.rank, stopping.spare)
             stopping.concede(cut.lost)
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
@@ -341,22 +344,54 @@ class CodedALS(LinearFolding):
         require_whole("rank", self.rank, 1)
         require_whole("iterations", self.iterations, 1)
         require_whole("seed", self.seed, 0)
-        if self.block is not None:
+        if self.block != "auto":
             require_whole("block", self.block, 1)
+            if not SOLVERS[self.solver].widths:
+                free = [name for name, solver in SOLVERS.items() if solver.widths]
+                raise UsageError(
+                    f"block must be 'auto' for solver {self.solver!r}, whose block has one width; got {self.block}. "
+                    f"Use block='auto' or solver={free[0]!r}."
+                )
         require_number("regularization", self.regularization)
         require_number("tolerance", self.tolerance)
         if self.decoding_tolerance is not None:
             require_number("decoding_tolerance", self.decoding_tolerance)
         return asked_code(self.code, self.partitions)
 
-    def _columns(self, length: int) -> int:
-        """Columns of the block that a product multiplies D with."""
-        return SOLVERS[self.solver].columns(self.rank, length) if self.block is None else min(self.block, length)
-
     def _spread(
         self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
     ) -> Spread:
-        """The spread over W workers, with the reason for its code.
+        """The spread over W workers, with the columns of the block that D is multiplied with.
+
+        Raises UsageError for parameters that do not fit the data or the workers.
+        """
+        spread = self._spread_by_code(asked, extent, workers, delays, machine)
+        return replace(spread, columns=self._columns(extent, workers, spread, delays, machine))
+
+    def _columns(
+        self, extent: Extent, workers: int, spread: Spread, delays: str | DelayModel | None, machine: Machine
+    ) -> int:
+        """Columns of the block that D is multiplied with: as asked, or those that are expected to take the least time."""
+        solver = SOLVERS[self.solver]
+        if self.block != "auto":
+            return min(self.block, extent.length)
+        if not solver.widths:
+            return solver.columns(self.rank, extent.length)
+        from coded_als.planner.choice import with_best_block
+        from coded_als.planner.schemes import Scheme, Size
+        from coded_als.planner.timing import Workload
+
+        scheme = Scheme(spread.code.spec, workers, solver=solver.name, rows=spread.precomputation == "none")
+        size = Size(extent.rows, extent.length, self.rank, extent.entries)
+        workload = Workload(size, "none" if delays is None else delays, machine, self.decoding_tolerance)
+        # a probe of data that the master does not hold takes rounds
+        least = self.rank + 1 if extent.held else 1
+        return with_best_block(scheme, workload, least).block_columns(size)
+
+    def _spread_by_code(
+        self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
+    ) -> Spread:
+        """The spread over W workers by a code, with the reason for it.
 
         Raises UsageError for parameters that do not fit the data or the workers.
         """
@@ -370,7 +405,7 @@ class CodedALS(LinearFolding):
         fastest = self._fastest(extent, workers, delays, machine) if is_open else None
         if fastest is not None and fastest.precomputation == "none":
             return fastest
-        columns = self._columns(extent.length)
+        columns = SOLVERS[self.solver].columns(self.rank, extent.length)
         preferred = None if fastest is None else fastest.code
         spread = choose_spread(extent, workers, columns, asked, self.precomputation, machine, preferred)
         if asked is not None:

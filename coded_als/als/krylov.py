@@ -19,13 +19,16 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
     ``given.start`` may have any number of columns. Returns orthonormal Ritz vectors, guards included, twice, (l, k).
     """
     recorder, rank, (length, width) = given.recorder, given.rank, given.start.shape
-    recorder.begins_with(width)
     wanted = min(rank + GUARD_VECTORS, length)
-    shown = min(width if width > rank else rank + GUARD_VECTORS, length)
     resumed = recorder.resumed(partial(KrylovSpace.of, length=length, wanted=wanted, width=width))
     space = KrylovSpace.empty(length, wanted, width) if resumed is None else resumed
     if resumed is None:
         space.join(given.start)
+        space.begun = width
+    # a run that goes on may be given another width, but its evidence is that of its start
+    width = space.begun
+    recorder.begins_with(width)
+    shown = min(width if width > rank else wanted, length)
     pairs = RitzPairs.none()
     for _ in range(len(recorder.history), given.iterations):
         space.make_room(space.next)

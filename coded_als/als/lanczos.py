@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas, eigh
+from scipy.linalg import LinAlgError, blas, eigh
 
 from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal
 from coded_als.arrays import EPS, Array
@@ -35,6 +35,8 @@ class KrylovSpace:
     def __init__(self, length: int, wanted: int, capacity: int) -> None:
         self.known, self.next = 0, 0
         self._wanted, self._defect, self._locked = wanted, EPS, 0
+        # columns of the random start
+        self.begun = 0
         self._columns: Array = np.empty((length, capacity), order="F")
         self._relation: Array = np.zeros((capacity, capacity), order="F")
         self._settled: list[Settled] = []
@@ -112,8 +114,7 @@ class KrylovSpace:
         count = min(count, known)
         relation = self._relation[self._locked : self._total, self._locked : self.known]
         measured, ends = relation[:known], (known - count, known - 1)
-        values, rotation = eigh((measured + measured.T) / 2, subset_by_index=ends, check_finite=False)
-        values, rotation = values[::-1], np.asfortranarray(rotation[:, ::-1])
+        values, rotation = _leading((measured + measured.T) / 2, ends)
         left = relation @ rotation
         left[:known] -= rotation * values
         return values, rotation, np.linalg.norm(left, axis=0)
@@ -174,7 +175,7 @@ class KrylovSpace:
         total = self._total
         columns = {f"columns{place:05d}": block for place, block in enumerate(self._settled)}
         relation = self._relation[:total, : self.known].copy()
-        return {**columns, "relation": relation, "defect": np.array([self._defect])}
+        return {**columns, "relation": relation, "defect": np.array([self._defect]), "begun": np.array([self.begun])}
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, wanted: int, width: int) -> KrylovSpace:
@@ -184,7 +185,9 @@ class KrylovSpace:
         """
         names = sorted(name for name in arrays if name.startswith("columns"))
         widths = {name: (length, f"width of {name}") for name in names}
-        taken = arrays_like(arrays, **widths, relation=("total", "known"), defect=(1,))
+        taken = arrays_like(
+            arrays, **widths, relation=("total", "known"), defect=(1,), begun=np.zeros(1, dtype=np.int64)
+        )
         blocks = [taken[name] for name in names]
         if len(taken["relation"]) != sum(block.shape[1] for block in blocks):
             raise ValueError(f"it relates {len(taken['relation'])} columns, and holds others")
@@ -196,7 +199,8 @@ class KrylovSpace:
         space._widen(max(total, space._columns.shape[1]))
         space._begin_anew(blocks)
         space._relation[:total, :known] = taken["relation"]
-        space.known, space.next, space._defect = known, total - known, float(taken["defect"][0])
+        space.known, space.next = known, total - known
+        space._defect, space.begun = float(taken["defect"][0]), int(taken["begun"][0])
         return space
 
     def renew(self, vectors: Array) -> None:
@@ -204,6 +208,17 @@ class KrylovSpace:
         self.known, self.next = 0, 0
         self._begin_anew([])
         self.join(vectors)
+
+
+def _leading(matrix: Array, ends: tuple[int, int]) -> tuple[Array, Array]:
+    """Some of the leading eigenpairs of a small symmetric matrix, descending."""
+    try:
+        values, vectors = eigh(matrix, subset_by_index=ends, check_finite=False)
+    except LinAlgError:
+        # the method that finds some of them has failed on many equal values; the one that finds all does not
+        values, vectors = np.linalg.eigh(matrix)
+        values, vectors = values[ends[0] :], vectors[:, ends[0] :]
+    return values[::-1], np.asfortranarray(vectors[:, ::-1])
 
 
 def _taken_out(space: Array, columns: Array) -> Array:

@@ -115,7 +115,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
             product = chosen.for_product(cluster.size)
             log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
             tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
-            return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")
+            return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X", pieces=chosen.pieces)
 
         self._product = stored(matrix, name)
         self._of_transpose = lambda: stored(np.ascontiguousarray(matrix.T), f"{name}^T")

@@ -55,7 +55,7 @@ def reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[A
 
 def unit_of(largest: float) -> float:
     """The power of 4 that brings an entry of this size into [1/4, 1), as far as float64 has it."""
-    return min(4 * power_of_four(largest), 2.0**1022)
+    return min(4.0 * power_of_four(largest), 2.0**1022)
 
 
 def in_unit(matrix: Any) -> tuple[Any, float]:
@@ -142,7 +142,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class HeldProblem(Problem):
+class DistributedProblem(Problem):
     """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round.
 
     Parameters

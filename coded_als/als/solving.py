@@ -8,7 +8,7 @@ from importlib import import_module
 
 from coded_als.als.history import Recorder
 from coded_als.als.problem import Problem
-from coded_als.als.products import HeldData, RoundLog
+from coded_als.als.products import DistributedData, RoundLog
 from coded_als.arrays import Array
 from coded_als.codes import CodeSpec
 from coded_als.planner.solvers import SOLVERS, Solver
@@ -39,7 +39,7 @@ class SolverInput:
         error that a decoded product may have.
     """
 
-    held: HeldData
+    held: DistributedData
     problem: Problem
     start: Array
     rank: int

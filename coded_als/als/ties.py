@@ -39,7 +39,8 @@ class ResolvedCut:
     lost
         What the choice may lose of the objective, because they are equal to rounding only.
     chosen
-        Whether the vectors were chosen by the rule; not where the tie is wider than any block that was tried.
+        Whether the vectors were chosen by the rule; not where the tie is wider than any block that was tried, or the choice
+        would lose too much.
     """
 
     basis: Array
@@ -48,15 +49,16 @@ class ResolvedCut:
     chosen: bool = True
 
 
-def resolved(problem: Problem, vectors: Array, rank: int, worth: float) -> ResolvedCut:
+def resolved(problem: Problem, vectors: Array, rank: int, spare: float) -> ResolvedCut:
     """Tell whether the values at the cut are equal, and choose among equal ones; the data themselves are multiplied with.
 
-    ``vectors``: orthonormal columns, (l, k) with k >= rank, near the leading eigenvectors of D.
+    ``vectors``: orthonormal columns, (l, k) with k >= rank, near the leading eigenvectors of D; ``spare``: the most of the
+    objective that the choice may lose.
     """
     basis, whole = _started(problem, vectors), False
     floor = ROUNDED * EPS * float(basis.values[0])
     for _ in range(STEPS):
-        first, last = _tie(basis.values, rank, worth, floor)
+        first, last = _tie(basis.values, rank, spare, floor)
         if last == basis.values.size < problem.length and last < rank + WIDEST:
             basis = _widened(problem, basis)
             continue
@@ -69,14 +71,14 @@ def resolved(problem: Problem, vectors: Array, rank: int, worth: float) -> Resol
         if whole or last >= rank + WIDEST:
             break
         basis = _widened(problem, basis, missed)
-    first, last = _tie(basis.values, rank, worth, floor)
+    first, last = _tie(basis.values, rank, spare, floor)
     if last - first < 2:
         return ResolvedCut(basis.vectors[:, :rank], basis.values[:0])
     tied = basis.values[first:last]
-    if not whole:
+    lost = (rank - first) * float(tied[0] - tied[-1])
+    if not whole or lost > spare:
         return ResolvedCut(basis.vectors[:, :rank], tied, chosen=False)
     inside = nearest(basis.vectors[:, first:last], rank - first)
-    lost = (rank - first) * float(tied[0] - tied[-1])
     return ResolvedCut(np.hstack([basis.vectors[:, :first], inside]), tied, lost)
 
 
@@ -85,8 +87,8 @@ def _missed(problem: Problem, basis: RitzBasis, last: int) -> Array | None:
 
     The other vectors of the block can't tell: one that has converged hides the component of a missing direction in those
     that have not. A probe from a random start has had no time for that. Outside of the pairs that have settled it is
-    quicker; their components of a missing direction are at most residual / distance, which lowers the value that the
-    probe would find by at most residual^2 / distance (and a sixteenth of that more).
+    quicker; their components of a missing direction are at most residual / distance (Davis and Kahan), which lowers the
+    value that the probe would find by at most residual^2 / distance (and a sixteenth of that more).
     """
     if basis.values.size == problem.length:
         return None
@@ -112,12 +114,12 @@ def nearest(space: Array, count: int) -> Array:
     return np.asarray(space @ (turned[:, :fewer] if fewer == count else turned[:, fewer:]))
 
 
-def _tie(values: Array, rank: int, worth: float, floor: float) -> tuple[int, int]:
+def _tie(values: Array, rank: int, spare: float, floor: float) -> tuple[int, int]:
     """The first of the values that equal those at the cut, and the one after the last; one place where there is no tie."""
     if values.size <= rank:
         return rank - 1, rank
     inside = float(values[rank - 1])
-    width = max(min(EQUAL * inside, worth / (4 * rank)), floor)
+    width = max(min(EQUAL * inside, spare / (4 * rank)), floor)
     if inside - values[rank] > width:
         return rank - 1, rank
     return int(np.sum(values > inside + width)), int(np.sum(values >= inside - width))

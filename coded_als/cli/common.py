@@ -39,6 +39,7 @@ Code SPECs (whole numbers; what is left out is chosen for the workers):
   uncoded                                        every block on one worker: waits for all
   replicated:copies=2                            every block on so many workers
   systematic:p=21                                p blocks, and combinations of them: any p responses decode
+  systematic:p=15,pieces=30                      each share in pieces: a slow worker counts with what it has done
   entangled:h=6                                  the paper's code, D cut h x h
   entangled:p=20,r=2                             the same, D cut p x r
   entangled:h=4,points=real                      evaluated at circle (default), real or equispaced points

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from distributed import Client
-
 from coded_als.als import CodedALS
 from coded_als.als.estimator import FREE
 from coded_als.als.history import CodedIteration
-from coded_als.als.problem import HeldProblem, unit_of
-from coded_als.als.products import HeldData, RoundLog
+from coded_als.als.problem import DistributedProblem, unit_of
+from coded_als.als.products import DistributedData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import FormedGram, rows_code
-from coded_als.arrays import Array
 from coded_als.cluster.scope import Scope
 from coded_als.codes import CodeSpec, Replicated, Uncoded
 from coded_als.codes.replication import copies_of
 from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.dataset import Dataset, rating_facts
-from coded_als.dask.placement import PlacedBlocks, memory_for_gram, summed_gram
+from coded_als.dask.placement import memory_for_gram, summed_gram
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import require_factorable
@@ -64,38 +61,13 @@ def fit_coded_rows(
         rows = SparseRows(log, (extent.rows, extent.length), placed.rows, entries)
         for number, array in enumerate(ARRAYS):
             scope.store(f"rows.{array}", placed.shares(number))
-        problem = HeldProblem(rows, not of_users, unit, facts.squares)
-        held: HeldData = problem
+        problem = DistributedProblem(rows, not of_users, unit, facts.squares)
+        held: DistributedData = problem
         if spread.precomputation == "coded":
-            summed = SummedPhases(cluster.client, placed, problem)
-            held = FormedGram(extent.length, log, spread.code, model.decoding_error(spread.code), summed)
+            gram = summed_gram(cluster.client, placed, problem.length, unit)
+            held = FormedGram(log, spread.code, model.decoding_error(spread.code), gram, problem.product)
         users, items = model.factorise(problem, held, log, spread, unit, run)
     model._keep(users, items, global_mean=mean or 0.0)
-
-
-class SummedPhases:
-    """D summed up from the blocks of rows where they lie, and the last product as a round with these.
-
-    Parameters
-    ----------
-    client
-        Whose Dask workers hold the blocks.
-    placed
-        The blocks.
-    problem
-        The same as our workers hold them.
-    """
-
-    def __init__(self, client: Client, placed: PlacedBlocks, problem: HeldProblem) -> None:
-        self._client, self._placed, self._problem = client, placed, problem
-
-    def gram(self) -> Array:
-        """D = A^T A, (l, l)."""
-        return summed_gram(self._client, self._placed, self._problem.length, self._problem.unit)
-
-    def last_product(self, weights: Array) -> Array:
-        """A H, (rows, d)."""
-        return self._problem.product(weights)
 
 
 def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:

@@ -129,7 +129,8 @@ class FolderStore:
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         unlock = partial(_unlock, _locked(self._folder / LOCK))
-        for left_by_a_killed_fit in (*self._folder.glob(f".{NEXT}.*.tmp"), self._folder / NEXT):
+        unfinished = (*self._folder.glob(f".{NEXT}.*.tmp"), *self._folder.glob(f".*{PART}.*.tmp"))
+        for left_by_a_killed_fit in (*unfinished, self._folder / NEXT):
             left_by_a_killed_fit.unlink(missing_ok=True)
         return unlock
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -325,13 +325,15 @@ class Race:
 
     def _candidate(self, scheme: Scheme, drawn: Array, sampling: Sampling, *, at_least: bool) -> Candidate:
         workload = self._workload
-        iterations, startup_s = workload.iterations[scheme.solver], workload.startup_s(scheme)
+        iterations = workload.iterations_of(scheme)
+        startup_s = workload.startup_s(scheme)
+        probe_s = workload.machine.computing_s(scheme.probe_operations(workload.size))
         return Candidate(
             scheme,
-            drawn.sum(axis=1) * (iterations / drawn.shape[1]) + startup_s,
+            drawn.sum(axis=1) * (iterations / drawn.shape[1]) + startup_s + probe_s,
             sampling,
             startup_s,
-            iterations * workload.master_s(scheme),
+            iterations * workload.master_s(scheme) + probe_s,
             scheme.storage_bytes(workload.size),
             scheme.worker_operations(workload.size),
             at_least,
@@ -365,6 +367,20 @@ def choose(
         return None
     candidate = Race(workload, contestants(size, workers, (solver,))).chosen()
     return None if candidate is None else candidate.scheme
+
+
+# Draws by which widths of a block are compared: they differ in the columns only, and all meet the same delays.
+WIDTH_DRAWS = 40
+
+
+def with_best_block(scheme: Scheme, workload: Workload, least: int = 1) -> Scheme:
+    """The scheme with the width of its block, of at least so many columns, that is expected to take the least time."""
+    size = workload.size
+    widths = [width for width in SOLVERS[scheme.solver].blocks(size.rank, size.length) if width >= least]
+    if len(widths) < 2:
+        return scheme
+    race = Race(workload, (replace(scheme, block=width) for width in widths), draws=WIDTH_DRAWS)
+    return race.bounds[0].scheme if race.bounds else scheme
 
 
 def contestants(size: Size, workers: int, solvers: Sequence[str] | None = None) -> Iterator[Scheme]:

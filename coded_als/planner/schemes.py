@@ -150,6 +150,8 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
     )
 
 
+# Columns of a probe.
+PROBE_COLUMNS = 4
 # Adding a response up, in multiplications for each of its numbers.
 ADDING = 10.0
 
@@ -202,6 +204,8 @@ class Scheme:
         A name in `coded_als.planner.solvers.SOLVERS`.
     rows
         Whether the workers hold blocks of the sparse rows of R in copies, and D is not formed.
+    block
+        Columns of the block of a solver whose width is free; None: the usual ones.
     """
 
     code: str
@@ -209,6 +213,7 @@ class Scheme:
     protocol: str = "fused"
     solver: str = "als"
     rows: bool = False
+    block: int | None = None
 
     @property
     def family(self) -> CodeSpec:
@@ -218,7 +223,8 @@ class Scheme:
     @property
     def label(self) -> str:
         """For people: ``"entangled:h=6, fused, lobpcg"``."""
-        return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {self.solver}"
+        solver = self.solver if self.block is None else f"{self.solver} {self.block}"
+        return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {solver}"
 
     def chosen(self, size: Size) -> CodeSpec:
         """The code, tied to the workers.
@@ -236,8 +242,21 @@ class Scheme:
         return self.chosen(size).tolerance
 
     def block_columns(self, size: Size) -> int:
-        """Columns of the block that goes to the workers: d, and what the solver has beyond it."""
+        """Columns of the block that goes to the workers: d, and what the solver has beyond it, unless it is chosen."""
+        if self.block is not None:
+            return min(self.block, size.length)
         return SOLVERS[self.solver].columns(size.rank, size.length)
+
+    def longer(self, size: Size) -> float:
+        """How many times the usual iterations of its solver it takes, for the width of its block."""
+        return SOLVERS[self.solver].longer(self.block_columns(size), size.rank, size.length)
+
+    def probe_operations(self, size: Size) -> float:
+        """Multiplications with the data by which a narrow block is proved; 0 for a wide one."""
+        if self.block_columns(size) > size.rank:
+            return 0.0
+        entries = size.rows * size.columns if size.entries is None else SPARSE_SLOWDOWN * size.entries
+        return float(2 * SOLVERS[self.solver].probe * PROBE_COLUMNS * entries)
 
     def schedule(self, size: Size, tolerance: float) -> list[tuple[RoundCost, StoppingRule]]:
         """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``."""
@@ -281,7 +300,7 @@ class Scheme:
         Decoding is counted at the threshold; responses beyond it are few.
         """
         length, columns = size.length, self.block_columns(size)
-        algebra = SOLVERS[self.solver].algebra_operations(length, columns)
+        algebra = SOLVERS[self.solver].algebra_operations(length, columns, self.longer(size))
         if self.rows:
             # the first copy of each block is added up: a pass over memory, some ten multiplications a number
             return ADDING * self._blocks * length * columns + algebra

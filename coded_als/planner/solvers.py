@@ -30,6 +30,13 @@ class Solver:
         millisecond. `benchmarks/plan_constants.py` measures them.
     protocols
         The protocols of `CodedALS` that it can run.
+    widths
+        Other widths of the block that a plan tries, as parts of ``columns``; none where the width is not free.
+    flattening
+        A block of k times the columns takes k^-flattening times the iterations.
+    probe
+        Products of a few columns with the data itself, at the master or in rounds of their own where it is not there, by
+        which a block that is no wider than the rank is proved to have missed nothing.
     """
 
     name: str
@@ -40,10 +47,27 @@ class Solver:
     small: float
     calls: float
     protocols: tuple[str, ...] = ("fused",)
+    widths: tuple[float, ...] = ()
+    flattening: float = 0.0
+    probe: int = 0
 
-    def algebra_operations(self, length: int, columns: int) -> float:
-        """Multiplications that the master's algebra in an iteration is worth, D being (l, l)."""
-        return self.tall * length * columns**2 + self.small * columns**3 + self.calls
+    def algebra_operations(self, length: int, columns: int, longer: float = 1.0) -> float:
+        """Multiplications that the master's algebra in an iteration is worth, D being (l, l).
+
+        ``longer``: how many times as many iterations a block of this width takes: a basis that keeps all columns is so much
+        wider.
+        """
+        return self.tall * longer * length * columns**2 + self.small * longer**2 * columns**3 + self.calls
+
+    def blocks(self, rank: int, length: int) -> list[int]:
+        """The widths of the block that a plan tries, the usual one first."""
+        usual = self.columns(rank, length)
+        others = (min(length, max(2, round(part * usual))) for part in self.widths)
+        return list(dict.fromkeys([usual, *others]))
+
+    def longer(self, block: int, rank: int, length: int) -> float:
+        """How many times the usual iterations a block of a width takes."""
+        return float((self.columns(rank, length) / block) ** self.flattening)
 
 
 def guarded_columns(rank: int, length: int) -> int:
@@ -61,7 +85,18 @@ SOLVERS = {
     solver.name: solver
     for solver in (
         Solver("lobpcg", "locally optimal block iteration", guarded_columns, 11, 45.0, 100.0, 3e6),
-        Solver("krylov", "block Lanczos iteration, of any block width", guarded_columns, 9, 20.0, 100.0, 2e6),
+        Solver(
+            "krylov",
+            "block Lanczos iteration, with a block of any width",
+            guarded_columns,
+            iterations=9,
+            tall=20.0,
+            small=150.0,
+            calls=1e7,
+            widths=(0.2, 0.3, 0.5, 0.7, 1.4, 2.0),
+            flattening=0.4,
+            probe=15,
+        ),
         Solver("als", "the paper's ALS", rank_columns, 97, 12.0, 20.0, 1.5e6, ("fused", "paper")),
     )
 }

@@ -395,6 +395,10 @@ class Workload:
         """The delays of runs; of a trace the rounds at random, since those to come are like it and not the same."""
         return bootstrapped(self.recorded)
 
+    def iterations_of(self, scheme: Scheme) -> float:
+        """Iterations of the scheme, with the width of its block."""
+        return self.iterations[scheme.solver] * scheme.longer(self.size)
+
     def tolerance_of(self, scheme: Scheme) -> float:
         """Relative error that a product of this scheme may have."""
         return scheme.tolerance(self.size) if self.tolerance is None else self.tolerance

@@ -150,3 +150,14 @@ def test_policies_that_do_not_suit_the_cluster(policy, message, matrix):
 def test_biases_are_refused(matrix):
     with InlineCluster(2) as cluster, pytest.raises(UsageError, match="biases=False"):
         fit_on_cluster(RidgeALS(2), matrix, cluster)
+
+
+def test_honest_workers_are_not_blamed_for_ill_conditioned_rows():
+    """Short rows with a small ridge weight: what compiled loops make of them would not solve their equations closely."""
+    generator = np.random.default_rng(0)
+    matrix = sparse.random_array((40, 30), density=0.12, rng=generator, format="csr")
+    model = RidgeALS(8, regularization=1e-8, iterations=3, biases=False, dtype="float64")
+    with InlineCluster(4) as cluster:
+        fitted = fit_on_cluster(model, matrix, cluster, verify="freivalds")
+    expected = RidgeALS(8, regularization=1e-8, iterations=3, biases=False, dtype="float64").fit(matrix)
+    assert fitted.history_[-1].objective == pytest.approx(expected.history_[-1].objective, rel=1e-3)

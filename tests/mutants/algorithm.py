@@ -142,6 +142,13 @@ ALGORITHM = (
         ("tests/als/test_ties.py",),
     ),
     Mutant(
+        "a choice among values that are equal to rounding only may cost anything",
+        "coded_als/als/ties.py",
+        "if not whole or lost > spare:",
+        "if not whole:",
+        ("tests/als/test_convergence.py::test_what_float64_cannot_decide_is_said",),
+    ),
+    Mutant(
         "a tie is whole without a probe",
         "coded_als/als/ties.py",
         "whole = missed is None",

@@ -25,6 +25,27 @@ CLUSTERS = (
 
 SLOW_WORK = (
     Mutant(
+        "pieces are put where whole shares would have them",
+        "coded_als/codes/pieces.py",
+        "    for rows in layout.order(worker, height, 0, done):",
+        "    for rows in layout.order(0, height, 0, done):",
+        ("tests/codes/test_pieces.py",),
+    ),
+    Mutant(
+        "a round in pieces counts answers and does not ask what they decode to",
+        "coded_als/cluster/questions.py",
+        "        return all(map(self.rule.satisfied, dict.fromkeys(self.layout.responded(done))))",
+        "        return True",
+        ("tests/cluster/test_questions.py",),
+    ),
+    Mutant(
+        "the pieces of an attempt that was lost are taken for those of the next",
+        "coded_als/master/rounds.py",
+        "before = latest.rows if latest is not None and latest.attempt == reply.attempt else ()",
+        "before = latest.rows if latest is not None else ()",
+        ("tests/master/test_answers.py",),
+    ),
+    Mutant(
         "a slow worker computes as fast as any",
         "coded_als/worker/loop.py",
         "(task.slowness - 1) * worked_s",
@@ -170,8 +191,8 @@ PROCESSES = (
     Mutant(
         "a round settles before those who can respond have done so",
         "coded_als/master/rounds.py",
-        "settled = self.settled_for is not None and self.settled_for.issubset(self._results)",
-        "settled = self.settled_for is not None and len(self._results) >= self.until.needed",
+        "settled = self.settled_for is not None and self.settled_for.issubset(self.complete)",
+        "settled = self.settled_for is not None and len(self.complete) >= self.until.needed",
         ("tests/master/test_settling.py",),
     ),
     Mutant(
@@ -208,6 +229,41 @@ PROCESSES = (
         "        if is_deserted(endpoint):\n",
         "        if True:\n",
         ("tests/worker/test_forks.py",),
+    ),
+    Mutant(
+        "verified half-steps are solved by compiled loops",
+        "coded_als/baselines/distributed.py",
+        'stable=verify != "off"',
+        "stable=False",
+        ("tests/baselines/test_distributed.py::test_honest_workers_are_not_blamed_for_ill_conditioned_rows",),
+    ),
+    Mutant(
+        "the sums of a half-step are believed unseen",
+        "coded_als/cluster/freivalds.py",
+        "        yield Comparison(sums, wanted, bounded(sizes, longest, data.size))\n",
+        "",
+        ("tests/cluster/test_verification.py::test_one_wrong_number_anywhere_is_noticed",),
+    ),
+    Mutant(
+        "the sums of skipped blocks are those of the last items",
+        "coded_als/baselines/distributed.py",
+        "any(user_side.skipped)",
+        "False",
+        ("tests/baselines/test_distributed.py::test_the_objective_never_rises_whoever_is_skipped",),
+    ),
+    Mutant(
+        "a checkpoint that another fit writes to is written to",
+        "coded_als/models/checkpoint_store.py",
+        "        if error.errno not in _LOCKLESS:\n            os.close(lock)\n            raise\n",
+        "        pass\n",
+        ("tests/models/test_checkpoint.py",),
+    ),
+    Mutant(
+        "an iteration that goes on forgets its seconds",
+        "coded_als/als/history.py",
+        "self._fit.start(running.seconds)",
+        "self._fit.start()",
+        ("tests/als/test_resuming.py",),
     ),
     Mutant(
         "a forked child keeps the lock of a checkpoint",

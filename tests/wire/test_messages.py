@@ -44,6 +44,8 @@ def messages(draw: st.DrawFn) -> Message:
         values["arrays"] = (draw(hnp.arrays(np.float64, SHAPES)),)
     if kind is Task:
         values["keep"] = values["keep"][: len(values["arrays"])]
+        values["pieces"] = max(1, values["pieces"])
+        values["start"] %= values["pieces"]
     return kind(**values)
 
 
