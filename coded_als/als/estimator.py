@@ -319,7 +319,17 @@ class CodedALS(LinearFolding):
     def spread_over(
         self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """The same as `plan` for a matrix of which no more than the extent is known."""
+        """The same as `plan` for a matrix of which no more than the extent is known.
+
+        Parameters
+        ----------
+        extent
+            Its size and the entries of its rows.
+        workers
+            W.
+        delays, machine
+            Of the cluster, where they are known.
+        """
         return self._spread(self._checked(), extent, workers, delays, Machine() if machine is None else machine)
 
     def decoding_error(self, code: CodeSpec) -> float:
