@@ -93,7 +93,7 @@ class DelayDraws(Protocol):
         ...
 
     def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
-        """How many times as long as usual each worker's work takes, (draws, iterations, rounds, W); None where nothing slows it."""
+        """Factor of the usual time of each worker's work, (repeats, iterations, rounds, W); None where nothing slows it."""
         ...
 
 
