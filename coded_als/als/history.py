@@ -23,8 +23,12 @@ class CodedIteration(Iteration):
 
     Parameters
     ----------
-    index, objective, seconds
-        As in `Iteration`; the exact objective of the factor that the iteration started from, with the best other factor.
+    index
+        Number of the iteration, from 1.
+    objective
+        Exact objective of the factor that the iteration started from, with the best other factor.
+    seconds
+        Seconds of the cluster's clock that the iteration took.
     remaining
         What the objective can still lose, relative to the optimum: a bound where the outcome is ``"converged"``, before
         that an estimate of it; infinite while unknown.

@@ -182,8 +182,10 @@ class RidgeALS(AlternatingModel):
         Regularisation of the biases; None for that of the factors.
     regularization_scaling
         ``none``: every row has the same regularisation; ``count``: times its number of ratings.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    solver
+        ``"cholesky"``, or ``"cg"`` for warm-started conjugate gradients.
+    cg_steps
+        Conjugate-gradient steps for each row and half-step.
     seed
         Of the random start.
     threads
@@ -256,12 +258,18 @@ class ImplicitALS(AlternatingModel):
         nu (1 by default).
     alpha
         Greater than 0, as every stored value must be then; excludes the two before it.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    solver
+        ``"cholesky"``, or ``"cg"`` for warm-started conjugate gradients.
+    cg_steps
+        Conjugate-gradient steps for each row and half-step.
     init_scale
         Length of a random starting row (the standard deviation of an entry is this over sqrt(d)).
-    seed, threads, dtype
-        As in `RidgeALS`.
+    seed
+        Seed of the random start.
+    threads
+        Number of threads; None for all cores.
+    dtype
+        Type of all arithmetic, ``"float64"`` or ``"float32"``.
     """
 
     kind: ClassVar[str] = "implicit"

@@ -338,8 +338,12 @@ def fit_on_cluster(
     verify
         ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
         numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
-    columns, callback, progress
-        As in ``model.fit``.
+    columns
+        Of a table: the names of the columns of users, items and perhaps ratings.
+    callback
+        Called after each iteration with its `Iteration`.
+    progress
+        Whether to draw a progress bar.
     checkpoint
         As in ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
         goes on is as good and not the same.

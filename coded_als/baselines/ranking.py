@@ -188,8 +188,18 @@ class WARP(RankingModel):
 
     Parameters
     ----------
-    rank, regularization, iterations, learning_rate, seed, dtype
-        As in `BPR`.
+    rank
+        Number of factors d.
+    regularization
+        Weight of the penalty of each step.
+    iterations
+        Number of passes over the ratings.
+    learning_rate
+        Length of the first steps; Adagrad shortens them.
+    seed
+        Seed of the start and of the samples.
+    dtype
+        Type of all arithmetic, ``"float64"`` or ``"float32"``.
     max_samples
         Samples before an entry is left alone.
     """
