@@ -149,6 +149,20 @@ ALGORITHM = (
         ("tests/als/test_convergence.py::test_what_float64_cannot_decide_is_said",),
     ),
     Mutant(
+        "any solver is taken to run the paper's protocol",
+        "coded_als/planner/solvers.py",
+        "return tuple(name for name, solver in SOLVERS.items() if protocol in solver.protocols)",
+        "return tuple(SOLVERS)",
+        ("tests/als/test_solvers.py::test_a_protocol_has_a_default_that_can_run_it",),
+    ),
+    Mutant(
+        "a fit plans again what was planned",
+        "coded_als/als/estimator.py",
+        "        if spread is None:\n            asked",
+        "        if True:\n            asked",
+        ("tests/als/test_which_code.py::test_a_fit_takes_a_spread_that_was_planned_and_plans_no_other",),
+    ),
+    Mutant(
         "a tie is whole without a probe",
         "coded_als/als/ties.py",
         "whole = missed is None",
