@@ -335,7 +335,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
 
 
 def solve(given: SolverInput) -> tuple[Array, Array]:
-    """The paper's update from an orthonormal start, in one round each or in the paper's three."""
+    """A basis and the weights of the other factor, (l, k): the paper's update, in one round each or in the paper's three."""
     start = np.linalg.qr(given.start)[0]
     sweeps: Sweeps
     if given.protocol == "paper":
