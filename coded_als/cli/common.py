@@ -73,10 +73,11 @@ def refuse_typed(context: click.Context, names: Collection[str], rule: str, plac
 
 
 def choice(
-    option: str, values: Sequence[str], default: str | None = None, *, help: str
+    option: str, values: Sequence[str], default: str | None = None, *, help: str, name: str | None = None
 ) -> Callable[[Command], Command]:
     """An option that takes one of some words, and shows its default."""
-    return click.option(option, type=click.Choice(values), default=default, show_default=default is not None, help=help)
+    words, names = click.Choice(values), (option, *([] if name is None else [name]))
+    return click.option(*names, type=words, default=default, show_default=default is not None, help=help)
 
 
 def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import click
 
-from coded_als.cli.common import Progress, print_json, progress
+from coded_als.cli.common import Progress, choice, print_json, progress
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, holdout, load_ratings
@@ -75,14 +75,7 @@ BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 @click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the fits.")
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "markdown", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How the figures are printed.",
-)
+@choice("--format", ["table", "markdown", "csv", "json"], "table", name="style", help="Format of the output.")
 @click.option(
     "--tune",
     type=click.IntRange(1),

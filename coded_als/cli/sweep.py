@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress, choice
 from coded_als.cli.live import LiveOptions, displayed, live_options
 from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
@@ -26,13 +26,7 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 
 
 @click.command("sweep", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
-@click.option(
-    "--cluster",
-    type=click.Choice(["virtual", "local"]),
-    default="virtual",
-    show_default=True,
-    help="A virtual clock, or worker processes on this machine.",
-)
+@choice("--cluster", ["virtual", "local"], "virtual", help="A virtual clock, or worker processes on this machine.")
 @click.option(
     "--code",
     "codes",

@@ -48,7 +48,7 @@ class HeldArrays:
     def gather(
         self, round: Round, order: tuple[int, ...], until: StoppingRule, left_out: dict[int, Status]
     ) -> dict[int, tuple[Array, ...]]:
-        """The responses that a round uses, when the workers respond in ``order``.
+        """The responses that a round uses, (planes, rows, columns) each, when the workers respond in ``order``.
 
         Raises NotEnoughWorkers, DecodingError when even all of them do not satisfy the rule.
         """
@@ -96,7 +96,7 @@ def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
 
 
 def rows_done(layout: PieceLayout, whole: Mapping[int, Array], done: Done) -> dict[int, tuple[Array, ...]]:
-    """The rows of the pieces that count, one after the other in each worker's own order."""
+    """The rows of the pieces that count, (planes, rows, columns), one after the other in each worker's own order."""
     found: dict[int, tuple[Array, ...]] = {}
     for worker, pieces in done.items():
         rows = layout.order(worker, whole[worker].shape[1], 0, pieces)

@@ -161,13 +161,7 @@ class DaskWorker:
 
 
 class Slots:
-    """The Dask workers that run the worker numbers 0, ..., W - 1.
-
-    Parameters
-    ----------
-    workers
-        Number of our workers W.
-    """
+    """The Dask workers that run the worker numbers 0, ..., W - 1."""
 
     def __init__(self, workers: int) -> None:
         self._vacant = set(range(workers))

@@ -48,8 +48,8 @@ SLOW_WORK = (
     Mutant(
         "a slow worker computes as fast as any",
         "coded_als/worker/loop.py",
-        "(task.slowness - 1) * worked_s",
-        "0.0 * worked_s",
+        "self._due += task.slowness * worked_s",
+        "self._due += worked_s",
         ("tests/delays/test_slowing.py",),
     ),
     Mutant(

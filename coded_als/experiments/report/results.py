@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.experiments.environment import Environment
 from coded_als.experiments.report.canvas import CaptionedFigure, named_apart
 from coded_als.experiments.report.slices import Slice, slices
 from coded_als.experiments.report.sweep_figures import sweep_figures_of
@@ -70,7 +69,7 @@ class Results:
         return None if self.is_table1 else read_examples(self.folder)
 
     @cached_property
-    def environments(self) -> list[Environment]:
+    def environments(self) -> list[dict[str, Any]]:
         """Where and when each run took place."""
         path = self.folder / "environments.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

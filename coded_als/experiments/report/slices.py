@@ -73,6 +73,10 @@ class Slice:
         """The 95 % interval of the mean, or the mean twice where there is none."""
         return interval_seconds(row, self.clock)
 
+    def cells(self, row: SweepRow) -> tuple[str, int | str, float, float, float]:
+        """Series, h, mean and interval of a row, as cells of a table."""
+        return series_name(row["cell"]), row["cell"]["partitions"] or "", self.mean(row), *self.interval(row)
+
     def ends(self, row: SweepRow) -> tuple[float, float]:
         """The interval from at least half the mean on: a logarithmic axis cannot show zero."""
         low, high = self.interval(row)

@@ -27,7 +27,6 @@ import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.errors import UsageError
-from coded_als.experiments.environment import Environment
 from coded_als.experiments.sweep.rows import (
     STATUSES,
     SchemeCell,
@@ -144,7 +143,7 @@ class ResultFolder(Generic[RowType]):
             (self.path / "journal.jsonl").unlink()
         return rows
 
-    def note_environment(self, environment: Environment) -> None:
+    def note_environment(self, environment: Mapping[str, Any]) -> None:
         """Add a line on where this run takes place."""
         with saying_what_failed(self.path), (self.path / "environments.jsonl").open("a") as file:
             file.write(canonical(environment) + "\n")
