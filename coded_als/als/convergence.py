@@ -35,12 +35,12 @@ def start_safety(length: int) -> float:
 
 @dataclass(frozen=True)
 class Outside:
-    """What is known of the eigenvalues outside a subspace.
+    """The knowledge of the eigenvalues outside a subspace.
 
     Parameters
     ----------
     largest
-        The largest of them, or what stands in for it.
+        The largest of them, or a stand-in.
     quadratic
         Safety factor of the quadratic bound of `loss_bound`.
     linear
@@ -59,7 +59,7 @@ class Outside:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about the best factors on a subspace.
+    """The objective of the best factors on a subspace, and a bound.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
 
-    ``values``: eigenvalues t, (k,); ``shifts``: what is added to each, s, (k,).
+    ``values``: eigenvalues t, (k,); ``shifts``: s, (k,).
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)
@@ -199,8 +199,8 @@ COARSE = (
     "is reached. Bring workers back, lower the parts of the code, or raise the tolerance."
 )
 
-# Products of a larger estimated error prove nothing themselves, only the data: what errors of many rounds come to together
-# is no longer small beside what is to be proved.
+# Products of a larger estimated error prove nothing, and the data are asked: the errors of many rounds together are no longer
+# small beside the tolerance.
 TRUSTED = 1e-10
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
@@ -219,7 +219,7 @@ PATIENCE = 5
 # A singular value less the ridge weight that is this part of the largest one makes no difference to a product; products
 # with D do not tell a smaller one from rounding.
 NEGLIGIBLE = 1e-7
-# Values at the cut that differ by less than so many times what the tolerance allows, or by this part of themselves, may
+# Values at the cut that differ by less than so many times `Stopping.worth`, or by this part of themselves, may
 # be equal: the data are asked.
 TIE_WIDTHS, TIE_PART = 4.0, 1e-6
 # Times that images are computed anew before a fit whose products are not trusted is given up: errors of many rounds can
@@ -230,13 +230,13 @@ COARSENESS = 30.0
 
 
 def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
-    """What helps a fit of this outcome, for people; None where nothing needs to."""
+    """The remedy for a fit of this outcome, for people; None where none is needed."""
     return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an iteration comes to: objective, what it can still lose relative to the optimum, and the outcome.
+    """The judgement of an iteration: its objective, the most that this can still lose, relative to the optimum, and the outcome.
 
     ``cancelled`` tells that the objective had to be computed from the data.
     """
@@ -395,7 +395,7 @@ class Stopping:
         return bool(matters and inside - outside <= max(TIE_WIDTHS * self.worth, TIE_PART * inside))
 
     def concede(self, lost: float) -> None:
-        """Count what a choice among equal values may have lost of the objective."""
+        """Count the loss of objective by a choice among equal values."""
         assert self.certificate is not None
         self.certificate = Certificate(self.certificate.objective, self.certificate.loss + lost)
 
@@ -416,14 +416,14 @@ class Stopping:
             return "unfinished" if self.outcome == "running" else self.outcome
         assert self.certificate is not None
         optimum = self.certificate.optimum
-        # first order in the rounding of each entry; what was moved and lost is known better
+        # rounding of the objective, to first order in eps; `moved` and the loss are known more accurately
         rounding = ROUNDING_UNITS * EPS * np.sqrt(objective * self.problem.squared_norm)
         agrees = objective <= (1 + self.tolerance) * optimum + rounding
         reached = self.certificate.loss + moved <= self.tolerance * optimum
         return "converged" if agrees and reached else "undecided"
 
     def state(self) -> tuple[dict[str, Array], dict[str, float]]:
-        """What it remembers of the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
+        """The state after the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
         numbers = {name: float(getattr(self, name)) for name in _REMEMBERED}
         if self._probe is None:
             return {}, numbers
@@ -464,19 +464,19 @@ class Stopping:
             left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
-            # each of the values may be off by what its residual may be off
+            # each of the values may be off by as much as its residual
             rounding += self.rank * noise + ROUNDING_UNITS * EPS * left_out
         loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 
     def _nothing_outside(self, pairs: RitzPairs) -> Outside | None:
-        """Where the pairs fill the space: what is beyond the rank among them."""
+        """The largest value beyond the rank, where the pairs fill the space; None elsewhere."""
         if pairs.values.size < self.problem.length:
             return None
         return Outside(float(pairs.values[self.rank]) if pairs.guards > 0 else 0.0)
 
     def _proved_outside(self, pairs: RitzPairs) -> Outside | None:
-        """What guards or an earlier probe of the data show."""
+        """The bound that guards, or an earlier probe of the data, prove."""
         if (nothing := self._nothing_outside(pairs)) is not None:
             return nothing
         if pairs.guards > 0 and not self._is_narrow:

@@ -38,7 +38,7 @@ from coded_als.planner.solvers import SOLVERS, solvers_of
 ProtocolName = Literal["fused", "paper"]
 # The reason of a code that was timed, for people.
 TIMED = "chosen by auto: the fastest that plan expects under these delays"
-# What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
+# Parameters that may differ when a fit goes on from a checkpoint: its length, and the way to its products.
 FREE = ("iterations", "block", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
 
 
@@ -224,7 +224,7 @@ class CodedALS(LinearFolding):
         return self if ids is None else self.set_ids(*ids)
 
     def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder) -> None:
-        """Factorise checked ratings where nobody else stores anything."""
+        """Factorise checked ratings in a scope of their own."""
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
@@ -252,9 +252,9 @@ class CodedALS(LinearFolding):
         log
             Where rounds run.
         spread
-            What the workers hold.
+            The code, and where D is formed.
         unit
-            What the data were divided by.
+            The divisor of the data.
         run
             Records the iterations and keeps the state.
         """
@@ -308,7 +308,7 @@ class CodedALS(LinearFolding):
 
         Returns
         -------
-        What the workers would hold.
+        The code and the place where D would be formed.
 
         Raises
         ------
@@ -319,16 +319,27 @@ class CodedALS(LinearFolding):
     def spread_over(
         self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """The same as `plan` for a matrix of which no more than the extent is known.
+        """The code and the place of D, as `plan` chooses them, for a matrix of which only the extent is known.
 
         Parameters
         ----------
         extent
-            Its size and the entries of its rows.
+            Rows, columns and nonzeros of the matrix.
         workers
-            W.
-        delays, machine
-            Of the cluster, where they are known.
+            Number of workers W.
+        delays
+            Delays that the workers will meet; None where they are not known.
+        machine
+            Speeds of a worker and its link; a common machine unless given.
+
+        Returns
+        -------
+        The choice, which ``fit(spread=...)`` takes.
+
+        Raises
+        ------
+        UsageError
+            For parameters that do not fit the extent or the workers.
         """
         return self._spread(self._checked(), extent, workers, delays, Machine() if machine is None else machine)
 
@@ -430,7 +441,7 @@ class CodedALS(LinearFolding):
         self, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
     ) -> Spread | None:
         """The scheme that a plan takes under the delays; None where none are known."""
-        from coded_als.planner.choice import choose  # what times schemes is loaded where one is to be chosen
+        from coded_als.planner.choice import choose  # SciPy's distributions take long to load
         from coded_als.planner.schemes import Size
 
         entries = extent.entries if self.precomputation == "auto" else None

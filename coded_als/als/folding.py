@@ -1,4 +1,4 @@
-"""New users against the fixed items of a coded fit, and what their scores come from."""
+"""New users against the fixed items of a coded fit, and the contributions to their scores."""
 
 from __future__ import annotations
 

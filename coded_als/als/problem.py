@@ -1,4 +1,4 @@
-"""The problem of a fit: R weighted and in its unit, A, the side of it with fewer columns, and what is known of that.
+"""The problem of a fit: R weighted and in its unit, and A, the side of it with fewer columns.
 
 PureSVD is only as good as its reading of the ratings, so they may be weighted before they are factorised.
 """
@@ -148,7 +148,7 @@ class DistributedProblem(Problem):
     Parameters
     ----------
     unit
-        What the entries are to be divided by, a power of two: what is multiplied is divided, which is exact too.
+        Divisor of the entries, a power of two: the factors are divided instead, which is exact too.
     squares
         Sum of the squares of the entries as they are stored.
     """

@@ -11,6 +11,7 @@ from coded_als.arrays import Array
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
+from coded_als.cluster.verification import VerifiedCluster
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
@@ -27,13 +28,13 @@ class RoundRecord:
     Parameters
     ----------
     label
-        What was computed.
+        The product, for people.
     responses
         How many responses were used.
     elapsed_s
         Seconds on the cluster's clock until the last of them.
     error_estimate
-        Estimated error of what was decoded from them, relative to the norms of the two matrices multiplied.
+        Estimated error of the product decoded from them, relative to the norms of the two matrices multiplied.
     left_out
         Workers whose responses did not count: corrupt, or not finite.
     pieces
@@ -111,7 +112,7 @@ class StoredProduct:
     tolerance
         Estimated relative error that a decoded product may have.
     transposed_shares
-        Whether the stored arrays are the transposed shares of A: what the Gram product leaves behind.
+        Whether the stored arrays are the transposed shares of A, as the Gram product leaves them.
     label
         Name of its rounds, for people.
     at_worst
@@ -170,6 +171,6 @@ class StoredProduct:
         if self._pieces is not None:
             return min(self._pieces, height)
         machine = self._log.cluster.machine
-        if not self._log.cluster.virtual:
-            return 1  # workers of their own answer with whole shares
+        if isinstance(self._log.cluster, VerifiedCluster):
+            return 1  # checks look at whole responses
         return pieces_for(self._code, machine.computing_s(round.operations), height, machine)

@@ -1,4 +1,4 @@
-"""Rayleigh-Ritz approximations on subspaces: eigenpairs of D, singular triplets of A, and what a basis leaves out."""
+"""Rayleigh-Ritz approximations on subspaces: eigenpairs of D, singular triplets of A, and complements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coded_als.models.checkpoint import arrays_like
 GRAM_FLOOR = 1e-10
 # Of a matrix of images that is made orthonormal at once.
 PANEL_ROWS = 1 << 15
-# What rounding, and repairing it late, leaves of orthonormality over a whole fit.
+# The loss of orthonormality over a whole fit, whose repair comes late.
 _ROUNDED = 1e-6
 
 

@@ -23,7 +23,7 @@ class SolverInput:
     held
         The data on the workers: ``held.gram_product`` multiplies a block of any width, (l, b), with D in one round.
     problem
-        The same data at the master, for what needs no round.
+        The same data at the master, for products without a round.
     start
         Independent standard normal numbers, (l, columns), as many columns as the solver's row says.
     rank

@@ -118,7 +118,7 @@ class SparseRows:
         return [held[block] for block in self._block_of]
 
     def _total(self, responses: dict[int, Array]) -> Array:
-        # block by block, whoever came first: the sum does not depend on who was slow, not in the last bit either
+        # in the order of the blocks and not of arrival: the sum is the same to the last bit whichever workers are slow
         total = responses[0].copy()
         for block in range(1, self.recovery_threshold):
             total += responses[block]

@@ -89,7 +89,7 @@ def store_data(log: RoundLog, code: CodeSpec, data: Array) -> None:
 def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float, label: str) -> StoredProduct:
     """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
 
-    Where nobody else can respond, it is decoded as well as it can be: a certificate judges what is made of it.
+    Where no other worker can respond, it is decoded as well as it can be: the certificate judges the result.
     """
     product = code.for_product(log.cluster.size)
     return StoredProduct(
@@ -108,7 +108,7 @@ def extent_of(problem: Problem) -> Extent:
 
 
 def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: Machine) -> bool:
-    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
+    """Whether A^T A takes the master less than sending each worker its shares of A and waiting for their products."""
     if extent.held or extent.lengths is not None:
         return not extent.held
     on_workers_s = gram_on_workers_s(code, extent.rows, extent.length, workers, machine)
@@ -121,7 +121,7 @@ COPIES = 3
 
 @dataclass(frozen=True)
 class Spread:
-    """What the workers hold.
+    """The spread of the data over the workers.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def choose_spread(
     machine: Machine,
     preferred: CodeSpec | None = None,
 ) -> Spread:
-    """What W workers should hold: as asked, and what is left open as counting says.
+    """The spread over W workers: as asked, and open choices by counting.
 
     D of a sparse A is formed where a code of D is asked for, or where that takes less time. ``preferred``: the code of D,
     tied to the workers, where none is asked for.

@@ -1,8 +1,8 @@
 """Singular values that are equal where the rank cuts them: which of the equally good products a fit returns.
 
 Where sigma_d and sigma_(d+1) are the same number, every choice of vectors in their common space is a best one, and the
-products U V^T differ by as much as they can. What an iteration happens to end with depends on its rounding, and so on who
-was slow. Here the vectors are chosen by a rule that knows the common space alone: those nearest to fixed random vectors.
+products U V^T differ by as much as they can. The vectors that an iteration ends with depend on its rounding, and so on the
+stragglers. Here the vectors are chosen by a rule that knows the common space alone: those nearest to fixed random vectors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ResolvedCut:
     tied
         Eigenvalues of D that are equal across the cut, descending; none where the cut lies between different ones.
     lost
-        What the choice may lose of the objective, because they are equal to rounding only.
+        The most of the objective that the choice may lose, because they are equal to rounding only.
     chosen
         Whether the vectors were chosen by the rule; not where the tie is wider than any block that was tried, or the choice
         would lose too much.
@@ -103,7 +103,7 @@ def _missed(problem: Problem, basis: RitzBasis, last: int) -> Array | None:
 def nearest(space: Array, count: int) -> Array:
     """So many orthonormal vectors of a space, which depend on the space alone and not on its basis.
 
-    Those nearest to fixed random vectors, or what is left without the nearest, whichever is fewer to find.
+    Those nearest to fixed random vectors, or the rest of the space without the nearest, whichever is fewer to find.
 
     ``space``: orthonormal columns, (l, k). Returns (l, count).
     """

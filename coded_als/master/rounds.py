@@ -243,7 +243,9 @@ class RunningRound:
     @property
     def complete(self) -> tuple[int, ...]:
         """The workers whose whole response counts."""
-        return tuple(worker for worker in self.responded if self.stage(worker) is Stage.COUNTED)
+        if self.in_pieces is None:
+            return tuple(self._results)
+        return tuple(worker for worker in self._counted if self.stage(worker) is Stage.COUNTED)
 
     def counted(self, worker: int) -> Answers | None:
         """The answers of a worker that count."""

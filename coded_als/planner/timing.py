@@ -359,7 +359,7 @@ RANDOM_ORDERS = 4
 
 @dataclass(frozen=True)
 class Workload:
-    """What is run, on which machines, under which delays.
+    """A problem, the machines and the delays.
 
     Parameters
     ----------
@@ -524,7 +524,7 @@ def _drawn_seconds(
 
 
 def _typical(rule: StoppingRule, workers: int) -> StoppingRule:
-    """The rule that counts responses where ``rule`` looks at what they decode to."""
+    """The rule that counts responses in place of one that evaluates the error of a code."""
     if not isinstance(rule, WellConditioned):
         return rule
     rng = np.random.default_rng(0)

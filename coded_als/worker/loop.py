@@ -107,7 +107,7 @@ class Worker:
         self._parent_lives, self._parts = parent_lives, parts
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Task | None = None
-        self._received = self._started = self._waited_s = 0.0
+        self._received = self._started = self._waited_s = self._due = 0.0
         self._pieces: Pieces | None = None
         self._dropped: list[Task] = []
         self._stop: str | None = None
@@ -179,7 +179,7 @@ class Worker:
             self._send(Refused(*self._of(task), ", ".join(stale)[:MOST_REASON]))
             return None
         operands = [*(self._memory[name][1] for name, _ in task.operands), *task.arrays]
-        self._started = time.perf_counter()
+        self._started = self._due = time.perf_counter()
         if self._pieces is None:
             return self._run(task, find_kernel(task.kernel)(*operands))
         height = operands[0].shape[1]
@@ -227,13 +227,15 @@ class Worker:
     def _lag(self, task: Task, worked_s: float) -> None:
         """Take as much longer for a panel as a worker that is so slow would; nobody is made faster.
 
-        The processor's time is stretched and not the wall's: that others keep the cores busy is no slowness of its own.
+        The processor's time is stretched and not the wall's: that others keep the cores busy is no slowness of its own,
+        and what one panel is late by, the next ones make up for.
         """
         if task.slowness <= 1 or self._task is not task:
             return
+        self._due += task.slowness * worked_s
         if self._turn is not None:
             self._turn.give()  # a worker that only pretends to work needs no core
-        self._wait(task, time.perf_counter() + (task.slowness - 1) * worked_s)
+        self._wait(task, self._due)
         self._take_turn(task)
 
     def _look(self, timeout_s: float) -> None:

@@ -24,8 +24,8 @@ from coded_als.master.rounds import Payloads, RunningRound
 from coded_als.wire import Answer
 
 WORKERS, P, HEIGHT = 7, 4, 60
-# every multiplication takes so much longer that a share takes some 100 ms, nearly all of it asleep
-SLOW = f"slowdown-always:n={WORKERS},factor=60+slowdown-lognormal:sigma=0.5"
+# every multiplication takes so much longer that a share takes some 200 ms, nearly all of it asleep
+SLOW = f"slowdown-always:n={WORKERS},factor=300+slowdown-lognormal:sigma=0.5"
 
 
 def given(cluster: LocalCluster, spoilt: int | None = None) -> tuple[Round, EveryPiece, CodeInPieces, Array]:
@@ -55,7 +55,7 @@ def test_answers_of_slow_workers_count_and_each_task_leaves_one_event() -> None:
         cluster.observers.append(log)
         task, until, code, expected = given(cluster)
         partial = 0
-        for _ in range(8):
+        for _ in range(5):
             responses = cluster.run(task, until)
             assert until.decodable(responses.done)
             partial += sum(pieces < WORKERS for pieces in responses.done.values())
@@ -63,7 +63,7 @@ def test_answers_of_slow_workers_count_and_each_task_leaves_one_event() -> None:
             np.testing.assert_allclose(found, expected, atol=1e-9)
     assert partial > 0
     assert Counter((event.round_index, event.worker) for event in log.events) == dict.fromkeys(
-        ((index, worker) for index in range(8) for worker in range(WORKERS)), 1
+        ((index, worker) for index in range(5) for worker in range(WORKERS)), 1
     )
     counted = [event for event in log.events if event.status == "counted"]
     assert all(event.pieces and event.received_s is not None and event.computed_s > 0 for event in counted)
@@ -76,7 +76,7 @@ def test_a_round_goes_on_without_a_worker_that_dies_and_keeps_what_it_had_sent()
         cluster.observers.append(log)
         task, until, code, expected = given(cluster)
         for victim in (2, 5, 6):
-            timer = threading.Timer(0.03, os.kill, (cluster.process_ids[victim], signal.SIGKILL))
+            timer = threading.Timer(0.05, os.kill, (cluster.process_ids[victim], signal.SIGKILL))
             timer.start()
             responses = cluster.run(task, until)
             timer.join()
