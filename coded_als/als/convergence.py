@@ -134,6 +134,8 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
     return float(left_out + kept.sum())
 
 
+# Tells the random columns of probes from all others.
+PROBE = 1
 PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 48
 # A probe ends when the most that an eigenvalue may exceed its value by is this part of the gap.
 SEPARATED = 0.1
@@ -163,16 +165,24 @@ class Probe:
 
 
 def probed(
-    problem: Problem, vectors: Array, below: float, known: Array | None, harmless: float = 0.0, harmful: float = np.inf
+    problem: Problem,
+    vectors: Array,
+    below: float,
+    known: Array | None,
+    harmless: float = 0.0,
+    harmful: float = np.inf,
+    number: int = 0,
 ) -> Probe:
     """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
 
-    The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``.
+    The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``. Its random
+    columns are those of its ``number``: what an earlier probe has found joined the subspace, so the same columns again
+    would be blind to the very directions that they lacked.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
     random ones, (l, j): guards, or what an earlier probe found.
     """
-    columns = np.random.default_rng(vectors.shape).standard_normal((problem.length, PROBE_COLUMNS))
+    columns = np.random.default_rng((PROBE, *vectors.shape, number)).standard_normal((problem.length, PROBE_COLUMNS))
     if known is not None:
         columns = np.hstack([known[:, :KNOWN_COLUMNS], columns])
     space = KrylovSpace.outside(vectors, PROBE_STEPS * columns.shape[1])
@@ -212,7 +222,7 @@ VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
 # The fields of `Stopping` and of its probe that a run which goes on must know.
-_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_renewals", "_last_residual")
+_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_renewals", "_last_residual", "_misses")
 _PROBED = ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
@@ -225,6 +235,9 @@ TIE_WIDTHS, TIE_PART = 4.0, 1e-6
 # Times that images are computed anew before a fit whose products are not trusted is given up: errors of many rounds can
 # hold residuals far above the estimate of one.
 RENEWALS = 4
+# Times that a probe may tell a narrow block of directions that it lacks: the block doubles each time, so more are none
+# that it cannot have met, but what its products are too coarse for.
+MISSES = 12
 # D has been rounded or decoded too coarsely where the loss that the data prove is so many times that of the iteration.
 COARSENESS = 30.0
 
@@ -284,9 +297,13 @@ class Stopping:
     _renewals: int = 0
     _last_residual: float = 0.0
     _harmless: float = 0.0
+    _misses: int = 0
 
-    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
-        """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither."""
+    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False, complete: bool = False) -> Judgement:
+        """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
+
+        ``exhausted``: whether the iteration itself finds no other subspace; ``complete``: nor does one that is told of more.
+        """
         self._judged, self._pairs, self.missed = self._judged + 1, pairs, None
         if self._is_narrow and pairs.values.size <= self.rank and not exhausted:
             # no direction beyond the rank so far
@@ -307,7 +324,7 @@ class Stopping:
         verified, outside = self.verify(pairs)
         if verified.remaining <= self.tolerance:
             return self._verdict(pairs, verified, "converged")
-        if self._found_missing(pairs):
+        if not complete and self._found_missing(pairs):
             return self._verdict(pairs, verified, "running")
         iterated = Certificate(verified.objective, self._certificate(pairs, 0.0, outside).loss)
         hopeless = stalled or COARSENESS * iterated.remaining <= verified.remaining
@@ -333,7 +350,7 @@ class Stopping:
             # what the ridge weight shrinks to nothing, or is above the cut by less than the tolerance for all together
             self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)
             harmful = self._harmless + worth if self._is_narrow else np.inf
-            self._probe = probed(self.problem, right[:, :inside], below, known, self._harmless, harmful)
+            self._probe = probed(self.problem, right[:, :inside], below, known, self._harmless, harmful, self._judged)
             outside = self._probed_outside(self._probe)
         return self._certificate(exact, 0.0, outside), outside
 
@@ -357,11 +374,12 @@ class Stopping:
 
     def _found_missing(self, pairs: RitzPairs) -> bool:
         """Whether the probe has found a direction that belongs inside and that a narrow block cannot have met."""
-        if not self._is_narrow or self._probe is None or pairs.values.size == self.problem.length:
+        if not self._is_narrow or self._probe is None or self._misses >= MISSES:
             return False
         if self._probe.value <= self._harmless + ROUNDING_UNITS * EPS * self.problem.squared_norm:
             return False
-        self.missed, self._verified_at, self._best, self._idle = self._probe.vectors, np.inf, np.inf, 0
+        self.missed, self._misses = self._probe.vectors, self._misses + 1
+        self._verified_at, self._best, self._idle = np.inf, np.inf, 0
         return True
 
     @property
@@ -442,7 +460,8 @@ class Stopping:
             raise ValueError(f"what it remembers of subspaces is of another form: {str(dict(numbers))[:80]}")
         for name in _REMEMBERED:
             setattr(self, name, numbers.get(name, 0.0))
-        self._judged, self._idle, self._renewals = int(self._judged), int(self._idle), int(self._renewals)
+        for name in ("_judged", "_idle", "_renewals", "_misses"):
+            setattr(self, name, int(getattr(self, name)))
         if probed:
             inside, value, residual, above = (numbers[name] for name in probed)
             vectors = arrays_like(arrays, probe=(self.problem.length, "k"))["probe"]

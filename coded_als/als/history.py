@@ -136,15 +136,17 @@ class Recorder:
         """
         return self._fit.go_on(lambda snapshot: take(self._resumed))
 
-    def finish(self, pairs: RitzPairs, value: float | None = None, *, exhausted: bool = False) -> bool:
+    def finish(
+        self, pairs: RitzPairs, value: float | None = None, *, exhausted: bool = False, complete: bool = False
+    ) -> bool:
         """Close the running iteration, and tell whether to stop.
 
         ``value``: its objective, where that is not the one of the pairs alone. ``exhausted``: whether no iteration can find
-        another subspace.
+        another subspace; ``complete``: nor one that is told of directions that it has not met.
         """
         rounds = self._log.records[self._rounds_before :]
         worst = max((record.error_estimate for record in self._log.records), default=0.0)
-        verdict = self._stopping.judge(pairs, worst, exhausted=exhausted)
+        verdict = self._stopping.judge(pairs, worst, exhausted=exhausted, complete=complete)
         error = self.error_estimate
         self._rounds_before = len(self._log.records)
         self._fit.close(

@@ -12,6 +12,9 @@ from coded_als.als.solving import SolverInput
 from coded_als.arrays import Array
 from coded_als.planner.solvers import GUARD_VECTORS
 
+# Tells the random columns that join a narrow block from those of probes.
+OTHERS = 2
+
 
 def solve(given: SolverInput) -> tuple[Array, Array]:
     """A basis of the leading eigenvectors of D, one product with D a round.
@@ -35,12 +38,12 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
         recorder.keep(**space.state())
         space.grow(given.held.gram_product(space.pending))
         pairs = space.pairs(shown, rank)
-        if recorder.finish(pairs, exhausted=space.next == 0):
+        if recorder.finish(pairs, exhausted=space.next == 0, complete=space.known == length):
             break
         missed = recorder.missed()
         if missed is not None:
             width = min(2 * width, rank + GUARD_VECTORS)
-            others = np.random.default_rng((length, space.known)).standard_normal((length, width))
+            others = np.random.default_rng((OTHERS, length, space.known)).standard_normal((length, width))
             space.make_room(space.next + missed.shape[1] + width)
             space.join(np.hstack([missed, others]))
         elif recorder.renews():

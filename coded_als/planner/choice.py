@@ -327,7 +327,7 @@ class Race:
         workload = self._workload
         iterations = workload.iterations_of(scheme)
         startup_s = workload.startup_s(scheme)
-        probe_s = workload.machine.computing_s(scheme.probe_operations(workload.size))
+        probe_s = workload.probe_s(scheme)
         return Candidate(
             scheme,
             drawn.sum(axis=1) * (iterations / drawn.shape[1]) + startup_s + probe_s,
@@ -379,8 +379,16 @@ def with_best_block(scheme: Scheme, workload: Workload, least: int = 1) -> Schem
     widths = [width for width in SOLVERS[scheme.solver].blocks(size.rank, size.length) if width >= least]
     if len(widths) < 2:
         return scheme
-    race = Race(workload, (replace(scheme, block=width) for width in widths), draws=WIDTH_DRAWS)
-    return race.bounds[0].scheme if race.bounds else scheme
+    draws = draws_of(workload.recorded, scheme.workers, 0, 1 if isinstance(workload.model, NoDelay) else WIDTH_DRAWS)
+
+    def seconds(candidate: Scheme) -> float:
+        iteration = float(least_iteration_seconds(candidate, workload, draws, DRAWN_ITERATIONS)[0].mean())
+        return workload.iterations_of(candidate) * iteration + workload.probe_s(candidate)
+
+    try:
+        return min((replace(scheme, block=width) for width in widths), key=seconds)
+    except (Infeasible, UsageError):
+        return scheme
 
 
 def contestants(size: Size, workers: int, solvers: Sequence[str] | None = None) -> Iterator[Scheme]:

@@ -145,9 +145,9 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
     give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
     formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
     rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
-    return formed_s < WORTH_CODING_S + rows_s + PRODUCTS * machine.computing_s(
-        rows_operations(2, entries / blocks, columns)
-    )
+    # one worker alone is waited for whatever it holds
+    worth_s = WORTH_CODING_S if workers > 1 else 0.0
+    return formed_s < worth_s + rows_s + PRODUCTS * machine.computing_s(rows_operations(2, entries / blocks, columns))
 
 
 # Columns of a probe.

@@ -399,6 +399,10 @@ class Workload:
         """Iterations of the scheme, with the width of its block."""
         return self.iterations[scheme.solver] * scheme.longer(self.size)
 
+    def probe_s(self, scheme: Scheme) -> float:
+        """Seconds at the master of the probe that proves a narrow block."""
+        return self.machine.computing_s(scheme.probe_operations(self.size))
+
     def tolerance_of(self, scheme: Scheme) -> float:
         """Relative error that a product of this scheme may have."""
         return scheme.tolerance(self.size) if self.tolerance is None else self.tolerance
