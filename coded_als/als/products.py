@@ -10,7 +10,6 @@ from coded_als.arrays import Array
 from coded_als.cluster import Cluster, ErrorEstimator, Responses, Round, StoppingRule
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import rule_for
-from coded_als.cluster.verification import VerifiedCluster
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
@@ -156,6 +155,4 @@ class StoredProduct:
         if self._pieces is not None:
             return min(self._pieces, height)
         machine = self._log.cluster.machine
-        if isinstance(self._log.cluster, VerifiedCluster):
-            return 1  # checks look at whole responses
         return pieces_for(self._code, machine.computing_s(round.operations), height, machine)
