@@ -41,6 +41,10 @@ class CodedIteration(Iteration):
         tolerance is reached, or ``"unfinished"`` where ``iterations`` ended the fit.
     left_out
         Workers whose responses to its rounds were found wrong, or not finite, and did not count.
+    pieces
+        Pieces of each share in each of its rounds; 1 for whole shares.
+    partial
+        Of the responses used in each of its rounds, those of workers that had done only some of their pieces.
     """
 
     remaining: float
@@ -48,6 +52,8 @@ class CodedIteration(Iteration):
     error_estimate: float
     outcome: Outcome = "running"
     left_out: tuple[int, ...] = ()
+    pieces: tuple[int, ...] = ()
+    partial: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,8 @@ class Recorder:
             error_estimate=error,
             outcome=verdict.outcome,
             left_out=tuple(worker for record in rounds for worker in record.left_out),
+            pieces=tuple(record.pieces for record in rounds),
+            partial=tuple(record.partial for record in rounds),
         )
         return verdict.outcome != "running"
 

@@ -11,7 +11,6 @@ from coded_als.arrays import Array
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
-from coded_als.cluster.verification import VerifiedCluster
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
@@ -171,6 +170,4 @@ class StoredProduct:
         if self._pieces is not None:
             return min(self._pieces, height)
         machine = self._log.cluster.machine
-        if isinstance(self._log.cluster, VerifiedCluster):
-            return 1  # checks look at whole responses
         return pieces_for(self._code, machine.computing_s(round.operations), height, machine)

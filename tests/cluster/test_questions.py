@@ -230,6 +230,8 @@ def test_a_fit_in_pieces_ends_sooner_with_the_same_factors() -> None:
             seconds.append(cluster.seconds())
             products.append(model.user_factors_ @ model.item_factors_.T)
             assert model.converged_
+            assert {entry.pieces for entry in model.history_} == {(min(pieces, 8),)}  # no piece without a row
+            assert any(entry.partial[0] for entry in model.history_) == (pieces > 1)
     np.testing.assert_allclose(products[0], products[1], atol=1e-6)
     assert seconds[1] < 0.9 * seconds[0]
 
