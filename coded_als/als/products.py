@@ -22,33 +22,16 @@ DATA = "D"
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round as the algorithm saw it.
+    """One round as the algorithm saw it."""
 
-    Parameters
-    ----------
-    label
-        The product, for people.
-    responses
-        How many responses were used.
-    elapsed_s
-        Seconds on the cluster's clock until the last of them.
-    error_estimate
-        Estimated error of the product decoded from them, relative to the norms of the two matrices multiplied.
-    left_out
-        Workers whose responses did not count: corrupt, or not finite.
-    pieces
-        Pieces of each share; 1 for whole shares.
-    partial
-        Of the responses, those of workers that had done only some of their pieces.
-    """
-
-    label: str
-    responses: int
-    elapsed_s: float
+    label: str  # the product, for people
+    responses: int  # how many responses were used
+    elapsed_s: float  # seconds on the cluster's clock until the last of them
+    # estimated error of the product decoded from them, relative to the norms of the two matrices multiplied
     error_estimate: float
-    left_out: tuple[int, ...] = ()
-    pieces: int = 1
-    partial: int = 0
+    left_out: tuple[int, ...] = ()  # workers whose responses did not count: corrupt, or not finite
+    pieces: int = 1  # pieces of each share; 1 for whole shares
+    partial: int = 0  # of the responses, those of workers that had done only some of their pieces
 
 
 class DistributedData(Protocol):

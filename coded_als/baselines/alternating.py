@@ -22,20 +22,12 @@ from coded_als.models.training import FitRecorder, Iteration
 
 @dataclass(frozen=True, eq=False)
 class RatingProblem:
-    """The rows of both sides, with ratings as ``(rating - mean) / scale``.
+    """The rows of both sides, with ratings as ``(rating - mean) / scale``."""
 
-    Parameters
-    ----------
-    mean
-        What was taken off every rating.
-    scale
-        A power of four; factors are in units of its root, biases in units of it, the objective in units of its square.
-    users, items
-        Rows of the matrix and of its transpose.
-    """
-
-    mean: float
+    mean: float  # what was taken off every rating
+    # a power of four; factors are in units of its root, biases in units of it, the objective in units of its square
     scale: float
+    # rows of the matrix and of its transpose
     users: Rows
     items: Rows
 

@@ -22,23 +22,15 @@ from coded_als.models.training import FitRecorder, set_generator
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Where stochastic steps have come to; they work in place.
+    """Where stochastic steps have come to; they work in place."""
 
-    Parameters
-    ----------
-    users, items
-        (m, d) and (n, d + 1), the bias last.
-    user_squares, item_squares
-        Adagrad's, (m,) and (n,).
-    sampler
-        (1,) the state of the generator of samples.
-    """
-
+    # (m, d) and (n, d + 1), the bias last
     users: Floats
     items: Floats
+    # adagrad's, (m,) and (n,)
     user_squares: Floats
     item_squares: Floats
-    sampler: NDArray[np.uint64]
+    sampler: NDArray[np.uint64]  # (1,) the state of the generator of samples
 
     @classmethod
     def first(cls, users: Floats, items: Floats, generator: np.random.Generator) -> Steps:

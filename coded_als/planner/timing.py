@@ -359,26 +359,14 @@ RANDOM_ORDERS = 4
 
 @dataclass(frozen=True)
 class Workload:
-    """A problem, the machines and the delays.
+    """A problem, the machines and the delays."""
 
-    Parameters
-    ----------
-    size
-        The problem.
-    delays
-        A delay SPEC or a model.
-    machine
-        Master, workers and the link between them.
-    tolerance
-        Relative error that a decoded product may have; None: what the scheme's code can keep to.
-    iterations
-        Iterations to convergence of each solver: a property of the matrix, so an assumption here.
-    """
-
-    size: Size
-    delays: str | DelayModel
-    machine: Machine
+    size: Size  # the problem
+    delays: str | DelayModel  # a delay SPEC or a model
+    machine: Machine  # master, workers and the link between them
+    # relative error that a decoded product may have; None: what the scheme's code can keep to
     tolerance: float | None = None
+    # iterations to convergence of each solver: a property of the matrix, so an assumption here
     iterations: Mapping[str, int] = field(default_factory=typical_iterations)
 
     def __post_init__(self) -> None:
