@@ -236,17 +236,10 @@ def test_no_class_stands_below_more_than_four_of_ours():
     assert {name: sorted(above(name)) for name in bases if len(above(name)) > MOST_BASES} == {}
 
 
-# names of files that still stand for more than one
-SHARED_NAMES = {
-    *("arrays", "blocks", "fitting", "folding", "history", "keys", "ncf", "numbering", "plan"),
-    *("rankings", "rounds", "running", "spec", "timing", "writing"),
-}
-
-
 def test_one_base_name_stands_for_one_file():
     files = [path for path in FILES if path.stem not in ("__init__", "__main__")]
     counts = collections.Counter(path.stem for path in files)
-    assert {name for name, count in counts.items() if count > 1} <= SHARED_NAMES
+    assert {name for name, count in counts.items() if count > 1} == set()
 
 
 # what a node of the drawing stands for, where it is not the room of its name
@@ -288,3 +281,11 @@ def test_the_drawing_of_the_rooms_is_true():
         assert start == end or end in below[start], f"{start} imports {end}, which the drawing does not lead to"
     for start, end in arrows:
         assert (start, end) in imported, f"the drawing has an arrow from {start} to {end}, and nothing goes along it"
+
+
+def test_the_files_that_the_architecture_names_are_there():
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_0-9/]+\.py)`", text))
+    assert len(named) > 40
+    roots = (PACKAGE.parent, PACKAGE, PACKAGE / "experiments")
+    assert not {name for name in named if not any((root / name).is_file() for root in roots)}

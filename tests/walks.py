@@ -28,7 +28,7 @@ WALKS = {
     "ratings from CodedALS.fit to a product of a worker and the decoded answer": """
         CodedALS.fit named_matrix checked_ratings check_parameters|CodedALS._checked resumed Checkpoint.begin read_snapshot Scope verified
         CodedALS._fit CodedALS.plan spread_for|CodedALS._spread choose Race.timed least_iteration_seconds Scheme.schedule choose_spread
-        forming_pays sooner_at_the_master gram_on_workers_s weighted in_unit Problem.of Spread.give_out phases_at
+        forming_pays sooner_at_the_master gram_on_workers_s weighted in_unit Problem.of Spread.give_out phases_at|local_gram
         FormedGram store_data SystematicCode.encode_left encoded Shares Scope.store ZmqCluster.store Stores.give_out
         Membership.send Link.send wire/encode packed Worker._obey
         CodedALS.factorise iterated|solver_of locally_optimal|lobpcg/solve stored_product StoredProduct.__call__ RoundLog.run Scope.run

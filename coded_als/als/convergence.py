@@ -18,47 +18,48 @@ from coded_als.arrays import EPS, Array
 from coded_als.codes.decoding import ROUNDING_UNITS
 from coded_als.models.checkpoint import arrays_like
 
-# Components of a random start are seldom smaller than this many times 1 / sqrt(l): for a few columns together, once in
-# ten thousand starts.
-SELDOM = 10.0
+# The component of a random start along a given direction, some 1 / sqrt(l), is seldom smaller than that divided by this: for
+# a few columns together, once in ten thousand starts.
+START_SAFETY = 10.0
 
 
-def doubt_of(length: int) -> float:
-    """How many times its residual above a Ritz value an eigenvalue must be feared, if only a random start speaks against it.
+def start_safety(length: int) -> float:
+    """The safety factor of a residual: an eigenvalue may exceed a Ritz value by so many of its residuals.
 
-    A Ritz vector with a component c of an eigenvector has at least c times the distance of their values as residual, and
+    That is all that a random start proves. A Ritz vector with a component c of an eigenvector has at least c times the
+    distance of their values as residual (the sin-theta theorem: C. Davis and W. Kahan, SIAM J. Numer. Anal. 7, 1970), and
     iterating shrinks no component whose eigenvalue is above the Ritz value.
     """
-    return SELDOM * float(np.sqrt(length))
+    return START_SAFETY * float(np.sqrt(length))
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What is known of the eigenvalues outside a subspace.
+    """The knowledge of the eigenvalues outside a subspace.
 
     Parameters
     ----------
     largest
-        The largest of them, or what stands in for it.
-    safety
-        How many times the quadratic bound must be feared.
-    doubt
-        How many times its residual above a Ritz value an eigenvalue must be feared; 1 (Weyl) where ``largest`` is sure.
+        The largest of them, or a stand-in.
+    quadratic
+        Safety factor of the quadratic bound of `loss_bound`.
+    linear
+        Safety factor of its linear bound: 1 where ``largest`` is sure, else `start_safety`.
     """
 
     largest: float
-    safety: float = 1.1
-    doubt: float = 1.0
+    quadratic: float = 1.1
+    linear: float = 1.0
 
     @classmethod
     def guarded(cls, smallest: float, length: int) -> Outside:
         """The smallest of the guards stands in for the largest eigenvalue outside, of l."""
-        return cls(smallest, safety=2.0, doubt=doubt_of(length))
+        return cls(smallest, quadratic=2.0, linear=start_safety(length))
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about the best factors on a subspace.
+    """The objective of the best factors on a subspace, and a bound.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
 
-    ``values``: eigenvalues t, (k,); ``shifts``: what is added to each, s, (k,).
+    ``values``: eigenvalues t, (k,); ``shifts``: s, (k,).
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)
@@ -97,16 +98,20 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
 
 
 def loss_bound(values: Array, residuals: Array, outside: Outside, rank: int, regularization: float) -> float:
-    """What the objective can still lose when ``rank`` Ritz pairs become eigenpairs.
+    """The most that the objective can still lose when ``rank`` Ritz pairs become eigenpairs.
 
     ``values, residuals``: Ritz values and norms of their residuals, (k,), descending; those beyond the rank are
     left out.
     """
     values, residuals = np.maximum(values[:rank], 0.0), residuals[:rank]
     gaps = values - outside.largest
+    # Temple's bound (1928; T. Kato, J. Phys. Soc. Japan 4, 1949): an eigenvalue exceeds its Ritz value by at most
+    # residual^2 / gap, where the gap reaches down to the rest of the spectrum. For several pairs at once it holds with one gap
+    # and the norm of all residuals (R. Mathias, SIAM J. Matrix Anal. Appl. 19, 1998); pair by pair it needs the factor.
     quadratic = np.divide(residuals**2, gaps, out=np.full_like(gaps, np.inf), where=gaps > 0)
-    linear = outside.doubt * residuals
-    shifts = np.maximum(-gaps, 0.0) + np.minimum(outside.safety * quadratic, linear)
+    # an eigenvalue lies within the residual of its Ritz value, whatever the gap (Krylov and Weinstein; Weyl for all at once)
+    linear = outside.linear * residuals
+    shifts = np.maximum(-gaps, 0.0) + np.minimum(outside.quadratic * quadratic, linear)
     # a direction below lam^2 is left out, which claims that no eigenvalue above it is near
     shifts = np.where(values > regularization**2, shifts, np.maximum(shifts, linear))
     missing = max(outside.largest, 0.0) * np.ones(rank - values.size)
@@ -117,7 +122,9 @@ def loss_bound(values: Array, residuals: Array, outside: Outside, rank: int, reg
 def spectral_objective(left_out: float, values: Array, regularization: float) -> float:
     """The objective of the best factors on given eigenvectors of D, from the eigenvalues sigma^2.
 
-    A singular value above lam is shrunk to sigma - lam and costs 2 lam sigma - lam^2; the others cost sigma^2.
+    lam ||U||^2 + lam ||V||^2 is at best 2 lam times the nuclear norm of U V^T (N. Srebro, J. Rennie, T. Jaakkola, NIPS 2004),
+    so that the best product has each singular value sigma above lam shrunk to sigma - lam, which costs 2 lam sigma - lam^2; the
+    others cost sigma^2.
 
     ``values``: (d,).
     """
@@ -130,8 +137,8 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
 # Tells the random columns of probes from all others.
 PROBE = 1
 PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 48
-# A probe ends when what it may have missed is this part of the gap.
-TOLD_APART = 0.1
+# A probe ends when the most that an eigenvalue may exceed its value by is this part of the gap.
+SEPARATED = 0.1
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class Probe:
     value, residual
         Its Ritz value, and the norm of its residual.
     above
-        What no eigenvalue outside is above, unless a random start has missed it (`doubt_of`).
+        Bound of the eigenvalues outside, as far as a random start proves one (`start_safety`).
     vectors
         Where the next probe starts, (l, k).
     """
@@ -183,8 +190,8 @@ def probed(
     for _ in range(PROBE_STEPS):
         space.grow(problem.adjoint(problem.image(space.pending)))
         pairs = space.pairs(columns.shape[1], 0)
-        value, missed = float(pairs.values[0]), doubt_of(problem.length) * float(pairs.residuals[0])
-        told = missed <= TOLD_APART * abs(below - value) or value + missed <= harmless or value >= harmful
+        value, missed = float(pairs.values[0]), start_safety(problem.length) * float(pairs.residuals[0])
+        told = missed <= SEPARATED * abs(below - value) or value + missed <= harmless or value >= harmful
         if told or space.next == 0:
             break
     return Probe(vectors.shape[1], value, float(pairs.residuals[0]), value + missed, pairs.vectors)
@@ -195,21 +202,21 @@ Outcome = Literal["running", "converged", "undecided", "unfinished"]
 REMEDIES: dict[Outcome, str] = {
     "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as what may be left. "
     "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
-    "unfinished": "Not converged: raise the iterations or the tolerance, or use solver 'lobpcg'.",
+    "unfinished": "Not converged: raise the iterations or the tolerance, or use the default solver.",
 }
 COARSE = (
     "The products could be decoded to {error:.0e} only, from the workers that could respond, which hides whether the tolerance "
     "is reached. Bring workers back, lower the parts of the code, or raise the tolerance."
 )
 
-# Products of a larger estimated error prove nothing themselves, only the data: what errors of many rounds come to together
-# is no longer small beside what is to be proved.
+# Products of a larger estimated error prove nothing, and the data are asked: the errors of many rounds together are no longer
+# small beside the tolerance.
 TRUSTED = 1e-10
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
-# A guard has settled whose residual is at most this part of its distance from the cut, or this many times the residual
-# of the last pair above the cut.
-SETTLED, ALIKE = 0.25, 3.0
+# A guard has settled whose residual is at most this part of its distance from the cut, which bounds the sine of its angle to
+# all above the cut (Davis and Kahan), or this many times the residual of the last pair above the cut.
+SETTLED, GUARD_RATIO = 0.25, 3.0
 # Residuals must have fallen to this part of those verified last before that is done again.
 VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
@@ -221,28 +228,28 @@ _PROBED = ("inside", "value", "residual", "above")
 PATIENCE = 5
 # A singular value less the ridge weight that is this part of the largest one makes no difference to a product; products
 # with D do not tell a smaller one from rounding.
-NOTHING = 1e-7
-# Values at the cut that differ by less than so many times what the tolerance allows, or by this part of themselves, may
+NEGLIGIBLE = 1e-7
+# Values at the cut that differ by less than so many times `Stopping.worth`, or by this part of themselves, may
 # be equal: the data are asked.
-ALIKE_AT_CUT, NEARLY_EQUAL = 4.0, 1e-6
+TIE_WIDTHS, TIE_PART = 4.0, 1e-6
 # Times that images are computed anew before a fit whose products are not trusted is given up: errors of many rounds can
 # hold residuals far above the estimate of one.
 RENEWALS = 4
 # Times that a probe may tell a narrow block of directions that it lacks: the block doubles each time, so more are none
 # that it cannot have met, but what its products are too coarse for.
 MISSES = 12
-# The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
-OUTRUN = 30.0
+# D has been rounded or decoded too coarsely where the loss that the data prove is so many times that of the iteration.
+COARSENESS = 30.0
 
 
 def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
-    """What helps a fit of this outcome, for people; None where nothing needs to."""
+    """The remedy for a fit of this outcome, for people; None where none is needed."""
     return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an iteration comes to: objective, what it can still lose relative to the optimum, and the outcome.
+    """The judgement of an iteration: its objective, the most that this can still lose, relative to the optimum, and the outcome.
 
     ``cancelled`` tells that the objective had to be computed from the data.
     """
@@ -320,7 +327,7 @@ class Stopping:
         if not complete and self._found_missing(pairs):
             return self._verdict(pairs, verified, "running")
         iterated = Certificate(verified.objective, self._certificate(pairs, 0.0, outside).loss)
-        hopeless = stalled or OUTRUN * iterated.remaining <= verified.remaining
+        hopeless = stalled or COARSENESS * iterated.remaining <= verified.remaining
         return self._verdict(pairs, verified, "undecided" if hopeless else "running")
 
     def verify(self, pairs: RitzPairs) -> tuple[Certificate, Outside]:
@@ -359,7 +366,7 @@ class Stopping:
         return self._probe.vectors if self._probe is not None and guards.size == 0 else guards, self.rank
 
     def _probed_outside(self, probe: Probe) -> Outside:
-        return Outside(probe.above, safety=2.0) if probe.inside > self.rank else Outside(probe.above)
+        return Outside(probe.above, quadratic=2.0) if probe.inside > self.rank else Outside(probe.above)
 
     @property
     def _is_narrow(self) -> bool:
@@ -377,9 +384,15 @@ class Stopping:
 
     @property
     def worth(self) -> float:
-        """What of the objective may be lost."""
+        """The part of the objective that the tolerance allows to lose."""
         assert self.certificate is not None
         return self.tolerance * self.certificate.objective
+
+    @property
+    def spare(self) -> float:
+        """The part of `worth` that the certificate leaves to a choice among equal values."""
+        assert self.certificate is not None
+        return max(0.0, self.tolerance * self.certificate.optimum - self.certificate.loss)
 
     @property
     def may_be_tied(self) -> bool:
@@ -396,11 +409,11 @@ class Stopping:
         outside = max(found)
         # what the ridge weight shrinks to nothing makes no difference
         sizes = np.sqrt(np.maximum(values[[0, self.rank - 1]], 0.0))
-        matters = sizes[1] - self.regularization > NOTHING * sizes[0]
-        return bool(matters and inside - outside <= max(ALIKE_AT_CUT * self.worth, NEARLY_EQUAL * inside))
+        matters = sizes[1] - self.regularization > NEGLIGIBLE * sizes[0]
+        return bool(matters and inside - outside <= max(TIE_WIDTHS * self.worth, TIE_PART * inside))
 
     def concede(self, lost: float) -> None:
-        """Count what a choice among equal values may have lost of the objective."""
+        """Count the loss of objective by a choice among equal values."""
         assert self.certificate is not None
         self.certificate = Certificate(self.certificate.objective, self.certificate.loss + lost)
 
@@ -421,14 +434,14 @@ class Stopping:
             return "unfinished" if self.outcome == "running" else self.outcome
         assert self.certificate is not None
         optimum = self.certificate.optimum
-        # first order in the rounding of each entry; what was moved and lost is known better
+        # rounding of the objective, to first order in eps; `moved` and the loss are known more accurately
         rounding = ROUNDING_UNITS * EPS * np.sqrt(objective * self.problem.squared_norm)
         agrees = objective <= (1 + self.tolerance) * optimum + rounding
         reached = self.certificate.loss + moved <= self.tolerance * optimum
         return "converged" if agrees and reached else "undecided"
 
     def state(self) -> tuple[dict[str, Array], dict[str, float]]:
-        """What it remembers of the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
+        """The state after the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
         numbers = {name: float(getattr(self, name)) for name in _REMEMBERED}
         if self._probe is None:
             return {}, numbers
@@ -470,19 +483,19 @@ class Stopping:
             left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
-            # each of the values may be off by what its residual may be off
+            # each of the values may be off by as much as its residual
             rounding += self.rank * noise + ROUNDING_UNITS * EPS * left_out
         loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 
     def _nothing_outside(self, pairs: RitzPairs) -> Outside | None:
-        """Where the pairs fill the space: what is beyond the rank among them."""
+        """The largest value beyond the rank, where the pairs fill the space; None elsewhere."""
         if pairs.values.size < self.problem.length:
             return None
         return Outside(float(pairs.values[self.rank]) if pairs.guards > 0 else 0.0)
 
     def _proved_outside(self, pairs: RitzPairs) -> Outside | None:
-        """What guards or an earlier probe of the data show."""
+        """The bound that guards, or an earlier probe of the data, prove."""
         if (nothing := self._nothing_outside(pairs)) is not None:
             return nothing
         if pairs.guards > 0 and not self._is_narrow:
@@ -505,14 +518,15 @@ class Stopping:
         """
         values, residuals = pairs.values[self.rank :], pairs.residuals[self.rank :]
         settled = residuals <= SETTLED * (pairs.values[self.rank - 1] - values)
-        alike = residuals <= ALIKE * pairs.residuals[self.rank - 1]
+        alike = residuals <= GUARD_RATIO * pairs.residuals[self.rank - 1]
         count = int(np.argmin(np.append(settled | alike, False)))
         return values[:count] if self._judged > 1 else values[:0]
 
     def _expected_outside(self, pairs: RitzPairs) -> Outside:
-        """The same as it is hoped to be; for the paper's update, which has no guards, from the rate of its residuals.
+        """Estimate, and no bound, of the largest eigenvalue outside the subspace.
 
-        They shrink by lambda_(d+1) / lambda_d an iteration in the end.
+        Without guards it is extrapolated from the residuals: those of subspace iteration shrink by lambda_(d+1) / lambda_d an
+        iteration in the end (B. Parlett, The Symmetric Eigenvalue Problem, chapter 14).
         """
         inside = float(pairs.values[-1])
         if pairs.guards > 0:

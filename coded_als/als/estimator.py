@@ -12,12 +12,11 @@ from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
-from coded_als.als.problem import Problem
-from coded_als.als.products import HeldData, RoundLog, RoundRecord
+from coded_als.als.problem import Problem, Weighting, in_unit, weighted
+from coded_als.als.products import DistributedData, RoundLog, RoundRecord
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
-from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.cluster.inline import InlineCluster
@@ -39,7 +38,7 @@ from coded_als.planner.solvers import SOLVERS, solvers_of
 ProtocolName = Literal["fused", "paper"]
 # The reason of a code that was timed, for people.
 TIMED = "chosen by auto: the fastest that plan expects under these delays"
-# What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
+# Parameters that may differ when a fit goes on from a checkpoint: its length, and the way to its products.
 FREE = ("iterations", "block", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
 
 
@@ -114,7 +113,8 @@ class CodedALS(LinearFolding):
         that the choice among them is a rule's (`tied_values_`); None where the fit has not converged.
     tied_values_
         The equal singular values at the cut, of the matrix factorised; none where `unique_`. Which of their vectors the
-        factors hold depends on the data alone, unless all of some sixty further directions are tied too: then on the run.
+        factors hold depends on the data alone, unless all of some sixty further directions are tied too, or the values are
+        equal to rounding only and the choice would cost more than the tolerance: then on the run.
     code_, precomputation_
         SPEC of the code that was used, and where D was formed, nothing left open.
     code_reason_
@@ -224,7 +224,7 @@ class CodedALS(LinearFolding):
         return self if ids is None else self.set_ids(*ids)
 
     def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder) -> None:
-        """Factorise checked ratings where nobody else stores anything."""
+        """Factorise checked ratings in a scope of their own."""
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
@@ -235,7 +235,7 @@ class CodedALS(LinearFolding):
     def factorise(
         self,
         problem: Problem,
-        held: HeldData,
+        held: DistributedData,
         log: RoundLog,
         spread: Spread,
         unit: float,
@@ -252,9 +252,9 @@ class CodedALS(LinearFolding):
         log
             Where rounds run.
         spread
-            What the workers hold.
+            The code, and where D is formed.
         unit
-            What the data were divided by.
+            The divisor of the data.
         run
             Records the iterations and keeps the state.
         """
@@ -270,7 +270,7 @@ class CodedALS(LinearFolding):
         basis, weights = solver_of(self.solver)(given)
         tied: Array = np.empty(0)
         if stopping.may_be_tied:
-            cut = resolved_cut(problem, basis, self.rank, stopping.worth)
+            cut = resolved_cut(problem, basis, self.rank, stopping.spare)
             stopping.concede(cut.lost)
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
@@ -308,7 +308,7 @@ class CodedALS(LinearFolding):
 
         Returns
         -------
-        What the workers would hold.
+        The code and the place where D would be formed.
 
         Raises
         ------
@@ -319,7 +319,28 @@ class CodedALS(LinearFolding):
     def spread_over(
         self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """The same as `plan` for a matrix of which no more than the extent is known."""
+        """The code and the place of D, as `plan` chooses them, for a matrix of which only the extent is known.
+
+        Parameters
+        ----------
+        extent
+            Rows, columns and nonzeros of the matrix.
+        workers
+            Number of workers W.
+        delays
+            Delays that the workers will meet; None where they are not known.
+        machine
+            Speeds of a worker and its link; a common machine unless given.
+
+        Returns
+        -------
+        The choice, which ``fit(spread=...)`` takes.
+
+        Raises
+        ------
+        UsageError
+            For parameters that do not fit the extent or the workers.
+        """
         return self._spread(self._checked(), extent, workers, delays, Machine() if machine is None else machine)
 
     def decoding_error(self, code: CodeSpec) -> float:
@@ -420,7 +441,7 @@ class CodedALS(LinearFolding):
         self, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
     ) -> Spread | None:
         """The scheme that a plan takes under the delays; None where none are known."""
-        from coded_als.planner.choice import choose  # what times schemes is loaded where one is to be chosen
+        from coded_als.planner.choice import choose  # SciPy's distributions take long to load
         from coded_als.planner.schemes import Size
 
         entries = extent.entries if self.precomputation == "auto" else None

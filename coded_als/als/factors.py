@@ -49,7 +49,7 @@ class BestFactors:
 
     @property
     def kept(self) -> Array:
-        """What the ridge weight leaves of the singular values, (d,)."""
+        """The singular values less the ridge weight, (d,), none below zero."""
         return np.maximum(self.sigma - self.regularization, 0.0)
 
     @property
@@ -59,7 +59,7 @@ class BestFactors:
         return self.left * weights, self.right * weights
 
     def measured(self, problem: Problem) -> tuple[float, float]:
-        """The objective as the data have it, and what of it is lost because A X is not quite the image it was said to be.
+        """The exact objective, and the part of it caused by the decoding error of A X.
 
         The loss is second order in that difference but for the ridge term, and it is not lost in the rounding of the
         objective near an exact fit.

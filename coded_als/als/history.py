@@ -1,4 +1,4 @@
-"""The history of a fit: what each iteration found, and the decision to stop."""
+"""The history of a coded fit: a record of each iteration, and the decision to stop."""
 
 from __future__ import annotations
 

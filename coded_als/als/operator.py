@@ -99,7 +99,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         self._symmetric = gram or _is_symmetric(matrix)
         asked = asked_code(code, partitions)
         scope = Scope(cluster)
-        # with the operator go its shares; the scope must not know it, or it would never go
+        # drop the shares when the operator is garbage-collected; the scope must not reference it, or it would stay alive
         self._finalizer = weakref.finalize(self, scope.close)
         self._finalizer.atexit = False
         log = RoundLog(verified(scope, verify))
@@ -115,7 +115,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
             product = chosen.for_product(cluster.size)
             log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
             tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
-            return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X")
+            return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X", pieces=chosen.pieces)
 
         self._product = stored(matrix, name)
         self._of_transpose = lambda: stored(np.ascontiguousarray(matrix.T), f"{name}^T")
@@ -130,7 +130,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         length, workers = min(shape), cluster.size
         if asked is not None:
             return asked.bind(workers, length)
-        # what times schemes is loaded where one is to be chosen
+        # SciPy's distributions take long to load
         from coded_als.planner.choice import choose
         from coded_als.planner.schemes import Size
         from coded_als.planner.solvers import default_solver

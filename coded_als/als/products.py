@@ -8,8 +8,11 @@ from typing import Protocol
 import numpy as np
 
 from coded_als.arrays import Array
+from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
+from coded_als.cluster.verification import VerifiedCluster
+from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.
@@ -25,15 +28,19 @@ class RoundRecord:
     Parameters
     ----------
     label
-        What was computed.
+        The product, for people.
     responses
         How many responses were used.
     elapsed_s
         Seconds on the cluster's clock until the last of them.
     error_estimate
-        Estimated error of what was decoded from them, relative to the norms of the two matrices multiplied.
+        Estimated error of the product decoded from them, relative to the norms of the two matrices multiplied.
     left_out
         Workers whose responses did not count: corrupt, or not finite.
+    pieces
+        Pieces of each share; 1 for whole shares.
+    partial
+        Of the responses, those of workers that had done only some of their pieces.
     """
 
     label: str
@@ -41,9 +48,11 @@ class RoundRecord:
     elapsed_s: float
     error_estimate: float
     left_out: tuple[int, ...] = ()
+    pieces: int = 1
+    partial: int = 0
 
 
-class HeldData(Protocol):
+class DistributedData(Protocol):
     """The data of a fit as the workers hold them, and their products with them."""
 
     def gram_product(self, right: Array) -> Array:
@@ -70,11 +79,21 @@ class RoundLog:
     def run(self, round: Round, rule: StoppingRule, error_of: ErrorEstimator) -> Responses:
         """Run one round and record it with the error that ``error_of`` estimates for its responses."""
         responses = self.cluster.run(round, rule)
-        estimate = error_of.error_estimate(responses.workers)
-        self.records.append(
-            RoundRecord(round.label, len(responses.workers), responses.elapsed_s, estimate, responses.left_out)
-        )
+        self._record(round, responses, error_of.error_estimate(responses.workers))
         return responses
+
+    def run_pieces(self, round: Round, rule: EveryPiece, code: CodeInPieces) -> Responses:
+        """Run one round in pieces and record it with the error of the piece that decodes worst."""
+        responses = self.cluster.run(round, rule)
+        partial = sum(done < rule.layout.pieces for done in responses.done.values())
+        self._record(round, responses, code.error_estimate(responses.done), rule.layout.pieces, partial)
+        return responses
+
+    def _record(self, round: Round, responses: Responses, estimate: float, pieces: int = 1, partial: int = 0) -> None:
+        used = len(responses.workers)
+        self.records.append(
+            RoundRecord(round.label, used, responses.elapsed_s, estimate, responses.left_out, pieces, partial)
+        )
 
 
 class StoredProduct:
@@ -93,11 +112,13 @@ class StoredProduct:
     tolerance
         Estimated relative error that a decoded product may have.
     transposed_shares
-        Whether the stored arrays are the transposed shares of A: what the Gram product leaves behind.
+        Whether the stored arrays are the transposed shares of A, as the Gram product leaves them.
     label
         Name of its rounds, for people.
     at_worst
         Estimated relative error that it may have where nobody else can respond; 0 refuses more than the tolerance.
+    pieces
+        Pieces of each share; None: as counting says, for each round.
     """
 
     def __init__(
@@ -111,7 +132,9 @@ class StoredProduct:
         transposed_shares: bool = False,
         label: str = "A X",
         at_worst: float = 0.0,
+        pieces: int | None = 1,
     ) -> None:
+        self._pieces = 1 if transposed_shares else pieces
         self._log, self._code, self._operand, self._shape = log, code, operand, shape
         self._accepted, self._label = max(tolerance, at_worst), label
         self._kernel = "transposed_product" if transposed_shares else "product"
@@ -133,5 +156,21 @@ class StoredProduct:
             label=self._label,
             dtype=self._code.dtype,
         )
-        responses = self._log.run(round, self._rule, self._code)
-        return self._code.decode(responses.first(), shape, self._accepted)
+        pieces = self._pieces_of(round, shape)
+        if pieces == 1:
+            responses = self._log.run(round, self._rule, self._code)
+            return self._code.decode(responses.first(), shape, self._accepted)
+        layout = PieceLayout(self._code.workers, pieces)
+        code = CodeInPieces(self._code, layout)
+        responses = self._log.run_pieces(round, EveryPiece(self._rule, layout), code)
+        return code.decode(responses.first(), responses.done, shape, self._accepted)
+
+    def _pieces_of(self, round: Round, shape: tuple[int, int]) -> int:
+        """Pieces of each share in a round: no piece without a row."""
+        height = self._code.response_shape(shape)[1]
+        if self._pieces is not None:
+            return min(self._pieces, height)
+        machine = self._log.cluster.machine
+        if isinstance(self._log.cluster, VerifiedCluster):
+            return 1  # checks look at whole responses
+        return pieces_for(self._code, machine.computing_s(round.operations), height, machine)

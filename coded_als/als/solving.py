@@ -8,7 +8,7 @@ from importlib import import_module
 
 from coded_als.als.history import Recorder
 from coded_als.als.problem import Problem
-from coded_als.als.products import HeldData, RoundLog
+from coded_als.als.products import DistributedData, RoundLog
 from coded_als.arrays import Array
 from coded_als.codes import CodeSpec
 from coded_als.planner.solvers import SOLVERS, Solver
@@ -23,7 +23,7 @@ class SolverInput:
     held
         The data on the workers: ``held.gram_product`` multiplies a block of any width, (l, b), with D in one round.
     problem
-        The same data at the master, for what needs no round.
+        The same data at the master, for products without a round.
     start
         Independent standard normal numbers, (l, columns), as many columns as the solver's row says.
     rank
@@ -39,7 +39,7 @@ class SolverInput:
         error that a decoded product may have.
     """
 
-    held: HeldData
+    held: DistributedData
     problem: Problem
     start: Array
     rank: int

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
 from coded_als.als.problem import Problem
-from coded_als.als.products import AT_WORST, DATA, HeldData, RoundLog, StoredProduct
+from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
 from coded_als.arrays import Array
@@ -27,35 +28,13 @@ GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded", "none"]
 
 
-class Phases(Protocol):
-    """What comes before and after the iterations where D is formed."""
-
-    def gram(self) -> Array:
-        """D = A^T A, (l, l)."""
-        ...
-
-    def last_product(self, weights: Array) -> Array:
-        """A H, (rows, d), of (l, d)."""
-        ...
+def local_gram(problem: Problem) -> Array:
+    """D = A^T A, (l, l), at the master: right for a sparse R, whose Gram matrix costs it little."""
+    product = problem.matrix.T @ problem.matrix
+    return np.asarray(product.toarray() if sparse.issparse(product) else product)
 
 
-class LocalPhases:
-    """Both phases at the master: right for a sparse R, whose Gram matrix costs it little."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-
-    def gram(self) -> Array:
-        """D = A^T A, (l, l)."""
-        product = self._problem.matrix.T @ self._problem.matrix
-        return np.asarray(product.toarray() if sparse.issparse(product) else product)
-
-    def last_product(self, weights: Array) -> Array:
-        """A H, (rows, d)."""
-        return self._problem.image(weights)
-
-
-class ClusterPhases:
+class CodedGram:
     """D on the workers, and the other factor too where the shares of A that they hold by then serve it."""
 
     def __init__(self, problem: Problem, log: RoundLog, code: CodeSpec, tolerance: float) -> None:
@@ -110,17 +89,12 @@ def store_data(log: RoundLog, code: CodeSpec, data: Array) -> None:
 def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float, label: str) -> StoredProduct:
     """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
 
-    Where nobody else can respond, it is decoded as well as it can be: a certificate judges what is made of it.
+    Where no other worker can respond, it is decoded as well as it can be: the certificate judges the result.
     """
     product = code.for_product(log.cluster.size)
-    return StoredProduct(log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST)
-
-
-def phases_at(
-    where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: CodeSpec, tolerance: float
-) -> LocalPhases | ClusterPhases:
-    """The phases at the master or on the workers."""
-    return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
+    return StoredProduct(
+        log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST, pieces=code.pieces
+    )
 
 
 def extent_of(problem: Problem) -> Extent:
@@ -134,7 +108,7 @@ def extent_of(problem: Problem) -> Extent:
 
 
 def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: Machine) -> bool:
-    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
+    """Whether A^T A takes the master less than sending each worker its shares of A and waiting for their products."""
     if extent.held or extent.lengths is not None:
         return not extent.held
     on_workers_s = gram_on_workers_s(code, extent.rows, extent.length, workers, machine)
@@ -147,7 +121,7 @@ COPIES = 3
 
 @dataclass(frozen=True)
 class Spread:
-    """What the workers hold.
+    """The spread of the data over the workers.
 
     Parameters
     ----------
@@ -166,12 +140,14 @@ class Spread:
     reason: str = field(default="as asked", compare=False)
     columns: int = field(default=0, compare=False)
 
-    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> HeldData:
+    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""
         if self.precomputation == "none":
             return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
-        phases = phases_at(self.precomputation, problem, log, self.code, tolerance)
-        return FormedGram(problem.length, log, self.code, tolerance, phases)
+        if self.precomputation == "local":
+            return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image)
+        coded = CodedGram(problem, log, self.code, tolerance)
+        return FormedGram(log, self.code, tolerance, coded.gram(), coded.last_product)
 
 
 class FormedGram:
@@ -179,28 +155,24 @@ class FormedGram:
 
     Parameters
     ----------
-    length
-        Columns l of A.
     log
         Where its rounds run.
     code
         How D is spread.
     tolerance
         Estimated relative error that a decoded product may have.
-    phases
-        Who forms D.
+    gram
+        D, (l, l).
+    last_product
+        H -> A H, of (l, d), (rows, d).
     """
 
-    def __init__(self, length: int, log: RoundLog, code: CodeSpec, tolerance: float, phases: Phases) -> None:
-        self._phases = phases
-        store_data(log, code, phases.gram())
-        self._multiply = stored_product(log, code, length, tolerance, "E = D X")
-
-    def gram_product(self, right: Array) -> Array:
-        return self._multiply(right)
-
-    def product(self, right: Array) -> Array:
-        return self._phases.last_product(right)
+    def __init__(
+        self, log: RoundLog, code: CodeSpec, tolerance: float, gram: Array, last_product: Callable[[Array], Array]
+    ) -> None:
+        store_data(log, code, gram)
+        self.gram_product = stored_product(log, code, len(gram), tolerance, "E = D X")
+        self.product = last_product
 
 
 def choose_spread(
@@ -212,7 +184,7 @@ def choose_spread(
     machine: Machine,
     preferred: CodeSpec | None = None,
 ) -> Spread:
-    """What W workers should hold: as asked, and what is left open as counting says.
+    """The spread over W workers: as asked, and open choices by counting.
 
     D of a sparse A is formed where a code of D is asked for, or where that takes less time. ``preferred``: the code of D,
     tied to the workers, where none is asked for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ class Reading:
         The model's constant is the sum of this power of the targets, 1 or 2.
     bits
         Of the arithmetic, 32 or 64.
+    stable
+        Whether rows are solved in a way that is backward stable, so that their residuals prove them.
     """
 
     mean: float = 0.0
@@ -59,10 +61,11 @@ class Reading:
     t1: float = 1.0
     power: int = 2
     bits: int = 64
+    stable: bool = False
 
     def as_array(self) -> Array:
-        """The numbers in their order, (7,), as they travel."""
-        return np.array([self.mean, self.c0, self.c1, self.t0, self.t1, self.power, self.bits], dtype=np.float64)
+        """The numbers in their order, (8,), as they travel."""
+        return np.array(astuple(self), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ def checkpoint_options(command: Command) -> Command:
         help="Keep the state of the fit in this folder, so that an interrupted one can go on.",
     )
     every = click.option("--checkpoint-every", type=int, metavar="N", help="Keep it every N iterations.  [default: 1]")
-    resume = click.option("--resume", is_flag=True, help="Go on from what --checkpoint holds, if it holds something.")
+    resume = click.option("--resume", is_flag=True, help="Go on from the state in --checkpoint, if there is one.")
     return folder(every(resume(command)))
 
 
@@ -78,5 +78,5 @@ def _interrupted(checkpoint: Checkpoint | None) -> str:
     return (
         f"Interrupted after iteration {checkpoint.iteration}; the factors so far are in {checkpoint.store}/{LATEST}. "
         "Run the same with --resume to go on; --iterations "
-        f"{max(checkpoint.iteration, 1)} makes a model of what there is."
+        f"{max(checkpoint.iteration, 1)} makes a model of the factors so far."
     )

@@ -39,6 +39,7 @@ Code SPECs (whole numbers; what is left out is chosen for the workers):
   uncoded                                        every block on one worker: waits for all
   replicated:copies=2                            every block on so many workers
   systematic:p=21                                p blocks, and combinations of them: any p responses decode
+  systematic:p=15,pieces=30                      each share in pieces: a slow worker counts with what it has done
   entangled:h=6                                  the paper's code, D cut h x h
   entangled:p=20,r=2                             the same, D cut p x r
   entangled:h=4,points=real                      evaluated at circle (default), real or equispaced points
@@ -65,20 +66,18 @@ def is_typed(context: click.Context, name: str) -> bool:
 
 
 def refuse_typed(context: click.Context, names: Collection[str], rule: str, place: str) -> None:
-    """Refuse options that would be ignored.
-
-    Raises UsageError for the first of them that the user typed.
-    """
+    """Refuse options that would be ignored; `UsageError` for the first of them that the user typed."""
     for option in context.command.params:
         if option.name in names and is_typed(context, option.name):
             raise UsageError(f"{max(option.opts, key=len)} {rule}; got it with {place}. Remove it.")
 
 
 def choice(
-    option: str, values: Sequence[str], default: str | None = None, *, help: str
+    option: str, values: Sequence[str], default: str | None = None, *, help: str, name: str | None = None
 ) -> Callable[[Command], Command]:
     """An option that takes one of some words, and shows its default."""
-    return click.option(option, type=click.Choice(values), default=default, show_default=default is not None, help=help)
+    words, names = click.Choice(values), (option, *([] if name is None else [name]))
+    return click.option(*names, type=words, default=default, show_default=default is not None, help=help)
 
 
 def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:

@@ -36,7 +36,7 @@ Measures = dict[str, dict[str, Any]]
     help="Cut TEST into so many folds, fit the model's method with its parameters to all but one, and measure on that.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of what is to be found."
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of the ratings to find."
 )
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -85,7 +85,7 @@ def command(
     tell_reading(data)
     for group in ("ratings", "ranking", "strong"):
         for name, value in document.get(group, {}).items():
-            click.echo(f"{name:<23} {_shown(value)}")
+            click.echo(f"{name:<23} {_formatted(value)}")
 
 
 def _strong(model: FactorModel, test: RatingData, seed: int) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _spreads(folds: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
             yield name, {"mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)), "folds": values}
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, dict):
         return f"{value['mean']:.4f} +- {value['spread']:.4f}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -31,7 +31,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     "--code",
     default="auto",
     show_default=True,
-    help="How the work is spread, a SPEC as below; auto: what `plan` would take for the delays.",
+    help="Code that spreads the work, a SPEC as below; auto: the code that `plan` recommends for the delays.",
 )
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
 @choice("--protocol", ["fused", "paper"], "fused", help="Rounds of an iteration of als: one, or the paper's three.")
@@ -52,7 +52,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option(
     "--decoding-tolerance",
     type=float,
-    help="Relative error that a decoded product may have.  [default: what the code can keep to]",
+    help="Relative error that a decoded product may have.  [default: that of the code]",
 )
 @choice("--verify", ["off", "freivalds"], "off", help="Check each response of a worker.")
 @click.option(

@@ -34,7 +34,7 @@ from coded_als.planner.solvers import default_solver
 
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
-    """Refuse before hours of work what saving would refuse, or destroy, after them.
+    """Check the outputs before hours of work: saving must not fail, nor destroy an input.
 
     Raises UsageError when a file cannot be written, is an input, or is named twice.
     """
@@ -356,11 +356,11 @@ def _fit_in_memory(options: FitOptions, checkpoint: Checkpoint | None) -> Fitted
 
 
 def _conclude(fitted: Fitted, out: Path | None, as_json: bool) -> None:
-    """Tell of a fit whose model is saved, and save what was recorded of it."""
+    """Print the summary of a fit whose model is saved, and save its recordings."""
     summary = fitted.summary
     summary["model"] = None if out is None else str(out)
     if as_json:
-        # a search, which nobody waits for who does not see it
+        # a search that takes seconds, for those who read its result
         enough = enough_of(fitted.model, summary["workers"]) if isinstance(fitted.model, CodedALS) else {}
         print_json({**summary, **enough})
     else:

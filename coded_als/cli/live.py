@@ -28,7 +28,7 @@ class LiveOptions:
 
 def live_options(command: Command) -> Command:
     """Add ``--live`` and ``--serve`` to a command."""
-    live = click.option("--live", is_flag=True, help="Show workers, rounds, who is late and the time left on stderr.")
+    live = click.option("--live", is_flag=True, help="Show workers, rounds, stragglers and the time left on stderr.")
     serve = click.option(
         "--serve",
         type=click.IntRange(0, 65535),

@@ -26,7 +26,7 @@ FIELDS = {
 
 def takes_machine(command: Command) -> Command:
     """Add ``--speed``, ``--bandwidth`` and ``--latency`` to a command, for `machine_from`."""
-    said = {
+    helps = {
         "speed": f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]",
         "bandwidth": "Bytes/s of the master's link, which all messages share.  "
         f"[default: {Machine.bytes_per_second:g}]",
@@ -37,16 +37,13 @@ def takes_machine(command: Command) -> Command:
         metavar="NxF,...",
         help="Speed of each worker as a factor of --speed, like 10x1,10x0.5; starts over where the workers are more.",
     )(command)
-    for name in reversed(said):
-        command = click.option(f"--{name}", type=float, help=said[name])(command)
+    for name in reversed(helps):
+        command = click.option(f"--{name}", type=float, help=helps[name])(command)
     return command
 
 
 def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> Machine:
-    """A common machine, or another one, with what the options say.
-
-    Raises UsageError for speeds that are none.
-    """
+    """A machine with the values of the options, the default one for the others; `UsageError` for impossible speeds."""
     given = {field: options[name] for name, field in FIELDS.items() if options.get(name) is not None}
     if options.get("worker_speeds") is not None:
         given["worker_speeds"] = parse_worker_speeds(options["worker_speeds"])
@@ -54,10 +51,7 @@ def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> 
 
 
 def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
-    """Bytes from ``500MB``.
-
-    Raises UsageError for anything else.
-    """
+    """Bytes from ``500MB``; `UsageError` for anything else."""
     match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
     try:
         if match is None:

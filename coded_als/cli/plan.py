@@ -13,7 +13,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.experiments.plan_report import plan_document, plan_text
 from coded_als.experiments.sweep.grids import readable_delays
 from coded_als.planner.choice import MOST_DRAWS
-from coded_als.planner.plan import make_plan
+from coded_als.planner.cluster_plan import make_plan
 from coded_als.planner.schemes import Size
 from coded_als.planner.solvers import GUARD_VECTORS
 from coded_als.planner.timing import Workload
@@ -68,7 +68,7 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
 
 
 def _machine(options: dict[str, Any]) -> Machine:
-    """A common machine, or this one where it is to be measured, with what the options say."""
+    """The default machine, or this one with --calibrate, with the values of the options."""
     machine = Machine()
     if options["calibrate"]:
         from coded_als.experiments.calibration import calibrated

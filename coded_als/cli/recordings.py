@@ -14,7 +14,7 @@ DRAWN = (".pdf", ".svg", ".png")
 
 
 class Recording(Protocol):
-    """An observer that saves what it saw."""
+    """An observer that saves its observations."""
 
     def __call__(self, event: TaskEvent) -> None:
         """Take note of an event."""

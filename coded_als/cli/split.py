@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from coded_als.cli.common import print_json
+from coded_als.cli.common import choice, print_json
 from coded_als.cli.fit_running import require_outputs
 from coded_als.cli.reading import ReadingOptions, read_document, read_line, reads_ratings
 from coded_als.data import holdout, leave_k_out, load_ratings
@@ -19,13 +19,7 @@ from coded_als.errors import UsageError
 @click.argument("ratings")
 @click.option("--test", "fraction", type=float, help="Part of the ratings to hold out at random.  [default: 0.2]")
 @click.option("--leave-out", "leave_out", type=int, metavar="K", help="Hold out K ratings of every user instead.")
-@click.option(
-    "--by",
-    type=click.Choice(["random", "time"]),
-    default="random",
-    show_default=True,
-    help="Which K of a user's ratings: random ones, or the latest.",
-)
+@choice("--by", ["random", "time"], "random", help="Which K of a user's ratings: random ones, or the latest.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random choice.")
 @click.option(
     "--out",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress, choice
 from coded_als.cli.live import LiveOptions, displayed, live_options
 from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
@@ -26,13 +26,7 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 
 
 @click.command("sweep", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
-@click.option(
-    "--cluster",
-    type=click.Choice(["virtual", "local"]),
-    default="virtual",
-    show_default=True,
-    help="A virtual clock, or worker processes on this machine.",
-)
+@choice("--cluster", ["virtual", "local"], "virtual", help="A virtual clock, or worker processes on this machine.")
 @click.option(
     "--code",
     "codes",
@@ -64,7 +58,7 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 @click.option("-j", "processes", default=1, show_default=True, type=click.IntRange(1), help="Cells at once (virtual).")
 @click.option("--spec", type=click.Path(path_type=Path), help="Options from a TOML file; those given here come first.",
               callback=lambda context, _, path: _read_spec_file(context, path), is_eager=True)  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would run and what cannot, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="List the cells that would run and those that cannot; write nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the sweep in --out; values given here are added to it.")
 @live_options
 @click.option("--parquet", is_flag=True, help="Write results and times as Parquet too (needs coded-als[parquet]).")
@@ -126,7 +120,7 @@ def command(
 
 @contextmanager
 def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iterator[Callable[..., None]]:
-    """What the sweep tells its progress to: a bar, or what ``--live`` and ``--serve`` show."""
+    """The function that shows the progress: in a bar, or in the views of ``--live`` and ``--serve``."""
     if not live and serve is None:
         with cell_progress() as tell:
             yield tell
@@ -155,7 +149,7 @@ def _read_spec_file(context: click.Context, path: Path | None) -> None:
 
 
 def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: Grid) -> tuple[dict[str, Any], Grid]:
-    """Options and grid of the sweep in ``out``, with what was asked for besides."""
+    """Options and grid of the sweep in ``out``, with those that were typed added."""
     from coded_als.experiments.sweep.settings import read_settings
 
     asked = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
@@ -163,7 +157,7 @@ def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: G
     stored = read_settings(out)
     if stored is None and not given:
         raise UsageError(
-            f"--resume needs the folder of a sweep; {out} holds none. Check the path, or say what to sweep."
+            f"--resume needs the folder of a sweep; {out} holds none. Check the path, or give the ranges of a sweep."
         )
     if stored is None:
         return options, grid
@@ -181,8 +175,8 @@ def _print_plan(spec: SweepSpec, cells: Sequence[Cell]) -> None:
         f"{len(cells)} cells x {spec.repeats} repetitions, {spec.clock} seconds; {cannot} cannot run; nothing was run"
     )
     for cell, reason in zip(cells, refusals, strict=True):
-        said = "" if reason is None else f"   cannot run: {reason}"
-        click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}{said}")
+        note = "" if reason is None else f"   cannot run: {reason}"
+        click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}{note}")
 
 
 def _spec(options: dict[str, Any]) -> SweepSpec:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -121,12 +121,16 @@ class Responses:
         Seconds from the start of the round to its last counted response, on the cluster's clock.
     left_out
         Workers whose responses did not count: corrupt, or not finite.
+    done
+        Of a round in pieces (`coded_als.cluster.questions`): how many pieces of each worker count. Its result is then one
+        array with the rows of these pieces, one after the other in the worker's own order. Empty for whole shares.
     """
 
     workers: tuple[int, ...]
     results: Mapping[int, tuple[Array, ...]]
     elapsed_s: float
     left_out: tuple[int, ...] = ()
+    done: Mapping[int, int] = field(default_factory=dict)
 
     def first(self) -> dict[int, Array]:
         """The first array of each response, (planes, rows, columns), by worker."""
@@ -147,7 +151,7 @@ class TaskEvent:
     ``corrupt``: the response was found wrong by the round's check and did not count.
     ``late``: responded after the round had ended. ``superseded``: the worker dropped it for a newer task.
     ``unsent``: the worker had no credit. ``lost``: the worker died. ``unfinished``: still open when the
-    cluster closed.
+    cluster closed. ``pieces``: how many pieces of the share counted; None in a round of whole shares.
     """
 
     round_index: int
@@ -158,6 +162,7 @@ class TaskEvent:
     received_s: float | None
     waited_s: float = 0.0
     computed_s: float = 0.0
+    pieces: int | None = None
 
 
 Observer = Callable[[TaskEvent], None]

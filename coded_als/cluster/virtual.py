@@ -7,12 +7,14 @@ a round takes until its stopping rule's last needed response is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from coded_als.arrays import Array
-from coded_als.cluster.inline import HeldArrays, newly
+from coded_als.cluster.held import HeldArrays, newly
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.piecewise import gather_pieces, pieces_done
+from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.seam import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.waiting import RoundCost
 from coded_als.delays.models import DelayModel
@@ -33,6 +35,7 @@ class _SentRound:
     response_s: Array
     work_s: Array
     settled: frozenset[int]
+    done: Mapping[int, int]
 
 
 class SimulatedCluster:
@@ -91,15 +94,20 @@ class SimulatedCluster:
         response_s = cost.response_s(delays, self.machine, drawn.slowness)
         left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
+        done: dict[int, int] = {}
+        work_s = self.machine.working_s(cost.operations, drawn.slowness)
         sent_s, elapsed_s = self._now_s, 0.0
         try:
-            results = self._arrays.gather(round, arrival_order(response_s), until, left_out)
+            if isinstance(until, EveryPiece):
+                results = gather_pieces(self._arrays, round, until, drawn, self.machine, left_out, done, response_s)
+                work_s = work_s * pieces_done(until, done, self.size)
+            else:
+                results = self._arrays.gather(round, arrival_order(response_s), until, left_out)
         finally:
             told: dict[int, Status] = {**dict.fromkeys(results, "counted"), **newly(left_out, round)}
             if told:
                 # the last response that counts ends a round; in one that fails, the last that does not count
-                last = [*(results or told)][-1]
-                elapsed_s = float(response_s[last])
+                elapsed_s = max(float(response_s[worker]) for worker in (results or told))
                 self._now_s += elapsed_s
                 self._open = _SentRound(
                     self._round_index,
@@ -109,13 +117,14 @@ class SimulatedCluster:
                     received_s,
                     cost.computed_s(delays, self.machine, drawn.slowness),
                     response_s,
-                    self.machine.working_s(cost.operations, drawn.slowness),
+                    work_s,
                     frozenset(told) | round.excluded,
+                    done,
                 )
                 for worker, status in told.items():
                     self._report(self._open, worker, status)
             self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)))
+        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)), done)
 
     def close(self) -> None:
         self._settle_open(None)
@@ -152,5 +161,7 @@ class SimulatedCluster:
             worked_s = max(0.0, stopped_s - sent.sent_s - sent.received_s)
             delay, computing_s = min(delay, worked_s), max(0.0, min(computing_s, worked_s - delay))
         event = TaskEvent(sent.index, sent.label, worker, status, sent.sent_s, received_s, delay, computing_s)
+        if worker in sent.done:
+            event = replace(event, pieces=sent.done[worker])
         for observer in self.observers:
             observer(event)

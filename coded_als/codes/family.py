@@ -28,6 +28,9 @@ class CodeSpec(ABC):
     name: ClassVar[str] = ""
     # whether it is a code at all, and not plain copies: what "coding pays" is about
     coded: ClassVar[bool] = True
+    # pieces of a share (`coded_als.codes.pieces`): None leaves them open. A code of which each row of a response is a
+    # combination of rows of blocks says ``pieces: int | None = None`` among its parameters; any other keeps shares whole.
+    pieces: int | None = 1
 
     @property
     def tolerance(self) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from coded_als.arrays import Array
 from coded_als.checks import require_whole
 from coded_als.codes.family import CodeSpec, register_code
+from coded_als.codes.pieces import require_pieces
 from coded_als.codes.product import BlockCut, MatrixShape, cut, join
 from coded_als.errors import NotEnoughWorkers, UsageError
 
@@ -126,12 +127,17 @@ class Replicated(CodeSpec):
     ----------
     copies
         Copies of each block product; D is cut as finely as the workers allow.
+    pieces
+        Pieces of each share, which the copies of a block go through from starts of their own; by default as many as
+        workers, or one where rounds are short.
     """
 
     copies: int = 2
+    pieces: int | None = None
     coded: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        require_pieces(self.pieces)
         require_whole("copies", self.copies, 1)
 
     @property

@@ -25,6 +25,7 @@ from coded_als.arrays import EPS, Array
 from coded_als.checks import require_whole
 from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
 from coded_als.codes.family import STRAGGLER_RESERVE, CodeSpec, register_code
+from coded_als.codes.pieces import require_pieces
 from coded_als.codes.product import BlockCut, MatrixShape, cut, encoded, join, require_few_coefficients, row_blocks
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 
@@ -313,11 +314,15 @@ class Systematic(CodeSpec):
     ----------
     p
         Blocks of rows, and responses to wait for; by default three quarters of the workers.
+    pieces
+        Pieces of each share; by default as many as workers, or one where rounds are short.
     """
 
     p: int | None = None
+    pieces: int | None = None
 
     def __post_init__(self) -> None:
+        require_pieces(self.pieces)
         if self.p is not None:
             require_whole("p", self.p, 1)
 

@@ -1,4 +1,4 @@
-"""Blocks of rows: what the workers of a Dask cluster make of the pieces of a dataset, and put into a folder of theirs."""
+"""Blocks of rows: the workers of a Dask cluster make them from the pieces of a dataset, and put them into a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from coded_als.als.transforms import Weighting, reweighted
+from coded_als.als.problem import Weighting, reweighted
 from coded_als.dask.part_files import Piece, is_text_file, read_piece
 from coded_als.data.ratings import Repeated, sorted_by
 from coded_als.data.text import missing_among, missing_id
@@ -55,7 +55,7 @@ def census(piece: Piece, columns: Sequence[str]) -> Census:
 
 
 def merged(parts: Sequence[Census]) -> Census:
-    """What several pieces hold together; `UsageError` where their ids are of different types."""
+    """Ids and rows of several pieces together; `UsageError` where their ids are of different types."""
     examples = (
         ({}, {})
         if not parts

@@ -21,7 +21,7 @@ from coded_als.dask.blocks import PartEntries, sorted_entries
 from coded_als.dask.cluster import DaskCluster, dask_workers
 from coded_als.dask.coded_rows import fit_coded_rows
 from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
-from coded_als.dask.planting import Moved, Source, cut_of, entries_by_block, gathered, settled
+from coded_als.dask.placement import Moved, Source, cut_of, entries_by_block, gathered, settled
 from coded_als.data.ratings import Repeated
 from coded_als.errors import NotEnoughWorkers, UsageError
 from coded_als.models.checkpoint import Checkpoint
@@ -34,15 +34,15 @@ UNFINISHED = ".tmp"
 
 
 def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path: str | Path) -> None:
-    """Write a fitted model as a folder, with what each user has rated; `coded_als.load_model` reads it.
+    """Write a fitted model as a folder, with the items that each user has rated; `coded_als.load_model` reads it.
 
-    What each user has rated is read from the part files again, by the Dask workers that there are then: those that held
-    blocks of the fit, and our workers beside them, may be gone.
+    The present Dask workers read these items from the part files again: those that held blocks of the fit, and our workers
+    beside them, may be gone.
 
     Parameters
     ----------
     model
-        What `fit_dataset` fitted.
+        A model that `fit_dataset` fitted.
     dataset
         To which ratings.
     cluster
@@ -177,7 +177,7 @@ def fit_dataset(
 
 @contextmanager
 def _explained(cluster: DaskCluster) -> Iterator[None]:
-    """Whoever is missing may be there and refuse, for a reason that helps more."""
+    """Replace the error of a missing worker by the reason for which it refused to start, if that is known."""
     try:
         yield
     except NotEnoughWorkers as error:
@@ -190,9 +190,9 @@ def _fit_alternating(
     model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, run: FitRecorder
 ) -> None:
     shards = policy.shards(cluster.size)
-    with ExitStack() as planted:
-        users, items = (planted.enter_context(dataset.plant(cluster, side, shards)) for side in (True, False))
-        scope = planted.enter_context(Scope(cluster))
+    with ExitStack() as placed:
+        users, items = (placed.enter_context(dataset.place(cluster, side, shards)) for side in (True, False))
+        scope = placed.enter_context(Scope(cluster))
         sides = [
             blocked_rows(one, name, scope, count)
             for one, name, count in zip((users, items), ("users", "items"), dataset.shape, strict=True)

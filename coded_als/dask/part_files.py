@@ -1,4 +1,4 @@
-"""Part files of ratings, Parquet or text: found by the client, read by whoever is to."""
+"""Part files of ratings, Parquet or text: the client lists them, Dask workers read them."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _read_table(piece: Piece, columns: Sequence[str]) -> Columns:
 
 @contextmanager
 def _explained(piece: Piece) -> Iterator[None]:
-    """Name the file where bytes are not what they should be: Arrow has errors of its own for that."""
+    """Name the file where bytes are damaged: Arrow has errors of its own for that."""
     try:
         yield
     except UsageError:
@@ -208,7 +208,7 @@ def _layout(path: str, options: TextOptions) -> TextLayout:
 
 
 def _like(layout: TextLayout, first: str, path: str, options: TextOptions) -> TextOptions:
-    """What the layout of one part says of another."""
+    """The options for one part that follow from the layout of another."""
     columns = layout.columns if layout.names else tuple(str(place + 1) for place in layout.places if place is not None)
     same = os.path.splitext(plain_name(first))[1] == os.path.splitext(plain_name(path))[1]
     delimiter = layout.delimiter.decode() if same else options.delimiter
@@ -287,7 +287,7 @@ def _read(piece: Piece, columns: list[str]) -> pa.Table:
 
 
 def _read_text(piece: Piece, layout: TextLayout) -> Columns:
-    """The rows of a text, as the reader of single files has them, and ids as text: what is a number all parts say."""
+    """The rows of a text as of single files, with ids as text: whether they are numbers depends on all parts."""
     with _explained(piece):
         cells = read_columns(Path(piece.path), layout, piece.encoding)
         users, items = (_as_text(ids, cells, piece.path) for ids in (cells.users, cells.items))

@@ -24,7 +24,7 @@ CONNECT_WITHIN_S = 5
 def open_client(scheduler: str) -> Iterator[Client]:
     """A client of a Dask cluster, closed at the end; a cluster started here ends too.
 
-    Raises UsageError when it is none of these, or nobody is there.
+    Raises UsageError for any other word, and without a scheduler at the address.
     """
     local = re.fullmatch(r"local:([1-9]\d{0,3})", scheduler)
     with ExitStack() as resources:

@@ -20,7 +20,7 @@ _TITLES = {"title", "name", "titles", "movietitle", "booktitle", "itemname", "it
 
 @contextmanager
 def _readable(path: Path, noun: str) -> Iterator[None]:
-    """Refuse a file that cannot be read, or whose encoding is another one."""
+    """Refuse an unreadable file, or one in another encoding."""
     try:
         yield
     except UsageError:
@@ -51,10 +51,7 @@ def read_ids(path: Path, encoding: str | None = None) -> list[str]:
 
 
 def load_titles(path: Path, encoding: str | None = None) -> dict[str, str]:
-    """Titles by item id.
-
-    Raises UsageError for a file that cannot be read, or with the number of a line without a title.
-    """
+    """Titles by item id; `UsageError` for a file that cannot be read, or with the number of a line without a title."""
     with _readable(path, "titles"):
         return _titles(path, encoding)
 

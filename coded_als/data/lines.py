@@ -49,7 +49,7 @@ class Lines:
     path
         Text. ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` are decompressed on the way.
     encoding
-        Of the text, such as ``latin-1``; by default UTF-8, or what a byte order mark says.
+        Of the text, such as ``latin-1``; by default UTF-8, or that of a byte order mark.
     quoted
         Whether a line may end within quotes, where a field goes on in the next one.
     chunk_bytes
@@ -261,7 +261,7 @@ def _within_quotes(text: bytes, place: int) -> bool:
 
 
 def one_byte(text: bytes, delimiter: bytes) -> tuple[bytes, bytes]:
-    """The text with a delimiter of one byte, and that byte; what stands in quotes is left as it is."""
+    """The text with a delimiter of one byte, and that byte; text in quotes stays as it is."""
     if len(delimiter) == 1 and delimiter != WHITESPACE:
         return text, delimiter
     if b'"' in text:

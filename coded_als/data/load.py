@@ -60,15 +60,15 @@ def load_ratings(
     delimiter
         Between the fields of a text; by default the text says.
     encoding
-        Of a text; by default UTF-8, or what its byte order mark says.
+        Of a text; by default UTF-8, or that of its byte order mark.
     repeated
-        What becomes of a pair of user and item that is there twice: ``"refuse"``, or the ``"last"`` or the ``"sum"``
-        counts. By default ratings are refused and interactions are counted.
+        Rule for a repeated pair of user and item: ``"refuse"``, or the ``"last"`` or the ``"sum"`` counts. By default
+        ratings are refused and interactions are counted.
 
     Raises
     ------
     UsageError
-        One line that says what is wrong with the source; for text, with the line number.
+        One line on the mistake in the source; for text, with the line number.
     """
     if is_lazy(source):
         source = collected(source, columns)
@@ -150,7 +150,7 @@ def _spooled(file: Any) -> Iterator[Path]:
 
 @contextmanager
 def _rereadable(path: Path) -> Iterator[Path]:
-    """The file itself, or a copy of what a pipe holds: readers pass over their file several times."""
+    """The file itself, or a copy of the content of a pipe: readers pass over their file several times."""
     mode = path.stat().st_mode
     if stat.S_ISREG(mode):
         with path.open("rb"):

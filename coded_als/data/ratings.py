@@ -137,7 +137,7 @@ class TextReading:
 
 @dataclass(frozen=True, eq=False)
 class RatingData:
-    """A rating matrix and what its rows and columns stand for.
+    """A rating matrix and the ids of its rows and columns.
 
     Entries are numbered as they are stored: row by row, columns ascending. In a sparse matrix every
     stored entry is a rating, an explicit zero too; in a dense one zeros are missing, as in the paper.
@@ -150,7 +150,7 @@ class RatingData:
         (m,) and (n,) arrays of int64 or str (objects that are str where one is very long), ascending where they were
         read from text; 0, 1, 2, ... where the source was a matrix.
     source
-        What was read, for people.
+        Name of the source, for people.
     times
         (entries,) in the source's own unit, or None.
     positions
@@ -263,7 +263,7 @@ def from_triples(
         raise UsageError(
             f"a user must rate an item once; user {user_ids.item(rows[first])!r} rates item "
             f"{item_ids.item(columns[first])!r} in {noun} {lines[first]} and {lines[second]} of {source}. Remove one, or "
-            "say what counts, by --repeated last or --repeated sum."
+            "choose a rule, by --repeated last or --repeated sum."
         )
     ordered = values[order]
     if again.size:

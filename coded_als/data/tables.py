@@ -93,7 +93,7 @@ def from_table(
 
 
 def _column_names(table: Any) -> list[Any]:
-    """The names of all columns in their order; `TypeError` for what has none."""
+    """The names of all columns in their order; `TypeError` for a table without names."""
     # columns of pandas may have any name and are attributes too; the columns of an Arrow table are its data
     is_arrow = not hasattr(table, "iloc") and hasattr(table, "column_names")
     return list(table.column_names if is_arrow else getattr(table, "columns", None))  # type: ignore[arg-type]
@@ -124,10 +124,7 @@ def parquet_columns(path: Path, given: tuple[str, ...] | None) -> tuple[str, ...
 
 
 def read_parquet(path: Path, columns: Sequence[Any] | None, repeated: Repeated | None = None) -> RatingData:
-    """Ratings from a Parquet file (extra ``parquet``).
-
-    Raises UsageError as `from_table`, and for a damaged file.
-    """
+    """Ratings from a Parquet file (extra ``parquet``); `UsageError` as `from_table`, and for a damaged file."""
     try:
         from pyarrow import parquet
     except ImportError:
@@ -239,7 +236,7 @@ def _times(column: Column) -> NDArray[Any]:
 
 
 def _instants(values: Any) -> NDArray[np.int64]:
-    """Since 1970 in UTC; what is without a zone counts as UTC."""
+    """Since 1970 in UTC; times without a zone count as UTC."""
     import narwhals as nw
 
     unit = "us" if values.dtype == nw.Date else values.dtype.time_unit

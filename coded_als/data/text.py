@@ -84,10 +84,7 @@ def read_rating_lines(
 
 
 def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) -> TextColumns:
-    """The columns of a text.
-
-    Raises UsageError with the line number, for a line that does not fit.
-    """
+    """The columns of a text; `UsageError` with the line number, for a line that does not fit."""
     user, item, rating, time = layout.places
     pieces: dict[str, list[Any]] = {name: [] for name in ("users", "items", "values", "times", "lines")}
     blank, are_dates = 0, set()

@@ -1,4 +1,4 @@
-"""Codes side by side: what each stores, computes, sends and waits for, how well it decodes, and the members of families to compare."""
+"""Codes side by side: storage, work, messages, waiting, decoding errors, and the members of families to compare."""
 
 from __future__ import annotations
 
@@ -94,22 +94,10 @@ def survey(
 def _row(code: CodeSpec, setting: Setting, draws: Draws) -> CodeRow:
     workers, length = setting.workers, setting.length
     product = code.for_product(workers)
-    cost = _cost(product, setting)
     memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
-    mean_s, p99_s = _times(cost, rule_for(product, code.tolerance), setting, draws)
-    return CodeRow(
-        code=code.spec,
-        kind=kind_of(code),
-        threshold=code.threshold(workers),
-        share=code.share(workers),
-        memory_bytes=memory_bytes,
-        work=cost.operations / (length**2 * setting.columns),
-        payload_bytes=int(cost.payload_bytes),
-        response_bytes=int(cost.response_bytes),
-        errors=decoding_errors(product, setting.sets, setting.seed),
-        mean_s=mean_s,
-        p99_s=p99_s,
-    )
+    errors = decoding_errors(product, setting.sets, setting.seed)
+    known = (code.spec, kind_of(code), code.threshold(workers), code.share(workers), memory_bytes, errors)
+    return _timed(*known, _cost(product, setting), rule_for(product, code.tolerance), setting, draws)
 
 
 def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
@@ -118,21 +106,21 @@ def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
     size = Size(setting.length, setting.length, setting.columns, setting.entries)
     scheme = Scheme(code.spec, setting.workers, rows=True)
     ((cost, rule),) = scheme.schedule(size, code.tolerance)
-    memory_bytes = scheme.storage_bytes(size)
+    memory_bytes, nothing_to_decode = scheme.storage_bytes(size), DecodingErrors(0.0, 0.0, 0.0)
+    share = memory_bytes / (FLOAT_BYTES * setting.length**2)
+    known = (code.spec, "sparse rows", rule.needed, share, memory_bytes, nothing_to_decode)
+    return _timed(*known, cost, rule, setting, draws)
+
+
+def _timed(
+    code: str, kind: str, threshold: int, share: float, memory_bytes: int, errors: DecodingErrors,
+    cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws,
+) -> CodeRow:  # fmt: skip
+    """The row of a code whose round has this cost and rule."""
     mean_s, p99_s = _times(cost, rule, setting, draws)
-    return CodeRow(
-        code=code.spec,
-        kind="sparse rows",
-        threshold=rule.needed,
-        share=memory_bytes / (FLOAT_BYTES * setting.length**2),
-        memory_bytes=memory_bytes,
-        work=cost.operations / (setting.length**2 * setting.columns),
-        payload_bytes=int(cost.payload_bytes),
-        response_bytes=int(cost.response_bytes),
-        errors=DecodingErrors(0.0, 0.0, 0.0),  # a sum, nothing to decode
-        mean_s=mean_s,
-        p99_s=p99_s,
-    )
+    work = cost.operations / (setting.length**2 * setting.columns)
+    sent = int(cost.payload_bytes), int(cost.response_bytes)
+    return CodeRow(code, kind, threshold, share, memory_bytes, work, *sent, errors, mean_s, p99_s)
 
 
 def _cost(product: MatrixCode, setting: Setting) -> RoundCost:
@@ -188,7 +176,7 @@ def copies_limits(workers: int, most: int = 4) -> list[float]:
 
 
 def kind_of(code: CodeSpec) -> str:
-    """What one line of a figure stands for: the family, of the entangled code with its points and its cut."""
+    """The name of a line in a figure: the family, and for the entangled code its points and its cut."""
     if not isinstance(code, Entangled):
         return code.name
     cut = "h x h" if code.square else "p x 1" if code.r == 1 else "p x r"

@@ -76,7 +76,7 @@ def slowly_decaying_matrix(seed: int) -> Array:
 
 
 def comparison(outcomes: list[DemoResult]) -> str:
-    """What was won, in a sentence."""
+    """The gain of coding in a sentence."""
     by_name = {outcome.scheme: outcome for outcome in outcomes}
     uncoded, copies, coded = (by_name[scheme.name] for scheme in (UNCODED, TWO_COPIES, SAME_MEMORY))
     if coded.seconds >= min(uncoded.seconds, copies.seconds):

@@ -12,12 +12,12 @@ from coded_als.codes.entangled import LARGEST_PARTITIONS
 from coded_als.experiments.text_tables import as_text
 from coded_als.kernels import SPARSE_SLOWDOWN
 from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel
-from coded_als.planner.plan import Plan
+from coded_als.planner.cluster_plan import Plan
 from coded_als.planner.solvers import default_solver
 from coded_als.planner.timing import Workload
 
 # Rows of the table of candidates; the best of each family comes besides.
-SHOWN = 8
+MOST_ROWS = 8
 ASSUMPTIONS = (
     "iterations to convergence: {iterations}; those of MovieLens 100K at rank 20 to the default tolerance, unless you set "
     "them: a property of your matrix",
@@ -34,7 +34,7 @@ ASSUMPTIONS = (
 
 
 def assumptions(workload: Workload) -> list[str]:
-    """What the figures rest on, in words."""
+    """The assumptions behind the figures, in words."""
     machine = workload.machine
     sharers = "each worker" if machine.cores is None else f"each of {machine.cores} cores that the workers share"
     unequal = (
@@ -84,7 +84,7 @@ def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
         f"{chosen.worker_bytes / 1e6:.3g} MB on each worker.",
         f"  {fit_command(chosen, workload)}",
         "",
-        as_text(*_shown(plan), first_left=True),
+        as_text(*_candidate_table(plan), first_left=True),
         "",
         "At equal memory of a worker, with and without a code:",
         as_text(*_duel_table(plan.at_equal_memory, "MB/worker", 1e6)),
@@ -104,11 +104,11 @@ def _headline(plan: Plan, workers: int) -> str:
         return f"{plan.verdict.capitalize()} on {workers} workers: nothing else can run."
     ratio, low, high = duel.speedup.value, duel.speedup.low, duel.speedup.high
     interval = "" if low is None or high is None else f"95 %: {low:.2f} to {high:.2f}; "
-    said = (
+    line = (
         f"{duel.verdict.capitalize()} on {workers} workers: {duel.coded.scheme.label} is {ratio:.2f} times as fast as "
         f"{duel.plain.scheme.label} ({interval}it pays from {1 + MARGIN:.2f} on)."
     )
-    return "\n".join([said, *_needed(duel)])
+    return "\n".join([line, *_needed(duel)])
 
 
 def _needed(duel: Duel) -> list[str]:
@@ -128,9 +128,9 @@ def _needed(duel: Duel) -> list[str]:
     return lines
 
 
-def _shown(plan: Plan) -> tuple[list[str], list[list[str]]]:
+def _candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
     """The fastest few, and the best of each family of codes wherever it comes."""
-    shown = list(plan.candidates[:SHOWN])
+    shown = list(plan.candidates[:MOST_ROWS])
     for family in CODES:
         best = next((c for c in plan.candidates if c.scheme.family.name == family), None)
         if best is not None and best not in shown:
@@ -172,10 +172,10 @@ def _seconds(candidate: Candidate) -> str:
 def _reasons(plan: Plan) -> list[str]:
     """Why schemes are left out: one line for a code that is out with every protocol and solver."""
     able = {_family(candidate.scheme.label) for candidate in plan.candidates}
-    told: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for label, reason in plan.excluded:
-        told.setdefault(label if _family(label) in able else _family(label), reason)
-    return [f"  {label}: {reason}" for label, reason in told.items()]
+        reasons.setdefault(label if _family(label) in able else _family(label), reason)
+    return [f"  {label}: {reason}" for label, reason in reasons.items()]
 
 
 def _family(label: str) -> str:

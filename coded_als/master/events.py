@@ -9,7 +9,7 @@ from typing import Literal
 
 from coded_als.cluster.seam import Observer, Status, TaskEvent
 from coded_als.master.membership import Assignment, WorkerState
-from coded_als.wire import Reply, Response
+from coded_als.wire import Answer, Reply, Response
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,27 @@ class Events:
         if self._worker_observers:
             self._untold_workers.append(WorkerEvent(worker.id, status, self.seconds()))
 
-    def record(self, task: Assignment, status: Status, reply: Reply | None = None) -> None:
-        """Note what became of a task, with the worker's reply, if there is one."""
-        if not self._observers:
+    def record(
+        self, task: Assignment, status: Status, reply: Reply | None = None, counted: tuple[int, float] | None = None
+    ) -> None:
+        """Note what became of a task, with the worker's last reply, if there is one; once for each task.
+
+        ``counted``: of a task in pieces, how many count and when the last of these was there.
+        """
+        if task.told or not self._observers:
             return
         received_s, waited_s, computed_s = None, 0.0, 0.0
         if reply is not None:
             received_s = self.seconds()
-        if isinstance(reply, Response):
+        pieces = None
+        if counted is not None:
+            pieces, received_s = counted
+        if isinstance(reply, Response | Answer):
             waited_s, computed_s = reply.waited_s, reply.computed_s
         self._untold.append(
-            TaskEvent(task.round_index, task.label, task.worker, status, task.sent_s, received_s, waited_s, computed_s)
+            TaskEvent(
+                task.round_index, task.label, task.worker, status, task.sent_s, received_s, waited_s, computed_s, pieces
+            )
         )
 
     def deliver(self) -> None:

@@ -14,14 +14,17 @@ from coded_als.wire import (
     ANY_NUMBER,
     Absent,
     Alive,
+    Answer,
     Failure,
     FromWorker,
     Hello,
     Ping,
     Refused,
+    Reply,
     Stop,
     Welcome,
     WireError,
+    Word,
     decode,
     encode,
 )
@@ -34,13 +37,22 @@ MOST_OPEN_STORES = 8
 
 @dataclass(frozen=True)
 class Assignment:
-    """One worker's part of a round, until its event is written."""
+    """One worker's part of a round, until its event is written, or until nothing more can come of it.
+
+    ``pieces``: of its response; ``told``: whether its event is written although more may come.
+    """
 
     round_index: int
     label: str
     worker: int
     sent_s: float | None = None
     attempt: int = 0
+    pieces: int = 1
+    told: bool = False
+
+    def goes_on(self, reply: Reply) -> bool:
+        """Whether more will come of it after this reply."""
+        return isinstance(reply, Word) or (isinstance(reply, Answer) and reply.done < self.pieces)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 from coded_als.checks import require_number
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.master.keys import MasterKeys
+from coded_als.master.key_files import MasterKeys
 from coded_als.master.link import FAREWELL_S, Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.addresses import is_on_this_machine

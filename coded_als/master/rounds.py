@@ -9,8 +9,12 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import MappingProxyType
 
-from coded_als.arrays import Array
+import numpy as np
+
+from coded_als.arrays import Array, Shape
+from coded_als.checks import all_finite
 from coded_als.cluster import Round, Status, StoppingRule, best_there_is, refusal_of, spared, verdict
+from coded_als.cluster.questions import Asking, EveryPiece
 from coded_als.delays import Disturbance
 from coded_als.errors import RoundTimeout, UsageError, WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
@@ -29,6 +33,8 @@ from coded_als.master.stores import Stores
 from coded_als.wire import (
     Absent,
     Acknowledged,
+    Answer,
+    Ask,
     Cancel,
     Failure,
     FromWorker,
@@ -40,6 +46,7 @@ from coded_als.wire import (
     Stamp,
     Superseded,
     Task,
+    Word,
     encode,
     packed,
 )
@@ -52,7 +59,7 @@ def timed_out(current: RunningRound, alive: Iterable[WorkerState], timeout_s: fl
     most_s = min(timeout_s, ASK_AFTER_S + SILENT_AFTER_S)
     silent_s = {worker: seconds for worker, seconds in since_s.items() if seconds >= most_s}
     at_work = sorted(since_s.keys() - silent_s.keys())
-    responded = sorted(current.results)
+    responded = sorted(current.responded)
     return RoundTimeout(current.round.label, timeout_s, current.until.needed, responded, silent_s, at_work)
 
 
@@ -102,7 +109,7 @@ class Stage(Enum):
     CANCELLED = auto()  # it was told that its response is no longer needed
     LOST = auto()  # its connection broke, or its task did not arrive: it may be asked again
     DROPPED = auto()  # it dropped its task
-    COUNTED = auto()  # its response counts
+    COUNTED = auto()  # its response counts, all pieces of it
     REFUSED = auto()  # its response held NaN or infinity
     CORRUPT = auto()  # its response was found wrong, in this round or before it
 
@@ -130,6 +137,27 @@ class Standing:
     task: Assignment
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The pieces that came of one attempt of a worker.
+
+    Parameters
+    ----------
+    attempt, pieces
+        The attempt, and how many came.
+    rows
+        Their rows, (planes, rows, columns) of each answer.
+    last, heard_s
+        The last answer, and when it was there on the cluster's clock.
+    """
+
+    attempt: int
+    pieces: int
+    rows: tuple[Array, ...]
+    last: Answer
+    heard_s: float
+
+
 @dataclass
 class RunningRound:
     """A round, and how far it has come.
@@ -153,6 +181,10 @@ class RunningRound:
         respond.
     first_attempt
         Attempt of a task that is sent for the first time.
+    lead_s
+        What a question takes to all workers and back, in a round in pieces.
+    begun_s
+        When it began, on the master's clock.
     done
         Whether the round may end.
     hopes
@@ -170,14 +202,21 @@ class RunningRound:
     slowness: Sequence[float]
     payloads: Payloads
     first_attempt: int = 0
+    lead_s: float = 0.0
+    begun_s: float = 0.0
     settled_for: frozenset[int] | None = field(default=None, init=False)
     done: bool = field(default=False, init=False)
     hopes: bool = field(default=False, init=False)
     ended_s: float = field(default=0.0, init=False)
     _standings: dict[int, Standing] = field(default_factory=dict, init=False, repr=False)
     _results: dict[int, tuple[Array, ...]] = field(default_factory=dict, init=False, repr=False)
+    # of a round in pieces: what came of each worker's last attempt, and of the one that counts
+    _latest: dict[int, Answers] = field(default_factory=dict, init=False, repr=False)
+    _counted: dict[int, Answers] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.in_pieces = self.until if isinstance(self.until, EveryPiece) else None
+        self.asking = None if self.in_pieces is None else Asking(self.in_pieces, self.lead_s)
         self.needed = tuple(stamp for stamp in self.operands if stamp not in self.keep)
         for worker in self.round.excluded:
             self._standings[worker] = Standing(Stage.CORRUPT, self._first_task(worker))
@@ -186,8 +225,42 @@ class RunningRound:
 
     @property
     def results(self) -> Mapping[int, tuple[Array, ...]]:
-        """The responses that count, by worker, in order of arrival."""
-        return self._results
+        """The responses that count, by worker, in order of arrival; of a round in pieces the rows that came."""
+        if self.in_pieces is None:
+            return self._results
+        return {worker: (np.concatenate(answers.rows, axis=1),) for worker, answers in self._counted.items()}
+
+    @property
+    def responded(self) -> tuple[int, ...]:
+        """The workers of whose response something counts."""
+        return tuple(self._results if self.in_pieces is None else self._counted)
+
+    @property
+    def done_pieces(self) -> dict[int, int]:
+        """How many pieces of each worker count; empty for whole shares."""
+        return {worker: answers.pieces for worker, answers in self._counted.items()}
+
+    @property
+    def complete(self) -> tuple[int, ...]:
+        """The workers whose whole response counts."""
+        if self.in_pieces is None:
+            return tuple(self._results)
+        return tuple(worker for worker in self._counted if self.stage(worker) is Stage.COUNTED)
+
+    def counted(self, worker: int) -> Answers | None:
+        """The answers of a worker that count."""
+        return self._counted.get(worker)
+
+    def rows_of(self, worker: int, attempt: int, pieces: int) -> Shape | None:
+        """The shape of an answer that brings an attempt to so many pieces; None where it cannot."""
+        assert self.in_pieces is not None
+        latest = self._latest.get(worker)
+        before = latest.pieces if latest is not None and latest.attempt == attempt else 0
+        if not before < pieces <= self.in_pieces.layout.pieces:
+            return None
+        planes, height, columns = self.round.response_shapes[0]
+        order = self.in_pieces.layout.order(worker, height, before, pieces)
+        return planes, sum(rows.stop - rows.start for rows in order), columns
 
     @property
     def left_out(self) -> dict[int, Status]:
@@ -208,6 +281,10 @@ class RunningRound:
         """Whether a worker holds the operands that the round does not bring along."""
         return worker.holds(self.needed)
 
+    def task(self, worker: int) -> Assignment:
+        """The task of a worker, as it was last sent."""
+        return self._standings[worker].task
+
     def next_attempt(self, worker: int) -> int:
         """The attempt of the task that a worker is sent next: another one where it was sent already."""
         task = self._standings[worker].task
@@ -225,23 +302,30 @@ class RunningRound:
             self.keep,
             self.delays_s[worker],
             self.slowness[worker],
+            self._pieces,
+            0 if self.in_pieces is None else self.in_pieces.layout.start(worker),
             self.payloads.of(worker),
         )
 
     def unsettled(self) -> list[tuple[Assignment, Status]]:
         """The tasks that no worker has, once the round is over, and what became of them."""
-        tasks = [standing.task for standing in self._standings.values() if standing.stage in {*_PLACED, Stage.LOST}]
+        without = {*_PLACED, Stage.LOST}
+        tasks = [
+            standing.task
+            for worker, standing in self._standings.items()
+            if standing.stage in without and worker not in self._counted
+        ]
         return [(task, "unsent" if task.sent_s is None else "lost") for task in tasks]
 
     def require_satisfiable(self, returning: Iterable[int] = ()) -> None:
         """Raise as soon as not even all that can still respond would do, or settle for these where the rule allows it."""
         pending = (worker for worker in sorted(self._standings) if self._may_respond(worker))
-        reachable = (*self._results, *pending)
+        reachable = (*self.complete, *pending)
         self.hopes, self.settled_for = False, None
-        if self.until.satisfied(reachable):
+        if self._would_do(reachable):
             return
         back = (worker for worker in returning if not self.is_over(worker))
-        self.hopes = self.until.satisfied((*reachable, *back))
+        self.hopes = self._would_do((*reachable, *back))
         if self.hopes:
             return
         if not best_there_is(self.until, reachable):
@@ -251,8 +335,18 @@ class RunningRound:
 
     def _look(self) -> None:
         """See whether the round may end with what has arrived."""
-        settled = self.settled_for is not None and self.settled_for.issubset(self._results)
-        self.done = settled or self.until.satisfied(tuple(self._results))
+        settled = self.settled_for is not None and self.settled_for.issubset(self.complete)
+        self.done = settled or self._would_do(self.complete)
+
+    def _would_do(self, workers: tuple[int, ...]) -> bool:
+        """Whether the round may end with the whole responses of these workers and the pieces of others that count."""
+        if self.in_pieces is None:
+            return self.until.satisfied(workers)
+        return self.in_pieces.decodable({**self.done_pieces, **dict.fromkeys(workers, self._pieces)})
+
+    @property
+    def _pieces(self) -> int:
+        return 1 if self.in_pieces is None else self.in_pieces.layout.pieces
 
     def _may_respond(self, worker: int) -> bool:
         return self._standings[worker].stage in _MAY_RESPOND and self.delays_s[worker] < float("inf")
@@ -285,6 +379,8 @@ class RunningRound:
         """Note that a worker is gone, or that it has not got its task, unless its part is over."""
         if worker in self._standings and not self.is_over(worker):
             self._move(worker, Stage.LOST)
+            if self.asking is not None:
+                self.asking.progress.lose(worker)
 
     def drop(self, worker: int) -> None:
         """Note that a worker has dropped its task."""
@@ -296,8 +392,31 @@ class RunningRound:
         self._results[worker] = arrays
         self._look()
 
+    def hear(self, worker: int, pieces: int, computed_s: float, now_s: float) -> None:
+        """A worker says how many pieces it has done, and in how many seconds of work."""
+        assert self.asking is not None
+        self.asking.progress.hear(worker, now_s - self.begun_s, pieces, computed_s)
+        self.asking.note(now_s - self.begun_s)
+
+    def take_pieces(self, worker: int, reply: Answer, heard_s: float) -> None:
+        """Count an answer; one of a new attempt counts as soon as it has more than those before."""
+        assert self.asking is not None
+        latest = self._latest.get(worker)
+        before = latest.rows if latest is not None and latest.attempt == reply.attempt else ()
+        answers = Answers(reply.attempt, reply.done, (*before, *reply.arrays), reply, heard_s)
+        self._latest[worker] = answers
+        if worker not in self._counted or self._counted[worker].pieces < reply.done:
+            self._counted[worker] = answers
+            self.asking.progress.count(worker, reply.done)
+        if reply.done == self._pieces:
+            self._move(worker, Stage.COUNTED)
+        self._look()
+
     def leave_out(self, worker: int, why: Status) -> None:
         """Leave a worker out of the rest of the round."""
+        self._counted.pop(worker, None)
+        if self.asking is not None:
+            self.asking.progress.forget(worker)
         self._move(worker, Stage.REFUSED if why == "refused" else Stage.CORRUPT)
 
     def _move(self, worker: int, stage: Stage, task: Assignment | None = None) -> None:
@@ -307,7 +426,7 @@ class RunningRound:
         self._standings[worker] = Standing(stage, task or standing.task)
 
     def _first_task(self, worker: int) -> Assignment:
-        return Assignment(self.index, self.round.label, worker, None, self.first_attempt)
+        return Assignment(self.index, self.round.label, worker, None, self.first_attempt, self._pieces)
 
 
 log = logging.getLogger(__name__)
@@ -354,9 +473,14 @@ class Rounds(Listener):
         self._current: RunningRound | None = None
         membership.listener = self
 
-    def carry_out(self, round: Round, until: StoppingRule, timeout_s: float, drawn: Disturbance) -> RunningRound:
-        """Run one round to the response that satisfies ``until``."""
-        current = self._current = self._begin(round, until, drawn)
+    def carry_out(
+        self, round: Round, until: StoppingRule, timeout_s: float, drawn: Disturbance, lead_s: float = 0.0
+    ) -> RunningRound:
+        """Run one round to the response that satisfies ``until``.
+
+        ``lead_s``: what a question takes to all workers and back, in a round in pieces.
+        """
+        current = self._current = self._begin(round, until, drawn, lead_s)
         ends_s = self._clock() + timeout_s
         try:
             with CollectorPutOff() as collector:
@@ -367,7 +491,7 @@ class Rounds(Listener):
                     remaining_s = ends_s - self._clock()
                     if remaining_s <= 0:
                         raise timed_out(current, self._membership.alive, timeout_s, self._clock())
-                    self._membership.step(min(remaining_s, ASK_AFTER_S / 2))
+                    self._membership.step(min(remaining_s, ASK_AFTER_S / 2, self._put_questions(current)))
                     self._membership.look_after()
                     if current.hopes:
                         self._require_satisfiable(current)
@@ -385,13 +509,36 @@ class Rounds(Listener):
             for task in worker.open_tasks.values():
                 self._events.record(task, "unfinished")
 
-    def _begin(self, round: Round, until: StoppingRule, drawn: Disturbance) -> RunningRound:
+    def _put_questions(self, current: RunningRound) -> float:
+        """Ask workers for pieces, if it is time for it; seconds until it may be so again."""
+        if current.asking is None:
+            return ASK_AFTER_S
+        now_s = self._clock() - current.begun_s
+        if now_s >= current.asking.next_s:
+            for number, pieces in current.asking.questions(now_s).items():
+                worker = self._membership.workers[number]
+                task = worker.open_tasks.get(current.index)
+                if task is not None and worker.alive and current.stage(number) is Stage.ASKED:
+                    self._membership.send(worker, encode(Ask(self._job, number, current.index, task.attempt, pieces)))
+        return max(0.0, current.asking.next_s - now_s)
+
+    def _begin(self, round: Round, until: StoppingRule, drawn: Disturbance, lead_s: float) -> RunningRound:
         keep = tuple(map(self._stores.new_version, round.keep))
         operands = tuple((name, self._stores.newest[name]) for name in round.operands)
         payloads = Payloads(round, self._membership.memory)
         late, slow = drawn.delays_s.tolist(), drawn.slowness.tolist()
         current = RunningRound(
-            round, until, self._round_index, operands, keep, late, slow, payloads, self._first_attempt
+            round,
+            until,
+            self._round_index,
+            operands,
+            keep,
+            late,
+            slow,
+            payloads,
+            self._first_attempt,
+            lead_s,
+            self._clock(),
         )
         for worker in self._membership.alive:
             self._place(worker, current)
@@ -423,9 +570,20 @@ class Rounds(Listener):
 
     def _settle(self, current: RunningRound) -> None:
         """Note the tasks that ended with their round."""
+        for number in current.done_pieces:
+            self._note_pieces(number, current)
         self._cancel((worker.id for worker in self._membership.alive), current)
         for task, status in current.unsettled():
             self._events.record(task, status)
+
+    def _note_pieces(self, number: int, current: RunningRound) -> None:
+        """Note that answers of a worker counted; of its task more may come, which is late."""
+        answers, worker = current.counted(number), self._membership.workers[number]
+        assert answers is not None
+        task = current.task(number)
+        self._events.record(task, "counted", answers.last, (answers.pieces, answers.heard_s))
+        if current.index in worker.open_tasks:
+            worker.open_tasks[current.index] = replace(worker.open_tasks[current.index], told=True)
 
     def _cancel(self, workers: Iterable[int], current: RunningRound) -> None:
         """Let workers drop their part, where that spares them enough: they may share cores with those who are needed."""
@@ -464,8 +622,12 @@ class Rounds(Listener):
         task = worker.open_tasks.get(reply.round_index)
         if task is None or task.attempt != reply.attempt:
             return  # of a task that was given up for lost
-        del worker.open_tasks[reply.round_index]
         current = self._current
+        if task.goes_on(reply):
+            if current is not None and reply.round_index == current.index:
+                self._heard_of_pieces(worker, task, reply, current)
+            return
+        del worker.open_tasks[reply.round_index]
         if current is not None and reply.round_index == current.index:
             self._heard_now(worker, task, reply, current)
             return
@@ -524,14 +686,40 @@ class Rounds(Listener):
         match reply:
             case Response():
                 self._take(worker, task, reply, current)
+            case Answer():
+                self._heard_of_pieces(worker, task, reply, current)
             case Superseded():
-                self._events.record(task, "superseded", reply)
+                if current.counted(worker.id) is None:
+                    self._events.record(task, "superseded", reply)
                 current.drop(worker.id)
                 self._require_satisfiable(current)
             case Failure():
                 self._failed(worker, task, reply, current)
             case Refused():
                 self._refused(worker, task, current)
+
+    def _heard_of_pieces(self, worker: WorkerState, task: Assignment, reply: Reply, current: RunningRound) -> None:
+        """A worker says how far it is, or answers with pieces that it has done."""
+        if current.stage(worker.id) not in (Stage.ASKED, Stage.CANCELLED) or not isinstance(reply, Word | Answer):
+            return
+        if isinstance(reply, Answer):
+            shape = current.rows_of(worker.id, reply.attempt, reply.done)
+            if shape is None or [(array.shape, array.dtype) for array in reply.arrays] != [
+                (shape, current.round.dtype)
+            ]:
+                worker.open_tasks.pop(current.index, None)
+                self._events.record(task, "refused", reply)
+                raise WorkerFailed(
+                    f"an answer to {current.round.kernel!r} must be {current.round.dtype} of the shape {shape}; worker "
+                    f"{worker.id} sent {[array.shape for array in reply.arrays]}. Correct the round."
+                )
+            if not all_finite(reply.arrays):
+                worker.open_tasks.pop(current.index, None)
+                self._events.record(task, "refused", reply)
+                self._leave_out(worker, "refused", current)
+                return
+            current.take_pieces(worker.id, reply, self._events.seconds())
+        current.hear(worker.id, reply.done, reply.computed_s, self._clock())
 
     def _failed(self, worker: WorkerState, task: Assignment, reply: Failure, current: RunningRound) -> None:
         """A worker says that the kernel raised."""

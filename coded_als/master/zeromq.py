@@ -15,7 +15,9 @@ from typing import Self
 
 from coded_als.checks import require_number
 from coded_als.cluster import Observer, Responses, Round, StoppingRule, require_stored
+from coded_als.cluster.held import require_one_product
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.questions import EveryPiece
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import KERNELS, Stored, is_kernel
@@ -138,16 +140,21 @@ class ZmqCluster:
         """
         with self._claimed():
             self._check(round)
+            if isinstance(until, EveryPiece):
+                require_one_product(round)
+                require_unchecked(round)
             self._latest = None
             self._membership.catch_up()
             drawn = self._stream.disturb(round.operations)
             started = self.seconds()
             try:
-                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, drawn)
+                lead_s = self.machine.sending_s(self.size, 0.0) + self.machine.latency_s
+                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, drawn, lead_s)
             finally:
                 self._events.deliver()
             left_out = tuple(worker for worker in done.left_out if worker not in round.excluded)
-            return Responses(tuple(done.results), done.results, done.ended_s - started, left_out)
+            results = done.results
+            return Responses(tuple(results), results, done.ended_s - started, left_out, done.done_pieces)
 
     def close(self) -> None:
         """Let go of the workers at once, stragglers included; more than once is harmless."""
@@ -192,6 +199,12 @@ class ZmqCluster:
         if len(round.keep) > min(map(len, round.payloads or [()])):
             raise UsageError(f"keep must name arrays of the payload; got {round.keep}. Pass as many arrays as names.")
         require_stored(round, self._stores.newest)
+
+
+def require_unchecked(round: Round) -> None:
+    """`UsageError` where answers that come in pieces are to be checked, which looks at whole responses so far."""
+    if round.check is not None:
+        raise UsageError("checks look at whole responses; got a round in pieces. Use pieces=1 with verify='freivalds'.")
 
 
 def _unless_forked(usage: Usage, end: Callable[[], None]) -> None:

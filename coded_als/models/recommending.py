@@ -79,7 +79,7 @@ def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool)
 
 
 def similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int) -> tuple[Integers, NDArray[Any]]:
-    """Places and cosines of the n rows that make the smallest angles with each of some, themselves left out."""
+    """Places and cosines, (len(places), n), of the n rows with the smallest angles to each of some, themselves left out."""
     from coded_als.models.rating_matrix import pattern
 
     lengths = np.linalg.norm(factors, axis=1)
@@ -92,7 +92,7 @@ def similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int) 
 
 
 def places_among(name: str, places: NDArray[Any], noun: str, count: int) -> Integers:
-    """Places below a count; `UsageError` for one that is not among them, as NumPy would count it from the end."""
+    """Places below a count, (k,); `UsageError` for one that is not among them, as NumPy would count it from the end."""
     if places.size and places.dtype.kind not in "iu":
         raise UsageError(f"{name} must be whole numbers; got {places.dtype}. Pass places, as user_rows gives them.")
     outside = np.flatnonzero((places < 0) | (places >= count))

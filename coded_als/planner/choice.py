@@ -38,8 +38,8 @@ from coded_als.planner.timing import (
 MARGIN = 0.05
 # A code whose products may have a larger relative error is not chosen: a fit to the default tolerance could not prove it.
 ACCURATE = 1e-10
-# Up to it a code is asked for its error in every draw; up to the next in as many of the first draws, and twice as many for
-# four times the draws; beyond, it waits for as many responses as it does on average.
+# Up to the first number of workers the error estimate of a code is evaluated in every draw; up to the second in so many of the
+# first draws, and in twice as many of four times the draws; beyond, a round waits for the average number of responses.
 CHEAP_WORKERS, EXACT_WORKERS, EXACT_DRAWS = 16, 60, 200
 # Draws of every scheme, and the most of two whose difference these do not tell, which are drawn anew: four times as many
 # each time.
@@ -58,7 +58,7 @@ class Candidate:
     Parameters
     ----------
     scheme
-        What would run.
+        The scheme.
     totals_s
         Seconds of a whole fit by each draw, start-up included, (draws,).
     sampling
@@ -186,7 +186,7 @@ class Race:
     Parameters
     ----------
     workload
-        What is run where.
+        The problem, the machines and the delays.
     contestants
         The schemes, all for the same number of workers.
     memory_bytes

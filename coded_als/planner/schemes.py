@@ -80,7 +80,7 @@ def sharing_s(code: CodeSpec, length: int, workers: int, machine: Machine) -> fl
 
 @dataclass(frozen=True, eq=False)
 class Extent:
-    """What of A is counted to choose how it is multiplied with.
+    """The size of A, as far as the choice of its products depends on it.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Extent:
     held
         Whether the workers hold its rows already, in blocks, and the master none of them.
     memory_bytes
-        What D may take; of this machine's memory unless given.
+        The most that D may take; the memory of this machine unless given.
     """
 
     rows: int
@@ -120,7 +120,7 @@ def gram_bytes(length: int) -> int:
 PRODUCTS = 12
 
 
-# What forming D may cost more: a coded D is never waited for longer than copies are.
+# D is formed even if that takes so many seconds more: coded products wait for fewer stragglers.
 WORTH_CODING_S = 1.0
 
 
@@ -147,9 +147,7 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
     rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
     # one worker alone is waited for whatever it holds
     worth_s = WORTH_CODING_S if workers > 1 else 0.0
-    return formed_s < worth_s + rows_s + PRODUCTS * machine.computing_s(
-        rows_operations(2, entries / blocks, columns)
-    )
+    return formed_s < worth_s + rows_s + PRODUCTS * machine.computing_s(rows_operations(2, entries / blocks, columns))
 
 
 # Columns of a probe.
@@ -244,7 +242,7 @@ class Scheme:
         return self.chosen(size).tolerance
 
     def block_columns(self, size: Size) -> int:
-        """Columns of the block that goes to the workers: d, and what the solver has beyond it, unless it is chosen."""
+        """Columns of the block that goes to the workers: d and those that the solver has beyond it, unless their number is chosen."""
         if self.block is not None:
             return min(self.block, size.length)
         return SOLVERS[self.solver].columns(size.rank, size.length)
@@ -297,7 +295,7 @@ class Scheme:
         return computing_s + sharing_s(code, size.length, workers, machine)
 
     def master_operations(self, size: Size) -> float:
-        """Multiplications of the master in one iteration: encoding, decoding, and what is left of the algebra.
+        """Multiplications of the master in one iteration: encoding, decoding, and the algebra of the solver.
 
         Decoding is counted at the threshold; responses beyond it are few.
         """

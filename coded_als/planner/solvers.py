@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show what lies below the cut.
+# Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show the eigenvalues below the cut.
 GUARD_VECTORS = 5
 
 
@@ -26,8 +26,8 @@ class Solver:
         `benchmarks/plan_constants.py` counts them.
     tall, small, calls
         The algebra of the master in an iteration with blocks of c columns, in multiplications of a matrix product: ``tall``
-        products of l c^2, decompositions of ``small`` c^3, and what the calls themselves take, some tenths of a
-        millisecond. `benchmarks/plan_constants.py` measures them.
+        products of l c^2, decompositions of ``small`` c^3, and the time of the calls, some tenths of a millisecond.
+        `benchmarks/plan_constants.py` measures them.
     protocols
         The protocols of `CodedALS` that it can run.
     widths
@@ -113,5 +113,5 @@ def default_solver(protocol: str = "fused") -> str:
 
 
 def typical_iterations(**counted: int) -> dict[str, int]:
-    """Iterations of each solver: those given, and for the others what a plan assumes."""
+    """Iterations of each solver: those given, and for the others the assumption of a plan."""
     return {name: solver.iterations for name, solver in SOLVERS.items()} | counted

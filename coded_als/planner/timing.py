@@ -93,7 +93,7 @@ class DelayDraws(Protocol):
         ...
 
     def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
-        """How many times as long as usual each worker's work takes, of the shape of `delays`; None where nothing slows it."""
+        """Factor of the usual time of each worker's work, (repeats, iterations, rounds, W); None where nothing slows it."""
         ...
 
 
@@ -359,7 +359,7 @@ RANDOM_ORDERS = 4
 
 @dataclass(frozen=True)
 class Workload:
-    """What is run, on which machines, under which delays.
+    """A problem, the machines and the delays.
 
     Parameters
     ----------
@@ -528,7 +528,7 @@ def _drawn_seconds(
 
 
 def _typical(rule: StoppingRule, workers: int) -> StoppingRule:
-    """The rule that counts responses where ``rule`` looks at what they decode to."""
+    """The rule that counts responses in place of one that evaluates the error of a code."""
     if not isinstance(rule, WellConditioned):
         return rule
     rng = np.random.default_rng(0)

@@ -15,13 +15,13 @@ from coded_als.testing.invariants import CodedTrial
 # Real evaluation points lose a digit with every second coefficient; more of them show rounding and not the code.
 MOST_REAL_COEFFICIENTS = 12
 SEEDS = st.integers(0, 2**32 - 1)
-Kind = Literal["circle", "real", "systematic", "replicated"]
-KINDS: tuple[Kind, ...] = ("circle", "real", "systematic", "replicated")
+CodeKind = Literal["circle", "real", "systematic", "replicated"]
+KINDS: tuple[CodeKind, ...] = ("circle", "real", "systematic", "replicated")
 
 
 @st.composite
 def matrix_codes(
-    draw: st.DrawFn, kinds: Sequence[Kind] = KINDS, surplus: tuple[int, int] = (0, 4), most_parts: int = 4
+    draw: st.DrawFn, kinds: Sequence[CodeKind] = KINDS, surplus: tuple[int, int] = (0, 4), most_parts: int = 4
 ) -> MatrixCode:
     """Codes of the package with their workers.
 

@@ -1,12 +1,14 @@
 """The language of master and workers: messages, the arrays in them, and memory that both share."""
 
-from coded_als.wire.arrays import Packed, WireError, packed
+from coded_als.wire.frames import Packed, WireError, packed
 from coded_als.wire.memory import SharedMemory, SharedMemoryView, shared_memory
 from coded_als.wire.messages import (
     ANY_NUMBER,
     Absent,
     Acknowledged,
     Alive,
+    Answer,
+    Ask,
     Cancel,
     Failure,
     FromMaster,
@@ -25,6 +27,7 @@ from coded_als.wire.messages import (
     Superseded,
     Task,
     Welcome,
+    Word,
     decode,
     encode,
     has_message,
@@ -36,6 +39,8 @@ __all__ = [
     "Absent",
     "Acknowledged",
     "Alive",
+    "Answer",
+    "Ask",
     "Cancel",
     "Failure",
     "FromMaster",
@@ -58,6 +63,7 @@ __all__ = [
     "Task",
     "Welcome",
     "WireError",
+    "Word",
     "decode",
     "encode",
     "has_message",

@@ -18,7 +18,7 @@ import msgpack
 import zmq
 from numpy.typing import NDArray
 
-from coded_als.wire.arrays import Packed, WireError, packed, unpacked
+from coded_als.wire.frames import Packed, WireError, packed, unpacked
 from coded_als.wire.memory import SharedMemoryView
 
 # The name of a stored array and its version.
@@ -109,6 +109,8 @@ class Task(FromMaster):
         Seconds to wait before the work; may be infinite.
     slowness
         How many times as long as usual the work is to take.
+    pieces, start
+        Pieces of the response, and the one that comes first; the others follow in cyclic order. One: the whole response.
     arrays
         Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames, or of shared memory.
     """
@@ -122,11 +124,15 @@ class Task(FromMaster):
     keep: tuple[Stamp, ...] = ()
     delay_s: float = 0.0
     slowness: float = 1.0
+    pieces: Natural = 1
+    start: Natural = 0
     arrays: tuple[NDArray[Any], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.keep) > len(self.arrays):
             raise WireError(f"a task must bring what is kept; got {len(self.keep)} names, {len(self.arrays)} arrays.")
+        if not 0 <= self.start < self.pieces:
+            raise WireError(f"a task must begin with one of its pieces; got {self.start} of {self.pieces}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,17 @@ class Stop(FromMaster):
     code: ClassVar[int] = 8
 
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(FromMaster):
+    """What is done of this task is to be sent as soon as it has so many pieces; of 0 at once."""
+
+    code: ClassVar[int] = 9
+
+    round_index: Natural
+    attempt: Natural
+    pieces: Natural
 
 
 class FromWorker(Message):
@@ -238,6 +255,41 @@ class Response(Reply):
 
 
 @dataclass(frozen=True, slots=True)
+class Word(Reply):
+    """So many pieces of a task are done, after so many seconds of waiting and of computing."""
+
+    code: ClassVar[int] = 24
+
+    done: Natural
+    waited_s: float = 0.0
+    computed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Reply):
+    """Pieces of a task.
+
+    Parameters
+    ----------
+    job, worker, round_index, attempt
+        As of any reply.
+    done
+        How many pieces are done with these.
+    waited_s, computed_s
+        Seconds of waiting and of computing until then.
+    arrays
+        One: the rows of the pieces that were done since the last answer, one after the other.
+    """
+
+    code: ClassVar[int] = 25
+
+    done: Natural
+    waited_s: float = 0.0
+    computed_s: float = 0.0
+    arrays: tuple[NDArray[Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Superseded(Reply):
     """The task was dropped, for a newer one or because it was cancelled."""
 
@@ -271,11 +323,14 @@ MESSAGES: tuple[type[Message], ...] = (
     Ping,
     Welcome,
     Stop,
+    Ask,
     Hello,
     Alive,
     Acknowledged,
     Absent,
     Response,
+    Word,
+    Answer,
     Superseded,
     Refused,
     Failure,

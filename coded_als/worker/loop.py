@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 import zmq
@@ -16,6 +16,8 @@ from coded_als.wire import (
     Absent,
     Acknowledged,
     Alive,
+    Answer,
+    Ask,
     Cancel,
     Failure,
     FromMaster,
@@ -33,11 +35,13 @@ from coded_als.wire import (
     Task,
     Welcome,
     WireError,
+    Word,
     decode,
     encode,
     has_message,
     send,
 )
+from coded_als.worker.partial import Pieces
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.turns import Turn
 
@@ -103,7 +107,8 @@ class Worker:
         self._parent_lives, self._parts = parent_lives, parts
         self._memory: dict[str, tuple[int, Array]] = {}
         self._task: Task | None = None
-        self._received = self._started = 0.0
+        self._received = self._started = self._waited_s = self._due = 0.0
+        self._pieces: Pieces | None = None
         self._dropped: list[Task] = []
         self._stop: str | None = None
 
@@ -125,12 +130,15 @@ class Worker:
         if self._task is not task:
             return
         self._report_dropped()
-        waited_s = time.perf_counter() - received
+        self._waited_s = waited_s = time.perf_counter() - received
+        self._pieces = Pieces(task) if task.pieces > 1 else None
         try:
             result = self._compute_in_turn(task)
         except Exception as error:  # a bug in a kernel or its operands: for the master to raise
             self._send(Failure(*self._of(task), _reason(error)))
             result = None
+        if self._pieces is not None:
+            result = None  # sent by and by
         if result is not None:
             self._send(Response(*self._of(task), waited_s, time.perf_counter() - self._started, result))
         if self._task is task:
@@ -170,9 +178,38 @@ class Worker:
         if stale:
             self._send(Refused(*self._of(task), ", ".join(stale)[:MOST_REASON]))
             return None
-        operands = (self._memory[name][1] for name, _ in task.operands)
-        steps = find_kernel(task.kernel)(*operands, *task.arrays)
-        self._started = time.perf_counter()
+        operands = [*(self._memory[name][1] for name, _ in task.operands), *task.arrays]
+        self._started = self._due = time.perf_counter()
+        if self._pieces is None:
+            return self._run(task, find_kernel(task.kernel)(*operands))
+        height = operands[0].shape[1]
+        while not self._pieces.complete:
+            rows = self._pieces.next_rows(height)
+            found = self._run(task, find_kernel(task.kernel)(operands[0][:, rows], *operands[1:]))
+            if found is None:
+                return None
+            self._pieces.add(found[0])
+            self._tell_of_pieces(task, self._pieces)
+        return ()
+
+    def _tell_of_pieces(self, task: Task, pieces: Pieces) -> None:
+        """Send what was asked for, or all that is left when the share is done, or a word where it is news."""
+        if pieces.complete or 0 < pieces.asked <= pieces.done:
+            self._answer(task, pieces)
+        elif pieces.is_news(computed_s := time.perf_counter() - self._started):
+            self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
+
+    def _answer(self, task: Task, pieces: Pieces) -> None:
+        """Send the pieces that were done since the last answer; a word where there are none."""
+        computed_s = time.perf_counter() - self._started if pieces.done else 0.0
+        pieces.asked = 0
+        if (rows := pieces.take()) is None:
+            self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
+        else:
+            self._send(Answer(*self._of(task), pieces.done, self._waited_s, computed_s, (rows,)))
+
+    def _run(self, task: Task, steps: Generator[None, None, Result]) -> Result | None:
+        """Drive a kernel; None when something newer turned up."""
         while True:
             began = time.thread_time()
             try:
@@ -190,13 +227,15 @@ class Worker:
     def _lag(self, task: Task, worked_s: float) -> None:
         """Take as much longer for a panel as a worker that is so slow would; nobody is made faster.
 
-        The processor's time is stretched and not the wall's: that others keep the cores busy is no slowness of its own.
+        The processor's time is stretched and not the wall's: that others keep the cores busy is no slowness of its own,
+        and what one panel is late by, the next ones make up for.
         """
         if task.slowness <= 1 or self._task is not task:
             return
+        self._due += task.slowness * worked_s
         if self._turn is not None:
             self._turn.give()  # a worker that only pretends to work needs no core
-        self._wait(task, time.perf_counter() + (task.slowness - 1) * worked_s)
+        self._wait(task, self._due)
         self._take_turn(task)
 
     def _look(self, timeout_s: float) -> None:
@@ -257,6 +296,8 @@ class Worker:
                 open_task = self._task and (self._task.round_index, self._task.attempt)
                 if open_task == (message.round_index, message.attempt):
                     self._supersede(None)
+            case Ask():
+                self._asked(message)
             case Ping():
                 self._send(Alive(self._us.job, self._us.worker))
             case Welcome():
@@ -264,6 +305,19 @@ class Worker:
             case Stop():
                 self._supersede(None)
                 self._stop = message.reason
+
+    def _asked(self, message: Ask) -> None:
+        """Answer when so many pieces are done, or at once; a task that waits for its delay has none."""
+        task = self._task
+        if task is None or (task.round_index, task.attempt) != (message.round_index, message.attempt):
+            return
+        pieces = self._pieces if self._pieces is not None and self._pieces.task is task else None
+        if pieces is None:
+            return  # nothing is done yet: the master will hear when the first piece is
+        if message.pieces > pieces.done:
+            pieces.asked = message.pieces
+        else:
+            self._answer(task, pieces)
 
     def _load(self, message: Load) -> None:
         """Keep an array that lies on this machine already."""

@@ -171,7 +171,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, whom: str) ->
     assert 0 < snapshot.iteration < 1000
     assert said.splitlines() == [
         f"Interrupted after iteration {snapshot.iteration}; the factors so far are in {kept / LATEST}. Run the same with "
-        f"--resume to go on; --iterations {snapshot.iteration} makes a model of what there is."
+        f"--resume to go on; --iterations {snapshot.iteration} makes a model of the factors so far."
     ]
     result = fit(RATINGS, *options, "--iterations", snapshot.iteration, "--checkpoint", kept, "--resume")
     assert result.exit_code == 0, result.output

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from coded_als.als.products import StoredProduct
 from coded_als.cli import COMMANDS, main
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS
-from coded_als.cluster.inline import HeldArrays
+from coded_als.cluster.held import HeldArrays
 from coded_als.codes import parse_code
 from coded_als.codes.family import CODES
 from coded_als.delays import parse_delays

@@ -50,7 +50,7 @@ def test_a_spec_names_a_code_and_the_code_its_spec(spec):
     ("spec", "message"),
     [
         ("fountain", "code must be one of replicated, uncoded, entangled, systematic; got 'fountain'"),
-        ("systematic:q=3", "code 'systematic' takes p; got 'q'"),
+        ("systematic:q=3", "code 'systematic' takes p, pieces; got 'q'"),
         ("uncoded:p=1", "code 'uncoded' takes no parameters; got 'p'"),
         ("systematic:p=many", "p must be a whole number of at least 1; got 'many'"),
         ("systematic:p=2.5", "p must be a whole number of at least 1; got 2.5"),

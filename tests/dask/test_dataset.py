@@ -156,8 +156,8 @@ def test_sums_that_float32_does_not_hold_are_not_rounded(cluster: DaskCluster, t
     """Values that it holds may have sums that it does not."""
     table = pd.concat([TABLE, TABLE.iloc[:50].assign(rating=2.0**30)])
     dataset = Dataset.find(cluster.client, write_parts(table, tmp_path), NAMES, "sum")
-    with dataset.plant(cluster, True, 2) as planted:
-        homes = planted.homes().values()
+    with dataset.place(cluster, True, 2) as placed:
+        homes = placed.homes().values()
         blocks = [PartFolder(folder).read(first + ARRAYS.index("data")) for _, folder, first in homes]
     united = table.groupby(["user", "item"])["rating"].sum().to_numpy()
     np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.sort(united))

@@ -20,7 +20,7 @@ from coded_als.dask import DaskCluster
 from coded_als.dask.coded_rows import _extent
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
-from coded_als.dask.planting import memory_for_gram, summed_gram, tree
+from coded_als.dask.placement import memory_for_gram, summed_gram, tree
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
 from coded_als.planner.schemes import Extent
@@ -49,12 +49,12 @@ def test_a_tree_adds_neighbours_and_is_no_deeper_than_it_must_be(count: int) -> 
 def test_it_is_the_gram_matrix(
     cluster: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, turned: bool
 ) -> None:
-    monkeypatch.setattr("coded_als.dask.planting.PANEL_ENTRIES", 300)
+    monkeypatch.setattr("coded_als.dask.placement.PANEL_ENTRIES", 300)
     names = (NAMES[1], NAMES[0], NAMES[2]) if turned else NAMES
     dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), names)
     matrix = load_ratings(TABLE, columns=NAMES).matrix.toarray()
-    with dataset.plant(cluster, not turned, shards, ("none", None)) as planted:
-        gram = summed_gram(cluster.client, planted, matrix.shape[1], 4.0)
+    with dataset.place(cluster, not turned, shards, ("none", None)) as placed:
+        gram = summed_gram(cluster.client, placed, matrix.shape[1], 4.0)
     np.testing.assert_allclose(gram, matrix.T @ matrix / 16, rtol=1e-14)
     np.testing.assert_array_equal(gram, gram.T)
 
@@ -140,8 +140,8 @@ def test_a_dask_worker_that_dies_on_the_way(cluster: DaskCluster, tmp_path: Path
     dataset = Dataset.find(client, write_parts(TABLE, tmp_path), NAMES)
     matrix = load_ratings(TABLE, columns=NAMES).matrix.toarray()
     victim = next(iter(client.run(os.getpid).values()))
-    with dataset.plant(cluster, True, 4, ("none", None)) as planted:
+    with dataset.place(cluster, True, 4, ("none", None)) as placed:
         os.kill(victim, signal.SIGKILL)
-        gram = summed_gram(client, planted, matrix.shape[1], 1.0)
+        gram = summed_gram(client, placed, matrix.shape[1], 1.0)
     np.testing.assert_allclose(gram, matrix.T @ matrix, rtol=1e-14)
     eventually(lambda: len(client.run(os.getpid)) == 2)

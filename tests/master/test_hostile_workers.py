@@ -16,7 +16,7 @@ import zmq
 
 from coded_als.cluster import Fastest, Round
 from coded_als.master import RemoteCluster
-from coded_als.master.keys import make_keys
+from coded_als.master.key_files import make_keys
 from coded_als.wire import (
     Absent,
     Acknowledged,

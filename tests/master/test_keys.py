@@ -22,7 +22,7 @@ from coded_als.cli import main
 from coded_als.cluster import Fastest, Round, all_of
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master import RemoteCluster
-from coded_als.master.keys import MASTER_FILE, WORKER_FILE, MasterKeys, make_keys
+from coded_als.master.key_files import MASTER_FILE, WORKER_FILE, MasterKeys, make_keys
 from coded_als.master.link import MOST_FRAMES, Link
 from coded_als.wire import ANY_NUMBER, Hello, encode
 from coded_als.worker.credentials import Credentials

@@ -142,10 +142,17 @@ ALGORITHM = (
         ("tests/als/test_ties.py",),
     ),
     Mutant(
-        "a tie is whole without columns to spare",
+        "a choice among values that are equal to rounding only may cost anything",
         "coded_als/als/ties.py",
-        "SPARE = 4",
-        "SPARE = 0",
+        "if not whole or lost > spare:",
+        "if not whole:",
+        ("tests/als/test_convergence.py::test_what_float64_cannot_decide_is_said",),
+    ),
+    Mutant(
+        "a tie is whole without a probe",
+        "coded_als/als/ties.py",
+        "whole = missed is None",
+        "whole = True",
         ("tests/als/test_ties.py::test_no_direction_of_a_tie_that_fills_most_of_the_space_is_missed",),
     ),
     Mutant(

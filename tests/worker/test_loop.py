@@ -14,6 +14,8 @@ import zmq
 from coded_als.wire import (
     Acknowledged,
     Alive,
+    Answer,
+    Ask,
     Cancel,
     Failure,
     Hello,
@@ -26,6 +28,7 @@ from coded_als.wire import (
     Store,
     Superseded,
     Task,
+    Word,
     decode,
     encode,
 )
@@ -90,6 +93,40 @@ def test_a_task_is_answered_after_its_delay(master: Master) -> None:
     assert isinstance(response, Response)
     assert (response.job, response.worker, response.round_index, response.attempt) == (JOB, 3, 7, 1)
     assert response.arrays[0].item() == 2.0
+
+
+EIGHT = np.arange(8.0).reshape(1, 8, 1)
+
+
+def test_a_task_in_pieces_says_a_word_and_is_answered_in_its_own_order_when_it_is_done(master: Master) -> None:
+    master.task(7, arrays=(EIGHT, 2 * ONE), pieces=4, start=3)
+    word = master.hear()  # and perhaps another, where the pace changes
+    answer = next(message for message in iter(master.hear, None) if not isinstance(message, Word))
+    assert isinstance(word, Word)
+    assert (word.round_index, word.attempt, word.done) == (7, 0, 1)
+    assert isinstance(answer, Answer)
+    assert answer.done == 4
+    assert answer.computed_s >= word.computed_s > 0
+    assert answer.arrays[0].ravel().tolist() == [12, 14, 0, 2, 4, 6, 8, 10]
+
+
+def test_a_worker_keeps_its_pieces_until_it_is_asked_for_them(master: Master) -> None:
+    """Each of its pieces takes some tens of milliseconds: a multiplication, ten thousand times as slow."""
+    master.task(7, arrays=(EIGHT, ONE), pieces=8, slowness=1e4)
+    assert master.hear().done == 1
+    master.say(Ask(JOB, 3, 7, 0, 3))
+    answer = next(message for message in iter(master.hear, None) if isinstance(message, Answer))
+    assert answer.done == 3
+    assert answer.arrays[0].ravel().tolist() == [0, 1, 2]
+    master.say(Ask(JOB, 3, 7, 1, 0))  # of another attempt
+    master.say(Ask(JOB, 3, 7, 0, 0))
+    asked = master.hear()
+    assert isinstance(asked, Word | Answer)
+    assert asked.done >= 3
+    master.task(8)
+    heard = iter(master.hear, None)
+    assert isinstance(next(message for message in heard if not isinstance(message, Word | Answer)), Superseded)
+    assert master.heard() == (Response, 8)
 
 
 @pytest.mark.parametrize("delay_s", [30.0, np.inf])

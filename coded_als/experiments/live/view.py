@@ -1,4 +1,4 @@
-"""Views of a status: what can be seen now, and the same as text that is redrawn on a terminal."""
+"""Views of a status: its state now, and the same as text that is redrawn on a terminal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LiveStatus(Protocol):
     """Something that runs and can be looked at, from any thread."""
 
     def view(self) -> View:
-        """What can be seen now."""
+        """The state now."""
         ...
 
     def finish(self) -> None:

@@ -270,7 +270,7 @@ Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaptionedFigure:
     """A figure with its title, its note and its data."""
 
     name: str  # a file name without suffix
@@ -295,14 +295,14 @@ class Entry(Generic[DrawnFrom]):
     draw: Callable[[DrawnFrom], ReportFigure]
     table: Callable[[DrawnFrom], Table]
 
-    def of(self, source: DrawnFrom, about: str = "") -> Shown:
+    def of(self, source: DrawnFrom, about: str = "") -> CaptionedFigure:
         """The figure of one source."""
         name = re.sub(r"[^a-z0-9.]+", "-", f"{self.name} {about}".lower()).strip("-.")[:LONGEST_NAME]
         title = f"{self.title}{about and ', '}{about}"
-        return Shown(name, title, self.note, self.draw(source), *self.table(source))
+        return CaptionedFigure(name, title, self.note, self.draw(source), *self.table(source))
 
 
-def named_apart(figures: Iterable[Shown]) -> Iterator[Shown]:
+def named_apart(figures: Iterable[CaptionedFigure]) -> Iterator[CaptionedFigure]:
     """The same figures; a name that came before gets a number."""
     seen: Counter[str] = Counter()
     for shown in figures:

@@ -17,10 +17,10 @@ from coded_als.experiments.report.canvas import (
     INK,
     SOFT,
     Axes,
+    CaptionedFigure,
     Entry,
     ReportFigure,
     SeriesStyle,
-    Shown,
     Table,
     add_legend,
     new_axes,
@@ -56,10 +56,7 @@ def time_against_partitions(part: Slice) -> ReportFigure:
 def partitions_table(part: Slice) -> Table:
     """The data of `time_against_partitions`."""
     headings = ("scheme", "h", f"{part.clock} s, mean", "low", "high")
-    rows = part.largest
-    return headings, [
-        (series_name(r["cell"]), r["cell"]["partitions"] or "", part.mean(r), *part.interval(r)) for r in rows
-    ]
+    return headings, [part.cells(row) for row in part.largest]
 
 
 def time_against_workers(part: Slice) -> ReportFigure:
@@ -76,11 +73,8 @@ def time_against_workers(part: Slice) -> ReportFigure:
 
 def workers_table(part: Slice) -> Table:
     """The data of `time_against_workers`."""
-    headings = ("scheme", "W", "h", f"{part.clock} s, mean", "low", "high")
-    return headings, [
-        (series_name(r["cell"]), r["cell"]["workers"], r["cell"]["partitions"] or "", part.mean(r), *part.interval(r))
-        for r in part.best(part.rows)
-    ]
+    headings = ("W", "scheme", "h", f"{part.clock} s, mean", "low", "high")
+    return headings, [(row["cell"]["workers"], *part.cells(row)) for row in part.best(part.rows)]
 
 
 def _scale_seconds(axes: Axes, part: Slice, rows: Sequence[SweepRow]) -> None:
@@ -169,11 +163,7 @@ def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
 def delays_table(parts: Sequence[Slice]) -> Table:
     """The data of `time_against_delays`."""
     headings = ("delays", "scheme", "h", f"{parts[0].clock} s, mean", "low", "high")
-    return headings, [
-        (part.delays, series_name(row["cell"]), row["cell"]["partitions"] or "", part.mean(row), *part.interval(row))
-        for part in parts
-        for row in part.best(part.largest)
-    ]
+    return headings, [(part.delays, *part.cells(row)) for part in parts for row in part.best(part.largest)]
 
 
 def _breakable(spec: str) -> str:
@@ -302,7 +292,7 @@ DELAY_FIGURES: tuple[Entry[Sequence[Slice]], ...] = (
 )
 
 
-def sweep_figures_of(rows: Sequence[SweepRow], clock: str, examples: Examples | None) -> Iterator[Shown]:
+def sweep_figures_of(rows: Sequence[SweepRow], clock: str, examples: Examples | None) -> Iterator[CaptionedFigure]:
     """All figures of a sweep, drawn one at a time."""
     parts = slices(rows, clock)
     for alike in _alike(parts):

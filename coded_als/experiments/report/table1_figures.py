@@ -8,9 +8,9 @@ from coded_als.codes import PointFamily
 from coded_als.experiments.report.canvas import (
     BAND,
     SOFT,
+    CaptionedFigure,
     Entry,
     ReportFigure,
-    Shown,
     Table,
     add_legend,
     new_axes,
@@ -152,7 +152,7 @@ TABLE1_FIGURES: tuple[Entry[Sequence[Table1Row]], ...] = (
 )
 
 
-def table1_figures_of(rows: Sequence[Table1Row]) -> Iterator[Shown]:
+def table1_figures_of(rows: Sequence[Table1Row]) -> Iterator[CaptionedFigure]:
     """All figures of a reproduction of Table I, drawn one at a time."""
     for entry in TABLE1_FIGURES:
         yield entry.of(rows)

@@ -84,7 +84,7 @@ def round_ends(rows: Iterable[TimelineRow]) -> list[float]:
 
 
 def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | None = None) -> ReportFigure:
-    """Workers against seconds: messages, waiting, computing, and what became of each task.
+    """Workers against seconds: messages, waiting, computing, and the end of each task.
 
     Parameters
     ----------

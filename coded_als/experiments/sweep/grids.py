@@ -90,7 +90,7 @@ class SweepSpec:
         self.workload("none")  # refuses what no cell could use
 
     def workload(self, delays: str) -> Workload:
-        """What a cell runs under these delays."""
+        """The workload of a cell under these delays."""
         return Workload(self.size, delays, self.machine, self.tolerance, self.iterations)
 
     @property

@@ -17,7 +17,7 @@ FORMAT = 2
 
 
 def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
-    """What ``spec.json`` holds."""
+    """The content of ``spec.json``."""
     return {
         "kind": "sweep",
         "format": FORMAT,

@@ -89,7 +89,7 @@ class Table1Cell(TypedDict):
 
 
 class Table1Row(TypedDict):
-    """One cell: the paper's seconds, what they are worth, and those of formula and virtual clock.
+    """One cell: the paper's seconds, their worth in products, and the seconds of formula and virtual clock.
 
     Besides them it holds what `at_points` reads.
     """
@@ -130,7 +130,7 @@ def live_and_partitions(row: Table1Row) -> tuple[int, int]:
 
 
 def at_points(row: Table1Row, points: PointFamily) -> AtPoints:
-    """What a row holds of one family of points, each column named after it."""
+    """The columns of a row for one family of points, each named after it."""
     columns = cast(dict[str, Any], row)
     return AtPoints(**{field.name: columns[f"{points}_{field.name}"] for field in fields(AtPoints)})
 
@@ -147,10 +147,7 @@ def append_wall(path: Path, row: WallRow) -> None:
 
 
 def read_wall(folder: Path) -> list[WallRow]:
-    """Wall seconds of the cells that have them.
-
-    Raises UsageError when the file is damaged.
-    """
+    """Wall seconds of the cells that have them; `UsageError` when the file is damaged."""
     path = folder / WALL_FILE
     if not path.exists():
         return []

@@ -63,7 +63,7 @@ SOUND_ERROR = 1e-8
 def run_table1(
     folder: ResultFolder[Table1Row], effort: Effort, seed: int, progress: Callable[[int, int], None]
 ) -> list[Table1Row]:
-    """Evaluate what is not finished yet, and return the rows of all cells.
+    """Evaluate the unfinished cells, and return the rows of all.
 
     Wall seconds depend on the machine, so they are kept in a file of their own.
     """

@@ -15,7 +15,7 @@ from coded_als.planner.timing import Workload
 
 @dataclass(frozen=True)
 class Plan:
-    """What is recommended, and what it was compared with.
+    """The recommended scheme, and its rivals.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def fold_in_row(
 ) -> bool:
     """Solve one new row exactly, from its ratings to its factors in one call; False where that cannot be done.
 
-    ``indices, values``: columns and ratings, (entries,), at least one; ``reading``: `Reading.as_array`, (7,);
+    ``indices, values``: columns and ratings, (entries,), at least one; ``reading``: `Reading.as_array`, (8,);
     ``offsets``: biases of the other side in those units, (others,), or (0,) for none; ``fixed``: Y, the factor of
     the other side along ``axes``, (others, d); ``diagonal``: diagonal of G, (d,); ``penalty``: diagonal that the
     ridge weight multiplies, (d,); ``axes``: columns are the axes that Y is along, (d, d), or (0, 0) for the usual

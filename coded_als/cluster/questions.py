@@ -1,0 +1,265 @@
+"""Rounds in pieces: when they end, and when the workers are asked for what they have done.
+
+A worker sends a word of a few bytes when its first piece is done, and keeps its answers until it has been asked for them and
+has done as many pieces as it was asked for, or its share is done. From the words the master knows how fast each worker is
+in this very round, and when the round will be decodable; it asks a little before. So an undisturbed round takes as long as
+an uncoded one, and a worker that is slow, or begins late, counts with what it has done by then.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.arrays import Array
+from coded_als.cluster.machine import Machine
+from coded_als.cluster.seam import StoppingRule
+from coded_als.codes.pieces import Done, PieceLayout
+from coded_als.codes.product import MatrixCode
+from coded_als.errors import CodedALSError
+
+# A worker whose answer is late by so many of its pieces has stalled: nothing more is expected until it is heard again.
+STALLED_PIECES = 2.0
+# Shares of less work stay whole: to decode some thirty pieces, and to know their errors, takes the master some 10 ms.
+SHORT_S = 0.05
+# What pieces spare must be so many times the master's seconds for a message of each worker.
+WORTH_MESSAGES = 4
+# Whether a round will be decodable is worked out again when it has gone on by this part of itself: each time costs the
+# master about what decoding costs.
+AGAIN_AFTER = 0.02
+# The same of a look at whether any time soon it can be: each goes through all pieces of all workers.
+LOOK_AFTER = 0.001
+
+
+@dataclass(frozen=True)
+class EveryPiece:
+    """Stop when the answers to every piece satisfy a rule.
+
+    Parameters
+    ----------
+    rule
+        For the workers that have answered one piece.
+    layout
+        Which pieces the first of a worker are.
+    """
+
+    rule: StoppingRule
+    layout: PieceLayout
+
+    @property
+    def needed(self) -> int:
+        return self.rule.needed
+
+    def satisfied(self, responded: Sequence[int]) -> bool:
+        """Whether these workers suffice when each of them has done all of its share."""
+        return self.rule.satisfied(responded)
+
+    def decodable(self, done: Done) -> bool:
+        """Whether the round may end when each worker has done its first so many pieces."""
+        if not done or int(self.layout.counts(done).min()) < self.needed:
+            return False
+        return all(map(self.rule.satisfied, dict.fromkeys(self.layout.responded(done))))
+
+    def refusal(self, reachable: Sequence[int]) -> CodedALSError:
+        return self.rule.refusal(reachable)
+
+
+def pieces_for(code: MatrixCode, work_s: float, height: int, machine: Machine) -> int:
+    """Pieces of each share where that is left open: at least one for each worker, or one where rounds are short.
+
+    An undisturbed round in pieces ends when each worker has done p/W of its share, of ``work_s`` seconds; what that spares
+    must be worth the messages, and the master's care for each piece. ``height``: rows of a response.
+    """
+    spared_s = work_s * (1 - code.recovery_threshold / code.workers)
+    worth = work_s >= SHORT_S and spared_s >= WORTH_MESSAGES * code.workers * machine.message_s
+    return min(code.workers, height) if worth else 1
+
+
+@dataclass(frozen=True)
+class Question:
+    """What workers are asked, and when.
+
+    Parameters
+    ----------
+    at_s
+        When, on the clock of the round.
+    pieces
+        For each worker that is asked: how many pieces it is to have done when it answers; 0: as many as it has.
+    """
+
+    at_s: float
+    pieces: Mapping[int, int]
+
+
+class RoundProgress:
+    """What the master knows of each worker in one round; seconds on the clock of the round.
+
+    Parameters
+    ----------
+    layout
+        The pieces.
+    """
+
+    def __init__(self, layout: PieceLayout) -> None:
+        workers = layout.workers
+        self.layout = layout
+        self.counted: NDArray[np.int64] = np.zeros(workers, dtype=np.int64)
+        self.asked: NDArray[np.int64] = np.zeros(workers, dtype=np.int64)
+        # when the work of each seems to have begun, and its seconds for each piece
+        self.begun_s: Array = np.full(workers, np.inf)
+        self.piece_s: Array = np.full(workers, np.inf)
+        self.stalled: NDArray[np.bool_] = np.zeros(workers, dtype=np.bool_)
+
+    @property
+    def done(self) -> dict[int, int]:
+        """The answers that count: the first so many pieces of each worker."""
+        return {int(worker): int(self.counted[worker]) for worker in np.flatnonzero(self.counted)}
+
+    def hear(self, worker: int, now_s: float, pieces: int, computed_s: float) -> None:
+        """A worker says how many pieces it has done in how many seconds of work."""
+        if pieces:
+            self.begun_s[worker], self.piece_s[worker] = now_s - computed_s, computed_s / pieces
+        self.stalled[worker] = False
+
+    def count(self, worker: int, pieces: int) -> None:
+        """The answers to a worker's first pieces are there."""
+        self.counted[worker] = max(self.counted[worker], pieces)
+
+    def lose(self, worker: int) -> None:
+        """Nothing more is expected of a worker, until it is heard again; what counts, counts."""
+        self.begun_s[worker] = self.piece_s[worker] = np.inf
+        self.asked[worker], self.stalled[worker] = 0, False
+
+    def forget(self, worker: int) -> None:
+        """Nothing of a worker counts."""
+        self.lose(worker)
+        self.counted[worker] = 0
+
+    def stalls_s(self) -> float:
+        """When the first worker that owes an answer will have stalled."""
+        owes = (self.asked > self.counted) & ~self.stalled
+        with np.errstate(invalid="ignore"):
+            late_s = self.begun_s + (self.asked + STALLED_PIECES) * self.piece_s
+        return float(np.nextafter(np.min(late_s[owes], initial=np.inf), np.inf))
+
+    def expected_s(self, now_s: float) -> Array:
+        """When each worker should have done each piece, (W, c): before all time where it has answered, never if unknown."""
+        places = self.layout.places
+        with np.errstate(invalid="ignore"):
+            late_s = self.begun_s + (self.asked + STALLED_PIECES) * self.piece_s
+            self.stalled |= (self.asked > self.counted) & (late_s < now_s)
+            expected = self.begun_s[:, np.newaxis] + (places + 1) * self.piece_s[:, np.newaxis]
+        expected[np.isnan(expected) | self.stalled[:, np.newaxis]] = np.inf
+        expected[places < self.counted[:, np.newaxis]] = -np.inf
+        return expected
+
+
+def next_question(now_s: float, progress: RoundProgress, until: EveryPiece, lead_s: float) -> Question | None:
+    """What to ask next, as far as is known now; None where nothing can be expected yet.
+
+    ``lead_s``: what a question takes to all workers. Those that have stalled are asked at once for what they have.
+    """
+    expected = progress.expected_s(now_s)
+    end_s = decodable_s(expected, until)
+    stuck = np.flatnonzero(progress.stalled & (progress.asked > 0))
+    if stuck.size:
+        return Question(now_s, dict.fromkeys(stuck.tolist(), 0))
+    if not np.isfinite(end_s):
+        return None
+    wanted = (expected <= end_s).sum(axis=1)
+    more = np.flatnonzero((wanted > progress.counted) & (wanted > progress.asked))
+    if not more.size:
+        return None
+    return Question(max(now_s, end_s - lead_s), {int(worker): int(wanted[worker]) for worker in more})
+
+
+def soonest_s(now_s: float, progress: RoundProgress, needed: int) -> float:
+    """The moment before which no round can be decodable: until then some piece has too few answers."""
+    return _fewest_s(progress.expected_s(now_s), needed)
+
+
+def _fewest_s(expected: Array, needed: int) -> float:
+    """When the last of the pieces has as many answers as are needed."""
+    if needed > len(expected):
+        return np.inf
+    return float(np.partition(expected, needed - 1, axis=0)[needed - 1].max())
+
+
+def decodable_s(expected: Array, until: EveryPiece) -> float:
+    """The moment by which a round can be decoded, from those at which each worker has done each piece, (W, c).
+
+    Infinite where none can be expected. The search begins where every piece has as many answers as are needed.
+    """
+    first_s = _fewest_s(expected, until.needed)
+    moments = np.unique(expected[np.isfinite(expected) & (expected >= first_s)])
+    if not moments.size:
+        return np.inf
+    refused, index, step = -1, 0, 1
+    while not (decodable := _decodable_at(float(moments[index]), expected, until)) and index < moments.size - 1:
+        refused, index, step = index, min(index + step, moments.size - 1), 2 * step
+    if not decodable:
+        return np.inf
+    tried = moments[refused + 1 : index].tolist()
+    place = bisect_left(tried, True, key=lambda moment_s: _decodable_at(moment_s, expected, until))
+    return float(moments[refused + 1 + place])
+
+
+def _decodable_at(moment_s: float, expected: Array, until: EveryPiece) -> bool:
+    counts = (expected <= moment_s).sum(axis=1)
+    return until.decodable({int(worker): int(counts[worker]) for worker in np.flatnonzero(counts)})
+
+
+class Asking:
+    """The questions of one round: when they have to be worked out, and what they are then.
+
+    Parameters
+    ----------
+    until
+        The rule of the round.
+    lead_s
+        What a question takes to all workers and back.
+    """
+
+    def __init__(self, until: EveryPiece, lead_s: float) -> None:
+        self.progress = RoundProgress(until.layout)
+        self._until, self._lead_s = until, lead_s
+        self._ask_s = self._stalled_s = np.inf
+        self._look_s = self._again_s = 0.0
+        self._put_off = False
+
+    @property
+    def next_s(self) -> float:
+        """When to call `questions`, on the clock of the round."""
+        return min(self._ask_s, self._stalled_s)
+
+    def note(self, now_s: float) -> None:
+        """Something new is known of a worker."""
+        self._put_off = now_s < self._look_s
+        if self._put_off:
+            self._ask_s = min(self._ask_s, self._look_s)
+            return
+        self._look_s = now_s * (1 + LOOK_AFTER)
+        soonest = soonest_s(now_s, self.progress, self._until.needed)
+        # where all are there and do not decode, only a newer piece can help
+        self._ask_s = max(now_s, self._again_s, soonest - self._lead_s)
+
+    def questions(self, now_s: float) -> Mapping[int, int]:
+        """What each of some workers is asked now: `Question.pieces`; nothing where it is not time."""
+        if self._put_off:
+            self.note(now_s)
+            if self.next_s > now_s:
+                return {}
+        self._again_s = now_s * (1 + AGAIN_AFTER)
+        self._ask_s = self._stalled_s = np.inf
+        question = next_question(now_s, self.progress, self._until, self._lead_s)
+        if question is not None and question.at_s > now_s:
+            self._ask_s = question.at_s
+            return {}
+        for worker, pieces in () if question is None else question.pieces.items():
+            self.progress.asked[worker] = pieces
+        self._stalled_s = self.progress.stalls_s()
+        return {} if question is None else question.pieces

@@ -1,0 +1,186 @@
+"""Shares in pieces: every share cut into c pieces of rows, and a product that decodes piece by piece.
+
+Piece j of C = A B holds the j-th rows of every block. The responses of any workers that decode C decode piece j from their
+j-th pieces alone, with the same coefficients. Worker w goes through its pieces in cyclic order from piece floor(w c / W), so
+that what all workers have done at a time covers all pieces about equally: at equal speeds each piece has p responses when
+each worker has done p/W of its share, and a slow worker counts with what it has done. Any code of which a row of a response
+is a combination of rows of blocks can be used so; decoding costs what it costs whole.
+
+Prior art: hierarchical coded multiplication (Kiani, Ferdinand, Draper 2018), leveraging partial stragglers (Das,
+Ramamoorthy 2020), multi-message communication (Ozfatura, Ulukus, Gunduz 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coded_als.arrays import Array
+from coded_als.checks import require_whole
+from coded_als.codes.product import MatrixCode, MatrixShape
+from coded_als.errors import DecodingError, NotEnoughWorkers
+
+# Pieces that a worker has done, in its own order: the first so many.
+Done = Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class PieceLayout:
+    """The order in which W workers go through the pieces of their shares.
+
+    Parameters
+    ----------
+    workers
+        Number of workers W.
+    pieces
+        Pieces c of each share.
+    """
+
+    workers: int
+    pieces: int
+
+    def __post_init__(self) -> None:
+        require_whole("workers", self.workers, 1)
+        require_whole("pieces", self.pieces, 1)
+
+    def start(self, worker: int) -> int:
+        """The piece that a worker begins with: starts are spread evenly."""
+        return worker * self.pieces // self.workers
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """In which place each worker has each piece, from 0, (W, c)."""
+        starts = np.arange(self.workers) * self.pieces // self.workers
+        return np.asarray((np.arange(self.pieces) - starts[:, np.newaxis]) % self.pieces)
+
+    def counts(self, done: Done) -> NDArray[np.int64]:
+        """Responses to each piece, (c,)."""
+        chosen = np.fromiter(done, dtype=np.int64)
+        return np.asarray((self.places[chosen] < np.array([*done.values()])[:, np.newaxis]).sum(axis=0))
+
+    def responded(self, done: Done) -> Iterator[tuple[int, ...]]:
+        """The workers that have responded to piece 0, 1, ..., each in the order of ``done``."""
+        chosen = np.fromiter(done, dtype=np.int64)
+        has = self.places[chosen] < np.array([*done.values()])[:, np.newaxis]
+        for of_piece in has.T:
+            yield tuple(chosen[of_piece].tolist())
+
+    def rows(self, height: int, piece: int) -> slice:
+        """The rows of one piece among those of a share."""
+        return slice(piece * height // self.pieces, (piece + 1) * height // self.pieces)
+
+    def order(self, worker: int, height: int, first: int, last: int) -> list[slice]:
+        """The rows that a worker computes from its place ``first`` to before its place ``last``, in that order."""
+        start = self.start(worker)
+        return [self.rows(height, (start + place) % self.pieces) for place in range(first, last)]
+
+
+def placed(layout: PieceLayout, worker: int, answers: Array, done: int, height: int) -> Array:
+    """The rows of a worker's first pieces, (planes, rows, columns) in its own order, where they belong; zeros elsewhere.
+
+    Returns (planes, ``height``, columns).
+    """
+    found = np.zeros((answers.shape[0], height, answers.shape[2]))
+    at = 0
+    for rows in layout.order(worker, height, 0, done):
+        found[:, rows] = answers[:, at : at + rows.stop - rows.start]
+        at += rows.stop - rows.start
+    return found
+
+
+@dataclass(frozen=True)
+class CodeInPieces:
+    """A code whose workers respond piece by piece.
+
+    Parameters
+    ----------
+    code
+        The code.
+    layout
+        The pieces of its workers.
+    """
+
+    code: MatrixCode
+    layout: PieceLayout
+
+    @property
+    def recovery_threshold(self) -> int:
+        """Responses to a piece without which it does not decode."""
+        return self.code.recovery_threshold
+
+    def error_estimate(self, done: Done) -> float:
+        """Estimated error of C, relative to |A| |B| (Frobenius): that of the piece that decodes worst."""
+        if not done or int(self.layout.counts(done).min()) < self.recovery_threshold:
+            return np.inf
+        return max(map(self.code.error_estimate, set(map(_sorted, self.layout.responded(done)))))
+
+    def decode(
+        self,
+        responses: Mapping[int, Array],
+        done: Done,
+        shape: MatrixShape,
+        tolerance: float | None = None,
+    ) -> Array:
+        """C of the given shape (N, Q) from the first pieces of each worker.
+
+        Parameters
+        ----------
+        responses
+            By worker, (planes, rows, columns): the rows of its first pieces, one after the other in its own order.
+        done
+            How many pieces these are.
+        shape
+            (N, Q).
+        tolerance
+            Relative error that it may have; by default any.
+
+        Raises
+        ------
+        NotEnoughWorkers, DecodingError
+        """
+        self._require_decodable(done, tolerance)
+        height = self.code.response_shape(shape)[1]
+        whole = {worker: placed(self.layout, worker, responses[worker], done[worker], height) for worker in done}
+        found = [self._decoded(whole, workers, rows) for workers, rows in self._stretches(done, height)]
+        blocks = np.concatenate([part for part in found if part.size], axis=1)
+        joined = blocks.reshape(-1, blocks.shape[2])[: shape[0], : shape[1]]
+        return np.ascontiguousarray(joined)
+
+    def _require_decodable(self, done: Done, tolerance: float | None) -> None:
+        estimate = self.error_estimate(done)
+        if np.isinf(estimate):
+            fewest = int(self.layout.counts(done).min()) if done else 0
+            raise NotEnoughWorkers(fewest, self.recovery_threshold, "This many have responded to one of the pieces.")
+        if tolerance is not None and not estimate <= tolerance:
+            raise DecodingError(estimate, tolerance)
+
+    def _stretches(self, done: Done, height: int) -> Iterator[tuple[tuple[int, ...], slice]]:
+        """Rows next to each other to which the same workers have responded."""
+        pieces = enumerate(self.layout.responded(done))
+        for workers, alike in groupby(pieces, lambda piece: piece[1]):
+            numbers = [number for number, _ in alike]
+            first, last = self.layout.rows(height, numbers[0]), self.layout.rows(height, numbers[-1])
+            yield workers, slice(first.start, last.stop)
+
+    def _decoded(self, whole: Mapping[int, Array], workers: tuple[int, ...], rows: slice) -> Array:
+        """Some rows of all blocks of C, (blocks, rows, columns)."""
+        height = rows.stop - rows.start
+        if not height:
+            return np.zeros((0, 0, 0))
+        product = self.code.decode({worker: whole[worker][:, rows] for worker in workers})
+        return product.reshape(-1, height, product.shape[1])
+
+
+def _sorted(workers: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(workers))
+
+
+def require_pieces(pieces: object) -> None:
+    """`UsageError` unless the number of pieces of a SPEC is one, or left open."""
+    if pieces is not None:
+        require_whole("pieces", pieces, 1)

@@ -1,0 +1,57 @@
+"""The pieces of a worker's task: which rows come next, which are done, and whether the master must hear of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coded_als.arrays import Array
+from coded_als.wire import Task
+
+# A pace that is this much off the one that the master was told is news, once twice as many pieces are done.
+NEWS = 0.1
+
+
+class Pieces:
+    """The pieces of one task.
+
+    Parameters
+    ----------
+    task
+        The task.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.done = 0
+        # how many are to be done when the master wants them; 0: it has not asked, or has been answered
+        self.asked = 0
+        self._unsent: list[Array] = []
+        self._told, self._told_piece_s = 0, 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are done."""
+        return self.done == self.task.pieces
+
+    def next_rows(self, height: int) -> slice:
+        """The rows of the next piece, of so many."""
+        piece = (self.task.start + self.done) % self.task.pieces
+        return slice(piece * height // self.task.pieces, (piece + 1) * height // self.task.pieces)
+
+    def add(self, rows: Array) -> None:
+        """The next piece is done: (planes, rows, columns)."""
+        self._unsent.append(rows)
+        self.done += 1
+
+    def take(self) -> Array | None:
+        """The rows that were not sent yet, (planes, rows, columns); None where there are none."""
+        unsent, self._unsent = self._unsent, []
+        return np.concatenate(unsent, axis=1) if unsent else None
+
+    def is_news(self, computed_s: float) -> bool:
+        """Whether the master cannot know how far this is: it is the first piece, or the pace has changed since."""
+        known = self._told and abs(computed_s - self.done * self._told_piece_s) <= NEWS * computed_s
+        if known or self.done < 2 * self._told:
+            return False
+        self._told, self._told_piece_s = self.done, computed_s / self.done
+        return True
