@@ -159,7 +159,8 @@ def thin_svd(columns: Array) -> tuple[Array, Array, Array]:
         return np.linalg.svd(columns, full_matrices=False)
     except np.linalg.LinAlgError:
         # the quick method fails on some finite columns of nothing but rounding; the sure one takes a few times as long
-        return scipy.linalg.svd(columns, full_matrices=False, lapack_driver="gesvd")
+        left, sizes, right = scipy.linalg.svd(columns, full_matrices=False, lapack_driver="gesvd")
+        return left, sizes, right
 
 
 def _orthonormal(columns: Array) -> Array:
