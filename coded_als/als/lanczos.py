@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import LinAlgError, blas, eigh
 
-from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal
+from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal, thin_svd
 from coded_als.arrays import EPS, Array
 from coded_als.models.checkpoint import Settled, arrays_like
 
@@ -262,7 +262,7 @@ def _factored(columns: Array, noise: float) -> tuple[Array, Array, float]:
         root = np.linalg.cholesky(gram)
         fresh = blas.dtrsm(1.0, root, columns, side=1, lower=1, trans_a=1, overwrite_b=1)
         return fresh, np.asarray(root.T), float(np.sqrt(squares[0]))
-    left, sizes, right = np.linalg.svd(columns, full_matrices=False)
+    left, sizes, right = thin_svd(columns)
     kept = sizes > max(noise, np.finfo(np.float64).tiny)
     triangle: Array = sizes[kept, np.newaxis] * right[kept]
     return np.asfortranarray(left[:, kept]), triangle, float(sizes.min(initial=0.0))

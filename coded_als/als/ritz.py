@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
+import scipy.linalg
 
 from coded_als.arrays import Array
 from coded_als.models.checkpoint import arrays_like
@@ -152,6 +153,16 @@ def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
     return np.asarray(columns)
 
 
+def thin_svd(columns: Array) -> tuple[Array, Array, Array]:
+    """Left vectors, (l, k), singular values, descending, and right vectors, (k, k), of columns, (l, k)."""
+    try:
+        return np.linalg.svd(columns, full_matrices=False)
+    except np.linalg.LinAlgError:
+        # the quick method fails on some finite columns of nothing but rounding; the sure one takes a few times as long
+        left, sizes, right = scipy.linalg.svd(columns, full_matrices=False, lapack_driver="gesvd")
+        return left, sizes, right
+
+
 def _orthonormal(columns: Array) -> Array:
     """Left singular vectors of the columns, largest first, without those of singular values below 1e-10 of the largest.
 
@@ -162,7 +173,7 @@ def _orthonormal(columns: Array) -> Array:
     squares, rotation = np.linalg.eigh(columns.T @ columns)
     if squares.size and squares[0] > GRAM_FLOOR * squares[-1]:
         return np.asarray(columns @ (rotation[:, ::-1] / np.sqrt(squares[::-1])))
-    left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    left, sizes, _ = thin_svd(columns)
     kept = sizes > 1e-10 * max(float(sizes[0]), 1e-300) if sizes.size else np.zeros(0, dtype=bool)
     return np.asarray(left[:, kept])
 

@@ -80,6 +80,15 @@ def choice(
     return click.option(*names, type=words, default=default, show_default=default is not None, help=help)
 
 
+class BlockWidth(click.ParamType):  # type: ignore[type-arg]
+    """``auto``, or a whole number of columns."""
+
+    name = "block"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        return "auto" if value == "auto" else click.IntRange(1).convert(value, param, ctx)
+
+
 def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:
     """One JSON document on stdout, in one line where it is to be compact; numbers that JSON lacks become null."""
     click.echo(json.dumps(_plain(document), indent=None if compact else 2, allow_nan=False))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from coded_als.cli.checkpoints import checkpoint_options
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, choice
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, BlockWidth, choice
 from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
@@ -39,6 +39,10 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     "--solver", list(SOLVERS),
     help="; ".join(f"{solver.name}: {solver.summary}" for solver in SOLVERS.values())
     + f".  [default: {default_solver()}; {default_solver('paper')} with --protocol paper]",
+)  # fmt: skip
+@click.option(
+    "--block", default="auto", show_default=True, type=BlockWidth(), metavar="auto|COLUMNS",
+    help="Columns of the block of solver krylov: wide for few rounds, narrow for little work.",
 )  # fmt: skip
 @choice(
     "--precomputation", ["auto", "local", "coded", "none"], "auto",

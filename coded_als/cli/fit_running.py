@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -96,6 +96,7 @@ class CodedOptions:
     partitions: int | None
     protocol: str
     solver: str | None  # None: the default of the protocol
+    block: int | Literal["auto"]
     precomputation: str
     weighting: str
     tolerance: float

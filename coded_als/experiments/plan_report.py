@@ -66,6 +66,8 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     words += ["--code", scheme.code]
     if scheme.solver != default_solver():
         words += ["--solver", scheme.solver]
+    if scheme.block is not None:
+        words += ["--block", scheme.block]
     if workload.size.entries is not None:
         words += ["--precomputation", "none" if scheme.rows else "local"]
     if scheme.protocol != "fused":
@@ -217,6 +219,7 @@ def candidate_row(candidate: Candidate) -> dict[str, Any]:
         "workers": scheme.workers,
         "protocol": scheme.protocol,
         "solver": scheme.solver,
+        "block": scheme.block,
         "rows": scheme.rows,
         "virtual_seconds_mean": estimate.value,
         "virtual_seconds_low95": estimate.low if estimate.is_random else None,

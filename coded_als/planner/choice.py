@@ -244,6 +244,12 @@ class Race:
                 self._timed[scheme] = found
         return self._timed.get(scheme)
 
+    def widened(self, candidate: Candidate | None) -> Candidate | None:
+        """The candidate with the width of its block that takes the least time, where its solver leaves that free."""
+        if candidate is None:
+            return None
+        return self.timed(with_best_block(candidate.scheme, self._workload)) or candidate
+
     def _drawn_again(self, scheme: Scheme, draws: int) -> Candidate | None:
         """The candidate with more draws, others than those of the race; None where it turns out that it cannot run."""
         if (scheme, draws) not in self._again and scheme not in self.excluded:

@@ -41,7 +41,7 @@ def make_plan(
     require_workers(workers)
     race = Race(workload, contestants(workload.size, workers), memory_bytes=memory_bytes, most_draws=repeats, seed=seed)
     overall = race.duel(race.accurate)
-    recommended = overall.faster
+    recommended = race.widened(overall.faster)
     if recommended is None:
         reason = next(iter(race.excluded.values()))
         raise UsageError(
