@@ -37,6 +37,9 @@ class CodedIteration(Iteration):
         tolerance is reached, or ``"unfinished"`` where ``iterations`` ended the fit.
     left_out
         Workers whose responses to its rounds were found wrong, or not finite, and did not count.
+    rounds_s, encoding_s, decoding_s
+        Of its seconds those of its rounds, from sending to the last response that counts, and those that the master took to
+        encode and to decode; the rest is its algebra.
     """
 
     remaining: float
@@ -44,6 +47,9 @@ class CodedIteration(Iteration):
     error_estimate: float
     outcome: Outcome = "running"
     left_out: tuple[int, ...] = ()
+    rounds_s: float = 0.0
+    encoding_s: float = 0.0
+    decoding_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Recorder:
     def __init__(self, fit: FitRecorder, log: RoundLog, stopping: Stopping, unit: float) -> None:
         self._fit, self._log, self._stopping, self._unit = fit, log, stopping, unit
         self._resumed = dict[str, Array]()
+        self._charged = dict(log.charged)
         self._rounds_before = len(log.records)
         fit.start()
         fit.go_on(self._go_on)
@@ -152,8 +159,15 @@ class Recorder:
             error_estimate=error,
             outcome=verdict.outcome,
             left_out=tuple(worker for record in rounds for worker in record.left_out),
+            rounds_s=sum(record.elapsed_s for record in rounds),
+            **self._charged_since(),
         )
         return verdict.outcome != "running"
+
+    def _charged_since(self) -> dict[str, float]:
+        """Seconds of encoding and decoding since this was asked last."""
+        before, self._charged = self._charged, dict(self._log.charged)
+        return {f"{kind}_s": seconds - before[kind] for kind, seconds in self._charged.items()}
 
     def conclude(self, objective: float, moved: float) -> Outcome:
         """The outcome of the fit as `Stopping.conclude` has it, also kept in the history."""
