@@ -160,3 +160,12 @@ def test_a_module_says_what_it_holds() -> None:
     for name in NAMES:
         if isinstance(name.node, ast.Module):
             assert not re.match(r"(What|Who|Where|When|How|Why|Which)\b", name.doc), f"{name.where}: {name.doc}"
+
+
+def test_an_entry_of_the_api_reference_has_one_name() -> None:
+    """A page made from several names in one entry shows the type and the default of the first for all."""
+    shown = in_the_api_reference()
+    for name in NAMES:
+        if shown_in_the_api_reference(name, shown):
+            grouped = re.findall(r"^\w+(?:, \w+)+$", name.doc, re.MULTILINE)
+            assert not grouped, f"{name.where} has the entry {grouped[0]!r}"

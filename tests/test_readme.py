@@ -47,12 +47,15 @@ def test_a_code_a_delay_model_and_a_solver_of_ones_own(tmp_path: Path) -> None:
     for name, text in files.items():
         assert len([line for line in text.splitlines()[1:] if line.strip()]) <= MOST_LINES
         (tmp_path / name).write_text(text)
-    [use] = [text for language, text in page if language == "python" and text not in files.values()]
+    uses = [text for language, text in page if language == "python" and text not in files.values()]
     [console] = [text for language, text in page if language == "console"]
     first, *commands = [line.removeprefix("$ ") for line in console.splitlines() if line.startswith("$ ")]
     variables = dict(word.split("=", 1) for word in shlex.split(first)[1:])
     environment = os.environ | variables
-    programs = [["-c", use], *(["-m", "coded_als", *shlex.split(command)[1:]] for command in commands)]
+    programs = [
+        *(["-c", use] for use in uses),
+        *(["-m", "coded_als", *shlex.split(command)[1:]] for command in commands),
+    ]
     for program in programs:
         run = subprocess.run([sys.executable, *program], capture_output=True, text=True, cwd=tmp_path, env=environment)
         assert run.returncode == 0, run.stderr

@@ -37,7 +37,8 @@ def pages() -> Iterator[Passage]:
         ROOT / "CONTRIBUTING.md",
         *sorted((ROOT / "docs").rglob("*.md")),
     ]:
-        text = re.sub(r"```.*?```|`[^`]*`", " ", path.read_text(), flags=re.DOTALL)
+        # a question may begin with its word
+        text = re.sub(r"```.*?```|`[^`]*`|[^.|#\n]*\?", " ", path.read_text(), flags=re.DOTALL)
         yield Passage(str(path.relative_to(ROOT)), text)
 
 

@@ -156,18 +156,10 @@ LARGEST = 1e100
 
 @dataclass(frozen=True)
 class Products:
-    """The products of a sweep with its factor B, as Ritz pairs.
+    """The products of a sweep with its factor B, as Ritz pairs."""
 
-    Parameters
-    ----------
-    pairs
-        The Ritz pairs of D on the span of B; their residuals are those of E - B F^-1 M.
-    coordinates
-        C with B = X C for their vectors X, (k, d).
-    """
-
-    pairs: RitzPairs
-    coordinates: Array
+    pairs: RitzPairs  # the Ritz pairs of D on the span of B; their residuals are those of E - B F^-1 M
+    coordinates: Array  # C with B = X C for their vectors X, (k, d)
 
 
 class FusedSweeps:

@@ -35,21 +35,11 @@ def start_safety(length: int) -> float:
 
 @dataclass(frozen=True)
 class Outside:
-    """The knowledge of the eigenvalues outside a subspace.
+    """The knowledge of the eigenvalues outside a subspace."""
 
-    Parameters
-    ----------
-    largest
-        The largest of them, or a stand-in.
-    quadratic
-        Safety factor of the quadratic bound of `loss_bound`.
-    linear
-        Safety factor of its linear bound: 1 where ``largest`` is sure, else `start_safety`.
-    """
-
-    largest: float
-    quadratic: float = 1.1
-    linear: float = 1.0
+    largest: float  # the largest of them, or a stand-in
+    quadratic: float = 1.1  # safety factor of the quadratic bound of `loss_bound`
+    linear: float = 1.0  # safety factor of its linear bound: 1 where ``largest`` is sure, else `start_safety`
 
     @classmethod
     def guarded(cls, smallest: float, length: int) -> Outside:
@@ -59,18 +49,10 @@ class Outside:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The objective of the best factors on a subspace, and a bound.
+    """The objective of the best factors on a subspace, and a bound."""
 
-    Parameters
-    ----------
-    objective
-        Theirs.
-    loss
-        Bound on how far that is above the optimum.
-    """
-
-    objective: float
-    loss: float
+    objective: float  # of the factors
+    loss: float  # bound on how far that is above the optimum
 
     @property
     def optimum(self) -> float:
@@ -143,25 +125,14 @@ SEPARATED = 0.1
 
 @dataclass(frozen=True)
 class Probe:
-    """The largest eigenvalue that a few products with the data find outside a subspace.
+    """The largest eigenvalue that a few products with the data find outside a subspace."""
 
-    Parameters
-    ----------
-    inside
-        The dimension of the subspace.
-    value, residual
-        Its Ritz value, and the norm of its residual.
-    above
-        Bound of the eigenvalues outside, as far as a random start proves one (`start_safety`).
-    vectors
-        Where the next probe starts, (l, k).
-    """
-
-    inside: int
+    inside: int  # the dimension of the subspace
+    # its Ritz value, and the norm of its residual
     value: float
     residual: float
-    above: float
-    vectors: Array
+    above: float  # bound of the eigenvalues outside, as far as a random start proves one (`start_safety`)
+    vectors: Array  # where the next probe starts, (l, k)
 
 
 def probed(
@@ -262,28 +233,15 @@ class Judgement:
 
 @dataclass
 class Stopping:
-    """Judges the subspaces of one fit, in order.
-
-    Parameters
-    ----------
-    problem
-        The data.
-    rank
-        Factors d.
-    regularization
-        Ridge weight lam, in the unit of the data.
-    tolerance
-        The relative distance of the objective from the optimum to reach.
-    block
-        Columns of the random start of a Krylov space, None for other iterations. Such a space of b columns holds at most b
-        vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of what is outside, and only a
-        probe of the data from another random start does.
-    """
+    """Judges the subspaces of one fit, in order."""
 
     problem: Problem
-    rank: int
-    regularization: float
-    tolerance: float
+    rank: int  # factors d
+    regularization: float  # ridge weight lam, in the unit of the data
+    tolerance: float  # the relative distance of the objective from the optimum to reach
+    # columns of the random start of a Krylov space, None for other iterations. Such a space of b columns holds at most
+    # b vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of what is outside, and only
+    # a probe of the data from another random start does.
     block: int | None = None
     missed: Array | None = None
     certificate: Certificate | None = None

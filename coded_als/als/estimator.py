@@ -93,8 +93,10 @@ class CodedALS(LinearFolding):
 
     Attributes
     ----------
-    user_factors_, item_factors_
-        U (m, d) and V (n, d).
+    user_factors_
+        U, (m, d).
+    item_factors_
+        V, (n, d).
     history_
         One `CodedIteration` each: exact objective, seconds, responses per round, error estimate.
     rounds_
@@ -115,8 +117,10 @@ class CodedALS(LinearFolding):
         The equal singular values at the cut, of the matrix factorised; none where `unique_`. Which of their vectors the
         factors hold depends on the data alone, unless all of some sixty further directions are tied too, or the values are
         equal to rounding only and the choice would cost more than the tolerance: then on the run.
-    code_, precomputation_
-        SPEC of the code that was used, and where D was formed, nothing left open.
+    code_
+        SPEC of the code that the fit used, nothing left open.
+    precomputation_
+        Where D was formed: ``"local"``, ``"coded"`` or ``"none"``.
     code_reason_
         Why this code, for people: ``"as asked"``, or what decided for ``code="auto"``.
     left_out_
@@ -192,8 +196,10 @@ class CodedALS(LinearFolding):
             Where to run; by default in this process. It is not closed.
         columns
             Of a table: the names of the columns of users, items and perhaps ratings.
-        callback, progress
-            Called after each iteration with its `CodedIteration`, and whether to draw a progress bar.
+        callback
+            Called after each iteration with its `CodedIteration`.
+        progress
+            Whether to draw a progress bar.
         checkpoint
             Where the state is kept before each iteration, or before some. A fit that goes on from there reaches the same
             factors, also with other workers and another code.
@@ -204,8 +210,10 @@ class CodedALS(LinearFolding):
         ------
         UsageError
             For parameters that do not fit the matrix or the cluster, and a checkpoint of another fit.
-        NotEnoughWorkers, DecodingError
-            When the cluster cannot do what was asked of it.
+        NotEnoughWorkers
+            When fewer workers respond than the code needs.
+        DecodingError
+            When the estimated error of all responses is above the tolerance.
         """
         matrix, ids = named_matrix(ratings, columns)
         matrix = checked_ratings(matrix)

@@ -18,19 +18,13 @@ class BestFactors:
 
     For singular triplets (q, sigma, x) of A on the subspace they are q and x times ((sigma - lam)_+)^(1/2). Column signs
     are fixed: they would otherwise depend on the last digits, and so on who was slow.
-
-    Parameters
-    ----------
-    left, sigma, right
-        The leading triplets, (rows, d), (d,) and (l, d).
-    regularization
-        Ridge weight lam.
     """
 
+    # the leading triplets, (rows, d), (d,) and (l, d)
     left: Array
     sigma: Array
     right: Array
-    regularization: float
+    regularization: float  # ridge weight lam
 
     @classmethod
     def on(cls, basis: Array, image: Array, rank: int, regularization: float, error: float) -> BestFactors:

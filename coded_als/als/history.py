@@ -23,8 +23,12 @@ class CodedIteration(Iteration):
 
     Parameters
     ----------
-    index, objective, seconds
-        As in `Iteration`; the exact objective of the factor that the iteration started from, with the best other factor.
+    index
+        Number of the iteration, from 1.
+    objective
+        Exact objective of the factor that the iteration started from, with the best other factor.
+    seconds
+        Seconds of the cluster's clock that the iteration took.
     remaining
         What the objective can still lose, relative to the optimum: a bound where the outcome is ``"converged"``, before
         that an estimate of it; infinite while unknown.
@@ -37,6 +41,10 @@ class CodedIteration(Iteration):
         tolerance is reached, or ``"unfinished"`` where ``iterations`` ended the fit.
     left_out
         Workers whose responses to its rounds were found wrong, or not finite, and did not count.
+    pieces
+        Pieces of each share in each of its rounds; 1 for whole shares.
+    partial
+        Of the responses used in each of its rounds, those of workers that had done only some of their pieces.
     rounds_s, encoding_s, decoding_s
         Of its seconds those of its rounds, from sending to the last response that counts, and those that the master took to
         encode and to decode; the rest is its algebra.
@@ -47,6 +55,8 @@ class CodedIteration(Iteration):
     error_estimate: float
     outcome: Outcome = "running"
     left_out: tuple[int, ...] = ()
+    pieces: tuple[int, ...] = ()
+    partial: tuple[int, ...] = ()
     rounds_s: float = 0.0
     encoding_s: float = 0.0
     decoding_s: float = 0.0
@@ -159,6 +169,8 @@ class Recorder:
             error_estimate=error,
             outcome=verdict.outcome,
             left_out=tuple(worker for record in rounds for worker in record.left_out),
+            pieces=tuple(record.pieces for record in rounds),
+            partial=tuple(record.partial for record in rounds),
             rounds_s=sum(record.elapsed_s for record in rounds),
             **self._charged_since(),
         )

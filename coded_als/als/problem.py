@@ -77,18 +77,10 @@ def in_unit(matrix: Any) -> tuple[Any, float]:
 
 @dataclass(frozen=True)
 class Problem:
-    """A matrix turned so that its Gram matrix is the smaller one: A = R for m >= n, A = R^T for m < n.
+    """A matrix turned so that its Gram matrix is the smaller one: A = R for m >= n, A = R^T for m < n."""
 
-    Parameters
-    ----------
-    matrix
-        A, (rows, l) with rows >= l; dense float64 or scipy sparse.
-    transposed
-        Whether A is R^T.
-    """
-
-    matrix: Any
-    transposed: bool
+    matrix: Any  # A, (rows, l) with rows >= l; dense float64 or scipy sparse
+    transposed: bool  # whether A is R^T
 
     @classmethod
     def of(cls, ratings: Any) -> Problem:
@@ -143,18 +135,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class DistributedProblem(Problem):
-    """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round.
+    """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round."""
 
-    Parameters
-    ----------
-    unit
-        Divisor of the entries, a power of two: the factors are divided instead, which is exact too.
-    squares
-        Sum of the squares of the entries as they are stored.
-    """
-
-    unit: float = 1.0
-    squares: float = 0.0
+    unit: float = 1.0  # divisor of the entries, a power of two: the factors are divided instead, which is exact too
+    squares: float = 0.0  # sum of the squares of the entries as they are stored
 
     @property
     def is_sparse(self) -> bool:

@@ -13,7 +13,6 @@ from coded_als.arrays import Array
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
-from coded_als.cluster.verification import VerifiedCluster
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
@@ -25,33 +24,16 @@ DATA = "D"
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round as the algorithm saw it.
+    """One round as the algorithm saw it."""
 
-    Parameters
-    ----------
-    label
-        The product, for people.
-    responses
-        How many responses were used.
-    elapsed_s
-        Seconds on the cluster's clock until the last of them.
-    error_estimate
-        Estimated error of the product decoded from them, relative to the norms of the two matrices multiplied.
-    left_out
-        Workers whose responses did not count: corrupt, or not finite.
-    pieces
-        Pieces of each share; 1 for whole shares.
-    partial
-        Of the responses, those of workers that had done only some of their pieces.
-    """
-
-    label: str
-    responses: int
-    elapsed_s: float
+    label: str  # the product, for people
+    responses: int  # how many responses were used
+    elapsed_s: float  # seconds on the cluster's clock until the last of them
+    # estimated error of the product decoded from them, relative to the norms of the two matrices multiplied
     error_estimate: float
-    left_out: tuple[int, ...] = ()
-    pieces: int = 1
-    partial: int = 0
+    left_out: tuple[int, ...] = ()  # workers whose responses did not count: corrupt, or not finite
+    pieces: int = 1  # pieces of each share; 1 for whole shares
+    partial: int = 0  # of the responses, those of workers that had done only some of their pieces
 
 
 class DistributedData(Protocol):
@@ -185,6 +167,4 @@ class StoredProduct:
         if self._pieces is not None:
             return min(self._pieces, height)
         machine = self._log.cluster.machine
-        if isinstance(self._log.cluster, VerifiedCluster):
-            return 1  # checks look at whole responses
         return pieces_for(self._code, machine.computing_s(round.operations), height, machine)

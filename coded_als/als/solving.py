@@ -16,36 +16,19 @@ from coded_als.planner.solvers import SOLVERS, Solver
 
 @dataclass(frozen=True)
 class SolverInput:
-    """Everything that a solver may use of a fit.
+    """Everything that a solver may use of a fit."""
 
-    Parameters
-    ----------
-    held
-        The data on the workers: ``held.gram_product`` multiplies a block of any width, (l, b), with D in one round.
-    problem
-        The same data at the master, for products without a round.
-    start
-        Independent standard normal numbers, (l, columns), as many columns as the solver's row says.
-    rank
-        Factors d.
-    iterations
-        The most iterations to run.
-    ridge
-        Ridge weight lam, in the unit of the data.
-    recorder
-        Takes the Ritz pairs of every iteration, says when to stop, and keeps the state of the solver for a resumption.
-    protocol, log, code, tolerance
-        For solvers with rounds of their own: the protocol asked for, where rounds run, the code of D, and the relative
-        error that a decoded product may have.
-    """
-
+    # the data on the workers: ``held.gram_product`` multiplies a block of any width, (l, b), with D in one round
     held: DistributedData
-    problem: Problem
-    start: Array
-    rank: int
-    iterations: int
-    ridge: float
+    problem: Problem  # the same data at the master, for products without a round
+    start: Array  # independent standard normal numbers, (l, columns), as many columns as the solver's row says
+    rank: int  # factors d
+    iterations: int  # the most iterations to run
+    ridge: float  # ridge weight lam, in the unit of the data
+    # takes the Ritz pairs of every iteration, says when to stop, and keeps the state of the solver for a resumption
     recorder: Recorder
+    # for solvers with rounds of their own: the protocol asked for, where rounds run, the code of D, and the relative
+    # error that a decoded product may have
     protocol: str
     log: RoundLog
     code: CodeSpec

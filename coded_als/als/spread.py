@@ -121,24 +121,12 @@ COPIES = 3
 
 @dataclass(frozen=True)
 class Spread:
-    """The spread of the data over the workers.
+    """The spread of the data over the workers."""
 
-    Parameters
-    ----------
-    code
-        Tied to the workers: how D is spread, or in how many copies the sparse rows of A are.
-    precomputation
-        Where D is formed; ``"none"``: nowhere, the workers hold A.
-    reason
-        Why this code, for people.
-    columns
-        Of the block that D is multiplied with.
-    """
-
-    code: CodeSpec
-    precomputation: Literal["local", "coded", "none"]
-    reason: str = field(default="as asked", compare=False)
-    columns: int = field(default=0, compare=False)
+    code: CodeSpec  # tied to the workers: how D is spread, or in how many copies the sparse rows of A are
+    precomputation: Literal["local", "coded", "none"]  # where D is formed; ``"none"``: nowhere, the workers hold A
+    reason: str = field(default="as asked", compare=False)  # why this code, for people
+    columns: int = field(default=0, compare=False)  # of the block that D is multiplied with
 
     def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""

@@ -28,24 +28,14 @@ STEPS, WIDENED, WIDEST = 60, 8, 64
 
 @dataclass(frozen=True)
 class ResolvedCut:
-    """The leading vectors of D, with a tie at the cut, if there is one, resolved.
+    """The leading vectors of D, with a tie at the cut, if there is one, resolved."""
 
-    Parameters
-    ----------
-    basis
-        Orthonormal columns, (l, d).
-    tied
-        Eigenvalues of D that are equal across the cut, descending; none where the cut lies between different ones.
-    lost
-        The most of the objective that the choice may lose, because they are equal to rounding only.
-    chosen
-        Whether the vectors were chosen by the rule; not where the tie is wider than any block that was tried, or the choice
-        would lose too much.
-    """
-
-    basis: Array
+    basis: Array  # orthonormal columns, (l, d)
+    # eigenvalues of D that are equal across the cut, descending; none where the cut lies between different ones
     tied: Array
-    lost: float = 0.0
+    lost: float = 0.0  # the most of the objective that the choice may lose, because they are equal to rounding only
+    # whether the vectors were chosen by the rule; not where the tie is wider than any block that was tried, or the
+    # choice would lose too much
     chosen: bool = True
 
 

@@ -22,20 +22,12 @@ from coded_als.models.training import FitRecorder, Iteration
 
 @dataclass(frozen=True, eq=False)
 class RatingProblem:
-    """The rows of both sides, with ratings as ``(rating - mean) / scale``.
+    """The rows of both sides, with ratings as ``(rating - mean) / scale``."""
 
-    Parameters
-    ----------
-    mean
-        What was taken off every rating.
-    scale
-        A power of four; factors are in units of its root, biases in units of it, the objective in units of its square.
-    users, items
-        Rows of the matrix and of its transpose.
-    """
-
-    mean: float
+    mean: float  # what was taken off every rating
+    # a power of four; factors are in units of its root, biases in units of it, the objective in units of its square
     scale: float
+    # rows of the matrix and of its transpose
     users: Rows
     items: Rows
 
@@ -182,8 +174,10 @@ class RidgeALS(AlternatingModel):
         Regularisation of the biases; None for that of the factors.
     regularization_scaling
         ``none``: every row has the same regularisation; ``count``: times its number of ratings.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    solver
+        ``"cholesky"``, or ``"cg"`` for warm-started conjugate gradients.
+    cg_steps
+        Conjugate-gradient steps for each row and half-step.
     seed
         Of the random start.
     threads
@@ -256,12 +250,18 @@ class ImplicitALS(AlternatingModel):
         nu (1 by default).
     alpha
         Greater than 0, as every stored value must be then; excludes the two before it.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    solver
+        ``"cholesky"``, or ``"cg"`` for warm-started conjugate gradients.
+    cg_steps
+        Conjugate-gradient steps for each row and half-step.
     init_scale
         Length of a random starting row (the standard deviation of an entry is this over sqrt(d)).
-    seed, threads, dtype
-        As in `RidgeALS`.
+    seed
+        Seed of the random start.
+    threads
+        Number of threads; None for all cores.
+    dtype
+        Type of all arithmetic, ``"float64"`` or ``"float32"``.
     """
 
     kind: ClassVar[str] = "implicit"

@@ -133,24 +133,13 @@ def _whole(key: str, text: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class BlockedRows:
-    """The rows of one side in blocks, worker w holding block ``w % len(shards)``.
+    """The rows of one side in blocks, worker w holding block ``w % len(shards)``."""
 
-    Parameters
-    ----------
-    name
-        Under which the workers hold ``name.indptr``, ``name.indices`` and ``name.data``.
-    shards
-        Row numbers of each block, -1 at the end of those that are filled up.
-    touched
-        Ascending rows of the other side that each block has entries in, among which its ``indices`` count; None for all.
-    lengths
-        (rows,) entries of each row.
-    """
-
-    name: str
-    shards: Sequence[NDArray[np.int64]]
+    name: str  # under which the workers hold ``name.indptr``, ``name.indices`` and ``name.data``
+    shards: Sequence[NDArray[np.int64]]  # row numbers of each block, -1 at the end of those that are filled up
+    # ascending rows of the other side that each block has entries in, among which its ``indices`` count; None for all
     touched: Sequence[NDArray[np.int32] | None]
-    lengths: NDArray[np.int64]
+    lengths: NDArray[np.int64]  # (rows,) entries of each row
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -338,8 +327,12 @@ def fit_on_cluster(
     verify
         ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
         numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
-    columns, callback, progress
-        As in ``model.fit``.
+    columns
+        Of a table: the names of the columns of users, items and perhaps ratings.
+    callback
+        Called after each iteration with its `Iteration`.
+    progress
+        Whether to draw a progress bar.
     checkpoint
         As in ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
         goes on is as good and not the same.

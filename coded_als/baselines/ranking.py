@@ -22,23 +22,15 @@ from coded_als.models.training import FitRecorder, set_generator
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Where stochastic steps have come to; they work in place.
+    """Where stochastic steps have come to; they work in place."""
 
-    Parameters
-    ----------
-    users, items
-        (m, d) and (n, d + 1), the bias last.
-    user_squares, item_squares
-        Adagrad's, (m,) and (n,).
-    sampler
-        (1,) the state of the generator of samples.
-    """
-
+    # (m, d) and (n, d + 1), the bias last
     users: Floats
     items: Floats
+    # adagrad's, (m,) and (n,)
     user_squares: Floats
     item_squares: Floats
-    sampler: NDArray[np.uint64]
+    sampler: NDArray[np.uint64]  # (1,) the state of the generator of samples
 
     @classmethod
     def first(cls, users: Floats, items: Floats, generator: np.random.Generator) -> Steps:
@@ -188,8 +180,18 @@ class WARP(RankingModel):
 
     Parameters
     ----------
-    rank, regularization, iterations, learning_rate, seed, dtype
-        As in `BPR`.
+    rank
+        Number of factors d.
+    regularization
+        Weight of the penalty of each step.
+    iterations
+        Number of passes over the ratings.
+    learning_rate
+        Length of the first steps; Adagrad shortens them.
+    seed
+        Seed of the start and of the samples.
+    dtype
+        Type of all arithmetic, ``"float64"`` or ``"float32"``.
     max_samples
         Samples before an entry is left alone.
     """

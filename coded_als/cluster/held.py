@@ -66,12 +66,17 @@ class HeldArrays:
             else:
                 return {worker: computed[worker] for worker in counted}
 
-    def accepts(self, round: Round, left_out: dict[int, Status], whole: dict[int, Array]) -> Callable[[int], bool]:
+    def accepts(
+        self, round: Round, layout: PieceLayout, left_out: dict[int, Status], whole: dict[int, Array]
+    ) -> Callable[[int], bool]:
         """Whether a worker's answers count: they are computed, all at once, when the first of them arrives."""
 
         def accept(worker: int) -> bool:
             response = self.compute(worker, round)
             status = verdict(round, worker, response)
+            if status == "counted" and round.check_pieces is not None:
+                (rows,) = rows_done(layout, {worker: response[0]}, {worker: layout.pieces})[worker]
+                status = "counted" if round.check_pieces(worker, 0, layout.pieces, rows) else "corrupt"
             if status != "counted":
                 left_out[worker] = status
                 return False

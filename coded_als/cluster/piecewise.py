@@ -217,7 +217,7 @@ def gather_pieces(
     require_one_product(round)
     left_out.update(excluded_from(round))
     whole: dict[int, Array] = {}
-    accept = arrays.accepts(round, left_out, whole)
+    accept = arrays.accepts(round, until.layout, left_out, whole)
     played = play(RoundCost.of(round), until, drawn, machine, accept, round.excluded)
     if not np.isfinite(played.elapsed_s):
         raise refusal_of(until, tuple(played.done), left_out)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import Fastest, WellConditioned
 from coded_als.cluster.seam import StoppingRule
 from coded_als.codes.pieces import Done, PieceLayout
 from coded_als.codes.product import MatrixCode
@@ -63,6 +64,11 @@ class EveryPiece:
         if not done or int(self.layout.counts(done).min()) < self.needed:
             return False
         return all(map(self.rule.satisfied, dict.fromkeys(self.layout.responded(done))))
+
+    @property
+    def counted(self) -> StoppingRule:
+        """The rule of one piece, with answers counted where a code would be asked for its error."""
+        return Fastest(self.needed) if isinstance(self.rule, WellConditioned) else self.rule
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         return self.rule.refusal(reachable)

@@ -142,7 +142,9 @@ def _spans(event: TaskEvent) -> list[dict[str, Any]]:
         ("delayed", delayed_s, event.waited_s),
         ("computing", delayed_s + event.waited_s, event.computed_s),
     ]
-    arguments = {"round": event.round_index, "status": event.status}
+    arguments: dict[str, Any] = {"round": event.round_index, "status": event.status}
+    if event.pieces is not None:
+        arguments["pieces"] = event.pieces
     return [
         {"name": name, "cat": event.status, "ph": "X", "pid": 0, "tid": event.worker}
         | {"ts": start_s * 1e6, "dur": duration_s * 1e6, "args": arguments}

@@ -28,6 +28,8 @@ from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import Stored
 
 Check = Callable[[int, tuple[Array, ...]], bool]
+# Of a worker's rows from one of its places to before another: whether they are right.
+CheckPieces = Callable[[int, int, int, Array], bool]
 
 
 class StoppingRule(Protocol):
@@ -71,6 +73,8 @@ class Round:
         For people and timelines: ``"E = D B"``.
     check
         Says of a worker's response whether it is right (`coded_als.cluster.verification`); None believes it.
+    check_pieces
+        The same of the rows of some of its pieces, in a round in pieces.
     excluded
         Workers that take no part.
     dtype
@@ -85,6 +89,7 @@ class Round:
     operations: float = 0.0
     label: str = ""
     check: Check | None = None
+    check_pieces: CheckPieces | None = None
     excluded: frozenset[int] = frozenset()
     dtype: np.dtype[Any] = FLOAT64
 

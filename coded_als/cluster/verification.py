@@ -11,6 +11,7 @@ from coded_als.checks import require_one_of
 from coded_als.cluster.freivalds import (
     Comparison,
     Operand,
+    PieceSketches,
     Secret,
     check_half_step,
     check_inner_product,
@@ -23,9 +24,11 @@ from coded_als.cluster.freivalds import (
     row_key,
     row_transposed_key,
 )
+from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.scope import ProxyCluster
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.cluster.shares import TeedShares
+from coded_als.codes.pieces import PieceLayout
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 
@@ -63,10 +66,16 @@ class VerifiedCluster(ProxyCluster):
         self._held: dict[str, Sequence[Any]] = {}
         self._keys: dict[tuple[object, ...], tuple[Array, float]] = {}
         self._wrong: set[int] = set()
+        # what can be given out again can be sketched again, piece by piece
+        self._sources: dict[str, Sequence[Stored]] = {}
+        self._pieces: dict[tuple[str, int], list[PieceSketches]] = {}
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         sketched: list[Any] = []
         passing = self._sketched(shares, sketched)
+        self._forget_pieces(name)
+        if isinstance(shares, Sequence):
+            self._sources[name] = shares
         # what can be given out again stays so; its sketches are the same
         self._cluster.store(name, TeedShares(shares, passing) if isinstance(shares, Sequence) else passing)
         self._keys.clear()
@@ -77,6 +86,7 @@ class VerifiedCluster(ProxyCluster):
         self._keys.clear()
         for name in dropped:
             self._held.pop(name, None)
+            self._forget_pieces(name)
         self._cluster.drop(dropped)
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
@@ -87,8 +97,12 @@ class VerifiedCluster(ProxyCluster):
             )
         for place, name in enumerate(round.keep):
             self._held[name] = [payload[place] for payload in round.payloads or ()]
-        check = RoundCheck(round, self)
-        responses = self._cluster.run(replace(round, check=check, excluded=frozenset(self._wrong)), until)
+        excluded = frozenset(self._wrong)
+        if isinstance(until, EveryPiece):
+            checked = replace(round, check_pieces=PieceCheck(round, self, until.layout), excluded=excluded)
+        else:
+            checked = replace(round, check=RoundCheck(round, self), excluded=excluded)
+        responses = self._cluster.run(checked, until)
         self._wrong.update(responses.left_out)
         return responses
 
@@ -96,6 +110,27 @@ class VerifiedCluster(ProxyCluster):
         """Forget the combinations."""
         self._held.clear()
         self._keys.clear()
+        self._sources.clear()
+        self._pieces.clear()
+
+    def can_check_pieces(self, name: str) -> bool:
+        """Whether what is stored under a name can be sketched piece by piece."""
+        return name in self._sources
+
+    def piece_sketches(self, name: str, layout: PieceLayout) -> list[PieceSketches]:
+        """The sketches of each worker's pieces, made when they are first needed: the shares pass by once more."""
+        if (name, layout.pieces) not in self._pieces:
+            made = [
+                PieceSketches.of(as_stored(share), self._secret, worker, layout)
+                for worker, share in enumerate(self._sources[name])
+            ]
+            self._pieces[name, layout.pieces] = made
+        return self._pieces[name, layout.pieces]
+
+    def _forget_pieces(self, name: str) -> None:
+        self._sources.pop(name, None)
+        for key in [key for key in self._pieces if key[0] == name]:
+            del self._pieces[key]
 
     def _sketched(self, shares: Iterable[Stored], sketched: list[Any]) -> Iterator[Stored]:
         """The shares, while sketches of those with planes are taken; the arrays of sparse rows are kept by name."""
@@ -163,6 +198,44 @@ class RoundCheck:
         else:
             self._norms[id(array)] = operand.column_norms
         return operand
+
+
+class PieceCheck:
+    """The check of one round's answers, piece by piece.
+
+    Parameters
+    ----------
+    round
+        The round: a product of a stored share and a payload.
+    cluster
+        Who knows what the workers hold, and is told who was wrong.
+    layout
+        The pieces.
+    """
+
+    def __init__(self, round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> None:
+        (name,), payloads = round.operands, round.payloads or ()
+        if round.kernel != "product" or not cluster.can_check_pieces(name):
+            raise UsageError(
+                "verify='freivalds' checks pieces of products with shares that can be given out again; "
+                f"got {round.kernel!r} of {name!r}. Use pieces=1, or store a list."
+            )
+        self._sketches, self._payloads = cluster.piece_sketches(name, layout), payloads
+        self._height, self._cluster, self._layout = round.response_shapes[0][1], cluster, layout
+        self._norms: dict[int, Array] = {}
+
+    def __call__(self, worker: int, first: int, last: int, rows: Array) -> bool:
+        """Whether the rows of a worker's pieces from its place ``first`` to before ``last`` are right."""
+        (right,) = self._payloads[worker]
+        order = self._layout.order(worker, self._height, first, last)
+        start = self._layout.start(worker)
+        numbers = [(start + place) % self._layout.pieces for place in range(first, last)]
+        if id(right) not in self._norms:
+            self._norms[id(right)] = norms(right.reshape(-1, right.shape[-1]))
+        agrees = self._sketches[worker].compare(numbers, order, right, self._norms[id(right)], rows).agrees
+        if not agrees:
+            self._cluster._wrong.add(worker)
+        return agrees
 
 
 Comparisons = Iterator[Comparison]

@@ -14,6 +14,7 @@ import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.rules import AnyOfEach, Fastest, counted_workers
 from coded_als.cluster.seam import Round, StoppingRule
 from coded_als.delays.streams import DelayStream, arrival_order
@@ -95,6 +96,32 @@ def waiting_s(arrivals: Array, until: StoppingRule) -> Array:
         slowest: Array = np.stack([arrivals[:, sorted(group)].min(axis=1) for group in until.groups]).max(axis=0)
         return slowest
     return np.array([_waiting_s(row, until) for row in arrivals])
+
+
+# Of all pieces of all workers and draws at once: 32 MB.
+MOST_AT_ONCE = 2**22
+
+
+def pieces_waiting_s(
+    cost: RoundCost, delays: Array, machine: Machine, slowness: Array | None, until: EveryPiece
+) -> Array:
+    """Seconds until each of T rounds in pieces ends, (T,), from delays and slowness (T, W); infinite where none does.
+
+    As `coded_als.cluster.piecewise.play` has it where the questions come in time: answers are read once the last needed piece
+    is done. A code counts answers and is not asked for its error.
+    """
+    slower = np.ones_like(delays) if slowness is None else slowness
+    piece_s = machine.working_s(cost.operations, slower) / until.layout.pieces
+    begun_s = cost.computed_s(delays, machine, slower) - piece_s * until.layout.pieces
+    workers, pieces = until.layout.places.shape
+    reading_s = machine.latency_s + machine.sending_s(workers, until.needed / workers * cost.response_bytes)
+    ends_s, step = np.empty(len(delays)), max(1, MOST_AT_ONCE // (workers * pieces))
+    for start in range(0, len(delays), step):
+        rows = slice(start, start + step)
+        done_s = begun_s[rows, :, np.newaxis] + (until.layout.places + 1) * piece_s[rows, :, np.newaxis]
+        each_s = np.concatenate([waiting_s(done_s[:, :, piece], until.counted) for piece in range(pieces)])
+        ends_s[rows] = each_s.reshape(pieces, -1).max(axis=0)
+    return ends_s + reading_s
 
 
 def _waiting_s(arrivals: Array, until: StoppingRule) -> float:

@@ -161,7 +161,10 @@ class LinearCode:
 
         Raises
         ------
-        NotEnoughWorkers, DecodingError
+        NotEnoughWorkers
+            When fewer workers respond than the code needs.
+        DecodingError
+            When the estimated error of all responses is above the tolerance.
         """
         decoder = self.decoder(responses)
         if tolerance is not None and not decoder.error_estimate <= tolerance:

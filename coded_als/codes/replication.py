@@ -26,8 +26,12 @@ class ReplicatedProduct(BlockCut):
 
     Parameters
     ----------
-    p, r, q
-        Parts as in `coded_als.codes.EntangledPolynomialCode`.
+    p
+        Number of parts of the rows of A.
+    r
+        Number of parts of the columns of A and of the rows of B.
+    q
+        Number of parts of the columns of B.
     workers
         Number of workers W, at least ``p q r copies``.
     copies

@@ -236,8 +236,12 @@ class DaskCluster(ZmqCluster):
     advertise
         Where the workers find this process, as ``"HOST"`` or ``"HOST:PORT"``; by default the address that the
         scheduler's machine sees.
-    delays, seed, round_timeout_s
-        As of `coded_als.LocalCluster`.
+    delays
+        Delays to inject, a SPEC or a model; none by default.
+    seed
+        Seed of the delays.
+    round_timeout_s
+        Seconds after which a round without enough responses ends with an error.
     startup_timeout_s
         How long the workers may take to start.
 

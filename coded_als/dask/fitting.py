@@ -140,8 +140,10 @@ def fit_dataset(
         Whose workers hold the blocks.
     policy
         `WaitForAll` (the default), `FirstCopy` or `Partial`; for the coded model its ``code`` says it.
-    callback, progress
-        As in ``model.fit``.
+    callback
+        Called after each iteration with its history entry.
+    progress
+        Whether to draw a progress bar.
     checkpoint
         As in ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
         after a resumption decide which, so the fit that goes on is as good and not the same.

@@ -146,9 +146,11 @@ class RatingData:
     ----------
     matrix
         (m, n) float64, a dense array or a `scipy.sparse.csr_array` in canonical form.
-    user_ids, item_ids
-        (m,) and (n,) arrays of int64 or str (objects that are str where one is very long), ascending where they were
-        read from text; 0, 1, 2, ... where the source was a matrix.
+    user_ids
+        Ids of the rows, (m,), int64 or str; ascending where they were read from text, 0, 1, 2, ... of a
+        matrix.
+    item_ids
+        Ids of the columns, (n,), likewise.
     source
         Name of the source, for people.
     times

@@ -41,8 +41,12 @@ class RemoteCluster(ZmqCluster):
     key_file
         Where to write what admits workers: a path at which nothing is. Readable for its owner alone, removed with
         the cluster.
-    delays, seed, round_timeout_s
-        As of `coded_als.LocalCluster`.
+    delays
+        Delays to inject, a SPEC or a model; none by default.
+    seed
+        Seed of the delays.
+    round_timeout_s
+        Seconds after which a round without enough responses ends with an error.
     keys
         The folder of the keys, in place of ``key_file``.
     join_timeout_s

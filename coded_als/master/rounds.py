@@ -398,6 +398,14 @@ class RunningRound:
         self.asking.progress.hear(worker, now_s - self.begun_s, pieces, computed_s)
         self.asking.note(now_s - self.begun_s)
 
+    def verdict_of(self, worker: int, reply: Answer) -> Status:
+        """Whether an answer of the right shape counts."""
+        latest, check = self._latest.get(worker), self.round.check_pieces
+        before = latest.pieces if latest is not None and latest.attempt == reply.attempt else 0
+        if not all_finite(reply.arrays):
+            return "refused"
+        return "counted" if check is None or check(worker, before, reply.done, reply.arrays[0]) else "corrupt"
+
     def take_pieces(self, worker: int, reply: Answer, heard_s: float) -> None:
         """Count an answer; one of a new attempt counts as soon as it has more than those before."""
         assert self.asking is not None
@@ -703,27 +711,32 @@ class Rounds(Listener):
         if current.stage(worker.id) not in (Stage.ASKED, Stage.CANCELLED) or not isinstance(reply, Word | Answer):
             return
         if isinstance(reply, Answer):
-            shape = current.rows_of(worker.id, reply.attempt, reply.done)
-            if shape is None or [(array.shape, array.dtype) for array in reply.arrays] != [
-                (shape, current.round.dtype)
-            ]:
+            status = self._status_of(worker, task, reply, current)
+            if status != "counted":
                 worker.open_tasks.pop(current.index, None)
-                self._events.record(task, "refused", reply)
-                raise WorkerFailed(
-                    f"an answer to {current.round.kernel!r} must be {current.round.dtype} of the shape {shape}; worker "
-                    f"{worker.id} sent {[array.shape for array in reply.arrays]}. Correct the round."
-                )
-            if not all_finite(reply.arrays):
-                worker.open_tasks.pop(current.index, None)
-                self._events.record(task, "refused", reply)
-                self._leave_out(worker, "refused", current)
+                self._events.record(task, status, reply)
+                self._leave_out(worker, status, current)
                 return
             current.take_pieces(worker.id, reply, self._events.seconds())
         current.hear(worker.id, reply.done, reply.computed_s, self._clock())
 
+    def _status_of(self, worker: WorkerState, task: Assignment, reply: Answer, current: RunningRound) -> Status:
+        """Whether an answer counts: it has the rows of its pieces, is finite, and passes the check."""
+        shape, wanted = current.rows_of(worker.id, reply.attempt, reply.done), current.round.dtype
+        if shape is not None and [(array.shape, array.dtype) for array in reply.arrays] == [(shape, wanted)]:
+            return current.verdict_of(worker.id, reply)
+        if current.round.check_pieces is not None:
+            return "corrupt"
+        worker.open_tasks.pop(current.index, None)
+        self._events.record(task, "refused", reply)
+        raise WorkerFailed(
+            f"an answer to {current.round.kernel!r} must be {wanted} of the shape {shape}; worker {worker.id} sent "
+            f"{[array.shape for array in reply.arrays]}. Correct the round."
+        )
+
     def _failed(self, worker: WorkerState, task: Assignment, reply: Failure, current: RunningRound) -> None:
         """A worker says that the kernel raised."""
-        if current.round.check is None:
+        if current.round.check is None and current.round.check_pieces is None:
             self._events.record(task, "lost", reply)
             raise WorkerFailed(_why_failed(worker.id, current.round.kernel, reply.reason))
         # it may well be lying: if it is not, the others will say the same

@@ -202,9 +202,11 @@ class ZmqCluster:
 
 
 def require_unchecked(round: Round) -> None:
-    """`UsageError` where answers that come in pieces are to be checked, which looks at whole responses so far."""
+    """`UsageError` where answers that come in pieces are to be checked by a check of whole responses."""
     if round.check is not None:
-        raise UsageError("checks look at whole responses; got a round in pieces. Use pieces=1 with verify='freivalds'.")
+        raise UsageError(
+            "a check must look at pieces where a round is in pieces; got one of whole responses. Use pieces=1."
+        )
 
 
 def _unless_forked(usage: Usage, end: Callable[[], None]) -> None:

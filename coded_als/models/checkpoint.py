@@ -37,15 +37,9 @@ class Digested(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """An array of a fit that will not change any more: a store that keeps parts is given it once.
+    """An array of a fit that will not change any more: a store that keeps parts is given it once."""
 
-    Parameters
-    ----------
-    array
-        Of any shape.
-    """
-
-    array: NDArray[Any]
+    array: NDArray[Any]  # of any shape
 
     @cached_property
     def name(self) -> str:
@@ -55,24 +49,13 @@ class Settled:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The state of a fit between two iterations.
+    """The state of a fit between two iterations."""
 
-    Parameters
-    ----------
-    iteration
-        How many iterations are done.
-    arrays
-        The solver's arrays by name; those that are written may be `Settled`.
-    facts
-        What JSON can say: the history so far, the state of random generators.
-    origin
-        The store that it comes from, and its name there.
-    """
-
-    iteration: int
-    arrays: Mapping[str, Any]
+    iteration: int  # how many iterations are done
+    arrays: Mapping[str, Any]  # the solver's arrays by name; those that are written may be `Settled`
+    # what JSON can say: the history so far, the state of random generators
     facts: Mapping[str, Any] = field(default_factory=dict)
-    origin: tuple[CheckpointStore, str] | None = None
+    origin: tuple[CheckpointStore, str] | None = None  # the store that it comes from, and its name there
 
     @contextmanager
     def being_read(self) -> Iterator[None]:

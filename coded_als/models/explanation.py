@@ -37,21 +37,9 @@ def influences(rated: Array, curvature: Floats, penalty: Array, gram: Floats | N
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A score, split over the ratings of a user.
+    """A score, split over the ratings of a user."""
 
-    Parameters
-    ----------
-    score
-        ``base`` and all contributions, also of ratings that are not named.
-    base
-        What the item scores for a user of whom nothing is known: mean and bias of the item.
-    ids
-        (k,) items rated, those that weigh most first.
-    contributions
-        (k,) what each adds to the score, or takes off it.
-    """
-
-    score: float
-    base: float
-    ids: Ids
-    contributions: NDArray[np.float64]
+    score: float  # ``base`` and all contributions, also of ratings that are not named
+    base: float  # what the item scores for a user of whom nothing is known: mean and bias of the item
+    ids: Ids  # (k,) items rated, those that weigh most first
+    contributions: NDArray[np.float64]  # (k,) what each adds to the score, or takes off it

@@ -106,15 +106,20 @@ class FactorModel:
 
     Attributes
     ----------
-    user_factors_, item_factors_
-        (m, d) and (n, d).
-    user_biases_, item_biases_
-        (m,) and (n,), or None.
+    user_factors_
+        Factors of the users, (m, d).
+    item_factors_
+        Factors of the items, (n, d).
+    user_biases_
+        Biases of the users, (m,), or None.
+    item_biases_
+        Biases of the items, (n,), or None.
     global_mean_
         Added to every score.
-    user_ids, item_ids
-        The original ids in row and column order, arrays of whole numbers or of str; 0, 1, 2, ... unless `set_ids` was
-        called.
+    user_ids
+        Original ids in row order, whole numbers or str; 0, 1, 2, ... unless `set_ids` was called.
+    item_ids
+        Original ids in column order, likewise.
     seen_
         (m, n) sparse pattern of the ratings trained on, or None where nothing is to be filtered.
     history_

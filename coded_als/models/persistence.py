@@ -28,21 +28,11 @@ ARRAY, TEXT = "array/", "text/"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file holds.
+    """What a model file holds."""
 
-    Parameters
-    ----------
-    kind
-        A name in `coded_als.models.registry`.
-    arrays
-        By name.
-    metadata
-        What JSON can say; ``parameters`` are the constructor's.
-    """
-
-    kind: str
-    arrays: Mapping[str, NDArray[Any]]
-    metadata: Mapping[str, Any]
+    kind: str  # a name in `coded_als.models.registry`
+    arrays: Mapping[str, NDArray[Any]]  # by name
+    metadata: Mapping[str, Any]  # what JSON can say; ``parameters`` are the constructor's
 
 
 def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 from coded_als.models.id_text import is_text
 from coded_als.models.ids import Id, Ids
+from coded_als.models.rating_matrix import pattern
 from coded_als.models.top_n import recommend_batch
 
 if TYPE_CHECKING:
@@ -79,9 +80,7 @@ def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool)
 
 
 def similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int) -> tuple[Integers, NDArray[Any]]:
-    """Places and cosines, (len(places), n), of the n rows with the smallest angles to each of some, themselves left out."""
-    from coded_als.models.rating_matrix import pattern
-
+    """Places and cosines, (k, n), of the n rows at the smallest angles to each of (k,) rows, themselves left out."""
     lengths = np.linalg.norm(factors, axis=1)
     # a row of zeros has no direction and is similar to nothing
     units = factors / np.where(lengths > 0, lengths, 1)[:, None]
@@ -92,7 +91,7 @@ def similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int) 
 
 
 def places_among(name: str, places: NDArray[Any], noun: str, count: int) -> Integers:
-    """Places below a count, (k,); `UsageError` for one that is not among them, as NumPy would count it from the end."""
+    """Places (k,) below a count; `UsageError` for one that is not among them, as NumPy would count it from the end."""
     if places.size and places.dtype.kind not in "iu":
         raise UsageError(f"{name} must be whole numbers; got {places.dtype}. Pass places, as user_rows gives them.")
     outside = np.flatnonzero((places < 0) | (places >= count))

@@ -18,22 +18,13 @@ from coded_als.models.factor_model import FactorModel
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration of a fit.
+    """One iteration of a fit."""
 
-    Parameters
-    ----------
-    index
-        1, 2, 3, ...
-    objective
-        What the model minimises, regularisation included, where that is cheap; a running estimate for the
-        stochastic models (each says of what).
-    seconds
-        Seconds that it took, on the wall or, on a cluster, on the cluster's clock.
-    """
-
-    index: int
+    index: int  # 1, 2, 3, ..
+    # what the model minimises, regularisation included, where that is cheap; a running estimate for the stochastic
+    # models (each says of what)
     objective: float
-    seconds: float
+    seconds: float  # seconds that it took, on the wall or, on a cluster, on the cluster's clock
 
 
 # called after each iteration with the entry that it adds to history_: index, objective, seconds and what a model adds

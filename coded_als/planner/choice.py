@@ -53,36 +53,16 @@ Verdict = Literal["coding pays", "coding does not pay", "cannot tell yet"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scheme and its expected time.
+    """A scheme and its expected time."""
 
-    Parameters
-    ----------
-    scheme
-        The scheme.
-    totals_s
-        Seconds of a whole fit by each draw, start-up included, (draws,).
-    sampling
-        How the draws were made: they do not count the same.
-    startup_s
-        Seconds before the first iteration.
-    master_s
-        Seconds of the master's own arithmetic over all iterations.
-    worker_bytes
-        Storage of one worker.
-    worker_operations
-        Multiplications of one worker in an iteration.
-    at_least
-        Whether the seconds are a lower bound.
-    """
-
-    scheme: Scheme
-    totals_s: Array
-    sampling: Sampling
-    startup_s: float
-    master_s: float
-    worker_bytes: int
-    worker_operations: float
-    at_least: bool = False
+    scheme: Scheme  # the scheme
+    totals_s: Array  # seconds of a whole fit by each draw, start-up included, (draws,)
+    sampling: Sampling  # how the draws were made: they do not count the same
+    startup_s: float  # seconds before the first iteration
+    master_s: float  # seconds of the master's own arithmetic over all iterations
+    worker_bytes: int  # storage of one worker
+    worker_operations: float  # multiplications of one worker in an iteration
+    at_least: bool = False  # whether the seconds are a lower bound
 
     @property
     def mean_s(self) -> float:
@@ -101,22 +81,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Duel:
-    """The best scheme with a code against the best without one, where neither may use more than a limit of something.
+    """The best scheme with a code against the best without one, where neither may use more than a limit of something."""
 
-    Parameters
-    ----------
-    limit
-        Of each worker: bytes of storage, or multiplications in an iteration.
-    plain, coded
-        The fastest of each kind, under the same delays; None where none can run within the limit.
-    unseen
-        Of a recording the share of tasks that were broken off later than any that was finished. A scheme without a code would
-        have waited for them, nobody knows how long.
-    """
-
-    limit: float
+    limit: float  # of each worker: bytes of storage, or multiplications in an iteration
+    # the fastest of each kind, under the same delays; None where none can run within the limit
     plain: Candidate | None
     coded: Candidate | None
+    # of a recording the share of tasks that were broken off later than any that was finished. A scheme without a code
+    # would have waited for them, nobody knows how long.
     unseen: float = 0.0
 
     @property

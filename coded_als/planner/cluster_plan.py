@@ -15,28 +15,16 @@ from coded_als.planner.timing import Workload
 
 @dataclass(frozen=True)
 class Plan:
-    """The recommended scheme, and its rivals.
+    """The recommended scheme, and its rivals."""
 
-    Parameters
-    ----------
-    recommended
-        The fastest that decodes accurately; without a code where that is within the margin of it.
-    overall
-        The best code against the best scheme without one.
-    at_equal_memory, at_equal_work
-        The same where a worker may hold, or compute, no more than with each number of copies.
-    candidates
-        All schemes that can run, fastest first; some are known by a lower bound alone, above the fastest of their kind.
-    excluded
-        Label and reason of those that cannot.
-    """
-
-    recommended: Candidate
-    overall: Duel
+    recommended: Candidate  # the fastest that decodes accurately; without a code where that is within the margin of it
+    overall: Duel  # the best code against the best scheme without one
+    # the same where a worker may hold, or compute, no more than with each number of copies
     at_equal_memory: tuple[Duel, ...]
     at_equal_work: tuple[Duel, ...]
+    # all schemes that can run, fastest first; some are known by a lower bound alone, above the fastest of their kind
     candidates: tuple[Candidate, ...]
-    excluded: tuple[tuple[str, str], ...]
+    excluded: tuple[tuple[str, str], ...]  # label and reason of those that cannot
 
     @property
     def verdict(self) -> Verdict:

@@ -80,25 +80,14 @@ def sharing_s(code: CodeSpec, length: int, workers: int, machine: Machine) -> fl
 
 @dataclass(frozen=True, eq=False)
 class Extent:
-    """The size of A, as far as the choice of its products depends on it.
+    """The size of A, as far as the choice of its products depends on it."""
 
-    Parameters
-    ----------
-    rows, length
-        Of A, (rows, l).
-    lengths
-        (rows,) entries of each row of a sparse A; None for a dense one.
-    held
-        Whether the workers hold its rows already, in blocks, and the master none of them.
-    memory_bytes
-        The most that D may take; the memory of this machine unless given.
-    """
-
+    # of A, (rows, l)
     rows: int
     length: int
-    lengths: NDArray[np.int64] | None
-    held: bool = False
-    memory_bytes: float | None = None
+    lengths: NDArray[np.int64] | None  # (rows,) entries of each row of a sparse A; None for a dense one
+    held: bool = False  # whether the workers hold its rows already, in blocks, and the master none of them
+    memory_bytes: float | None = None  # the most that D may take; the memory of this machine unless given
 
     @property
     def entries(self) -> int | None:
@@ -160,23 +149,17 @@ ADDING = 10.0
 class Size:
     """The problem: an m x n matrix and the rank d.
 
-    Parameters
-    ----------
-    rows, columns, rank
-        m, n and d.
-    entries
-        Of a sparse matrix, those that are not zero; None for a dense one.
-
     Raises
     ------
     UsageError
         For a rank above both sides.
     """
 
+    # m, n and d
     rows: int
     columns: int
     rank: int
-    entries: int | None = None
+    entries: int | None = None  # of a sparse matrix, those that are not zero; None for a dense one
 
     def __post_init__(self) -> None:
         if self.rank > self.length:
@@ -190,30 +173,14 @@ class Size:
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way to run the factorisation on W workers.
+    """One way to run the factorisation on W workers."""
 
-    Parameters
-    ----------
-    code
-        SPEC of the code, as `CodedALS` takes it.
-    workers
-        W.
-    protocol
-        ``"fused"`` or ``"paper"``.
-    solver
-        A name in `coded_als.planner.solvers.SOLVERS`.
-    rows
-        Whether the workers hold blocks of the sparse rows of R in copies, and D is not formed.
-    block
-        Columns of the block of a solver whose width is free; None: the usual ones.
-    """
-
-    code: str
-    workers: int
-    protocol: str = "fused"
-    solver: str = "als"
-    rows: bool = False
-    block: int | None = None
+    code: str  # SPEC of the code, as `CodedALS` takes it
+    workers: int  # W
+    protocol: str = "fused"  # ``"fused"`` or ``"paper"``
+    solver: str = "als"  # a name in `coded_als.planner.solvers.SOLVERS`
+    rows: bool = False  # whether the workers hold blocks of the sparse rows of R in copies, and D is not formed
+    block: int | None = None  # columns of the block of a solver whose width is free; None: the usual ones
 
     @property
     def family(self) -> CodeSpec:

@@ -26,9 +26,11 @@ from scipy.special import logsumexp, xlogy
 from coded_als.arrays import Array
 from coded_als.checks import require_number
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import Fastest, WellConditioned, counted_workers
 from coded_als.cluster.seam import StoppingRule
-from coded_als.cluster.waiting import RoundCost, waiting_s
+from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
+from coded_als.codes.pieces import PieceLayout
 from coded_als.delays.models import (
     DelayModel,
     LogNormal,
@@ -55,6 +57,8 @@ from coded_als.planner.statistics import Sampling
 Schedule = list[tuple[RoundCost, StoppingRule]]
 # Iterations drawn in a run of a model from elsewhere; longer runs are scaled up from them.
 DRAWN_ITERATIONS = 20
+# Pieces of all workers of which rounds are drawn, and of each of many: coarser ones only end a little later.
+MOST_PIECES, LEAST_PIECES = 2**11, 8
 # Numbers of one kind that are drawn at a time, 128 MB: of more than 2,600 workers fewer draws than are asked for.
 MOST_NUMBERS = 2**24
 # Shares of the slowest into which delays without a slow state are pushed.
@@ -173,6 +177,7 @@ class RoundDraws:
         self._numbers = _numbers(model, workers, seed, pushes, draws)
         self.sampling = Sampling(_weights(self._numbers, pushes, draws), _strata(pushes, draws), rounds)
         self._drawn: dict[float, Array] = {}
+        self._slowness: Array | None = None
 
     def __len__(self) -> int:
         return len(self.sampling)
@@ -180,8 +185,9 @@ class RoundDraws:
     def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
         if not slows(self._model):
             return None
-        found = np.array([self._factors(draw) for draw in range(len(self))])
-        return np.repeat(found[:, None, None], len(schedule), axis=2)
+        if self._slowness is None:
+            self._slowness = np.array([self._factors(draw) for draw in range(len(self))])
+        return np.repeat(self._slowness[:, None, None], len(schedule), axis=2)
 
     def delays(self, schedule: Schedule, iterations: int) -> Array:
         """Seconds that each worker adds to each round of one iteration, (draws, 1, rounds, W)."""
@@ -359,26 +365,14 @@ RANDOM_ORDERS = 4
 
 @dataclass(frozen=True)
 class Workload:
-    """A problem, the machines and the delays.
+    """A problem, the machines and the delays."""
 
-    Parameters
-    ----------
-    size
-        The problem.
-    delays
-        A delay SPEC or a model.
-    machine
-        Master, workers and the link between them.
-    tolerance
-        Relative error that a decoded product may have; None: what the scheme's code can keep to.
-    iterations
-        Iterations to convergence of each solver: a property of the matrix, so an assumption here.
-    """
-
-    size: Size
-    delays: str | DelayModel
-    machine: Machine
+    size: Size  # the problem
+    delays: str | DelayModel  # a delay SPEC or a model
+    machine: Machine  # master, workers and the link between them
+    # relative error that a decoded product may have; None: what the scheme's code can keep to
     tolerance: float | None = None
+    # iterations to convergence of each solver: a property of the matrix, so an assumption here
     iterations: Mapping[str, int] = field(default_factory=typical_iterations)
 
     def __post_init__(self) -> None:
@@ -412,7 +406,21 @@ class Workload:
 
         Raises UsageError when the workers are too few.
         """
-        return scheme.schedule(self.size, self.tolerance_of(scheme))
+        schedule = scheme.schedule(self.size, self.tolerance_of(scheme))
+        pieces = self._pieces_of(scheme, schedule[0][0])
+        if pieces == 1:
+            return schedule
+        return [(cost, EveryPiece(rule, PieceLayout(scheme.workers, pieces))) for cost, rule in schedule]
+
+    def _pieces_of(self, scheme: Scheme, cost: RoundCost) -> int:
+        """Pieces of each share, as the product of a fit takes them; of many workers no more than can be drawn in time."""
+        if scheme.rows or scheme.protocol != "fused":
+            return 1
+        product, asked = scheme.product(self.size), scheme.chosen(self.size).pieces
+        height = product.response_shape((self.size.length, scheme.block_columns(self.size)))[1]
+        if asked is None:
+            asked = pieces_for(product, self.machine.computing_s(cost.operations), height, self.machine)
+        return min(asked, height, max(LEAST_PIECES, MOST_PIECES // scheme.workers))
 
     def master_s(self, scheme: Scheme) -> float:
         """Seconds of the master's arithmetic in one iteration, when no worker computes."""
@@ -521,8 +529,11 @@ def _drawn_seconds(
     for index, (cost, rule) in enumerate(schedule):
         late = delays[:, :, index].reshape(-1, scheme.workers)
         slower = None if slowness is None else slowness[:, :, index].reshape(late.shape)
-        arrivals = cost.response_s(late, workload.machine, slower)
-        seconds[:, :, index] = waiting_s(arrivals, rule).reshape(seconds.shape[:2])
+        if isinstance(rule, EveryPiece):
+            ended_s = pieces_waiting_s(cost, late, workload.machine, slower, rule)
+        else:
+            ended_s = waiting_s(cost.response_s(late, workload.machine, slower), rule)
+        seconds[:, :, index] = ended_s.reshape(seconds.shape[:2])
     seconds[:, :, -1] += workload.master_s(scheme)
     return seconds
 

@@ -55,19 +55,29 @@ class ShardedALS(FactorModel):
         Each is one half-step per side.
     loss
         ``implicit`` (interactions; stored values do not matter) or ``explicit`` (ratings).
-    unobserved_weight, frequency_exponent
-        Of ``implicit``: 0.1 and 1 by default, as in `ImplicitALS`.
-    biases, bias_regularization, regularization_scaling
-        Of ``explicit``: True, None and ``none`` by default, as in `RidgeALS`.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    unobserved_weight
+        Weight of a missing rating in the ``implicit`` loss; 0.1 by default, as in `ImplicitALS`.
+    frequency_exponent
+        Exponent of an item's frequency in the weight of its missing ratings; 1 by default.
+    biases
+        Whether the ``explicit`` loss has biases; True by default, as in `RidgeALS`.
+    bias_regularization
+        Ridge weight of the biases; None for that of the factors.
+    regularization_scaling
+        How the ridge weight of a row grows with its ratings; ``"none"`` by default.
+    solver
+        ``"cholesky"``, or ``"cg"`` for warm-started conjugate gradients.
+    cg_steps
+        Conjugate-gradient steps for each row and half-step.
     table_dtype
         ``float32``, or ``bfloat16`` for half of the memory and of the communication; rows are solved in float32.
     devices
         How many; None for all. The result does not depend on it beyond rounding.
-    batch_pieces, piece_length
-        A batch of one device holds about so many pieces of rows (at least 16), each of at most so many entries. What a
-        device needs beside its shards grows with them.
+    batch_pieces
+        Pieces of rows in a batch of one device, about, at least 16. The memory beside the shards grows with
+        it.
+    piece_length
+        Entries of a piece at most. The memory beside the shards grows with it.
     seed
         Of the random start.
     top_n_recall

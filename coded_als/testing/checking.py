@@ -45,14 +45,18 @@ class CodeReport:
     ----------
     code
         Its SPEC, or the name of its class.
-    workers, recovery_threshold
-        W, and the responses without which no set decodes.
+    workers
+        Number of workers W.
+    recovery_threshold
+        Number of responses below which no set decodes.
     sets
         Random sets of threshold workers that the invariants were tried on.
     undecodable
         How many of these do not decode at all.
-    median, percentile_99
-        Of the estimated errors of the others, relative to |A| |B|; infinite where there are none.
+    median
+        Median of the estimated errors of the others, relative to |A| |B|; infinite where there are none.
+    percentile_99
+        The 99th percentile of the same.
     worst
         The worst sets of threshold workers that a search found, by their estimated error.
     measured

@@ -29,8 +29,10 @@ class CodedTrial:
     ----------
     code
         The code that cuts, encodes and decodes.
-    left, right
-        A, (N, M), and B, (M, Q).
+    left
+        A, (N, M).
+    right
+        B, (M, Q).
 
     Examples
     --------

@@ -92,8 +92,10 @@ def matrices(draw: st.DrawFn, most_rows: int = 12, most_columns: int = 12) -> Ar
     ----------
     draw
         Given by Hypothesis.
-    most_rows, most_columns
-        The largest sides.
+    most_rows
+        Largest number of rows.
+    most_columns
+        Largest number of columns.
 
     Returns
     -------

@@ -17,7 +17,7 @@ from coded_als.cluster.piecewise import play
 from coded_als.cluster.questions import EveryPiece, RoundProgress, decodable_s, next_question, pieces_for
 from coded_als.cluster.recording import EventLog
 from coded_als.cluster.rules import copies_rule
-from coded_als.cluster.waiting import RoundCost, waiting_s
+from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
 from coded_als.codes import SystematicCode
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.delays import DelayStream, Disturbance
@@ -97,6 +97,24 @@ def test_an_undisturbed_round_takes_what_an_uncoded_one_takes() -> None:
         uncoded_s = RoundCost(1.0).response_s(np.zeros(30), machine).max()
         assert played.elapsed_s <= 1.03 * uncoded_s
         assert played.messages == 4 * 30
+
+
+@pytest.mark.parametrize("spec", MODELS)
+@pytest.mark.parametrize("copies", [False, True])
+def test_what_is_drawn_for_a_plan_is_what_the_virtual_clock_takes(spec: str, copies: bool) -> None:
+    workers, p, draws = 12, 6, 40
+    machine = Machine(1.0, 1e6, 1e-4, 1.5e-4)
+    rule = copies_rule(workers, p) if copies else WellConditioned(SystematicCode(p, 1, workers), 1e-9)
+    until, stream = EveryPiece(rule, PieceLayout(workers, workers)), DelayStream(spec, workers, 5)
+    drawn = [stream.disturb(2.0) for _ in range(draws)]
+    late, slow = (np.array([getattr(one, name) for one in drawn]) for name in ("delays_s", "slowness"))
+    cost = RoundCost(2.0, 1e4, 1e4)
+    played = np.array([play(cost, until, one, machine).elapsed_s for one in drawn])
+    found = pieces_waiting_s(cost, late, machine, slow, until)
+    assert np.isinf(found).tolist() == np.isinf(played).tolist()
+    both = np.isfinite(found)
+    np.testing.assert_allclose(found[both], played[both], rtol=0.06)
+    assert not both.any() or found[both].mean() == pytest.approx(played[both].mean(), rel=0.02)
 
 
 @pytest.mark.parametrize(("copies", "delays", "gain"), [(2, 0.0, 1.9), (3, 0.0, 2.8), (2, 0.3, 1.0), (3, 0.3, 1.0)])
@@ -230,6 +248,8 @@ def test_a_fit_in_pieces_ends_sooner_with_the_same_factors() -> None:
             seconds.append(cluster.seconds())
             products.append(model.user_factors_ @ model.item_factors_.T)
             assert model.converged_
+            assert {entry.pieces for entry in model.history_} == {(min(pieces, 8),)}  # no piece without a row
+            assert any(entry.partial[0] for entry in model.history_) == (pieces > 1)
     np.testing.assert_allclose(products[0], products[1], atol=1e-6)
     assert seconds[1] < 0.9 * seconds[0]
 

@@ -6,15 +6,19 @@ import os
 import signal
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from coded_als import CodedALS
+from coded_als import CodedALS, SimulatedCluster
 from coded_als.arrays import Array
-from coded_als.cluster import Round, WellConditioned
+from coded_als.cluster import Cluster, Round, WellConditioned
+from coded_als.cluster.freivalds import PieceSketches, Secret, norms
+from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.recording import EventLog
+from coded_als.cluster.verification import VerifiedCluster
 from coded_als.codes import SystematicCode
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.errors import NotEnoughWorkers, UsageError
@@ -28,7 +32,7 @@ WORKERS, P, HEIGHT = 7, 4, 60
 SLOW = f"slowdown-always:n={WORKERS},factor=300+slowdown-lognormal:sigma=0.5"
 
 
-def given(cluster: LocalCluster, spoilt: int | None = None) -> tuple[Round, EveryPiece, CodeInPieces, Array]:
+def given(cluster: Cluster, spoilt: int | None = None) -> tuple[Round, EveryPiece, CodeInPieces, Array]:
     """A product that the workers hold, one of them perhaps with a share that is not finite."""
     rng = np.random.default_rng(0)
     left, right = rng.standard_normal((P * HEIGHT, 300)), rng.standard_normal((300, 40))
@@ -103,12 +107,57 @@ def test_answers_that_are_not_finite_do_not_count() -> None:
             assert set(responses.left_out) <= {1}
 
 
-def test_answers_in_pieces_cannot_be_checked_yet() -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize("kind", ["virtual", "inline", "local"])
+def test_liars_are_named_by_their_pieces_and_left_out(kind: str) -> None:
+    """A worker holds another share than the master gave it: one entry is off by a part in ten thousand."""
+    opened = {
+        "virtual": lambda: SimulatedCluster(WORKERS, "slowdown-lognormal:sigma=0.5", 1),
+        "inline": lambda: InlineCluster(WORKERS, "exp:mean=1ms", 1),
+        "local": lambda: LocalCluster(WORKERS, "exp:mean=2ms", seed=1),
+    }
+    with opened[kind]() as cluster, VerifiedCluster(cluster) as verified:
+        task, until, code, expected = given(verified)
+        lies = [np.array(share) for share in verified._sources["left"]]
+        for liar in (1, 4):
+            lies[liar][0, 7 * liar, 3] *= 1.0001
+        cluster.store("left", lies)  # behind the back of the one that checks
+        named: set[int] = set()
+        for _ in range(12):
+            responses = verified.run(task, until)
+            named.update(responses.left_out)
+            assert not {1, 4} & {w for w, done in responses.done.items() if done == WORKERS}
+            found = code.decode(responses.first(), responses.done, expected.shape, 1e-9)
+            np.testing.assert_allclose(found, expected, atol=1e-9)
+        assert named <= {1, 4}
+        assert named
 
+
+def test_no_honest_piece_is_taken_for_a_lie() -> None:
+    """Rows and columns over many decades, and pieces of any size."""
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        rows, inner, columns, pieces = rng.integers(1, 40, 4)
+        layout = PieceLayout(3, int(pieces))
+        share = rng.standard_normal((1, rows, inner)) * 10.0 ** rng.integers(-8, 8, (1, rows, 1))
+        right = rng.standard_normal((1, inner, columns)) * 10.0 ** rng.integers(-8, 8, columns)
+        sketches = PieceSketches.of(share, Secret(), 1, layout)
+        first, last = sorted(rng.integers(0, pieces + 1, 2).tolist())
+        if first == last:
+            continue
+        order = layout.order(1, int(rows), first, last)
+        numbers = [(layout.start(1) + place) % layout.pieces for place in range(first, last)]
+        answer = np.concatenate([(share @ right)[:, part] for part in order], axis=1)
+        assert sketches.compare(numbers, order, right, norms(right[0]), answer).agrees
+        if answer.size:
+            place = tuple(int(rng.integers(0, side)) for side in answer.shape)
+            answer[place] += 1e-6 * np.linalg.norm(share) * np.linalg.norm(right)
+            assert not sketches.compare(numbers, order, right, norms(right[0]), answer).agrees
+
+
+def test_a_check_of_whole_responses_is_refused() -> None:
     with LocalCluster(WORKERS) as cluster:
         task, until, _, _ = given(cluster)
-        with pytest.raises(UsageError, match="checks look at whole responses; got a round in pieces"):
+        with pytest.raises(UsageError, match="a check must look at pieces where a round is in pieces"):
             cluster.run(replace(task, check=lambda worker, arrays: True), until)
 
 

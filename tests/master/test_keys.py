@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from coded_als.cli import main
 from coded_als.cluster import Fastest, Round, all_of
+from coded_als.delays import Disturbance
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master import RemoteCluster
 from coded_als.master.key_files import MASTER_FILE, WORKER_FILE, MasterKeys, make_keys
@@ -252,7 +253,7 @@ def test_an_earlier_master_is_not_answered_to_a_later_one(folder: Path) -> None:
     ) as first:
         first.store("one", [ONE])
         threading.Timer(0.05, lambda: first._link.interrupts and None).start()
-        task = first._rounds._begin(round, all_of(1), [0.3])
+        task = first._rounds._begin(round, all_of(1), Disturbance.late([0.3]), 0.0)
         first._rounds._ask(first._membership.workers[0], task)
         first._resources.pop_all()  # it dies without a farewell
         first._link.close()

@@ -180,7 +180,7 @@ def _compared(ratio: float) -> str:
     """How a scheme compares with one that takes ``ratio`` times its seconds."""
     if 1 / CLOSE <= ratio <= CLOSE:
         return "as fast, within 5 %"
-    return f"{plain(ratio, 2)} times as fast" if ratio > 1 else f"{plain(1 / ratio, 2)} times its seconds"
+    return f"{plain(ratio, 2)} times as fast" if ratio > 1 else f"it takes {plain(1 / ratio, 2)} times as long"
 
 
 @dataclass(frozen=True)
