@@ -45,6 +45,9 @@ class CodedIteration(Iteration):
         Pieces of each share in each of its rounds; 1 for whole shares.
     partial
         Of the responses used in each of its rounds, those of workers that had done only some of their pieces.
+    rounds_s, encoding_s, decoding_s
+        Of its seconds those of its rounds, from sending to the last response that counts, and those that the master took to
+        encode and to decode; the rest is its algebra.
     """
 
     remaining: float
@@ -54,6 +57,9 @@ class CodedIteration(Iteration):
     left_out: tuple[int, ...] = ()
     pieces: tuple[int, ...] = ()
     partial: tuple[int, ...] = ()
+    rounds_s: float = 0.0
+    encoding_s: float = 0.0
+    decoding_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Recorder:
     def __init__(self, fit: FitRecorder, log: RoundLog, stopping: Stopping, unit: float) -> None:
         self._fit, self._log, self._stopping, self._unit = fit, log, stopping, unit
         self._resumed = dict[str, Array]()
+        self._charged = dict(log.charged)
         self._rounds_before = len(log.records)
         fit.start()
         fit.go_on(self._go_on)
@@ -164,8 +171,15 @@ class Recorder:
             left_out=tuple(worker for record in rounds for worker in record.left_out),
             pieces=tuple(record.pieces for record in rounds),
             partial=tuple(record.partial for record in rounds),
+            rounds_s=sum(record.elapsed_s for record in rounds),
+            **self._charged_since(),
         )
         return verdict.outcome != "running"
+
+    def _charged_since(self) -> dict[str, float]:
+        """Seconds of encoding and decoding since this was asked last."""
+        before, self._charged = self._charged, dict(self._log.charged)
+        return {f"{kind}_s": seconds - before[kind] for kind, seconds in self._charged.items()}
 
     def conclude(self, objective: float, moved: float) -> Outcome:
         """The outcome of the fit as `Stopping.conclude` has it, also kept in the history."""

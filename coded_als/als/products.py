@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -52,6 +54,15 @@ class RoundLog:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.records: list[RoundRecord] = []
+        # seconds that the master has spent so far, on the cluster's clock
+        self.charged = {"encoding": 0.0, "decoding": 0.0}
+
+    @contextmanager
+    def charging(self, kind: Literal["encoding", "decoding"]) -> Iterator[None]:
+        """Charge the seconds of a block to the master's encoding or decoding."""
+        began = self.cluster.seconds()
+        yield
+        self.charged[kind] += self.cluster.seconds() - began
 
     @property
     def left_out(self) -> tuple[int, ...]:
@@ -128,7 +139,8 @@ class StoredProduct:
         ``right``: X, (columns of A, columns).
         """
         shape = (self._shape[0], right.shape[1])
-        shares = self._code.encode_right(np.ascontiguousarray(right, dtype=self._code.dtype))
+        with self._log.charging("encoding"):
+            shares = self._code.encode_right(np.ascontiguousarray(right, dtype=self._code.dtype))
         round = Round(
             kernel=self._kernel,
             operands=(self._operand,),
@@ -141,11 +153,13 @@ class StoredProduct:
         pieces = self._pieces_of(round, shape)
         if pieces == 1:
             responses = self._log.run(round, self._rule, self._code)
-            return self._code.decode(responses.first(), shape, self._accepted)
+            with self._log.charging("decoding"):
+                return self._code.decode(responses.first(), shape, self._accepted)
         layout = PieceLayout(self._code.workers, pieces)
         code = CodeInPieces(self._code, layout)
         responses = self._log.run_pieces(round, EveryPiece(self._rule, layout), code)
-        return code.decode(responses.first(), responses.done, shape, self._accepted)
+        with self._log.charging("decoding"):
+            return code.decode(responses.first(), responses.done, shape, self._accepted)
 
     def _pieces_of(self, round: Round, shape: tuple[int, int]) -> int:
         """Pieces of each share in a round: no piece without a row."""

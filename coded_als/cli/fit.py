@@ -58,6 +58,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     type=float,
     help="Relative error that a decoded product may have.  [default: that of the code]",
 )
+@click.option("--profile", is_flag=True, help="Print the seconds of rounds, encoding, decoding and algebra.")
 @choice("--verify", ["off", "freivalds"], "off", help="Check each response of a worker.")
 @click.option(
     "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."

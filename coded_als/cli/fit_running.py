@@ -22,7 +22,7 @@ from coded_als.cli.live import LiveOptions, live_view
 from coded_als.cli.methods import make_model
 from coded_als.cli.reading import ReadingOptions, parts_document, read_document
 from coded_als.cli.recordings import RecordingOptions, Recordings, recorders_on, save_recordings
-from coded_als.cli.summaries import FitSummary, coded_summary, enough_of, print_summary, sparse_summary
+from coded_als.cli.summaries import FitSummary, coded_summary, enough_of, print_summary, profile_of, sparse_summary
 from coded_als.data import RatingData, holdout_users, load_ratings
 from coded_als.data.edges import PREFIX as EDGES
 from coded_als.delays import parse_delays, require_workers, trace_files
@@ -116,6 +116,7 @@ class FitOptions:
     policy: str | None
     reading: ReadingOptions
     as_json: bool
+    profile: bool
     model: ModelOptions
     coded: CodedOptions
     cluster: ClusterOptions
@@ -336,6 +337,8 @@ def run_fit(context: click.Context, given: Mapping[str, Any]) -> None:
             fitted = fit_parts(context, options, checkpoint)
     else:
         fitted = _fit_in_memory(options, checkpoint)
+    if options.profile and isinstance(fitted.model, CodedALS):
+        fitted.summary["profile"] = profile_of(fitted.model)
     _conclude(fitted, out, options.as_json)
 
 

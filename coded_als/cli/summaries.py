@@ -62,6 +62,7 @@ class FitSummary(TypedDict, total=False):
     responses_per_round: list[int]
 
     last_change: float | None
+    profile: dict[str, float]
 
 
 class Described(Protocol):
@@ -106,6 +107,15 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
         }
     )
     return summary
+
+
+def profile_of(model: CodedALS) -> dict[str, float]:
+    """Seconds of the iterations by their kind; rounds hold the workers' products and the wait for them."""
+    parts = {
+        kind: sum(getattr(entry, f"{kind}_s") for entry in model.history_)
+        for kind in ("rounds", "encoding", "decoding")
+    }
+    return {**parts, "algebra": sum(entry.seconds for entry in model.history_) - sum(parts.values())}
 
 
 def enough_of(model: CodedALS, workers: int) -> dict[str, Any]:
@@ -172,6 +182,10 @@ def print_summary(summary: FitSummary) -> None:
         )
     else:
         click.echo(f"{timing} per iteration")
+    if profile := summary.get("profile"):
+        whole = max(sum(profile.values()), 1e-9)
+        told = ", ".join(f"{kind} {seconds:.3f} s ({seconds / whole:.0%})" for kind, seconds in profile.items())
+        click.echo(f"of the iterations: {told}")
     if summary.get("last_change") is not None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
     if tied := summary.get("tied_values"):

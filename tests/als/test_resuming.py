@@ -110,6 +110,18 @@ def test_parts_that_no_snapshot_names_are_dropped(tmp_path: Path) -> None:
     assert 1 <= len(list(tmp_path.glob("*-part"))) <= 2 * 400 // 20
 
 
+def test_a_resumed_narrow_block_stays_narrow_evidence(tmp_path: Path) -> None:
+    """Twelve equal leading values: the space of eight columns lacks four, and a wider block later does not know."""
+    squares = np.r_[np.full(12, 2.0), np.linspace(1.95, 1.75, 60), np.full(128, 1.7)]
+    rng = np.random.default_rng(0)
+    turned = np.linalg.qr(rng.standard_normal((200, 200)))[0]
+    ratings = np.sqrt(squares)[:, np.newaxis] * turned
+    interrupted(CodedALS(12, solver="krylov", block=8), ratings, 3, Checkpoint(tmp_path))
+    fitted = CodedALS(12, solver="krylov", block=30).fit(ratings, checkpoint=Checkpoint(tmp_path, resume=True))
+    assert fitted.converged_
+    assert fitted.objective_ <= squares[12:].sum() * (1 + 2e-8)
+
+
 def test_a_damaged_part_is_refused_in_one_line(tmp_path: Path) -> None:
     interrupted(CodedALS(3, solver="krylov"), DECAYING, 2, Checkpoint(tmp_path))
     part = sorted(tmp_path.glob("*-part"))[0]
