@@ -12,9 +12,11 @@ import numpy as np
 from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster import StoppingRule
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import rule_for
-from coded_als.cluster.waiting import RoundCost, waiting_s
+from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
 from coded_als.codes import CODES, CodeSpec, Entangled, MatrixCode, Replicated, ReplicatedProduct, Uncoded
+from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.product import multiplications
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
@@ -79,6 +81,10 @@ class CodeRow:
         What a worker holds of D, as a fraction of it and in bytes.
     work
         Multiplications of a worker, as a fraction of those of the whole product.
+    pieces
+        Pieces of its share in which partial work counts; 1 where only whole responses do.
+    undisturbed_work
+        Multiplications of all workers until a round ends in which no worker is late, over those of the product.
     payload_bytes, response_bytes
         Of one worker and round.
     errors
@@ -93,6 +99,8 @@ class CodeRow:
     share: float
     memory_bytes: int
     work: float
+    pieces: int
+    undisturbed_work: float
     payload_bytes: int
     response_bytes: int
     errors: DecodingErrors
@@ -128,14 +136,21 @@ def _row(code: CodeSpec, setting: Setting, draws: Draws) -> CodeRow:
     product = code.for_product(workers)
     cost = _cost(product, setting)
     memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
-    mean_s, p99_s = _times(cost, rule_for(product, code.tolerance), setting, draws)
+    height = product.response_shape((length, setting.columns))[1]
+    work_s = setting.machine.computing_s(cost.operations)
+    pieces = min(code.pieces or pieces_for(product, work_s, height, setting.machine), height)
+    until = EveryPiece(rule_for(product, code.tolerance), PieceLayout(workers, pieces))
+    work = cost.operations / (length**2 * setting.columns)
+    mean_s, p99_s = _times(cost, until.rule if pieces == 1 else until, setting, draws)
     return CodeRow(
         code=code.spec,
         kind=kind_of(code),
         threshold=code.threshold(workers),
         share=code.share(workers),
         memory_bytes=memory_bytes,
-        work=cost.operations / (length**2 * setting.columns),
+        work=work,
+        pieces=pieces,
+        undisturbed_work=workers * work * _calm_part(until),
         payload_bytes=int(cost.payload_bytes),
         response_bytes=int(cost.response_bytes),
         errors=decoding_errors(product, setting.sets, setting.seed),
@@ -159,12 +174,21 @@ def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
         share=memory_bytes / (FLOAT_BYTES * setting.length**2),
         memory_bytes=memory_bytes,
         work=cost.operations / (setting.length**2 * setting.columns),
+        pieces=1,
+        undisturbed_work=setting.workers * cost.operations / (setting.length**2 * setting.columns),
         payload_bytes=int(cost.payload_bytes),
         response_bytes=int(cost.response_bytes),
         errors=DecodingErrors(0.0, 0.0, 0.0),  # a sum, nothing to decode
         mean_s=mean_s,
         p99_s=p99_s,
     )
+
+
+def _calm_part(until: EveryPiece) -> float:
+    """The part of its share that each worker has done when a round ends in which all are equally fast."""
+    counted = EveryPiece(until.counted, until.layout)
+    workers, pieces = range(until.layout.workers), until.layout.pieces
+    return next(done for done in range(1, pieces + 1) if counted.decodable(dict.fromkeys(workers, done))) / pieces
 
 
 def _cost(product: MatrixCode, setting: Setting) -> RoundCost:
@@ -181,7 +205,10 @@ def _times(cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws) 
     schedule = [(cost, rule)]
     delays, slowness = draws.delays(schedule, setting.rounds), draws.slowness(schedule, setting.rounds)
     slower = None if slowness is None else slowness[0, :, 0]
-    seconds = waiting_s(cost.response_s(delays[0, :, 0], setting.machine, slower), rule)
+    if isinstance(rule, EveryPiece):
+        seconds = pieces_waiting_s(cost, delays[0, :, 0], setting.machine, slower, rule)
+    else:
+        seconds = waiting_s(cost.response_s(delays[0, :, 0], setting.machine, slower), rule)
     if not np.isfinite(seconds).all():
         return None, None
     return float(seconds.mean()), float(np.quantile(seconds, 0.99))
