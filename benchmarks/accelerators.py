@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ncf import NCFBenchmark, evaluate_ncf, load_ncf
 from scipy import sparse
 
 from coded_als import ImplicitALS, ShardedALS
-from coded_als.data import NCFBenchmark, load_ncf, load_ratings
+from coded_als.data import load_ratings
 from coded_als.data.splits import holdout_users
-from coded_als.evaluation import evaluate_ncf, evaluate_strong
+from coded_als.evaluation import evaluate_strong
 
 DATA = Path(os.environ.get("CODED_ALS_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RANK, TURNS = 64, 3

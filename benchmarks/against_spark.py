@@ -63,7 +63,7 @@ def write_parts(folder: Path, source: str) -> None:
     from pyarrow import parquet
 
     if source.endswith(".npz"):
-        from coded_als.data import load_ncf
+        from ncf import load_ncf
 
         rows, columns, _ = load_ncf(source).train.triples()
     else:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ncf import evaluate_ncf, load_ncf
 from scipy.sparse.linalg import svds
 
 from coded_als.baselines import BPR, SGD, WARP, ImplicitALS, RidgeALS
-from coded_als.data import RatingData, holdout, k_fold, load_ncf, load_ratings
-from coded_als.evaluation import evaluate_ncf, evaluate_ratings
+from coded_als.data import RatingData, holdout, k_fold, load_ratings
+from coded_als.evaluation import evaluate_ratings
 from coded_als.models.factor_model import FactorModel
 
 Build = Callable[..., FactorModel]

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ncf import load_ncf
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from coded_als.baselines import ImplicitALS
-from coded_als.data import load_ncf
 
 RANKS = (64, 128, 256)
 ITERATIONS = 3

@@ -20,10 +20,11 @@ import time
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from certificates.matrices import COARSE, WORKERS, drawn
+from certificates.matrices import COARSE, KINDS, REPEATED, WORKERS, drawn
 from certificates.truth import decidable, excess, reachable
 
 from coded_als import CodedALS, InlineCluster
@@ -60,9 +61,9 @@ class Trial:
         return self.decidable and self.reachable and not self.coarse
 
 
-def run_trial(seed: int) -> Trial:
+def run_trial(seed: int, solver: str | None = None, repeated: bool = False) -> Trial:
     """Draw, fit, and measure."""
-    draw = drawn(seed)
+    draw = drawn(seed, REPEATED if repeated else KINDS, solver)
     model = CodedALS(draw.rank, regularization=draw.lam * draw.unit, seed=seed, **draw.options)  # type: ignore[arg-type]
     outcome, measured = "refused", np.nan
     try:
@@ -131,7 +132,7 @@ def rounds_on(path: Path, ratings: str) -> None:
         print(f"{ratings}: not here")
         return
     table = np.genfromtxt(path, delimiter=",") if path.suffix == ".csv" else load_ratings(path).matrix
-    for solver in ("lobpcg", "als"):
+    for solver in ("krylov", "lobpcg", "als"):
         found = [
             len(CodedALS(10, solver=solver, seed=seed).fit(table, InlineCluster(WORKERS)).history_) for seed in range(3)
         ]
@@ -150,6 +151,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=5000, help="matrices [5000]")
     parser.add_argument("--first", type=int, default=0, help="seed of the first [0]")
+    parser.add_argument("--solver", help="of all fits; any by default")
+    parser.add_argument("--repeated", action="store_true", help="matrices of values of multiplicity 2 to 60")
     parser.add_argument("--processes", type=int, default=2, help="[2]")
     parser.add_argument("--keep", type=Path, help="file of trials, to go on from and to add to")
     parser.add_argument("--ratings", type=Path, default=Path("../shared/data"), help="folder of ML-100K and Jester")
@@ -160,7 +163,7 @@ def main() -> int:
     known = kept_trials(options.keep)
     seeds = [seed for seed in range(options.first, options.first + options.count) if seed not in known]
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        for trial in pool.map(run_trial, seeds, chunksize=8):
+        for trial in pool.map(partial(run_trial, solver=options.solver, repeated=options.repeated), seeds, chunksize=8):
             known[trial.seed] = trial
             if options.keep is not None:
                 with options.keep.open("a") as kept:

@@ -21,7 +21,7 @@ import numpy as np
 from distributed import Client
 from distributed import LocalCluster as Dask
 
-from coded_als.cluster import Round, TaskEvent, fastest
+from coded_als.cluster import Fastest, Round, TaskEvent
 from coded_als.dask import DaskCluster
 from coded_als.delays import DelayStream
 from coded_als.master import LocalCluster
@@ -39,7 +39,7 @@ def prepared(cluster: ZmqCluster) -> ZmqCluster:
 
 def one_round(cluster: ZmqCluster) -> float:
     round = Round("product", ("factor",), [(PAYLOAD,)] * WORKERS, response_shapes=((1, 2, COLUMNS),))
-    return cluster.run(round, fastest(NEEDED)).elapsed_s
+    return cluster.run(round, Fastest(NEEDED)).elapsed_s
 
 
 def against_local(client: Client, blocks: int = 30, rounds: int = 11) -> tuple[list[float], list[float]]:
@@ -101,7 +101,7 @@ def after_a_kill(client: Client, victim: int) -> tuple[float, float]:
         deadline = time.monotonic() + 30
         while not back and time.monotonic() < deadline:
             round = Round("product", ("factor",), [(PAYLOAD,)] * WORKERS, response_shapes=((1, 2, COLUMNS),))
-            cluster.run(round, fastest(WORKERS // 2))
+            cluster.run(round, Fastest(WORKERS // 2))
             if not there and cluster.starter.homes().keys() - homes.keys():
                 there.append(cluster.seconds())
             time.sleep(0.02)

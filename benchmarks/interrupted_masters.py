@@ -26,7 +26,8 @@ import numpy as np
 from processes import is_running, started_by
 
 from coded_als import UsageError, load_model
-from coded_als.models.checkpoint import LATEST, NEXT, PREVIOUS, read_snapshot
+from coded_als.models.checkpoint import read_snapshot
+from coded_als.models.checkpoint_store import LATEST, NEXT, PREVIOUS, FolderStore
 
 TOO_LATE = "killed after its end"
 TOLERANCE, GONE_WITHIN_S, LIMIT_S = 1e-8, 5.0, 120.0
@@ -35,6 +36,7 @@ SYSTEMATIC, PAPER = ["--code", "systematic:p=4"], ["--protocol", "paper", "--par
 DENSE, SPARSE = "synthetic:m=300,n=200,d=150,noise=0.5", "synthetic:m=600,n=400,d=5,noise=0.5,density=0.1"
 FITS = {
     "coded": [DENSE, "--rank", "5", "--iterations", "60", *SYSTEMATIC, *ON_WORKERS],
+    "coded-krylov": [DENSE, "--rank", "5", "--iterations", "60", "--solver", "krylov", *SYSTEMATIC, *ON_WORKERS],
     "coded-als": [DENSE, "--rank", "5", "--iterations", "60", "--solver", "als", *SYSTEMATIC, *ON_WORKERS],
     "coded-paper": [DENSE, "--rank", "5", "--iterations", "30", *PAPER, *ON_WORKERS],
     "ridge": [SPARSE, "--method", "ridge", "--rank", "8", "--iterations", "50"],
@@ -85,7 +87,7 @@ def trial(
             return TOO_LATE
         there = [path for path in (folder / LATEST, folder / PREVIOUS) if path.exists()]
         try:
-            found = [read_snapshot(path)[0].iteration for path in there]
+            found = [read_snapshot(FolderStore(folder), path.name)[0].iteration for path in there]
         except UsageError as error:
             return f"UNREADABLE: {error}"
         saved["with something saved" if found else "with nothing saved yet"] += 1

@@ -27,6 +27,7 @@ from scipy import sparse
 
 from coded_als import CodedALS, LocalCluster
 from coded_als.als.products import RoundLog, StoredProduct
+from coded_als.baselines.half_step import Reading
 from coded_als.cluster import Round, all_of
 from coded_als.cluster.held import HeldArrays
 from coded_als.cluster.inline import InlineCluster
@@ -228,14 +229,22 @@ def honest_sparse_rounds(generator: np.random.Generator, size: int) -> Iterator[
     right = (hostile(generator, inner, columns),)
     for kernel, height in (("row_product", rows), ("row_gram_product", inner)):
         yield Round(kernel, tuple(entries), [right] * size, response_shapes=((height, columns),)), entries
+    left = hostile(generator, rows, columns), np.zeros((inner, 0))
+    yield (
+        Round("row_transposed_product", tuple(entries), [left] * size, response_shapes=((inner, columns),)),
+        entries,
+    )
     ridge = [10.0 ** generator.uniform(-6, 2) * np.ones(rows) for _ in range(size)]
     weights = {"indptr": entries["indptr"], "indices": entries["indices"]}
     # no larger: beyond it the equations themselves are singular in float64
-    weights["curvature"] = [data.clip(1e-3, 1e3) for data in entries["data"]]
-    weights |= {"target": [generator.standard_normal(block.nnz) for block in blocks], "ridge": ridge}
+    weights |= {"data": [data.clip(1e-3, 1e3) for data in entries["data"]], "ridge": ridge}
     fixed = generator.standard_normal((inner, columns)) * 10.0 ** generator.uniform(-3, 3)
-    payload = fixed, fixed.T @ fixed if generator.integers(2) else np.zeros((columns, columns))
-    yield Round("solve_rows", tuple(weights), [payload] * size, response_shapes=((rows, columns),)), weights
+    gram = fixed.T @ fixed if generator.integers(2) else np.empty((0, 0))
+    offset = generator.standard_normal(inner) if generator.integers(2) else np.empty(0)
+    # weights of the data's size, targets of any sign
+    reading = Reading(c0=0.0, c1=1.0, t0=generator.normal(), t1=generator.normal(), stable=True).as_array()
+    payload = fixed, gram, 10.0 ** generator.uniform(-2, 2, columns), offset, reading
+    yield Round("solve_block", tuple(weights), [payload] * size, response_shapes=((rows, columns), (2,))), weights
 
 
 def noticed(trials: int, generator: np.random.Generator) -> bool:

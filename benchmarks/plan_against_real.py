@@ -36,8 +36,9 @@ from coded_als.cluster.recording import TraceRecorder
 from coded_als.errors import DecodingError, NotEnoughWorkers
 from coded_als.experiments.calibration import calibrated
 from coded_als.planner.choice import Race, schemes
-from coded_als.planner.schemes import GUARD_VECTORS, Scheme, Size
-from coded_als.planner.timing import Iterations, Workload
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import GUARD_VECTORS, typical_iterations
+from coded_als.planner.timing import Workload
 
 WORKERS = 16
 SIZES = (Size(600, 400, 10), Size(3000, 2000, 50))
@@ -82,8 +83,8 @@ def matrix_of(size: Size) -> np.ndarray:
 def fit_seconds(scheme: Scheme, size: Size, delays: str, seed: int, matrix: np.ndarray) -> float:
     """Wall seconds of one fit, the start of the workers left out; infinite where it refuses to decode."""
     model = CodedALS(
-        size.rank, code=scheme.code, partitions=scheme.partitions, protocol=scheme.protocol, solver=scheme.solver,
-        iterations=Iterations().of(scheme.solver), tolerance=0.0,
+        size.rank, code=scheme.code, protocol=scheme.protocol, solver=scheme.solver,
+        iterations=typical_iterations()[scheme.solver], tolerance=0.0,
     )  # fmt: skip
     with LocalCluster(WORKERS, delays, seed) as cluster:
         started = time.perf_counter()

@@ -20,7 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from coded_als import CodedALS, InlineCluster
 from coded_als.data import load_ratings
-from coded_als.planner.schemes import Size, algebra_operations
+from coded_als.planner.schemes import Size
+from coded_als.planner.solvers import SOLVERS
 
 SIZES = (Size(600, 400, 10), Size(600, 400, 50), Size(1500, 1000, 20), Size(3000, 2000, 50), Size(4000, 4000, 20))
 ITERATIONS = 12
@@ -62,10 +63,10 @@ def algebra() -> None:
     print(f"{'l':>6}{'d':>5}  solver {'10^6 measured':>14}{'10^6 counted':>14}  ratio")
     for size in SIZES:
         matrix = decaying(size)
-        for solver in ("lobpcg", "als"):
-            columns = size.rank + (5 if solver == "lobpcg" else 0)
+        for solver, row in SOLVERS.items():
+            columns = row.columns(size.rank, size.length)
             measured = measured_operations(matrix, size, solver, columns)
-            counted = algebra_operations(size.length, columns, solver)
+            counted = row.algebra_operations(size.length, columns)
             print(
                 f"{size.length:6}{size.rank:5}  {solver:6} {measured / 1e6:14.1f}{counted / 1e6:14.1f}  {measured / counted:.2f}",
                 flush=True,
@@ -86,9 +87,10 @@ def iterations(data: Path) -> None:
     for name, (matrix, rank) in matrices.items():
         counts = {
             solver: len(CodedALS(rank, code="uncoded", solver=solver, iterations=2000).fit(matrix).history_)
-            for solver in ("lobpcg", "als")
+            for solver in SOLVERS
         }
-        print(f"{name}: {counts['lobpcg']} iterations (lobpcg), {counts['als']} (als)", flush=True)
+        told = ", ".join(f"{count} ({solver})" for solver, count in counts.items())
+        print(f"{name}: iterations {told}", flush=True)
 
 
 def main() -> None:

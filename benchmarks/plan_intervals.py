@@ -42,11 +42,12 @@ from coded_als.cluster.waiting import waiting_s
 from coded_als.delays import Trace
 from coded_als.experiments.calibration import calibrated
 from coded_als.planner.choice import MARGIN, Candidate, Race, schemes
-from coded_als.planner.schemes import GUARD_VECTORS, Scheme, Size
+from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import GUARD_VECTORS, typical_iterations
 from coded_als.planner.statistics import Estimate, Sampling
-from coded_als.planner.timing import Iterations, Workload
+from coded_als.planner.timing import Workload
 
-WORKERS, SIZE, ITERATIONS = 10, Size(2000, 300, 10), Iterations().lobpcg
+WORKERS, SIZE, ITERATIONS = 10, Size(2000, 300, 10), typical_iterations()["lobpcg"]
 RECORDED, BATCH = 400, 5000
 Delays = np.ndarray
 # (generator, fits, rounds of each) to seconds (fits, rounds, W)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coded_als.cluster import Cluster, Round, fastest
+from coded_als.cluster import Cluster, Fastest, Round
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.master import LocalCluster
 
@@ -20,7 +20,7 @@ def mean_round_s(cluster: Cluster) -> float:
     cluster.store("left", (rng.standard_normal((1, 50, 50)) for _ in range(WORKERS)))
     share = rng.standard_normal((1, 50, 10))
     round = Round("product", ("left",), [(share,)] * WORKERS, (), ((1, 50, 10),), 25_000.0, "E = D B")
-    return float(np.mean([cluster.run(round, fastest(NEEDED)).elapsed_s for _ in range(ROUNDS)]))
+    return float(np.mean([cluster.run(round, Fastest(NEEDED)).elapsed_s for _ in range(ROUNDS)]))
 
 
 def ratio(delays: str, seed: int = 1) -> tuple[float, float]:

@@ -20,7 +20,7 @@ import time
 import numpy as np
 from bare import bare_loop
 
-from coded_als.cluster import Round, fastest
+from coded_als.cluster import Fastest, Round
 from coded_als.delays import DelayStream
 from coded_als.master import LocalCluster
 
@@ -30,7 +30,7 @@ DELAYS, SEED = "exp:mean=20ms+bimodal:p=0.1,fast=0ms,slow=200ms", 0
 
 def one_round(cluster: LocalCluster, payload: np.ndarray) -> float:
     round = Round("product", ("factor",), [(payload,)] * WORKERS, response_shapes=((1, 2, COLUMNS),))
-    return cluster.run(round, fastest(NEEDED)).elapsed_s
+    return cluster.run(round, Fastest(NEEDED)).elapsed_s
 
 
 def with_delays(rounds: int) -> tuple[list[float], list[float]]:

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ncf import NCFBenchmark, evaluate_ncf, load_ncf
 from numpy.typing import NDArray
 
 from coded_als import ImplicitALS, LocalCluster, SimulatedCluster
 from coded_als.baselines.distributed import FirstCopy, Partial, StragglerPolicy, WaitForAll, fit_on_cluster
-from coded_als.data import NCFBenchmark, load_ncf
-from coded_als.evaluation import evaluate_ncf
 
 WORKERS, RANK, SEED = 16, 32, 0
 REAL_DELAYS = "bimodal:p=0.1,fast=5ms,slow=1s"

@@ -106,3 +106,8 @@ def readable(size_bytes: float) -> str:
     """Bytes for people."""
     unit, scale = ("GB", 1e9) if size_bytes >= 1e9 else ("MB", 1e6)
     return f"{size_bytes / scale:.3g} {unit}"
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error of another library, without its full stop; the error's type where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

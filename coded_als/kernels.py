@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Array, Places
+from coded_als.lazy import offered
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -120,65 +121,24 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     return (product,)
 
 
-def solve_rows(
-    indptr: Places, indices: Places, curvature: Array, target: Array, ridge: Array, fixed: Array, gram: Array
-) -> Generator[None, None, Result]:
-    """The exact half-step of sparse ALS for some rows: ``(G + sum a_j y_j y_j^T + ridge I) x = sum b_j y_j`` for each.
+def read_entries(
+    data: Array, places: Places, offset: Array, reading: Array, dtype: Any = np.float64
+) -> tuple[Array, Array]:
+    """Weights and targets, (entries,) each, that stored ratings are in a half-step of sparse ALS.
 
-    ``indptr, indices``: (rows + 1,) and (entries,) of a csr matrix; ``curvature, target``: (entries,) a and b;
-    ``ridge``: (rows,), greater than 0; ``fixed, gram``: (n, d) the other factor y, and (d, d) the form G that all
-    rows share.
+    ``data, places``: (entries,) ratings and their columns; ``offset``: (n,) taken off the targets, or (0,) for nothing;
+    ``reading``: `coded_als.baselines.half_step.Reading`, (8,); ``dtype``: of the result, in which the offset is taken off.
     """
-    require_rows(curvature, indices, indptr, len(fixed))
-    rank = fixed.shape[1]
-    solution = np.empty((ridge.size, rank))
-    spent = PANEL_OPERATIONS
-    for row in range(ridge.size):
-        if spent >= PANEL_OPERATIONS:
-            spent = 0.0
-            yield
-        part = slice(indptr[row], indptr[row + 1])
-        chosen = fixed[indices[part]]
-        normal = gram + (chosen.T * curvature[part]) @ chosen
-        normal[np.diag_indices(rank)] += ridge[row]
-        solution[row] = np.linalg.solve(normal, chosen.T @ target[part])
-        # a small solve costs far more than its multiplications: some 10 microseconds of calls
-        spent += len(chosen) * rank**2 + rank**3 / 3 + 1e5
-    return (solution,)
+    mean, c0, c1, t0, t1 = reading[:5].tolist()
+    ratings = data.astype(np.float64) - mean
+    target = (t0 + t1 * ratings).astype(dtype)
+    if offset.size:
+        target -= offset.astype(dtype)[places]
+    return (c0 + c1 * ratings).astype(dtype), target
 
 
 # Kernels whose response has a row, or rows of planes, for each row of the first operand, so that it comes in pieces of rows.
 PIECEWISE = ("product", "scaled")
-
-KERNELS: dict[str, Kernel] = {
-    kernel.__name__: kernel
-    for kernel in (
-        product,
-        transposed_product,
-        inner_product,
-        product_and_gram,
-        scaled,
-        solve_rows,
-        row_product,
-        row_gram_product,
-    )
-}
-
-
-# Kernels that few workers need, or that need more than NumPy: their modules are imported when one is first asked for.
-KERNEL_HOMES = {
-    "solve_block": "coded_als.baselines.block_kernel",
-    "row_transposed_product": "coded_als.kernels",
-    "row_squared_error": "coded_als.kernels",
-}
-
-
-def find_kernel(name: str) -> Kernel:
-    """The kernel of this name; `KeyError` for one that is not known."""
-    if name in KERNELS:
-        return KERNELS[name]
-    kernel: Kernel = getattr(import_module(KERNEL_HOMES[name]), name)
-    return kernel
 
 
 def run_to_end(steps: Generator[None, None, Result]) -> Result:
@@ -322,3 +282,32 @@ def row_squared_error(
         residual[rows, indices[part]] -= data[part]
         total += float(np.vdot(residual, residual))
     return (np.array([[total]]),)
+
+
+KERNELS: dict[str, Kernel] = {
+    kernel.__name__: kernel
+    for kernel in (
+        product,
+        transposed_product,
+        inner_product,
+        product_and_gram,
+        scaled,
+        row_product,
+        row_gram_product,
+        row_transposed_product,
+        row_squared_error,
+    )
+}
+
+
+def is_kernel(name: str) -> bool:
+    """Whether this module, or a room above, has a kernel of this name."""
+    return name in KERNELS or name in offered("kernels")
+
+
+def find_kernel(name: str) -> Kernel:
+    """The kernel of this name, imported now where a room above has it; `KeyError` for one that is not known."""
+    if name in KERNELS:
+        return KERNELS[name]
+    kernel: Kernel = getattr(import_module(offered("kernels")[name]), name)
+    return kernel

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
-from coded_als.models.factor_model import NewUsers
 from coded_als.models.rating_matrix import as_matrix
-from coded_als.models.registry import MODEL_HOMES, is_known, model_class
+from coded_als.models.recommending import NewUsers
+from coded_als.models.registry import is_known, model_class, model_kinds
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -78,7 +78,7 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the model on (m, n) ratings; ``y`` is ignored."""
         if not isinstance(self.method, str) or not is_known(self.method):
-            raise UsageError(f"method must be one of {', '.join(MODEL_HOMES)}; got {self.method!r}. Choose one.")
+            raise UsageError(f"method must be one of {', '.join(model_kinds())}; got {self.method!r}. Choose one.")
         given = {"rank": self.rank, "seed": self.seed, **(self.parameters or {})}
         if self.regularization is not None:
             given["regularization"] = self.regularization

@@ -105,9 +105,21 @@ def is_field(node: ast.stmt) -> TypeGuard[ast.AnnAssign]:
     return isinstance(node, ast.AnnAssign)
 
 
+def commented_fields(node: ast.ClassDef, where: str) -> int:
+    """Fields of a class with a comment in their line or above them; a comment above stands for its fields until the next."""
+    lines = (PACKAGE / where.split(": ")[0]).read_text().splitlines()
+    found, above = 0, False
+    for field in filter(is_field, node.body):
+        above = lines[field.lineno - 2].lstrip().startswith("#") or (above and "#" not in lines[field.lineno - 2])
+        found += above or "  # " in lines[(field.end_lineno or field.lineno) - 1]
+    return found
+
+
 def describes_its_parameters(name: Public) -> bool:
-    """In a section of its docstring, or each field of a class in a string below it."""
+    """In a section of its docstring, or most fields of a class in comments or in strings below them."""
     body = name.node.body
+    if isinstance(name.node, ast.ClassDef) and 2 * commented_fields(name.node, name.where) >= len(fields_of(name.node)):
+        return True
     told = [one for one, other in itertools.pairwise(body) if is_field(one) and isinstance(other, ast.Expr)]
     in_fields = isinstance(name.node, ast.ClassDef) and len(told) == len(fields_of(name.node))
     return in_fields or bool(re.search(r"(Parameters|Attributes)\n---", name.doc))
@@ -122,7 +134,9 @@ def test_functions_of_the_api_reference_describe_their_parameters() -> None:
 
 def test_classes_of_many_parameters_describe_them() -> None:
     # a record of a few fields says all in its one sentence
-    several = [name for name in NAMES if isinstance(name.node, ast.ClassDef) and len(fields_of(name.node)) >= 5]
+    records = [name for name in NAMES if isinstance(name.node, ast.ClassDef) and len(fields_of(name.node)) >= 5]
+    # options of a command are described by their help
+    several = [name for name in records if not (name.where.startswith("cli/") and name.where.endswith("Options"))]
     require_most(several, [name for name in several if not describes_its_parameters(name)], MOST_CLASSES)
 
 
@@ -146,3 +160,12 @@ def test_a_module_says_what_it_holds() -> None:
     for name in NAMES:
         if isinstance(name.node, ast.Module):
             assert not re.match(r"(What|Who|Where|When|How|Why|Which)\b", name.doc), f"{name.where}: {name.doc}"
+
+
+def test_an_entry_of_the_api_reference_has_one_name() -> None:
+    """A page made from several names in one entry shows the type and the default of the first for all."""
+    shown = in_the_api_reference()
+    for name in NAMES:
+        if shown_in_the_api_reference(name, shown):
+            grouped = re.findall(r"^\w+(?:, \w+)+$", name.doc, re.MULTILINE)
+            assert not grouped, f"{name.where} has the entry {grouped[0]!r}"

@@ -12,7 +12,8 @@ from scipy import sparse
 
 from coded_als import kernels
 from coded_als import kernels as sparse_loops
-from coded_als.kernels import KERNELS, run_to_end
+from coded_als.baselines.half_step import Reading
+from coded_als.kernels import KERNELS, find_kernel, run_to_end
 
 
 def random_rows(seed: int, rows: int, columns: int, density: float) -> sparse.csr_array:
@@ -76,9 +77,9 @@ def test_places_out_of_bounds_are_refused(kernel: str, change: dict[int, Any], m
 
 
 def test_the_exact_half_step_checks_its_rows_too() -> None:
-    fixed, ridge = np.ones((3, 2)), np.ones(2)
+    payload = np.ones((3, 2)), np.eye(2), np.ones(2), np.empty(0), Reading().as_array()
     with pytest.raises(ValueError, match="from 0 to 2"):
-        run_to_end(KERNELS["solve_rows"](INDPTR, INDICES + 1, DATA, DATA, ridge, fixed, np.eye(2)))
+        run_to_end(find_kernel("solve_block")(INDPTR, INDICES + 1, DATA, np.ones(2), *payload))
 
 
 def test_products_of_sparse_rows_are_added_to_what_is_there() -> None:

@@ -39,20 +39,23 @@ def test_a_block_of_python_runs(block: str, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
-def test_a_code_and_a_delay_model_of_ones_own(tmp_path: Path) -> None:
+def test_a_code_a_delay_model_and_a_solver_of_ones_own(tmp_path: Path) -> None:
     """Each in some thirty lines, used from Python and from the command line."""
     page = blocks(ROOT / "docs" / "plug-in.md")
     files = {found[1]: text for language, text in page if language == "python" and (found := NAMED.match(text))}
-    assert sorted(files) == ["my_code.py", "my_delays.py"]
+    assert sorted(files) == ["my_code.py", "my_delays.py", "my_solver.py"]
     for name, text in files.items():
         assert len([line for line in text.splitlines()[1:] if line.strip()]) <= MOST_LINES
         (tmp_path / name).write_text(text)
-    [use] = [text for language, text in page if language == "python" and text not in files.values()]
+    uses = [text for language, text in page if language == "python" and text not in files.values()]
     [console] = [text for language, text in page if language == "console"]
     first, *commands = [line.removeprefix("$ ") for line in console.splitlines() if line.startswith("$ ")]
     variables = dict(word.split("=", 1) for word in shlex.split(first)[1:])
     environment = os.environ | variables
-    programs = [["-c", use], *(["-m", "coded_als", *shlex.split(command)[1:]] for command in commands)]
+    programs = [
+        *(["-c", use] for use in uses),
+        *(["-m", "coded_als", *shlex.split(command)[1:]] for command in commands),
+    ]
     for program in programs:
         run = subprocess.run([sys.executable, *program], capture_output=True, text=True, cwd=tmp_path, env=environment)
         assert run.returncode == 0, run.stderr

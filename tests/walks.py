@@ -26,12 +26,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # a name may begin with the room in which it lives, where more than one room has it
 WALKS = {
     "ratings from CodedALS.fit to a product of a worker and the decoded answer": """
-        CodedALS.fit named_matrix checked_ratings check_parameters resumed Checkpoint.begin read_snapshot Scope verified
-        CodedALS._fit CodedALS.plan spread_for choose Race.timed least_iteration_seconds Scheme.schedule choose_spread
-        forming_pays sooner_at_the_master gram_on_workers_s weighted in_unit Problem.of Spread.give_out phases_at
+        CodedALS.fit named_matrix checked_ratings check_parameters|CodedALS._checked resumed Checkpoint.begin read_snapshot Scope verified
+        CodedALS._fit CodedALS.plan spread_for|CodedALS._spread choose Race.timed least_iteration_seconds Scheme.schedule choose_spread
+        forming_pays sooner_at_the_master gram_on_workers_s weighted in_unit Problem.of Spread.give_out phases_at|local_gram
         FormedGram store_data SystematicCode.encode_left encoded Shares Scope.store ZmqCluster.store Stores.give_out
         Membership.send Link.send wire/encode packed Worker._obey
-        CodedALS.factorise iterated locally_optimal stored_product StoredProduct.__call__ RoundLog.run Scope.run
+        CodedALS.factorise iterated|solver_of locally_optimal|lobpcg/solve stored_product StoredProduct.__call__ RoundLog.run Scope.run
         ZmqCluster.run Rounds.carry_out RunningRound.message Payloads.packed Worker._compute kernels/product
         Membership._hear Rounds.heard Rounds._heard_now Rounds._take verdict RunningRound.take WellConditioned.satisfied
         LinearCode.decode_blocks join

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ class Draw:
     sizes: Array
     rank: int
     lam: float
-    options: dict[str, str]
+    options: dict[str, Any]
     detail: str
 
 
@@ -163,6 +163,55 @@ def binary(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array
     return (rng.random(shape) < rng.uniform(0.02, 0.98)).astype(float)
 
 
+def equal_values(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
+    """Values of multiplicity 2 to 60 at the top, at the cut or everywhere, with a gap of 30 % to none below each."""
+    length, where = min(shape), int(rng.integers(0, 3))
+    values = np.geomspace(1.0, 10.0 ** rng.uniform(-3, -0.05), length)
+    step = 1 - 0.3 * 10.0 ** rng.uniform(-8, 0)
+    first = (0, int(rng.integers(max(0, rank - 40), rank)), 0)[where]
+    while first < length:
+        last = min(length, first + int(rng.integers(2, 61)))
+        values[first:last] = values[first]
+        if last < length:
+            values[last:] *= step * values[first] / values[last]
+        first = last if where == 2 else length
+    return with_spectrum(rng, shape, values)
+
+
+def trap(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
+    """A d-fold leading value, values that fall slowly below it, and a bulk not far down."""
+    length = min(shape)
+    values = np.full(length, rng.uniform(0.5, 0.9))
+    top = min(length, int(rng.integers(max(2, rank - 3), rank + 4)))
+    values[:top] = 1.0
+    slow = min(length, top + int(rng.integers(1, 30)))
+    values[top:slow] = np.linspace(1.0 - 10.0 ** rng.uniform(-4, -1), values[-1], slow - top + 1)[:-1]
+    return with_spectrum(rng, shape, np.sort(values)[::-1])
+
+
+def components(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
+    """Equal components of a graph: the same block again and again, users and items shuffled."""
+    count = int(rng.integers(2, 13))
+    rows, columns = max(2, shape[0] // count), max(2, shape[1] // count)
+    block = (rng.random((rows, columns)) < rng.uniform(0.1, 0.9)).astype(float)
+    return rng.permutation(rng.permutation(np.kron(np.eye(count), block)), axis=1)
+
+
+def indicators(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
+    """One indicator in each row, as of a category of each user: integer eigenvalues, many of them equal."""
+    matrix = np.zeros(shape)
+    size = int(rng.integers(1, 5))
+    matrix[np.arange(shape[0]), (np.arange(shape[0]) // size) % shape[1]] = 1.0
+    return rng.permutation(matrix)
+
+
+def identity_plus(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> Array:
+    """An identity plus a matrix of low rank, above or below it."""
+    extra = rng.standard_normal((shape[0], 3)) @ rng.standard_normal((3, shape[1]))
+    return np.eye(*shape) + 10.0 ** rng.uniform(-6, 1) * extra / np.linalg.norm(extra)
+
+
+REPEATED: tuple[Kind, ...] = (equal_values, trap, components, equal_values, indicators, identity_plus)
 KINDS: tuple[Kind, ...] = (
     offset, column_means, flat, gaussian, geometric, power_law, clustered, spiked, tied, hidden, low_rank, steps, ratings,
     binary, sunken, levels,
@@ -170,12 +219,13 @@ KINDS: tuple[Kind, ...] = (
 WHOLE = (ratings, binary)
 
 
-def drawn(seed: int) -> Draw:
-    """The matrix, the form and the parameters of a seed."""
+def drawn(seed: int, kinds: Sequence[Kind] = KINDS, solver: str | None = None) -> Draw:
+    """The matrix, the form and the parameters of a seed; by any solver, or by one, the blocks of any width."""
     rng = np.random.default_rng([2025, seed])
-    kind = KINDS[seed % len(KINDS)]
+    kind = kinds[seed % len(kinds)]
     shape = (int(rng.integers(20, 300)), int(rng.integers(20, 300)))
-    rank = int(rng.integers(1, 1 + min(20, min(shape) // 2)))
+    highest = 60 if kinds is REPEATED and rng.random() < 0.3 else 20
+    rank = int(rng.integers(1, 1 + min(highest, min(shape) // 2)))
     handed, form = _given(rng, kind(rng, shape, rank), kind in WHOLE)
     dense = np.asarray(handed.toarray() if sparse.issparse(handed) else handed, dtype=np.float64)
     # powers of two are exact, and keep the reference away from the ends of float64
@@ -184,8 +234,10 @@ def drawn(seed: int) -> Draw:
     matrix = dense / unit
     sizes = np.linalg.svd(matrix, compute_uv=False)
     lam = _ridge(rng, sizes, rank)
-    options = _options(rng, sparse.issparse(handed))
-    words = " ".join(options.values())
+    options = _options(rng, sparse.issparse(handed), solver)
+    if solver == "krylov":
+        options["block"] = int(rng.integers(2, 2 * (rank + 5) + 1))
+    words = " ".join(map(str, options.values()))
     detail = f"{shape[0]}x{shape[1]} rank {rank} lam {lam / sizes[0]:.1e} {form} {words}"
     return Draw(kind.__name__, seed, handed, matrix, unit, sizes, rank, lam, options, detail)
 
@@ -215,9 +267,9 @@ def _ridge(rng: np.random.Generator, sizes: Array, rank: int) -> float:
     return float(sizes[0] * rng.uniform(1.0, 3.0))
 
 
-def _options(rng: np.random.Generator, is_sparse: bool) -> dict[str, str]:
+def _options(rng: np.random.Generator, is_sparse: bool, solver: str | None) -> dict[str, Any]:
     """One fit in two by each solver, one in eight by the paper's three rounds, half of the sparse ones without D."""
-    solver = str(rng.choice(["lobpcg", "als"]))
+    solver = solver or str(rng.choice(["lobpcg", "als"]))
     if solver == "als" and rng.random() < 0.25:
         return {"solver": "als", "protocol": "paper", "code": str(rng.choice(CODES[1:3]))}
     if is_sparse and rng.random() < 0.5:

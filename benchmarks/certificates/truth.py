@@ -69,7 +69,8 @@ def excess(draw: Draw, users: Array, items: Array) -> float:
     """
     turned = _turned(draw)
     other, factor = (users, items) if draw.matrix.shape[0] >= draw.matrix.shape[1] else (items, users)
-    best = optimum(draw.sizes, draw.rank, draw.lam)
+    # an exact fit is as exact as squares of rounding are
+    best = max(optimum(draw.sizes, draw.rank, draw.lam), EPS**2 * float(np.sum(draw.sizes**2)))
     extended = turned.astype(np.longdouble)
     product = other.astype(np.longdouble) @ factor.astype(np.longdouble).T
     if draw.lam == 0:

@@ -4,7 +4,7 @@ One training interaction of every user is left out at random and ranked among 99
 the test item excepted: the benchmark's own test cases are not looked at. What comes out on top is what
 ``benchmarks/baselines_quality.py`` uses.
 
-    python benchmarks/tuning/baselines.py [implicit64] [implicit192] [warp] [bpr]
+    PYTHONPATH=benchmarks python benchmarks/tuning/baselines.py [implicit64] [implicit192] [warp] [bpr]
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ncf import NCFBenchmark, evaluate_ncf, load_ncf
 
 from coded_als.baselines import BPR, WARP, ImplicitALS
-from coded_als.data import NCFBenchmark, leave_one_out, load_ncf
-from coded_als.evaluation import evaluate_ncf
+from coded_als.data import leave_one_out
 from coded_als.models.factor_model import FactorModel
 
 Grid = Iterator[tuple[Callable[..., FactorModel], dict[str, Any]]]

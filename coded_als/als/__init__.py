@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coded_als.lazy import lazily
+from coded_als.lazy import lazily, public_names
 
 _HOMES = {
-    "CodedALS": "coded_als.als.estimator",
-    "CodedIteration": "coded_als.als.history",
-    "CodedOperator": "coded_als.als.operator",
-    "RoundRecord": "coded_als.als.products",
-    "Solver": "coded_als.als.estimator",
+    "coded_als.als.estimator": "CodedALS",
+    "coded_als.als.history": "CodedIteration",
+    "coded_als.als.operator": "CodedOperator",
+    "coded_als.als.products": "RoundRecord",
 }
-__all__ = ["CodedALS", "CodedIteration", "CodedOperator", "RoundRecord", "Solver"]
+__all__ = public_names(_HOMES)
 
 if TYPE_CHECKING:
-    from coded_als.als.estimator import CodedALS, Solver
-    from coded_als.als.history import CodedIteration
-    from coded_als.als.operator import CodedOperator
-    from coded_als.als.products import RoundRecord
+    from coded_als.als.estimator import CodedALS as CodedALS
+    from coded_als.als.history import CodedIteration as CodedIteration
+    from coded_als.als.operator import CodedOperator as CodedOperator
+    from coded_als.als.products import RoundRecord as RoundRecord
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -8,71 +8,51 @@ from typing import Literal
 
 import numpy as np
 
+from coded_als.als.lanczos import KrylovSpace
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import (
     RitzPairs,
-    orthonormal_complement,
-    rayleigh_ritz,
-    search_directions,
     singular_triplets,
-    stepped,
 )
 from coded_als.arrays import EPS, Array
 from coded_als.codes.decoding import ROUNDING_UNITS
 from coded_als.models.checkpoint import arrays_like
 
-# Components of a random start are seldom smaller than this many times 1 / sqrt(l): for a few columns together, once in
-# ten thousand starts.
-SELDOM = 10.0
+# The component of a random start along a given direction, some 1 / sqrt(l), is seldom smaller than that divided by this: for
+# a few columns together, once in ten thousand starts.
+START_SAFETY = 10.0
 
 
-def doubt_of(length: int) -> float:
-    """How many times its residual above a Ritz value an eigenvalue must be feared, if only a random start speaks against it.
+def start_safety(length: int) -> float:
+    """The safety factor of a residual: an eigenvalue may exceed a Ritz value by so many of its residuals.
 
-    A Ritz vector with a component c of an eigenvector has at least c times the distance of their values as residual, and
+    That is all that a random start proves. A Ritz vector with a component c of an eigenvector has at least c times the
+    distance of their values as residual (the sin-theta theorem: C. Davis and W. Kahan, SIAM J. Numer. Anal. 7, 1970), and
     iterating shrinks no component whose eigenvalue is above the Ritz value.
     """
-    return SELDOM * float(np.sqrt(length))
+    return START_SAFETY * float(np.sqrt(length))
 
 
 @dataclass(frozen=True)
 class Outside:
-    """What is known of the eigenvalues outside a subspace.
+    """The knowledge of the eigenvalues outside a subspace."""
 
-    Parameters
-    ----------
-    largest
-        The largest of them, or what stands in for it.
-    safety
-        How many times the quadratic bound must be feared.
-    doubt
-        How many times its residual above a Ritz value an eigenvalue must be feared; 1 (Weyl) where ``largest`` is sure.
-    """
-
-    largest: float
-    safety: float = 1.1
-    doubt: float = 1.0
+    largest: float  # the largest of them, or a stand-in
+    quadratic: float = 1.1  # safety factor of the quadratic bound of `loss_bound`
+    linear: float = 1.0  # safety factor of its linear bound: 1 where ``largest`` is sure, else `start_safety`
 
     @classmethod
     def guarded(cls, smallest: float, length: int) -> Outside:
         """The smallest of the guards stands in for the largest eigenvalue outside, of l."""
-        return cls(smallest, safety=2.0, doubt=doubt_of(length))
+        return cls(smallest, quadratic=2.0, linear=start_safety(length))
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about the best factors on a subspace.
+    """The objective of the best factors on a subspace, and a bound."""
 
-    Parameters
-    ----------
-    objective
-        Theirs.
-    loss
-        Bound on how far that is above the optimum.
-    """
-
-    objective: float
-    loss: float
+    objective: float  # of the factors
+    loss: float  # bound on how far that is above the optimum
 
     @property
     def optimum(self) -> float:
@@ -90,25 +70,30 @@ def gain(values: Array, shifts: Array, regularization: float) -> Array:
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
 
-    ``values``: eigenvalues t, (k,); ``shifts``: what is added to each, s, (k,).
+    ``values``: eigenvalues t, (k,); ``shifts``: s, (k,).
     """
     low, high = np.sqrt(values), np.sqrt(values + shifts)
     total = np.maximum(low + high, np.finfo(np.float64).tiny)
-    both = shifts * np.maximum(1 - 2 * regularization / total, 0.0)
+    with np.errstate(over="ignore"):
+        both = shifts * np.maximum(1 - 2 * regularization / total, 0.0)
     return np.asarray(np.where(low > regularization, both, np.maximum(high - regularization, 0.0) ** 2))
 
 
 def loss_bound(values: Array, residuals: Array, outside: Outside, rank: int, regularization: float) -> float:
-    """What the objective can still lose when ``rank`` Ritz pairs become eigenpairs.
+    """The most that the objective can still lose when ``rank`` Ritz pairs become eigenpairs.
 
     ``values, residuals``: Ritz values and norms of their residuals, (k,), descending; those beyond the rank are
     left out.
     """
     values, residuals = np.maximum(values[:rank], 0.0), residuals[:rank]
     gaps = values - outside.largest
+    # Temple's bound (1928; T. Kato, J. Phys. Soc. Japan 4, 1949): an eigenvalue exceeds its Ritz value by at most
+    # residual^2 / gap, where the gap reaches down to the rest of the spectrum. For several pairs at once it holds with one gap
+    # and the norm of all residuals (R. Mathias, SIAM J. Matrix Anal. Appl. 19, 1998); pair by pair it needs the factor.
     quadratic = np.divide(residuals**2, gaps, out=np.full_like(gaps, np.inf), where=gaps > 0)
-    linear = outside.doubt * residuals
-    shifts = np.maximum(-gaps, 0.0) + np.minimum(outside.safety * quadratic, linear)
+    # an eigenvalue lies within the residual of its Ritz value, whatever the gap (Krylov and Weinstein; Weyl for all at once)
+    linear = outside.linear * residuals
+    shifts = np.maximum(-gaps, 0.0) + np.minimum(outside.quadratic * quadratic, linear)
     # a direction below lam^2 is left out, which claims that no eigenvalue above it is near
     shifts = np.where(values > regularization**2, shifts, np.maximum(shifts, linear))
     missing = max(outside.largest, 0.0) * np.ones(rank - values.size)
@@ -119,7 +104,9 @@ def loss_bound(values: Array, residuals: Array, outside: Outside, rank: int, reg
 def spectral_objective(left_out: float, values: Array, regularization: float) -> float:
     """The objective of the best factors on given eigenvectors of D, from the eigenvalues sigma^2.
 
-    A singular value above lam is shrunk to sigma - lam and costs 2 lam sigma - lam^2; the others cost sigma^2.
+    lam ||U||^2 + lam ||V||^2 is at best 2 lam times the nuclear norm of U V^T (N. Srebro, J. Rennie, T. Jaakkola, NIPS 2004),
+    so that the best product has each singular value sigma above lam shrunk to sigma - lam, which costs 2 lam sigma - lam^2; the
+    others cost sigma^2.
 
     ``values``: (d,).
     """
@@ -129,59 +116,56 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
     return float(left_out + kept.sum())
 
 
-PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 24
-# A probe ends when what it may have missed is this part of the gap.
-TOLD_APART = 0.1
+# Tells the random columns of probes from all others.
+PROBE = 1
+PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 48
+# A probe ends when the most that an eigenvalue may exceed its value by is this part of the gap.
+SEPARATED = 0.1
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The largest eigenvalue that a few products with the data find outside a subspace.
+    """The largest eigenvalue that a few products with the data find outside a subspace."""
 
-    Parameters
-    ----------
-    inside
-        The dimension of the subspace.
-    value, residual
-        Its Ritz value, and the norm of its residual.
-    above
-        What no eigenvalue outside is above, unless a random start has missed it (`doubt_of`).
-    vectors
-        Where the next probe starts, (l, k).
-    """
-
-    inside: int
+    inside: int  # the dimension of the subspace
+    # its Ritz value, and the norm of its residual
     value: float
     residual: float
-    above: float
-    vectors: Array
+    above: float  # bound of the eigenvalues outside, as far as a random start proves one (`start_safety`)
+    vectors: Array  # where the next probe starts, (l, k)
 
 
-def probed(problem: Problem, vectors: Array, below: float, known: Array | None) -> Probe:
-    """The largest eigenvalue of D outside a subspace.
+def probed(
+    problem: Problem,
+    vectors: Array,
+    below: float,
+    known: Array | None,
+    harmless: float = 0.0,
+    harmful: float = np.inf,
+    number: int = 0,
+) -> Probe:
+    """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
+
+    The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``. Its random
+    columns are those of its ``number``: what an earlier probe has found joined the subspace, so the same columns again
+    would be blind to the very directions that they lacked.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
     random ones, (l, j): guards, or what an earlier probe found.
     """
-
-    def multiply(columns: Array) -> Array:
-        image = problem.adjoint(problem.image(columns))
-        return np.asarray(image - vectors @ (vectors.T @ image))
-
-    columns = np.random.default_rng(vectors.shape).standard_normal((problem.length, PROBE_COLUMNS))
+    columns = np.random.default_rng((PROBE, *vectors.shape, number)).standard_normal((problem.length, PROBE_COLUMNS))
     if known is not None:
         columns = np.hstack([known[:, :KNOWN_COLUMNS], columns])
-    start = orthonormal_complement(columns, [vectors])
-    basis = rayleigh_ritz([start], [multiply(start)], keep=start.shape[1])
+    space = KrylovSpace.outside(vectors, PROBE_STEPS * columns.shape[1])
+    space.join(columns)
     for _ in range(PROBE_STEPS):
-        residual = float(np.linalg.norm(basis.residuals[:, 0]))
-        value, missed = float(basis.values[0]), doubt_of(problem.length) * residual
-        probe = Probe(vectors.shape[1], value, residual, value + missed, basis.vectors)
-        directions = search_directions(basis, [vectors])
-        if missed <= TOLD_APART * abs(below - value) or directions.shape[1] == 0:
+        space.grow(problem.adjoint(problem.image(space.pending)))
+        pairs = space.pairs(columns.shape[1], 0)
+        value, missed = float(pairs.values[0]), start_safety(problem.length) * float(pairs.residuals[0])
+        told = missed <= SEPARATED * abs(below - value) or value + missed <= harmless or value >= harmful
+        if told or space.next == 0:
             break
-        basis = stepped(basis, directions, multiply(directions))
-    return probe
+    return Probe(vectors.shape[1], value, float(pairs.residuals[0]), value + missed, pairs.vectors)
 
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
@@ -189,51 +173,54 @@ Outcome = Literal["running", "converged", "undecided", "unfinished"]
 REMEDIES: dict[Outcome, str] = {
     "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as what may be left. "
     "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
-    "unfinished": "Not converged: raise the iterations or the tolerance, or use solver 'lobpcg'.",
+    "unfinished": "Not converged: raise the iterations or the tolerance, or use the default solver.",
 }
 COARSE = (
     "The products could be decoded to {error:.0e} only, from the workers that could respond, which hides whether the tolerance "
     "is reached. Bring workers back, lower the parts of the code, or raise the tolerance."
 )
 
-# Products of a larger estimated error prove nothing themselves, only the data: what errors of many rounds come to together
-# is no longer small beside what is to be proved.
+# Products of a larger estimated error prove nothing, and the data are asked: the errors of many rounds together are no longer
+# small beside the tolerance.
 TRUSTED = 1e-10
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
-# A guard has settled whose residual is at most this part of its distance from the cut, or this many times the residual
-# of the last pair above the cut.
-SETTLED, ALIKE = 0.25, 3.0
+# A guard has settled whose residual is at most this part of its distance from the cut, which bounds the sine of its angle to
+# all above the cut (Davis and Kahan), or this many times the residual of the last pair above the cut.
+SETTLED, GUARD_RATIO = 0.25, 3.0
 # Residuals must have fallen to this part of those verified last before that is done again.
 VERIFY_AGAIN = 0.8
 # Residuals below this many times the estimated rounding may be nothing else.
 ROUNDED = 4.0
 # The fields of `Stopping` and of its probe that a run which goes on must know.
-_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_renewals", "_last_residual")
+_REMEMBERED = ("_judged", "_verified_at", "_best", "_idle", "_renewals", "_last_residual", "_misses")
 _PROBED = ("inside", "value", "residual", "above")
 # Iterations without a better bound after which residuals at the level of rounding are as small as they get.
 PATIENCE = 5
 # A singular value less the ridge weight that is this part of the largest one makes no difference to a product; products
 # with D do not tell a smaller one from rounding.
-NOTHING = 1e-7
-# Values at the cut that differ by less than so many times what the tolerance allows, or by this part of themselves, may
+NEGLIGIBLE = 1e-7
+# Values at the cut that differ by less than so many times `Stopping.worth`, or by this part of themselves, may
 # be equal: the data are asked.
-ALIKE_AT_CUT, NEARLY_EQUAL = 4.0, 1e-6
+TIE_WIDTHS, TIE_PART = 4.0, 1e-6
 # Times that images are computed anew before a fit whose products are not trusted is given up: errors of many rounds can
 # hold residuals far above the estimate of one.
 RENEWALS = 4
-# The residuals of an iteration far below those of the data itself: D has been rounded or decoded too coarsely.
-OUTRUN = 30.0
+# Times that a probe may tell a narrow block of directions that it lacks: the block doubles each time, so more are none
+# that it cannot have met, but what its products are too coarse for.
+MISSES = 12
+# D has been rounded or decoded too coarsely where the loss that the data prove is so many times that of the iteration.
+COARSENESS = 30.0
 
 
 def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
-    """What helps a fit of this outcome, for people; None where nothing needs to."""
+    """The remedy for a fit of this outcome, for people; None where none is needed."""
     return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an iteration comes to: objective, what it can still lose relative to the optimum, and the outcome.
+    """The judgement of an iteration: its objective, the most that this can still lose, relative to the optimum, and the outcome.
 
     ``cancelled`` tells that the objective had to be computed from the data.
     """
@@ -246,24 +233,17 @@ class Judgement:
 
 @dataclass
 class Stopping:
-    """Judges the subspaces of one fit, in order.
-
-    Parameters
-    ----------
-    problem
-        The data.
-    rank
-        Factors d.
-    regularization
-        Ridge weight lam, in the unit of the data.
-    tolerance
-        The relative distance of the objective from the optimum to reach.
-    """
+    """Judges the subspaces of one fit, in order."""
 
     problem: Problem
-    rank: int
-    regularization: float
-    tolerance: float
+    rank: int  # factors d
+    regularization: float  # ridge weight lam, in the unit of the data
+    tolerance: float  # the relative distance of the objective from the optimum to reach
+    # columns of the random start of a Krylov space, None for other iterations. Such a space of b columns holds at most
+    # b vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of what is outside, and only
+    # a probe of the data from another random start does.
+    block: int | None = None
+    missed: Array | None = None
     certificate: Certificate | None = None
     outcome: Outcome = "running"
     _pairs: RitzPairs | None = None
@@ -274,10 +254,18 @@ class Stopping:
     _idle: int = 0
     _renewals: int = 0
     _last_residual: float = 0.0
+    _harmless: float = 0.0
+    _misses: int = 0
 
-    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False) -> Judgement:
-        """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither."""
-        self._judged, self._pairs = self._judged + 1, pairs
+    def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False, complete: bool = False) -> Judgement:
+        """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
+
+        ``exhausted``: whether the iteration itself finds no other subspace; ``complete``: nor does one that is told of more.
+        """
+        self._judged, self._pairs, self.missed = self._judged + 1, pairs, None
+        if self._is_narrow and pairs.values.size <= self.rank and not exhausted:
+            # no direction beyond the rank so far
+            return self._verdict(pairs, self._certificate(pairs, 0.0, Outside(self.problem.squared_norm)), "running")
         noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs) if error <= TRUSTED else None
@@ -294,8 +282,10 @@ class Stopping:
         verified, outside = self.verify(pairs)
         if verified.remaining <= self.tolerance:
             return self._verdict(pairs, verified, "converged")
+        if not complete and self._found_missing(pairs):
+            return self._verdict(pairs, verified, "running")
         iterated = Certificate(verified.objective, self._certificate(pairs, 0.0, outside).loss)
-        hopeless = stalled or OUTRUN * iterated.remaining <= verified.remaining
+        hopeless = stalled or COARSENESS * iterated.remaining <= verified.remaining
         return self._verdict(pairs, verified, "undecided" if hopeless else "running")
 
     def verify(self, pairs: RitzPairs) -> tuple[Certificate, Outside]:
@@ -308,19 +298,59 @@ class Stopping:
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
         exact = RitzPairs(sigma**2, right, residuals, pairs.guards)
-        inside, guards = np.split(right, [self.rank], axis=1)
         outside = self._nothing_outside(exact)
         if outside is None:
-            known = self._probe.vectors if self._probe is not None and guards.size == 0 else guards
-            self._probe = probed(self.problem, inside, float(exact.values[: self.rank][-1]), known)
-            outside = Outside(self._probe.above)
+            # from the data alone, which may be finer than the products
+            known, inside = self._start_of_probe(exact)
+            # where there are fewer pairs than the rank asks for, whatever is outside belongs inside
+            below = float(exact.values[self.rank - 1]) if exact.values.size >= self.rank else 0.0
+            worth = self.tolerance * self._certificate(exact, 0.0, Outside(0.0)).objective
+            # what the ridge weight shrinks to nothing, or is above the cut by less than the tolerance for all together
+            self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)
+            harmful = self._harmless + worth if self._is_narrow else np.inf
+            self._probe = probed(self.problem, right[:, :inside], below, known, self._harmless, harmful, self._judged)
+            outside = self._probed_outside(self._probe)
         return self._certificate(exact, 0.0, outside), outside
+
+    def _start_of_probe(self, pairs: RitzPairs) -> tuple[Array | None, int]:
+        """Directions that a probe starts from beside random ones, (l, k), and how many pairs are inside.
+
+        Guards of a narrow block have converged from the same start as all the others. They are no evidence, and a probe
+        that has them would end before its random columns have met what is missing; but those that have settled are inside.
+        """
+        if self._is_narrow:
+            return None, min(self.rank, pairs.values.size) + self._settled_count(pairs)
+        guards = pairs.vectors[:, self.rank :]
+        return self._probe.vectors if self._probe is not None and guards.size == 0 else guards, self.rank
+
+    def _probed_outside(self, probe: Probe) -> Outside:
+        return Outside(probe.above, quadratic=2.0) if probe.inside > self.rank else Outside(probe.above)
+
+    @property
+    def _is_narrow(self) -> bool:
+        return self.block is not None and self.block <= self.rank
+
+    def _found_missing(self, pairs: RitzPairs) -> bool:
+        """Whether the probe has found a direction that belongs inside and that a narrow block cannot have met."""
+        if not self._is_narrow or self._probe is None or self._misses >= MISSES:
+            return False
+        if self._probe.value <= self._harmless + ROUNDING_UNITS * EPS * self.problem.squared_norm:
+            return False
+        self.missed, self._misses = self._probe.vectors, self._misses + 1
+        self._verified_at, self._best, self._idle = np.inf, np.inf, 0
+        return True
 
     @property
     def worth(self) -> float:
-        """What of the objective may be lost."""
+        """The part of the objective that the tolerance allows to lose."""
         assert self.certificate is not None
         return self.tolerance * self.certificate.objective
+
+    @property
+    def spare(self) -> float:
+        """The part of `worth` that the certificate leaves to a choice among equal values."""
+        assert self.certificate is not None
+        return max(0.0, self.tolerance * self.certificate.optimum - self.certificate.loss)
 
     @property
     def may_be_tied(self) -> bool:
@@ -337,11 +367,11 @@ class Stopping:
         outside = max(found)
         # what the ridge weight shrinks to nothing makes no difference
         sizes = np.sqrt(np.maximum(values[[0, self.rank - 1]], 0.0))
-        matters = sizes[1] - self.regularization > NOTHING * sizes[0]
-        return bool(matters and inside - outside <= max(ALIKE_AT_CUT * self.worth, NEARLY_EQUAL * inside))
+        matters = sizes[1] - self.regularization > NEGLIGIBLE * sizes[0]
+        return bool(matters and inside - outside <= max(TIE_WIDTHS * self.worth, TIE_PART * inside))
 
     def concede(self, lost: float) -> None:
-        """Count what a choice among equal values may have lost of the objective."""
+        """Count the loss of objective by a choice among equal values."""
         assert self.certificate is not None
         self.certificate = Certificate(self.certificate.objective, self.certificate.loss + lost)
 
@@ -362,14 +392,14 @@ class Stopping:
             return "unfinished" if self.outcome == "running" else self.outcome
         assert self.certificate is not None
         optimum = self.certificate.optimum
-        # first order in the rounding of each entry; what was moved and lost is known better
+        # rounding of the objective, to first order in eps; `moved` and the loss are known more accurately
         rounding = ROUNDING_UNITS * EPS * np.sqrt(objective * self.problem.squared_norm)
         agrees = objective <= (1 + self.tolerance) * optimum + rounding
         reached = self.certificate.loss + moved <= self.tolerance * optimum
         return "converged" if agrees and reached else "undecided"
 
     def state(self) -> tuple[dict[str, Array], dict[str, float]]:
-        """What it remembers of the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
+        """The state after the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
         numbers = {name: float(getattr(self, name)) for name in _REMEMBERED}
         if self._probe is None:
             return {}, numbers
@@ -388,7 +418,8 @@ class Stopping:
             raise ValueError(f"what it remembers of subspaces is of another form: {str(dict(numbers))[:80]}")
         for name in _REMEMBERED:
             setattr(self, name, numbers.get(name, 0.0))
-        self._judged, self._idle, self._renewals = int(self._judged), int(self._idle), int(self._renewals)
+        for name in ("_judged", "_idle", "_renewals", "_misses"):
+            setattr(self, name, int(getattr(self, name)))
         if probed:
             inside, value, residual, above = (numbers[name] for name in probed)
             vectors = arrays_like(arrays, probe=(self.problem.length, "k"))["probe"]
@@ -404,30 +435,38 @@ class Stopping:
     def _certificate(self, pairs: RitzPairs, noise: float, outside: Outside) -> Certificate:
         values = pairs.values[: self.rank]
         explained = float(values.sum())
-        left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
+        left_out = self.problem.squared_norm - explained
+        if self.problem.cancels(explained):
+            # vectors are computed only where they are needed
+            left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
         rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
-            # each of the values may be off by what its residual may be off
+            # each of the values may be off by as much as its residual
             rounding += self.rank * noise + ROUNDING_UNITS * EPS * left_out
         loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 
     def _nothing_outside(self, pairs: RitzPairs) -> Outside | None:
-        """Where the pairs fill the space: what is beyond the rank among them."""
+        """The largest value beyond the rank, where the pairs fill the space; None elsewhere."""
         if pairs.values.size < self.problem.length:
             return None
         return Outside(float(pairs.values[self.rank]) if pairs.guards > 0 else 0.0)
 
     def _proved_outside(self, pairs: RitzPairs) -> Outside | None:
-        """What guards or an earlier probe of the data show."""
+        """The bound that guards, or an earlier probe of the data, prove."""
         if (nothing := self._nothing_outside(pairs)) is not None:
             return nothing
-        if pairs.guards > 0:
+        if pairs.guards > 0 and not self._is_narrow:
             settled = self._settled_guards(pairs)
             return Outside.guarded(float(settled[-1]), self.problem.length) if settled.size else None
-        if self._probe is None or self._probe.inside > pairs.values.size:
+        if self._probe is None or self._probe.inside > min(self.rank, pairs.values.size) + self._settled_count(pairs):
             return None
-        return Outside(self._probe.above)
+        return self._probed_outside(self._probe)
+
+    def _settled_count(self, pairs: RitzPairs) -> int:
+        """How many of the first guards have settled."""
+        distances = pairs.values[min(self.rank, pairs.values.size) - 1] - pairs.values[self.rank :]
+        return int(np.argmin(np.append(pairs.residuals[self.rank :] <= SETTLED * distances, False)))
 
     def _settled_guards(self, pairs: RitzPairs) -> Array:
         """Values of the guards that speak for what is outside, descending, (at most guards,).
@@ -437,14 +476,15 @@ class Stopping:
         """
         values, residuals = pairs.values[self.rank :], pairs.residuals[self.rank :]
         settled = residuals <= SETTLED * (pairs.values[self.rank - 1] - values)
-        alike = residuals <= ALIKE * pairs.residuals[self.rank - 1]
+        alike = residuals <= GUARD_RATIO * pairs.residuals[self.rank - 1]
         count = int(np.argmin(np.append(settled | alike, False)))
         return values[:count] if self._judged > 1 else values[:0]
 
     def _expected_outside(self, pairs: RitzPairs) -> Outside:
-        """The same as it is hoped to be; for the paper's update, which has no guards, from the rate of its residuals.
+        """Estimate, and no bound, of the largest eigenvalue outside the subspace.
 
-        They shrink by lambda_(d+1) / lambda_d an iteration in the end.
+        Without guards it is extrapolated from the residuals: those of subspace iteration shrink by lambda_(d+1) / lambda_d an
+        iteration in the end (B. Parlett, The Symmetric Eigenvalue Problem, chapter 14).
         """
         inside = float(pairs.values[-1])
         if pairs.guards > 0:

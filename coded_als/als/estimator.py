@@ -2,162 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from coded_als.als.alternating import FusedSweeps, PaperProtocol, PaperSweeps, Sweeps, alternating
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
-from coded_als.als.lobpcg import locally_optimal
-from coded_als.als.problem import Problem
-from coded_als.als.products import RoundLog, RoundRecord
-from coded_als.als.spread import HeldData, Spread, Where, choose_spread
+from coded_als.als.problem import Problem, Weighting, in_unit, weighted
+from coded_als.als.products import DistributedData, RoundLog, RoundRecord
+from coded_als.als.solving import SolverInput, solver_of
+from coded_als.als.spread import Spread, Where, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
-from coded_als.als.transforms import Weighting, in_unit, weighted
 from coded_als.arrays import Array
 from coded_als.checks import require_number, require_one_of, require_whole
-from coded_als.cluster import Cluster
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.seam import Cluster
 from coded_als.cluster.verification import VERIFY, Verify, verified
-from coded_als.codes import with_partitions
+from coded_als.codes import CodeSpec, Entangled, asked_code, default_code
 from coded_als.codes.entangled import square
 from coded_als.data.tables import named_matrix
-from coded_als.delays import DelayModel
+from coded_als.delays.models import DelayModel
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
-from coded_als.models.training import Callback, reporting, resumed
-from coded_als.planner.schemes import GUARD_VECTORS, Extent
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
+from coded_als.planner.schemes import Extent
+from coded_als.planner.solvers import SOLVERS, solvers_of
 
 ProtocolName = Literal["fused", "paper"]
-Solver = Literal["lobpcg", "als"]
-# What may differ when a fit goes on from a checkpoint: how long it may take, and how its products are computed.
-FREE = ("iterations", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
-
-
-def check_parameters(given: Mapping[str, Any]) -> None:
-    """Raise `UsageError` unless the parameters are what they may be, whatever the matrix.
-
-    Codes are checked where they meet the workers (`coded_als.codes.choose_code`).
-    """
-    choices = {
-        "protocol": get_args(ProtocolName),
-        "solver": get_args(Solver),
-        "precomputation": get_args(Where),
-        "weighting": get_args(Weighting),
-        "verify": VERIFY,
-    }
-    for name, allowed in choices.items():
-        require_one_of(name, given[name], allowed)
-    if given["protocol"] == "paper" and given["solver"] != "als":
-        raise UsageError(
-            f"protocol 'paper' is defined for solver 'als'; got {given['solver']!r}. "
-            "Use protocol='fused' or solver='als'."
-        )
-    for name in ("rank", "iterations"):
-        require_whole(name, given[name], 1)
-    require_whole("seed", given["seed"], 0)
-    for name in ("regularization", "tolerance"):
-        require_number(name, given[name])
-    if given["decoding_tolerance"] is not None:
-        require_number("decoding_tolerance", given["decoding_tolerance"])
-
-
-def spread_for(
-    parameters: Mapping[str, Any],
-    extent: Extent,
-    workers: int,
-    delays: str | DelayModel | None = None,
-    machine: Machine | None = None,
-) -> Spread:
-    """What W workers would hold.
-
-    Raises UsageError for parameters that do not fit the data or the workers.
-    """
-    check_parameters(parameters)
-    found, timed = _spread(parameters, extent, workers, delays, Machine() if machine is None else machine)
-    if parameters["code"] != "auto" or parameters["partitions"] is not None:
-        return found
-    if parameters["protocol"] == "paper":
-        reason = "the paper's, for its protocol"
-    elif timed:
-        reason = "the fastest that plan expects under these delays"
-    elif found.precomputation == "none":
-        reason = "copies, as R^T R of sparse rows is not formed"
-    else:
-        reason = "no delays are known"
-    return replace(found, reason=f"chosen by auto: {reason}")
-
-
-def _spread(
-    parameters: Mapping[str, Any], extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
-) -> tuple[Spread, bool]:
-    """What W workers would hold, and whether its code was timed under the delays."""
-    rank = parameters["rank"]
-    if rank > extent.length:
-        raise UsageError(f"rank must be between 1 and min(rows, columns) = {extent.length}; got {rank}. Lower rank.")
-    columns = product_columns(parameters, extent.length)
-    code, partitions, where = (parameters[name] for name in ("code", "partitions", "precomputation"))
-    if parameters["protocol"] == "fused":
-        is_open = code == "auto" and partitions is None and where != "none"
-        from coded_als.planner.choice import choose  # what times schemes is loaded where one is to be chosen
-        from coded_als.planner.schemes import Size
-
-        size = Size(extent.rows, extent.length, rank, extent.entries if where == "auto" else None)
-        tolerance, known = parameters["decoding_tolerance"], delays if is_open else None
-        best = choose(size, workers, parameters["solver"], known, machine, tolerance)
-        chosen = None if best is None else best.chosen(size)
-        if best is not None and chosen is not None and best.rows:
-            return Spread(chosen, "none"), True
-        spread = choose_spread(extent, workers, columns, code, partitions, where, machine, chosen)
-        return spread, chosen is not None and spread.code == chosen
-    if where == "none":
-        raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
-    spread = choose_spread(
-        extent, workers, columns, "entangled" if code == "auto" else code, partitions, where, machine
-    )
-    square(spread.code)
-    return spread, False
-
-
-def product_columns(parameters: Mapping[str, Any], length: int) -> int:
-    """Columns of a product: the rank, and for the block iteration its guards."""
-    rank: int = parameters["rank"]
-    return min(rank + GUARD_VECTORS, length) if parameters["solver"] == "lobpcg" else rank
-
-
-def iterated(
-    parameters: Mapping[str, Any],
-    problem: Problem,
-    held: HeldData,
-    log: RoundLog,
-    spread: Spread,
-    columns: int,
-    decoding: float,
-    ridge: float,
-    recorder: Recorder,
-) -> tuple[Array, Array]:
-    """A basis of the factor, (l, columns), and what A is multiplied with for the other one, (l, columns)."""
-    start = np.random.default_rng(parameters["seed"]).standard_normal((problem.length, columns))
-    if parameters["solver"] == "lobpcg":
-        basis = locally_optimal(held.gram_product, start, parameters["rank"], parameters["iterations"], recorder)
-        return basis, basis
-    start = np.linalg.qr(start)[0]
-    sweeps: Sweeps
-    if parameters["protocol"] == "paper":
-        sweeps = PaperSweeps(PaperProtocol(log, square(spread.code), problem.length, decoding), start)
-    else:
-        sweeps = FusedSweeps(held.gram_product, start)
-    basis = alternating(sweeps, problem.squared_norm, ridge, parameters["iterations"], recorder)
-    return basis, sweeps.other_factor_weights(basis)
+# The reason of a code that was timed, for people.
+TIMED = "chosen by auto: the fastest that plan expects under these delays"
+# Parameters that may differ when a fit goes on from a checkpoint: its length, and the way to its products.
+FREE = ("iterations", "block", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
 
 
 class CodedALS(LinearFolding):
@@ -183,6 +65,9 @@ class CodedALS(LinearFolding):
         ``"fused"``: one round per ALS iteration; ``"paper"``: the paper's three, with its code cut h x h.
     solver
         ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"als"``: the paper's update.
+    block
+        Columns of the block of solver ``"krylov"``, any number: a wide one takes fewer rounds, a narrow one less work.
+        ``"auto"``: the number that is expected to take the least time, from what a round waits and what a column costs.
     iterations
         The most iterations to run.
     tolerance
@@ -208,8 +93,10 @@ class CodedALS(LinearFolding):
 
     Attributes
     ----------
-    user_factors_, item_factors_
-        U (m, d) and V (n, d).
+    user_factors_
+        U, (m, d).
+    item_factors_
+        V, (n, d).
     history_
         One `CodedIteration` each: exact objective, seconds, responses per round, error estimate.
     rounds_
@@ -228,9 +115,12 @@ class CodedALS(LinearFolding):
         that the choice among them is a rule's (`tied_values_`); None where the fit has not converged.
     tied_values_
         The equal singular values at the cut, of the matrix factorised; none where `unique_`. Which of their vectors the
-        factors hold depends on the data alone, unless all of some sixty further directions are tied too: then on the run.
-    code_, precomputation_
-        SPEC of the code that was used, and where D was formed, nothing left open.
+        factors hold depends on the data alone, unless all of some sixty further directions are tied too, or the values are
+        equal to rounding only and the choice would cost more than the tolerance: then on the run.
+    code_
+        SPEC of the code that the fit used, nothing left open.
+    precomputation_
+        Where D was formed: ``"local"``, ``"coded"`` or ``"none"``.
     code_reason_
         Why this code, for people: ``"as asked"``, or what decided for ``code="auto"``.
     left_out_
@@ -269,7 +159,8 @@ class CodedALS(LinearFolding):
         partitions: int | None = None,
         regularization: float = 0.0,
         protocol: ProtocolName = "fused",
-        solver: Solver = "lobpcg",
+        solver: str = "lobpcg",
+        block: int | Literal["auto"] = "auto",
         iterations: int = 500,
         tolerance: float = 5e-9,
         decoding_tolerance: float | None = None,
@@ -279,7 +170,7 @@ class CodedALS(LinearFolding):
         verify: Verify = "off",
     ) -> None:
         self.rank, self.regularization = rank, regularization
-        self.code, self.partitions, self.protocol, self.solver = code, partitions, protocol, solver
+        self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
 
@@ -292,6 +183,7 @@ class CodedALS(LinearFolding):
         callback: Callback | None = None,
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
+        spread: Spread | None = None,
     ) -> Self:
         """Factorise R.
 
@@ -304,49 +196,58 @@ class CodedALS(LinearFolding):
             Where to run; by default in this process. It is not closed.
         columns
             Of a table: the names of the columns of users, items and perhaps ratings.
-        callback, progress
-            Called after each iteration with its `CodedIteration`, and whether to draw a progress bar.
+        callback
+            Called after each iteration with its `CodedIteration`.
+        progress
+            Whether to draw a progress bar.
         checkpoint
             Where the state is kept before each iteration, or before some. A fit that goes on from there reaches the same
             factors, also with other workers and another code.
+        spread
+            What `plan` has returned for this matrix and cluster; planned here unless given.
 
         Raises
         ------
         UsageError
             For parameters that do not fit the matrix or the cluster, and a checkpoint of another fit.
-        NotEnoughWorkers, DecodingError
-            When the cluster cannot do what was asked of it.
+        NotEnoughWorkers
+            When fewer workers respond than the code needs.
+        DecodingError
+            When the estimated error of all responses is above the tolerance.
         """
         matrix, ids = named_matrix(ratings, columns)
         matrix = checked_ratings(matrix)
-        check_parameters(self.get_params())
-        if cluster is None:
-            cluster = InlineCluster(with_partitions(self.code, self.partitions).fewest_workers)
-        with flushed(checkpoint):
-            saved: dict[str, Any] = {"checkpoint": checkpoint, "snapshot": resumed(checkpoint, self, matrix, FREE)}
-            with reporting(callback, progress, type(self).__name__, self.iterations) as report, Scope(cluster) as scope:
-                self._fit(matrix, verified(scope, self.verify), partial(Recorder, report=report, **saved))
+        if spread is None:
+            asked = self._checked()
+            cluster = cluster or InlineCluster((asked or default_code()).fewest_workers)
+            spread = self._spread(asked, extent_of(Problem.of(matrix)), cluster.size, cluster.delays, cluster.machine)
+        elif cluster is None:
+            raise UsageError("cluster must be the one that the spread is planned for; got none. Pass both to fit.")
+        with (
+            reporting(callback, progress, type(self).__name__, self.iterations) as report,
+            recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration) as run,
+            Scope(cluster) as scope,
+        ):
+            self._fit(matrix, spread, verified(scope, self.verify), run)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, cluster: Cluster, recorded: Callable[..., Recorder]) -> None:
-        """Factorise checked ratings where nobody else stores anything."""
-        spread = self.plan(ratings, cluster.size, cluster.delays, cluster.machine)
+    def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder) -> None:
+        """Factorise checked ratings in a scope of their own."""
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
-        decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
-        held = spread.give_out(problem, log, decoding)
-        users, items = self.factorise(problem, held, log, spread, unit, recorded)
+        held = spread.give_out(problem, log, self.decoding_error(spread.code))
+        users, items = self.factorise(problem, held, log, spread, unit, run)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
     def factorise(
         self,
         problem: Problem,
-        held: HeldData,
+        held: DistributedData,
         log: RoundLog,
         spread: Spread,
         unit: float,
-        recorded: Callable[..., Recorder],
+        run: FitRecorder,
     ) -> tuple[Array, Array]:
         """The factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
 
@@ -359,22 +260,25 @@ class CodedALS(LinearFolding):
         log
             Where rounds run.
         spread
-            What the workers hold.
+            The code, and where D is formed.
         unit
-            What the data were divided by.
-        recorded
-            Makes the `Recorder` of log, stopping rule and unit.
+            The divisor of the data.
+        run
+            Records the iterations and keeps the state.
         """
-        decoding = spread.code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+        decoding = self.decoding_error(spread.code)
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
-        recorder = recorded(log, stopping, unit)
-        columns = product_columns(self.get_params(), problem.length)
-        basis, weights = iterated(self.get_params(), problem, held, log, spread, columns, decoding, ridge, recorder)
+        recorder = Recorder(run, log, stopping, unit)
+        start = np.random.default_rng(self.seed).standard_normal((problem.length, spread.columns))
+        given = SolverInput(
+            held, problem, start, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code, decoding
+        )
+        basis, weights = solver_of(self.solver)(given)
         tied: Array = np.empty(0)
         if stopping.may_be_tied:
-            cut = resolved_cut(problem, basis, self.rank, stopping.worth)
+            cut = resolved_cut(problem, basis, self.rank, stopping.spare)
             stopping.concede(cut.lost)
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
@@ -397,7 +301,7 @@ class CodedALS(LinearFolding):
     def plan(
         self, ratings: Any, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """Check the parameters against a matrix and a cluster before anything is started.
+        """Check the parameters against a matrix and a cluster before anything is started, and choose what `fit` does.
 
         Parameters
         ----------
@@ -412,10 +316,152 @@ class CodedALS(LinearFolding):
 
         Returns
         -------
-        What the workers would hold.
+        The code and the place where D would be formed.
 
         Raises
         ------
         UsageError
         """
-        return spread_for(self.get_params(), Problem.of(ratings).extent, workers, delays, machine)
+        return self.spread_over(extent_of(Problem.of(ratings)), workers, delays, machine)
+
+    def spread_over(
+        self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
+    ) -> Spread:
+        """The code and the place of D, as `plan` chooses them, for a matrix of which only the extent is known.
+
+        Parameters
+        ----------
+        extent
+            Rows, columns and nonzeros of the matrix.
+        workers
+            Number of workers W.
+        delays
+            Delays that the workers will meet; None where they are not known.
+        machine
+            Speeds of a worker and its link; a common machine unless given.
+
+        Returns
+        -------
+        The choice, which ``fit(spread=...)`` takes.
+
+        Raises
+        ------
+        UsageError
+            For parameters that do not fit the extent or the workers.
+        """
+        return self._spread(self._checked(), extent, workers, delays, Machine() if machine is None else machine)
+
+    def decoding_error(self, code: CodeSpec) -> float:
+        """Relative error that a product decoded by a code may have."""
+        return code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+
+    def _checked(self) -> CodeSpec | None:
+        """The code asked for, None where the choice is open, after all checks that need no matrix.
+
+        Raises UsageError for a parameter that is none.
+        """
+        require_one_of("protocol", self.protocol, get_args(ProtocolName))
+        require_one_of("solver", self.solver, tuple(SOLVERS))
+        require_one_of("precomputation", self.precomputation, get_args(Where))
+        require_one_of("weighting", self.weighting, get_args(Weighting))
+        require_one_of("verify", self.verify, VERIFY)
+        if self.solver not in (able := solvers_of(self.protocol)):
+            raise UsageError(
+                f"protocol {self.protocol!r} is defined for solver {able[0]!r}; got {self.solver!r}. "
+                f"Use protocol='fused' or solver={able[0]!r}."
+            )
+        require_whole("rank", self.rank, 1)
+        require_whole("iterations", self.iterations, 1)
+        require_whole("seed", self.seed, 0)
+        if self.block != "auto":
+            require_whole("block", self.block, 1)
+            if not SOLVERS[self.solver].widths:
+                free = [name for name, solver in SOLVERS.items() if solver.widths]
+                raise UsageError(
+                    f"block must be 'auto' for solver {self.solver!r}, whose block has one width; got {self.block}. "
+                    f"Use block='auto' or solver={free[0]!r}."
+                )
+        require_number("regularization", self.regularization)
+        require_number("tolerance", self.tolerance)
+        if self.decoding_tolerance is not None:
+            require_number("decoding_tolerance", self.decoding_tolerance)
+        return asked_code(self.code, self.partitions)
+
+    def _spread(
+        self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
+    ) -> Spread:
+        """The spread over W workers, with the columns of the block that D is multiplied with.
+
+        Raises UsageError for parameters that do not fit the data or the workers.
+        """
+        spread = self._spread_by_code(asked, extent, workers, delays, machine)
+        return replace(spread, columns=self._columns(extent, workers, spread, delays, machine))
+
+    def _columns(
+        self, extent: Extent, workers: int, spread: Spread, delays: str | DelayModel | None, machine: Machine
+    ) -> int:
+        """Columns of the block that D is multiplied with: as asked, or those that are expected to take the least time."""
+        solver = SOLVERS[self.solver]
+        if self.block != "auto":
+            return min(self.block, extent.length)
+        if not solver.widths:
+            return solver.columns(self.rank, extent.length)
+        from coded_als.planner.choice import with_best_block
+        from coded_als.planner.schemes import Scheme, Size
+        from coded_als.planner.timing import Workload
+
+        scheme = Scheme(spread.code.spec, workers, solver=solver.name, rows=spread.precomputation == "none")
+        size = Size(extent.rows, extent.length, self.rank, extent.entries)
+        workload = Workload(size, "none" if delays is None else delays, machine, self.decoding_tolerance)
+        # a probe of data that the master does not hold takes rounds
+        least = self.rank + 1 if extent.held else 1
+        return with_best_block(scheme, workload, least).block_columns(size)
+
+    def _spread_by_code(
+        self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
+    ) -> Spread:
+        """The spread over W workers by a code, with the reason for it.
+
+        Raises UsageError for parameters that do not fit the data or the workers.
+        """
+        if self.rank > extent.length:
+            raise UsageError(
+                f"rank must be between 1 and min(rows, columns) = {extent.length}; got {self.rank}. Lower rank."
+            )
+        if self.protocol == "paper":
+            return self._paper_spread(asked, extent, workers, machine)
+        is_open = asked is None and self.precomputation != "none"
+        fastest = self._fastest(extent, workers, delays, machine) if is_open else None
+        if fastest is not None and fastest.precomputation == "none":
+            return fastest
+        columns = SOLVERS[self.solver].columns(self.rank, extent.length)
+        preferred = None if fastest is None else fastest.code
+        spread = choose_spread(extent, workers, columns, asked, self.precomputation, machine, preferred)
+        if asked is not None:
+            return spread
+        if spread.code == preferred:
+            return replace(spread, reason=TIMED)
+        sparse = spread.precomputation == "none"
+        reason = "copies, as R^T R of sparse rows is not formed" if sparse else "no delays are known"
+        return replace(spread, reason=f"chosen by auto: {reason}")
+
+    def _fastest(
+        self, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
+    ) -> Spread | None:
+        """The scheme that a plan takes under the delays; None where none are known."""
+        from coded_als.planner.choice import choose  # SciPy's distributions take long to load
+        from coded_als.planner.schemes import Size
+
+        entries = extent.entries if self.precomputation == "auto" else None
+        size = Size(extent.rows, extent.length, self.rank, entries)
+        best = choose(size, workers, self.solver, delays, machine, self.decoding_tolerance)
+        return None if best is None else Spread(best.chosen(size), "none" if best.rows else "local", TIMED)
+
+    def _paper_spread(self, asked: CodeSpec | None, extent: Extent, workers: int, machine: Machine) -> Spread:
+        """The spread of the paper's protocol: its own code, cut h x h, of a D that is formed."""
+        if self.precomputation == "none":
+            raise UsageError("protocol 'paper' needs D; got precomputation 'none'. Use protocol='fused'.")
+        code = Entangled() if asked is None else asked
+        spread = choose_spread(extent, workers, self.rank, code, self.precomputation, machine)
+        square(spread.code)
+        return spread if asked is not None else replace(spread, reason="chosen by auto: the paper's, for its protocol")

@@ -18,19 +18,13 @@ class BestFactors:
 
     For singular triplets (q, sigma, x) of A on the subspace they are q and x times ((sigma - lam)_+)^(1/2). Column signs
     are fixed: they would otherwise depend on the last digits, and so on who was slow.
-
-    Parameters
-    ----------
-    left, sigma, right
-        The leading triplets, (rows, d), (d,) and (l, d).
-    regularization
-        Ridge weight lam.
     """
 
+    # the leading triplets, (rows, d), (d,) and (l, d)
     left: Array
     sigma: Array
     right: Array
-    regularization: float
+    regularization: float  # ridge weight lam
 
     @classmethod
     def on(cls, basis: Array, image: Array, rank: int, regularization: float, error: float) -> BestFactors:
@@ -49,7 +43,7 @@ class BestFactors:
 
     @property
     def kept(self) -> Array:
-        """What the ridge weight leaves of the singular values, (d,)."""
+        """The singular values less the ridge weight, (d,), none below zero."""
         return np.maximum(self.sigma - self.regularization, 0.0)
 
     @property
@@ -59,7 +53,7 @@ class BestFactors:
         return self.left * weights, self.right * weights
 
     def measured(self, problem: Problem) -> tuple[float, float]:
-        """The objective as the data have it, and what of it is lost because A X is not quite the image it was said to be.
+        """The exact objective, and the part of it caused by the decoding error of A X.
 
         The loss is second order in that difference but for the ridge term, and it is not lost in the rounding of the
         objective near an exact fit.

@@ -1,4 +1,4 @@
-"""New users against the fixed items of a coded fit, and what their scores come from."""
+"""New users against the fixed items of a coded fit, and the contributions to their scores."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.als.transforms import Weighting, weighted
+from coded_als.als.problem import Weighting, weighted
 from coded_als.als.updates import inverse_of_gram
 from coded_als.arrays import Array, Integers
 from coded_als.errors import UsageError
-from coded_als.models.explanation import Explaining
-from coded_als.models.factor_model import NewRatings, NewUsers
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import checked_ratings
+from coded_als.models.recommending import NewRatings, NewUsers
 
 
-class LinearFolding(Explaining):
+class LinearFolding(FactorModel):
     """A model in which what is missing counts as zero: a new user's factors are a product of the ratings."""
 
     regularization: float

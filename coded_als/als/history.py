@@ -1,23 +1,20 @@
-"""The history of a fit: what each iteration found, and the decision to stop."""
+"""The history of a coded fit: a record of each iteration, and the decision to stop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any
 
 from coded_als.als.convergence import Outcome, Stopping
 from coded_als.als.products import RoundLog, RoundRecord
 from coded_als.als.ritz import RitzPairs
 from coded_als.arrays import Array
-from coded_als.models.checkpoint import Checkpoint, Snapshot, record_of
-from coded_als.models.training import Callback, Iteration, iterations_of
+from coded_als.models.checkpoint import Snapshot, record_of
+from coded_als.models.training import FitRecorder, Iteration, Taken
 
 # marks the solver's arrays among those of a snapshot
 SOLVER = "solver."
-Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True)
@@ -26,8 +23,12 @@ class CodedIteration(Iteration):
 
     Parameters
     ----------
-    index, objective, seconds
-        As in `Iteration`; the exact objective of the factor that the iteration started from, with the best other factor.
+    index
+        Number of the iteration, from 1.
+    objective
+        Exact objective of the factor that the iteration started from, with the best other factor.
+    seconds
+        Seconds of the cluster's clock that the iteration took.
     remaining
         What the objective can still lose, relative to the optimum: a bound where the outcome is ``"converged"``, before
         that an estimate of it; infinite while unknown.
@@ -68,37 +69,27 @@ class Recorder:
 
     Parameters
     ----------
+    fit
+        Records the iterations and keeps the state.
     log
         The rounds.
     stopping
         Judges the Ritz pairs of each iteration.
     unit
-        What the matrix was divided by: objectives are told in its square, factors in its root.
-    report
-        Called with each `CodedIteration`.
-    checkpoint
-        Where the state goes, or None.
-    snapshot
-        What an interrupted run has left, or None.
+        What the matrix was divided by: objectives are told in its square.
     """
 
-    def __init__(
-        self,
-        log: RoundLog,
-        stopping: Stopping,
-        unit: float,
-        report: Callback,
-        checkpoint: Checkpoint | None = None,
-        snapshot: Snapshot | None = None,
-    ) -> None:
-        self._log, self._stopping, self._unit, self._report = log, stopping, unit, report
-        self._checkpoint = checkpoint
-        self.history: list[CodedIteration] = []
-        self.factor: Array | None = None
-        self._snapshot, self._resumed = snapshot, dict[str, Array]()
-        self._rounds_before, self._started = len(log.records), log.cluster.seconds()
-        if snapshot is not None:
-            self._go_on(snapshot)
+    def __init__(self, fit: FitRecorder, log: RoundLog, stopping: Stopping, unit: float) -> None:
+        self._fit, self._log, self._stopping, self._unit = fit, log, stopping, unit
+        self._resumed = dict[str, Array]()
+        self._rounds_before = len(log.records)
+        fit.start()
+        fit.go_on(self._go_on)
+
+    @property
+    def history(self) -> list[CodedIteration]:
+        """The iterations so far."""
+        return self._fit.entries
 
     @property
     def error_estimate(self) -> float:
@@ -109,35 +100,39 @@ class Recorder:
         """Whether images that were added up over many rounds had better be computed anew, as `Stopping.renews` has it."""
         return self._stopping.renews()
 
-    def keep(self, **solver: Array | None) -> None:
+    def begins_with(self, columns: int) -> None:
+        """A random start of so many columns is all that the solver has of the space, as `Stopping.block` has it."""
+        self._stopping.block = columns
+
+    def missed(self) -> Array | None:
+        """Directions of larger eigenvalues than those found, (l, k), which the block of the iteration cannot have met."""
+        return self._stopping.missed
+
+    def keep(self, **solver: Any) -> None:
         """Offer the state before an iteration to the checkpoint."""
-        if self._checkpoint is None:
+        if not self._fit.is_kept:
             return
         arrays, stopping = self._stopping.state()
         arrays |= {SOLVER + name: array for name, array in solver.items() if array is not None}
-        history, rounds = tuple(self.history), tuple(self._log.records)
-        running = asdict(_Running(self._rounds_before, self._log.cluster.seconds() - self._started))
+        rounds, running = tuple(self._log.records), asdict(_Running(self._rounds_before, self._fit.seconds))
 
-        def state() -> tuple[dict[str, Array], dict[str, Any]]:
-            entries = {"history": list(map(asdict, history)), "rounds": list(map(asdict, rounds))}
-            return arrays, {**entries, "running": running, "stopping": stopping}
+        def state() -> tuple[dict[str, Any], dict[str, Any]]:
+            return arrays, {"rounds": list(map(asdict, rounds)), "running": running, "stopping": stopping}
 
-        self._checkpoint.note(len(history), state)
+        self._fit.keep(state)
 
     def _go_on(self, snapshot: Snapshot) -> None:
-        self.history += iterations_of(snapshot, CodedIteration)
         facts, arrays = snapshot.facts, dict(snapshot.arrays)
-        with snapshot.being_read():
-            rounds = [record_of(RoundRecord, entry) for entry in facts["rounds"]]
-            running = record_of(_Running, facts["running"])
-            if not 0 <= running.rounds <= len(rounds):
-                raise ValueError(f"it is at round {running.rounds} of {len(rounds)}")
-            solver = {name: arrays.pop(name) for name in snapshot.arrays if name.startswith(SOLVER)}
-            self._stopping.go_on(arrays, facts["stopping"])
+        rounds = [record_of(RoundRecord, entry) for entry in facts["rounds"]]
+        running = record_of(_Running, facts["running"])
+        if not 0 <= running.rounds <= len(rounds):
+            raise ValueError(f"it is at round {running.rounds} of {len(rounds)}")
+        solver = {name: arrays.pop(name) for name in snapshot.arrays if name.startswith(SOLVER)}
+        self._stopping.go_on(arrays, facts["stopping"])
         # the rounds that gave the data out again come first
         self._rounds_before = len(self._log.records) + running.rounds
         self._log.records += rounds
-        self._started -= running.seconds
+        self._fit.start(running.seconds)
         self._resumed = {name.removeprefix(SOLVER): array for name, array in solver.items()}
 
     def resumed(self, take: Callable[[Mapping[str, Array]], Taken]) -> Taken | None:
@@ -145,36 +140,31 @@ class Recorder:
 
         Raises UsageError where it does.
         """
-        if self._snapshot is None:
-            return None
-        with self._snapshot.being_read():
-            return take(self._resumed)
+        return self._fit.go_on(lambda snapshot: take(self._resumed))
 
-    def finish(self, pairs: RitzPairs, factor: Array, value: float | None = None, *, exhausted: bool = False) -> bool:
-        """Close the running iteration.
+    def finish(
+        self, pairs: RitzPairs, value: float | None = None, *, exhausted: bool = False, complete: bool = False
+    ) -> bool:
+        """Close the running iteration, and tell whether to stop.
 
-        ``factor``: (l, d), kept as `factor` until the next. Returns whether to stop.
+        ``value``: its objective, where that is not the one of the pairs alone. ``exhausted``: whether no iteration can find
+        another subspace; ``complete``: nor one that is told of directions that it has not met.
         """
-        now = self._log.cluster.seconds()
         rounds = self._log.records[self._rounds_before :]
         worst = max((record.error_estimate for record in self._log.records), default=0.0)
-        verdict = self._stopping.judge(pairs, worst, exhausted=exhausted)
-        entry = CodedIteration(
-            index=len(self.history) + 1,
-            objective=(verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,
+        verdict = self._stopping.judge(pairs, worst, exhausted=exhausted, complete=complete)
+        error = self.error_estimate
+        self._rounds_before = len(self._log.records)
+        self._fit.close(
+            (verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,
             remaining=verdict.remaining,
-            seconds=now - self._started,
             responses=tuple(record.responses for record in rounds),
-            error_estimate=self.error_estimate,
+            error_estimate=error,
             outcome=verdict.outcome,
             left_out=tuple(worker for record in rounds for worker in record.left_out),
             pieces=tuple(record.pieces for record in rounds),
             partial=tuple(record.partial for record in rounds),
         )
-        self.history.append(entry)
-        self._rounds_before, self._started = len(self._log.records), now
-        self.factor = factor * np.sqrt(self._unit)
-        self._report(entry)
         return verdict.outcome != "running"
 
     def conclude(self, objective: float, moved: float) -> Outcome:

@@ -15,11 +15,11 @@ from coded_als.als.products import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import rows_code
 from coded_als.arrays import Array
-from coded_als.cluster import Cluster
 from coded_als.cluster.scope import Scope
+from coded_als.cluster.seam import Cluster
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
-from coded_als.codes import CodeSpec, choose_code
+from coded_als.codes import CodeSpec, asked_code, default_code
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
 
@@ -97,20 +97,21 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
                 matrix = _finite(matrix.T @ matrix, "A^T A")
         super().__init__(np.dtype(np.float64), (matrix.shape[1],) * 2 if gram else matrix.shape)
         self._symmetric = gram or _is_symmetric(matrix)
+        asked = asked_code(code, partitions)
         scope = Scope(cluster)
-        # with the operator go its shares; the scope must not know it, or it would never go
+        # drop the shares when the operator is garbage-collected; the scope must not reference it, or it would stay alive
         self._finalizer = weakref.finalize(self, scope.close)
         self._finalizer.atexit = False
         log = RoundLog(verified(scope, verify))
         self.rounds: list[RoundRecord] = log.records
         if stays_sparse:
-            rows = SparseRows.given_out(matrix, log, copies_of(rows_code(code, partitions, cluster.size)), name)
+            rows = SparseRows.given_out(matrix, log, copies_of(rows_code(asked, cluster.size)), name)
             self._product = _sparse_product(rows, name, gram)
             self._of_transpose: Callable[[], Product] = lambda: rows.transposed_product
             return
 
         def stored(matrix: Array, name: str) -> Product:  # without the operator, which would never go
-            chosen = CodedOperator._choose(code, partitions, cluster, matrix.shape)
+            chosen = CodedOperator._choose(asked, cluster, matrix.shape)
             product = chosen.for_product(cluster.size)
             log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
             tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
@@ -124,17 +125,19 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         self._finalizer()
 
     @staticmethod
-    def _choose(code: str, partitions: int | None, cluster: Cluster, shape: tuple[int, int]) -> CodeSpec:
-        """The code asked for; for ``"auto"`` what a plan for products of some columns would choose."""
+    def _choose(asked: CodeSpec | None, cluster: Cluster, shape: tuple[int, int]) -> CodeSpec:
+        """The code asked for; where none is, the one that a plan for products of some columns would choose."""
         length, workers = min(shape), cluster.size
-        delays = cluster.delays if code == "auto" and partitions is None else None
-        # what times schemes is loaded where one is to be chosen
+        if asked is not None:
+            return asked.bind(workers, length)
+        # SciPy's distributions take long to load
         from coded_als.planner.choice import choose
         from coded_als.planner.schemes import Size
+        from coded_als.planner.solvers import default_solver
 
         size = Size(*shape, min(TYPICAL_COLUMNS, length))
-        best = choose(size, workers, "lobpcg", delays, cluster.machine)
-        return choose_code(code, partitions, workers, length) if best is None else best.chosen(size)
+        best = choose(size, workers, default_solver(), cluster.delays, cluster.machine)
+        return default_code().bind(workers, length) if best is None else best.chosen(size)
 
     @cached_property
     def _transposed_product(self) -> Product:
@@ -175,7 +178,8 @@ def _multiplied(product: Product, given: Any, rows: int) -> Any:
         return product(right)
     # products that overflow look like those of a worker that fails; powers of two change no digit
     units = np.where(largest > LARGE, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
-    return product(right / units) * units
+    with np.errstate(over="ignore"):
+        return _finite(product(right / units) * units, "the product")
 
 
 def _finite(block: Array, noun: str) -> Array:

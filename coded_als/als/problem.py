@@ -1,35 +1,86 @@
-"""The problem of a fit: A, the side of R with fewer columns, and what is known of it."""
+"""The problem of a fit: R weighted and in its unit, and A, the side of it with fewer columns.
+
+PureSVD is only as good as its reading of the ratings, so they may be weighted before they are factorised.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
 from coded_als.arrays import Array
-from coded_als.planner.schemes import Extent
+from coded_als.models.rating_matrix import power_of_four, require_factorable
 
 # A difference of traces below this part of them is computed from the data instead.
 CANCELLED = 1e-5
 
+Weighting = Literal["none", "binary", "centred", "log"]
+
+
+def weighted(ratings: Any, weighting: Weighting, mean: float | None = None) -> tuple[Any, float]:
+    """The matrix to factorise, and the constant to add to its predictions.
+
+    ``ratings``: R, (m, n), dense or scipy sparse; zeros of a dense R are missing, as are entries that a sparse one
+    lacks; ``weighting``: ``"none"``: the ratings; ``"binary"``: 1 for each; ``"centred"``: less their mean, so that
+    what is missing counts as the mean; ``"log"``: sign(r) log(1 + |r|).
+    """
+    if weighting == "none":
+        return ratings, 0.0
+    if sparse.issparse(ratings):
+        matrix = ratings.tocsr().astype(np.float64)
+        values, mean = reweighted(matrix.data, weighting, mean)
+        return sparse.csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape), mean
+    matrix = np.array(ratings, dtype=np.float64)
+    present = matrix != 0
+    matrix[present], mean = reweighted(matrix[present], weighting, mean)
+    return matrix, mean
+
+
+def reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[Any, float]:
+    """The entries to factorise, (entries,), and the constant to add to predictions."""
+    if weighting == "none":
+        return values, 0.0
+    if weighting == "binary":
+        return np.ones_like(values), 0.0
+    if weighting == "log":
+        return np.sign(values) * np.log1p(np.abs(values)), 0.0
+    if mean is None:
+        mean = float(values.mean()) if values.size else 0.0
+    return values - mean, mean
+
+
+def unit_of(largest: float) -> float:
+    """The power of 4 that brings an entry of this size into [1/4, 1), as far as float64 has it."""
+    return min(4.0 * power_of_four(largest), 2.0**1022)
+
+
+def in_unit(matrix: Any) -> tuple[Any, float]:
+    """R in a unit in which nothing that is computed from it can leave float64, and that unit.
+
+    It is the power of 4 that brings the largest entry into [1/4, 1): dividing by it is exact, and so is multiplying by
+    its root.
+
+    Raises UsageError if R is zero, or its squared norm is no float64.
+    """
+    values = matrix.data if sparse.issparse(matrix) else matrix
+    largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+    unit = unit_of(largest)
+    matrix = matrix if unit == 1.0 else matrix * (1.0 / unit)
+    values = matrix.data if sparse.issparse(matrix) else matrix
+    require_factorable(largest, float(np.vdot(values, values)) * unit * unit)
+    return matrix, unit
+
 
 @dataclass(frozen=True)
 class Problem:
-    """A matrix turned so that its Gram matrix is the smaller one: A = R for m >= n, A = R^T for m < n.
+    """A matrix turned so that its Gram matrix is the smaller one: A = R for m >= n, A = R^T for m < n."""
 
-    Parameters
-    ----------
-    matrix
-        A, (rows, l) with rows >= l; dense float64 or scipy sparse.
-    transposed
-        Whether A is R^T.
-    """
-
-    matrix: Any
-    transposed: bool
+    matrix: Any  # A, (rows, l) with rows >= l; dense float64 or scipy sparse
+    transposed: bool  # whether A is R^T
 
     @classmethod
     def of(cls, ratings: Any) -> Problem:
@@ -46,16 +97,6 @@ class Problem:
     def is_sparse(self) -> bool:
         """Whether R came as a sparse matrix."""
         return bool(sparse.issparse(self.matrix))
-
-    @property
-    def extent(self) -> Extent:
-        """What is counted of it."""
-        matrix, (rows, length) = self.matrix, self.matrix.shape
-        if not self.is_sparse:
-            return Extent(rows, length, None)
-        if matrix.format == "csc":
-            return Extent(rows, length, np.bincount(matrix.indices, minlength=rows))
-        return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64))
 
     @cached_property
     def squared_norm(self) -> float:
@@ -93,19 +134,11 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class HeldProblem(Problem):
-    """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round.
+class DistributedProblem(Problem):
+    """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round."""
 
-    Parameters
-    ----------
-    unit
-        What the entries are to be divided by, a power of two: what is multiplied is divided, which is exact too.
-    squares
-        Sum of the squares of the entries as they are stored.
-    """
-
-    unit: float = 1.0
-    squares: float = 0.0
+    unit: float = 1.0  # divisor of the entries, a power of two: the factors are divided instead, which is exact too
+    squares: float = 0.0  # sum of the squares of the entries as they are stored
 
     @property
     def is_sparse(self) -> bool:

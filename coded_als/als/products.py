@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster import Cluster, ErrorEstimator, Responses, Round, StoppingRule
 from coded_als.cluster.questions import EveryPiece, pieces_for
-from coded_als.cluster.rules import rule_for
+from coded_als.cluster.rules import ErrorEstimator, rule_for
+from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.
 AT_WORST = 0.01
+# The name of D on the workers.
+DATA = "D"
 
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round as the algorithm saw it.
+    """One round as the algorithm saw it."""
 
-    Parameters
-    ----------
-    label
-        What was computed.
-    responses
-        How many responses were used.
-    elapsed_s
-        Seconds on the cluster's clock until the last of them.
-    error_estimate
-        Estimated error of what was decoded from them, relative to the norms of the two matrices multiplied.
-    left_out
-        Workers whose responses did not count: corrupt, or not finite.
-    pieces
-        Pieces of each share; 1 for whole shares.
-    partial
-        Of the responses, those of workers that had done only some of their pieces.
-    """
-
-    label: str
-    responses: int
-    elapsed_s: float
+    label: str  # the product, for people
+    responses: int  # how many responses were used
+    elapsed_s: float  # seconds on the cluster's clock until the last of them
+    # estimated error of the product decoded from them, relative to the norms of the two matrices multiplied
     error_estimate: float
-    left_out: tuple[int, ...] = ()
-    pieces: int = 1
-    partial: int = 0
+    left_out: tuple[int, ...] = ()  # workers whose responses did not count: corrupt, or not finite
+    pieces: int = 1  # pieces of each share; 1 for whole shares
+    partial: int = 0  # of the responses, those of workers that had done only some of their pieces
+
+
+class DistributedData(Protocol):
+    """The data of a fit as the workers hold them, and their products with them."""
+
+    def gram_product(self, right: Array) -> Array:
+        """D X of (l, b), (l, b)."""
+        ...
+
+    def product(self, right: Array) -> Array:
+        """A H of (l, d), (rows, d)."""
+        ...
 
 
 class RoundLog:
@@ -96,7 +94,7 @@ class StoredProduct:
     tolerance
         Estimated relative error that a decoded product may have.
     transposed_shares
-        Whether the stored arrays are the transposed shares of A: what the Gram product leaves behind.
+        Whether the stored arrays are the transposed shares of A, as the Gram product leaves them.
     label
         Name of its rounds, for people.
     at_worst

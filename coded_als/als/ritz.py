@@ -1,22 +1,24 @@
-"""Rayleigh-Ritz approximations on subspaces: eigenpairs of D, singular triplets of A, and what a basis leaves out."""
+"""Rayleigh-Ritz approximations on subspaces: eigenpairs of D, singular triplets of A, and complements."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
+import scipy.linalg
 
 from coded_als.arrays import Array
 from coded_als.models.checkpoint import arrays_like
 
-# Eigenvalues of a Gram matrix are trusted down to this part of the largest: what is lost to rounding by then, 1e-6, is
-# repaired when it is done again.
+# Below this ratio the Gram matrix has lost more than 1e-6 to rounding (eps times the squared condition number); the second
+# pass of the caller restores it.
 GRAM_FLOOR = 1e-10
 # Of a matrix of images that is made orthonormal at once.
 PANEL_ROWS = 1 << 15
-# What rounding, and repairing it late, leaves of orthonormality over a whole fit.
+# The loss of orthonormality over a whole fit, whose repair comes late.
 _ROUNDED = 1e-6
 
 
@@ -28,8 +30,8 @@ class RitzPairs:
     ----------
     values
         Ritz values theta, (k,).
-    vectors
-        Orthonormal Ritz vectors x, (l, k).
+    given
+        Orthonormal Ritz vectors x, (l, k), or what computes them when they are asked for.
     residuals
         Norms of D x - theta x, (k,).
     guards
@@ -37,9 +39,14 @@ class RitzPairs:
     """
 
     values: Array
-    vectors: Array
+    given: Array | Callable[[], Array]
     residuals: Array
     guards: int = 0
+
+    @cached_property
+    def vectors(self) -> Array:
+        """Orthonormal Ritz vectors x, (l, k)."""
+        return self.given() if callable(self.given) else self.given
 
     @classmethod
     def none(cls) -> RitzPairs:
@@ -108,7 +115,8 @@ def rayleigh_ritz(spaces: list[Array], images: list[Array], keep: int) -> RitzBa
     basis = RitzBasis(values[::-1][:keep], space @ best, image @ best)
     if len(spaces) == 1:
         return basis
-    # the last directions: what the best vectors took from outside the old ones, made orthogonal to the new ones
+    # the last directions in coefficients of the basis, orthogonal to the new vectors there: LOBPCG breaks down where its basis
+    # X, R, P becomes dependent (U. Hetmaniuk and R. Lehoucq, Basis selection in LOBPCG, J. Comput. Phys. 218, 2006)
     outside = best.copy()
     outside[:keep] = 0.0
     steps = orthonormal_complement(outside, [best])
@@ -139,22 +147,33 @@ def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
     space = np.hstack(spaces)
     room = space.shape[0] - space.shape[1]
     columns = columns / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(np.float64).tiny)
-    # twice is enough (Kahan and Parlett)
+    # twice is enough (Kahan, in Parlett, The Symmetric Eigenvalue Problem, section 6.9)
     for _ in range(2):
         columns = _orthonormal(columns - space @ (space.T @ columns))[:, :room]
     return np.asarray(columns)
 
 
+def thin_svd(columns: Array) -> tuple[Array, Array, Array]:
+    """Left vectors, (l, k), singular values, descending, and right vectors, (k, k), of columns, (l, k)."""
+    try:
+        return np.linalg.svd(columns, full_matrices=False)
+    except np.linalg.LinAlgError:
+        # the quick method fails on some finite columns of nothing but rounding; the sure one takes a few times as long
+        left, sizes, right = scipy.linalg.svd(columns, full_matrices=False, lapack_driver="gesvd")
+        return left, sizes, right
+
+
 def _orthonormal(columns: Array) -> Array:
     """Left singular vectors of the columns, largest first, without those of singular values below 1e-10 of the largest.
 
-    From the eigenvectors of the Gram matrix, a fifth of the time of a singular value decomposition, where it has the
-    digits: it squares the condition number, so columns close to dependent are decomposed themselves.
+    From the eigenvectors of the Gram matrix (SVQB: A. Stathopoulos and K. Wu, SIAM J. Sci. Comput. 23, 2002), a fifth of the
+    time of a singular value decomposition, where it has the digits: it squares the condition number, so columns close to
+    dependent are decomposed themselves.
     """
     squares, rotation = np.linalg.eigh(columns.T @ columns)
     if squares.size and squares[0] > GRAM_FLOOR * squares[-1]:
         return np.asarray(columns @ (rotation[:, ::-1] / np.sqrt(squares[::-1])))
-    left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    left, sizes, _ = thin_svd(columns)
     kept = sizes > 1e-10 * max(float(sizes[0]), 1e-300) if sizes.size else np.zeros(0, dtype=bool)
     return np.asarray(left[:, kept])
 

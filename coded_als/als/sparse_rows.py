@@ -13,12 +13,14 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.als.products import RoundLog
-from coded_als.arrays import Array
+from coded_als.arrays import EPS, Array
 from coded_als.checks import require_whole
-from coded_als.cluster import Round
-from coded_als.cluster.rules import copies_rule
+from coded_als.cluster.rules import first_copies
+from coded_als.cluster.seam import Round
 from coded_als.codes.product import deal
+from coded_als.codes.replication import copied_blocks
 from coded_als.errors import UsageError
+from coded_als.models.rating_matrix import row_block
 from coded_als.planner.schemes import rows_operations
 
 
@@ -46,8 +48,8 @@ class SparseRows:
     ) -> None:
         self.shape, self._log, self._rows, self._entries, self._name = shape, log, blocks, entries, name
         self.recovery_threshold = len(blocks)
-        self._block_of = np.arange(log.cluster.size) % len(blocks)
-        self._rule = copies_rule(log.cluster.size, len(blocks))
+        self._block_of = copied_blocks(log.cluster.size, len(blocks))
+        self._rule = first_copies(log.cluster.size, len(blocks))
 
     @classmethod
     def given_out(cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows") -> SparseRows:
@@ -59,7 +61,7 @@ class SparseRows:
         require_copies(copies, workers)
         matrix = sparse.csr_array(matrix)
         rows = deal(np.diff(matrix.indptr), workers // copies)
-        blocks = [_row_block(matrix, held) for held in rows]
+        blocks = [row_block(matrix, held) for held in rows]
         given = cls(log, matrix.shape, rows, max(data.size for data, _, _ in blocks), name)
         for part, operand in enumerate(given.operands):
             log.cluster.store(operand, [blocks[block][part] for block in given._block_of])
@@ -72,7 +74,7 @@ class SparseRows:
 
     def error_estimate(self, workers: Sequence[int]) -> float:
         """Rounding only, where every block is there; else infinite."""
-        return float(np.finfo(np.float64).eps) if self._rule.satisfied(workers) else np.inf
+        return EPS if self._rule.satisfied(workers) else np.inf
 
     def product(self, right: Array, label: str = "U = A H") -> Array:
         """A H in one round, (rows, d).
@@ -116,7 +118,7 @@ class SparseRows:
         return [held[block] for block in self._block_of]
 
     def _total(self, responses: dict[int, Array]) -> Array:
-        # block by block, whoever came first: the sum does not depend on who was slow, not in the last bit either
+        # in the order of the blocks and not of arrival: the sum is the same to the last bit whichever workers are slow
         total = responses[0].copy()
         for block in range(1, self.recovery_threshold):
             total += responses[block]
@@ -153,15 +155,3 @@ def require_copies(copies: int, workers: int) -> None:
     require_whole("copies", copies, 1)
     if copies > workers:
         raise UsageError(f"workers must be at least copies={copies}; got {workers}. Add workers or lower copies.")
-
-
-def _row_block(matrix: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """Values, columns and row ends of some rows as they are stored; a row -1 at the end is empty."""
-    block = matrix[rows[rows >= 0]]
-    if max(block.nnz, block.shape[1]) >= 2**31:
-        raise UsageError(
-            f"a block of sparse rows must have fewer than 2^31 entries and columns; got {block.nnz} and "
-            f"{block.shape[1]}. Add workers or lower copies."
-        )
-    ends = np.concatenate((block.indptr, np.full(rows.size - block.shape[0], block.nnz)))
-    return block.data, block.indices.astype(np.int32, copy=False), ends.astype(np.int32)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
-from coded_als.als.alternating import DATA
 from coded_als.als.problem import Problem
-from coded_als.als.products import AT_WORST, RoundLog, StoredProduct
+from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
 from coded_als.arrays import Array
-from coded_als.cluster import Round
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
+from coded_als.cluster.seam import Round
 from coded_als.cluster.shares import Shares
-from coded_als.codes import CodeSpec, Replicated, Uncoded, choose_code, with_partitions
+from coded_als.codes import CodeSpec, Replicated, Uncoded, default_code
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError, readable
@@ -28,35 +28,13 @@ GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded", "none"]
 
 
-class Phases(Protocol):
-    """What comes before and after the iterations where D is formed."""
-
-    def gram(self) -> Array:
-        """D = A^T A, (l, l)."""
-        ...
-
-    def last_product(self, weights: Array) -> Array:
-        """A H, (rows, d), of (l, d)."""
-        ...
+def local_gram(problem: Problem) -> Array:
+    """D = A^T A, (l, l), at the master: right for a sparse R, whose Gram matrix costs it little."""
+    product = problem.matrix.T @ problem.matrix
+    return np.asarray(product.toarray() if sparse.issparse(product) else product)
 
 
-class LocalPhases:
-    """Both phases at the master: right for a sparse R, whose Gram matrix costs it little."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-
-    def gram(self) -> Array:
-        """D = A^T A, (l, l)."""
-        product = self._problem.matrix.T @ self._problem.matrix
-        return np.asarray(product.toarray() if sparse.issparse(product) else product)
-
-    def last_product(self, weights: Array) -> Array:
-        """A H, (rows, d)."""
-        return self._problem.image(weights)
-
-
-class ClusterPhases:
+class CodedGram:
     """D on the workers, and the other factor too where the shares of A that they hold by then serve it."""
 
     def __init__(self, problem: Problem, log: RoundLog, code: CodeSpec, tolerance: float) -> None:
@@ -111,7 +89,7 @@ def store_data(log: RoundLog, code: CodeSpec, data: Array) -> None:
 def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float, label: str) -> StoredProduct:
     """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
 
-    Where nobody else can respond, it is decoded as well as it can be: a certificate judges what is made of it.
+    Where no other worker can respond, it is decoded as well as it can be: the certificate judges the result.
     """
     product = code.for_product(log.cluster.size)
     return StoredProduct(
@@ -119,15 +97,18 @@ def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float,
     )
 
 
-def phases_at(
-    where: Literal["local", "coded"], problem: Problem, log: RoundLog, code: CodeSpec, tolerance: float
-) -> LocalPhases | ClusterPhases:
-    """The phases at the master or on the workers."""
-    return LocalPhases(problem) if where == "local" else ClusterPhases(problem, log, code, tolerance)
+def extent_of(problem: Problem) -> Extent:
+    """The numbers of a problem that the spread of its data depends on."""
+    matrix, (rows, length) = problem.matrix, problem.matrix.shape
+    if not problem.is_sparse:
+        return Extent(rows, length, None)
+    if matrix.format == "csc":
+        return Extent(rows, length, np.bincount(matrix.indices, minlength=rows))
+    return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64))
 
 
 def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: Machine) -> bool:
-    """Whether A^T A takes the master less than sending everybody his shares of A and waiting for their products."""
+    """Whether A^T A takes the master less than sending each worker its shares of A and waiting for their products."""
     if extent.held or extent.lengths is not None:
         return not extent.held
     on_workers_s = gram_on_workers_s(code, extent.rows, extent.length, workers, machine)
@@ -138,42 +119,23 @@ def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: 
 COPIES = 3
 
 
-class HeldData(Protocol):
-    """The data of a fit as the workers hold them, and their products with them."""
-
-    def gram_product(self, right: Array) -> Array:
-        """D X of (l, b), (l, b)."""
-        ...
-
-    def product(self, right: Array) -> Array:
-        """A H of (l, d), (rows, d)."""
-        ...
-
-
 @dataclass(frozen=True)
 class Spread:
-    """What the workers hold.
+    """The spread of the data over the workers."""
 
-    Parameters
-    ----------
-    code
-        Tied to the workers: how D is spread, or in how many copies the sparse rows of A are.
-    precomputation
-        Where D is formed; ``"none"``: nowhere, the workers hold A.
-    reason
-        Why this code, for people.
-    """
+    code: CodeSpec  # tied to the workers: how D is spread, or in how many copies the sparse rows of A are
+    precomputation: Literal["local", "coded", "none"]  # where D is formed; ``"none"``: nowhere, the workers hold A
+    reason: str = field(default="as asked", compare=False)  # why this code, for people
+    columns: int = field(default=0, compare=False)  # of the block that D is multiplied with
 
-    code: CodeSpec
-    precomputation: Literal["local", "coded", "none"]
-    reason: str = field(default="as asked", compare=False)
-
-    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> HeldData:
+    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""
         if self.precomputation == "none":
             return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
-        phases = phases_at(self.precomputation, problem, log, self.code, tolerance)
-        return FormedGram(problem.length, log, self.code, tolerance, phases)
+        if self.precomputation == "local":
+            return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image)
+        coded = CodedGram(problem, log, self.code, tolerance)
+        return FormedGram(log, self.code, tolerance, coded.gram(), coded.last_product)
 
 
 class FormedGram:
@@ -181,43 +143,39 @@ class FormedGram:
 
     Parameters
     ----------
-    length
-        Columns l of A.
     log
         Where its rounds run.
     code
         How D is spread.
     tolerance
         Estimated relative error that a decoded product may have.
-    phases
-        Who forms D.
+    gram
+        D, (l, l).
+    last_product
+        H -> A H, of (l, d), (rows, d).
     """
 
-    def __init__(self, length: int, log: RoundLog, code: CodeSpec, tolerance: float, phases: Phases) -> None:
-        self._phases = phases
-        store_data(log, code, phases.gram())
-        self._multiply = stored_product(log, code, length, tolerance, "E = D X")
-
-    def gram_product(self, right: Array) -> Array:
-        return self._multiply(right)
-
-    def product(self, right: Array) -> Array:
-        return self._phases.last_product(right)
+    def __init__(
+        self, log: RoundLog, code: CodeSpec, tolerance: float, gram: Array, last_product: Callable[[Array], Array]
+    ) -> None:
+        store_data(log, code, gram)
+        self.gram_product = stored_product(log, code, len(gram), tolerance, "E = D X")
+        self.product = last_product
 
 
 def choose_spread(
     extent: Extent,
     workers: int,
     columns: int,
-    code: str,
-    partitions: int | None,
+    asked: CodeSpec | None,
     where: Where,
     machine: Machine,
     preferred: CodeSpec | None = None,
 ) -> Spread:
-    """What W workers should hold: as asked, and what is left open as counting says.
+    """The spread over W workers: as asked, and open choices by counting.
 
-    D of a sparse A is formed where a code of D is asked for, or where that takes less time.
+    D of a sparse A is formed where a code of D is asked for, or where that takes less time. ``preferred``: the code of D,
+    tied to the workers, where none is asked for.
 
     Raises UsageError for a code that does not fit, or that nothing sparse can be spread by.
     """
@@ -228,12 +186,12 @@ def choose_spread(
                 "precomputation 'none' multiplies with the sparse rows of R; got a dense R. "
                 "Pass a scipy sparse matrix, or use precomputation='auto'."
             )
-        return Spread(rows_code(code, partitions, workers), "none")
-    formed = preferred or choose_code(code, partitions, workers, extent.length)
+        return Spread(rows_code(asked, workers), "none")
+    formed = preferred or (asked or default_code()).bind(workers, extent.length)
     fits = not is_sparse or (holds_gram(extent.length) and (memory is None or gram_bytes(extent.length) <= memory))
-    in_copies = (code == "auto" and partitions is None) or isinstance(formed, (Replicated, Uncoded))
+    in_copies = asked is None or isinstance(formed, (Replicated, Uncoded))
     if where == "auto" and is_sparse and in_copies and not (preferred and fits):
-        held = rows_code(code, partitions, workers)
+        held = rows_code(asked, workers)
         share, copies = formed.share(workers), copies_of(held)
         if not (fits and forming_pays(extent, workers, copies, share, columns, machine)):
             return Spread(held, "none")
@@ -247,17 +205,16 @@ def choose_spread(
     return Spread(formed, "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded")
 
 
-def rows_code(code: str, partitions: int | None, workers: int) -> Replicated | Uncoded:
-    """How sparse rows are spread: in copies, since sums of them are no longer sparse.
+def rows_code(asked: CodeSpec | None, workers: int) -> Replicated | Uncoded:
+    """How sparse rows are spread, unless asked otherwise: in copies, since sums of them are no longer sparse.
 
     Raises UsageError for any other code than copies, and for more copies than workers.
     """
-    if code == "auto" and partitions is None:
+    if asked is None:
         return Replicated(min(COPIES, workers))
-    found = with_partitions(code, partitions)
-    if not isinstance(found, (Replicated, Uncoded)):
+    if not isinstance(asked, (Replicated, Uncoded)):
         raise UsageError(
-            f"sparse rows are held in copies, not coded: a sum of p of them is p times as full; got code {found.spec}. "
+            f"sparse rows are held in copies, not coded: a sum of p of them is p times as full; got code {asked.spec}. "
             "Use replicated:copies=3 or uncoded, or let D be formed (a dense matrix for an operator)."
         )
-    return found.bind(workers, 1)
+    return asked.bind(workers, 1)

@@ -1,8 +1,8 @@
 """Singular values that are equal where the rank cuts them: which of the equally good products a fit returns.
 
 Where sigma_d and sigma_(d+1) are the same number, every choice of vectors in their common space is a best one, and the
-products U V^T differ by as much as they can. What an iteration happens to end with depends on its rounding, and so on who
-was slow. Here the vectors are chosen by a rule that knows the common space alone: those nearest to fixed random vectors.
+products U V^T differ by as much as they can. The vectors that an iteration ends with depend on its rounding, and so on the
+stragglers. Here the vectors are chosen by a rule that knows the common space alone: those nearest to fixed random vectors.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coded_als.als.convergence import probed
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzBasis, orthonormal_complement, rayleigh_ritz, search_directions, stepped
 from coded_als.arrays import EPS, Array
@@ -27,59 +28,72 @@ STEPS, WIDENED, WIDEST = 60, 8, 64
 
 @dataclass(frozen=True)
 class ResolvedCut:
-    """The leading vectors of D, with a tie at the cut, if there is one, resolved.
+    """The leading vectors of D, with a tie at the cut, if there is one, resolved."""
 
-    Parameters
-    ----------
-    basis
-        Orthonormal columns, (l, d).
-    tied
-        Eigenvalues of D that are equal across the cut, descending; none where the cut lies between different ones.
-    lost
-        What the choice may lose of the objective, because they are equal to rounding only.
-    chosen
-        Whether the vectors were chosen by the rule; not where the tie is wider than any block that was tried.
-    """
-
-    basis: Array
+    basis: Array  # orthonormal columns, (l, d)
+    # eigenvalues of D that are equal across the cut, descending; none where the cut lies between different ones
     tied: Array
-    lost: float = 0.0
+    lost: float = 0.0  # the most of the objective that the choice may lose, because they are equal to rounding only
+    # whether the vectors were chosen by the rule; not where the tie is wider than any block that was tried, or the
+    # choice would lose too much
     chosen: bool = True
 
 
-def resolved(problem: Problem, vectors: Array, rank: int, worth: float) -> ResolvedCut:
+def resolved(problem: Problem, vectors: Array, rank: int, spare: float) -> ResolvedCut:
     """Tell whether the values at the cut are equal, and choose among equal ones; the data themselves are multiplied with.
 
-    ``vectors``: orthonormal columns, (l, k) with k >= rank, near the leading eigenvectors of D.
+    ``vectors``: orthonormal columns, (l, k) with k >= rank, near the leading eigenvectors of D; ``spare``: the most of the
+    objective that the choice may lose.
     """
-    basis = _started(problem, vectors)
+    basis, whole = _started(problem, vectors), False
     floor = ROUNDED * EPS * float(basis.values[0])
     for _ in range(STEPS):
-        first, last = _tie(basis.values, rank, worth, floor)
-        if last == basis.values.size < problem.length:
-            if last >= rank + WIDEST:
-                break
+        first, last = _tie(basis.values, rank, spare, floor)
+        if last == basis.values.size < problem.length and last < rank + WIDEST:
             basis = _widened(problem, basis)
             continue
         directions = search_directions(basis, [])
-        if directions.shape[1] == 0 or _is_known(basis, last, floor):
+        if directions.shape[1] > 0 and not _is_known(basis, last, floor):
+            basis = stepped(basis, directions, _multiplied(problem, directions))
+            continue
+        missed = _missed(problem, basis, last) if last - first > 1 else None
+        whole = missed is None
+        if whole or last >= rank + WIDEST:
             break
-        basis = stepped(basis, directions, _multiplied(problem, directions))
-    first, last = _tie(basis.values, rank, worth, floor)
+        basis = _widened(problem, basis, missed)
+    first, last = _tie(basis.values, rank, spare, floor)
     if last - first < 2:
         return ResolvedCut(basis.vectors[:, :rank], basis.values[:0])
     tied = basis.values[first:last]
-    if not _is_whole(basis, last, problem.length):
+    lost = (rank - first) * float(tied[0] - tied[-1])
+    if not whole or lost > spare:
         return ResolvedCut(basis.vectors[:, :rank], tied, chosen=False)
     inside = nearest(basis.vectors[:, first:last], rank - first)
-    lost = (rank - first) * float(tied[0] - tied[-1])
     return ResolvedCut(np.hstack([basis.vectors[:, :first], inside]), tied, lost)
+
+
+def _missed(problem: Problem, basis: RitzBasis, last: int) -> Array | None:
+    """Directions to look for more of the tie in, (l, k); None where nothing of it is outside the first ``last`` vectors.
+
+    The other vectors of the block can't tell: one that has converged hides the component of a missing direction in those
+    that have not. A probe from a random start has had no time for that. Outside of the pairs that have settled it is
+    quicker; their components of a missing direction are at most residual / distance (Davis and Kahan), which lowers the
+    value that the probe would find by at most residual^2 / distance (and a sixteenth of that more).
+    """
+    if basis.values.size == problem.length:
+        return None
+    tie, values = float(basis.values[last - 1]), basis.values[last:]
+    residuals = np.linalg.norm(basis.residuals[:, last:], axis=0)
+    settled = int(np.argmin(np.append(residuals <= SETTLED * (tie - values), False)))
+    lowered = float(np.sum(1.07 * residuals[:settled] ** 2 / (tie - values[:settled])))
+    probe = probed(problem, basis.vectors[:, : last + settled], tie, None)
+    return None if probe.above + lowered < tie else probe.vectors
 
 
 def nearest(space: Array, count: int) -> Array:
     """So many orthonormal vectors of a space, which depend on the space alone and not on its basis.
 
-    Those nearest to fixed random vectors, or what is left without the nearest, whichever is fewer to find.
+    Those nearest to fixed random vectors, or the rest of the space without the nearest, whichever is fewer to find.
 
     ``space``: orthonormal columns, (l, k). Returns (l, count).
     """
@@ -90,12 +104,12 @@ def nearest(space: Array, count: int) -> Array:
     return np.asarray(space @ (turned[:, :fewer] if fewer == count else turned[:, fewer:]))
 
 
-def _tie(values: Array, rank: int, worth: float, floor: float) -> tuple[int, int]:
+def _tie(values: Array, rank: int, spare: float, floor: float) -> tuple[int, int]:
     """The first of the values that equal those at the cut, and the one after the last; one place where there is no tie."""
     if values.size <= rank:
         return rank - 1, rank
     inside = float(values[rank - 1])
-    width = max(min(EQUAL * inside, worth / (4 * rank)), floor)
+    width = max(min(EQUAL * inside, spare / (4 * rank)), floor)
     if inside - values[rank] > width:
         return rank - 1, rank
     return int(np.sum(values > inside + width)), int(np.sum(values >= inside - width))
@@ -111,14 +125,6 @@ def _is_known(basis: RitzBasis, last: int, floor: float) -> bool:
     return bool(fine and norms[last] <= max(SETTLED * distance, floor))
 
 
-def _is_whole(basis: RitzBasis, last: int, length: int) -> bool:
-    """Whether no more of the tie is outside of the block."""
-    if last == basis.values.size:
-        return last == length
-    distance = float(basis.values[last - 1] - basis.values[last])
-    return float(np.linalg.norm(basis.residuals[:, last])) <= SETTLED * distance
-
-
 def _multiplied(problem: Problem, columns: Array) -> Array:
     return problem.adjoint(problem.image(columns))
 
@@ -129,9 +135,13 @@ def _started(problem: Problem, vectors: Array) -> RitzBasis:
     return rayleigh_ritz([block], [_multiplied(problem, block)], keep=block.shape[1])
 
 
-def _widened(problem: Problem, basis: RitzBasis) -> RitzBasis:
+def _widened(problem: Problem, basis: RitzBasis, others: Array | None = None) -> RitzBasis:
+    """The same block with random columns beside it, or with given ones, (l, k)."""
     width = basis.values.size
-    block = _with_others(basis.vectors, min(WIDENED, problem.length - width))
+    if others is None:
+        block = _with_others(basis.vectors, min(WIDENED, problem.length - width))
+    else:
+        block = np.hstack([basis.vectors, orthonormal_complement(others, [basis.vectors])])
     images = np.hstack([basis.images, _multiplied(problem, block[:, width:])])
     return rayleigh_ritz([block], [images], keep=block.shape[1])
 

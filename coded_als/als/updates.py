@@ -1,4 +1,4 @@
-"""One ALS sweep as d x d algebra: the update (12) with ridge weight, and the exact objective."""
+"""One ALS sweep as d x d algebra: the update, eq. (12), with ridge weight, and the exact objective."""
 
 from __future__ import annotations
 

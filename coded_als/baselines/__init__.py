@@ -4,42 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coded_als.lazy import lazily
+from coded_als.lazy import lazily, public_names
 
 # Loaded on first use: one model needs neither the others nor clusters.
 _HOMES = {
-    "BPR": "coded_als.baselines.ranking",
-    "FirstCopy": "coded_als.baselines.distributed",
-    "ImplicitALS": "coded_als.baselines.alternating",
-    "Iteration": "coded_als.models.training",
-    "NewUsers": "coded_als.models.factor_model",
-    "Partial": "coded_als.baselines.distributed",
-    "RidgeALS": "coded_als.baselines.alternating",
-    "SGD": "coded_als.baselines.stochastic",
-    "WARP": "coded_als.baselines.ranking",
-    "WaitForAll": "coded_als.baselines.distributed",
-    "fit_on_cluster": "coded_als.baselines.distributed",
+    "coded_als.baselines.alternating": "ImplicitALS RidgeALS",
+    "coded_als.baselines.distributed": "FirstCopy Partial WaitForAll fit_on_cluster",
+    "coded_als.baselines.ranking": "BPR WARP",
+    "coded_als.baselines.stochastic": "SGD",
+    "coded_als.models.recommending": "NewUsers",
+    "coded_als.models.training": "Iteration",
 }
-__all__ = [
-    "BPR",
-    "SGD",
-    "WARP",
-    "FirstCopy",
-    "ImplicitALS",
-    "Iteration",
-    "NewUsers",
-    "Partial",
-    "RidgeALS",
-    "WaitForAll",
-    "fit_on_cluster",
-]
+__all__ = public_names(_HOMES)
 
 if TYPE_CHECKING:
-    from coded_als.baselines.alternating import ImplicitALS, RidgeALS
-    from coded_als.baselines.distributed import FirstCopy, Partial, WaitForAll, fit_on_cluster
-    from coded_als.baselines.ranking import BPR, WARP
-    from coded_als.baselines.stochastic import SGD
-    from coded_als.models.factor_model import NewUsers
-    from coded_als.models.training import Iteration
+    from coded_als.baselines.alternating import ImplicitALS as ImplicitALS, RidgeALS as RidgeALS
+    from coded_als.baselines.distributed import (
+        FirstCopy as FirstCopy,
+        Partial as Partial,
+        WaitForAll as WaitForAll,
+        fit_on_cluster as fit_on_cluster,
+    )
+    from coded_als.baselines.ranking import BPR as BPR, WARP as WARP
+    from coded_als.baselines.stochastic import SGD as SGD
+    from coded_als.models.recommending import NewUsers as NewUsers
+    from coded_als.models.training import Iteration as Iteration
 
 __getattr__ = lazily(__name__, _HOMES)

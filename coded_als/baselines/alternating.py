@@ -17,25 +17,17 @@ from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, power_of_four, rating_matrix
-from coded_als.models.training import History, Run
+from coded_als.models.training import FitRecorder, Iteration
 
 
 @dataclass(frozen=True, eq=False)
 class RatingProblem:
-    """The rows of both sides, with ratings as ``(rating - mean) / scale``.
+    """The rows of both sides, with ratings as ``(rating - mean) / scale``."""
 
-    Parameters
-    ----------
-    mean
-        What was taken off every rating.
-    scale
-        A power of four; factors are in units of its root, biases in units of it, the objective in units of its square.
-    users, items
-        Rows of the matrix and of its transpose.
-    """
-
-    mean: float
+    mean: float  # what was taken off every rating
+    # a power of four; factors are in units of its root, biases in units of it, the objective in units of its square
     scale: float
+    # rows of the matrix and of its transpose
     users: Rows
     items: Rows
 
@@ -118,7 +110,7 @@ class AlternatingModel(QuadraticModel):
         self._require_least(facts.least)
         return scale, self._reading(mean, scale)
 
-    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
         problem = self._problem(matrix, self.dtype)
         penalty = self._penalty(problem.scale)
         users, items = self._start(problem)
@@ -132,15 +124,15 @@ class AlternatingModel(QuadraticModel):
                 held = float(problem.items.ridge @ (np.square(items) @ penalty))
                 objective = (self._constant(rows) - explained + held) * problem.scale * problem.scale
                 run.note(objective, {"users": users, "items": items})
-        self._publish(problem, users, items, matrix, run.history)
+        self._publish(problem, users, items, matrix, run.entries)
 
     def _publish(
-        self, problem: RatingProblem, users: Floats, items: Floats, matrix: sparse.csr_array, history: History
+        self, problem: RatingProblem, users: Floats, items: Floats, matrix: sparse.csr_array, history: list[Iteration]
     ) -> None:
         """Take over factors that are in the units of a problem."""
         units = self._units(problem.scale)
         users, items = users.astype(self.dtype) * units, items.astype(self.dtype) * units
-        self._adopt(users, items, problem.mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history.entries)
+        self._adopt(users, items, problem.mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history)
 
     def _start(self, problem: RatingProblem) -> tuple[Floats, Floats]:
         generator = np.random.default_rng(self.seed)
@@ -182,8 +174,10 @@ class RidgeALS(AlternatingModel):
         Regularisation of the biases; None for that of the factors.
     regularization_scaling
         ``none``: every row has the same regularisation; ``count``: times its number of ratings.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    solver
+        ``"cholesky"``, or ``"cg"`` for warm-started conjugate gradients.
+    cg_steps
+        Conjugate-gradient steps for each row and half-step.
     seed
         Of the random start.
     threads
@@ -256,12 +250,18 @@ class ImplicitALS(AlternatingModel):
         nu (1 by default).
     alpha
         Greater than 0, as every stored value must be then; excludes the two before it.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    solver
+        ``"cholesky"``, or ``"cg"`` for warm-started conjugate gradients.
+    cg_steps
+        Conjugate-gradient steps for each row and half-step.
     init_scale
         Length of a random starting row (the standard deviation of an entry is this over sqrt(d)).
-    seed, threads, dtype
-        As in `RidgeALS`.
+    seed
+        Seed of the random start.
+    threads
+        Number of threads; None for all cores.
+    dtype
+        Type of all arithmetic, ``"float64"`` or ``"float32"``.
     """
 
     kind: ClassVar[str] = "implicit"

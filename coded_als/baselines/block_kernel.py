@@ -1,15 +1,22 @@
-"""The half-step of ALS on a block of rows that a worker holds: `RowSolver` in panels, with what the block explains."""
+"""The half-step of ALS on a block of rows that a worker holds, in panels, with what the block explains."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Array, Places
+from coded_als.arrays import Array, Floats, Places
+from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.half_step import Rows, RowSolver
-from coded_als.kernels import PANEL_OPERATIONS, Result, require_rows
+from coded_als.errors import UsageError
+from coded_als.kernels import PANEL_OPERATIONS, Result, read_entries, require_rows
+
+_Solve = Callable[[Rows], tuple[Floats, NDArray[np.float64]]]
+# a small solve of NumPy costs far more than its multiplications: some 10 microseconds of calls
+CALLS = 1e5
 
 
 def solve_block(
@@ -29,46 +36,69 @@ def solve_block(
     float64; ``ridge``: (rows,), greater than 0; ``fixed``: (t, d), the rows of the other factor that the block
     touches; ``gram``: (d, d) the form that all rows share, or (0, 0) for none; ``penalty``: (d,) weights of the
     ridge term; ``offset``: (t,) what is taken off the targets, the other side's biases; or (0,) for nothing;
-    ``reading``: A `coded_als.baselines.half_step.Reading`, (7,). Returns solution, sums (rows, d), and what the
+    ``reading``: A `coded_als.baselines.half_step.Reading`, (8,). Returns solution, sums (rows, d), and what the
     rows explain of the objective with the model's constant, (2,).
     """
     require_rows(data, indices, indptr, len(fixed))
-    mean, c0, c1, t0, t1, power, bits = reading.tolist()
-    dtype = np.dtype(np.float32 if bits == 32 else np.float64)
+    power, bits, stable = reading[5:].tolist()
+    by_numpy = bool(stable) or not _has_compiler()
+    dtype = np.dtype(np.float32 if bits == 32 and not by_numpy else np.float64)
     shared = gram.astype(dtype) if gram.size else None
-    solver = RowSolver(fixed.astype(dtype), shared, penalty.astype(dtype))
-    taken_off = offset.astype(dtype)
-    solution = np.empty((ridge.size, penalty.size))
+    tables = fixed.astype(dtype), shared, penalty.astype(dtype)
+    solve: _Solve = partial(solved_by_numpy, *tables) if by_numpy else RowSolver(*tables).solve
+    taken_off, solution = offset.astype(dtype), np.empty((ridge.size, penalty.size))
     sums = np.zeros(2)
-    for start, stop in panels(indptr, penalty.size):
+    for start, stop in panels(indptr, penalty.size, CALLS if by_numpy else 0.0):
         yield
         part = slice(int(indptr[start]), int(indptr[stop]))
-        ratings = data[part].astype(np.float64) - mean
         # plain arrays: compiled code would be made anew for mapped or read-only ones
-        places = np.array(indices[part])
-        target = (t0 + t1 * ratings).astype(dtype)
-        if taken_off.size:
-            target -= taken_off[places]
-        rows = Rows(
-            np.array(indptr[start : stop + 1] - indptr[start]),
-            places,
-            (c0 + c1 * ratings).astype(dtype),
-            target,
-            ridge[start:stop].astype(dtype),
-        )
-        solution[start:stop], explained = solver.solve(rows)
+        places, ends = np.array(indices[part]), np.array(indptr[start : stop + 1] - indptr[start])
+        curvature, target = read_entries(data[part], places, taken_off, reading, dtype)
+        rows = Rows(ends, places, curvature, target, ridge[start:stop].astype(dtype))
+        solution[start:stop], explained = solve(rows)
         constant = target if power == 1 else np.square(target, dtype=np.float64)
         sums += float(explained.sum()), float(constant.sum(dtype=np.float64))
     return solution, sums
 
 
-def panels(indptr: NDArray[np.int32], rank: int) -> list[tuple[int, int]]:
+def _has_compiler() -> bool:
+    try:
+        require_compiler()
+    except UsageError:
+        return False
+    return True
+
+
+def solved_by_numpy(
+    fixed: Floats, gram: Floats | None, penalty: Floats, rows: Rows
+) -> tuple[Floats, NDArray[np.float64]]:
+    """As `RowSolver.solve`, row by row with LAPACK's general solver, which is backward stable and needs no compiler.
+
+    ``fixed``: (n, d); ``gram``: (d, d) or None; ``penalty``: (d,). Returns the solution (rows, d), and (rows,) of what each
+    row explains.
+    """
+    solution, explained = np.zeros((rows.count, penalty.size)), np.zeros(rows.count)
+    diagonal = np.diag_indices(penalty.size)
+    for row in range(rows.count):
+        part = slice(rows.indptr[row], rows.indptr[row + 1])
+        chosen = fixed[rows.indices[part]]
+        normal = (chosen.T * rows.curvature[part]) @ chosen
+        if gram is not None:
+            normal += gram
+        normal[diagonal] += rows.ridge[row] * penalty
+        right = chosen.T @ rows.target[part]
+        solution[row] = np.linalg.solve(normal, right)
+        explained[row] = solution[row] @ (2 * right - normal @ solution[row])
+    return solution, explained
+
+
+def panels(indptr: NDArray[np.int32], rank: int, each: float = 0.0) -> list[tuple[int, int]]:
     """Rows from and to, in panels of some ten milliseconds of work.
 
-    ``indptr``: where rows begin, (rows + 1,).
+    ``indptr``: where rows begin, (rows + 1,); ``each``: work of a row whatever its length.
     """
     rows = indptr.size - 1
-    work = indptr.astype(np.float64) * rank**2 + np.arange(rows + 1) * (rank**3 / 3)
+    work = indptr.astype(np.float64) * rank**2 + np.arange(rows + 1) * (rank**3 / 3 + each)
     cuts = np.searchsorted(work, np.arange(0, work[-1], 4 * PANEL_OPERATIONS))
     ends = np.unique(np.append(cuts, rows))
     return list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))

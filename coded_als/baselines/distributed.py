@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -15,17 +15,17 @@ from coded_als.arrays import Array, Floats
 from coded_als.baselines.alternating import AlternatingModel, RatingProblem
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.checks import require_whole
-from coded_als.cluster import AnyOfEach, Cluster, EnoughAndOverdue, Round, StoppingRule, all_of
+from coded_als.cluster import Cluster, EnoughAndOverdue, Round, StoppingRule, all_of, first_copies
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.product import deal
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
-from coded_als.kernels import Stored
-from coded_als.models.checkpoint import Checkpoint
-from coded_als.models.rating_matrix import rating_matrix
-from coded_als.models.training import Callback, Run, reporting, running, shards_skipped
+from coded_als.kernels import Stored, read_entries
+from coded_als.models.checkpoint import Checkpoint, Snapshot
+from coded_als.models.rating_matrix import pattern, rating_matrix, row_block
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.specs import read_fields
 
 
@@ -75,8 +75,7 @@ class FirstCopy:
         return workers // self.copies
 
     def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
-        count = len(skipped)
-        return AnyOfEach(tuple(frozenset(range(shard, workers, count)) for shard in range(count)))
+        return first_copies(workers, len(skipped))
 
 
 @dataclass(frozen=True)
@@ -134,24 +133,13 @@ def _whole(key: str, text: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class BlockedRows:
-    """The rows of one side in blocks, worker w holding block ``w % len(shards)``.
+    """The rows of one side in blocks, worker w holding block ``w % len(shards)``."""
 
-    Parameters
-    ----------
-    name
-        Under which the workers hold ``name.indptr``, ``name.indices`` and ``name.data``.
-    shards
-        Row numbers of each block, -1 at the end of those that are filled up.
-    touched
-        Ascending rows of the other side that each block has entries in, among which its ``indices`` count; None for all.
-    lengths
-        (rows,) entries of each row.
-    """
-
-    name: str
-    shards: Sequence[NDArray[np.int64]]
+    name: str  # under which the workers hold ``name.indptr``, ``name.indices`` and ``name.data``
+    shards: Sequence[NDArray[np.int64]]  # row numbers of each block, -1 at the end of those that are filled up
+    # ascending rows of the other side that each block has entries in, among which its ``indices`` count; None for all
     touched: Sequence[NDArray[np.int32] | None]
-    lengths: NDArray[np.int64]
+    lengths: NDArray[np.int64]  # (rows,) entries of each row
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -166,43 +154,78 @@ def fit_on_blocks(
     facts: RatingFacts,
     cluster: Cluster,
     policy: StragglerPolicy,
-    run: Run,
+    run: FitRecorder,
+    ratings: sparse.csr_array | None = None,
+    *,
+    stable: bool = False,
 ) -> None:
-    """Fit a model whose ratings the workers hold; it knows of no rating seen.
+    """Fit a model whose ratings the workers hold, with exact half-steps whatever its ``solver``.
 
-    The arithmetic is that of ``model.fit``, in the model's ``dtype``, with exact half-steps whatever its ``solver``.
-    Where a policy skips blocks, ``history_`` counts these as they last responded.
+    ``ratings``: (m, n) where the master holds them too: then the arithmetic is float64, and ``history_`` and the ratings
+    seen are theirs. Without, the arithmetic is that of ``model.fit``, the model knows of no rating seen, and where a policy
+    skips blocks, ``history_`` counts these as they last responded. ``stable``: as `Reading.stable`.
     """
+    dtype = np.dtype(model.dtype if ratings is None else np.float64)
     scale, reading = model.reading(facts)
-    problem = RatingProblem(
-        reading.mean,
-        scale,
-        _hollow(model, users.lengths, len(items.lengths), scale),
-        _hollow(model, items.lengths, len(users.lengths), scale),
+    reading = replace(reading, bits=8 * dtype.itemsize, stable=stable)
+    shape = len(users.lengths), len(items.lengths)
+    rows = [
+        _hollow(lengths, model.ridge_of(lengths, others, scale, dtype))
+        for lengths, others in zip((users.lengths, items.lengths), shape[::-1], strict=True)
+    ]
+    problem = RatingProblem(reading.mean, scale, *rows)
+    user_side, item_side = (
+        _BlockSide(blocks, side.ridge, model, scale, reading, cluster, policy)
+        for blocks, side in zip((users, items), rows, strict=True)
     )
-    user_side = _BlockSide(users, problem.users, model, scale, reading, cluster, policy)
-    item_side = _BlockSide(items, problem.items, model, scale, reading, cluster, policy)
+    at_master = None if ratings is None else _rows_of(ratings, reading, rows[0].ridge)
     penalty = model._penalty(scale)
-    user_rows, item_rows = model._start(problem)
-    state = run.arrays(users=user_rows, items=item_rows, sums=user_side.sums)
-    user_rows, item_rows, user_side.sums = state["users"], state["items"], state["sums"]
+    user_rows, item_rows = (side.astype(dtype) for side in model._start(problem))
+    kept = {} if at_master is not None else {"sums": user_side.sums}
+    state = run.arrays(users=user_rows, items=item_rows, **kept)
+    user_rows, item_rows, user_side.sums = state["users"], state["items"], state.get("sums", user_side.sums)
     run.go_on(partial(take_over_skipped, user_side, item_side))
     for _ in run.left(model.iterations):
         item_side.half_step(user_rows, item_rows)
-        explained, constant = user_side.half_step(item_rows, user_rows)
-        held = float(problem.items.ridge @ (np.square(item_rows) @ penalty))
-        state = {"users": user_rows, "items": item_rows, "sums": user_side.sums}
-        skipped = [user_side.skipped, item_side.skipped]
-        run.note((constant - explained + held) * scale * scale, state, skipped=skipped)
+        objective = user_side.half_step(item_rows, user_rows)
+        if at_master is not None and any(user_side.skipped):
+            # what skipped blocks said is of earlier items
+            objective = _objective(model, at_master, user_rows, item_rows)
+        objective += float(problem.items.ridge @ (np.square(item_rows) @ penalty))
+        state = {"users": user_rows, "items": item_rows} | ({} if at_master is not None else {"sums": user_side.sums})
+        run.note(objective * scale * scale, state, skipped=[user_side.skipped, item_side.skipped])
     units = model._units(scale)
-    model._adopt(user_rows * units, item_rows * units, reading.mean, None, run.history.entries)
+    seen = None if ratings is None else pattern(ratings.shape, ratings.indptr, ratings.indices)
+    model._adopt(
+        user_rows.astype(model.dtype) * units, item_rows.astype(model.dtype) * units, reading.mean, seen, run.entries
+    )
 
 
-def _hollow(model: AlternatingModel, lengths: NDArray[np.int64], others: int, scale: float) -> Rows:
-    """Rows of these lengths without their entries."""
-    indptr = np.concatenate(([0], np.cumsum(lengths)))
-    none = np.empty(0, np.dtype(model.dtype))
-    return Rows(indptr, none, none, none, model.ridge_of(lengths, others, scale))
+def _hollow(lengths: NDArray[np.int64], ridge: Floats) -> Rows:
+    """Rows of these lengths, (rows,), without their entries."""
+    none = np.empty(0, ridge.dtype)
+    return Rows(np.concatenate(([0], np.cumsum(lengths))), none, none, none, ridge)
+
+
+def _rows_of(ratings: sparse.csr_array, reading: Reading, ridge: Floats) -> Rows:
+    """All users at the master, (m, n)."""
+    read = read_entries(ratings.data, ratings.indices, np.empty(0), reading.as_array())
+    return Rows(ratings.indptr, ratings.indices, *read, ridge)
+
+
+def _objective(model: AlternatingModel, rows: Rows, solution: Floats, fixed: Floats) -> float:
+    """The objective of a model without biases, less the ridge of the fixed side, at any point, entry by entry."""
+    gram = model._gram(fixed)
+    total = model._constant(rows) + float(rows.ridge @ np.square(solution).sum(axis=1))
+    if gram is not None:
+        total += float(np.vdot(solution.T @ solution, gram))
+    owners = np.repeat(np.arange(rows.count), rows.lengths)
+    step = max(1, 2**22 // fixed.shape[1])
+    for start in range(0, owners.size, step):
+        part = slice(start, start + step)
+        scores = np.einsum("ed,ed->e", solution[owners[part]], fixed[rows.indices[part]])
+        total += float(scores @ (rows.curvature[part] * scores - 2 * rows.target[part]))
+    return total
 
 
 class _BlockSide:
@@ -211,7 +234,7 @@ class _BlockSide:
     def __init__(
         self,
         blocks: BlockedRows,
-        rows: Rows,
+        ridge: Floats,
         model: AlternatingModel,
         scale: float,
         reading: Reading,
@@ -224,13 +247,13 @@ class _BlockSide:
         self.skipped = [np.iinfo(np.int32).max] * shards
         self.sums = np.zeros((shards, 2))
         self._entries = float(blocks.lengths.sum()) / shards
-        ridge = [_padded(rows.ridge, shard) for shard in blocks.shards]
+        padded = [np.where(rows >= 0, ridge[rows], 1.0).astype(np.float64) for rows in blocks.shards]
         self._ridge = f"{blocks.name}.ridge"
         workers = cluster.size
-        cluster.store(self._ridge, Shares(workers, lambda: (ridge[worker % shards] for worker in range(workers))))
+        cluster.store(self._ridge, Shares(workers, lambda: (padded[worker % shards] for worker in range(workers))))
 
-    def half_step(self, other: Floats, current: Floats) -> tuple[float, float]:
-        """Solve the rows in place; what they explain of the objective, and its constant.
+    def half_step(self, other: Floats, current: Floats) -> float:
+        """Solve the rows in place; the objective at them, less the ridge of the other side.
 
         ``other``: (n, d) the factor that is held fixed; ``current``: (rows, d) where the rows are; those of blocks that
         did not respond stay.
@@ -251,7 +274,7 @@ class _BlockSide:
             self.sums[worker % shards] = sums
         self.skipped = take_over(solutions, blocks.shards, self.skipped, current)
         explained, constant = self.sums.sum(axis=0).tolist()
-        return explained, constant
+        return float(constant - explained)
 
     def _payloads(self, other: Floats) -> list[tuple[Any, ...]]:
         """What each worker needs of the other factor: its touched rows, or all of it in one tuple."""
@@ -271,13 +294,7 @@ class _BlockSide:
         return [payloads[worker % shards] for worker in range(self._cluster.size)]
 
 
-def _padded(ridge: Floats, shard: NDArray[np.int64]) -> Array:
-    return np.where(shard >= 0, ridge[shard], 1.0).astype(np.float64)
-
-
 Distributed = TypeVar("Distributed", bound=AlternatingModel)
-
-_OPERANDS = ("indptr", "indices", "curvature", "target", "ridge")
 
 
 def fit_on_cluster(
@@ -310,8 +327,12 @@ def fit_on_cluster(
     verify
         ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
         numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
-    columns, callback, progress
-        As in ``model.fit``.
+    columns
+        Of a table: the names of the columns of users, items and perhaps ratings.
+    callback
+        Called after each iteration with its `Iteration`.
+    progress
+        Whether to draw a progress bar.
     checkpoint
         As in ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
         goes on is as good and not the same.
@@ -335,33 +356,34 @@ def fit_on_cluster(
     given, ids = named_matrix(ratings, columns)
     matrix, policy = rating_matrix(given, np.float64), WaitForAll() if policy is None else policy
     shards = policy.shards(cluster.size)
+    also = {"policy": repr(policy), "shards": shards}
     with (
         reporting(callback, progress, type(model).__name__, model.iterations) as report,
         Scope(cluster) as scope,
-        running(model, matrix, report, checkpoint, cluster.seconds, policy=repr(policy), shards=shards) as run,
+        recording(model, matrix, report, checkpoint, cluster.seconds, also=also) as run,
     ):
-        _fit(model, matrix, verified(scope, verify), policy, run)
+        checked = verified(scope, verify)
+        users = _given_out("users", matrix, checked, shards)
+        items = _given_out("items", rating_matrix(matrix.T.tocsr(), np.float64), checked, shards)
+        least, largest = (float(extreme) for extreme in (matrix.data.min(), matrix.data.max()))
+        facts = RatingFacts(matrix.nnz, float(matrix.data.mean()), least, largest, float(matrix.data @ matrix.data))
+        fit_on_blocks(model, users, items, facts, checked, policy, run, matrix, stable=verify != "off")
     return model if ids is None else model.set_ids(*ids)
 
 
-def _fit(
-    model: AlternatingModel, matrix: sparse.csr_array, cluster: Cluster, policy: StragglerPolicy, run: Run
-) -> None:
-    """Fit a model where nobody else stores anything."""
-    problem = model._problem(matrix, np.float64)
-    user_side = _Side("users", model, problem.users, cluster, policy)
-    item_side = _Side("items", model, problem.items, cluster, policy)
-    users, items = (side.astype(np.float64) for side in model._start(problem))
-    state = run.arrays(users=users, items=items)
-    users, items = state["users"], state["items"]
-    run.go_on(partial(take_over_skipped, user_side, item_side))
-    for _ in run.left(model.iterations):
-        items = item_side.half_step(users, items)
-        users = user_side.half_step(items, users)
-        held = float(item_side.rows.ridge @ np.square(items).sum(axis=1))
-        objective = (user_side.objective(users, items) + held) * problem.scale * problem.scale
-        run.note(objective, {"users": users, "items": items}, skipped=[user_side.skipped, item_side.skipped])
-    model._publish(problem, users, items, matrix, run.history)
+def _given_out(name: str, matrix: sparse.csr_array, cluster: Cluster, shards: int) -> BlockedRows:
+    """Cut the rows of a matrix, (rows, columns), into blocks and give them to the workers."""
+    lengths = np.diff(matrix.indptr).astype(np.int64)
+    rows = deal(lengths, shards)
+    blocks = BlockedRows(name, rows, [None] * shards, lengths)
+
+    def shares(part: int) -> Iterator[Stored]:
+        for worker in range(cluster.size):
+            yield row_block(matrix, rows[worker % shards])[part]
+
+    for part, operand in zip((2, 1, 0), blocks.operands, strict=True):
+        cluster.store(operand, Shares(cluster.size, partial(shares, part)))
+    return blocks
 
 
 def take_over(
@@ -386,74 +408,13 @@ class Skips(Protocol):
     skipped: list[int]
 
 
-def take_over_skipped(users: Skips, items: Skips, facts: Mapping[str, Any]) -> None:
-    """Let both sides know what their shards had missed when a snapshot was written."""
-    users.skipped, items.skipped = shards_skipped(facts, len(users.skipped), len(items.skipped))
+def take_over_skipped(users: Skips, items: Skips, snapshot: Snapshot) -> None:
+    """Let both sides know the rounds that their shards had missed when a snapshot was written.
 
-
-class _Side:
-    """The rows of one side, cut into shards that the workers hold."""
-
-    def __init__(
-        self, name: str, model: AlternatingModel, rows: Rows, cluster: Cluster, policy: StragglerPolicy
-    ) -> None:
-        self._name, self._model, self._cluster, self._policy, self.rows = name, model, cluster, policy, rows
-        shards = policy.shards(cluster.size)
-        self._shards = deal(self.rows.lengths, shards)
-        # every shard is needed once before any may be skipped: nothing random is ever published
-        self.skipped = [int(np.iinfo(np.int32).max)] * shards
-        for operand in _OPERANDS:
-            cluster.store(f"{name}.{operand}", Shares(cluster.size, partial(self._shares, operand)))
-
-    def half_step(self, fixed: Array, current: Array) -> Array:
-        """The rows after one round; those of shards that did not respond are as before."""
-        rank, height = fixed.shape[1], len(self._shards[0])
-        gram = self._model._gram(fixed)
-        payload = (fixed, np.zeros((rank, rank)) if gram is None else np.asarray(gram, dtype=np.float64))
-        entries = self.rows.indices.size / len(self._shards)
-        request = Round(
-            "solve_rows",
-            operands=tuple(f"{self._name}.{operand}" for operand in _OPERANDS),
-            payloads=[payload] * self._cluster.size,
-            response_shapes=((height, rank),),
-            operations=entries * rank**2 + height * rank**3 / 3,
-            label=f"solve {self._name}",
-        )
-        responses = self._cluster.run(request, self._policy.rule(self._cluster.size, self.skipped))
-        updated = current.copy()
-        self.skipped = take_over(responses.first(), self._shards, self.skipped, updated)
-        return updated
-
-    def objective(self, solution: Array, fixed: Array) -> float:
-        """The model's objective without the ridge of the fixed side, at any point, row by row."""
-        gram = self._model._gram(fixed)
-        total = self._model._constant(self.rows) + float(self.rows.ridge @ np.square(solution).sum(axis=1))
-        if gram is not None:
-            total += float(np.vdot(solution.T @ solution, gram))
-        owners = np.repeat(np.arange(self.rows.count), self.rows.lengths)
-        step = max(1, 2**22 // fixed.shape[1])
-        for start in range(0, owners.size, step):
-            part = slice(start, start + step)
-            scores = np.einsum("ed,ed->e", solution[owners[part]], fixed[self.rows.indices[part]])
-            total += float(scores @ (self.rows.curvature[part] * scores - 2 * self.rows.target[part]))
-        return total
-
-    def _shares(self, operand: str) -> Iterator[Stored]:
-        for worker in range(self._cluster.size):
-            yield _cut(self.rows, self._shards[worker % len(self._shards)])[operand]
-
-
-def _cut(rows: Rows, shard: NDArray[np.int64]) -> dict[str, Stored]:
-    """What the kernel needs to know of a shard's rows; those that fill up have no entries."""
-    held = shard >= 0
-    lengths = np.where(held, rows.lengths[shard], 0)
-    # all entries of the held rows, in their order: starts repeated, plus a count within each row
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    entries = np.repeat(np.where(held, rows.indptr[shard], 0), lengths) + within
-    return {
-        "indptr": np.concatenate(([0], np.cumsum(lengths))).astype(np.int32),
-        "indices": rows.indices[entries].astype(np.int32),
-        "curvature": np.asarray(rows.curvature[entries], dtype=np.float64),
-        "target": np.asarray(rows.target[entries], dtype=np.float64),
-        "ridge": np.where(held, rows.ridge[shard], 1.0),
-    }
+    Raises ValueError where they are of another form.
+    """
+    sides, skipped = (users, items), snapshot.facts["skipped"]
+    counts, wanted = [len(side) for side in skipped], [len(side.skipped) for side in sides]
+    if counts != wanted or not all(type(rounds) is int and rounds >= 0 for side in skipped for rounds in side):
+        raise ValueError(f"it has skipped {str(skipped)[:80]} of {wanted} shards")
+    users.skipped, items.skipped = skipped

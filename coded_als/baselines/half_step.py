@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,73 +17,45 @@ from coded_als.baselines.threads import for_all_rows
 
 @dataclass(frozen=True)
 class RatingFacts:
-    """What the master knows of the ratings as a whole.
-
-    Parameters
-    ----------
-    entries
-        How many.
-    mean
-        Of all.
-    least, largest
-        Of all.
-    squares
-        Sum of their squares.
-    """
+    """What the master knows of the ratings as a whole."""
 
     entries: int
-    mean: float
+    mean: float  # of all ratings
+    # of all ratings
     least: float
     largest: float
-    squares: float
+    squares: float  # sum of their squares
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model reads in a stored rating r: weight ``a = c0 + c1 (r - mean)``, target ``b = t0 + t1 (r - mean)``.
-
-    Parameters
-    ----------
-    mean, c0, c1, t0, t1
-        As above.
-    power
-        The model's constant is the sum of this power of the targets, 1 or 2.
-    bits
-        Of the arithmetic, 32 or 64.
-    """
+    """What a model reads in a stored rating r: weight ``a = c0 + c1 (r - mean)``, target ``b = t0 + t1 (r - mean)``."""
 
     mean: float = 0.0
     c0: float = 1.0
     c1: float = 0.0
     t0: float = 0.0
     t1: float = 1.0
-    power: int = 2
-    bits: int = 64
+    power: int = 2  # the model's constant is the sum of this power of the targets, 1 or 2
+    bits: int = 64  # of the arithmetic, 32 or 64
+    stable: bool = False  # whether rows are solved in a way that is backward stable, so that their residuals prove them
 
     def as_array(self) -> Array:
-        """The numbers in their order, (7,), as they travel."""
-        return np.array([self.mean, self.c0, self.c1, self.t0, self.t1, self.power, self.bits], dtype=np.float64)
+        """The numbers in their order, (8,), as they travel."""
+        return np.array(astuple(self), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The sparse rows of one side and what they ask for: ``a`` and ``b`` of `coded_als.baselines.cholesky`.
+    """The sparse rows of one side and what they ask for: ``a`` and ``b`` of `coded_als.baselines.cholesky`."""
 
-    Parameters
-    ----------
-    indptr, indices
-        Of a csr matrix (rows, n).
-    curvature, target
-        (entries,) ``a > 0`` and ``b`` of every entry.
-    ridge
-        (rows,) the regularisation of each row.
-    """
-
+    # of a csr matrix (rows, n)
     indptr: NDArray[Any]
     indices: NDArray[Any]
+    # (entries,) ``a > 0`` and ``b`` of every entry
     curvature: Floats
     target: Floats
-    ridge: Floats
+    ridge: Floats  # (rows,) the regularisation of each row
 
     @property
     def count(self) -> int:
@@ -100,17 +72,6 @@ class Rows:
 class RowSolver:
     """Solves rows against one fixed factor; made once, applied to any number of rows.
 
-    Parameters
-    ----------
-    fixed
-        (n, d) the other factor.
-    gram
-        (d, d) the form that all rows share, or None for none.
-    penalty
-        (d,) positive weights of the ridge term; all 1 where there is a ``gram``.
-    solver
-        ``cholesky`` (exact) or ``cg`` (``cg_steps`` of conjugate gradients from where the rows are).
-
     Attributes
     ----------
     turned, axes, diagonal
@@ -118,9 +79,10 @@ class RowSolver:
         diagonal (d,). Without such a form the axes are None.
     """
 
-    fixed: Floats
-    gram: Floats | None
-    penalty: Floats
+    fixed: Floats  # (n, d) the other factor
+    gram: Floats | None  # (d, d) the form that all rows share, or None for none
+    penalty: Floats  # (d,) positive weights of the ridge term; all 1 where there is a ``gram``
+    # ``cholesky`` (exact) or ``cg`` (``cg_steps`` of conjugate gradients from where the rows are)
     solver: str = "cholesky"
     cg_steps: int = 3
     turned: Floats = field(init=False, repr=False)

@@ -19,9 +19,10 @@ from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
-from coded_als.models.factor_model import FactorModel, NewRatings, NewUsers
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import rating_matrix, sound_row
-from coded_als.models.training import Callback, Run, reporting, running
+from coded_als.models.recommending import NewRatings, NewUsers
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.models.training import Iteration as Iteration
 
 
@@ -86,13 +87,13 @@ class SparseModel(FactorModel, ABC):
         matrix = rating_matrix(given, np.float64)
         with (
             reporting(callback, progress, type(self).__name__, self.iterations) as report,
-            running(self, matrix, report, checkpoint, time.perf_counter) as run,
+            recording(self, matrix, report, checkpoint, time.perf_counter) as run,
         ):
             self._fit(matrix, run)
         return self if ids is None else self.set_ids(*ids)
 
     @abstractmethod
-    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
         """Learn the factors of a matrix in canonical form and keep them."""
 
     @abstractmethod

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats, Integers
-from coded_als.baselines.folding import Folding
 from coded_als.baselines.half_step import Reading, Rows, RowSolver
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Entries, Iteration, SparseModel, one_user, thread_count
+from coded_als.baselines.new_users import Folding
 from coded_als.errors import UsageError
-from coded_als.models.explanation import Explaining, influences
-from coded_als.models.factor_model import NewUsers
+from coded_als.models.explanation import influences
 from coded_als.models.rating_matrix import power_of_four
+from coded_als.models.recommending import NewUsers
 
 
-class QuadraticModel(SparseModel, Explaining):
+class QuadraticModel(SparseModel):
     """Rows of a side are held as ``(rows, d)``, or ``(rows, d + 1)`` with the bias last.
 
     While one side is solved the other one's bias column is replaced by ones, so that a bias is one more factor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,30 +15,22 @@ from coded_als.arrays import Floats
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries, SparseModel
 from coded_als.checks import require_number, require_whole
-from coded_als.models.factor_model import NewUsers
 from coded_als.models.rating_matrix import pattern
-from coded_als.models.training import Run, set_generator
+from coded_als.models.recommending import NewUsers
+from coded_als.models.training import FitRecorder, set_generator
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Where stochastic steps have come to; they work in place.
+    """Where stochastic steps have come to; they work in place."""
 
-    Parameters
-    ----------
-    users, items
-        (m, d) and (n, d + 1), the bias last.
-    user_squares, item_squares
-        Adagrad's, (m,) and (n,).
-    sampler
-        (1,) the state of the generator of samples.
-    """
-
+    # (m, d) and (n, d + 1), the bias last
     users: Floats
     items: Floats
+    # adagrad's, (m,) and (n,)
     user_squares: Floats
     item_squares: Floats
-    sampler: NDArray[np.uint64]
+    sampler: NDArray[np.uint64]  # (1,) the state of the generator of samples
 
     @classmethod
     def first(cls, users: Floats, items: Floats, generator: np.random.Generator) -> Steps:
@@ -75,14 +68,14 @@ class RankingModel(SparseModel):
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         """One pass; the arguments that both losses share."""
 
-    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
         entries = Entries(matrix.indptr, matrix.indices, matrix.data)
         generator = np.random.default_rng(self.seed)
         users = self._random(generator, matrix.shape[0])
         items = np.column_stack((self._random(generator, matrix.shape[1]), np.zeros(matrix.shape[1], self.dtype)))
         steps = Steps.first(users, items, generator)
         steps = Steps(**run.arrays(**vars(steps)))
-        run.go_on(lambda facts: set_generator(generator, facts))
+        run.go_on(partial(set_generator, generator))
         epochs = len(run.left(self.iterations))
         for loss in self._passes(entries, steps, epochs, self.learning_rate, generator, frozen=False):
             run.note(loss, vars(steps), generator=generator.bit_generator.state)
@@ -90,12 +83,12 @@ class RankingModel(SparseModel):
         users, items, last, least = (
             steps.users,
             steps.items,
-            run.history.entries[-1].objective,
+            run.entries[-1].objective,
             self._loss_of_nothing(len(items)),
         )
         self._require_finite(users, items, np.array(last if last <= 2 * least else np.inf))
         users[np.diff(matrix.indptr) == 0] = 0
-        self.history_ = run.history.entries
+        self.history_ = run.entries
         self._keep(
             users,
             items[:, :-1].copy(),
@@ -187,8 +180,18 @@ class WARP(RankingModel):
 
     Parameters
     ----------
-    rank, regularization, iterations, learning_rate, seed, dtype
-        As in `BPR`.
+    rank
+        Number of factors d.
+    regularization
+        Weight of the penalty of each step.
+    iterations
+        Number of passes over the ratings.
+    learning_rate
+        Length of the first steps; Adagrad shortens them.
+    seed
+        Seed of the start and of the samples.
+    dtype
+        Type of all arithmetic, ``"float64"`` or ``"float32"``.
     max_samples
         Samples before an entry is left alone.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
 from coded_als.models.rating_matrix import pattern
-from coded_als.models.training import Run, set_generator
+from coded_als.models.training import FitRecorder, set_generator
 
 
 class SGD(QuadraticModel):
@@ -59,7 +60,7 @@ class SGD(QuadraticModel):
         require_number("init_scale", init_scale, positive=True)
         self.learning_rate, self.init_scale = learning_rate, init_scale
 
-    def _fit(self, matrix: sparse.csr_array, run: Run) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
         mean = float(matrix.data.mean())
         values = (matrix.data - mean).astype(self.dtype)
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
@@ -67,7 +68,7 @@ class SGD(QuadraticModel):
         users, items = (self._start(generator, count) for count in matrix.shape)
         state = run.arrays(users=users, items=items)
         users, items = state["users"], state["items"]
-        run.go_on(lambda facts: set_generator(generator, facts))
+        run.go_on(partial(set_generator, generator))
         for _ in run.left(self.iterations):
             order = generator.permutation(matrix.nnz)
             loss = squared_loss_epoch(
@@ -77,7 +78,7 @@ class SGD(QuadraticModel):
         # rows that no rating has touched hold only their random start
         users[np.diff(matrix.indptr) == 0] = 0
         items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0
-        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), run.history.entries)
+        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), run.entries)
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:
         side = np.zeros((count, self.rank + 1), self.dtype)

@@ -30,7 +30,14 @@ COMMANDS = {
     "sweep": ("coded_als.cli.sweep", "A grid of partitions, workers, delays and schemes."),
     "report": ("coded_als.cli.report", "One HTML file from stored results."),
     "codes": ("coded_als.cli.codes", "The codes side by side: memory, work, messages, error and time of each."),
-    "threshold": ("coded_als.cli.threshold", "How many responses are enough for a code, and what it tolerates."),
+    "threshold": (
+        "coded_als.cli.threshold",
+        "How many responses are enough for a code, and how many stragglers it tolerates.",
+    ),
+    "check-code": (
+        "coded_als.cli.check_code",
+        "Try the invariants of a code, and search the survivors that decode worst.",
+    ),
     "keys": ("coded_als.cli.keys", "Keys for a master and workers on other machines."),
     "worker": ("coded_als.cli.worker", "Be a worker of a master, here or on another machine."),
     "warm-up": ("coded_als.cli.warm_up", "Compile the loops of the sparse methods beforehand."),
@@ -62,14 +69,14 @@ class LazyGroup(click.Group):
         return super().main(*arguments, **options)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        """What is typed before the command; what cannot be read is one line and exit code 2."""
+        """Read the words before the command; a mistake in them is one line and exit code 2."""
         try:
             return super().make_context(*arguments, **options)
         except click.UsageError as error:
             _refuse(error)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors of ours, and of what is typed, are one line and exit code 2."""
+        """Run the command; our errors and mistakes of typing are one line and exit code 2."""
         try:
             load_plugins()  # also for commands that go through all codes there are
             result = super().invoke(ctx)
@@ -98,7 +105,7 @@ class LazyGroup(click.Group):
 
 
 def _refuse(error: click.UsageError) -> NoReturn:
-    """Say what was typed wrongly; a group without a command shows its help."""
+    """Explain a mistake of typing; a group without a command shows its help."""
     if isinstance(error, _HELP):
         raise error
     from coded_als.cli.mistakes import explained

@@ -26,7 +26,9 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 @click.command("codes", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
 @click.option("--workers", type=int, required=True, help="W.")
 @click.option("--delays", default="exp:mean=20ms", show_default=True, help="Delay SPEC.")
-@click.option("--memory", help="What a worker may store: 2GB, or 10% of the matrix.  [default: that of 1 to 4 copies]")
+@click.option(
+    "--memory", help="Limit of a worker's storage: 2GB, or 10% of the matrix.  [default: that of 1 to 4 copies]"
+)
 @click.option(
     "--code", "codes", multiple=True, help="A code SPEC as below; may be repeated.  [default: the best of each]"
 )
@@ -88,10 +90,7 @@ def _document(rows: Sequence[CodeRow], setting: Setting) -> dict[str, Any]:
 
 
 def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:
-    """Draw time against memory.
-
-    Raises UsageError when it cannot be drawn or written.
-    """
+    """Draw time against memory; `UsageError` when it cannot be drawn or written."""
     from coded_als.experiments.report.saving import FORMATS
     from coded_als.experiments.report.sweep_figures import MemoryPoint, time_against_memory
 
@@ -111,7 +110,7 @@ def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:
 
 
 def print_codes(rows: Sequence[CodeRow], setting: Setting) -> None:
-    """Print the table and what its columns mean."""
+    """Print the table and the meaning of its columns."""
     click.echo(
         f"E = D X with D {setting.length} x {setting.length} and {setting.columns} columns, {setting.workers} workers, "
         f"delays {setting.delays} (virtual ms)"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 import numpy as np
+from click.core import ParameterSource
+
+from coded_als.errors import UsageError
 
 DELAY_SPECS = """\b
 Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
@@ -43,6 +47,46 @@ Code SPECs (whole numbers; what is left out is chosen for the workers):
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+OptionsOf = TypeVar("OptionsOf")
+
+
+def picked(kind: type[OptionsOf], given: Mapping[str, Any]) -> OptionsOf:
+    """A dataclass of some of the options that a command was given, by their names."""
+    return kind(**{name: given[name] for name in names_of(kind)})
+
+
+def names_of(*kinds: Any) -> set[str]:
+    """The fields of dataclasses."""
+    return {field.name for kind in kinds for field in fields(kind)}
+
+
+def is_typed(context: click.Context, name: str) -> bool:
+    """Whether the user typed an option."""
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def refuse_typed(context: click.Context, names: Collection[str], rule: str, place: str) -> None:
+    """Refuse options that would be ignored; `UsageError` for the first of them that the user typed."""
+    for option in context.command.params:
+        if option.name in names and is_typed(context, option.name):
+            raise UsageError(f"{max(option.opts, key=len)} {rule}; got it with {place}. Remove it.")
+
+
+def choice(
+    option: str, values: Sequence[str], default: str | None = None, *, help: str, name: str | None = None
+) -> Callable[[Command], Command]:
+    """An option that takes one of some words, and shows its default."""
+    words, names = click.Choice(values), (option, *([] if name is None else [name]))
+    return click.option(*names, type=words, default=default, show_default=default is not None, help=help)
+
+
+class BlockWidth(click.ParamType):  # type: ignore[type-arg]
+    """``auto``, or a whole number of columns."""
+
+    name = "block"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        return "auto" if value == "auto" else click.IntRange(1).convert(value, param, ctx)
 
 
 def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:

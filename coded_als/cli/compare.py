@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import time
-from collections.abc import Callable
 from typing import Any, TypedDict
 
 import click
 
-from coded_als.cli.common import Progress, print_json, progress
+from coded_als.cli.common import Progress, choice, print_json, progress
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
-from coded_als.cli.reading import read_document, reads_ratings, tell_reading
+from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import RankingScores, evaluate_ranking, evaluate_ratings
 from coded_als.evaluation.search import RANGES, Trial, search
-from coded_als.experiments.text_tables import as_text
+from coded_als.experiments.text_tables import as_csv, as_text
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.registry import MODEL_HOMES
+from coded_als.models.registry import model_kinds
 
 
 class ComparisonRow(TypedDict):
-    """What one method came to."""
+    """Results of one method."""
 
     method: str
     rmse: float | None
@@ -54,51 +51,21 @@ def _columns(tuned: bool) -> list[str]:
     return [name for name in ComparisonRow.__annotations__ if tuned or name not in _OF_TUNING]
 
 
-def _cells(row: ComparisonRow, tuned: bool) -> list[str]:
-    return [_cell(dict(row)[name]) for name in _columns(tuned)]
-
-
 def _heads(cutoff: int, tuned: bool) -> list[str]:
-    listed = {
-        "hit_rate": f"HR@{cutoff}",
-        "ndcg": f"NDCG@{cutoff}",
-        "recall": f"recall@{cutoff}",
-        "map": f"MAP@{cutoff}",
-        "validation_ndcg": f"validation NDCG@{cutoff}",
-    }
-    return [listed.get(name, name) for name in _columns(tuned)]
+    cut = {"hit_rate": "HR", "ndcg": "NDCG", "recall": "recall", "map": "MAP", "validation_ndcg": "validation NDCG"}
+    return [f"{cut[name]}@{cutoff}" if name in cut else name for name in _columns(tuned)]
 
 
-def _print_table(rows: list[ComparisonRow], cutoff: int, tuned: bool) -> None:
-    click.echo(as_text(_heads(cutoff, tuned), [_cells(row, tuned) for row in rows], first_left=True))
-
-
-def _print_markdown(rows: list[ComparisonRow], cutoff: int, tuned: bool) -> None:
-    heads = _heads(cutoff, tuned)
-    click.echo("| " + " | ".join(heads) + " |")
-    click.echo("|---" * len(heads) + "|")
-    for row in rows:
-        click.echo("| " + " | ".join(_cells(row, tuned)) + " |")
-
-
-def _print_csv(rows: list[ComparisonRow], _cutoff: int, tuned: bool) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(tuned), lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(dict(row) | {"parameters": _cell(row["parameters"])})
-    click.echo(text.getvalue(), nl=False)
-
-
-WRITERS: dict[str, Callable[[list[ComparisonRow], int, bool], None]] = {
-    "table": _print_table,
-    "markdown": _print_markdown,
-    "csv": _print_csv,
-}
+def written(rows: list[ComparisonRow], style: str, cutoff: int, tuned: bool) -> str:
+    """The rows as a table for the terminal, in Markdown or comma-separated."""
+    if style == "csv":
+        return as_csv(_columns(tuned), [dict(row) | {"parameters": _cell(row["parameters"])} for row in rows]).rstrip()
+    body = [[_cell(dict(row)[name]) for name in _columns(tuned)] for row in rows]
+    return as_text(_heads(cutoff, tuned), body, first_left=True, markdown=style == "markdown")
 
 
 # `sharded` is `implicit` on other hardware
-BY_DEFAULT = [name for name in MODEL_HOMES if name != "sharded"]
+BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 
 
 @click.command("compare")
@@ -108,14 +75,7 @@ BY_DEFAULT = [name for name in MODEL_HOMES if name != "sharded"]
 @click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the fits.")
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "markdown", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How the figures are printed.",
-)
+@choice("--format", ["table", "markdown", "csv", "json"], "table", name="style", help="Format of the output.")
 @click.option(
     "--tune",
     type=click.IntRange(1),
@@ -134,7 +94,7 @@ def command(
     seed: int,
     style: str,
     tune: int | None,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
@@ -148,7 +108,7 @@ def command(
     """
     names = BY_DEFAULT if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"--methods must name at least one of {', '.join(MODEL_HOMES)}; got none. Add one.")
+        raise UsageError(f"--methods must name at least one of {', '.join(model_kinds())}; got none. Add one.")
     models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
     if methods is None:
         models = _without_the_missing(models)
@@ -178,7 +138,7 @@ def command(
         )
         return
     tell_reading(data)
-    WRITERS[style](rows, cutoff, tune is not None)
+    click.echo(written(rows, style, cutoff, tune is not None))
     # a line below would be one of the CSV
     click.echo(f"\n{_tuning_note(tune, cutoff)}\n{_users_note(scores)}", err=style == "csv")
 
@@ -225,7 +185,7 @@ def _tuned(
 
 
 def _without_the_missing(models: dict[str, FactorModel]) -> dict[str, FactorModel]:
-    """The models that can be fitted here; a note on stderr says what the others need."""
+    """The models that can be fitted here; a note on stderr names the packages that the others need."""
     missing: dict[str, list[str]] = {}
     for name, model in models.items():
         try:

@@ -26,7 +26,7 @@ OPTIONAL = {"numba": "baselines"}
 
 @dataclass(frozen=True)
 class SystemCheck:
-    """One check: what was looked at, whether it is well, what was found, and what to do if not."""
+    """One check: its name, whether it passed, the finding, and a remedy if not."""
 
     name: str
     ok: bool

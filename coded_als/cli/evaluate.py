@@ -9,13 +9,11 @@ from typing import Any
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
-from coded_als.cli.common import print_json, progress
+from coded_als.cli.common import choice, print_json, progress, refuse_typed
 from coded_als.cli.methods import PREDICTS_RATINGS
-from coded_als.cli.reading import read_document, reads_ratings, tell_reading
+from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, k_fold, load_ratings
-from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings, evaluate_strong, trained_on
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
@@ -26,13 +24,10 @@ Measures = dict[str, dict[str, Any]]
 @click.command("evaluate")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("test")
-@click.option(
-    "--protocol",
-    type=click.Choice(["weak", "strong"]),
-    default="weak",
-    show_default=True,
-    help="strong: fold in users outside of training by three quarters of their ratings, and find the others.",
-)
+@choice(
+    "--protocol", ["weak", "strong"], "weak",
+    help="strong: for held-out users, infer factors from three quarters of their ratings and rank the rest.",
+)  # fmt: skip
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
 @click.option("--relevant-from", default=float("-inf"), help="Least test rating that makes an item relevant.")
 @click.option(
@@ -41,7 +36,7 @@ Measures = dict[str, dict[str, Any]]
     help="Cut TEST into so many folds, fit the model's method with its parameters to all but one, and measure on that.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of what is to be found."
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of the ratings to find."
 )
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
@@ -55,7 +50,7 @@ def command(
     relevant_from: float,
     folds: int | None,
     seed: int,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Measure the saved MODEL on the ratings in TEST: errors of predicted ratings, and quality of top lists.
@@ -67,7 +62,7 @@ def command(
     Recall@50 of a quarter of their ratings, beside those of the most popular items.
     """
     if protocol == "strong":
-        _refuse_options_of_weak(context)
+        refuse_typed(context, {"cutoff", "relevant_from", "folds"}, "belongs to --protocol weak", "strong")
     fitted = load_model(model)
     data = load_ratings(test, **reading)
     document: dict[str, Any] = {"model": str(model), "method": fitted.kind, "protocol": protocol}
@@ -90,15 +85,7 @@ def command(
     tell_reading(data)
     for group in ("ratings", "ranking", "strong"):
         for name, value in document.get(group, {}).items():
-            click.echo(f"{name:<23} {_shown(value)}")
-
-
-def _refuse_options_of_weak(context: click.Context) -> None:
-    """An option that would be ignored is a mistake."""
-    for name in ("cutoff", "relevant_from", "folds"):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} belongs to --protocol weak; got it with strong. Remove it.")
+            click.echo(f"{name:<23} {_formatted(value)}")
 
 
 def _strong(model: FactorModel, test: RatingData, seed: int) -> dict[str, Any]:
@@ -137,7 +124,7 @@ def _spreads(folds: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
             yield name, {"mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)), "folds": values}
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, dict):
         return f"{value['mean']:.4f} +- {value['spread']:.4f}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

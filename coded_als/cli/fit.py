@@ -8,23 +8,18 @@ from typing import Any
 import click
 
 from coded_als.cli.checkpoints import checkpoint_options
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, BlockWidth, choice
 from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
-from coded_als.models.registry import MODEL_HOMES
+from coded_als.models.registry import model_kinds
+from coded_als.planner.solvers import SOLVERS, default_solver
 
 
 @click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
 @click.argument("ratings")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the model to this file.")
-@click.option(
-    "--method",
-    type=click.Choice(list(MODEL_HOMES)),
-    default="coded",
-    show_default=True,
-    help="What is minimised, and how; docs/which-method.md compares them.",
-)
+@choice("--method", model_kinds(), "coded", help="Model and solver; docs/which-method.md compares them.")
 @click.option("--dense", is_flag=True, help="Read delimited text as a matrix, one row a line.")
 @click.option("--rank", type=int, help="Columns of both factors.  [default: the method's own; coded: 20]")
 @click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")
@@ -36,48 +31,34 @@ from coded_als.models.registry import MODEL_HOMES
     "--code",
     default="auto",
     show_default=True,
-    help="How the work is spread, a SPEC as below; auto: what `plan` would take for the delays.",
+    help="Code that spreads the work, a SPEC as below; auto: the code that `plan` recommends for the delays.",
 )
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
+@choice("--protocol", ["fused", "paper"], "fused", help="Rounds of an iteration of als: one, or the paper's three.")
+@choice(
+    "--solver", list(SOLVERS),
+    help="; ".join(f"{solver.name}: {solver.summary}" for solver in SOLVERS.values())
+    + f".  [default: {default_solver()}; {default_solver('paper')} with --protocol paper]",
+)  # fmt: skip
 @click.option(
-    "--protocol",
-    type=click.Choice(["fused", "paper"]),
-    default="fused",
-    show_default=True,
-    help="Rounds of an iteration of als: fused into one, or the paper's two.",
-)
-@click.option(
-    "--solver",
-    type=click.Choice(["lobpcg", "als"]),
-    help="Locally optimal block iteration, or the paper's ALS.  [default: lobpcg; als with --protocol paper]",
-)
-@click.option(
-    "--precomputation",
-    type=click.Choice(["auto", "local", "coded", "none"]),
-    default="auto",
-    show_default=True,
+    "--block", default="auto", show_default=True, type=BlockWidth(), metavar="auto|COLUMNS",
+    help="Columns of the block of solver krylov: wide for few rounds, narrow for little work.",
+)  # fmt: skip
+@choice(
+    "--precomputation", ["auto", "local", "coded", "none"], "auto",
     help="Where R^T R is formed; none: nowhere, workers hold the sparse rows of R in copies.",
-)
-@click.option(
-    "--weighting",
-    type=click.Choice(["none", "binary", "centred", "log"]),
-    default="none",
-    show_default=True,
-    help="Factorise the ratings, a 1 for each, the ratings less their mean, or their logarithms.",
-)
+)  # fmt: skip
+@choice(
+    "--weighting", ["none", "binary", "centred", "log"], "none",
+    help="Factorise the ratings, a 1 for each, the ratings minus their mean, or their logarithms.",
+)  # fmt: skip
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the optimum to stop at.")
 @click.option(
     "--decoding-tolerance",
     type=float,
-    help="Relative error that a decoded product may have.  [default: what the code can keep to]",
+    help="Relative error that a decoded product may have.  [default: that of the code]",
 )
-@click.option(
-    "--verify",
-    type=click.Choice(["off", "freivalds"]),
-    default="off",
-    show_default=True,
-    help="Check each response of a worker.",
-)
+@choice("--verify", ["off", "freivalds"], "off", help="Check each response of a worker.")
 @click.option(
     "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."
 )
@@ -115,4 +96,4 @@ def command(context: click.Context, /, **given: Any) -> None:
     # what computes is loaded now, so that --help and mistakes of typing are quick
     from coded_als.cli.fit_running import run_fit
 
-    run_fit(context, **given)
+    run_fit(context, given)

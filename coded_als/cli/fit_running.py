@@ -1,4 +1,4 @@
-"""The command ``fit`` after its options: a fit by the method asked for, its model saved, and what is told of it."""
+"""The run of ``fit``: its options as one record, a fit by the chosen method, the saved model and the summary."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
-from click.core import ParameterSource
 
 from coded_als.als import CodedALS, CodedIteration
-from coded_als.cli.checkpoints import interruptible, take_checkpoint
-from coded_als.cli.clusters import cluster_name, cluster_of
-from coded_als.cli.common import Progress, print_json, progress
-from coded_als.cli.live import looked_at
+from coded_als.cli.checkpoints import CheckpointOptions, interruptible
+from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of, machine_of
+from coded_als.cli.common import Progress, is_typed, names_of, picked, print_json, progress, refuse_typed
+from coded_als.cli.live import LiveOptions, live_view
 from coded_als.cli.methods import make_model
-from coded_als.cli.reading import READING, parts_document, read_document
-from coded_als.cli.recordings import Recordings, recorders_on, save_recordings
+from coded_als.cli.reading import ReadingOptions, parts_document, read_document
+from coded_als.cli.recordings import RecordingOptions, Recordings, recorders_on, save_recordings
 from coded_als.cli.summaries import FitSummary, coded_summary, enough_of, print_summary, sparse_summary
 from coded_als.data import RatingData, holdout_users, load_ratings
 from coded_als.data.edges import PREFIX as EDGES
@@ -31,10 +30,11 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, require_replaceable
+from coded_als.planner.solvers import default_solver
 
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
-    """Refuse before hours of work what saving would refuse, or destroy, after them.
+    """Check the outputs before hours of work: saving must not fail, nor destroy an input.
 
     Raises UsageError when a file cannot be written, is an input, or is named twice.
     """
@@ -45,7 +45,7 @@ def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str
         if other is not None:
             raise UsageError(f"{option} must be a file of its own; got {path}, which holds {other}. Choose another.")
         _require_writable(option, path)
-        taken[os.path.realpath(path)] = f"what {option} writes"
+        taken[os.path.realpath(path)] = f"the file of {option}"
 
 
 def _same_file(path: Path, known: str) -> bool:
@@ -73,135 +73,162 @@ def _require_writable(option: str, path: Path) -> None:
         raise UsageError(f"{option} must be writable; got {path}: {error.strerror}. Choose another.") from None
 
 
-# the options that every method takes; the others steer the coded method or its cluster
-COMMON = ("rank", "regularization", "iterations", "seed")
-CHECKPOINT = ("checkpoint", "checkpoint_every", "resume")
-CLUSTER = (
-    "workers",
-    "cluster_kind",
-    "scheduler",
-    "delays",
-    "round_timeout_s",
-    "record_trace",
-    "trace",
-    "live",
-    "serve",
-    "policy",
-)
-# methods whose half-steps a policy may spread over the workers, and the options that steer that
+# methods whose half-steps a policy may spread over the workers, and those that read part files
 ON_CLUSTER = ("ridge", "implicit")
-SHARDS = (
-    "policy",
-    "workers",
-    "cluster_kind",
-    "scheduler",
-    "delays",
-    "round_timeout_s",
-    "verify",
-    "record_trace",
-    "trace",
-)
+ON_PARTS = ("coded", *ON_CLUSTER)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Parameters of every method; None stands for the method's own default."""
+
+    rank: int | None
+    regularization: float | None
+    iterations: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class CodedOptions:
+    """Parameters of the coded method alone."""
+
+    code: str
+    partitions: int | None
+    protocol: str
+    solver: str | None  # None: the default of the protocol
+    block: int | Literal["auto"]
+    precomputation: str
+    weighting: str
+    tolerance: float
+    decoding_tolerance: float | None
+    verify: str
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """All options of ``fit``."""
+
+    ratings: str
+    out: Path | None
+    method: str
+    dense: bool
+    hold_out_users: float | None
+    policy: str | None
+    reading: ReadingOptions
+    as_json: bool
+    model: ModelOptions
+    coded: CodedOptions
+    cluster: ClusterOptions
+    recordings: RecordingOptions
+    live: LiveOptions
+    checkpoint: CheckpointOptions
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> FitOptions:
+        """The options by the names of the command's parameters."""
+        groups = {
+            "model": picked(ModelOptions, given),
+            "coded": picked(CodedOptions, given),
+            "cluster": picked(ClusterOptions, given),
+            "recordings": picked(RecordingOptions, given),
+            "live": picked(LiveOptions, given),
+            "checkpoint": picked(CheckpointOptions, given),
+        }
+        return picked(cls, {**given, **groups})
+
+    def make_model(self) -> Any:
+        """The unfitted model of the method."""
+        parameters = asdict(self.model)
+        if self.method == "coded":
+            parameters |= asdict(self.coded)
+            parameters["solver"] = self.coded.solver or default_solver(self.coded.protocol)
+        return make_model(self.method, parameters)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model, what it came to, and what was recorded meanwhile."""
+    """A fitted model, its summary, and the recordings of the fit."""
 
     model: Any
     summary: FitSummary
     recorders: Recordings = field(default_factory=list)
 
 
-def fit_sparse(data: RatingData, method: str, options: dict[str, Any], checkpoint: Checkpoint | None) -> Fitted:
+def fit_sparse(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
     """Fit one of the other methods in this process."""
-    model: Any = make_model(method, {name: options[name] for name in COMMON})
+    model = options.make_model()
     started = time.perf_counter()
-    with progress(f"fitting {method}") as line:
+    with progress(f"fitting {options.method}") as line:
         model.fit(data.matrix, callback=line.iteration, checkpoint=checkpoint)
     return Fitted(model, sparse_summary(model, data, time.perf_counter() - started))
 
 
-def fit_coded(data: RatingData, options: dict[str, Any], checkpoint: Checkpoint | None) -> Fitted:
+def fit_coded(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
     """Fit `CodedALS` on a cluster of its own."""
-    parameters = {name: value for name, value in options.items() if name not in CLUSTER}
-    parameters["solver"] = parameters["solver"] or ("als" if parameters["protocol"] == "paper" else "lobpcg")
-    model = make_model("coded", parameters)
-    assert isinstance(model, CodedALS)
-    model.plan(data.matrix, options["workers"])
+    model: CodedALS = options.make_model()
+    with progress("choosing a code"):
+        spread = model.plan(data.matrix, options.cluster.workers, options.cluster.delays, machine_of(options.cluster))
     started = time.perf_counter()
     with (
-        progress("starting workers") if not options["live"] else nullcontext(Progress(None)) as line,
-        cluster_of(options) as cluster,
-        looked_at(model, data.shape, cluster, options) as status,
+        progress("starting workers") if not options.live.live else nullcontext(Progress(None)) as line,
+        cluster_of(options.cluster) as cluster,
+        live_view(model, data.shape, cluster, options.live) as status,
     ):
-        recorders = recorders_on(cluster, options)
+        recorders = recorders_on(cluster, options.recordings)
         line.say("giving out the data")
 
-        def tell(entry: CodedIteration) -> None:
+        def report(entry: CodedIteration) -> None:
             line.iteration(entry)
             if status is not None:
                 status.iteration(entry)
 
-        model.fit(data.matrix, cluster, callback=tell, checkpoint=checkpoint)
+        model.fit(data.matrix, cluster, callback=report, checkpoint=checkpoint, spread=spread)
         virtual_s = cluster.seconds() if cluster.virtual else None
-    summary = coded_summary(model, data, options["workers"], time.perf_counter() - started)
-    summary.update(
-        {
-            "cluster": cluster_name(options),
-            "delays": options["delays"],
-            "virtual_seconds": virtual_s,
-            "clock_of_seconds_per_iteration": "virtual" if virtual_s is not None else "wall",
-        }
-    )
+    summary = coded_summary(model, data, options.cluster.workers, time.perf_counter() - started)
+    summary.update(_of_cluster(model, options, "wall" if virtual_s is None else "virtual"))
+    summary["virtual_seconds"] = virtual_s
     return Fitted(model, summary, recorders)
 
 
-def fit_shards(data: RatingData, method: str, options: dict[str, Any], checkpoint: Checkpoint | None) -> Fitted:
+def _of_cluster(model: Any, options: FitOptions, clock: str) -> FitSummary:
+    """The part of a summary that tells of the cluster."""
+    return {
+        "workers": options.cluster.workers,
+        "cluster": cluster_name(options.cluster),
+        "delays": options.cluster.delays,
+        "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
+        "clock_of_seconds_per_iteration": clock,
+    }
+
+
+def fit_shards(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
     """Fit one of the ALS models with its half-steps on the workers of a cluster, under a straggler policy."""
     from coded_als.baselines import fit_on_cluster
     from coded_als.baselines.distributed import parse_policy
 
-    policy = parse_policy(options["policy"])
-    model: Any = make_model(method, {name: options[name] for name in COMMON})
-    if method == "ridge":
+    assert options.policy is not None
+    policy = parse_policy(options.policy)
+    model = options.make_model()
+    if options.method == "ridge":
         model.biases = False  # the workers' half-steps know none
-    workers = options["workers"]
-    policy.shards(workers)
+    policy.shards(options.cluster.workers)
     started = time.perf_counter()
-    with progress("starting workers") as line, cluster_of(options) as cluster:
-        recorders = recorders_on(cluster, options)
-        told: dict[str, Any] = {"callback": line.iteration, "checkpoint": checkpoint}
-        fit_on_cluster(model, data.matrix, cluster, policy, verify=options["verify"], **told)
+    with progress("starting workers") as line, cluster_of(options.cluster) as cluster:
+        recorders = recorders_on(cluster, options.recordings)
+        verify: Any = options.coded.verify
+        fit_on_cluster(
+            model, data.matrix, cluster, policy, verify=verify, callback=line.iteration, checkpoint=checkpoint
+        )
         clock = "virtual" if cluster.virtual else "wall"
     summary = sparse_summary(model, data, time.perf_counter() - started)
-    summary.update(
-        {
-            "policy": options["policy"],
-            "workers": workers,
-            "cluster": cluster_name(options),
-            "delays": options["delays"],
-            "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
-            "clock_of_seconds_per_iteration": clock,
-        }
-    )
+    summary.update(_of_cluster(model, options, clock))
+    summary["policy"] = options.policy
     return Fitted(model, summary, recorders)
-
-
-METHODS = ("coded", "ridge", "implicit")
-# Options that need the ratings in this process, or another cluster.
-FOREIGN = (
-    "dense",
-    "hold_out_users",
-    "verify",
-    "live",
-    "serve",
-    "cluster_kind",
-)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A dataset as the summary of a fit tells of it."""
+    """A dataset as the summary of a fit names it."""
 
     source: str
     shape: tuple[int, int]
@@ -212,20 +239,13 @@ def are_parts(source: str) -> bool:
     return os.path.isdir(source) or (glob.has_magic(source) and not os.path.exists(source))
 
 
-def fit_parts(
-    context: click.Context,
-    source: str,
-    method: str,
-    reading: dict[str, Any],
-    out: Path | None,
-    options: dict[str, Any],
-    checkpoint: Checkpoint | None,
-) -> Fitted:
-    """Fit part files, and save the model while the workers still know what each user has rated.
+def fit_parts(context: click.Context, options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
+    """Fit part files, and save the model while the workers still know the ratings of each user.
 
-    Raises UsageError for what is no dataset, options that need the ratings here, and a scheduler that is not there.
+    Raises UsageError for a source that is no dataset, options that need the ratings here, and an absent scheduler.
     """
-    _require(context, source, method, options)
+    source, out, reading = options.ratings, options.out, options.reading
+    _require_parts(context, options)
     if out is not None and out.suffix != ".npz":
         require_replaceable(out, HEADER)
     # each needs libraries of its own
@@ -236,15 +256,15 @@ def fit_parts(
     from coded_als.dask.part_files import find_pieces
     from coded_als.data.dialect import TextOptions
 
-    text = TextOptions(*(reading[name] for name in ("columns", "header", "delimiter", "encoding")))
+    text = TextOptions(reading["columns"], reading["header"], reading["delimiter"], reading["encoding"])
     find_pieces(source, text)  # before anything is started
-    model: Any = make_model(method, _parameters(method, options))
+    model = options.make_model()
     model.require_installed()
-    policy = None if method == "coded" else parse_policy(options["policy"] or "wait")
-    workers, started = options["workers"], time.perf_counter()
-    with progress("starting workers") as line, cluster_of(options) as cluster:
+    policy = None if options.policy is None else parse_policy(options.policy)
+    workers, started = options.cluster.workers, time.perf_counter()
+    with progress("starting workers") as line, cluster_of(options.cluster) as cluster:
         assert isinstance(cluster, DaskCluster)
-        recorders = recorders_on(cluster, options)
+        recorders = recorders_on(cluster, options.recordings)
         line.say("numbering the ids")
         dataset = Dataset.find(cluster.client, source, text, reading["repeated"])
         line.say("giving out the data")
@@ -254,47 +274,28 @@ def fit_parts(
             line.say("saving")
             _save(model, out, lambda folder: write_model(model, dataset, cluster, folder))
     found = Found(source, dataset.shape)
-    summary = (
-        coded_summary(model, found, workers, seconds) if method == "coded" else sparse_summary(model, found, seconds)
-    )
-    summary.update(
-        {
-            "workers": workers,
-            "cluster": "dask",
-            "delays": options["delays"],
-            "seconds_per_iteration": sum(entry.seconds for entry in model.history_) / len(model.history_),
-            "clock_of_seconds_per_iteration": "wall",
-        }
-    )
+    is_coded = options.method == "coded"
+    summary = coded_summary(model, found, workers, seconds) if is_coded else sparse_summary(model, found, seconds)
+    summary.update(_of_cluster(model, options, "wall"))
     summary["read"] = parts_document(dataset)
-    if policy is not None:
-        summary["policy"] = options["policy"] or "wait"
+    if options.policy is not None:
+        summary["policy"] = options.policy
     return Fitted(model, summary, recorders)
 
 
-def _parameters(method: str, options: dict[str, Any]) -> dict[str, Any]:
-    if method != "coded":
-        return {name: options[name] for name in COMMON}
-    from coded_als.als import CodedALS
-
-    known = {name: options[name] for name in CodedALS().get_params() if name in options}
-    known["solver"] = known["solver"] or ("als" if known["protocol"] == "paper" else "lobpcg")
-    return known
-
-
-def _require(context: click.Context, source: str, method: str, options: dict[str, Any]) -> None:
-    if options["scheduler"] is None:
+def _require_parts(context: click.Context, options: FitOptions) -> None:
+    """Refuse options that do not suit part files."""
+    if options.cluster.scheduler is None:
         raise UsageError(
-            f"part files are read by the workers of a Dask cluster; got {source} without one. Add --scheduler local:2."
+            f"part files are read by the workers of a Dask cluster; got {options.ratings} without one. "
+            "Add --scheduler local:2."
         )
-    if method not in METHODS:
+    if options.method not in ON_PARTS:
         raise UsageError(
-            f"part files are for the methods {', '.join(METHODS)}; got --method {method}. Choose from them."
+            f"part files are for the methods {', '.join(ON_PARTS)}; got --method {options.method}. Choose from them."
         )
-    for name in FOREIGN:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--" + name.removesuffix("_kind").replace("_", "-")
-            raise UsageError(f"{option} needs the ratings in one process; got it with part files. Remove it.")
+    here = {"dense", "hold_out_users", "verify", "live", "serve", "cluster_kind"}
+    refuse_typed(context, here, "needs the ratings in one process", "part files")
 
 
 def _save(model: FactorModel, out: Path, write: Callable[[Path], None]) -> None:
@@ -310,66 +311,57 @@ def _save(model: FactorModel, out: Path, write: Callable[[Path], None]) -> None:
         load_model(folder).save(out)
 
 
-def run_fit(
-    context: click.Context,
-    *,
-    ratings: str,
-    out: Path | None,
-    method: str,
-    dense: bool,
-    hold_out_users: float | None,
-    reading: dict[str, Any],
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Fit, save and tell, after every check that needs no ratings.
+def run_fit(context: click.Context, given: Mapping[str, Any]) -> None:
+    """Fit, save and print the summary, after every check that needs no ratings.
 
     Raises UsageError for options that contradict each other.
     """
-    parts = are_parts(ratings)
-    policy = "wait" if parts and options["policy"] is None and method in ON_CLUSTER else options["policy"]
-    _refuse_foreign_options(context, method, policy)
-    if options["scheduler"] is not None and context.get_parameter_source("cluster_kind") is ParameterSource.COMMANDLINE:
+    options = FitOptions.of(given)
+    parts, out = are_parts(options.ratings), options.out
+    if parts and options.policy is None and options.method in ON_CLUSTER:
+        options = replace(options, policy="wait")
+    _refuse_foreign_options(context, options)
+    if options.cluster.scheduler is not None and is_typed(context, "cluster_kind"):
         raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
-    parse_delays(options["delays"])
-    require_workers(options["workers"])
-    inputs = {ratings.removeprefix(EDGES): "the ratings"} | dict.fromkeys(trace_files(options["delays"]), "the delays")
+    parse_delays(options.cluster.delays)
+    require_workers(options.cluster.workers)
     in_folder = parts and out is not None and out.suffix != ".npz"
-    require_outputs(
-        {"--out": None if in_folder else out, "--record-trace": options["record_trace"], "--trace": options["trace"]},
-        inputs,
-    )
-    checkpoint = take_checkpoint(options)
+    recorded = {"--record-trace": options.recordings.record_trace, "--trace": options.recordings.trace}
+    inputs = dict.fromkeys(trace_files(options.cluster.delays), "the delays")
+    inputs[options.ratings.removeprefix(EDGES)] = "the ratings"
+    require_outputs({"--out": None if in_folder else out, **recorded}, inputs)
+    checkpoint = options.checkpoint.open()
     if parts:
         with interruptible(checkpoint):
-            fitted = fit_parts(context, ratings, method, reading, out, options, checkpoint)
-        _conclude(fitted, out, as_json)
-        return
-    data = load_ratings(ratings, dense=dense, **reading)
+            fitted = fit_parts(context, options, checkpoint)
+    else:
+        fitted = _fit_in_memory(options, checkpoint)
+    _conclude(fitted, out, options.as_json)
+
+
+def _fit_in_memory(options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
+    """Read the ratings, fit and save the model."""
+    data = load_ratings(options.ratings, dense=options.dense, **options.reading)
     read = read_document(data)
-    if hold_out_users is not None:
-        data, _ = holdout_users(data, hold_out_users, seed=options["seed"])
+    if options.hold_out_users is not None:
+        data, _ = holdout_users(data, options.hold_out_users, seed=options.model.seed)
+    fit = fit_coded if options.method == "coded" else fit_sparse if options.policy is None else fit_shards
     with interruptible(checkpoint):
-        if method == "coded":
-            fitted = fit_coded(data, options, checkpoint)
-        elif options["policy"] is not None:
-            fitted = fit_shards(data, method, options, checkpoint)
-        else:
-            fitted = fit_sparse(data, method, options, checkpoint)
+        fitted = fit(data, options, checkpoint)
     fitted.model.set_ids(data.user_ids, data.item_ids)
-    if out is not None:
-        fitted.model.save(out)
+    if options.out is not None:
+        fitted.model.save(options.out)
     if read is not None:
         fitted.summary["read"] = read
-    _conclude(fitted, out, as_json)
+    return fitted
 
 
 def _conclude(fitted: Fitted, out: Path | None, as_json: bool) -> None:
-    """Tell of a fit whose model is saved, and save what was recorded of it."""
+    """Print the summary of a fit whose model is saved, and save its recordings."""
     summary = fitted.summary
     summary["model"] = None if out is None else str(out)
     if as_json:
-        # a search, which nobody waits for who does not see it
+        # a search that takes seconds, for those who read its result
         enough = enough_of(fitted.model, summary["workers"]) if isinstance(fitted.model, CodedALS) else {}
         print_json({**summary, **enough})
     else:
@@ -378,25 +370,17 @@ def _conclude(fitted: Fitted, out: Path | None, as_json: bool) -> None:
     save_recordings(fitted.recorders)
 
 
-def _refuse_foreign_options(context: click.Context, method: str, policy: str | None) -> None:
+def _refuse_foreign_options(context: click.Context, options: FitOptions) -> None:
     """An option that would be ignored is a mistake."""
-    if method == "coded" and policy is None:
+    if options.method == "coded" and options.policy is None:
         return
-    if policy is not None and method not in ON_CLUSTER:
-        raise UsageError(f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {method}. Remove it.")
-    of_all = {
-        *COMMON,
-        *CHECKPOINT,
-        "ratings",
-        "out",
-        "method",
-        "dense",
-        "hold_out_users",
-        "as_json",
-        *READING,
-    }
-    known = of_all | set(SHARDS if policy is not None else ())
-    for name in context.params:
-        if name not in known and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--" + name.removesuffix("_kind").removesuffix("_s").replace("_", "-")
-            raise UsageError(f"{option} belongs to the coded method; got it with --method {method}. Remove it.")
+    if options.policy is not None and options.method not in ON_CLUSTER:
+        raise UsageError(
+            f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {options.method}. Remove it."
+        )
+    foreign = names_of(CodedOptions, LiveOptions)
+    if options.policy is None:
+        foreign |= names_of(ClusterOptions, RecordingOptions)
+    else:
+        foreign -= {"verify"}
+    refuse_typed(context, foreign - {"seed"}, "belongs to the coded method", f"--method {options.method}")

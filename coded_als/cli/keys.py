@@ -15,7 +15,7 @@ def command(folder: str, workers: int) -> None:
     number, and nobody else. Everything is encrypted. The files are readable for their owner alone: keep them so.
     """
     # ZeroMQ makes them, and is imported by no other command that needs none
-    from coded_als.master.keys import make_keys
+    from coded_als.master.key_files import make_keys
 
     master, *others = make_keys(folder, workers)
     click.echo(f"wrote {master} and {len(others)} files for workers, from {others[0]} on")

@@ -1,10 +1,11 @@
-"""The options ``--live`` and ``--serve``, and what they show."""
+"""The options ``--live`` and ``--serve``, and their views of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
     from coded_als.experiments.live.view import LiveStatus
 
 
+@dataclass(frozen=True)
+class LiveOptions:
+    """The options that `live_options` adds."""
+
+    live: bool
+    serve: int | None
+
+
 def live_options(command: Command) -> Command:
     """Add ``--live`` and ``--serve`` to a command."""
-    live = click.option("--live", is_flag=True, help="Show workers, rounds, who is late and the time left on stderr.")
+    live = click.option("--live", is_flag=True, help="Show workers, rounds, stragglers and the time left on stderr.")
     serve = click.option(
         "--serve",
         type=click.IntRange(0, 65535),
@@ -30,15 +39,15 @@ def live_options(command: Command) -> Command:
 
 
 @contextmanager
-def displayed(status: LiveStatus, *, live: bool, serve: int | None) -> Iterator[None]:
-    """Show a status while the block runs, as asked for."""
+def displayed(status: LiveStatus, options: LiveOptions) -> Iterator[None]:
+    """Show a status while the block runs."""
     with ExitStack() as stack:
         # both bring threads, and one of them sockets
-        if serve is not None:
+        if options.serve is not None:
             from coded_als.experiments.live.server import on_loopback
 
-            click.echo(f"live view: {stack.enter_context(on_loopback(status, serve))}", err=True)
-        if live:
+            click.echo(f"live view: {stack.enter_context(on_loopback(status, options.serve))}", err=True)
+        if options.live:
             from coded_als.experiments.live.view import on_the_terminal
 
             stack.enter_context(on_the_terminal(status))
@@ -49,11 +58,11 @@ def displayed(status: LiveStatus, *, live: bool, serve: int | None) -> Iterator[
 
 
 @contextmanager
-def looked_at(
-    model: CodedALS, shape: tuple[int, int], cluster: Cluster, options: Mapping[str, Any]
+def live_view(
+    model: CodedALS, shape: tuple[int, int], cluster: Cluster, options: LiveOptions
 ) -> Iterator[FitStatus | None]:
-    """What a fit on this cluster shows while the block runs; None where neither option was given."""
-    if not options["live"] and options["serve"] is None:
+    """The status of a fit on this cluster, shown while the block runs; None without either option."""
+    if not options.live and options.serve is None:
         yield None
         return
     from coded_als.experiments.live.status import FitStatus
@@ -62,5 +71,5 @@ def looked_at(
     clock = "virtual" if cluster.virtual else "wall"
     status = FitStatus(title, cluster.size, model.tolerance, model.iterations, cluster.seconds, clock)
     cluster.observers.append(status.event)
-    with displayed(status, live=options["live"], serve=options["serve"]):
+    with displayed(status, options):
         yield status

@@ -7,7 +7,7 @@ from typing import Any
 
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.registry import MODEL_HOMES, model_class
+from coded_als.models.registry import model_class, model_kinds
 
 # methods whose scores are predicted ratings, so that RMSE and MAE mean something
 PREDICTS_RATINGS = frozenset({"ridge", "sgd"})
@@ -15,7 +15,7 @@ PREDICTS_RATINGS = frozenset({"ridge", "sgd"})
 
 def make_model(method: str, options: Mapping[str, Any]) -> FactorModel:
     """The model of a method; options that are None keep the method's own default."""
-    if method not in MODEL_HOMES:
-        raise UsageError(f"methods must be among {', '.join(MODEL_HOMES)}; got {method!r}. Choose from them.")
+    if method not in model_kinds():
+        raise UsageError(f"methods must be among {', '.join(model_kinds())}; got {method!r}. Choose from them.")
     given = {key: value for key, value in options.items() if value is not None}
     return model_class(method)(**given)

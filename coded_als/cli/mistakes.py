@@ -48,7 +48,7 @@ def _bad_value(error: click.BadParameter, parameter: click.Parameter, remedy: st
 
 
 def _rule(kind: Any) -> str:
-    """What a value must be."""
+    """The rule for a value."""
     if isinstance(kind, click.Choice):
         return f"one of {', '.join(map(str, kind.choices))}"
     whole = isinstance(kind, (click.IntRange, type(click.INT)))
@@ -60,7 +60,7 @@ def _rule(kind: Any) -> str:
 
 
 def _name(parameter: click.Parameter) -> str:
-    """What the user types, or the name of the place."""
+    """The longest spelling of an option, or the name of an argument."""
     if isinstance(parameter, click.Option):
         return max(parameter.opts, key=len)
     return str(parameter.metavar or parameter.human_readable_name)

@@ -8,14 +8,15 @@ from typing import Any
 import click
 
 from coded_als.cli.common import DELAY_SPECS, print_json, progress
-from coded_als.cli.machine_options import machine_from, parse_bytes, takes_iterations, takes_machine
+from coded_als.cli.machine_options import iterations_from, machine_from, parse_bytes, takes_iterations, takes_machine
 from coded_als.cluster.machine import Machine
 from coded_als.experiments.plan_report import plan_document, plan_text
 from coded_als.experiments.sweep.grids import readable_delays
 from coded_als.planner.choice import MOST_DRAWS
-from coded_als.planner.plan import make_plan
-from coded_als.planner.schemes import GUARD_VECTORS, Size
-from coded_als.planner.timing import Iterations, Workload
+from coded_als.planner.cluster_plan import make_plan
+from coded_als.planner.schemes import Size
+from coded_als.planner.solvers import GUARD_VECTORS
+from coded_als.planner.timing import Workload
 
 
 @click.command("plan", epilog=DELAY_SPECS)
@@ -55,7 +56,7 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
         readable_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
         _machine(options),
         options["tolerance"],
-        Iterations(options["als_iterations"], options["lobpcg_iterations"]),
+        iterations_from(options),
     )
     most = parse_bytes(memory_per_worker, "--memory-per-worker") if memory_per_worker else float("inf")
     with progress("drawing delays"):
@@ -67,7 +68,7 @@ def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_js
 
 
 def _machine(options: dict[str, Any]) -> Machine:
-    """A common machine, or this one where it is to be measured, with what the options say."""
+    """The default machine, or this one with --calibrate, with the values of the options."""
     machine = Machine()
     if options["calibrate"]:
         from coded_als.experiments.calibration import calibrated

@@ -1,9 +1,9 @@
-"""Options of how ratings are read, and a line that says how they were."""
+"""Options for reading ratings, and a line about the ratings that were read."""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -12,9 +12,17 @@ from coded_als.cli.common import Command
 if TYPE_CHECKING:
     from coded_als.dask.dataset import Dataset
     from coded_als.data import RatingData
+    from coded_als.data.ratings import Repeated
 
-# the options that `reads_ratings` adds, by parameter
-READING = ("columns", "header", "delimiter", "encoding", "repeated")
+
+class ReadingOptions(TypedDict):
+    """The options that `reads_ratings` adds: keyword arguments of `coded_als.data.load_ratings`."""
+
+    columns: tuple[str, ...] | None
+    header: bool | None
+    delimiter: str | None
+    encoding: str | None
+    repeated: Repeated | None
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
@@ -43,11 +51,11 @@ _OPTIONS = (
 
 
 def reads_ratings(command: Command) -> Command:
-    """Options of how ratings are read, which the command is given as one dictionary, ``reading``."""
+    """Add the options of reading ratings, which the command gets as one dictionary, ``reading``."""
 
     @functools.wraps(command)
     def with_reading(*arguments: Any, **given: Any) -> Any:
-        reading = {name: given.pop(name) for name in READING}
+        reading = {name: given.pop(name) for name in ReadingOptions.__annotations__}
         return command(*arguments, reading=reading, **given)
 
     decorated: Any = with_reading

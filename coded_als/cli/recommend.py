@@ -11,18 +11,14 @@ import click
 import numpy as np
 
 from coded_als.cli.common import print_json
-from coded_als.data.id_lists import read_ids
-from coded_als.data.titles import load_titles
+from coded_als.data.item_texts import load_titles, read_ids
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
 
 
 def write_top_n_of_all(model: Path, out: Path, n: int, filter_seen: bool, scheduler: str | None) -> int:
-    """Write them; how many users there are.
-
-    Raises UsageError for a model or a folder that cannot be used so.
-    """
+    """Write the best items of every user; the number of users. `UsageError` for an unsuitable model or folder."""
     # each needs libraries of its own
     from coded_als.models.folder import require_replaceable, save_folder
     from coded_als.models.top_n_files import TOP_N_NOTE, write_top_n_folder
@@ -62,7 +58,7 @@ _BLOCK = 1000
     help="Print titles from this file: lines of id and title, as in u.item, movies.dat or movies.csv of MovieLens.",
 )
 @click.option("--encoding", help="Of --users, --items and --titles.  [default: UTF-8, or by their byte order mark]")
-@click.option("--include-seen", is_flag=True, help="Recommend also what the user has rated.")
+@click.option("--include-seen", is_flag=True, help="Recommend also items that the user has rated.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --all: write Parquet files into this folder, in blocks."
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from coded_als.cluster import Cluster, Observer, TaskEvent
 from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
@@ -14,7 +14,7 @@ DRAWN = (".pdf", ".svg", ".png")
 
 
 class Recording(Protocol):
-    """An observer that saves what it saw."""
+    """An observer that saves its observations."""
 
     def __call__(self, event: TaskEvent) -> None:
         """Take note of an event."""
@@ -54,18 +54,21 @@ def save_recordings(recorders: Recordings) -> None:
         raise CodedALSError(" ".join(failures))
 
 
-def recorders_on(cluster: Cluster, options: Mapping[str, Any]) -> Recordings:
-    """What records a fit, from now on, as the options ask.
+@dataclass(frozen=True)
+class RecordingOptions:
+    """Files that a fit is recorded into, if any."""
 
-    Returns files and recorders.
-    """
+    record_trace: Path | None
+    trace: Path | None
+
+
+def recorders_on(cluster: Cluster, options: RecordingOptions) -> Recordings:
+    """The files and recorders that the options name; they record the cluster from now on."""
     recorders: Recordings = []
-    if options["record_trace"] is not None:
-        recorders.append((options["record_trace"], TraceRecorder()))
-    if options["trace"] is not None:
-        recorders.append(
-            (options["trace"], timeline_recorder(options["trace"], "virtual" if cluster.virtual else "wall"))
-        )
+    if options.record_trace is not None:
+        recorders.append((options.record_trace, TraceRecorder()))
+    if options.trace is not None:
+        recorders.append((options.trace, timeline_recorder(options.trace, "virtual" if cluster.virtual else "wall")))
     observers: list[Observer] = [recorder for _, recorder in recorders]
     cluster.observers.extend(observers)
     return recorders

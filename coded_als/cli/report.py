@@ -15,7 +15,7 @@ import click
     help="Save each figure to FOLDER/figures too: pdf, svg, png, or several with commas.",
 )
 def command(folder: Path, figures: str | None) -> None:
-    """Write FOLDER/report.html from what sweep or reproduce stored there; nothing is run."""
+    """Write FOLDER/report.html from the results that sweep or reproduce stored there; nothing is run."""
     from coded_als.experiments.report.html_report import write_report
     from coded_als.experiments.report.saving import parse_formats
 

@@ -1,4 +1,4 @@
-"""``coded-als reproduce``: what the paper reports, beside what we find."""
+"""``coded-als reproduce``: results of the paper beside our own."""
 
 from __future__ import annotations
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
-from coded_als.cli.common import print_json
+from coded_als.cli.common import choice, print_json
 from coded_als.cli.fit_running import require_outputs
-from coded_als.cli.reading import read_document, read_line, reads_ratings
+from coded_als.cli.reading import ReadingOptions, read_document, read_line, reads_ratings
 from coded_als.data import holdout, leave_k_out, load_ratings
 from coded_als.data.writing import write_rating_lines
 from coded_als.errors import UsageError
@@ -19,13 +19,7 @@ from coded_als.errors import UsageError
 @click.argument("ratings")
 @click.option("--test", "fraction", type=float, help="Part of the ratings to hold out at random.  [default: 0.2]")
 @click.option("--leave-out", "leave_out", type=int, metavar="K", help="Hold out K ratings of every user instead.")
-@click.option(
-    "--by",
-    type=click.Choice(["random", "time"]),
-    default="random",
-    show_default=True,
-    help="Which K of a user's ratings: random ones, or the latest.",
-)
+@choice("--by", ["random", "time"], "random", help="Which K of a user's ratings: random ones, or the latest.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random choice.")
 @click.option(
     "--out",
@@ -41,7 +35,7 @@ def command(
     by: Literal["random", "time"],
     seed: int,
     out: str | None,
-    reading: dict[str, Any],
+    reading: ReadingOptions,
     as_json: bool,
 ) -> None:
     """Write a training part and a test part of RATINGS, lines `user item rating [time]` in the order of the source.

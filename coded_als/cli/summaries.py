@@ -13,7 +13,7 @@ from coded_als.codes import parse_code
 
 
 class FitSummary(TypedDict, total=False):
-    """What a fit came to: of every method down to ``model``, of a cluster, of codes, and of the other methods."""
+    """Results of a fit: of every method down to ``model``, then of a cluster, of codes, and of the other methods."""
 
     method: str
     ratings: str
@@ -69,7 +69,7 @@ class Described(Protocol):
 
     @property
     def source(self) -> str:
-        """What was read, for people."""
+        """Name of the source, for people."""
         ...
 
     @property
@@ -79,7 +79,7 @@ class Described(Protocol):
 
 
 def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float) -> FitSummary:
-    """What a fit with codes came to; `enough_of` tells how many responses are enough."""
+    """Results of a fit with codes; `enough_of` adds how many responses are enough."""
     code, summary = parse_code(model.code_), _summary(model, data, seconds)
     summary.update(
         {
@@ -109,14 +109,14 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
 
 
 def enough_of(model: CodedALS, workers: int) -> dict[str, Any]:
-    """How many responses were enough for a fit's code: what ``fit --json`` has in common with ``threshold --json``."""
+    """Numbers of responses that are enough for the code of a fit: keys of ``threshold --json`` too."""
     from coded_als.cli.threshold import enough_facts
 
     return enough_facts(parse_code(model.code_), workers, model.decoding_tolerance)
 
 
 def sparse_summary(model: Any, data: Described, seconds: float) -> FitSummary:
-    """What a fit of another method came to."""
+    """Results of a fit of another method."""
     summary = _summary(model, data, seconds)
     summary["last_change"] = _last_change([entry.objective for entry in model.history_])
     return summary
@@ -141,7 +141,7 @@ def _summary(model: Any, data: Described, seconds: float) -> FitSummary:
 
 
 def _last_change(objectives: list[float]) -> float | None:
-    """What the last iteration changed of the objective, relative to it."""
+    """Change of the objective in the last iteration, relative to it."""
     if len(objectives) < 2:
         return None
     before, after = objectives[-2:]
@@ -149,7 +149,7 @@ def _last_change(objectives: list[float]) -> float | None:
 
 
 def print_summary(summary: FitSummary) -> None:
-    """Say what a fit came to, and on stderr what it lacks."""
+    """Print the results of a fit, and its shortcomings on stderr."""
     if line := read_line(summary.get("read")):
         click.echo(line)
     objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"

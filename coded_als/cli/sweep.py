@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress
-from coded_als.cli.live import displayed, live_options
-from coded_als.cli.machine_options import machine_from, takes_iterations, takes_machine
+from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress, choice
+from coded_als.cli.live import LiveOptions, displayed, live_options
+from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 from coded_als.planner.schemes import Size
-from coded_als.planner.timing import Iterations
+from coded_als.planner.solvers import SOLVERS, default_solver
 
 if TYPE_CHECKING:
     from coded_als.experiments.sweep.grids import SweepSpec
@@ -26,13 +26,7 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 
 
 @click.command("sweep", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
-@click.option(
-    "--cluster",
-    type=click.Choice(["virtual", "local"]),
-    default="virtual",
-    show_default=True,
-    help="A virtual clock, or worker processes on this machine.",
-)
+@choice("--cluster", ["virtual", "local"], "virtual", help="A virtual clock, or worker processes on this machine.")
 @click.option(
     "--code",
     "codes",
@@ -44,7 +38,7 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 @click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
 @click.option("--stragglers", default="0", show_default=True, help="Workers that never respond, as a range.")
 @click.option("--protocol", default="fused", show_default=True, help="Among fused, paper.")
-@click.option("--solver", default="lobpcg", show_default=True, help="Among als, lobpcg.")
+@click.option("--solver", default=default_solver(), show_default=True, help=f"Among {', '.join(SOLVERS)}.")
 @click.option(
     "--delays",
     multiple=True,
@@ -64,7 +58,7 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 @click.option("-j", "processes", default=1, show_default=True, type=click.IntRange(1), help="Cells at once (virtual).")
 @click.option("--spec", type=click.Path(path_type=Path), help="Options from a TOML file; those given here come first.",
               callback=lambda context, _, path: _read_spec_file(context, path), is_eager=True)  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Say what would run and what cannot, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="List the cells that would run and those that cannot; write nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the sweep in --out; values given here are added to it.")
 @live_options
 @click.option("--parquet", is_flag=True, help="Write results and times as Parquet too (needs coded-als[parquet]).")
@@ -88,7 +82,7 @@ def command(
     nothing else.
     """
     from coded_als.experiments.environment import environment
-    from coded_als.experiments.sweep.example_runs import leading_schemes, write_examples
+    from coded_als.experiments.sweep.example_runs import leading_cells, write_examples
     from coded_als.experiments.sweep.grids import require_feasible
     from coded_als.experiments.sweep.result_folder import ResultFolder, finish_times
     from coded_als.experiments.sweep.rows import STATUSES, SweepRow, require_pyarrow
@@ -117,7 +111,7 @@ def command(
         rows = folder.finish(keys, parquet=parquet)
         if spec.cluster == "virtual":
             first = cells[0].delays
-            leading = leading_schemes([row for row in rows if row["cell"]["delays"] == first])
+            leading = leading_cells([row for row in rows if row["cell"]["delays"] == first])
             write_examples(out, leading, spec.workload(first), spec.seed)
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     click.echo(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
@@ -126,7 +120,7 @@ def command(
 
 @contextmanager
 def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iterator[Callable[..., None]]:
-    """What the sweep tells its progress to: a bar, or what ``--live`` and ``--serve`` show."""
+    """The function that shows the progress: in a bar, or in the views of ``--live`` and ``--serve``."""
     if not live and serve is None:
         with cell_progress() as tell:
             yield tell
@@ -136,7 +130,7 @@ def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iter
     size = spec.size
     title = f"sweep of {cells} cells x {spec.repeats}, {size.rows} x {size.columns} matrix, rank {size.rank}"
     status = SweepStatus(title, spec.clock)
-    with displayed(status, live=live, serve=serve):
+    with displayed(status, LiveOptions(live, serve)):
         yield status.tell
 
 
@@ -155,7 +149,7 @@ def _read_spec_file(context: click.Context, path: Path | None) -> None:
 
 
 def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: Grid) -> tuple[dict[str, Any], Grid]:
-    """Options and grid of the sweep in ``out``, with what was asked for besides."""
+    """Options and grid of the sweep in ``out``, with those that were typed added."""
     from coded_als.experiments.sweep.settings import read_settings
 
     asked = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
@@ -163,7 +157,7 @@ def _resumed(context: click.Context, out: Path, options: dict[str, Any], grid: G
     stored = read_settings(out)
     if stored is None and not given:
         raise UsageError(
-            f"--resume needs the folder of a sweep; {out} holds none. Check the path, or say what to sweep."
+            f"--resume needs the folder of a sweep; {out} holds none. Check the path, or give the ranges of a sweep."
         )
     if stored is None:
         return options, grid
@@ -181,8 +175,8 @@ def _print_plan(spec: SweepSpec, cells: Sequence[Cell]) -> None:
         f"{len(cells)} cells x {spec.repeats} repetitions, {spec.clock} seconds; {cannot} cannot run; nothing was run"
     )
     for cell, reason in zip(cells, refusals, strict=True):
-        said = "" if reason is None else f"   cannot run: {reason}"
-        click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}{said}")
+        note = "" if reason is None else f"   cannot run: {reason}"
+        click.echo(f"  {cell.delays}, W={cell.scheme.workers}, {cell.stragglers} dead: {cell.scheme.label}{note}")
 
 
 def _spec(options: dict[str, Any]) -> SweepSpec:
@@ -194,7 +188,7 @@ def _spec(options: dict[str, Any]) -> SweepSpec:
         Size(options["rows"], options["cols"], options["rank"]),
         machine_from(options),
         options["tolerance"],
-        Iterations(options["als_iterations"], options["lobpcg_iterations"]),
+        iterations_from(options),
         options["repeats"],
         options["seed"],
     )

@@ -1,4 +1,4 @@
-"""``coded-als threshold``: how many responses are always enough for a code, how many at best, and what it tolerates."""
+"""``coded-als threshold``: the responses that are always enough for a code, those at best, and the stragglers that it tolerates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from coded_als.checks import require_number
 from coded_als.cli.common import CODE_SPECS, print_json
-from coded_als.codes import CodeSpec, Entangled, Systematic, largest_partitions, with_partitions
+from coded_als.codes import CodeSpec, Entangled, Systematic, asked_code, default_code, largest_partitions
 from coded_als.codes.survivors import Enough, enough_by_structure, enough_for
 from coded_als.errors import UsageError
 
@@ -27,14 +27,14 @@ MOST_SETS, FEWEST_SETS, SEARCH_OPERATIONS = 300, 60, 3e9
 @click.option(
     "--decoding-tolerance",
     type=float,
-    help="Relative error that a decoded product may have.  [default: what the code can keep to]",
+    help="Relative error that a decoded product may have.  [default: that of the code]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     spec: str, partitions: int | None, workers: int | None, decoding_tolerance: float | None, as_json: bool
 ) -> None:
     """How many responses are always enough, how many at best, and how many stragglers are tolerated."""
-    code = _chosen(with_partitions(spec, partitions), workers)
+    code = _chosen(asked_code(spec, partitions) or default_code(), workers)
     if decoding_tolerance is not None:
         require_number("decoding_tolerance", decoding_tolerance)
     facts = _facts(code, code.fewest_workers if workers is None else workers, decoding_tolerance)
@@ -52,7 +52,7 @@ def command(
 
 
 def _counts(facts: dict[str, Any]) -> str:
-    """What is enough, in words."""
+    """The numbers of responses in words."""
     workers, code, least = facts["workers"], facts["code"], facts["recovery_threshold"]
     always, tolerance = facts["always_enough_at_tolerance"], facts["decoding_tolerance"]
     at_best = "" if facts["enough_at_best"] == least else f"; {facts['enough_at_best']} are enough at best"
@@ -65,13 +65,15 @@ def _counts(facts: dict[str, Any]) -> str:
     if always is None:
         return f"not even all {workers} workers decode to {tolerance:.0e} with {code}: no straggler is tolerated"
     searched = "" if facts["proved"] else f", found by search over {facts['sets_searched']} sets"
-    told = (
+    counts = (
         f"{always} of {workers} workers are always enough with {code}: "
         f"{facts['stragglers_tolerated']} stragglers tolerated{at_best}"
     )
     if always == least and facts["proved"]:
-        return told
-    return f"{told}\nthat is to decode to {tolerance:.0e}{searched}; {least} are always enough to decode to some error"
+        return counts
+    return (
+        f"{counts}\nthat is to decode to {tolerance:.0e}{searched}; {least} are always enough to decode to some error"
+    )
 
 
 def _chosen(code: CodeSpec, workers: int | None) -> CodeSpec:
@@ -86,7 +88,7 @@ def _chosen(code: CodeSpec, workers: int | None) -> CodeSpec:
     if workers < 1:
         raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
     if isinstance(code, Entangled) and not code.fixed:
-        code = with_partitions(code.spec, largest_partitions(workers, code.points))
+        code = code.partitioned(largest_partitions(workers, code.points))
     return code.bind(workers, sys.maxsize)
 
 
@@ -118,15 +120,15 @@ def enough_facts(code: CodeSpec, workers: int, decoding_tolerance: float | None)
     if code.coded and workers * size > SEARCHED_COEFFICIENTS:
         # any so many decode with the codes of this package; of one of your own nothing is known
         known = isinstance(code, (Entangled, Systematic))
-        return _told(Enough(workers, size, size if known else None, 0, known, np.nan), None, tolerance)
+        return _enough(Enough(workers, size, size if known else None, 0, known, np.nan), None, tolerance)
     product, sets = (
         code.for_product(workers),
         max(FEWEST_SETS, min(MOST_SETS, int(SEARCH_OPERATIONS / (size**2 * workers)))),
     )
-    return _told(enough_by_structure(product, sets), enough_for(product, tolerance, sets), tolerance)
+    return _enough(enough_by_structure(product, sets), enough_for(product, tolerance, sets), tolerance)
 
 
-def _told(structure: Enough, enough: Enough | None, tolerance: float) -> dict[str, Any]:
+def _enough(structure: Enough, enough: Enough | None, tolerance: float) -> dict[str, Any]:
     return {
         "recovery_threshold": structure.always,
         "enough_at_best": structure.at_best,

@@ -24,6 +24,11 @@ def command(endpoint: str, key_file: str, number: int | None, memory_limit_mb: i
 
     Workers may join at any time: one that takes the place of another is given its shares.
     """
+    if key_file == "-" and sys.stdin.isatty():
+        click.echo(
+            "waiting for the key on stdin: paste the lines of a key file and press Ctrl-D, or give --key-file FILE",
+            err=True,
+        )
     arguments = ["--endpoint", endpoint, "--key-file", key_file]
     arguments += [] if number is None else ["--id", str(number)]
     arguments += [] if memory_limit_mb is None else ["--memory-limit", str(memory_limit_mb)]

@@ -8,7 +8,7 @@ Exact half-steps of sparse rows are checked by their residuals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from coded_als.arrays import Array, Places
+from coded_als.arrays import EPS, Array, Places
 from coded_als.codes.pieces import PieceLayout
-from coded_als.kernels import inner_product, product, run_to_end, scaled, transposed_product
+from coded_als.kernels import inner_product, product, read_entries, run_to_end, scaled, transposed_product
 
-# Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`).
+# Combinations of each response: with more of them fewer small errors hide (`benchmarks/liars.py`). A Gaussian combination
+# of an error e is below t |e| with probability at most sqrt(2 / pi) t, and the k of them are independent.
 COMBINATIONS = 4
 # Rounding of an honest comparison, in units of eps |S| |x|. Errors of both signs grow with the root of the number of terms;
 # where all terms are equal they have one sign, and grow linearly within the blocks in which BLAS sums (470 units seen).
@@ -185,7 +186,7 @@ def norms(columns: Array) -> Array:
 def rounding(*lengths: int) -> float:
     """How far an honest response may be off, relative to the norms of what was multiplied."""
     terms = sum(lengths)
-    return float(np.finfo(np.float64).eps * (FEWEST_UNITS + UNITS_PER_ROOT * np.sqrt(terms) + UNITS_PER_TERM * terms))
+    return float(EPS * (FEWEST_UNITS + UNITS_PER_ROOT * np.sqrt(terms) + UNITS_PER_TERM * terms))
 
 
 def bounded(sizes: Any, *lengths: int) -> Any:
@@ -262,33 +263,45 @@ def check_rows(combinations: Array, key: Array, size: float, right: Array, respo
 def check_half_step(
     indptr: Places,
     indices: Places,
-    curvature: Array,
-    target: Array,
+    data: Array,
     ridge: Array,
     fixed: Array,
     gram: Array,
-    response: Array,
-) -> Comparison:
-    """Of the exact half-step `coded_als.kernels.solve_rows`: every row must solve its normal equations.
+    penalty: Array,
+    offset: Array,
+    reading: Array,
+    solution: Array,
+    sums: Array,
+) -> Iterator[Comparison]:
+    """Of `coded_als.baselines.block_kernel.solve_block`: every row must solve its normal equations, and the sums be theirs.
 
-    Nothing is random here: a residual costs the rank-th part of forming the equations.
-
-    Weights and weighted ratings of the entries are (entries,), the ridge (rows,), the factor of the other side (others, d),
-    the matrix that all rows share (d, d), and the rows as solved (rows, d).
+    Nothing is random here: a residual costs the rank-th part of forming the equations. Rows must have been solved in a
+    backward stable way (`Reading.stable`): what compiled loops make of ill-conditioned short rows has larger residuals.
     """
+    curvature, target = read_entries(data, indices, offset, reading)
     owners = np.repeat(np.arange(ridge.size), np.diff(indptr))
     shape = ridge.size, len(fixed)
     with np.errstate(all="ignore"):
-        scores = np.einsum("ed,ed->e", response[owners], fixed[indices])
-        observed = response @ gram + ridge[:, np.newaxis] * response
+        weights = ridge[:, np.newaxis] * penalty
+        scores = np.einsum("ed,ed->e", solution[owners], fixed[indices])
+        observed = weights * solution + (solution @ gram if gram.size else 0.0)
         observed += _csr(curvature * scores, indices, indptr, shape[1]) @ fixed
         expected = _csr(target, indices, indptr, shape[1]) @ fixed
         lengths = np.sqrt(np.einsum("ed,ed->e", fixed, fixed))[indices]
-        forms = np.linalg.norm(gram) + ridge + np.bincount(owners, np.abs(curvature) * lengths**2, ridge.size)
-        sizes = forms * np.sqrt(np.einsum("ed,ed->e", response, response))
-        sizes += np.bincount(owners, np.abs(target) * lengths, ridge.size)
-    longest = int(np.diff(indptr).max(initial=0))
-    return Comparison(observed, expected, bounded(sizes, longest, gram.shape[0] ** 2)[:, np.newaxis])
+        forms = np.linalg.norm(gram) + weights.max(axis=1) + _sums(owners, np.abs(curvature) * lengths**2, ridge.size)
+        lengths_of_rows = np.sqrt(np.einsum("ed,ed->e", solution, solution))
+        sizes = forms * lengths_of_rows + _sums(owners, np.abs(target) * lengths, ridge.size)
+        longest = int(np.diff(indptr).max(initial=0)) + penalty.size**2
+        yield Comparison(observed, expected, bounded(sizes, longest)[:, np.newaxis])
+        constants = target if reading[5] == 1 else np.square(target)
+        wanted = np.array([np.vdot(solution, 2 * expected - observed), constants.sum()])
+        sizes = np.array([sizes @ lengths_of_rows, np.abs(constants).sum()])
+        yield Comparison(sums, wanted, bounded(sizes, longest, data.size))
+
+
+def _sums(owners: Any, numbers: Array, rows: int) -> Array:
+    """The sums of the numbers of each row, (rows,)."""
+    return np.bincount(owners, numbers, rows).astype(np.float64)
 
 
 def _csr(data: Array, indices: Places, indptr: Places, columns: int) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster import Round, Status, StoppingRule, best_there_is, refusal_of, require_stored, verdict
+from coded_als.cluster.rules import counted_workers
+from coded_als.cluster.seam import Round, Status, StoppingRule, require_stored, verdict
 from coded_als.codes.pieces import Done, PieceLayout
 from coded_als.errors import UsageError
 from coded_als.kernels import PIECEWISE, Stored, as_stored, find_kernel, run_to_end
@@ -49,7 +48,7 @@ class HeldArrays:
     def gather(
         self, round: Round, order: tuple[int, ...], until: StoppingRule, left_out: dict[int, Status]
     ) -> dict[int, tuple[Array, ...]]:
-        """The responses that a round uses, when the workers respond in ``order``.
+        """The responses that a round uses, (planes, rows, columns) each, when the workers respond in ``order``.
 
         Raises NotEnoughWorkers, DecodingError when even all of them do not satisfy the rule.
         """
@@ -102,7 +101,7 @@ def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
 
 
 def rows_done(layout: PieceLayout, whole: Mapping[int, Array], done: Done) -> dict[int, tuple[Array, ...]]:
-    """The rows of the pieces that count, one after the other in each worker's own order."""
+    """The rows of the pieces that count, (planes, rows, columns), one after the other in each worker's own order."""
     found: dict[int, tuple[Array, ...]] = {}
     for worker, pieces in done.items():
         rows = layout.order(worker, whole[worker].shape[1], 0, pieces)
@@ -117,26 +116,3 @@ def require_one_product(round: Round) -> None:
             f"a round in pieces must be one product, by a kernel of {', '.join(PIECEWISE)}; got {round.kernel!r}. "
             "Use whole shares."
         )
-
-
-def counted_workers(
-    order: tuple[int, ...], until: StoppingRule, without: Mapping[int, Status] = MappingProxyType({})
-) -> tuple[int, ...]:
-    """The workers whose responses a round uses: the first that satisfy the rule, or all where it is content with these.
-
-    A rule stays satisfied as more responses arrive, so steps that double and then halve find the place: asking a
-    code for its error is dear, and at a thousand workers it takes some fifty responses beyond the threshold.
-
-    Raises NotEnoughWorkers, DecodingError when even all of them do not satisfy the rule.
-    """
-    refused, step = max(0, until.needed - 1), 1
-    count = refused + 1
-    while count < len(order) and not until.satisfied(order[:count]):
-        refused, count, step = count, count + step, 2 * step
-    count = min(count, len(order))
-    if count == len(order) and not until.satisfied(order):
-        if best_there_is(until, order):
-            return order
-        raise refusal_of(until, order, without)
-    tried = range(refused + 1, count)
-    return order[: refused + 1 + bisect_left(tried, True, key=lambda responses: until.satisfied(order[:responses]))]

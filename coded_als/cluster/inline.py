@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from coded_als.arrays import Array
-from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.held import HeldArrays, newly
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.piecewise import gather_pieces
 from coded_als.cluster.questions import EveryPiece
-from coded_als.delays import DelayModel, DelayStream, arrival_order
+from coded_als.cluster.seam import Observer, Responses, Round, Status, StoppingRule, TaskEvent
+from coded_als.delays.models import DelayModel
+from coded_als.delays.streams import DelayStream, arrival_order
 from coded_als.kernels import Stored
 
 

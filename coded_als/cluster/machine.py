@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,6 +83,11 @@ class Machine:
         if self.worker_speeds:
             slowness = slowness / np.resize(self.worker_speeds, np.shape(slowness)[-1])
         return np.asarray(self.computing_s(operations) * slowness)
+
+
+def this_machine() -> Machine:
+    """A machine whose workers share the cores that this process may use."""
+    return Machine(cores=len(os.sched_getaffinity(0)))
 
 
 def parse_worker_speeds(text: str) -> tuple[float, ...]:

@@ -208,7 +208,9 @@ def gather_pieces(
     done: dict[int, int],
     response_s: Array,
 ) -> dict[int, tuple[Array, ...]]:
-    """The answers that a round in pieces uses; ``left_out``, ``done`` and the seconds of responses are filled in.
+    """The answers that a round in pieces uses, (planes, rows, columns) of each worker.
+
+    It fills in ``left_out``, ``done`` and the seconds of responses.
 
     Raises NotEnoughWorkers, DecodingError when even all answers do not let the round end.
     """

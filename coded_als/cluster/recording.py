@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from coded_als.cluster import TaskEvent
+from coded_als.cluster.seam import TaskEvent
 from coded_als.errors import CodedALSError
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from coded_als.cluster.seam import Status, StoppingRule
-from coded_als.codes import ReplicatedProduct
 from coded_als.codes.product import MatrixCode
+from coded_als.codes.replication import ReplicatedProduct, holders
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 
 
@@ -143,6 +144,29 @@ def best_there_is(rule: StoppingRule, reachable: Sequence[int]) -> bool:
     return rule.code.error_estimate(reachable) <= rule.at_worst
 
 
+def counted_workers(
+    order: tuple[int, ...], until: StoppingRule, without: Mapping[int, Status] = MappingProxyType({})
+) -> tuple[int, ...]:
+    """The workers whose responses a round uses: the first that satisfy the rule, or all where it is content with these.
+
+    A rule stays satisfied as more responses arrive, so steps that double and then halve find the place: asking a
+    code for its error is dear, and at a thousand workers it takes some fifty responses beyond the threshold.
+
+    Raises NotEnoughWorkers, DecodingError when even all of them do not satisfy the rule.
+    """
+    refused, step = max(0, until.needed - 1), 1
+    count = refused + 1
+    while count < len(order) and not until.satisfied(order[:count]):
+        refused, count, step = count, count + step, 2 * step
+    count = min(count, len(order))
+    if count == len(order) and not until.satisfied(order):
+        if best_there_is(until, order):
+            return order
+        raise refusal_of(until, order, without)
+    tried = range(refused + 1, count)
+    return order[: refused + 1 + bisect_left(tried, True, key=lambda responses: until.satisfied(order[:responses]))]
+
+
 @dataclass(frozen=True)
 class EnoughAndOverdue:
     """Stop when k workers have responded, all ``overdue`` ones among them."""
@@ -163,14 +187,9 @@ class EnoughAndOverdue:
         return NotEnoughWorkers(len(reachable), self.needed, remedy)
 
 
-def fastest(k: int) -> Fastest:
-    """The rule that stops at the k-th response."""
-    return Fastest(k)
-
-
 def all_of(size: int) -> AnyOfEach:
     """The rule that waits for every one of ``size`` workers."""
-    return AnyOfEach(tuple(frozenset([worker]) for worker in range(size)))
+    return first_copies(size, size)
 
 
 def rule_for(code: MatrixCode, tolerance: float, at_worst: float = 0.0) -> StoppingRule:
@@ -180,6 +199,6 @@ def rule_for(code: MatrixCode, tolerance: float, at_worst: float = 0.0) -> Stopp
     return WellConditioned(code, tolerance, at_worst)
 
 
-def copies_rule(workers: int, blocks: int) -> AnyOfEach:
-    """The rule that waits for the first copy of each block, worker w holding one of block w modulo their number."""
-    return AnyOfEach(tuple(frozenset(range(block, workers, blocks)) for block in range(blocks)))
+def first_copies(workers: int, blocks: int) -> AnyOfEach:
+    """The rule that waits for the first copy of each of the blocks that W workers hold."""
+    return AnyOfEach(holders(workers, blocks))

@@ -9,7 +9,7 @@ from typing import Self
 
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
-from coded_als.delays import DelayModel
+from coded_als.delays.models import DelayModel
 from coded_als.kernels import Stored
 
 

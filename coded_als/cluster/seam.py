@@ -23,7 +23,7 @@ import numpy as np
 from coded_als.arrays import FLOAT64, Array, Shape
 from coded_als.checks import all_finite
 from coded_als.cluster.machine import Machine
-from coded_als.delays import DelayModel
+from coded_als.delays.models import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.kernels import Stored
 

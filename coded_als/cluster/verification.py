@@ -301,9 +301,8 @@ def _row_transposed_product(check: RoundCheck, worker: int, response: tuple[Arra
     yield check_rows(combinations, key, size, left, response[0], data.size)
 
 
-def _solve_rows(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
-    indptr, indices, curvature, target, ridge, fixed, gram = check.arrays(worker)
-    yield check_half_step(indptr, indices, curvature, target, ridge, fixed, gram, response[0])
+def _solve_block(check: RoundCheck, worker: int, response: tuple[Array, ...]) -> Comparisons:
+    yield from check_half_step(*check.arrays(worker), *response)
 
 
 CHECKS: dict[str, KernelCheck] = {
@@ -315,5 +314,5 @@ CHECKS: dict[str, KernelCheck] = {
     "row_product": _row_product,
     "row_gram_product": _row_gram_product,
     "row_transposed_product": _row_transposed_product,
-    "solve_rows": _solve_rows,
+    "solve_block": _solve_block,
 }

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from coded_als.arrays import Array
-from coded_als.cluster import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.held import HeldArrays, newly
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.piecewise import gather_pieces, pieces_done
 from coded_als.cluster.questions import EveryPiece
+from coded_als.cluster.seam import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.waiting import RoundCost
-from coded_als.delays import DelayModel, DelayStream, arrival_order
+from coded_als.delays.models import DelayModel
+from coded_als.delays.streams import DelayStream, arrival_order
 from coded_als.kernels import Stored
 
 

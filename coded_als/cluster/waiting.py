@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster.held import counted_workers
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
-from coded_als.cluster.rules import AnyOfEach, Fastest
+from coded_als.cluster.rules import AnyOfEach, Fastest, counted_workers
 from coded_als.cluster.seam import Round, StoppingRule
-from coded_als.delays import DelayStream, arrival_order
+from coded_als.delays.streams import DelayStream, arrival_order
 from coded_als.errors import DecodingError, NotEnoughWorkers
 
 

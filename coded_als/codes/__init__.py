@@ -15,7 +15,7 @@ from coded_als.codes.entangled import (
     iteration_threshold,
     largest_partitions,
 )
-from coded_als.codes.family import CODES, CodeSpec, choose_code, parse_code, register_code, with_partitions
+from coded_als.codes.family import CODES, CodeSpec, asked_code, default_code, parse_code, register_code
 from coded_als.codes.product import BlockCut, MatrixCode, encoded, join
 from coded_als.codes.systematic import Systematic, SystematicCode
 
@@ -37,12 +37,12 @@ __all__ = [
     "Systematic",
     "SystematicCode",
     "Uncoded",
-    "choose_code",
+    "asked_code",
+    "default_code",
     "encoded",
     "iteration_threshold",
     "join",
     "largest_partitions",
     "parse_code",
     "register_code",
-    "with_partitions",
 ]

@@ -54,8 +54,8 @@ class Decoder:
     def matrix(self) -> Array:
         """The wanted rows of the pseudo-inverse, (wanted, len(workers) * planes).
 
-        One step of refinement with an extended residual takes the rounding of the factorisation out of them, which
-        halves the error of everything decoded.
+        One step of iterative refinement with an extended residual (J. Wilkinson, Rounding Errors in Algebraic Processes, 1963)
+        takes the rounding of the factorisation out of them, which halves the error of everything decoded.
         """
         selected = np.zeros((self.wanted.size, self.coefficients.shape[1]))
         selected[np.arange(self.wanted.size), self.wanted] = 1.0
@@ -161,7 +161,10 @@ class LinearCode:
 
         Raises
         ------
-        NotEnoughWorkers, DecodingError
+        NotEnoughWorkers
+            When fewer workers respond than the code needs.
+        DecodingError
+            When the estimated error of all responses is above the tolerance.
         """
         decoder = self.decoder(responses)
         if tolerance is not None and not decoder.error_estimate <= tolerance:

@@ -152,8 +152,12 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
 
     Parameters
     ----------
-    p, r, q
-        Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
+    p
+        Number of parts of the rows of A.
+    r
+        Number of parts of the columns of A and of the rows of B.
+    q
+        Number of parts of the columns of B.
     workers
         Number of workers W, at least the recovery threshold.
     points
@@ -242,7 +246,10 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
 
         Raises
         ------
-        NotEnoughWorkers, DecodingError
+        NotEnoughWorkers
+            When fewer workers respond than the code needs.
+        DecodingError
+            When the estimated error of all responses is above the tolerance.
         """
         blocks = self.decode_blocks(responses, tolerance)
         rows, columns = blocks.shape[1:]
@@ -329,8 +336,11 @@ class Entangled(CodeSpec):
     ----------
     h
         Parts of rows and of columns; by default as many as leave a quarter of the workers as stragglers.
-    p, r
-        Instead of h: parts of rows and of columns. With r = 1 the payload is real and the same for all.
+    p
+        Number of parts of the rows, in place of h.
+    r
+        Number of parts of the columns, in place of h. With r = 1 the payload is real and the same for all
+        workers.
     points
         ``"circle"`` (each worker worth two evaluations), ``"real"`` or ``"equispaced"``.
     """

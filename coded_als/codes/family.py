@@ -155,40 +155,30 @@ def parse_code(spec: str) -> CodeSpec:
     return family(**read_fields("code", spec, family, _value))
 
 
-def choose_code(spec: str, partitions: int | None, workers: int, length: int) -> CodeSpec:
-    """The code that a SPEC and a number of partitions ask for, tied to W workers and a square D of this length.
+def asked_code(spec: str, partitions: int | None) -> CodeSpec | None:
+    """The code that a user asks for; None where ``"auto"`` leaves the choice open.
 
     Parameters
     ----------
     spec
-        A SPEC, or ``"auto"``: the paper's code where partitions are given, else a systematic one.
+        SPEC of a code, or ``"auto"``: with partitions the paper's code.
     partitions
-        h of the entangled code, for a SPEC that leaves it open.
-    workers, length
-        W, and min(rows, columns).
+        h of the paper's h x h cut, or None for the SPEC as it is.
 
     Raises
     ------
     UsageError
-        For a SPEC that cannot be read, partitions of another code, and a code that does not fit.
-    """
-    return with_partitions(spec, partitions).bind(workers, length)
-
-
-def with_partitions(spec: str, partitions: int | None) -> CodeSpec:
-    """The code of a SPEC (``"auto"`` included) with the paper's h x h cut where partitions are given.
-
-    Parameters
-    ----------
-    spec
-        SPEC of a code.
-    partitions
-        h, or None for the SPEC as it is.
+        For a SPEC that cannot be read, and for partitions of another code.
     """
     if partitions is None:
-        return parse_code("systematic" if spec == "auto" else spec)
+        return None if spec == "auto" else parse_code(spec)
     require_whole("partitions", partitions, 1)
     return parse_code("entangled" if spec == "auto" else spec).partitioned(partitions)
+
+
+def default_code() -> CodeSpec:
+    """The code where the choice is open and nothing is known of delays: a systematic one."""
+    return parse_code("systematic")
 
 
 def _value(key: str, text: str) -> Any:

@@ -141,7 +141,10 @@ class CodeInPieces:
 
         Raises
         ------
-        NotEnoughWorkers, DecodingError
+        NotEnoughWorkers
+            When fewer workers respond than the code needs.
+        DecodingError
+            When the estimated error of all responses is above the tolerance.
         """
         self._require_decodable(done, tolerance)
         height = self.code.response_shape(shape)[1]

@@ -105,8 +105,12 @@ class BlockCut:
 
     Parameters
     ----------
-    p, r, q
-        Parts of the rows of A, of the columns of A and rows of B, of the columns of B.
+    p
+        Number of parts of the rows of A.
+    r
+        Number of parts of the columns of A and of the rows of B.
+    q
+        Number of parts of the columns of B.
     """
 
     dtype = FLOAT64
@@ -250,8 +254,10 @@ def encoded(generator: Array, matrix: Array, row_parts: int, column_parts: int) 
         (W, planes, row_parts * column_parts), blocks in the order of `coded_als.codes.product.cut`.
     matrix
         (M, N), as if padded with zeros where the parts do not divide it.
-    row_parts, column_parts
-        How it is cut.
+    row_parts
+        Number of parts of the rows.
+    column_parts
+        Number of parts of the columns.
 
     Returns
     -------

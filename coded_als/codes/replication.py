@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coded_als.arrays import Array
 from coded_als.checks import require_whole
@@ -25,8 +26,12 @@ class ReplicatedProduct(BlockCut):
 
     Parameters
     ----------
-    p, r, q
-        Parts as in `coded_als.codes.EntangledPolynomialCode`.
+    p
+        Number of parts of the rows of A.
+    r
+        Number of parts of the columns of A and of the rows of B.
+    q
+        Number of parts of the columns of B.
     workers
         Number of workers W, at least ``p q r copies``.
     copies
@@ -42,12 +47,12 @@ class ReplicatedProduct(BlockCut):
                 "Add workers, lower copies, or lower the parts."
             )
         self.workers, self.copies = workers, copies
-        self._block_of = np.arange(workers) % blocks
+        self._block_of = copied_blocks(workers, blocks)
 
     @property
     def groups(self) -> tuple[frozenset[int], ...]:
         """The workers that hold each block product."""
-        return tuple(frozenset(np.flatnonzero(self._block_of == block).tolist()) for block in range(self._blocks))
+        return holders(self.workers, self._blocks)
 
     @property
     def recovery_threshold(self) -> int:
@@ -177,6 +182,17 @@ def most_parts(blocks: int) -> tuple[int, int]:
     """(p, q) with p <= q and as many parts p q <= blocks as possible, as square as that allows."""
     p = max(range(1, math.isqrt(blocks) + 1), key=lambda p: (p * (blocks // p), p))
     return p, blocks // p
+
+
+def copied_blocks(workers: int, blocks: int) -> NDArray[np.intp]:
+    """The block that each of W workers holds a copy of, (W,): neighbours hold different ones, as a rack fails together."""
+    return np.arange(workers) % blocks
+
+
+def holders(workers: int, blocks: int) -> tuple[frozenset[int], ...]:
+    """The workers that hold a copy of each block."""
+    held = copied_blocks(workers, blocks)
+    return tuple(frozenset(np.flatnonzero(held == block).tolist()) for block in range(blocks))
 
 
 def copies_of(code: CodeSpec) -> int:

@@ -172,8 +172,10 @@ class SystematicCode(BlockCut):
 
     Parameters
     ----------
-    p, q
-        Parts of the rows of A and of the columns of B.
+    p
+        Number of parts of the rows of A.
+    q
+        Number of parts of the columns of B.
     workers
         Number of workers W, at least pq.
     generators
@@ -285,7 +287,12 @@ class SystematicCode(BlockCut):
 
         Raises
         ------
-        UsageError, NotEnoughWorkers, DecodingError
+        UsageError
+            For arguments that do not fit.
+        NotEnoughWorkers
+            When fewer workers respond than the code needs.
+        DecodingError
+            When the estimated error of all responses is above the tolerance.
         """
         chosen = tuple(sorted(set(responses)))
         if chosen and not (chosen[0] >= 0 and chosen[-1] < self.workers):

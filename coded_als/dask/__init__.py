@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coded_als.errors import UsageError
-from coded_als.lazy import lazily
+from coded_als.lazy import lazily, public_names
 
 try:
     import distributed  # noqa: F401
@@ -14,17 +14,16 @@ except ImportError as error:
 
 # Loaded on first use: a Dask worker that its nanny has just started imports the plugin from here, and nothing else.
 _HOMES = {
-    "DaskCluster": "coded_als.dask.cluster",
-    "Dataset": "coded_als.dask.dataset",
-    "fit_dataset": "coded_als.dask.fitting",
-    "write_model": "coded_als.dask.fitting",
+    "coded_als.dask.cluster": "DaskCluster",
+    "coded_als.dask.dataset": "Dataset",
+    "coded_als.dask.fitting": "fit_dataset write_model",
 }
-__all__ = ["DaskCluster", "Dataset", "fit_dataset", "write_model"]
+__all__ = public_names(_HOMES)
 
 if TYPE_CHECKING:
-    from coded_als.dask.cluster import DaskCluster
-    from coded_als.dask.dataset import Dataset
-    from coded_als.dask.fitting import fit_dataset, write_model
+    from coded_als.dask.cluster import DaskCluster as DaskCluster
+    from coded_als.dask.dataset import Dataset as Dataset
+    from coded_als.dask.fitting import fit_dataset as fit_dataset, write_model as write_model
 
 
 __getattr__ = lazily(__name__, _HOMES)

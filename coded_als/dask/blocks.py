@@ -1,4 +1,4 @@
-"""Blocks of rows: what the workers of a Dask cluster make of the pieces of a dataset, and put into a folder of theirs."""
+"""Blocks of rows: the workers of a Dask cluster make them from the pieces of a dataset, and put them into a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from coded_als.als.transforms import Weighting, reweighted
+from coded_als.als.problem import Weighting, reweighted
 from coded_als.dask.part_files import Piece, is_text_file, read_piece
 from coded_als.data.ratings import Repeated, sorted_by
 from coded_als.data.text import missing_among, missing_id
@@ -25,47 +25,24 @@ IDS, COUNTS = "id", "count"
 
 @dataclass(frozen=True, eq=False)
 class Census:
-    """What some pieces hold.
+    """Ids and rows of some pieces."""
 
-    Parameters
-    ----------
-    users, items
-        Tables of distinct ids and how often each is there.
-    examples
-        A piece for each type of id, users' and items'.
-    rows
-        How many.
-    digests
-        Of the pieces, in their order.
-    empty_lines
-        Lines of texts that were passed over because they are empty.
-    """
-
+    # tables of distinct ids, and how often each occurs
     users: pa.Table
     items: pa.Table
-    examples: tuple[dict[str, str], dict[str, str]]
+    examples: tuple[dict[str, str], dict[str, str]]  # a piece for each type of id, users' and items'
     rows: int
-    digests: tuple[str, ...]
-    empty_lines: int = 0
+    digests: tuple[str, ...]  # of the pieces, in their order
+    empty_lines: int = 0  # lines of texts that were passed over because they are empty
 
 
 @dataclass(frozen=True, eq=False)
 class Numbering:
-    """The ids of one side.
+    """The ids of one side."""
 
-    Parameters
-    ----------
-    ids
-        (count,) ascending, whole numbers or text.
-    raw
-        The same as they stand in the files, in the same order.
-    counts
-        (count,) rows in which each is.
-    """
-
-    ids: Ids
-    raw: pa.Array
-    counts: NDArray[np.int64]
+    ids: Ids  # (count,) ascending, whole numbers or text
+    raw: pa.Array  # the same as they stand in the files, in the same order
+    counts: NDArray[np.int64]  # (count,) rows in which each is
 
 
 def census(piece: Piece, columns: Sequence[str]) -> Census:
@@ -78,7 +55,7 @@ def census(piece: Piece, columns: Sequence[str]) -> Census:
 
 
 def merged(parts: Sequence[Census]) -> Census:
-    """What several pieces hold together; `UsageError` where their ids are of different types."""
+    """Ids and rows of several pieces together; `UsageError` where their ids are of different types."""
     examples = (
         ({}, {})
         if not parts
@@ -158,56 +135,32 @@ ARRAYS = ("indptr", "indices", "data")
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Where the rows of one side belong.
+    """The block and the place of each row of one side."""
 
-    Parameters
-    ----------
-    of_users
-        Whether rows are users, or else items.
-    shards
-        Number of blocks.
-    shard_of, place_of
-        (rows,) the block of each row, and its place there.
-    height
-        Rows of a block, those that fill it up included.
-    others
-        Rows of the other side.
-    reading
-        What is made of the ratings for a matrix to be multiplied, in float64 and with places among all of the other side;
-        None leaves them as they are.
-    """
-
-    of_users: bool
-    shards: int
+    of_users: bool  # whether rows are users, or else items
+    shards: int  # number of blocks
+    # (rows,) the block of each row, and its place there
     shard_of: NDArray[np.int32]
     place_of: NDArray[np.int32]
-    height: int
-    others: int
+    height: int  # rows of a block, those that fill it up included
+    others: int  # rows of the other side
+    # weighting and mean of ratings that become a matrix in float64, with places among all of the other side; None
+    # leaves ratings as they are
     reading: tuple[Weighting, float | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class BlockFacts:
-    """What the master is told of a block.
+    """Facts about a block, for the master."""
 
-    Parameters
-    ----------
-    lengths
-        (height,) entries of each row.
-    touched
-        Ascending places of the other side among which the block counts, None for all.
-    total, squares, least, largest
-        Of its values.
-    repeated
-        Place of the row and column of a pair that is there twice and must not be; else None.
-    """
-
-    lengths: NDArray[np.int64]
-    touched: NDArray[np.int32] | None
+    lengths: NDArray[np.int64]  # (height,) entries of each row
+    touched: NDArray[np.int32] | None  # ascending places of the other side among which the block counts, None for all
+    # of its values
     total: float
     squares: float
     least: float
     largest: float
+    # places of the row and the column of a forbidden repeated pair; None without one
     repeated: tuple[int, int] | None
 
 

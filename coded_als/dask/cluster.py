@@ -24,10 +24,9 @@ from coded_als.dask.plugin import CodedWorkers, public_keys, remove_parts, start
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.guards import give_blas_its_threads_back, keep_blas_to_one_thread
-from coded_als.master.link import Link
-from coded_als.master.local import private_address
-from coded_als.master.remote import FAREWELL_S, is_on_this_machine
+from coded_als.master.link import FAREWELL_S, Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
+from coded_als.worker.addresses import is_on_this_machine, private_address
 from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ ASK_WITHIN_S, LEAVE_WITHIN_S = 30.0, 5.0
 
 
 def started(call: Callable[[], T]) -> Future[T]:
-    """What a call will have returned, in a thread that keeps nobody waiting: Dask's own calls have no time limit."""
+    """The future of a call in a daemon thread, so that it can be waited for with a limit: Dask's own calls have none."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -52,7 +51,7 @@ def started(call: Callable[[], T]) -> Future[T]:
 
 
 def asked(client: Client, question: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """What a function says on each Dask worker, by address.
+    """Results of a function on each Dask worker, by address.
 
     Raises UsageError where it cannot be imported there. Raises CodedALSError when not all have responded in time.
     """
@@ -67,9 +66,9 @@ def asked(client: Client, question: Callable[..., Any], *arguments: Any) -> dict
 
 
 def take_off(client: Client, address: str, name: str) -> None:
-    """Take a plugin, its workers and what was put there for them off a Dask cluster, if it is still there.
+    """Take a plugin, its workers and their files off a Dask cluster, if it is still there.
 
-    What a Dask worker does that does not respond now, it does when it responds again.
+    A Dask worker that is stopped deletes them when it goes on.
     """
     with ExitStack() as own:
 
@@ -134,7 +133,7 @@ def require_reachable(endpoint: str, reasons: Mapping[str, str]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """What client and workers must have in common."""
+    """The versions that client and workers must share."""
     import coded_als
 
     python = ".".join(platform.python_version_tuple()[:2])
@@ -154,31 +153,15 @@ def require_versions(ours: Mapping[str, str], theirs: Mapping[str, Mapping[str, 
 
 @dataclass(frozen=True)
 class DaskWorker:
-    """One worker of a Dask cluster.
+    """One worker of a Dask cluster."""
 
-    Parameters
-    ----------
-    name
-        What it is called; it is called the same after its nanny restarted it.
-    address
-        Where it is; another one after a restart.
-    threads
-        How many tasks it runs at once.
-    """
-
-    name: str
-    address: str
-    threads: int
+    name: str  # the same after a restart by its nanny
+    address: str  # another one after a restart
+    threads: int  # tasks that run at once
 
 
 class Slots:
-    """Who runs which of the worker numbers 0, ..., W - 1.
-
-    Parameters
-    ----------
-    workers
-        Number of our workers W.
-    """
+    """The Dask workers that run the worker numbers 0, ..., W - 1."""
 
     def __init__(self, workers: int) -> None:
         self._vacant = set(range(workers))
@@ -188,11 +171,11 @@ class Slots:
         self._workers, self._crowding = workers, 0
 
     def assign(self, present: Mapping[str, DaskWorker]) -> dict[str, tuple[int, ...]]:
-        """What each Dask worker that is new has to start.
+        """The numbers that each new Dask worker has to start.
 
-        The numbers of those that are gone are vacant. Who is back under its old name gets its old numbers before any
-        others; a Dask worker gets one for each thread or, where there are more of ours than there were threads at the
-        beginning, as many times more.
+        The numbers of Dask workers that are gone are vacant. One that returns under its old name gets its old numbers
+        first. A Dask worker gets one for each thread or, where W exceeds the threads at the beginning, as many times
+        more.
 
         Returns dict: numbers by address; those without any are left out.
         """
@@ -253,8 +236,12 @@ class DaskCluster(ZmqCluster):
     advertise
         Where the workers find this process, as ``"HOST"`` or ``"HOST:PORT"``; by default the address that the
         scheduler's machine sees.
-    delays, seed, round_timeout_s
-        As of `coded_als.LocalCluster`.
+    delays
+        Delays to inject, a SPEC or a model; none by default.
+    seed
+        Seed of the delays.
+    round_timeout_s
+        Seconds after which a round without enough responses ends with an error.
     startup_timeout_s
         How long the workers may take to start.
 
@@ -296,7 +283,7 @@ class DaskCluster(ZmqCluster):
                 keep_blas_to_one_thread()
                 resources.callback(give_blas_its_threads_back)
             place = "" if link.memory is None else link.memory.place
-            starter = Starter(client, Slots(workers), link.endpoint, credentials, allowed, place)
+            starter = WorkerStarter(client, Slots(workers), link.endpoint, credentials, allowed, place)
             resources.callback(starter.end)
             super().__init__(
                 link, credentials.job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S
@@ -311,7 +298,7 @@ class DaskCluster(ZmqCluster):
             unfinished.pop_all()
 
 
-class Starter:
+class WorkerStarter:
     """Starts workers on whatever Dask workers there are, in a thread that ends with the cluster."""
 
     def __init__(
@@ -346,16 +333,16 @@ class Starter:
         return self._slots.held()
 
     def new_parts(self, count: int) -> int:
-        """The first of so many numbers for parts that nobody else uses."""
+        """The first of so many unused numbers for parts."""
         return next(itertools.islice(self._parts, count - 1, None)) - count + 1
 
     @property
     def refusal(self) -> UsageError | None:
-        """Why the workers of a Dask worker that has come cannot be given what they need, if that is so now."""
+        """The reason for which the workers of a new Dask worker cannot get their data, None without one."""
         return self._error if isinstance(self._error, UsageError) else None
 
     def check(self) -> None:
-        """Raise what kept workers from starting."""
+        """Raise the error that kept workers from starting, if any."""
         if self._error is not None:
             raise CodedALSError(f"workers must start on the Dask workers; {self._error}. See their logs.")
 
@@ -422,7 +409,7 @@ def _open_link(
 ) -> tuple[Link, Credentials, dict[bytes, int] | None]:
     """Listen where the workers can connect: behind a private path on this machine alone, encrypted elsewhere.
 
-    Who is encrypted is admitted by its key; those are added as workers are started.
+    An encrypted worker is admitted by its key; keys are added as workers are started.
     """
     host, port = _advertised(advertise)
     own = host or own_address_towards(client.scheduler_info(n_workers=0)["address"])

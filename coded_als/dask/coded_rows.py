@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial
-
-from distributed import Client
 
 from coded_als.als import CodedALS
-from coded_als.als.estimator import FREE, check_parameters, spread_for
-from coded_als.als.history import Recorder
-from coded_als.als.problem import HeldProblem
-from coded_als.als.products import RoundLog
+from coded_als.als.estimator import FREE
+from coded_als.als.history import CodedIteration
+from coded_als.als.problem import DistributedProblem, unit_of
+from coded_als.als.products import DistributedData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
-from coded_als.als.spread import FormedGram, HeldData, rows_code
-from coded_als.als.transforms import unit_of
-from coded_als.arrays import Array
+from coded_als.als.spread import FormedGram, rows_code
 from coded_als.cluster.scope import Scope
 from coded_als.codes import CodeSpec, Replicated, Uncoded
 from coded_als.codes.replication import copies_of
 from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.dataset import Dataset, rating_facts
-from coded_als.dask.planting import Planted, memory_for_gram, summed_gram
+from coded_als.dask.placement import memory_for_gram, summed_gram
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import require_factorable
-from coded_als.models.training import Callback, resumed
+from coded_als.models.training import Callback, recording
 from coded_als.planner.schemes import Extent
 
 
@@ -37,7 +32,6 @@ def fit_coded_rows(
 
     Raises UsageError for parameters that need R, or R^T R, at the master.
     """
-    check_parameters(model.get_params())
     if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":
         raise UsageError(
             "a dataset is multiplied by its rows, where they are; got a protocol, precomputation or verification that "
@@ -46,63 +40,38 @@ def fit_coded_rows(
         )
     of_users = dataset.shape[0] >= dataset.shape[1]
     extent = _extent(dataset, cluster, of_users)
-    spread = spread_for(model.get_params(), extent, cluster.size, cluster.delays, cluster.machine)
+    spread = model.spread_over(extent, cluster.size, cluster.delays, cluster.machine)
     held_in = _copies(spread.code, cluster.size) if spread.precomputation == "coded" else spread.code
-    snapshot = resumed(checkpoint, model, dataset, FREE)
     shards = cluster.size // copies_of(held_in)
     mean = None
-    if model.weighting == "centred":
-        with dataset.plant(cluster, of_users, shards) as plain:
-            mean = rating_facts(plain.facts).mean
     with ExitStack() as resources:
-        planted = resources.enter_context(dataset.plant(cluster, of_users, shards, (model.weighting, mean)))
+        run = resources.enter_context(
+            recording(model, dataset, report, checkpoint, cluster.seconds, FREE, CodedIteration)
+        )
+        if model.weighting == "centred":
+            with dataset.place(cluster, of_users, shards) as plain:
+                mean = rating_facts(plain.facts).mean
+        placed = resources.enter_context(dataset.place(cluster, of_users, shards, (model.weighting, mean)))
         scope = resources.enter_context(Scope(cluster))
-        facts, log = rating_facts(planted.facts), RoundLog(scope)
+        facts, log = rating_facts(placed.facts), RoundLog(scope)
         largest = max(abs(facts.least), abs(facts.largest))
         require_factorable(largest, facts.squares)
         unit = unit_of(largest)
-        entries = max(int(block.lengths.sum()) for block in planted.facts)
-        rows = SparseRows(log, (extent.rows, extent.length), planted.rows, entries)
+        entries = max(int(block.lengths.sum()) for block in placed.facts)
+        rows = SparseRows(log, (extent.rows, extent.length), placed.rows, entries)
         for number, array in enumerate(ARRAYS):
-            scope.store(f"rows.{array}", planted.shares(number))
-        problem = HeldProblem(rows, not of_users, unit, facts.squares)
-        recorded = partial(Recorder, report=report, checkpoint=checkpoint, snapshot=snapshot)
-        held: HeldData = problem
+            scope.store(f"rows.{array}", placed.shares(number))
+        problem = DistributedProblem(rows, not of_users, unit, facts.squares)
+        held: DistributedData = problem
         if spread.precomputation == "coded":
-            decoding = spread.code.tolerance if model.decoding_tolerance is None else model.decoding_tolerance
-            summed = SummedPhases(cluster.client, planted, problem)
-            held = FormedGram(extent.length, log, spread.code, decoding, summed)
-        users, items = model.factorise(problem, held, log, spread, unit, recorded)
+            gram = summed_gram(cluster.client, placed, problem.length, unit)
+            held = FormedGram(log, spread.code, model.decoding_error(spread.code), gram, problem.product)
+        users, items = model.factorise(problem, held, log, spread, unit, run)
     model._keep(users, items, global_mean=mean or 0.0)
 
 
-class SummedPhases:
-    """D summed up from the blocks of rows where they lie, and the last product as a round with these.
-
-    Parameters
-    ----------
-    client
-        Whose Dask workers hold the blocks.
-    planted
-        The blocks.
-    problem
-        The same as our workers hold them.
-    """
-
-    def __init__(self, client: Client, planted: Planted, problem: HeldProblem) -> None:
-        self._client, self._planted, self._problem = client, planted, problem
-
-    def gram(self) -> Array:
-        """D = A^T A, (l, l)."""
-        return summed_gram(self._client, self._planted, self._problem.length, self._problem.unit)
-
-    def last_product(self, weights: Array) -> Array:
-        """A H, (rows, d)."""
-        return self._problem.product(weights)
-
-
 def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:
-    """What is known before anything is given out; of pairs that are there twice both count."""
+    """The size of the problem before data are given out; both ratings of a repeated pair count."""
     source = dataset.source
     counts = source.users.counts if of_users else source.items.counts
     return Extent(max(dataset.shape), min(dataset.shape), counts, True, memory_for_gram(cluster.client))
@@ -110,4 +79,4 @@ def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:
 
 def _copies(code: CodeSpec, workers: int) -> CodeSpec:
     """In how many copies rows lie beside a D that is spread by a code."""
-    return code if isinstance(code, (Replicated, Uncoded)) else rows_code("auto", None, workers)
+    return code if isinstance(code, (Replicated, Uncoded)) else rows_code(None, workers)

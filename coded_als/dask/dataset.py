@@ -15,7 +15,7 @@ from coded_als.cluster import Cluster
 from coded_als.dask.blocks import ARRAYS, BlockFacts, Census, census, merged, numbered, reads_text
 from coded_als.dask.cluster import DaskCluster
 from coded_als.dask.part_files import columns_of, find_pieces
-from coded_als.dask.planting import MatrixReading, Planted, Source
+from coded_als.dask.placement import MatrixReading, PlacedBlocks, Source
 from coded_als.data.dialect import TextOptions
 from coded_als.data.ratings import Repeated
 from coded_als.errors import UsageError
@@ -27,27 +27,13 @@ TOGETHER = 8
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Ratings in part files, of which the client knows ids and counts only.
+    """Ratings in part files, of which the client knows ids and counts only."""
 
-    Parameters
-    ----------
-    name
-        What it was found by.
-    source
-        Where its entries come from.
-    rows
-        How many rows the files have.
-    digest
-        Of all of them in the order of the parts, and of what becomes of pairs that are there twice.
-    empty_lines
-        Lines of texts that were passed over because they are empty.
-    """
-
-    name: str
+    name: str  # pattern, folder or file
     source: Source
-    rows: int
-    digest: str
-    empty_lines: int = 0
+    rows: int  # of all files
+    digest: str  # of all rows in the order of the parts, and of the rule for repeated pairs
+    empty_lines: int = 0  # lines of texts that were passed over
 
     @classmethod
     def find(
@@ -67,10 +53,10 @@ class Dataset:
             A pattern such as ``ratings/*.parquet``, a folder of part files, or one of them: Parquet, or delimited text as
             of `coded_als.data.load_ratings`, compressed or not. Folders ``key=value`` within are part of a folder.
         columns
-            The columns of users, items and perhaps ratings, by name or by place from 1, or what else is said of text;
+            The columns of users, items and perhaps ratings, by name or by place from 1, or other options of a text;
             None for names that are known. Without ratings, rows are counted.
         repeated
-            What becomes of a pair that is rated twice: ``"refuse"`` (the default), or the ``"last"`` or the ``"sum"``
+            Rule for a pair that is rated twice: ``"refuse"`` (the default), or the ``"last"`` or the ``"sum"``
             counts.
 
         Raises
@@ -109,7 +95,7 @@ class Dataset:
         """(n,) ascending."""
         return self.source.items.ids
 
-    def plant(self, cluster: DaskCluster, of_users: bool, shards: int, reading: MatrixReading = None) -> Planted:
+    def place(self, cluster: DaskCluster, of_users: bool, shards: int, reading: MatrixReading = None) -> PlacedBlocks:
         """Put the blocks of one side where the workers are.
 
         Parameters
@@ -123,11 +109,11 @@ class Dataset:
         reading
             As of a `coded_als.dask.blocks.Cut`.
         """
-        planted = Planted(cluster, self.source, of_users, shards, reading)
+        placed = PlacedBlocks(cluster, self.source, of_users, shards, reading)
         own, other = (self.source.users, self.source.items) if of_users else (self.source.items, self.source.users)
-        for rows, facts in zip(planted.rows, planted.facts, strict=True):
+        for rows, facts in zip(placed.rows, placed.facts, strict=True):
             if facts.repeated is not None:
-                planted.close()
+                placed.close()
                 place, column = facts.repeated
                 pair = (own.ids.item(rows[place]), other.ids.item(column))
                 user, item = pair if of_users else pair[::-1]
@@ -135,22 +121,22 @@ class Dataset:
                     f"a user must rate an item once; user {user!r} rates item {item!r} twice in {self.name}. Remove one, "
                     "or let the last or the sum count (repeated='last')."
                 )
-        return planted
+        return placed
 
 
-def blocked_rows(planted: Planted, name: str, cluster: Cluster, count: int) -> BlockedRows:
+def blocked_rows(placed: PlacedBlocks, name: str, cluster: Cluster, count: int) -> BlockedRows:
     """Tell the workers that they hold the blocks of one side."""
     for number, array in enumerate(ARRAYS):
-        cluster.store(f"{name}.{array}", planted.shares(number))
+        cluster.store(f"{name}.{array}", placed.shares(number))
     lengths = np.zeros(count, np.int64)
-    for rows, facts in zip(planted.rows, planted.facts, strict=True):
+    for rows, facts in zip(placed.rows, placed.facts, strict=True):
         held = rows >= 0
         lengths[rows[held]] = facts.lengths[held]
-    return BlockedRows(name, planted.rows, [facts.touched for facts in planted.facts], lengths)
+    return BlockedRows(name, placed.rows, [facts.touched for facts in placed.facts], lengths)
 
 
 def rating_facts(blocks: Sequence[BlockFacts]) -> RatingFacts:
-    """What the blocks of one side say of the ratings as a whole."""
+    """Facts about all ratings, from the blocks of one side."""
     entries = sum(int(block.lengths.sum()) for block in blocks)
     return RatingFacts(
         entries,

@@ -21,28 +21,28 @@ from coded_als.dask.blocks import PartEntries, sorted_entries
 from coded_als.dask.cluster import DaskCluster, dask_workers
 from coded_als.dask.coded_rows import fit_coded_rows
 from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
-from coded_als.dask.planting import Moved, Source, cut_of, entries_by_block, gathered, settled
+from coded_als.dask.placement import Moved, Source, cut_of, entries_by_block, gathered, settled
 from coded_als.data.ratings import Repeated
 from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.models.checkpoint import Checkpoint, flushed
+from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, PartRows, new_folder, parts_of, sides_of, write_header, write_part
 from coded_als.models.top_n_files import TopNTask, top_n_of_part, write_top_n_folder
-from coded_als.models.training import Callback, Run, reporting, running
+from coded_als.models.training import Callback, FitRecorder, recording, reporting
 
 UNFINISHED = ".tmp"
 
 
 def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path: str | Path) -> None:
-    """Write a fitted model as a folder, with what each user has rated; `coded_als.load_model` reads it.
+    """Write a fitted model as a folder, with the items that each user has rated; `coded_als.load_model` reads it.
 
-    What each user has rated is read from the part files again, by the Dask workers that there are then: those that held
-    blocks of the fit, and our workers beside them, may be gone.
+    The present Dask workers read these items from the part files again: those that held blocks of the fit, and our workers
+    beside them, may be gone.
 
     Parameters
     ----------
     model
-        What `fit_dataset` fitted.
+        A model that `fit_dataset` fitted.
     dataset
         To which ratings.
     cluster
@@ -140,8 +140,10 @@ def fit_dataset(
         Whose workers hold the blocks.
     policy
         `WaitForAll` (the default), `FirstCopy` or `Partial`; for the coded model its ``code`` says it.
-    callback, progress
-        As in ``model.fit``.
+    callback
+        Called after each iteration with its history entry.
+    progress
+        Whether to draw a progress bar.
     checkpoint
         As in ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
         after a resumption decide which, so the fit that goes on is as good and not the same.
@@ -165,13 +167,11 @@ def fit_dataset(
                 raise UsageError(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
-            with flushed(checkpoint):
-                fit_coded_rows(model, dataset, cluster, report, checkpoint)
+            fit_coded_rows(model, dataset, cluster, report, checkpoint)
         else:
             chosen = WaitForAll() if policy is None else policy
-            shards = chosen.shards(cluster.size)
-            also = {"policy": repr(chosen), "shards": shards}
-            with running(model, dataset, report, checkpoint, cluster.seconds, **also) as run:
+            also = {"policy": repr(chosen), "shards": chosen.shards(cluster.size)}
+            with recording(model, dataset, report, checkpoint, cluster.seconds, also=also) as run:
                 _fit_alternating(model, dataset, cluster, chosen, run)
     model.set_ids(dataset.user_ids, dataset.item_ids)
     return model
@@ -179,7 +179,7 @@ def fit_dataset(
 
 @contextmanager
 def _explained(cluster: DaskCluster) -> Iterator[None]:
-    """Whoever is missing may be there and refuse, for a reason that helps more."""
+    """Replace the error of a missing worker by the reason for which it refused to start, if that is known."""
     try:
         yield
     except NotEnoughWorkers as error:
@@ -189,12 +189,12 @@ def _explained(cluster: DaskCluster) -> Iterator[None]:
 
 
 def _fit_alternating(
-    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, run: Run
+    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, run: FitRecorder
 ) -> None:
     shards = policy.shards(cluster.size)
-    with ExitStack() as planted:
-        users, items = (planted.enter_context(dataset.plant(cluster, side, shards)) for side in (True, False))
-        scope = planted.enter_context(Scope(cluster))
+    with ExitStack() as placed:
+        users, items = (placed.enter_context(dataset.place(cluster, side, shards)) for side in (True, False))
+        scope = placed.enter_context(Scope(cluster))
         sides = [
             blocked_rows(one, name, scope, count)
             for one, name, count in zip((users, items), ("users", "items"), dataset.shape, strict=True)

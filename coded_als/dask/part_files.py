@@ -1,4 +1,4 @@
-"""Part files of ratings, Parquet or text: found by the client, read by whoever is to."""
+"""Part files of ratings, Parquet or text: the client lists them, Dask workers read them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from pyarrow import parquet
 
 from coded_als.data.dialect import TextLayout, TextOptions, layout_of
 from coded_als.data.lines import Lines, plain_name
-from coded_als.data.parquet_columns import named_columns
+from coded_als.data.names import named_columns
 from coded_als.data.ratings import CodedIds, IdColumn, number_ids
 from coded_als.data.text import TextColumns, read_columns
-from coded_als.errors import UsageError
+from coded_als.errors import UsageError, reason_of
 from coded_als.models.checkpoint import digest
 
 # Rows that are read at once, where the row groups of a Parquet file allow it.
@@ -33,50 +33,28 @@ _REMEDY = "Name the columns of users, items and perhaps ratings, as in --columns
 
 @dataclass(frozen=True)
 class Piece:
-    """What one task reads: a file, or some row groups of it.
+    """The share of one task: a file, or some row groups of it."""
 
-    Parameters
-    ----------
-    path
-        Of the file, the same on all machines.
-    groups
-        Row groups from and to; None for all of it.
-    digest
-        Of its rows (`Columns.digest`), once they have been read: whoever reads them again must find the same.
-    layout
-        How a text is read; None for Parquet.
-    encoding
-        Of a text.
-    keys
-        Columns that the folders of the path stand for, ``key=value``, and their values.
-    """
-
-    path: str
-    groups: tuple[int, int] | None = None
+    path: str  # the same on all machines
+    groups: tuple[int, int] | None = None  # row groups from and to; None for all of it
+    # `Columns.digest` of its rows once they have been read: a second reading must find the same
     digest: str | None = None
-    layout: TextLayout | None = None
-    encoding: str | None = None
+    layout: TextLayout | None = None  # how a text is read; None for Parquet
+    encoding: str | None = None  # of a text
+    # columns that the folders of the path stand for, ``key=value``, and their values
     keys: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The rows of a piece.
+    """The rows of a piece."""
 
-    Parameters
-    ----------
-    users, items
-        (rows,) ids as int64, uint64 or string.
-    values
-        (rows,) float32 where that is exact, else float64; None where there is no column of ratings.
-    empty_lines
-        How many lines of a text were passed over because they are empty.
-    """
-
+    # (rows,) ids as int64, uint64 or string
     users: pa.Array
     items: pa.Array
+    # (rows,) float32 where that is exact, else float64; None where there is no column of ratings
     values: NDArray[Any] | None
-    empty_lines: int = 0
+    empty_lines: int = 0  # lines of a text that were passed over
 
     @property
     def digest(self) -> str:
@@ -155,7 +133,7 @@ def _read_table(piece: Piece, columns: Sequence[str]) -> Columns:
 
 @contextmanager
 def _explained(piece: Piece) -> Iterator[None]:
-    """Name the file where bytes are not what they should be: Arrow has errors of its own for that."""
+    """Name the file where bytes are damaged: Arrow has errors of its own for that."""
     try:
         yield
     except UsageError:
@@ -230,7 +208,7 @@ def _layout(path: str, options: TextOptions) -> TextLayout:
 
 
 def _like(layout: TextLayout, first: str, path: str, options: TextOptions) -> TextOptions:
-    """What the layout of one part says of another."""
+    """The options for one part that follow from the layout of another."""
     columns = layout.columns if layout.names else tuple(str(place + 1) for place in layout.places if place is not None)
     same = os.path.splitext(plain_name(first))[1] == os.path.splitext(plain_name(path))[1]
     delimiter = layout.delimiter.decode() if same else options.delimiter
@@ -309,7 +287,7 @@ def _read(piece: Piece, columns: list[str]) -> pa.Table:
 
 
 def _read_text(piece: Piece, layout: TextLayout) -> Columns:
-    """The rows of a text, as the reader of single files has them, and ids as text: what is a number all parts say."""
+    """The rows of a text as of single files, with ids as text: whether they are numbers depends on all parts."""
     with _explained(piece):
         cells = read_columns(Path(piece.path), layout, piece.encoding)
         users, items = (_as_text(ids, cells, piece.path) for ids in (cells.users, cells.items))
@@ -407,5 +385,4 @@ def _short(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _unreadable(path: str, error: Exception) -> UsageError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UsageError(f"a part file must be complete and readable; got {path}: {reason}. Write it again.")
+    return UsageError(f"a part file must be complete and readable; got {path}: {reason_of(error)}. Write it again.")

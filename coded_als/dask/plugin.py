@@ -43,10 +43,10 @@ class CodedWorkers(WorkerPlugin):
     endpoint
         Where the master listens.
     credentials
-        What admits them; it travels over Dask's own connections. Where all is encrypted each worker has a key pair of its
+        Proof that admits them; it travels over Dask's own connections. Where all is encrypted each worker has a key pair of its
         own besides, made here, of which only the public half leaves the machine.
     name
-        Of the plugin, known to nobody else: the folder of what is put here for the workers is called so.
+        Of the plugin, secret, and the name of the folder of the workers' files too.
     memory
         Where the memory is that the master shares with workers of its machine, if any.
     """
@@ -63,7 +63,7 @@ class CodedWorkers(WorkerPlugin):
         self._dask_worker: Any = None
 
     def setup(self, worker: Any) -> None:
-        """Begin to look after what `start` starts."""
+        """Begin to watch the process that `start` starts."""
         self.parts = PartFolder(private_folder(worker.local_directory, self._name))
         self._dask_worker = worker
         self._watch = PeriodicCallback(self._look_after_process, LOOK_AFTER_PROCESS_S * 1000)
@@ -84,7 +84,7 @@ class CodedWorkers(WorkerPlugin):
         self._enlist(new)
 
     def retire(self, numbers: range) -> None:
-        """Delete parts that are of no use any more; those that are still being written are deleted by whoever writes them."""
+        """Delete parts that are no longer used; a part that is still being written is deleted by its writer."""
         self._over.append(numbers)
         self.delete(numbers)
 
@@ -112,7 +112,7 @@ class CodedWorkers(WorkerPlugin):
             process.wait()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        """The process that forks the workers: what they import is imported once."""
+        """The process that forks the workers, after it has imported their modules once."""
         options = ("--enlist", "--endpoint", self._endpoint, "--parts", self.parts.path, "--memory", self._memory)
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "coded_als.worker", *options],
@@ -162,8 +162,8 @@ class CodedWorkers(WorkerPlugin):
         address, security = self._dask_worker.scheduler.address, self._dask_worker.security
         with contextlib.suppress(Exception):  # the scheduler is gone, or another one was faster
             async with Client(address, security=security, asynchronous=True, set_as_default=False) as client:
-                told = await client.run(has_workers, self._name, on_error="ignore")
-                if not any(told.values()):
+                answers = await client.run(has_workers, self._name, on_error="ignore")
+                if not any(answers.values()):
                     log.warning("the master of %s is gone; its plugin leaves the Dask cluster", self._name)
                     await client.run(remove_parts, self._name, on_error="ignore")
                     await client.unregister_worker_plugin(self._name)
@@ -191,7 +191,7 @@ async def has_workers(name: str, dask_worker: Any) -> bool:
 
 
 async def remove_parts(name: str, dask_worker: Any) -> None:
-    """Delete what was put on the machine of the Dask worker that this runs on."""
+    """Delete our files on the machine of the Dask worker that this runs on."""
     shutil.rmtree(_place_of(dask_worker.local_directory, name), ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from distributed import Client, LocalCluster
 
 from coded_als.dask.cluster import DaskCluster
-from coded_als.errors import UsageError
+from coded_als.errors import UsageError, reason_of
 from coded_als.master.zeromq import ROUND_TIMEOUT_S
 
 # A scheduler that is there responds within milliseconds.
@@ -24,7 +24,7 @@ CONNECT_WITHIN_S = 5
 def open_client(scheduler: str) -> Iterator[Client]:
     """A client of a Dask cluster, closed at the end; a cluster started here ends too.
 
-    Raises UsageError when it is none of these, or nobody is there.
+    Raises UsageError for any other word, and without a scheduler at the address.
     """
     local = re.fullmatch(r"local:([1-9]\d{0,3})", scheduler)
     with ExitStack() as resources:
@@ -41,9 +41,8 @@ def open_client(scheduler: str) -> Iterator[Client]:
             client = Client(**_place(scheduler), timeout=CONNECT_WITHIN_S)
         # TLS without certificates is a TypeError
         except (OSError, ValueError, TypeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise UsageError(
-                f"scheduler must be the address of a Dask scheduler that is there; got {scheduler!r}: {reason}. "
+                f"scheduler must be the address of a Dask scheduler that is there; got {scheduler!r}: {reason_of(error)}. "
                 "Start it (dask scheduler), or use local:N."
             ) from None
         yield resources.enter_context(client)

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from coded_als.lazy import lazily, public_names
 
 # Loaded on first use: every model knows this room, and most are fitted to a matrix that nobody had to read.
 _HOMES = {
-    "NCFBenchmark": "ncf",
-    "RatingData": "ratings",
-    "holdout": "splits",
-    "holdout_users": "splits",
-    "k_fold": "splits",
-    "leave_k_out": "splits",
-    "leave_one_out": "splits",
-    "load_ncf": "ncf",
-    "load_ratings": "load",
+    "coded_als.data.load": "load_ratings",
+    "coded_als.data.ratings": "RatingData",
+    "coded_als.data.splits": "holdout holdout_users k_fold leave_k_out leave_one_out",
 }
-__all__ = [
-    "NCFBenchmark",
-    "RatingData",
-    "holdout",
-    "holdout_users",
-    "k_fold",
-    "leave_k_out",
-    "leave_one_out",
-    "load_ncf",
-    "load_ratings",
-]
+__all__ = public_names(_HOMES)
 
 if TYPE_CHECKING:
-    from coded_als.data.load import load_ratings
-    from coded_als.data.ncf import NCFBenchmark, load_ncf
-    from coded_als.data.ratings import RatingData
-    from coded_als.data.splits import holdout, holdout_users, k_fold, leave_k_out, leave_one_out
+    from coded_als.data.load import load_ratings as load_ratings
+    from coded_als.data.ratings import RatingData as RatingData
+    from coded_als.data.splits import (
+        holdout as holdout,
+        holdout_users as holdout_users,
+        k_fold as k_fold,
+        leave_k_out as leave_k_out,
+        leave_one_out as leave_one_out,
+    )
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _HOMES)

@@ -25,16 +25,9 @@ _TENS = 10 ** np.arange(1, 19, dtype=np.int64)
 
 
 class ArrowFields:
-    """The fields of some lines, each column parsed when it is asked for.
+    """The fields of some lines, none of them empty, each column parsed when it is asked for.
 
-    Parameters
-    ----------
-    table
-        Columns of text, named by their places.
-    base
-        The same lines as `coded_als.data.fields` has them, where Arrow has no answer.
-    first_line
-        Number of the first line; none of them is empty.
+    ``table`` has columns of text, named by their places; ``base`` cuts the same lines where Arrow has no answer.
     """
 
     blank = 0

@@ -31,56 +31,29 @@ Row = list[str]
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What a user says of a text; None leaves it to the text.
+    """A user's options for a text; with None the text decides."""
 
-    Parameters
-    ----------
-    columns
-        Of users, items, and perhaps ratings and times: names, or places from 1.
-    header
-        Whether line 1 holds names.
-    delimiter
-        Between fields.
-    encoding
-        Of the text.
-    """
-
-    columns: tuple[str, ...] | None = None
-    header: bool | None = None
+    columns: tuple[str, ...] | None = None  # of users, items, and perhaps ratings and times: names, or places from 1
+    header: bool | None = None  # whether line 1 holds names
     delimiter: str | None = None
     encoding: str | None = None
 
 
 @dataclass(frozen=True)
 class TextLayout:
-    """How a text is read.
+    """Delimiter and columns of a text."""
 
-    Parameters
-    ----------
-    delimiter
-        Bytes between fields; a space stands for any white space.
-    width
-        Fields of each line.
-    places
-        Of user, item, and perhaps rating and time, from 0; None where there is no such column.
-    header_line
-        Number of the last line of the names, 0 where there are none.
-    names
-        Of all columns; empty where there is no line of names.
-    by
-        ``"name"`` or ``"position"``: what the columns were found by.
-    """
-
-    delimiter: bytes
-    width: int
+    delimiter: bytes  # bytes between fields; a space stands for any white space
+    width: int  # fields of each line
+    # of user, item, and perhaps rating and time, from 0; None where there is no such column
     places: tuple[int, int, int | None, int | None]
-    header_line: int
-    names: tuple[str, ...]
-    by: str
+    header_line: int  # number of the last line of the names, 0 where there are none
+    names: tuple[str, ...]  # of all columns; empty where there is no line of names
+    by: str  # the columns were found by ``"name"`` or by ``"position"``
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that are read, as the file names them, or else as what they are."""
+        """The columns that are read, by their names in the file, or else by their roles."""
         return tuple(
             self.names[place] if self.names else role
             for role, place in zip(ROLES, self.places, strict=True)
@@ -120,7 +93,7 @@ class _Sample:
         return len(self.rows) > 1 and all(row[column].lower() in _YES_OR_NO for row in self.rows[1:])
 
     def contrasts(self, column: int) -> bool:
-        """Whether numbers stand there under what is none."""
+        """Whether numbers stand there under a word."""
         field = self.first[column]
         return bool(field) and not self._is_number(field) and self.is_numeric(column)
 
@@ -145,10 +118,7 @@ def is_number_text(field: str, may_have_comma: bool) -> bool:
 
 
 def layout_of(path: Path, options: TextOptions) -> TextLayout:
-    """The layout of a text of ratings.
-
-    Raises UsageError for a text that is no table, or that may be read in two ways.
-    """
+    """The layout of a text of ratings; `UsageError` for a text that is no table, or that may be read in two ways."""
     text = head_of(path, options.encoding)
     source = path.name
     found: list[tuple[int, TextLayout]] = []
@@ -184,7 +154,8 @@ def layout_of(path: Path, options: TextOptions) -> TextLayout:
         others = rivals
     if len(best) > 1 and best[1].delimiter != WHITESPACE and options.columns is None:
         one, other = (
-            f"{len(layout.columns)} of {layout.width} columns between {_shown(layout.delimiter)}" for layout in best[:2]
+            f"{len(layout.columns)} of {layout.width} columns between {_delimiter_name(layout.delimiter)}"
+            for layout in best[:2]
         )
         raise UsageError(f"a text must have one reading; {source} has {one}, or {other}. Say which, by --delimiter.")
     for layout_or_error in (*best, *others):
@@ -198,10 +169,7 @@ def layout_of(path: Path, options: TextOptions) -> TextLayout:
 
 
 def head_of(path: Path, encoding: str | None, noun: str = "ratings") -> bytes:
-    """The first lines of a text, that of `sample_of` among them.
-
-    Raises UsageError when there is none.
-    """
+    """The first lines of a text, that of `sample_of` among them; `UsageError` when there is none."""
     empty = 0
     for _, text in Lines(path, encoding, quoted=True, chunk_bytes=_HEAD_BYTES).chunks():
         if text.strip(b"\n"):
@@ -358,10 +326,7 @@ def _columns(sample: _Sample, options: TextOptions) -> TextLayout:
 
 
 def has_header(sample: _Sample, given: bool | None) -> bool:
-    """Whether line 1 holds names.
-
-    Raises UsageError where it may be names or data.
-    """
+    """Whether line 1 holds names; `UsageError` where it may be names or data."""
     if given is not None:
         return given
     first, width = sample.first, len(sample.first)
@@ -548,5 +513,5 @@ def _begins(text: bytes) -> str:
     return repr(shown) if shown.isprintable() else ascii(shown)
 
 
-def _shown(delimiter: bytes) -> str:
+def _delimiter_name(delimiter: bytes) -> str:
     return {b"\t": "tabs", WHITESPACE: "white space"}.get(delimiter, repr(delimiter.decode()))

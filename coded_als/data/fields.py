@@ -29,41 +29,23 @@ _NUMERIC = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.eE\0", dtype=np.
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """The fields of some lines of text.
+    """The fields of some lines of text."""
 
-    Parameters
-    ----------
-    source
-        Name of the file, for error messages.
-    text
-        (bytes,) uint8, ending in a newline.
-    starts, ends
-        (lines, columns): places in ``text``.
-    line_numbers
-        (lines,), counted from 1.
-    may_have_commas
-        Whether numbers may have a comma for the decimal point.
-    blank
-        How many lines were passed over because they are empty.
-    """
-
-    source: str
-    text: NDArray[np.uint8]
+    source: str  # name of the file, for error messages
+    text: NDArray[np.uint8]  # (bytes,) uint8, ending in a newline
+    # (lines, columns): places in ``text``
     starts: Integers
     ends: Integers
-    line_numbers: Integers
-    may_have_commas: bool = False
-    blank: int = 0
+    line_numbers: Integers  # (lines,), counted from 1
+    may_have_commas: bool = False  # whether numbers may have a comma for the decimal point
+    blank: int = 0  # empty lines that were passed over
 
     def integers(self, column: int) -> Integers | None:
         """The column as whole numbers, (rows,), or None unless every field is one, written without superfluous zeros."""
         return _integers(self.text, self.starts[:, column], self.ends[:, column])
 
     def texts(self, column: int) -> NDArray[np.bytes_]:
-        """The column as byte strings, (rows,).
-
-        Raises UsageError for an empty or an overlong field.
-        """
+        """The column as byte strings, (rows,); `UsageError` for an empty or an overlong field."""
         starts, ends = self.starts[:, column], self.ends[:, column]
         empty = np.flatnonzero(starts == ends)
         if empty.size:
@@ -96,7 +78,7 @@ class Fields:
         if bad.size:
             line, place = divmod(int(bad[0]), width)
             column = range(self.starts.shape[1])[columns][place]
-            shown = _shown(self._text(int(starts[bad[0]]), int(ends[bad[0]])))
+            shown = _printable(self._text(int(starts[bad[0]]), int(ends[bad[0]])))
             self._refuse(line, f"field {column + 1} must be a finite number; got {shown}", "Correct or remove it.", "")
         return values.reshape(-1, width)
 
@@ -120,7 +102,7 @@ class Fields:
                     odd = next(place for place, text in enumerate(plain.tolist()) if not _is_date(text))
             line = int(np.flatnonzero(places == odd)[0])
             rule = f"field {column + 1} must be a date such as 2005-09-06 or 2005-09-06 12:30:00, in UTC, like those before it"
-            shown = _shown(self._text(int(starts[line]), int(ends[line])))
+            shown = _printable(self._text(int(starts[line]), int(ends[line])))
             self._refuse(
                 line, f"{rule}; got {shown}", "Correct it, or leave times out by --columns USER,ITEM,RATING.", ""
             )
@@ -148,7 +130,7 @@ class Fields:
 
     def _refuse(self, line: int, rule: str, remedy: str, got: str | None = None) -> None:
         if got is None:
-            got = f"; got {_shown(self._text(int(self.starts[line, 0]), int(self.ends[line, -1])))}"
+            got = f"; got {_printable(self._text(int(self.starts[line, 0]), int(self.ends[line, -1])))}"
         raise UsageError(f"{rule}{got} in line {self.line_numbers[line]} of {self.source}. {remedy}")
 
 
@@ -367,6 +349,6 @@ def is_number(field: bytes) -> bool:
     return b"_" not in field
 
 
-def _shown(field: bytes) -> str:
+def _printable(field: bytes) -> str:
     text = field[:60].decode("utf-8", "replace") + ("..." if len(field) > 60 else "")
     return ascii(text) if not text.isprintable() else repr(text)

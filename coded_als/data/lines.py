@@ -11,13 +11,12 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 
-from coded_als.errors import UsageError
+from coded_als.errors import UsageError, reason_of
 
 WHITESPACE = b" "
 _CHUNK_BYTES = 2**22
@@ -50,7 +49,7 @@ class Lines:
     path
         Text. ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` are decompressed on the way.
     encoding
-        Of the text, such as ``latin-1``; by default UTF-8, or what a byte order mark says.
+        Of the text, such as ``latin-1``; by default UTF-8, or that of a byte order mark.
     quoted
         Whether a line may end within quotes, where a field goes on in the next one.
     chunk_bytes
@@ -71,16 +70,6 @@ class Lines:
             for number, line in enumerate(io.BytesIO(text), first_line):
                 if line != b"\n":
                     yield number, line[:-1]
-
-    def first_filled(self, count: int) -> list[tuple[int, bytes]]:
-        """The first of `numbered`.
-
-        Raises UsageError when there is none.
-        """
-        found = list(islice(self.numbered(), count))
-        if not found:
-            raise UsageError(f"ratings must have at least one line; {self._path.name} is empty. Check the path.")
-        return found
 
     def chunks(self, after_line: int = 0) -> Iterator[tuple[int, bytes]]:
         """The number of its first line and the text of some lines, each ending in a newline, after the given line.
@@ -159,7 +148,7 @@ class Lines:
             if suffix is None:
                 raise
             raise UsageError(
-                f"a {suffix} file must be complete; got {name}: {_one_line(error)}. Compress it again."
+                f"a {suffix} file must be complete; got {name}: {reason_of(error)}. Compress it again."
             ) from None
 
 
@@ -271,12 +260,8 @@ def _within_quotes(text: bytes, place: int) -> bool:
     return text.count(b'"', 0, place) % 2 == 1
 
 
-def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
 def one_byte(text: bytes, delimiter: bytes) -> tuple[bytes, bytes]:
-    """The text with a delimiter of one byte, and that byte; what stands in quotes is left as it is."""
+    """The text with a delimiter of one byte, and that byte; text in quotes stays as it is."""
     if len(delimiter) == 1 and delimiter != WHITESPACE:
         return text, delimiter
     if b'"' in text:

@@ -15,15 +15,13 @@ from coded_als.data.binary import read_npy, read_npz
 from coded_als.data.dialect import TextOptions
 from coded_als.data.edges import PREFIX as EDGES
 from coded_als.data.edges import read_edge_lines
-from coded_als.data.lazy_frames import collected, is_lazy
 from coded_als.data.lines import plain_name
 from coded_als.data.matrix_market import read_mtx
-from coded_als.data.parquet_columns import parquet_columns
 from coded_als.data.ratings import RatingData, Repeated
 from coded_als.data.synthetic import PREFIX, parse_synthetic, synthetic_ratings
 from coded_als.data.synthetic_graph import PREFIX as GRAPH
 from coded_als.data.synthetic_graph import parse_graph, synthetic_graph
-from coded_als.data.tables import from_table, read_parquet
+from coded_als.data.tables import collected, from_table, is_lazy, parquet_columns, read_parquet
 from coded_als.data.text import read_dense_lines, read_rating_lines
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import is_table
@@ -62,15 +60,15 @@ def load_ratings(
     delimiter
         Between the fields of a text; by default the text says.
     encoding
-        Of a text; by default UTF-8, or what its byte order mark says.
+        Of a text; by default UTF-8, or that of its byte order mark.
     repeated
-        What becomes of a pair of user and item that is there twice: ``"refuse"``, or the ``"last"`` or the ``"sum"``
-        counts. By default ratings are refused and interactions are counted.
+        Rule for a repeated pair of user and item: ``"refuse"``, or the ``"last"`` or the ``"sum"`` counts. By default
+        ratings are refused and interactions are counted.
 
     Raises
     ------
     UsageError
-        One line that says what is wrong with the source; for text, with the line number.
+        One line on the mistake in the source; for text, with the line number.
     """
     if is_lazy(source):
         source = collected(source, columns)
@@ -152,7 +150,7 @@ def _spooled(file: Any) -> Iterator[Path]:
 
 @contextmanager
 def _rereadable(path: Path) -> Iterator[Path]:
-    """The file itself, or a copy of what a pipe holds: readers pass over their file several times."""
+    """The file itself, or a copy of the content of a pipe: readers pass over their file several times."""
     mode = path.stat().st_mode
     if stat.S_ISREG(mode):
         with path.open("rb"):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
+
+from coded_als.errors import UsageError
 
 Role = Literal["user", "item", "rating", "time"]
 ROLES: tuple[Role, ...] = ("user", "item", "rating", "time")
@@ -25,21 +28,7 @@ _TIMES = (
     "ratingdate reviewdate createdat created createddate dateadded unixtimestamp t tstamp"
 )
 # a name of one of these, where no other name is known, may be the number of the row
-ROW_NAMES = {
-    "index",
-    "id",
-    "idx",
-    "row",
-    "rowid",
-    "rownumber",
-    "rownum",
-    "no",
-    "nr",
-    "key",
-    "pk",
-    "sno",
-    "unnamed0",
-}
+_ROW_NAMES = {"index", "id", "idx", "row", "rowid", "rownumber", "rownum", "no", "nr", "key", "pk", "sno", "unnamed0"}
 
 
 def _with_ids(words: str) -> set[str]:
@@ -66,4 +55,27 @@ def role_of(name: str) -> Role | None:
 
 def may_number_rows(name: str) -> bool:
     """Whether a column of this name may hold the numbers of the rows."""
-    return name.strip() == "" or name.startswith("Unnamed:") or plain_word(name) in ROW_NAMES
+    return name.strip() == "" or name.startswith("Unnamed:") or plain_word(name) in _ROW_NAMES
+
+
+def named_columns(known: Sequence[str], given: tuple[str, ...] | None, source: str) -> tuple[str, ...] | None:
+    """The names of the columns of users, items and perhaps ratings and times; None where nothing says which.
+
+    Raises UsageError for a place that is not there.
+    """
+    if given is not None:
+        if set(given) <= set(known) or not all(name.isdigit() for name in given):
+            return given
+        if not all(1 <= int(name) <= len(known) for name in given):
+            raise UsageError(
+                f"columns must be among the {len(known)} of {source}, from 1; got {', '.join(given)}. Correct --columns."
+            )
+        return tuple(known[int(name) - 1] for name in given)
+    places = {role: [name for name in known if role_of(name) == role] for role in ROLES}
+    others = [name for name in known if role_of(name) is None and not may_number_rows(name)]
+    if any(len(names) > 1 for names in places.values()) or not (places["user"] and places["item"]):
+        return None
+    if not places["rating"] and others:
+        return None
+    wanted = ROLES if places["rating"] else ROLES[:2]
+    return tuple(places[role][0] for role in wanted if places[role])

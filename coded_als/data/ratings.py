@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,18 +19,10 @@ from coded_als.models.ids import Ids
 
 @dataclass(frozen=True, eq=False)
 class CodedIds:
-    """Ids in bytes, each distinct one once.
+    """Ids in bytes, each distinct one once."""
 
-    Parameters
-    ----------
-    distinct
-        (distinct,) bytes, in any order.
-    codes
-        (ids,) the place of each among them.
-    """
-
-    distinct: NDArray[np.bytes_]
-    codes: Integers
+    distinct: NDArray[np.bytes_]  # (distinct,) bytes, in any order
+    codes: Integers  # (ids,) the place of each among them
 
     @property
     def size(self) -> int:
@@ -58,7 +51,7 @@ def join_ids(pieces: Sequence[IdColumn]) -> IdColumn:
         piece if isinstance(piece, CodedIds) else CodedIds(*distinct_ids(piece.astype(np.bytes_))) for piece in pieces
     ]
     starts = np.cumsum([0, *(piece.distinct.size for piece in coded)])
-    distinct, places = np.unique(np.concatenate([piece.distinct for piece in coded]), return_inverse=True)
+    distinct, places = distinct_ids(np.concatenate([piece.distinct for piece in coded]))
     codes = [places[start + piece.codes] for start, piece in zip(starts, coded, strict=False)]
     return CodedIds(distinct, np.concatenate(codes))
 
@@ -73,6 +66,12 @@ def distinct_ids(ids: IdColumn) -> tuple[NDArray[Any], Integers]:
         return distinct, places[ids.codes]
     if ids.dtype.kind == "O":
         return number_texts(ids.tolist())
+    numbers = _packed(ids) if ids.dtype.kind == "S" else None
+    if numbers is not None:
+        distinct, places = distinct_ids(numbers)
+        example = np.empty(distinct.size, np.int64)
+        example[places] = np.arange(ids.size)
+        return ids[example], places
     least, largest = (int(ids.min()), int(ids.max())) if ids.dtype.kind in "iu" and ids.size else (0, 0)
     if ids.dtype.kind not in "iu" or largest - least > 4 * ids.size + 2**16:
         distinct, places = np.unique(ids, return_inverse=True)
@@ -83,6 +82,26 @@ def distinct_ids(ids: IdColumn) -> tuple[NDArray[Any], Integers]:
     present[offsets] = True
     distinct = np.flatnonzero(present).astype(ids.dtype) + ids.dtype.type(least)
     return distinct, (np.cumsum(present) - 1)[offsets]
+
+
+def _packed(texts: NDArray[Any]) -> Integers | None:
+    """Whole numbers, (texts,), in the order of the texts and equal where these are; None where they need 63 bits or more.
+
+    A text is read as the digits of a number, the base of each place being the span of the bytes that stand there. Equal
+    beginnings add nothing, so that most ids become small numbers, which are told apart without sorting texts.
+    """
+    if not texts.size or not texts.itemsize:
+        return None
+    characters = np.ascontiguousarray(texts).view(np.uint8).reshape(texts.size, -1)
+    least = characters.min(axis=0)
+    spans = characters.max(axis=0).astype(np.int64) - least + 1
+    if math.prod(spans.tolist()) >= 2**63:
+        return None
+    numbers = np.zeros(texts.size, np.int64)
+    for place in np.flatnonzero(spans > 1).tolist():
+        numbers *= spans[place]
+        numbers += characters[:, place] - least[place]
+    return numbers
 
 
 def sorted_by(rows: Integers, columns: Integers) -> Integers:
@@ -105,35 +124,20 @@ Repeated = Literal["refuse", "last", "sum"]
 
 @dataclass(frozen=True)
 class TextReading:
-    """How a text was read.
+    """Columns and lines of a text, as they were read."""
 
-    Parameters
-    ----------
-    columns
-        Of users, items, and perhaps ratings and times, as the text names them.
-    by
-        ``"name"`` or ``"position"``: what they were found by; ``"line"`` of a dense matrix, which has no such columns.
-    unread
-        The other columns.
-    blank
-        Empty lines that were passed over.
-    lines
-        Lines of ratings.
-    has_header
-        Whether line 1 holds names.
-    """
-
-    columns: tuple[str, ...]
+    columns: tuple[str, ...]  # of users, items, and perhaps ratings and times, as the text names them
+    # found by ``"name"`` or by ``"position"``; ``"line"`` of a dense matrix, which has no such columns
     by: str
-    unread: tuple[str, ...]
-    blank: int
-    lines: int
-    has_header: bool
+    unread: tuple[str, ...]  # the other columns
+    blank: int  # empty lines that were passed over
+    lines: int  # lines of ratings
+    has_header: bool  # whether line 1 holds names
 
 
 @dataclass(frozen=True, eq=False)
 class RatingData:
-    """A rating matrix and what its rows and columns stand for.
+    """A rating matrix and the ids of its rows and columns.
 
     Entries are numbered as they are stored: row by row, columns ascending. In a sparse matrix every
     stored entry is a rating, an explicit zero too; in a dense one zeros are missing, as in the paper.
@@ -142,11 +146,13 @@ class RatingData:
     ----------
     matrix
         (m, n) float64, a dense array or a `scipy.sparse.csr_array` in canonical form.
-    user_ids, item_ids
-        (m,) and (n,) arrays of int64 or str (objects that are str where one is very long), ascending where they were
-        read from text; 0, 1, 2, ... where the source was a matrix.
+    user_ids
+        Ids of the rows, (m,), int64 or str; ascending where they were read from text, 0, 1, 2, ... of a
+        matrix.
+    item_ids
+        Ids of the columns, (n,), likewise.
     source
-        What was read, for people.
+        Name of the source, for people.
     times
         (entries,) in the source's own unit, or None.
     positions
@@ -259,7 +265,7 @@ def from_triples(
         raise UsageError(
             f"a user must rate an item once; user {user_ids.item(rows[first])!r} rates item "
             f"{item_ids.item(columns[first])!r} in {noun} {lines[first]} and {lines[second]} of {source}. Remove one, or "
-            "say what counts, by --repeated last or --repeated sum."
+            "choose a rule, by --repeated last or --repeated sum."
         )
     ordered = values[order]
     if again.size:

@@ -1,4 +1,7 @@
-"""Training and test parts of the same ratings, each of the full shape and with all ids."""
+"""Training and test parts of the same ratings, each of the full shape and with all ids.
+
+All draws follow the order of the source, so that new names of users or items leave the parts as they are.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
         )
     test = np.zeros(data.entries, dtype=np.bool_)
     test[np.random.default_rng(seed).permutation(data.entries)[:count]] = True
-    return _cut(data, test)
+    return _cut(data, test[_rank_in_source(data)])
 
 
 def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int = 0) -> Split:
@@ -99,7 +102,9 @@ def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int = 0) -> 
     """
     rows, _, _ = data.triples()
     counts = np.bincount(rows, minlength=data.shape[0])
-    eligible = np.flatnonzero(counts >= 2)
+    _, first = np.unique(rows[np.argsort(_rank_in_source(data))], return_index=True)
+    users = np.flatnonzero(counts)[np.argsort(first)]  # as the source names them first
+    eligible = users[counts[users] >= 2]
     count = round(fraction * eligible.size) if 0 < fraction < 1 else 0
     if not 0 < count < np.count_nonzero(counts):
         raise UsageError(
@@ -164,7 +169,7 @@ def leave_k_out(data: RatingData, k: int, *, by: Literal["random", "time"] = "ra
 
 def _precedence(data: RatingData, by: str, seed: int) -> NDArray[Any]:
     if by == "random":
-        return np.random.default_rng(seed).permutation(data.entries)
+        return np.random.default_rng(seed).permutation(data.entries)[_rank_in_source(data)]
     if by != "time":
         raise UsageError(f"by must be 'random' or 'time'; got {by!r}. Choose one of them.")
     if data.times is None:

@@ -19,31 +19,17 @@ DENSEST_SKEWED = 0.25
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """What to draw.
+    """A matrix to draw."""
 
-    Parameters
-    ----------
-    m, n
-        Rows and columns.
-    d
-        Rank without noise, at most min(m, n).
-    noise
-        Standard deviation of what is added to every entry.
-    seed
-        Equal seeds give equal matrices.
-    density
-        Share of entries that are known; below 1 the matrix is sparse.
-    skew
-        Popularity of a sparse matrix's rows and columns: the i-th is drawn with a probability that falls as i^-skew,
-        as long as it has entries left. 0 draws all alike; needs a density of at most 0.25.
-    """
-
+    # rows and columns
     m: int
     n: int
-    d: int
-    noise: float = 0.0
-    seed: int = 0
-    density: float = 1.0
+    d: int  # rank without noise, at most min(m, n)
+    noise: float = 0.0  # standard deviation of the noise on every entry
+    seed: int = 0  # equal seeds give equal matrices
+    density: float = 1.0  # share of entries that are known; below 1 the matrix is sparse
+    # popularity of a sparse matrix's rows and columns: the i-th is drawn with a probability that falls as i^-skew, as
+    # long as it has entries left. 0 draws all alike; needs a density of at most 0.25.
     skew: float = 0.0
 
 

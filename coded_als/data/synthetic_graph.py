@@ -37,27 +37,14 @@ _DRAWS = 20
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """What to draw.
+    """A graph to draw."""
 
-    Parameters
-    ----------
-    nodes
-        At least 2.
-    links
-        Links per node, on average.
-    domains
-        How many; 0 for one in 83 nodes, at least 2.
-    local
-        Share of the links that stay in their domain; the others go to at most 15 that their domain links to.
-    seed
-        Equal seeds give equal graphs.
-    """
-
-    nodes: int
-    links: float = 10.0
-    domains: int = 0
+    nodes: int  # at least 2
+    links: float = 10.0  # links per node, on average
+    domains: int = 0  # how many; 0 for one in 83 nodes, at least 2
+    # share of the links that stay in their domain; the others go to at most 15 that their domain links to
     local: float = 0.8
-    seed: int = 0
+    seed: int = 0  # equal seeds give equal graphs
 
 
 def parse_graph(spec: str) -> GraphSpec:
@@ -96,20 +83,11 @@ def synthetic_graph(spec: GraphSpec) -> RatingData:
 
 @dataclass(frozen=True, eq=False)
 class _Targets:
-    """Nodes by domain, drawn with weights.
+    """Nodes by domain, drawn with weights."""
 
-    Parameters
-    ----------
-    nodes
-        (n,) numbers, domain by domain.
-    running
-        (n,) running sum of their weights.
-    begins, ends
-        (domains,) where each domain's part of the sum begins and ends.
-    """
-
-    nodes: Integers
-    running: Array
+    nodes: Integers  # (n,) numbers, domain by domain
+    running: Array  # (n,) running sum of their weights
+    # (domains,) where each domain's part of the sum begins and ends
     begins: Array
     ends: Array
 

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.data.lazy_frames import collected, is_lazy
+from coded_als.data.names import named_columns
 from coded_als.data.ratings import RatingData, Repeated, from_pairs, from_triples
-from coded_als.errors import UsageError
+from coded_als.errors import UsageError, reason_of
 from coded_als.models.id_text import id_text, is_text, require_id_text
 from coded_als.models.ids import Ids, objects, plain_ids
 from coded_als.models.rating_matrix import is_table
@@ -26,21 +26,11 @@ _REMEDY = "Name the columns of users, items and perhaps ratings and times, as in
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
+    """One column of a table."""
 
-    Parameters
-    ----------
-    values
-        A series of narwhals.
-    name
-        As the table has it: text, a number, or a tuple.
-    source
-        What the table is called in messages.
-    """
-
-    values: Any
-    name: Any
-    source: str
+    values: Any  # a series of narwhals
+    name: Any  # as the table has it: text, a number, or a tuple
+    source: str  # name of the table in messages
 
     @property
     def dtype(self) -> Any:
@@ -53,6 +43,19 @@ class Column:
         """Raise `UsageError` for the value in a row."""
         value = reprlib.repr(self.values.to_list()[row])
         raise UsageError(f"{rule}; got {value} in row {row} (counted from 0), {self}. Correct it or drop the row.")
+
+
+def is_lazy(source: Any) -> bool:
+    """Whether this is a table that is still to be computed."""
+    return not is_table(source) and all(hasattr(source, name) for name in ("collect", "collect_schema", "select"))
+
+
+def collected(frame: Any, columns: Sequence[str] | None) -> Any:
+    """The table of a lazy one, of no more columns than are asked for."""
+    names = [columns] if isinstance(columns, str) else list(columns or ())
+    there = set(frame.collect_schema().names())
+    # a name that is not there is refused by the reader of tables, which says what there is
+    return frame.select(names).collect() if names and set(names) <= there else frame.collect()
 
 
 def from_table(
@@ -90,7 +93,7 @@ def from_table(
 
 
 def _column_names(table: Any) -> list[Any]:
-    """The names of all columns in their order; `TypeError` for what has none."""
+    """The names of all columns in their order; `TypeError` for a table without names."""
     # columns of pandas may have any name and are attributes too; the columns of an Arrow table are its data
     is_arrow = not hasattr(table, "iloc") and hasattr(table, "column_names")
     return list(table.column_names if is_arrow else getattr(table, "columns", None))  # type: ignore[arg-type]
@@ -109,11 +112,19 @@ def _narrowed(table: Any, places: list[int]) -> Any:
     return table[:, places]
 
 
-def read_parquet(path: Path, columns: Sequence[Any] | None, repeated: Repeated | None = None) -> RatingData:
-    """Ratings from a Parquet file (extra ``parquet``).
+def parquet_columns(path: Path, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """`named_columns` of a Parquet file."""
+    try:
+        from pyarrow import parquet
 
-    Raises UsageError as `from_table`, and for a damaged file.
-    """
+        known = parquet.read_schema(path).names
+    except Exception:  # the reader says what is wrong with it
+        return given
+    return named_columns(known, given, path.name)
+
+
+def read_parquet(path: Path, columns: Sequence[Any] | None, repeated: Repeated | None = None) -> RatingData:
+    """Ratings from a Parquet file (extra ``parquet``); `UsageError` as `from_table`, and for a damaged file."""
     try:
         from pyarrow import parquet
     except ImportError:
@@ -127,8 +138,9 @@ def read_parquet(path: Path, columns: Sequence[Any] | None, repeated: Repeated |
     except UsageError:
         raise
     except Exception as error:  # Arrow has errors of its own for bytes that are not its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UsageError(f"a Parquet file must be complete; got {path.name}: {reason}. Write it again.") from None
+        raise UsageError(
+            f"a Parquet file must be complete; got {path.name}: {reason_of(error)}. Write it again."
+        ) from None
     return from_table(table, names, path.name, repeated)
 
 
@@ -224,7 +236,7 @@ def _times(column: Column) -> NDArray[Any]:
 
 
 def _instants(values: Any) -> NDArray[np.int64]:
-    """Since 1970 in UTC; what is without a zone counts as UTC."""
+    """Since 1970 in UTC; times without a zone count as UTC."""
     import narwhals as nw
 
     unit = "us" if values.dtype == nw.Date else values.dtype.time_unit

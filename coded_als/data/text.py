@@ -38,26 +38,16 @@ _COUNTED_FROM = 5
 
 @dataclass(frozen=True, eq=False)
 class TextColumns:
-    """The columns of a text of ratings.
+    """The columns of a text of ratings."""
 
-    Parameters
-    ----------
-    users, items
-        (lines,) int64, or UTF-8 bytes.
-    values, times
-        (lines,), or None where there is no such column.
-    lines
-        (lines,) their numbers, from 1.
-    blank
-        How many lines were passed over because they are empty.
-    """
-
+    # (lines,) int64, or UTF-8 bytes
     users: IdColumn
     items: IdColumn
+    # (lines,), or None where there is no such column
     values: Floats | None
     times: NDArray[Any] | None
-    lines: Integers
-    blank: int
+    lines: Integers  # (lines,) their numbers, from 1
+    blank: int  # empty lines that were passed over
 
 
 def read_rating_lines(
@@ -94,10 +84,7 @@ def read_rating_lines(
 
 
 def read_columns(path: Path, layout: TextLayout, encoding: str | None = None) -> TextColumns:
-    """The columns of a text.
-
-    Raises UsageError with the line number, for a line that does not fit.
-    """
+    """The columns of a text; `UsageError` with the line number, for a line that does not fit."""
     user, item, rating, time = layout.places
     pieces: dict[str, list[Any]] = {name: [] for name in ("users", "items", "values", "times", "lines")}
     blank, are_dates = 0, set()

@@ -4,82 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coded_als.lazy import lazily
+from coded_als.lazy import lazily, public_names
 
 # Loaded on first use: metrics on arrays need neither SciPy nor models.
 _HOMES = {
-    "RankingScores": "coded_als.evaluation.rankings",
-    "RatingErrors": "coded_als.evaluation.rankings",
-    "StrongScores": "coded_als.evaluation.strong",
-    "average_precision": "coded_als.evaluation.metrics",
-    "coverage": "coded_als.evaluation.metrics",
-    "evaluate_ncf": "coded_als.evaluation.ncf",
-    "evaluate_ranking": "coded_als.evaluation.rankings",
-    "evaluate_ratings": "coded_als.evaluation.rankings",
-    "evaluate_strong": "coded_als.evaluation.strong",
-    "find_hits": "coded_als.evaluation.metrics",
-    "held_out_auc": "coded_als.evaluation.held_out",
-    "held_out_rmse": "coded_als.evaluation.held_out",
-    "hit_rate": "coded_als.evaluation.metrics",
-    "mae": "coded_als.evaluation.metrics",
-    "ndcg": "coded_als.evaluation.metrics",
-    "precision": "coded_als.evaluation.metrics",
-    "ranks_among": "coded_als.evaluation.metrics",
-    "recall": "coded_als.evaluation.metrics",
-    "reciprocal_rank": "coded_als.evaluation.metrics",
-    "recommend_batch": "coded_als.models.top_n",
-    "rmse": "coded_als.evaluation.metrics",
-    "trained_on": "coded_als.evaluation.rankings",
+    "coded_als.evaluation.held_out": "held_out_auc held_out_rmse",
+    "coded_als.evaluation.metrics": "average_precision coverage find_hits hit_rate mae ndcg precision ranks_among recall reciprocal_rank rmse",
+    "coded_als.evaluation.rankings": "RankingScores RatingErrors evaluate_ranking evaluate_ratings trained_on",
+    "coded_als.evaluation.strong": "StrongScores evaluate_strong",
+    "coded_als.models.top_n": "recommend_batch",
 }
-__all__ = [
-    "RankingScores",
-    "RatingErrors",
-    "StrongScores",
-    "average_precision",
-    "coverage",
-    "evaluate_ncf",
-    "evaluate_ranking",
-    "evaluate_ratings",
-    "evaluate_strong",
-    "find_hits",
-    "held_out_auc",
-    "held_out_rmse",
-    "hit_rate",
-    "mae",
-    "ndcg",
-    "precision",
-    "ranks_among",
-    "recall",
-    "reciprocal_rank",
-    "recommend_batch",
-    "rmse",
-    "trained_on",
-]
+__all__ = public_names(_HOMES)
 
 if TYPE_CHECKING:
-    from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
+    from coded_als.evaluation.held_out import held_out_auc as held_out_auc, held_out_rmse as held_out_rmse
     from coded_als.evaluation.metrics import (
-        average_precision,
-        coverage,
-        find_hits,
-        hit_rate,
-        mae,
-        ndcg,
-        precision,
-        ranks_among,
-        recall,
-        reciprocal_rank,
-        rmse,
+        average_precision as average_precision,
+        coverage as coverage,
+        find_hits as find_hits,
+        hit_rate as hit_rate,
+        mae as mae,
+        ndcg as ndcg,
+        precision as precision,
+        ranks_among as ranks_among,
+        recall as recall,
+        reciprocal_rank as reciprocal_rank,
+        rmse as rmse,
     )
-    from coded_als.evaluation.ncf import evaluate_ncf
     from coded_als.evaluation.rankings import (
-        RankingScores,
-        RatingErrors,
-        evaluate_ranking,
-        evaluate_ratings,
-        trained_on,
+        RankingScores as RankingScores,
+        RatingErrors as RatingErrors,
+        evaluate_ranking as evaluate_ranking,
+        evaluate_ratings as evaluate_ratings,
+        trained_on as trained_on,
     )
-    from coded_als.evaluation.strong import StrongScores, evaluate_strong
-    from coded_als.models.top_n import recommend_batch
+    from coded_als.evaluation.strong import StrongScores as StrongScores, evaluate_strong as evaluate_strong
+    from coded_als.models.top_n import recommend_batch as recommend_batch
 
 __getattr__ = lazily(__name__, _HOMES)

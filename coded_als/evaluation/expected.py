@@ -27,23 +27,14 @@ _BYTES_PER_SCORE = 8 + 8 + 8 + 1
 
 @dataclass(frozen=True, eq=False)
 class ExpectedLists:
-    """The places of each user's list, and the groups of equal scores that share them.
+    """The places of each user's list, and the groups of equal scores that share them."""
 
-    Parameters
-    ----------
-    sizes, relevant
-        (users, k) items in the group of each place, at least 1, and how many of them are relevant. A group may go on past
-        the end of the list. A place that nothing is left for has a group of one that is not relevant.
-    offsets
-        (users, k) places of the list in front of this one and in the same group.
-    chances
-        (items,) of being in at least one list.
-    """
-
+    # (users, k) items in the group of each place, at least 1, and how many of them are relevant. A group may go on past
+    # the end of the list. A place that nothing is left for has a group of one that is not relevant.
     sizes: Floats
     relevant: Floats
-    offsets: Floats
-    chances: Floats
+    offsets: Floats  # (users, k) places of the list in front of this one and in the same group
+    chances: Floats  # (items,) of being in at least one list
 
     @property
     def hits(self) -> Floats:

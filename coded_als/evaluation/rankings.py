@@ -195,8 +195,10 @@ class RatingErrors:
 
     Parameters
     ----------
-    rmse, mae
-        Over ``ratings`` of them.
+    rmse
+        Root mean square error over ``ratings`` test ratings.
+    mae
+        Mean absolute error over the same ratings.
     unknown
         Test ratings left out: their user or item was not in training.
     """

@@ -25,19 +25,12 @@ LISTS: tuple[Metric, ...] = ("ndcg", "recall", "precision", "hit_rate", "map", "
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers that a parameter is drawn from.
+    """Numbers that a parameter is drawn from."""
 
-    Parameters
-    ----------
-    low, high
-        The least and the largest, both positive; equally likely are those of equal parts of the logarithm.
-    whole
-        Whether they are whole numbers.
-    """
-
+    # the least and the largest, both positive; equally likely are those of equal parts of the logarithm
     low: float
     high: float
-    whole: bool = False
+    whole: bool = False  # whether they are whole numbers
 
     def draw(self, generator: np.random.Generator) -> float | int:
         """One of them at random."""
@@ -62,43 +55,21 @@ RANGES: dict[str, Ranges] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """Parameters that were tried.
+    """Parameters that were tried."""
 
-    Parameters
-    ----------
-    parameters
-        Those that were drawn, by name; the first candidate has the model's own.
-    figure
-        The metric on the validation part, or None where the fit failed.
-    seconds
-        Of the fit.
-    failure
-        Why the fit failed, or None.
-    """
-
-    parameters: Mapping[str, Any]
-    figure: float | None
-    seconds: float
-    failure: str | None = None
+    parameters: Mapping[str, Any]  # those that were drawn, by name; the first candidate has the model's own
+    figure: float | None  # the metric on the validation part, or None where the fit failed
+    seconds: float  # of the fit
+    failure: str | None = None  # why the fit failed, or None
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """What a search found."""
 
-    Parameters
-    ----------
-    metric
-        By which the candidates were compared.
-    best
-        The candidate with the best figure; of equal ones the first.
-    candidates
-        All, in the order in which they were tried.
-    """
-
-    metric: Metric
-    best: Trial
-    candidates: tuple[Trial, ...]
+    metric: Metric  # by which the candidates were compared
+    best: Trial  # the candidate with the best figure; of equal ones the first
+    candidates: tuple[Trial, ...]  # all, in the order in which they were tried
 
 
 def search(

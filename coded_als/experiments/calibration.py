@@ -20,12 +20,12 @@ GIVEN, GIVINGS = 1_000_000, 3
 
 
 def calibrated(columns: int = COLUMNS) -> Machine:
-    """What local workers and their master do here, measured in about two seconds.
+    """The speeds of local workers and their master, measured in about two seconds.
 
     A round of W messages each way takes ``2 W message_s + 2 latency_s`` and, for large payloads and responses, their bytes
     over the link's besides: the differences between few workers and many, and between small arrays and large ones, tell
     them apart. Where workers share memory payloads cost next to nothing: the link's speed is that of both ways together.
-    What workers are given to keep goes into fresh memory and takes longer.
+    Arrays for workers to keep go into fresh memory and take longer.
     """
     speed = multiplications_per_second(columns)
     few_s, _, _ = _round_seconds(FEW)

@@ -1,4 +1,4 @@
-"""Codes side by side: what each stores, computes, sends and waits for, how well it decodes, and the members of families to compare."""
+"""Codes side by side: storage, work, messages, waiting, decoding errors, and the members of families to compare."""
 
 from __future__ import annotations
 
@@ -34,76 +34,41 @@ MOST_RACKS = 100
 
 @dataclass(frozen=True)
 class Setting:
-    """What the codes are compared for: E = D X on W workers.
+    """The product and the cluster for which codes are compared: E = D X on W workers."""
 
-    Parameters
-    ----------
-    workers
-        W.
-    length, columns
-        Side of D and columns of X.
-    delays
-        A delay SPEC.
-    machine
-        Master, workers and the link between them.
-    rounds
-        Rounds that are drawn.
-    sets
-        Random sets of survivors that are decoded from.
-    seed
-        Seed of delays and survivors.
-    entries
-        Of a sparse R, those that are not zero: its rows in copies are put beside the codes of D. None for a dense one.
-    """
-
-    workers: int
+    workers: int  # W
+    # side of D and columns of X
     length: int
     columns: int
-    delays: str
-    machine: Machine
-    rounds: int = 1000
-    sets: int = 200
-    seed: int = 0
+    delays: str  # a delay SPEC
+    machine: Machine  # master, workers and the link between them
+    rounds: int = 1000  # rounds that are drawn
+    sets: int = 200  # random sets of survivors to decode from
+    seed: int = 0  # seed of delays and survivors
+    # nonzero entries of a sparse R, whose rows in copies are compared with the codes of D; None for a dense R
     entries: int | None = None
 
 
 @dataclass(frozen=True)
 class CodeRow:
-    """One code.
+    """One code."""
 
-    Parameters
-    ----------
-    code, kind
-        Its SPEC, and what family and cut it is of.
-    threshold
-        Responses that a round needs.
-    share, memory_bytes
-        What a worker holds of D, as a fraction of it and in bytes.
-    work
-        Multiplications of a worker, as a fraction of those of the whole product.
-    pieces
-        Pieces of its share in which partial work counts; 1 where only whole responses do.
-    undisturbed_work
-        Multiplications of all workers until a round ends in which no worker is late, over those of the product.
-    payload_bytes, response_bytes
-        Of one worker and round.
-    errors
-        Measured, from as many responses as the threshold.
-    mean_s, p99_s
-        Virtual seconds of a round; None where some round cannot end.
-    """
-
+    # its SPEC, and its family and cut
     code: str
     kind: str
-    threshold: int
+    threshold: int  # responses that a round needs
+    # share of D on a worker, as a fraction and in bytes
     share: float
     memory_bytes: int
-    work: float
-    pieces: int
+    work: float  # multiplications of a worker, as a fraction of those of the whole product
+    pieces: int  # of its share, in which partial work counts; 1 where only whole responses do
+    # multiplications of all workers until a round ends in which no worker is late, over those of the product
     undisturbed_work: float
+    # of one worker and round
     payload_bytes: int
     response_bytes: int
-    errors: DecodingErrors
+    errors: DecodingErrors  # measured, from as many responses as the threshold
+    # virtual seconds of a round; None where some round cannot end
     mean_s: float | None
     p99_s: float | None
 
@@ -134,29 +99,20 @@ def survey(
 def _row(code: CodeSpec, setting: Setting, draws: Draws) -> CodeRow:
     workers, length = setting.workers, setting.length
     product = code.for_product(workers)
-    cost = _cost(product, setting)
     memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
-    height = product.response_shape((length, setting.columns))[1]
+    errors = decoding_errors(product, setting.sets, setting.seed)
+    known = (code.spec, kind_of(code), code.threshold(workers), code.share(workers), memory_bytes, errors)
+    cost = _cost(product, setting)
+    return _timed(*known, cost, _rule(code, product, cost, setting), setting, draws)
+
+
+def _rule(code: CodeSpec, product: MatrixCode, cost: RoundCost, setting: Setting) -> StoppingRule:
+    """The rule by which a round ends, in pieces where a fit takes them."""
+    height = product.response_shape((setting.length, setting.columns))[1]
     work_s = setting.machine.computing_s(cost.operations)
     pieces = min(code.pieces or pieces_for(product, work_s, height, setting.machine), height)
-    until = EveryPiece(rule_for(product, code.tolerance), PieceLayout(workers, pieces))
-    work = cost.operations / (length**2 * setting.columns)
-    mean_s, p99_s = _times(cost, until.rule if pieces == 1 else until, setting, draws)
-    return CodeRow(
-        code=code.spec,
-        kind=kind_of(code),
-        threshold=code.threshold(workers),
-        share=code.share(workers),
-        memory_bytes=memory_bytes,
-        work=work,
-        pieces=pieces,
-        undisturbed_work=workers * work * _calm_part(until),
-        payload_bytes=int(cost.payload_bytes),
-        response_bytes=int(cost.response_bytes),
-        errors=decoding_errors(product, setting.sets, setting.seed),
-        mean_s=mean_s,
-        p99_s=p99_s,
-    )
+    rule = rule_for(product, code.tolerance)
+    return rule if pieces == 1 else EveryPiece(rule, PieceLayout(setting.workers, pieces))
 
 
 def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
@@ -165,30 +121,31 @@ def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
     size = Size(setting.length, setting.length, setting.columns, setting.entries)
     scheme = Scheme(code.spec, setting.workers, rows=True)
     ((cost, rule),) = scheme.schedule(size, code.tolerance)
-    memory_bytes = scheme.storage_bytes(size)
+    memory_bytes, nothing_to_decode = scheme.storage_bytes(size), DecodingErrors(0.0, 0.0, 0.0)
+    share = memory_bytes / (FLOAT_BYTES * setting.length**2)
+    known = (code.spec, "sparse rows", rule.needed, share, memory_bytes, nothing_to_decode)
+    return _timed(*known, cost, rule, setting, draws)
+
+
+def _timed(
+    code: str, kind: str, threshold: int, share: float, memory_bytes: int, errors: DecodingErrors,
+    cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws,
+) -> CodeRow:  # fmt: skip
+    """The row of a code whose round has this cost and rule."""
     mean_s, p99_s = _times(cost, rule, setting, draws)
-    return CodeRow(
-        code=code.spec,
-        kind="sparse rows",
-        threshold=rule.needed,
-        share=memory_bytes / (FLOAT_BYTES * setting.length**2),
-        memory_bytes=memory_bytes,
-        work=cost.operations / (setting.length**2 * setting.columns),
-        pieces=1,
-        undisturbed_work=setting.workers * cost.operations / (setting.length**2 * setting.columns),
-        payload_bytes=int(cost.payload_bytes),
-        response_bytes=int(cost.response_bytes),
-        errors=DecodingErrors(0.0, 0.0, 0.0),  # a sum, nothing to decode
-        mean_s=mean_s,
-        p99_s=p99_s,
-    )
+    work = cost.operations / (setting.length**2 * setting.columns)
+    pieces, part = _calm_part(rule) if isinstance(rule, EveryPiece) else (1, 1.0)
+    calm = setting.workers * work * part
+    sent = int(cost.payload_bytes), int(cost.response_bytes)
+    return CodeRow(code, kind, threshold, share, memory_bytes, work, pieces, calm, *sent, errors, mean_s, p99_s)
 
 
-def _calm_part(until: EveryPiece) -> float:
-    """The part of its share that each worker has done when a round ends in which all are equally fast."""
+def _calm_part(until: EveryPiece) -> tuple[int, float]:
+    """Pieces of a share, and the part of it that each worker has done when a round of equally fast ones ends."""
     counted = EveryPiece(until.counted, until.layout)
     workers, pieces = range(until.layout.workers), until.layout.pieces
-    return next(done for done in range(1, pieces + 1) if counted.decodable(dict.fromkeys(workers, done))) / pieces
+    enough = next(done for done in range(1, pieces + 1) if counted.decodable(dict.fromkeys(workers, done)))
+    return pieces, enough / pieces
 
 
 def _cost(product: MatrixCode, setting: Setting) -> RoundCost:
@@ -247,7 +204,7 @@ def copies_limits(workers: int, most: int = 4) -> list[float]:
 
 
 def kind_of(code: CodeSpec) -> str:
-    """What one line of a figure stands for: the family, of the entangled code with its points and its cut."""
+    """The name of a line in a figure: the family, and for the entangled code its points and its cut."""
     if not isinstance(code, Entangled):
         return code.name
     cut = "h x h" if code.square else "p x 1" if code.r == 1 else "p x r"
@@ -275,19 +232,12 @@ def _nearest(members: Sequence[CodeSpec], workers: int, limits: Sequence[float])
 
 @dataclass(frozen=True)
 class DecodingErrors:
-    """Relative errors (Frobenius) of a decoded product, from as many responses as the recovery threshold.
+    """Relative errors (Frobenius) of a decoded product, from as many responses as the recovery threshold."""
 
-    Parameters
-    ----------
-    median, p99
-        Over random survivors; infinite where so many did not decode.
-    contiguous
-        The worst after losing workers with consecutive ids.
-    """
-
+    # over random survivors; infinite where so many did not decode
     median: float
     p99: float
-    contiguous: float
+    contiguous: float  # the worst after losing workers with consecutive ids
 
 
 def decoding_errors(code: MatrixCode, sets: int, seed: int = 0) -> DecodingErrors:

@@ -42,37 +42,18 @@ SCHEMES = (
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What one scheme took and what it reached.
-
-    Parameters
-    ----------
-    scheme
-        Its name.
-    code
-        SPEC of its code.
-    share
-        What one worker holds of D, as a fraction.
-    seconds
-        Wall seconds of the whole fit.
-    iterations, rounds
-        How many of each.
-    seconds_per_iteration
-        Wall seconds.
-    responses
-        The fewest and the most responses that an iteration's round used.
-    relative_error
-        Distance of the objective from the exact optimum, relative to it.
-    """
+    """Time and accuracy of one scheme."""
 
     scheme: str
-    code: str
-    share: float
-    seconds: float
+    code: str  # a SPEC
+    share: float  # fraction of D on one worker
+    seconds: float  # wall seconds of the whole fit
+
     iterations: int
     rounds: int
-    seconds_per_iteration: float
-    responses: tuple[int, int]
-    relative_error: float
+    seconds_per_iteration: float  # wall seconds
+    responses: tuple[int, int]  # the fewest and the most responses that an iteration's round used
+    relative_error: float  # distance of the objective from the exact optimum, relative to it
 
 
 def run_demo(seed: int = 0, tell: Callable[[str], None] = lambda text: None) -> list[DemoResult]:
@@ -95,7 +76,7 @@ def slowly_decaying_matrix(seed: int) -> Array:
 
 
 def comparison(outcomes: list[DemoResult]) -> str:
-    """What was won, in a sentence."""
+    """The gain of coding in a sentence."""
     by_name = {outcome.scheme: outcome for outcome in outcomes}
     uncoded, copies, coded = (by_name[scheme.name] for scheme in (UNCODED, TWO_COPIES, SAME_MEMORY))
     if coded.seconds >= min(uncoded.seconds, copies.seconds):

@@ -8,7 +8,7 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
 import scipy
@@ -17,24 +17,7 @@ from threadpoolctl import threadpool_info
 import coded_als
 
 
-class Environment(TypedDict):
-    """Where and when a run took place."""
-
-    coded_als: str
-    python: str
-    numpy: str
-    scipy: str
-    blas: str
-    machine: str
-    system: str
-    processors: int | None
-    usable_processors: int
-    blas_threads: list[int]
-    command: str
-    started: str
-
-
-def environment() -> Environment:
+def environment() -> dict[str, Any]:
     """Versions, machine, cores and BLAS threads that this process may use, its command, and the time."""
     return {
         "coded_als": coded_als.__version__,

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from typing import Any, TypedDict
+from typing import Any
 
 from coded_als.cluster.machine import show_worker_speeds
 from coded_als.codes import CODES, Entangled
 from coded_als.codes.entangled import LARGEST_PARTITIONS
 from coded_als.experiments.text_tables import as_text
 from coded_als.kernels import SPARSE_SLOWDOWN
-from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel, Verdict
-from coded_als.planner.plan import Plan
-from coded_als.planner.statistics import Estimate
+from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel
+from coded_als.planner.cluster_plan import Plan
+from coded_als.planner.solvers import default_solver
 from coded_als.planner.timing import Workload
 
 # Rows of the table of candidates; the best of each family comes besides.
-SHOWN = 8
+MOST_ROWS = 8
 ASSUMPTIONS = (
-    "{lobpcg} iterations to convergence (lobpcg) and {als} (als), those of MovieLens 100K at rank 20 to the default "
-    "tolerance, unless you set them: a property of your matrix",
+    "iterations to convergence: {iterations}; those of MovieLens 100K at rank 20 to the default tolerance, unless you set "
+    "them: a property of your matrix",
     "the master and {workers} compute {speed:.3g} multiplications/s each; the master's encoding, decoding and algebra count",
     "all messages of a round share the master's link ({bandwidth:.3g} bytes/s); each takes {latency:.3g} s besides, and "
     "{message:.3g} s of the master's time",
@@ -34,7 +34,7 @@ ASSUMPTIONS = (
 
 
 def assumptions(workload: Workload) -> list[str]:
-    """What the figures rest on, in words."""
+    """The assumptions behind the figures, in words."""
     machine = workload.machine
     sharers = "each worker" if machine.cores is None else f"each of {machine.cores} cores that the workers share"
     unequal = (
@@ -42,8 +42,7 @@ def assumptions(workload: Workload) -> list[str]:
     )
     return unequal + [
         text.format(
-            als=workload.iterations.als,
-            lobpcg=workload.iterations.lobpcg,
+            iterations=", ".join(f"{count} ({solver})" for solver, count in workload.iterations.items()),
             workers=sharers,
             speed=machine.multiplications_per_second,
             bandwidth=machine.bytes_per_second,
@@ -64,9 +63,11 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     """The command that runs a candidate on local workers, with the same delays."""
     scheme = candidate.scheme
     words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
-    words += ["--code", scheme.family.spec]
-    if scheme.solver != "lobpcg":
+    words += ["--code", scheme.code]
+    if scheme.solver != default_solver():
         words += ["--solver", scheme.solver]
+    if scheme.block is not None:
+        words += ["--block", scheme.block]
     if workload.size.entries is not None:
         words += ["--precomputation", "none" if scheme.rows else "local"]
     if scheme.protocol != "fused":
@@ -85,7 +86,7 @@ def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
         f"{chosen.worker_bytes / 1e6:.3g} MB on each worker.",
         f"  {fit_command(chosen, workload)}",
         "",
-        as_text(*_shown(plan), first_left=True),
+        as_text(*_candidate_table(plan), first_left=True),
         "",
         "At equal memory of a worker, with and without a code:",
         as_text(*_duel_table(plan.at_equal_memory, "MB/worker", 1e6)),
@@ -105,11 +106,11 @@ def _headline(plan: Plan, workers: int) -> str:
         return f"{plan.verdict.capitalize()} on {workers} workers: nothing else can run."
     ratio, low, high = duel.speedup.value, duel.speedup.low, duel.speedup.high
     interval = "" if low is None or high is None else f"95 %: {low:.2f} to {high:.2f}; "
-    said = (
+    line = (
         f"{duel.verdict.capitalize()} on {workers} workers: {duel.coded.scheme.label} is {ratio:.2f} times as fast as "
         f"{duel.plain.scheme.label} ({interval}it pays from {1 + MARGIN:.2f} on)."
     )
-    return "\n".join([said, *_needed(duel)])
+    return "\n".join([line, *_needed(duel)])
 
 
 def _needed(duel: Duel) -> list[str]:
@@ -129,9 +130,9 @@ def _needed(duel: Duel) -> list[str]:
     return lines
 
 
-def _shown(plan: Plan) -> tuple[list[str], list[list[str]]]:
+def _candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
     """The fastest few, and the best of each family of codes wherever it comes."""
-    shown = list(plan.candidates[:SHOWN])
+    shown = list(plan.candidates[:MOST_ROWS])
     for family in CODES:
         best = next((c for c in plan.candidates if c.scheme.family.name == family), None)
         if best is not None and best not in shown:
@@ -173,10 +174,10 @@ def _seconds(candidate: Candidate) -> str:
 def _reasons(plan: Plan) -> list[str]:
     """Why schemes are left out: one line for a code that is out with every protocol and solver."""
     able = {_family(candidate.scheme.label) for candidate in plan.candidates}
-    told: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for label, reason in plan.excluded:
-        told.setdefault(label if _family(label) in able else _family(label), reason)
-    return [f"  {label}: {reason}" for label, reason in told.items()]
+        reasons.setdefault(label if _family(label) in able else _family(label), reason)
+    return [f"  {label}: {reason}" for label, reason in reasons.items()]
 
 
 def _family(label: str) -> str:
@@ -184,80 +185,8 @@ def _family(label: str) -> str:
     return ", ".join(label.split(", ")[:-2])
 
 
-class CandidateRow(TypedDict):
-    """A candidate as columns; those of its scheme first."""
-
-    label: str
-    code: str
-    workers: int
-    partitions: int | None
-    protocol: str
-    solver: str
-    rows: bool
-    virtual_seconds_mean: float
-    virtual_seconds_low95: float | None
-    virtual_seconds_high95: float | None
-    virtual_seconds_are_uncertain: bool
-    virtual_seconds_are_a_lower_bound: bool
-    startup_seconds: float
-    master_seconds: float
-    worker_storage_bytes: int
-    worker_operations: float
-
-
-class Speedup(TypedDict):
-    """How many times as fast the code is; without an interval where the draws do not suffice for one."""
-
-    ratio: float
-    low95: float | None
-    high95: float | None
-
-
-class DuelRow(TypedDict):
-    """The best with a code against the best without, none of which uses more than ``at_most`` of what is ``limited``."""
-
-    limited: str
-    at_most: float
-    verdict: Verdict
-    draws_needed: int | None
-    without_a_code: CandidateRow | None
-    with_a_code: CandidateRow | None
-    speedup: Speedup | None
-
-
-class Exclusion(TypedDict):
-    """A scheme that cannot run, and why."""
-
-    label: str
-    reason: str
-
-
-class PlanDocument(TypedDict):
-    """What ``plan --json`` prints."""
-
-    verdict: Verdict
-    draws: int
-    draws_needed: int | None
-    rounds_recorded: int | None
-    unseen_share: float
-    margin: float
-    workers: int
-    size: dict[str, Any]
-    machine: dict[str, Any]
-    iterations: dict[str, int]
-    delays: str
-    recommended: CandidateRow
-    command: str
-    speedup_of_the_best_code: Speedup | None
-    at_equal_memory: list[DuelRow]
-    at_equal_work: list[DuelRow]
-    candidates: list[CandidateRow]
-    excluded: list[Exclusion]
-    assumptions: list[str]
-
-
-def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
-    """The plan as one JSON-able document."""
+def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any]:
+    """The document of ``plan --json``."""
     return {
         "verdict": plan.verdict,
         "draws": len(plan.recommended.sampling),
@@ -268,7 +197,7 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
         "workers": workers,
         "size": asdict(workload.size),
         "machine": asdict(workload.machine),
-        "iterations": asdict(workload.iterations),
+        "iterations": dict(workload.iterations),
         "delays": str(workload.delays),
         "recommended": candidate_row(plan.recommended),
         "command": fit_command(plan.recommended, workload),
@@ -281,16 +210,16 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> PlanDocument:
     }
 
 
-def candidate_row(candidate: Candidate) -> CandidateRow:
-    """A candidate as columns."""
+def candidate_row(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as columns, those of its scheme first."""
     estimate, scheme = candidate.estimate, candidate.scheme
     return {
         "label": scheme.label,
         "code": scheme.code,
         "workers": scheme.workers,
-        "partitions": scheme.partitions,
         "protocol": scheme.protocol,
         "solver": scheme.solver,
+        "block": scheme.block,
         "rows": scheme.rows,
         "virtual_seconds_mean": estimate.value,
         "virtual_seconds_low95": estimate.low if estimate.is_random else None,
@@ -304,12 +233,14 @@ def candidate_row(candidate: Candidate) -> CandidateRow:
     }
 
 
-def _speedup(duel: Duel) -> Speedup | None:
-    speedup: Estimate | None = duel.speedup
+def _speedup(duel: Duel) -> dict[str, Any] | None:
+    """How many times as fast the code is; without an interval where the draws do not suffice for one."""
+    speedup = duel.speedup
     return None if speedup is None else {"ratio": speedup.value, "low95": speedup.low, "high95": speedup.high}
 
 
-def _duel_row(duel: Duel, limited: str) -> DuelRow:
+def _duel_row(duel: Duel, limited: str) -> dict[str, Any]:
+    """The best with a code against the best without; neither uses more than ``at_most`` of the column ``limited``."""
     return {
         "limited": limited,
         "at_most": duel.limit,

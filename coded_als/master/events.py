@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from coded_als.cluster import Observer, Status, TaskEvent
+from coded_als.cluster.seam import Observer, Status, TaskEvent
 from coded_als.master.membership import Assignment, WorkerState
 from coded_als.wire import Answer, Reply, Response
 

@@ -22,6 +22,8 @@ from coded_als.wire import has_message, send, shared_memory
 
 log = logging.getLogger(__name__)
 
+# How long the farewell to the workers may take to leave this machine.
+FAREWELL_S = 0.2
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 _VERSION, _GRANTED, _REFUSED = b"1.0", b"200", b"400"
 

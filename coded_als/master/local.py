@@ -7,7 +7,6 @@ import logging
 import os
 import resource
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +14,14 @@ import tempfile
 from contextlib import ExitStack
 
 from coded_als.checks import require_number
-from coded_als.cluster.machine import Machine
+from coded_als.cluster.machine import this_machine
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master.guards import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.link import Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.wire import SharedMemory
+from coded_als.worker.addresses import private_address
 from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 from coded_als.worker.credentials import Credentials
 
@@ -111,8 +111,6 @@ def _environment() -> dict[str, str]:
 SPARE_DESCRIPTORS = 32
 # A worker that died is back within tenths of a second; one that dies again and again is started later and later.
 RETURN_WITHIN_S = 2.0
-# The longest path that a Unix socket may have, on the systems that allow least.
-MOST_PATH_CHARACTERS = 100
 
 
 class LocalCluster(ZmqCluster):
@@ -177,7 +175,7 @@ class LocalCluster(ZmqCluster):
                 round_timeout_s,
                 RETURN_WITHIN_S if restart else 0.0,
             )
-        self.machine = Machine(cores=len(os.sched_getaffinity(0)))
+        self.machine = this_machine()
         self._await_workers(
             startup_timeout_s, lambda: f"Raise startup_timeout_s. {self._fleet.said()}", self._require_fleet
         )
@@ -204,11 +202,3 @@ def _open_descriptors() -> int:
         return len(os.listdir("/dev/fd"))
     except OSError:
         return 0
-
-
-def private_address(resources: ExitStack) -> str:
-    """A Unix socket in a folder that nobody else may enter, so that other users cannot even connect."""
-    folder = tempfile.mkdtemp(prefix="coded-als-")
-    resources.callback(shutil.rmtree, folder, ignore_errors=True)
-    path = os.path.join(folder, "master")
-    return f"ipc://{path}" if len(path) <= MOST_PATH_CHARACTERS else "tcp://127.0.0.1:*"

@@ -11,6 +11,7 @@ import zmq
 
 from coded_als.master.link import Link, bound_number
 from coded_als.wire import (
+    ANY_NUMBER,
     Absent,
     Alive,
     Answer,
@@ -27,7 +28,6 @@ from coded_als.wire import (
     decode,
     encode,
 )
-from coded_als.worker.process import ANY_NUMBER
 
 # Tasks without a response that one worker may have: the one at hand and the one that supersedes it.
 MOST_OPEN_TASKS = 2

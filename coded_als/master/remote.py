@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import secrets
@@ -13,15 +12,14 @@ from pathlib import Path
 from coded_als.checks import require_number
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
-from coded_als.master.keys import MasterKeys
-from coded_als.master.link import Link
+from coded_als.master.key_files import MasterKeys
+from coded_als.master.link import FAREWELL_S, Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
+from coded_als.worker.addresses import is_on_this_machine
 from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
 
-# How long the farewell to the workers may take to leave this machine.
-FAREWELL_S = 0.2
 # Workers whose connections broke connect again by themselves within a second, all of them after a master was stopped for
 # longer than their heartbeats allow, or its machine slept. One that died may be started again by hand.
 RETURN_WITHIN_S = 5.0
@@ -43,8 +41,12 @@ class RemoteCluster(ZmqCluster):
     key_file
         Where to write what admits workers: a path at which nothing is. Readable for its owner alone, removed with
         the cluster.
-    delays, seed, round_timeout_s
-        As of `coded_als.LocalCluster`.
+    delays
+        Delays to inject, a SPEC or a model; none by default.
+    seed
+        Seed of the delays.
+    round_timeout_s
+        Seconds after which a round without enough responses ends with an error.
     keys
         The folder of the keys, in place of ``key_file``.
     join_timeout_s
@@ -113,18 +115,6 @@ def _link(
     resources.callback(link.close, FAREWELL_S)
     resources.callback(write_key_file(Path(key_file), credentials.text()))
     return link, credentials.job
-
-
-def is_on_this_machine(bind: str) -> bool:
-    """Whether only processes of this machine can connect to an address."""
-    transport, _, rest = bind.partition("://")
-    if transport == "ipc":
-        return True
-    host = rest.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, an interface or a star
-        return False
 
 
 def write_key_file(path: Path, text: str) -> Callable[[], None]:

@@ -20,7 +20,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
 from coded_als.delays import DelayModel, DelayStream
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.kernels import KERNEL_HOMES, KERNELS, Stored
+from coded_als.kernels import KERNELS, Stored, is_kernel
 from coded_als.master.events import Events, WorkerObserver
 from coded_als.master.guards import Interrupts, Usage
 from coded_als.master.link import MOST_FRAME_BYTES, Link
@@ -185,7 +185,7 @@ class ZmqCluster:
             yield interrupts
 
     def _check(self, round: Round) -> None:
-        if round.kernel not in KERNELS and round.kernel not in KERNEL_HOMES:
+        if not is_kernel(round.kernel):
             raise UsageError(f"kernel must be one of {', '.join(KERNELS)}; got {round.kernel!r}. Correct the round.")
         largest = max(map(round.array_bytes, round.response_shapes), default=0)
         if largest > MOST_FRAME_BYTES:

@@ -1,35 +1,28 @@
-"""Checkpoints of a running fit: a folder with the latest snapshot and the one before it.
-
-A killed fit leaves the previous one readable, whenever that happens.
-"""
+"""Checkpoints of a running fit: snapshots of its state, and when they are written to a store."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import io
 import json
-import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
+from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.checks import require_whole
 from coded_als.errors import UsageError
-from coded_als.models.files import write_whole
+from coded_als.models.checkpoint_store import LATEST, PREVIOUS, CheckpointStore, FolderStore, PartStore
 
 VERSION = b"1"
 _NAME = b"coded-als checkpoint "
 MAGIC = _NAME + VERSION + b" "
-SUFFIX = ".checkpoint"
-LATEST, PREVIOUS, NEXT = f"latest{SUFFIX}", f"previous{SUFFIX}", f"next{SUFFIX}"
 
 
 @runtime_checkable
@@ -43,25 +36,26 @@ class Digested(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Settled:
+    """An array of a fit that will not change any more: a store that keeps parts is given it once."""
+
+    array: NDArray[Any]  # of any shape
+
+    @cached_property
+    def name(self) -> str:
+        """Of the part: the digest of its numbers."""
+        return digest(self.array)
+
+
+@dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The state of a fit between two iterations.
+    """The state of a fit between two iterations."""
 
-    Parameters
-    ----------
-    iteration
-        How many iterations are done.
-    arrays
-        The solver's arrays by name.
-    facts
-        What JSON can say: the history so far, the state of random generators.
-    path
-        The file that it comes from.
-    """
-
-    iteration: int
-    arrays: Mapping[str, NDArray[Any]]
+    iteration: int  # how many iterations are done
+    arrays: Mapping[str, Any]  # the solver's arrays by name; those that are written may be `Settled`
+    # what JSON can say: the history so far, the state of random generators
     facts: Mapping[str, Any] = field(default_factory=dict)
-    path: Path | None = None
+    origin: tuple[CheckpointStore, str] | None = None  # the store that it comes from, and its name there
 
     @contextmanager
     def being_read(self) -> Iterator[None]:
@@ -69,40 +63,56 @@ class Snapshot:
         try:
             yield
         except Exception as error:  # there are as many kinds of them as ways to be something else
-            raise _refused(self.path or Path(LATEST), _reason(error)) from None
+            raise _refused(self.origin, _reason(error)) from None
 
 
-def read_snapshot(path: Path) -> tuple[Snapshot, dict[str, Any]]:
+def read_snapshot(store: CheckpointStore, name: str) -> tuple[Snapshot, dict[str, Any]]:
     """A snapshot and the identity of its fit.
 
-    Raises UsageError when the file cannot be read, is damaged, or is no checkpoint of this version.
+    Raises UsageError when it cannot be read, is damaged, or is no checkpoint of this version.
     """
+    origin = store, name
     try:
-        content = path.read_bytes()
-        line, _, body = content.partition(b"\n")
-        if not line.startswith(MAGIC):
-            version = line.removeprefix(_NAME).partition(b" ")[0].decode("ascii", "replace")
-            other = f"a checkpoint of version {version}" if line.startswith(_NAME) else "no checkpoint"
-            raise ValueError(f"it is {other}, and this coded-als reads version {VERSION.decode()}")
-        if hashlib.sha256(body).hexdigest().encode() != line.removeprefix(MAGIC):
-            raise ValueError("its checksum is wrong")
-        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
-            arrays = {name.removeprefix("array/"): archive[name] for name in archive.files if name.startswith("array/")}
-            header = json.loads(str(archive["header"]))
-        iteration, facts, identity = header["iteration"], header["facts"], header["identity"]
-        if type(iteration) is not int or iteration < 0 or not (isinstance(facts, dict) and isinstance(identity, dict)):
-            raise ValueError("its header is of another form")
-        return Snapshot(iteration, arrays, facts, path), identity
+        return _unpacked(store.read(name), origin)
     except OSError as error:
-        raise _refused(path, error.strerror or str(error)) from None
+        raise _refused(origin, error.strerror or str(error)) from None
     except Exception as error:  # zip, json and NumPy each have errors of their own for bytes that are not theirs
-        raise _refused(path, _reason(error)) from None
+        raise _refused(origin, _reason(error)) from None
 
 
-def _refused(path: Path, reason: str) -> UsageError:
-    other = path.with_name(PREVIOUS)
-    remedy = f"Delete it to go on from {PREVIOUS}" if path.name == LATEST and other.exists() else "Start again"
-    return UsageError(f"a checkpoint must be a complete file of this package; got {path}: {reason}. {remedy}.")
+def _unpacked(content: bytes, origin: tuple[CheckpointStore, str]) -> tuple[Snapshot, dict[str, Any]]:
+    line, _, body = content.partition(b"\n")
+    if not line.startswith(MAGIC):
+        version = line.removeprefix(_NAME).partition(b" ")[0].decode("ascii", "replace")
+        other = f"a checkpoint of version {version}" if line.startswith(_NAME) else "no checkpoint"
+        raise ValueError(f"it is {other}, and this coded-als reads version {VERSION.decode()}")
+    if hashlib.sha256(body).hexdigest().encode() != line.removeprefix(MAGIC):
+        raise ValueError("its checksum is wrong")
+    with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+        arrays = {name.removeprefix("array/"): archive[name] for name in archive.files if name.startswith("array/")}
+        header = json.loads(str(archive["header"]))
+    arrays |= {name: _part(origin[0], part) for name, part in header.get("parts", {}).items()}
+    iteration, facts, identity = header["iteration"], header["facts"], header["identity"]
+    if type(iteration) is not int or iteration < 0 or not (isinstance(facts, dict) and isinstance(identity, dict)):
+        raise ValueError("its header is of another form")
+    return Snapshot(iteration, arrays, facts, origin), identity
+
+
+def _part(store: CheckpointStore, name: str) -> NDArray[Any]:
+    if not isinstance(store, PartStore):
+        raise ValueError("it has parts, and this store keeps none")
+    array: NDArray[Any] = np.load(io.BytesIO(store.read_part(name)), allow_pickle=False)
+    if digest(array) != name:
+        raise ValueError(f"the checksum of its part {name[:8]} is wrong")
+    return array
+
+
+def _refused(origin: tuple[CheckpointStore, str] | None, reason: str) -> UsageError:
+    remedy = "Start again"
+    if origin is not None and origin[1] == LATEST and origin[0].exists(PREVIOUS):
+        remedy = f"Delete it to go on from {PREVIOUS}"
+    place = LATEST if origin is None else "{}/{}".format(*origin)
+    return UsageError(f"a checkpoint must be a complete file of this package; got {place}: {reason}. {remedy}.")
 
 
 def _reason(error: Exception) -> str:
@@ -164,15 +174,6 @@ def _is_of(value: Any, hint: Any) -> bool:
     return type(value) in ((int, float) if hint is float else (hint,))
 
 
-def write_snapshot(path: Path, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
-    """Write a snapshot, whole or not at all.
-
-    Raises OSError when it cannot be written.
-    """
-    body = _packed(snapshot, identity)
-    write_whole(path, lambda file: _write(file, body))
-
-
 def digest(*arrays: NDArray[Any]) -> str:
     """SHA-256 of arrays, their types and shapes included: the data's part of a fit's identity."""
     state = hashlib.sha256()
@@ -191,45 +192,59 @@ def digest_of(matrix: Any) -> str:
     return digest(np.array(matrix.shape), matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64), matrix.data)
 
 
-def _packed(snapshot: Snapshot, identity: Mapping[str, Any]) -> bytes:
+def snapshot_bytes(snapshot: Snapshot, identity: Mapping[str, Any], *, apart: bool = False) -> bytes:
+    """A snapshot and the identity of its fit as `read_snapshot` reads them; ``apart``: settled arrays are named only."""
     header = {"iteration": snapshot.iteration, "facts": dict(snapshot.facts), "identity": dict(identity)}
+    parts = {name: part.name for name, part in _settled(snapshot).items()} if apart else {}
     buffer = io.BytesIO()
-    members: dict[str, Any] = {f"array/{name}": array for name, array in snapshot.arrays.items()}
-    np.savez(buffer, header=np.array(json.dumps(header)), **members)
-    return buffer.getvalue()
+    members: dict[str, Any] = {
+        f"array/{name}": array.array if isinstance(array, Settled) else array
+        for name, array in snapshot.arrays.items()
+        if name not in parts
+    }
+    np.savez(buffer, header=np.array(json.dumps(header | {"parts": parts})), **members)
+    body = buffer.getvalue()
+    return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def _write(file: IO[bytes], body: bytes) -> None:
-    file.write(MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n")
-    file.write(body)
+def _settled(snapshot: Snapshot) -> dict[str, Settled]:
+    return {name: array for name, array in snapshot.arrays.items() if isinstance(array, Settled)}
 
 
-# Locked by whoever writes; its content is nothing.
-LOCK = "lock"
-# What file systems say that have no locks: there nobody looks after who writes.
-_LOCKLESS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+def _write(store: CheckpointStore, snapshot: Snapshot, identity: Mapping[str, Any]) -> None:
+    """Keep a snapshot; of its settled arrays only the new ones, where the store keeps parts."""
+    if not isinstance(store, PartStore):
+        store.write(snapshot_bytes(snapshot, identity))
+        return
+    parts = {part.name: part.array for part in _settled(snapshot).values()}
+    for name, array in parts.items():
+        if not store.has_part(name):
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            store.write_part(name, buffer.getvalue())
+    store.write(snapshot_bytes(snapshot, identity, apart=True))
+    store.drop_parts(set(parts))
 
-# Descriptors of the locks that this process has.
-_LOCKS: set[int] = set()
 
-StateOf = Callable[[], tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
+StateOf = Callable[[], tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
 class Checkpoint:
-    """A folder that a fit writes snapshots to, and resumes from.
+    """A place that a fit writes snapshots to, and resumes from.
 
     Parameters
     ----------
     folder
-        Made if it does not exist.
+        A folder, made if it does not exist, or a store of another kind (`coded_als.models.checkpoint_store`).
     every
         Iterations between two snapshots: what a killed fit can lose.
     resume
         Go on from what the folder holds. A folder that holds a checkpoint is refused otherwise.
     """
 
-    def __init__(self, folder: str | Path, *, every: int = 1, resume: bool = False) -> None:
-        self.folder, self.every, self.resume = Path(folder), every, resume
+    def __init__(self, folder: str | Path | CheckpointStore, *, every: int = 1, resume: bool = False) -> None:
+        self.store: CheckpointStore = FolderStore(folder) if isinstance(folder, (str, Path)) else folder
+        self.every, self.resume = every, resume
         require_whole("checkpoint_every", every, 1)
         self._identity: dict[str, Any] = {}
         self._held: tuple[int, StateOf] | None = None
@@ -253,20 +268,21 @@ class Checkpoint:
         """
         self._identity = json.loads(json.dumps(dict(identity)))
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock()
+            # a checkpoint that is gone must not keep others out
+            self._unlock = weakref.finalize(self, self.store.lock())
+        except BlockingIOError:
+            raise UsageError(
+                f"a checkpoint must be written by one fit at a time; another one is writing to {self.store}. "
+                "Wait until it has ended, or choose another folder."
+            ) from None
         except OSError as error:
             raise self._unwritable(error) from None
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            raise self._unwritable(PermissionError(13, "Permission denied"))
-        for left_by_a_killed_fit in (*self.folder.glob(f".{NEXT}.*.tmp"), self.folder / NEXT):
-            left_by_a_killed_fit.unlink(missing_ok=True)
-        found = next((path for path in self._files() if path.exists()), None)
+        found = next((name for name in (LATEST, PREVIOUS) if self.store.exists(name)), None)
         if found is None:
             return None
         if not self.resume:
             raise UsageError(
-                f"a checkpoint must go to a folder without one; {self.folder} holds one. Add --resume "
+                f"a checkpoint must go to a folder without one; {self.store} holds one. Add --resume "
                 "(resume=True) to go on from it, or choose another folder."
             )
         return self._accepted(found)
@@ -305,13 +321,8 @@ class Checkpoint:
         if self._held is None:
             return
         iteration, state = self._held
-        latest, previous = self._files()
         try:
-            written = self.folder / NEXT
-            write_snapshot(written, Snapshot(iteration, *state()), self._identity)
-            if latest.exists():
-                os.replace(latest, previous)
-            os.replace(written, latest)
+            _write(self.store, Snapshot(iteration, *state()), self._identity)
         except OSError as error:
             self._held = None
             raise self._unwritable(error) from None
@@ -321,34 +332,13 @@ class Checkpoint:
         """Let other fits have the folder; the end of this process does the same, however it ends."""
         self._unlock()
 
-    def _lock(self) -> None:
-        """Keep other fits out: the lock is the system's, and goes with the process that has it."""
-        lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in _LOCKLESS:
-                os.close(lock)
-            if isinstance(error, BlockingIOError):
-                raise UsageError(
-                    f"a checkpoint must be written by one fit at a time; another one is writing to {self.folder}. "
-                    "Wait until it has ended, or choose another folder."
-                ) from None
-            if error.errno not in _LOCKLESS:
-                raise
-        self._unlock = weakref.finalize(self, _unlock, lock)
-        _LOCKS.add(lock)
-
-    def _files(self) -> tuple[Path, Path]:
-        return self.folder / LATEST, self.folder / PREVIOUS
-
-    def _accepted(self, path: Path) -> Snapshot:
-        snapshot, identity = read_snapshot(path)
+    def _accepted(self, name: str) -> Snapshot:
+        snapshot, identity = read_snapshot(self.store, name)
         if identity != self._identity:
             names = ["method", *sorted({*identity, *self._identity})]
             other = next(name for name in names if identity.get(name) != self._identity.get(name))
             raise UsageError(
-                f"a checkpoint must be of the same fit; the one in {self.folder} has {other} = {identity.get(other)!r} "
+                f"a checkpoint must be of the same fit; the one in {self.store} has {other} = {identity.get(other)!r} "
                 f"where this fit has {self._identity.get(other)!r}. Resume with the same data and options, or choose "
                 "another folder."
             )
@@ -356,7 +346,7 @@ class Checkpoint:
 
     def _unwritable(self, error: OSError) -> UsageError:
         return UsageError(
-            f"a checkpoint must go to a folder with write access and room; got {self.folder}: "
+            f"a checkpoint must go to a folder with write access and room; got {self.store}: "
             f"{error.strerror or error}. Make room or choose another folder; the last good checkpoint is kept."
         )
 
@@ -372,22 +362,6 @@ def flushed(checkpoint: Checkpoint | None) -> Iterator[None]:
                 checkpoint.flush()
             finally:
                 checkpoint.release()
-
-
-def _unlock(lock: int) -> None:
-    if lock in _LOCKS:
-        _LOCKS.remove(lock)
-        os.close(lock)
-
-
-def _let_go_of_locks() -> None:
-    """A forked child would keep the lock of its parent, and others out after its end, as long as it lives itself."""
-    for lock in _LOCKS:
-        os.close(lock)
-    _LOCKS.clear()
-
-
-os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 def _nothing() -> None:

@@ -28,26 +28,13 @@ GROUP_ROWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class PartRows:
-    """Some rows of one side of a model.
+    """Some rows of one side of a model."""
 
-    Parameters
-    ----------
-    rows
-        (k,) their numbers.
-    ids
-        (k,) their original ids.
-    factors
-        (k, d).
-    biases
-        (k,) or None.
-    indptr, indices
-        Where each row's ratings begin in the columns that it has rated, (k + 1,) and (entries,); or None.
-    """
-
-    rows: NDArray[Any]
-    ids: NDArray[Any]
-    factors: NDArray[Any]
-    biases: NDArray[Any] | None = None
+    rows: NDArray[Any]  # (k,) their numbers
+    ids: NDArray[Any]  # (k,) their original ids
+    factors: NDArray[Any]  # (k, d)
+    biases: NDArray[Any] | None = None  # (k,) or None
+    # where each row's ratings begin in the columns that it has rated, (k + 1,) and (entries,); or None
     indptr: NDArray[Any] | None = None
     indices: NDArray[Any] | None = None
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from coded_als.errors import UsageError
 from coded_als.models.files import write_whole
 from coded_als.models.id_text import text_array
-from coded_als.models.registry import MODEL_HOMES, is_known, model_class
+from coded_als.models.registry import is_known, model_class, model_kinds
 
 if TYPE_CHECKING:
     from coded_als.models.factor_model import FactorModel
@@ -28,21 +28,11 @@ ARRAY, TEXT = "array/", "text/"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file holds.
+    """What a model file holds."""
 
-    Parameters
-    ----------
-    kind
-        A name in `coded_als.models.registry`.
-    arrays
-        By name.
-    metadata
-        What JSON can say; ``parameters`` are the constructor's.
-    """
-
-    kind: str
-    arrays: Mapping[str, NDArray[Any]]
-    metadata: Mapping[str, Any]
+    kind: str  # a name in `coded_als.models.registry`
+    arrays: Mapping[str, NDArray[Any]]  # by name
+    metadata: Mapping[str, Any]  # what JSON can say; ``parameters`` are the constructor's
 
 
 def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
@@ -105,7 +95,7 @@ def load_model(path: str | Path) -> FactorModel:
     file = read_model_file(path)
     if not is_known(file.kind):
         raise UsageError(
-            f"a model must be one of {', '.join(MODEL_HOMES)}; {path} holds {file.kind!r}. Upgrade coded-als to read it."
+            f"a model must be one of {', '.join(model_kinds())}; {path} holds {file.kind!r}. Upgrade coded-als to read it."
         )
     try:
         return model_class(file.kind).from_arrays(file.arrays, file.metadata)

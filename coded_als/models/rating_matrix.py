@@ -234,3 +234,20 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty
     # scipy narrows the pointers; compiled loops want one type of them, not two
     clean.indptr, clean.indices = indptr, indices
     return clean
+
+
+def row_block(matrix: csr_array, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int32]]:
+    """Values, columns and row ends of some rows of a matrix, (m, n), as they are stored; a row -1 at the end is empty.
+
+    ``rows``: (k,). Returns (entries,), (entries,) and (k + 1,).
+
+    Raises UsageError for 2^31 entries or columns.
+    """
+    block = matrix[rows[rows >= 0]]
+    if max(block.nnz, block.shape[1]) >= 2**31:
+        raise UsageError(
+            f"a block of sparse rows must have fewer than 2^31 entries and columns; got {block.nnz} and "
+            f"{block.shape[1]}. Add workers or lower copies."
+        )
+    ends = np.concatenate((block.indptr, np.full(rows.size - block.shape[0], block.nnz)))
+    return block.data, block.indices.astype(np.int32, copy=False), ends.astype(np.int32)

@@ -6,21 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from coded_als.errors import UsageError
+from coded_als.lazy import offered
 
 if TYPE_CHECKING:
     from coded_als.models.factor_model import FactorModel
 
-# Modules of the kinds of this package: imported when one is asked for, so that reading one needs not all of them.
-MODEL_HOMES = {
-    "coded": "coded_als.als.estimator",
-    "ridge": "coded_als.baselines.alternating",
-    "implicit": "coded_als.baselines.alternating",
-    "sgd": "coded_als.baselines.stochastic",
-    "bpr": "coded_als.baselines.ranking",
-    "warp": "coded_als.baselines.ranking",
-    "sharded": "coded_als.sharded.sharded_als",
-}
 _classes: dict[str, type[FactorModel]] = {}
+
+
+def model_kinds() -> list[str]:
+    """The kinds of models of this package: their modules are imported when one is asked for."""
+    return list(offered("models"))
 
 
 def register(kind: str, model: type[FactorModel]) -> None:
@@ -28,7 +24,7 @@ def register(kind: str, model: type[FactorModel]) -> None:
 
     Raises UsageError when the name is that of a model of this package and the class is not.
     """
-    home = MODEL_HOMES.get(kind)
+    home = offered("models").get(kind)
     if home is not None and not model.__module__.startswith(home):
         raise UsageError(f"kind must be a name that no model of coded-als has; got {kind!r}. Choose another name.")
     _classes[kind] = model
@@ -36,7 +32,7 @@ def register(kind: str, model: type[FactorModel]) -> None:
 
 def is_known(kind: str) -> bool:
     """Whether a model class of this name is registered, or would be once its module is imported."""
-    return kind in _classes or kind in MODEL_HOMES
+    return kind in _classes or kind in offered("models")
 
 
 def model_class(kind: str) -> type[FactorModel]:
@@ -45,5 +41,5 @@ def model_class(kind: str) -> type[FactorModel]:
     Raises KeyError for a name that `is_known` does not know.
     """
     if kind not in _classes:
-        import_module(MODEL_HOMES[kind])
+        import_module(offered("models")[kind])
     return _classes[kind]

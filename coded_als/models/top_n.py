@@ -97,8 +97,10 @@ def recommend_batch(
 
     Parameters
     ----------
-    user_factors, item_factors
-        (users, d) and (items, d).
+    user_factors
+        Factors of the users, (users, d).
+    item_factors
+        Factors of the items, (items, d).
     n
         How many for each user, at least 1.
     item_biases

@@ -1,8 +1,8 @@
-"""Iterations of a fit, one record each."""
+"""The iterations of a fit: one record of each, and the one recorder of all fits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -12,28 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, Snapshot, arrays_like, digest_of, flushed, record_of
+from coded_als.models.checkpoint import Checkpoint, Snapshot, StateOf, arrays_like, digest_of, flushed, record_of
 from coded_als.models.factor_model import FactorModel
 
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration of a fit.
+    """One iteration of a fit."""
 
-    Parameters
-    ----------
-    index
-        1, 2, 3, ...
-    objective
-        What the model minimises, regularisation included, where that is cheap; a running estimate for the
-        stochastic models (each says of what).
-    seconds
-        Seconds that it took, on the wall or, on a cluster, on the cluster's clock.
-    """
-
-    index: int
+    index: int  # 1, 2, 3, ..
+    # what the model minimises, regularisation included, where that is cheap; a running estimate for the stochastic
+    # models (each says of what)
     objective: float
-    seconds: float
+    seconds: float  # seconds that it took, on the wall or, on a cluster, on the cluster's clock
 
 
 # called after each iteration with the entry that it adds to history_: index, objective, seconds and what a model adds
@@ -68,37 +59,6 @@ def reporting(callback: Callback | None, progress: bool, name: str, iterations: 
 
 def _silent(_entry: Any) -> None:
     """Nobody asked."""
-
-
-class History:
-    """Collects the iterations of one fit and tells of each.
-
-    Parameters
-    ----------
-    report
-        Called with each `Iteration`.
-    clock
-        Returns seconds.
-    before
-        Iterations of the same fit before it was interrupted.
-    """
-
-    def __init__(
-        self,
-        report: Callback,
-        clock: Callable[[], float],
-        before: Sequence[Iteration] = (),
-    ) -> None:
-        self.entries: list[Iteration] = list(before)
-        self._report, self._clock = report, clock
-        self._started = clock()
-
-    def note(self, objective: float) -> None:
-        """Record the end of an iteration."""
-        now = self._clock()
-        self.entries.append(Iteration(len(self.entries) + 1, float(objective), now - self._started))
-        self._started = now
-        self._report(self.entries[-1])
 
 
 # what may differ when a fit goes on: how long it may take, and how it is computed
@@ -150,95 +110,122 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-class Run:
-    """One run of a model that notes its state after each iteration.
+Taken = TypeVar("Taken")
+
+
+class FitRecorder:
+    """Records the iterations of a fit: tells of each, and hands the state of the fit to its checkpoint.
 
     Parameters
     ----------
-    history
-        Of all iterations, those before an interruption included.
+    report
+        Called with each entry.
+    clock
+        Returns seconds.
     checkpoint
         Where the state goes, or None.
     snapshot
-        What an interrupted run has left, or None.
+        The last state of an interrupted run of the same fit, or None.
+    kind
+        Dataclass of the entries.
     """
 
-    def __init__(self, history: History, checkpoint: Checkpoint | None, snapshot: Snapshot | None) -> None:
-        self.history, self._checkpoint, self._snapshot = history, checkpoint, snapshot
+    def __init__(
+        self,
+        report: Callback,
+        clock: Callable[[], float],
+        checkpoint: Checkpoint | None = None,
+        snapshot: Snapshot | None = None,
+        kind: type[Iteration] = Iteration,
+    ) -> None:
+        self._report, self._clock, self._checkpoint, self._snapshot = report, clock, checkpoint, snapshot
+        self._kind = kind
+        self.entries: list[Any] = [] if snapshot is None else iterations_of(snapshot, kind)
+        self.start()
+
+    def start(self, seconds: float = 0.0) -> None:
+        """The next iteration starts now, or started some seconds ago."""
+        self._started = self._clock() - seconds
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the running iteration."""
+        return self._clock() - self._started
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the fit has a checkpoint."""
+        return self._checkpoint is not None
 
     def arrays(self, **fresh: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The arrays to go on with, by name, each of the shape of the fresh one, (rows, d) or what the model has.
 
         Raises UsageError where the snapshot holds others.
         """
-        if self._snapshot is None:
-            return fresh
-        with self._snapshot.being_read():
-            return arrays_like(self._snapshot.arrays, **fresh)
+        found = self.go_on(lambda snapshot: arrays_like(snapshot.arrays, **fresh))
+        return fresh if found is None else found
 
-    def go_on(self, take: Callable[[Mapping[str, Any]], object]) -> None:
-        """Hand the facts of the snapshot, where there is one, to what takes them over."""
-        if self._snapshot is not None:
-            with self._snapshot.being_read():
-                take(self._snapshot.facts)
+    def go_on(self, take: Callable[[Snapshot], Taken]) -> Taken | None:
+        """What is made of the snapshot, where there is one; a failure is refused as damage of the file."""
+        if self._snapshot is None:
+            return None
+        with self._snapshot.being_read():
+            return take(self._snapshot)
 
     def left(self, iterations: int) -> range:
         """The iterations that are still to do, of so many."""
-        return range(len(self.history.entries), iterations)
+        return range(len(self.entries), iterations)
 
     def note(self, objective: float, arrays: Mapping[str, NDArray[Any]], **facts: Any) -> None:
-        """HistoryEntry the end of an iteration."""
-        self.history.note(objective)
+        """Record the end of an iteration, and the state after it; the arrays are copied where they are kept."""
+        self.close(objective)
+        if self.is_kept:
+            # copies: the next iteration may work in place, and be interrupted
+            held = {name: array.copy() for name, array in arrays.items()}
+            self.keep(lambda: (held, facts))
+
+    def close(self, objective: float, **found: Any) -> None:
+        """Record the end of an iteration; ``found``: the further fields of its entry."""
+        seconds = self.seconds
+        self.start()
+        self.entries.append(self._kind(len(self.entries) + 1, float(objective), seconds, **found))
+        self._report(self.entries[-1])
+
+    def keep(self, state: StateOf, *, lasting: bool = True) -> None:
+        """Offer the state between two iterations to the checkpoint; ``lasting`` as in `Checkpoint.note`."""
         if self._checkpoint is None:
             return
-        # copies: the next iteration may work in place, and be interrupted
-        held, entries = {name: array.copy() for name, array in arrays.items()}, tuple(self.history.entries)
-        self._checkpoint.note(len(entries), lambda: (held, {**facts, **said(entries)}))
+        entries = tuple(self.entries)
+
+        def whole() -> tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]:
+            arrays, facts = state()
+            return arrays, {**facts, "history": [asdict(entry) for entry in entries]}
+
+        self._checkpoint.note(len(entries), whole, lasting=lasting)
 
 
 @contextmanager
-def running(
+def recording(
     model: FactorModel,
     matrix: Any,
     report: Callback,
     checkpoint: Checkpoint | None,
     clock: Callable[[], float],
-    **also: Any,
-) -> Iterator[Run]:
-    """A run that goes on from the checkpoint, if there is one, and keeps what it did however it ends.
+    free: tuple[str, ...] = FREE,
+    kind: type[Iteration] = Iteration,
+    also: Mapping[str, Any] | None = None,
+) -> Iterator[FitRecorder]:
+    """The recorder of a fit that goes on from the checkpoint, if there is one, and keeps its state however it ends.
 
-    ``matrix``: (m, n) the ratings, as `coded_als.models.checkpoint.digest_of` takes them.
+    ``matrix``: (m, n) the ratings, as `coded_als.models.checkpoint.digest_of` takes them; ``free``: parameters that may
+    have changed since the snapshot; ``also``: what must be the same beside the parameters.
 
     Raises UsageError as `resumed`.
     """
     with flushed(checkpoint):
-        snapshot = resumed(checkpoint, model, matrix, also=also)
-        history = History(report, clock, before(snapshot))
-        yield Run(history, checkpoint, snapshot)
+        yield FitRecorder(report, clock, checkpoint, resumed(checkpoint, model, matrix, free, also), kind)
 
 
-def before(snapshot: Snapshot | None) -> list[Iteration]:
-    """The iterations that led to a snapshot."""
-    return [] if snapshot is None else iterations_of(snapshot, Iteration)
-
-
-def set_generator(generator: np.random.Generator, facts: Mapping[str, Any]) -> None:
+def set_generator(generator: np.random.Generator, snapshot: Snapshot) -> None:
     """Put a random generator where that of the snapshot was."""
-    generator.bit_generator.state = facts["generator"]
-
-
-def shards_skipped(facts: Mapping[str, Any], *shards: int) -> list[list[int]]:
-    """The rounds in a row that each shard has missed, of several sides with so many shards each.
-
-    Raises ValueError where they are of another form.
-    """
-    skipped: list[list[int]] = facts["skipped"]
-    counts = [len(side) for side in skipped]
-    if counts != list(shards) or not all(type(rounds) is int and rounds >= 0 for side in skipped for rounds in side):
-        raise ValueError(f"it has skipped {str(skipped)[:80]} of {shards} shards")
-    return skipped
-
-
-def said(entries: tuple[Iteration, ...]) -> dict[str, Any]:
-    """Iterations as the facts of a snapshot."""
-    return {"history": [asdict(entry) for entry in entries]}
+    generator.bit_generator.state = snapshot.facts["generator"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,9 +17,10 @@ from threadpoolctl import threadpool_limits
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Entangled, Replicated, Uncoded
-from coded_als.delays import DelayModel, NoDelay, Trace, traces_of
+from coded_als.delays.models import DelayModel, NoDelay, Trace, traces_of
 from coded_als.errors import UsageError, readable
 from coded_als.planner.schemes import Scheme, Size, holds_gram
+from coded_als.planner.solvers import SOLVERS, solvers_of
 from coded_als.planner.statistics import Estimate, Sampling
 from coded_als.planner.timing import (
     DRAWN_ITERATIONS,
@@ -37,8 +38,8 @@ from coded_als.planner.timing import (
 MARGIN = 0.05
 # A code whose products may have a larger relative error is not chosen: a fit to the default tolerance could not prove it.
 ACCURATE = 1e-10
-# Up to it a code is asked for its error in every draw; up to the next in as many of the first draws, and twice as many for
-# four times the draws; beyond, it waits for as many responses as it does on average.
+# Up to the first number of workers the error estimate of a code is evaluated in every draw; up to the second in so many of the
+# first draws, and in twice as many of four times the draws; beyond, a round waits for the average number of responses.
 CHEAP_WORKERS, EXACT_WORKERS, EXACT_DRAWS = 16, 60, 200
 # Draws of every scheme, and the most of two whose difference these do not tell, which are drawn anew: four times as many
 # each time.
@@ -52,36 +53,16 @@ Verdict = Literal["coding pays", "coding does not pay", "cannot tell yet"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scheme and its expected time.
+    """A scheme and its expected time."""
 
-    Parameters
-    ----------
-    scheme
-        What would run.
-    totals_s
-        Seconds of a whole fit by each draw, start-up included, (draws,).
-    sampling
-        How the draws were made: they do not count the same.
-    startup_s
-        Seconds before the first iteration.
-    master_s
-        Seconds of the master's own arithmetic over all iterations.
-    worker_bytes
-        Storage of one worker.
-    worker_operations
-        Multiplications of one worker in an iteration.
-    at_least
-        Whether the seconds are a lower bound.
-    """
-
-    scheme: Scheme
-    totals_s: Array
-    sampling: Sampling
-    startup_s: float
-    master_s: float
-    worker_bytes: int
-    worker_operations: float
-    at_least: bool = False
+    scheme: Scheme  # the scheme
+    totals_s: Array  # seconds of a whole fit by each draw, start-up included, (draws,)
+    sampling: Sampling  # how the draws were made: they do not count the same
+    startup_s: float  # seconds before the first iteration
+    master_s: float  # seconds of the master's own arithmetic over all iterations
+    worker_bytes: int  # storage of one worker
+    worker_operations: float  # multiplications of one worker in an iteration
+    at_least: bool = False  # whether the seconds are a lower bound
 
     @property
     def mean_s(self) -> float:
@@ -100,22 +81,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Duel:
-    """The best scheme with a code against the best without one, where neither may use more than a limit of something.
+    """The best scheme with a code against the best without one, where neither may use more than a limit of something."""
 
-    Parameters
-    ----------
-    limit
-        Of each worker: bytes of storage, or multiplications in an iteration.
-    plain, coded
-        The fastest of each kind, under the same delays; None where none can run within the limit.
-    unseen
-        Of a recording the share of tasks that were broken off later than any that was finished. A scheme without a code would
-        have waited for them, nobody knows how long.
-    """
-
-    limit: float
+    limit: float  # of each worker: bytes of storage, or multiplications in an iteration
+    # the fastest of each kind, under the same delays; None where none can run within the limit
     plain: Candidate | None
     coded: Candidate | None
+    # of a recording the share of tasks that were broken off later than any that was finished. A scheme without a code
+    # would have waited for them, nobody knows how long.
     unseen: float = 0.0
 
     @property
@@ -162,9 +135,10 @@ class Duel:
 
 
 def schemes(
-    workers: int, solvers: Sequence[str] = ("lobpcg", "als"), *, formed: bool = True, sparse: bool = False
+    workers: int, solvers: Sequence[str] | None = None, *, formed: bool = True, sparse: bool = False
 ) -> Iterator[Scheme]:
-    """Every member of every family of codes that the workers allow, with each protocol and solver."""
+    """Every member of every family of codes that the workers allow, with each protocol and solver (all, unless given)."""
+    solvers = tuple(SOLVERS) if solvers is None else solvers
     if sparse:
         copies = (code for family in (Uncoded, Replicated) for code in family.candidates(workers))
         yield from (Scheme(code.spec, workers, solver=solver, rows=True) for code in copies for solver in solvers)
@@ -173,8 +147,9 @@ def schemes(
     for family in CODES.values():
         for code in family.candidates(workers):
             yield from (Scheme(code.spec, workers, solver=solver) for solver in solvers)
-            if "als" in solvers and isinstance(code, Entangled) and code.h:
-                yield Scheme(code.spec, workers, protocol="paper", solver="als")
+            if isinstance(code, Entangled) and code.h:
+                able = (solver for solver in solvers_of("paper") if solver in solvers)
+                yield from (Scheme(code.spec, workers, protocol="paper", solver=solver) for solver in able)
 
 
 class Race:
@@ -183,7 +158,7 @@ class Race:
     Parameters
     ----------
     workload
-        What is run where.
+        The problem, the machines and the delays.
     contestants
         The schemes, all for the same number of workers.
     memory_bytes
@@ -269,6 +244,12 @@ class Race:
                 self._timed[scheme] = found
         return self._timed.get(scheme)
 
+    def widened(self, candidate: Candidate | None) -> Candidate | None:
+        """The candidate with the width of its block that takes the least time, where its solver leaves that free."""
+        if candidate is None:
+            return None
+        return self.timed(with_best_block(candidate.scheme, self._workload)) or candidate
+
     def _drawn_again(self, scheme: Scheme, draws: int) -> Candidate | None:
         """The candidate with more draws, others than those of the race; None where it turns out that it cannot run."""
         if (scheme, draws) not in self._again and scheme not in self.excluded:
@@ -322,13 +303,15 @@ class Race:
 
     def _candidate(self, scheme: Scheme, drawn: Array, sampling: Sampling, *, at_least: bool) -> Candidate:
         workload = self._workload
-        iterations, startup_s = workload.iterations.of(scheme.solver), workload.startup_s(scheme)
+        iterations = workload.iterations_of(scheme)
+        startup_s = workload.startup_s(scheme)
+        probe_s = workload.probe_s(scheme)
         return Candidate(
             scheme,
-            drawn.sum(axis=1) * (iterations / drawn.shape[1]) + startup_s,
+            drawn.sum(axis=1) * (iterations / drawn.shape[1]) + startup_s + probe_s,
             sampling,
             startup_s,
-            iterations * workload.master_s(scheme),
+            iterations * workload.master_s(scheme) + probe_s,
             scheme.storage_bytes(workload.size),
             scheme.worker_operations(workload.size),
             at_least,
@@ -364,7 +347,29 @@ def choose(
     return None if candidate is None else candidate.scheme
 
 
-def contestants(size: Size, workers: int, solvers: Sequence[str] = ("lobpcg", "als")) -> Iterator[Scheme]:
+# Draws by which widths of a block are compared: they differ in the columns only, and all meet the same delays.
+WIDTH_DRAWS = 40
+
+
+def with_best_block(scheme: Scheme, workload: Workload, least: int = 1) -> Scheme:
+    """The scheme with the width of its block, of at least so many columns, that is expected to take the least time."""
+    size = workload.size
+    widths = [width for width in SOLVERS[scheme.solver].blocks(size.rank, size.length) if width >= least]
+    if len(widths) < 2:
+        return scheme
+    draws = draws_of(workload.recorded, scheme.workers, 0, 1 if isinstance(workload.model, NoDelay) else WIDTH_DRAWS)
+
+    def seconds(candidate: Scheme) -> float:
+        iteration = float(least_iteration_seconds(candidate, workload, draws, DRAWN_ITERATIONS)[0].mean())
+        return workload.iterations_of(candidate) * iteration + workload.probe_s(candidate)
+
+    try:
+        return min((replace(scheme, block=width) for width in widths), key=seconds)
+    except (Infeasible, UsageError):
+        return scheme
+
+
+def contestants(size: Size, workers: int, solvers: Sequence[str] | None = None) -> Iterator[Scheme]:
     """The schemes for a problem: of a sparse one also its rows, and D only where this machine can hold it."""
     sparse = size.entries is not None
     return schemes(workers, solvers, formed=not sparse or holds_gram(size.length), sparse=sparse)

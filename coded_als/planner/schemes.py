@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import FLOAT_BYTES
-from coded_als.cluster import StoppingRule, WellConditioned
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.rules import copies_rule, rule_for
+from coded_als.cluster.rules import WellConditioned, first_copies, rule_for
+from coded_als.cluster.seam import StoppingRule
 from coded_als.cluster.waiting import RoundCost
-from coded_als.codes import CodeSpec, FactorCode, InnerProductCode, MatrixCode, choose_code, with_partitions
+from coded_als.codes import CodeSpec, FactorCode, InnerProductCode, MatrixCode, parse_code
 from coded_als.codes.entangled import square
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
 from coded_als.kernels import SPARSE_SLOWDOWN
+from coded_als.planner.solvers import SOLVERS
 
 # Of D = A^T A of a sparse A, in multiplications of a dense product: for each pair of entries in a row, and for each entry
 # of the result (measured: 5 and 30 ns).
@@ -79,25 +80,14 @@ def sharing_s(code: CodeSpec, length: int, workers: int, machine: Machine) -> fl
 
 @dataclass(frozen=True, eq=False)
 class Extent:
-    """What of A is counted to choose how it is multiplied with.
+    """The size of A, as far as the choice of its products depends on it."""
 
-    Parameters
-    ----------
-    rows, length
-        Of A, (rows, l).
-    lengths
-        (rows,) entries of each row of a sparse A; None for a dense one.
-    held
-        Whether the workers hold its rows already, in blocks, and the master none of them.
-    memory_bytes
-        What D may take; of this machine's memory unless given.
-    """
-
+    # of A, (rows, l)
     rows: int
     length: int
-    lengths: NDArray[np.int64] | None
-    held: bool = False
-    memory_bytes: float | None = None
+    lengths: NDArray[np.int64] | None  # (rows,) entries of each row of a sparse A; None for a dense one
+    held: bool = False  # whether the workers hold its rows already, in blocks, and the master none of them
+    memory_bytes: float | None = None  # the most that D may take; the memory of this machine unless given
 
     @property
     def entries(self) -> int | None:
@@ -115,15 +105,11 @@ def gram_bytes(length: int) -> int:
     return FLOAT_BYTES * length**2
 
 
-# Vectors carried beyond the rank: the rate is then set by the gap behind them, and they show what lies below the cut.
-GUARD_VECTORS = 5
-
-
 # Products that a fit takes, as a rule.
 PRODUCTS = 12
 
 
-# What forming D may cost more: a coded D is never waited for longer than copies are.
+# D is formed even if that takes so many seconds more: coded products wait for fewer stragglers.
 WORTH_CODING_S = 1.0
 
 
@@ -148,27 +134,20 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
     give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
     formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
     rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
-    return formed_s < WORTH_CODING_S + rows_s + PRODUCTS * machine.computing_s(
-        rows_operations(2, entries / blocks, columns)
-    )
+    # one worker alone is waited for whatever it holds
+    worth_s = WORTH_CODING_S if workers > 1 else 0.0
+    return formed_s < worth_s + rows_s + PRODUCTS * machine.computing_s(rows_operations(2, entries / blocks, columns))
 
 
+# Columns of a probe.
+PROBE_COLUMNS = 4
 # Adding a response up, in multiplications for each of its numbers.
 ADDING = 10.0
-# Of each solver: products l c^2, the decompositions in units of c^3, and the calls, some tenths of a millisecond.
-ALGEBRA = {"lobpcg": (45.0, 100.0, 3e6), "als": (12.0, 20.0, 1.5e6)}
 
 
 @dataclass(frozen=True)
 class Size:
     """The problem: an m x n matrix and the rank d.
-
-    Parameters
-    ----------
-    rows, columns, rank
-        m, n and d.
-    entries
-        Of a sparse matrix, those that are not zero; None for a dense one.
 
     Raises
     ------
@@ -176,10 +155,11 @@ class Size:
         For a rank above both sides.
     """
 
+    # m, n and d
     rows: int
     columns: int
     rank: int
-    entries: int | None = None
+    entries: int | None = None  # of a sparse matrix, those that are not zero; None for a dense one
 
     def __post_init__(self) -> None:
         if self.rank > self.length:
@@ -193,47 +173,32 @@ class Size:
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way to run the factorisation on W workers.
+    """One way to run the factorisation on W workers."""
 
-    Parameters
-    ----------
-    code
-        SPEC of the code, as `CodedALS` takes it.
-    workers
-        W.
-    partitions
-        h of an entangled code that leaves it open, else None.
-    protocol
-        ``"fused"`` or ``"paper"``.
-    solver
-        ``"als"`` or ``"lobpcg"``.
-    rows
-        Whether the workers hold blocks of the sparse rows of R in copies, and D is not formed.
-    """
-
-    code: str
-    workers: int
-    partitions: int | None = None
-    protocol: str = "fused"
-    solver: str = "als"
-    rows: bool = False
+    code: str  # SPEC of the code, as `CodedALS` takes it
+    workers: int  # W
+    protocol: str = "fused"  # ``"fused"`` or ``"paper"``
+    solver: str = "als"  # a name in `coded_als.planner.solvers.SOLVERS`
+    rows: bool = False  # whether the workers hold blocks of the sparse rows of R in copies, and D is not formed
+    block: int | None = None  # columns of the block of a solver whose width is free; None: the usual ones
 
     @property
     def family(self) -> CodeSpec:
         """The code, not yet tied to the workers."""
-        return with_partitions(self.code, self.partitions)
+        return parse_code(self.code)
 
     @property
     def label(self) -> str:
         """For people: ``"entangled:h=6, fused, lobpcg"``."""
-        return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {self.solver}"
+        solver = self.solver if self.block is None else f"{self.solver} {self.block}"
+        return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {solver}"
 
     def chosen(self, size: Size) -> CodeSpec:
         """The code, tied to the workers.
 
         Raises UsageError when the workers are too few, or the matrix is too small.
         """
-        return choose_code(self.code, self.partitions, self.workers, size.length)
+        return self.family.bind(self.workers, size.length)
 
     def product(self, size: Size) -> MatrixCode:
         """The code of E = D B, prepared once for all schemes that share it."""
@@ -244,9 +209,21 @@ class Scheme:
         return self.chosen(size).tolerance
 
     def block_columns(self, size: Size) -> int:
-        """Columns of the block that goes to the workers: d, and a few more for the eigensolver."""
-        guard = GUARD_VECTORS if self.solver == "lobpcg" else 0
-        return min(size.rank + guard, size.length)
+        """Columns of the block that goes to the workers: d and those that the solver has beyond it, unless their number is chosen."""
+        if self.block is not None:
+            return min(self.block, size.length)
+        return SOLVERS[self.solver].columns(size.rank, size.length)
+
+    def longer(self, size: Size) -> float:
+        """How many times the usual iterations of its solver it takes, for the width of its block."""
+        return SOLVERS[self.solver].longer(self.block_columns(size), size.rank, size.length)
+
+    def probe_operations(self, size: Size) -> float:
+        """Multiplications with the data by which a narrow block is proved; 0 for a wide one."""
+        if self.block_columns(size) > size.rank:
+            return 0.0
+        entries = size.rows * size.columns if size.entries is None else SPARSE_SLOWDOWN * size.entries
+        return float(2 * SOLVERS[self.solver].probe * PROBE_COLUMNS * entries)
 
     def schedule(self, size: Size, tolerance: float) -> list[tuple[RoundCost, StoppingRule]]:
         """Cost and stopping rule of each round of one iteration, decoded to ``tolerance``."""
@@ -285,14 +262,15 @@ class Scheme:
         return computing_s + sharing_s(code, size.length, workers, machine)
 
     def master_operations(self, size: Size) -> float:
-        """Multiplications of the master in one iteration: encoding, decoding, and what is left of the algebra.
+        """Multiplications of the master in one iteration: encoding, decoding, and the algebra of the solver.
 
         Decoding is counted at the threshold; responses beyond it are few.
         """
         length, columns = size.length, self.block_columns(size)
+        algebra = SOLVERS[self.solver].algebra_operations(length, columns, self.longer(size))
         if self.rows:
             # the first copy of each block is added up: a pass over memory, some ten multiplications a number
-            return ADDING * self._blocks * length * columns + algebra_operations(length, columns, self.solver)
+            return ADDING * self._blocks * length * columns + algebra
         code = self.product(size)
         encoding = code.encoded_planes[1] * length * columns
         decoding = code.decoded_planes * length * columns
@@ -301,7 +279,7 @@ class Scheme:
             family = square(self.chosen(size))
             factors, planes = (2, 2) if family.points == "circle" else (3, 1)
             return float(factors * encoding + decoding + family.cut[0] * planes * length * columns)
-        return float(encoding + decoding) + algebra_operations(length, columns, self.solver)
+        return float(encoding + decoding) + algebra
 
     @property
     def _blocks(self) -> int:
@@ -312,7 +290,7 @@ class Scheme:
         exchanged = FLOAT_BYTES * size.length * self.block_columns(size)
         entries = (size.entries or size.rows * size.columns) / self._blocks
         operations = rows_operations(2, entries, self.block_columns(size))
-        return RoundCost(operations, exchanged, exchanged), copies_rule(self.workers, self._blocks)
+        return RoundCost(operations, exchanged, exchanged), first_copies(self.workers, self._blocks)
 
     def _product_round(self, size: Size) -> RoundCost:
         code, square_shape, columns = self.product(size), (size.length, size.length), self.block_columns(size)
@@ -338,16 +316,6 @@ class Scheme:
             (RoundCost(small, factor_bytes, gram_bytes), inner),
             (RoundCost(small, gram_bytes, factor_bytes), interpolation),
         ]
-
-
-def algebra_operations(length: int, columns: int, solver: str) -> float:
-    """Multiplications, in units of matrix products, that the master's algebra in an iteration is worth.
-
-    Measured by ``benchmarks/plan_constants.py``: products of tall blocks, decompositions of small matrices, and what the
-    calls themselves take.
-    """
-    tall, small, calls = ALGEBRA[solver]
-    return tall * length * columns**2 + small * columns**3 + calls
 
 
 def block_bytes(size: Size, blocks: int) -> float:

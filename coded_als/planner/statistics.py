@@ -32,17 +32,10 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, or a ratio of means, with its 95 % interval.
+    """A mean, or a ratio of means, with its 95 % interval."""
 
-    Parameters
-    ----------
-    value
-        The estimate.
-    low, high
-        The interval; both the value where nothing was random, None where the draws do not suffice for an interval.
-    """
-
-    value: float
+    value: float  # the estimate
+    # the interval; both the value where nothing was random, None where the draws do not suffice for an interval
     low: float | None
     high: float | None
 
@@ -63,20 +56,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How some draws were made.
+    """How some draws were made."""
 
-    Parameters
-    ----------
-    weights
-        What each draw counts for, (n,): its density under the delays over that under which it was drawn.
-    strata
-        Numbers of draws that were made alike, in their order; their sum is n.
-    rounds
-        Of a recording whose rounds the draws go through in turns, as often as they are; 0 where draws are independent.
-    """
-
-    weights: Array
-    strata: tuple[int, ...]
+    weights: Array  # what each draw counts for, (n,): its density under the delays over that under which it was drawn
+    strata: tuple[int, ...]  # numbers of draws that were made alike, in their order; their sum is n
+    # of a recording whose rounds the draws go through in turns, as often as they are; 0 where draws are independent
     rounds: int = 0
 
     @classmethod

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Protocol
@@ -25,28 +25,32 @@ from scipy.special import logsumexp, xlogy
 
 from coded_als.arrays import Array
 from coded_als.checks import require_number
-from coded_als.cluster import Fastest, StoppingRule, WellConditioned
-from coded_als.cluster.held import counted_workers
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece, pieces_for
+from coded_als.cluster.rules import Fastest, WellConditioned, counted_workers
+from coded_als.cluster.seam import StoppingRule
 from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
 from coded_als.codes.pieces import PieceLayout
-from coded_als.delays import (
+from coded_als.delays.models import (
     DelayModel,
-    DelayStream,
+    LogNormal,
+    LogNormalSlowDown,
+    Pareto,
+    ShiftedExponential,
+    Sum,
     Trace,
     bootstrapped,
     depends_on_operations,
     factors_of,
-    hashed_uniforms,
     is_stationary,
-    parse_delays,
     slows,
     traces_of,
 )
-from coded_als.delays.models import LogNormal, LogNormalSlowDown, Pareto, ShiftedExponential, Sum
+from coded_als.delays.spec import parse_delays
+from coded_als.delays.streams import DelayStream, hashed_uniforms
 from coded_als.errors import CodedALSError, DecodingError, UsageError
 from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import typical_iterations
 from coded_als.planner.statistics import Sampling
 
 # Cost and stopping rule of each round of an iteration.
@@ -93,7 +97,7 @@ class DelayDraws(Protocol):
         ...
 
     def slowness(self, schedule: Schedule, iterations: int) -> Array | None:
-        """How many times as long as usual each worker's work takes, of the shape of `delays`; None where nothing slows it."""
+        """Factor of the usual time of each worker's work, (repeats, iterations, rounds, W); None where nothing slows it."""
         ...
 
 
@@ -360,43 +364,16 @@ RANDOM_ORDERS = 4
 
 
 @dataclass(frozen=True)
-class Iterations:
-    """Iterations to convergence of each solver: a property of the matrix, so an assumption here.
-
-    The defaults are those of MovieLens 100K at rank 20 and the default tolerance, as `benchmarks/plan_constants.py`
-    counts them.
-    """
-
-    als: int = 97
-    lobpcg: int = 11
-
-    def of(self, solver: str) -> int:
-        return self.lobpcg if solver == "lobpcg" else self.als
-
-
-@dataclass(frozen=True)
 class Workload:
-    """What is run, on which machines, under which delays.
+    """A problem, the machines and the delays."""
 
-    Parameters
-    ----------
-    size
-        The problem.
-    delays
-        A delay SPEC or a model.
-    machine
-        Master, workers and the link between them.
-    tolerance
-        Relative error that a decoded product may have; None: what the scheme's code can keep to.
-    iterations
-        Iterations of each solver.
-    """
-
-    size: Size
-    delays: str | DelayModel
-    machine: Machine
+    size: Size  # the problem
+    delays: str | DelayModel  # a delay SPEC or a model
+    machine: Machine  # master, workers and the link between them
+    # relative error that a decoded product may have; None: what the scheme's code can keep to
     tolerance: float | None = None
-    iterations: Iterations = Iterations()
+    # iterations to convergence of each solver: a property of the matrix, so an assumption here
+    iterations: Mapping[str, int] = field(default_factory=typical_iterations)
 
     def __post_init__(self) -> None:
         if self.tolerance is not None:
@@ -411,6 +388,14 @@ class Workload:
     def model(self) -> DelayModel:
         """The delays of runs; of a trace the rounds at random, since those to come are like it and not the same."""
         return bootstrapped(self.recorded)
+
+    def iterations_of(self, scheme: Scheme) -> float:
+        """Iterations of the scheme, with the width of its block."""
+        return self.iterations[scheme.solver] * scheme.longer(self.size)
+
+    def probe_s(self, scheme: Scheme) -> float:
+        """Seconds at the master of the probe that proves a narrow block."""
+        return self.machine.computing_s(scheme.probe_operations(self.size))
 
     def tolerance_of(self, scheme: Scheme) -> float:
         """Relative error that a product of this scheme may have."""
@@ -538,7 +523,7 @@ def _drawn_seconds(
     scheme: Scheme, schedule: Schedule, workload: Workload, draws: DelayDraws, most: int | None
 ) -> Array:
     """Seconds of each round, (repeats, iterations, rounds)."""
-    iterations = min(workload.iterations.of(scheme.solver), most or 10**9)
+    iterations = min(workload.iterations[scheme.solver], most or 10**9)
     delays, slowness = draws.delays(schedule, iterations), draws.slowness(schedule, iterations)
     seconds = np.empty(delays.shape[:3])
     for index, (cost, rule) in enumerate(schedule):
@@ -554,7 +539,7 @@ def _drawn_seconds(
 
 
 def _typical(rule: StoppingRule, workers: int) -> StoppingRule:
-    """The rule that counts responses where ``rule`` looks at what they decode to."""
+    """The rule that counts responses in place of one that evaluates the error of a code."""
     if not isinstance(rule, WellConditioned):
         return rule
     rng = np.random.default_rng(0)

@@ -30,20 +30,11 @@ _USERS = 1024
 
 @dataclass(frozen=True, eq=False)
 class ItemTable:
-    """Items on the devices, the first columns on the first device, so that equal scores go to the lower column.
+    """Items on the devices, the first columns on the first device, so that equal scores go to the lower column."""
 
-    Parameters
-    ----------
-    mesh
-        The devices.
-    count
-        Items.
-    factors, biases
-        (total, d) and (total,) float32, sharded; items that must not appear have a bias of minus infinity.
-    """
-
-    mesh: Mesh
-    count: int
+    mesh: Mesh  # the devices
+    count: int  # items
+    # (total, d) and (total,) float32, sharded; items that must not appear have a bias of minus infinity
     factors: Array
     biases: Array
 

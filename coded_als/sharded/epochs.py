@@ -23,47 +23,24 @@ from coded_als.sharded.packing import Batches, BatchShape, Placement, deal_to_de
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One side, on the devices.
+    """One side, on the devices."""
 
-    Parameters
-    ----------
-    placement
-        Where its rows are.
-    shapes, padding
-        Sizes of its batches, group by group, and their room for entries over entries.
-    operands
-        What its half-steps read, group by group.
-    """
-
-    placement: Placement
+    placement: Placement  # where its rows are
+    # sizes of its batches, group by group, and their room for entries over entries
     shapes: tuple[BatchShape, ...]
     padding: float
-    operands: tuple[Operands, ...]
+    operands: tuple[Operands, ...]  # what its half-steps read, group by group
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a fit takes of each device, in bytes.
+    """What a fit takes of each device, in bytes."""
 
-    Parameters
-    ----------
-    devices
-        N.
-    padding
-        Room for entries over entries, users' and items' side.
-    tables
-        Bytes of a device's shards of both tables.
-    batches
-        Bytes of its batches.
-    exchanged
-        Bytes that it hands to the others, itself included, in one epoch; docs/sharded.md has the formula.
-    """
-
-    devices: int
-    padding: tuple[float, float]
-    tables: int
-    batches: int
-    exchanged: int
+    devices: int  # N
+    padding: tuple[float, float]  # room for entries over entries, users' and items' side
+    tables: int  # bytes of a device's shards of both tables
+    batches: int  # bytes of its batches
+    exchanged: int  # bytes that it hands to the others, itself included, in one epoch; docs/sharded.md has the formula
 
 
 class Training:

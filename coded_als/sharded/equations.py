@@ -63,27 +63,15 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class Equations:
-    """What the rows of a side solve, and how.
+    """What the rows of a side solve, and how."""
 
-    Parameters
-    ----------
-    rank
-        Factors d.
-    biases
-        Whether a table has a bias in a column after the factors. Then the fixed table's is taken off the targets,
-        and counts as 1 in y.
-    weight
-        Of all rows of the fixed table; 0 for none.
-    bias_penalty
-        Weight of a squared bias beside a squared factor.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many steps from where the rows are.
-    """
-
-    rank: int
+    rank: int  # factors d
+    # whether a table has a bias in a column after the factors. Then the fixed table's is taken off the targets, and
+    # counts as 1 in y.
     biases: bool = False
-    weight: float = 0.0
-    bias_penalty: float = 1.0
+    weight: float = 0.0  # of all rows of the fixed table; 0 for none
+    bias_penalty: float = 1.0  # weight of a squared bias beside a squared factor
+    # ``cholesky``, or ``cg``: that many steps from where the rows are
     solver: str = "cholesky"
     cg_steps: int = 3
 

@@ -15,21 +15,11 @@ from coded_als.sharded.objectives import Objective
 
 @dataclass(frozen=True, eq=False)
 class HostItems:
-    """The items as the equations of new users need them, all in float64.
+    """The items as the equations of new users need them, all in float64."""
 
-    Parameters
-    ----------
-    items
-        (n, d).
-    item_biases
-        (n,) or None.
-    objective
-        What is minimised.
-    """
-
-    items: Floats
-    item_biases: Floats | None
-    objective: Objective
+    items: Floats  # (n, d)
+    item_biases: Floats | None  # (n,) or None
+    objective: Objective  # what is minimised
     _fixed: NDArray[np.float64] = field(init=False, repr=False)
     _penalty: NDArray[np.float64] = field(init=False, repr=False)
     _common: NDArray[np.float64] = field(init=False, repr=False)

@@ -23,20 +23,11 @@ class Implicit:
 
     Rendle, Krichene, Zhang, Koren, "Revisiting the performance of iALS on item recommendation benchmarks" (2022);
     the same as `coded_als.ImplicitALS` without ``alpha``.
-
-    Parameters
-    ----------
-    regularization
-        lambda.
-    weight
-        Of the sum over all pairs.
-    exponent
-        nu: a row's ridge is ``lambda (entries + weight * others)^nu``.
     """
 
-    regularization: float
-    weight: float
-    exponent: float
+    regularization: float  # lambda
+    weight: float  # of the sum over all pairs
+    exponent: float  # nu: a row's ridge is ``lambda (entries + weight * others)^nu``
     biases: bool = False
     bias_penalty: float = 1.0
 
@@ -59,24 +50,12 @@ class Implicit:
 
 @dataclass(frozen=True)
 class Explicit:
-    """Squared loss on the observed ratings only; the same as `coded_als.RidgeALS`.
+    """Squared loss on the observed ratings only; the same as `coded_als.RidgeALS`."""
 
-    Parameters
-    ----------
-    regularization
-        Of every row, or with ``by_count`` (Zhou et al. 2008) of every rating of a row.
-    by_count
-        Which of the two.
-    biases
-        Whether ratings are centred and rows have biases.
-    bias_regularization
-        Of the biases.
-    """
-
-    regularization: float
-    by_count: bool
-    biases: bool
-    bias_regularization: float
+    regularization: float  # of every row, or with ``by_count`` (Zhou et al. 2008) of every rating of a row.
+    by_count: bool  # which of the two
+    biases: bool  # whether ratings are centred and rows have biases
+    bias_regularization: float  # of the biases
     weight: float = 0.0
 
     @property

@@ -33,20 +33,11 @@ class Placement:
     Every device has the same number of rows, some of which may be unused, and about the same number of entries.
     Neighbouring slots hold rows of very different lengths, so that every run of slots has about as many entries
     as any other.
-
-    Parameters
-    ----------
-    devices
-        N.
-    height
-        Rows of each device.
-    position
-        (rows,) place of each row in the table of ``devices * height`` rows.
     """
 
-    devices: int
-    height: int
-    position: Integers
+    devices: int  # N
+    height: int  # rows of each device
+    position: Integers  # (rows,) place of each row in the table of ``devices * height`` rows
 
     @property
     def rows(self) -> int:
@@ -87,26 +78,16 @@ def deal_to_devices(lengths: NDArray[Any], devices: int) -> Placement:
 
 @dataclass(frozen=True)
 class BatchShape:
-    """Sizes that all batches of a group have.
+    """Sizes that all batches of a group have."""
 
-    Parameters
-    ----------
-    devices, batches
-        N, and batches of each device.
-    lengths, widths
-        Lengths of pieces, longest first, and how many of each a batch holds.
-    solved
-        Rows that a batch can finish.
-    sent
-        Rows that a device sends to each device for one batch.
-    """
-
+    # N, and batches of each device
     devices: int
     batches: int
+    # lengths of pieces, longest first, and how many of each a batch holds
     lengths: tuple[int, ...]
     widths: tuple[int, ...]
-    solved: int
-    sent: int
+    solved: int  # rows that a batch can finish
+    sent: int  # rows that a device sends to each device for one batch
 
     @property
     def slots(self) -> int:
@@ -116,37 +97,19 @@ class BatchShape:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of one group of rows; every array begins with (devices * batches, ...), device by device.
+    """The batches of one group of rows; every array begins with (devices * batches, ...), device by device."""
 
-    Parameters
-    ----------
-    shape
-        Their sizes.
-    sends
-        (..., N, sent) rows of this device that each device needs.
-    entries
-        (..., slots) where each entry's row of the other table is among the ``N * sent`` rows received; padding is
-        ``N * sent``.
-    owners
-        (..., pieces) the finished row that a piece belongs to; ``solved`` for a row that goes on in the next batch.
-    carries
-        (...,) where the sum that the last batch left open belongs to.
-    rows
-        (..., solved) rows of this device that are finished; padding is the height of the table.
-    numbers
-        (..., solved) their numbers in the matrix; padding is -1.
-    order
-        (..., slots) place of each entry in the csr matrix; padding is -1.
-    """
-
-    shape: BatchShape
-    sends: NDArray[np.int32]
+    shape: BatchShape  # their sizes
+    sends: NDArray[np.int32]  # (..., N, sent) rows of this device that each device needs
+    # (..., slots) where each entry's row of the other table is among the ``N * sent`` rows received; padding is ``N *
+    # sent``
     entries: NDArray[np.int32]
+    # (..., pieces) the finished row that a piece belongs to; ``solved`` for a row that goes on in the next batch
     owners: NDArray[np.int32]
-    carries: NDArray[np.int32]
-    rows: NDArray[np.int32]
-    numbers: Integers
-    order: Integers
+    carries: NDArray[np.int32]  # (...,) where the sum that the last batch left open belongs to
+    rows: NDArray[np.int32]  # (..., solved) rows of this device that are finished; padding is the height of the table
+    numbers: Integers  # (..., solved) their numbers in the matrix; padding is -1
+    order: Integers  # (..., slots) place of each entry in the csr matrix; padding is -1
 
 
 def pack(matrix: sparse.csr_array, rows: Placement, others: Placement, pieces: int, length: int) -> list[Batches]:

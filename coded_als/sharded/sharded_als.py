@@ -17,11 +17,11 @@ from coded_als.arrays import Integers
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint, arrays_like, flushed
-from coded_als.models.explanation import Explaining
-from coded_als.models.factor_model import NewRatings, NewUsers
+from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import pattern, rating_matrix
-from coded_als.models.training import Callback, History, Iteration, before, reporting, resumed, said
+from coded_als.models.recommending import NewRatings, NewUsers
+from coded_als.models.training import Callback, FitRecorder, Iteration, recording, reporting
 from coded_als.sharded.host_items import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective, descended
 
@@ -37,7 +37,7 @@ _OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
 _OF_EXPLICIT = ("biases", "bias_regularization", "regularization_scaling")
 
 
-class ShardedALS(Explaining):
+class ShardedALS(FactorModel):
     """ALS with both factor tables cut into equal shards, one on each device that JAX finds (extra ``jax``).
 
     Minimises what `coded_als.ImplicitALS` does (without its ``alpha``) or what `coded_als.RidgeALS` does, from the same
@@ -55,19 +55,29 @@ class ShardedALS(Explaining):
         Each is one half-step per side.
     loss
         ``implicit`` (interactions; stored values do not matter) or ``explicit`` (ratings).
-    unobserved_weight, frequency_exponent
-        Of ``implicit``: 0.1 and 1 by default, as in `ImplicitALS`.
-    biases, bias_regularization, regularization_scaling
-        Of ``explicit``: True, None and ``none`` by default, as in `RidgeALS`.
-    solver, cg_steps
-        ``cholesky``, or ``cg``: that many warm-started conjugate-gradient steps per row and half-step.
+    unobserved_weight
+        Weight of a missing rating in the ``implicit`` loss; 0.1 by default, as in `ImplicitALS`.
+    frequency_exponent
+        Exponent of an item's frequency in the weight of its missing ratings; 1 by default.
+    biases
+        Whether the ``explicit`` loss has biases; True by default, as in `RidgeALS`.
+    bias_regularization
+        Ridge weight of the biases; None for that of the factors.
+    regularization_scaling
+        How the ridge weight of a row grows with its ratings; ``"none"`` by default.
+    solver
+        ``"cholesky"``, or ``"cg"`` for warm-started conjugate gradients.
+    cg_steps
+        Conjugate-gradient steps for each row and half-step.
     table_dtype
         ``float32``, or ``bfloat16`` for half of the memory and of the communication; rows are solved in float32.
     devices
         How many; None for all. The result does not depend on it beyond rounding.
-    batch_pieces, piece_length
-        A batch of one device holds about so many pieces of rows (at least 16), each of at most so many entries. What a
-        device needs beside its shards grows with them.
+    batch_pieces
+        Pieces of rows in a batch of one device, about, at least 16. The memory beside the shards grows with
+        it.
+    piece_length
+        Entries of a piece at most. The memory beside the shards grows with it.
     seed
         Of the random start.
     top_n_recall
@@ -157,19 +167,22 @@ class ShardedALS(Explaining):
         UsageError
             For bad ratings, more devices than there are, a checkpoint of another fit, or without JAX.
         """
-        matrix, ids = named_matrix(ratings, columns)
-        with reporting(callback, progress, type(self).__name__, self.iterations) as report, flushed(checkpoint):
-            self._fit(matrix, report, checkpoint)
+        from coded_als.sharded.devices import mesh_of
+
+        given, ids = named_matrix(ratings, columns)
+        mesh = mesh_of(self.devices)
+        matrix = rating_matrix(given, np.float64)
+        with (
+            reporting(callback, progress, type(self).__name__, self.iterations) as report,
+            recording(self, matrix, report, checkpoint, time.perf_counter, _FREE) as run,
+        ):
+            self._fit(matrix, mesh, run)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, report: Callback, checkpoint: Checkpoint | None) -> None:
+    def _fit(self, matrix: sparse.csr_array, mesh: Any, run: FitRecorder) -> None:
         """Learn the factors and keep them."""
-        from coded_als.sharded.devices import mesh_of
         from coded_als.sharded.epochs import Training
 
-        mesh = mesh_of(self.devices)
-        matrix = rating_matrix(ratings, np.float64)
-        snapshot = resumed(checkpoint, self, matrix, _FREE)
         seen = pattern(matrix.shape, matrix.indptr, matrix.indices)
         objective = self._objective()
         mean, scale = objective.units(matrix.data)
@@ -178,27 +191,22 @@ class ShardedALS(Explaining):
         equations = self._equations(objective)
         sizes = self.batch_pieces, self.piece_length
         training = Training(matrix, objective, equations, mesh, self.table_dtype, *sizes).compiled()
-        tables = {
-            "users": self._start(np.diff(matrix.indptr), training.width),
-            "items": np.zeros((matrix.shape[1], training.width), np.float32),
-        }
-        if snapshot is not None:
-            with snapshot.being_read():
-                tables = arrays_like(snapshot.arrays, **tables)
+        tables = run.arrays(
+            users=self._start(np.diff(matrix.indptr), training.width),
+            items=np.zeros((matrix.shape[1], training.width), np.float32),
+        )
         users, items = training.put(training.users, tables["users"]), training.put(training.items, tables["items"])
         del tables
-        history = History(report, time.perf_counter, before(snapshot))
+        run.start()
         targets = objective.targets(matrix.data)
         squares = float(matrix.nnz if targets is None else targets @ targets)
-        while len(history.entries) < self.iterations:
+        for _ in run.left(self.iterations):
             users, items, value = training.epoch(users, items)
-            earlier = history.entries[-1].objective / scale / scale if history.entries else np.inf
-            history.note(descended(value, earlier, squares, self.table_dtype) * scale * scale)
-            if checkpoint is not None:
-                # the next epoch takes the memory of these tables
-                state = partial(_state, training, users, items, history)
-                checkpoint.note(len(history.entries), state, lasting=False)
-        self.history_, self.layout_ = history.entries, training.layout
+            earlier = run.entries[-1].objective / scale / scale if run.entries else np.inf
+            run.close(descended(value, earlier, squares, self.table_dtype) * scale * scale)
+            # the next epoch takes the memory of these tables
+            run.keep(partial(_state, training, users, items), lasting=False)
+        self.history_, self.layout_ = run.entries, training.layout
         units = np.full(training.width, np.sqrt(scale), np.float32)
         units[self.rank :] = scale
         self._adopt(
@@ -288,9 +296,8 @@ class ShardedALS(Explaining):
         return rating_matrix(sparse.csr_array((values, columns, [0, columns.size]), shape=shape), np.float64)
 
 
-def _state(training: Any, users: Any, items: Any, history: History) -> tuple[dict[str, Any], dict[str, Any]]:
-    tables = {"users": training.get(training.users, users), "items": training.get(training.items, items)}
-    return tables, said(tuple(history.entries))
+def _state(training: Any, users: Any, items: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"users": training.get(training.users, users), "items": training.get(training.items, items)}, {}
 
 
 def _require_parameters(model: ShardedALS) -> None:

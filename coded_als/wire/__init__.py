@@ -1,8 +1,9 @@
 """The language of master and workers: messages, the arrays in them, and memory that both share."""
 
-from coded_als.wire.arrays import Packed, WireError, packed
+from coded_als.wire.frames import Packed, WireError, packed
 from coded_als.wire.memory import SharedMemory, SharedMemoryView, shared_memory
 from coded_als.wire.messages import (
+    ANY_NUMBER,
     Absent,
     Acknowledged,
     Alive,
@@ -34,6 +35,7 @@ from coded_als.wire.messages import (
 )
 
 __all__ = [
+    "ANY_NUMBER",
     "Absent",
     "Acknowledged",
     "Alive",

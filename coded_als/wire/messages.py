@@ -18,7 +18,7 @@ import msgpack
 import zmq
 from numpy.typing import NDArray
 
-from coded_als.wire.arrays import Packed, WireError, packed, unpacked
+from coded_als.wire.frames import Packed, WireError, packed, unpacked
 from coded_als.wire.memory import SharedMemoryView
 
 # The name of a stored array and its version.
@@ -185,6 +185,10 @@ class FromWorker(Message):
     __slots__ = ()
 
 
+# The number of a worker to which the master gives one.
+ANY_NUMBER = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Hello(FromWorker):
     """The introduction of a worker, once for each connection.
@@ -192,7 +196,7 @@ class Hello(FromWorker):
     Parameters
     ----------
     job, worker
-        As of any message; -1 asks for whichever number is free.
+        As of any message; `ANY_NUMBER` asks for whichever number is free.
     process_id
         Of the worker, on its machine.
     memory

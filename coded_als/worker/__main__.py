@@ -14,10 +14,11 @@ import sys
 
 from coded_als import kernels as sparse_loops
 from coded_als.errors import UsageError
+from coded_als.wire import ANY_NUMBER
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.forks import run_enlisted, run_fleet
 from coded_als.worker.parts import PartFolder
-from coded_als.worker.process import ANY_NUMBER, end_with_stdin, run_worker
+from coded_als.worker.process import end_with_stdin, run_worker
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,14 +1,20 @@
-"""Addresses of masters, as their workers see them: whether anybody listens there, and what is left of one that was killed."""
+"""Addresses of masters: private ones, who can reach one, whether anybody listens there, and the remains of a killed master."""
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
+import shutil
 import socket
+import tempfile
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 # How long a connection to a master may take, where it is only asked whether there is one.
 LISTENS_WITHIN_S = 2.0
+# The longest path that a Unix socket may have, on the systems that allow least.
+MOST_PATH_CHARACTERS = 100
 
 
 def is_deserted(endpoint: str) -> bool:
@@ -35,3 +41,23 @@ def remove_address(endpoint: str) -> None:
             os.unlink(path)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(path))
+
+
+def is_on_this_machine(bind: str) -> bool:
+    """Whether only processes of this machine can connect to an address."""
+    transport, _, rest = bind.partition("://")
+    if transport == "ipc":
+        return True
+    host = rest.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, an interface or a star
+        return False
+
+
+def private_address(resources: ExitStack) -> str:
+    """A Unix socket in a folder that nobody else may enter, so that other users cannot even connect."""
+    folder = tempfile.mkdtemp(prefix="coded-als-")
+    resources.callback(shutil.rmtree, folder, ignore_errors=True)
+    path = os.path.join(folder, "master")
+    return f"ipc://{path}" if len(path) <= MOST_PATH_CHARACTERS else "tcp://127.0.0.1:*"

@@ -20,8 +20,6 @@ from coded_als.worker.loop import Worker
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.turns import Turn
 
-# The number of a worker to whom the master gives one.
-ANY_NUMBER = -1
 HEARTBEAT_MS = 2000
 HEARTBEAT_TIMEOUT_MS = 10_000
 
@@ -39,7 +37,7 @@ def run_worker(
 ) -> str:
     """Connect one worker and let it work; the master's reason for ending it, empty where it gave none.
 
-    Its number may be `ANY_NUMBER`.
+    Its number may be `coded_als.wire.ANY_NUMBER`.
 
     Raises UsageError for an endpoint that is no address.
     """

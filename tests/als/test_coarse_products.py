@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from coded_als import CodedALS, CodedOperator, InlineCluster, SimulatedCluster
-from coded_als.als.alternating import FusedSweeps
+from coded_als.als.als import FusedSweeps
 from coded_als.als.convergence import Stopping
 from coded_als.als.problem import Problem
 from coded_als.als.products import AT_WORST
@@ -188,9 +188,13 @@ SPECTRA = {
 @pytest.mark.parametrize("kind", ["random", "one block", "along the product"])
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("error", [1e-12, 1e-10, 1e-9, 1e-8, 1e-6, 1e-4, 5e-3])
-def test_no_decoding_error_makes_a_false_claim(monkeypatch, error, spectrum, kind):
+@pytest.mark.parametrize("solver", ["lobpcg", "krylov", 2])
+def test_no_decoding_error_makes_a_false_claim(monkeypatch, error, spectrum, kind, solver):
     matrix = with_spectrum(SPECTRA[spectrum])
-    model = coarsely_fitted(monkeypatch, matrix, 3, error, kind)
+    if solver == 2:  # a narrow block
+        monkeypatch.setattr(CodedALS, "_columns", lambda *given: solver)
+    name = "lobpcg" if solver == "lobpcg" else "krylov"
+    model = coarsely_fitted(monkeypatch, matrix, 3, error, kind, solver=name)
     assert not model.converged_ or excess(model, matrix) <= 2 * model.tolerance
     assert model.outcome_ != "unfinished"
     if error <= 1e-9 and spectrum == "gap":
@@ -199,12 +203,14 @@ def test_no_decoding_error_makes_a_false_claim(monkeypatch, error, spectrum, kin
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_images_are_computed_anew_where_residuals_stagnate(monkeypatch, seed):
-    """Where leading values are almost equal the errors of many rounds add up: without new images it takes 23 to 39."""
+    """Where leading values are almost equal the errors of many rounds add up: new images save a third of the rounds or more."""
     values = np.r_[1 + 1e-6 * np.random.default_rng(seed).random(30), np.full(8, 0.3)]
     matrix = with_spectrum(np.sort(values)[::-1], 85, seed)
     model = coarsely_fitted(monkeypatch, matrix, 4, 1e-9, "one block")
     assert model.converged_
-    assert len(model.history_) <= 16
+    monkeypatch.setattr(Stopping, "renews", lambda self: False)
+    # the counts depend on the rounding of the BLAS, the ratio hardly does
+    assert len(model.history_) <= 0.7 * len(coarsely_fitted(monkeypatch, matrix, 4, 1e-9, "one block").history_)
 
 
 def test_products_without_digits_are_refused():
@@ -240,4 +246,5 @@ def test_sweeps_of_vanishing_directions_do_not_overflow():
     sweeps = FusedSweeps(lambda right: gram @ right + 1e-6 * rng.standard_normal(right.shape), start)
     for _ in range(200):
         sweeps.products()
-        assert np.isfinite(sweeps.update(0.0, 1e-6)).all()
+        sweeps.update(0.0, 1e-6)
+        assert all(np.isfinite(array).all() for array in sweeps.state().values())

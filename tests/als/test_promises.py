@@ -7,12 +7,13 @@ import pytest
 
 from coded_als import CodedALS, CodedOperator, InlineCluster
 from coded_als.als.convergence import Stopping
-from coded_als.als.history import Recorder
+from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem
 from coded_als.als.products import RoundLog, RoundRecord
 from coded_als.als.ritz import RitzPairs
 from coded_als.cluster.machine import Machine
 from coded_als.codes import parse_code
+from coded_als.models.training import FitRecorder
 
 MATRIX = np.random.default_rng(0).standard_normal((60, 60))
 
@@ -63,8 +64,8 @@ def test_residuals_below_the_decoding_error_prove_nothing(error, outcome):
     log.records.append(RoundRecord("E = D X", 2, 0.0, error))
     stopping = Stopping(problem, 2, 0.0, 1e-9)
     stopping._judged = 1  # guards of the random start itself would not be believed
-    recorder = Recorder(log, stopping, 1.0, lambda entry: None)
-    assert recorder.finish(pairs, pairs.vectors)
+    recorder = Recorder(FitRecorder(lambda entry: None, log.cluster.seconds, kind=CodedIteration), log, stopping, 1.0)
+    assert recorder.finish(pairs)
     assert recorder.history[-1].outcome == outcome
 
 

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from coded_als import Checkpoint, CodedALS, InlineCluster, LocalCluster, UsageError
 from coded_als.als.history import CodedIteration
+from coded_als.models.checkpoint_store import FolderStore
 
 DECAYING = np.random.default_rng(0).standard_normal((40, 30)) * 0.7 ** np.arange(30)
 FLAT = np.random.default_rng(1).standard_normal((60, 80))
@@ -23,6 +24,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "als": {"solver": "als"},
     "als, ridge": {"solver": "als", "regularization": 0.5},
     "paper": {"solver": "als", "protocol": "paper", "partitions": 2},
+    "krylov": {"solver": "krylov"},
+    "krylov, narrow": {"solver": "krylov", "block": 1},
     "real points": {"solver": "als", "protocol": "paper", "code": "entangled:h=2,points=real"},
     "sparse rows": {"precomputation": "none"},
 }
@@ -74,6 +77,48 @@ def test_an_interrupted_fit_reaches_the_same_factors(
     assert_same(fitted, whole)
     assert at - every <= told[0].index - 1 <= at
     assert len(fitted.rounds_) >= len(whole.rounds_)
+
+
+class Counting(FolderStore):
+    """Counts the bytes of the parts that it is given."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.written: list[int] = []
+
+    def write_part(self, name: str, content: bytes) -> None:
+        self.written.append(len(content))
+        super().write_part(name, content)
+
+
+def test_a_snapshot_of_a_growing_basis_writes_its_new_blocks_only(tmp_path: Path) -> None:
+    ratings = np.random.default_rng(0).standard_normal((900, 800))
+    store = Counting(tmp_path / "parts")
+    fitted = CodedALS(3, solver="krylov", iterations=10).fit(ratings, checkpoint=Checkpoint(store))
+    assert len(store.written) == len(fitted.history_) == 10
+    assert max(store.written) < 800 * 8 * 8 + 1000
+    whole = CodedALS(3, solver="krylov", iterations=12).fit(ratings)
+    resumed = Checkpoint(tmp_path / "parts", resume=True)
+    assert_same(CodedALS(3, solver="krylov", iterations=12).fit(ratings, checkpoint=resumed), whole)
+
+
+def test_parts_that_no_snapshot_names_are_dropped(tmp_path: Path) -> None:
+    fitted = CodedALS(3, solver="krylov", block=20, iterations=40)
+    fitted.fit(np.random.default_rng(0).standard_normal((420, 400)), checkpoint=Checkpoint(tmp_path))
+    # a thick restart writes the basis anew
+    assert len(fitted.history_) > 6
+    assert 1 <= len(list(tmp_path.glob("*-part"))) <= 2 * 400 // 20
+
+
+def test_a_damaged_part_is_refused_in_one_line(tmp_path: Path) -> None:
+    interrupted(CodedALS(3, solver="krylov"), DECAYING, 2, Checkpoint(tmp_path))
+    part = sorted(tmp_path.glob("*-part"))[0]
+    part.write_bytes(part.read_bytes()[:-8] + b"damaged!")
+    with pytest.raises(UsageError, match="a checkpoint must be a complete file"):
+        CodedALS(3, solver="krylov").fit(DECAYING, checkpoint=Checkpoint(tmp_path, resume=True))
+    part.unlink()
+    with pytest.raises(UsageError, match="a checkpoint must be a complete file of this package"):
+        CodedALS(3, solver="krylov").fit(DECAYING, checkpoint=Checkpoint(tmp_path, resume=True))
 
 
 def test_iterations_may_be_raised(tmp_path: Path) -> None:

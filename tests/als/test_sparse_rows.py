@@ -13,6 +13,7 @@ from scipy import sparse
 from coded_als.als.problem import Problem
 from coded_als.als.products import RoundLog
 from coded_als.als.sparse_rows import SparseRows
+from coded_als.als.spread import extent_of
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.errors import NotEnoughWorkers, UsageError
@@ -87,5 +88,5 @@ def test_the_count_forms_what_is_small(rows: int, columns: int, entries: int, pa
     indptr = np.linspace(0, entries, rows + 1).astype(np.int64)
     # a pattern is enough to count
     matrix: Any = sparse.csr_array((np.ones(entries), np.zeros(entries, np.int32), indptr), shape=(rows, columns))
-    extent = Problem.of(matrix).extent
+    extent = extent_of(Problem.of(matrix))
     assert forming_pays(extent, workers=16, copies=2, share=1 / 12, columns=25, machine=Machine()) is pays

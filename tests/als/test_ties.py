@@ -122,6 +122,23 @@ def test_a_tie_wider_than_any_block_is_told_and_not_chosen_from():
     assert not cut.chosen
 
 
+@pytest.mark.parametrize(
+    ("length", "rank", "first", "last"), [(21, 7, 5, 18), (15, 1, 0, 14), (22, 8, 0, 20), (9, 2, 1, 8)]
+)
+def test_no_direction_of_a_tie_that_fills_most_of_the_space_is_missed(length, rank, first, last):
+    rng = np.random.default_rng(length)
+    values = np.r_[np.linspace(4, 3, first), np.full(last - first, 2.0), np.linspace(1.5, 0.3, length - last)]
+    axes = np.linalg.qr(rng.standard_normal((length, length)))[0]
+    problem = Problem((axes * values) @ axes.T, False)
+    width, found = min(rank + 5, last), []
+    for _ in range(40):
+        inside = axes[:, first:last] @ np.linalg.qr(rng.standard_normal((last - first, width - first)))[0]
+        found.append(resolved(problem, np.hstack([axes[:, :first], inside]), rank, 1e-3))
+    assert {(cut.chosen, cut.tied.size) for cut in found} == {(True, last - first)}
+    for cut in found:
+        np.testing.assert_allclose(cut.basis @ cut.basis.T, found[0].basis @ found[0].basis.T, atol=1e-6)
+
+
 @given(seed=seeds, dimension=st.integers(1, 12), data=st.data())
 @settings(deadline=None, max_examples=40)
 def test_the_nearest_vectors_depend_on_the_space_and_not_on_its_basis(seed, dimension, data):

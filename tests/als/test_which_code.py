@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
 from coded_als import CodedALS, CodedOperator, InlineCluster
-from coded_als.codes import parse_code
+from coded_als.codes import Systematic, parse_code
+from coded_als.errors import UsageError
 
 CASES = [
     ({}, "systematic:p=9"),
@@ -34,3 +38,13 @@ def test_an_operator_multiplies_in_any_code(spec):
     assert operator.rounds == []
     np.testing.assert_allclose(operator @ np.ones((15, 2)), matrix @ np.ones((15, 2)), atol=1e-7)
     assert operator.rounds[0].responses >= parse_code(spec).threshold(12)
+
+
+def test_a_fit_takes_a_spread_that_was_planned_and_plans_no_other() -> None:
+    matrix, model = np.random.default_rng(0).standard_normal((20, 12)), CodedALS(2)
+    planned = replace(model.plan(matrix, 6), code=Systematic(3))
+    with patch.object(CodedALS, "_spread", side_effect=AssertionError("planned twice")):
+        model.fit(matrix, InlineCluster(6), spread=planned)
+    assert (model.code_, model.converged_) == ("systematic:p=3", True)
+    with pytest.raises(UsageError, match="cluster must be the one that the spread is planned for; got none"):
+        model.fit(matrix, spread=planned)

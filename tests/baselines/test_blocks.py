@@ -17,7 +17,7 @@ from coded_als.baselines.half_step import RatingFacts
 from coded_als.cluster.inline import InlineCluster
 from coded_als.codes.product import deal
 from coded_als.errors import UsageError
-from coded_als.models.training import History, Run
+from coded_als.models.training import FitRecorder
 
 MODELS: list[Any] = [
     ImplicitALS(5, iterations=3),
@@ -63,9 +63,7 @@ def fit(model: Any, matrix: sp.csr_array, workers: int, policy: Any, pick: bool)
     facts = RatingFacts(
         matrix.nnz, float(values.mean()), float(values.min()), float(values.max()), float(values @ values)
     )
-    fit_on_blocks(
-        model, users, items, facts, cluster, policy, Run(History(lambda _entry: None, time.perf_counter), None, None)
-    )
+    fit_on_blocks(model, users, items, facts, cluster, policy, FitRecorder(lambda _entry: None, time.perf_counter))
 
 
 @settings(max_examples=15, deadline=None)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from coded_als.baselines.block_kernel import solved_by_numpy
 from coded_als.baselines.half_step import Rows, RowSolver
 from coded_als.baselines.threads import for_all_rows
 
@@ -40,12 +41,15 @@ def dense_row(rows, fixed, gram, penalty, row):
 
 @pytest.mark.parametrize("shared", [True, False], ids=["gram", "no gram"])
 @pytest.mark.parametrize("rank", [1, 5, 17], ids=lambda rank: f"rank {rank}")
-@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+@pytest.mark.parametrize("solver", ["cholesky", "cg", "numpy"])
 def test_rows_solve_their_normal_equations(solver, rank, shared):
     """Rows shorter and longer than the rank (the small and the large form) and an empty one."""
     rows, fixed, gram, penalty = problem(3, rank=rank, shared=shared)
     start = np.zeros((rows.count, rank))
-    found, explained = RowSolver(fixed, gram, penalty, solver, cg_steps=4 * rank).solve(rows, start)
+    if solver == "numpy":
+        found, explained = solved_by_numpy(fixed, gram, penalty, rows)
+    else:
+        found, explained = RowSolver(fixed, gram, penalty, solver, cg_steps=4 * rank).solve(rows, start)
     for row in range(rows.count):
         a, b = dense_row(rows, fixed, gram, penalty, row)
         expected = np.linalg.solve(a, b)

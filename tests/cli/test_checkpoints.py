@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from coded_als.cli import main
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import LATEST, PREVIOUS, Checkpoint, flushed, read_snapshot
+from coded_als.models.checkpoint import Checkpoint, flushed, read_snapshot
+from coded_als.models.checkpoint_store import LATEST, PREVIOUS, FolderStore
 from coded_als.models.persistence import load_model
 from tests.master.processes import all_end_within, children
 
@@ -47,7 +48,7 @@ def test_a_fit_goes_on_to_the_same_model(tmp_path: Path, method: str) -> None:
     assert np.array_equal(whole.user_factors_, second.user_factors_)
     assert np.array_equal(whole.item_factors_, second.item_factors_)
     assert len(second.history_) == 6
-    snapshot, _ = read_snapshot(tmp_path / "kept" / LATEST)
+    snapshot, _ = read_snapshot(FolderStore(tmp_path / "kept"), LATEST)
     assert snapshot.iteration >= 5
 
 
@@ -141,7 +142,7 @@ def iteration(kept: Path) -> int:
     for name in (LATEST, PREVIOUS, LATEST):
         if (kept / name).exists():
             try:
-                return read_snapshot(kept / name)[0].iteration
+                return read_snapshot(FolderStore(kept), name)[0].iteration
             except UsageError:  # it has just been moved
                 continue
     return -1
@@ -166,11 +167,11 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, whom: str) ->
     assert process.returncode == 130
     assert len(workers) >= 3
     assert all_end_within(workers, 5)
-    snapshot, _ = read_snapshot(kept / LATEST)
+    snapshot, _ = read_snapshot(FolderStore(kept), LATEST)
     assert 0 < snapshot.iteration < 1000
     assert said.splitlines() == [
         f"Interrupted after iteration {snapshot.iteration}; the factors so far are in {kept / LATEST}. Run the same with "
-        f"--resume to go on; --iterations {snapshot.iteration} makes a model of what there is."
+        f"--resume to go on; --iterations {snapshot.iteration} makes a model of the factors so far."
     ]
     result = fit(RATINGS, *options, "--iterations", snapshot.iteration, "--checkpoint", kept, "--resume")
     assert result.exit_code == 0, result.output

@@ -58,7 +58,7 @@ def test_an_output_is_no_input(ratings: Path, option: str, link: str) -> None:
 @pytest.mark.usefixtures("unfitted")
 def test_outputs_are_not_each_other_nor_the_delays(ratings: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    refused_before_the_fit(fit(ratings, "--out", out, "--trace", out), "holds what --out writes")
+    refused_before_the_fit(fit(ratings, "--out", out, "--trace", out), "holds the file of --out")
     trace = tmp_path / "trace.csv"
     trace.write_text("worker,round,seconds\n0,0,0.1\n")
     refused_before_the_fit(fit(ratings, "--delays", f"trace:{trace}", "--out", trace), "holds the delays")

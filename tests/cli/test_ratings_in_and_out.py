@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from coded_als import load_model
 from coded_als.data import load_ratings
-from coded_als.data.titles import load_titles
+from coded_als.data.item_texts import load_titles
 from coded_als.errors import UsageError
 from tests.cli.test_commands import fails_with, run
 from tests.strategies import rating_triples
@@ -240,7 +240,7 @@ def test_titles_that_are_refused(tmp_path: Path) -> None:
     path.write_text("1,a\n2\n")
     with pytest.raises(UsageError, match="in line 2"):
         load_titles(path)
-    with pytest.raises(UsageError, match="readable file"):
+    with pytest.raises(UsageError, match="readable text file"):
         load_titles(tmp_path)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coded_als import CodedALS, SimulatedCluster
-from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned, fastest
+from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.piecewise import play
@@ -279,4 +279,3 @@ def test_workers_at_the_edge() -> None:
 
 def test_events_of_whole_rounds_say_nothing_of_pieces() -> None:
     assert TaskEvent(0, "E", 0, "counted", 0.0, 1.0).pieces is None
-    assert fastest(2).needed == 2

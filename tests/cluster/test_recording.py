@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coded_als.cluster import Round, TaskEvent, all_of, fastest
+from coded_als.cluster import Fastest, Round, TaskEvent, all_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
@@ -25,7 +25,7 @@ def run(delays: str, recorder: TraceRecorder | TimelineRecorder, k: int, rounds:
         for name in ("left", "right"):
             cluster.store(name, [np.ones((1, 1, 1))] * 5)
         for _ in range(rounds):
-            cluster.run(ROUND, fastest(k) if k < 5 else all_of(5))
+            cluster.run(ROUND, Fastest(k) if k < 5 else all_of(5))
         return cluster.seconds()
 
 
@@ -92,7 +92,7 @@ def test_local_workers_that_are_overtaken_are_recorded_as_slow(tmp_path: Path) -
         payload = np.ones((1, 1, 1))
         task = Round("product", ("left",), [(payload,)] * 4, (), ((1, 1, 1),), label="E = D B")
         for _ in range(12):
-            cluster.run(task, fastest(2))
+            cluster.run(task, Fastest(2))
         cluster.run(task, all_of(4))
     recorder.save(tmp_path / "trace.csv")
     found = read_trace(tmp_path / "trace.csv")

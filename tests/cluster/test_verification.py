@@ -14,13 +14,15 @@ from scipy import sparse
 from coded_als import CodedALS, CodedOperator
 from coded_als.baselines import RidgeALS
 from coded_als.baselines.distributed import FirstCopy, fit_on_cluster
-from coded_als.cluster import Cluster, Round, TaskEvent, all_of, fastest
-from coded_als.cluster.freivalds import Secret
+from coded_als.baselines.half_step import Reading
+from coded_als.cluster import Cluster, Fastest, Round, TaskEvent, all_of
+from coded_als.cluster.freivalds import Secret, check_half_step
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.verification import CHECKS, VerifiedCluster, verified
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.kernels import KERNEL_HOMES, KERNELS, as_stored, find_kernel, run_to_end
+from coded_als.kernels import KERNELS, as_stored, find_kernel, run_to_end
+from coded_als.lazy import offered
 from coded_als.master import LocalCluster
 
 GENERATOR = np.random.default_rng(3)
@@ -35,7 +37,11 @@ def normal(*shape: int) -> Any:
 
 def half_step() -> tuple[Any, ...]:
     data, indices, indptr = ROWS
-    return indptr, indices, np.abs(data), data, np.ones(20)
+    return indptr, indices, np.abs(data), np.ones(20)
+
+
+def fixed_side(form: Any, offset: Any, **reading: float) -> tuple[Any, ...]:
+    return normal(30, 4), form, np.ones(4), offset, Reading(stable=True, **reading).as_array()
 
 
 # stored operands, payload, and how many arrays of the payload are kept
@@ -53,7 +59,9 @@ CASES: dict[str, tuple[tuple[Any, ...], tuple[Any, ...], int]] = {
     "row_product": (ROWS, (normal(30, 4),), 0),
     "row_gram_product": (ROWS, (normal(30, 4),), 0),
     "row_transposed_product": (ROWS, (normal(20, 4), np.zeros((30, 0))), 0),
-    "solve_rows": (half_step(), (normal(30, 4), np.eye(4)), 0),
+    "solve_block": (half_step(), fixed_side(np.empty((0, 0)), np.empty(0), mean=0.3), 0),
+    "solve_block of implicit ratings": (half_step(), fixed_side(np.eye(4), np.empty(0), c1=2.0, t0=1.0, power=1), 0),
+    "solve_block with biases": (half_step(), fixed_side(np.empty((0, 0)), normal(30)), 0),
 }
 WORKERS = 3
 
@@ -76,8 +84,8 @@ def verified_round(case: str, cluster: Cluster) -> tuple[VerifiedCluster, Round,
 
 
 def test_every_kernel_has_a_check() -> None:
-    # those of Dask's blocks run without verification
-    assert set(CHECKS) == set(KERNELS) | set(KERNEL_HOMES) - {"solve_block", "row_squared_error"}
+    # errors of rows are found out without verification
+    assert set(CHECKS) == {*KERNELS, *offered("kernels")} - {"row_squared_error"}
     assert set(CHECKS) == {kernel_of(case) for case in CASES}
 
 
@@ -119,7 +127,7 @@ def test_one_wrong_number_anywhere_is_noticed(case: str, data: st.DataObject, si
     events: list[TaskEvent] = []
     cluster.observers.append(events.append)
     checked, round, _ = verified_round(case, cluster)
-    responses = checked.run(round, fastest(WORKERS - 1))
+    responses = checked.run(round, Fastest(WORKERS - 1))
     # the rule may be satisfied before the liar responds
     assert set(responses.left_out) <= {liar}
     assert liar not in responses.workers
@@ -134,18 +142,18 @@ def test_a_liar_is_asked_no_more() -> None:
         return tuple(-array for array in response) if worker == 0 else response
 
     checked, round, _ = verified_round("product", Tampered(WORKERS, tamper))
-    assert checked.run(round, fastest(2)).left_out == (0,)
-    assert checked.run(round, fastest(2)).left_out == ()
+    assert checked.run(round, Fastest(2)).left_out == (0,)
+    assert checked.run(round, Fastest(2)).left_out == ()
     assert asked.count(0) == 1
     with pytest.raises(NotEnoughWorkers, match=r"were found wrong do not count \(worker 0\): replace"):
-        checked.run(round, fastest(3))
+        checked.run(round, Fastest(3))
 
 
 def test_a_response_of_another_shape_is_wrong() -> None:
     checked, round, _ = verified_round(
         "product", Tampered(WORKERS, lambda worker, response: (response[0][:, : worker + 5],))
     )
-    assert checked.run(round, fastest(2)).left_out == (0,)
+    assert checked.run(round, Fastest(2)).left_out == (0,)
 
 
 @pytest.mark.parametrize("start", [InlineCluster, SimulatedCluster, LocalCluster])
@@ -161,9 +169,9 @@ def test_corrupted_shares_are_noticed_on_every_cluster(start: Callable[[int], Cl
         cluster.store("a", [share, flipped, share, flipped])
         round = Round("product", ("a",), [(normal(1, 9, 4),)] * 4, response_shapes=((1, 6, 4),))
         for _ in range(3):
-            assert set(checked.run(round, fastest(2)).workers) <= {0, 2}
+            assert set(checked.run(round, Fastest(2)).workers) <= {0, 2}
         with pytest.raises(NotEnoughWorkers, match=r"found wrong do not count \(worker 1, 3\)"):
-            checked.run(round, fastest(3))
+            checked.run(round, Fastest(3))
         assert {event.worker for event in events if event.status == "corrupt"} <= {1, 3}
 
 
@@ -244,3 +252,19 @@ def test_what_cannot_be_verified_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UsageError, match=r"^verify='freivalds' is defined for the kernels"):
         checked.run(round, all_of(WORKERS))
     assert verified(checked, "off") is checked
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), ridge=st.floats(-5, 2), size=st.floats(-1, 1), common=st.booleans())
+def test_residuals_prove_stable_half_steps_however_badly_conditioned(
+    seed: int, ridge: float, size: float, common: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    block = sparse.random_array((20, 60), density=rng.uniform(0.02, 0.2), format="csr", rng=rng)
+    rows = block.indptr.astype(np.int32), block.indices.astype(np.int32), 10.0 ** rng.uniform(-2, 2, block.nnz)
+    fixed = rng.standard_normal((60, 8)) * 10.0 ** (size + rng.uniform(-2, 2, 8))
+    form = fixed.T @ fixed if common else np.empty((0, 0))
+    reading = Reading(c0=0.0, c1=1.0, t0=rng.normal(), stable=True).as_array()
+    arguments = (*rows, np.full(20, 10.0**ridge), fixed, form, 10.0 ** rng.uniform(-2, 2, 8), np.empty(0), reading)
+    response = run_to_end(find_kernel("solve_block")(*arguments))
+    assert all(comparison.agrees for comparison in check_half_step(*arguments, *response))

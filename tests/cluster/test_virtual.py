@@ -12,10 +12,10 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned, all_of, fastest
-from coded_als.cluster.held import counted_workers
+from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, WellConditioned, all_of
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import counted_workers
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.cluster.waiting import RoundCost, in_turn_s, round_seconds, waiting_s
 from coded_als.codes import EntangledPolynomialCode
@@ -42,7 +42,7 @@ def test_a_round_costs_messages_delay_and_work() -> None:
     left, round = products(5)
     with simulated(5, "exp:mean=20ms", seed=4) as cluster:
         cluster.store("left", left)
-        responses = cluster.run(round, fastest(3))
+        responses = cluster.run(round, Fastest(3))
         # five payloads through one link, and responses that come milliseconds apart
         expected = np.sort(DelayStream("exp:mean=20ms", 5, 4).next_round())[2]
         expected += 0.002 + (5 * 64 + 48) / 1e6 + 24e3 / 1e6
@@ -63,7 +63,7 @@ def test_results_and_arrivals_are_those_of_the_inline_cluster(size: int, seed: i
         for cluster in (inline, sim):
             cluster.store("left", left)
         for _ in range(3):
-            ours, theirs = sim.run(round, fastest(k)), inline.run(round, fastest(k))
+            ours, theirs = sim.run(round, Fastest(k)), inline.run(round, Fastest(k))
             assert ours.workers == theirs.workers
             for worker in ours.workers:
                 np.testing.assert_array_equal(ours.results[worker][0], theirs.results[worker][0])
@@ -73,7 +73,7 @@ def test_payloads_are_kept_by_workers_that_were_not_needed() -> None:
     left, round = products(4)
     with simulated(4, "slow:n=3,delay=10s") as cluster:
         cluster.store("left", left)
-        cluster.run(round, fastest(1))
+        cluster.run(round, Fastest(1))
         again = Round("product", ("left", "right"), response_shapes=((1, 3, 2),))
         responses = cluster.run(again, all_of(4))
         for worker in range(4):
@@ -86,8 +86,8 @@ def test_events_tell_answered_late_superseded_and_unfinished(tmp_path: Path) -> 
     with simulated(4, trace_spec(tmp_path, [[0.0, 0.0005, 5.0, np.inf]])) as cluster:
         cluster.observers.append(events.append)
         cluster.store("left", left)
-        cluster.run(round, fastest(1))
-        cluster.run(round, fastest(2))
+        cluster.run(round, Fastest(1))
+        cluster.run(round, Fastest(2))
     seen = {(event.round_index, event.worker): event.status for event in events}
     assert len(events) == 8
     assert seen == {
@@ -109,7 +109,7 @@ def test_a_straggler_is_free_at_once_when_the_next_round_arrives(tmp_path: Path)
     left, round = products(2)
     with simulated(2, trace_spec(tmp_path, [[0.0, 50.0], [50.0, 0.0]])) as cluster:
         cluster.store("left", left)
-        first, second = cluster.run(round, fastest(1)), cluster.run(round, fastest(1))
+        first, second = cluster.run(round, Fastest(1)), cluster.run(round, Fastest(1))
     assert (first.workers, second.workers) == ((0,), (1,))
     assert second.elapsed_s == pytest.approx(first.elapsed_s)
     assert first.elapsed_s < 0.1
@@ -120,7 +120,7 @@ def test_too_few_workers_are_refused_before_anything_runs() -> None:
     with simulated(4, "dead:n=2") as cluster:
         cluster.store("left", left)
         with pytest.raises(NotEnoughWorkers, match="at least 3 workers"):
-            cluster.run(round, fastest(3))
+            cluster.run(round, Fastest(3))
         assert cluster.seconds() == 0.0
 
 
@@ -178,7 +178,7 @@ def test_an_event_driven_model_agrees_event_for_event(size: int, seed: int, data
         cluster.observers.append(events.append)
         cluster.store("left", left)
         for _ in range(4):
-            cluster.run(round, fastest(k))
+            cluster.run(round, Fastest(k))
         total_s = cluster.seconds()
     expected_total_s, expected = _event_driven(size, spec, seed, RoundCost.of(round), k, rounds=4)
     assert total_s == pytest.approx(expected_total_s, rel=1e-12)
@@ -280,7 +280,7 @@ def test_real_workers_take_as_long_as_virtual_ones(delays: str) -> None:
 
     def mean_s(cluster: Cluster) -> float:
         cluster.store("left", left)
-        return float(np.mean([cluster.run(round, fastest(needed)).elapsed_s for _ in range(rounds)]))
+        return float(np.mean([cluster.run(round, Fastest(needed)).elapsed_s for _ in range(rounds)]))
 
     with LocalCluster(workers, delays, seed=1) as local, SimulatedCluster(workers, delays, seed=1) as virtual:
         assert mean_s(local) == pytest.approx(mean_s(virtual), rel=0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from coded_als.codes import EntangledPolynomialCode, ReplicatedProduct, SystematicCode
-from coded_als.codes.decoding import ROUNDING_UNITS
 from coded_als.codes.product import multiplications
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 from coded_als.kernels import product, run_to_end
@@ -75,58 +73,6 @@ def cases(draw, **options):
 
 def some_workers(case, seed, count):
     return [int(w) for w in np.random.default_rng(seed).permutation(case.code.workers)[:count]]
-
-
-@given(case=cases(), seed=seeds)
-@settings(deadline=None, max_examples=150)
-def test_any_threshold_workers_decode_within_the_estimate(case, seed):
-    chosen = some_workers(case, seed, case.code.recovery_threshold)
-    found = case.code.decode({w: case.responses[w] for w in chosen}, case.exact.shape)
-    assert found.shape == case.exact.shape
-    # the estimate is relative to typical products; a small product of large operands is measured against those
-    scale = max(np.linalg.norm(case.exact), np.linalg.norm(case.left) * np.linalg.norm(case.right) / 10)
-    assert np.linalg.norm(found - case.exact) <= 10 * case.code.error_estimate(chosen) * scale
-
-
-@given(case=cases(), seed=seeds)
-@settings(deadline=None, max_examples=50)
-def test_one_worker_fewer_is_refused(case, seed):
-    assume(case.code.recovery_threshold > 1)
-    chosen = some_workers(case, seed, case.code.recovery_threshold - 1)
-    with pytest.raises(NotEnoughWorkers, match=f"at least {case.code.recovery_threshold} workers"):
-        case.code.decode({w: case.responses[w] for w in chosen})
-    assert case.code.error_estimate(chosen) == np.inf
-
-
-@given(case=cases(), seed=seeds)
-@settings(deadline=None, max_examples=50)
-def test_decoding_does_not_depend_on_order_of_arrival(case, seed):
-    chosen = some_workers(case, seed, case.code.recovery_threshold)
-    first = case.code.decode({w: case.responses[w] for w in chosen})
-    second = case.code.decode({w: case.responses[w] for w in reversed(chosen)})
-    np.testing.assert_array_equal(first, second)
-
-
-@given(case=cases(kinds=("circle", "systematic")), seed=seeds, factor=st.floats(-10, 10))
-@settings(deadline=None, max_examples=50)
-def test_decoding_is_linear(case, seed, factor):
-    chosen = some_workers(case, seed, case.code.recovery_threshold)
-    other = responses_of(case.code, case.left, np.flip(case.right, axis=0).copy())
-    combined = case.code.decode({w: case.responses[w] + factor * other[w] for w in chosen})
-    parts = [case.code.decode({w: source[w] for w in chosen}) for source in (case.responses, other)]
-    bound = 1e2 * case.code.error_estimate(chosen) * (1 + sum(map(np.linalg.norm, parts)))
-    assert np.linalg.norm(combined - (parts[0] + factor * parts[1])) <= (1 + abs(factor)) * bound
-
-
-@given(case=cases(surplus=(1, 6)), seed=seeds)
-@settings(deadline=None, max_examples=80)
-def test_surplus_responses_never_worsen_the_estimate(case, seed):
-    order = some_workers(case, seed, case.code.workers)
-    counts = range(case.code.recovery_threshold, case.code.workers + 1)
-    estimates = [case.code.error_estimate(order[:count]) for count in counts]
-    # a plain block is taken as it came, though many helpers may have known it better than one rounding
-    unit = ROUNDING_UNITS * np.finfo(np.float64).eps if isinstance(case.code, SystematicCode) else 0.0
-    assert all(late <= np.hypot(early, unit) * (1 + 1e-6) for early, late in pairwise(estimates))
 
 
 @given(case=cases())

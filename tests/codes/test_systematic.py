@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coded_als.cluster import AnyOfEach, WellConditioned
-from coded_als.cluster.held import counted_workers
+from coded_als.cluster.rules import counted_workers
 from coded_als.codes import Replicated, Systematic, SystematicCode
 from coded_als.delays import DelayStream, arrival_order
 from coded_als.errors import NotEnoughWorkers, UsageError

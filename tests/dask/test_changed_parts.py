@@ -124,25 +124,25 @@ def folder_of(name: str, dask_worker: Any) -> str:
 
 def test_blocks_are_made_again_as_they_were_or_not_at_all(cluster: DaskCluster, tmp_path: Path) -> None:
     dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
-    with dataset.plant(cluster, True, 2) as planted:
+    with dataset.place(cluster, True, 2) as placed:
         (address, numbers), *_ = cluster.starter.homes().items()
-        before = blocks_at(planted, address)
+        before = blocks_at(placed, address)
         delete_blocks(cluster)
-        planted._provide(address, numbers)
-        for ours, theirs in zip(blocks_at(planted, address), before, strict=True):
+        placed._provide(address, numbers)
+        for ours, theirs in zip(blocks_at(placed, address), before, strict=True):
             np.testing.assert_array_equal(ours, theirs)
         delete_blocks(cluster)
         change(tmp_path, one_value)
         for _ in range(2):
             with pytest.raises(UsageError, match=CHANGED):
-                planted._provide(address, numbers)
+                placed._provide(address, numbers)
             # for good: the files are not read again to find the same
             shutil.rmtree(tmp_path, ignore_errors=True)
 
 
-def blocks_at(planted: Any, address: str) -> list[Any]:
+def blocks_at(placed: Any, address: str) -> list[Any]:
     """The arrays of the blocks that lie with one Dask worker."""
-    homes = [home for home in planted.homes().values() if home[0] == address]
+    homes = [home for home in placed.homes().values() if home[0] == address]
     return [PartFolder(folder).read(first + array) for _, folder, first in homes for array in range(len(ARRAYS))]
 
 

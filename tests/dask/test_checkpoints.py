@@ -19,7 +19,7 @@ from coded_als.dask import DaskCluster
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import LATEST
+from coded_als.models.checkpoint_store import LATEST
 from coded_als.models.training import Iteration
 from tests.dask.test_dataset import NAMES, TABLE, as_text, write_parts
 

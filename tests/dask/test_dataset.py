@@ -16,7 +16,7 @@ pytest.importorskip("distributed")
 
 from coded_als import CodedALS, InlineCluster
 from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
-from coded_als.cluster import Round, all_of, fastest
+from coded_als.cluster import Fastest, Round, all_of
 from coded_als.cluster.shares import Part
 from coded_als.dask import DaskCluster
 from coded_als.dask.blocks import ARRAYS
@@ -156,8 +156,8 @@ def test_sums_that_float32_does_not_hold_are_not_rounded(cluster: DaskCluster, t
     """Values that it holds may have sums that it does not."""
     table = pd.concat([TABLE, TABLE.iloc[:50].assign(rating=2.0**30)])
     dataset = Dataset.find(cluster.client, write_parts(table, tmp_path), NAMES, "sum")
-    with dataset.plant(cluster, True, 2) as planted:
-        homes = planted.homes().values()
+    with dataset.place(cluster, True, 2) as placed:
+        homes = placed.homes().values()
         blocks = [PartFolder(folder).read(first + ARRAYS.index("data")) for _, folder, first in homes]
     united = table.groupby(["user", "item"])["rating"].sum().to_numpy()
     np.testing.assert_array_equal(np.sort(np.concatenate(blocks)), np.sort(united))
@@ -275,7 +275,7 @@ def test_a_fit_outlives_a_dask_worker_that_is_killed(dask_client: Any, tmp_path:
 
         def are_back() -> bool:
             dask_client.wait_for_workers(2)
-            cluster.run(Round("inner_product", ("one",), response_shapes=((1, 1, 1),)), fastest(1))
+            cluster.run(Round("inner_product", ("one",), response_shapes=((1, 1, 1),)), Fastest(1))
             return len(set(cluster.process_ids.values()) - before) >= 2
 
         cluster.store("one", [np.ones((1, 1, 1))] * 4)

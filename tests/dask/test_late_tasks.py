@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("distributed")
 
 from coded_als.baselines import RidgeALS
-from coded_als.dask import DaskCluster, planting
+from coded_als.dask import DaskCluster, placement
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
 from coded_als.errors import CodedALSError
@@ -52,22 +52,22 @@ def test_what_ends_the_giving_out_leaves_no_block(
         made[0].result()
         raise error
 
-    monkeypatch.setattr(planting, "gathered", interrupted)
+    monkeypatch.setattr(placement, "gathered", interrupted)
     with pytest.raises(error):
-        dataset.plant(cluster, True, 4)
+        dataset.place(cluster, True, 4)
     assert not cluster.starter.providers
     assert eventually(lambda: not lying_there(cluster))
 
 
 def test_a_task_that_ends_after_its_fit_leaves_no_block(cluster: DaskCluster, dataset: Dataset) -> None:
-    planted = dataset.plant(cluster, True, 4)
+    placed = dataset.place(cluster, True, 4)
     client, starter, source = cluster.client, cluster.starter, dataset.source
-    address, folder, first = planted.homes()[0]
+    address, folder, first = placed.homes()[0]
     assert lying_there(cluster)
-    planted.close()
+    placed.close()
     assert not lying_there(cluster)
-    arguments = (source, planted._cut, 0, starter.name, folder, first)
-    client.submit(planting._make_again, *arguments, workers=[address], pure=False).result()
+    arguments = (source, placed._cut, 0, starter.name, folder, first)
+    client.submit(placement._make_again, *arguments, workers=[address], pure=False).result()
     assert not lying_there(cluster)
 
 
@@ -91,7 +91,7 @@ def test_nobody_is_started_between_the_making_of_blocks_and_the_promise_to_make_
             self._lock.release()
 
     monkeypatch.setattr(cluster.starter, "settled", Watched())
-    with dataset.plant(cluster, True, 4):
+    with dataset.place(cluster, True, 4):
         assert promised == [1]
 
 
@@ -116,7 +116,7 @@ def test_a_part_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 def test_a_fit_ends_beside_a_dask_worker_that_has_stopped_and_deletes_its_blocks_later(
     cluster: DaskCluster, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planting, "LEAVE_WITHIN_S", 0.1)
+    monkeypatch.setattr(placement, "LEAVE_WITHIN_S", 0.1)
     stopped: list[int] = []
 
     def stop(entry: Any) -> None:
@@ -135,11 +135,11 @@ def test_a_fit_ends_beside_a_dask_worker_that_has_stopped_and_deletes_its_blocks
 def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def moved() -> None:
         trials.append(1)
-        raise planting.Moved("nobody runs the workers 2, 3")
+        raise placement.Moved("nobody runs the workers 2, 3")
 
     trials: list[int] = []
-    monkeypatch.setattr(planting, "LOOK_S", 0.001)
-    monkeypatch.setattr(planting, "SETTLE_WITHIN_S", 0.0)
+    monkeypatch.setattr(placement, "LOOK_S", 0.001)
+    monkeypatch.setattr(placement, "SETTLE_WITHIN_S", 0.0)
     with pytest.raises(CodedALSError, match=r"must be there .*; nobody runs the workers 2, 3\. See"):
-        planting.settled(moved)
-    assert len(trials) == planting.LEAST_TRIALS
+        placement.settled(moved)
+    assert len(trials) == placement.LEAST_TRIALS

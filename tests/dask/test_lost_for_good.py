@@ -15,7 +15,7 @@ pytest.importorskip("distributed")
 
 from coded_als import CodedALS, load_model
 from coded_als.baselines import FirstCopy, ImplicitALS, RidgeALS
-from coded_als.dask import DaskCluster, planting, write_model
+from coded_als.dask import DaskCluster, placement, write_model
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
 from coded_als.data import load_ratings
@@ -46,8 +46,8 @@ class Scene:
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     from distributed import Client, LocalCluster
 
-    monkeypatch.setattr(planting, "RETURN_WITHIN_S", 0.5)
-    monkeypatch.setattr(planting, "SETTLE_WITHIN_S", 1.0)
+    monkeypatch.setattr(placement, "RETURN_WITHIN_S", 0.5)
+    monkeypatch.setattr(placement, "SETTLE_WITHIN_S", 1.0)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as dask,
         Client(dask) as client,
@@ -79,7 +79,7 @@ def test_a_model_is_saved_although_one_goes_meanwhile(
 ) -> None:
     dataset = Dataset.find(scene.client, write_parts(TABLE, tmp_path), NAMES)
     model = fit_dataset(RidgeALS(2, iterations=2), dataset, scene.cluster)
-    gathered, lost = planting.gathered, []
+    gathered, lost = placement.gathered, []
 
     def after_a_loss(client: Any, made: list[Any], homes: Any) -> list[Any]:
         if not lost:

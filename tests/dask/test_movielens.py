@@ -10,11 +10,10 @@ import pytest
 
 pytest.importorskip("distributed")
 
+from benchmarks.ncf import evaluate_ncf, load_ncf
 from coded_als import CodedALS, InlineCluster
 from coded_als.baselines import ImplicitALS, RidgeALS
 from coded_als.dask import DaskCluster, Dataset, fit_dataset
-from coded_als.data import load_ncf
-from coded_als.evaluation import evaluate_ncf
 
 pd: Any = pytest.importorskip("pandas")
 

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 pytest.importorskip("distributed")
 
 from coded_als import CodedALS, InlineCluster
-from coded_als.als.estimator import spread_for
 from coded_als.dask import DaskCluster
 from coded_als.dask.coded_rows import _extent
 from coded_als.dask.dataset import Dataset
 from coded_als.dask.fitting import fit_dataset
-from coded_als.dask.planting import memory_for_gram, summed_gram, tree
+from coded_als.dask.placement import memory_for_gram, summed_gram, tree
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
 from coded_als.planner.schemes import Extent
@@ -50,12 +49,12 @@ def test_a_tree_adds_neighbours_and_is_no_deeper_than_it_must_be(count: int) -> 
 def test_it_is_the_gram_matrix(
     cluster: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, turned: bool
 ) -> None:
-    monkeypatch.setattr("coded_als.dask.planting.PANEL_ENTRIES", 300)
+    monkeypatch.setattr("coded_als.dask.placement.PANEL_ENTRIES", 300)
     names = (NAMES[1], NAMES[0], NAMES[2]) if turned else NAMES
     dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), names)
     matrix = load_ratings(TABLE, columns=NAMES).matrix.toarray()
-    with dataset.plant(cluster, not turned, shards, ("none", None)) as planted:
-        gram = summed_gram(cluster.client, planted, matrix.shape[1], 4.0)
+    with dataset.place(cluster, not turned, shards, ("none", None)) as placed:
+        gram = summed_gram(cluster.client, placed, matrix.shape[1], 4.0)
     np.testing.assert_allclose(gram, matrix.T @ matrix / 16, rtol=1e-14)
     np.testing.assert_array_equal(gram, gram.T)
 
@@ -105,14 +104,14 @@ def extent(rows: int, length: int, entries: int, memory_bytes: float | None = No
     ],
 )
 def test_the_count_decides(given_extent: Extent, where: str) -> None:
-    assert spread_for(CodedALS(20).get_params(), given_extent, 8).precomputation == where
+    assert CodedALS(20).spread_over(given_extent, 8).precomputation == where
 
 
 def test_many_blocks_form_what_one_would_not() -> None:
     """A minute of work in one process, and a second on each of 64 workers that have the rows."""
     large = extent(5_000_000, 500, 250_000_000)
     apart = Extent(large.rows, large.length, large.lengths)
-    found = [spread_for(CodedALS(20, code="uncoded").get_params(), one, 64).precomputation for one in (large, apart)]
+    found = [CodedALS(20, code="uncoded").spread_over(one, 64).precomputation for one in (large, apart)]
     assert found == ["coded", "none"]
 
 
@@ -141,8 +140,8 @@ def test_a_dask_worker_that_dies_on_the_way(cluster: DaskCluster, tmp_path: Path
     dataset = Dataset.find(client, write_parts(TABLE, tmp_path), NAMES)
     matrix = load_ratings(TABLE, columns=NAMES).matrix.toarray()
     victim = next(iter(client.run(os.getpid).values()))
-    with dataset.plant(cluster, True, 4, ("none", None)) as planted:
+    with dataset.place(cluster, True, 4, ("none", None)) as placed:
         os.kill(victim, signal.SIGKILL)
-        gram = summed_gram(client, planted, matrix.shape[1], 1.0)
+        gram = summed_gram(client, placed, matrix.shape[1], 1.0)
     np.testing.assert_allclose(gram, matrix.T @ matrix, rtol=1e-14)
     eventually(lambda: len(client.run(os.getpid)) == 2)

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coded_als.data import RatingData, holdout, k_fold, leave_k_out, leave_one_out, load_ncf, load_ratings
+from benchmarks.ncf import load_ncf
+from coded_als.data import (
+    RatingData,
+    holdout,
+    holdout_users,
+    k_fold,
+    leave_k_out,
+    leave_one_out,
+    load_ratings,
+)
 from coded_als.data.ratings import from_matrix
 from coded_als.errors import UsageError
 from coded_als.evaluation import rmse
@@ -178,29 +187,26 @@ def test_benchmark(tmp_path: Path) -> None:
     assert benchmark.test_items.tolist() == [0, 3]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"negatives": None}, "lacks negatives"),
-        ({"test_user": np.array([0])}, "belong together"),
-        ({"negatives": np.array([1, 2])}, "belong together"),
-        ({"train_user": np.array([0, 0, 1, -1])}, "train_user must hold"),
-        ({"train_item": np.array([0, 0, 1, 1.5])}, "train_item must hold"),
-        ({"train_user": np.array([], dtype=int), "train_item": np.array([], dtype=int)}, "belong together"),
-        ({"train_user": np.array([None] * 4)}, "readable"),
-    ],
-)
-def test_bad_benchmarks(tmp_path: Path, change: dict[str, np.ndarray | None], message: str) -> None:
-    changed = {name: array for name, array in (arrays() | change).items() if array is not None}
-    np.savez(tmp_path / "b.npz", **changed)
-    with pytest.raises(UsageError, match=message):
-        load_ncf(tmp_path / "b.npz")
-    with pytest.raises(UsageError, match="readable"):
-        load_ncf(tmp_path / "absent.npz")
-
-
 def test_real_benchmark(shared_data: Path) -> None:
     benchmark = load_ncf(shared_data / "ncf-ml-1m" / "ncf_ml1m.npz")
     assert benchmark.train.shape == (6040, 3706)
     assert benchmark.train.entries == 994_169
     assert benchmark.negatives.shape == (6040, 99)
+
+
+def named(lines: list[tuple[int, int, int]], user: str, item: str, path: Path) -> RatingData:
+    path.write_text("".join(f"{user.format(u)}\t{item.format(i, 99 - i)}\t{value}\n" for u, i, value in lines))
+    return load_ratings(path)
+
+
+def test_names_play_no_part_in_a_split(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    pairs = rng.permutation([(u, i) for u in range(30) for i in rng.choice(40, 6, replace=False)])
+    lines = [(int(u), int(i), place) for place, (u, i) in enumerate(pairs)]
+    plain = named(lines, "{0}", "{0}", tmp_path / "plain")
+    other = named(lines, "u{0}", "{1}", tmp_path / "other")
+    assert not np.array_equal(plain.triples()[2], other.triples()[2])
+    for split in (holdout, holdout_users, leave_one_out, lambda data, seed: next(k_fold(data, seed=seed))):
+        parts, others = split(plain, seed=3), split(other, seed=3)
+        for part, again in zip(parts, others, strict=True):
+            assert sorted(part.triples()[2]) == sorted(again.triples()[2])

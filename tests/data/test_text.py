@@ -253,3 +253,11 @@ def test_ids_are_numbered_in_their_order(numbers: list[int], small: bool, unsign
     for found, expected in zip(distinct_ids(ids), np.unique(ids, return_inverse=True), strict=True):
         assert found.tolist() == expected.tolist()
         assert found.dtype == expected.dtype
+
+
+@given(ids=st.lists(st.binary(max_size=12).map(lambda text: text.replace(b"\0", b"\1")), min_size=1, max_size=60))
+def test_distinct_texts_are_those_of_numpy(ids: list[bytes]) -> None:
+    texts = np.array(ids, dtype=np.bytes_)
+    for some in (texts, np.char.add(b"user", texts), texts[::-1]):
+        for found, expected in zip(distinct_ids(some), np.unique(some, return_inverse=True), strict=True):
+            np.testing.assert_array_equal(found, expected)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from coded_als.cluster import Round, all_of, fastest
+from coded_als.cluster import Fastest, Round, all_of
 from coded_als.cluster.machine import Machine, parse_worker_speeds, show_worker_speeds
 from coded_als.cluster.recording import EventLog, TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
@@ -73,7 +73,7 @@ def test_a_worker_is_done_after_its_delay_and_its_own_time_for_the_work(
 
 def test_a_round_ends_by_the_slowness_of_the_workers_it_waits_for() -> None:
     cost, spec = RoundCost(1e6), "slowdown-always:n=3,factor=4"
-    means = [round_seconds(DelayStream(spec, 10, 1), [(cost, fastest(k))], FREE, 3).mean() for k in (7, 8)]
+    means = [round_seconds(DelayStream(spec, 10, 1), [(cost, Fastest(k))], FREE, 3).mean() for k in (7, 8)]
     np.testing.assert_allclose(means, [1.0, 4.0])
 
 
@@ -84,7 +84,7 @@ def test_workers_of_unequal_speed() -> None:
     with SimulatedCluster(4, machine=machine) as cluster:
         cluster.store("left", [np.ones((1, 1, 1))] * 4)
         task = Round("product", ("left",), [(np.ones((1, 1, 1)),)] * 4, (), ((1, 1, 1),), operations=1e6)
-        assert cluster.run(task, fastest(2)).elapsed_s == pytest.approx(1.0)
+        assert cluster.run(task, Fastest(2)).elapsed_s == pytest.approx(1.0)
         assert cluster.run(task, all_of(4)).elapsed_s == pytest.approx(2.0)
 
 
@@ -108,8 +108,8 @@ def test_a_real_worker_at_a_fraction_of_its_speed_takes_that_much_longer_and_dro
         cluster.observers.append(log)
         cluster.store("left", [left] * 3)
         begun = time.perf_counter()
-        cluster.run(task, fastest(2))
-        cluster.run(task, fastest(2))
+        cluster.run(task, Fastest(2))
+        cluster.run(task, Fastest(2))
         two_s = time.perf_counter() - begun
         cluster.run(task, all_of(3))
     last = [event for event in log.events if event.round_index == 2]
@@ -125,7 +125,7 @@ def run(delays: str, recorder: TraceRecorder, k: int, operations: float) -> floa
         for name in ("left", "right"):
             cluster.store(name, [np.ones((1, 1, 1))] * 6)
         for _ in range(8):
-            cluster.run(task, fastest(k))
+            cluster.run(task, Fastest(k))
         return cluster.seconds()
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
+from benchmarks.ncf import evaluate_ncf, load_ncf
 from coded_als import evaluation
-from coded_als.data import load_ncf
 from coded_als.data.ratings import from_triples
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
@@ -154,5 +154,5 @@ def test_pure_svd_reaches_its_published_score_and_a_constant_scores_nothing(shar
     benchmark = load_ncf(shared_data / "ncf-ml-1m" / "ncf_ml1m.npz")
     left, values, right = svds(benchmark.train.matrix, k=64, random_state=0)
     model = Fitted(left * values, right.T.copy())
-    assert evaluation.evaluate_ncf(model.predict_pairs, benchmark) == pytest.approx((0.6921, 0.4309), abs=5e-4)
-    assert evaluation.evaluate_ncf(lambda rows, columns: np.zeros(len(rows)), benchmark) == (0, 0)
+    assert evaluate_ncf(model.predict_pairs, benchmark) == pytest.approx((0.6921, 0.4309), abs=5e-4)
+    assert evaluate_ncf(lambda rows, columns: np.zeros(len(rows)), benchmark) == (0, 0)

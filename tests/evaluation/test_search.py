@@ -17,7 +17,7 @@ from coded_als.data.ratings import from_triples
 from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings
 from coded_als.evaluation.search import ERRORS, LISTS, RANGES, Range, Trial, search
-from coded_als.models.registry import MODEL_HOMES, model_class
+from coded_als.models.registry import model_class, model_kinds
 
 
 def some_ratings(seed: int = 0, users: int = 60, items: int = 40) -> RatingData:
@@ -74,7 +74,7 @@ def test_ranges_are_kept_and_ranks_fit_the_data() -> None:
     assert [one.parameters["rank"] for one in found.candidates] == [2, min(small.shape), min(small.shape)]
 
 
-@pytest.mark.parametrize("kind", MODEL_HOMES)
+@pytest.mark.parametrize("kind", model_kinds())
 def test_every_method_has_ranges_of_its_own_parameters(kind: str) -> None:
     model = model_class(kind)()
     assert RANGES[kind].keys() <= model.get_params().keys()

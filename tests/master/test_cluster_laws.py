@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coded_als.cluster import AnyOfEach, Cluster, Round, TaskEvent, all_of, fastest
+from coded_als.cluster import AnyOfEach, Cluster, Fastest, Round, TaskEvent, all_of
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
@@ -70,7 +70,7 @@ def test_a_response_may_hold_several_arrays(start: Start) -> None:
     cluster = start(1)
     cluster.store("stored", [LEFT[:1].transpose(0, 2, 1)])
     round = Round("product_and_gram", ("stored",), [(RIGHT[:1],)], response_shapes=((1, 4, 3), (1, 3, 3)))
-    product, gram = cluster.run(round, fastest(1)).results[0]
+    product, gram = cluster.run(round, Fastest(1)).results[0]
     np.testing.assert_allclose(product[0], LEFT[0].T @ RIGHT[0], rtol=1e-12)
     np.testing.assert_allclose(gram[0], RIGHT[0].T @ RIGHT[0], rtol=1e-12)
 
@@ -95,7 +95,7 @@ def test_workers_answer_in_the_order_of_their_delays(start: Start) -> None:
 def test_nobody_waits_for_a_straggler(start: Start) -> None:
     cluster = start(4, rows([0.0, 30.0, 0.0, 0.0]))
     started = time.perf_counter()
-    responses = cluster.run(payload_round(4), fastest(3))
+    responses = cluster.run(payload_round(4), Fastest(3))
     assert set(responses.workers) == {0, 2, 3}
     assert responses.elapsed_s < 5
     assert time.perf_counter() - started < 5
@@ -110,7 +110,7 @@ def test_one_of_each_group_is_enough(start: Start) -> None:
 def test_too_few_workers_is_an_error_at_once(start: Start) -> None:
     cluster = start(3, rows([0.0, np.inf, np.inf], [0.0, 0.0, 0.0]))
     with pytest.raises(NotEnoughWorkers) as caught:
-        cluster.run(payload_round(3), fastest(2))
+        cluster.run(payload_round(3), Fastest(2))
     assert (caught.value.alive, caught.value.needed) == (1, 2)
     assert len(cluster.run(payload_round(3), all_of(3)).workers) == 3
 
@@ -135,7 +135,7 @@ def test_what_is_kept_is_kept_by_the_preempted_too(start: Start) -> None:
     one = np.ones((1, 1, 1))
     cluster.store("one", [one, one])
     kept = [(np.full((1, 1, 2), 5.0 + worker),) for worker in range(2)]
-    cluster.run(Round("product", ("one",), kept, keep=("kept",), response_shapes=((1, 1, 2),)), fastest(1))
+    cluster.run(Round("product", ("one",), kept, keep=("kept",), response_shapes=((1, 1, 2),)), Fastest(1))
     results = cluster.run(Round("product", ("one", "kept"), response_shapes=((1, 1, 2),)), all_of(2)).results
     assert [results[worker][0].tolist() for worker in range(2)] == [[[[5.0, 5.0]]], [[[6.0, 6.0]]]]
 
@@ -144,7 +144,7 @@ def test_what_is_kept_may_be_an_operand_of_its_own_round(start: Start) -> None:
     cluster = start(1)
     payload = (np.full((1, 1, 1), 4.0), np.full((1, 1, 1), 3.0))
     round = Round("product_and_gram", ("a",), [payload], keep=("a",), response_shapes=((1, 1, 1), (1, 1, 1)))
-    product, gram = cluster.run(round, fastest(1)).results[0]
+    product, gram = cluster.run(round, Fastest(1)).results[0]
     assert (product.item(), gram.item()) == (16.0, 12.0)
 
 
@@ -210,7 +210,7 @@ def test_every_task_leaves_one_event_whatever_became_of_it(start: Start) -> None
     events: list[TaskEvent] = []
     cluster.observers.append(events.append)
     for _ in range(2):
-        cluster.run(payload_round(4), fastest(2))
+        cluster.run(payload_round(4), Fastest(2))
     cluster.close()
     statuses = {(event.round_index, event.worker): event.status for event in events}
     assert len(statuses) == len(events) == 8
@@ -228,7 +228,7 @@ def test_a_response_that_is_not_finite_does_not_count(start: Start, value: float
     share = np.ones((1, 2, 2))
     cluster.store("share", [np.where([[[True, False], [False, False]]], value, share), share, share])
     round = Round("product", ("share",), [(np.ones((1, 2, 1)),)] * 3, response_shapes=((1, 2, 1),))
-    responses = cluster.run(round, fastest(2))
+    responses = cluster.run(round, Fastest(2))
     assert set(responses.workers) == set(responses.results) == {1, 2}
     assert {event.worker: event.status for event in events} == {0: "refused", 1: "counted", 2: "counted"}
 
@@ -240,7 +240,7 @@ def test_too_few_finite_responses_are_an_error_that_says_so(start: Start) -> Non
     cluster.store("share", [np.full((1, 1, 1), value) for value in (np.nan, np.inf, 1.0)])
     round = Round("product", ("share",), [(np.ones((1, 1, 1)),)] * 3, response_shapes=((1, 1, 1),))
     with pytest.raises(NotEnoughWorkers, match=r"NaN or infinity do not count \(worker \d(, \d)?\)") as caught:
-        cluster.run(round, fastest(2))
+        cluster.run(round, Fastest(2))
     assert (caught.value.alive, caught.value.needed) == (1, 2)
     cluster.store("share", [np.ones((1, 1, 1))] * 3)
     assert len(cluster.run(round, all_of(3)).workers) == 3
@@ -266,7 +266,7 @@ def test_size_and_clock(start: Start) -> None:
     cluster = start(2)
     before = cluster.seconds()
     assert cluster.size == 2
-    cluster.run(payload_round(2), fastest(2))
+    cluster.run(payload_round(2), Fastest(2))
     assert cluster.seconds() > before
     assert cluster.virtual == isinstance(cluster, SimulatedCluster)
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import zmq
 
-from coded_als.cluster import Round, fastest
+from coded_als.cluster import Fastest, Round
 from coded_als.master import RemoteCluster
-from coded_als.master.keys import make_keys
+from coded_als.master.key_files import make_keys
 from coded_als.wire import (
     Absent,
     Acknowledged,
@@ -84,7 +84,7 @@ def run(cluster: RemoteCluster, side: int = 1) -> None:
     """A round that the honest worker can end alone."""
     payload = np.ones((1, side, 1))
     round = Round("inner_product", (), [(payload,)] * 2, response_shapes=((1, 1, 1),))
-    assert cluster.run(round, fastest(1)).results[1][0].item() == side
+    assert cluster.run(round, Fastest(1)).results[1][0].item() == side
 
 
 def test_who_introduces_himself_without_end_is_not_sent_without_end(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_what_a_worker_says_is_one_line_of_the_log(tmp_path: Path, caplog: pytes
         thread = threading.Thread(target=fail)
         thread.start()
         cluster.run(
-            Round("inner_product", (), [(ONE,)] * 2, response_shapes=((1, 1, 1),), check=lambda *_: True), fastest(1)
+            Round("inner_product", (), [(ONE,)] * 2, response_shapes=((1, 1, 1),), check=lambda *_: True), Fastest(1)
         )
         step_until(cluster, lambda: not cluster._membership.workers[NUMBER].open_tasks)
         thread.join(10)

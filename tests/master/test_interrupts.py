@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS
-from coded_als.cluster import Round, all_of, fastest
+from coded_als.cluster import Fastest, Round, all_of
 from coded_als.master import LocalCluster
 from coded_als.master.guards import Interrupts
 from tests.master.test_local import cluster_of, value_round
@@ -130,7 +130,7 @@ def interrupted_at(step: int, cluster: LocalCluster) -> bool:
     sys.settrace(Steps(step))
     try:
         cluster.store("two", [np.full((1, 1, 1), 2.0)] * 3)
-        cluster.run(value_round(3, keep=("kept",)), fastest(2))
+        cluster.run(value_round(3, keep=("kept",)), Fastest(2))
     except Interrupted:
         return True
     finally:
@@ -185,6 +185,6 @@ def test_an_interrupt_does_not_wait_for_a_straggler() -> None:
         started = time.perf_counter()
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         with pytest.raises(Interrupted):
-            cluster.run(value_round(2), fastest(1))
+            cluster.run(value_round(2), Fastest(1))
         assert time.perf_counter() - started < 5
         assert len(cluster.run(value_round(2), all_of(2)).workers) == 2

@@ -19,14 +19,15 @@ import zmq
 from click.testing import CliRunner
 
 from coded_als.cli import main
-from coded_als.cluster import Round, all_of, fastest
+from coded_als.cluster import Fastest, Round, all_of
+from coded_als.delays import Disturbance
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.master import RemoteCluster
-from coded_als.master.keys import MASTER_FILE, WORKER_FILE, MasterKeys, make_keys
+from coded_als.master.key_files import MASTER_FILE, WORKER_FILE, MasterKeys, make_keys
 from coded_als.master.link import MOST_FRAMES, Link
-from coded_als.wire import Hello, encode
+from coded_als.wire import ANY_NUMBER, Hello, encode
 from coded_als.worker.credentials import Credentials
-from coded_als.worker.process import ANY_NUMBER, run_worker
+from coded_als.worker.process import run_worker
 
 ONE = np.ones((1, 1, 1))
 
@@ -240,7 +241,7 @@ def test_a_worker_refuses_what_it_cannot_compute_or_hold(folder: Path) -> None:
             cluster.run(Round("product", ("one",), [(ONE,)], response_shapes=((1, 3, 10**9),)), all_of(1))
         # and it goes on
         round = Round("product", ("one",), [(np.ones((1, 2, 1)),)], response_shapes=((1, 3, 1),))
-        assert cluster.run(round, fastest(1)).results[0][0].tolist() == [[[2.0], [2.0], [2.0]]]
+        assert cluster.run(round, Fastest(1)).results[0][0].tolist() == [[[2.0], [2.0], [2.0]]]
 
 
 def test_an_earlier_master_is_not_answered_to_a_later_one(folder: Path) -> None:
@@ -252,7 +253,7 @@ def test_an_earlier_master_is_not_answered_to_a_later_one(folder: Path) -> None:
     ) as first:
         first.store("one", [ONE])
         threading.Timer(0.05, lambda: first._link.interrupts and None).start()
-        task = first._rounds._begin(round, all_of(1), [0.3])
+        task = first._rounds._begin(round, all_of(1), Disturbance.late([0.3]), 0.0)
         first._rounds._ask(first._membership.workers[0], task)
         first._resources.pop_all()  # it dies without a farewell
         first._link.close()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
-from coded_als.cluster import Round, TaskEvent, fastest
+from coded_als.cluster import Fastest, Round, TaskEvent
 from coded_als.cluster.shares import Part
 from coded_als.delays import Disturbance
 from coded_als.errors import NotEnoughWorkers, WorkerFailed
@@ -97,7 +97,7 @@ class Master:
         self.link.send = answer  # type: ignore[method-assign]
         try:
             round = Round("inner_product", tuple(self.stores.newest), response_shapes=((1, 1, 1),))
-            return self.rounds.carry_out(round, fastest(1), 5.0, Disturbance.late([0.0]))
+            return self.rounds.carry_out(round, Fastest(1), 5.0, Disturbance.late([0.0]))
         finally:
             self.link.send = send  # type: ignore[method-assign]
             self._events_of.deliver()

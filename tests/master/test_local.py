@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import zmq
 
-from coded_als.cluster import Round, TaskEvent, all_of, fastest
+from coded_als.cluster import Fastest, Round, TaskEvent, all_of
 from coded_als.delays import DelayStream, Trace
 from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError, WorkerFailed
 from coded_als.master import LocalCluster
@@ -67,30 +67,31 @@ def statuses(events: list[TaskEvent]) -> dict[tuple[int, int], str]:
 
 def test_a_late_answer_never_counts() -> None:
     with cluster_of(2, [0.0, 0.05], [0.2, 0.3]) as (cluster, events):
-        cluster.run(value_round(2, 1.0), fastest(1))
+        # on a busy machine either may be first
+        [first] = cluster.run(value_round(2, 1.0), Fastest(1)).workers
         await_messages(cluster)
         responses = cluster.run(value_round(2, 2.0), all_of(2))
         assert [responses.results[worker][0].item() for worker in range(2)] == [2.0, 2.0]
         assert responses.workers == (0, 1)
-    assert statuses(events) == {(0, 0): "counted", (0, 1): "late", (1, 0): "counted", (1, 1): "counted"}
+    assert statuses(events) == {(0, first): "counted", (0, 1 - first): "late", (1, 0): "counted", (1, 1): "counted"}
 
 
 def test_a_newer_round_supersedes_the_older() -> None:
     with cluster_of(2, [0.0, 30.0], [0.0, 0.0]) as (cluster, events):
-        cluster.run(value_round(2), fastest(1))
+        cluster.run(value_round(2), Fastest(1))
         assert cluster.run(value_round(2), all_of(2)).elapsed_s < 5
     assert statuses(events)[0, 1] == "superseded"
 
 
 def test_the_open_tasks_of_a_closing_cluster_are_unfinished() -> None:
     with cluster_of(2, [0.0, 30.0]) as (cluster, events):
-        cluster.run(value_round(2, label="last"), fastest(1))
+        cluster.run(value_round(2, label="last"), Fastest(1))
     assert statuses(events) == {(0, 0): "counted", (0, 1): "unfinished"}
 
 
 def test_events_tell_waiting_from_computing() -> None:
     with cluster_of(1, [0.05]) as (cluster, events):
-        cluster.run(value_round(1), fastest(1))
+        cluster.run(value_round(1), Fastest(1))
     (event,) = events
     assert event.sent_s is not None
     assert event.received_s is not None
@@ -104,12 +105,12 @@ def test_the_loss_of_all_that_can_be_spared_changes_nothing_and_one_more_is_an_e
         process_ids = cluster.process_ids
         for spared in range(workers - needed):
             os.kill(process_ids[spared], signal.SIGKILL)
-            result = cluster.run(value_round(workers, spared), fastest(needed)).results
+            result = cluster.run(value_round(workers, spared), Fastest(needed)).results
             assert all(arrays[0].item() == spared for arrays in result.values())
         os.kill(process_ids[5], signal.SIGKILL)
         started = time.perf_counter()
         with pytest.raises(NotEnoughWorkers) as caught:
-            cluster.run(value_round(workers), fastest(needed))
+            cluster.run(value_round(workers), Fastest(needed))
         assert (caught.value.alive, caught.value.needed) == (2, 3)
         assert time.perf_counter() - started < 5
     statuses(events)
@@ -124,7 +125,7 @@ def test_a_loss_in_the_middle_of_a_round_is_noticed_at_once() -> None:
             cluster.run(value_round(3), all_of(3))
         assert time.perf_counter() - started < 5
         assert all_end_within([victim], 5.0)
-        assert set(cluster.run(value_round(3), fastest(2)).workers) == {0, 1}
+        assert set(cluster.run(value_round(3), Fastest(2)).workers) == {0, 1}
     assert statuses(events) == {
         (0, 0): "counted",
         (0, 1): "counted",
@@ -141,7 +142,7 @@ def test_an_answer_outlives_its_worker() -> None:
             os.kill(process_id, signal.SIGKILL)
         started = time.perf_counter()
         with pytest.raises(NotEnoughWorkers) as caught:
-            cluster.run(value_round(2), fastest(1))
+            cluster.run(value_round(2), Fastest(1))
         assert caught.value.alive <= 1
         assert time.perf_counter() - started < 5
 
@@ -151,7 +152,7 @@ def test_a_stopped_worker_freezes_nobody() -> None:
         os.kill(cluster.process_ids[1], signal.SIGSTOP)
         started = time.perf_counter()
         for value in range(6):  # 8 MB to each: far more than any socket buffers
-            results = cluster.run(value_round(3, value, numbers=1_000_000), fastest(2)).results
+            results = cluster.run(value_round(3, value, numbers=1_000_000), Fastest(2)).results
             assert set(results) == {0, 2}
         cluster.store("other", [np.ones((1, 1000, 1000))] * 3)
         assert time.perf_counter() - started < 10
@@ -170,7 +171,7 @@ def test_a_store_does_not_wait_for_ever_for_the_stopped(monkeypatch: pytest.Monk
         for worker in (0, 1):
             os.kill(cluster.process_ids[worker], signal.SIGSTOP)
         cluster.store("one", [np.full((1, 1, 1), 3.0)] * 4)
-        assert {arrays[0].item() for arrays in cluster.run(value_round(4), fastest(2)).results.values()} == {3.0}
+        assert {arrays[0].item() for arrays in cluster.run(value_round(4), Fastest(2)).results.values()} == {3.0}
 
 
 def test_a_store_takes_shares_no_faster_than_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +201,7 @@ def test_a_worker_that_is_behind_still_gets_what_it_is_to_keep() -> None:
     with cluster_of(2) as (cluster, events):
         os.kill(cluster.process_ids[1], signal.SIGSTOP)
         for value in range(3):  # two open tasks, and the third cannot be sent
-            cluster.run(value_round(2, value, keep=("kept",)), fastest(1))
+            cluster.run(value_round(2, value, keep=("kept",)), Fastest(1))
         os.kill(cluster.process_ids[1], signal.SIGCONT)
         results = cluster.run(use, all_of(2)).results
         assert [results[worker][0].item() for worker in range(2)] == [2.0, 2.0]
@@ -222,10 +223,10 @@ def test_nobody_computes_on_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("coded_als.master.stores.MOST_OPEN_STORES", 0)  # nothing reaches those that are behind
         os.kill(cluster.process_ids[1], signal.SIGSTOP)
         for value in range(3):  # two open tasks, and the third cannot be sent
-            cluster.run(value_round(2, value, **keep), fastest(1))
+            cluster.run(value_round(2, value, **keep), Fastest(1))
         os.kill(cluster.process_ids[1], signal.SIGCONT)
         listen_until(cluster, lambda: cluster._membership.workers[1].has_credit)
-        assert cluster.run(use, fastest(1)).results[0][0].item() == 2.0
+        assert cluster.run(use, Fastest(1)).results[0][0].item() == 2.0
         with pytest.raises(NotEnoughWorkers):
             cluster.run(use, all_of(2))
         cluster.run(value_round(2, 7.0, **keep), all_of(2))
@@ -238,7 +239,7 @@ def test_nobody_computes_on_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_round_for_which_a_worker_is_stale_still_refreshes_what_it_keeps() -> None:
     with cluster_of(2) as (cluster, _):
         cluster._membership.workers[1].held["one"] = -1
-        cluster.run(value_round(2, 4.0, keep=("kept",)), fastest(1))
+        cluster.run(value_round(2, 4.0, keep=("kept",)), Fastest(1))
         use = Round("inner_product", ("kept", "kept"), response_shapes=((1, 1, 1),))
         assert [arrays[0].item() for arrays in cluster.run(use, all_of(2)).results.values()] == [16.0, 16.0]
 
@@ -254,7 +255,7 @@ def test_a_worker_refuses_operands_of_another_version(again: bool) -> None:
         else:  # and is not asked again where that cannot be
             for _ in range(2):
                 with pytest.raises(NotEnoughWorkers):
-                    cluster.run(value_round(2), fastest(1))
+                    cluster.run(value_round(2), Fastest(1))
     left = {(0, 0): "counted", (0, 1): "counted"} if again else {(0, 0): "unsent", (0, 1): "lost"}
     assert {task: status for task, status in statuses(events).items() if task[0] == 0} == left
 
@@ -263,9 +264,9 @@ def test_credit_that_comes_back_within_a_round_is_used() -> None:
     with cluster_of(2, [0.0, 0.0], [0.0, 0.0], [30.0, 0.0]) as (cluster, events):
         os.kill(cluster.process_ids[1], signal.SIGSTOP)
         for _ in range(2):
-            cluster.run(value_round(2), fastest(1))
+            cluster.run(value_round(2), Fastest(1))
         threading.Timer(0.1, os.kill, (cluster.process_ids[1], signal.SIGCONT)).start()
-        assert cluster.run(value_round(2), fastest(1)).workers == (1,)
+        assert cluster.run(value_round(2), Fastest(1)).workers == (1,)
     assert statuses(events)[2, 1] == "counted"
 
 
@@ -273,15 +274,15 @@ def test_what_a_kernel_raises_is_raised_with_its_worker() -> None:
     with cluster_of(2, [0.0, 30.0]) as (cluster, _):
         bad = Round("product", ("one",), [(np.ones((1, 3, 1)),)] * 2, response_shapes=((1, 1, 1),))
         with pytest.raises(WorkerFailed, match=r"worker 0 failed in 'product': ValueError"):
-            cluster.run(bad, fastest(1))
-        assert cluster.run(value_round(2), fastest(1)).workers == (0,)
+            cluster.run(bad, Fastest(1))
+        assert cluster.run(value_round(2), Fastest(1)).workers == (0,)
 
 
 def test_a_response_of_another_shape_is_raised() -> None:
     with cluster_of(1) as (cluster, events):
         wrong = Round("product", ("one",), [(np.ones((1, 1, 2)),)], response_shapes=((1, 1, 1),))
         with pytest.raises(WorkerFailed, match=r"must be float64 of the shapes"):
-            cluster.run(wrong, fastest(1))
+            cluster.run(wrong, Fastest(1))
     assert len(statuses(events)) == 1
 
 
@@ -297,7 +298,7 @@ def test_a_response_of_another_shape_is_raised() -> None:
 )
 def test_a_round_that_cannot_be_run_is_refused(round: Round, message: str) -> None:
     with cluster_of(2) as (cluster, _), pytest.raises(UsageError, match=message):
-        cluster.run(round, fastest(1))
+        cluster.run(round, Fastest(1))
 
 
 @pytest.mark.parametrize("options", [{"workers": 0}, {"workers": -1}, {"workers": 2, "delays": "exp:maen=2ms"}])
@@ -327,7 +328,7 @@ def test_nobody_without_the_secret_gets_a_message_through() -> None:
                     rogue.send_multipart(hello, zmq.DONTWAIT)
             refused = cluster._link.disconnections
             listen_until(cluster, lambda: cluster._link.disconnections >= refused + 2)
-            assert cluster.run(value_round(1, 4.0), fastest(1)).results[0][0].item() == 4.0
+            assert cluster.run(value_round(1, 4.0), Fastest(1)).results[0][0].item() == 4.0
             assert plain.poll(50) == guessing.poll(50) == 0
         assert cluster.malformed == 0
         assert len(cluster.process_ids) == 1
@@ -391,8 +392,8 @@ def test_strangers_with_the_secret_are_ignored() -> None:
             assert "from 0 to 0; got 1" in decode(rogue.recv_multipart()).reason
             rogue.send_multipart(encode(response))
             listen_until(cluster, lambda: cluster.malformed == 5)
-            cluster.run(value_round(1), fastest(1))
-        assert cluster.run(value_round(1, 4.0), fastest(1)).results[0][0].item() == 4.0
+            cluster.run(value_round(1), Fastest(1))
+        assert cluster.run(value_round(1, 4.0), Fastest(1)).results[0][0].item() == 4.0
     assert set(statuses(events).values()) == {"counted"}
 
 
@@ -401,14 +402,14 @@ def test_closing_does_not_wait_and_leaves_nobody(monkeypatch: pytest.MonkeyPatch
     with cluster_of(4, [0.0, 30.0, 30.0, 30.0]) as (cluster, _):
         process_ids = [*cluster.process_ids.values(), cluster._fleet.process_id]
         os.kill(process_ids[3], signal.SIGSTOP)
-        cluster.run(value_round(4), fastest(1))
+        cluster.run(value_round(4), Fastest(1))
         started = time.perf_counter()
         cluster.close()
         assert time.perf_counter() - started < 10
         assert not any(map(is_running, process_ids))
         cluster.close()
         with pytest.raises(UsageError, match="closed"):
-            cluster.run(value_round(4), fastest(1))
+            cluster.run(value_round(4), Fastest(1))
 
 
 def test_an_exception_leaves_nobody() -> None:
@@ -433,7 +434,7 @@ def test_a_forked_copy_of_the_master_ends_nobody() -> None:
             cluster.close()
             os._exit(0)
         os.waitpid(copy, 0)
-        assert cluster.run(value_round(1), fastest(1)).workers == (0,)
+        assert cluster.run(value_round(1), Fastest(1)).workers == (0,)
 
 
 def test_a_forgotten_cluster_leaves_nobody() -> None:
@@ -446,11 +447,11 @@ def test_a_forgotten_cluster_leaves_nobody() -> None:
 SCRIPT = """
 import os, signal, sys
 import numpy as np
-from coded_als.cluster import Round, fastest
+from coded_als.cluster import Fastest, Round
 from coded_als.master import LocalCluster
 cluster = LocalCluster(3, "slow:n=2,delay=30s")
 payload = (np.ones((1, 1, 1)),) * 2
-cluster.run(Round("product", (), [payload] * 3, response_shapes=((1, 1, 1),)), fastest(1))
+cluster.run(Round("product", (), [payload] * 3, response_shapes=((1, 1, 1),)), Fastest(1))
 print(*cluster.process_ids.values(), flush=True)
 {end}
 """
@@ -459,7 +460,7 @@ print(*cluster.process_ids.values(), flush=True)
 @pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "1 / 0"])
 def test_workers_end_with_their_master_however_it_ends(end: str) -> None:
     process = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(end=end)], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", SCRIPT.format(end=end)], capture_output=True, text=True, timeout=60, check=False
     )
     process_ids = [int(word) for word in process.stdout.split()]
     assert len(process_ids) == 3, process.stderr
@@ -471,7 +472,7 @@ def test_workers_end_with_their_fleet() -> None:
         os.kill(cluster._fleet.process_id, signal.SIGKILL)
         assert all_end_within(cluster.process_ids.values(), 3.0)
         with pytest.raises(NotEnoughWorkers):
-            cluster.run(value_round(2), fastest(1))
+            cluster.run(value_round(2), Fastest(1))
 
 
 def test_a_fleet_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

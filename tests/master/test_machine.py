@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from coded_als.cluster import Round, TaskEvent, fastest
+from coded_als.cluster import Fastest, Round, TaskEvent
 from coded_als.cluster.shares import Part
 from coded_als.delays import Disturbance
 from coded_als.errors import NotEnoughWorkers, RoundTimeout
@@ -286,7 +286,7 @@ class MasterMachine(RuleBasedStateMachine):
         round = Round("product", ("share", *names), [payload] * WORKERS, names, ((1, 1, 1),))
         self.membership.catch_up()
         try:
-            done = self.rounds.carry_out(round, fastest(needed), TIMEOUT_S, Disturbance.late([0.0] * WORKERS))
+            done = self.rounds.carry_out(round, Fastest(needed), TIMEOUT_S, Disturbance.late([0.0] * WORKERS))
         except NotEnoughWorkers as error:
             self._check_too_few(error, needed)
         except RoundTimeout as error:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS
-from coded_als.cluster import Round, all_of, fastest
+from coded_als.cluster import Fastest, Round, all_of
 from coded_als.master import LocalCluster
 from coded_als.master.membership import WorkerState
 from coded_als.master.rounds import Payloads
@@ -78,7 +78,7 @@ def test_a_straggler_whose_payload_was_overwritten_never_counts() -> None:
         for _ in range(150):
             right = rng.standard_normal((1, 200, 20))
             round = Round("product", ("left",), [(right,)] * 4, response_shapes=((1, 30, 20),))
-            for response in cluster.run(round, fastest(2)).results.values():
+            for response in cluster.run(round, Fastest(2)).results.values():
                 np.testing.assert_allclose(response[0], left @ right, rtol=1e-10, atol=1e-10)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from coded_als import CodedALS, CodedOperator, LocalCluster
-from coded_als.cluster import Round, TaskEvent, all_of, fastest
+from coded_als.cluster import Fastest, Round, TaskEvent, all_of
 from coded_als.errors import NotEnoughWorkers, RoundTimeout
 from coded_als.master.events import WorkerEvent
 from coded_als.worker.forks import FIRST_RESTART_S, GROWN_UP_S, LAST_RESTART_S, Restarts
@@ -110,7 +110,7 @@ def test_who_is_at_work_is_not_called_silent(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("coded_als.master.rounds.ASK_AFTER_S", 0.05)
     with LocalCluster(3, "slow:n=1,delay=30s", round_timeout_s=20) as cluster:
         round = Round("inner_product", (), [(np.ones((1, 1, 1)),)] * 3, response_shapes=((1, 1, 1),))
-        responded = set(cluster.run(round, fastest(2)).workers)
+        responded = set(cluster.run(round, Fastest(2)).workers)
         (slow,) = {0, 1, 2} - responded
         (stopped, _) = sorted(responded)
         os.kill(cluster.process_ids[stopped], signal.SIGSTOP)

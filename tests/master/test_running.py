@@ -22,7 +22,9 @@ STEPS = ("place", "die", "ask", "cancel", "lose", "drop", "take", "refused", "co
 def running(**fields: Any) -> RunningRound:
     round = Round("product", ("stored",), response_shapes=((1, 1, 1),), **fields)
     stamps = (("stored", 7),)
-    return RunningRound(round, all_of(WORKERS), 4, stamps, (), [0.0] * WORKERS, Payloads(round, None), 100)
+    return RunningRound(
+        round, all_of(WORKERS), 4, stamps, (), [0.0] * WORKERS, [1.0] * WORKERS, Payloads(round, None), 100
+    )
 
 
 def worker_of(number: int, held: bool, alive: bool = True) -> WorkerState:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coded_als.cluster import Round, StoppingRule, WellConditioned, fastest
+from coded_als.cluster import Fastest, Round, StoppingRule, WellConditioned
 from coded_als.delays import Disturbance
 from coded_als.errors import DecodingError, NotEnoughWorkers
 from coded_als.wire import Refused
@@ -90,9 +90,9 @@ def test_a_worker_that_refuses_for_ever_is_given_up(machine: MasterMachine) -> N
     worker: Any = machine.scene.workers[1]
     worker.__class__ = Forgetful
     with pytest.raises(NotEnoughWorkers):
-        carried_out(machine, fastest(WORKERS))
+        carried_out(machine, Fastest(WORKERS))
     assert worker.asked == 3
-    assert carried_out(machine, fastest(WORKERS - 1)) == {0, 2, 3}
+    assert carried_out(machine, Fastest(WORKERS - 1)) == {0, 2, 3}
 
 
 def test_a_lost_worker_that_would_not_respond_is_not_waited_for(machine: MasterMachine) -> None:
@@ -101,11 +101,11 @@ def test_a_lost_worker_that_would_not_respond_is_not_waited_for(machine: MasterM
     machine.membership.catch_up()
     started_s = machine.scene.now_s
     with pytest.raises(NotEnoughWorkers):
-        carried_out(machine, fastest(WORKERS), (0.0, 0.0, 0.0, np.inf))
+        carried_out(machine, Fastest(WORKERS), (0.0, 0.0, 0.0, np.inf))
     assert machine.scene.now_s < started_s + 1.0
     # one that would is
     with pytest.raises(NotEnoughWorkers):
-        carried_out(machine, fastest(WORKERS))
+        carried_out(machine, Fastest(WORKERS))
     assert machine.scene.now_s > started_s + 5.0
 
 

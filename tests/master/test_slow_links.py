@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -107,13 +108,11 @@ def test_nobody_waits_for_a_slow_link_that_can_be_spared(tmp_path: Path, port: i
     finally:
         started.end()
     np.testing.assert_allclose(fitted.item_factors_, model(3, 30).fit(RATINGS).item_factors_, rtol=0, atol=1e-8)
-    took = {
-        worker: [e.received_s - e.sent_s for e in events if e.worker == worker and e.received_s and e.sent_s]
-        for worker in range(4)
-    }
-    assert min(took[3], default=1.0) > 0.1
+    # a quick fit ends before anything has come through the slow link
+    took = [e.received_s - e.sent_s for e in events if e.worker == 3 and e.received_s and e.sent_s] or [math.inf]
+    assert min(took) > 0.1
     # as long as the others take on a busy machine, and not as long as the link
-    assert np.median([entry.seconds for entry in fitted.history_]) < np.median(took[3])
+    assert np.median([entry.seconds for entry in fitted.history_]) < np.median(took)
 
 
 def test_a_fit_that_needs_those_behind_a_slow_link_takes_their_time_and_is_right(
@@ -132,7 +131,7 @@ def test_a_fit_that_needs_those_behind_a_slow_link_takes_their_time_and_is_right
 MASTER = """
 import sys, time
 import numpy as np
-from coded_als.cluster import Round, all_of, fastest
+from coded_als.cluster import Fastest, Round, all_of
 from coded_als.master import RemoteCluster
 one = np.ones((1, 1, 1))
 with RemoteCluster(sys.argv[1], 4, sys.argv[2], join_timeout_s=30, round_timeout_s=60) as cluster:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import LATEST, LOCK, MAGIC, PREVIOUS, Checkpoint, digest, flushed
+from coded_als.models.checkpoint import MAGIC, Checkpoint, digest, flushed
+from coded_als.models.checkpoint_store import LATEST, LOCK, PREVIOUS
 
 IDENTITY = {"method": "ridge", "rank": 3, "data": "abc"}
 
@@ -217,7 +218,7 @@ def test_where_the_file_system_has_no_locks_a_fit_goes_on(tmp_path, monkeypatch)
     def lockless(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("coded_als.models.checkpoint.fcntl.flock", lockless)
+    monkeypatch.setattr("coded_als.models.checkpoint_store.fcntl.flock", lockless)
     write(tmp_path, [1])
     assert resumed(tmp_path).iteration == 1
 

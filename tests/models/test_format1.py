@@ -11,14 +11,14 @@ import pytest
 
 from coded_als import load_model
 from coded_als.errors import UsageError
-from coded_als.models.registry import MODEL_HOMES
+from coded_als.models.registry import model_kinds
 
 FOLDER = Path(__file__).parent / "format1"
 TOLD: dict[str, dict[str, Any]] = json.loads((FOLDER / "told.json").read_text())
 
 
 def test_each_kind_of_model_has_a_file() -> None:
-    assert set(TOLD) == set(MODEL_HOMES) == {path.stem for path in FOLDER.glob("*.npz")}
+    assert set(TOLD) == set(model_kinds()) == {path.stem for path in FOLDER.glob("*.npz")}
 
 
 @pytest.mark.parametrize("kind", TOLD)

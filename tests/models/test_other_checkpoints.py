@@ -15,7 +15,8 @@ from scipy import sparse
 
 from coded_als import BPR, SGD, Checkpoint, CodedALS, ImplicitALS, InlineCluster, RidgeALS, UsageError
 from coded_als.baselines import FirstCopy, fit_on_cluster
-from coded_als.models.checkpoint import LATEST, MAGIC, Snapshot, read_snapshot, write_snapshot
+from coded_als.models.checkpoint import MAGIC, Snapshot, read_snapshot, snapshot_bytes
+from coded_als.models.checkpoint_store import LATEST, FolderStore
 
 RATINGS = sparse.random_array((30, 20), density=0.4, rng=np.random.default_rng(0), format="csr") * 5
 DENSE = np.random.default_rng(1).standard_normal((30, 20)) * 0.8 ** np.arange(20)
@@ -114,7 +115,7 @@ def others(snapshot: Snapshot) -> Iterator[Snapshot]:
 
 
 def write(path: Path, snapshot: Snapshot, identity: Any) -> None:
-    """As `write_snapshot`, for contents that it would not take."""
+    """As a store writes `snapshot_bytes`, for contents that it would not take."""
     import hashlib
 
     header = {"iteration": snapshot.iteration, "facts": snapshot.facts, "identity": identity}
@@ -154,7 +155,7 @@ def tried(name: str, folder: Path, other: Snapshot, identity: Any) -> bool:
 def test_other_contents_are_refused_or_do_no_harm(name: str, tmp_path: Path) -> None:
     model, ratings, fit = FITS[name]
     fit(model(3), ratings, Checkpoint(tmp_path))
-    snapshot, identity = read_snapshot(tmp_path / LATEST)
+    snapshot, identity = read_snapshot(FolderStore(tmp_path), LATEST)
     write(tmp_path / LATEST, snapshot, identity)
     assert tried(name, tmp_path, snapshot, identity)
     every = list(others(snapshot))
@@ -167,7 +168,7 @@ def test_other_contents_are_refused_or_do_no_harm(name: str, tmp_path: Path) -> 
 def test_another_identity_is_refused(identity: Any, tmp_path: Path) -> None:
     model, ratings, fit = FITS["ridge"]
     fit(model(3), ratings, Checkpoint(tmp_path))
-    snapshot, _ = read_snapshot(tmp_path / LATEST)
+    snapshot, _ = read_snapshot(FolderStore(tmp_path), LATEST)
     write(tmp_path / LATEST, snapshot, identity)
     with pytest.raises(UsageError, match=r"complete file|must be of the same fit"):
         fit(model(6), ratings, Checkpoint(tmp_path, resume=True))
@@ -191,6 +192,6 @@ def test_a_checkpoint_of_another_version_is_refused_and_kept(version: bytes, tmp
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     written = Snapshot(2, {"a": np.arange(3.0)}, {"history": [1, 2]})
-    write_snapshot(tmp_path / LATEST, written, {"method": "x"})
-    snapshot, identity = read_snapshot(tmp_path / LATEST)
+    FolderStore(tmp_path).write(snapshot_bytes(written, {"method": "x"}))
+    snapshot, identity = read_snapshot(FolderStore(tmp_path), LATEST)
     assert (snapshot.iteration, snapshot.facts, identity) == (2, {"history": [1, 2]}, {"method": "x"})

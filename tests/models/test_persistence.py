@@ -15,8 +15,9 @@ from scipy.sparse import csr_array, csr_matrix
 
 from coded_als.errors import UsageError
 from coded_als.models import persistence
-from coded_als.models.factor_model import FactorModel, Ranking
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import seen_pattern
+from coded_als.models.recommending import Ranking
 
 
 class Model(FactorModel):

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from coded_als.models.factor_model import FactorModel, NewUsers, Ranking
+from coded_als.errors import UsageError
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import seen_pattern
+from coded_als.models.recommending import NewUsers, Ranking
 from coded_als.models.top_n import best_of, top_n
 from tests.strategies import seeds
 
@@ -178,3 +180,8 @@ def test_the_best_of_one_row_are_those_of_the_table(scores: list[float], n: int)
     wanted, of_them = top_n(row[None, :], n)
     assert columns.tolist() == [column for column in wanted[0].tolist() if column >= 0]
     assert values.tolist() == [value for value in of_them[0].tolist() if value > -np.inf]
+
+
+def test_scores_that_are_not_linear_in_the_ratings_are_not_explained():
+    with pytest.raises(UsageError, match=r"linear in the ratings .* that of Model is not"):
+        Model().explain({10: 2.0}, 0)

@@ -15,8 +15,8 @@ CODES = (
     Mutant(
         "copies of a block on adjacent workers",
         "coded_als/codes/replication.py",
-        "self._block_of = np.arange(workers) % blocks",
-        "self._block_of = np.minimum(np.arange(workers) // copies, blocks - 1)",
+        "return np.arange(workers) % blocks",
+        "return np.minimum(np.arange(workers) // (workers // blocks), blocks - 1)",
         ("tests/codes/test_product_codes.py::test_losing_neighbours_costs_no_block_but_its_copies",),
     ),
     Mutant(
@@ -67,8 +67,8 @@ ALGORITHM = (
     Mutant(
         "history_ has an error estimate of 0",
         "coded_als/als/history.py",
-        "error_estimate=self.error_estimate,",
-        "error_estimate=0.0,",
+        "error = self.error_estimate",
+        "error = 0.0",
         ("tests/als/test_promises.py::test_the_history_tells_the_errors_of_its_rounds",),
     ),
     Mutant(
@@ -104,14 +104,14 @@ ALGORITHM = (
         "coded_als/planner/choice.py",
         "MARGIN = 0.05",
         "MARGIN = 0.0",
-        ("tests/als/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
+        ("tests/planner/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
     ),
     Mutant(
         "codes that decode coarsely are chosen",
         "coded_als/planner/choice.py",
         "ACCURATE = 1e-10",
         "ACCURATE = 1e-3",
-        ("tests/als/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
+        ("tests/planner/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
     ),
     Mutant(
         "coarse products are believed",
@@ -140,6 +140,34 @@ ALGORITHM = (
         "return np.asarray(space @ (turned[:, :fewer] if fewer == count else turned[:, fewer:]))",
         "return np.asarray(space[:, :count])",
         ("tests/als/test_ties.py",),
+    ),
+    Mutant(
+        "a choice among values that are equal to rounding only may cost anything",
+        "coded_als/als/ties.py",
+        "if not whole or lost > spare:",
+        "if not whole:",
+        ("tests/als/test_convergence.py::test_what_float64_cannot_decide_is_said",),
+    ),
+    Mutant(
+        "any solver is taken to run the paper's protocol",
+        "coded_als/planner/solvers.py",
+        "return tuple(name for name, solver in SOLVERS.items() if protocol in solver.protocols)",
+        "return tuple(SOLVERS)",
+        ("tests/als/test_solvers.py::test_a_protocol_has_a_default_that_can_run_it",),
+    ),
+    Mutant(
+        "a fit plans again what was planned",
+        "coded_als/als/estimator.py",
+        "        if spread is None:\n            asked",
+        "        if True:\n            asked",
+        ("tests/als/test_which_code.py::test_a_fit_takes_a_spread_that_was_planned_and_plans_no_other",),
+    ),
+    Mutant(
+        "a tie is whole without a probe",
+        "coded_als/als/ties.py",
+        "whole = missed is None",
+        "whole = True",
+        ("tests/als/test_ties.py::test_no_direction_of_a_tie_that_fills_most_of_the_space_is_missed",),
     ),
     Mutant(
         "ties are never seen",

@@ -38,7 +38,7 @@ INSTALLING = (
         "coded_als/experiments/calibration.py",
         "max(_copying_s(responses), large_s - many_s)",
         "max(1e-9, large_s - many_s)",
-        ("tests/experiments/plan/test_calibration.py::test_no_speed_is_beyond_that_of_memory",),
+        ("tests/experiments/test_calibration.py::test_no_speed_is_beyond_that_of_memory",),
     ),
     Mutant(
         "lower bounds are compared as text",

@@ -35,6 +35,13 @@ READING = (
         (f"{_LAYOUTS}::test_quoted_fields_are_those_of_rfc_4180",),
     ),
     Mutant(
+        "ids too long for 63 bits are told apart by fewer",
+        "coded_als/data/ratings.py",
+        "    if math.prod(spans.tolist()) >= 2**63:\n        return None\n",
+        "",
+        ("tests/data/test_text.py::test_distinct_texts_are_those_of_numpy",),
+    ),
+    Mutant(
         "two quotes stay two",
         "coded_als/data/fields.py",
         """text.replace(b'""', b'"')""",

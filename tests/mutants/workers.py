@@ -231,8 +231,45 @@ PROCESSES = (
         ("tests/worker/test_forks.py",),
     ),
     Mutant(
+        "verified half-steps are solved by compiled loops",
+        "coded_als/baselines/distributed.py",
+        'stable=verify != "off"',
+        "stable=False",
+        (
+            "tests/baselines/test_distributed.py::test_verified_half_steps_are_solved_in_the_way_that_their_residuals_prove",
+        ),
+    ),
+    Mutant(
+        "the sums of a half-step are believed unseen",
+        "coded_als/cluster/freivalds.py",
+        "        yield Comparison(sums, wanted, bounded(sizes, longest, data.size))\n",
+        "",
+        ("tests/cluster/test_verification.py::test_one_wrong_number_anywhere_is_noticed",),
+    ),
+    Mutant(
+        "the sums of skipped blocks are those of the last items",
+        "coded_als/baselines/distributed.py",
+        "any(user_side.skipped)",
+        "False",
+        ("tests/baselines/test_distributed.py::test_the_objective_never_rises_whoever_is_skipped",),
+    ),
+    Mutant(
+        "a checkpoint that another fit writes to is written to",
+        "coded_als/models/checkpoint_store.py",
+        "        if error.errno not in _LOCKLESS:\n            os.close(lock)\n            raise\n",
+        "        pass\n",
+        ("tests/models/test_checkpoint.py",),
+    ),
+    Mutant(
+        "verified half-steps of short rows lose digits",
+        "coded_als/baselines/block_kernel.py",
+        "by_numpy = bool(stable) or not _has_compiler()",
+        "by_numpy = not _has_compiler()",
+        ("tests/cluster/test_verification.py::test_residuals_prove_stable_half_steps_however_badly_conditioned",),
+    ),
+    Mutant(
         "a forked child keeps the lock of a checkpoint",
-        "coded_als/models/checkpoint.py",
+        "coded_als/models/checkpoint_store.py",
         "os.register_at_fork(after_in_child=_let_go_of_locks)\n",
         "",
         ("tests/models/test_checkpoint.py",),
@@ -249,7 +286,7 @@ PROCESSES = (
 DASK = (
     Mutant(
         "blocks that a Dask worker lacks are never made again",
-        "coded_als/dask/planting.py",
+        "coded_als/dask/placement.py",
         "            if not is_there:\n",
         "            if False:\n",
         ("tests/dask/test_changed_parts.py::test_blocks_are_made_again_as_they_were_or_not_at_all",),
@@ -270,7 +307,7 @@ DASK = (
     ),
     Mutant(
         "a Dask worker that comes while blocks are made is promised none",
-        "coded_als/dask/planting.py",
+        "coded_als/dask/placement.py",
         "            starter.providers.append(self._provide)\n        return facts\n",
         "            pass\n        starter.providers.append(self._provide)\n        return facts\n",
         (
@@ -280,7 +317,7 @@ DASK = (
     ),
     Mutant(
         "a task that ends after its fit leaves a block",
-        "coded_als/dask/planting.py",
+        "coded_als/dask/placement.py",
         "if plugin is not None and plugin.is_over(number):",
         "if False:",
         ("tests/dask/test_late_tasks.py::test_a_task_that_ends_after_its_fit_leaves_no_block",),

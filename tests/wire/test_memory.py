@@ -30,7 +30,7 @@ from coded_als.wire import (
     packed,
     shared_memory,
 )
-from coded_als.wire.arrays import FLOAT
+from coded_als.wire.frames import FLOAT
 from tests.wire.availability import needs_shared_memory
 
 pytestmark = needs_shared_memory

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from coded_als.wire import Message, Response, Store, Task, decode, encode
-from coded_als.wire.arrays import COPY_BELOW_BYTES, FLOAT, WireError, packed
+from coded_als.wire.frames import COPY_BELOW_BYTES, FLOAT, WireError, packed
 from coded_als.wire.messages import MESSAGES, VERSION, Natural, Stamp
 from tests.fuzz_wire import bytes_of_frames, frames_of_bytes, read, seeds, without_arrays
 

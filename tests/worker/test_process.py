@@ -14,7 +14,7 @@ from coded_als.worker.credentials import Credentials
 
 
 def run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 def test_a_worker_imports_nothing_heavy() -> None:

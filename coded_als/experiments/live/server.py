@@ -1,4 +1,4 @@
-"""A look as one page on loopback: the page itself, and what changes as server-sent events."""
+"""A view as one page on loopback: the page itself, and its changes as server-sent events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Reader(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        # a page of elsewhere whose name was made to mean this address must not read this one
+        # reject foreign Host headers (DNS rebinding)
         if self.headers.get("Host", "").rpartition(":")[0] not in (HOST, "localhost"):
             self.send_error(403)
         elif self.path == "/":
@@ -67,7 +67,7 @@ class _Reader(BaseHTTPRequestHandler):
         sent = b""
         try:
             while True:
-                # asked before the look: the last look is one of the end
+                # check for the end first, so that the last view sent is the final one
                 ended = self.server.ended.wait(EVERY_S if sent else 0)
                 data = json.dumps(asdict(self.server.status.view())).encode()
                 if data != sent:

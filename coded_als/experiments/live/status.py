@@ -27,7 +27,7 @@ SWEEP_HEADINGS = ("cell", "status", "seconds, or why not", "workers", "dead", "d
 
 @dataclass
 class _Worker:
-    """What is known of one worker."""
+    """The record of one worker."""
 
     counted: int = 0
     dropped: int = 0
@@ -63,7 +63,7 @@ class FitStatus:
     Parameters
     ----------
     title
-        What is fitted.
+        Name of the fit.
     workers
         W.
     tolerance, iterations
@@ -84,7 +84,7 @@ class FitStatus:
         self._round, self._finished, self._lock = -1, False, threading.Lock()
 
     def event(self, event: TaskEvent) -> None:
-        """Observe what became of a task."""
+        """Observe the end of a task."""
         with self._lock:
             self._workers[event.worker].note(event)
             if event.status == "counted":
@@ -101,7 +101,7 @@ class FitStatus:
             self._finished = True
 
     def view(self) -> View:
-        """What can be seen now."""
+        """The state now."""
         with self._lock:
             lines = tuple(worker.line(number, self._round) for number, worker in enumerate(self._workers))
             return View(self._title, self._facts(lines), FIT_HEADINGS, lines, self._fraction(), self._finished)
@@ -135,7 +135,7 @@ class FitStatus:
 
 
 def iterations_left(history: Sequence[CodedIteration], tolerance: float, most: int) -> float | None:
-    """Iterations until the fit ends, if it goes on converging as it did; None while nobody can tell."""
+    """Iterations until the fit ends, if it goes on converging as it did; None while that is unknown."""
     known = [entry for entry in history if 0 < entry.remaining < math.inf]
     if not history:
         return None
@@ -158,12 +158,12 @@ def seconds_left(history: Sequence[CodedIteration], tolerance: float, most: int)
 
 
 class SweepStatus:
-    """What `coded_als.experiments.sweep.runs.run_sweep` tells of its progress, to be looked at from any thread.
+    """Progress of `coded_als.experiments.sweep.runs.run_sweep`, for views from any thread.
 
     Parameters
     ----------
     title
-        What is swept.
+        Name of the sweep.
     clock
         ``"wall"`` or ``"virtual"``: whose seconds the cells have.
     now
@@ -178,7 +178,7 @@ class SweepStatus:
         self._finished, self._lock = False, threading.Lock()
 
     def tell(self, done: int, total: int, row: SweepRow | None = None) -> None:
-        """So many cells of so many have ended, the last of them with this row; none: what an earlier run has left."""
+        """Note that so many cells of so many have ended, the last with this row; without a row, in an earlier run."""
         with self._lock:
             self._done, self._total = done, total
             if row is None:
@@ -193,7 +193,7 @@ class SweepStatus:
             self._finished = True
 
     def view(self) -> View:
-        """What can be seen now."""
+        """The state now."""
         with self._lock:
             so_far, ran = self._now() - self._started, self._done - self._known
             left = so_far / ran * (self._total - self._done) if ran else None

@@ -1,4 +1,4 @@
-"""Views of a status: what can be seen now, and the same as text that is redrawn on a terminal."""
+"""Views of a status: its state now, and the same as text that is redrawn on a terminal."""
 
 from __future__ import annotations
 
@@ -27,54 +27,30 @@ ROUNDS_AT = 62
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the table.
+    """A row of the table."""
 
-    Parameters
-    ----------
-    cells
-        One text for each heading.
-    state
-        Among `STATES`.
-    rounds
-        What became of the last rounds, a letter of `ROUNDS` for each; empty where that has no meaning.
-    """
-
-    cells: tuple[str, ...]
-    state: str = "in time"
-    rounds: str = ""
+    cells: tuple[str, ...]  # one text for each heading
+    state: str = "in time"  # among `STATES`
+    rounds: str = ""  # a letter of `ROUNDS` for each of the last rounds; empty for a line without rounds
 
 
 @dataclass(frozen=True)
 class View:
-    """What can be seen at one moment.
-
-    Parameters
-    ----------
-    title
-        What runs.
-    facts
-        Names and values, with units.
-    headings, lines
-        The table.
-    fraction
-        How much is done, from 0 to 1; None where nobody can tell.
-    finished
-        Whether it has ended.
-    """
+    """The state of a run at one moment."""
 
     title: str
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]  # names and values, with units
     headings: tuple[str, ...]
     lines: tuple[Line, ...]
-    fraction: float | None = None
-    finished: bool = False
+    fraction: float | None = None  # done, from 0 to 1; None while it is unknown
+    finished: bool = False  # whether it has ended
 
 
 class LiveStatus(Protocol):
     """Something that runs and can be looked at, from any thread."""
 
     def view(self) -> View:
-        """What can be seen now."""
+        """The state now."""
         ...
 
     def finish(self) -> None:

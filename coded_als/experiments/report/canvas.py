@@ -270,57 +270,39 @@ Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A figure with all that stands beside it.
+class CaptionedFigure:
+    """A figure with its title, its note and its data."""
 
-    Parameters
-    ----------
-    name
-        A file name without suffix.
-    title, note
-        Plain text.
-    figure
-        What is drawn.
-    headings, body
-        The data that is drawn.
-    """
-
-    name: str
+    name: str  # a file name without suffix
+    # plain text
     title: str
     note: str
     figure: ReportFigure
+    # the data of the figure
     headings: tuple[str, ...]
     body: Sequence[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
 class Entry(Generic[DrawnFrom]):
-    """A kind of figure.
+    """A kind of figure."""
 
-    Parameters
-    ----------
-    name
-        Where its file names begin.
-    title, note
-        Plain text; the title is followed by what this one is about.
-    draw, table
-        Figure and data of a source.
-    """
-
-    name: str
+    name: str  # the beginning of its file names
+    # plain text; the source of a figure follows its title
     title: str
     note: str
+    # figure and data of a source
     draw: Callable[[DrawnFrom], ReportFigure]
     table: Callable[[DrawnFrom], Table]
 
-    def of(self, source: DrawnFrom, about: str = "") -> Shown:
+    def of(self, source: DrawnFrom, about: str = "") -> CaptionedFigure:
         """The figure of one source."""
         name = re.sub(r"[^a-z0-9.]+", "-", f"{self.name} {about}".lower()).strip("-.")[:LONGEST_NAME]
         title = f"{self.title}{about and ', '}{about}"
-        return Shown(name, title, self.note, self.draw(source), *self.table(source))
+        return CaptionedFigure(name, title, self.note, self.draw(source), *self.table(source))
 
 
-def named_apart(figures: Iterable[Shown]) -> Iterator[Shown]:
+def named_apart(figures: Iterable[CaptionedFigure]) -> Iterator[CaptionedFigure]:
     """The same figures; a name that came before gets a number."""
     seen: Counter[str] = Counter()
     for shown in figures:

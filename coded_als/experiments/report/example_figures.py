@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from coded_als.cluster import TaskEvent
 from coded_als.experiments.report.canvas import (
     BAND,
+    CaptionedFigure,
     Entry,
     ReportFigure,
     SeriesStyle,
-    Shown,
     Table,
     add_legend,
     new_axes,
@@ -23,9 +23,9 @@ from coded_als.experiments.sweep.result_folder import Curve, Examples
 from coded_als.experiments.sweep.rows import SweepRow, known_interval
 
 
-def example_figures_of(rows: Sequence[SweepRow], examples: Examples) -> Iterator[Shown]:
+def example_figures_of(rows: Sequence[SweepRow], examples: Examples) -> Iterator[CaptionedFigure]:
     alone = len({row["cell"]["delays"] for row in rows}) > 1
-    said = " Shown for the first of the sweep's delay models alone." if alone else ""
+    note = " CaptionedFigure for the first of the sweep's delay models alone." if alone else ""
     about, drawn = f"delays {examples['delays']}", series_styles(row["cell"] for row in rows if row["status"] == "done")
     if examples["curves"]:
         size = examples["size"]
@@ -34,7 +34,7 @@ def example_figures_of(rows: Sequence[SweepRow], examples: Examples) -> Iterator
             "Objective against seconds",
             f"The algorithm itself on a {size['rows']} x {size['columns']} matrix of random factors and strong noise, "
             f"rank {size['rank']}, all schemes under the same delays; the machine is slowed in proportion to the "
-            f"sweep's problem. The optimum is exact; bands are 95 % intervals of the seconds.{said}",
+            f"sweep's problem. The optimum is exact; bands are 95 % intervals of the seconds.{note}",
             lambda source: objective_against_seconds(source, drawn),
             objective_table,
         )
@@ -45,8 +45,8 @@ def example_figures_of(rows: Sequence[SweepRow], examples: Examples) -> Iterator
         spans = Entry[Sequence[TaskEvent]](
             "timeline",
             f"Timeline of {run['scheme']}, {run['workers']} workers",
-            "Rows are workers. A round ends (dashed line) at the last response it needs; whoever still works on it "
-            f"then drops it and starts on the next round at once.{said}",
+            "Rows are workers. A round ends (dashed line) at the last response it needs; a worker that still computes "
+            f"then drops the task and starts on the next round at once.{note}",
             lambda source: timeline(source, clock=examples["clock"]),
             timeline_table,
         )

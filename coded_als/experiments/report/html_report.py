@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coded_als.codes import Uncoded
-from coded_als.experiments.report.canvas import Shown, memory, plain
+from coded_als.experiments.report.canvas import CaptionedFigure, memory, plain
 from coded_als.experiments.report.results import Results, open_results, saying_damaged
 from coded_als.experiments.report.saving import inline_svg, save_figures
 from coded_als.experiments.report.slices import Slice, is_coded, scheme_name
@@ -106,7 +106,7 @@ def _figures(results: Results) -> Iterator[Section]:
         yield _figure(shown, inline_svg(shown.figure, f"f{place}", shown.title), results.command)
 
 
-def _figure(shown: Shown, drawing: str, command: str) -> Section:
+def _figure(shown: CaptionedFigure, drawing: str, command: str) -> Section:
     drawing = f"<figure>{drawing}</figure>"
     made_by = f"<p>Made by <code>{escape(command)}</code>. File name: <code>{escape(shown.name)}</code></p>"
     return Section(
@@ -125,7 +125,7 @@ def _origin(results: Results) -> Section:
 
 
 def sentences(part: Slice) -> list[str]:
-    """What a slice says at its largest number of workers."""
+    """Findings of a slice at its largest number of workers."""
     ranked = sorted(part.largest, key=part.mean)
     return [_fastest(part, ranked), *_ties(part, ranked), *_equal_memory(part, ranked)]
 
@@ -155,7 +155,7 @@ def _ties(part: Slice, ranked: Sequence[SweepRow]) -> list[str]:
     if not ties:
         return []
     names = "; ".join(f"{scheme_name(row['cell'])} ({plain(part.mean(row))})" for row in ties)
-    return [f"These repetitions do not tell it apart from (intervals overlap, or within 5 %): {names}."]
+    return [f"Not distinguishable from it (overlapping 95 % intervals, or means within 5 %): {names}."]
 
 
 def _equal_memory(part: Slice, ranked: Sequence[SweepRow]) -> list[str]:
@@ -167,37 +167,30 @@ def _equal_memory(part: Slice, ranked: Sequence[SweepRow]) -> list[str]:
 
 def _beside(part: Slice, row: SweepRow, coded: Sequence[SweepRow]) -> str:
     room = row["worker_storage_bytes"]
-    said = f"With the memory of {scheme_name(row['cell'])} ({memory(room)} a worker, {_seconds(part, row)})"
+    opening = f"With the memory of {scheme_name(row['cell'])} ({memory(room)} a worker, {_seconds(part, row)})"
     fitting = [other for other in coded if other["worker_storage_bytes"] <= room]
     if not fitting:
-        return f"{said} no coded cell of this sweep fits; more parts would."
+        return f"{opening} no coded cell of this sweep fits; a code with more parts needs less memory."
     other = fitting[0]
     ratio = part.mean(row) / part.mean(other)
-    return f"{said} the fastest code is {scheme_name(other['cell'])} ({memory(other['worker_storage_bytes'])}): {_compared(ratio)}."
+    return f"{opening} the fastest code is {scheme_name(other['cell'])} ({memory(other['worker_storage_bytes'])}): {_compared(ratio)}."
 
 
 def _compared(ratio: float) -> str:
     """How a scheme compares with one that takes ``ratio`` times its seconds."""
     if 1 / CLOSE <= ratio <= CLOSE:
         return "as fast, within 5 %"
-    return f"{plain(ratio, 2)} times as fast" if ratio > 1 else f"{plain(1 / ratio, 2)} times as slow"
+    return f"{plain(ratio, 2)} times as fast" if ratio > 1 else f"it takes {plain(1 / ratio, 2)} times as long"
 
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of a page.
+    """A titled part of a page."""
 
-    Parameters
-    ----------
-    title, note
-        Plain text.
-    content
-        HTML.
-    """
-
+    # plain text
     title: str
     note: str
-    content: str
+    content: str  # HTML
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.experiments.environment import Environment
-from coded_als.experiments.report.canvas import Shown, named_apart
+from coded_als.experiments.report.canvas import CaptionedFigure, named_apart
 from coded_als.experiments.report.slices import Slice, slices
 from coded_als.experiments.report.sweep_figures import sweep_figures_of
 from coded_als.experiments.report.table1_figures import table1_figures_of
@@ -23,14 +22,14 @@ from coded_als.experiments.table1.paper_table import Table1Row
 
 @dataclass(frozen=True)
 class Results:
-    """What ``sweep`` or ``reproduce`` stored.
+    """Results that ``sweep`` or ``reproduce`` stored.
 
     Parameters
     ----------
     folder
         Where it is.
     spec
-        What was asked for.
+        The settings of the run.
     rows
         One for each finished cell, in the order of the cells.
     """
@@ -46,7 +45,7 @@ class Results:
 
     @property
     def clock(self) -> str:
-        """Whose seconds these are: ``"virtual"`` or ``"wall"``."""
+        """The clock of the seconds: ``"virtual"`` or ``"wall"``."""
         return "virtual" if self.is_table1 or self.spec["cluster"] == "virtual" else "wall"
 
     @property
@@ -70,7 +69,7 @@ class Results:
         return None if self.is_table1 else read_examples(self.folder)
 
     @cached_property
-    def environments(self) -> list[Environment]:
+    def environments(self) -> list[dict[str, Any]]:
         """Where and when each run took place."""
         path = self.folder / "environments.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -80,7 +79,7 @@ class Results:
         """The command line of the last run."""
         return str(self.environments[-1]["command"]) if self.environments else "coded-als"
 
-    def figures(self) -> Iterator[Shown]:
+    def figures(self) -> Iterator[CaptionedFigure]:
         """All figures of the report, drawn one at a time."""
         if self.is_table1:
             return named_apart(table1_figures_of(self.of_table1))
@@ -93,7 +92,7 @@ def open_results(folder: str | Path) -> Results:
     Parameters
     ----------
     folder
-        What ``sweep --out`` or ``reproduce --out`` named.
+        The folder of ``sweep --out`` or ``reproduce --out``.
 
     Raises
     ------
@@ -114,7 +113,7 @@ def open_results(folder: str | Path) -> Results:
 
 @contextmanager
 def saying_damaged(folder: Path) -> Iterator[None]:
-    """Turn what a damaged value stops, each place with an error of its own, into one line."""
+    """Report any exception that damaged values cause as one `UsageError`."""
     try:
         yield
     except (CodedALSError, OSError):

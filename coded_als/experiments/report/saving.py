@@ -9,17 +9,14 @@ from html import escape
 from pathlib import Path
 
 from coded_als.errors import UsageError
-from coded_als.experiments.report.canvas import THEME, ReportFigure, Shown
+from coded_als.experiments.report.canvas import THEME, CaptionedFigure, ReportFigure
 from coded_als.experiments.sweep.result_folder import saying_what_failed
 
 FORMATS = ("svg", "pdf", "png")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Formats from ``"pdf"`` or ``"svg,pdf,png"``.
-
-    Raises UsageError for any other word.
-    """
+    """Formats from ``"pdf"`` or ``"svg,pdf,png"``; `UsageError` for any other word."""
     words = tuple(dict.fromkeys(word.strip().lower() for word in text.split(",")))
     wrong = [word for word in words if word not in FORMATS]
     if wrong:
@@ -27,7 +24,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return words
 
 
-def save_figures(folder: Path, figures: Iterable[Shown], formats: Iterable[str]) -> list[Path]:
+def save_figures(folder: Path, figures: Iterable[CaptionedFigure], formats: Iterable[str]) -> list[Path]:
     """Write each figure in each format, and return the paths."""
     paths = []
     with saying_what_failed(folder):
@@ -55,7 +52,7 @@ def inline_svg(figure: ReportFigure, prefix: str, title: str) -> str:
 
 
 def _smaller(body: str) -> str:
-    """Without what is not seen, and with coordinates to a hundredth of a point."""
+    """The drawing without invisible parts, and with coordinates to a hundredth of a point."""
     unseen = r'<metadata>.*?</metadata>|<!--.*?-->|<path d="[^"]*" style="fill: none"/>| transform="rotate\(-0 [^"]*"'
     body = re.sub(unseen, "", body, flags=re.S)
 

@@ -11,7 +11,7 @@ from coded_als.experiments.sweep.rows import SchemeCell, SweepRow, interval_seco
 
 
 def series_name(cell: SchemeCell) -> str:
-    """The code without the h of the sweep: what one line stands for; copies are told also where they are two."""
+    """Name of a line: the code without the h of the sweep, with the number of copies also where it is the default."""
     code = cell["code"]
     if code == Replicated.name:
         code = f"{code}:copies={Replicated().copies}"
@@ -39,30 +39,19 @@ def series_styles(cells: Iterable[SchemeCell]) -> dict[str, SeriesStyle]:
 
 @dataclass(frozen=True)
 class Slice:
-    """Finished rows of a sweep that differ in scheme and number of workers alone.
+    """Finished rows of a sweep that differ in scheme and number of workers alone."""
 
-    Parameters
-    ----------
-    clock
-        ``"virtual"`` or ``"wall"``: whose seconds these are.
-    delays, stragglers, solver
-        What the rows have in common.
-    rows
-        Rows as stored.
-    styles
-        Style of each series.
-    """
-
-    clock: str
+    clock: str  # ``"virtual"`` or ``"wall"``: whose seconds these are
+    # the same in all rows
     delays: str
     stragglers: int
     solver: str
     rows: tuple[SweepRow, ...]
-    styles: Mapping[str, SeriesStyle]
+    styles: Mapping[str, SeriesStyle]  # of each series
 
     @property
     def name(self) -> str:
-        """For people: what the rows have in common."""
+        """The settings that all rows share, for people."""
         dead = f", {self.stragglers} dead workers" if self.stragglers else ""
         return f"solver {self.solver}{dead}, delays {self.delays}"
 
@@ -84,8 +73,12 @@ class Slice:
         """The 95 % interval of the mean, or the mean twice where there is none."""
         return interval_seconds(row, self.clock)
 
+    def cells(self, row: SweepRow) -> tuple[str, int | str, float, float, float]:
+        """Series, h, mean and interval of a row, as cells of a table."""
+        return series_name(row["cell"]), row["cell"]["partitions"] or "", self.mean(row), *self.interval(row)
+
     def ends(self, row: SweepRow) -> tuple[float, float]:
-        """What an axis must show of an interval: one that reaches zero would have a logarithmic axis without end."""
+        """The interval from at least half the mean on: a logarithmic axis cannot show zero."""
         low, high = self.interval(row)
         return max(low, self.mean(row) / 2), high
 
@@ -106,7 +99,7 @@ class Slice:
 
 
 def slices(rows: Sequence[SweepRow], clock: str) -> list[Slice]:
-    """Finished rows by what a figure must not mix; delays in the order of the rows."""
+    """Finished rows by the settings that a figure must not mix; delays in the order of the rows."""
     groups: dict[tuple[str, int, str], list[SweepRow]] = {}
     done = [row for row in rows if row["status"] == "done"]
     for row in done:

@@ -10,17 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from coded_als.codes import parse_code, with_partitions
+from coded_als.codes import parse_code
 from coded_als.experiments.code_survey import kind_of
 from coded_als.experiments.report.canvas import (
     BAND,
     INK,
     SOFT,
     Axes,
+    CaptionedFigure,
     Entry,
     ReportFigure,
     SeriesStyle,
-    Shown,
     Table,
     add_legend,
     new_axes,
@@ -35,18 +35,7 @@ from coded_als.experiments.sweep.rows import SweepRow, iteration_quantiles
 
 
 def time_against_partitions(part: Slice) -> ReportFigure:
-    """Seconds against h at the largest W; schemes without an h are levels.
-
-    Parameters
-    ----------
-    part
-        A slice of a sweep.
-
-    Returns
-    -------
-    ReportFigure
-        Means as lines and 95 % intervals as bands.
-    """
+    """Seconds against h at the largest W: means with 95 % bands; schemes without an h are levels."""
     figure, axes = new_axes("partitions h", f"{part.clock} seconds to convergence")
     scale_x(axes, [row["cell"]["partitions"] for row in part.largest if row["cell"]["partitions"]] or [1], whole=True)
     _scale_seconds(axes, part, part.largest)
@@ -67,25 +56,11 @@ def time_against_partitions(part: Slice) -> ReportFigure:
 def partitions_table(part: Slice) -> Table:
     """The data of `time_against_partitions`."""
     headings = ("scheme", "h", f"{part.clock} s, mean", "low", "high")
-    rows = part.largest
-    return headings, [
-        (series_name(r["cell"]), r["cell"]["partitions"] or "", part.mean(r), *part.interval(r)) for r in rows
-    ]
+    return headings, [part.cells(row) for row in part.largest]
 
 
 def time_against_workers(part: Slice) -> ReportFigure:
-    """Seconds against W, each code at the h that is best for that W.
-
-    Parameters
-    ----------
-    part
-        A slice of a sweep.
-
-    Returns
-    -------
-    ReportFigure
-        Means as lines and 95 % intervals as bands.
-    """
+    """Seconds against W, each code at its best h for that W: means with 95 % bands."""
     best = part.best(part.rows)
     figure, axes = new_axes("workers W", f"{part.clock} seconds to convergence")
     scale_x(axes, part.workers, whole=True)
@@ -98,11 +73,8 @@ def time_against_workers(part: Slice) -> ReportFigure:
 
 def workers_table(part: Slice) -> Table:
     """The data of `time_against_workers`."""
-    headings = ("scheme", "W", "h", f"{part.clock} s, mean", "low", "high")
-    return headings, [
-        (series_name(r["cell"]), r["cell"]["workers"], r["cell"]["partitions"] or "", part.mean(r), *part.interval(r))
-        for r in part.best(part.rows)
-    ]
+    headings = ("W", "scheme", "h", f"{part.clock} s, mean", "low", "high")
+    return headings, [(row["cell"]["workers"], *part.cells(row)) for row in part.best(part.rows)]
 
 
 def _scale_seconds(axes: Axes, part: Slice, rows: Sequence[SweepRow]) -> None:
@@ -123,16 +95,8 @@ def _line_with_band(
 def distribution(part: Slice) -> ReportFigure:
     """The cumulative distribution of iteration times at the largest W, each code at its best h.
 
-    Parameters
-    ----------
-    part
-        A slice of a sweep.
-
-    Returns
-    -------
-    ReportFigure
-        Steps through the stored quantiles, since nothing is known between them; the band holds the middle 95 % of
-        the repetitions, each by itself.
+    The lines step through the stored quantiles, since nothing is known between them; the bands hold the middle 95 % of
+    the repetitions, each by itself.
     """
     best = part.best(part.largest)
     figure, axes = new_axes(f"{part.clock} seconds of one iteration", "share of iterations")
@@ -162,15 +126,7 @@ def distribution_table(part: Slice) -> Table:
 def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
     """Seconds under each delay model at the largest W, each code at its best h.
 
-    Parameters
-    ----------
-    parts
-        Slices of a sweep that differ in their delays alone.
-
-    Returns
-    -------
-    ReportFigure
-        One row for each delay model; bars are 95 % intervals of the means.
+    The slices of the sweep differ in their delays alone; each is a row. Bars are 95 % intervals of the means.
     """
     shown = [(part, part.best(part.largest)) for part in parts]
     names = list(dict.fromkeys(series_name(row["cell"]) for _, best in shown for row in best))
@@ -207,11 +163,7 @@ def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
 def delays_table(parts: Sequence[Slice]) -> Table:
     """The data of `time_against_delays`."""
     headings = ("delays", "scheme", "h", f"{parts[0].clock} s, mean", "low", "high")
-    return headings, [
-        (part.delays, series_name(row["cell"]), row["cell"]["partitions"] or "", part.mean(row), *part.interval(row))
-        for part in parts
-        for row in part.best(part.largest)
-    ]
+    return headings, [(part.delays, *part.cells(row)) for part in parts for row in part.best(part.largest)]
 
 
 def _breakable(spec: str) -> str:
@@ -220,25 +172,14 @@ def _breakable(spec: str) -> str:
 
 @dataclass(frozen=True)
 class MemoryPoint:
-    """One code on some workers.
+    """One code on some workers."""
 
-    Parameters
-    ----------
-    code, kind
-        Its SPEC, and what its line stands for.
-    coded
-        Whether it is a code, and not plain blocks or copies of them.
-    memory_bytes
-        What one worker stores.
-    seconds
-        Mean of a round, or of an iteration.
-    """
-
+    # its SPEC, and the name of its line
     code: str
     kind: str
-    coded: bool
-    memory_bytes: float
-    seconds: float
+    coded: bool  # whether it is a code, and not plain blocks or copies of them
+    memory_bytes: float  # stored by one worker
+    seconds: float  # mean of a round, or of an iteration
 
 
 def time_against_memory(
@@ -298,7 +239,9 @@ def memory_table(part: Slice) -> Table:
 
 def _point(part: Slice, row: SweepRow) -> MemoryPoint:
     cell = row["cell"]
-    code = with_partitions(cell["code"], cell["partitions"]) if cell["partitions"] else parse_code(cell["code"])
+    code = parse_code(cell["code"])
+    if cell["partitions"]:
+        code = code.partitioned(cell["partitions"])
     kind = kind_of(code) + (", paper protocol" if cell["protocol"] == "paper" else "")
     seconds = part.mean(row) / row["iterations"]
     return MemoryPoint(code.spec, kind, is_coded(row["cell"]), float(row["worker_storage_bytes"]), seconds)
@@ -349,7 +292,7 @@ DELAY_FIGURES: tuple[Entry[Sequence[Slice]], ...] = (
 )
 
 
-def sweep_figures_of(rows: Sequence[SweepRow], clock: str, examples: Examples | None) -> Iterator[Shown]:
+def sweep_figures_of(rows: Sequence[SweepRow], clock: str, examples: Examples | None) -> Iterator[CaptionedFigure]:
     """All figures of a sweep, drawn one at a time."""
     parts = slices(rows, clock)
     for alike in _alike(parts):

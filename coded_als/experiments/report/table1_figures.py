@@ -8,9 +8,9 @@ from coded_als.codes import PointFamily
 from coded_als.experiments.report.canvas import (
     BAND,
     SOFT,
+    CaptionedFigure,
     Entry,
     ReportFigure,
-    Shown,
     Table,
     add_legend,
     new_axes,
@@ -31,18 +31,7 @@ NAMES: dict[PointFamily, str] = {
 
 
 def table1_times(rows: Sequence[Table1Row]) -> ReportFigure:
-    """The published seconds against h, and the fitted law on the virtual clock.
-
-    Parameters
-    ----------
-    rows
-        Rows of a reproduction of Table I.
-
-    Returns
-    -------
-    ReportFigure
-        Marks are the paper's figures; lines and bands are means and 95 % intervals of the virtual clock.
-    """
+    """The published seconds against h as marks, and the fitted law on the virtual clock as lines with 95 % bands."""
     figure, axes = new_axes("partitions h", "time of a run (seconds)")
     scale_x(axes, [row["cell"]["partitions"] for row in rows], whole=True)
     scale_y(axes, [value for row in rows for value in (row["paper_seconds"], row["virtual_seconds_mean"])])
@@ -73,18 +62,7 @@ def _virtual_seconds(row: Table1Row) -> tuple[float, float | None, float | None]
 
 
 def decoding_error_against_partitions(rows: Sequence[Table1Row]) -> ReportFigure:
-    """Actual and estimated error of decoding at each family of points.
-
-    Parameters
-    ----------
-    rows
-        Rows of a reproduction of Table I.
-
-    Returns
-    -------
-    ReportFigure
-        Lines are measured errors; bands reach up to the error that the code estimated before it decoded.
-    """
+    """Measured errors of decoding at each family of points, with bands up to the estimated errors."""
     largest = _largest_per_partitions(rows)
     hs = [row["cell"]["partitions"] for row in largest]
     figure, axes = new_axes("partitions h", "relative error of D B")
@@ -111,18 +89,7 @@ def errors_table(rows: Sequence[Table1Row]) -> Table:
 
 
 def survival_against_products(rows: Sequence[Table1Row]) -> ReportFigure:
-    """Iterations that a run survives against the products that the paper's seconds are worth.
-
-    Parameters
-    ----------
-    rows
-        Rows of a reproduction of Table I.
-
-    Returns
-    -------
-    ReportFigure
-        Each cell once per family of points.
-    """
+    """Iterations survived, for each family of points, against the products that the paper's seconds are worth."""
     figure, axes = new_axes("products that the published seconds are worth at 30 GFLOP/s", "iterations survived")
     products = [row["paper_products_implied"] for row in rows]
     scale_x(axes, products)
@@ -185,7 +152,7 @@ TABLE1_FIGURES: tuple[Entry[Sequence[Table1Row]], ...] = (
 )
 
 
-def table1_figures_of(rows: Sequence[Table1Row]) -> Iterator[Shown]:
+def table1_figures_of(rows: Sequence[Table1Row]) -> Iterator[CaptionedFigure]:
     """All figures of a reproduction of Table I, drawn one at a time."""
     for entry in TABLE1_FIGURES:
         yield entry.of(rows)

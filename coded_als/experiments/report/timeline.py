@@ -38,30 +38,20 @@ ENDINGS = (
 
 @dataclass(frozen=True)
 class TimelineRow:
-    """One task of one worker, in seconds since the cluster started.
+    """One task of one worker, in seconds since the cluster started."""
 
-    Parameters
-    ----------
-    round_index, label, worker, status
-        As in `coded_als.cluster.TaskEvent`.
-    sent_s, waiting_s, computing_s
-        When the task was sent, and when the worker began to wait out its injected delay and to compute. The way to
-        the worker and the way back are taken to last equally long.
-    computed_s
-        When the computing ended.
-    done_s
-        When the response was there, or the worker let go of the task.
-    """
-
+    # as in `coded_als.cluster.TaskEvent`
     round_index: int
     label: str
     worker: int
     status: str
+    # moments of sending, of the start of the injected delay, and of the start of computing. The way to the worker and
+    # the way back are taken to last equally long
     sent_s: float
     waiting_s: float
     computing_s: float
-    computed_s: float
-    done_s: float
+    computed_s: float  # end of the computing
+    done_s: float  # arrival of the response, or the moment at which the worker dropped the task
 
 
 def timeline_rows(events: Iterable[TaskEvent]) -> list[TimelineRow]:
@@ -94,7 +84,7 @@ def round_ends(rows: Iterable[TimelineRow]) -> list[float]:
 
 
 def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | None = None) -> ReportFigure:
-    """Workers against seconds: messages, waiting, computing, and what became of each task.
+    """Workers against seconds: messages, waiting, computing, and the end of each task.
 
     Parameters
     ----------

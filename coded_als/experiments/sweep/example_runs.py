@@ -23,7 +23,7 @@ from coded_als.cluster.recording import EventLog
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
 from coded_als.experiments.problems import paper_ratings
-from coded_als.experiments.sweep.grids import Cell, scheme_cell
+from coded_als.experiments.sweep.grids import Cell
 from coded_als.experiments.sweep.result_folder import (
     EXAMPLES_FILE,
     Curve,
@@ -49,17 +49,17 @@ REPEATS = 4
 TIMELINE_WORKERS = 40
 
 
-def write_examples(folder: Path, schemes: Sequence[Scheme], workload: Workload, seed: int) -> None:
-    """Run the schemes on one small problem under the same delays, and keep curves and a timeline."""
+def write_examples(folder: Path, cells: Sequence[Cell], workload: Workload, seed: int) -> None:
+    """Run the schemes of the cells on one small problem under the same delays, and keep curves and a timeline."""
     full = workload.size
     size = Size(min(full.rows, LARGEST.rows), min(full.columns, LARGEST.columns), min(full.rank, LARGEST.rank))
     machine = _slowed(workload.machine, full, size)
     curves: list[Curve] = []
     timeline: StoredTimeline | None = None
-    for scheme in schemes:
-        log = EventLog()
+    for cell in cells:
+        scheme, log = cell.scheme, EventLog()
         with threadpool_limits(1):
-            curve = _curve(scheme, size, replace(workload, size=size, machine=machine), seed, log)
+            curve = _curve(cell, size, replace(workload, size=size, machine=machine), seed, log)
         if curve:
             curves.append(curve)
             timeline = timeline or {"scheme": scheme.label, "workers": scheme.workers, "events": _events(log.events)}
@@ -82,7 +82,7 @@ def _slowed(machine: Machine, full: Size, size: Size) -> Machine:
     return Machine(*speeds, machine.latency_s, worker_speeds=machine.worker_speeds)
 
 
-def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: EventLog) -> Curve | None:
+def _curve(cell: Cell, size: Size, workload: Workload, seed: int, log: EventLog) -> Curve | None:
     """Seconds until each iteration, their intervals, and the excess of the objective over its optimum.
 
     The log gets the first run. None where the scheme cannot run.
@@ -91,7 +91,7 @@ def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: Event
     logs = [log, *(EventLog() for _ in range(REPEATS - 1))]
     try:
         histories = [
-            _run(scheme, ratings, workload, seed, repetition_seed(seed, repetition), log)
+            _run(cell.scheme, ratings, workload, seed, repetition_seed(seed, repetition), log)
             for repetition, log in enumerate(logs)
         ]
     except CodedALSError:
@@ -101,7 +101,7 @@ def _curve(scheme: Scheme, size: Size, workload: Workload, seed: int, log: Event
     means, lows, highs = zip(*(mean_and_interval(column) for column in elapsed.T), strict=True)
     optimum = float(np.sum(np.linalg.svd(ratings, compute_uv=False)[size.rank :] ** 2))
     return {
-        "cell": scheme_cell(scheme),
+        "cell": cell.scheme_key(),
         "seconds_mean": list(means),
         "seconds_low95": list(lows),
         "seconds_high95": list(highs),
@@ -115,8 +115,7 @@ def _run(
     model = CodedALS(
         workload.size.rank,
         code=scheme.code,
-        partitions=scheme.partitions,
-        solver=scheme.solver,  # type: ignore[arg-type]
+        solver=scheme.solver,
         iterations=ITERATIONS,
         tolerance=1e-10,
         decoding_tolerance=workload.tolerance,
@@ -132,7 +131,7 @@ def _events(events: Sequence[TaskEvent]) -> list[dict[str, Any]]:
     return [asdict(event) for event in events if event.round_index < TIMELINE_ROUNDS]
 
 
-def leading_schemes(rows: Sequence[SweepRow], clock: str = "virtual") -> list[Scheme]:
+def leading_cells(rows: Sequence[SweepRow], clock: str = "virtual") -> list[Cell]:
     """Every code at its fastest h, codes before plain copies and the fastest first, at the middle number of workers."""
     done = [row for row in rows if row["status"] == "done" and row["cell"]["protocol"] == "fused"]
     sizes = sorted({row["cell"]["workers"] for row in done if row["cell"]["workers"] <= TIMELINE_WORKERS})
@@ -146,5 +145,5 @@ def leading_schemes(rows: Sequence[SweepRow], clock: str = "virtual") -> list[Sc
     )
     for row in ranked:
         fastest.setdefault(row["cell"]["code"], row)
-    leading = [Cell.of(row["cell"]).scheme for row in fastest.values()]
-    return sorted(leading, key=lambda scheme: not scheme.family.coded)
+    leading = [Cell.of(row["cell"]) for row in fastest.values()]
+    return sorted(leading, key=lambda cell: not cell.scheme.family.coded)

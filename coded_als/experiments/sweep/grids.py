@@ -13,10 +13,10 @@ from coded_als.delays import DelayModel, parse_delays, require_workers
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.rows import SchemeCell, SweepCell
 from coded_als.planner.schemes import Scheme, Size
-from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds
+from coded_als.planner.solvers import SOLVERS, solvers_of
+from coded_als.planner.timing import Draws, Infeasible, Workload, iteration_seconds
 
 PROTOCOLS = ("fused", "paper")
-SOLVERS = ("als", "lobpcg")
 # the option of the command line that each dimension is named by
 DIMENSIONS = {
     "partitions": "partitions",
@@ -33,21 +33,13 @@ MOST_CELLS = 10_000
 
 @dataclass(frozen=True)
 class Cell:
-    """One scheme under one delay model and one number of dead workers.
-
-    Parameters
-    ----------
-    scheme
-        What runs.
-    stragglers
-        Workers that never respond, besides what the delays do.
-    delays
-        A delay SPEC.
-    """
+    """One scheme under one delay model and one number of dead workers."""
 
     scheme: Scheme
-    stragglers: int
-    delays: str
+    stragglers: int  # workers that never respond, besides those that the delays stop
+    delays: str  # a delay SPEC
+    # SPEC of a code that left h open, where the grid has cut it; its row tells this and h apart
+    open_code: str | None = None
 
     @property
     def injected_delays(self) -> str:
@@ -56,24 +48,26 @@ class Cell:
 
     def key(self) -> SweepCell:
         """The cell as columns of its row."""
-        return {**scheme_cell(self.scheme), "stragglers": self.stragglers, "delays": self.delays}
+        return {**self.scheme_key(), "stragglers": self.stragglers, "delays": self.delays}
+
+    def scheme_key(self) -> SchemeCell:
+        """The scheme as columns."""
+        scheme, family = self.scheme, self.scheme.family
+        return {
+            "code": self.open_code or scheme.code,
+            "workers": scheme.workers,
+            "partitions": family.h if self.open_code is not None and isinstance(family, Entangled) else None,
+            "protocol": scheme.protocol,
+            "solver": scheme.solver,
+        }
 
     @classmethod
     def of(cls, key: SweepCell) -> Cell:
         """The cell of a stored row."""
-        scheme = Scheme(key["code"], key["workers"], key["partitions"], key["protocol"], key["solver"])
-        return cls(scheme, key["stragglers"], key["delays"])
-
-
-def scheme_cell(scheme: Scheme) -> SchemeCell:
-    """A scheme as columns."""
-    return {
-        "code": scheme.code,
-        "workers": scheme.workers,
-        "partitions": scheme.partitions,
-        "protocol": scheme.protocol,
-        "solver": scheme.solver,
-    }
+        code, partitions = parse_code(key["code"]), key["partitions"]
+        cut = code if partitions is None else code.partitioned(partitions)
+        scheme = Scheme(cut.spec, key["workers"], key["protocol"], key["solver"])
+        return cls(scheme, key["stragglers"], key["delays"], None if partitions is None else code.spec)
 
 
 Clock = Literal["virtual", "local"]
@@ -81,42 +75,22 @@ Clock = Literal["virtual", "local"]
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """Everything that the results of a sweep depend on, besides its cells, which carry the delays.
+    """Everything that the results of a sweep depend on, besides its cells, which carry the delays."""
 
-    Parameters
-    ----------
-    cluster
-        ``"virtual"`` or ``"local"`` (real processes and wall seconds).
-    numerics
-        Whether the algorithm runs to convergence on a synthetic problem; otherwise only times are drawn.
-    size
-        The problem.
-    machine
-        One worker and its link.
-    tolerance
-        Relative error that a decoded product may have; None: what the scheme's code can keep to.
-    iterations
-        Iterations of each solver.
-    repeats
-        Repetitions of each cell, each with random numbers of its own that all cells share.
-    seed
-        Seed of the delays and of the synthetic problem.
-    """
-
-    cluster: Clock
-    numerics: bool
+    cluster: Clock  # ``"virtual"`` or ``"local"`` (real processes and wall seconds)
+    numerics: bool  # whether the algorithm runs to convergence on a synthetic problem; otherwise only times are drawn
     size: Size
-    machine: Machine
-    tolerance: float | None
-    iterations: Iterations
-    repeats: int
-    seed: int
+    machine: Machine  # one worker and its link
+    tolerance: float | None  # relative error that a decoded product may have; None: the tolerance of the scheme's code
+    iterations: Mapping[str, int]  # iterations of each solver
+    repeats: int  # repetitions of each cell, each with random numbers of its own that all cells share
+    seed: int  # seed of the delays and of the synthetic problem
 
     def __post_init__(self) -> None:
         self.workload("none")  # refuses what no cell could use
 
     def workload(self, delays: str) -> Workload:
-        """What a cell runs under these delays."""
+        """The workload of a cell under these delays."""
         return Workload(self.size, delays, self.machine, self.tolerance, self.iterations)
 
     @property
@@ -132,17 +106,10 @@ class SweepSpec:
 
 @dataclass(frozen=True)
 class Grid:
-    """All combinations; each is one cell where it makes a difference.
+    """All combinations; each is one cell where it makes a difference."""
 
-    Parameters
-    ----------
-    codes
-        SPECs; an entangled code that leaves its cut open is taken at each of ``partitions``.
-    partitions, workers, stragglers, protocols, solvers, delays
-        The values of the other dimensions.
-    """
-
-    codes: tuple[str, ...]
+    codes: tuple[str, ...]  # SPECs; an entangled code that leaves its cut open is taken at each of ``partitions``
+    # the values of the other dimensions
     partitions: tuple[int, ...]
     workers: tuple[int, ...]
     stragglers: tuple[int, ...]
@@ -160,17 +127,17 @@ class Grid:
         if (count := len(self.delays) * len(self.workers) * len(self.stragglers) * schemes) > MOST_CELLS:
             raise UsageError(f"a sweep must have at most {MOST_CELLS} cells; got up to {count}. Narrow its ranges.")
         cells = [
-            Cell(scheme, stragglers, delays)
+            Cell(scheme, stragglers, delays, open_code)
             for delays in self.delays
             for workers in self.workers
             for stragglers in self.stragglers
             for solver in self.solvers
-            for scheme in self._schemes(workers, solver)
+            for scheme, open_code in self._schemes(workers, solver)
         ]
         if not cells:
             raise UsageError(
-                "a sweep must have a cell; protocol 'paper' is defined for an entangled code cut h x h and solver 'als' "
-                "alone. Widen the grid."
+                "a sweep must have a cell; protocol 'paper' is defined for an entangled code cut h x h and solver "
+                f"{' or '.join(map(repr, solvers_of('paper')))} alone. Widen the grid."
             )
         return cells
 
@@ -182,15 +149,19 @@ class Grid:
             values[field.name] = tuple(sorted(both)) if all(isinstance(value, int) for value in both) else both
         return replace(self, **values)
 
-    def _schemes(self, workers: int, solver: str) -> Iterator[Scheme]:
+    def _schemes(self, workers: int, solver: str) -> Iterator[tuple[Scheme, str | None]]:
+        """Schemes, each with the SPEC of its code before the grid has cut it, if it has."""
         for code in self.codes:
             family = parse_code(code)
             open_cut = isinstance(family, Entangled) and not family.fixed
+            cuts = [family.partitioned(h) for h in self.partitions] if open_cut else [family]
             for protocol in self.protocols:
-                if protocol == "paper" and (solver != "als" or not isinstance(family, Entangled) or not family.square):
+                if solver not in solvers_of(protocol):
                     continue
-                parts = self.partitions if open_cut else (None,)
-                yield from (Scheme(family.spec, workers, h, protocol, solver) for h in parts)
+                if protocol == "paper" and not (isinstance(family, Entangled) and family.square):
+                    continue
+                schemes = (Scheme(cut.spec, workers, protocol, solver) for cut in cuts)
+                yield from ((scheme, family.spec if open_cut else None) for scheme in schemes)
 
 
 def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence[str]) -> Grid:
@@ -203,7 +174,7 @@ def make_grid(options: Mapping[str, str], codes: Sequence[str], delays: Sequence
         workers=workers,
         stragglers=parse_range(options["stragglers"], "stragglers", least=0),
         protocols=parse_choices(options["protocol"], "protocol", PROTOCOLS),
-        solvers=parse_choices(options["solver"], "solver", SOLVERS),
+        solvers=parse_choices(options["solver"], "solver", tuple(SOLVERS)),
         delays=distinct_delays(delays),
     )
 

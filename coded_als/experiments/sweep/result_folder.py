@@ -27,17 +27,16 @@ import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.errors import UsageError
-from coded_als.experiments.environment import Environment
 from coded_als.experiments.sweep.rows import (
     STATUSES,
     SchemeCell,
     StoredRow,
-    as_csv,
     canonical,
     flat,
-    write_parquet,
+    flat_table,
     write_table,
 )
+from coded_als.experiments.text_tables import as_csv
 from coded_als.models.files import write_whole
 
 TIMES_FILE = "times.jsonl"
@@ -55,7 +54,7 @@ class ResultFolder(Generic[RowType]):
     path
         The folder; made if absent.
     spec
-        What is computed, JSON-able.
+        Settings of the results, JSON-able.
     resume
         Whether to go on with the finished cells of an earlier run of the same spec.
     columns
@@ -102,7 +101,7 @@ class ResultFolder(Generic[RowType]):
             raise UsageError(f"one run writes to a results folder at a time; {self.path} is in use. Wait.") from None
 
     def _read_finished(self) -> dict[str, RowType]:
-        """Rows by their cell; what a killed run left of a line is cut off, and damaged cells run again."""
+        """Rows by their cell; an unfinished line of a killed run is cut off, and damaged cells run again."""
         whole = (self.path / "journal.jsonl").read_bytes()
         whole = whole[: whole.rfind(b"\n") + 1]
         os.ftruncate(self._journal, len(whole))
@@ -136,13 +135,15 @@ class ResultFolder(Generic[RowType]):
         rows = [self.finished[canonical(cell)] for cell in cells]
         with saying_what_failed(self.path):
             write_text(self.path / "results.jsonl", "".join(canonical(row) + "\n" for row in rows))
-            write_text(self.path / "results.csv", as_csv(rows))
+            columns, flattened = flat_table(rows)
+            write_text(self.path / "results.csv", as_csv(columns, flattened))
             if parquet:
-                write_parquet(self.path / "results.parquet", rows)
+                values = {column: [row.get(column) for row in flattened] for column in columns}
+                write_table(self.path / "results.parquet", values)
             (self.path / "journal.jsonl").unlink()
         return rows
 
-    def note_environment(self, environment: Environment) -> None:
+    def note_environment(self, environment: Mapping[str, Any]) -> None:
         """Add a line on where this run takes place."""
         with saying_what_failed(self.path), (self.path / "environments.jsonl").open("a") as file:
             file.write(canonical(environment) + "\n")
@@ -173,19 +174,16 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
         whole = b"".join(file.read_bytes()[: file.read_bytes().rfind(b"\n") + 1] for file in files)
         rows = {canonical(row["cell"]): row for row in map(parse_row, whole.splitlines())}
     except (OSError, ValueError) as error:
-        said = f"{Path(error.filename or path).name}: {error.strerror}" if isinstance(error, OSError) else error
+        reason = f"{Path(error.filename or path).name}: {error.strerror}" if isinstance(error, OSError) else error
         raise UsageError(
-            f"a report needs a folder that sweep or reproduce wrote; got {path}: {said}. "
+            f"a report needs a folder that sweep or reproduce wrote; got {path}: {reason}. "
             "Check the path, or run it again with --resume."
         ) from None
     return spec, list(rows.values())
 
 
 def parse_row(line: bytes, columns: Sequence[str] = ()) -> StoredRow:
-    """One stored cell.
-
-    Raises ValueError when it is damaged.
-    """
+    """One stored cell; `ValueError` when it is damaged."""
     row = _parse_json(line)
     if not isinstance(row, dict) or not isinstance(row.get("cell"), dict):
         raise ValueError("a line of results is no cell")
@@ -219,7 +217,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def saying_what_failed(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into one line."""
+    """Report an error of the operating system as one `UsageError`."""
     try:
         yield
     except OSError as error:
@@ -237,7 +235,7 @@ class TimesLine(TypedDict):
 
 
 def rounded(seconds: Array) -> list[Any]:
-    """Nested lists of the seconds to six digits: what a clock is worth, in half the bytes."""
+    """Nested lists of the seconds to six digits: the precision of a clock, in half the bytes."""
     flattened = [float(f"{second:.6g}") for second in np.ravel(seconds)]
     nested: list[Any] = np.reshape(flattened, np.shape(seconds)).tolist()
     return nested
@@ -305,7 +303,7 @@ class ProblemSize(TypedDict):
 
 
 class Curve(TypedDict):
-    """Seconds until each iteration of a scheme, and what the objective then exceeds its optimum by, relative to it."""
+    """Seconds until each iteration of a scheme, and the relative excess of the objective over its optimum then."""
 
     cell: SchemeCell
     seconds_mean: list[float]
@@ -333,7 +331,7 @@ class Examples(TypedDict):
 
 
 def read_examples(folder: Path) -> Examples | None:
-    """What `coded_als.experiments.sweep.example_runs.write_examples` wrote, if it did."""
+    """The document of `coded_als.experiments.sweep.example_runs.write_examples`, if there is one."""
     path = folder / EXAMPLES_FILE
     if not path.exists():
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -35,7 +33,7 @@ class StoredRow(TypedDict):
 
 
 class SchemeCell(TypedDict):
-    """A scheme as columns: the fields of `coded_als.planner.schemes.Scheme`."""
+    """A scheme as columns; ``partitions`` is h where the grid has cut a code that leaves it open."""
 
     code: str
     workers: int
@@ -80,7 +78,7 @@ class SecondsColumns(TypedDict, total=False):
 
 
 class Figures(SecondsColumns, total=False):
-    """What a cell that is done has found; times alone have no objective."""
+    """Figures of a finished cell; drawn times alone have no objective."""
 
     round_seconds: list[list[list[float]]]
     iterations: int
@@ -167,29 +165,14 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: canonical(value) if isinstance(value, list | dict) else value for key, value in values.items()}
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Comma-separated text with the columns of all rows."""
+def flat_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns of all rows in the order of their first appearance, and the rows as of `flat`."""
     flattened = [flat(row) for row in rows]
-    columns = list(dict.fromkeys(column for row in flattened for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flattened)
-    return text.getvalue()
-
-
-def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The table of `as_csv` as Parquet."""
-    flattened = [flat(row) for row in rows]
-    columns = list(dict.fromkeys(column for row in flattened for column in row))
-    write_table(path, {column: [row.get(column) for row in flattened] for column in columns})
+    return list(dict.fromkeys(column for row in flattened for column in row)), flattened
 
 
 def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Columns as Parquet.
-
-    Raises UsageError when pyarrow is not installed.
-    """
+    """Columns as Parquet; `UsageError` when pyarrow is not installed."""
     require_pyarrow()
     import pyarrow
     import pyarrow.parquet
@@ -198,9 +181,6 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
 
 
 def require_pyarrow() -> None:
-    """Refuse before the work what would fail after it.
-
-    Raises UsageError when pyarrow is not installed.
-    """
+    """Check for pyarrow before the work; `UsageError` when it is not installed."""
     if find_spec("pyarrow") is None:
         raise UsageError("--parquet needs pyarrow; it is not installed. pip install 'coded-als[parquet]'.")

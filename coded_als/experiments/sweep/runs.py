@@ -32,7 +32,7 @@ def run_sweep(
     processes: int = 1,
     progress: Callable[[int, int, SweepRow | None], None] = lambda done, total, row: None,
 ) -> None:
-    """Run what is not finished yet; every cell is on disk as soon as it is."""
+    """Run the unfinished cells; each is on disk as soon as it has ended."""
     missing = [cell for cell in cells if canonical(cell.key()) not in folder.finished]
     progress(len(cells) - len(missing), len(cells), None)
     for count, row in enumerate(_rows(spec, missing, processes), start=1):
@@ -132,10 +132,9 @@ def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
     model = CodedALS(
         spec.size.rank,
         code=scheme.code,
-        partitions=scheme.partitions,
         protocol=scheme.protocol,  # type: ignore[arg-type]
-        solver=scheme.solver,  # type: ignore[arg-type]
-        iterations=10 * spec.iterations.of(scheme.solver),
+        solver=scheme.solver,
+        iterations=10 * spec.iterations[scheme.solver],
         tolerance=1e-8,
         decoding_tolerance=spec.tolerance,
         precomputation="local",

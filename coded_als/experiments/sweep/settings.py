@@ -17,7 +17,7 @@ FORMAT = 2
 
 
 def document(spec: SweepSpec, grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
-    """What ``spec.json`` holds."""
+    """The content of ``spec.json``."""
     return {
         "kind": "sweep",
         "format": FORMAT,
@@ -67,8 +67,7 @@ def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
         "latency": machine["latency_s"],
         # a folder of an earlier version does not say it
         "worker_speeds": show_worker_speeds(machine.get("worker_speeds", ())) or None,
-        "als_iterations": iterations["als"],
-        "lobpcg_iterations": iterations["lobpcg"],
+        **{f"{solver}_iterations": count for solver, count in iterations.items()},
     }
 
 

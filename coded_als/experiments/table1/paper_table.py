@@ -39,24 +39,12 @@ class PaperCell:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to spend on a cell.
+    """The work to spend on a cell."""
 
-    Parameters
-    ----------
-    size
-        The problem of the runs with numerics.
-    iterations
-        Iterations that a run may survive at most.
-    repeats
-        Draws of the virtual clock and of the decoding errors.
-    wall
-        Whether to time real workers too.
-    """
-
-    size: Size
-    iterations: int
-    repeats: int
-    wall: bool
+    size: Size  # of the runs with numerics
+    iterations: int  # iterations that a run may survive at most
+    repeats: int  # draws of the virtual clock and of the decoding errors
+    wall: bool  # whether to time real workers too
 
     def document(self, seed: int) -> dict[str, Any]:
         return {"kind": "table1", "format": 1, "seed": seed, **asdict(self)}
@@ -101,7 +89,7 @@ class Table1Cell(TypedDict):
 
 
 class Table1Row(TypedDict):
-    """One cell: the paper's seconds, what they are worth, and those of formula and virtual clock.
+    """One cell: the paper's seconds, their worth in products, and the seconds of formula and virtual clock.
 
     Besides them it holds what `at_points` reads.
     """
@@ -127,22 +115,13 @@ class WallRow(TypedDict):
 
 @dataclass(frozen=True)
 class AtPoints:
-    """What decoding at one family of points comes to in a cell.
+    """Quality of decoding at one family of points in a cell."""
 
-    Parameters
-    ----------
-    error_estimated, error_actual
-        Medians over random first responses, relative.
-    iterations_survived
-        Iterations that a run stays with exact arithmetic.
-    worst_deviation
-        Of its objective, relative; None where it broke down.
-    """
-
+    # medians over random first responses, relative
     error_estimated: float
     error_actual: float
-    iterations_survived: int
-    worst_deviation: float | None
+    iterations_survived: int  # iterations that a run stays with exact arithmetic
+    worst_deviation: float | None  # of its objective, relative; None where it broke down
 
 
 def live_and_partitions(row: Table1Row) -> tuple[int, int]:
@@ -151,7 +130,7 @@ def live_and_partitions(row: Table1Row) -> tuple[int, int]:
 
 
 def at_points(row: Table1Row, points: PointFamily) -> AtPoints:
-    """What a row holds of one family of points, each column named after it."""
+    """The columns of a row for one family of points, each named after it."""
     columns = cast(dict[str, Any], row)
     return AtPoints(**{field.name: columns[f"{points}_{field.name}"] for field in fields(AtPoints)})
 
@@ -168,10 +147,7 @@ def append_wall(path: Path, row: WallRow) -> None:
 
 
 def read_wall(folder: Path) -> list[WallRow]:
-    """Wall seconds of the cells that have them.
-
-    Raises UsageError when the file is damaged.
-    """
+    """Wall seconds of the cells that have them; `UsageError` when the file is damaged."""
     path = folder / WALL_FILE
     if not path.exists():
         return []

@@ -13,13 +13,13 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from coded_als.als.alternating import PaperProtocol
+from coded_als.als.als import PaperProtocol
 from coded_als.als.products import RoundLog
 from coded_als.als.spread import store_data
 from coded_als.arrays import Array
-from coded_als.cluster import Fastest, Round, WellConditioned, fastest
-from coded_als.cluster.held import counted_workers
+from coded_als.cluster import Fastest, Round, WellConditioned
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.rules import counted_workers
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
@@ -63,7 +63,7 @@ SOUND_ERROR = 1e-8
 def run_table1(
     folder: ResultFolder[Table1Row], effort: Effort, seed: int, progress: Callable[[int, int], None]
 ) -> list[Table1Row]:
-    """Evaluate what is not finished yet, and return the rows of all cells.
+    """Evaluate the unfinished cells, and return the rows of all.
 
     Wall seconds depend on the machine, so they are kept in a file of their own.
     """
@@ -233,7 +233,7 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> WallRow:
     mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
     with LocalCluster(cell.live, f"normal-ops:mu={mu!r}s,sigma={sigma!r}s", seed) as cluster:
         cluster.store("D", code.encode_left(data))
-        until = fastest(iteration_threshold(h, "real"))
+        until = Fastest(iteration_threshold(h, "real"))
         seconds = np.array([cluster.run(round, until).elapsed_s for _ in range(WALL_ROUNDS)])
     mean, low, high = mean_and_interval(seconds)
     return {

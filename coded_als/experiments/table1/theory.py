@@ -24,18 +24,10 @@ def blom_quantile(k: int, count: int) -> float:
 
 @dataclass(frozen=True)
 class OperationTime:
-    """Appendix A's law of one multiplication, over a whole run.
+    """Appendix A's law of one multiplication, over a whole run."""
 
-    Parameters
-    ----------
-    total_mu_s
-        T mu_u: iterations times mean seconds of one multiplication.
-    total_sigma_s
-        T sigma_u.
-    """
-
-    total_mu_s: float
-    total_sigma_s: float
+    total_mu_s: float  # T mu_u: iterations times mean seconds of one multiplication
+    total_sigma_s: float  # T sigma_u
 
 
 def formula_terms(columns: int, rank: int, partitions: int, alive: int) -> tuple[float, float]:

@@ -121,7 +121,7 @@ def test_a_browser_follows_a_fit_to_its_end() -> None:
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
 def test_a_browser_shows_why_a_cell_of_a_sweep_cannot_run() -> None:
     status, reason = SweepStatus("sweep", "virtual"), "workers must be at least 17; got 12. Add workers, or lower h."
-    cell = Cell(Scheme("entangled:points=real", 12, 4), 0, "exp:mean=20ms").key()
+    cell = Cell(Scheme("entangled:h=4,points=real", 12), 0, "exp:mean=20ms").key()
     status.tell(1, 2, {"cell": cell, "status": "infeasible", "reason": reason})
     with browser_page() as page, on_loopback(status, 0) as address:
         page.open(address, width=500)

@@ -97,7 +97,7 @@ def test_a_fit_is_followed_to_its_end() -> None:
 
 
 def row(status: str = "done") -> dict:
-    cell = Cell(Scheme("entangled", 12, 3), 1, "exp:mean=20ms").key()
+    cell = Cell(Scheme("entangled:h=3", 12), 1, "exp:mean=20ms").key()
     if status != "done":
         return {"cell": cell, "status": status, "reason": "workers must be at least 17; got 12. Add workers."}
     return {"cell": cell, "status": status, "reason": None, "virtual_seconds_mean": 0.51234, "iterations": 8}

@@ -11,7 +11,7 @@ import pytest
 from coded_als.experiments.report.canvas import (
     COLOURS,
     MARKERS,
-    Shown,
+    CaptionedFigure,
     add_legend,
     named_apart,
     new_axes,
@@ -189,7 +189,7 @@ def test_names_of_figures_are_file_names_and_differ(results: Results) -> None:
     names = [shown.name for shown in results.figures()]
     assert len(set(names)) == len(names)
     assert all(name == name.lower() and not set(name) & set(" :/,\\") for name in names)
-    twice = [Shown("same", "", "", new_axes("", "")[0], (), ()) for _ in range(3)]
+    twice = [CaptionedFigure("same", "", "", new_axes("", "")[0], (), ()) for _ in range(3)]
     assert [shown.name for shown in named_apart(twice)] == ["same", "same-2", "same-3"]
 
 

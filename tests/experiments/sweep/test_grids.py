@@ -49,13 +49,13 @@ def test_a_grid_has_each_scheme_once() -> None:
     assert len({str(cell.key()) for cell in cells}) == len(cells)
     for cell in cells:
         assert Cell.of(cell.key()) == cell
-        assert (cell.scheme.partitions is None) == (cell.scheme.code not in ("entangled", "entangled:points=real"))
+        assert (cell.key()["partitions"] is None) == (cell.key()["code"] not in ("entangled", "entangled:points=real"))
 
 
 def test_the_papers_protocol_exists_for_coded_als_alone() -> None:
     cells = make_grid({**OPTIONS, "protocol": "fused,paper", "solver": "als,lobpcg"}, CODES, ["none"]).cells()
-    paper = [cell.scheme for cell in cells if cell.scheme.protocol == "paper"]
-    assert {(scheme.code, scheme.solver) for scheme in paper} == {
+    paper = [cell.key() for cell in cells if cell.scheme.protocol == "paper"]
+    assert {(key["code"], key["solver"]) for key in paper} == {
         ("entangled", "als"),
         ("entangled:points=real", "als"),
     }

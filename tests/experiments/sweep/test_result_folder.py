@@ -11,7 +11,8 @@ import pytest
 
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.result_folder import ResultFolder, read_results
-from coded_als.experiments.sweep.rows import as_csv
+from coded_als.experiments.sweep.rows import flat_table
+from coded_als.experiments.text_tables import as_csv
 
 SPEC = {"kind": "sweep", "seed": 0}
 CELLS = [{"h": 2}, {"h": 3}, {"h": 4}]
@@ -117,7 +118,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path, damage: str) -> None:
 
 
 def test_csv_has_the_columns_of_all_rows() -> None:
-    text = as_csv([{"cell": {"h": 1}, "status": "infeasible"}, {"cell": {"h": 2}, "quantiles": [1, 2]}])
+    text = as_csv(*flat_table([{"cell": {"h": 1}, "status": "infeasible"}, {"cell": {"h": 2}, "quantiles": [1, 2]}]))
     assert text.splitlines() == ["h,status,quantiles", "1,infeasible,", '2,,"[1, 2]"']
 
 

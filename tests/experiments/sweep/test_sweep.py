@@ -27,8 +27,9 @@ from coded_als.experiments.sweep.result_folder import append_times, finish_times
 from coded_als.experiments.sweep.rows import SecondsColumns, SweepCell, SweepRow, canonical
 from coded_als.experiments.sweep.runs import run_cell
 from coded_als.planner.schemes import Scheme, Size
+from coded_als.planner.solvers import typical_iterations
 from coded_als.planner.statistics import mean_and_interval
-from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds, repetition_seed
+from coded_als.planner.timing import Draws, Infeasible, Workload, iteration_seconds, repetition_seed
 from tests.experiments.table1 import closed_forms
 
 INSTANT = Machine(np.inf, np.inf, 0.0, 0.0)
@@ -36,7 +37,7 @@ SMALL = ["--rows", "60", "--cols", "40", "--rank", "3", "--workers", "12,20", "-
 
 
 def workload(delays: str = "exp:mean=1s", machine: Machine = INSTANT, tolerance: float | None = 1e-10) -> Workload:
-    return Workload(Size(60, 40, 3), delays, machine, tolerance, Iterations(als=50, lobpcg=10))
+    return Workload(Size(60, 40, 3), delays, machine, tolerance, typical_iterations(als=50, lobpcg=10))
 
 
 def drawn_seconds(scheme: Scheme, workload: Workload, seed: int, repeats: int, most: int | None = None) -> np.ndarray:
@@ -46,7 +47,7 @@ def drawn_seconds(scheme: Scheme, workload: Workload, seed: int, repeats: int, m
 
 def spec(numerics: bool = False, machine: Machine = INSTANT, repeats: int = 3) -> SweepSpec:
     return SweepSpec(
-        "virtual", numerics, Size(60, 40, 3), machine, None, Iterations(als=50, lobpcg=10), repeats, seed=0
+        "virtual", numerics, Size(60, 40, 3), machine, None, typical_iterations(als=50, lobpcg=10), repeats, seed=0
     )
 
 
@@ -80,7 +81,7 @@ def test_uncoded_workers_wait_for_the_slowest() -> None:
 def test_all_schemes_meet_the_same_stragglers() -> None:
     delays = DelayStream("exp:mean=1s", 13, repetition_seed(7, 1))
     table = np.sort([delays.next_round() for _ in range(10)], axis=1)
-    real = drawn_seconds(Scheme("entangled:points=real", 13, 3, solver="lobpcg"), workload(), seed=7, repeats=2)
+    real = drawn_seconds(Scheme("entangled:h=3,points=real", 13, solver="lobpcg"), workload(), seed=7, repeats=2)
     uncoded = drawn_seconds(Scheme("uncoded", 12, solver="lobpcg"), workload(), seed=7, repeats=2)
     np.testing.assert_allclose(real[1], table[:, 10])
     assert (uncoded[1] <= table[:, -1]).all()
@@ -89,10 +90,10 @@ def test_all_schemes_meet_the_same_stragglers() -> None:
 @pytest.mark.parametrize(
     ("scheme", "delays", "said"),
     [
-        (Scheme("entangled:points=real", 10, 3), "none", "at least 11"),
-        (Scheme("entangled:points=real", 12, 3), "dead:n=2", "10 are alive"),
+        (Scheme("entangled:h=3,points=real", 10), "none", "at least 11"),
+        (Scheme("entangled:h=3,points=real", 12), "dead:n=2", "10 are alive"),
         (Scheme("uncoded", 12), "dead:n=1", "No copy is left"),
-        (Scheme("entangled:points=real", 50, 6), "exp:mean=1s", "decoding must be accurate"),
+        (Scheme("entangled:h=6,points=real", 50), "exp:mean=1s", "decoding must be accurate"),
         (Scheme("replicated:copies=3", 2), "none", "at least 3 for code replicated:copies=3"),
     ],
 )
@@ -103,7 +104,7 @@ def test_schemes_that_cannot_run_say_why(scheme: Scheme, delays: str, said: str)
 
 def test_a_cell_is_a_row_whatever_happens() -> None:
     done, infeasible = (
-        run_cell(spec(), Cell(Scheme("entangled", workers, 3), 0, "exp:mean=1s")) for workers in (10, 5)
+        run_cell(spec(), Cell(Scheme("entangled:h=3", workers), 0, "exp:mean=1s")) for workers in (10, 5)
     )
     assert done["status"] == "done"
     assert done["virtual_seconds_low95"] < done["virtual_seconds_mean"] < done["virtual_seconds_high95"]
@@ -112,7 +113,7 @@ def test_a_cell_is_a_row_whatever_happens() -> None:
 
 
 def test_numerics_run_the_algorithm_to_convergence() -> None:
-    cell = Cell(Scheme("entangled", 10, 3, solver="lobpcg"), 1, "exp:mean=1ms")
+    cell = Cell(Scheme("entangled:h=3", 10, solver="lobpcg"), 1, "exp:mean=1ms")
     row = run_cell(spec(numerics=True, machine=Machine(), repeats=2), cell)
     assert row["status"] == "done"
     assert row["converged"]
@@ -121,7 +122,7 @@ def test_numerics_run_the_algorithm_to_convergence() -> None:
 
 
 def test_what_cannot_be_decoded_is_infeasible_with_and_without_numerics() -> None:
-    cell = Cell(Scheme("entangled:points=real", 50, 6, solver="lobpcg"), 0, "exp:mean=1s")
+    cell = Cell(Scheme("entangled:h=6,points=real", 50, solver="lobpcg"), 0, "exp:mean=1s")
     rows = [run_cell(spec(numerics, repeats=1), cell) for numerics in (False, True)]
     assert [row["status"] for row in rows] == ["infeasible", "infeasible"]
     assert all("decoding must be accurate" in row["reason"] for row in rows)
@@ -152,18 +153,16 @@ def test_a_folder_holds_its_delays_in_their_order(tmp_path: Path) -> None:
 
 
 def test_all_delays_are_drawn_from_the_same_random_numbers() -> None:
-    for scheme in (Scheme("uncoded", 12), Scheme("entangled", 12, 3)):
+    for scheme in (Scheme("uncoded", 12), Scheme("entangled:h=3", 12)):
         short, long = (run_cell(spec(), Cell(scheme, 0, f"exp:mean={mean}")) for mean in ("1s", "4s"))
         assert long["virtual_seconds_mean"] == pytest.approx(4 * short["virtual_seconds_mean"])
 
 
 @pytest.mark.parametrize("points", ["circle", "real"])
 def test_without_a_tolerance_the_rounds_are_those_of_the_estimator(points: PointFamily) -> None:
-    scheme = Scheme(f"entangled:points={points}", 14, 3, solver="als")
+    scheme = Scheme(f"entangled:h=3,points={points}", 14, solver="als")
     unset = workload("exp:mean=1s", tolerance=None)
-    model = CodedALS(
-        3, code=scheme.code, partitions=3, solver="als", iterations=20, tolerance=0.0, precomputation="local"
-    )
+    model = CodedALS(3, code=scheme.code, solver="als", iterations=20, tolerance=0.0, precomputation="local")
     with SimulatedCluster(14, unset.delays, repetition_seed(0, 0), INSTANT) as cluster:
         model.fit(np.random.default_rng(0).standard_normal((60, 40)), cluster=cluster)
     drawn = drawn_seconds(scheme, unset, seed=0, repeats=1, most=20)
@@ -334,7 +333,7 @@ def test_a_dry_run_says_which_cells_cannot_run_and_is_right(tmp_path: Path) -> N
 
 def test_a_grid_of_which_no_cell_can_run_is_refused() -> None:
     def cells(workers: int, stragglers: int, partitions: int) -> list[Cell]:
-        return [Cell(Scheme("entangled", workers, partitions), stragglers, "none")]
+        return [Cell(Scheme(f"entangled:h={partitions}", workers), stragglers, "none")]
 
     with pytest.raises(UsageError, match="none of 1 can"):
         require_feasible(spec(), cells(5, 0, 6))

@@ -1,25 +1,24 @@
-"""The paper's alternating least squares in its direct form (12)."""
+"""The paper's alternating least squares in its direct form, eq. (12)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from coded_als.als.history import Recorder
-from coded_als.als.products import RoundLog
+from coded_als.als.products import DATA, RoundLog
 from coded_als.als.ritz import RitzPairs, require_orthonormal
+from coded_als.als.solving import SolverInput
 from coded_als.als.updates import inverse_of_gram, objective, swept_coordinates, update_matrix
 from coded_als.arrays import EPS, Array
-from coded_als.cluster import Round, WellConditioned
-from coded_als.cluster.rules import rule_for
+from coded_als.cluster.rules import WellConditioned, rule_for
+from coded_als.cluster.seam import Round
 from coded_als.codes import Entangled, EntangledPolynomialCode, FactorCode, InnerProductCode
+from coded_als.codes.entangled import square
 from coded_als.codes.product import block_size, multiplications
 from coded_als.models.checkpoint import arrays_like
-
-DATA = "D"
 
 
 class PaperProtocol:
@@ -75,7 +74,7 @@ class PaperProtocol:
         return self._product_code.encode_right(factor) if code is None else code.encode_left(factor)
 
     def _scaled(self, operand: str, matrix: Array, code: FactorCode, label: str) -> Array:
-        """Broadcast a d x d matrix, and interpolate what the workers' kept shares become under it."""
+        """Broadcast a d x d matrix, and interpolate the products of the workers' kept shares with it."""
         columns = matrix.shape[0]
         planes, rows, _ = self._product_code.right_shape((self._length, columns))
         round = Round(
@@ -148,68 +147,19 @@ class PaperProtocol:
         return float(planes * block_size(self._length, self._product_code.p) * columns**2)
 
 
-# Directions that a ridge weight above their singular value has shrunk below this are no longer told from rounding.
-FADED = 1e-4
+# A direction that is this part of the largest, or less, can't be told from rounding: F = B^T B squares it. A ridge weight above
+# a singular value shrinks its direction so far.
+SMALLEST_DIRECTION = 1e-4
 # Coordinates beyond it are scaled down before they overflow.
 LARGEST = 1e100
 
 
 @dataclass(frozen=True)
 class Products:
-    """What a sweep knows of its factor B.
+    """The products of a sweep with its factor B, as Ritz pairs."""
 
-    Parameters
-    ----------
-    pairs
-        The Ritz pairs of D on the span of B; their residuals are those of E - B F^-1 M.
-    coordinates
-        C with B = X C for their vectors X, (k, d).
-    """
-
-    pairs: RitzPairs
-    coordinates: Array
-
-
-class Sweeps(Protocol):
-    """ALS from a start B, one sweep at a time, in two halves with the decision to stop after them."""
-
-    def products(self) -> Products:
-        """The products of the present factor."""
-        ...
-
-    def update(self, regularization: float, error: float) -> Array:
-        """Go on to B+ = E G, (l, d), when E has this relative error.
-
-        Parameters
-        ----------
-        regularization
-            Ridge weight lam.
-        error
-            Relative error of E.
-        """
-        ...
-
-    def basis(self, *, judged: bool) -> Array:
-        """An orthonormal basis, (l, d), of the present factor, or of the one that the last products judged."""
-        ...
-
-    def other_factor_weights(self, basis: Array) -> Array:
-        """H = X (X^T X)^-1 of a basis X, (l, d), as the workers have it."""
-        ...
-
-    def state(self) -> dict[str, Array]:
-        """The present factor, (l, d), before its products, as `go_on` takes it."""
-        ...
-
-    def go_on(self, state: Mapping[str, Array]) -> None:
-        """Make the factor of another run the present one.
-
-        Parameters
-        ----------
-        state
-            What that run's `state` was.
-        """
-        ...
+    pairs: RitzPairs  # the Ritz pairs of D on the span of B; their residuals are those of E - B F^-1 M
+    coordinates: Array  # C with B = X C for their vectors X, (k, d)
 
 
 class FusedSweeps:
@@ -232,6 +182,7 @@ class FusedSweeps:
         self._image, self._last = start, Products(RitzPairs.none(), self._coordinates)
 
     def products(self) -> Products:
+        """The products of the present factor."""
         image = self._product(self._basis)
         restricted = self._basis.T @ image
         values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
@@ -242,29 +193,33 @@ class FusedSweeps:
         self._last = Products(RitzPairs(values, self._basis, residuals), self._coordinates)
         return self._last
 
-    def update(self, regularization: float, error: float) -> Array:
-        # (12) in Ritz coordinates: S^-1 M and M^-1 F would lose the digits of the small ones
+    def update(self, regularization: float, error: float) -> None:
+        """Go on to B+ = E G, (l, d), when E has this relative error."""
+        # eq. (12) in Ritz coordinates: S^-1 M and M^-1 F would lose the digits of the small ones
         sizes = np.maximum(self._last.pairs.values, EPS * self._last.pairs.values[0])
         directions, coordinates = self._image / sizes, self._coordinates
         if regularization > 0:
             coordinates = swept_coordinates(coordinates, sizes, regularization)
         elif (largest := np.abs(coordinates).max()) > LARGEST:
-            # only the span matters here, and what a coarse product makes of a vanishing direction grows without end
+            # only the span matters here, and a vanishing direction of a coarse product grows without end
             coordinates = coordinates / largest
         self._basis, triangle = np.linalg.qr(directions)
         self._coordinates = triangle @ coordinates
-        return np.asarray(directions @ coordinates)
 
     def basis(self, *, judged: bool) -> Array:
+        """An orthonormal basis, (l, d), of the present factor, or of the one that the last products judged."""
         return self._last.pairs.vectors if judged else self._basis
 
     def other_factor_weights(self, basis: Array) -> Array:
+        """H = X (X^T X)^-1 of a basis X, (l, d), as the workers have it."""
         return basis
 
     def state(self) -> dict[str, Array]:
+        """The present factor before its products, as `go_on` takes it."""
         return {"basis": self._basis, "coordinates": self._coordinates}
 
     def go_on(self, state: Mapping[str, Array]) -> None:
+        """Make the factor of another run, as its `state` was, the present one."""
         length, columns = self._basis.shape
         state = arrays_like(state, basis=(length, "k"), coordinates=("k", columns))
         require_orthonormal(state["basis"])
@@ -287,36 +242,44 @@ class PaperSweeps:
         self._gram = self._projected = np.eye(start.shape[1])
 
     def products(self) -> Products:
+        """The products of the present factor."""
         self._judged = self._factor
         self._gram, self._projected, image = self._protocol.products(self._factor)
         return Products(*implied_pairs(self._factor, self._gram, self._projected, image))
 
-    def update(self, regularization: float, error: float) -> Array:
+    def update(self, regularization: float, error: float) -> None:
+        """Go on to B+ = E G, (l, d), when E has this relative error."""
         weights = update_matrix(self._gram, self._projected, regularization, error)
         self._factor = self._protocol.update(weights)
-        return self._factor
 
     def basis(self, *, judged: bool) -> Array:
+        """An orthonormal basis, (l, d), of the present factor, or of the one that the last products judged."""
         return np.linalg.svd(self._judged if judged else self._factor, full_matrices=False)[0]
 
     def other_factor_weights(self, basis: Array) -> Array:
+        """H = X (X^T X)^-1 of a basis X, (l, d), as the workers have it."""
         return self._protocol.other_factor_weights(basis, 0.0)
 
     def state(self) -> dict[str, Array]:
+        """The present factor before its products, as `go_on` takes it."""
         return {"factor": self._factor}
 
     def go_on(self, state: Mapping[str, Array]) -> None:
+        """Make the factor of another run, as its `state` was, the present one."""
         self._factor = arrays_like(state, factor=self._factor)["factor"]
+
+
+Sweeps = FusedSweeps | PaperSweeps
 
 
 def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) -> tuple[RitzPairs, Array]:
     """The Ritz pairs of D on the span of a factor; their residuals are those of E - B F^-1 M.
 
     ``factor``: B, (l, d); ``gram, projected``: F = B^T B and M = B^T D B, (d, d); ``image``: E = D B, (l, d).
-    Returns the pairs, and C with B = X C for their vectors X, (k, d), but for what has faded.
+    Returns the pairs, and C with B = X C for their vectors X, (k, d), without the smallest directions.
     """
     squares, axes = np.linalg.eigh((gram + gram.T) / 2)
-    told = squares > FADED**2 * squares[-1]
+    told = squares > SMALLEST_DIRECTION**2 * squares[-1]
     orthonormal = axes[:, told] / np.sqrt(squares[told])
     restricted = orthonormal.T @ projected @ orthonormal
     values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
@@ -327,7 +290,7 @@ def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) ->
 
 
 def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations: int, recorder: Recorder) -> Array:
-    """B <- E (S^-1 M + lam S)^-1 until the objective has converged (12).
+    """B <- E (S^-1 M + lam S)^-1 until the objective has converged, eq. (12).
 
     Returns (l, d): an orthonormal basis of the factor that was found good enough, or of the last one.
 
@@ -338,11 +301,25 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
     for _ in range(len(recorder.history), iterations):
         recorder.keep(**sweeps.state())
         products = sweeps.products()
-        factor = sweeps.update(regularization, recorder.error_estimate)
+        sweeps.update(regularization, recorder.error_estimate)
         # without a ridge weight the objective is that of the span
         ridged = None
         if regularization > 0:
             ridged = objective(trace, products.pairs.values, products.coordinates, regularization)
-        if recorder.finish(products.pairs, factor, ridged, exhausted=products.pairs.values.size == factor.shape[0]):
+        length, found = products.pairs.vectors.shape
+        if recorder.finish(products.pairs, ridged, exhausted=found == length):
             return sweeps.basis(judged=True)
     return sweeps.basis(judged=False)
+
+
+def solve(given: SolverInput) -> tuple[Array, Array]:
+    """The paper's update from an orthonormal start, in one round each or in the paper's three; both results (l, d)."""
+    start = np.linalg.qr(given.start)[0]
+    sweeps: Sweeps
+    if given.protocol == "paper":
+        protocol = PaperProtocol(given.log, square(given.code), given.problem.length, given.tolerance)
+        sweeps = PaperSweeps(protocol, start)
+    else:
+        sweeps = FusedSweeps(given.held.gram_product, start)
+    basis = alternating(sweeps, given.problem.squared_norm, given.ridge, given.iterations, given.recorder)
+    return basis, sweeps.other_factor_weights(basis)

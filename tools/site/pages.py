@@ -1,4 +1,4 @@
-"""Pages of the site that are not pages of this folder: notebooks, and the policy on security."""
+"""Pages of the site that lie elsewhere: notebooks, and the documents at the top of the repository."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 SUFFIX = ".ipynb"
-SECURITY = Path(__file__).resolve().parents[1] / "SECURITY.md"
+TOP = Path(__file__).resolve().parents[2]
+# documents at the top, which become pages of the site in lower case
+DOCUMENTS = ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 
 def as_markdown(notebook: dict[str, Any], name: str) -> str:
@@ -24,7 +26,7 @@ def as_markdown(notebook: dict[str, Any], name: str) -> str:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Put a page, and the notebook beside it, in the place of each notebook, and add the policy on security."""
+    """Put a page, and the notebook beside it, in the place of each notebook, and add the documents at the top."""
     for file in [file for file in files if file.src_uri.endswith(SUFFIX)]:
         path = Path(file.abs_src_path or "")
         text = path.read_text()
@@ -33,8 +35,9 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=as_markdown(json.loads(text), path.name)))
         # in a folder of its own: links to a notebook in the pages mean the page
         files.append(File.generated(config, f"{Path(page).parent}/files/{path.name}", content=text))
-    policy = SECURITY.read_text().replace("](docs/", "](")
-    files.append(File.generated(config, "security.md", content=policy))
+    for name in DOCUMENTS:
+        content = (TOP / name).read_text().replace("](docs/", "](")
+        files.append(File.generated(config, name.lower(), content=content))
     return files
 
 
@@ -53,6 +56,7 @@ def _renamed(part: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to notebooks, and to the policy beside this folder, lead to their pages."""
-    markdown = markdown.replace("](../SECURITY.md", "](security.md")
+    """Links to notebooks, and to the documents at the top, lead to their pages."""
+    for name in DOCUMENTS:
+        markdown = markdown.replace(f"](../{name}", f"]({name.lower()}")
     return re.sub(r"\]\(((?!files/)[^)]*)\.ipynb\)", r"](\1.md)", markdown)

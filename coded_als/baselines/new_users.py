@@ -16,30 +16,14 @@ from coded_als.baselines.half_step import Reading, RowSolver
 
 @dataclass(frozen=True, eq=False)
 class Folding:
-    """What folding in needs of the items.
+    """What folding in needs of the items."""
 
-    Parameters
-    ----------
-    solver
-        An exact one for new users.
-    items
-        (n, d), or (n, d + 1) with the bias last, in units of the scale.
-    offsets
-        (n,) the biases among them, or (0,).
-    scale
-        Unit of the ratings.
-    reading
-        What the model reads in a rating.
-    units
-        (d,) what a row in those units is multiplied by.
-    """
-
-    solver: RowSolver
-    items: Floats
-    offsets: Floats
-    scale: float
-    reading: Reading
-    units: Floats
+    solver: RowSolver  # an exact one for new users
+    items: Floats  # (n, d), or (n, d + 1) with the bias last, in units of the scale
+    offsets: Floats  # (n,) the biases among them, or (0,)
+    scale: float  # unit of the ratings
+    reading: Reading  # what the model reads in a rating
+    units: Floats  # (d,) what a row in those units is multiplied by
     _numbers: Array = field(init=False, repr=False)
     _axes: Floats = field(init=False, repr=False)
 
@@ -81,7 +65,7 @@ def fold_in_row(
 ) -> bool:
     """Solve one new row exactly, from its ratings to its factors in one call; False where that cannot be done.
 
-    ``indices, values``: columns and ratings, (entries,), at least one; ``reading``: `Reading.as_array`, (7,);
+    ``indices, values``: columns and ratings, (entries,), at least one; ``reading``: `Reading.as_array`, (8,);
     ``offsets``: biases of the other side in those units, (others,), or (0,) for none; ``fixed``: Y, the factor of
     the other side along ``axes``, (others, d); ``diagonal``: diagonal of G, (d,); ``penalty``: diagonal that the
     ridge weight multiplies, (d,); ``axes``: columns are the axes that Y is along, (d, d), or (0, 0) for the usual

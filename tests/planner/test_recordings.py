@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coded_als.cluster import Round, StoppingRule, TaskEvent, all_of, fastest
+from coded_als.cluster import Fastest, Round, StoppingRule, TaskEvent, all_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import TraceRecorder
 from coded_als.cluster.virtual import SimulatedCluster
@@ -60,7 +60,7 @@ def verdicts(delays: str, rule: StoppingRule, folder: Path) -> Counter[str]:
 def test_a_run_that_waits_for_all_who_live_tells_its_own_verdict(delays: str, tmp_path: Path) -> None:
     own = duel(delays).verdict
     assert own == ("coding pays" if delays in PAYS else "coding does not pay")
-    rule = fastest(6) if "dead" in delays else all_of(WORKERS)
+    rule = Fastest(6) if "dead" in delays else all_of(WORKERS)
     assert verdicts(delays, rule, tmp_path) == {own: SEEDS}
 
 
@@ -69,7 +69,7 @@ def test_a_run_that_waits_for_all_who_live_tells_its_own_verdict(delays: str, tm
 def test_a_coded_run_never_tells_the_contrary(delays: str, waited_for: int, tmp_path: Path) -> None:
     """It has not seen all that a scheme without a code would wait for, and says so rather than guess."""
     own = "coding pays" if delays in PAYS else "coding does not pay"
-    found = verdicts(delays, fastest(waited_for), tmp_path)
+    found = verdicts(delays, Fastest(waited_for), tmp_path)
     assert set(found) <= {own, "cannot tell yet"}
     if delays in (*PAYS[1:], "none"):
         assert found == {own: SEEDS}

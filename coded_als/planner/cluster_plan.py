@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.delays import require_workers
+from coded_als.delays.streams import require_workers
 from coded_als.errors import UsageError
 from coded_als.planner.choice import MOST_DRAWS, Candidate, Duel, Race, Verdict, contestants
 from coded_als.planner.timing import Workload
@@ -15,28 +15,16 @@ from coded_als.planner.timing import Workload
 
 @dataclass(frozen=True)
 class Plan:
-    """What is recommended, and what it was compared with.
+    """The recommended scheme, and its rivals."""
 
-    Parameters
-    ----------
-    recommended
-        The fastest that decodes accurately; without a code where that is within the margin of it.
-    overall
-        The best code against the best scheme without one.
-    at_equal_memory, at_equal_work
-        The same where a worker may hold, or compute, no more than with each number of copies.
-    candidates
-        All schemes that can run, fastest first; some are known by a lower bound alone, above the fastest of their kind.
-    excluded
-        Label and reason of those that cannot.
-    """
-
-    recommended: Candidate
-    overall: Duel
+    recommended: Candidate  # the fastest that decodes accurately; without a code where that is within the margin of it
+    overall: Duel  # the best code against the best scheme without one
+    # the same where a worker may hold, or compute, no more than with each number of copies
     at_equal_memory: tuple[Duel, ...]
     at_equal_work: tuple[Duel, ...]
+    # all schemes that can run, fastest first; some are known by a lower bound alone, above the fastest of their kind
     candidates: tuple[Candidate, ...]
-    excluded: tuple[tuple[str, str], ...]
+    excluded: tuple[tuple[str, str], ...]  # label and reason of those that cannot
 
     @property
     def verdict(self) -> Verdict:
@@ -53,7 +41,7 @@ def make_plan(
     require_workers(workers)
     race = Race(workload, contestants(workload.size, workers), memory_bytes=memory_bytes, most_draws=repeats, seed=seed)
     overall = race.duel(race.accurate)
-    recommended = overall.faster
+    recommended = race.widened(overall.faster)
     if recommended is None:
         reason = next(iter(race.excluded.values()))
         raise UsageError(

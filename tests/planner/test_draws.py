@@ -17,7 +17,8 @@ from coded_als.delays import Trace, parse_delays
 from coded_als.delays.models import Uniforms
 from coded_als.planner.choice import Race
 from coded_als.planner.schemes import Scheme, Size
-from coded_als.planner.timing import Draws, Iterations, RoundDraws, Workload, draws_of
+from coded_als.planner.solvers import typical_iterations
+from coded_als.planner.timing import Draws, RoundDraws, Workload, draws_of
 
 WORKERS, SEEDS = 10, 40
 NOTHING = [(RoundCost(0.0), Fastest(1))]
@@ -125,7 +126,7 @@ def test_a_model_from_elsewhere_is_drawn_in_runs() -> None:
     draws = draws_of(Ramp(), WORKERS, 0, 400)
     assert isinstance(draws, Draws)
     assert len(draws) == 20
-    workload = Workload(Size(200, 100, 5), Ramp(), Machine(), None, Iterations(lobpcg=11))
+    workload = Workload(Size(200, 100, 5), Ramp(), Machine(), None, typical_iterations(lobpcg=11))
     found = Race(workload, [Scheme("uncoded", WORKERS, solver="lobpcg")]).fastest()
     assert found is not None
     # 0 to 10 ms over eleven rounds, and of ten workers the last: 10/11 ms more in each

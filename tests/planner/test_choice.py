@@ -16,9 +16,10 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import parse_delays
 from coded_als.planner.choice import MARGIN, Race, choose, schemes
-from coded_als.planner.plan import make_plan
+from coded_als.planner.cluster_plan import make_plan
 from coded_als.planner.schemes import Scheme, Size
-from coded_als.planner.timing import Draws, Infeasible, Iterations, Workload, iteration_seconds, least_iteration_seconds
+from coded_als.planner.solvers import typical_iterations
+from coded_als.planner.timing import Draws, Infeasible, Workload, iteration_seconds, least_iteration_seconds
 
 SIZE = Size(600, 400, 10)
 DELAYS = [
@@ -111,7 +112,7 @@ def test_a_trace_is_bootstrapped(tmp_path: Path) -> None:
     """Rounds come in another order in each repetition: intervals have a width, and no second is below zero."""
     rows = [f"{worker},{index},{seconds}" for index in range(7) for worker, seconds in enumerate([0.01 * index] * 6)]
     (tmp_path / "trace.csv").write_text("\n".join(["worker,round,seconds", *rows]) + "\n")
-    workload = Workload(SIZE, f"trace:{tmp_path / 'trace.csv'}", Machine(message_s=0.0), None, Iterations())
+    workload = Workload(SIZE, f"trace:{tmp_path / 'trace.csv'}", Machine(message_s=0.0), None, typical_iterations())
     drawn = iteration_seconds(Scheme("uncoded", 6, solver="lobpcg"), workload, Draws(workload.model, 6, 0, 8))
     totals = drawn.sum(axis=1)
     assert len(set(totals.round(9).tolist())) > 4

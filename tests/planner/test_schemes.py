@@ -23,12 +23,12 @@ SCHEMES = [
     Scheme("systematic", 13),
     Scheme("systematic:p=8", 13, solver="lobpcg"),
     Scheme("entangled:p=9,r=1", 13),
-    Scheme("entangled", 13, 3),
-    Scheme("entangled", 13, 3, solver="lobpcg"),
-    Scheme("entangled", 13, 3, protocol="paper"),
-    Scheme("entangled", 13, 1, protocol="paper"),
-    Scheme("entangled:points=real", 13, 3),
-    Scheme("entangled:points=real", 13, 3, protocol="paper"),
+    Scheme("entangled:h=3", 13),
+    Scheme("entangled:h=3", 13, solver="lobpcg"),
+    Scheme("entangled:h=3", 13, protocol="paper"),
+    Scheme("entangled:h=1", 13, protocol="paper"),
+    Scheme("entangled:h=3,points=real", 13),
+    Scheme("entangled:h=3,points=real", 13, protocol="paper"),
     Scheme("entangled:h=4", 13, protocol="paper"),
 ]
 
@@ -50,7 +50,7 @@ def test_a_schedule_is_what_the_algorithm_asks_for(scheme: Scheme) -> None:
     ratings = np.random.default_rng(3).standard_normal((SIZE.rows, SIZE.columns))
     cluster = RecordingCluster(scheme.workers)
     model = CodedALS(
-        SIZE.rank, code=scheme.code, partitions=scheme.partitions,
+        SIZE.rank, code=scheme.code,
         protocol=scheme.protocol, solver=scheme.solver,  # type: ignore[arg-type]
         iterations=1, tolerance=0.0, decoding_tolerance=TOLERANCE, precomputation="local",
     )  # fmt: skip
@@ -105,7 +105,7 @@ def test_the_share_of_the_data_is_what_a_worker_is_given(scheme: Scheme) -> None
 
 
 def test_coding_on_the_circle_stores_twice_and_multiplies_fourfold() -> None:
-    real, circle = (Scheme(f"entangled:points={points}", 20, 3) for points in ("real", "circle"))
+    real, circle = (Scheme(f"entangled:h=3,points={points}", 20) for points in ("real", "circle"))
     assert circle.storage_bytes(SIZE) == 2 * real.storage_bytes(SIZE)
     [(cost, _)], [(doubled, _)] = real.schedule(SIZE, 1e-8), circle.schedule(SIZE, 1e-8)
     assert doubled.operations == 4 * cost.operations

@@ -1,4 +1,4 @@
-"""Planting: the blocks of one side of a dataset, made by Dask where the workers are that will use them."""
+"""Placement: Dask makes the blocks of one side of a dataset on the machines of the workers that use them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from distributed import CancelledError, Client, get_worker, wait
 from scipy import sparse
 
-from coded_als.als.transforms import Weighting
+from coded_als.als.problem import Weighting
 from coded_als.arrays import Array
 from coded_als.cluster.shares import Part
 from coded_als.codes.product import deal
@@ -34,11 +34,11 @@ PANEL_ENTRIES = 1 << 22
 HELD_AT_ONCE = 4
 
 
-def summed_gram(client: Client, planted: Planted, length: int, unit: float) -> Array:
+def summed_gram(client: Client, placed: PlacedBlocks, length: int, unit: float) -> Array:
     """D = A^T A, (l, l); this process sees the sum alone."""
 
     def summed() -> Array:
-        homes = planted.homes()
+        homes = placed.homes()
         addresses = {address for address, _, _ in homes.values()}
         grams = [
             client.submit(block_gram, folder, first, length, unit, workers=[address], pure=False)
@@ -91,23 +91,14 @@ MatrixReading = tuple[Weighting, float | None] | None
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where entries come from.
+    """The part files of a dataset and the numbering of its ids."""
 
-    Parameters
-    ----------
-    pieces, columns
-        What is read.
-    users, items
-        The ids.
-    repeated
-        What becomes of a pair that is there twice.
-    """
+    pieces: Sequence[Piece]  # in the order of their paths
+    columns: tuple[str, ...]  # of users, items and perhaps ratings
 
-    pieces: Sequence[Piece]
-    columns: tuple[str, ...]
     users: Numbering
     items: Numbering
-    repeated: Repeated
+    repeated: Repeated  # rule for a repeated pair
 
 
 class Moved(Exception):
@@ -115,7 +106,7 @@ class Moved(Exception):
 
 
 def settled(task: Callable[[], Made]) -> Made:
-    """What a task makes that is begun again when Dask workers come and go.
+    """The result of a task that is begun again when Dask workers come and go.
 
     Raises CodedALSError when they keep doing so.
     """
@@ -132,7 +123,7 @@ def settled(task: Callable[[], Made]) -> Made:
     raise AssertionError("counting has no end")
 
 
-class Planted:
+class PlacedBlocks:
     """The blocks of one side on the machines of a cluster; those that come later are given theirs before they start.
 
     Parameters
@@ -173,7 +164,7 @@ class Planted:
             raise
 
     def shares(self, array: int) -> Any:
-        """What `DaskCluster.store` takes for one of `ARRAYS`: a `Part` for each worker."""
+        """A `Part` of one of `ARRAYS` for each worker, as `DaskCluster.store` takes them."""
         shards = self._cut.shards
         return [Part(self._number(worker % shards) + array) for worker in range(self._cluster.size)]
 
@@ -234,11 +225,11 @@ class Planted:
             arguments = (entries[shard], cut, source.repeated, *place, shard)
             made.append(client.submit(_write, *arguments, workers=[address], pure=False))
         del entries
-        told: dict[int, BlockFacts] = dict(gathered(client, made, homes))
-        return [told[shard] for shard in range(self._cut.shards)]
+        facts: dict[int, BlockFacts] = dict(gathered(client, made, homes))
+        return [facts[shard] for shard in range(self._cut.shards)]
 
     def _require_homes(self, homes: dict[str, tuple[int, ...]]) -> None:
-        """`Moved` while workers may come back, and without a home for each block; who comes later is provided then."""
+        """`Moved` while workers may come back, and without a home for each block; later ones get theirs when they come."""
         there = {number for numbers in homes.values() for number in numbers}
         lacking = sorted(set(range(self._cluster.size)) - there)
         shards = {number % self._cut.shards for number in there}
@@ -246,7 +237,7 @@ class Planted:
             raise Moved(f"nobody runs the workers {', '.join(map(str, lacking))}")
 
     def _provide(self, address: str, numbers: tuple[int, ...]) -> None:
-        """Make what a Dask worker lacks that has just come, from the part files."""
+        """Make the blocks that a new Dask worker lacks, from the part files."""
         if self._refusal is not None:
             raise self._refusal
         try:
@@ -279,13 +270,13 @@ def cut_of(rows: Sequence[Any], own: int, others: int, of_users: bool, reading: 
 def _folders(client: Client, name: str, homes: Collection[str]) -> dict[str, str]:
     """The folder of each of these Dask workers; `Moved` where one is gone."""
     require_present(client, homes)  # Dask itself would try for half a minute to connect to one that is gone
-    told: dict[str, Any] = client.run(parts_folder, name, workers=list(homes), on_error="return")
-    for address, found in told.items():
+    folders: dict[str, Any] = client.run(parts_folder, name, workers=list(homes), on_error="return")
+    for address, found in folders.items():
         if isinstance(found, Exception):
             raise Moved(f"the one at {address} is gone") if isinstance(found, OSError) else found
-    if gone := set(homes) - told.keys():
+    if gone := set(homes) - folders.keys():
         raise Moved(f"the one at {min(gone)} is gone")
-    return told
+    return folders
 
 
 def require_present(client: Client, homes: Collection[str]) -> None:
@@ -306,7 +297,7 @@ def entries_by_block(client: Client, source: Source, cut: Cut) -> tuple[list[lis
 
 
 def _writers(homes: dict[str, tuple[int, ...]], folders: dict[str, str], shards: int) -> list[tuple[int, str]]:
-    """Who writes which block: one Dask worker for every folder on a machine that needs it."""
+    """The writer of each block: one Dask worker for every folder on a machine that needs it."""
     writers: dict[tuple[str | None, str, int], str] = {}
     for address, numbers in homes.items():
         for number in numbers:

@@ -1,0 +1,63 @@
+"""Block Lanczos for the leading eigenpairs of D: no direction is forgotten, and the block may be narrower than the rank."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from coded_als.als.lanczos import KrylovSpace
+from coded_als.als.ritz import RitzPairs, orthonormal_complement
+from coded_als.als.solving import SolverInput
+from coded_als.arrays import Array
+from coded_als.planner.solvers import GUARD_VECTORS
+
+# Tells the random columns that join a narrow block from those of probes.
+OTHERS = 2
+
+
+def solve(given: SolverInput) -> tuple[Array, Array]:
+    """A basis of the leading eigenvectors of D, one product with D a round.
+
+    ``given.start`` may have any number of columns. Returns orthonormal Ritz vectors, guards included, twice, (l, k).
+    """
+    recorder, rank, (length, width) = given.recorder, given.rank, given.start.shape
+    wanted = min(rank + GUARD_VECTORS, length)
+    resumed = recorder.resumed(partial(KrylovSpace.of, length=length, wanted=wanted, width=width))
+    space = KrylovSpace.empty(length, wanted, width) if resumed is None else resumed
+    if resumed is None:
+        space.join(given.start)
+        space.begun = width
+    # a run that goes on may be given another width, but its evidence is that of its start
+    width = space.begun
+    recorder.begins_with(width)
+    shown = min(width if width > rank else wanted, length)
+    pairs = RitzPairs.none()
+    for _ in range(len(recorder.history), given.iterations):
+        space.make_room(space.next)
+        recorder.keep(**space.state())
+        space.grow(given.held.gram_product(space.pending))
+        pairs = space.pairs(shown, rank)
+        if recorder.finish(pairs, exhausted=space.next == 0, complete=space.known == length):
+            break
+        missed = recorder.missed()
+        if missed is not None:
+            width = min(2 * width, rank + GUARD_VECTORS)
+            others = np.random.default_rng((OTHERS, length, space.known)).standard_normal((length, width))
+            space.make_room(space.next + missed.shape[1] + width)
+            space.join(np.hstack([missed, others]))
+        elif recorder.renews():
+            space.renew(pairs.vectors)
+        if space.next == 0:
+            break
+    basis = _completed(pairs.vectors, rank)
+    return basis, basis
+
+
+def _completed(vectors: Array, rank: int) -> Array:
+    """Orthonormal vectors, (l, k), and as many more as the rank asks for: D vanishes on them, where it has no more."""
+    lacking = rank - vectors.shape[1]
+    if lacking <= 0:
+        return vectors
+    others = np.random.default_rng(0).standard_normal((len(vectors), lacking))
+    return np.hstack([vectors, orthonormal_complement(others, [vectors])])

@@ -1,0 +1,268 @@
+"""A block Krylov space of a symmetric matrix D, with full reorthogonalisation and thick restarts (block Lanczos).
+
+It keeps every direction that D was multiplied with. One relation holds all the time, D Q = [Q V] H: Q are the columns
+multiplied with, V those that come next, and H has been measured, not assumed: the part of H that is not symmetric is what
+the products got wrong. Ritz values and the norms of their residuals follow from H alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.linalg import LinAlgError, blas, eigh
+
+from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal, thin_svd
+from coded_als.arrays import EPS, Array
+from coded_als.models.checkpoint import Settled, arrays_like
+
+# The basis has at most so many times the columns of a block of rank and guards: the memory that a locally optimal
+# iteration takes, whose three blocks have images and are copied as they turn.
+CAPACITY = 12
+# The defect from orthonormality that is left alone, and the one that is gone when the columns are made so once more.
+ORTHOGONAL, ALMOST = 128 * EPS, 1e-8
+# Columns below this many units of rounding of D are nothing else; columns to join with others are told apart by this part.
+NOISE, JOINING = 16.0, 1e-8
+
+
+class KrylovSpace:
+    """Orthonormal columns Q that were multiplied with, V that come next, and H with D Q = [Q V] H.
+
+    All columns lie in one array, (l, capacity), in Fortran order: no step copies them as a whole.
+    """
+
+    def __init__(self, length: int, wanted: int, capacity: int) -> None:
+        self.known, self.next = 0, 0
+        self._wanted, self._defect, self._locked = wanted, EPS, 0
+        # columns of the random start
+        self.begun = 0
+        self._columns: Array = np.empty((length, capacity), order="F")
+        self._relation: Array = np.zeros((capacity, capacity), order="F")
+        self._settled: list[Settled] = []
+
+    @classmethod
+    def empty(cls, length: int, wanted: int, width: int) -> KrylovSpace:
+        """One without columns, with room for an iteration that wants so many pairs, with blocks of a width."""
+        return cls(length, wanted, min(length, max(CAPACITY * wanted, wanted + 4 * width)))
+
+    @classmethod
+    def outside(cls, vectors: Array, room: int) -> KrylovSpace:
+        """One of D on the complement of orthonormal columns, (l, k), with room for so many columns, and no restarts."""
+        length, locked = vectors.shape
+        space = cls(length, room, min(length, locked + room))
+        space._columns[:, :locked] = vectors
+        space.known = space._locked = locked
+        return space
+
+    @property
+    def length(self) -> int:
+        """l."""
+        return int(self._columns.shape[0])
+
+    @property
+    def pending(self) -> Array:
+        """V, (l, b): the columns to be multiplied with next."""
+        return self._columns[:, self.known : self._total]
+
+    @property
+    def _total(self) -> int:
+        return self.known + self.next
+
+    def grow(self, images: Array) -> None:
+        """Take D V, (l, b): V joins Q, and the part of its images that is new comes next."""
+        first, total = self.known, self._total
+        images, space = np.array(images, order="F"), self._columns[:, :total]
+        scale = max(float(np.linalg.norm(images, axis=0).max(initial=0.0)), self._scale)
+        taken = _taken_out(space, images)
+        fresh, triangle, defect = _orthonormal(images, space, taken, NOISE * EPS * scale, self._defect)
+        self._relation[:total, first:total] = taken
+        self._relation[: self._locked, first:total] = 0.0
+        self.known, self.next = total, 0
+        added = self._append(fresh, defect)
+        self._relation[total : total + added, first:total] = triangle[:added]
+
+    def join(self, columns: Array) -> None:
+        """Let the part of some columns, (l, k), that is new come next, beside V."""
+        sizes = np.linalg.norm(columns, axis=0)
+        columns = np.array(columns / np.maximum(sizes, np.finfo(np.float64).tiny), order="F")
+        space = self._columns[:, : self._total]
+        taken = _taken_out(space, columns)
+        fresh, _, defect = _orthonormal(columns, space, taken, JOINING, self._defect)
+        self._append(fresh, defect)
+
+    def _append(self, fresh: Array, defect: float) -> int:
+        """Columns that come next, as many as there is room for in the space."""
+        total = self._total
+        fresh = fresh[:, : self.length - total]
+        added = int(fresh.shape[1])
+        self._columns[:, total : total + added] = fresh
+        self._settled.append(Settled(self._columns[:, total : total + added]))
+        self._relation[total : total + added, :total] = 0.0
+        self.next += added
+        self._defect = max(self._defect, defect)
+        return added
+
+    @property
+    def _scale(self) -> float:
+        """About |D|, as far as it has been seen."""
+        return float(np.abs(np.diagonal(self._relation)[: self.known]).max(initial=0.0))
+
+    def ritz(self, count: int) -> tuple[Array, Array, Array]:
+        """The leading Ritz values, (k,), their coordinates in Q, (j, k), and the norms of their residuals, (k,)."""
+        known = self.known - self._locked
+        count = min(count, known)
+        relation = self._relation[self._locked : self._total, self._locked : self.known]
+        measured, ends = relation[:known], (known - count, known - 1)
+        values, rotation = _leading((measured + measured.T) / 2, ends)
+        left = relation @ rotation
+        left[:known] -= rotation * values
+        return values, rotation, np.linalg.norm(left, axis=0)
+
+    def pairs(self, count: int, rank: int) -> RitzPairs:
+        """The leading Ritz pairs, of which those beyond the rank are guards."""
+        values, rotation, residuals = self.ritz(count)
+        return RitzPairs(values, lambda: self.vectors(rotation), residuals, max(values.size - rank, 0))
+
+    def vectors(self, rotation: Array) -> Array:
+        """Q times coordinates, (l, k)."""
+        return self._columns[:, self._locked : self._locked + rotation.shape[0]] @ rotation
+
+    def make_room(self, columns: int) -> bool:
+        """Restart where the next step with so many columns would not fit; whether that was needed.
+
+        The best Ritz vectors of Q stay, and V: the relation goes on to hold.
+        """
+        needed, capacity = self._total + columns, self._columns.shape[1]
+        if needed <= capacity or capacity >= self.length:
+            return False
+        keep = max(self._wanted, capacity // 2)
+        if keep + self.next + columns > capacity:
+            self._widen(min(self.length, keep + 3 * (self.next + columns)))
+            return self.make_room(columns)
+        self._restart(keep)
+        return True
+
+    def _restart(self, keep: int) -> None:
+        known, total = self.known, self._total
+        _, rotation, _ = self.ritz(keep)
+        kept = rotation.shape[1]
+        relation = self._relation[:total, :known] @ rotation
+        self._begin_anew([self.vectors(rotation), self.pending])
+        self._relation[:kept, :kept] = rotation.T @ relation[:known]
+        self._relation[kept : kept + self.next, :kept] = relation[known:]
+        self.known = kept
+
+    def _widen(self, capacity: int) -> None:
+        relation = self._relation
+        self._relation = np.zeros((capacity, capacity), order="F")
+        self._relation[: len(relation), : len(relation)] = relation
+        self._begin_anew([self._columns[:, : self._total]])
+
+    def _begin_anew(self, blocks: list[Array]) -> None:
+        """Columns in an array of their own: a snapshot may still have to be written of the old one."""
+        columns: Array = np.empty((self.length, len(self._relation)), order="F")
+        self._settled, first = [], 0
+        for block in blocks:
+            last = first + block.shape[1]
+            columns[:, first:last] = block
+            self._settled.append(Settled(columns[:, first:last]))
+            first = last
+        self._columns = columns
+
+    def state(self) -> dict[str, Any]:
+        """Q and V in blocks, (l, total) together, and H, (total, known), as `of` takes them."""
+        total = self._total
+        columns = {f"columns{place:05d}": block for place, block in enumerate(self._settled)}
+        relation = self._relation[:total, : self.known].copy()
+        return {**columns, "relation": relation, "defect": np.array([self._defect]), "begun": np.array([self.begun])}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array], length: int, wanted: int, width: int) -> KrylovSpace:
+        """The space that another run's `state` has given.
+
+        Raises ValueError for arrays of other shapes, or columns that are not orthonormal.
+        """
+        names = sorted(name for name in arrays if name.startswith("columns"))
+        widths = {name: (length, f"width of {name}") for name in names}
+        taken = arrays_like(
+            arrays, **widths, relation=("total", "known"), defect=(1,), begun=np.zeros(1, dtype=np.int64)
+        )
+        blocks = [taken[name] for name in names]
+        if len(taken["relation"]) != sum(block.shape[1] for block in blocks):
+            raise ValueError(f"it relates {len(taken['relation'])} columns, and holds others")
+        require_orthonormal(np.hstack(blocks))
+        total, known = taken["relation"].shape
+        space = cls.empty(length, wanted, width)
+        if known > total:
+            raise ValueError(f"it relates {known} columns to {total}")
+        space._widen(max(total, space._columns.shape[1]))
+        space._begin_anew(blocks)
+        space._relation[:total, :known] = taken["relation"]
+        space.known, space.next = known, total - known
+        space._defect, space.begun = float(taken["defect"][0]), int(taken["begun"][0])
+        return space
+
+    def renew(self, vectors: Array) -> None:
+        """Begin again with orthonormal columns, (l, k), as images so far are not trusted any more."""
+        self.known, self.next = 0, 0
+        self._begin_anew([])
+        self.join(vectors)
+
+
+def _leading(matrix: Array, ends: tuple[int, int]) -> tuple[Array, Array]:
+    """Some of the leading eigenpairs of a small symmetric matrix, descending."""
+    try:
+        values, vectors = eigh(matrix, subset_by_index=ends, check_finite=False)
+    except LinAlgError:
+        # the method that finds some of them has failed on many equal values; the one that finds all does not
+        values, vectors = np.linalg.eigh(matrix)
+        values, vectors = values[ends[0] :], vectors[:, ends[0] :]
+    return values[::-1], np.asfortranarray(vectors[:, ::-1])
+
+
+def _taken_out(space: Array, columns: Array) -> Array:
+    """Take the part in an orthonormal space, (l, k), out of columns, (l, b), in place; its coordinates, (k, b)."""
+    taken = space.T @ columns
+    if taken.size:
+        blas.dgemm(-1.0, space, taken, 1.0, columns, overwrite_c=1)
+    return np.asarray(taken)
+
+
+def _orthonormal(columns: Array, space: Array, taken: Array, noise: float, defect: float) -> tuple[Array, Array, float]:
+    """Orthonormal columns, (l, k), a triangle, (k, b), whose product they are, and their defect; shorter than noise is nothing.
+
+    ``columns``: (l, b), overwritten, what is left of columns that the coordinates ``taken``, (j, b), in a space, (l, j),
+    were taken out of. The defect of the space from orthonormality has grown in them as much as they have become shorter:
+    where that is too much, the space is taken out once more, and ``taken`` mended. Done once in every round, it would
+    grow from round to round.
+    """
+    before = float(np.sqrt(np.sum(taken**2, axis=0) + np.sum(columns**2, axis=0)).max(initial=0.0))
+    fresh, triangle, smallest = _factored(columns, noise)
+    grown = defect * before / max(smallest, np.finfo(np.float64).tiny)
+    passes = 0 if grown <= ORTHOGONAL else 1 if grown <= ALMOST else 2
+    for _ in range(passes):
+        taken += _taken_out(space, fresh) @ triangle
+        fresh, second, _ = _factored(fresh, JOINING)
+        triangle = second @ triangle
+    if passes == 0:
+        fresh, second, _ = _factored(fresh, 0.0)
+        triangle = second @ triangle
+    return fresh, triangle, EPS if passes else grown
+
+
+def _factored(columns: Array, noise: float) -> tuple[Array, Array, float]:
+    """Orthonormal columns, (l, k), their coordinates, (k, b), and the least singular value, of columns, (l, b).
+
+    By Cholesky QR where the Gram matrix has the digits for it; else singular vectors without those below the noise.
+    """
+    gram = columns.T @ columns
+    squares = np.linalg.eigvalsh(gram)
+    if squares.size and squares[0] > max(GRAM_FLOOR * squares[-1], noise**2):
+        root = np.linalg.cholesky(gram)
+        fresh = blas.dtrsm(1.0, root, columns, side=1, lower=1, trans_a=1, overwrite_b=1)
+        return fresh, np.asarray(root.T), float(np.sqrt(squares[0]))
+    left, sizes, right = thin_svd(columns)
+    kept = sizes > max(noise, np.finfo(np.float64).tiny)
+    triangle: Array = sizes[kept, np.newaxis] * right[kept]
+    return np.asfortranarray(left[:, kept]), triangle, float(sizes.min(initial=0.0))

@@ -1,0 +1,142 @@
+"""Block Lanczos: no claim of a narrow block is false, whatever values are equal, and its relation holds to rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from coded_als import CodedALS, InlineCluster, UsageError
+from coded_als.als.lanczos import KrylovSpace
+from coded_als.arrays import EPS, Array
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def with_values(values: Array, rows: int, seed: int) -> Array:
+    rng = np.random.default_rng(seed)
+    left = np.linalg.qr(rng.standard_normal((rows, values.size)))[0]
+    right = np.linalg.qr(rng.standard_normal((values.size, values.size)))[0]
+    return np.asarray((left * values) @ right.T)
+
+
+def excess(model: CodedALS, matrix: Array) -> float:
+    """How far the factors are above the optimum, relative to it."""
+    squares = np.linalg.svd(matrix, compute_uv=False)[model.rank :] ** 2
+    found = np.sum((matrix - model.user_factors_ @ model.item_factors_.T) ** 2)
+    return float(found / squares.sum() - 1)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 11, 12, 13, 17, 34])
+def test_the_trap_of_a_narrow_block(width: int) -> None:
+    """A 12-fold leading value over values that fall slowly to a bulk: a block of 8 holds 8 of its vectors, all exact."""
+    squares = np.r_[np.full(12, 2.0), np.linspace(1.95, 1.75, 60), np.full(228, 1.7)]
+    matrix = with_values(np.sqrt(squares), 320, seed=width)
+    model = CodedALS(12, solver="krylov", block=width).fit(matrix)
+    assert model.outcome_ == "converged"
+    assert excess(model, matrix) <= 2 * model.tolerance
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=seeds, rank=st.integers(1, 14), width=st.integers(1, 38), fold=st.integers(2, 60), place=st.integers(0, 14),
+    gap=st.sampled_from([0.3, 0.1, 1e-2, 1e-4, 1e-7, 0.0]), decay=st.sampled_from([0.5, 0.9, 0.99]),
+)  # fmt: skip
+@example(seed=0, rank=12, width=8, fold=30, place=0, gap=0.3, decay=0.9)
+@example(seed=0, rank=8, width=1, fold=8, place=0, gap=1e-4, decay=0.99)  # two probes with the same random columns
+@example(seed=1, rank=5, width=2, fold=60, place=3, gap=1e-7, decay=0.99)
+def test_no_repeated_value_makes_a_false_claim(
+    seed: int, rank: int, width: int, fold: int, place: int, gap: float, decay: float
+) -> None:
+    values = decay ** np.arange(100.0)
+    values[place : place + fold] = values[place]
+    values[place + fold :] *= (1 - gap) * values[place] / values[place + fold]
+    matrix = with_values(values, 110, seed)
+    model = CodedALS(rank, solver="krylov", block=width, seed=seed % 1000).fit(matrix)
+    assert not model.converged_ or excess(model, matrix) <= 2 * model.tolerance + 1e-12
+    assert model.outcome_ != "unfinished"
+
+
+@pytest.mark.parametrize("width", [1, 3, 7, 20])
+def test_spaces_that_are_exhausted(width: int) -> None:
+    identity = np.eye(40, 30)
+    model = CodedALS(7, solver="krylov", block=width).fit(identity)
+    assert model.converged_
+    assert model.objective_ == pytest.approx(23.0)
+    low = np.random.default_rng(0).standard_normal((40, 3)) @ np.random.default_rng(1).standard_normal((3, 30))
+    ridged = CodedALS(7, solver="krylov", block=width, regularization=1e-3).fit(low)
+    assert ridged.converged_
+    with pytest.raises(UsageError, match="rank must be at most the rank of the matrix, here 3"):
+        CodedALS(7, solver="krylov", block=width).fit(low)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, width=st.integers(1, 20), capacity=st.integers(60, 200), error=st.sampled_from([0.0, 1e-12, 1e-8]))
+def test_the_relation_and_orthonormality_hold_through_restarts(
+    seed: int, width: int, capacity: int, error: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    length = 150
+    gram = with_values(np.geomspace(1.0, 10.0 ** -rng.uniform(0, 12), length), length, seed)
+    gram = (gram + gram.T) / 2
+    size = float(np.linalg.norm(gram, 2))
+    space = KrylovSpace(length, 10, min(length, capacity))
+    space.join(rng.standard_normal((length, width)))
+    for _ in range(40):
+        space.make_room(space.next)
+        images = gram @ space.pending
+        space.grow(images + error * size * rng.standard_normal(images.shape) / np.sqrt(length))
+        state = space.state()
+        columns = np.hstack([block.array for name, block in sorted(state.items()) if name.startswith("columns")])
+        relation = state["relation"]
+        assert np.abs(columns.T @ columns - np.eye(columns.shape[1])).max() <= 1e-12
+        drift = np.abs(gram @ columns[:, : space.known] - columns @ relation).max()
+        assert drift <= (1e-12 + 10 * error) * size
+        values, rotation, residuals = space.ritz(min(5, space.known))
+        true = np.linalg.norm(gram @ space.vectors(rotation) - space.vectors(rotation) * values, axis=0)
+        assert np.abs(true - residuals).max() <= (1e-12 + 10 * error) * size
+        if space.next == 0:
+            break
+
+
+def test_one_pass_in_every_round_would_lose_orthonormality() -> None:
+    """The defect grows tenfold in a round where a block keeps a tenth of its length."""
+    gram = np.diag(np.r_[np.geomspace(1e4, 1e2, 5), np.linspace(1.0, 0.9, 195)])
+    space = KrylovSpace(200, 10, 200)
+    space.join(np.random.default_rng(0).standard_normal((200, 8)))
+    for _ in range(20):
+        space.grow(gram @ space.pending)
+    columns = np.hstack([block.array for name, block in sorted(space.state().items()) if name.startswith("columns")])
+    assert np.abs(columns.T @ columns - np.eye(columns.shape[1])).max() <= 1000 * EPS
+
+
+def test_rounds_are_few() -> None:
+    """At the width of rank and guards, and at twice that, fewer than the locally optimal iteration."""
+    matrix = with_values(np.arange(1.0, 401) ** -0.6, 500, seed=3)
+    rounds = {width: len(CodedALS(10, solver="krylov", block=width).fit(matrix).history_) for width in (7, 15, 30)}
+    local = len(CodedALS(10, solver="lobpcg").fit(matrix).history_)
+    assert rounds[30] < rounds[15] < rounds[7]
+    assert rounds[15] < local
+
+
+@pytest.mark.parametrize("width", ["auto", 4, 30])
+def test_codes_delays_and_sparse_rows_change_nothing(width: Any) -> None:
+    matrix = sparse.random_array((90, 70), density=0.2, rng=np.random.default_rng(0), format="csr")
+    whole = CodedALS(6, solver="krylov", block=width).fit(matrix)
+    product = whole.user_factors_ @ whole.item_factors_.T
+    for code, where in (("systematic:p=5", "local"), ("entangled:h=2", "coded"), ("replicated:copies=2", "none")):
+        model = CodedALS(6, solver="krylov", block=width, code=code, precomputation=where)  # type: ignore[arg-type]
+        model.fit(matrix, InlineCluster(8, "exp:mean=1ms", 1))
+        assert model.converged_
+        assert np.abs(model.user_factors_ @ model.item_factors_.T - product).max() <= 1e-3
+
+
+def test_a_width_for_a_solver_that_has_one_is_refused() -> None:
+    with pytest.raises(UsageError, match="block must be 'auto' for solver 'lobpcg', whose block has one width; got 4"):
+        CodedALS(2, solver="lobpcg", block=4).fit(np.eye(5))
+    with pytest.raises(UsageError, match="block must be a whole number of at least 1; got 0"):
+        CodedALS(2, solver="krylov", block=0).fit(np.eye(5))

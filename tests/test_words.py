@@ -1,0 +1,37 @@
+"""The prose of the pages says its facts with agents and nouns."""
+
+from __future__ import annotations
+
+import re
+
+from tests.words import ROOT, Passage, clauses, pages
+
+# Clauses in place of a noun ("what is sent", "who is told") in a thousand words.
+MOST_CLAUSES = 2.0
+README_LINES, README_BYTES = 120, 6000
+
+
+def test_clauses_in_place_of_a_noun_are_rare() -> None:
+    found, words = clauses(pages())
+    assert 1000 * len(found) / words <= MOST_CLAUSES, "\n".join(found)
+
+
+def test_a_clause_is_found_and_a_word_in_code_is_not() -> None:
+    found, words = clauses(
+        iter([Passage("here", "The master sends what is asked for to whoever asks."), Passage("b", "Fine.")])
+    )
+    assert len(found) == 2
+    assert words == 10 + 1
+    assert all("`what`" not in passage.text for passage in pages())
+
+
+def test_the_front_page_is_short() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= README_LINES
+    assert len(text.encode()) <= README_BYTES
+
+
+def test_no_page_names_a_private_word_of_the_project() -> None:
+    for passage in pages():
+        for word in (r"\brooms?\b", r"\bthe laws?\b", r"\btold of\b", r"Correct it\."):
+            assert not re.search(word, passage.text), f"{passage.place} says {word}"
