@@ -115,10 +115,24 @@ def print_codes(rows: Sequence[CodeRow], setting: Setting) -> None:
         f"E = D X with D {setting.length} x {setting.length} and {setting.columns} columns, {setting.workers} workers, "
         f"delays {setting.delays} (virtual ms)"
     )
-    names = ("needs", "share", "work", "sent kB", "back kB", "error p50", "p99", "rack", "round ms", "p99 ms")
+    names = (
+        "needs",
+        "share",
+        "work",
+        "pieces",
+        "calm",
+        "sent kB",
+        "back kB",
+        "error p50",
+        "p99",
+        "rack",
+        "round ms",
+        "p99 ms",
+    )
     click.echo(as_text(("code", *names), [_cells(row) for row in rows], first_left=True))
     click.echo(
-        "share: of D on a worker; work: of the product, by a worker; sent, back: to and from a worker in a round; error: of "
+        "share: of D on a worker; work: of the product, by a worker; pieces: of a share, in which partial "
+        "work counts; calm: work of all workers in a round in which no worker is late, uncoded 1; sent, back: to and from a worker in a round; error: of "
         "random responses as many as needed; rack: the worst after losing neighbours."
     )
 
@@ -130,6 +144,8 @@ def _cells(row: CodeRow) -> list[str]:
         str(row.threshold),
         f"{row.share:.1%}",
         f"{row.work:.1%}",
+        str(row.pieces),
+        f"{row.undisturbed_work:.2f}",
         f"{row.payload_bytes / 1e3:.0f}",
         f"{row.response_bytes / 1e3:.0f}",
         *(f"{error:.0e}" for error in errors),

@@ -12,9 +12,11 @@ import numpy as np
 from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster import StoppingRule
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import rule_for
-from coded_als.cluster.waiting import RoundCost, waiting_s
+from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
 from coded_als.codes import CODES, CodeSpec, Entangled, MatrixCode, Replicated, ReplicatedProduct, Uncoded
+from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.product import multiplications
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
@@ -59,6 +61,9 @@ class CodeRow:
     share: float
     memory_bytes: int
     work: float  # multiplications of a worker, as a fraction of those of the whole product
+    pieces: int  # of its share, in which partial work counts; 1 where only whole responses do
+    # multiplications of all workers until a round ends in which no worker is late, over those of the product
+    undisturbed_work: float
     # of one worker and round
     payload_bytes: int
     response_bytes: int
@@ -97,7 +102,17 @@ def _row(code: CodeSpec, setting: Setting, draws: Draws) -> CodeRow:
     memory_bytes = FLOAT_BYTES * math.prod(product.left_shape((length, length)))
     errors = decoding_errors(product, setting.sets, setting.seed)
     known = (code.spec, kind_of(code), code.threshold(workers), code.share(workers), memory_bytes, errors)
-    return _timed(*known, _cost(product, setting), rule_for(product, code.tolerance), setting, draws)
+    cost = _cost(product, setting)
+    return _timed(*known, cost, _rule(code, product, cost, setting), setting, draws)
+
+
+def _rule(code: CodeSpec, product: MatrixCode, cost: RoundCost, setting: Setting) -> StoppingRule:
+    """The rule by which a round ends, in pieces where a fit takes them."""
+    height = product.response_shape((setting.length, setting.columns))[1]
+    work_s = setting.machine.computing_s(cost.operations)
+    pieces = min(code.pieces or pieces_for(product, work_s, height, setting.machine), height)
+    rule = rule_for(product, code.tolerance)
+    return rule if pieces == 1 else EveryPiece(rule, PieceLayout(setting.workers, pieces))
 
 
 def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
@@ -119,8 +134,18 @@ def _timed(
     """The row of a code whose round has this cost and rule."""
     mean_s, p99_s = _times(cost, rule, setting, draws)
     work = cost.operations / (setting.length**2 * setting.columns)
+    pieces, part = _calm_part(rule) if isinstance(rule, EveryPiece) else (1, 1.0)
+    calm = setting.workers * work * part
     sent = int(cost.payload_bytes), int(cost.response_bytes)
-    return CodeRow(code, kind, threshold, share, memory_bytes, work, *sent, errors, mean_s, p99_s)
+    return CodeRow(code, kind, threshold, share, memory_bytes, work, pieces, calm, *sent, errors, mean_s, p99_s)
+
+
+def _calm_part(until: EveryPiece) -> tuple[int, float]:
+    """Pieces of a share, and the part of it that each worker has done when a round of equally fast ones ends."""
+    counted = EveryPiece(until.counted, until.layout)
+    workers, pieces = range(until.layout.workers), until.layout.pieces
+    enough = next(done for done in range(1, pieces + 1) if counted.decodable(dict.fromkeys(workers, done)))
+    return pieces, enough / pieces
 
 
 def _cost(product: MatrixCode, setting: Setting) -> RoundCost:
@@ -137,7 +162,10 @@ def _times(cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws) 
     schedule = [(cost, rule)]
     delays, slowness = draws.delays(schedule, setting.rounds), draws.slowness(schedule, setting.rounds)
     slower = None if slowness is None else slowness[0, :, 0]
-    seconds = waiting_s(cost.response_s(delays[0, :, 0], setting.machine, slower), rule)
+    if isinstance(rule, EveryPiece):
+        seconds = pieces_waiting_s(cost, delays[0, :, 0], setting.machine, slower, rule)
+    else:
+        seconds = waiting_s(cost.response_s(delays[0, :, 0], setting.machine, slower), rule)
     if not np.isfinite(seconds).all():
         return None, None
     return float(seconds.mean()), float(np.quantile(seconds, 0.99))

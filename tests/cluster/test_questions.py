@@ -279,4 +279,3 @@ def test_workers_at_the_edge() -> None:
 
 def test_events_of_whole_rounds_say_nothing_of_pieces() -> None:
     assert TaskEvent(0, "E", 0, "counted", 0.0, 1.0).pieces is None
-    assert Fastest(2).needed == 2

@@ -23,8 +23,17 @@ def test_a_row_says_what_a_worker_stores_computes_and_sends():
     [row] = survey([Systematic(8)], setting())
     assert (row.code, row.kind, row.threshold) == ("systematic:p=8", "systematic", 8)
     assert row.share == row.work == 1 / 8
+    assert (row.pieces, row.undisturbed_work) == (1, 12 / 8)
     assert row.memory_bytes == 8 * 120 * 120 / 8
     assert (row.payload_bytes, row.response_bytes) == (8 * 120 * 10, 8 * 120 * 10 / 8)
+
+
+def test_in_pieces_calm_rounds_take_no_more_work_than_uncoded_ones():
+    codes = ["uncoded", "systematic:p=6,pieces=1", "systematic:p=6,pieces=12", "replicated:copies=3,pieces=12"]
+    uncoded, whole, coded, copies = survey([parse_code(code) for code in codes], setting(delays="none"))
+    assert [row.undisturbed_work for row in (uncoded, whole, coded, copies)] == [1.0, 2.0, 1.0, 1.0]
+    assert (coded.pieces, copies.pieces) == (12, 12)
+    assert coded.mean_s < whole.mean_s
 
 
 def test_the_circle_stores_two_planes_and_multiplies_four_times():
