@@ -1,4 +1,4 @@
-"""Types of arrays, and what there is to know of their numbers."""
+"""Types of arrays, and facts about their numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# what the coded arithmetic computes with
+# type of the coded arithmetic
 Array = NDArray[np.float64]
-# what the models keep: float64 or float32
+# type of the arrays that the models keep: float64 or float32
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 # columns and ends of sparse rows

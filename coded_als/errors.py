@@ -1,6 +1,6 @@
 """The errors that callers are meant to catch.
 
-Every message says the rule, what was got, and the remedy. The command line turns a
+Every message states the rule, the value that broke it, and the remedy. The command line turns a
 `UsageError` into exit code 2 and one line; anything else is exit code 1.
 """
 
@@ -27,7 +27,7 @@ class NotEnoughWorkers(CodedALSError):
     needed
         Workers that the rule asks for.
     remedy
-        What to change.
+        Change that helps, a sentence.
     """
 
     def __init__(self, alive: int, needed: int, remedy: str = "Add workers or lower partitions.") -> None:
@@ -43,9 +43,9 @@ class DecodingError(CodedALSError):
     estimate
         Estimated relative error of the decoded product.
     tolerance
-        The relative error that was asked for.
+        Greatest accepted relative error.
     remedy
-        What to change.
+        Change that helps, a sentence.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RoundTimeout(CodedALSError):
     needed
         The fewest responses that could have ended it.
     responded
-        Workers whose responses have arrived.
+        Workers with a response that has arrived.
     silent_s
         Seconds since anything was heard of each other worker that is connected but gives no sign of life.
     at_work

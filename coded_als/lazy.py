@@ -13,7 +13,7 @@ def public_names(homes: Mapping[str, str]) -> list[str]:
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package whose names live in modules that it does not import; ``homes`` as in `public_names`."""
+    """The ``__getattr__`` of a package with names in modules that it does not import; ``homes`` as in `public_names`."""
     modules = {name: module for module, names in homes.items() for name in names.split()}
 
     def attribute(name: str) -> Any:

@@ -23,7 +23,7 @@ except ImportError:
         "coded_als.sklearn needs scikit-learn 1.6 or later; it is not installed. Run pip install 'coded-als[sklearn]'."
     ) from None
 
-# methods that order items and whose scores are on no scale
+# methods that order items by scores on no scale
 RANKING = frozenset({"implicit", "bpr", "warp"})
 
 
@@ -89,7 +89,7 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """What the model knows of the users who are the rows of (k, n), with the items held fixed.
+        """The factors of the users in the rows of (k, n), with the items held fixed.
 
         Returns
         -------
@@ -101,11 +101,13 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return np.asarray(columns, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """Scores of all items, (k, n), for what `transform` gave."""
+        """Scores of all items, (k, n), for the result of `transform`."""
         check_is_fitted(self)
         columns = np.asarray(X, dtype=np.float64)
         if columns.ndim != 2 or columns.shape[1] != self._n_features_out:
-            raise UsageError(f"X must be (k, {self._n_features_out}); got {columns.shape}. Pass what transform gave.")
+            raise UsageError(
+                f"X must be (k, {self._n_features_out}); got {columns.shape}. Pass the result of transform."
+            )
         biases = columns[:, self.model_.rank] if self._has_biases else None
         scores: NDArray[np.float64] = self.model_.score_new(NewUsers(columns[:, : self.model_.rank], biases))
         return scores

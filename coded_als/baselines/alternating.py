@@ -24,7 +24,7 @@ from coded_als.models.training import FitRecorder, Iteration
 class RatingProblem:
     """The rows of both sides, with ratings as ``(rating - mean) / scale``."""
 
-    mean: float  # what was taken off every rating
+    mean: float  # subtracted from every rating
     # a power of four; factors are in units of its root, biases in units of it, the objective in units of its square
     scale: float
     # rows of the matrix and of its transpose
@@ -63,7 +63,7 @@ class AlternatingModel(QuadraticModel):
         self.solver, self.cg_steps, self.threads = solver, cg_steps, threads
 
     def _mean(self, matrix: sparse.csr_array) -> float:
-        """What is subtracted from every rating."""
+        """The constant that is subtracted from every rating."""
         return 0.0
 
     def _starting_scale(self) -> float:

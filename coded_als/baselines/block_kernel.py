@@ -1,4 +1,4 @@
-"""The half-step of ALS on a block of rows that a worker holds, in panels, with what the block explains."""
+"""The half-step of ALS on a block of rows that a worker holds, in panels, with the block's part of the objective."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def solve_block(
     ``indptr, indices, data``: (rows + 1,), (entries,) and (entries,) of a csr matrix of ratings, in float32 or
     float64; ``ridge``: (rows,), greater than 0; ``fixed``: (t, d), the rows of the other factor that the block
     touches; ``gram``: (d, d) the form that all rows share, or (0, 0) for none; ``penalty``: (d,) weights of the
-    ridge term; ``offset``: (t,) what is taken off the targets, the other side's biases; or (0,) for nothing;
-    ``reading``: A `coded_als.baselines.half_step.Reading`, (8,). Returns solution, sums (rows, d), and what the
-    rows explain of the objective with the model's constant, (2,).
+    ridge term; ``offset``: (t,) the other side's biases, to be subtracted from the targets; or (0,) for none;
+    ``reading``: A `coded_als.baselines.half_step.Reading`, (8,). Returns solution (rows, d), and sums (2,): the part
+    of the objective that the rows explain, and the model's constant.
     """
     require_rows(data, indices, indptr, len(fixed))
     power, bits, stable = reading[5:].tolist()
@@ -74,8 +74,8 @@ def solved_by_numpy(
 ) -> tuple[Floats, NDArray[np.float64]]:
     """As `RowSolver.solve`, row by row with LAPACK's general solver, which is backward stable and needs no compiler.
 
-    ``fixed``: (n, d); ``gram``: (d, d) or None; ``penalty``: (d,). Returns the solution (rows, d), and (rows,) of what each
-    row explains.
+    ``fixed``: (n, d); ``gram``: (d, d) or None; ``penalty``: (d,). Returns the solution (rows, d), and (rows,) the part of
+    the objective that each row explains.
     """
     solution, explained = np.zeros((rows.count, penalty.size)), np.zeros(rows.count)
     diagonal = np.diag_indices(penalty.size)
@@ -95,7 +95,7 @@ def solved_by_numpy(
 def panels(indptr: NDArray[np.int32], rank: int, each: float = 0.0) -> list[tuple[int, int]]:
     """Rows from and to, in panels of some ten milliseconds of work.
 
-    ``indptr``: where rows begin, (rows + 1,); ``each``: work of a row whatever its length.
+    ``indptr``: where rows begin, (rows + 1,); ``each``: work of a row beside that of its entries.
     """
     rows = indptr.size - 1
     work = indptr.astype(np.float64) * rank**2 + np.arange(rows + 1) * (rank**3 / 3 + each)

@@ -45,7 +45,7 @@ def cholesky_rows(
 ) -> None:
     """Solve ``rows`` exactly, with G diagonal.
 
-    A row whose matrix is not numerically positive definite stays as it is and is marked in ``failed``.
+    If the matrix of a row is not numerically positive definite, the row stays as it is and is marked in ``failed``.
 
     With k ratings in a row and Z = sqrt(a) Y D^-1/2, D the diagonal part, a row is solved either from the (d, d)
     matrix D + Z^T Z or, where k < d, from the (k, k) matrix I + Z Z^T: k^2 d instead of k d^2 multiplications.
@@ -54,8 +54,8 @@ def cholesky_rows(
     ``rows``: which rows to solve, (k,); ``curvature, target``: weight a and weighted rating of each entry,
     (entries,); ``fixed``: Y, the factor of the other side, (others, d); ``diagonal``: diagonal of G, (d,);
     ``ridge``: ridge weight of each row, (m,); ``penalty``: diagonal that the ridge weight multiplies, (d,);
-    ``out``: the factor to solve for, (m, d); rows are overwritten; ``explained``: what each row explains of the
-    objective, (m,); overwritten; ``failed``: marks of rows that could not be solved, (m,).
+    ``out``: the factor to solve for, (m, d); rows are overwritten; ``explained``: the part of the objective that
+    each row explains, (m,); overwritten; ``failed``: marks of rows that could not be solved, (m,).
     """
     work = workspace(fixed, penalty)
     right, solution = work[3], work[4]

@@ -1,10 +1,11 @@
 """The place of the machine code of compiled loops, from one process to the next.
 
-numba keeps it beside the source, or else in the user's own folder of caches. Where neither can be written to, as in a
-container whose user has no home, it refuses to compile at all; then the code is kept in a folder of temporary files.
+numba keeps it beside the source, or else in the user's own folder of caches. If neither can be written to, as in a
+container with a user without a home, numba refuses to compile; then the code is kept in a folder of temporary files.
 
-numba runs what it finds there. A name that others can foresee in a folder that all may write to is therefore used only
-where it is a folder of this user that nobody else can enter; it is made so, and looked at again before each use.
+numba runs any code that it finds there. All users may write to the folder of temporary files, and they can foresee the
+name. A folder of this name is therefore used only if it belongs to this user and no other user can enter it; it is
+made so, and checked again before each use.
 """
 
 from __future__ import annotations
@@ -59,18 +60,18 @@ def own_temporary_folder() -> Path | None:
 
 
 def _sample(number: float) -> float:
-    """A function whose code would be kept where that of the loops is."""
+    """A function that numba would keep in the same place as the loops."""
     return number
 
 
 def _is_ours_alone(folder: Path) -> bool:
-    """Whether it is a folder, no link to one, that this user has and nobody else may enter."""
+    """Whether it is a folder, no link to one, that belongs to this user and that no other user may enter."""
     found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def _is_safe_place(parent: Path) -> bool:
-    """Whether nobody else can put another folder in the place of one of ours: all may write, but only to what is theirs."""
+    """Whether no other user can replace a folder of ours: all may write here, but change only their own entries."""
     found = parent.stat()
     trusted = found.st_uid in (0, os.geteuid())
     return trusted and (bool(found.st_mode & stat.S_ISVTX) or not found.st_mode & 0o022)
@@ -78,7 +79,7 @@ def _is_safe_place(parent: Path) -> bool:
 
 @contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
-    """Let numba keep the code of what is decorated now in a folder."""
+    """Let numba keep the code of the functions decorated within the block in a folder."""
     # its settings are made when it is loaded, so no type checker knows them
     config: Any = import_module("numba.core.config")
     before = config.CACHE_DIR

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-# loaded here, although used by address: whoever looks for the loaded BLAS afterwards must find this one
+# loaded here, although used by address: a later search for the loaded BLAS must find this one
 import scipy.linalg.cython_blas
 import scipy.linalg.cython_lapack  # noqa: F401
 
@@ -27,7 +27,7 @@ from coded_als.errors import UsageError
 
 # the dispatchers of the loops that have been called, by name
 loops: dict[str, Any] = {}
-# what loops call, in wait for numba; threads may come to a first loop together
+# functions that loops call, in wait for numba; threads may come to a first loop together
 Compiled = Callable[..., Any]
 _helpers: list[Compiled] = []
 _first_use = Lock()
@@ -40,7 +40,7 @@ def require_compiler() -> None:
     """Load numba; raise `UsageError` where there is none."""
     global _call
     try:
-        import numba  # noqa: F401  # first, so that the message names it and not what it needs
+        import numba  # noqa: F401  # first, so that the message names it and not one of its own imports
 
         from coded_als.baselines.intrinsics import call_at
     except ImportError as error:
@@ -53,7 +53,7 @@ def require_compiler() -> None:
 def compiled(function: Compiled) -> Compiled:
     """Compile on first use, keep the machine code on disk, and run without the interpreter's lock.
 
-    Arithmetic that overflows gives infinity or NaN, as NumPy's does; whoever calls looks at the result.
+    Arithmetic that overflows gives infinity or NaN, as NumPy's does; the caller checks the result.
     """
     dispatcher: Compiled | None = None
 
@@ -123,7 +123,7 @@ def routines(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 @inlined
 def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
-    """Call a Fortran routine, all of whose arguments are pointers, given as integers.
+    """Call a Fortran routine that takes only pointers, given as integers.
 
     ``alive`` are the arrays behind them that nothing else holds: compiled code frees an array after its last use.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from coded_als.baselines.compiled import compiled, dot, inlined
 
 # Rows that go through conjugate gradients in lockstep, so that the product with G is a matrix product; measured.
-# Blocks of other sizes round differently: whoever shares rows out cuts them at multiples of it.
+# Blocks of other sizes round differently: callers that divide rows over threads cut them at multiples of it.
 LOCKSTEP = 128
 
 
@@ -36,7 +36,7 @@ def conjugate_gradient_rows(
     ``rows``: which rows to improve, (k,); ``curvature, target``: weight a and weighted rating of each entry,
     (entries,); ``fixed``: Y, the factor of the other side, (others, d); ``gram``: G, (d, d); ``ridge``: ridge
     weight of each row, (m,); ``penalty``: diagonal that the ridge weight multiplies, (d,); ``out``: the factor to
-    improve, (m, d); ``explained``: what each row explains of the objective, (m,); overwritten.
+    improve, (m, d); ``explained``: the part of the objective that each row explains, (m,); overwritten.
     """
     rank = fixed.shape[1]
     direction = np.empty((LOCKSTEP, rank), fixed.dtype)

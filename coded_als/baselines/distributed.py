@@ -30,7 +30,7 @@ from coded_als.specs import read_fields
 
 
 class StragglerPolicy(Protocol):
-    """How rows are cut into shards, who holds which, and when a half-step may end."""
+    """Rules of a distributed half-step: the cut of rows into shards, their places, and the condition for its end."""
 
     def shards(self, workers: int) -> int:
         """Number of shards; worker w holds shard ``w % shards``."""
@@ -83,7 +83,8 @@ class Partial:
     """Go on when ``wait_for`` shards have responded; the others keep their factors for now.
 
     A shard that has missed ``max_skips`` rounds of its side in a row is waited for, and so is every shard in the
-    first round. Whatever is skipped, the objective cannot rise: a responded row is optimal, the others stand still.
+    first round. The objective cannot rise, even if shards are skipped: a responded row is optimal, the others stand
+    still.
     """
 
     wait_for: int
@@ -159,7 +160,7 @@ def fit_on_blocks(
     *,
     stable: bool = False,
 ) -> None:
-    """Fit a model whose ratings the workers hold, with exact half-steps whatever its ``solver``.
+    """Fit a model to ratings that the workers hold, with exact half-steps for every ``solver``.
 
     ``ratings``: (m, n) where the master holds them too: then the arithmetic is float64, and ``history_`` and the ratings
     seen are theirs. Without, the arithmetic is that of ``model.fit``, the model knows of no rating seen, and where a policy
@@ -189,7 +190,7 @@ def fit_on_blocks(
         item_side.half_step(user_rows, item_rows)
         objective = user_side.half_step(item_rows, user_rows)
         if at_master is not None and any(user_side.skipped):
-            # what skipped blocks said is of earlier items
+            # the sums of skipped blocks belong to earlier items
             objective = _objective(model, at_master, user_rows, item_rows)
         objective += float(problem.items.ridge @ (np.square(item_rows) @ penalty))
         state = {"users": user_rows, "items": item_rows} | ({} if at_master is not None else {"sums": user_side.sums})
@@ -277,7 +278,7 @@ class _BlockSide:
         return float(constant - explained)
 
     def _payloads(self, other: Floats) -> list[tuple[Any, ...]]:
-        """What each worker needs of the other factor: its touched rows, or all of it in one tuple."""
+        """The part of the other factor that each worker needs: its touched rows, or all of it in one tuple."""
         touched, shards = self._blocks.touched, len(self._blocks.shards)
         solver = self._model._solver(other, self._scale, "cg")  # not solved with: it knows the fixed side's form
         offset = other[:, self._model.rank] if self._model.biases else np.empty(0)
@@ -311,8 +312,8 @@ def fit_on_cluster(
 ) -> Distributed:
     """Fit an ALS model with its half-steps on the workers of a cluster.
 
-    Workers calculate in float64 and solve every row exactly, whatever the model's ``dtype`` and ``solver``. With a
-    policy that skips nobody the result is that of ``model.fit``, whatever the stragglers do.
+    Workers calculate in float64 and solve every row exactly, for every ``dtype`` and ``solver`` of the model. If the
+    policy skips no shard, stragglers do not change the result: it is that of ``model.fit``.
 
     Parameters
     ----------
@@ -389,7 +390,7 @@ def _given_out(name: str, matrix: sparse.csr_array, cluster: Cluster, shards: in
 def take_over(
     solutions: Mapping[int, Array], shards: Sequence[NDArray[np.int64]], skipped: Sequence[int], rows: Floats
 ) -> list[int]:
-    """Write what workers solved into the rows, in place; the rounds in a row that each shard has missed by now.
+    """Write the workers' solutions into the rows, in place; return the rounds in a row that each shard has missed by now.
 
     ``solutions``: (height, d) by worker; worker w holds shard ``w % len(shards)``; ``rows``: (rows, d).
     """

@@ -17,7 +17,7 @@ from coded_als.baselines.threads import for_all_rows
 
 @dataclass(frozen=True)
 class RatingFacts:
-    """What the master knows of the ratings as a whole."""
+    """The master's facts about the ratings as a whole."""
 
     entries: int
     mean: float  # of all ratings
@@ -29,7 +29,7 @@ class RatingFacts:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model reads in a stored rating r: weight ``a = c0 + c1 (r - mean)``, target ``b = t0 + t1 (r - mean)``."""
+    """A model's reading of a stored rating r: weight ``a = c0 + c1 (r - mean)``, target ``b = t0 + t1 (r - mean)``."""
 
     mean: float = 0.0
     c0: float = 1.0
@@ -47,7 +47,7 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The sparse rows of one side and what they ask for: ``a`` and ``b`` of `coded_als.baselines.cholesky`."""
+    """The sparse rows of one side with weights and targets: ``a`` and ``b`` of `coded_als.baselines.cholesky`."""
 
     # of a csr matrix (rows, n)
     indptr: NDArray[Any]
@@ -102,11 +102,11 @@ class RowSolver:
         object.__setattr__(self, "diagonal", diagonal)
 
     def solve(self, rows: Rows, start: Floats | None = None, threads: int = 1) -> tuple[Floats, NDArray[np.float64]]:
-        """New rows and what they explain.
+        """New rows, and the part of the objective that each explains.
 
-        ``start``: (rows, d) where they are: the starting point of conjugate gradients, also for a row whose matrix is
-        not numerically positive definite. At zero by default. Returns solution, explained (rows, d), and (rows,) ``2
-        b.x - x.A x`` at the solution: minus the row's part of the objective.
+        ``start``: (rows, d) their present values: the starting point of conjugate gradients, which also solve a row
+        if its matrix is not numerically positive definite. Zero by default. Returns the solution (rows, d), and
+        explained (rows,): ``2 b.x - x.A x`` at the solution, minus the row's part of the objective.
         """
         axes = None if self.solver == "cg" else self.axes
         if start is None:

@@ -1,4 +1,4 @@
-"""The call of a routine at an address, for compiled code; whoever imports this loads numba."""
+"""The call of a routine at an address, for compiled code; importing this module loads numba."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 @intrinsic
 def call_at(typing_context: Any, address: Any, pointers: Any) -> Any:
-    """Call what is at ``address`` with ``pointers``, a tuple of integers; it returns nothing."""
+    """Call the routine at ``address`` with ``pointers``, a tuple of integers; it returns nothing."""
     count = len(pointers)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

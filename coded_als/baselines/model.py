@@ -78,7 +78,7 @@ class SparseModel(FactorModel, ABC):
         """Learn the factors of a rating matrix.
 
         ``ratings``: (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are
-        missing); or what `coded_als.data.load_ratings` read; or a table of them, such as a DataFrame.
+        missing); or the result of `coded_als.data.load_ratings`; or a table of ratings, such as a DataFrame.
 
         Raises UsageError for ratings that the model cannot learn from, a checkpoint of another fit, or without numba.
         """
@@ -105,8 +105,8 @@ class SparseModel(FactorModel, ABC):
         """Factors for new users, with all items held fixed; the model does not change.
 
         ``ratings``: one user as a mapping from item id to rating, or (k, n), sparse or dense, with the model's columns.
-        Who has no ratings gets zeros; ``method``: ``exact``: what one more half-step of training would give (not for
-        BPR and WARP, which have no closed form). ``sgd``: a few stochastic steps from zero. By default the first that
+        A user without ratings gets zeros; ``method``: ``exact``: as by one more half-step of training (not for BPR and
+        WARP, which have no closed form). ``sgd``: a few stochastic steps from zero. By default the first that
         the model has.
 
         Raises UsageError for an unknown item, a rating that is not finite, or a method that the model does not have.
@@ -123,7 +123,7 @@ class SparseModel(FactorModel, ABC):
     def drift(self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float | None = None) -> NDArray[np.float64]:
         """How far the factors of ``sgd`` steps are from the exact ones, relative to those.
 
-        Returns (k,), 0 for a user whose exact factors are 0.
+        Returns (k,), 0 if the exact factors of a user are 0.
         """
         exact = self.fold_in(ratings, method="exact").factors
         quick = self.fold_in(ratings, method="sgd", epochs=epochs, learning_rate=learning_rate).factors

@@ -16,14 +16,14 @@ from coded_als.baselines.half_step import Reading, RowSolver
 
 @dataclass(frozen=True, eq=False)
 class Folding:
-    """What folding in needs of the items."""
+    """The items in the form that folding in needs."""
 
     solver: RowSolver  # an exact one for new users
     items: Floats  # (n, d), or (n, d + 1) with the bias last, in units of the scale
     offsets: Floats  # (n,) the biases among them, or (0,)
     scale: float  # unit of the ratings
-    reading: Reading  # what the model reads in a rating
-    units: Floats  # (d,) what a row in those units is multiplied by
+    reading: Reading  # weights and targets that the model takes from a rating
+    units: Floats  # (d,) multipliers of a solved row in those units
     _numbers: Array = field(init=False, repr=False)
     _axes: Floats = field(init=False, repr=False)
 
@@ -69,7 +69,7 @@ def fold_in_row(
     ``offsets``: biases of the other side in those units, (others,), or (0,) for none; ``fixed``: Y, the factor of
     the other side along ``axes``, (others, d); ``diagonal``: diagonal of G, (d,); ``penalty``: diagonal that the
     ridge weight multiplies, (d,); ``axes``: columns are the axes that Y is along, (d, d), or (0, 0) for the usual
-    ones; ``units``: what the solution is multiplied by in the end, (d,); ``out``: the row, (d,); overwritten.
+    ones; ``units``: multipliers of the solution at the end, (d,); ``out``: the row, (d,); overwritten.
     """
     mean, c0, c1, t0, t1 = reading[0], reading[1], reading[2], reading[3], reading[4]
     count, rank = indices.size, fixed.shape[1]

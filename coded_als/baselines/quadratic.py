@@ -1,4 +1,4 @@
-"""Models whose rows, with the other side held fixed, are least-squares problems: both ALS, and SGD on squared loss."""
+"""Models in which each row, with the other side held fixed, is a least-squares problem: both ALS, and SGD on squared loss."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class QuadraticModel(SparseModel):
 
     @abstractmethod
     def _row_weights(self, lengths: NDArray[Any], others: int) -> Floats:
-        """(rows,) what multiplies the regularisation of rows with so many entries, of so many on the other side."""
+        """(rows,) multipliers of the regularisation for rows with so many entries, of so many on the other side."""
 
     def _reading(self, mean: float, scale: float) -> Reading:
-        """What the model reads in a rating, in units of ``scale``."""
+        """The model's reading of a rating, in units of ``scale``."""
         return Reading(mean, t1=1 / scale, bits=8 * np.dtype(self.dtype).itemsize)
 
     def _require_least(self, least: float) -> None:
         """Raise `UsageError` where the smallest rating is one that the loss does not take."""
 
     def _rows(self, entries: Entries, ridge: Floats) -> Rows:
-        """What entries (the mean taken off) ask for."""
+        """Rows with the weights and targets of entries, from which the mean has been subtracted."""
         self._require_least(float(entries.data.min(initial=np.inf)))
         _, c0, c1, t0, t1, *_ = self._reading(0.0, 1.0).as_array().astype(entries.data.dtype)
         return Rows(entries.indptr, entries.indices, c0 + c1 * entries.data, t0 + t1 * entries.data, ridge)
@@ -101,7 +101,7 @@ class QuadraticModel(SparseModel):
         return replace(rows, target=rows.target - side[rows.indices, self.rank]) if self.biases else rows
 
     def _units(self, scale: float) -> Floats:
-        """(d,) what a row in units of ``scale`` is multiplied by."""
+        """(d,) multipliers of a row in units of ``scale``."""
         units = np.full(self.rank + self.biases, np.sqrt(scale))
         units[self.rank :] = scale
         return units.astype(self.dtype)
@@ -126,7 +126,7 @@ class QuadraticModel(SparseModel):
         self._folding: Folding | None = None
 
     def _prepared(self) -> Folding:
-        """What folding in needs of the items, made at the first new user."""
+        """The items in the form that folding in needs, made at the first new user."""
         if self._folding is None:
             items = self.item_factors_
             scale = power_of_four(float(np.abs(items).max(initial=0.0))) ** 2 if self._homogeneous else 1.0
@@ -140,7 +140,7 @@ class QuadraticModel(SparseModel):
         return self._folding
 
     def _new_rows(self, ratings: Entries, folding: Folding) -> Rows:
-        """What the ratings of new users ask for."""
+        """Rows with the weights and targets of new users' ratings."""
         values = ((ratings.data - self.global_mean_) / folding.scale).astype(self.dtype)
         entries = Entries(ratings.indptr, ratings.indices, values)
         return self._less_biases(self._scaled_rows(entries, len(self.item_factors_), folding.scale), folding.items)

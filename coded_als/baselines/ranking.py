@@ -1,4 +1,4 @@
-"""Common base of the models trained to put what a user chose before what they did not."""
+"""Common base of the models trained to rank a user's chosen items before the others."""
 
 from __future__ import annotations
 

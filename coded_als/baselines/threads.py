@@ -45,7 +45,7 @@ def one_blas_thread() -> Iterator[None]:
 def for_all_rows(loop: RowLoop, work: NDArray[Any], threads: int, together: int = 1) -> None:
     """Run ``loop`` over the rows 0, 1, ... in parts, on ``threads`` threads.
 
-    ``work``: (rows,) what each row costs, in any unit: parts are of about equal cost.
+    ``work``: (rows,) cost of each row, in any unit: parts are of about equal cost.
     """
     rows = np.arange(len(work))
     if threads == 1 or rows.size < 2:

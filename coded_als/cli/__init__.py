@@ -14,7 +14,7 @@ from coded_als import __version__
 from coded_als.errors import CodedALSError, UsageError
 from coded_als.specs import load_plugins
 
-# what a group without a command raises; older versions of click show the help themselves
+# error that a group without a command raises; older versions of click show the help themselves
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
@@ -46,7 +46,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on demand and whose errors are one line."""
+    """A group that imports its commands on demand and prints errors as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands, in the order of the help."""
@@ -95,7 +95,7 @@ class LazyGroup(click.Group):
             if error.filename is not None:
                 click.echo(f"Error: {error.filename} must be there and open to this user; {error.strerror}.", err=True)
                 sys.exit(1)
-            # what could not be written is still in the buffer and would fail once more at exit
+            # the unwritten text is still in the buffer and would fail once more at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             click.echo(
                 f"Error: {error.strerror or error}; the output is incomplete. Free the disk or redirect.", err=True

@@ -102,7 +102,7 @@ def draw_codes(rows: Sequence[CodeRow], path: Path) -> None:
         if row.mean_s is not None
     ]
     if not points:
-        raise UsageError("--figure needs a code whose rounds end; none does under these delays. Change them.")
+        raise UsageError("--figure needs a code with rounds that end; none has them under these delays. Change them.")
     try:
         time_against_memory(points, "virtual seconds of a round").savefig(path)
     except OSError as error:

@@ -35,11 +35,11 @@ Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
   trace:FILE                                     a CSV of seconds, as fit --record-trace writes it
 """
 CODE_SPECS = """\b
-Code SPECs (whole numbers; what is left out is chosen for the workers):
+Code SPECs (whole numbers; an omitted parameter is chosen for the workers):
   uncoded                                        every block on one worker: waits for all
   replicated:copies=2                            every block on so many workers
   systematic:p=21                                p blocks, and combinations of them: any p responses decode
-  systematic:p=15,pieces=30                      each share in pieces: a slow worker counts with what it has done
+  systematic:p=15,pieces=30                      each share in pieces: finished pieces of a slow worker count
   entangled:h=6                                  the paper's code, D cut h x h
   entangled:p=20,r=2                             the same, D cut p x r
   entangled:h=4,points=real                      evaluated at circle (default), real or equispaced points
@@ -166,7 +166,7 @@ def cell_progress() -> Iterator[Callable[..., None]]:
         tasks: list[Any] = []
 
         def tell(done: int, total: int, _row: Any = None) -> None:
-            # what an earlier run has finished tells nothing about the speed of this one
+            # cells of an earlier run say nothing about the speed of this one
             if not tasks:
                 tasks.append(bar.add_task("cells", total=total, completed=done))
             bar.update(tasks[0], completed=done)

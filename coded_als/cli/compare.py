@@ -100,8 +100,8 @@ def command(
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
 
     RMSE and MAE are given where a method predicts ratings; the lists of all methods are ranked over the whole
-    catalogue, without what the user rated in training, for users who have ratings in training; items that score the same
-    count by chance. Seconds are wall seconds of the last fit in this process.
+    catalogue, without the items that the user rated in training, for users with ratings in training; items that score
+    the same count by chance. Seconds are wall seconds of the last fit in this process.
 
     Without --tune every method runs at its defaults, which suit some ratings better than others. With it the same number
     of candidates is fitted for each, and the test part plays no role in the choice.

@@ -29,7 +29,7 @@ def _print_table(outcomes: list[DemoResult]) -> None:
     click.echo(f"{ROWS} x {COLUMNS} matrix, rank {RANK}, {WORKERS} workers, delays {DELAYS} (wall seconds)")
     names = ("share", "total s", "s / iteration", "iterations", "responses used", "error against optimum")
     click.echo(as_text(("code", *names), [_cells(outcome) for outcome in outcomes], first_left=True))
-    click.echo("share: what a worker holds of the matrix that is multiplied")
+    click.echo("share: the part of the multiplied matrix that one worker holds")
 
 
 def _cells(outcome: DemoResult) -> list[str]:

@@ -94,7 +94,7 @@ def command(context: click.Context, /, **given: Any) -> None:
     or `synthetic-graph:nodes=100000`. With --scheduler also a pattern or folder of part files, Parquet or text, which the
     workers of a Dask cluster read (`--out DIR/` writes the model as Parquet). For the coded method missing ratings count as zeros.
     """
-    # what computes is loaded now, so that --help and mistakes of typing are quick
+    # the modules that compute are loaded now, so that --help and mistakes of typing are quick
     from coded_als.cli.fit_running import run_fit
 
     run_fit(context, given)

@@ -73,7 +73,7 @@ def _require_writable(option: str, path: Path) -> None:
         raise UsageError(f"{option} must be writable; got {path}: {error.strerror}. Choose another.") from None
 
 
-# methods whose half-steps a policy may spread over the workers, and those that read part files
+# methods with half-steps that a policy may spread over the workers, and those that read part files
 ON_CLUSTER = ("ridge", "implicit")
 ON_PARTS = ("coded", *ON_CLUSTER)
 
@@ -360,11 +360,11 @@ def _fit_in_memory(options: FitOptions, checkpoint: Checkpoint | None) -> Fitted
 
 
 def _conclude(fitted: Fitted, out: Path | None, as_json: bool) -> None:
-    """Print the summary of a fit whose model is saved, and save its recordings."""
+    """Print the summary of a fit after its model was saved, and save its recordings."""
     summary = fitted.summary
     summary["model"] = None if out is None else str(out)
     if as_json:
-        # a search that takes seconds, for those who read its result
+        # a search that takes seconds, so only for output that has its result
         enough = enough_of(fitted.model, summary["workers"]) if isinstance(fitted.model, CodedALS) else {}
         print_json({**summary, **enough})
     else:

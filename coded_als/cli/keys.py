@@ -11,8 +11,8 @@ import click
 def command(folder: str, workers: int) -> None:
     """Write keys into FOLDER: master.key, and worker-0.key, worker-1.key, ... to copy to the workers' machines.
 
-    A master with them (`RemoteCluster(..., keys=FOLDER)`) admits workers that have one of these files, each under its own
-    number, and nobody else. Everything is encrypted. The files are readable for their owner alone: keep them so.
+    A master with them (`RemoteCluster(..., keys=FOLDER)`) admits only workers that have one of these files, each under
+    its own number. Everything is encrypted. The files are readable for their owner alone: keep them so.
     """
     # ZeroMQ makes them, and is imported by no other command that needs none
     from coded_als.master.key_files import make_keys

@@ -9,7 +9,7 @@ from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.registry import model_class, model_kinds
 
-# methods whose scores are predicted ratings, so that RMSE and MAE mean something
+# methods with predicted ratings as scores, so that RMSE and MAE mean something
 PREDICTS_RATINGS = frozenset({"ridge", "sgd"})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-# what click says of a value that is of no use, with the value first
+# click's message about a value that is of no use, with the value first
 _GOT = re.compile(r"^(.*?) is not (?:a valid |in the range |one of )")
 
 

@@ -40,7 +40,7 @@ def timeline_recorder(path: Path, clock: str) -> Recording:
 
 
 def save_recordings(recorders: Recordings) -> None:
-    """Write every recording, whatever becomes of the others.
+    """Write every recording, even if others fail.
 
     Raises CodedALSError when some could not be written; the others are.
     """

@@ -1,4 +1,4 @@
-"""Clusters on Dask, whose workers start ours (extra ``dask``)."""
+"""Clusters on Dask: Dask workers start the workers of coded_als (extra ``dask``)."""
 
 from __future__ import annotations
 

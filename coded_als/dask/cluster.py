@@ -214,7 +214,7 @@ def _by_name(worker: DaskWorker) -> tuple[int, str]:
 
 
 Provider = Callable[[str, tuple[int, ...]], None]
-# How often it is seen who has come to the Dask cluster and who is gone.
+# Seconds between two looks at the Dask workers that have come and gone.
 LOOK_AFTER_DASK_S = 0.25
 # A nanny starts its worker again within about half a second, a busy machine's within seconds.
 RETURN_WITHIN_S = 5.0
@@ -299,7 +299,7 @@ class DaskCluster(ZmqCluster):
 
 
 class WorkerStarter:
-    """Starts workers on whatever Dask workers there are, in a thread that ends with the cluster."""
+    """Starts workers on all Dask workers that are there, in a thread that ends with the cluster."""
 
     def __init__(
         self,
@@ -314,9 +314,9 @@ class WorkerStarter:
         self._scheduler = str(client.scheduler_info(n_workers=0)["address"])
         self.name = f"coded-als-{secrets.token_hex(8)}"
         self._plugin = CodedWorkers(endpoint, credentials, self.name, memory)
-        # held while workers are started, and by whoever needs them to stay where they are
+        # held while workers are started, and by callers that need them to stay where they are
         self.settled = threading.Lock()
-        # asked before workers are started somewhere: they see to it that what these need lies there
+        # called before workers are started on a Dask worker: they bring the data that the workers need
         self.providers: list[Provider] = []
         self._parts = itertools.count()
         self._over = threading.Event()

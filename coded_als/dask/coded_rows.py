@@ -71,7 +71,7 @@ def fit_coded_rows(
 
 
 def _extent(dataset: Dataset, cluster: DaskCluster, of_users: bool) -> Extent:
-    """The size of the problem before data are given out; both ratings of a repeated pair count."""
+    """The size of the problem before data are distributed; both ratings of a repeated pair count."""
     source = dataset.source
     counts = source.users.counts if of_users else source.items.counts
     return Extent(max(dataset.shape), min(dataset.shape), counts, True, memory_for_gram(cluster.client))

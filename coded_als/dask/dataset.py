@@ -1,4 +1,4 @@
-"""Datasets of part files: their ids and counts, and the fits on them, whose data no machine holds as a whole."""
+"""Datasets of part files that no machine holds as a whole: their ids and counts, and the fits on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from coded_als.data.ratings import Repeated
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
 
-# Pieces whose ids are put together at once.
+# Number of pieces for which ids are put together at once.
 TOGETHER = 8
 
 
@@ -48,7 +48,7 @@ class Dataset:
         Parameters
         ----------
         client
-            Whose workers read; they must find the files under the same paths.
+            Client of the Dask cluster that reads; its workers must find the files under the same paths.
         source
             A pattern such as ``ratings/*.parquet``, a folder of part files, or one of them: Parquet, or delimited text as
             of `coded_als.data.load_ratings`, compressed or not. Folders ``key=value`` within are part of a folder.
@@ -101,7 +101,7 @@ class Dataset:
         Parameters
         ----------
         cluster
-            Whose workers use them.
+            The cluster of the workers that use the blocks.
         of_users
             Whether rows are users, or else items.
         shards

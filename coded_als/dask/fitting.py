@@ -1,4 +1,4 @@
-"""Fits of datasets whose blocks Dask puts where the workers are."""
+"""Fits of datasets in blocks that Dask brings to the workers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
     dataset
         To which ratings.
     cluster
-        Whose Dask workers write; they must have the folder under the same path.
+        The cluster of the Dask workers that write; they must have the folder under the same path.
     path
         Where to; a model folder that is there is replaced once the new one is complete.
 
@@ -87,7 +87,7 @@ def write_top_n_on(client: Client, model: str | Path, path: str | Path, n: int, 
 
 
 def _write_all_users(client: Client, source: Source, users: PartRows, rows: Sequence[Any], folder: Path) -> None:
-    """Write the users of each block, on whatever Dask workers there are; `Moved` when one of them goes meanwhile."""
+    """Write the users of each block, on all Dask workers that are there; `Moved` when one of them goes meanwhile."""
     homes = dask_workers(client)
     if not homes:
         raise Moved("none is left")
@@ -132,12 +132,12 @@ def fit_dataset(
     Parameters
     ----------
     model
-        An `ImplicitALS`, a `RidgeALS`, or a `CodedALS`, whose workers then hold rows of R in copies and,
-        where counting prefers it, shares of D; fitted in place.
+        An `ImplicitALS`, a `RidgeALS`, or a `CodedALS`; fitted in place. For a `CodedALS` the workers hold rows of R
+        in copies and, if the count of operations prefers it, shares of D.
     dataset
         The ratings.
     cluster
-        Whose workers hold the blocks.
+        The cluster of the workers that hold the blocks.
     policy
         `WaitForAll` (the default), `FirstCopy` or `Partial`; for the coded model its ``code`` says it.
     callback

@@ -159,7 +159,7 @@ def _candidates(source: str) -> Iterator[str]:
         return
     for name in os.listdir(source):
         path = os.path.join(source, name)
-        # as other tools do: what begins with _ or . are notes of whoever wrote the parts
+        # as in other tools: files with names that begin with _ or . are notes of the writing program
         if name.startswith(("_", ".")):
             continue
         if "=" in name and os.path.isdir(path):

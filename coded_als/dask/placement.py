@@ -80,8 +80,8 @@ def memory_for_gram(client: Client) -> float | None:
     return min((limit / HELD_AT_ONCE for limit in limits if limit), default=None)
 
 
-# How often it is looked whether the workers are still where blocks are made for them, and how long they may come and go;
-# what takes longer by itself is tried so often at least.
+# Seconds between two looks at whether the workers are still where blocks are made for them, seconds for which they may
+# come and go, and the least number of trials of an action that takes longer by itself.
 LOOK_S, SETTLE_WITHIN_S, LEAST_TRIALS = 0.5, 60.0, 3
 
 
@@ -117,7 +117,7 @@ def settled(task: Callable[[], Made]) -> Made:
         except Moved as moved:
             if trial >= LEAST_TRIALS and time.monotonic() >= deadline:
                 raise CodedALSError(
-                    f"Dask workers must be there while data are given out; {moved}. See their logs, and start others."
+                    f"Dask workers must be there while data are distributed; {moved}. See their logs, and start others."
                 ) from None
         time.sleep(LOOK_S)
     raise AssertionError("counting has no end")
@@ -129,7 +129,7 @@ class PlacedBlocks:
     Parameters
     ----------
     cluster
-        Whose workers use them.
+        The cluster of the workers that use them.
     source
         Where they come from.
     of_users
@@ -179,7 +179,7 @@ class PlacedBlocks:
         folders = _folders(client, starter.name, homes)
         found = {shard: (address, folders[address]) for shard, address in _writers(homes, folders, self._cut.shards)}
         if len(found) < self._cut.shards:
-            raise Moved(f"nobody runs workers of block {min(set(range(self._cut.shards)) - found.keys())}")
+            raise Moved(f"no process runs workers of block {min(set(range(self._cut.shards)) - found.keys())}")
         return {shard: (*found[shard], self._number(shard)) for shard in sorted(found)}
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class PlacedBlocks:
         starter = self._cluster.starter
         with starter.settled:
             facts = self._shuffled()
-            # before anybody else is started, who would lack what was made
+            # before any other worker is started, which would lack the blocks made so far
             starter.providers.append(self._provide)
         return facts
 
@@ -234,7 +234,7 @@ class PlacedBlocks:
         lacking = sorted(set(range(self._cluster.size)) - there)
         shards = {number % self._cut.shards for number in there}
         if lacking and (time.monotonic() < self._waits_until_s or len(shards) < self._cut.shards):
-            raise Moved(f"nobody runs the workers {', '.join(map(str, lacking))}")
+            raise Moved(f"no process runs the workers {', '.join(map(str, lacking))}")
 
     def _provide(self, address: str, numbers: tuple[int, ...]) -> None:
         """Make the blocks that a new Dask worker lacks, from the part files."""
@@ -243,7 +243,7 @@ class PlacedBlocks:
         try:
             self._make_what_lacks(address, numbers)
         except UsageError as error:
-            self._refusal = error  # for good: nobody reads the part files again to find the same
+            self._refusal = error  # for good: another reading of the part files would find the same
             raise
 
     def _make_what_lacks(self, address: str, numbers: tuple[int, ...]) -> None:
@@ -291,7 +291,7 @@ def entries_by_block(client: Client, source: Source, cut: Cut) -> tuple[list[lis
         raw = client.scatter([source.users.raw, source.items.raw], broadcast=True, hash=False)
         there = client.scatter(cut, broadcast=True, hash=False)
     except OSError as error:
-        raise Moved(f"one did not take what it was sent: {error}") from error
+        raise Moved(f"one did not accept the data sent to it: {error}") from error
     read = [client.submit(_entries, piece, source.columns, *raw, there, pure=False) for piece in source.pieces]
     return [[client.submit(operator.getitem, one, shard) for one in read] for shard in range(cut.shards)], there
 
@@ -316,10 +316,10 @@ def gathered(client: Client, made: list[Any], homes: Collection[str]) -> list[An
                 wait(made, timeout=LOOK_S)
                 return list(client.gather(made))
             require_present(client, homes)
-    except CancelledError as error:  # what was scattered is gone with a Dask worker, and all that needs it
+    except CancelledError as error:  # scattered data are gone with a Dask worker, and so are the tasks that need them
         raise Moved("one is gone with data that others need") from error
     except BaseException:
-        # nobody waits for the others
+        # the results of the other tasks are no longer needed
         client.cancel(made)
         raise
 

@@ -125,7 +125,7 @@ class CodedWorkers(WorkerPlugin):
     def _enlist(self, numbers: Iterable[int]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        # stdin stays open: its end is what tells the process that this one is gone
+        # stdin stays open: its end tells the process that this one is gone
         with contextlib.suppress(BrokenPipeError):
             for number in numbers:
                 self._process.stdin.write(enlisting(number, self._credentials_of(number)))

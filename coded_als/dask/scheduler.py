@@ -28,11 +28,11 @@ def open_client(scheduler: str) -> Iterator[Client]:
     """
     local = re.fullmatch(r"local:([1-9]\d{0,3})", scheduler)
     with ExitStack() as resources:
-        # attempts to connect are told by the error; what Dask logs of them is of no use to the user of a command
+        # the error tells of attempts to connect; Dask's log of them is of no use to the user of a command
         _silence("distributed.comm", resources)
         if local:
             number = int(local[1])
-            # what a task refuses is told in one line here, not by its worker too
+            # the refusal of a task is reported in one line here, and not by its worker too
             quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL}
             started = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=":0", **quiet)
             yield resources.enter_context(Client(resources.enter_context(started)))

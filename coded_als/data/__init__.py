@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from coded_als.lazy import lazily, public_names
 
-# Loaded on first use: every model knows this room, and most are fitted to a matrix that nobody had to read.
+# Loaded on first use: every model imports this package, and most are fitted to a matrix in memory, without a reader.
 _HOMES = {
     "coded_als.data.load": "load_ratings",
     "coded_als.data.ratings": "RatingData",

@@ -134,7 +134,7 @@ def _is_plain(text: bytes, delimiter: bytes) -> bool:
         characters = np.frombuffer(text, np.uint8)
         spaces = np.flatnonzero(characters == ord(" "))
         edges = np.array([delimiter[0], ord("\n"), ord('"')], np.uint8)
-        # a text ends with a newline, so that what is before the first byte is one too
+        # a text ends with a newline, so index -1, for a space in the first byte, finds one too
         if np.isin(characters[spaces - 1], edges).any() or np.isin(characters[spaces + 1], edges).any():
             return False
     return b'"' not in text or well_quoted(text, delimiter)

@@ -43,7 +43,7 @@ def read_npz(path: Path) -> RatingData:
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("error")  # what SciPy warns of, such as fractional indices, is damage
+            warnings.simplefilter("error")  # a warning by SciPy, such as of fractional indices, means damage
             stored = sparse.load_npz(file)
         checked = getattr(stored, "check_format", None)
         if checked is not None:  # an index out of range would otherwise be an access out of bounds later

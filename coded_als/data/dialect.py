@@ -123,7 +123,7 @@ def layout_of(path: Path, options: TextOptions) -> TextLayout:
     source = path.name
     found: list[tuple[int, TextLayout]] = []
     others: list[TextLayout | UsageError] = []  # where lines differ, or that are refused
-    rivals: list[TextLayout | UsageError] = []  # of these, what stands against a reading as pairs
+    rivals: list[TextLayout | UsageError] = []  # those of them that contradict a reading as pairs
     for delimiter in _delimiters(options, source):
         try:
             sample = sample_of(source, text, delimiter)
@@ -309,7 +309,7 @@ def _rank(sample: _Sample, layout: TextLayout, options: TextOptions) -> int:
 
 
 def _columns(sample: _Sample, options: TextOptions) -> TextLayout:
-    """The layout of a sample whose rows are equally long."""
+    """The layout of a sample with rows of equal length."""
     first, width = sample.first, len(sample.first)
     if options.columns is not None:
         return _named(sample, options.columns, options.header)

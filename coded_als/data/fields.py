@@ -20,7 +20,7 @@ from coded_als.errors import UsageError
 
 _SPACE, _NEWLINE, _QUOTE, _MINUS, _ZERO, _POINT = b' \n"-0.'
 LONGEST_FIELD = 256
-LONGEST_INTEGER = 18  # digits that fit into int64 whatever they are
+LONGEST_INTEGER = 18  # so many digits always fit into int64
 _LONGEST_DECIMAL = 16  # fifteen digits and a point: below 2^53, and ten to the fifteenth is exact too
 _DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z| UTC)?)?")
 _THOUSANDS = re.compile(rb"-?[1-9]\d{0,2},\d{3}")

@@ -87,7 +87,7 @@ def _read_header(lines: Lines, source: str) -> _Header:
 
 
 def _require_memory(header: _Header) -> None:
-    """Sizes of a matrix whose rows, columns or dense values alone exceed the memory are refused before it is full."""
+    """Refuse a matrix before the memory is full, if its rows, columns or dense values alone exceed it."""
     rows, columns = header.sizes[:2]
     dense = header.layout == "array"
     needed = 8 * rows * columns if dense else 8 * (2 * rows + columns) + 24 * header.sizes[2]

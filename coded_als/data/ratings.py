@@ -118,7 +118,7 @@ def sorted_by(rows: Integers, columns: Integers) -> Integers:
     return order
 
 
-# What becomes of a pair that is rated twice: it is refused, or its last value or the sum counts.
+# Rule for a pair that is rated twice: it is refused, or its last value or the sum counts.
 Repeated = Literal["refuse", "last", "sum"]
 
 
@@ -215,7 +215,7 @@ class RatingData:
 
 
 def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingData:
-    """Ratings whose ids are the row and column numbers.
+    """Ratings with the row and column numbers as ids.
 
     ``matrix``: (m, n), dense or sparse.
 

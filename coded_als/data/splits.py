@@ -159,7 +159,7 @@ def leave_k_out(data: RatingData, k: int, *, by: Literal["random", "time"] = "ra
             f"every user must have more than {k} ratings to leave {k} out; user {data.user_ids.item(short[0])!r} "
             f"has {counts[short[0]]}. Lower k or drop such users."
         )
-    # the k last of each user in this order: rows ascending, then what decides
+    # the k last of each user in this order: rows ascending, then the precedence of the ratings
     order = np.lexsort((_rank_in_source(data), _precedence(data, by, seed), rows))
     place = np.arange(data.entries) - np.repeat(np.cumsum(counts) - counts, counts)
     test = np.zeros(data.entries, dtype=np.bool_)

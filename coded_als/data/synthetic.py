@@ -63,7 +63,7 @@ def synthetic_ratings(spec: SyntheticSpec) -> RatingData:
 
 
 def _draw_dense(spec: SyntheticSpec, source: str) -> RatingData:
-    # everything is reserved before anything is drawn: what does not fit is refused at once
+    # all memory is reserved before any number is drawn: a problem that does not fit is refused at once
     matrix, left, right = np.empty((spec.m, spec.n)), np.empty((spec.m, spec.d)), np.empty((spec.n, spec.d))
     rng = np.random.default_rng(spec.seed)
     np.matmul(rng.standard_normal(out=left), rng.standard_normal(out=right).T, out=matrix)

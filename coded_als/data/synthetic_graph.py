@@ -130,7 +130,7 @@ def _draw(spec: GraphSpec, source: str) -> RatingData:
 
 
 def _pareto(rng: np.random.Generator, count: int, exponent: float) -> Array:
-    """(count,) numbers from 1, whose density falls with this exponent."""
+    """(count,) numbers from 1, with a density that falls with this exponent."""
     return np.asarray((1 - rng.random(count)) ** (-1 / (exponent - 1)))
 
 

@@ -54,7 +54,7 @@ def collected(frame: Any, columns: Sequence[str] | None) -> Any:
     """The table of a lazy one, of no more columns than are asked for."""
     names = [columns] if isinstance(columns, str) else list(columns or ())
     there = set(frame.collect_schema().names())
-    # a name that is not there is refused by the reader of tables, which says what there is
+    # the reader of tables refuses a name that is not there, and lists the columns that are
     return frame.select(names).collect() if names and set(names) <= there else frame.collect()
 
 
@@ -118,7 +118,7 @@ def parquet_columns(path: Path, given: tuple[str, ...] | None) -> tuple[str, ...
         from pyarrow import parquet
 
         known = parquet.read_schema(path).names
-    except Exception:  # the reader says what is wrong with it
+    except Exception:  # the reader reports the damage of the file
         return given
     return named_columns(known, given, path.name)
 

@@ -55,8 +55,8 @@ def read_rating_lines(
 ) -> RatingData:
     """Ratings from lines ``user item rating [time]``, or interactions from lines ``user item``.
 
-    Names in line 1 say which column is which, whatever the order. Of interactions, the value of an entry is how often
-    its line is there. Fields are separated by tabs, ``::``, semicolons, ``|``, commas or white space, the same
+    Names in line 1 identify the columns, in any order. Of interactions, the value of an entry is the number of its
+    lines. Fields are separated by tabs, ``::``, semicolons, ``|``, commas or white space, the same
     throughout; in quotes they may hold delimiters and line ends. Ids are any text; where all are whole numbers they
     become int64. Spaces around a field and quotes around it are dropped.
 

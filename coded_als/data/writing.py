@@ -15,7 +15,7 @@ from coded_als.models.files import write_whole
 from coded_als.models.id_text import is_text
 
 _BLOCK = 2**16
-# what a reader would take for the end of a field or of a line, or leave out
+# characters that a reader would take for the end of a field or of a line, or leave out
 _UNWRITABLE = re.compile(r'[\t\n\r\0\x1f]|^[ "]|[ "]$|^$')
 
 

@@ -90,7 +90,7 @@ def expected_lists(
     seen: csr_array | None,
     memory_limit_bytes: int,
 ) -> ExpectedLists:
-    """The lists that scores ``users @ items.T + biases`` give, whatever the numbers of items.
+    """The lists that scores ``users @ items.T + biases`` give; the numbering of the items has no influence.
 
     ``rank``: maps a length n to the columns and scores of the n best of every user, (users, n) each, in any order
     of equal ones; ``users, items, biases``: (users, d), (items, d), and (items,) or None; ``relevant``: (users,

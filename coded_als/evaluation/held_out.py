@@ -1,7 +1,7 @@
 """Fitted models against a part of each row, left out and predicted from the rest of that row.
 
 Folding a row in and predicting that same row measures how much a model can bend, and the largest rank always wins.
-What is left out depends on the rows alone, so that models are compared on the same ratings.
+The choice of ratings to leave out depends on the rows alone, so that models are compared on the same ratings.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def evaluate_ranking(
     relevant_from: float = -np.inf,
     memory_limit_bytes: int = 32 * 2**20,
 ) -> RankingScores:
-    """Rank the whole catalogue for every user of the test part and compare with what they rated there.
+    """Rank the whole catalogue for every user of the test part and compare with the items that they rated there.
 
     Users without ratings in training are left out and counted. Items that score the same stand in any order with the same
     chance, and every figure is the mean over these orders: it does not depend on how items are named or numbered.
@@ -123,7 +123,7 @@ def evaluate_ranking(
     k
         Length of the lists.
     filter_seen
-        Leave out what was rated in training.
+        Whether to leave out the items that the user rated in training.
     relevant_from
         The least test rating that makes an item relevant.
     memory_limit_bytes
@@ -191,7 +191,7 @@ def _users_without_training(model: FactorModel, test: RatingData, relevant_from:
 
 @dataclass(frozen=True)
 class RatingErrors:
-    """Errors on the test ratings whose user and item the model knows.
+    """Errors on the test ratings for which the model knows user and item.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found."""
+    """The result of a search."""
 
     metric: Metric  # by which the candidates were compared
     best: Trial  # the candidate with the best figure; of equal ones the first

@@ -1,4 +1,4 @@
-"""Strong generalisation: users that the model was not trained on, folded in by a part of what they chose.
+"""Strong generalisation: users that the model was not trained on, folded in by a part of their chosen items.
 
 For graphs this is the protocol of Mehta, Rendle, Krichene, Zhang, "ALX: Large Scale Matrix Factorization on TPUs"
 (2021), section 5: a tenth of the source nodes is held out of training, three quarters of the links of each fold it in,

@@ -32,7 +32,7 @@ def calibrated(columns: int = COLUMNS) -> Machine:
     many_s, large_s, giving_s = _round_seconds(CALIBRATED_WORKERS)
     message_s = max(1e-6, (many_s - few_s) / (2 * (CALIBRATED_WORKERS - FEW)))
     latency_s = max(1e-6, few_s / 2 - FEW * message_s)
-    # what the workers send, or are given, is copied at least once: where noise hides what it takes, it takes that
+    # data that the workers send or keep are copied at least once: if noise hides the time, the time of a copy counts
     responses, kept = CALIBRATED_WORKERS * LARGE_ROWS * COLUMNS, CALIBRATED_WORKERS * GIVEN
     bytes_per_second = 2 * 8 * responses / max(_copying_s(responses), large_s - many_s)
     given = 8 * kept / max(_copying_s(kept), giving_s - many_s)
@@ -80,7 +80,7 @@ def _round_s(cluster: Cluster, sent: int, returned: int) -> float:
     cluster.store("left", [np.ones((1, returned, sent))] * cluster.size)
     payload = np.ones((1, sent, COLUMNS))
     round = Round("product", ("left",), [(payload,)] * cluster.size, (), ((1, returned, COLUMNS),))
-    # the least: what else this machine did at the time is no property of it
+    # the least of several: other work at the time is no property of the machine
     return min(cluster.run(round, all_of(cluster.size)).elapsed_s for _ in range(REPEATS))
 
 

@@ -45,7 +45,7 @@ class Setting:
     rounds: int = 1000  # rounds that are drawn
     sets: int = 200  # random sets of survivors to decode from
     seed: int = 0  # seed of delays and survivors
-    # nonzero entries of a sparse R, whose rows in copies are compared with the codes of D; None for a dense R
+    # nonzero entries of a sparse R; copies of its rows are compared with the codes of D; None for a dense R
     entries: int | None = None
 
 
@@ -131,7 +131,7 @@ def _timed(
     code: str, kind: str, threshold: int, share: float, memory_bytes: int, errors: DecodingErrors,
     cost: RoundCost, rule: StoppingRule, setting: Setting, draws: Draws,
 ) -> CodeRow:  # fmt: skip
-    """The row of a code whose round has this cost and rule."""
+    """The row of a code with this cost and rule of a round."""
     mean_s, p99_s = _times(cost, rule, setting, draws)
     work = cost.operations / (setting.length**2 * setting.columns)
     pieces, part = _calm_part(rule) if isinstance(rule, EveryPiece) else (1, 1.0)
@@ -187,7 +187,7 @@ def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Cod
     families: dict[str, list[CodeSpec]] = {}
     for code in all_members(workers, length):
         families.setdefault(kind_of(code), []).append(code)
-    # those without a code first, and what can do with the least memory
+    # kinds without a code first, then by the least memory
     ordered = sorted(families.values(), key=lambda codes: (codes[0].coded, min(code.share(workers) for code in codes)))
     found = [code for members in ordered for code in _nearest(members, workers, limits)]
     if not found:

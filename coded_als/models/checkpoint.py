@@ -53,7 +53,7 @@ class Snapshot:
 
     iteration: int  # how many iterations are done
     arrays: Mapping[str, Any]  # the solver's arrays by name; those that are written may be `Settled`
-    # what JSON can say: the history so far, the state of random generators
+    # values that JSON can express: the history so far, the state of random generators
     facts: Mapping[str, Any] = field(default_factory=dict)
     origin: tuple[CheckpointStore, str] | None = None  # the store that it comes from, and its name there
 
@@ -155,7 +155,7 @@ Record = TypeVar("Record")
 
 
 def record_of(kind: type[Record], entry: Any) -> Record:
-    """A dataclass from what JSON made of one.
+    """A dataclass from the mapping that JSON made of one.
 
     Raises ValueError, TypeError where a field is missing, unknown or of another type.
     """
@@ -237,9 +237,9 @@ class Checkpoint:
     folder
         A folder, made if it does not exist, or a store of another kind (`coded_als.models.checkpoint_store`).
     every
-        Iterations between two snapshots: what a killed fit can lose.
+        Number of iterations between two snapshots: a killed fit can lose so many.
     resume
-        Go on from what the folder holds. A folder that holds a checkpoint is refused otherwise.
+        Whether to go on from the checkpoint in the folder. Otherwise a folder that holds a checkpoint is refused.
     """
 
     def __init__(self, folder: str | Path | CheckpointStore, *, every: int = 1, resume: bool = False) -> None:
@@ -257,8 +257,8 @@ class Checkpoint:
         Parameters
         ----------
         identity
-            What must be the same for a resumed fit to reach the same result: method, parameters, the data's digest.
-            Values that JSON can say.
+            Facts that must be equal for a resumed fit to reach the same result: method, parameters, digest of the data.
+            Values that JSON can express.
 
         Raises
         ------
@@ -311,7 +311,7 @@ class Checkpoint:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was noted last, where that has not been done.
+        """Write the state noted last, if it has not been written yet.
 
         Raises
         ------
@@ -353,7 +353,7 @@ class Checkpoint:
 
 @contextmanager
 def flushed(checkpoint: Checkpoint | None) -> Iterator[None]:
-    """What was noted last is written when the block ends, by an error or Ctrl-C as well; the folder is free then."""
+    """Write the state noted last when the block ends, also by an error or Ctrl-C, and then release the folder."""
     try:
         yield
     finally:
@@ -365,4 +365,4 @@ def flushed(checkpoint: Checkpoint | None) -> Iterator[None]:
 
 
 def _nothing() -> None:
-    """What there is to do without a lock."""
+    """Do nothing: there is no lock to release."""

@@ -48,7 +48,7 @@ class CheckpointStore(Protocol):
 
 @runtime_checkable
 class PartStore(CheckpointStore, Protocol):
-    """A store that also keeps parts of snapshots by name, each written once: a fit whose state grows need not write all of it.
+    """A store that also keeps parts of snapshots by name, each written once: a growing state is not written as a whole.
 
     A store without these functions is given the parts within the snapshots.
     """

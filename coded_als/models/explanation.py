@@ -12,10 +12,10 @@ from coded_als.models.ids import Ids
 
 
 def influences(rated: Array, curvature: Floats, penalty: Array, gram: Floats | None, wanted: Array) -> Array:
-    """What a unit of each target adds to a score: ``y_k . S^-1 v`` with S = sum_k c_k y_k y_k^T + G + diag(penalty).
+    """The influence of a unit of each target on a score: ``y_k . S^-1 v``, S = sum_k c_k y_k y_k^T + G + diag(penalty).
 
-    S is A^T A, A = Q T, and so they are ``q_k . T^-T v / sqrt(c_k)``: S itself has squared what a small ridge weight leaves
-    of the digits.
+    S is A^T A, A = Q T, and so they are ``q_k . T^-T v / sqrt(c_k)``. Forming S would square the condition number of A,
+    which a small ridge weight makes large.
 
     ``rated``: y, (k, d), rows of the items that were rated; ``curvature``: c, (k,), not negative; ``penalty``:
     (d,), positive; ``gram``: G, (d, d), if there is one; ``wanted``: v, (d,), of the item that is scored. Returns
@@ -40,6 +40,6 @@ class Explanation:
     """A score, split over the ratings of a user."""
 
     score: float  # ``base`` and all contributions, also of ratings that are not named
-    base: float  # what the item scores for a user of whom nothing is known: mean and bias of the item
+    base: float  # score of the item for an unknown user: mean and bias of the item
     ids: Ids  # (k,) items rated, those that weigh most first
-    contributions: NDArray[np.float64]  # (k,) what each adds to the score, or takes off it
+    contributions: NDArray[np.float64]  # (k,) part of the score that comes from each rating, of either sign

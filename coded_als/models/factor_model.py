@@ -45,7 +45,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What every fitted model keeps, but for its ids; as the attributes of `FactorModel` of these names."""
+    """The results that every fitted model keeps, except its ids; named as the attributes of `FactorModel`."""
 
     user_factors: NDArray[Any]
     item_factors: NDArray[Any]
@@ -127,7 +127,7 @@ class FactorModel:
     """
 
     kind: ClassVar[str]
-    # what history_ holds, a dataclass
+    # class of the entries of history_, a dataclass
     _entry: ClassVar[type[Any] | None] = None
     # further results of a fit that are saved, by attribute
     _results: ClassVar[tuple[str, ...]] = ()
@@ -149,14 +149,14 @@ class FactorModel:
 
     @classmethod
     def require_installed(cls) -> None:
-        """Raise `UsageError` where fitting needs a library that is absent; what is fitted can be asked without."""
+        """Raise `UsageError` if fitting needs a library that is absent; a fitted model answers without it."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name, each read from the attribute of its name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def set_params(self, **changes: Any) -> Self:
-        """Change some of the constructor's arguments, and return the model; what was fitted stays until the next fit.
+        """Change some of the constructor's arguments, and return the model; fitted results stay until the next fit.
 
         Raises UsageError for an unknown parameter, or where the constructor refuses a value; nothing is changed then.
         """
@@ -270,7 +270,7 @@ class FactorModel:
     def similar_items(
         self, items: Id | Iterable[Id], n: int = 10, *, memory_limit_bytes: int = MEMORY_BYTES
     ) -> Ranking:
-        """The n items whose factors make the smallest angles with an item's, or with those of each of several.
+        """The n items with the smallest angles between their factors and an item's, or those of each of several.
 
         Returns ids and cosines, (k,) for one, (items, n) for several; see `Ranking`. An item without ratings has no
         direction: its cosines are 0.
@@ -286,7 +286,7 @@ class FactorModel:
     def similar_users(
         self, users: Id | Iterable[Id], n: int = 10, *, memory_limit_bytes: int = MEMORY_BYTES
     ) -> Ranking:
-        """The n users whose factors make the smallest angles with a user's, or with those of each of several.
+        """The n users with the smallest angles between their factors and a user's, or those of each of several.
 
         Returns ids and cosines, (k,) for one, (users, n) for several; see `Ranking`.
 
@@ -347,7 +347,7 @@ class FactorModel:
         exclude: Iterable[int] = (),
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> tuple[Integers, NDArray[np.float64]]:
-        """The n best items for many users, by place: what `recommend` and evaluation rank with.
+        """The n best items for many users, by place; `recommend` and evaluation rank with it.
 
         ``factors``: (users, d) of the users; ``columns``: (k,) columns to choose from, ascending; all by default.
         Places are then places in it. Returns places, scores Both (users, n), without the users' biases and the mean; -1
@@ -397,7 +397,7 @@ class FactorModel:
         items: Id | Iterable[Id] | None = None,
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
-        """The n best items for a user who was not there in training, or for each of several.
+        """The n best items for a user absent from training, or for each of several.
 
         ``ratings``: one user as a mapping from item id to rating, or several as the rows of a matrix (k, n), as for
         `fold_in`. Returns ids and scores, (k,) for a mapping, (rows, n) for a matrix; see `Ranking`.
@@ -408,7 +408,7 @@ class FactorModel:
         require_count(n)
         self._require_fitted()
         if isinstance(ratings, Mapping) and not ratings:
-            raise UsageError("a user must have ratings to be recommended items; got none. Give what the user rated.")
+            raise UsageError("a user must have ratings to be recommended items; got none. Give the user's ratings.")
         folded = self.fold_in(ratings)
         choice = self._choice(items, exclude)
         if isinstance(ratings, Mapping):
@@ -481,7 +481,7 @@ class FactorModel:
         """Which of a user's ratings a score comes from.
 
         Folded in, the user's row is linear in the ratings, and so is the score of an item (Hu, Koren, Volinsky 2008,
-        section 5): ``score = base + sum of contributions``, where the base is what the item scores for anybody.
+        section 5): ``score = base + sum of contributions``. The base is the item's score for a user without ratings.
 
         Returns an `Explanation`, of the score that `fold_in` gives.
 
@@ -491,7 +491,7 @@ class FactorModel:
         require_count(n)
         column = self._item_lookup.index(item)
         if not ratings:
-            raise UsageError("a score must come from ratings to be explained; got none. Give what the user rated.")
+            raise UsageError("a score must come from ratings to be explained; got none. Give the user's ratings.")
         rated, contributions = self._contributions(*self._rated(ratings), column)
         base = self.global_mean_ + (0.0 if self.item_biases_ is None else float(self.item_biases_[column]))
         order = np.argsort(-np.abs(contributions), kind="stable")[:n]
@@ -501,7 +501,7 @@ class FactorModel:
     def _contributions(
         self, columns: Integers, values: NDArray[np.float64], asked: int
     ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """What ratings (k,) in ascending columns (k,) add to the score of a column: columns and parts, (k,) each."""
+        """The parts of a column's score that come from ratings (k,) in ascending columns (k,): columns and parts, (k,) each."""
         raise UsageError(
             f"a score must be linear in the ratings of a user to be explained; that of {type(self).__name__} is not. "
             "Take a model of squared loss."
@@ -545,7 +545,7 @@ class FactorModel:
         return {"parameters": self.get_params(), "history": entries, "results": results}
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        """What `save` writes. A model with more to keep extends this and `_restore`."""
+        """The arrays that `save` writes. A model with more to keep extends this and `_restore`."""
         arrays: dict[str, NDArray[Any]] = {
             "user_factors": self.user_factors_,
             "item_factors": self.item_factors_,

@@ -1,4 +1,4 @@
-"""Models as folders of Parquet files: factors and what each user has rated, in parts that need not fit into memory at once."""
+"""Models as folders of Parquet files: factors and each user's rated items, in parts that need not fit into memory at once."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def require_replaceable(path: Path, known: str) -> None:
 
 
 def write_header(folder: Path, model: FactorModel) -> None:
-    """Write what is not in parts."""
+    """Write the facts of a model that are not in its parts: kind, mean, shape and metadata."""
     contents = {
         "format": FORMAT,
         "version": VERSION,
@@ -217,7 +217,7 @@ def parts_of(folder: str | Path, side: str) -> list[Path]:
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """What is not in parts; `UsageError` where this is no model folder of this version."""
+    """The facts of a model that are not in its parts; `UsageError` if this is no model folder of this version."""
     try:
         contents = json.loads((Path(path) / HEADER).read_text(encoding="utf-8"))
         if contents["format"] != FORMAT or contents["version"] != VERSION or not is_known(contents["kind"]):

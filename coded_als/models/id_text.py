@@ -1,4 +1,4 @@
-"""Ids that are text: one form of them, whatever they come from, in memory of the order of their characters."""
+"""Ids that are text: one form of them for every source, in memory of the order of their characters."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _BYTES_PER_CHARACTER = 4
 
 
 def id_text(value: Any) -> str:
-    """The text that an id is: bytes are UTF-8, and what is neither text nor bytes stands as its text.
+    """The text of an id: bytes are decoded as UTF-8, and a value of another type becomes its `str`.
 
-    Raises ValueError for bytes that are not UTF-8, for what holds several values, and where `require_id_text` does.
+    Raises ValueError for bytes that are not UTF-8, for a value that holds several, and where `require_id_text` does.
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
         try:

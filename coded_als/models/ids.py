@@ -129,7 +129,7 @@ def _as_array(ids: Sequence[Id] | Ids) -> NDArray[Any]:
 
 
 def objects(values: Sequence[Any]) -> NDArray[Any]:
-    """Values as an array of objects, (values,), whatever they hold themselves."""
+    """Values as an array of objects, (values,); a value that is itself a sequence stays one object."""
     return np.fromiter(values, dtype=object, count=len(values))
 
 

@@ -28,11 +28,11 @@ ARRAY, TEXT = "array/", "text/"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file holds."""
+    """The contents of a model file."""
 
     kind: str  # a name in `coded_als.models.registry`
     arrays: Mapping[str, NDArray[Any]]  # by name
-    metadata: Mapping[str, Any]  # what JSON can say; ``parameters`` are the constructor's
+    metadata: Mapping[str, Any]  # values that JSON can express; ``parameters`` are the constructor's
 
 
 def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
@@ -104,7 +104,7 @@ def load_model(path: str | Path) -> FactorModel:
 
 
 def read_model_file(path: str | Path) -> ModelFile:
-    """The parts of a model file, without the class that knows what they mean.
+    """The parts of a model file, without loading the class that interprets them.
 
     Raises UsageError as `load_model`.
     """

@@ -1,4 +1,4 @@
-"""Rating matrices at the entrance of a model: what is accepted, and which entries were ratings."""
+"""Rating matrices at the entrance of a model: the accepted forms, and which entries are ratings."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ MOST_ROWS = 2**31 - 1
 
 
 def as_matrix(ratings: Any) -> Any:
-    """Ratings as SciPy and NumPy understand them, whatever they came as.
+    """Ratings of any accepted form as a NumPy or SciPy array.
 
     ``ratings``: (m, n): scipy sparse (every stored entry is a rating, and several values in one place are their
-    sum), a masked array (what is masked is missing, and nothing else), or dense (zeros are missing). Formats of
+    sum), a masked array (the masked entries alone are missing), or dense (zeros are missing). Formats of
     blocks and of diagonals (BSR and DIA) are filled up with zeros: zeros are missing in them, as in a dense matrix.
     Returns (m, n) float64, an array, or a csr array in canonical form.
 
-    Raises UsageError for what is not a matrix of real numbers, or whose indices are not those of a matrix.
+    Raises UsageError for a value that is not a matrix of real numbers, or for indices outside of the matrix.
     """
     from scipy import sparse
 
@@ -78,7 +78,7 @@ def as_matrix(ratings: Any) -> Any:
         return _canonical(ratings)
     if is_table(ratings):
         raise UsageError(
-            f"ratings must be a matrix, or a table whose columns are named; got a {type(ratings).__name__} without. "
+            f"ratings must be a matrix, or a table with named columns; got a {type(ratings).__name__} without. "
             "Pass columns=('user', 'item', 'rating'), or .to_numpy() where the table is a matrix."
         )
     matrix = np.ma.asarray(ratings) if isinstance(ratings, np.ma.MaskedArray) else np.asarray(ratings)
@@ -140,7 +140,7 @@ def without_padding(matrix: Any) -> csr_array:
 
 
 def is_padded(matrix: Any) -> bool:
-    """Whether the format of a sparse matrix stores zeros that nobody wrote: blocks of several entries, and diagonals."""
+    """Whether the format of a sparse matrix stores zeros that fill it up: blocks of several entries, and diagonals."""
     return bool(matrix.format == "dia" or (matrix.format == "bsr" and matrix.blocksize != (1, 1)))
 
 
@@ -178,12 +178,12 @@ def require_finite_ratings(matrix: Any) -> None:
 
 
 def require_factorable(largest: float, squared_norm: float) -> None:
-    """Refuse a matrix that is all zero, or whose squared norm float64 does not hold."""
+    """Refuse a matrix that is all zero, or has a squared norm outside of the range of float64."""
     if largest == 0:
         raise UsageError("ratings must not all be zero; got a zero matrix. Check the input and its weighting.")
     if not np.finfo(np.float64).tiny <= squared_norm < np.inf:
         raise UsageError(
-            "ratings must be of a size whose squares are finite and not zero in float64; "
+            "ratings must have squares that are finite and not zero in float64; "
             f"got entries up to {largest:.0e}. Multiply the input by a constant."
         )
 
@@ -191,8 +191,8 @@ def require_factorable(largest: float, squared_norm: float) -> None:
 def sound_row(ratings: Any, columns: int) -> tuple[NDArray[np.int32], NDArray[np.float64]] | None:
     """Columns and values of one user's compressed row, if nothing is wrong with it: a tenth of `rating_matrix`' time.
 
-    Returns columns, values (entries,) each, copies; or None for whatever must be repaired, refused, or is not one
-    compressed row.
+    Returns columns, values (entries,) each, copies; or None for ratings that must be repaired or refused, or are not
+    one compressed row.
     """
     if getattr(ratings, "format", None) != "csr" or ratings.shape != (1, columns):
         return None
@@ -211,8 +211,8 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty
 
     ``ratings``: (m, n), as for `as_matrix`.
 
-    Raises UsageError for what is not a real matrix, has no entry, holds NaN or infinity, or has the wrong number of
-    columns.
+    Raises UsageError for ratings that are not a real matrix, have no entry, hold NaN or infinity, or have the wrong
+    number of columns.
     """
     from scipy import sparse
 

@@ -93,7 +93,7 @@ def recommend_batch(
 ) -> tuple[Integers, NDArray[np.float64]]:
     """The n best columns for every row of ``user_factors``, by ``user_factors @ item_factors.T + item_biases``.
 
-    What is constant over a user's items (a user bias, a mean) does not change the order and is the caller's to add.
+    A term that is constant over a user's items (a user bias, a mean) does not change the order; the caller adds it.
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ def recommend_batch(
     item_biases
         (items,), added to every user's scores.
     seen
-        (users, items) sparse: a stored entry, whatever its value, is not recommended.
+        (users, items) sparse: a stored entry of any value is not recommended.
     exclude
-        Columns that nobody is recommended.
+        Columns that no user is recommended.
     memory_limit_bytes
         Bound on the temporary arrays; at least one user's scores must fit.
 
@@ -152,7 +152,7 @@ def _hide_seen(scores: Floats, seen: csr_array, rows: slice) -> None:
 
 
 def columns_left_out(exclude: Iterable[int], items: int) -> Integers:
-    """Columns (k,) that nobody is recommended, as an array.
+    """Columns (k,) that no user is recommended, as an array.
 
     Raises UsageError for one that is not among them.
     """

@@ -21,13 +21,13 @@ class Iteration:
     """One iteration of a fit."""
 
     index: int  # 1, 2, 3, ..
-    # what the model minimises, regularisation included, where that is cheap; a running estimate for the stochastic
-    # models (each says of what)
+    # value that the model minimises, regularisation included, where that is cheap; a running estimate for the
+    # stochastic models (each names the estimated quantity)
     objective: float
     seconds: float  # seconds that it took, on the wall or, on a cluster, on the cluster's clock
 
 
-# called after each iteration with the entry that it adds to history_: index, objective, seconds and what a model adds
+# called after each iteration with the entry that it adds to history_: index, objective, seconds and the model's own fields
 Callback = Callable[[Any], None]
 
 
@@ -58,10 +58,10 @@ def reporting(callback: Callback | None, progress: bool, name: str, iterations: 
 
 
 def _silent(_entry: Any) -> None:
-    """Nobody asked."""
+    """Ignore the entry: the caller passed no callback."""
 
 
-# what may differ when a fit goes on: how long it may take, and how it is computed
+# parameters that may differ in a resumed fit: its length, and the means of computation
 FREE = ("iterations", "threads")
 
 
@@ -158,7 +158,7 @@ class FitRecorder:
         return self._checkpoint is not None
 
     def arrays(self, **fresh: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The arrays to go on with, by name, each of the shape of the fresh one, (rows, d) or what the model has.
+        """The arrays to go on with, by name, each of the shape of the fresh one, (rows, d) or the model's own.
 
         Raises UsageError where the snapshot holds others.
         """
@@ -166,7 +166,7 @@ class FitRecorder:
         return fresh if found is None else found
 
     def go_on(self, take: Callable[[Snapshot], Taken]) -> Taken | None:
-        """What is made of the snapshot, where there is one; a failure is refused as damage of the file."""
+        """The result of reading the snapshot, if there is one; a failure is reported as damage of the file."""
         if self._snapshot is None:
             return None
         with self._snapshot.being_read():
@@ -218,7 +218,7 @@ def recording(
     """The recorder of a fit that goes on from the checkpoint, if there is one, and keeps its state however it ends.
 
     ``matrix``: (m, n) the ratings, as `coded_als.models.checkpoint.digest_of` takes them; ``free``: parameters that may
-    have changed since the snapshot; ``also``: what must be the same beside the parameters.
+    have changed since the snapshot; ``also``: facts that must be equal besides the parameters.
 
     Raises UsageError as `resumed`.
     """

@@ -22,7 +22,7 @@ from coded_als.sharded.devices import AXIS, sharded
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# scores, and what sorting them needs beside: bytes per user and item of a device
+# scores and the workspace that sorting them needs: bytes per user and item of a device
 _BYTES_PER_SCORE = 16
 # users of a block at most: more do not make a product faster
 _USERS = 1024
@@ -124,7 +124,7 @@ def _best_of_device(
 
 
 def _blocks(seen: csr_array | None, users: int, block: int, items: ItemTable) -> Iterator[tuple[slice, Array]]:
-    """Rows of users, and what of each device is hidden from them: (devices, 2, k) rows and columns, padded outside."""
+    """Rows of users, and the entries of each device that are hidden: (devices, 2, k) rows and columns, padded outside."""
     devices, height = items.mesh.size, items.height
     for start in range(0, users, block):
         rows = slice(start, min(start + block, users))

@@ -29,12 +29,12 @@ class Side:
     # sizes of its batches, group by group, and their room for entries over entries
     shapes: tuple[BatchShape, ...]
     padding: float
-    operands: tuple[Operands, ...]  # what its half-steps read, group by group
+    operands: tuple[Operands, ...]  # input of its half-steps, group by group
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a fit takes of each device, in bytes."""
+    """The memory and the exchange of a fit on each device, in bytes."""
 
     devices: int  # N
     padding: tuple[float, float]  # room for entries over entries, users' and items' side
@@ -51,7 +51,7 @@ class Training:
     matrix
         (users, items) in canonical form, in the units of the objective.
     objective, equations
-        What is minimised, and how rows are solved.
+        The function to minimise, and the equations of its rows.
     mesh
         The devices.
     dtype
@@ -98,7 +98,7 @@ class Training:
     def epoch(self, users: Array, items: Array) -> tuple[Array, Array, float]:
         """New users and items, (rows, width) each, and the objective at them; the memory of the old ones is given up.
 
-        The objective is a difference of sums, which float32 has to 1e-6; it is at least what the ridge weight makes of it.
+        The objective is a difference of sums, which float32 has to 1e-6; it is at least its ridge term.
         """
         step_users, step_items = self.programs
         items, of_items = step_items(items, users, self.items.operands)
@@ -109,7 +109,7 @@ class Training:
 
     @property
     def layout(self) -> Layout:
-        """What each device holds and exchanges."""
+        """The memory and the exchange of each device."""
         sides, item_size = (self.users, self.items), self.dtype.itemsize
         devices = self.mesh.size
         rows_sent = sum(shape.batches * shape.devices * shape.sent for side in sides for shape in side.shapes)

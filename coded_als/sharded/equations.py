@@ -1,7 +1,7 @@
 """A half-step of ALS on sharded tables as one compiled program: all rows of one side, the other side held fixed.
 
 Every row x solves ``(G + sum y y^T + ridge diag(penalty)) x = sum b y`` over its entries, where the y are rows of the
-fixed table and G = weight * (all rows)^T (all rows) is common to all. Sums and solutions are in float32, whatever the tables are.
+fixed table and G = weight * (all rows)^T (all rows) is common to all. Sums and solutions are in float32 for tables of every type.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from coded_als.sharded.positive import multiply, solve_cholesky, solve_conjugate
 
 
 class Operands(NamedTuple):
-    """What a group of rows needs beside the tables, each array sharded by its first axis.
+    """The input of a group of rows beside the tables, each array sharded by its first axis.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Operands(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Parts of the objective, one number for each group and batch: summed up in float64 by whoever wants them.
+    """Parts of the objective, one number for each group and batch; the caller sums them up in float64.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class Equations:
-    """What the rows of a side solve, and how."""
+    """The equations of the rows of a side, and their solver."""
 
     rank: int  # factors d
     # whether a table has a bias in a column after the factors. Then the fixed table's is taken off the targets, and
@@ -126,7 +126,7 @@ def _batch(
     state: tuple[Array, tuple[Array, Array]],
     batch: Operands,
 ) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:
-    """Fetch the rows that a batch needs, sum up, solve what is finished, carry on what is not."""
+    """Fetch the rows that a batch needs, sum up, solve finished rows, and carry the open row on."""
     table, (open_gram, open_right) = state
     factors = _fetch(fixed, batch.sends, batch.entries)
     valid = (batch.entries < shape.devices * shape.sent).astype(jnp.float32)

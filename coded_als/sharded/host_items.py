@@ -1,4 +1,4 @@
-"""New users against fixed items, on the host: few rows, whose sizes no program was compiled for."""
+"""New users against fixed items, on the host: few rows, of sizes that no program was compiled for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HostItems:
 
     items: Floats  # (n, d)
     item_biases: Floats | None  # (n,) or None
-    objective: Objective  # what is minimised
+    objective: Objective  # the function that training minimises
     _fixed: NDArray[np.float64] = field(init=False, repr=False)
     _penalty: NDArray[np.float64] = field(init=False, repr=False)
     _common: NDArray[np.float64] = field(init=False, repr=False)
@@ -45,7 +45,7 @@ class HostItems:
         return solved
 
     def contributions(self, columns: Integers, values: NDArray[np.float64], asked: int) -> NDArray[np.float64]:
-        """(k,): what each entry of a new user, less the mean, adds to the score of the item ``asked``."""
+        """(k,): the part of the score of item ``asked`` that comes from each entry of a new user, less the mean."""
         rated, wanted = self._fixed[columns], self._fixed[asked]
         influence = influences(rated, np.ones(len(rated)), self._ridge(columns), self._common, wanted)
         return np.asarray(self._wanted(columns, values) * influence)
@@ -61,7 +61,7 @@ class HostItems:
         return np.asarray(ridge * self._penalty)
 
     def _wanted(self, columns: Integers, values: Floats) -> NDArray[np.float64]:
-        """(k,) what entries should score, less the items' biases."""
+        """(k,) wanted scores of entries, less the items' biases."""
         targets = self.objective.targets(values)
         wanted = np.ones(columns.size) if targets is None else targets.astype(np.float64)
         return wanted if self.item_biases is None else wanted - self.item_biases[columns]

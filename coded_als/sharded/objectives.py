@@ -12,8 +12,8 @@ from coded_als.arrays import Floats
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import power_of_four
 
-# What an objective may seem to rise by in an epoch: a part of itself, and a hundredth of that part of the squares it is
-# a difference of.
+# Greatest apparent rise of an objective in an epoch: a part of itself, and a hundredth of that part of the squares it
+# is a difference of.
 _ROUNDING = {"float32": 1e-3, "bfloat16": 1e-2}
 
 
@@ -36,7 +36,7 @@ class Implicit:
         return np.asarray(self.regularization * (lengths + self.weight * others) ** self.exponent)
 
     def units(self, values: Floats) -> tuple[float, float]:
-        """What is subtracted from every entry, and what the rest is divided by."""
+        """The constant that is subtracted from every entry, and the divisor of the rest."""
         return 0.0, 1.0
 
     def in_units(self, scale: float) -> Implicit:
@@ -44,7 +44,7 @@ class Implicit:
         return self
 
     def targets(self, values: Floats) -> Floats | None:
-        """What entries should score, (entries,), None where that is 1."""
+        """Wanted scores of entries, (entries,); None if all are 1."""
         return None
 
 
@@ -68,7 +68,7 @@ class Explicit:
         return self.regularization * (np.maximum(lengths, 1.0) if self.by_count else np.ones(len(lengths)))
 
     def units(self, values: Floats) -> tuple[float, float]:
-        """What is subtracted from every entry, and the power of four that the rest is divided by.
+        """The constant that is subtracted from every entry, and the divisor of the rest, a power of four.
 
         Raises UsageError where squares of the ratings overflow.
         """
@@ -91,7 +91,7 @@ class Explicit:
         )
 
     def targets(self, values: Floats) -> Floats | None:
-        """What entries should score, (entries,)."""
+        """Wanted scores of entries, (entries,)."""
         return values
 
 

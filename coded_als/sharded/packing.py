@@ -2,7 +2,7 @@
 
 Sparse rows are cut into pieces of a few fixed lengths, many pieces in one static array. After Mehta, Rendle, Krichene,
 Zhang, "ALX: Large Scale Matrix Factorization on TPUs" (2021), section 4, with three differences. A row may be longer
-than a batch: what is open at the end of one is carried into the next. Short rows have batches of their own, with shorter
+than a batch: a row that is open at the end of one is carried into the next. Short rows have batches of their own, with shorter
 pieces too, where whole ones would be too much padding. And since the ids are known beforehand, each device is told which
 of its rows the others need, so that no device asks for a row at run time, or twice in a batch.
 """
@@ -22,7 +22,7 @@ from coded_als.arrays import Integers
 _GOLDEN = (np.sqrt(5) - 1) / 2
 # Shorter pieces are taken when the padding of the rows' ends would exceed this share of the entries.
 _PADDING_WANTED = 0.1
-# Rows of so many whole pieces keep within that share whatever their ends are.
+# Rows of so many whole pieces keep within that share for every length of their ends.
 _LONG = round(1 / _PADDING_WANTED)
 
 
@@ -231,7 +231,7 @@ def _cut(entries: Integers, longest: int, shortest: int) -> tuple[Integers, Inte
     length, parts = longest, [_pieces_of(longest, padded // longest, np.zeros_like(padded))]
     while length > shortest:
         length //= 2
-        # what is left of a row after the longer pieces holds this one or not
+        # the rest of a row after the longer pieces holds this one or not
         parts.append(_pieces_of(length, padded // length % 2, padded // (2 * length) * (2 * length)))
     row, start, size = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return row, start, size

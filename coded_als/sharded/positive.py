@@ -2,7 +2,7 @@
 
 A library's batched factorisation on the CPU waits for threads of a pool that the devices themselves may hold, so that a
 program with several devices on one machine can stop for ever behind a collective. Here are only products of matrices
-and sums, which no device waits in; the same operations are what an accelerator is good at.
+and sums, in which no device waits; an accelerator is fast at these operations too.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def inverse_factor(matrices: Array) -> Array:
 
 
 def _eliminate(matrices: Array) -> Array:
-    """`inverse_factor` by Gaussian elimination of [A | I], whose pivots are those of the Cholesky factor squared."""
+    """`inverse_factor` by Gaussian elimination of [A | I]; its pivots are the squared diagonal of the Cholesky factor."""
     order = matrices.shape[-1]
     identity = jnp.broadcast_to(jnp.eye(order, dtype=matrices.dtype), matrices.shape)
     below = jnp.arange(order)

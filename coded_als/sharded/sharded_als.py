@@ -1,4 +1,4 @@
-"""The estimator whose factor tables are sharded over devices."""
+"""The estimator with factor tables sharded over devices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # fewer scores are ranked on the host before a program for the devices is compiled
 _WORTH_A_PROGRAM = 2**22
-# what may differ when a fit goes on: where and how it is computed, how long, and what is done with it afterwards
+# parameters that may differ in a resumed fit: place and means of computation, length, and use afterwards
 _FREE = ("devices", "batch_pieces", "piece_length", "iterations", "top_n_recall")
 # parameters that only one of the objectives has
 _OF_IMPLICIT = ("unobserved_weight", "frequency_exponent")
@@ -40,7 +40,7 @@ _OF_EXPLICIT = ("biases", "bias_regularization", "regularization_scaling")
 class ShardedALS(FactorModel):
     """ALS with both factor tables cut into equal shards, one on each device that JAX finds (extra ``jax``).
 
-    Minimises what `coded_als.ImplicitALS` does (without its ``alpha``) or what `coded_als.RidgeALS` does, from the same
+    Minimises the objective of `coded_als.ImplicitALS` (without its ``alpha``) or of `coded_als.RidgeALS`, from the same
     start, in float32. Every device holds the same share of both tables and of the entries, so the memory that a device
     needs falls with their number. After Mehta, Rendle, Krichene, Zhang, "ALX: Large Scale Matrix Factorization on
     TPUs" (2021).
@@ -87,7 +87,7 @@ class ShardedALS(FactorModel):
     Attributes
     ----------
     layout_
-        What the fit took of each device: padding, bytes held and bytes exchanged. Not saved.
+        Use of each device by the fit: padding, bytes held and bytes exchanged. Not saved.
     """
 
     kind: ClassVar[str] = "sharded"
@@ -151,7 +151,7 @@ class ShardedALS(FactorModel):
         ----------
         ratings
             (m, n) scipy sparse: the stored entries are the observed ones. Or dense: zeros are missing. Or
-            what `coded_als.data.load_ratings` read, or a table of them, such as a DataFrame.
+            the result of `coded_als.data.load_ratings`, or a table of ratings, such as a DataFrame.
         columns
             Of a table: the names of the columns of users, items and perhaps ratings.
         callback
@@ -214,7 +214,7 @@ class ShardedALS(FactorModel):
         )
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """Factors for new users, with all items held fixed: what one more half-step of training would give them.
+        """Factors for new users, with all items held fixed, as by one more half-step of training.
 
         Parameters
         ----------

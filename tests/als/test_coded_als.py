@@ -239,7 +239,7 @@ def test_bad_parameters_are_refused(parameters, workers, message):
         (np.ones(4), "must be a real matrix; got shape"),
         (np.ones((0, 3)), "must be a matrix with rows and columns"),
         (np.array([["a", "b"]]), "must be a real matrix"),
-        (np.full((4, 3), 1e200), "squares are finite"),
+        (np.full((4, 3), 1e200), "squares that are finite"),
     ],
 )
 def test_bad_matrices_are_refused(ratings, message):

@@ -108,7 +108,7 @@ def test_scale_changes_nothing(solver, exponent):
 @pytest.mark.parametrize("size", [1e153, 1e-158])
 @pytest.mark.parametrize("solver", ["lobpcg", "als"])
 def test_squares_that_float64_does_not_hold_are_refused(solver, size):
-    with pytest.raises(UsageError, match="squares are finite and not zero in float64; got entries up to"):
+    with pytest.raises(UsageError, match="squares that are finite and not zero in float64; got entries up to"):
         CodedALS(2, solver=solver).fit(size * np.random.default_rng(0).standard_normal((300, 200)))
 
 

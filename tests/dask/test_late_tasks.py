@@ -135,11 +135,11 @@ def test_a_fit_ends_beside_a_dask_worker_that_has_stopped_and_deletes_its_blocks
 def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def moved() -> None:
         trials.append(1)
-        raise placement.Moved("nobody runs the workers 2, 3")
+        raise placement.Moved("no process runs the workers 2, 3")
 
     trials: list[int] = []
     monkeypatch.setattr(placement, "LOOK_S", 0.001)
     monkeypatch.setattr(placement, "SETTLE_WITHIN_S", 0.0)
-    with pytest.raises(CodedALSError, match=r"must be there .*; nobody runs the workers 2, 3\. See"):
+    with pytest.raises(CodedALSError, match=r"must be there .*; no process runs the workers 2, 3\. See"):
         placement.settled(moved)
     assert len(trials) == placement.LEAST_TRIALS

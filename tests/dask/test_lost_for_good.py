@@ -105,5 +105,5 @@ def test_fits_that_can_do_without_it_go_on_and_others_say_who_is_missing(scene: 
     coded = CodedALS(2, code="replicated:copies=2")
     objective = fit_dataset(coded, dataset, scene.cluster).objective_
     assert objective == pytest.approx(CodedALS(2).fit(data).objective_, rel=1e-8)
-    with pytest.raises((CodedALSError, NotEnoughWorkers), match=r"nobody runs the workers \d, \d"):
+    with pytest.raises((CodedALSError, NotEnoughWorkers), match=r"no process runs the workers \d, \d"):
         fit_dataset(model, dataset, scene.cluster)

@@ -116,5 +116,5 @@ def on_loopback(status: LiveStatus, port: int) -> Iterator[str]:
         server.ended.set()
         server.shutdown()
         thread.join()
-        # waits for the readers, who are told of the end
+        # waits for the readers' threads, which `ended` lets stop
         server.server_close()

@@ -21,7 +21,7 @@ from coded_als.experiments.sweep.rows import SweepRow, mean_seconds
 RECENT, BEHIND_THE_RATE = 30, 8
 FIT_HEADINGS = ("worker", "state", "behind", "counted", "dropped", "mean response", "last rounds")
 LAST_CELLS = 30
-# what a narrow page shows first; drawn times alone have no decoding error
+# columns, in front those that a narrow page shows; drawn times alone have no decoding error
 SWEEP_HEADINGS = ("cell", "status", "seconds, or why not", "workers", "dead", "delays", "iterations", "decoding error")
 
 
@@ -58,7 +58,7 @@ class _Worker:
 
 
 class FitStatus:
-    """Observer of a cluster and callback of a fit, whose `view` may be asked for by any thread.
+    """Observer of a cluster and callback of a fit; any thread may ask for its `view`.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from rich.text import Text
 STATES = ("lost", "late", "in time")
 ROUNDS = {"+": "counted", "x": "dropped or too late", "!": "lost", ".": "not yet known"}
 COLOURS = {"lost": "red", "late": "yellow", "in time": "green"}
-# what a letter of `Line.rounds` looks like
+# sign and colour of each letter of `Line.rounds`
 SQUARES = {"+": ("■", "green"), "x": ("□", "yellow"), "!": ("×", "red"), ".": ("·", "dim")}
 # lines that the title, the facts and the headings take
 OTHERS = 14

@@ -21,7 +21,7 @@ DASHES = ("-", "--", "-.", ":")
 INK, SOFT, GRID, WAY = "#1c1e21", "#5d636b", "#e4e1db", "#b9b5ad"
 # opacity of a band
 BAND = 0.18
-# what a page replaces, so that its figures follow its light and dark themes
+# colours that a page replaces, so that its figures follow its light and dark themes
 THEME = {
     INK: "ink",
     SOFT: "soft",
@@ -31,9 +31,9 @@ THEME = {
 }
 # narrow enough to be read at the width of a phone, and one column of a paper
 WIDTH_IN, HEIGHT_IN = 5.6, 3.7
-# a linear axis hides what is below a twentieth of its end
+# a linear axis hides values below a twentieth of its end
 DECADES = 20.0
-# of the width of a figure, what a legend may take: its own margin is outside of what can be measured
+# greatest width of a legend as a share of the figure's; less than 1, as the legend's own margin cannot be measured
 LEGEND_SHARE = 0.95
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",

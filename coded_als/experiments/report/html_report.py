@@ -73,7 +73,7 @@ def _table1(results: Results) -> Iterator[Section]:
         f"{_badge(found.verdict)}<b>{escape(found.subject)}</b><br>{escape(found.evidence)}."
         for found in findings(results.of_table1, results.spec["size"])
     )
-    title = "What agrees, what is trend only, what does not"
+    title = "Agreement, agreement in trend only, and disagreement"
     yield Section(title, "Derived from the cells below.", items(verdicts))
     cells = table(*table_cells(results.of_table1, read_wall(results.folder)))
     yield Section("All cells", f"Source of the published seconds: {paper_source()}.", cells)

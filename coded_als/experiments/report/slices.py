@@ -41,7 +41,7 @@ def series_styles(cells: Iterable[SchemeCell]) -> dict[str, SeriesStyle]:
 class Slice:
     """Finished rows of a sweep that differ in scheme and number of workers alone."""
 
-    clock: str  # ``"virtual"`` or ``"wall"``: whose seconds these are
+    clock: str  # ``"virtual"`` or ``"wall"``: the clock that measured the seconds
     # the same in all rows
     delays: str
     stragglers: int

@@ -275,7 +275,7 @@ SLICE_FIGURES: tuple[Entry[Slice], ...] = (
     Entry(
         "time-against-memory",
         "Time against memory",
-        "Mean time of an iteration and what a worker stores for it, at the largest number of workers: one line for each "
+        "Mean time of an iteration and memory of a worker for it, at the largest number of workers: one line for each "
         "kind of code. Rings: no other code is as fast with as little memory.",
         iteration_against_memory,
         memory_table,

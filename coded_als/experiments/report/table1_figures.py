@@ -21,7 +21,7 @@ from coded_als.experiments.report.canvas import (
 from coded_als.experiments.sweep.rows import known_interval
 from coded_als.experiments.table1.paper_table import Table1Row, at_points, live_and_partitions
 
-# what a mark and a line are, whatever their colour
+# meanings of a mark and of a line, in every colour
 PUBLISHED, FITTED = "published", "fitted law, virtual clock"
 NAMES: dict[PointFamily, str] = {
     "real": "real (Chebyshev nodes)",

@@ -91,7 +91,7 @@ def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | 
     events
         Those of a `coded_als.cluster.recording.EventLog` that observed the cluster.
     clock
-        ``"wall"`` or ``"virtual"``: whose seconds these are.
+        ``"wall"`` or ``"virtual"``: the clock that measured the seconds.
     rounds
         The first so many rounds; all of them by default.
 
@@ -160,7 +160,7 @@ class TimelineDrawing(EventLog):
     Parameters
     ----------
     clock
-        ``"wall"`` or ``"virtual"``: whose seconds these are.
+        ``"wall"`` or ``"virtual"``: the clock that measured the seconds.
     rounds
         The first so many rounds: more cannot be told apart on a page.
     """

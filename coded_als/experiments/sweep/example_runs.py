@@ -1,6 +1,6 @@
 """A few runs of each leading scheme with numerics: the curves and the timeline that a report shows.
 
-The problem is no larger than what takes seconds; the delays are the sweep's first, and the machine is slowed down in
+The problem is small enough to take seconds; the delays are the sweep's first, and the machine is slowed down in
 proportion, so that work and messages take as long as on the sweep's problem.
 """
 

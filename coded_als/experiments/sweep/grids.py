@@ -87,7 +87,7 @@ class SweepSpec:
     seed: int  # seed of the delays and of the synthetic problem
 
     def __post_init__(self) -> None:
-        self.workload("none")  # refuses what no cell could use
+        self.workload("none")  # refuses settings that no cell could use
 
     def workload(self, delays: str) -> Workload:
         """The workload of a cell under these delays."""

@@ -115,7 +115,7 @@ class ResultFolder(Generic[RowType]):
         return rows
 
     def append(self, row: RowType) -> None:
-        """Keep a finished cell, ``row["cell"]`` being its key: it survives whatever happens next.
+        """Keep a finished cell, ``row["cell"]`` being its key: it survives any later failure of the run.
 
         Raises UsageError if the disk is full; the cells before stay.
         """
@@ -164,7 +164,7 @@ def _grown(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
-    """Spec and rows of a folder, also of one whose run has not ended.
+    """Spec and rows of a folder, also of one with a run that has not ended.
 
     Raises UsageError if it is no results folder or is damaged.
     """
@@ -248,7 +248,7 @@ def append_times(folder: Path, cell: Mapping[str, Any], round_seconds: Sequence[
     """
     line = canonical({"cell": cell, "round_seconds": round_seconds}) + "\n"
     with saying_what_failed(folder), (folder / TIMES_FILE).open("a+b") as file:
-        # what a killed run left of a line ends here, and is no line
+        # a partial line of a killed run ends here, and does not count as a line
         if file.seek(0, 2) and file.seek(-1, 2) and file.read(1) != b"\n":
             line = "\n" + line
         file.write(line.encode())

@@ -26,7 +26,7 @@ STATUSES: tuple[CellStatus, ...] = get_args(CellStatus)
 
 
 class StoredRow(TypedDict):
-    """A cell of a results folder, whatever was computed; its figures come besides."""
+    """The columns of every cell of a results folder; each kind of experiment adds its figures."""
 
     cell: Any
     status: CellStatus

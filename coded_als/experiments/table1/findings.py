@@ -115,7 +115,7 @@ def _hypothesis(rows: Sequence[Table1Row], problem: str) -> Finding:
         f"{'none' if survivors_elsewhere else 'some'} of the others {'do' if survivors_elsewhere else 'do too'}; "
         f"the rank correlation of implied products and equispaced decoding error over all cells is {rank:.2f} ({cells}). "
         f"A cell of {min(row['paper_products_implied'] for row in rows):.2g} products at 30 GFLOP/s is no whole iteration "
-        "at any usual speed. This shows that breakdown and collapse coincide; what the authors' program did, it cannot show",
+        "at any usual speed. This shows only that breakdown and collapse coincide, not the behaviour of the authors' program",
     )
 
 

@@ -91,7 +91,7 @@ class Table1Cell(TypedDict):
 class Table1Row(TypedDict):
     """One cell: the paper's seconds, their worth in products, and the seconds of formula and virtual clock.
 
-    Besides them it holds what `at_points` reads.
+    Besides them it holds the columns that `at_points` reads.
     """
 
     cell: Table1Cell
@@ -154,7 +154,7 @@ def read_wall(folder: Path) -> list[WallRow]:
     whole = path.read_text(errors="replace")
     try:
         rows: list[WallRow] = [json.loads(line) for line in whole[: whole.rfind("\n") + 1].splitlines()]
-        for row in rows:  # what the table shows of them
+        for row in rows:  # the values that the table shows
             canonical(row["cell"]), float(row["wall_seconds_per_round_mean"])
         return rows
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -51,7 +51,7 @@ ASSUMED_FLOPS = 30e9
 # A run has deviated once its exact objective is this much above that of exact arithmetic's run.
 DEVIATION = 0.01
 CIRCLE_TOLERANCE = 1e-10
-# Lets a round stop at the paper's threshold whatever it decodes to.
+# Lets a round stop at the paper's threshold with any decoding error.
 ANY_ERROR = 1e300
 # Iterations that the draws of the virtual clock spread the fitted totals over.
 NOMINAL_ITERATIONS = 1000
@@ -139,7 +139,7 @@ def survival(cell: PaperCell, points: PointFamily, effort: Effort, seed: int) ->
     """How many iterations of the paper's protocol stay with exact arithmetic, and the worst relative deviation.
 
     The update is the bare (12), without the checks of `coded_als.als` that refuse to go on with a broken
-    decoding: the question is what an implementation without them would have run into.
+    decoding: it shows the errors that an implementation without them would have met.
 
     Returns iterations, and the deviation; None where the objective was not finite.
     """
