@@ -16,7 +16,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.piecewise import play
 from coded_als.cluster.questions import EveryPiece, RoundProgress, decodable_s, next_question, pieces_for
 from coded_als.cluster.recording import EventLog
-from coded_als.cluster.rules import copies_rule
+from coded_als.cluster.rules import first_copies
 from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
 from coded_als.codes import SystematicCode
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
@@ -65,7 +65,7 @@ def test_never_later_than_whole_shares_nor_than_copies_in_pieces(spec: str) -> N
     assert (coded_s <= whole_s * (1 + 1e-12)).all()
     assert (coded_s <= copies_s).all()
     for draw in range(20):  # the closed form is what the rules say
-        for rule, expected in ((Fastest(p), coded_s[draw]), (copies_rule(workers, p), copies_s[draw])):
+        for rule, expected in ((Fastest(p), coded_s[draw]), (first_copies(workers, p), copies_s[draw])):
             assert decodable_s(done_s[draw], EveryPiece(rule, layout)) == expected
 
 
@@ -104,7 +104,7 @@ def test_an_undisturbed_round_takes_what_an_uncoded_one_takes() -> None:
 def test_what_is_drawn_for_a_plan_is_what_the_virtual_clock_takes(spec: str, copies: bool) -> None:
     workers, p, draws = 12, 6, 40
     machine = Machine(1.0, 1e6, 1e-4, 1.5e-4)
-    rule = copies_rule(workers, p) if copies else WellConditioned(SystematicCode(p, 1, workers), 1e-9)
+    rule = first_copies(workers, p) if copies else WellConditioned(SystematicCode(p, 1, workers), 1e-9)
     until, stream = EveryPiece(rule, PieceLayout(workers, workers)), DelayStream(spec, workers, 5)
     drawn = [stream.disturb(2.0) for _ in range(draws)]
     late, slow = (np.array([getattr(one, name) for one in drawn]) for name in ("delays_s", "slowness"))
@@ -121,7 +121,7 @@ def test_what_is_drawn_for_a_plan_is_what_the_virtual_clock_takes(spec: str, cop
 def test_copies_in_pieces_end_sooner_than_whole_ones(copies: int, delays: float, gain: float) -> None:
     """Undisturbed as many times as there are copies, but for messages; never later otherwise."""
     workers, machine = 12, Machine(1.0, np.inf, 1e-5, 1e-5)
-    rule = copies_rule(workers, workers // copies)
+    rule = first_copies(workers, workers // copies)
     until, stream = EveryPiece(rule, PieceLayout(workers, workers)), DelayStream(f"exp:mean={delays}s", workers, 1)
     for _ in range(30):
         drawn = stream.disturb()
