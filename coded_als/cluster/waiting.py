@@ -17,6 +17,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.rules import AnyOfEach, Fastest, counted_workers
 from coded_als.cluster.seam import Round, StoppingRule
+from coded_als.delays.models import slows
 from coded_als.delays.streams import DelayStream, arrival_order
 from coded_als.errors import DecodingError, NotEnoughWorkers
 
@@ -43,19 +44,21 @@ class RoundCost:
         A delay is infinite for a worker that never responds; ``slowness``, of the same shape, multiplies its work.
         """
         ready = delays + self.received_s(delays.shape[-1], machine)
-        work_s = machine.working_s(self.operations, np.ones_like(delays) if slowness is None else slowness)
+        work_s = machine.working_s(self.operations, np.ones(delays.shape[-1]) if slowness is None else slowness)
         if machine.cores is None or machine.cores >= delays.shape[-1]:
             return np.asarray(ready + work_s)
         rows = ready.reshape(-1, ready.shape[-1])
-        return in_turn_s(rows, work_s.reshape(rows.shape), machine.cores).reshape(ready.shape)
+        return in_turn_s(rows, np.broadcast_to(work_s, ready.shape).reshape(rows.shape), machine.cores).reshape(
+            ready.shape
+        )
 
     def response_s(self, delays: Array, machine: Machine, slowness: Array | None = None) -> Array:
         """Seconds from the start of each round until each response is there, (T, W) or (W,) as ``delays`` are.
 
-        The link serves first come, first served; workers that end at the same time in the order of their delays.
+        The link serves first come, first served.
         """
         computed = self.computed_s(delays, machine, slowness) + machine.latency_s
-        order = np.lexsort((delays, computed), axis=-1)
+        order = np.argsort(computed, axis=-1, kind="stable")
         sorted_s = np.take_along_axis(computed, order, axis=-1)
         steps = machine.sending_s(1, self.response_bytes) * np.arange(1, delays.shape[-1] + 1)
         # each is through when it and all before it are: the latest start of a busy spell and what has come since
@@ -131,9 +134,6 @@ def _waiting_s(arrivals: Array, until: StoppingRule) -> float:
         return np.inf
 
 
-DRAWN = ("delays_s", "slowness")
-
-
 def round_seconds(
     stream: DelayStream, schedule: Sequence[tuple[RoundCost, StoppingRule]], machine: Machine, repeats: int
 ) -> Array:
@@ -145,6 +145,7 @@ def round_seconds(
         stop = min(start + block, repeats)
         draws = [[stream.disturb(cost.operations) for cost, _ in schedule] for _ in range(start, stop)]
         for index, (cost, until) in enumerate(schedule):
-            delays, slowness = (np.array([getattr(draw[index], name) for draw in draws]) for name in DRAWN)
+            delays = np.array([draw[index].delays_s for draw in draws])
+            slowness = np.array([draw[index].slowness for draw in draws]) if slows(stream.model) else None
             seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine, slowness), until)
     return seconds

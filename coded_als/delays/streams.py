@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Array
 from coded_als.checks import is_whole
-from coded_als.delays.models import DelayModel, factors_of
+from coded_als.delays.models import DelayModel, factors_of, slows
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
 
@@ -86,9 +86,12 @@ class DelayStream:
     def disturb(self, operations: float = 0.0) -> Disturbance:
         """The delay and the slowness of each worker in the next round, of so many multiplications."""
         seconds, self._state = self.model.draw(self._uniforms, self._round_index, operations, self._state)
-        slowness = factors_of(self.model, self._uniforms, self._round_index, self._state)
+        seconds = np.asarray(seconds, dtype=np.float64)
+        slowness = np.ones_like(seconds)
+        if slows(self.model):
+            slowness = factors_of(self.model, self._uniforms, self._round_index, self._state)
         self._round_index += 1
-        return Disturbance(np.asarray(seconds, dtype=np.float64), np.asarray(slowness, dtype=np.float64))
+        return Disturbance(seconds, slowness)
 
     def _uniforms(self, k: int) -> Array:
         round_index = self._round_index if k >= 0 else 0
