@@ -71,7 +71,7 @@ class FitStatus:
     seconds
         The cluster's clock.
     clock
-        ``"wall"`` or ``"virtual"``: whose seconds these are.
+        ``"wall"`` or ``"virtual"``: the clock that measured the seconds.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class SweepStatus:
     title
         Name of the sweep.
     clock
-        ``"wall"`` or ``"virtual"``: whose seconds the cells have.
+        ``"wall"`` or ``"virtual"``: the clock that measured the seconds of the cells.
     now
         A clock in wall seconds.
     """
