@@ -1,4 +1,4 @@
-"""Matrix factorisation on a cluster that does not wait for its slow machines."""
+"""Matrix factorization on a cluster that does not wait for its slow machines."""
 
 from __future__ import annotations
 

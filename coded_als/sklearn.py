@@ -83,7 +83,7 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.regularization is not None:
             given["regularization"] = self.regularization
         model: Any = model_class(self.method)(**given)
-        # the rank of a coded factorisation is at most the smaller side: scikit-learn's own words for it
+        # the rank of a coded factorization is at most the smaller side: scikit-learn's own words for it
         least = self.rank if self.method == "coded" and isinstance(self.rank, Integral) else 1
         self.model_ = model.fit(self._validated(X, reset=True, least=int(least)))
         return self

@@ -1,4 +1,4 @@
-"""A whole factorisation on real workers: stragglers, deaths, and what is left behind."""
+"""A whole factorization on real workers: stragglers, deaths, and what is left behind."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ WALKS = {
         forming_pays sooner_at_the_master gram_on_workers_s weighted in_unit Problem.of Spread.give_out phases_at|local_gram
         FormedGram store_data SystematicCode.encode_left encoded Shares Scope.store ZmqCluster.store Stores.give_out
         Membership.send Link.send wire/encode packed Worker._obey
-        CodedALS.factorise iterated|solver_of locally_optimal|lobpcg/solve stored_product StoredProduct.__call__ RoundLog.run Scope.run
+        CodedALS.factorize iterated|solver_of locally_optimal|lobpcg/solve stored_product StoredProduct.__call__ RoundLog.run Scope.run
         ZmqCluster.run Rounds.carry_out RunningRound.message Payloads.packed Worker._compute kernels/product
         Membership._hear Rounds.heard Rounds._heard_now Rounds._take verdict RunningRound.take WellConditioned.satisfied
         LinearCode.decode_blocks join

@@ -1,4 +1,4 @@
-"""Random matrices on which a factorisation is easily wrong, and the parameters they are factorised with."""
+"""Random matrices on which a factorization is easily wrong, and the parameters they are factorized with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`CodedALS`: the whole factorisation as one estimator."""
+"""`CodedALS`: the whole factorization as one estimator."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class CodedALS(LinearFolding):
         hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these.
         ``"auto"`` does what takes less time by counting; a code of D other than copies is a wish that it be formed.
     weighting
-        What is factorised: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean, ``"log"``
-        their logarithm. `objective_` and `history_` are those of the matrix factorised.
+        What is factorized: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean, ``"log"``
+        their logarithm. `objective_` and `history_` are those of the matrix factorized.
     seed
         Seed of the start.
     verify
@@ -114,7 +114,7 @@ class CodedALS(LinearFolding):
         Whether no other product U V^T is as good: False where singular values are equal across the cut after the d-th, so
         that the choice among them is a rule's (`tied_values_`); None where the fit has not converged.
     tied_values_
-        The equal singular values at the cut, of the matrix factorised; none where `unique_`. Which of their vectors the
+        The equal singular values at the cut, of the matrix factorized; none where `unique_`. Which of their vectors the
         factors hold depends on the data alone, unless all of some sixty further directions are tied too, or the values are
         equal to rounding only and the choice would cost more than the tolerance: then on the run.
     code_
@@ -185,7 +185,7 @@ class CodedALS(LinearFolding):
         checkpoint: Checkpoint | None = None,
         spread: Spread | None = None,
     ) -> Self:
-        """Factorise R.
+        """Factorize R.
 
         Parameters
         ----------
@@ -232,15 +232,15 @@ class CodedALS(LinearFolding):
         return self if ids is None else self.set_ids(*ids)
 
     def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder) -> None:
-        """Factorise checked ratings in a scope of their own."""
+        """Factorize checked ratings in a scope of their own."""
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         problem, log = Problem.of(matrix), RoundLog(cluster)
         held = spread.give_out(problem, log, self.decoding_error(spread.code))
-        users, items = self.factorise(problem, held, log, spread, unit, run)
+        users, items = self.factorize(problem, held, log, spread, unit, run)
         self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
 
-    def factorise(
+    def factorize(
         self,
         problem: Problem,
         held: DistributedData,

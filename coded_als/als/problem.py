@@ -1,6 +1,6 @@
 """The problem of a fit: R weighted and in its unit, and A, the side of it with fewer columns.
 
-PureSVD is only as good as its reading of the ratings, so they may be weighted before they are factorised.
+PureSVD is only as good as its reading of the ratings, so they may be weighted before they are factorized.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Weighting = Literal["none", "binary", "centred", "log"]
 
 
 def weighted(ratings: Any, weighting: Weighting, mean: float | None = None) -> tuple[Any, float]:
-    """The matrix to factorise, and the constant to add to its predictions.
+    """The matrix to factorize, and the constant to add to its predictions.
 
     ``ratings``: R, (m, n), dense or scipy sparse; zeros of a dense R are missing, as are entries that a sparse one
     lacks; ``weighting``: ``"none"``: the ratings; ``"binary"``: 1 for each; ``"centred"``: less their mean, so that
@@ -41,7 +41,7 @@ def weighted(ratings: Any, weighting: Weighting, mean: float | None = None) -> t
 
 
 def reweighted(values: Any, weighting: Weighting, mean: float | None) -> tuple[Any, float]:
-    """The entries to factorise, (entries,), and the constant to add to predictions."""
+    """The entries to factorize, (entries,), and the constant to add to predictions."""
     if weighting == "none":
         return values, 0.0
     if weighting == "binary":

@@ -225,7 +225,7 @@ class RidgeALS(AlternatingModel):
 
 
 class ImplicitALS(AlternatingModel):
-    """Weighted matrix factorisation: observed pairs should score 1, all others 0, the latter with less weight.
+    """Weighted matrix factorization: observed pairs should score 1, all others 0, the latter with less weight.
 
     Two parametrisations. By default that of Rendle, Krichene, Zhang, Koren, "Revisiting the performance of iALS on
     item recommendation benchmarks" (2022); the stored values do not matter, only where they are:

@@ -18,7 +18,7 @@ from coded_als.models.training import FitRecorder, set_generator
 
 
 class SGD(QuadraticModel):
-    """Explicit ratings by ``mean + user bias + item bias + u . v``, one rating at a time (Funk's matrix factorisation).
+    """Explicit ratings by ``mean + user bias + item bias + u . v``, one rating at a time (Funk's matrix factorization).
 
     Every iteration visits all ratings in a new random order. ``history_`` holds the sum over one pass of squared
     error plus regularisation, each term taken just before its own step.

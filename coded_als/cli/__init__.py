@@ -20,7 +20,7 @@ _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 # name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
 COMMANDS = {
     "demo": ("coded_als.cli.demo", "Coded against uncoded and replicated, on real workers with stragglers."),
-    "fit": ("coded_als.cli.fit", "Factorise a rating matrix and save the model."),
+    "fit": ("coded_als.cli.fit", "Factorize a rating matrix and save the model."),
     "recommend": ("coded_als.cli.recommend", "The best items for users of a saved model."),
     "split": ("coded_als.cli.split", "A training part and a test part of ratings, as two files."),
     "evaluate": ("coded_als.cli.evaluate", "A saved model against test ratings, or its method on folds."),
@@ -129,4 +129,4 @@ def _hold_standard_streams() -> None:
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="coded-als")
 def main() -> None:
-    """Matrix factorisation on a cluster that does not wait for its slow machines."""
+    """Matrix factorization on a cluster that does not wait for its slow machines."""

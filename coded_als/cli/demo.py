@@ -15,9 +15,9 @@ from coded_als.experiments.text_tables import as_text
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the matrix and the delays.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(seed: int, as_json: bool) -> None:
-    """The same factorisation uncoded, in copies and coded, on 30 real workers of which some are slow by a second."""
+    """The same factorization uncoded, in copies and coded, on 30 real workers of which some are slow by a second."""
     with progress("starting workers") as line:
-        outcomes = run_demo(seed, lambda name: line.say(f"factorising, {name}"))
+        outcomes = run_demo(seed, lambda name: line.say(f"factorizing, {name}"))
     if as_json:
         print_json({"delays": DELAYS, "workers": WORKERS, "schemes": [asdict(o) for o in outcomes]})
         return

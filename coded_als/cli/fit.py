@@ -1,4 +1,4 @@
-"""``coded-als fit``: factorise a rating matrix and save the model."""
+"""``coded-als fit``: factorize a rating matrix and save the model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 )  # fmt: skip
 @choice(
     "--weighting", ["none", "binary", "centred", "log"], "none",
-    help="Factorise the ratings, a 1 for each, the ratings minus their mean, or their logarithms.",
+    help="Factorize the ratings, a 1 for each, the ratings minus their mean, or their logarithms.",
 )  # fmt: skip
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the optimum to stop at.")
 @click.option(
@@ -86,7 +86,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:
-    """Factorise RATINGS and save the model.
+    """Factorize RATINGS and save the model.
 
     RATINGS is delimited text `user item rating [time]` or `user item` (counted), in any order under names that are known
     (userId, movieId, asin, stars, ...), a .parquet file, a .npz (scipy sparse), .npy (dense) or .mtx file; text may be

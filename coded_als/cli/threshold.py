@@ -14,9 +14,9 @@ from coded_als.codes import CodeSpec, Entangled, Systematic, asked_code, default
 from coded_als.codes.survivors import Enough, enough_by_structure, enough_for
 from coded_als.errors import UsageError
 
-# Up to so many the factorisation that an estimate takes is a matter of a second, and a search one of some.
+# Up to so many the factorization that an estimate takes is a matter of a second, and a search one of some.
 ESTIMATED_COEFFICIENTS, SEARCHED_COEFFICIENTS = 2**19, 2**17
-# Sets of each size that a search looks at, at most and at least, and operations that all their factorisations may take.
+# Sets of each size that a search looks at, at most and at least, and operations that all their factorizations may take.
 MOST_SETS, FEWEST_SETS, SEARCH_OPERATIONS = 300, 60, 3e9
 
 

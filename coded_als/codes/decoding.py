@@ -55,7 +55,7 @@ class Decoder:
         """The wanted rows of the pseudo-inverse, (wanted, len(workers) * planes).
 
         One step of iterative refinement with an extended residual (J. Wilkinson, Rounding Errors in Algebraic Processes, 1963)
-        takes the rounding of the factorisation out of them, which halves the error of everything decoded.
+        takes the rounding of the factorization out of them, which halves the error of everything decoded.
         """
         selected = np.zeros((self.wanted.size, self.coefficients.shape[1]))
         selected[np.arange(self.wanted.size), self.wanted] = 1.0
@@ -87,7 +87,7 @@ class LinearCode:
     def __init__(self, coefficients: Array, wanted: NDArray[np.int64]) -> None:
         self.coefficients, self.wanted = coefficients, wanted
         # a method's cache would keep every code alive; this one goes with its code
-        self._prepare = lru_cache(maxsize=CACHED_DECODERS)(self._factorise)
+        self._prepare = lru_cache(maxsize=CACHED_DECODERS)(self._factorize)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: self.__dict__[key] for key in ("coefficients", "wanted")}
@@ -171,7 +171,7 @@ class LinearCode:
             raise DecodingError(decoder.error_estimate, tolerance)
         return decoder.apply(responses)
 
-    def _factorise(self, workers: tuple[int, ...]) -> Decoder:
+    def _factorize(self, workers: tuple[int, ...]) -> Decoder:
         rows = self.coefficients[list(workers)].reshape(-1, self.unknowns)
         orthogonal, triangle = np.linalg.qr(rows)
         return Decoder(workers, self._estimate(triangle), rows, self.wanted, orthogonal, triangle)

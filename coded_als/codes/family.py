@@ -20,7 +20,7 @@ LONG = 720_720
 
 
 class CodeSpec(ABC):
-    """A way to spread the products of a factorisation; subclasses are frozen dataclasses.
+    """A way to spread the products of a factorization; subclasses are frozen dataclasses.
 
     Only `for_product` must be written. The rest has defaults that are right, if not always fastest.
     """

@@ -66,7 +66,7 @@ def fit_coded_rows(
         if spread.precomputation == "coded":
             gram = summed_gram(cluster.client, placed, problem.length, unit)
             held = FormedGram(log, spread.code, model.decoding_error(spread.code), gram, problem.product)
-        users, items = model.factorise(problem, held, log, spread, unit, run)
+        users, items = model.factorize(problem, held, log, spread, unit, run)
     model._keep(users, items, global_mean=mean or 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The same factorisation uncoded, in copies and coded, on real workers some of which are slow by a second."""
+"""The same factorization uncoded, in copies and coded, on real workers some of which are slow by a second."""
 
 from __future__ import annotations
 

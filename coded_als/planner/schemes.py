@@ -173,7 +173,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way to run the factorisation on W workers."""
+    """One way to run the factorization on W workers."""
 
     code: str  # SPEC of the code, as `CodedALS` takes it
     workers: int  # W

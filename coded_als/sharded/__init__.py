@@ -1,4 +1,4 @@
-"""Matrix factorisation on accelerators: factor tables sharded over the devices of JAX (extra ``jax``)."""
+"""Matrix factorization on accelerators: factor tables sharded over the devices of JAX (extra ``jax``)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Many small symmetric positive definite systems at once, in plain array operations.
 
-A library's batched factorisation on the CPU waits for threads of a pool that the devices themselves may hold, so that a
+A library's batched factorization on the CPU waits for threads of a pool that the devices themselves may hold, so that a
 program with several devices on one machine can stop for ever behind a collective. Here are only products of matrices
 and sums, in which no device waits; an accelerator is fast at these operations too.
 """

@@ -159,10 +159,11 @@ def test_rules_that_cannot_be_met_take_for_ever() -> None:
 
 
 def test_ten_thousand_workers_and_a_thousand_rounds_are_quick() -> None:
-    started = time.perf_counter()
+    # processor time: others may have the cores meanwhile
+    started = time.process_time()
     stream = DelayStream("exp:mean=20ms", 10_000, 1)
     seconds = round_seconds(stream, [(RoundCost(1e6), Fastest(9_000))], Machine(message_s=0.0), 1_000)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     assert seconds.mean() == pytest.approx(0.02 * np.log(10) + Machine().computing_s(1e6) + 2e-4, rel=1e-3)
 
 
