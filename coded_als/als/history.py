@@ -45,9 +45,12 @@ class CodedIteration(Iteration):
         Pieces of each share in each of its rounds; 1 for whole shares.
     partial
         Of the responses used in each of its rounds, those of workers that had done only some of their pieces.
-    rounds_s, encoding_s, decoding_s
-        Of its seconds those of its rounds, from sending to the last response that counts, and those that the master took to
-        encode and to decode; the rest is its algebra.
+    rounds_s
+        Of its seconds those of its rounds, from sending to the last response that counts.
+    encoding_s
+        Those that the master took to encode.
+    decoding_s
+        Those that it took to decode; the rest is its algebra.
     """
 
     remaining: float
