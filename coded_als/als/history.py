@@ -51,7 +51,7 @@ class CodedIteration(Iteration):
         Seconds that the master encoded.
     decoding_s
         Seconds that the master decoded. The rest of ``seconds`` is its algebra.
-        """
+    """
 
     remaining: float
     responses: tuple[int, ...]
