@@ -1,8 +1,8 @@
 """Straggler models: how many seconds each worker adds to a round, and how many times as long its work takes.
 
 One model has two uses: its draws are injected into real workers and charged by the virtual clock.
-A draw is a pure function of (seed, worker, round), so the same seed gives the same delays on every
-cluster, whatever the number of workers and the order of execution.
+A draw is a pure function of (seed, worker, round). The same seed therefore gives the same delays on every
+cluster, for any number of workers and any order of execution.
 """
 
 from coded_als.delays.models import (

@@ -1,7 +1,7 @@
 """The straggler models: frozen dataclasses that turn uniform numbers into seconds, or into factors of the work.
 
 An additive model delays the start of the work. A multiplicative one slows the work itself: a worker of slowness 3 takes
-three times as long for each multiplication, so what it has done by a given time is a third, and not nothing.
+three times as long for each multiplication, so by a given time it has done a third of its work, and not none of it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Quantity:
     Parameters
     ----------
     rule
-        What a number in Python must be, for the error.
+        The condition on a number in Python, for the error.
     written
-        What a text in a SPEC must be, for the error.
+        The condition on a text in a SPEC, for the error.
     units
         Factor of each unit that a SPEC may give; ``""`` stands for no unit.
     most
@@ -101,10 +101,12 @@ class Inconsistent(UsageError):
 
     Parameters
     ----------
-    rule, remedy
-        What must hold, and the next step.
+    rule
+        The condition that the parameters break.
     got
         The model, or the SPEC that names it.
+    remedy
+        The next step for the user.
     """
 
     def __init__(self, rule: str, got: object, remedy: str) -> None:
@@ -114,7 +116,7 @@ class Inconsistent(UsageError):
 
 @dataclass(frozen=True)
 class _Checked:
-    """A model whose parameters must be of the kinds that its fields are annotated with."""
+    """A model that requires each parameter to be of the kind in the annotation of its field."""
 
     def __post_init__(self) -> None:
         for name, quantity in quantities(type(self)).items():
@@ -141,7 +143,7 @@ class DelayModel(Protocol):
         operations
             Multiplications of the round.
         state
-            What this method returned for the previous round, None in the first.
+            The state that this method returned for the previous round, None in the first.
 
         Returns
         -------
@@ -209,7 +211,7 @@ class Pareto(_Checked):
 
 @dataclass(frozen=True)
 class LogNormal(_Checked):
-    """A delay whose logarithm is normal: as often ``median e^s`` as ``median e^-s``, s of deviation ``sigma``."""
+    """A delay with a normal logarithm: as often ``median e^s`` as ``median e^-s``, s of deviation ``sigma``."""
 
     median: PositiveSeconds
     sigma: Positive
@@ -230,7 +232,7 @@ class NormalPerOperation(_Checked):
         from scipy.special import ndtri
 
         seconds = operations * self.mu + math.sqrt(operations) * self.sigma * ndtri(uniforms(0))
-        # mean and deviation both beyond the largest float, whose difference is no number: such a worker never responds
+        # if mean and deviation are both beyond the largest float, their difference is no number: such a worker never responds
         return np.where(np.isnan(seconds), np.inf, np.maximum(seconds, 0.0)), None
 
 
@@ -334,7 +336,7 @@ class AlwaysSlowDown(_Slowing):
 
 @dataclass(frozen=True)
 class LogNormalSlowDown(_Slowing):
-    """In each round a worker is slower by a factor of median 1 whose logarithm is normal, of deviation ``sigma``."""
+    """In each round a worker is slower by a factor of median 1, with a normal logarithm of deviation ``sigma``."""
 
     sigma: Positive
 
@@ -414,7 +416,7 @@ class Bootstrap:
     def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, None]:
         rounds, workers = self.seconds.shape
         numbers = uniforms(0)
-        # one number for all workers: who is slow together in the recording stays so
+        # one number for all workers: workers that are slow together in the recording stay so
         return self.seconds[int(numbers[0] * rounds), np.arange(numbers.size) % workers], None
 
     def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
@@ -487,9 +489,9 @@ def _require_table(seconds: Any, slowness: Any = None) -> None:
 
 
 def factors_of(model: DelayModel, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
-    """How many times as long as usual each worker takes for its work, (W,); ones for a model that slows nobody.
+    """The factor on each worker's usual time of work, (W,); ones for a model that slows no worker.
 
-    ``state``: the one that the model returned for this round.
+    ``state``: the state that the model returned for this round.
     """
     found = getattr(model, "factors", None)
     return np.ones_like(uniforms(0)) if found is None else np.asarray(found(uniforms, round_index, state))
@@ -524,7 +526,7 @@ def depends_on_operations(model: DelayModel) -> bool:
 
 
 def is_stationary(model: DelayModel) -> bool:
-    """Whether the delays of every round have the law of those of the first; of a model from elsewhere it is not known.
+    """Whether the delays of every round are known to have the distribution of the first; not of a model from elsewhere.
 
     A recording goes through its rounds: each is as likely as any other.
     """
@@ -534,7 +536,7 @@ def is_stationary(model: DelayModel) -> bool:
 
 
 def _log_normal(uniforms: Array, sigma: float) -> Array:
-    """Numbers of median 1 whose logarithm has this deviation; small uniform numbers make large ones."""
+    """Numbers of median 1 with a normal logarithm of this deviation; small uniform numbers make large ones."""
     from scipy.special import ndtri
 
     most = np.finfo(np.float64).max

@@ -1,4 +1,4 @@
-"""Reproducible draws: a pure function of (seed, worker, round), whatever runs them and in which order."""
+"""Reproducible draws: a pure function of (seed, worker, round), in any process and any order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coded_als.delays.models import DelayModel, factors_of, slows
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
 
-# What a laptop holds, and beyond every cluster that codes are for.
+# A laptop has room for so many, and no cluster that codes are for has more.
 MOST_WORKERS = 100_000
 
 
@@ -44,7 +44,7 @@ class Disturbance:
 
     @classmethod
     def late(cls, delays_s: Sequence[float]) -> Disturbance:
-        """So many seconds of delay for each worker, and nobody slow."""
+        """The given seconds of delay for each worker, and no slow worker."""
         return cls(np.array(delays_s, dtype=np.float64), np.ones(len(delays_s)))
 
 
