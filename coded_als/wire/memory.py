@@ -1,8 +1,8 @@
 """Memory of a master that workers of its machine read: a payload lies there once, and need not be sent to each of them.
 
-What lies there is overwritten by the next round. A straggler that still computes on it then gets a wrong response, which
-is late and never counts; so nothing lies there that outlives a round, and no places of sparse entries, which compiled loops
-follow unseen.
+The next round overwrites the memory. A straggler that still computes on the old payload then gets a wrong response, which
+is late and never counts. So the master puts no array there that outlives a round, and no places of sparse entries, which
+compiled loops follow unseen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-# Of all payloads of a round together; larger ones are sent. Pages that nobody has written to cost nothing.
+# Of all payloads of a round together; larger ones are sent. Pages that no process has written to cost nothing.
 MOST_BYTES = 64 << 20
 _ALIGNMENT = 64
 # Linux: not shorter, not longer, no other seals, and no mapping but the first one writes (which Python does not name).
@@ -60,7 +60,7 @@ class SharedMemory:
         return f"{os.getpid()}:{self._descriptor}:{self.name}"
 
     def clear(self) -> None:
-        """Forget what lies there."""
+        """Forget the arrays that lie there."""
         self._used = 0
 
     def put(self, array: NDArray[Any], dtype: np.dtype[Any]) -> int | None:
@@ -74,7 +74,7 @@ class SharedMemory:
         return offset
 
     def close(self) -> None:
-        """Let go of it, and of the descriptor that the mapping has besides; those who have opened it keep it."""
+        """Let go of it, and of the descriptor that the mapping has besides; processes that have opened it keep it."""
         os.close(self._descriptor)
         if self._map is not None:
             with contextlib.suppress(BufferError):  # an exception still shows an array there
@@ -87,9 +87,9 @@ class SharedMemoryView:
     Parameters
     ----------
     descriptor
-        Of the memory.
+        File descriptor of the memory.
     name
-        What the master calls it.
+        The master's name for it.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -98,11 +98,11 @@ class SharedMemoryView:
 
     @classmethod
     def open(cls, place: str) -> Self | None:
-        """What lies at a `SharedMemory.place`, or None where this process cannot see it: on another machine, for one."""
+        """The memory at a `SharedMemory.place`, or None where this process cannot see it: on another machine, for one."""
         process_id, descriptor, name = place.split(":")
         path = f"/proc/{int(process_id)}/fd/{int(descriptor)}"
         try:
-            # a name that nobody else has: whatever has those numbers on another machine is not opened
+            # no other memory has this name: another file with those numbers on another machine is not opened
             if not os.readlink(path).startswith(f"/memfd:{name} "):
                 return None
             opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

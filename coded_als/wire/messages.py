@@ -66,7 +66,7 @@ class Store(FromMaster):
 
     def __post_init__(self) -> None:
         if len(self.arrays) != 1:
-            raise WireError(f"what is stored must be one array; got {len(self.arrays)}.")
+            raise WireError(f"a store must bring one array; got {len(self.arrays)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,9 @@ class Task(FromMaster):
 
     def __post_init__(self) -> None:
         if len(self.keep) > len(self.arrays):
-            raise WireError(f"a task must bring what is kept; got {len(self.keep)} names, {len(self.arrays)} arrays.")
+            raise WireError(
+                f"a task must bring the arrays to keep; got {len(self.keep)} names, {len(self.arrays)} arrays."
+            )
         if not 0 <= self.start < self.pieces:
             raise WireError(f"a task must begin with one of its pieces; got {self.start} of {self.pieces}.")
 
@@ -170,7 +172,7 @@ class Stop(FromMaster):
 
 @dataclass(frozen=True, slots=True)
 class Ask(FromMaster):
-    """What is done of this task is to be sent as soon as it has so many pieces; of 0 at once."""
+    """A request for the finished pieces of this task, as soon as there are so many; for 0, at once."""
 
     code: ClassVar[int] = 9
 

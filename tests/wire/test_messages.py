@@ -178,7 +178,7 @@ def test_what_is_stored_is_one_array_and_a_task_brings_what_is_kept() -> None:
             Store(b"", 0, "name", 1, wrong)
     header = msgpack.unpackb(as_bytes(encode(Task(b"", 0, 0, 0, "product", keep=(("a", 1),), arrays=(np.ones(1),))))[0])
     header[-1] = []
-    with pytest.raises(WireError, match="must bring what is kept"):
+    with pytest.raises(WireError, match="must bring the arrays to keep"):
         decode([msgpack.packb(header)])
 
 
