@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--restart", action="store_true", help="start the workers of a fleet again that died")
     parser.add_argument("--id", type=int, metavar="N", help="be worker N; by default the first number that is free")
     parser.add_argument("--key-file", metavar="FILE", default="-", help="the file that the master wrote; - for stdin")
-    parser.add_argument("--memory-limit", type=int, metavar="MB", help="what the worker may hold")
+    parser.add_argument("--memory-limit", type=int, metavar="MB", help="memory that the worker may hold")
     parser.add_argument("--parts", metavar="FOLDER", help="where arrays lie that were put here for the worker")
     parser.add_argument("--memory", metavar="PLACE", default="", help="memory that the master shares, on its machine")
     options = parser.parse_args(arguments)

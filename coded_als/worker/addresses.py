@@ -1,4 +1,4 @@
-"""Addresses of masters: private ones, who can reach one, whether anybody listens there, and the remains of a killed master."""
+"""Addresses of masters: private ones, the machines that reach one, a test for a listener, the remains of a killed master."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_PATH_CHARACTERS = 100
 
 
 def is_deserted(endpoint: str) -> bool:
-    """Whether nobody listens at an address any more, for certain: its machine says so."""
+    """Whether no process listens at an address any more, for certain: its machine says so."""
     try:
         if endpoint.startswith("ipc://"):
             with socket.socket(socket.AF_UNIX) as probe:
@@ -56,7 +56,7 @@ def is_on_this_machine(bind: str) -> bool:
 
 
 def private_address(resources: ExitStack) -> str:
-    """A Unix socket in a folder that nobody else may enter, so that other users cannot even connect."""
+    """A Unix socket in a folder that only this user may enter, so that other users cannot even connect."""
     folder = tempfile.mkdtemp(prefix="coded-als-")
     resources.callback(shutil.rmtree, folder, ignore_errors=True)
     path = os.path.join(folder, "master")

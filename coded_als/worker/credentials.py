@@ -51,7 +51,7 @@ class Credentials:
 
     @property
     def password(self) -> bytes:
-        """What admits a connection that is not encrypted."""
+        """The password that admits a connection without encryption."""
         return self.job.hex().encode()
 
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Workers that one process forks after it has imported what they need: a fleet at once, or those that its stdin names."""
+"""Workers that one process forks after it has imported their modules: a fleet at once, or those that its stdin names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from coded_als.worker.parts import PartFolder
 from coded_als.worker.process import run_worker
 from coded_als.worker.turns import AVAILABLE, Turns
 
-# How long they may go without a look at whether whoever is in charge of them still lives.
+# How long they may go without a look at whether the process in charge of them still lives.
 LOOK_AFTER_MASTER_S = 1.0
 # A worker that died is started again after the first of these, and later each time that it had lived for less than the last.
 FIRST_RESTART_S, LAST_RESTART_S, GROWN_UP_S = 0.05, 5.0, 2.0
@@ -33,12 +33,12 @@ MASTER_GONE = 3
 
 
 class Forks:
-    """Workers by number, children of this process, whose stdin is the other end of whoever is in charge.
+    """Workers by number, children of this process; the process in charge holds the other end of its stdin.
 
     Parameters
     ----------
     work
-        What the worker of a number does, in a process of its own; its exit code, 0 by default.
+        The work of the worker of a number, in a process of its own; returns its exit code, 0 by default.
     """
 
     def __init__(self, work: Callable[[int], int | None]) -> None:
@@ -92,7 +92,7 @@ class Forks:
         return patience_s
 
     def said_on_stdin(self, patience_s: float) -> bytes | None:
-        """What stdin says within a while, nothing where a worker dies; None once it has ended, or its master is gone.
+        """The bytes that stdin gives within a while, none where a worker dies; None once it has ended, or its master is gone.
 
         A forked copy of the master holds stdin open, so its end alone would not tell.
         """
@@ -104,7 +104,7 @@ class Forks:
 
     def end(self) -> None:
         """Kill those that live, and take leave of all."""
-        for child in self._children:  # not reaped yet, so nobody else has its number
+        for child in self._children:  # not reaped yet, so no other process has its number
             os.kill(child, signal.SIGKILL)
         for child in self._children:
             os.waitpid(child, 0)
@@ -175,7 +175,7 @@ def enlisting(number: int, credentials: Credentials) -> bytes:
 
 
 class Orders:
-    """What `enlisting` writes, read in whatever pieces it comes."""
+    """The orders that `enlisting` writes, read in pieces of any length."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -231,8 +231,8 @@ def run_fleet(workers: int, endpoint: str, restart: bool = False, memory: str = 
 def run_enlisted(endpoint: str, parts: PartFolder | None, memory: str = "") -> int:
     """Fork workers as stdin names them (`Orders`), again those that a signal ended; return when all have ended by themselves.
 
-    All end when whoever writes to stdin closes it or dies, however that happens. What a master has left behind that was
-    killed is deleted: its address and the parts.
+    All end when the writer of stdin closes it or dies, for any reason. This process deletes the address and the parts
+    that a killed master has left behind.
 
     Returns `MASTER_GONE` where each of them has found no master, else 0.
 

@@ -47,7 +47,7 @@ from coded_als.worker.turns import Turn
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
-# A new task comes to all workers at once: what became of the old one is told when the rush is over.
+# A new task comes to all workers at once: a worker reports the fate of the old one when the rush is over.
 REPORT_AFTER_S = 0.005
 # How long a worker waits for its master to come, or to come back, and from when on it says so.
 GIVE_UP_AFTER_S, WAIT_ALOUD_AFTER_S = 30.0, 2.0
@@ -68,7 +68,7 @@ class Worker:
     job
         Secret of the cluster: messages without it are ignored.
     process_id
-        What the master is told.
+        Number of this process, for the master.
     parent_lives
         Asked about once a second; the loop ends when it says no.
     monitor
@@ -77,9 +77,9 @@ class Worker:
     parts
         Where arrays lie that were put on this machine for it.
     turn
-        What it takes before it computes, where it shares cores with others.
+        The turn that it takes before it computes, where it shares cores with others.
     memory
-        What it shares with its master, of whose messages arrays may lie there.
+        Memory that it shares with its master; arrays of the master's messages may lie there.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Worker:
     def _take_turn(self, task: Task) -> None:
         """Wait until it is this worker's turn, or something newer is there."""
         since = time.perf_counter()
-        # taken before anything else is looked at: who is woken for a turn and leaves it there would stop the others
+        # taken before anything else is looked at: a worker that is woken for a turn and leaves it there stops the others
         while self._turn is not None and not self._turn.take() and self._task is task:
             if not self._turn.wait(self._socket, since):
                 return
@@ -193,7 +193,7 @@ class Worker:
         return ()
 
     def _tell_of_pieces(self, task: Task, pieces: Pieces) -> None:
-        """Send what was asked for, or all that is left when the share is done, or a word where it is news."""
+        """Send the pieces that the master asked for, all that are left once the share is done, or a word where it is news."""
         if pieces.complete or 0 < pieces.asked <= pieces.done:
             self._answer(task, pieces)
         elif pieces.is_news(computed_s := time.perf_counter() - self._started):
@@ -225,10 +225,10 @@ class Worker:
                 return None
 
     def _lag(self, task: Task, worked_s: float) -> None:
-        """Take as much longer for a panel as a worker that is so slow would; nobody is made faster.
+        """Take as much longer for a panel as a worker that is so slow would; no worker is made faster.
 
-        The processor's time is stretched and not the wall's: that others keep the cores busy is no slowness of its own,
-        and what one panel is late by, the next ones make up for.
+        The delay stretches the processor's time and not the wall's, since a worker is not slow because others keep the
+        cores busy. If one panel is late, the next ones make up for it.
         """
         if task.slowness <= 1 or self._task is not task:
             return
@@ -261,7 +261,7 @@ class Worker:
                 self._obey(message)
 
     def _note_connection(self) -> None:
-        """The connection broke, or is there: then whatever was under way to us is lost."""
+        """The connection broke, or is there: then all messages under way to us are lost."""
         assert self._monitor is not None
         if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._away_since, self._waits_aloud = None, False
@@ -270,7 +270,7 @@ class Worker:
             self._away_since = time.monotonic()
 
     def _wait_for_master(self, away_s: float) -> None:
-        """Say that nobody is there, and after a while give up."""
+        """Say that no master is there, and after a while give up."""
         if away_s > GIVE_UP_AFTER_S:
             self._supersede(None)
             self._stop = f"{NO_MASTER}; none was for {GIVE_UP_AFTER_S:g} s. Start it, or copy its key file."
@@ -339,7 +339,7 @@ class Worker:
         self._task = task
 
     def _report_dropped(self) -> None:
-        """Tell the master, who counts open tasks, which of them were superseded."""
+        """Tell the master, which counts open tasks, about the superseded ones."""
         for task in self._dropped:
             self._send(Superseded(*self._of(task)))
         self._dropped.clear()

@@ -15,12 +15,12 @@ MAP_FROM_BYTES = 1 << 20
 
 
 class PartFolder:
-    """Arrays by number; large ones are mapped, so that what memory lacks stays on disk.
+    """Arrays by number; large ones are mapped, so that pages without room in memory stay on disk.
 
     Parameters
     ----------
     path
-        The folder, from whoever started this process; nothing from the network enters a path but a number.
+        The folder, from the process that started this one; nothing from the network enters a path but a number.
     """
 
     def __init__(self, path: str) -> None:
@@ -57,6 +57,6 @@ class PartFolder:
         return os.path.isfile(self.file_of(number))
 
     def remove(self, number: int) -> None:
-        """Delete it, if it is there; whoever has mapped it goes on."""
+        """Delete it, if it is there; a process that has mapped it goes on."""
         with contextlib.suppress(FileNotFoundError):
             os.remove(self.file_of(number))

@@ -49,7 +49,7 @@ def run_worker(
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
     if memory_limit_bytes is not None:
-        # before a larger frame is received the connection is dropped; whatever else would grow beyond fails
+        # before a larger frame is received the connection is dropped; any other growth beyond it fails
         socket.setsockopt(zmq.MAXMSGSIZE, memory_limit_bytes)
     monitor = None
     if remote:
@@ -83,8 +83,8 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Let this process have no more memory than this beyond what it has now."""
-    # what BLAS and ZeroMQ take with the first large product and message: both end the process where they get none
+    """Limit the memory of this process to this much more than it has now."""
+    # BLAS and ZeroMQ take memory with the first large product and message: both end the process where they get none
     square = np.ones((256, 256))
     square @ square
     gc.start()
@@ -95,7 +95,7 @@ def limit_memory(limit_bytes: int) -> None:
                 has_bytes = int(file.read().split()[0]) * resource.getpagesize()
         except OSError as error:
             raise UsageError(
-                f"a limit of memory must be counted from what the worker has; {error.filename} cannot be read "
+                f"a limit of memory must be counted from the worker's present memory; {error.filename} cannot be read "
                 f"({error.strerror}). Mount /proc, or start the worker without --memory-limit."
             ) from None
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -104,7 +104,7 @@ def limit_memory(limit_bytes: int) -> None:
 
 
 def end_with_stdin() -> None:
-    """Let this process die as soon as whoever holds the other end of its stdin does."""
+    """Let this process die as soon as the holder of the other end of its stdin does."""
 
     def watch() -> None:
         sys.stdin.read()

@@ -1,8 +1,8 @@
 """Turns of workers that share a machine's cores: no more compute at a time than there are cores, first come, first served.
 
 A round ends with the first responses. Workers that the system lets take slices of time by turns all respond late, when
-the last of them is nearly done too; one after the other, the first respond early, and those that nobody waits for any
-more have not begun.
+the last of them is nearly done too. If they compute one after the other, the first respond early, and workers that the
+round no longer needs have not begun.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import time
 
 import zmq
 
-# When none has been given back for so long, those that wait work without: computations are long, or whoever has the turns
-# has been stopped.
+# When none has been given back for so long, those that wait work without: computations are long, or the holder of
+# the turns has been stopped.
 PATIENCE_S = 1.0
 # Workers that wait are woken one at a time, which Linux can do.
 AVAILABLE = hasattr(select, "EPOLLEXCLUSIVE")
@@ -37,7 +37,8 @@ class Turns:
         self._free, self._given = os.pipe()
         os.set_blocking(self._free, False)
         os.set_blocking(self._given, False)
-        # shared with those who are forked: when one was given back last, and who has one, for when it dies
+        # shared with the forked workers: the time when a turn came back last, and for each worker whether it has one,
+        # so that its death gives it back
         self._notes = mmap.mmap(-1, _CLOCK.size + workers)
         os.write(self._given, bytes(cores))
 
@@ -46,12 +47,12 @@ class Turns:
         return Turn(self._free, self._given, self._notes, worker)
 
     def died(self, worker: int) -> None:
-        """Give back what a worker had that is dead."""
+        """Give back the turn of a dead worker, if it had one."""
         self.of(worker).give()
 
 
 class Turn:
-    """What one worker takes before it computes and gives back afterwards.
+    """The turn that one worker takes before it computes and gives back afterwards.
 
     Parameters
     ----------
