@@ -1,8 +1,8 @@
 """Backlogs of TCP connections: bytes of each that have arrived and belong to no message that could be received.
 
 ZeroMQ collects a message of many frames before it hands it over, and counts whole messages alone: one without an end
-would fill the memory. The system counts the bytes of each connection (Linux), and one whose backlog is larger than any
-worker's response makes it is shut down, which frees what was collected.
+would fill the memory. The system counts the bytes of each connection (Linux). The watch shuts down a connection with a
+larger backlog than any worker's response makes, which frees the frames that ZeroMQ has collected.
 
 No option of ZeroMQ does this. Measured on loopback, an admitted client that sends 250 MB as one message of 64 KiB frames
 makes the master grow by 195 to 263 MB, as much with RCVHWM=1 (which counts whole messages) and MAXMSGSIZE=128 KiB (which
@@ -22,7 +22,7 @@ from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks, and what any connection may have in flight beside responses to rounds.
+# Seconds between two looks, and bytes that any connection may have in flight beside responses to rounds.
 LOOK_EVERY_S = 0.1
 MOST_BYTES = 64 << 20
 # A worker has credit for two tasks; a third response may be that of a round which is over.
@@ -74,7 +74,7 @@ class Backlogs:
             self._last = there
 
     def _look_at(self, number: int, delivered: bool, there: dict[int, tuple[object, int]]) -> None:
-        # a number of our own for it: nobody can close the connection and open another in its place meanwhile
+        # a number of our own for it: no other thread can close the connection and open another in its place meanwhile
         with socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as connection:
             address = connection.getsockname()  # of two or more parts on TCP, a path or nothing elsewhere
             if not isinstance(address, tuple) or address[1] != self._port:
@@ -91,7 +91,7 @@ class Backlogs:
             if received - before[1] > self._most_bytes:
                 self.cut += 1
                 log.warning("cut a connection from %s: a message of it has no end, number %d", peer[0], self.cut)
-                # ZeroMQ closes it then, and whoever is still sending is told at once
+                # ZeroMQ closes it then, and a client that is still sending learns of it at once
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.shutdown(socket.SHUT_RDWR)
 

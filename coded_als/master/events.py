@@ -1,4 +1,4 @@
-"""Events on their way to the observers, who are told between two steps and never within one."""
+"""Events on their way to the observers: the master calls these between two steps and never within one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coded_als.wire import Answer, Reply, Response
 
 @dataclass(frozen=True)
 class WorkerEvent:
-    """What became of a worker: it joined, for the first time or again; its connection broke; it fell silent, or was heard again."""
+    """Change of a worker: it joined, for the first time or again; its connection broke; it fell silent or was heard again."""
 
     worker: int
     status: Literal["joined", "lost", "silent", "heard"]
@@ -30,9 +30,9 @@ class Events:
     Parameters
     ----------
     observers
-        Who is told of tasks; may change at any time.
+        Callables for the events of tasks; the list may change at any time.
     worker_observers
-        Who is told of workers.
+        Callables for the events of workers.
     seconds
         The cluster's clock.
     """
@@ -45,14 +45,14 @@ class Events:
         self._untold_workers: deque[WorkerEvent] = deque()
 
     def note(self, worker: WorkerState, status: Literal["joined", "lost", "silent", "heard"]) -> None:
-        """Note what became of a worker."""
+        """Note a change of a worker's state."""
         if self._worker_observers:
             self._untold_workers.append(WorkerEvent(worker.id, status, self.seconds()))
 
     def record(
         self, task: Assignment, status: Status, reply: Reply | None = None, counted: tuple[int, float] | None = None
     ) -> None:
-        """Note what became of a task, with the worker's last reply, if there is one; once for each task.
+        """Note the fate of a task, with the worker's last reply, if there is one; once for each task.
 
         ``counted``: of a task in pieces, how many count and when the last of these was there.
         """

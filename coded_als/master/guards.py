@@ -20,7 +20,7 @@ _limits: Any = None
 
 
 def keep_blas_to_one_thread() -> None:
-    """Limit BLAS to one thread, until everybody who called this has called `give_blas_its_threads_back`."""
+    """Limit BLAS to one thread, until every caller of this has called `give_blas_its_threads_back`."""
     global _holders, _limits
     # a BLAS that is loaded later would not be limited, and the algorithm brings SciPy's
     import scipy.linalg  # noqa: F401
@@ -47,7 +47,7 @@ LONGEST_S = 1.0
 
 
 class CollectorPutOff:
-    """No collection begins inside, except after `LONGEST_S`; whoever had switched the collector off finds it so."""
+    """No collection begins inside, except after `LONGEST_S`; a collector that was off before stays off."""
 
     def __enter__(self) -> Self:
         self._ends_s = time.monotonic() + LONGEST_S
@@ -69,7 +69,7 @@ class CollectorPutOff:
             gc.enable()
 
 
-# The signals whose Python handlers are known to raise; others kill or are handled in C.
+# The signals with Python handlers that are known to raise; others kill or are handled in C.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 
 Item = TypeVar("Item")
@@ -79,7 +79,7 @@ Handler = Callable[[int, FrameType | None], Any]
 class Interrupts:
     """Puts off the Python signal handlers of the main thread; other threads run none.
 
-    Used once, as a context manager around work that must not be torn apart. Leaving it runs what was put off.
+    Used once, as a context manager around work that must not be torn apart. Leaving it runs the handlers that it put off.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Interrupts:
         # from here on a handler that is still ours hands over at once
         self._deferring = False
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) == self._handle:  # unless someone set another one meanwhile
+            if signal.getsignal(number) == self._handle:  # unless another one was set meanwhile
                 signal.signal(number, handler)
         self.catch_up()
 
@@ -143,7 +143,7 @@ class Interrupts:
 
 
 class Usage:
-    """Admits one user at a time, whom no signal handler tears apart."""
+    """Admits one user at a time, and lets no signal handler tear the work of that user apart."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -162,9 +162,9 @@ class Usage:
 
     @contextmanager
     def claimed(self) -> Iterator[Interrupts]:
-        """A stretch in which nobody else may use the cluster.
+        """A stretch in which no other caller may use the cluster.
 
-        Returns what puts off signal handlers during it. Raises UsageError in a forked copy of the process, while the
+        Returns the guard that puts off signal handlers during it. Raises UsageError in a forked copy of the process, while the
         cluster is in use, and when it is closed.
         """
         if self.forked:

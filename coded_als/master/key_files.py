@@ -19,7 +19,7 @@ MASTER_FILE, WORKER_FILE = "master.key", "worker-{}.key"
 
 @dataclass(frozen=True)
 class MasterKeys:
-    """What the master must know to admit workers.
+    """Secrets and public keys by which the master admits workers.
 
     Parameters
     ----------

@@ -36,10 +36,10 @@ class Gate:
     context
         The context; its sockets must not listen yet.
     password
-        What a client of the PLAIN mechanism must know.
+        The password that a client of the PLAIN mechanism must know.
     allowed
         The number of each client of CURVE that is admitted, by its public key (Z85). None admits all: they have shown
-        by their handshake that they know the master's public key, which must then be told to nobody else.
+        by their handshake that they know the master's public key, which must then be kept from all other programs.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ def bound_number(frame: zmq.Frame) -> int | None:
         return None
 
 
-# Unread messages of one connection: several times what a worker has credit for. Past it the connection is not read.
+# Unread messages of one connection: several times the credit of a worker. Past it the connection is not read.
 MOST_UNREAD = 64
-# Messages to one worker that it has not read: several times what it has credit for. Past it nothing more is sent, which
+# Messages to one worker that it has not read: several times its credit. Past it nothing more is sent, which
 # concerns a worker that asks again and again and reads nothing.
 MOST_UNSENT = 128
 # Frames of a message, its sender's route apart: a header and the arrays of the largest kernel's response leave room.
@@ -102,11 +102,11 @@ class Link:
     bind
         Where to listen, as ``tcp://127.0.0.1:*`` or ``ipc:///path``.
     password
-        What admits a client where nothing is encrypted.
+        The password that admits a client where nothing is encrypted.
     secret_key
         CURVE secret key (Z85) of an encrypted link, or nothing.
     allowed
-        Whom an encrypted link admits (`Gate`).
+        The clients that an encrypted link admits (`Gate`).
     most_frame_bytes
         Size of a frame above which a connection is dropped before the frame is received.
     shares_memory
@@ -129,12 +129,12 @@ class Link:
     ) -> None:
         self.memory = shared_memory() if shares_memory else None
         self.context = zmq.Context()
-        self.interrupts = Interrupts()  # those of whoever uses the link just now
+        self.interrupts = Interrupts()  # those of the caller that uses the link just now
         self.disconnections = 0
         self._path = ""
         self._backlogs: Backlogs | None = None
         self._router = self.context.socket(zmq.ROUTER)
-        # no send blocks: what a full queue has no room for is dropped
+        # no send blocks: a message that a full queue has no room for is dropped
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.SNDHWM, MOST_UNSENT),
@@ -170,7 +170,7 @@ class Link:
     def _bind(self, bind: str) -> None:
         path = bind.removeprefix("ipc://") if bind.startswith("ipc://") and bind[6:7] not in ("", "*", "@") else ""
         if path and not _is_free(path):
-            raise UsageError(f"bind must be a path that nobody uses; got {path}. Choose another or remove it.")
+            raise UsageError(f"bind must be an unused path; got {path}. Choose another or remove it.")
         try:
             self._router.bind(bind)
         except zmq.ZMQError as error:
@@ -180,9 +180,9 @@ class Link:
         self._path = path
 
     def send(self, route: bytes, frames: Sequence[bytes | zmq.Frame]) -> bool:
-        """Hand a message to ZeroMQ without waiting; False when nobody is there to get it.
+        """Hand a message to ZeroMQ without waiting; False when no peer is there to get it.
 
-        Whoever has left `MOST_UNSENT` messages unread is there, and does not get it.
+        A peer that has left `MOST_UNSENT` messages unread is there, and does not get it.
         """
         try:
             send(self._router, [route, *frames])
@@ -205,8 +205,8 @@ class Link:
     def receive(self, timeout_s: float) -> list[zmq.Frame] | None:
         """The next message, sender first, or None when none has come in time or something else has happened.
 
-        A broken connection is counted in `disconnections` only once the inbox is empty, so whatever
-        its worker had sent before is dealt with first.
+        A broken connection is counted in `disconnections` only once the inbox is empty, so the
+        master first deals with the messages that its worker had sent before.
         """
         self.interrupts.catch_up()
         if not self.has_message:
@@ -239,7 +239,7 @@ class Link:
             self._backlogs.expect(response_bytes)
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Drop what is still queued after ``linger_s``."""
+        """Drop the messages that are still queued after ``linger_s``."""
         if self._backlogs is not None:
             self._backlogs.close()
         if self.memory is not None:
@@ -254,7 +254,7 @@ class Link:
 
 
 def _is_free(path: str) -> bool:
-    """Whether a path is nobody's: ZeroMQ would remove whatever is there."""
+    """Whether a path is free: ZeroMQ would remove any file that is there."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return False

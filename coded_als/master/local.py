@@ -41,11 +41,11 @@ class Fleet:
     endpoint
         Where the master listens.
     credentials
-        What admits them.
+        The keys that admit them.
     restart
         Whether one that died is started again.
     memory
-        What they share with this process, if any.
+        Memory that they share with this process, if any.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class Fleet:
             start_new_session=True,  # Ctrl-C is for the master, and one signal reaches all workers
         )
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died: whoever waits for the workers will say so
+        with contextlib.suppress(BrokenPipeError):  # it died: the wait for the workers will say so
             self._process.stdin.write(credentials.text().encode())
             self._process.stdin.flush()
 
     @property
     def process_id(self) -> int:
-        """Of the process whose children the workers are."""
+        """Number of the process that has the workers as its children."""
         return self._process.pid
 
     @property
@@ -82,12 +82,12 @@ class Fleet:
         return self._process.poll() is not None
 
     def said(self) -> str:
-        """What the fleet and its workers wrote to stderr."""
+        """The text that the fleet and its workers wrote to stderr."""
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace").strip()
 
     def end(self) -> None:
-        """End the workers at once, whatever they are doing."""
+        """End the workers at once, in the middle of any work."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -143,7 +143,7 @@ class LocalCluster(ZmqCluster):
     UsageError
         For parameters out of range, and for more workers than file descriptors; nothing was started.
     CodedALSError
-        When the workers do not start in time, with what they wrote to stderr.
+        When the workers do not start in time, with the text that they wrote to stderr.
     """
 
     def __init__(

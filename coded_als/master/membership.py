@@ -31,7 +31,7 @@ from coded_als.wire import (
 
 # Tasks without a response that one worker may have: the one at hand and the one that supersedes it.
 MOST_OPEN_TASKS = 2
-# Stored arrays without an acknowledgement: what one stopped worker may cost the master.
+# Stored arrays without an acknowledgement: so many may one stopped worker cost the master.
 MOST_OPEN_STORES = 8
 
 
@@ -127,7 +127,7 @@ MasterClock = Callable[[], float]
 # A connection is reported broken a little before its route is known to be gone: the route is probed, less and less often.
 PROBE_FIRST_S, PROBE_LAST_S, PROBE_FOR_S = 0.005, 0.1, 0.5
 # Messages between two rounds that are dealt with before the second one starts, for each worker: more than it has
-# credit for, and an end where somebody writes without one.
+# credit for, and a bound on a client that writes without credit.
 MOST_AT_ONCE = 16
 # A worker of which nothing was heard is asked for a sign of life, and is silent when it then gives none: 1.5 s in all.
 ASK_AFTER_S, SILENT_AFTER_S = 0.5, 1.0
@@ -136,13 +136,13 @@ MOST_SAID = 1000
 
 
 class Listener:
-    """Is told of what the workers say and of their comings and goings; this one does nothing about it."""
+    """Receives the workers' messages and the news of their comings and goings; this one does nothing about them."""
 
     def heard(self, worker: WorkerState, message: FromWorker) -> None:
         """A worker says something of a store or a task."""
 
     def lost(self, workers: Sequence[WorkerState]) -> None:
-        """Workers, or what was under way to them, are gone."""
+        """Workers, or messages under way to them, are gone."""
 
     def joined(self, worker: WorkerState) -> None:
         """A worker is there, for the first time or again."""
@@ -213,7 +213,7 @@ class Membership:
             self._link.send(worker.route, encode(Stop(self.job, worker.id)))
 
     def look_after(self) -> None:
-        """Ask those of whom nothing was heard for a sign of life, and note who owes one for too long.
+        """Ask the workers that were not heard of late for a sign of life, and note those that owe one for too long.
 
         A worker that is stopped or cut off is a straggler: it stays connected, and its tasks stay open.
         """
@@ -232,7 +232,7 @@ class Membership:
                 self.listener.silent(worker)
 
     def catch_up(self) -> None:
-        """Deal with what has arrived since the last step."""
+        """Deal with the messages that have arrived since the last step."""
         for _ in range(MOST_AT_ONCE * (self._size + 1)):
             if not self.step(0.0):
                 return
@@ -279,7 +279,7 @@ class Membership:
             worker.silent = False
             self.listener.silent(worker)
         if isinstance(message, Absent) and message.version not in worker.loading:
-            raise WireError("what is absent must be what a worker was to load; got another array.")
+            raise WireError("an absent array must be one that a worker was to load; got another array.")
         if isinstance(message, Absent | Failure | Refused):
             message = replace(message, reason=_one_line(message.reason))
         if not isinstance(message, Alive):
@@ -309,7 +309,7 @@ class Membership:
         if worker is None:
             worker = WorkerState(number, route, message.process_id, self._clock(), memory=message.memory)
             self.workers[number] = self._routes[route] = worker
-        elif worker.alive:  # back before anyone noticed: what was under way did not arrive
+        elif worker.alive:  # back before the master noticed: messages under way did not arrive
             self.listener.lost([worker])
         worker.alive, worker.heard_s, worker.asked_s, worker.silent = True, self._clock(), None, False
         if message.worker == ANY_NUMBER:
@@ -317,7 +317,7 @@ class Membership:
         self.listener.joined(worker)
 
     def _free_number(self) -> int:
-        """The lowest number that no worker has who is there; W where there is none."""
+        """The lowest number that no present worker has; W where there is none."""
         taken = {number for number, worker in self.workers.items() if worker.alive}
         return min(set(range(self._size + 1)) - taken)
 
@@ -329,21 +329,21 @@ class Membership:
         return self._link.send(worker.route, encode(Ping(self.job, worker.id)))
 
     def _expect_losses(self, broken: int) -> None:
-        """Start to look for those whose connections broke, unless the search is on."""
+        """Start to look for the workers with broken connections, unless the search is on."""
         if self._unexplained <= 0:
             self._next_probe, self._probe_interval_s = 0.0, PROBE_FIRST_S
         self._unexplained += broken
         self._probe_until = self._clock() + PROBE_FOR_S
 
     def _probe(self) -> None:
-        """Find out whose connection broke: nobody can be sent to who is gone."""
+        """Find the workers with broken connections: a send to a worker that is gone fails."""
         gone = [worker for worker in self.alive if not self._is_there(worker)]
         if gone and self._link.has_message:
             return  # perhaps their last words, which count
         now = self._clock()
         self._next_probe = now + self._probe_interval_s
         self._probe_interval_s = min(2 * self._probe_interval_s, PROBE_LAST_S)
-        if now >= self._probe_until:  # it was someone who had not joined
+        if now >= self._probe_until:  # it was a client that had not joined
             self._unexplained = 0
         self._lose(gone)
 
@@ -359,5 +359,5 @@ class Membership:
 
 
 def _one_line(text: str) -> str:
-    """What a worker says, as it may stand in a log or an error."""
+    """Text of a worker, as it may stand in a log or an error."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:MOST_SAID])

@@ -20,7 +20,7 @@ from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
 
-# Workers whose connections broke connect again by themselves within a second, all of them after a master was stopped for
+# Workers with broken connections connect again by themselves within a second, all of them after a master was stopped for
 # longer than their heartbeats allow, or its machine slept. One that died may be started again by hand.
 RETURN_WITHIN_S = 5.0
 
@@ -29,8 +29,8 @@ class RemoteCluster(ZmqCluster):
     """W workers that join from anywhere: ``coded-als worker --connect tcp://MASTER:PORT --key-file FILE``.
 
     With ``keys`` (of ``coded-als keys``) everything is encrypted, and a worker is admitted, under the number of its key,
-    that has one of its key files. Without, on this machine alone, the master writes ``key_file``, and whoever has it may
-    join. To be used from one thread at a time.
+    that has one of its key files. Without, on this machine alone, the master writes ``key_file``, and a worker that has it
+    may join. To be used from one thread at a time.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class RemoteCluster(ZmqCluster):
     workers
         Number of workers W.
     key_file
-        Where to write what admits workers: a path at which nothing is. Readable for its owner alone, removed with
-        the cluster.
+        Path of the file to write, which admits workers; nothing may be there yet. Readable for its owner alone, removed
+        with the cluster.
     delays
         Delays to inject, a SPEC or a model; none by default.
     seed
@@ -90,7 +90,7 @@ def _link(
     keys: str | os.PathLike[str] | None,
     resources: ExitStack,
 ) -> tuple[Link, bytes]:
-    """A link that admits those who have a key, and the secret of its cluster."""
+    """A link that admits the workers that have a key, and the secret of its cluster."""
     if (keys is None) == (key_file is None):
         raise UsageError(f"either keys or key_file must be given; got {keys} and {key_file}. Give one of them.")
     if keys is not None:
@@ -118,7 +118,7 @@ def _link(
 
 
 def write_key_file(path: Path, text: str) -> Callable[[], None]:
-    """Write a file that only its owner can read, where there is none; what removes it again.
+    """Write a file that only its owner can read, where there is none; returns the function that removes it again.
 
     Raises UsageError when there is a file, or it cannot be written.
     """

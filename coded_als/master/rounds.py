@@ -1,4 +1,4 @@
-"""The course of rounds: who is asked, whose responses count, and what becomes of every task."""
+"""The course of rounds: the workers that a round asks, the responses that count, and the fate of every task."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ from coded_als.wire import (
 
 
 def timed_out(current: RunningRound, alive: Iterable[WorkerState], timeout_s: float, now: float) -> RoundTimeout:
-    """What to raise when a round has taken its time."""
+    """The error to raise when a round has taken its time."""
     since_s = {worker.id: now - worker.heard_s for worker in alive if not current.is_over(worker.id)}
-    # asked often enough, whoever is at work has said so during the round
+    # asked often enough, a worker that is at work has said so during the round
     most_s = min(timeout_s, ASK_AFTER_S + SILENT_AFTER_S)
     silent_s = {worker: seconds for worker, seconds in since_s.items() if seconds >= most_s}
     at_work = sorted(since_s.keys() - silent_s.keys())
@@ -64,16 +64,16 @@ def timed_out(current: RunningRound, alive: Iterable[WorkerState], timeout_s: fl
 
 
 class Payloads:
-    """What each worker is sent in one round; a tuple that is repeated is packed once.
+    """The arrays for each worker in one round; a tuple that is repeated is packed once.
 
-    What the workers are to keep is sent in frames: memory is overwritten by the next round.
+    The arrays that the workers are to keep go in frames: the next round overwrites the memory.
 
     Parameters
     ----------
     round
-        Whose payloads.
+        The round with these payloads.
     memory
-        What some workers share with this process.
+        Memory that some workers share with this process.
     """
 
     def __init__(self, round: Round, memory: SharedMemory | None) -> None:
@@ -118,7 +118,7 @@ _PLACED = {Stage.READY, Stage.COMING, Stage.UNABLE}
 _LEFT_OUT: Mapping[Stage, Status] = MappingProxyType({Stage.REFUSED: "refused", Stage.CORRUPT: "corrupt"})
 _OVER = {Stage.DROPPED, Stage.COUNTED, *_LEFT_OUT}
 _MAY_RESPOND = {Stage.READY, Stage.COMING, Stage.ASKED, Stage.CANCELLED}
-# What may follow; nothing follows where a worker's part is over.
+# The stages that may follow; nothing follows where a worker's part is over.
 _NEXT = {
     Stage.READY: {*_PLACED, Stage.ASKED, Stage.LOST},
     Stage.COMING: {*_PLACED, Stage.LOST},
@@ -177,12 +177,12 @@ class RunningRound:
     payloads
         The arrays that each worker is sent.
     settled_for
-        The workers whose responses end the round although they do not satisfy its rule, because no other worker can
-        respond.
+        The workers that end the round with their responses although these do not satisfy its rule, because no other
+        worker can respond.
     first_attempt
         Attempt of a task that is sent for the first time.
     lead_s
-        What a question takes to all workers and back, in a round in pieces.
+        Seconds that a question takes to all workers and back, in a round in pieces.
     begun_s
         When it began, on the master's clock.
     done
@@ -210,7 +210,7 @@ class RunningRound:
     ended_s: float = field(default=0.0, init=False)
     _standings: dict[int, Standing] = field(default_factory=dict, init=False, repr=False)
     _results: dict[int, tuple[Array, ...]] = field(default_factory=dict, init=False, repr=False)
-    # of a round in pieces: what came of each worker's last attempt, and of the one that counts
+    # of a round in pieces: the answers of each worker's last attempt, and of the one that counts
     _latest: dict[int, Answers] = field(default_factory=dict, init=False, repr=False)
     _counted: dict[int, Answers] = field(default_factory=dict, init=False, repr=False)
 
@@ -232,7 +232,7 @@ class RunningRound:
 
     @property
     def responded(self) -> tuple[int, ...]:
-        """The workers of whose response something counts."""
+        """The workers with a response that counts, whole or in part."""
         return tuple(self._results if self.in_pieces is None else self._counted)
 
     @property
@@ -242,7 +242,7 @@ class RunningRound:
 
     @property
     def complete(self) -> tuple[int, ...]:
-        """The workers whose whole response counts."""
+        """The workers with a whole response that counts."""
         if self.in_pieces is None:
             return tuple(self._results)
         return tuple(worker for worker in self._counted if self.stage(worker) is Stage.COUNTED)
@@ -264,7 +264,7 @@ class RunningRound:
 
     @property
     def left_out(self) -> dict[int, Status]:
-        """The workers whose responses do not count, and why."""
+        """The workers with responses that do not count, and the reasons."""
         stages = ((worker, standing.stage) for worker, standing in self._standings.items())
         return {worker: _LEFT_OUT[stage] for worker, stage in stages if stage in _LEFT_OUT}
 
@@ -308,7 +308,7 @@ class RunningRound:
         )
 
     def unsettled(self) -> list[tuple[Assignment, Status]]:
-        """The tasks that no worker has, once the round is over, and what became of them."""
+        """The tasks that no worker has, once the round is over, and their fates."""
         without = {*_PLACED, Stage.LOST}
         tasks = [
             standing.task
@@ -334,7 +334,7 @@ class RunningRound:
         self._look()
 
     def _look(self) -> None:
-        """See whether the round may end with what has arrived."""
+        """See whether the round may end with the responses that have arrived."""
         settled = self.settled_for is not None and self.settled_for.issubset(self.complete)
         self.done = settled or self._would_do(self.complete)
 
@@ -354,7 +354,7 @@ class RunningRound:
     # -- transitions
 
     def place(self, worker: WorkerState, is_given: bool) -> None:
-        """See whether a worker can serve now, or once it has been given what it lacks, or not at all."""
+        """See whether a worker can serve now, or once it has been given the arrays that it lacks, or not at all."""
         if not worker.alive:
             stage = Stage.LOST
         elif self.can_serve(worker):
@@ -439,7 +439,7 @@ class RunningRound:
 
 log = logging.getLogger(__name__)
 
-# Times that a worker is given anew, within a round, what it says it does not hold.
+# Times that a worker is given anew, within a round, the arrays that it says it does not hold.
 MOST_REFUSALS = 2
 # Half a panel: for less work than that no worker is told that its response is no longer needed.
 WORTH_CANCELLING = PANEL_OPERATIONS / 2
@@ -453,7 +453,7 @@ class Rounds(Listener):
     membership
         The workers.
     stores
-        What they should hold.
+        The arrays that they should hold.
     events
         Where the fate of every task is noted.
     job
@@ -486,7 +486,7 @@ class Rounds(Listener):
     ) -> RunningRound:
         """Run one round to the response that satisfies ``until``.
 
-        ``lead_s``: what a question takes to all workers and back, in a round in pieces.
+        ``lead_s``: seconds that a question takes to all workers and back, in a round in pieces.
         """
         current = self._current = self._begin(round, until, drawn, lead_s)
         ends_s = self._clock() + timeout_s
@@ -512,7 +512,7 @@ class Rounds(Listener):
         return current
 
     def give_up(self) -> None:
-        """Note that what is open will stay so."""
+        """Note that the open tasks will stay open."""
         for worker in self._membership.workers.values():
             for task in worker.open_tasks.values():
                 self._events.record(task, "unfinished")
@@ -560,8 +560,8 @@ class Rounds(Listener):
         if worker.untidy and worker.has_credit:
             self._stores.retain(worker)  # by which it may be found to be lost
         if current.stage(worker.id) is not Stage.READY or not worker.has_credit:
-            # its operands are stale or it is behind: no task for now, but what the round makes workers keep
-            # still reaches it, so that it can serve in the rounds that follow
+            # its operands are stale or it is behind: no task for now, but the arrays that the round makes
+            # workers keep still reach it, so that it can serve in the rounds that follow
             for stamp, array in zip(current.keep, current.payloads.of(worker.id), strict=False):
                 self._stores.send(worker, stamp, array)
             return
@@ -594,7 +594,7 @@ class Rounds(Listener):
             worker.open_tasks[current.index] = replace(worker.open_tasks[current.index], told=True)
 
     def _cancel(self, workers: Iterable[int], current: RunningRound) -> None:
-        """Let workers drop their part, where that spares them enough: they may share cores with those who are needed."""
+        """Let workers drop their part, if that spares them enough: workers that the round needs may share their cores."""
         if current.round.operations < WORTH_CANCELLING:
             return
         for number in workers:
@@ -605,7 +605,7 @@ class Rounds(Listener):
                 self._membership.send(worker, encode(Cancel(self._job, number, current.index, task.attempt)))
 
     def heard(self, worker: WorkerState, message: FromWorker) -> None:
-        """A worker says what became of a store or of a task."""
+        """A worker tells the fate of a store or of a task."""
         match message:
             case Acknowledged():
                 self._stores.acknowledged(worker, message.version)
@@ -621,12 +621,12 @@ class Rounds(Listener):
         # a part that is no longer needed may be deleted before a straggler has looked for it
         if self._stores.is_newest(message.version):
             raise WorkerFailed(
-                f"what was put on a worker's machine must stay there; worker {worker.id} says: {message.reason}. Fit again."
+                f"an array put on a worker's machine must stay there; worker {worker.id} says: {message.reason}. Fit again."
             )
         self._take_in(worker)
 
     def _heard_of_task(self, worker: WorkerState, reply: Reply) -> None:
-        """A worker says what became of a task of the round that is running, or of an earlier one."""
+        """A worker tells the fate of a task of the round that is running, or of an earlier one."""
         task = worker.open_tasks.get(reply.round_index)
         if task is None or task.attempt != reply.attempt:
             return  # of a task that was given up for lost
@@ -645,7 +645,7 @@ class Rounds(Listener):
             self._ask(worker, current)
 
     def lost(self, workers: Sequence[WorkerState]) -> None:
-        """Workers, or what was under way to them, are gone."""
+        """Workers, or messages under way to them, are gone."""
         current = self._current
         for worker in workers:
             self._events.note(worker, "lost")
@@ -660,7 +660,7 @@ class Rounds(Listener):
             self._require_satisfiable(current)
 
     def joined(self, worker: WorkerState) -> None:
-        """A worker is there, for the first time or again: ask it once more for what it has not responded to."""
+        """A worker is there, for the first time or again: ask it once more for the responses that it owes."""
         self._events.note(worker, "joined")
         self._stores.retain(worker)
         self._stores.restore(worker)
@@ -671,11 +671,11 @@ class Rounds(Listener):
             self._require_satisfiable(current)
 
     def silent(self, worker: WorkerState) -> None:
-        """Nothing is heard of a worker, or it is heard again: for whoever looks after the workers."""
+        """Nothing is heard of a worker, or it is heard again: the observers of workers learn of it."""
         self._events.note(worker, "silent" if worker.silent else "heard")
 
     def _place(self, worker: WorkerState, current: RunningRound) -> None:
-        """See whether a worker can serve now, or once it has been given what it lacks, or not at all."""
+        """See whether a worker can serve now, or once it has been given the arrays that it lacks, or not at all."""
         if current.is_over(worker.id):
             return
         if not current.can_serve(worker):
@@ -683,14 +683,14 @@ class Rounds(Listener):
         current.place(worker, self._stores.can_restore(stamp for stamp in current.needed if not worker.holds([stamp])))
 
     def _take_in(self, worker: WorkerState) -> None:
-        """Ask a worker that has now been given what it needs."""
+        """Ask a worker that has now been given the operands that it needs."""
         current = self._current
         if current is not None and current.stage(worker.id) is Stage.COMING and current.can_serve(worker):
             current.place(worker, is_given=True)
             self._ask(worker, current)
 
     def _heard_now(self, worker: WorkerState, task: Assignment, reply: Reply, current: RunningRound) -> None:
-        """A worker says what became of its part of the round that is running."""
+        """A worker tells the fate of its part of the round that is running."""
         match reply:
             case Response():
                 self._take(worker, task, reply, current)
@@ -747,7 +747,7 @@ class Rounds(Listener):
     def _refused(self, worker: WorkerState, task: Assignment, current: RunningRound) -> None:
         """A worker lacks operands that it was thought to hold: they were lost under way."""
         worker.held.clear()
-        current.lose(worker.id)  # until it has been given what it lacks
+        current.lose(worker.id)  # until it has been given the operands that it lacks
         if task.attempt - self._first_attempt < MOST_REFUSALS:
             self._place(worker, current)
         if current.stage(worker.id) is Stage.READY:

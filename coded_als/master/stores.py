@@ -11,14 +11,14 @@ from coded_als.kernels import Stored, as_stored
 from coded_als.master.membership import MOST_OPEN_STORES, MasterClock, Membership, WorkerState
 from coded_als.wire import Load, Retain, Stamp, Store, encode
 
-# Shares are given out while fewer of them, or fewer bytes, than these are without an acknowledgement ...
+# The master sends another share while fewer of them, or fewer bytes, than these are without an acknowledgement ...
 OPEN_SHARES, OPEN_BYTES = 4, 64 << 20
 # ... or when nothing was acknowledged for a while, at a bandwidth that any network has.
 GRACE_S, SLOWEST_BYTES_PER_S = 2.0, 10e6
 
 
 class Stores:
-    """What the workers should hold.
+    """The arrays that the workers should hold.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Stores:
         self.newest: dict[str, int] = {}
         self._again: dict[str, Sequence[Stored]] = {}
         self._membership, self._job, self._clock = membership, job, clock
-        # a worker that comes from an earlier master of the same keys may still hold what that one called so
+        # a worker from an earlier master of the same keys may still hold arrays under the versions of that master
         self._versions = secrets.randbelow(2**31)
 
     def new_version(self, name: str) -> Stamp:
@@ -45,7 +45,7 @@ class Stores:
         return name, self._versions
 
     def is_newest(self, version: int) -> bool:
-        """Whether this is what some name stands for, not what it stood for once."""
+        """Whether this version is the newest of some name, and not an earlier one."""
         return version in self.newest.values()
 
     def give_out(self, name: str, shares: Iterable[Stored], size: int, again: Sequence[Stored] | None = None) -> None:
@@ -67,7 +67,7 @@ class Stores:
                 self.restore(worker)
 
     def restore(self, worker: WorkerState) -> None:
-        """Send a worker what it lacks, one array after the other: the next one when it has the last."""
+        """Send a worker the arrays that it lacks, one after the other: the next one when it has the last."""
         lacking = [name for name in self._again if not worker.holds([(name, self.newest[name])])]
         worker.behind = bool(lacking)
         if lacking and not any(worker.open_stores.values()):

@@ -28,7 +28,7 @@ from coded_als.master.membership import Membership
 from coded_als.master.rounds import Rounds, RunningRound
 from coded_als.master.stores import Stores, require_one_each
 
-# Generous: what takes so long is stopped workers, not work.
+# Generous: only stopped workers take so long, not work.
 ROUND_TIMEOUT_S = 600.0
 
 
@@ -48,11 +48,12 @@ class ZmqCluster:
     delays
         Seconds that workers wait before they work.
     resources
-        What closing ends, the link included; it also ends when the cluster is forgotten or the interpreter ends.
+        Resources that closing ends, the link included; they also end when the cluster is forgotten or the interpreter
+        ends.
     round_timeout_s
         Seconds that a round may take.
     return_within_s
-        Seconds that a round waits for a worker that died, where it cannot end without and somebody starts it again.
+        Seconds that a round waits for the restart of a worker that died, if it cannot end without that worker.
     """
 
     virtual = False
@@ -82,7 +83,7 @@ class ZmqCluster:
         self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s, clock)
         self._usage = Usage()
         self._unwanted: list[str] = []
-        # Kept, so that its messages end where handlers are put off: pyzmq swallows what one raises while a frame ends.
+        # Kept, so that its messages end where handlers are put off: pyzmq swallows a handler's error while a frame ends.
         self._latest: RunningRound | None = None
         self._resources = resources
         self._finalizer = weakref.finalize(self, _unless_forked, self._usage, resources.close)
@@ -176,7 +177,7 @@ class ZmqCluster:
 
     @contextmanager
     def _claimed(self) -> Iterator[Interrupts]:
-        """A stretch in which nobody else uses the cluster and no signal handler tears it apart."""
+        """A stretch in which no other caller uses the cluster and no signal handler tears it apart."""
         with self._usage.claimed() as interrupts:
             self._link.interrupts = interrupts
             if self._unwanted:

@@ -247,7 +247,7 @@ def test_a_part_that_is_gone_is_an_error_at_once(cluster: DaskCluster) -> None:
     cluster.store("nowhere", [Part(10**9)] * cluster.size)  # type: ignore[list-item]
     round = Round("inner_product", ("nowhere",), response_shapes=((1, 1, 1),))
     with pytest.raises(
-        WorkerFailed, match=r"what was put on a worker's machine must stay there; worker . says: FileNot"
+        WorkerFailed, match=r"an array put on a worker's machine must stay there; worker . says: FileNot"
     ):
         cluster.run(round, all_of(cluster.size))
     cluster.drop(["nowhere"])
