@@ -1,8 +1,9 @@
 """Freivalds' check: whether a response is the product that it should be, from random combinations of its rows.
 
-V (S X) = (V S) X for any V. With V random and secret, and V S made while the share S was at hand, a response Y of S X is
-compared with what it should be at the price of a few rows instead of all (Freivalds, Probabilistic machines can use less
-running time, 1977). A sketch commutes with the kernels, so what is expected comes from the kernel itself, on a sketch.
+V (S X) = (V S) X for any V. With V random and secret, and V S made while the share S was at hand, the master
+compares V Y of a response Y with (V S) X at the price of a few rows instead of all (Freivalds, Probabilistic machines
+can use less running time, 1977). A sketch commutes with the kernels, so the kernel itself, run on a sketch, gives the
+expected value.
 Exact half-steps of sparse rows are checked by their residuals.
 """
 
@@ -51,7 +52,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was observed and expected of a response, and how far rounding takes them apart."""
+    """The observed and the expected sketch of a response, and a bound on their difference by rounding."""
 
     observed: Array
     expected: Array
@@ -74,7 +75,7 @@ class Operand:
     array
         The planes of a share (s, a, b), or a matrix.
     secret, worker
-        Whose combinations it is sketched with.
+        The source of the random combinations, and the worker that they belong to.
     """
 
     def __init__(self, array: Array, secret: Secret, worker: int) -> None:
@@ -114,7 +115,7 @@ class Operand:
         return self._secret.combinations(self._worker, self.columns)
 
     def reduced(self) -> Operand:
-        """Only what a check needs once the array is gone."""
+        """The same operand without its array: a check needs only the sketches and the norm."""
         _ = self.left, self.right, self.norm
         self.array = None
         return self
@@ -132,7 +133,7 @@ PIECE_COMBINATIONS = 2
 
 @dataclass(frozen=True)
 class PieceSketches:
-    """What a check of a worker's answers needs of its share, piece by piece.
+    """Sketches of a worker's share, piece by piece, for the check of its answers.
 
     Parameters
     ----------
@@ -184,13 +185,13 @@ def norms(columns: Array) -> Array:
 
 
 def rounding(*lengths: int) -> float:
-    """How far an honest response may be off, relative to the norms of what was multiplied."""
+    """The largest rounding error of an honest response, relative to the norms of the two operands."""
     terms = sum(lengths)
     return float(EPS * (FEWEST_UNITS + UNITS_PER_ROOT * np.sqrt(terms) + UNITS_PER_TERM * terms))
 
 
 def bounded(sizes: Any, *lengths: int) -> Any:
-    """Rounding where numbers are normal, and what is lost where products vanish below them."""
+    """A bound on rounding among normal numbers, plus the loss where products underflow."""
     with np.errstate(all="ignore"):
         return rounding(*lengths) * sizes + 8 * sum(lengths) * np.finfo(np.float64).tiny
 
@@ -276,7 +277,7 @@ def check_half_step(
     """Of `coded_als.baselines.block_kernel.solve_block`: every row must solve its normal equations, and the sums be theirs.
 
     Nothing is random here: a residual costs the rank-th part of forming the equations. Rows must have been solved in a
-    backward stable way (`Reading.stable`): what compiled loops make of ill-conditioned short rows has larger residuals.
+    backward stable way (`Reading.stable`): compiled loops leave larger residuals in ill-conditioned short rows.
     """
     curvature, target = read_entries(data, indices, offset, reading)
     owners = np.repeat(np.arange(ridge.size), np.diff(indptr))
@@ -305,7 +306,7 @@ def _sums(owners: Any, numbers: Array, rows: int) -> Array:
 
 
 def _csr(data: Array, indices: Places, indptr: Places, columns: int) -> Any:
-    # SciPy loads slowly, and only who verifies needs it here
+    # SciPy loads slowly, and only verification needs it here
     from scipy.sparse import csr_array
 
     return csr_array((data, indices, indptr), shape=(indptr.size - 1, columns))

@@ -37,9 +37,9 @@ class TraceRecorder(EventLog):
     slowness as a factor of the work, which it pays for anew: so it is right at another number of partitions too. Where
     the work takes a few milliseconds at most, all of the arrival is a delay.
 
-    A task that was dropped for a newer one, or was still open at the end, is written with what it had
-    taken by then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` says what a replay
-    makes of it). A task that was never sent is written with 0 seconds and ``censored`` 1: nothing is known of its delay.
+    A task that was dropped for a newer one, or was still open at the end, is written with its seconds until
+    then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` describes how a replay uses
+    it). A task that was never sent is written with 0 seconds and ``censored`` 1: nothing is known of its delay.
     Tasks of workers that died have no row: in a replay they never respond.
     """
 

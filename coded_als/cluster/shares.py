@@ -1,4 +1,4 @@
-"""Shares that can be given out again: what a worker that comes back is missing."""
+"""Shares that the master can send again, to a worker that comes back without them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Part:
     Parameters
     ----------
     number
-        What it is called there. Never a path: a worker knows one folder, and opens no file but by a number.
+        Number by which the worker knows it. Never a path: a worker knows one folder, and opens no file but by a number.
     """
 
     number: int

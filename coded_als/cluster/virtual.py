@@ -1,6 +1,6 @@
-"""The virtual clock: a cluster whose numerics are real and whose time is drawn.
+"""The virtual clock: a cluster with real numerics and drawn times.
 
-A round costs what `coded_als.cluster.waiting` says of delays, multiplications and messages. Every worker starts on a new
+The time of a round follows from delays, multiplications and messages by `coded_als.cluster.waiting`. Every worker starts on a new
 round at once, since real workers drop a superseded task (`coded_als.worker`): rounds are independent, and
 a round takes until its stopping rule's last needed response is there.
 """
@@ -24,7 +24,7 @@ from coded_als.kernels import Stored
 
 @dataclass(frozen=True)
 class _SentRound:
-    """A round whose unused tasks are still open; seconds count from its start where no clock is named."""
+    """A round with unused tasks that are still open; seconds count from its start where no clock is named."""
 
     index: int
     label: str
@@ -137,7 +137,7 @@ class SimulatedCluster:
         self.close()
 
     def _settle_open(self, newer_arrives_s: float | None) -> None:
-        """Say what became of the last round's unused tasks: the next one pre-empts those that still run."""
+        """Report the outcome of the last round's unused tasks: the next one pre-empts those that still run."""
         sent, self._open = self._open, None
         if sent is None or not self.observers:
             return
