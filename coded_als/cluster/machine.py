@@ -34,8 +34,8 @@ class Machine:
     cores
         Cores that the workers share; None: each has its own.
     given_bytes_per_second
-        Bytes per second of arrays that workers keep: large ones go into memory that nothing has touched before. None: as
-        the link.
+        Bytes per second of arrays that workers keep: large ones go into memory that nothing has touched before. None:
+        as the link.
     worker_speeds
         Factors of the speed, one for each worker; they start over where the workers are more. Empty: all are alike.
     """

@@ -23,15 +23,15 @@ from coded_als.codes.pieces import Done, PieceLayout
 from coded_als.codes.product import MatrixCode
 from coded_als.errors import CodedALSError
 
-# If the answer of a worker is late by so many of its pieces, the worker has stalled: the master expects nothing more of it
-# until it answers again.
+# If the answer of a worker is late by so many of its pieces, the worker has stalled: the master expects nothing more
+# of it until it answers again.
 STALLED_PIECES = 2.0
 # Shares of less work stay whole: to decode some thirty pieces, and to know their errors, takes the master some 10 ms.
 SHORT_S = 0.05
 # The seconds that pieces save must be so many times the master's seconds for a message of each worker.
 WORTH_MESSAGES = 4
-# The master works out anew whether a round will be decodable when the round has gone on by this part of itself: each time
-# costs about as much as decoding.
+# The master works out anew whether a round will be decodable when the round has gone on by this part of itself: each
+# time costs about as much as decoding.
 AGAIN_AFTER = 0.02
 # The same of a look at whether any time soon it can be: each goes through all pieces of all workers.
 LOOK_AFTER = 0.001
@@ -168,7 +168,8 @@ class RoundProgress:
 def next_question(now_s: float, progress: RoundProgress, until: EveryPiece, lead_s: float) -> Question | None:
     """The next question, as far as is known now; None where nothing can be expected yet.
 
-    ``lead_s``: seconds that a question takes to all workers. Stalled workers are asked at once for their finished pieces.
+    ``lead_s``: seconds that a question takes to all workers. Stalled workers are asked at once for their finished
+    pieces.
     """
     expected = progress.expected_s(now_s)
     end_s = decodable_s(expected, until)

@@ -127,7 +127,7 @@ def iteration_threshold(partitions: int, points: PointFamily = "circle") -> int:
 
 
 def largest_partitions(workers: int, points: PointFamily = "circle") -> int:
-    """The largest h whose threshold ``workers`` live workers meet; 0 for no workers.
+    """The largest h with a recovery threshold of at most ``workers`` live workers; 0 for no workers.
 
     At real points this is Remark 3 of the paper, corrected: floor(sqrt(W - s + 5/4) - 1/2).
 
@@ -320,10 +320,11 @@ class FactorCode(LinearCode):
         return join(self.decode_blocks(responses, tolerance)[:, np.newaxis], shape)
 
 
-# Past these h a plan does not look: the entangled code's own algebra outgrows what the workers save, or real points have lost their digits.
+# A plan tries no h above these: the entangled code's own algebra costs more than the workers save, or real points have
+# lost their digits.
 LARGEST_PARTITIONS: dict[PointFamily, int] = {"circle": 20, "real": 8, "equispaced": 8}
 
-# Past it the conditioning of a cut into rows alone is hopeless on the circle whoever responds.
+# Above it a cut into rows alone is too badly conditioned on the circle for every set of responses.
 MOST_ROW_PARTS = 120
 
 
@@ -417,7 +418,7 @@ class Entangled(CodeSpec):
 
     @property
     def _gram_parts(self) -> int:
-        """g with g^2 <= p r: what decodes a product decodes the Gram matrix; h for h x h."""
+        """g with g^2 <= p r, so that responses enough for a product also decode the Gram matrix; h for h x h."""
         return math.isqrt(math.prod(self.cut))
 
     @classmethod
@@ -442,7 +443,7 @@ def default_partitions(workers: int, length: int, points: PointFamily = "circle"
 
 
 def square(code: CodeSpec) -> Entangled:
-    """The code itself, once it is known to be the entangled one, cut h x h: what the paper's protocol is defined for."""
+    """The code itself, once it is known to be the entangled one, cut h x h, which the paper's protocol requires."""
     if not isinstance(code, Entangled) or not code.square:
         raise UsageError(
             f"protocol 'paper' is defined for an entangled code cut h x h; got code {code.spec}. Use protocol='fused'."

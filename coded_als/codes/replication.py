@@ -159,7 +159,7 @@ class Replicated(CodeSpec):
 
     @classmethod
     def candidates(cls, workers: int) -> Iterator[Self]:
-        # of the numbers that cut D alike, the largest: what is left over serves as further copies anyway
+        # of the numbers that cut D alike, the largest: the workers left over hold further copies anyway
         for blocks in sorted({workers // copies for copies in range(2, workers + 1)}, reverse=True):
             yield cls(workers // blocks)
 

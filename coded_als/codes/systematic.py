@@ -2,7 +2,7 @@
 
 B is thin in E = D B, so D alone is worth spreading: the first p workers hold one block of rows of D each, the other
 W - p a Gaussian combination of all of them, and everybody is sent the same B. Any p responses decode, and those of the
-first p workers are blocks of E as they stand, so decoding computes only what is missing. Prior art: MDS-coded
+first p workers are blocks of E as they stand, so decoding computes only the missing blocks. Prior art: MDS-coded
 matrix-vector products (Lee et al. 2018); random Khatri-Rao codes (Subramaniam, Heidarzadeh, Narayanan 2019) where
 both factors are cut.
 """
@@ -55,7 +55,7 @@ def gaussian_generators(spare: int, p: int, q: int, seed: int) -> Generators:
 
 @lru_cache(maxsize=64)
 def good_generators(spare: int, p: int, q: int) -> Generators:
-    """The best of a few seeds: the one whose worst decoding over a sample of survivors amplifies errors least.
+    """The best of a few seeds: in its worst decoding over a sample of survivors it amplifies errors least.
 
     Returns g (spare, p) and h (spare, q).
     """
@@ -107,7 +107,7 @@ WorkerIds = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class MissingBlocks:
-    """What recovers the blocks that no worker has sent plainly: prepared once, applied often.
+    """The recovery of the blocks that no worker has sent plainly: prepared once, applied often.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class MissingBlocks:
         known, helpers = responded[responded < blocks], responded[responded >= blocks]
         missing = np.delete(np.arange(blocks), known)
         rows = parities[helpers - blocks]
-        # What is solved for has rounding errors of two kinds: a helper's own, as long as its row, and those of the known
+        # The equations of the missing blocks have rounding errors of two kinds: a helper's own, as long as its row, and those of the known
         # blocks that are taken off. In the metric of their covariance least squares is best, and more never harms.
         own, taken_off = np.linalg.norm(rows, axis=1), rows[:, known]
         metric = np.linalg.cholesky(np.diag(own**2) + taken_off @ taken_off.T)
