@@ -165,8 +165,8 @@ class Products:
 class FusedSweeps:
     """One round: the workers compute D X, the only product that grows with l^2; the master does the rest.
 
-    The factor is held as B = X T with orthonormal X. Its spans are those of a subspace iteration whatever T is, so
-    what a ridge weight shrinks, or a large leading singular value hides, keeps its digits.
+    The factor is held as B = X T with orthonormal X. Its spans are those of a subspace iteration for any T. So a
+    direction that a ridge weight shrinks, or that a large leading singular value hides, keeps its digits.
 
     Parameters
     ----------

@@ -14,10 +14,10 @@ from coded_als.arrays import Array
 
 @dataclass(frozen=True)
 class BestFactors:
-    """The best factors whose rows lie in a subspace, balanced and ordered by singular value.
+    """The best factors with rows in a subspace, balanced and ordered by singular value.
 
     For singular triplets (q, sigma, x) of A on the subspace they are q and x times ((sigma - lam)_+)^(1/2). Column signs
-    are fixed: they would otherwise depend on the last digits, and so on who was slow.
+    are fixed: they would otherwise depend on the last digits, and so on the workers that were slow.
     """
 
     # the leading triplets, (rows, d), (d,) and (l, d)

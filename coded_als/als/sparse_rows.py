@@ -25,7 +25,7 @@ from coded_als.planner.schemes import rows_operations
 
 
 class SparseRows:
-    """A sparse A, (rows, l), whose blocks of rows the workers of a cluster hold.
+    """A sparse A, (rows, l), in blocks of rows on the workers of a cluster.
 
     Parameters
     ----------

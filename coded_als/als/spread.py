@@ -29,7 +29,7 @@ Where = Literal["auto", "local", "coded", "none"]
 
 
 def local_gram(problem: Problem) -> Array:
-    """D = A^T A, (l, l), at the master: right for a sparse R, whose Gram matrix costs it little."""
+    """D = A^T A, (l, l), at the master: right for a sparse R, as its Gram matrix costs little."""
     product = problem.matrix.T @ problem.matrix
     return np.asarray(product.toarray() if sparse.issparse(product) else product)
 
@@ -139,7 +139,7 @@ class Spread:
 
 
 class FormedGram:
-    """Products with D, formed and given out in shares, and the last one where it is there sooner.
+    """Products with D, formed and distributed in shares, and the last one where it is there sooner.
 
     Parameters
     ----------

@@ -16,11 +16,11 @@ from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzBasis, orthonormal_complement, rayleigh_ritz, search_directions, stepped
 from coded_als.arrays import EPS, Array
 
-# Eigenvalues of D whose difference is this part of them, or rounding of the largest one, are equal.
+# Eigenvalues of D are equal if they differ by this part of them, or by rounding of the largest one.
 EQUAL, ROUNDED = 1e-9, 32.0
-# The space is known when its residuals are this part of the distance to what is below, or rounding.
+# The space is known when its residuals are this part of the distance to the next value below, or rounding.
 KNOWN = 1e-9
-# A value below the tie has settled whose residual is this part of its distance from it.
+# A value below the tie has settled if its residual is this part of its distance from the tie.
 SETTLED = 0.25
 # Steps with the data, columns that a block is widened by where all of it is tied, and how far.
 STEPS, WIDENED, WIDEST = 60, 8, 64
