@@ -39,7 +39,7 @@ def sparse_gram_s(pairs: float, length: int, machine: Machine) -> float:
 
 
 def summed_gram_s(pairs: float, length: int, blocks: int, machine: Machine) -> float:
-    """Seconds of A^T A, (l, l), of a sparse A whose blocks of rows lie apart: one of each, summed up in a tree."""
+    """Seconds of A^T A, (l, l), of a sparse A in blocks of rows that lie apart: one of each, summed up in a tree."""
     levels = math.ceil(math.log2(blocks)) if blocks > 1 else 0
     sent_s = machine.sending_s(1, FLOAT_BYTES * length**2)
     # the sum is sent once more, to the master
@@ -134,7 +134,7 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
     give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
     formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
     rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
-    # one worker alone is waited for whatever it holds
+    # the master waits for a single worker, whether it holds D or rows
     worth_s = WORTH_CODING_S if workers > 1 else 0.0
     return formed_s < worth_s + rows_s + PRODUCTS * machine.computing_s(rows_operations(2, entries / blocks, columns))
 
@@ -180,7 +180,7 @@ class Scheme:
     protocol: str = "fused"  # ``"fused"`` or ``"paper"``
     solver: str = "als"  # a name in `coded_als.planner.solvers.SOLVERS`
     rows: bool = False  # whether the workers hold blocks of the sparse rows of R in copies, and D is not formed
-    block: int | None = None  # columns of the block of a solver whose width is free; None: the usual ones
+    block: int | None = None  # columns of the block of a solver with a free width; None: the usual ones
 
     @property
     def family(self) -> CodeSpec:
@@ -233,7 +233,7 @@ class Scheme:
         return [(product, rule)] if self.protocol == "fused" else self._paper_rounds(size, tolerance, product, rule)
 
     def storage_bytes(self, size: Size) -> int:
-        """What one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""
+        """Bytes that one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""
         if self.rows:
             return round(block_bytes(size, self._blocks))
         code = self.product(size)

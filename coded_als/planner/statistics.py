@@ -10,7 +10,7 @@ makes mean and deviation large together. Three things make the intervals of this
   25 times the squared skewness" (W. G. Cochran, Sampling Techniques, 3rd ed., section 2.15).
 
 The rounds of a recording follow each other, and a burst lasts: the variance of their mean counts their autocorrelations up
-to the first pair whose sum is not positive (C. J. Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992).
+to the first pair with a sum that is not positive (C. J. Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992).
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Estimate:
 class Sampling:
     """How some draws were made."""
 
-    weights: Array  # what each draw counts for, (n,): its density under the delays over that under which it was drawn
+    weights: Array  # the weight of each draw, (n,): its density under the delays over that under which it was drawn
     strata: tuple[int, ...]  # numbers of draws that were made alike, in their order; their sum is n
-    # of a recording whose rounds the draws go through in turns, as often as they are; 0 where draws are independent
+    # rounds of a recording that the draws go through in turns, as often as they are; 0 where draws are independent
     rounds: int = 0
 
     @classmethod
@@ -97,7 +97,7 @@ class Sampling:
     def ratio(self, numerators: Array, denominators: Array) -> Estimate:
         """The ratio of two means over the same draws, with its interval by linearisation.
 
-        ``numerators, denominators``: (n,) each, of the same draws: what both share cancels.
+        ``numerators, denominators``: (n,) each, of the same draws: their common part cancels.
         """
         below = self.mean(denominators)
         ratio = self.mean(numerators) / below
@@ -140,7 +140,7 @@ class Sampling:
 
 
 def unskewed(quantile: float, skewness: float) -> float:
-    """The quantile of a studentised mean whose own skewness is known, from that of a symmetric one: Hall's inverse."""
+    """The quantile of a studentised mean with a known skewness, from that of a symmetric one: Hall's inverse."""
     if abs(skewness) < 1e-6:
         return quantile
     return 3 / skewness * (float(np.cbrt(1 + skewness * (quantile - skewness / 6))) - 1)

@@ -27,9 +27,9 @@ class Violation:
     invariant
         A key of `INVARIANTS`.
     workers
-        The workers whose responses show it, in their order of arrival.
+        The workers with the responses that show it, in their order of arrival.
     finding
-        What was found, as a sentence.
+        The finding, as a sentence.
     """
 
     invariant: str
@@ -39,7 +39,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class CodeReport:
-    """What `check_code` found.
+    """The findings of `check_code`.
 
     Parameters
     ----------
