@@ -171,7 +171,7 @@ def probed(
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
 # Remedies, for people.
 REMEDIES: dict[Outcome, str] = {
-    "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as the possible loss left. "
+    "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as the possible loss. "
     "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
     "unfinished": "Not converged: raise the iterations or the tolerance, or use the default solver.",
 }
@@ -260,8 +260,8 @@ class Stopping:
     def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False, complete: bool = False) -> Judgement:
         """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
 
-        ``exhausted``: whether the iteration itself finds no other subspace; ``complete``: nor does one that is given more
-        directions.
+        ``exhausted``: whether the iteration itself finds no other subspace; ``complete``: nor does one that is given
+        more directions.
         """
         self._judged, self._pairs, self.missed = self._judged + 1, pairs, None
         if self._is_narrow and pairs.values.size <= self.rank and not exhausted:

@@ -67,7 +67,8 @@ class CodedALS(LinearFolding):
         ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"als"``: the paper's update.
     block
         Columns of the block of solver ``"krylov"``, any number: a wide one takes fewer rounds, a narrow one less work.
-        ``"auto"``: the number that is expected to take the least time, from the wait of a round and the cost of a column.
+        ``"auto"``: the number that is expected to take the least time, from the wait of a round and the cost of a
+        column.
     iterations
         The most iterations to run.
     tolerance
@@ -301,7 +302,7 @@ class CodedALS(LinearFolding):
     def plan(
         self, ratings: Any, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """Check the parameters against a matrix and a cluster before anything is started, and choose the scheme for `fit`.
+        """Check the parameters against a matrix and a cluster before anything starts, and choose the scheme for `fit`.
 
         Parameters
         ----------

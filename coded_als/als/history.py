@@ -30,8 +30,8 @@ class CodedIteration(Iteration):
     seconds
         Seconds of the cluster's clock that the iteration took.
     remaining
-        Possible further decrease of the objective, relative to the optimum: a bound where the outcome is ``"converged"``,
-        before that an estimate of it; infinite while unknown.
+        Possible further decrease of the objective, relative to the optimum: a bound where the outcome is
+        ``"converged"``, before that an estimate of it; infinite while unknown.
     responses
         Responses used in each of its rounds.
     error_estimate

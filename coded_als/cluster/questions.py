@@ -78,8 +78,8 @@ class EveryPiece:
 def pieces_for(code: MatrixCode, work_s: float, height: int, machine: Machine) -> int:
     """Pieces of each share where that is left open: at least one for each worker, or one where rounds are short.
 
-    An undisturbed round in pieces ends when each worker has done p/W of its share, of ``work_s`` seconds; the saving must
-    exceed the cost of the messages and of the master's work on each piece. ``height``: rows of a response.
+    An undisturbed round in pieces ends when each worker has done p/W of its share, of ``work_s`` seconds; the saving
+    must exceed the cost of the messages and of the master's work on each piece. ``height``: rows of a response.
     """
     spared_s = work_s * (1 - code.recovery_threshold / code.workers)
     worth = work_s >= SHORT_S and spared_s >= WORTH_MESSAGES * code.workers * machine.message_s

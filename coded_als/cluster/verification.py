@@ -49,8 +49,8 @@ class VerifiedCluster(ProxyCluster):
     """A cluster on which wrong responses do not count, and a worker that sent one takes no part any more.
 
     Of each stored share the master keeps a few random combinations, made as it passes; it holds the arrays that rounds
-    make workers keep as they were sent. Only as many wrong workers can be left out as the code tolerates stragglers: one more is
-    `coded_als.errors.NotEnoughWorkers`, which names them.
+    make workers keep as they were sent. Only as many wrong workers can be left out as the code tolerates stragglers:
+    one more is `coded_als.errors.NotEnoughWorkers`, which names them.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ class RoundCheck:
         return self._round.payloads[worker] if self._round.payloads is not None else ()
 
     def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
-        """The combinations of a worker's sparse rows, (k, l), and the norm of the combined matrix, or a bound; made once."""
+        """Combinations of a worker's sparse rows, (k, l), and the norm, or a bound, of the combined matrix; made once."""
         name = self._round.kernel, self._round.operands, worker
         if name not in self._cluster._keys:
             self._cluster._keys[name] = make()

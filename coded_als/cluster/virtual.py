@@ -1,8 +1,8 @@
 """The virtual clock: a cluster with real numerics and drawn times.
 
-The time of a round follows from delays, multiplications and messages by `coded_als.cluster.waiting`. Every worker starts on a new
-round at once, since real workers drop a superseded task (`coded_als.worker`): rounds are independent, and
-a round takes until its stopping rule's last needed response is there.
+The time of a round follows from delays, multiplications and messages by `coded_als.cluster.waiting`. Every worker
+starts on a new round at once, since real workers drop a superseded task (`coded_als.worker`): rounds are independent,
+and a round takes until its stopping rule's last needed response is there.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Piece j of C = A B holds the j-th rows of every block. The responses of any workers that decode C decode piece j from their
 j-th pieces alone, with the same coefficients. Worker w goes through its pieces in cyclic order from piece floor(w c / W), so
 that the finished work of all workers at any time covers all pieces about equally: at equal speeds each piece has p
-responses when each worker has done p/W of its share, and a slow worker counts with its finished pieces. Any code of which
-a row of a response is a combination of rows of blocks can be used so; decoding costs as much as for whole responses.
+responses when each worker has done p/W of its share, and a slow worker counts with its finished pieces. Any code of
+which a row of a response is a combination of rows of blocks can be used so; decoding costs as much as for whole
+responses.
 
 Prior art: hierarchical coded multiplication (Kiani, Ferdinand, Draper 2018), leveraging partial stragglers (Das,
 Ramamoorthy 2020), multi-message communication (Ozfatura, Ulukus, Gunduz 2020).

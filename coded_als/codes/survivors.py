@@ -1,9 +1,9 @@
 """The survivors from which a code decodes worst: all sets where they are few, else those that a search finds.
 
-The largest error of decoding belongs to the worst set of workers that respond, and W over p sets are too many to examine.
-A search examines three kinds: sets without neighbours, random sets, and sets made from these, and from all workers, by
-exchanging or leaving out the worker that costs most digits when it is missing. It finds lower bounds of the worst error, a
-thousand times above those of random sets.
+The largest error of decoding belongs to the worst set of workers that respond, and W over p sets are too many to
+examine. A search examines three kinds: sets without neighbours, random sets, and sets made from these, and from all
+workers, by exchanging or leaving out the worker that costs most digits when it is missing. It finds lower bounds of the
+worst error, a thousand times above those of random sets.
 """
 
 from __future__ import annotations

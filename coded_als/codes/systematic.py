@@ -139,7 +139,8 @@ class MissingBlocks:
         missing = np.delete(np.arange(blocks), known)
         rows = parities[helpers - blocks]
         # The equations of the missing blocks have rounding errors of two kinds: a helper's own, as long as its row, and
-        # those of the known blocks that are taken off. In the metric of their covariance least squares is best, and more never harms.
+        # those of the known blocks that are taken off. In the metric of their covariance least squares is best, and
+        # more never harms.
         own, taken_off = np.linalg.norm(rows, axis=1), rows[:, known]
         metric = np.linalg.cholesky(np.diag(own**2) + taken_off @ taken_off.T)
         orthogonal, triangle = np.linalg.qr(solve_triangular(metric, rows[:, missing], lower=True, check_finite=False))

@@ -36,7 +36,8 @@ from coded_als.planner.timing import (
 
 # A scheme without a code is taken when it is within this of the fastest: less than that no model of a cluster can tell.
 MARGIN = 0.05
-# A code is not chosen if its products may have a larger relative error: a fit to the default tolerance could not prove it.
+# A code is not chosen if its products may have a larger relative error: a fit to the default tolerance could not prove
+# it.
 ACCURATE = 1e-10
 # Up to the first number of workers the error estimate of a code is evaluated in every draw; up to the second in so many of the
 # first draws, and in twice as many of four times the draws; beyond, a round waits for the average number of responses.

@@ -10,7 +10,8 @@ makes mean and deviation large together. Three things make the intervals of this
   25 times the squared skewness" (W. G. Cochran, Sampling Techniques, 3rd ed., section 2.15).
 
 The rounds of a recording follow each other, and a burst lasts: the variance of their mean counts their autocorrelations up
-to the first pair with a sum that is not positive (C. J. Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992).
+to the first pair with a sum that is not positive (C. J. Geyer, "Practical Markov chain Monte Carlo", Statistical
+Science 7, 1992).
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Delays drawn for the schemes that are compared: the same for all of them.
 
-A mean of runs is a sum of means of rounds, even if the rounds of a run depend on each other. So where rounds are alike, as those of
-the package's own models are, all of which begin as they go on, each draw is one iteration by itself: bursts do not make
-neighbouring draws alike. Half of the draws are made as the delays are. In the others some workers, one on average, or two,
-four and so on to all, or all that hold copies of one block, are pushed into a long delay: the slow state of a model that has
-one, else its slowest quarter, its slowest thirty-second and so on. A draw then weighs its density under the delays over that of the mixture of all these
-ways, at most 2 (the balance heuristic: E. Veach and L. Guibas, "Optimally combining sampling techniques for Monte Carlo
-rendering", SIGGRAPH 1995; A. Owen and Y. Zhou, "Safe and effective importance sampling", JASA 95, 2000). So an event
-of one in a million rounds is met, and weighs a millionth.
+A mean of runs is a sum of means of rounds, even if the rounds of a run depend on each other. So where rounds are alike,
+as those of the package's own models are, all of which begin as they go on, each draw is one iteration by itself: bursts
+do not make neighbouring draws alike. Half of the draws are made as the delays are. In the others some workers, one on
+average, or two, four and so on to all, or all that hold copies of one block, are pushed into a long delay: the slow
+state of a model that has one, else its slowest quarter, its slowest thirty-second and so on. A draw then weighs its
+density under the delays over that of the mixture of all these ways, at most 2 (the balance heuristic: E. Veach and L.
+Guibas, "Optimally combining sampling techniques for Monte Carlo rendering", SIGGRAPH 1995; A. Owen and Y. Zhou, "Safe
+and effective importance sampling", JASA 95, 2000). So an event of one in a million rounds is met, and weighs a
+millionth.
 """
 
 from __future__ import annotations
@@ -495,8 +496,8 @@ def sampled_iteration_seconds(
 ) -> Array:
     """Seconds with the mean of `iteration_seconds`, where the code is asked for its error in few draws alone.
 
-    The wait beyond the threshold in these draws counts for the others of their stratum too. So the mean says no more than
-    these draws do, and the interval accounts for it.
+    The wait beyond the threshold in these draws counts for the others of their stratum too. So the mean says no more
+    than these draws do, and the interval accounts for it.
 
     Returns (draws, iterations).
     """
