@@ -35,7 +35,7 @@ class Secret:
     Parameters
     ----------
     generator
-        Where they come from; by default the system's own entropy.
+        Source of the combinations; by default the system's own entropy.
     """
 
     def __init__(self, generator: np.random.Generator | None = None) -> None:
@@ -101,7 +101,7 @@ class Operand:
 
     @cached_property
     def column_norms(self) -> Array:
-        """Of the columns, over rows and planes, (b,)."""
+        """Norms of the columns, over rows and planes, (b,)."""
         return norms(self._array.reshape(-1, self.columns))
 
     @property
@@ -161,7 +161,7 @@ class PieceSketches:
     def compare(
         self, numbers: Sequence[int], order: Sequence[slice], right: Array, columns: Array, rows: Array
     ) -> Comparison:
-        """Of the rows of ``S right`` that belong to some pieces, (s, rows, c), one piece after the other.
+        """The comparison of the rows of ``S right`` in some pieces, (s, rows, c), one piece after the other.
 
         ``numbers`` and ``order``: the pieces and their rows in the share; ``columns``: norms of ``right``, (c,).
         """
@@ -197,7 +197,10 @@ def bounded(sizes: Any, *lengths: int) -> Any:
 
 
 def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of the response (s, a, c) to ``left @ right``, (s, a, b) and (s, b, c); both may be known by their sketches alone."""
+    """The comparison of a response (s, a, c) to ``left @ right``, (s, a, b) and (s, b, c).
+
+    Both operands may be known by their sketches alone.
+    """
     observed = left.row_combinations @ response
     lengths = left.planes * left.columns, left.rows
     if right.array is not None:
@@ -210,7 +213,7 @@ def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
 
 
 def check_transposed_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of the response (s, a, c) to ``left^T right``, (s, b, a) and (s, b, c), with the whole of ``right`` at hand."""
+    """The comparison of a response (s, a, c) to ``left^T right``, (s, b, a) and (s, b, c), from the whole ``right``."""
     assert right.array is not None
     (expected,) = run_to_end(transposed_product(left.right, right.array))
     lengths = left.planes * left.rows, left.columns
@@ -218,7 +221,10 @@ def check_transposed_product(left: Operand, right: Operand, response: Array) -> 
 
 
 def check_inner_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of the real inner product (1, b, c) over rows and planes of (s, a, b) and (s, a, c), with the whole of ``right`` at hand."""
+    """The comparison of a real inner product (1, b, c) over rows and planes of (s, a, b) and (s, a, c).
+
+    The whole of ``right`` must be at hand.
+    """
     assert right.array is not None
     (expected,) = run_to_end(inner_product(left.right, right.array))
     lengths = left.planes * left.rows, left.columns
@@ -226,7 +232,7 @@ def check_inner_product(left: Operand, right: Operand, response: Array) -> Compa
 
 
 def check_scaled(share: Operand, matrix: Operand, response: Array) -> Comparison:
-    """Of the response (s, a, c) to ``share @ matrix``, (s, a, b) and one real (b, c) for all planes."""
+    """The comparison of a response (s, a, c) to ``share @ matrix``, (s, a, b) and one real (b, c) for all planes."""
     assert matrix.array is not None
     (expected,) = run_to_end(scaled(share.left, matrix.array))
     return Comparison(
@@ -253,7 +259,7 @@ def row_transposed_key(combinations: Array, data: Array, indices: Places, indptr
 
 
 def check_rows(combinations: Array, key: Array, size: float, right: Array, response: Array, inner: int) -> Comparison:
-    """Of the product of sparse rows with ``right``, (l, b).
+    """The comparison of a product of sparse rows with ``right``, (l, b).
 
     ``key`` is V times these rows, ``size`` their Frobenius norm or a bound on it, and ``inner`` the most terms of a sum.
     """
@@ -274,7 +280,9 @@ def check_half_step(
     solution: Array,
     sums: Array,
 ) -> Iterator[Comparison]:
-    """Of `coded_als.baselines.block_kernel.solve_block`: every row must solve its normal equations, and the sums be theirs.
+    """The comparisons of `coded_als.baselines.block_kernel.solve_block`: every row must solve its normal equations.
+
+    The sums must be those of the rows.
 
     Nothing is random here: a residual costs the rank-th part of forming the equations. Rows must have been solved in a
     backward stable way (`Reading.stable`): compiled loops leave larger residuals in ill-conditioned short rows.

@@ -18,7 +18,7 @@ from coded_als.errors import UsageError
 
 @dataclass(frozen=True)
 class Machine:
-    """How fast the master, one worker and the link between them are.
+    """Speeds of the master, of one worker and of the link between them.
 
     Parameters
     ----------

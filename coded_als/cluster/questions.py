@@ -1,9 +1,10 @@
 """Rounds in pieces: when they end, and when the master asks the workers for their finished pieces.
 
-A worker sends a word of a few bytes when its first piece is done, and keeps its answers until it has been asked for them and
-has done as many pieces as it was asked for, or its share is done. From the words the master knows how fast each worker is
-in this very round, and when the round will be decodable; it asks a little before. So an undisturbed round takes as long as
-an uncoded one, and a worker that is slow, or begins late, counts with the pieces that it has done by then.
+A worker sends a word of a few bytes when its first piece is done, and keeps its answers until the master asks
+for them and the worker has done the requested number of pieces, or its share. From the words the master knows the speed
+of each worker in this very round, and the time at which the round will be decodable; it asks a little before. So an
+undisturbed round takes as long as an uncoded one, and a worker that is slow, or begins late, counts with the pieces
+that it has done by then.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class EveryPiece:
 
     @property
     def counted(self) -> StoppingRule:
-        """The rule of one piece, with answers counted where a code would be asked for its error."""
+        """The rule of one piece, which counts answers and does not evaluate a code's error estimate."""
         return Fastest(self.needed) if isinstance(self.rule, WellConditioned) else self.rule
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
@@ -93,9 +94,9 @@ class Question:
     Parameters
     ----------
     at_s
-        When, on the clock of the round.
+        Time of the question on the clock of the round.
     pieces
-        For each worker that is asked: how many pieces it is to have done when it answers; 0: as many as it has.
+        Number of pieces that each asked worker must have done before it answers; 0: as many as it has.
     """
 
     at_s: float
@@ -127,7 +128,7 @@ class RoundProgress:
         return {int(worker): int(self.counted[worker]) for worker in np.flatnonzero(self.counted)}
 
     def hear(self, worker: int, now_s: float, pieces: int, computed_s: float) -> None:
-        """A worker says how many pieces it has done in how many seconds of work."""
+        """Note a worker's report of its finished pieces and its seconds of work."""
         if pieces:
             self.begun_s[worker], self.piece_s[worker] = now_s - computed_s, computed_s / pieces
         self.stalled[worker] = False
@@ -147,14 +148,17 @@ class RoundProgress:
         self.counted[worker] = 0
 
     def stalls_s(self) -> float:
-        """When the first worker that owes an answer will have stalled."""
+        """Seconds at which the first worker that owes an answer will have stalled."""
         owes = (self.asked > self.counted) & ~self.stalled
         with np.errstate(invalid="ignore"):
             late_s = self.begun_s + (self.asked + STALLED_PIECES) * self.piece_s
         return float(np.nextafter(np.min(late_s[owes], initial=np.inf), np.inf))
 
     def expected_s(self, now_s: float) -> Array:
-        """When each worker should have done each piece, (W, c): before all time where it has answered, never if unknown."""
+        """Seconds at which each worker should have done each piece, (W, c).
+
+        They are -inf if it has answered, and inf if it has stalled or its speed is unknown.
+        """
         places = self.layout.places
         with np.errstate(invalid="ignore"):
             late_s = self.begun_s + (self.asked + STALLED_PIECES) * self.piece_s
@@ -191,7 +195,7 @@ def soonest_s(now_s: float, progress: RoundProgress, needed: int) -> float:
 
 
 def _fewest_s(expected: Array, needed: int) -> float:
-    """When the last of the pieces has as many answers as are needed."""
+    """Seconds at which the last of the pieces has as many answers as it needs."""
     if needed > len(expected):
         return np.inf
     return float(np.partition(expected, needed - 1, axis=0)[needed - 1].max())
@@ -241,11 +245,11 @@ class Asking:
 
     @property
     def next_s(self) -> float:
-        """When to call `questions`, on the clock of the round."""
+        """Time of the next call of `questions`, on the clock of the round."""
         return min(self._ask_s, self._stalled_s)
 
     def note(self, now_s: float) -> None:
-        """Something new is known of a worker."""
+        """Account for news of a worker."""
         self._put_off = now_s < self._look_s
         if self._put_off:
             self._ask_s = min(self._ask_s, self._look_s)

@@ -26,7 +26,7 @@ def require_satisfiable(
 
 
 def refusal_of(rule: StoppingRule, reachable: Sequence[int], left_out: Mapping[int, Status]) -> CodedALSError:
-    """The rule's refusal; where workers were left out, they are the cause and the remedy says so."""
+    """The rule's refusal; if workers were left out, the remedy names them as the cause."""
     error = rule.refusal(reachable)
     if not left_out:
         return error

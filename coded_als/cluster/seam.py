@@ -33,7 +33,7 @@ CheckPieces = Callable[[int, int, int, Array], bool]
 
 
 class StoppingRule(Protocol):
-    """Says, from the workers that have responded, whether a round may end."""
+    """A rule that decides from the workers that have responded whether a round may end."""
 
     @property
     def needed(self) -> int:
@@ -72,7 +72,7 @@ class Round:
     label
         For people and timelines: ``"E = D B"``.
     check
-        Says of a worker's response whether it is right (`coded_als.cluster.verification`); None believes it.
+        Function that decides whether a worker's response is right (`coded_als.cluster.verification`); None believes it.
     check_pieces
         The same of the rows of some of its pieces, in a round in pieces.
     excluded
@@ -127,8 +127,9 @@ class Responses:
     left_out
         Workers with responses that did not count: corrupt, or not finite.
     done
-        Of a round in pieces (`coded_als.cluster.questions`): how many pieces of each worker count. Its result is then one
-        array with the rows of these pieces, one after the other in the worker's own order. Empty for whole shares.
+        Of a round in pieces (`coded_als.cluster.questions`): number of pieces of each worker that count. Its result is
+        then one array with the rows of these pieces, one after the other in the worker's own order. Empty for whole
+        shares.
     """
 
     workers: tuple[int, ...]
@@ -156,7 +157,7 @@ class TaskEvent:
     ``corrupt``: the response was found wrong by the round's check and did not count.
     ``late``: responded after the round had ended. ``superseded``: the worker dropped it for a newer task.
     ``unsent``: the worker had no credit. ``lost``: the worker died. ``unfinished``: still open when the
-    cluster closed. ``pieces``: how many pieces of the share counted; None in a round of whole shares.
+    cluster closed. ``pieces``: number of pieces of the share that counted; None in a round of whole shares.
     """
 
     round_index: int
@@ -231,7 +232,7 @@ class Cluster(Protocol):
         round
             The task of the workers.
         until
-            Says from the workers that have responded whether the round may end.
+            Rule that decides from the workers that have responded whether the round may end.
         """
         ...
 

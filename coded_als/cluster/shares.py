@@ -24,7 +24,7 @@ class Part:
 
 
 class Shares(Sequence[Stored]):
-    """One array for each worker, made when asked for: all of them never exist at once.
+    """One array for each worker, made on demand: all of them never exist at once.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Shares(Sequence[Stored]):
 
 
 class TeedShares(Shares):
-    """Shares that pass by somebody the first time that all of them are asked for, and not afterwards.
+    """Shares that pass by an observer on the first iteration over all of them, and not afterwards.
 
     Parameters
     ----------

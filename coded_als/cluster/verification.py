@@ -179,7 +179,7 @@ class RoundCheck:
         return self._round.payloads[worker] if self._round.payloads is not None else ()
 
     def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
-        """Combinations of a worker's sparse rows, (k, l), and the norm, or a bound, of the combined matrix; made once."""
+        """Combinations of a worker's sparse rows, (k, l), and the norm (or a bound) of the matrix; made once."""
         name = self._round.kernel, self._round.operands, worker
         if name not in self._cluster._keys:
             self._cluster._keys[name] = make()
@@ -192,7 +192,7 @@ class RoundCheck:
         if isinstance(array, Operand):
             return array
         operand = Operand(array, self._cluster._secret, worker)
-        # one array may be everybody's payload
+        # one array may be the payload of all workers
         if id(array) in self._norms:
             operand.column_norms = self._norms[id(array)]
         else:

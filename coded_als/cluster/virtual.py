@@ -39,7 +39,7 @@ class _SentRound:
 
 
 class SimulatedCluster:
-    """W workers on a virtual clock: thousands fit on a laptop, and no second is waited.
+    """W workers on a virtual clock: thousands fit on a laptop, and no call waits.
 
     Kernels run only for the responses that a round uses, so the factors are those of a real cluster. The
     master's own work takes no virtual time.
@@ -53,7 +53,7 @@ class SimulatedCluster:
     seed
         Seed of the delays.
     machine
-        How fast workers and link are.
+        Speeds of master, workers and link.
     """
 
     virtual = True

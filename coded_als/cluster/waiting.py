@@ -111,7 +111,7 @@ def pieces_waiting_s(
     """Seconds until each of T rounds in pieces ends, (T,), from delays and slowness (T, W); infinite where none does.
 
     As `coded_als.cluster.piecewise.play` has it where the questions come in time: answers are read once the last needed piece
-    is done. A code counts answers and is not asked for its error.
+    is done. The rule counts answers and does not evaluate a code's error estimate.
     """
     slower = np.ones_like(delays) if slowness is None else slowness
     piece_s = machine.working_s(cost.operations, slower) / until.layout.pieces
