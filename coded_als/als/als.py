@@ -294,7 +294,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
 
     Returns (l, d): an orthonormal basis of the factor that was found good enough, or of the last one.
 
-    Raises UsageError in the paper's protocol without regularisation, if the rank asked for is above that of the
+    Raises UsageError in the paper's protocol without regularisation, if the requested rank is above that of the
     data.
     """
     recorder.resumed(sweeps.go_on)

@@ -66,7 +66,7 @@ class Certificate:
 
 
 def gain(values: Array, shifts: Array, regularization: float) -> Array:
-    """How much more of the objective eigenvalues t + s explain than eigenvalues t, without cancellation.
+    """The gain of the objective from eigenvalues t + s over eigenvalues t, without cancellation.
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
 
@@ -116,7 +116,7 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
     return float(left_out + kept.sum())
 
 
-# Tells the random columns of probes from all others.
+# Separates the random columns of probes from all others.
 PROBE = 1
 PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 48
 # A probe ends when the most that an eigenvalue may exceed its value by is this part of the gap.
@@ -222,7 +222,7 @@ def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
 class Judgement:
     """The judgement of an iteration: its objective, the most that this can still lose, relative to the optimum, and the outcome.
 
-    ``cancelled`` tells that the objective had to be computed from the data.
+    ``cancelled``: whether the objective had to be computed from the data.
     """
 
     objective: float
@@ -315,7 +315,7 @@ class Stopping:
         return self._certificate(exact, 0.0, outside), outside
 
     def _start_of_probe(self, pairs: RitzPairs) -> tuple[Array | None, int]:
-        """Directions that a probe starts from beside random ones, (l, k), and how many pairs are inside.
+        """Directions that a probe starts from beside random ones, (l, k), and the number of pairs inside.
 
         Guards of a narrow block have converged from the same start as all the others. They are no evidence, and a probe
         that has them would end before its random columns have met the missing directions; settled guards are inside.
@@ -466,7 +466,7 @@ class Stopping:
         return self._probed_outside(self._probe)
 
     def _settled_count(self, pairs: RitzPairs) -> int:
-        """How many of the first guards have settled."""
+        """Number of the first guards that have settled."""
         distances = pairs.values[min(self.rank, pairs.values.size) - 1] - pairs.values[self.rank :]
         return int(np.argmin(np.append(pairs.residuals[self.rank :] <= SETTLED * distances, False)))
 

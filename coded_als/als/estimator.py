@@ -283,7 +283,7 @@ class CodedALS(LinearFolding):
             stopping.concede(cut.lost)
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
-        # products decoded worse than they should be say nothing of the rank of the data
+        # products decoded worse than they should be are no evidence of the rank of the data
         best = BestFactors.on(basis, held.product(weights), self.rank, ridge, min(error, decoding))
         objective, moved = best.measured(problem)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
@@ -357,7 +357,7 @@ class CodedALS(LinearFolding):
         return code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
 
     def _checked(self) -> CodeSpec | None:
-        """The code asked for, None where the choice is open, after all checks that need no matrix.
+        """The requested code, None where the choice is open, after all checks that need no matrix.
 
         Raises UsageError for a parameter that is none.
         """

@@ -28,11 +28,11 @@ class BestFactors:
 
     @classmethod
     def on(cls, basis: Array, image: Array, rank: int, regularization: float, error: float) -> BestFactors:
-        """Those on a subspace.
+        """The best factors on a subspace.
 
         ``basis``: orthonormal columns, (l, k) with k >= rank; ``image``: A times them, (rows, k).
 
-        Raises UsageError without regularisation, if the rank is above that of the data as far as it can be told.
+        Raises UsageError without regularisation, if the rank is above that of the data as far as rounding shows.
         """
         left, sigma, right = singular_triplets(basis, image)
         floor = floor_of(max(left.shape[0], right.shape[0]), error) * sigma[0]

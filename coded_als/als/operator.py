@@ -23,7 +23,7 @@ from coded_als.codes import CodeSpec, asked_code, default_code
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
 
-# Columns of a block that a choice of code is made for; how many come is not known beforehand.
+# Columns of a block that a choice of code assumes; their number is not known beforehand.
 TYPICAL_COLUMNS = 20
 # Kinds of NumPy types that are real numbers.
 REAL = "biuf"
@@ -126,7 +126,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
 
     @staticmethod
     def _choose(asked: CodeSpec | None, cluster: Cluster, shape: tuple[int, int]) -> CodeSpec:
-        """The code asked for; where none is, the one that a plan for products of some columns would choose."""
+        """The requested code; without a request the choice of a plan for products of some columns."""
         length, workers = min(shape), cluster.size
         if asked is not None:
             return asked.bind(workers, length)
@@ -141,7 +141,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
 
     @cached_property
     def _transposed_product(self) -> Product:
-        """X -> A^T X; the shares that it needs are stored when it is first asked for."""
+        """X -> A^T X; its shares are stored on its first use."""
         return self._product if self._symmetric else self._of_transpose()
 
     def _matmat(self, X: Any) -> Any:

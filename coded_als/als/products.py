@@ -27,7 +27,7 @@ class RoundRecord:
     """One round as the algorithm saw it."""
 
     label: str  # the product, for people
-    responses: int  # how many responses were used
+    responses: int  # number of responses used
     elapsed_s: float  # seconds on the cluster's clock until the last of them
     # estimated error of the product decoded from them, relative to the norms of the two matrices multiplied
     error_estimate: float
@@ -111,7 +111,7 @@ class StoredProduct:
     at_worst
         Estimated relative error that it may have if no other worker can respond; 0 refuses more than the tolerance.
     pieces
-        Pieces of each share; None: as counting says, for each round.
+        Pieces of each share; None: by operation counts, for each round.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class RitzPairs:
     residuals
         Norms of D x - theta x, (k,).
     guards
-        How many of the last pairs are beyond the rank asked for.
+        Number of the last pairs that are beyond the requested rank.
     """
 
     values: Array

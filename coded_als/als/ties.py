@@ -40,7 +40,7 @@ class ResolvedCut:
 
 
 def resolved(problem: Problem, vectors: Array, rank: int, spare: float) -> ResolvedCut:
-    """Tell whether the values at the cut are equal, and choose among equal ones; the data themselves are multiplied with.
+    """Decide whether the values at the cut are equal, and choose among equal ones, by products with the data.
 
     ``vectors``: orthonormal columns, (l, k) with k >= rank, near the leading eigenvectors of D; ``spare``: the most of the
     objective that the choice may lose.
@@ -93,7 +93,7 @@ def _missed(problem: Problem, basis: RitzBasis, last: int) -> Array | None:
 def nearest(space: Array, count: int) -> Array:
     """So many orthonormal vectors of a space, which depend on the space alone and not on its basis.
 
-    Those nearest to fixed random vectors, or the rest of the space without the nearest, whichever is fewer to find.
+    Those nearest to fixed random vectors, or the rest of the space without the nearest, whichever are fewer.
 
     ``space``: orthonormal columns, (l, k). Returns (l, count).
     """

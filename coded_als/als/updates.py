@@ -18,8 +18,8 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
 
     ``gram``: F = B^T B, (d, d); ``projected``: M = B^T E = B^T D B, (d, d).
 
-    Raises UsageError without regularisation, if the rank asked for is above the rank of the data as far as it can
-    be told.
+    Raises UsageError without regularisation, if the requested rank is above the rank of the data as far as
+    rounding shows.
     """
     if regularization > 0:
         sizes, axes = np.linalg.eigh(symmetric(gram))
