@@ -94,7 +94,7 @@ class Duel:
 
     @property
     def speedup(self) -> Estimate | None:
-        """How many times as fast the code is, with its 95 % interval."""
+        """The ratio of times without and with the code, with its 95 % interval."""
         if self.plain is None or self.coded is None:
             return None
         return self.coded.sampling.ratio(self.plain.totals_s, self.coded.totals_s)
@@ -114,7 +114,7 @@ class Duel:
 
     @property
     def is_blind(self) -> bool:
-        """Whether a recording shows too little of long delays to say that a code does not pay."""
+        """Whether a recording has too few long delays to show that a code does not pay."""
         return self.unseen > MOST_UNSEEN
 
     @property
@@ -126,7 +126,10 @@ class Duel:
 
     @property
     def draws_needed(self) -> int | None:
-        """About how many draws, or rounds of a recording, would tell; None where it is told, or where no number would."""
+        """Estimated number of draws, or rounds of a recording, for a verdict.
+
+        None if there is a verdict, or if no number is enough.
+        """
         if self.coded is None or self.speedup is None or self.verdict != "cannot tell yet":
             return None
         if self.speedup.high is not None and self.speedup.high < 1 + MARGIN:
@@ -154,7 +157,7 @@ def schemes(
 
 
 class Race:
-    """The candidates of one cluster; seconds are drawn when they are asked for, the same delays for all.
+    """The candidates of one cluster; seconds are drawn on demand, with the same delays for all.
 
     Parameters
     ----------
@@ -219,7 +222,7 @@ class Race:
         return self.duel(self.accurate).faster
 
     def duel(self, among: Sequence[Candidate], limit: float = np.inf) -> Duel:
-        """The best with a code among some at their bounds against the best without, drawn until they are told apart.
+        """The best with a code among some at their bounds against the best without, drawn until they are distinguished.
 
         Their draws are fresh: those by which they were found the best flatter them.
         """
@@ -326,7 +329,7 @@ class Race:
 
 
 def _exact_draws(workers: int, draws: int) -> int:
-    """In how many draws a code is asked for its error: a hundredth of a second at thirty workers, more at more."""
+    """Number of draws that evaluate a code's error: each takes 10 ms at thirty workers, more at more."""
     return draws if workers <= CHEAP_WORKERS else round(EXACT_DRAWS * math.sqrt(draws / DRAWS))
 
 

@@ -91,7 +91,7 @@ class Extent:
 
     @property
     def entries(self) -> int | None:
-        """Of a sparse A."""
+        """Number of entries of a sparse A."""
         return None if self.lengths is None else int(self.lengths.sum())
 
 
@@ -189,7 +189,7 @@ class Scheme:
 
     @property
     def label(self) -> str:
-        """For people: ``"entangled:h=6, fused, lobpcg"``."""
+        """Name for people: ``"entangled:h=6, fused, lobpcg"``."""
         solver = self.solver if self.block is None else f"{self.solver} {self.block}"
         return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {solver}"
 
@@ -215,7 +215,7 @@ class Scheme:
         return SOLVERS[self.solver].columns(size.rank, size.length)
 
     def longer(self, size: Size) -> float:
-        """How many times the usual iterations of its solver it takes, for the width of its block."""
+        """Ratio of its iterations to the usual ones of its solver, for the width of its block."""
         return SOLVERS[self.solver].longer(self.block_columns(size), size.rank, size.length)
 
     def probe_operations(self, size: Size) -> float:

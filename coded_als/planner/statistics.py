@@ -46,18 +46,21 @@ class Estimate:
         return self.low is None or self.low != self.high
 
     def draws_to_tell_from(self, threshold: float, draws: int) -> int:
-        """About how many draws would put the whole interval on one side of a threshold: its width falls with their root."""
+        """Estimated number of draws that put the whole interval on one side of a threshold.
+
+        The width of the interval falls with the root of the number.
+        """
         if self.low is None or self.high is None:
             return 4 * draws
         half = self.high - self.value if self.value < threshold else self.value - self.low
-        # a ratio at the threshold itself would never be told from it
+        # a ratio at the threshold itself would never be distinguished from it
         distance = max(abs(self.value - threshold), half / 30)
         return math.ceil(draws * max(2.0, (1.2 * half / distance) ** 2))
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How some draws were made."""
+    """The sampling of some draws."""
 
     weights: Array  # the weight of each draw, (n,): its density under the delays over that under which it was drawn
     strata: tuple[int, ...]  # numbers of draws that were made alike, in their order; their sum is n
@@ -73,7 +76,10 @@ class Sampling:
         return len(self.weights)
 
     def thinned(self, step: int) -> Array:
-        """For how many of its stratum each draw stands where only every so many-th is looked at: 0 for the others, (n,)."""
+        """Number of draws of its stratum that each draw stands for, (n,), if only every ``step``-th is used.
+
+        The number is 0 for the other draws.
+        """
         ends = np.cumsum(self.strata)
         stands = np.zeros(len(self))
         for start, end in zip(ends - np.array(self.strata), ends, strict=True):
@@ -148,7 +154,7 @@ def unskewed(quantile: float, skewness: float) -> float:
 
 
 def correlation_time(series: Array) -> float:
-    """How many successive values are worth one independent one: at least 1.
+    """Number of successive values that are worth one independent one: at least 1.
 
     ``series``: (n,), in their order.
     """

@@ -60,7 +60,7 @@ Schedule = list[tuple[RoundCost, StoppingRule]]
 DRAWN_ITERATIONS = 20
 # Pieces of all workers of which rounds are drawn, and of each of many: coarser ones only end a little later.
 MOST_PIECES, LEAST_PIECES = 2**11, 8
-# Numbers of one kind that are drawn at a time, 128 MB: of more than 2,600 workers fewer draws than are asked for.
+# Numbers of one kind that are drawn at a time, 128 MB: of more than 2,600 workers fewer draws than requested.
 MOST_NUMBERS = 2**24
 # Shares of the slowest into which delays without a slow state are pushed.
 SLOWEST = tuple(2.0**-power for power in (2, 5, 8, 11, 14))
@@ -80,7 +80,7 @@ class DelayDraws(Protocol):
 
     @property
     def sampling(self) -> Sampling:
-        """How they were made."""
+        """The sampling of the draws."""
         ...
 
     def __len__(self) -> int: ...
@@ -165,7 +165,7 @@ class RoundDraws:
     workers
         W.
     seed, draws
-        How many, each with numbers of its own; of a recording whole turns.
+        Number of draws, each with numbers of its own; of a recording whole turns.
     """
 
     def __init__(self, model: DelayModel, workers: int, seed: int, draws: int) -> None:
@@ -196,7 +196,7 @@ class RoundDraws:
         return np.stack([self._of(operations) for operations in asked], axis=1)[:, None]
 
     def _of(self, operations: float) -> Array:
-        """Of one round, (draws, W); the last work asked for is kept."""
+        """Delays of one round, (draws, W); those of the last amount of work are kept."""
         if operations not in self._drawn:
             self._drawn = {operations: np.array([self._one(draw, operations) for draw in range(len(self))])}
         return self._drawn[operations]
@@ -360,7 +360,7 @@ def _weights(numbers: Mapping[int, Array], pushes: Sequence[_Push], draws: int) 
     return np.asarray(np.exp(-logsumexp(densities, axis=0, b=shares[:, None])))
 
 
-# Orders of arrival from which `_typical` learns how many responses a code waits for.
+# Orders of arrival from which `_typical` learns the number of responses that a code waits for.
 RANDOM_ORDERS = 4
 
 
@@ -433,7 +433,7 @@ class Workload:
 
 
 class Infeasible(Exception):
-    """A scheme cannot run on these workers; the message says why."""
+    """A scheme cannot run on these workers; the message names the reason."""
 
 
 def iteration_seconds(
@@ -449,7 +449,7 @@ def round_times(
 ) -> Array:
     """Virtual seconds of every round of every iteration, or of the first ``most``: (repeats, iterations, rounds).
 
-    The master's arithmetic of an iteration counts in its last round. Without ``exact``, a code is not asked for its error
+    The master's arithmetic of an iteration counts in its last round. Without ``exact``, a code's error is not evaluated
     in every round; it waits for as many responses as it does on average in random order. At hundreds of workers that is
     the difference between seconds and an hour.
 
@@ -474,7 +474,7 @@ def least_iteration_seconds(
 ) -> tuple[Array, bool]:
     """Lower bounds of `iteration_seconds`, (repeats, iterations), and whether they are the seconds themselves.
 
-    A code is not asked for its error: no round ends with fewer responses than its threshold. Copies of blocks have no
+    No code's error is evaluated: no round ends with fewer responses than its threshold. Copies of blocks have no
     error to ask for.
 
     Raises Infeasible when fewer workers respond than the threshold.
@@ -494,7 +494,7 @@ def least_iteration_seconds(
 def sampled_iteration_seconds(
     scheme: Scheme, workload: Workload, draws: DelayDraws, most: int, exact_draws: int, *, exact: bool = True
 ) -> Array:
-    """Seconds with the mean of `iteration_seconds`, where the code is asked for its error in few draws alone.
+    """Seconds with the mean of `iteration_seconds`, with the code's error evaluated in few draws alone.
 
     The wait beyond the threshold in these draws counts for the others of their stratum too. So the mean says no more
     than these draws do, and the interval accounts for it.
