@@ -107,7 +107,8 @@ def decodes_within_the_estimate(trial: CodedTrial, workers: Sequence[int]) -> No
     trial
         The product and its responses.
     workers
-        At least as many as the recovery threshold. A set that the code says not to decode (an infinite estimate) passes.
+        At least as many as the recovery threshold. A set that does not decode by the code's own (infinite) estimate
+        passes.
 
     Raises
     ------
