@@ -252,7 +252,7 @@ def row_transposed_product(
 ) -> Generator[None, None, Result]:
     """``A_k^T left`` of a block A_k of sparse rows: csr (rows, l) and (rows, b) give (l, b).
 
-    ``extent``: (l, 0), which says how many columns there are.
+    ``extent``: (l, 0), an empty array with as many rows as the sparse matrix has columns.
     """
     require_rows(data, indices, indptr, len(extent))
     left = np.ascontiguousarray(left)

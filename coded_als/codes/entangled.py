@@ -148,7 +148,7 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
 
     ``A~(x) = sum_ij A[i,j] x^(j + i r)`` and ``B~(x) = sum_jk B[j,k] x^(r-1-j + k r p)``, so that C[i,k] is the
     coefficient of ``x^(r-1 + i r + k r p)`` in ``A~(x) B~(x)``, which pqr + r - 1 evaluations determine (7). With
-    r = q = 1 B~ is B itself, real at every point: everybody is sent the same, and one plane of it.
+    r = q = 1 B~ is B itself, real at every point: every worker is sent the same, and one plane of it.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         self._right = self._powers((r - 1 - j[:, np.newaxis] + np.arange(q)[np.newaxis, :] * r * p).ravel())
 
     def _powers(self, exponents: NDArray[np.int64]) -> Array:
-        """Of every worker's point, (W, planes, exponents); a code of one block needs no more than the real plane."""
+        """Powers of every worker's point, (W, planes, exponents); a code of one block needs only the real plane."""
         powers = self.points.powers(exponents)
         return powers[:, :1] if self.p == self.r == self.q == 1 else powers
 
@@ -221,11 +221,11 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         return (0 if self.p == self.r == 1 else planes), (0 if self.r == self.q == 1 else planes)
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded as they are asked for."""
+        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded on demand."""
         return encoded(self._left, matrix, self.p, self.r)
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), encoded as they are asked for."""
+        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), encoded on demand."""
         if self.r == self.q == 1:
             return repeat(matrix[np.newaxis], self.workers)
         return encoded(self._right, matrix, self.r, self.q)

@@ -29,7 +29,8 @@ class CodeSpec(ABC):
     # whether it is a code, and not plain copies: "coding pays" compares the two
     coded: ClassVar[bool] = True
     # pieces of a share (`coded_als.codes.pieces`): None leaves them open. A code of which each row of a response is a
-    # combination of rows of blocks says ``pieces: int | None = None`` among its parameters; any other keeps shares whole.
+    # combination of rows of blocks declares ``pieces: int | None = None`` among its parameters; any other keeps shares
+    # whole.
     pieces: int | None = 1
 
     @property

@@ -134,7 +134,7 @@ class CodeInPieces:
         responses
             By worker, (planes, rows, columns): the rows of its first pieces, one after the other in its own order.
         done
-            How many pieces these are.
+            Number of these pieces.
         shape
             (N, Q).
         tolerance

@@ -25,7 +25,7 @@ from coded_als.codes.replication import ReplicatedProduct
 from coded_als.codes.systematic import SystematicCode
 
 Survivors = tuple[int, ...]
-# Sets that a search looks at unless asked otherwise, and the worst of them that it keeps.
+# Default number of sets that a search examines, and of the worst of them that it keeps.
 LOOKED_AT, KEPT = 2000, 50
 # A set with an error estimate above it does not decode.
 NO_DIGITS = 0.01
@@ -53,7 +53,7 @@ class Decodable(Protocol):
 
 @dataclass(frozen=True)
 class WorstSurvivors:
-    """The sets of one size that decode worst, among those that were looked at.
+    """The sets of one size that decode worst, among the examined ones.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _without_neighbours(workers: int, size: int) -> list[Survivors]:
 
 
 class _Search:
-    """Sets that were looked at, and the ways to worse ones."""
+    """Examined sets, and the ways to worse ones."""
 
     def __init__(self, code: Decodable) -> None:
         self._code, self._guide = code, _guide_of(code)
@@ -214,7 +214,7 @@ def _guide_of(code: Decodable) -> _Guide | None:
 
 @dataclass(frozen=True)
 class Enough:
-    """How many responses are enough to decode.
+    """The number of responses that are enough to decode.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ class Enough:
     looked_at
         Sets that were looked at.
     proved
-        Whether the count is certain: by the structure of the code, or because all sets were looked at.
+        Whether the count is certain: by the structure of the code, or because all sets were examined.
     worst
         The largest estimated error found for ``always`` responses; infinite where there is no such number.
     """
@@ -241,7 +241,7 @@ class Enough:
 
     @property
     def tolerated(self) -> int:
-        """Workers that may be missing, whichever they are."""
+        """Number of workers that may be missing, in any combination."""
         return 0 if self.always is None else self.workers - self.always
 
 
@@ -258,7 +258,7 @@ def enough_by_structure(code: Decodable, looked_at: int = LOOKED_AT) -> Enough:
 
 
 def enough_for(code: Decodable, tolerance: float, looked_at: int = LOOKED_AT) -> Enough:
-    """How many responses are always enough to decode to a tolerance, by the code's own estimate."""
+    """The number of responses that always decode to a tolerance, by the code's own estimate."""
     if isinstance(code, ReplicatedProduct):
         return enough_by_structure(code)
     workers, at_best, looked = code.workers, code.recovery_threshold, 0

@@ -1,10 +1,10 @@
 """The systematic random code: plain blocks on most workers, random combinations on the others.
 
 B is thin in E = D B, so D alone is worth spreading: the first p workers hold one block of rows of D each, the other
-W - p a Gaussian combination of all of them, and everybody is sent the same B. Any p responses decode, and those of the
-first p workers are blocks of E as they stand, so decoding computes only the missing blocks. Prior art: MDS-coded
-matrix-vector products (Lee et al. 2018); random Khatri-Rao codes (Subramaniam, Heidarzadeh, Narayanan 2019) where
-both factors are cut.
+W - p a Gaussian combination of all of them, and every worker is sent the same B. Any p responses decode, and those of
+the first p workers are blocks of E as they stand, so decoding computes only the missing blocks. Prior art: MDS-coded
+matrix-vector products (Lee et al. 2018); random Khatri-Rao codes (Subramaniam, Heidarzadeh, Narayanan 2019) where both
+factors are cut.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 Generators = tuple[Array, Array]
 
 SEEDS = 8
-# All survivors are looked at up to so many; beyond, so many random ones.
+# Up to so many sets of survivors all are examined; beyond, so many random ones.
 SAMPLE = 2000
 # Multiplications that the search may cost in all; fewer seeds are tried where one costs more.
 SEARCH_OPERATIONS = 2e8
@@ -116,7 +116,7 @@ class MissingBlocks:
     helpers
         The f >= e workers beyond the plain ones that have responded.
     rows
-        How the helpers combine all blocks, (f, blocks).
+        Coefficients of all blocks in the helpers' combinations, (f, blocks).
     norm
         Frobenius norm of the whole decoder, in units of one response's norm.
     solution
@@ -226,7 +226,7 @@ class SystematicCode(BlockCut):
 
     @cached_property
     def parities(self) -> Array:
-        """How the workers beyond the first pq combine all blocks, (W - pq, pq)."""
+        """Coefficients of all blocks on the workers beyond the first pq, (W - pq, pq)."""
         return product_rows(self._generators)
 
     def __reduce__(self) -> tuple[type[SystematicCode], tuple[int, int, int, Generators | None]]:
@@ -239,7 +239,7 @@ class SystematicCode(BlockCut):
 
     @property
     def encoded_planes(self) -> tuple[int, int]:
-        """Those of the workers beyond the first pq, and of B none where everybody is sent B itself."""
+        """Planes of the workers beyond the first pq, and none of B if every worker is sent B itself."""
         spare = self.workers - self.p * self.q
         return spare, spare if self.q > 1 else 0
 
