@@ -53,7 +53,7 @@ class SimulatedCluster:
     seed
         Seed of the delays.
     machine
-        Speeds of master, workers and link.
+        Speeds of workers and link.
     """
 
     virtual = True
