@@ -1,6 +1,6 @@
-"""The kernels: what a worker may be asked to compute, as pure functions of real arrays.
+"""Kernels: the computations that a master may ask of a worker, as pure functions of real arrays.
 
-A kernel is a generator: it yields between panels of some ten milliseconds, so that whoever drives it
+A kernel is a generator: it yields between panels of some ten milliseconds, so that its caller
 can look at an inbox and drop the rest, and it returns the tuple of result arrays. Shares are stacks of
 planes (`coded_als.cluster`): ``(1, rows, columns)`` at a real point, ``(2, rows, columns)`` with the real
 and the imaginary part at a point of the unit circle. Sparse rows are the three arrays of a csr matrix, the places as
@@ -137,7 +137,7 @@ def read_entries(
     return (c0 + c1 * ratings).astype(dtype), target
 
 
-# Kernels whose response has a row, or rows of planes, for each row of the first operand, so that it comes in pieces of rows.
+# Kernels with a row of the response, or rows of planes, for each row of the first operand: it comes in pieces.
 PIECEWISE = ("product", "scaled")
 
 
@@ -226,7 +226,7 @@ def add_transposed_product(data: Array, indices: Places, ends: Places, right: Ar
 
 
 def load() -> None:
-    """Import what the products need.
+    """Import the libraries that the products need.
 
     It takes a tenth of a second and 12 MB, so the process that forks workers does it once for all of them (measured: 20
     workers on 2 cores spend 0.5 s of CPU until their first sparse product is there, and 3.3 s where each imports it
@@ -252,7 +252,7 @@ def row_transposed_product(
 ) -> Generator[None, None, Result]:
     """``A_k^T left`` of a block A_k of sparse rows: csr (rows, l) and (rows, b) give (l, b).
 
-    ``extent``: (l, 0), which says how many columns there are.
+    ``extent``: (l, 0), an empty array with as many rows as the sparse matrix has columns.
     """
     require_rows(data, indices, indptr, len(extent))
     left = np.ascontiguousarray(left)

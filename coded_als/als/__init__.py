@@ -1,4 +1,4 @@
-"""The pure algorithm: update rules, the three phases and stopping; it talks only to the Cluster seam."""
+"""The pure algorithm: update rules, the three phases and stopping; it talks only to the `Cluster` interface."""
 
 from __future__ import annotations
 

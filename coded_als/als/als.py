@@ -165,8 +165,8 @@ class Products:
 class FusedSweeps:
     """One round: the workers compute D X, the only product that grows with l^2; the master does the rest.
 
-    The factor is held as B = X T with orthonormal X. Its spans are those of a subspace iteration whatever T is, so
-    what a ridge weight shrinks, or a large leading singular value hides, keeps its digits.
+    The factor is held as B = X T with orthonormal X. Its spans are those of a subspace iteration for any T. So a
+    direction that a ridge weight shrinks, or that a large leading singular value hides, keeps its digits.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
 
     Returns (l, d): an orthonormal basis of the factor that was found good enough, or of the last one.
 
-    Raises UsageError in the paper's protocol without regularisation, if the rank asked for is above that of the
+    Raises UsageError in the paper's protocol without regularisation, if the requested rank is above that of the
     data.
     """
     recorder.resumed(sweeps.go_on)

@@ -28,7 +28,7 @@ def start_safety(length: int) -> float:
 
     That is all that a random start proves. A Ritz vector with a component c of an eigenvector has at least c times the
     distance of their values as residual (the sin-theta theorem: C. Davis and W. Kahan, SIAM J. Numer. Anal. 7, 1970), and
-    iterating shrinks no component whose eigenvalue is above the Ritz value.
+    iterating shrinks no component with an eigenvalue above the Ritz value.
     """
     return START_SAFETY * float(np.sqrt(length))
 
@@ -66,7 +66,7 @@ class Certificate:
 
 
 def gain(values: Array, shifts: Array, regularization: float) -> Array:
-    """How much more of the objective eigenvalues t + s explain than eigenvalues t, without cancellation.
+    """The gain of the objective from eigenvalues t + s over eigenvalues t, without cancellation.
 
     An eigenvalue t = sigma^2 explains ((sigma - lam)_+)^2.
 
@@ -91,7 +91,7 @@ def loss_bound(values: Array, residuals: Array, outside: Outside, rank: int, reg
     # residual^2 / gap, where the gap reaches down to the rest of the spectrum. For several pairs at once it holds with one gap
     # and the norm of all residuals (R. Mathias, SIAM J. Matrix Anal. Appl. 19, 1998); pair by pair it needs the factor.
     quadratic = np.divide(residuals**2, gaps, out=np.full_like(gaps, np.inf), where=gaps > 0)
-    # an eigenvalue lies within the residual of its Ritz value, whatever the gap (Krylov and Weinstein; Weyl for all at once)
+    # an eigenvalue lies within the residual of its Ritz value, for any gap (Krylov and Weinstein; Weyl for all at once)
     linear = outside.linear * residuals
     shifts = np.maximum(-gaps, 0.0) + np.minimum(outside.quadratic * quadratic, linear)
     # a direction below lam^2 is left out, which claims that no eigenvalue above it is near
@@ -116,7 +116,7 @@ def spectral_objective(left_out: float, values: Array, regularization: float) ->
     return float(left_out + kept.sum())
 
 
-# Tells the random columns of probes from all others.
+# Separates the random columns of probes from all others.
 PROBE = 1
 PROBE_COLUMNS, KNOWN_COLUMNS, PROBE_STEPS = 4, 5, 48
 # A probe ends when the most that an eigenvalue may exceed its value by is this part of the gap.
@@ -147,11 +147,11 @@ def probed(
     """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
 
     The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``. Its random
-    columns are those of its ``number``: what an earlier probe has found joined the subspace, so the same columns again
-    would be blind to the very directions that they lacked.
+    columns are those of its ``number``: the directions that an earlier probe found joined the subspace, so the same
+    columns again would be blind to the very directions that they lacked.
 
     ``vectors``: an orthonormal basis of the subspace, (l, k) with k < l; ``known``: directions to start from beside
-    random ones, (l, j): guards, or what an earlier probe found.
+    random ones, (l, j): guards, or directions that an earlier probe found.
     """
     columns = np.random.default_rng((PROBE, *vectors.shape, number)).standard_normal((problem.length, PROBE_COLUMNS))
     if known is not None:
@@ -169,9 +169,9 @@ def probed(
 
 
 Outcome = Literal["running", "converged", "undecided", "unfinished"]
-# What helps, for people.
+# Remedies, for people.
 REMEDIES: dict[Outcome, str] = {
-    "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as what may be left. "
+    "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as the possible loss. "
     "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
     "unfinished": "Not converged: raise the iterations or the tolerance, or use the default solver.",
 }
@@ -185,8 +185,8 @@ COARSE = (
 TRUSTED = 1e-10
 # The part of the tolerance that the iterations must reach: rounding takes the rest of it.
 MARGIN = 0.9
-# A guard has settled whose residual is at most this part of its distance from the cut, which bounds the sine of its angle to
-# all above the cut (Davis and Kahan), or this many times the residual of the last pair above the cut.
+# A guard has settled if its residual is at most this part of its distance from the cut, which bounds the sine of its
+# angle to all above the cut (Davis and Kahan), or this many times the residual of the last pair above the cut.
 SETTLED, GUARD_RATIO = 0.25, 3.0
 # Residuals must have fallen to this part of those verified last before that is done again.
 VERIFY_AGAIN = 0.8
@@ -203,11 +203,11 @@ NEGLIGIBLE = 1e-7
 # Values at the cut that differ by less than so many times `Stopping.worth`, or by this part of themselves, may
 # be equal: the data are asked.
 TIE_WIDTHS, TIE_PART = 4.0, 1e-6
-# Times that images are computed anew before a fit whose products are not trusted is given up: errors of many rounds can
-# hold residuals far above the estimate of one.
+# Times that images are computed anew before a fit with untrusted products gives up: errors of many rounds can hold
+# residuals far above the estimate of one.
 RENEWALS = 4
-# Times that a probe may tell a narrow block of directions that it lacks: the block doubles each time, so more are none
-# that it cannot have met, but what its products are too coarse for.
+# Times that a probe may tell a narrow block of directions that it lacks: the block doubles each time, so after
+# these a lacking direction is one that its products are too coarse for, and not one that it cannot have met.
 MISSES = 12
 # D has been rounded or decoded too coarsely where the loss that the data prove is so many times that of the iteration.
 COARSENESS = 30.0
@@ -222,7 +222,7 @@ def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
 class Judgement:
     """The judgement of an iteration: its objective, the most that this can still lose, relative to the optimum, and the outcome.
 
-    ``cancelled`` tells that the objective had to be computed from the data.
+    ``cancelled``: whether the objective had to be computed from the data.
     """
 
     objective: float
@@ -240,8 +240,8 @@ class Stopping:
     regularization: float  # ridge weight lam, in the unit of the data
     tolerance: float  # the relative distance of the objective from the optimum to reach
     # columns of the random start of a Krylov space, None for other iterations. Such a space of b columns holds at most
-    # b vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of what is outside, and only
-    # a probe of the data from another random start does.
+    # b vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of eigenvalues outside, and
+    # only a probe of the data from another random start does.
     block: int | None = None
     missed: Array | None = None
     certificate: Certificate | None = None
@@ -260,7 +260,8 @@ class Stopping:
     def judge(self, pairs: RitzPairs, error: float, *, exhausted: bool = False, complete: bool = False) -> Judgement:
         """Whether the subspace of an iteration is good enough, as bad as it will stay, or neither.
 
-        ``exhausted``: whether the iteration itself finds no other subspace; ``complete``: nor does one that is told of more.
+        ``exhausted``: whether the iteration itself finds no other subspace; ``complete``: nor does one that is given
+        more directions.
         """
         self._judged, self._pairs, self.missed = self._judged + 1, pairs, None
         if self._is_narrow and pairs.values.size <= self.rank and not exhausted:
@@ -293,7 +294,7 @@ class Stopping:
 
         Returns
         -------
-        The certificate, and what is known outside the leading ``rank`` directions.
+        The certificate, and the `Outside` of the leading ``rank`` directions.
         """
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
@@ -302,10 +303,11 @@ class Stopping:
         if outside is None:
             # from the data alone, which may be finer than the products
             known, inside = self._start_of_probe(exact)
-            # where there are fewer pairs than the rank asks for, whatever is outside belongs inside
+            # where there are fewer pairs than the rank asks for, every direction outside belongs inside
             below = float(exact.values[self.rank - 1]) if exact.values.size >= self.rank else 0.0
             worth = self.tolerance * self._certificate(exact, 0.0, Outside(0.0)).objective
-            # what the ridge weight shrinks to nothing, or is above the cut by less than the tolerance for all together
+            # bound on eigenvalues that the ridge weight shrinks to nothing, or that lie above the cut by less than the
+            # tolerance for all together
             self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)
             harmful = self._harmless + worth if self._is_narrow else np.inf
             self._probe = probed(self.problem, right[:, :inside], below, known, self._harmless, harmful, self._judged)
@@ -313,10 +315,10 @@ class Stopping:
         return self._certificate(exact, 0.0, outside), outside
 
     def _start_of_probe(self, pairs: RitzPairs) -> tuple[Array | None, int]:
-        """Directions that a probe starts from beside random ones, (l, k), and how many pairs are inside.
+        """Directions that a probe starts from beside random ones, (l, k), and the number of pairs inside.
 
         Guards of a narrow block have converged from the same start as all the others. They are no evidence, and a probe
-        that has them would end before its random columns have met what is missing; but those that have settled are inside.
+        that has them would end before its random columns have met the missing directions; settled guards are inside.
         """
         if self._is_narrow:
             return None, min(self.rank, pairs.values.size) + self._settled_count(pairs)
@@ -365,7 +367,7 @@ class Stopping:
         if not found:
             return False
         outside = max(found)
-        # what the ridge weight shrinks to nothing makes no difference
+        # a pair that the ridge weight shrinks to nothing makes no difference
         sizes = np.sqrt(np.maximum(values[[0, self.rank - 1]], 0.0))
         matters = sizes[1] - self.regularization > NEGLIGIBLE * sizes[0]
         return bool(matters and inside - outside <= max(TIE_WIDTHS * self.worth, TIE_PART * inside))
@@ -409,13 +411,13 @@ class Stopping:
     def go_on(self, arrays: Mapping[str, Array], numbers: Mapping[str, float]) -> None:
         """Remember the subspaces of another run.
 
-        Raises ValueError for what no run has written.
+        Raises ValueError for arrays and numbers that no run has written.
         """
         probed = [f"probe_{name}" for name in _PROBED] if "probe" in arrays else []
         if set(numbers) != {*_REMEMBERED, *probed} or any(
             type(number) is not float or np.isnan(number) for number in numbers.values()
         ):
-            raise ValueError(f"what it remembers of subspaces is of another form: {str(dict(numbers))[:80]}")
+            raise ValueError(f"the state of the stopping rule is of another form: {str(dict(numbers))[:80]}")
         for name in _REMEMBERED:
             setattr(self, name, numbers.get(name, 0.0))
         for name in ("_judged", "_idle", "_renewals", "_misses"):
@@ -464,14 +466,14 @@ class Stopping:
         return self._probed_outside(self._probe)
 
     def _settled_count(self, pairs: RitzPairs) -> int:
-        """How many of the first guards have settled."""
+        """Number of the first guards that have settled."""
         distances = pairs.values[min(self.rank, pairs.values.size) - 1] - pairs.values[self.rank :]
         return int(np.argmin(np.append(pairs.residuals[self.rank :] <= SETTLED * distances, False)))
 
     def _settled_guards(self, pairs: RitzPairs) -> Array:
-        """Values of the guards that speak for what is outside, descending, (at most guards,).
+        """Values of the guards that are evidence of the eigenvalues outside, descending, (at most guards,).
 
-        A guard that has not settled holds directions whose other part is outside, and may lie above all that follow.
+        A guard that has not settled holds directions with another part outside, and may lie above all that follow.
         So may a direction that the random start itself has not mixed in.
         """
         values, residuals = pairs.values[self.rank :], pairs.residuals[self.rank :]

@@ -45,7 +45,7 @@ FREE = ("iterations", "block", "code", "partitions", "precomputation", "decoding
 class CodedALS(LinearFolding):
     """R ~ U V^T with missing ratings read as zeros, on a cluster that does not wait for its stragglers.
 
-    Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 to a proved distance from the optimum, whoever was slow.
+    Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 to a proved distance from the optimum, with any workers slow.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class CodedALS(LinearFolding):
     code
         SPEC of how D is spread over the workers (`coded_als.codes.parse_code`): ``"uncoded"``, ``"replicated:copies=3"``,
         ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is the fastest under the delays that the
-        cluster knows of (what `coded-als plan` chooses), without any a systematic code that leaves a quarter of the
+        cluster knows of (the choice of `coded-als plan`), without any a systematic code that leaves a quarter of the
         workers as stragglers, and three copies where D is not formed.
     partitions
         h of the paper's code: rows and columns of D are cut in h parts each. A worker holds 1/h^2 of D, twice that on
@@ -67,23 +67,24 @@ class CodedALS(LinearFolding):
         ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"als"``: the paper's update.
     block
         Columns of the block of solver ``"krylov"``, any number: a wide one takes fewer rounds, a narrow one less work.
-        ``"auto"``: the number that is expected to take the least time, from what a round waits and what a column costs.
+        ``"auto"``: the number that is expected to take the least time, from the wait of a round and the cost of a
+        column.
     iterations
         The most iterations to run.
     tolerance
         Stop when the objective is proved to be within this of the optimum, relative to it.
     decoding_tolerance
-        Relative error that a decoded product may have; by default what the code can keep to, 1e-11 (systematic), 1e-12
-        (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse. Where nobody
-        else can respond, products are decoded as well as they can be and the data alone prove the result
-        (`protocol="paper"` ends with an error then, and so does a fit whose products have no digits left).
+        Relative error that a decoded product may have; by default the tolerance of the code, 1e-11 (systematic), 1e-12
+        (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse. If no other
+        worker can respond, products are decoded as well as they can be and the data alone prove the result
+        (`protocol="paper"` ends with an error then, and so does a fit with products that have no digits left).
     precomputation
         Where D = R^T R is formed: ``"local"`` at the master, ``"coded"`` on the workers, ``"none"`` nowhere: the workers
         hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these.
-        ``"auto"`` does what takes less time by counting; a code of D other than copies is a wish that it be formed.
+        ``"auto"`` takes the faster of these by counting; a code of D other than copies is a wish that it be formed.
     weighting
-        What is factorized: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean, ``"log"``
-        their logarithm. `objective_` and `history_` are those of the matrix factorized.
+        The matrix that is factorized: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean,
+        ``"log"`` their logarithm. `objective_` and `history_` are those of the matrix factorized.
     seed
         Seed of the start.
     verify
@@ -109,7 +110,7 @@ class CodedALS(LinearFolding):
         ``"converged"``; ``"undecided"`` where rounding hides whether they are (centring the data or a larger tolerance
         helps), or coarse decoding; ``"unfinished"`` where `iterations` ended the fit.
     remedy_
-        What helps against another outcome than ``"converged"``, for people; None after that.
+        The remedy for another outcome than ``"converged"``, for people; None after that.
     unique_
         Whether no other product U V^T is as good: False where singular values are equal across the cut after the d-th, so
         that the choice among them is a rule's (`tied_values_`); None where the fit has not converged.
@@ -122,9 +123,9 @@ class CodedALS(LinearFolding):
     precomputation_
         Where D was formed: ``"local"``, ``"coded"`` or ``"none"``.
     code_reason_
-        Why this code, for people: ``"as asked"``, or what decided for ``code="auto"``.
+        Why this code, for people: ``"as asked"``, or the reason of the choice of ``code="auto"``.
     left_out_
-        The workers whose responses did not count because they were found wrong, or not finite.
+        The workers with responses that did not count because they were wrong, or not finite.
 
     Examples
     --------
@@ -190,8 +191,8 @@ class CodedALS(LinearFolding):
         Parameters
         ----------
         ratings
-            R, (m, n), dense, masked or scipy sparse; what is missing counts as zero. Or what
-            `coded_als.data.load_ratings` read, or a table of ratings, such as a DataFrame.
+            R, (m, n), dense, masked or scipy sparse; missing values count as zero. Or the
+            ratings that `coded_als.data.load_ratings` returned, or a table of ratings, such as a DataFrame.
         cluster
             Where to run; by default in this process. It is not closed.
         columns
@@ -204,7 +205,7 @@ class CodedALS(LinearFolding):
             Where the state is kept before each iteration, or before some. A fit that goes on from there reaches the same
             factors, also with other workers and another code.
         spread
-            What `plan` has returned for this matrix and cluster; planned here unless given.
+            The `Spread` that `plan` returned for this matrix and cluster; planned here unless given.
 
         Raises
         ------
@@ -282,7 +283,7 @@ class CodedALS(LinearFolding):
             stopping.concede(cut.lost)
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
-        # products decoded worse than they should be say nothing of the rank of the data
+        # products decoded worse than they should be are no evidence of the rank of the data
         best = BestFactors.on(basis, held.product(weights), self.rank, ridge, min(error, decoding))
         objective, moved = best.measured(problem)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
@@ -301,7 +302,7 @@ class CodedALS(LinearFolding):
     def plan(
         self, ratings: Any, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """Check the parameters against a matrix and a cluster before anything is started, and choose what `fit` does.
+        """Check the parameters against a matrix and a cluster before anything starts, and choose the scheme for `fit`.
 
         Parameters
         ----------
@@ -356,7 +357,7 @@ class CodedALS(LinearFolding):
         return code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
 
     def _checked(self) -> CodeSpec | None:
-        """The code asked for, None where the choice is open, after all checks that need no matrix.
+        """The requested code, None where the choice is open, after all checks that need no matrix.
 
         Raises UsageError for a parameter that is none.
         """

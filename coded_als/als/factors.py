@@ -14,10 +14,10 @@ from coded_als.arrays import Array
 
 @dataclass(frozen=True)
 class BestFactors:
-    """The best factors whose rows lie in a subspace, balanced and ordered by singular value.
+    """The best factors with rows in a subspace, balanced and ordered by singular value.
 
     For singular triplets (q, sigma, x) of A on the subspace they are q and x times ((sigma - lam)_+)^(1/2). Column signs
-    are fixed: they would otherwise depend on the last digits, and so on who was slow.
+    are fixed: they would otherwise depend on the last digits, and so on the workers that were slow.
     """
 
     # the leading triplets, (rows, d), (d,) and (l, d)
@@ -28,11 +28,11 @@ class BestFactors:
 
     @classmethod
     def on(cls, basis: Array, image: Array, rank: int, regularization: float, error: float) -> BestFactors:
-        """Those on a subspace.
+        """The best factors on a subspace.
 
         ``basis``: orthonormal columns, (l, k) with k >= rank; ``image``: A times them, (rows, k).
 
-        Raises UsageError without regularisation, if the rank is above that of the data as far as it can be told.
+        Raises UsageError without regularisation, if the rank is above that of the data as far as rounding shows.
         """
         left, sigma, right = singular_triplets(basis, image)
         floor = floor_of(max(left.shape[0], right.shape[0]), error) * sigma[0]

@@ -19,7 +19,7 @@ from coded_als.models.recommending import NewRatings, NewUsers
 
 
 class LinearFolding(FactorModel):
-    """A model in which what is missing counts as zero: a new user's factors are a product of the ratings."""
+    """A model in which a missing rating counts as zero: a new user's factors are a product of the ratings."""
 
     regularization: float
     weighting: Weighting

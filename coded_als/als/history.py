@@ -30,8 +30,8 @@ class CodedIteration(Iteration):
     seconds
         Seconds of the cluster's clock that the iteration took.
     remaining
-        What the objective can still lose, relative to the optimum: a bound where the outcome is ``"converged"``, before
-        that an estimate of it; infinite while unknown.
+        Possible further decrease of the objective, relative to the optimum: a bound where the outcome is
+        ``"converged"``, before that an estimate of it; infinite while unknown.
     responses
         Responses used in each of its rounds.
     error_estimate
@@ -40,7 +40,7 @@ class CodedIteration(Iteration):
         ``"running"``; in the last iteration ``"converged"``, ``"undecided"`` where rounding hides whether the
         tolerance is reached, or ``"unfinished"`` where ``iterations`` ended the fit.
     left_out
-        Workers whose responses to its rounds were found wrong, or not finite, and did not count.
+        Workers with responses to its rounds that did not count because they were wrong, or not finite.
     pieces
         Pieces of each share in each of its rounds; 1 for whole shares.
     partial
@@ -85,7 +85,7 @@ class Recorder:
     stopping
         Judges the Ritz pairs of each iteration.
     unit
-        What the matrix was divided by: objectives are told in its square.
+        The divisor of the matrix: objectives are reported in its square.
     """
 
     def __init__(self, fit: FitRecorder, log: RoundLog, stopping: Stopping, unit: float) -> None:
@@ -146,7 +146,7 @@ class Recorder:
         self._resumed = {name.removeprefix(SOLVER): array for name, array in solver.items()}
 
     def resumed(self, take: Callable[[Mapping[str, Array]], Taken]) -> Taken | None:
-        """What is made of the solver's arrays of a snapshot; None without one.
+        """The solver's state that ``take`` reads from the arrays of a snapshot; None without one.
 
         Raises UsageError where it does.
         """
@@ -158,7 +158,7 @@ class Recorder:
         """Close the running iteration, and tell whether to stop.
 
         ``value``: its objective, where that is not the one of the pairs alone. ``exhausted``: whether no iteration can find
-        another subspace; ``complete``: nor one that is told of directions that it has not met.
+        another subspace; ``complete``: nor one that is given directions that it has not met.
         """
         rounds = self._log.records[self._rounds_before :]
         worst = max((record.error_estimate for record in self._log.records), default=0.0)

@@ -12,7 +12,7 @@ from coded_als.als.solving import SolverInput
 from coded_als.arrays import Array
 from coded_als.planner.solvers import GUARD_VECTORS
 
-# Tells the random columns that join a narrow block from those of probes.
+# Separates the random columns that join a narrow block from those of probes.
 OTHERS = 2
 
 
@@ -55,7 +55,7 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
 
 
 def _completed(vectors: Array, rank: int) -> Array:
-    """Orthonormal vectors, (l, k), and as many more as the rank asks for: D vanishes on them, where it has no more."""
+    """Orthonormal vectors, (l, k), and as many more as the rank needs: D vanishes on them, where it has no more."""
     lacking = rank - vectors.shape[1]
     if lacking <= 0:
         return vectors

@@ -1,8 +1,8 @@
 """A block Krylov space of a symmetric matrix D, with full reorthogonalisation and thick restarts (block Lanczos).
 
 It keeps every direction that D was multiplied with. One relation holds all the time, D Q = [Q V] H: Q are the columns
-multiplied with, V those that come next, and H has been measured, not assumed: the part of H that is not symmetric is what
-the products got wrong. Ritz values and the norms of their residuals follow from H alone.
+multiplied with, V those that come next, and H has been measured, not assumed: the part of H that is not symmetric is
+the error of the products. Ritz values and the norms of their residuals follow from H alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from coded_als.arrays import EPS, Array
 from coded_als.models.checkpoint import Settled, arrays_like
 
 # The basis has at most so many times the columns of a block of rank and guards: the memory that a locally optimal
-# iteration takes, whose three blocks have images and are copied as they turn.
+# iteration takes for three blocks with images, which it copies as they turn.
 CAPACITY = 12
 # The defect from orthonormality that is left alone, and the one that is gone when the columns are made so once more.
 ORTHOGONAL, ALMOST = 128 * EPS, 1e-8
@@ -230,12 +230,12 @@ def _taken_out(space: Array, columns: Array) -> Array:
 
 
 def _orthonormal(columns: Array, space: Array, taken: Array, noise: float, defect: float) -> tuple[Array, Array, float]:
-    """Orthonormal columns, (l, k), a triangle, (k, b), whose product they are, and their defect; shorter than noise is nothing.
+    """Orthonormal columns, (l, k), a triangle, (k, b), and their defect; directions shorter than noise are dropped.
 
-    ``columns``: (l, b), overwritten, what is left of columns that the coordinates ``taken``, (j, b), in a space, (l, j),
-    were taken out of. The defect of the space from orthonormality has grown in them as much as they have become shorter:
-    where that is too much, the space is taken out once more, and ``taken`` mended. Done once in every round, it would
-    grow from round to round.
+    The product of the first two is ``columns``, (l, b), overwritten: the rest of columns without the coordinates
+    ``taken``, (j, b), in a space, (l, j). The defect of the space from orthonormality has grown in them as much as they
+    have become shorter: where that is too much, the space is taken out once more, and ``taken`` mended. Done once in
+    every round, it would grow from round to round.
     """
     before = float(np.sqrt(np.sum(taken**2, axis=0) + np.sum(columns**2, axis=0)).max(initial=0.0))
     fresh, triangle, smallest = _factored(columns, noise)

@@ -1,4 +1,4 @@
-"""A SciPy linear operator whose products survive stragglers."""
+"""A SciPy linear operator with products that survive stragglers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from coded_als.codes import CodeSpec, asked_code, default_code
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
 
-# Columns of a block that a choice of code is made for; how many come is not known beforehand.
+# Columns of a block that a choice of code assumes; their number is not known beforehand.
 TYPICAL_COLUMNS = 20
 # Kinds of NumPy types that are real numbers.
 REAL = "biuf"
@@ -49,11 +49,11 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     code
         SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is the fastest under the delays that the cluster
         knows of, without any a systematic code that leaves a quarter of the workers as stragglers, and three copies of a
-        sparse A, whose rows stay sparse only where they are not coded.
+        sparse A: its rows stay sparse only where they are not coded.
     partitions
         h of the entangled code, cut h x h.
     decoding_tolerance
-        Relative error that a product may have (by default what the code can keep to): a round goes on until its
+        Relative error that a product may have (by default the tolerance of the code): a round goes on until its
         responses decode to it.
     name
         Name of its rounds, for people.
@@ -61,7 +61,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         ``"freivalds"``: every response is checked before it counts (`coded_als.CodedALS`); ``"off"``.
     gram
         Whether the operator is A^T A, (N, N), and not A: formed of a dense A, and X -> A^T (A X) in one round of a sparse
-        one, whose A^T A is not formed.
+        one, where A^T A is not formed.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
 
     @staticmethod
     def _choose(asked: CodeSpec | None, cluster: Cluster, shape: tuple[int, int]) -> CodeSpec:
-        """The code asked for; where none is, the one that a plan for products of some columns would choose."""
+        """The requested code; without a request the choice of a plan for products of some columns."""
         length, workers = min(shape), cluster.size
         if asked is not None:
             return asked.bind(workers, length)
@@ -141,7 +141,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
 
     @cached_property
     def _transposed_product(self) -> Product:
-        """X -> A^T X; the shares that it needs are stored when it is first asked for."""
+        """X -> A^T X; its shares are stored on its first use."""
         return self._product if self._symmetric else self._of_transpose()
 
     def _matmat(self, X: Any) -> Any:
@@ -164,15 +164,15 @@ def _multiplied(product: Product, given: Any, rows: int) -> Any:
     """The product with a block of vectors, (rows, columns), in one round."""
     block = np.asarray(given)
     if block.dtype.kind not in REAL + "c":
-        raise UsageError(f"what is multiplied must be numbers; got {block.dtype}. Correct it.")
-    if not block.shape[1]:  # block solvers pass the empty rest of what has not converged
+        raise UsageError(f"cannot multiply by an array of dtype {block.dtype}. Pass real or complex numbers.")
+    if not block.shape[1]:  # block solvers pass an empty block when all vectors have converged
         return np.zeros((rows, 0), np.result_type(block.dtype, np.float64))
     if block.dtype.kind == "c":  # in one round: A real, so the parts do not mix
         columns = block.shape[1]
         both = _multiplied(product, np.hstack([block.real, block.imag]), rows)
         return both[:, :columns] + 1j * both[:, columns:]
     with np.errstate(over="ignore"):
-        right = _finite(block.astype(np.float64, copy=False), "what is multiplied")
+        right = _finite(block.astype(np.float64, copy=False), "the right operand")
     largest = np.abs(right).max(axis=0, initial=0.0)
     if not (largest > LARGE).any():
         return product(right)
@@ -183,7 +183,7 @@ def _multiplied(product: Product, given: Any, rows: int) -> Any:
 
 
 def _finite(block: Array, noun: str) -> Array:
-    """The block; `UsageError` with the place of what is not finite in it."""
+    """The block; `UsageError` with the place of its first entry that is not finite."""
     if not np.isfinite(block).all():
         row, column = np.argwhere(~np.isfinite(block))[0]
         raise UsageError(

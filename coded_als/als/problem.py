@@ -26,7 +26,7 @@ def weighted(ratings: Any, weighting: Weighting, mean: float | None = None) -> t
 
     ``ratings``: R, (m, n), dense or scipy sparse; zeros of a dense R are missing, as are entries that a sparse one
     lacks; ``weighting``: ``"none"``: the ratings; ``"binary"``: 1 for each; ``"centred"``: less their mean, so that
-    what is missing counts as the mean; ``"log"``: sign(r) log(1 + |r|).
+    a missing rating counts as the mean; ``"log"``: sign(r) log(1 + |r|).
     """
     if weighting == "none":
         return ratings, 0.0
@@ -114,7 +114,7 @@ class Problem:
         return np.asarray(self.matrix.T @ vectors)
 
     def cancels(self, explained: float) -> bool:
-        """Whether tr D less what is explained has lost the digits that matter."""
+        """Whether tr D less its ``explained`` part has lost the digits that matter."""
         return self.squared_norm - explained < CANCELLED * self.squared_norm
 
     def left_out(self, vectors: Array, explained: float) -> float:
@@ -135,7 +135,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class DistributedProblem(Problem):
-    """A problem whose ``matrix`` is the `SparseRows` of A; every product with it is a round."""
+    """A problem with the `SparseRows` of A as its ``matrix``; every product with it is a round."""
 
     unit: float = 1.0  # divisor of the entries, a power of two: the factors are divided instead, which is exact too
     squares: float = 0.0  # sum of the squares of the entries as they are stored

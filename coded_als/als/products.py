@@ -1,4 +1,4 @@
-"""A product X -> A X whose left operand lives on the workers of a cluster, in shares."""
+"""A product X -> A X with the left operand in shares on the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
-# A product that decodes worse than this, by its estimate, has no digits to go on with, whatever judges the result.
+# A product that decodes worse than this, by its estimate, has no digits to go on with, under any test of the result.
 AT_WORST = 0.01
 # The name of D on the workers.
 DATA = "D"
@@ -27,11 +27,11 @@ class RoundRecord:
     """One round as the algorithm saw it."""
 
     label: str  # the product, for people
-    responses: int  # how many responses were used
+    responses: int  # number of responses used
     elapsed_s: float  # seconds on the cluster's clock until the last of them
     # estimated error of the product decoded from them, relative to the norms of the two matrices multiplied
     error_estimate: float
-    left_out: tuple[int, ...] = ()  # workers whose responses did not count: corrupt, or not finite
+    left_out: tuple[int, ...] = ()  # workers with responses that did not count: corrupt, or not finite
     pieces: int = 1  # pieces of each share; 1 for whole shares
     partial: int = 0  # of the responses, those of workers that had done only some of their pieces
 
@@ -109,9 +109,9 @@ class StoredProduct:
     label
         Name of its rounds, for people.
     at_worst
-        Estimated relative error that it may have where nobody else can respond; 0 refuses more than the tolerance.
+        Estimated relative error that it may have if no other worker can respond; 0 refuses more than the tolerance.
     pieces
-        Pieces of each share; None: as counting says, for each round.
+        Pieces of each share; None: by operation counts, for each round.
     """
 
     def __init__(

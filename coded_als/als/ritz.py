@@ -18,7 +18,7 @@ from coded_als.models.checkpoint import arrays_like
 GRAM_FLOOR = 1e-10
 # Of a matrix of images that is made orthonormal at once.
 PANEL_ROWS = 1 << 15
-# The loss of orthonormality over a whole fit, whose repair comes late.
+# The loss of orthonormality over a whole fit, which is repaired late.
 _ROUNDED = 1e-6
 
 
@@ -31,11 +31,11 @@ class RitzPairs:
     values
         Ritz values theta, (k,).
     given
-        Orthonormal Ritz vectors x, (l, k), or what computes them when they are asked for.
+        Orthonormal Ritz vectors x, (l, k), or a function that computes them on demand.
     residuals
         Norms of D x - theta x, (k,).
     guards
-        How many of the last pairs are beyond the rank asked for.
+        Number of the last pairs that are beyond the requested rank.
     """
 
     values: Array
@@ -68,7 +68,8 @@ class RitzBasis:
     def of(cls, arrays: Mapping[str, Array], length: int, columns: int) -> Self:
         """The basis that ``vars`` of one has given.
 
-        Raises ValueError for arrays of other shapes, or that are no Ritz vectors of what their images are of.
+        Raises ValueError for arrays of other shapes, or for vectors that are no Ritz vectors of the operator that
+        gave the images.
         """
         block: dict[str, tuple[int | str, ...]] = {"values": (columns,), "vectors": (length, columns)}
         block["images"] = (length, columns)
@@ -107,7 +108,7 @@ def require_orthonormal(columns: Array) -> None:
 
 
 def rayleigh_ritz(spaces: list[Array], images: list[Array], keep: int) -> RitzBasis:
-    """The ``keep`` best vectors of an orthonormal basis whose images are known."""
+    """The ``keep`` best vectors of an orthonormal basis with known images."""
     space, image = np.hstack(spaces), np.hstack(images)
     projected = space.T @ image
     values, rotation = np.linalg.eigh((projected + projected.T) / 2)

@@ -21,14 +21,14 @@ class SolverInput:
     # the data on the workers: ``held.gram_product`` multiplies a block of any width, (l, b), with D in one round
     held: DistributedData
     problem: Problem  # the same data at the master, for products without a round
-    start: Array  # independent standard normal numbers, (l, columns), as many columns as the solver's row says
+    start: Array  # independent standard normal numbers, (l, columns), as many columns as in the solver's row
     rank: int  # factors d
     iterations: int  # the most iterations to run
     ridge: float  # ridge weight lam, in the unit of the data
-    # takes the Ritz pairs of every iteration, says when to stop, and keeps the state of the solver for a resumption
+    # takes the Ritz pairs of every iteration, decides when to stop, and keeps the state of the solver for a resumption
     recorder: Recorder
-    # for solvers with rounds of their own: the protocol asked for, where rounds run, the code of D, and the relative
-    # error that a decoded product may have
+    # for solvers with rounds of their own: the requested protocol, the place of the rounds, the code of D, and the
+    # relative error that a decoded product may have
     protocol: str
     log: RoundLog
     code: CodeSpec

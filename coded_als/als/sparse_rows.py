@@ -25,7 +25,7 @@ from coded_als.planner.schemes import rows_operations
 
 
 class SparseRows:
-    """A sparse A, (rows, l), whose blocks of rows the workers of a cluster hold.
+    """A sparse A, (rows, l), in blocks of rows on the workers of a cluster.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class SparseRows:
         return tuple(f"{self._name}.{part}" for part in ("data", "indices", "indptr"))
 
     def error_estimate(self, workers: Sequence[int]) -> float:
-        """Rounding only, where every block is there; else infinite."""
+        """Rounding only, if every block is there; else infinite."""
         return EPS if self._rule.satisfied(workers) else np.inf
 
     def product(self, right: Array, label: str = "U = A H") -> Array:
@@ -118,7 +118,7 @@ class SparseRows:
         return [held[block] for block in self._block_of]
 
     def _total(self, responses: dict[int, Array]) -> Array:
-        # in the order of the blocks and not of arrival: the sum is the same to the last bit whichever workers are slow
+        # in the order of the blocks and not of arrival: the sum is the same to the last bit with any workers slow
         total = responses[0].copy()
         for block in range(1, self.recovery_threshold):
             total += responses[block]

@@ -29,7 +29,7 @@ Where = Literal["auto", "local", "coded", "none"]
 
 
 def local_gram(problem: Problem) -> Array:
-    """D = A^T A, (l, l), at the master: right for a sparse R, whose Gram matrix costs it little."""
+    """D = A^T A, (l, l), at the master: right for a sparse R, as its Gram matrix costs little."""
     product = problem.matrix.T @ problem.matrix
     return np.asarray(product.toarray() if sparse.issparse(product) else product)
 
@@ -115,7 +115,7 @@ def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: 
     return gram_at_master_s(extent.rows, extent.length, machine) <= on_workers_s
 
 
-# Workers that hold each block of sparse rows, unless the code says otherwise.
+# Default number of workers that hold each block of sparse rows.
 COPIES = 3
 
 
@@ -139,12 +139,12 @@ class Spread:
 
 
 class FormedGram:
-    """Products with D, formed and given out in shares, and the last one where it is there sooner.
+    """Products with D, formed and distributed in shares, and the last one where it is there sooner.
 
     Parameters
     ----------
     log
-        Where its rounds run.
+        The cluster and the record of its rounds.
     code
         How D is spread.
     tolerance
@@ -174,8 +174,8 @@ def choose_spread(
 ) -> Spread:
     """The spread over W workers: as asked, and open choices by counting.
 
-    D of a sparse A is formed where a code of D is asked for, or where that takes less time. ``preferred``: the code of D,
-    tied to the workers, where none is asked for.
+    D of a sparse A is formed if a code of D is requested, or if that takes less time. ``preferred``: the code of D,
+    tied to the workers, without such a request.
 
     Raises UsageError for a code that does not fit, or that nothing sparse can be spread by.
     """
@@ -206,7 +206,7 @@ def choose_spread(
 
 
 def rows_code(asked: CodeSpec | None, workers: int) -> Replicated | Uncoded:
-    """How sparse rows are spread, unless asked otherwise: in copies, since sums of them are no longer sparse.
+    """The code of sparse rows, by default copies, since sums of rows are no longer sparse.
 
     Raises UsageError for any other code than copies, and for more copies than workers.
     """

@@ -16,11 +16,11 @@ from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzBasis, orthonormal_complement, rayleigh_ritz, search_directions, stepped
 from coded_als.arrays import EPS, Array
 
-# Eigenvalues of D whose difference is this part of them, or rounding of the largest one, are equal.
+# Eigenvalues of D are equal if they differ by this part of them, or by rounding of the largest one.
 EQUAL, ROUNDED = 1e-9, 32.0
-# The space is known when its residuals are this part of the distance to what is below, or rounding.
+# The space is known when its residuals are this part of the distance to the next value below, or rounding.
 KNOWN = 1e-9
-# A value below the tie has settled whose residual is this part of its distance from it.
+# A value below the tie has settled if its residual is this part of its distance from the tie.
 SETTLED = 0.25
 # Steps with the data, columns that a block is widened by where all of it is tied, and how far.
 STEPS, WIDENED, WIDEST = 60, 8, 64
@@ -40,7 +40,7 @@ class ResolvedCut:
 
 
 def resolved(problem: Problem, vectors: Array, rank: int, spare: float) -> ResolvedCut:
-    """Tell whether the values at the cut are equal, and choose among equal ones; the data themselves are multiplied with.
+    """Decide whether the values at the cut are equal, and choose among equal ones, by products with the data.
 
     ``vectors``: orthonormal columns, (l, k) with k >= rank, near the leading eigenvectors of D; ``spare``: the most of the
     objective that the choice may lose.
@@ -93,7 +93,7 @@ def _missed(problem: Problem, basis: RitzBasis, last: int) -> Array | None:
 def nearest(space: Array, count: int) -> Array:
     """So many orthonormal vectors of a space, which depend on the space alone and not on its basis.
 
-    Those nearest to fixed random vectors, or the rest of the space without the nearest, whichever is fewer to find.
+    Those nearest to fixed random vectors, or the rest of the space without the nearest, whichever are fewer.
 
     ``space``: orthonormal columns, (l, k). Returns (l, count).
     """

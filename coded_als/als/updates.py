@@ -13,13 +13,13 @@ def update_matrix(gram: Array, projected: Array, regularization: float, error: f
     """The d x d matrix G with B+ = E G.
 
     With S = F + lam I the update is B+ = E (S^-1 M + lam S)^-1. Without regularisation that is M^-1 F, and M is positive
-    definite where the rank of the data allows it; with it, (lam S)^-1 N^-1 with N = I + S^-1 M S^-1 / lam, whose
-    eigenvalues are at least 1 whatever the rank.
+    definite where the rank of the data allows it; with it, (lam S)^-1 N^-1 with N = I + S^-1 M S^-1 / lam: the
+    eigenvalues of N are at least 1 at every rank.
 
     ``gram``: F = B^T B, (d, d); ``projected``: M = B^T E = B^T D B, (d, d).
 
-    Raises UsageError without regularisation, if the rank asked for is above the rank of the data as far as it can
-    be told.
+    Raises UsageError without regularisation, if the requested rank is above the rank of the data as far as
+    rounding shows.
     """
     if regularization > 0:
         sizes, axes = np.linalg.eigh(symmetric(gram))
@@ -75,7 +75,7 @@ def inverse_of_gram(gram: Array, regularization: float) -> Array:
 
 
 def symmetric(matrix: Array) -> Array:
-    """The symmetric part, (d, d): what is symmetric in exact arithmetic stays so after decoding."""
+    """The symmetric part, (d, d): a matrix that is symmetric in exact arithmetic stays so after decoding."""
     return np.asarray((matrix + matrix.T) / 2)
 
 

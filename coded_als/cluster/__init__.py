@@ -1,4 +1,4 @@
-"""The seam between the algorithm and its clusters, with the stopping rules and the clusters of this process."""
+"""The interface between the algorithm and its clusters, with the stopping rules and the clusters of this process."""
 
 from coded_als.cluster.rules import (
     AnyOfEach,

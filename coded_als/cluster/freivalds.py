@@ -1,8 +1,9 @@
 """Freivalds' check: whether a response is the product that it should be, from random combinations of its rows.
 
-V (S X) = (V S) X for any V. With V random and secret, and V S made while the share S was at hand, a response Y of S X is
-compared with what it should be at the price of a few rows instead of all (Freivalds, Probabilistic machines can use less
-running time, 1977). A sketch commutes with the kernels, so what is expected comes from the kernel itself, on a sketch.
+V (S X) = (V S) X for any V. With V random and secret, and V S made while the share S was at hand, the master
+compares V Y of a response Y with (V S) X at the price of a few rows instead of all (Freivalds, Probabilistic machines
+can use less running time, 1977). A sketch commutes with the kernels, so the kernel itself, run on a sketch, gives the
+expected value.
 Exact half-steps of sparse rows are checked by their residuals.
 """
 
@@ -34,7 +35,7 @@ class Secret:
     Parameters
     ----------
     generator
-        Where they come from; by default the system's own entropy.
+        Source of the combinations; by default the system's own entropy.
     """
 
     def __init__(self, generator: np.random.Generator | None = None) -> None:
@@ -51,7 +52,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was observed and expected of a response, and how far rounding takes them apart."""
+    """The observed and the expected sketch of a response, and a bound on their difference by rounding."""
 
     observed: Array
     expected: Array
@@ -74,7 +75,7 @@ class Operand:
     array
         The planes of a share (s, a, b), or a matrix.
     secret, worker
-        Whose combinations it is sketched with.
+        The source of the random combinations, and the worker that they belong to.
     """
 
     def __init__(self, array: Array, secret: Secret, worker: int) -> None:
@@ -100,7 +101,7 @@ class Operand:
 
     @cached_property
     def column_norms(self) -> Array:
-        """Of the columns, over rows and planes, (b,)."""
+        """Norms of the columns, over rows and planes, (b,)."""
         return norms(self._array.reshape(-1, self.columns))
 
     @property
@@ -114,7 +115,7 @@ class Operand:
         return self._secret.combinations(self._worker, self.columns)
 
     def reduced(self) -> Operand:
-        """Only what a check needs once the array is gone."""
+        """The same operand without its array: a check needs only the sketches and the norm."""
         _ = self.left, self.right, self.norm
         self.array = None
         return self
@@ -132,7 +133,7 @@ PIECE_COMBINATIONS = 2
 
 @dataclass(frozen=True)
 class PieceSketches:
-    """What a check of a worker's answers needs of its share, piece by piece.
+    """Sketches of a worker's share, piece by piece, for the check of its answers.
 
     Parameters
     ----------
@@ -160,7 +161,7 @@ class PieceSketches:
     def compare(
         self, numbers: Sequence[int], order: Sequence[slice], right: Array, columns: Array, rows: Array
     ) -> Comparison:
-        """Of the rows of ``S right`` that belong to some pieces, (s, rows, c), one piece after the other.
+        """The comparison of the rows of ``S right`` in some pieces, (s, rows, c), one piece after the other.
 
         ``numbers`` and ``order``: the pieces and their rows in the share; ``columns``: norms of ``right``, (c,).
         """
@@ -184,19 +185,22 @@ def norms(columns: Array) -> Array:
 
 
 def rounding(*lengths: int) -> float:
-    """How far an honest response may be off, relative to the norms of what was multiplied."""
+    """The largest rounding error of an honest response, relative to the norms of the two operands."""
     terms = sum(lengths)
     return float(EPS * (FEWEST_UNITS + UNITS_PER_ROOT * np.sqrt(terms) + UNITS_PER_TERM * terms))
 
 
 def bounded(sizes: Any, *lengths: int) -> Any:
-    """Rounding where numbers are normal, and what is lost where products vanish below them."""
+    """A bound on rounding among normal numbers, plus the loss where products underflow."""
     with np.errstate(all="ignore"):
         return rounding(*lengths) * sizes + 8 * sum(lengths) * np.finfo(np.float64).tiny
 
 
 def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of the response (s, a, c) to ``left @ right``, (s, a, b) and (s, b, c); both may be known by their sketches alone."""
+    """The comparison of a response (s, a, c) to ``left @ right``, (s, a, b) and (s, b, c).
+
+    Both operands may be known by their sketches alone.
+    """
     observed = left.row_combinations @ response
     lengths = left.planes * left.columns, left.rows
     if right.array is not None:
@@ -209,7 +213,7 @@ def check_product(left: Operand, right: Operand, response: Array) -> Comparison:
 
 
 def check_transposed_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of the response (s, a, c) to ``left^T right``, (s, b, a) and (s, b, c), with the whole of ``right`` at hand."""
+    """The comparison of a response (s, a, c) to ``left^T right``, (s, b, a) and (s, b, c), from the whole ``right``."""
     assert right.array is not None
     (expected,) = run_to_end(transposed_product(left.right, right.array))
     lengths = left.planes * left.rows, left.columns
@@ -217,7 +221,10 @@ def check_transposed_product(left: Operand, right: Operand, response: Array) -> 
 
 
 def check_inner_product(left: Operand, right: Operand, response: Array) -> Comparison:
-    """Of the real inner product (1, b, c) over rows and planes of (s, a, b) and (s, a, c), with the whole of ``right`` at hand."""
+    """The comparison of a real inner product (1, b, c) over rows and planes of (s, a, b) and (s, a, c).
+
+    The whole of ``right`` must be at hand.
+    """
     assert right.array is not None
     (expected,) = run_to_end(inner_product(left.right, right.array))
     lengths = left.planes * left.rows, left.columns
@@ -225,7 +232,7 @@ def check_inner_product(left: Operand, right: Operand, response: Array) -> Compa
 
 
 def check_scaled(share: Operand, matrix: Operand, response: Array) -> Comparison:
-    """Of the response (s, a, c) to ``share @ matrix``, (s, a, b) and one real (b, c) for all planes."""
+    """The comparison of a response (s, a, c) to ``share @ matrix``, (s, a, b) and one real (b, c) for all planes."""
     assert matrix.array is not None
     (expected,) = run_to_end(scaled(share.left, matrix.array))
     return Comparison(
@@ -252,7 +259,7 @@ def row_transposed_key(combinations: Array, data: Array, indices: Places, indptr
 
 
 def check_rows(combinations: Array, key: Array, size: float, right: Array, response: Array, inner: int) -> Comparison:
-    """Of the product of sparse rows with ``right``, (l, b).
+    """The comparison of a product of sparse rows with ``right``, (l, b).
 
     ``key`` is V times these rows, ``size`` their Frobenius norm or a bound on it, and ``inner`` the most terms of a sum.
     """
@@ -273,10 +280,12 @@ def check_half_step(
     solution: Array,
     sums: Array,
 ) -> Iterator[Comparison]:
-    """Of `coded_als.baselines.block_kernel.solve_block`: every row must solve its normal equations, and the sums be theirs.
+    """The comparisons of `coded_als.baselines.block_kernel.solve_block`: every row must solve its normal equations.
+
+    The sums must be those of the rows.
 
     Nothing is random here: a residual costs the rank-th part of forming the equations. Rows must have been solved in a
-    backward stable way (`Reading.stable`): what compiled loops make of ill-conditioned short rows has larger residuals.
+    backward stable way (`Reading.stable`): compiled loops leave larger residuals in ill-conditioned short rows.
     """
     curvature, target = read_entries(data, indices, offset, reading)
     owners = np.repeat(np.arange(ridge.size), np.diff(indptr))
@@ -305,7 +314,7 @@ def _sums(owners: Any, numbers: Array, rows: int) -> Array:
 
 
 def _csr(data: Array, indices: Places, indptr: Places, columns: int) -> Any:
-    # SciPy loads slowly, and only who verifies needs it here
+    # SciPy loads slowly, and only verification needs it here
     from scipy.sparse import csr_array
 
     return csr_array((data, indices, indptr), shape=(indptr.size - 1, columns))

@@ -15,7 +15,7 @@ from coded_als.kernels import PIECEWISE, Stored, as_stored, find_kernel, run_to_
 
 
 class HeldArrays:
-    """What W workers of the calling process hold, and the kernels that run on it."""
+    """Arrays of W workers of the calling process, and the kernels that run on them."""
 
     def __init__(self, workers: int) -> None:
         self._memory: list[dict[str, Stored]] = [{} for _ in range(workers)]
@@ -30,7 +30,7 @@ class HeldArrays:
                 memory.pop(name, None)
 
     def receive(self, round: Round) -> None:
-        """Every worker keeps what the round tells it to keep, whether or not it will respond in time.
+        """Store the arrays that a round sends to be kept on every worker, whether or not it will respond in time.
 
         Raises UsageError when an operand is not there.
         """
@@ -96,7 +96,7 @@ def excluded_from(round: Round) -> dict[int, Status]:
 
 
 def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
-    """The workers whose responses to this round do not count, and why."""
+    """The workers that this round newly leaves out, each with the reason."""
     return {worker: status for worker, status in left_out.items() if worker not in round.excluded}
 
 

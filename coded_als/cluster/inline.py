@@ -20,7 +20,7 @@ from coded_als.kernels import Stored
 class InlineCluster:
     """W workers that are only dictionaries: for tests, small problems and debugging.
 
-    Nobody waits: ``delays`` only decides in which order the workers respond, and dead workers never do.
+    No call waits: ``delays`` only sets the order in which the workers respond, and dead workers never do.
     Kernels run only for the responses that a round uses.
 
     Parameters
@@ -89,7 +89,7 @@ class InlineCluster:
     def _report(
         self, round: Round, sent_s: float, received_s: float, told: Mapping[int, Status], done: Mapping[int, int]
     ) -> None:
-        """Tell of the responses, and note the tasks that nobody needed."""
+        """Report the responses to the observers, and note the tasks that the round did not need."""
         for worker, status in told.items():
             event = TaskEvent(self._round_index, round.label, worker, status, sent_s, received_s)
             self._tell(replace(event, pieces=done.get(worker)))

@@ -18,7 +18,7 @@ from coded_als.errors import UsageError
 
 @dataclass(frozen=True)
 class Machine:
-    """How fast the master, one worker and the link between them are.
+    """Speeds of the master, of one worker and of the link between them.
 
     Parameters
     ----------
@@ -30,11 +30,12 @@ class Machine:
     latency_s
         Seconds that any message takes besides.
     message_s
-        Seconds that the master itself spends on each message, whatever its size.
+        Seconds that the master itself spends on each message of any size.
     cores
         Cores that the workers share; None: each has its own.
     given_bytes_per_second
-        Of what workers are given to keep: large arrays into memory that nothing has touched before. None: as the link.
+        Bytes per second of arrays that workers keep: large ones go into memory that nothing has touched before. None:
+        as the link.
     worker_speeds
         Factors of the speed, one for each worker; they start over where the workers are more. Empty: all are alike.
     """
@@ -86,7 +87,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """A machine whose workers share the cores that this process may use."""
+    """A machine on which all workers share the cores that this process may use."""
     return Machine(cores=len(os.sched_getaffinity(0)))
 
 

@@ -28,7 +28,7 @@ class Played:
     elapsed_s
         Seconds until its last answer that counts was there; infinite where it never ends.
     done
-        For each worker whose answers count, in the order of their first: how many pieces.
+        Number of pieces of each worker with answers that count, in the order of their first answers.
     heard_s
         When the last answer of each of them was there.
     messages
@@ -65,7 +65,7 @@ Kind = Literal["word", "answer", "read", "ask", "trigger"]
 
 @dataclass(order=True)
 class _Event:
-    """Something that happens at a time; of equal times, what was foreseen first."""
+    """An event with its time; of events at equal times, the one that was scheduled first comes first."""
 
     at_s: float
     number: int
@@ -146,7 +146,7 @@ class _Play:
         """Pieces that a worker has done by now."""
         if self._piece_s[worker] == 0:
             return self._pieces
-        # a piece that ends at this very moment is done, whatever rounding says
+        # a piece that ends at this very moment is done: the margin absorbs rounding
         done = np.floor((now_s - self._begun_s[worker]) / self._piece_s[worker] * (1 + 1e-12) + 1e-9)
         return int(min(max(done, 0), self._pieces))
 
@@ -191,7 +191,7 @@ class _Play:
             self._foresee(max(received_s, self._finished_s(worker, pieces)), "trigger", worker)
 
     def _trigger(self, event: _Event) -> None:
-        """A worker sends what it has done since it last sent anything."""
+        """A worker sends the pieces that it has done since its last answer."""
         done = self._done(event.worker, event.at_s)
         if done > self._sent[event.worker]:
             self._sent[event.worker] = done
@@ -228,5 +228,5 @@ def gather_pieces(
 
 
 def pieces_done(until: EveryPiece, done: Mapping[int, int], workers: int) -> Array:
-    """The part of its share that each worker did for what counts, (W,); 1 where nothing counts."""
+    """The part of its share that each worker did for its counted answers, (W,); 1 for a worker without any."""
     return np.array([done.get(worker, until.layout.pieces) / until.layout.pieces for worker in range(workers)])

@@ -1,9 +1,10 @@
-"""Rounds in pieces: when they end, and when the workers are asked for what they have done.
+"""Rounds in pieces: when they end, and when the master asks the workers for their finished pieces.
 
-A worker sends a word of a few bytes when its first piece is done, and keeps its answers until it has been asked for them and
-has done as many pieces as it was asked for, or its share is done. From the words the master knows how fast each worker is
-in this very round, and when the round will be decodable; it asks a little before. So an undisturbed round takes as long as
-an uncoded one, and a worker that is slow, or begins late, counts with what it has done by then.
+A worker sends a word of a few bytes when its first piece is done, and keeps its answers until the master asks
+for them and the worker has done the requested number of pieces, or its share. From the words the master knows the speed
+of each worker in this very round, and the time at which the round will be decodable; it asks a little before. So an
+undisturbed round takes as long as an uncoded one, and a worker that is slow, or begins late, counts with the pieces
+that it has done by then.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from coded_als.codes.pieces import Done, PieceLayout
 from coded_als.codes.product import MatrixCode
 from coded_als.errors import CodedALSError
 
-# A worker whose answer is late by so many of its pieces has stalled: nothing more is expected until it is heard again.
+# If the answer of a worker is late by so many of its pieces, the worker has stalled: the master expects nothing more
+# of it until it answers again.
 STALLED_PIECES = 2.0
 # Shares of less work stay whole: to decode some thirty pieces, and to know their errors, takes the master some 10 ms.
 SHORT_S = 0.05
-# What pieces spare must be so many times the master's seconds for a message of each worker.
+# The seconds that pieces save must be so many times the master's seconds for a message of each worker.
 WORTH_MESSAGES = 4
-# Whether a round will be decodable is worked out again when it has gone on by this part of itself: each time costs the
-# master about what decoding costs.
+# The master works out anew whether a round will be decodable when the round has gone on by this part of itself: each
+# time costs about as much as decoding.
 AGAIN_AFTER = 0.02
 # The same of a look at whether any time soon it can be: each goes through all pieces of all workers.
 LOOK_AFTER = 0.001
@@ -67,7 +69,7 @@ class EveryPiece:
 
     @property
     def counted(self) -> StoppingRule:
-        """The rule of one piece, with answers counted where a code would be asked for its error."""
+        """The rule of one piece, which counts answers and does not evaluate a code's error estimate."""
         return Fastest(self.needed) if isinstance(self.rule, WellConditioned) else self.rule
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
@@ -77,8 +79,8 @@ class EveryPiece:
 def pieces_for(code: MatrixCode, work_s: float, height: int, machine: Machine) -> int:
     """Pieces of each share where that is left open: at least one for each worker, or one where rounds are short.
 
-    An undisturbed round in pieces ends when each worker has done p/W of its share, of ``work_s`` seconds; what that spares
-    must be worth the messages, and the master's care for each piece. ``height``: rows of a response.
+    An undisturbed round in pieces ends when each worker has done p/W of its share, of ``work_s`` seconds; the saving
+    must exceed the cost of the messages and of the master's work on each piece. ``height``: rows of a response.
     """
     spared_s = work_s * (1 - code.recovery_threshold / code.workers)
     worth = work_s >= SHORT_S and spared_s >= WORTH_MESSAGES * code.workers * machine.message_s
@@ -87,14 +89,14 @@ def pieces_for(code: MatrixCode, work_s: float, height: int, machine: Machine) -
 
 @dataclass(frozen=True)
 class Question:
-    """What workers are asked, and when.
+    """A question to workers, and its time.
 
     Parameters
     ----------
     at_s
-        When, on the clock of the round.
+        Time of the question on the clock of the round.
     pieces
-        For each worker that is asked: how many pieces it is to have done when it answers; 0: as many as it has.
+        Number of pieces that each asked worker must have done before it answers; 0: as many as it has.
     """
 
     at_s: float
@@ -102,7 +104,7 @@ class Question:
 
 
 class RoundProgress:
-    """What the master knows of each worker in one round; seconds on the clock of the round.
+    """The master's knowledge of each worker in one round; seconds on the clock of the round.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ class RoundProgress:
         return {int(worker): int(self.counted[worker]) for worker in np.flatnonzero(self.counted)}
 
     def hear(self, worker: int, now_s: float, pieces: int, computed_s: float) -> None:
-        """A worker says how many pieces it has done in how many seconds of work."""
+        """Note a worker's report of its finished pieces and its seconds of work."""
         if pieces:
             self.begun_s[worker], self.piece_s[worker] = now_s - computed_s, computed_s / pieces
         self.stalled[worker] = False
@@ -136,7 +138,7 @@ class RoundProgress:
         self.counted[worker] = max(self.counted[worker], pieces)
 
     def lose(self, worker: int) -> None:
-        """Nothing more is expected of a worker, until it is heard again; what counts, counts."""
+        """Expect nothing more of a worker until it answers again; its counted pieces stay counted."""
         self.begun_s[worker] = self.piece_s[worker] = np.inf
         self.asked[worker], self.stalled[worker] = 0, False
 
@@ -146,14 +148,17 @@ class RoundProgress:
         self.counted[worker] = 0
 
     def stalls_s(self) -> float:
-        """When the first worker that owes an answer will have stalled."""
+        """Seconds at which the first worker that owes an answer will have stalled."""
         owes = (self.asked > self.counted) & ~self.stalled
         with np.errstate(invalid="ignore"):
             late_s = self.begun_s + (self.asked + STALLED_PIECES) * self.piece_s
         return float(np.nextafter(np.min(late_s[owes], initial=np.inf), np.inf))
 
     def expected_s(self, now_s: float) -> Array:
-        """When each worker should have done each piece, (W, c): before all time where it has answered, never if unknown."""
+        """Seconds at which each worker should have done each piece, (W, c).
+
+        They are -inf if it has answered, and inf if it has stalled or its speed is unknown.
+        """
         places = self.layout.places
         with np.errstate(invalid="ignore"):
             late_s = self.begun_s + (self.asked + STALLED_PIECES) * self.piece_s
@@ -165,9 +170,10 @@ class RoundProgress:
 
 
 def next_question(now_s: float, progress: RoundProgress, until: EveryPiece, lead_s: float) -> Question | None:
-    """What to ask next, as far as is known now; None where nothing can be expected yet.
+    """The next question, as far as is known now; None where nothing can be expected yet.
 
-    ``lead_s``: what a question takes to all workers. Those that have stalled are asked at once for what they have.
+    ``lead_s``: seconds that a question takes to all workers. Stalled workers are asked at once for their finished
+    pieces.
     """
     expected = progress.expected_s(now_s)
     end_s = decodable_s(expected, until)
@@ -189,7 +195,7 @@ def soonest_s(now_s: float, progress: RoundProgress, needed: int) -> float:
 
 
 def _fewest_s(expected: Array, needed: int) -> float:
-    """When the last of the pieces has as many answers as are needed."""
+    """Seconds at which the last of the pieces has as many answers as it needs."""
     if needed > len(expected):
         return np.inf
     return float(np.partition(expected, needed - 1, axis=0)[needed - 1].max())
@@ -220,14 +226,14 @@ def _decodable_at(moment_s: float, expected: Array, until: EveryPiece) -> bool:
 
 
 class Asking:
-    """The questions of one round: when they have to be worked out, and what they are then.
+    """The questions of one round, and the times at which the master has to work them out.
 
     Parameters
     ----------
     until
         The rule of the round.
     lead_s
-        What a question takes to all workers and back.
+        Seconds that a question takes to all workers and back.
     """
 
     def __init__(self, until: EveryPiece, lead_s: float) -> None:
@@ -239,11 +245,11 @@ class Asking:
 
     @property
     def next_s(self) -> float:
-        """When to call `questions`, on the clock of the round."""
+        """Time of the next call of `questions`, on the clock of the round."""
         return min(self._ask_s, self._stalled_s)
 
     def note(self, now_s: float) -> None:
-        """Something new is known of a worker."""
+        """Account for news of a worker."""
         self._put_off = now_s < self._look_s
         if self._put_off:
             self._ask_s = min(self._ask_s, self._look_s)
@@ -254,7 +260,7 @@ class Asking:
         self._ask_s = max(now_s, self._again_s, soonest - self._lead_s)
 
     def questions(self, now_s: float) -> Mapping[int, int]:
-        """What each of some workers is asked now: `Question.pieces`; nothing where it is not time."""
+        """The `Question.pieces` that some workers are asked for now; empty before the time of the question."""
         if self._put_off:
             self.note(now_s)
             if self.next_s > now_s:

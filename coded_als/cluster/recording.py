@@ -37,9 +37,9 @@ class TraceRecorder(EventLog):
     slowness as a factor of the work, which it pays for anew: so it is right at another number of partitions too. Where
     the work takes a few milliseconds at most, all of the arrival is a delay.
 
-    A task that was dropped for a newer one, or was still open at the end, is written with what it had
-    taken by then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` says what a replay
-    makes of it). A task that was never sent is written with 0 seconds and ``censored`` 1: nothing is known of its delay.
+    A task that was dropped for a newer one, or was still open at the end, is written with its seconds until
+    then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` describes how a replay uses
+    it). A task that was never sent is written with 0 seconds and ``censored`` 1: nothing is known of its delay.
     Tasks of workers that died have no row: in a replay they never respond.
     """
 
@@ -65,7 +65,7 @@ class TraceRecorder(EventLog):
             raise unwritable(path, error) from None
 
     def _sent_s(self) -> dict[int, list[float]]:
-        """When each worker was sent tasks, in order."""
+        """Seconds at which each worker was sent tasks, in order."""
         sent: dict[int, list[float]] = defaultdict(list)
         for event in self.events:
             if event.sent_s is not None:
@@ -87,7 +87,7 @@ def _round_rows(
         if event.status == "unsent":
             rows.append((event.worker, event.round_index, 0.0, 1, 0.0, 1.0))
         elif event.sent_s is not None and event.status != "lost":
-            # a worker that drops a task says so, which is no response
+            # a worker that drops a task reports it, which is no response
             censored = event.status in ("superseded", "unfinished") or event.received_s is None
             ended_s = _open_until_s(event, sent_s[event.worker], ends_s) if censored else event.received_s
             taken_s = (ended_s or event.sent_s) - event.sent_s

@@ -26,7 +26,7 @@ def require_satisfiable(
 
 
 def refusal_of(rule: StoppingRule, reachable: Sequence[int], left_out: Mapping[int, Status]) -> CodedALSError:
-    """The rule's refusal; where workers were left out, they are the cause and the remedy says so."""
+    """The rule's refusal; if workers were left out, the remedy names them as the cause."""
     error = rule.refusal(reachable)
     if not left_out:
         return error
@@ -87,7 +87,7 @@ class AnyOfEach:
 
 
 def spared(rule: StoppingRule, responded: Collection[int]) -> frozenset[int]:
-    """Workers whose responses can no longer help: a copy of what they compute has been counted."""
+    """Workers that can no longer help the round: a copy of each one's result has been counted."""
     if not isinstance(rule, AnyOfEach):
         return frozenset()
     open_groups = [group for group in rule.groups if group.isdisjoint(responded)]
@@ -107,7 +107,7 @@ class ErrorEstimator(Protocol):
 
 @dataclass(frozen=True)
 class WellConditioned:
-    """Stop as soon as what has arrived decodes to ``tolerance``, and not before (the code knows its error beforehand).
+    """Stop as soon as the responses decode to ``tolerance``, and not before (the code knows its error beforehand).
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def best_there_is(rule: StoppingRule, reachable: Sequence[int]) -> bool:
 def counted_workers(
     order: tuple[int, ...], until: StoppingRule, without: Mapping[int, Status] = MappingProxyType({})
 ) -> tuple[int, ...]:
-    """The workers whose responses a round uses: the first that satisfy the rule, or all where it is content with these.
+    """The workers that a round uses: the first that satisfy the rule, or all where the rule is content with these.
 
     A rule stays satisfied as more responses arrive, so steps that double and then halve find the place: asking a
     code for its error is dear, and at a thousand workers it takes some fifty responses beyond the threshold.

@@ -14,7 +14,7 @@ from coded_als.kernels import Stored
 
 
 class ProxyCluster:
-    """A cluster that answers as the one behind it does; a derived class says what it changes on the way.
+    """A cluster that answers as the one behind it does, except for the changes of a derived class.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class ProxyCluster:
         return self._cluster.seconds()
 
     def close(self) -> None:
-        """Let go of what passed through here."""
+        """Release the arrays that passed through this proxy."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -63,9 +63,9 @@ _numbers = itertools.count(1)
 
 
 class Scope(ProxyCluster):
-    """A cluster whose stored arrays have names of their own, and which drops them when it is closed.
+    """A cluster that gives stored arrays names of its own, and drops them when it is closed.
 
-    A fit in another fit's callback, and two operators on one cluster, each multiply with what they stored themselves.
+    A fit in another fit's callback, and two operators on one cluster, each multiply with their own stored arrays.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Scope(ProxyCluster):
         return self._cluster.run(replace(round, keep=keep, operands=operands), until)
 
     def close(self) -> None:
-        """Let the workers forget what was stored here."""
+        """Let the workers drop the arrays that were stored through this scope."""
         names, self._names = self._names, set()
         if names:
             self._cluster.drop(names)

@@ -1,4 +1,4 @@
-"""The seam between the algorithm and whatever runs it.
+"""The interface between the algorithm and the clusters that run it.
 
 The algorithm (`coded_als.als`) describes work as `Round`s and hands them to a `Cluster`.
 A cluster runs a round on its workers and returns at the very response that satisfies the
@@ -6,7 +6,7 @@ round's `StoppingRule`; it never waits for a straggler. Real processes (`coded_a
 a virtual clock (`coded_als.cluster.virtual`) and the calling process (`coded_als.cluster.inline`)
 implement the same protocol.
 
-Arrays on this seam are real float64; a stored one may be int32, which places of sparse
+Arrays at this interface are real float64; a stored one may be int32, which places of sparse
 entries are. A share or a response at a point of the unit circle is complex and travels as two stacked real planes, shape ``(2, rows, columns)``; at a real
 point there is one plane. So encoding, multiplying and decoding are real matrix products.
 """
@@ -33,7 +33,7 @@ CheckPieces = Callable[[int, int, int, Array], bool]
 
 
 class StoppingRule(Protocol):
-    """Says, from the workers that have responded, whether a round may end."""
+    """A rule that decides from the workers that have responded whether a round may end."""
 
     @property
     def needed(self) -> int:
@@ -68,11 +68,11 @@ class Round:
     response_shapes
         The shapes every response must have; a response of other shapes is refused.
     operations
-        Real multiplications that one worker carries out: what a virtual clock charges.
+        Real multiplications that one worker carries out: the work that a virtual clock charges.
     label
         For people and timelines: ``"E = D B"``.
     check
-        Says of a worker's response whether it is right (`coded_als.cluster.verification`); None believes it.
+        Function that decides whether a worker's response is right (`coded_als.cluster.verification`); None believes it.
     check_pieces
         The same of the rows of some of its pieces, in a round in pieces.
     excluded
@@ -114,21 +114,22 @@ class Round:
 
 @dataclass(frozen=True)
 class Responses:
-    """What a round brought back.
+    """The counted responses of a round.
 
     Parameters
     ----------
     workers
-        The workers whose responses count, in order of arrival.
+        The workers with responses that count, in order of arrival.
     results
         The arrays of each of them.
     elapsed_s
         Seconds from the start of the round to its last counted response, on the cluster's clock.
     left_out
-        Workers whose responses did not count: corrupt, or not finite.
+        Workers with responses that did not count: corrupt, or not finite.
     done
-        Of a round in pieces (`coded_als.cluster.questions`): how many pieces of each worker count. Its result is then one
-        array with the rows of these pieces, one after the other in the worker's own order. Empty for whole shares.
+        Of a round in pieces (`coded_als.cluster.questions`): number of pieces of each worker that count. Its result is
+        then one array with the rows of these pieces, one after the other in the worker's own order. Empty for whole
+        shares.
     """
 
     workers: tuple[int, ...]
@@ -147,7 +148,7 @@ Status = Literal["counted", "refused", "corrupt", "late", "superseded", "unsent"
 
 @dataclass(frozen=True)
 class TaskEvent:
-    """What became of one task: a worker's part of a round.
+    """The outcome of one task: a worker's part of a round.
 
     Times are seconds on the cluster's clock since the cluster started; None where the task never
     got so far. `waited_s` (injected delay) and `computed_s` are durations measured by the worker.
@@ -156,7 +157,7 @@ class TaskEvent:
     ``corrupt``: the response was found wrong by the round's check and did not count.
     ``late``: responded after the round had ended. ``superseded``: the worker dropped it for a newer task.
     ``unsent``: the worker had no credit. ``lost``: the worker died. ``unfinished``: still open when the
-    cluster closed. ``pieces``: how many pieces of the share counted; None in a round of whole shares.
+    cluster closed. ``pieces``: number of pieces of the share that counted; None in a round of whole shares.
     """
 
     round_index: int
@@ -183,12 +184,12 @@ class Cluster(Protocol):
 
     @property
     def observers(self) -> list[Observer]:
-        """Called once per task with what became of it."""
+        """Functions that the cluster calls once per task with its outcome."""
         ...
 
     @property
     def machine(self) -> Machine:
-        """How fast master, workers and link are, for whoever plans rounds on this cluster."""
+        """Speeds of master, workers and link, by which a plan estimates rounds on this cluster."""
         ...
 
     @property
@@ -213,14 +214,14 @@ class Cluster(Protocol):
         Parameters
         ----------
         name
-            What rounds call it.
+            Name by which rounds use it.
         shares
             One array for each worker.
         """
         ...
 
     def drop(self, names: Iterable[str]) -> None:
-        """Let the workers forget arrays that were stored or kept; names that nobody holds are no mistake."""
+        """Let the workers forget arrays that were stored or kept; names without arrays are no mistake."""
         ...
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
@@ -229,9 +230,9 @@ class Cluster(Protocol):
         Parameters
         ----------
         round
-            What the workers are asked.
+            The task of the workers.
         until
-            Says from the workers that have responded whether the round may end.
+            Rule that decides from the workers that have responded whether the round may end.
         """
         ...
 

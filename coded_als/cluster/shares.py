@@ -1,4 +1,4 @@
-"""Shares that can be given out again: what a worker that comes back is missing."""
+"""Shares that the master can send again, to a worker that comes back without them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Part:
     Parameters
     ----------
     number
-        What it is called there. Never a path: a worker knows one folder, and opens no file but by a number.
+        Number by which the worker knows it. Never a path: a worker knows one folder, and opens no file but by a number.
     """
 
     number: int
 
 
 class Shares(Sequence[Stored]):
-    """One array for each worker, made when asked for: all of them never exist at once.
+    """One array for each worker, made on demand: all of them never exist at once.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Shares(Sequence[Stored]):
 
 
 class TeedShares(Shares):
-    """Shares that pass by somebody the first time that all of them are asked for, and not afterwards.
+    """Shares that pass by an observer on the first iteration over all of them, and not afterwards.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Verification of responses: a cluster whose every response is checked by itself before it counts."""
+"""Verification of responses: a cluster that checks each response by itself before it counts."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def verified(cluster: Cluster, verify: Verify) -> Cluster:
 
 
 class VerifiedCluster(ProxyCluster):
-    """A cluster on which wrong responses do not count, and whoever sent one takes no part any more.
+    """A cluster on which wrong responses do not count, and a worker that sent one takes no part any more.
 
-    Of each stored share the master keeps a few random combinations, made as it passes; what rounds make workers keep is
-    held as it was sent. Only as many wrong workers can be left out as the code tolerates stragglers: one more is
-    `coded_als.errors.NotEnoughWorkers`, which names them.
+    Of each stored share the master keeps a few random combinations, made as it passes; it holds the arrays that rounds
+    make workers keep as they were sent. Only as many wrong workers can be left out as the code tolerates stragglers:
+    one more is `coded_als.errors.NotEnoughWorkers`, which names them.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class VerifiedCluster(ProxyCluster):
         self._held: dict[str, Sequence[Any]] = {}
         self._keys: dict[tuple[object, ...], tuple[Array, float]] = {}
         self._wrong: set[int] = set()
-        # what can be given out again can be sketched again, piece by piece
+        # a share that can be sent again can be sketched again, piece by piece
         self._sources: dict[str, Sequence[Stored]] = {}
         self._pieces: dict[tuple[str, int], list[PieceSketches]] = {}
 
@@ -76,7 +76,7 @@ class VerifiedCluster(ProxyCluster):
         self._forget_pieces(name)
         if isinstance(shares, Sequence):
             self._sources[name] = shares
-        # what can be given out again stays so; its sketches are the same
+        # a sequence stays one, so that shares can be sent again; their sketches are the same
         self._cluster.store(name, TeedShares(shares, passing) if isinstance(shares, Sequence) else passing)
         self._keys.clear()
         self._held[name] = sketched
@@ -114,7 +114,7 @@ class VerifiedCluster(ProxyCluster):
         self._pieces.clear()
 
     def can_check_pieces(self, name: str) -> bool:
-        """Whether what is stored under a name can be sketched piece by piece."""
+        """Whether the shares stored under a name can be sketched piece by piece."""
         return name in self._sources
 
     def piece_sketches(self, name: str, layout: PieceLayout) -> list[PieceSketches]:
@@ -148,7 +148,7 @@ class RoundCheck:
     round
         The round.
     cluster
-        Who knows what the workers hold, and is told who was wrong.
+        The cluster that knows the arrays of the workers, and records the wrong workers.
     """
 
     def __init__(self, round: Round, cluster: VerifiedCluster) -> None:
@@ -179,7 +179,7 @@ class RoundCheck:
         return self._round.payloads[worker] if self._round.payloads is not None else ()
 
     def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
-        """The combinations of a worker's sparse rows, (k, l), and the size of what was combined; made once."""
+        """Combinations of a worker's sparse rows, (k, l), and the norm (or a bound) of the matrix; made once."""
         name = self._round.kernel, self._round.operands, worker
         if name not in self._cluster._keys:
             self._cluster._keys[name] = make()
@@ -192,7 +192,7 @@ class RoundCheck:
         if isinstance(array, Operand):
             return array
         operand = Operand(array, self._cluster._secret, worker)
-        # one array may be everybody's payload
+        # one array may be the payload of all workers
         if id(array) in self._norms:
             operand.column_norms = self._norms[id(array)]
         else:
@@ -208,7 +208,7 @@ class PieceCheck:
     round
         The round: a product of a stored share and a payload.
     cluster
-        Who knows what the workers hold, and is told who was wrong.
+        The cluster that knows the arrays of the workers, and records the wrong workers.
     layout
         The pieces.
     """
@@ -217,7 +217,7 @@ class PieceCheck:
         (name,), payloads = round.operands, round.payloads or ()
         if round.kernel != "product" or not cluster.can_check_pieces(name):
             raise UsageError(
-                "verify='freivalds' checks pieces of products with shares that can be given out again; "
+                "verify='freivalds' checks pieces of products with shares that can be sent again; "
                 f"got {round.kernel!r} of {name!r}. Use pieces=1, or store a list."
             )
         self._sketches, self._payloads = cluster.piece_sketches(name, layout), payloads

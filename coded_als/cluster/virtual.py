@@ -1,8 +1,8 @@
-"""The virtual clock: a cluster whose numerics are real and whose time is drawn.
+"""The virtual clock: a cluster with real numerics and drawn times.
 
-A round costs what `coded_als.cluster.waiting` says of delays, multiplications and messages. Every worker starts on a new
-round at once, since real workers drop a superseded task (`coded_als.worker`): rounds are independent, and
-a round takes until its stopping rule's last needed response is there.
+The time of a round follows from delays, multiplications and messages by `coded_als.cluster.waiting`. Every worker
+starts on a new round at once, since real workers drop a superseded task (`coded_als.worker`): rounds are independent,
+and a round takes until its stopping rule's last needed response is there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from coded_als.kernels import Stored
 
 @dataclass(frozen=True)
 class _SentRound:
-    """A round whose unused tasks are still open; seconds count from its start where no clock is named."""
+    """A round with unused tasks that are still open; seconds count from its start where no clock is named."""
 
     index: int
     label: str
@@ -39,7 +39,7 @@ class _SentRound:
 
 
 class SimulatedCluster:
-    """W workers on a virtual clock: thousands fit on a laptop, and no second is waited.
+    """W workers on a virtual clock: thousands fit on a laptop, and no call waits.
 
     Kernels run only for the responses that a round uses, so the factors are those of a real cluster. The
     master's own work takes no virtual time.
@@ -53,7 +53,7 @@ class SimulatedCluster:
     seed
         Seed of the delays.
     machine
-        How fast workers and link are.
+        Speeds of workers and link.
     """
 
     virtual = True
@@ -137,7 +137,7 @@ class SimulatedCluster:
         self.close()
 
     def _settle_open(self, newer_arrives_s: float | None) -> None:
-        """Say what became of the last round's unused tasks: the next one pre-empts those that still run."""
+        """Report the outcome of the last round's unused tasks: the next one pre-empts those that still run."""
         sent, self._open = self._open, None
         if sent is None or not self.observers:
             return

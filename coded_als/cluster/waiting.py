@@ -24,7 +24,7 @@ from coded_als.errors import DecodingError, NotEnoughWorkers
 
 @dataclass(frozen=True)
 class RoundCost:
-    """What one round asks of each worker: multiplications, and bytes of the message there and of the one back."""
+    """The cost of one round to each worker: multiplications, and bytes of the message there and of the one back."""
 
     operations: float
     payload_bytes: float = 0.0
@@ -61,7 +61,7 @@ class RoundCost:
         order = np.argsort(computed, axis=-1, kind="stable")
         sorted_s = np.take_along_axis(computed, order, axis=-1)
         steps = machine.sending_s(1, self.response_bytes) * np.arange(1, delays.shape[-1] + 1)
-        # each is through when it and all before it are: the latest start of a busy spell and what has come since
+        # each is through when it and all before it are: the latest start of a busy spell plus the messages since
         through = np.maximum.accumulate(sorted_s - np.concatenate([[0.0], steps[:-1]]), axis=-1) + steps
         found = np.empty_like(through)
         np.put_along_axis(found, order, through, axis=-1)
@@ -111,7 +111,7 @@ def pieces_waiting_s(
     """Seconds until each of T rounds in pieces ends, (T,), from delays and slowness (T, W); infinite where none does.
 
     As `coded_als.cluster.piecewise.play` has it where the questions come in time: answers are read once the last needed piece
-    is done. A code counts answers and is not asked for its error.
+    is done. The rule counts answers and does not evaluate a code's error estimate.
     """
     slower = np.ones_like(delays) if slowness is None else slowness
     piece_s = machine.working_s(cost.operations, slower) / until.layout.pieces

@@ -27,14 +27,14 @@ CACHED_DECODERS = 256
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """What decodes the responses of one set of workers: prepared once, applied often.
+    """The decoding of the responses of one set of workers: prepared once, applied often.
 
     Parameters
     ----------
     workers
         Worker ids in the order of the rows of ``coefficients``, ascending.
     error_estimate
-        Estimated error of what it decodes, relative to |A| |B| (Frobenius).
+        Estimated error of the decoded product, relative to |A| |B| (Frobenius).
     coefficients
         (len(workers) * planes, unknowns).
     wanted
@@ -117,7 +117,7 @@ class LinearCode:
 
     @property
     def decoded_planes(self) -> int:
-        """Multiplications of decoding, for each entry of what is decoded, from as many responses as the threshold."""
+        """Multiplications of decoding, for each decoded entry, from as many responses as the threshold."""
         return self.recovery_threshold * self.planes
 
     def error_estimate(self, workers: Iterable[int]) -> float:

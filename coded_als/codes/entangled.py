@@ -127,7 +127,7 @@ def iteration_threshold(partitions: int, points: PointFamily = "circle") -> int:
 
 
 def largest_partitions(workers: int, points: PointFamily = "circle") -> int:
-    """The largest h whose threshold ``workers`` live workers meet; 0 for no workers.
+    """The largest h with a recovery threshold of at most ``workers`` live workers; 0 for no workers.
 
     At real points this is Remark 3 of the paper, corrected: floor(sqrt(W - s + 5/4) - 1/2).
 
@@ -148,7 +148,7 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
 
     ``A~(x) = sum_ij A[i,j] x^(j + i r)`` and ``B~(x) = sum_jk B[j,k] x^(r-1-j + k r p)``, so that C[i,k] is the
     coefficient of ``x^(r-1 + i r + k r p)`` in ``A~(x) B~(x)``, which pqr + r - 1 evaluations determine (7). With
-    r = q = 1 B~ is B itself, real at every point: everybody is sent the same, and one plane of it.
+    r = q = 1 B~ is B itself, real at every point: every worker is sent the same, and one plane of it.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         self._right = self._powers((r - 1 - j[:, np.newaxis] + np.arange(q)[np.newaxis, :] * r * p).ravel())
 
     def _powers(self, exponents: NDArray[np.int64]) -> Array:
-        """Of every worker's point, (W, planes, exponents); a code of one block needs no more than the real plane."""
+        """Powers of every worker's point, (W, planes, exponents); a code of one block needs only the real plane."""
         powers = self.points.powers(exponents)
         return powers[:, :1] if self.p == self.r == self.q == 1 else powers
 
@@ -221,11 +221,11 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         return (0 if self.p == self.r == 1 else planes), (0 if self.r == self.q == 1 else planes)
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded as they are asked for."""
+        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded on demand."""
         return encoded(self._left, matrix, self.p, self.r)
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), encoded as they are asked for."""
+        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), encoded on demand."""
         if self.r == self.q == 1:
             return repeat(matrix[np.newaxis], self.workers)
         return encoded(self._right, matrix, self.r, self.q)
@@ -320,10 +320,11 @@ class FactorCode(LinearCode):
         return join(self.decode_blocks(responses, tolerance)[:, np.newaxis], shape)
 
 
-# Past these h a plan does not look: the entangled code's own algebra outgrows what the workers save, or real points have lost their digits.
+# A plan tries no h above these: the entangled code's own algebra costs more than the workers save, or real points have
+# lost their digits.
 LARGEST_PARTITIONS: dict[PointFamily, int] = {"circle": 20, "real": 8, "equispaced": 8}
 
-# Past it the conditioning of a cut into rows alone is hopeless on the circle whoever responds.
+# Above it a cut into rows alone is too badly conditioned on the circle for every set of responses.
 MOST_ROW_PARTS = 120
 
 
@@ -417,7 +418,7 @@ class Entangled(CodeSpec):
 
     @property
     def _gram_parts(self) -> int:
-        """g with g^2 <= p r: what decodes a product decodes the Gram matrix; h for h x h."""
+        """g with g^2 <= p r, so that responses enough for a product also decode the Gram matrix; h for h x h."""
         return math.isqrt(math.prod(self.cut))
 
     @classmethod
@@ -442,7 +443,7 @@ def default_partitions(workers: int, length: int, points: PointFamily = "circle"
 
 
 def square(code: CodeSpec) -> Entangled:
-    """The code itself, once it is known to be the entangled one, cut h x h: what the paper's protocol is defined for."""
+    """The code itself, once it is known to be the entangled one, cut h x h, which the paper's protocol requires."""
     if not isinstance(code, Entangled) or not code.square:
         raise UsageError(
             f"protocol 'paper' is defined for an entangled code cut h x h; got code {code.spec}. Use protocol='fused'."

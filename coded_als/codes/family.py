@@ -1,4 +1,4 @@
-"""A family of codes and the registry of their names: what a SPEC stands for, before the workers are known."""
+"""A family of codes and the registry of their names: the meaning of a SPEC before the workers are known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coded_als.errors import UsageError
 from coded_als.specs import load_plugins, read_fields, required
 
 # A side of D divisible by every number of parts up to 16: shares come out as the fractions that they are.
-# What is left open leaves this share of the workers as stragglers that nobody waits for.
+# A parameter that is left open is chosen so that the master does not wait for this share of the workers.
 STRAGGLER_RESERVE = 0.25
 LONG = 720_720
 
@@ -26,10 +26,11 @@ class CodeSpec(ABC):
     """
 
     name: ClassVar[str] = ""
-    # whether it is a code at all, and not plain copies: what "coding pays" is about
+    # whether it is a code, and not plain copies: "coding pays" compares the two
     coded: ClassVar[bool] = True
     # pieces of a share (`coded_als.codes.pieces`): None leaves them open. A code of which each row of a response is a
-    # combination of rows of blocks says ``pieces: int | None = None`` among its parameters; any other keeps shares whole.
+    # combination of rows of blocks declares ``pieces: int | None = None`` among its parameters; any other keeps shares
+    # whole.
     pieces: int | None = 1
 
     @property
@@ -43,7 +44,7 @@ class CodeSpec(ABC):
         return 1
 
     def bind(self, workers: int, length: int) -> Self:
-        """The same code with what is left open chosen for W workers and a square D of this length.
+        """The same code with its open parameters chosen for W workers and a square D of this length.
 
         Parameters
         ----------
@@ -100,7 +101,7 @@ class CodeSpec(ABC):
         return self.for_product(workers).recovery_threshold
 
     def share(self, workers: int) -> float:
-        """What one of W workers holds of D, as a fraction of it."""
+        """The part of D that one of W workers holds, as a fraction of D."""
         return share_of_left(self.for_product(workers), (LONG, LONG))
 
     @classmethod
@@ -113,7 +114,7 @@ class CodeSpec(ABC):
 
     @property
     def spec(self) -> str:
-        """What `parse_code` reads as this code: ``"systematic:p=21"``."""
+        """The SPEC that `parse_code` reads as this code: ``"systematic:p=21"``."""
         given = [f"{key}={value}" for key, value in vars(self).items() if value != getattr(type(self), key, None)]
         return self.name + (":" + ",".join(given) if given else "")
 
@@ -134,7 +135,7 @@ def register_code(name: str) -> Callable[[Family], Family]:
 
 
 def parse_code(spec: str) -> CodeSpec:
-    """The code that a SPEC names; what it leaves out is chosen when the workers are known (`CodeSpec.bind`).
+    """The code that a SPEC names; `CodeSpec.bind` chooses the omitted parameters when the workers are known.
 
     Raises
     ------
@@ -182,7 +183,7 @@ def default_code() -> CodeSpec:
 
 
 def _value(key: str, text: str) -> Any:
-    """Whole numbers and decimals as numbers, the rest as it stands; the code itself checks what it is given."""
+    """Whole numbers and decimals as numbers, the rest as it stands; the code itself checks its parameters."""
     text = text.strip()
     if re.fullmatch(r"[+-]?\d+", text):
         return int(text)

@@ -2,9 +2,10 @@
 
 Piece j of C = A B holds the j-th rows of every block. The responses of any workers that decode C decode piece j from their
 j-th pieces alone, with the same coefficients. Worker w goes through its pieces in cyclic order from piece floor(w c / W), so
-that what all workers have done at a time covers all pieces about equally: at equal speeds each piece has p responses when
-each worker has done p/W of its share, and a slow worker counts with what it has done. Any code of which a row of a response
-is a combination of rows of blocks can be used so; decoding costs what it costs whole.
+that the finished work of all workers at any time covers all pieces about equally: at equal speeds each piece has p
+responses when each worker has done p/W of its share, and a slow worker counts with its finished pieces. Any code of
+which a row of a response is a combination of rows of blocks can be used so; decoding costs as much as for whole
+responses.
 
 Prior art: hierarchical coded multiplication (Kiani, Ferdinand, Draper 2018), leveraging partial stragglers (Das,
 Ramamoorthy 2020), multi-message communication (Ozfatura, Ulukus, Gunduz 2020).
@@ -95,7 +96,7 @@ def placed(layout: PieceLayout, worker: int, answers: Array, done: int, height: 
 
 @dataclass(frozen=True)
 class CodeInPieces:
-    """A code whose workers respond piece by piece.
+    """A code for workers that respond piece by piece.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ class CodeInPieces:
         responses
             By worker, (planes, rows, columns): the rows of its first pieces, one after the other in its own order.
         done
-            How many pieces these are.
+            Number of these pieces.
         shape
             (N, Q).
         tolerance

@@ -44,7 +44,7 @@ class MatrixCode(Protocol):
 
     @property
     def encoded_planes(self) -> tuple[int, int]:
-        """Planes of all the workers' shares of A, and of B, that are computed and not copied: what encoding costs."""
+        """Planes of all the workers' shares of A, and of B, that are computed and not copied: the cost of encoding."""
         ...
 
     @property
@@ -170,7 +170,7 @@ def multiplications(code: MatrixCode, left: MatrixShape, columns: int) -> float:
 
 
 def share_of_left(code: MatrixCode, shape: MatrixShape) -> float:
-    """What one worker stores of A, as a fraction of A; padding counts."""
+    """The part of A that one worker stores, as a fraction of A; padding counts."""
     return float(np.prod(code.left_shape(shape)) / np.prod(shape))
 
 
@@ -237,11 +237,11 @@ def deal(lengths: NDArray[Any], shards: int) -> list[NDArray[np.int64]]:
     return [np.ascontiguousarray(table[:, shard]) for shard in range(shards)]
 
 
-# Shares encoded at once: they bound what the master holds beside the matrix, ...
+# Bytes of shares encoded at once: they bound the master's memory beside the matrix, ...
 STREAM_BYTES = 64 * 2**20
 # ... and may be this part of it, as the whole matrix is read once for each batch.
 STREAM_PART = 0.5
-# Entries of all blocks brought together at a time: what a core's cache holds, so that the blocks are read but once.
+# Entries of all blocks brought together at a time: they fit a core's cache, so that the blocks are read but once.
 PANEL_ENTRIES = 2**17
 
 

@@ -21,7 +21,7 @@ from coded_als.errors import NotEnoughWorkers, UsageError
 class ReplicatedProduct(BlockCut):
     """C = A B cut as for the entangled polynomial code, each of the pqr block products on ``copies`` workers.
 
-    One copy waits for everybody. Workers beyond ``p q r copies`` take part as further copies of the first blocks.
+    One copy waits for every worker. Workers beyond ``p q r copies`` take part as further copies of the first blocks.
     Copies of a block go to workers far apart in their ids.
 
     Parameters
@@ -60,7 +60,7 @@ class ReplicatedProduct(BlockCut):
         return self._blocks
 
     def error_estimate(self, workers: Sequence[int]) -> float:
-        """Rounding only, where every block is there; else infinite."""
+        """Rounding only, if every block is there; else infinite."""
         complete = all(not group.isdisjoint(workers) for group in self.groups)
         return float(np.finfo(np.float64).eps) if complete else np.inf
 
@@ -159,7 +159,7 @@ class Replicated(CodeSpec):
 
     @classmethod
     def candidates(cls, workers: int) -> Iterator[Self]:
-        # of the numbers that cut D alike, the largest: what is left over serves as further copies anyway
+        # of the numbers that cut D alike, the largest: the workers left over hold further copies anyway
         for blocks in sorted({workers // copies for copies in range(2, workers + 1)}, reverse=True):
             yield cls(workers // blocks)
 

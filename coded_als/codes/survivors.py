@@ -1,9 +1,9 @@
 """The survivors from which a code decodes worst: all sets where they are few, else those that a search finds.
 
-How large an error decoding can have is a matter of the worst set of workers that respond, and of W over p sets nobody
-looks at all. A search looks at three kinds: sets without neighbours, random ones, and what becomes of these, and of all
-workers, when the worker is exchanged or left out whose absence costs most digits. It finds lower bounds of the worst, a
-thousand times above what random sets show.
+The largest error of decoding belongs to the worst set of workers that respond, and W over p sets are too many to
+examine. A search examines three kinds: sets without neighbours, random sets, and sets made from these, and from all
+workers, by exchanging or leaving out the worker that costs most digits when it is missing. It finds lower bounds of the
+worst error, a thousand times above those of random sets.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from coded_als.codes.replication import ReplicatedProduct
 from coded_als.codes.systematic import SystematicCode
 
 Survivors = tuple[int, ...]
-# Sets that a search looks at unless asked otherwise, and the worst of them that it keeps.
+# Default number of sets that a search examines, and of the worst of them that it keeps.
 LOOKED_AT, KEPT = 2000, 50
-# A set whose estimate is above it does not decode.
+# A set with an error estimate above it does not decode.
 NO_DIGITS = 0.01
 # Additions that one exchange tries, and sets without neighbours that a search starts from.
 TRIED, CONTIGUOUS = 4, 100
@@ -53,7 +53,7 @@ class Decodable(Protocol):
 
 @dataclass(frozen=True)
 class WorstSurvivors:
-    """The sets of one size that decode worst, among those that were looked at.
+    """The sets of one size that decode worst, among the examined ones.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _without_neighbours(workers: int, size: int) -> list[Survivors]:
 
 
 class _Search:
-    """Sets that were looked at, and the ways to worse ones."""
+    """Examined sets, and the ways to worse ones."""
 
     def __init__(self, code: Decodable) -> None:
         self._code, self._guide = code, _guide_of(code)
@@ -126,14 +126,14 @@ class _Search:
         return self.known[survivors]
 
     def found(self, *, exhaustive: bool) -> WorstSurvivors:
-        """The worst of what was looked at."""
+        """The worst of the sets examined."""
         worst = sorted(self.known, key=lambda survivors: (-self.known[survivors], survivors))[:KEPT]
         return WorstSurvivors(
             tuple(worst), tuple(self.known[survivors] for survivors in worst), len(self.known), exhaustive
         )
 
     def thinned(self, size: int) -> list[Survivors]:
-        """All workers less, one after the other, the one whose absence costs most."""
+        """All workers less, one after the other, the worker that costs most when it is missing."""
         if self._guide is None:
             return []
         chosen = list(range(self._code.workers))
@@ -173,12 +173,12 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Guide:
-    """What one worker more or less does to the squared norm of a decoder, from rows (W, planes, unknowns) of the code."""
+    """Changes of a decoder's squared norm by one worker more or less, from rows (W, planes, unknowns) of the code."""
 
     rows: Array
 
     def without(self, chosen: Sequence[int]) -> Array:
-        """What the squared norm grows by when one of ``chosen`` is missing, (len(chosen),); infinite where all is lost."""
+        """Growth of the squared norm when one of ``chosen`` is missing, (len(chosen),); infinite where all is lost."""
         small, large = self._seen(chosen, chosen)
         loss = np.eye(small.shape[1]) - small
         flat = np.linalg.det(loss) <= 1e-12
@@ -186,7 +186,7 @@ class _Guide:
         return np.where(flat, np.inf, np.trace(np.linalg.solve(loss, large), axis1=1, axis2=2))
 
     def helpfulness(self, chosen: Sequence[int], others: Sequence[int]) -> Array:
-        """What the squared norm falls by when one of ``others`` is added, (len(others),)."""
+        """Fall of the squared norm when one of ``others`` is added, (len(others),)."""
         small, large = self._seen(chosen, others)
         return np.asarray(np.trace(np.linalg.solve(np.eye(small.shape[1]) + small, large), axis1=1, axis2=2))
 
@@ -206,7 +206,7 @@ class _Guide:
 
 
 def _guide_of(code: Decodable) -> _Guide | None:
-    """The guide of a code whose rows are known."""
+    """The guide of a code with known rows."""
     if isinstance(code, SystematicCode):
         return _Guide(np.vstack([np.eye(code.recovery_threshold), code.parities])[:, np.newaxis])
     return _Guide(code.coefficients) if isinstance(code, LinearCode) else None
@@ -214,7 +214,7 @@ def _guide_of(code: Decodable) -> _Guide | None:
 
 @dataclass(frozen=True)
 class Enough:
-    """How many responses are enough to decode.
+    """The number of responses that are enough to decode.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ class Enough:
     looked_at
         Sets that were looked at.
     proved
-        Whether the count is certain: by the structure of the code, or because all sets were looked at.
+        Whether the count is certain: by the structure of the code, or because all sets were examined.
     worst
         The largest estimated error found for ``always`` responses; infinite where there is no such number.
     """
@@ -241,12 +241,12 @@ class Enough:
 
     @property
     def tolerated(self) -> int:
-        """Workers that may be missing, whichever they are."""
+        """Number of workers that may be missing, in any combination."""
         return 0 if self.always is None else self.workers - self.always
 
 
 def enough_by_structure(code: Decodable, looked_at: int = LOOKED_AT) -> Enough:
-    """How many responses are enough to decode at all, whatever the error."""
+    """The number of responses that are enough to decode at all, with any error."""
     workers, at_best = code.workers, code.recovery_threshold
     if isinstance(code, ReplicatedProduct):
         # all copies of one block can be among the missing
@@ -258,7 +258,7 @@ def enough_by_structure(code: Decodable, looked_at: int = LOOKED_AT) -> Enough:
 
 
 def enough_for(code: Decodable, tolerance: float, looked_at: int = LOOKED_AT) -> Enough:
-    """How many responses are always enough to decode to a tolerance, by the code's own estimate."""
+    """The number of responses that always decode to a tolerance, by the code's own estimate."""
     if isinstance(code, ReplicatedProduct):
         return enough_by_structure(code)
     workers, at_best, looked = code.workers, code.recovery_threshold, 0

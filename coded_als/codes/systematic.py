@@ -1,10 +1,10 @@
 """The systematic random code: plain blocks on most workers, random combinations on the others.
 
 B is thin in E = D B, so D alone is worth spreading: the first p workers hold one block of rows of D each, the other
-W - p a Gaussian combination of all of them, and everybody is sent the same B. Any p responses decode, and those of the
-first p workers are blocks of E as they stand, so decoding computes only what is missing. Prior art: MDS-coded
-matrix-vector products (Lee et al. 2018); random Khatri-Rao codes (Subramaniam, Heidarzadeh, Narayanan 2019) where
-both factors are cut.
+W - p a Gaussian combination of all of them, and every worker is sent the same B. Any p responses decode, and those of
+the first p workers are blocks of E as they stand, so decoding computes only the missing blocks. Prior art: MDS-coded
+matrix-vector products (Lee et al. 2018); random Khatri-Rao codes (Subramaniam, Heidarzadeh, Narayanan 2019) where both
+factors are cut.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 Generators = tuple[Array, Array]
 
 SEEDS = 8
-# All survivors are looked at up to so many; beyond, so many random ones.
+# Up to so many sets of survivors all are examined; beyond, so many random ones.
 SAMPLE = 2000
 # Multiplications that the search may cost in all; fewer seeds are tried where one costs more.
 SEARCH_OPERATIONS = 2e8
@@ -55,7 +55,7 @@ def gaussian_generators(spare: int, p: int, q: int, seed: int) -> Generators:
 
 @lru_cache(maxsize=64)
 def good_generators(spare: int, p: int, q: int) -> Generators:
-    """The best of a few seeds: the one whose worst decoding over a sample of survivors amplifies errors least.
+    """The best of a few seeds: in its worst decoding over a sample of survivors it amplifies errors least.
 
     Returns g (spare, p) and h (spare, q).
     """
@@ -107,7 +107,7 @@ WorkerIds = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class MissingBlocks:
-    """What recovers the blocks that no worker has sent plainly: prepared once, applied often.
+    """The recovery of the blocks that no worker has sent plainly: prepared once, applied often.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class MissingBlocks:
     helpers
         The f >= e workers beyond the plain ones that have responded.
     rows
-        How the helpers combine all blocks, (f, blocks).
+        Coefficients of all blocks in the helpers' combinations, (f, blocks).
     norm
         Frobenius norm of the whole decoder, in units of one response's norm.
     solution
@@ -138,8 +138,9 @@ class MissingBlocks:
         known, helpers = responded[responded < blocks], responded[responded >= blocks]
         missing = np.delete(np.arange(blocks), known)
         rows = parities[helpers - blocks]
-        # What is solved for has rounding errors of two kinds: a helper's own, as long as its row, and those of the known
-        # blocks that are taken off. In the metric of their covariance least squares is best, and more never harms.
+        # The equations of the missing blocks have rounding errors of two kinds: a helper's own, as long as its row, and
+        # those of the known blocks that are taken off. In the metric of their covariance least squares is best, and
+        # more never harms.
         own, taken_off = np.linalg.norm(rows, axis=1), rows[:, known]
         metric = np.linalg.cholesky(np.diag(own**2) + taken_off @ taken_off.T)
         orthogonal, triangle = np.linalg.qr(solve_triangular(metric, rows[:, missing], lower=True, check_finite=False))
@@ -225,7 +226,7 @@ class SystematicCode(BlockCut):
 
     @cached_property
     def parities(self) -> Array:
-        """How the workers beyond the first pq combine all blocks, (W - pq, pq)."""
+        """Coefficients of all blocks on the workers beyond the first pq, (W - pq, pq)."""
         return product_rows(self._generators)
 
     def __reduce__(self) -> tuple[type[SystematicCode], tuple[int, int, int, Generators | None]]:
@@ -238,7 +239,7 @@ class SystematicCode(BlockCut):
 
     @property
     def encoded_planes(self) -> tuple[int, int]:
-        """Those of the workers beyond the first pq, and of B none where everybody is sent B itself."""
+        """Planes of the workers beyond the first pq, and none of B if every worker is sent B itself."""
         spare = self.workers - self.p * self.q
         return spare, spare if self.q > 1 else 0
 

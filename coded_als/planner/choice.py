@@ -1,7 +1,7 @@
 """The choice of a code: every scheme that fits on a cluster, timed under its delays, and the fastest of them.
 
 Every scheme has a lower bound that costs nothing to compute: with its threshold of responses a round cannot end. Schemes
-are timed in the order of their bounds, and those whose bound is above the fastest are left at their bound.
+are timed in the order of their bounds, and a scheme with a bound above the fastest is left at its bound.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ from coded_als.planner.timing import (
 
 # A scheme without a code is taken when it is within this of the fastest: less than that no model of a cluster can tell.
 MARGIN = 0.05
-# A code whose products may have a larger relative error is not chosen: a fit to the default tolerance could not prove it.
+# A code is not chosen if its products may have a larger relative error: a fit to the default tolerance could not prove
+# it.
 ACCURATE = 1e-10
 # Up to the first number of workers the error estimate of a code is evaluated in every draw; up to the second in so many of the
 # first draws, and in twice as many of four times the draws; beyond, a round waits for the average number of responses.
 CHEAP_WORKERS, EXACT_WORKERS, EXACT_DRAWS = 16, 60, 200
-# Draws of every scheme, and the most of two whose difference these do not tell, which are drawn anew: four times as many
-# each time.
+# Draws of every scheme, and the most of two that these do not distinguish: they are drawn anew, four times as many each
+# time.
 DRAWS, MOST_DRAWS, MORE = 400, 6400, 4
 
 # Share of tasks of a recording, longer than any that was finished, up to which a code is said not to pay.
@@ -88,12 +89,12 @@ class Duel:
     plain: Candidate | None
     coded: Candidate | None
     # of a recording the share of tasks that were broken off later than any that was finished. A scheme without a code
-    # would have waited for them, nobody knows how long.
+    # would have waited for them, for an unknown time.
     unseen: float = 0.0
 
     @property
     def speedup(self) -> Estimate | None:
-        """How many times as fast the code is, with its 95 % interval."""
+        """The ratio of times without and with the code, with its 95 % interval."""
         if self.plain is None or self.coded is None:
             return None
         return self.coded.sampling.ratio(self.plain.totals_s, self.coded.totals_s)
@@ -113,19 +114,22 @@ class Duel:
 
     @property
     def is_blind(self) -> bool:
-        """Whether a recording shows too little of long delays to say that a code does not pay."""
+        """Whether a recording has too few long delays to show that a code does not pay."""
         return self.unseen > MOST_UNSEEN
 
     @property
     def faster(self) -> Candidate | None:
-        """What to take: the code where it is faster by more than the margin, as far as is known."""
+        """The candidate to take: the code where it is faster by more than the margin, as far as is known."""
         if self.plain is None or self.speedup is None:
             return self.plain or self.coded
         return self.coded if self.speedup.value > 1 + MARGIN else self.plain
 
     @property
     def draws_needed(self) -> int | None:
-        """About how many draws, or rounds of a recording, would tell; None where it is told, or where no number would."""
+        """Estimated number of draws, or rounds of a recording, for a verdict.
+
+        None if there is a verdict, or if no number is enough.
+        """
         if self.coded is None or self.speedup is None or self.verdict != "cannot tell yet":
             return None
         if self.speedup.high is not None and self.speedup.high < 1 + MARGIN:
@@ -153,7 +157,7 @@ def schemes(
 
 
 class Race:
-    """The candidates of one cluster; seconds are drawn when they are asked for, the same delays for all.
+    """The candidates of one cluster; seconds are drawn on demand, with the same delays for all.
 
     Parameters
     ----------
@@ -199,7 +203,7 @@ class Race:
 
     @property
     def accurate(self) -> list[Candidate]:
-        """Those at their bounds whose products are as good as a fit wants them, fastest first."""
+        """The candidates at their bounds with products accurate enough for a fit, fastest first."""
         return [bound for bound in self.bounds if bound.scheme.family.tolerance <= ACCURATE]
 
     def fastest(self, among: Iterable[Candidate] | None = None) -> Candidate | None:
@@ -218,7 +222,7 @@ class Race:
         return self.duel(self.accurate).faster
 
     def duel(self, among: Sequence[Candidate], limit: float = np.inf) -> Duel:
-        """The best with a code among some at their bounds against the best without, drawn until they are told apart.
+        """The best with a code among some at their bounds against the best without, drawn until they are distinguished.
 
         Their draws are fresh: those by which they were found the best flatter them.
         """
@@ -293,7 +297,7 @@ class Race:
         """The candidate at its lower bound."""
         draws = self._draws_of(scheme.workers, self._count)
         if isinstance(family := scheme.family, Entangled) and family.points != "circle":
-            # it may have lost its digits whoever responds: worth knowing of a scheme that is not timed, too
+            # it may have lost its digits with any responses: worth knowing of a scheme that is not timed, too
             require_decodable(scheme, self._workload, draws)
         drawn, exact = least_iteration_seconds(scheme, self._workload, draws, DRAWN_ITERATIONS)
         found = self._candidate(scheme, drawn, draws.sampling, at_least=not exact)
@@ -325,7 +329,7 @@ class Race:
 
 
 def _exact_draws(workers: int, draws: int) -> int:
-    """In how many draws a code is asked for its error: a hundredth of a second at thirty workers, more at more."""
+    """Number of draws that evaluate a code's error: each takes 10 ms at thirty workers, more at more."""
     return draws if workers <= CHEAP_WORKERS else round(EXACT_DRAWS * math.sqrt(draws / DRAWS))
 
 

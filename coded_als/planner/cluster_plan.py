@@ -68,7 +68,7 @@ def _work(candidate: Candidate) -> float:
 
 
 def _duels(race: Race, measure: Callable[[Candidate], float]) -> tuple[Duel, ...]:
-    """A duel at what each number of copies uses, the most first, between schemes with the solver that is fastest."""
+    """A duel at the use of each number of copies, the most first, between schemes with the fastest solver."""
     solver = race.accurate[0].scheme.solver
     alike = [bound for bound in race.accurate if bound.scheme.solver == solver]
     limits = {measure(bound) for bound in alike if not bound.coded}

@@ -39,7 +39,7 @@ def sparse_gram_s(pairs: float, length: int, machine: Machine) -> float:
 
 
 def summed_gram_s(pairs: float, length: int, blocks: int, machine: Machine) -> float:
-    """Seconds of A^T A, (l, l), of a sparse A whose blocks of rows lie apart: one of each, summed up in a tree."""
+    """Seconds of A^T A, (l, l), of a sparse A in blocks of rows that lie apart: one of each, summed up in a tree."""
     levels = math.ceil(math.log2(blocks)) if blocks > 1 else 0
     sent_s = machine.sending_s(1, FLOAT_BYTES * length**2)
     # the sum is sent once more, to the master
@@ -91,7 +91,7 @@ class Extent:
 
     @property
     def entries(self) -> int | None:
-        """Of a sparse A."""
+        """Number of entries of a sparse A."""
         return None if self.lengths is None else int(self.lengths.sum())
 
 
@@ -134,7 +134,7 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
     give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
     formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
     rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)
-    # one worker alone is waited for whatever it holds
+    # the master waits for a single worker, whether it holds D or rows
     worth_s = WORTH_CODING_S if workers > 1 else 0.0
     return formed_s < worth_s + rows_s + PRODUCTS * machine.computing_s(rows_operations(2, entries / blocks, columns))
 
@@ -180,7 +180,7 @@ class Scheme:
     protocol: str = "fused"  # ``"fused"`` or ``"paper"``
     solver: str = "als"  # a name in `coded_als.planner.solvers.SOLVERS`
     rows: bool = False  # whether the workers hold blocks of the sparse rows of R in copies, and D is not formed
-    block: int | None = None  # columns of the block of a solver whose width is free; None: the usual ones
+    block: int | None = None  # columns of the block of a solver with a free width; None: the usual ones
 
     @property
     def family(self) -> CodeSpec:
@@ -189,7 +189,7 @@ class Scheme:
 
     @property
     def label(self) -> str:
-        """For people: ``"entangled:h=6, fused, lobpcg"``."""
+        """Name for people: ``"entangled:h=6, fused, lobpcg"``."""
         solver = self.solver if self.block is None else f"{self.solver} {self.block}"
         return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {solver}"
 
@@ -215,7 +215,7 @@ class Scheme:
         return SOLVERS[self.solver].columns(size.rank, size.length)
 
     def longer(self, size: Size) -> float:
-        """How many times the usual iterations of its solver it takes, for the width of its block."""
+        """Ratio of its iterations to the usual ones of its solver, for the width of its block."""
         return SOLVERS[self.solver].longer(self.block_columns(size), size.rank, size.length)
 
     def probe_operations(self, size: Size) -> float:
@@ -233,7 +233,7 @@ class Scheme:
         return [(product, rule)] if self.protocol == "fused" else self._paper_rounds(size, tolerance, product, rule)
 
     def storage_bytes(self, size: Size) -> int:
-        """What one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""
+        """Bytes that one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""
         if self.rows:
             return round(block_bytes(size, self._blocks))
         code = self.product(size)

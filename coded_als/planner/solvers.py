@@ -54,8 +54,8 @@ class Solver:
     def algebra_operations(self, length: int, columns: int, longer: float = 1.0) -> float:
         """Multiplications that the master's algebra in an iteration is worth, D being (l, l).
 
-        ``longer``: how many times as many iterations a block of this width takes: a basis that keeps all columns is so much
-        wider.
+        ``longer``: ratio of the iterations of a block of this width to the usual ones: a basis that keeps all columns
+        is so much wider.
         """
         return self.tall * longer * length * columns**2 + self.small * longer**2 * columns**3 + self.calls
 
@@ -66,7 +66,7 @@ class Solver:
         return list(dict.fromkeys([usual, *others]))
 
     def longer(self, block: int, rank: int, length: int) -> float:
-        """How many times the usual iterations a block of a width takes."""
+        """Ratio of the iterations of a block of a width to the usual ones."""
         return float((self.columns(rank, length) / block) ** self.flattening)
 
 

@@ -10,7 +10,8 @@ makes mean and deviation large together. Three things make the intervals of this
   25 times the squared skewness" (W. G. Cochran, Sampling Techniques, 3rd ed., section 2.15).
 
 The rounds of a recording follow each other, and a burst lasts: the variance of their mean counts their autocorrelations up
-to the first pair whose sum is not positive (C. J. Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992).
+to the first pair with a sum that is not positive (C. J. Geyer, "Practical Markov chain Monte Carlo", Statistical
+Science 7, 1992).
 """
 
 from __future__ import annotations
@@ -45,22 +46,25 @@ class Estimate:
         return self.low is None or self.low != self.high
 
     def draws_to_tell_from(self, threshold: float, draws: int) -> int:
-        """About how many draws would put the whole interval on one side of a threshold: its width falls with their root."""
+        """Estimated number of draws that put the whole interval on one side of a threshold.
+
+        The width of the interval falls with the root of the number.
+        """
         if self.low is None or self.high is None:
             return 4 * draws
         half = self.high - self.value if self.value < threshold else self.value - self.low
-        # a ratio at the threshold itself would never be told from it
+        # a ratio at the threshold itself would never be distinguished from it
         distance = max(abs(self.value - threshold), half / 30)
         return math.ceil(draws * max(2.0, (1.2 * half / distance) ** 2))
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How some draws were made."""
+    """The sampling of some draws."""
 
-    weights: Array  # what each draw counts for, (n,): its density under the delays over that under which it was drawn
+    weights: Array  # the weight of each draw, (n,): its density under the delays over that under which it was drawn
     strata: tuple[int, ...]  # numbers of draws that were made alike, in their order; their sum is n
-    # of a recording whose rounds the draws go through in turns, as often as they are; 0 where draws are independent
+    # rounds of a recording that the draws go through in turns, as often as they are; 0 where draws are independent
     rounds: int = 0
 
     @classmethod
@@ -72,7 +76,10 @@ class Sampling:
         return len(self.weights)
 
     def thinned(self, step: int) -> Array:
-        """For how many of its stratum each draw stands where only every so many-th is looked at: 0 for the others, (n,)."""
+        """Number of draws of its stratum that each draw stands for, (n,), if only every ``step``-th is used.
+
+        The number is 0 for the other draws.
+        """
         ends = np.cumsum(self.strata)
         stands = np.zeros(len(self))
         for start, end in zip(ends - np.array(self.strata), ends, strict=True):
@@ -97,7 +104,7 @@ class Sampling:
     def ratio(self, numerators: Array, denominators: Array) -> Estimate:
         """The ratio of two means over the same draws, with its interval by linearisation.
 
-        ``numerators, denominators``: (n,) each, of the same draws: what both share cancels.
+        ``numerators, denominators``: (n,) each, of the same draws: their common part cancels.
         """
         below = self.mean(denominators)
         ratio = self.mean(numerators) / below
@@ -140,14 +147,14 @@ class Sampling:
 
 
 def unskewed(quantile: float, skewness: float) -> float:
-    """The quantile of a studentised mean whose own skewness is known, from that of a symmetric one: Hall's inverse."""
+    """The quantile of a studentised mean with a known skewness, from that of a symmetric one: Hall's inverse."""
     if abs(skewness) < 1e-6:
         return quantile
     return 3 / skewness * (float(np.cbrt(1 + skewness * (quantile - skewness / 6))) - 1)
 
 
 def correlation_time(series: Array) -> float:
-    """How many successive values are worth one independent one: at least 1.
+    """Number of successive values that are worth one independent one: at least 1.
 
     ``series``: (n,), in their order.
     """

@@ -1,13 +1,14 @@
 """Delays drawn for the schemes that are compared: the same for all of them.
 
-A mean of runs is a sum of means of rounds, whatever ties the rounds of a run together. So where rounds are alike, as those of
-the package's own models are, all of which begin as they go on, each draw is one iteration by itself: bursts do not make
-neighbouring draws alike. Half of the draws are made as the delays are. In the others some workers, one on average, or two,
-four and so on to all, or all that hold copies of one block, are pushed into a long delay: the slow state of a model that has
-one, else its slowest quarter, its slowest thirty-second and so on. A draw then weighs its density under the delays over that of the mixture of all these
-ways, at most 2 (the balance heuristic: E. Veach and L. Guibas, "Optimally combining sampling techniques for Monte Carlo
-rendering", SIGGRAPH 1995; A. Owen and Y. Zhou, "Safe and effective importance sampling", JASA 95, 2000). So what happens
-once in a million rounds is met, and weighs a millionth.
+A mean of runs is a sum of means of rounds, even if the rounds of a run depend on each other. So where rounds are alike,
+as those of the package's own models are, all of which begin as they go on, each draw is one iteration by itself: bursts
+do not make neighbouring draws alike. Half of the draws are made as the delays are. In the others some workers, one on
+average, or two, four and so on to all, or all that hold copies of one block, are pushed into a long delay: the slow
+state of a model that has one, else its slowest quarter, its slowest thirty-second and so on. A draw then weighs its
+density under the delays over that of the mixture of all these ways, at most 2 (the balance heuristic: E. Veach and L.
+Guibas, "Optimally combining sampling techniques for Monte Carlo rendering", SIGGRAPH 1995; A. Owen and Y. Zhou, "Safe
+and effective importance sampling", JASA 95, 2000). So an event of one in a million rounds is met, and weighs a
+millionth.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ Schedule = list[tuple[RoundCost, StoppingRule]]
 DRAWN_ITERATIONS = 20
 # Pieces of all workers of which rounds are drawn, and of each of many: coarser ones only end a little later.
 MOST_PIECES, LEAST_PIECES = 2**11, 8
-# Numbers of one kind that are drawn at a time, 128 MB: of more than 2,600 workers fewer draws than are asked for.
+# Numbers of one kind that are drawn at a time, 128 MB: of more than 2,600 workers fewer draws than requested.
 MOST_NUMBERS = 2**24
 # Shares of the slowest into which delays without a slow state are pushed.
 SLOWEST = tuple(2.0**-power for power in (2, 5, 8, 11, 14))
-# Least draws in a stratum whose variance is to be believed.
+# Least draws in a stratum for a variance to be believed.
 LEAST_STRATUM = 10
 # Copies of a block that are all slow at once are met on purpose up to so many.
 MOST_COPIES = 8
@@ -79,7 +80,7 @@ class DelayDraws(Protocol):
 
     @property
     def sampling(self) -> Sampling:
-        """How they were made."""
+        """The sampling of the draws."""
         ...
 
     def __len__(self) -> int: ...
@@ -164,7 +165,7 @@ class RoundDraws:
     workers
         W.
     seed, draws
-        How many, each with numbers of its own; of a recording whole turns.
+        Number of draws, each with numbers of its own; of a recording whole turns.
     """
 
     def __init__(self, model: DelayModel, workers: int, seed: int, draws: int) -> None:
@@ -195,7 +196,7 @@ class RoundDraws:
         return np.stack([self._of(operations) for operations in asked], axis=1)[:, None]
 
     def _of(self, operations: float) -> Array:
-        """Of one round, (draws, W); the last work asked for is kept."""
+        """Delays of one round, (draws, W); those of the last amount of work are kept."""
         if operations not in self._drawn:
             self._drawn = {operations: np.array([self._one(draw, operations) for draw in range(len(self))])}
         return self._drawn[operations]
@@ -264,7 +265,7 @@ class _Push:
             of_each = [np.where(g.all(axis=1), -g.shape[1] * math.log(self.bound), -np.inf) for g in groups]
             return np.asarray(logsumexp(of_each, axis=0)) - math.log(self.blocks)
         slow = below.sum(axis=1)
-        # x * log(y) is 0 for x = 0 whatever y
+        # x * log(y) is 0 for x = 0 and any y
         pushed = xlogy(slow, 1 - self.chance + self.chance / self.bound)
         return np.asarray(pushed + xlogy(below.shape[1] - slow, 1 - self.chance))
 
@@ -342,7 +343,7 @@ def _numbers(model: DelayModel, workers: int, seed: int, pushes: Sequence[_Push]
     rows = np.arange(draws, dtype=np.uint64)[:, None]
     ids = np.broadcast_to(np.arange(workers, dtype=np.uint64), (draws, workers))
     found = {k: hashed_uniforms(seed, rows, k % 2**32, ids) for k in _used(model, workers)}
-    # numbers of their own decide who is pushed; 2^31 is beyond those of any model
+    # numbers of their own decide which workers are pushed; 2^31 is beyond those of any model
     choices = hashed_uniforms(seed, rows, 2**31, ids)
     for push in pushes:
         push.apply(found, choices)
@@ -350,7 +351,7 @@ def _numbers(model: DelayModel, workers: int, seed: int, pushes: Sequence[_Push]
 
 
 def _weights(numbers: Mapping[int, Array], pushes: Sequence[_Push], draws: int) -> Array:
-    """What each draw counts for, (draws,): one over the density of the mixture, for that of uniform numbers is 1."""
+    """The weight of each draw, (draws,): one over the density of the mixture, for that of uniform numbers is 1."""
     if not pushes:
         return np.ones(draws)
     as_they_are = draws - sum(len(push.draws) for push in pushes)
@@ -359,7 +360,7 @@ def _weights(numbers: Mapping[int, Array], pushes: Sequence[_Push], draws: int) 
     return np.asarray(np.exp(-logsumexp(densities, axis=0, b=shares[:, None])))
 
 
-# Orders of arrival from which `_typical` learns how many responses a code waits for.
+# Orders of arrival from which `_typical` learns the number of responses that a code waits for.
 RANDOM_ORDERS = 4
 
 
@@ -370,7 +371,7 @@ class Workload:
     size: Size  # the problem
     delays: str | DelayModel  # a delay SPEC or a model
     machine: Machine  # master, workers and the link between them
-    # relative error that a decoded product may have; None: what the scheme's code can keep to
+    # relative error that a decoded product may have; None: the tolerance of the scheme's code
     tolerance: float | None = None
     # iterations to convergence of each solver: a property of the matrix, so an assumption here
     iterations: Mapping[str, int] = field(default_factory=typical_iterations)
@@ -432,7 +433,7 @@ class Workload:
 
 
 class Infeasible(Exception):
-    """A scheme cannot run on these workers; the message says why."""
+    """A scheme cannot run on these workers; the message names the reason."""
 
 
 def iteration_seconds(
@@ -448,7 +449,7 @@ def round_times(
 ) -> Array:
     """Virtual seconds of every round of every iteration, or of the first ``most``: (repeats, iterations, rounds).
 
-    The master's arithmetic of an iteration counts in its last round. Without ``exact``, a code is not asked for its error
+    The master's arithmetic of an iteration counts in its last round. Without ``exact``, a code's error is not evaluated
     in every round; it waits for as many responses as it does on average in random order. At hundreds of workers that is
     the difference between seconds and an hour.
 
@@ -473,7 +474,7 @@ def least_iteration_seconds(
 ) -> tuple[Array, bool]:
     """Lower bounds of `iteration_seconds`, (repeats, iterations), and whether they are the seconds themselves.
 
-    A code is not asked for its error: no round ends with fewer responses than its threshold. Copies of blocks have no
+    No code's error is evaluated: no round ends with fewer responses than its threshold. Copies of blocks have no
     error to ask for.
 
     Raises Infeasible when fewer workers respond than the threshold.
@@ -493,10 +494,10 @@ def least_iteration_seconds(
 def sampled_iteration_seconds(
     scheme: Scheme, workload: Workload, draws: DelayDraws, most: int, exact_draws: int, *, exact: bool = True
 ) -> Array:
-    """Seconds whose mean is that of `iteration_seconds`, where the code is asked for its error in few draws alone.
+    """Seconds with the mean of `iteration_seconds`, with the code's error evaluated in few draws alone.
 
-    What it waits for beyond its threshold counts in these for the others of their stratum too. So no more is told by the
-    mean, and the interval knows of it.
+    The wait beyond the threshold in these draws counts for the others of their stratum too. So the mean says no more
+    than these draws do, and the interval accounts for it.
 
     Returns (draws, iterations).
     """

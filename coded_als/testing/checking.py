@@ -27,9 +27,9 @@ class Violation:
     invariant
         A key of `INVARIANTS`.
     workers
-        The workers whose responses show it, in their order of arrival.
+        The workers with the responses that show it, in their order of arrival.
     finding
-        What was found, as a sentence.
+        The finding, as a sentence.
     """
 
     invariant: str
@@ -39,7 +39,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class CodeReport:
-    """What `check_code` found.
+    """The findings of `check_code`.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class CodeReport:
     sets
         Random sets of threshold workers that the invariants were tried on.
     undecodable
-        How many of these do not decode at all.
+        Number of these that do not decode at all.
     median
         Median of the estimated errors of the others, relative to |A| |B|; infinite where there are none.
     percentile_99
@@ -83,7 +83,7 @@ class CodeReport:
 
     @property
     def search(self) -> str:
-        """How the worst set was searched, in words."""
+        """The search for the worst set, in words."""
         if self.worst.exhaustive:
             return f"all {self.worst.looked_at} sets of {self.recovery_threshold} workers"
         return (
@@ -127,13 +127,13 @@ def check_code(
     sets
         Random sets of survivors that each invariant is tried on.
     looked_at
-        The most sets that the search looks at. All are looked at where they are no more.
+        The most sets that the search examines. If there are no more sets, it examines all.
     seed
         Seed of operands, survivors and search.
 
     Returns
     -------
-    The findings. ``print`` shows them, and ``holds`` says whether all invariants were kept.
+    The findings. ``print`` shows them, and ``holds`` is True if the code kept all invariants.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Invariants of a matrix code, each a function that raises AssertionError where a code breaks it.
 
-Each takes a `CodedTrial`, which is a product C = A B with the response of every worker, and the workers whose responses arrive,
+Each takes a `CodedTrial`, which is a product C = A B with the response of every worker, and the workers that respond,
 in their order of arrival. The functions ask only for the `coded_als.codes.MatrixCode` interface, so they run on a code of
 your own as on those of the package.
 """
@@ -48,7 +48,7 @@ class CodedTrial:
 
     @classmethod
     def random(cls, code: MatrixCode, seed: int = 0) -> CodedTrial:
-        """A trial of normal operands whose sides the parts of the code do not divide, (2p + 1, 13) and (13, 3).
+        """A trial of normal operands with sides that the parts of the code do not divide, (2p + 1, 13) and (13, 3).
 
         Parameters
         ----------
@@ -107,7 +107,8 @@ def decodes_within_the_estimate(trial: CodedTrial, workers: Sequence[int]) -> No
     trial
         The product and its responses.
     workers
-        At least as many as the recovery threshold. A set that the code says not to decode (an infinite estimate) passes.
+        At least as many as the recovery threshold. A set that does not decode by the code's own (infinite) estimate
+        passes.
 
     Raises
     ------
@@ -141,7 +142,7 @@ def is_independent_of_the_order_of_arrival(trial: CodedTrial, workers: Sequence[
 
 
 def is_linear(trial: CodedTrial, workers: Sequence[int], factor: float = -3.0) -> None:
-    """Assert that a sum of responses decodes to the sum of what they decode to.
+    """Assert that a sum of responses decodes to the sum of the decoded products.
 
     Parameters
     ----------
@@ -155,7 +156,7 @@ def is_linear(trial: CodedTrial, workers: Sequence[int], factor: float = -3.0) -
     Raises
     ------
     AssertionError
-        When the difference is above what the estimate allows.
+        When the difference is above the bound of the estimate.
     """
     other = trial.responses_to(np.ascontiguousarray(trial.right[::-1]))
     summed = {worker: trial.responses[worker] + factor * other[worker] for worker in workers}
@@ -222,7 +223,7 @@ def has_the_announced_shapes(trial: CodedTrial, workers: Sequence[int]) -> None:
     trial
         The product and its responses.
     workers
-        Those whose responses are looked at.
+        The workers with the responses to check.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def matrix_codes(
 
 @st.composite
 def survivors(draw: st.DrawFn, code: MatrixCode, size: int | None = None) -> tuple[int, ...]:
-    """Workers of a code in an order of arrival, as many as the threshold or as asked for.
+    """Workers of a code in an order of arrival, as many as the threshold or as requested.
 
     Parameters
     ----------
