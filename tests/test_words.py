@@ -1,18 +1,22 @@
-"""The prose of the pages says its facts with agents and nouns."""
+"""The prose of pages, docstrings, messages and comments says its facts with agents and nouns."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 
-from tests.words import ROOT, Passage, clauses, pages
+import pytest
+
+from tests.words import ROOT, Passage, clauses, pages, source
 
 # Clauses in place of a noun ("what is sent", "who is told") in a thousand words.
 MOST_CLAUSES = 2.0
 README_LINES, README_BYTES = 120, 6000
 
 
-def test_clauses_in_place_of_a_noun_are_rare() -> None:
-    found, words = clauses(pages())
+@pytest.mark.parametrize("passages", [pages, source])
+def test_clauses_in_place_of_a_noun_are_rare(passages: Callable[[], Iterator[Passage]]) -> None:
+    found, words = clauses(passages())
     assert 1000 * len(found) / words <= MOST_CLAUSES, "\n".join(found)
 
 
