@@ -74,7 +74,7 @@ def test_spaces_that_are_exhausted(width: int) -> None:
         CodedALS(7, solver="krylov", block=width).fit(low)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=seeds, width=st.integers(1, 20), capacity=st.integers(60, 200), error=st.sampled_from([0.0, 1e-12, 1e-8]))
 def test_the_relation_and_orthonormality_hold_through_restarts(
     seed: int, width: int, capacity: int, error: float

@@ -174,7 +174,7 @@ def test_every_field_of_every_kind_is_checked(kind: type[Message]) -> None:
 
 def test_what_is_stored_is_one_array_and_a_task_brings_what_is_kept() -> None:
     for wrong in ((), (np.ones(1), np.ones(1))):
-        with pytest.raises(WireError, match="must be one array"):
+        with pytest.raises(WireError, match="must bring one array"):
             Store(b"", 0, "name", 1, wrong)
     header = msgpack.unpackb(as_bytes(encode(Task(b"", 0, 0, 0, "product", keep=(("a", 1),), arrays=(np.ones(1),))))[0])
     header[-1] = []
