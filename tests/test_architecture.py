@@ -168,6 +168,7 @@ def test_pure_rooms_touch_no_socket_clock_or_process_not_through_others_either(m
         ("import coded_als.worker.__main__", ("scipy", "click", "rich", "coded_als.als")),
         ("import coded_als.cli", ("scipy", "numba", "zmq")),
         ("from coded_als import CodedALS", ("numba", "zmq")),
+        ("from coded_als.master import LocalCluster", ("scipy", "numba", "coded_als.als")),
         ("from coded_als import BPR, SGD, WARP, ImplicitALS, RidgeALS", ("numba", "zmq")),
         ("import coded_als.cli.fit", ("scipy", "numba", "zmq", "coded_als.als")),
         ("import coded_als.cli.sweep, coded_als.cli.report, coded_als.cli.fit", ("matplotlib",)),

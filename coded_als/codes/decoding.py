@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from coded_als.arrays import EPS, Array
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
@@ -23,6 +22,13 @@ from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 # decoder: 1 to 4 measured over h = 1..8 and all point families; doubled, because an estimate must not flatter.
 ROUNDING_UNITS = 8.0
 CACHED_DECODERS = 256
+
+
+def solve_triangular(triangle: Array, right: Array, **options: Any) -> Array:
+    """SciPy's solution of a triangular system, (n, k); SciPy is loaded for the first, since it takes a tenth of a second."""
+    from scipy.linalg import solve_triangular as solve
+
+    return np.asarray(solve(triangle, right, check_finite=False, **options))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +76,7 @@ class Decoder:
         return np.asarray(self.matrix @ stacked).reshape(-1, *block)
 
     def _solved(self, rows: Array) -> Array:
-        return np.asarray(solve_triangular(self.triangle, rows.T, trans="T", check_finite=False)).T @ self.orthogonal.T
+        return solve_triangular(self.triangle, rows.T, trans="T").T @ self.orthogonal.T
 
 
 class LinearCode:
@@ -182,6 +188,6 @@ class LinearCode:
             return np.inf
         selected = np.zeros((self.unknowns, self.wanted.size))
         selected[self.wanted, np.arange(self.wanted.size)] = 1.0
-        rows = solve_triangular(triangle, selected, trans="T", check_finite=False)
+        rows = solve_triangular(triangle, selected, trans="T")
         amplification = float(np.linalg.norm(rows)) * np.sqrt(self.unknowns / self.wanted.size)
         return float(ROUNDING_UNITS * EPS * amplification)

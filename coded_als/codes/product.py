@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import daxpy
 
 from coded_als.arrays import FLOAT64, Array
 from coded_als.errors import UsageError
@@ -282,6 +281,9 @@ def _by_rows(matrix: Array, parts: int) -> Callable[[Array], Array]:
     def combine(coefficients: Array) -> Array:
         shares: Array = coefficients[:, : len(whole)] @ whole
         if rest.size:
+            # SciPy takes a tenth of a second to load, and a master needs none before it encodes
+            from scipy.linalg.blas import daxpy
+
             for share, coefficient in zip(shares, coefficients[:, len(whole)], strict=True):
                 daxpy(rest, share, a=coefficient)  # in place, without a product of the size of the shares
         return shares

@@ -15,11 +15,10 @@ from math import comb
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from threadpoolctl import threadpool_limits
 
 from coded_als.arrays import Array
-from coded_als.codes.decoding import LinearCode
+from coded_als.codes.decoding import LinearCode, solve_triangular
 from coded_als.codes.entangled import EntangledPolynomialCode
 from coded_als.codes.replication import ReplicatedProduct
 from coded_als.codes.systematic import SystematicCode
@@ -198,8 +197,8 @@ class _Guide:
         diagonal = np.diagonal(triangle)
         triangle[np.diag_indices(unknowns)] = np.where(np.abs(diagonal) < floor, floor, diagonal)
         sides = self.rows[list(others)].reshape(-1, unknowns).T
-        once = solve_triangular(triangle, sides, trans="T", check_finite=False)
-        twice = solve_triangular(triangle, once, check_finite=False)
+        once = solve_triangular(triangle, sides, trans="T")
+        twice = solve_triangular(triangle, once)
         both = (part.T.reshape(len(others), planes, unknowns) for part in (once, twice))
         small, large = (part @ part.transpose(0, 2, 1) for part in both)
         return small, large

@@ -19,11 +19,10 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from coded_als.arrays import EPS, Array
 from coded_als.checks import require_whole
-from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS
+from coded_als.codes.decoding import CACHED_DECODERS, ROUNDING_UNITS, solve_triangular
 from coded_als.codes.family import STRAGGLER_RESERVE, CodeSpec, register_code
 from coded_als.codes.pieces import require_pieces
 from coded_als.codes.product import BlockCut, MatrixShape, cut, encoded, join, require_few_coefficients, row_blocks
@@ -143,11 +142,11 @@ class MissingBlocks:
         # more never harms.
         own, taken_off = np.linalg.norm(rows, axis=1), rows[:, known]
         metric = np.linalg.cholesky(np.diag(own**2) + taken_off @ taken_off.T)
-        orthogonal, triangle = np.linalg.qr(solve_triangular(metric, rows[:, missing], lower=True, check_finite=False))
+        orthogonal, triangle = np.linalg.qr(solve_triangular(metric, rows[:, missing], lower=True))
         if missing.size and not np.abs(np.diagonal(triangle)).min() > 0.0:
             return cls(known, missing, helpers, rows, np.inf, np.zeros((missing.size, helpers.size)))
-        inverse = solve_triangular(triangle, np.eye(missing.size), check_finite=False)
-        solution = inverse @ solve_triangular(metric, orthogonal, trans="T", lower=True, check_finite=False).T
+        inverse = solve_triangular(triangle, np.eye(missing.size))
+        solution = inverse @ solve_triangular(metric, orthogonal, trans="T", lower=True).T
         norm = float(np.sqrt(known.size + np.linalg.norm(inverse) ** 2))
         return cls(known, missing, helpers, rows, norm, np.asarray(solution))
 
