@@ -46,7 +46,7 @@ class CodedIteration(Iteration):
     partial
         Of the responses used in each of its rounds, those of workers that had done only some of their pieces.
     rounds_s
-            Seconds of its rounds, from sending to the last response that counts.
+        Seconds of its rounds, from sending to the last response that counts.
     encoding_s
         Seconds that the master encoded.
     decoding_s

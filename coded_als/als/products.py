@@ -140,11 +140,13 @@ class StoredProduct:
         """
         shape = (self._shape[0], right.shape[1])
         with self._log.charging("encoding"):
+            # a code may encode its shares while they are taken
             shares = self._code.encode_right(np.ascontiguousarray(right, dtype=self._code.dtype))
+            payloads = [(share,) for share in shares]
         round = Round(
             kernel=self._kernel,
             operands=(self._operand,),
-            payloads=[(share,) for share in shares],
+            payloads=payloads,
             response_shapes=(self._code.response_shape(shape),),
             operations=multiplications(self._code, self._shape, right.shape[1]),
             label=self._label,

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster, load_model
 from coded_als.als.als import FusedSweeps, PaperSweeps
+from coded_als.codes import EntangledPolynomialCode
 from coded_als.errors import DecodingError, NotEnoughWorkers, UsageError
 from tests.strategies import seeds
 
@@ -278,3 +279,21 @@ def test_real_ratings_in_few_rounds(shared_data, name, dense, rank, most_rounds)
     model = CodedALS(rank, partitions=4).fit(matrix, InlineCluster(16, RANDOM))
     assert model.objective_ == pytest.approx(best, rel=1e-8)
     assert len(model.rounds_) <= most_rounds
+
+
+def test_encoding_counts_the_shares_that_are_made_while_they_are_taken(monkeypatch):
+    """A code encodes lazily: its seconds are those of taking its shares."""
+    cluster, encode = InlineCluster(6), EntangledPolynomialCode.encode_right
+    late_s = 0.0
+    monkeypatch.setattr(cluster, "seconds", lambda: late_s)
+
+    def encode_slowly(self, matrix):
+        nonlocal late_s
+        for share in encode(self, matrix):
+            late_s += 1.0
+            yield share
+
+    monkeypatch.setattr(EntangledPolynomialCode, "encode_right", encode_slowly)
+    matrix = np.random.default_rng(0).standard_normal((30, 20))
+    fitted = CodedALS(3, code="entangled:h=2", iterations=2, tolerance=0.0).fit(matrix, cluster)
+    assert [entry.encoding_s for entry in fitted.history_] == [6.0, 6.0]
