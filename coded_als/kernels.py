@@ -141,6 +141,11 @@ def read_entries(
 PIECEWISE = ("product", "scaled")
 
 
+def piece_rows(height: int, piece: int, pieces: int) -> slice:
+    """The rows of one of so many pieces of a share; the master and its workers must cut alike."""
+    return slice(piece * height // pieces, (piece + 1) * height // pieces)
+
+
 def run_to_end(steps: Generator[None, None, Result]) -> Result:
     """Drive a kernel without looking up between its panels."""
     while True:

@@ -25,6 +25,7 @@ from coded_als.arrays import Array
 from coded_als.checks import require_whole
 from coded_als.codes.product import MatrixCode, MatrixShape
 from coded_als.errors import DecodingError, NotEnoughWorkers
+from coded_als.kernels import piece_rows
 
 # Pieces that a worker has done, in its own order: the first so many.
 Done = Mapping[int, int]
@@ -73,7 +74,7 @@ class PieceLayout:
 
     def rows(self, height: int, piece: int) -> slice:
         """The rows of one piece among those of a share."""
-        return slice(piece * height // self.pieces, (piece + 1) * height // self.pieces)
+        return piece_rows(height, piece, self.pieces)
 
     def order(self, worker: int, height: int, first: int, last: int) -> list[slice]:
         """The rows that a worker computes from its place ``first`` to before its place ``last``, in that order."""

@@ -254,8 +254,7 @@ class RunningRound:
     def rows_of(self, worker: int, attempt: int, pieces: int) -> Shape | None:
         """The shape of an answer that brings an attempt to so many pieces; None where it cannot."""
         assert self.in_pieces is not None
-        latest = self._latest.get(worker)
-        before = latest.pieces if latest is not None and latest.attempt == attempt else 0
+        before = self._before(worker, attempt)[0]
         if not before < pieces <= self.in_pieces.layout.pieces:
             return None
         planes, height, columns = self.round.response_shapes[0]
@@ -400,18 +399,21 @@ class RunningRound:
 
     def verdict_of(self, worker: int, reply: Answer) -> Status:
         """Whether an answer of the right shape counts."""
-        latest, check = self._latest.get(worker), self.round.check_pieces
-        before = latest.pieces if latest is not None and latest.attempt == reply.attempt else 0
+        check, before = self.round.check_pieces, self._before(worker, reply.attempt)[0]
         if not all_finite(reply.arrays):
             return "refused"
         return "counted" if check is None or check(worker, before, reply.done, reply.arrays[0]) else "corrupt"
 
+    def _before(self, worker: int, attempt: int) -> tuple[int, tuple[Array, ...]]:
+        """The pieces that came of an attempt so far, and their rows."""
+        latest = self._latest.get(worker)
+        return (0, ()) if latest is None or latest.attempt != attempt else (latest.pieces, latest.rows)
+
     def take_pieces(self, worker: int, reply: Answer, heard_s: float) -> None:
         """Count an answer; one of a new attempt counts as soon as it has more than those before."""
         assert self.asking is not None
-        latest = self._latest.get(worker)
-        before = latest.rows if latest is not None and latest.attempt == reply.attempt else ()
-        answers = Answers(reply.attempt, reply.done, (*before, *reply.arrays), reply, heard_s)
+        rows = (*self._before(worker, reply.attempt)[1], *reply.arrays)
+        answers = Answers(reply.attempt, reply.done, rows, reply, heard_s)
         self._latest[worker] = answers
         if worker not in self._counted or self._counted[worker].pieces < reply.done:
             self._counted[worker] = answers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from coded_als.arrays import Array
+from coded_als.kernels import piece_rows
 from coded_als.wire import Task
 
 # A pace that is this much off the one that the master was told is news, once twice as many pieces are done.
@@ -35,8 +36,7 @@ class Pieces:
 
     def next_rows(self, height: int) -> slice:
         """The rows of the next piece, of so many."""
-        piece = (self.task.start + self.done) % self.task.pieces
-        return slice(piece * height // self.task.pieces, (piece + 1) * height // self.task.pieces)
+        return piece_rows(height, (self.task.start + self.done) % self.task.pieces, self.task.pieces)
 
     def add(self, rows: Array) -> None:
         """The next piece is done: (planes, rows, columns)."""

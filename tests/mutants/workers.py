@@ -41,8 +41,8 @@ SLOW_WORK = (
     Mutant(
         "the pieces of an attempt that was lost are taken for those of the next",
         "coded_als/master/rounds.py",
-        "before = latest.rows if latest is not None and latest.attempt == reply.attempt else ()",
-        "before = latest.rows if latest is not None else ()",
+        "if latest is None or latest.attempt != attempt else",
+        "if latest is None else",
         ("tests/master/test_answers.py",),
     ),
     Mutant(
