@@ -64,7 +64,8 @@ class CodedALS(LinearFolding):
     protocol
         ``"fused"``: one round per ALS iteration; ``"paper"``: the paper's three, with its code cut h x h.
     solver
-        ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"als"``: the paper's update.
+        ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"krylov"``: block Lanczos with a
+        block of any width; ``"als"``: the paper's update.
     block
         Columns of the block of solver ``"krylov"``, any number: a wide one takes fewer rounds, a narrow one less work.
         ``"auto"``: the number that is expected to take the least time, from the wait of a round and the cost of a
@@ -218,12 +219,14 @@ class CodedALS(LinearFolding):
         """
         matrix, ids = named_matrix(ratings, columns)
         matrix = checked_ratings(matrix)
+        asked = self._checked()
         if spread is None:
-            asked = self._checked()
             cluster = cluster or InlineCluster((asked or default_code()).fewest_workers)
             spread = self._spread(asked, extent_of(Problem.of(matrix)), cluster.size, cluster.delays, cluster.machine)
         elif cluster is None:
             raise UsageError("cluster must be the one that the spread is planned for; got none. Pass both to fit.")
+        else:
+            self._require_planned(spread, min(matrix.shape))
         with (
             reporting(callback, progress, type(self).__name__, self.iterations) as report,
             recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration) as run,
@@ -387,6 +390,15 @@ class CodedALS(LinearFolding):
         if self.decoding_tolerance is not None:
             require_number("decoding_tolerance", self.decoding_tolerance)
         return asked_code(self.code, self.partitions)
+
+    def _require_planned(self, spread: Spread, length: int) -> None:
+        """Refuse a spread that was planned for another rank, or for a matrix with another smaller side."""
+        solver = SOLVERS[self.solver]
+        if self.rank > length or not (solver.widths or spread.columns == solver.columns(self.rank, length)):
+            raise UsageError(
+                f"spread must be planned for this matrix and rank {self.rank}; got one for blocks of {spread.columns} "
+                f"columns, and a smaller side of {length}. Call plan again."
+            )
 
     def _spread(
         self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from coded_als.models.id_text import is_text
 from coded_als.models.ids import Id, Ids
 from coded_als.models.rating_matrix import pattern
 from coded_als.models.top_n import recommend_batch
-
-if TYPE_CHECKING:
-    pass
 
 # bound on temporary arrays while many are ranked
 MEMORY_BYTES = 32 * 2**20

@@ -48,3 +48,20 @@ def test_a_fit_takes_a_spread_that_was_planned_and_plans_no_other() -> None:
     assert (model.code_, model.converged_) == ("systematic:p=3", True)
     with pytest.raises(UsageError, match="cluster must be the one that the spread is planned for; got none"):
         model.fit(matrix, spread=planned)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rank": 15}, "spread must be planned for this matrix and rank 15; got one for blocks of 10 columns"),
+        ({"rank": 41, "solver": "krylov"}, "spread must be planned for this matrix and rank 41"),
+        ({"rank": 0}, "rank must be"),
+        ({"tolerance": -1.0}, "tolerance must be"),
+        ({"solver": "another"}, "solver must be"),
+    ],
+)
+def test_a_spread_of_another_plan_and_wrong_parameters_are_refused(changed, message):
+    ratings = np.random.default_rng(0).standard_normal((60, 40))
+    spread = CodedALS(5).plan(ratings, 8)
+    with pytest.raises(UsageError, match=message):
+        CodedALS(**{"rank": 5, **changed}).fit(ratings, InlineCluster(8), spread=spread)
