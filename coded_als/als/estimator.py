@@ -82,7 +82,7 @@ class CodedALS(LinearFolding):
     precomputation
         Where D = R^T R is formed: ``"local"`` at the master, ``"coded"`` on the workers, ``"none"`` nowhere: the workers
         hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these.
-        ``"auto"`` takes the faster of these by counting; a code of D other than copies is a wish that it be formed.
+        ``"auto"`` takes the faster of these by counting; a code other than copies asks for D to be formed.
     weighting
         The matrix that is factorized: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean,
         ``"log"`` their logarithm. `objective_` and `history_` are those of the matrix factorized.
@@ -312,19 +312,20 @@ class CodedALS(LinearFolding):
         ratings
             R, (m, n), an array or a scipy sparse matrix.
         workers
-            W.
+            Number of workers W.
         delays
-            Those that the workers will meet, as far as they are known.
+            Delays that the workers will meet; None where they are not known.
         machine
-            Where they run; a common one unless given.
+            Speeds of a worker and its link; a common machine unless given.
 
         Returns
         -------
-        The code and the place where D would be formed.
+        The choice, which ``fit(spread=...)`` takes.
 
         Raises
         ------
         UsageError
+            For parameters that do not fit the matrix or the workers.
         """
         return self.spread_over(extent_of(Problem.of(ratings)), workers, delays, machine)
 

@@ -22,7 +22,8 @@ from coded_als.models.checkpoint import Settled, arrays_like
 CAPACITY = 12
 # The defect from orthonormality that is left alone, and the one that is gone when the columns are made so once more.
 ORTHOGONAL, ALMOST = 128 * EPS, 1e-8
-# Columns below this many units of rounding of D are nothing else; columns to join with others are told apart by this part.
+# Columns shorter than NOISE units of rounding of D are rounding alone. A unit column joins the others if the JOINING part
+# of it is new.
 NOISE, JOINING = 16.0, 1e-8
 
 
@@ -43,12 +44,12 @@ class KrylovSpace:
 
     @classmethod
     def empty(cls, length: int, wanted: int, width: int) -> KrylovSpace:
-        """One without columns, with room for an iteration that wants so many pairs, with blocks of a width."""
+        """A space without columns, with room for an iteration that wants ``wanted`` pairs from blocks of ``width`` columns."""
         return cls(length, wanted, min(length, max(CAPACITY * wanted, wanted + 4 * width)))
 
     @classmethod
     def outside(cls, vectors: Array, room: int) -> KrylovSpace:
-        """One of D on the complement of orthonormal columns, (l, k), with room for so many columns, and no restarts."""
+        """A space of D on the complement of orthonormal columns, (l, k), with room for ``room`` columns, and no restarts."""
         length, locked = vectors.shape
         space = cls(length, room, min(length, locked + room))
         space._columns[:, :locked] = vectors

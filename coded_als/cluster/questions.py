@@ -31,10 +31,11 @@ STALLED_PIECES = 2.0
 SHORT_S = 0.05
 # The seconds that pieces save must be so many times the master's seconds for a message of each worker.
 WORTH_MESSAGES = 4
-# The master works out anew whether a round will be decodable when the round has gone on by this part of itself: each
-# time costs about as much as decoding.
+# The master computes again when a round will be decodable once the round has lasted longer by this fraction: each
+# computation costs about as much as decoding.
 AGAIN_AFTER = 0.02
-# The same of a look at whether any time soon it can be: each goes through all pieces of all workers.
+# The master checks again whether a round can be decodable soon once the round has lasted longer by this fraction: each
+# check goes through all pieces of all workers.
 LOOK_AFTER = 0.001
 
 
@@ -256,7 +257,7 @@ class Asking:
             return
         self._look_s = now_s * (1 + LOOK_AFTER)
         soonest = soonest_s(now_s, self.progress, self._until.needed)
-        # where all are there and do not decode, only a newer piece can help
+        # if all answers are there and do not decode, only a further piece can help
         self._ask_s = max(now_s, self._again_s, soonest - self._lead_s)
 
     def questions(self, now_s: float) -> Mapping[int, int]:

@@ -226,7 +226,7 @@ def _tried(name: str, orders: Sequence[Survivors], worst: Sequence[Survivors]) -
 
 
 def _arrivals(trial: CodedTrial, order: Survivors, threshold: int, *, whole: bool) -> Survivors:
-    """The first responses of an order that decode by the code's own word; all for an invariant about a surplus."""
+    """The first responses of an order that decode by the code's own estimate; all of them for an invariant about a surplus."""
     if whole:
         return order
     counts = range(threshold, len(order) + 1)
