@@ -193,9 +193,16 @@ ALGORITHM = (
     Mutant(
         "a fit plans again what was planned",
         "coded_als/als/estimator.py",
-        "        if spread is None:\n            asked",
-        "        if True:\n            asked",
+        "        if spread is None:\n            cluster",
+        "        if True:\n            cluster",
         ("tests/als/test_which_code.py::test_a_fit_takes_a_spread_that_was_planned_and_plans_no_other",),
+    ),
+    Mutant(
+        "a spread of another plan is taken",
+        "coded_als/als/estimator.py",
+        "            self._require_planned(spread, min(matrix.shape))",
+        "            pass",
+        ("tests/als/test_which_code.py",),
     ),
     Mutant(
         "a tie is whole without a probe",
