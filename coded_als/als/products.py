@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from coded_als.arrays import Array
+from coded_als.cluster.backups import BackupPolicy
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
@@ -112,6 +113,8 @@ class StoredProduct:
         Estimated relative error that it may have if no other worker can respond; 0 refuses more than the tolerance.
     pieces
         Pieces of each share; None: by operation counts, for each round.
+    backups
+        Policy of second copies, which learns from each round; None for none.
     """
 
     def __init__(
@@ -126,12 +129,14 @@ class StoredProduct:
         label: str = "A X",
         at_worst: float = 0.0,
         pieces: int | None = 1,
+        backups: BackupPolicy | None = None,
     ) -> None:
         self._pieces = 1 if transposed_shares else pieces
         self._log, self._code, self._operand, self._shape = log, code, operand, shape
         self._accepted, self._label = max(tolerance, at_worst), label
         self._kernel = "transposed_product" if transposed_shares else "product"
         self._rule = rule_for(code, tolerance, at_worst)
+        self._backups, self._answered_s = backups, np.empty(0)
 
     def __call__(self, right: Array) -> Array:
         """A X in one round.
@@ -159,9 +164,17 @@ class StoredProduct:
                 return self._code.decode(responses.first(), shape, self._accepted)
         layout = PieceLayout(self._code.workers, pieces)
         code = CodeInPieces(self._code, layout)
-        responses = self._log.run_pieces(round, EveryPiece(self._rule, layout), code)
+        responses = self._log.run_pieces(round, EveryPiece(self._rule, layout, self._backups), code)
+        self._learn(responses)
         with self._log.charging("decoding"):
             return code.decode(responses.first(), responses.done, shape, self._accepted)
+
+    def _learn(self, responses: Responses) -> None:
+        """Let the policy of second copies know how long this round's tasks took."""
+        if self._backups is not None:
+            own = [responses.answered_s.get(worker, np.inf) for worker in range(self._code.workers)]
+            self._answered_s = np.concatenate([self._answered_s, own])
+            self._backups = self._backups.learned(self._answered_s)
 
     def _pieces_of(self, round: Round, shape: tuple[int, int]) -> int:
         """Pieces of each share in a round: no piece without a row."""

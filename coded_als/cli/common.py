@@ -35,8 +35,10 @@ Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
   trace:FILE                                     a CSV of seconds, as fit --record-trace writes it
 """
 CODE_SPECS = """\b
-Code SPECs (whole numbers; an omitted parameter is chosen for the workers):
+Code SPECs (an omitted parameter is chosen for the workers):
   uncoded                                        every block on one worker: waits for all
+  hedged:quantile=0.95                           uncoded; the other holder of a block repeats a task later than this quantile
+  speculative:after=0.75,times=1.5               uncoded; once 3/4 of the tasks are done, tasks later than 1.5 medians are repeated
   replicated:copies=2                            every block on so many workers
   systematic:p=21                                p blocks, and combinations of them: any p responses decode
   systematic:p=15,pieces=30                      each share in pieces: finished pieces of a slow worker count

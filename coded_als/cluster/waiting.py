@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.arrays import Array
+from coded_als.cluster.backups import backed_waiting_s
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.rules import AnyOfEach, Fastest, counted_workers
@@ -113,6 +114,8 @@ def pieces_waiting_s(
     As `coded_als.cluster.piecewise.play` has it where the questions come in time: answers are read once the last needed piece
     is done. The rule counts answers and does not evaluate a code's error estimate.
     """
+    if until.backups is not None:
+        return _backed_s(cost, delays, machine, slowness, until)
     slower = np.ones_like(delays) if slowness is None else slowness
     piece_s = machine.working_s(cost.operations, slower) / until.layout.pieces
     begun_s = cost.computed_s(delays, machine, slower) - piece_s * until.layout.pieces
@@ -125,6 +128,19 @@ def pieces_waiting_s(
         each_s = np.concatenate([waiting_s(done_s[:, :, piece], until.counted) for piece in range(pieces)])
         ends_s[rows] = each_s.reshape(pieces, -1).max(axis=0)
     return ends_s + reading_s
+
+
+def _backed_s(cost: RoundCost, delays: Array, machine: Machine, slowness: Array | None, until: EveryPiece) -> Array:
+    """Seconds until each of T rounds with second copies ends, (T,): tasks are halves of a share, and so are answers."""
+    half = RoundCost(cost.operations / 2, cost.payload_bytes, cost.response_bytes / 2)
+    slower = np.ones_like(delays) if slowness is None else slowness
+    ask_s = machine.sending_s(1, 0.0) + machine.latency_s
+    again_s = ask_s + machine.working_s(half.operations, slower) + machine.latency_s
+    answer_s = machine.sending_s(1, half.response_bytes)
+    assert until.backups is not None
+    assert isinstance(until.rule, AnyOfEach)
+    first_s = half.response_s(delays, machine, slowness)
+    return backed_waiting_s(first_s, again_s + answer_s, until.rule.groups, until.layout, until.backups)
 
 
 def _waiting_s(arrivals: Array, until: StoppingRule) -> float:

@@ -26,6 +26,7 @@ from scipy.special import logsumexp, xlogy
 
 from coded_als.arrays import Array
 from coded_als.checks import require_number
+from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import Fastest, WellConditioned, counted_workers
@@ -411,7 +412,8 @@ class Workload:
         pieces = self._pieces_of(scheme, schedule[0][0])
         if pieces == 1:
             return schedule
-        return [(cost, EveryPiece(rule, PieceLayout(scheme.workers, pieces))) for cost, rule in schedule]
+        layout, backups = PieceLayout(scheme.workers, pieces), backups_of(scheme.family)
+        return [(cost, EveryPiece(rule, layout, backups)) for cost, rule in schedule]
 
     def _pieces_of(self, scheme: Scheme, cost: RoundCost) -> int:
         """Pieces of each share, as the product of a fit takes them; of many workers no more than can be drawn in time."""
