@@ -32,13 +32,6 @@ SLOW_WORK = (
         ("tests/worker/test_loop.py", "tests/cluster/test_backups.py"),
     ),
     Mutant(
-        "a late task is sent again and again",
-        "coded_als/cluster/backups.py",
-        "if any(max(counted[other], asked[other]) > places[other] for other in holders):",
-        "if any(counted[other] > places[other] for other in holders):",
-        ("tests/cluster/test_backups.py",),
-    ),
-    Mutant(
         "speculation does not wait for most of the tasks",
         "coded_als/cluster/backups.py",
         "if len(answered_s) < max(1, math.ceil(self.after * workers)):",
