@@ -32,6 +32,10 @@ Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
   slowdown-always:n=1,factor=3                   always the same n workers compute slower (below 1: faster, virtual clock only)
   slowdown-lognormal:sigma=0.5                   slower or faster by e^x, x normal of that deviation (faster: virtual clock only)
   slowdown-markov:factor=5,enter=0.05,leave=0.3  bursts of slow computing
+  measured:lambda                                cloud functions, as published
+  measured:lambda-outliers                       the same on a worse day
+  measured:tail-at-scale                         servers that respond within milliseconds, as published
+  measured:slow-machine                          one worker computes three times slower for good
   trace:FILE                                     a CSV of seconds, as fit --record-trace writes it
 """
 CODE_SPECS = """\b

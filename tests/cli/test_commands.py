@@ -21,7 +21,7 @@ from coded_als.cli.common import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.held import HeldArrays
 from coded_als.codes import parse_code
 from coded_als.codes.family import CODES
-from coded_als.delays import parse_delays
+from coded_als.delays import MEASURED, parse_delays
 from coded_als.delays.spec import MODELS
 
 SYNTHETIC = "synthetic:m=40,n=30,d=4,noise=0.1"
@@ -87,7 +87,8 @@ def test_the_specs_in_the_help_are_all_there_are(text, parse, classes):
     specs = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
     for spec in specs:
         assert spec == "trace:FILE" or parse(spec)
-    assert {spec.partition(":")[0] for spec in specs} - {"trace"} == set(own(classes))
+    assert {spec.partition(":")[0] for spec in specs} - {"trace", "measured"} == set(own(classes))
+    assert all(f"measured:{name}" in specs for name in MEASURED) or parse is parse_code
     named = {field for spec in specs for field in re.findall(r"(\w+)=", spec)}
     assert named == {field.name for one in own(classes).values() for field in fields(one)}
 
