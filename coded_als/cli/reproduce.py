@@ -60,3 +60,57 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
         click.echo(f"No report: {missing}", err=True)
     else:
         click.echo(f"\n{write_report(out)}")
+
+
+@command.command("when-coding-pays")
+@click.option("--workers", default="10,30,100,300,1000", show_default=True, help="W: 10,30 or 10:50:10.")
+@click.option(
+    "--work", default="1,30,1000", show_default=True, help="Milliseconds of one worker for 1/W of a product: 1,30."
+)
+@click.option(
+    "--delays",
+    multiple=True,
+    help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
+)
+@click.option("--runs", default=200, show_default=True, type=click.IntRange(2), help="Fits of every setting.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("out/when-coding-pays"),
+    show_default=True,
+    help="Folder for the results.",
+)
+def when_coding_pays(workers: str, work: str, delays: tuple[str, ...], runs: int, seed: int, out: Path) -> None:
+    """Codes beside the methods of engineers, at equal memory: copies, hedged requests, speculative execution.
+
+    Writes table.md, results.json and figures of two formats; some minutes with the defaults.
+    """
+    import json
+
+    from coded_als.delays import require_workers
+    from coded_als.experiments.sweep.grids import distinct_delays, parse_range
+    from coded_als.experiments.sweep.result_folder import saying_what_failed
+    from coded_als.experiments.when_coding_pays import DELAYS, grid_of, measured_outcomes, table, verdict_lines
+
+    counts = parse_range(workers, "workers", least=2)
+    require_workers(max(counts))
+    works_s = [1e-3 * count for count in parse_range(work, "work")]
+    grid = list(grid_of(distinct_delays(delays or DELAYS), works_s, counts))
+    with cell_progress() as tell:
+        found = measured_outcomes(grid, runs, seed, tell)
+    with saying_what_failed(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "table.md").write_text(table(found, markdown=True) + "\n")
+        (out / "results.json").write_text(json.dumps([outcome.document() for outcome in found], indent=1) + "\n")
+    click.echo(table(found) + "\n")
+    for line in verdict_lines(found):
+        click.echo(f"{line}.")
+    try:
+        from coded_als.experiments.report.when_figures import rival_over_code
+    except UsageError as missing:
+        click.echo(f"No figure: {missing}", err=True)
+    else:
+        for suffix in ("svg", "pdf"):
+            rival_over_code(found).savefig(out / f"when-coding-pays.{suffix}")
+    click.echo(f"\n{out}")

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class BackupPolicy(Protocol):
     """A rule that decides from the answers so far when a task is late."""
 
-    def late_s(self, answered_s: Array, workers: int) -> float:
-        """Seconds of the round from which every open task is late, unless more answers come before.
+    def late_s(self, answered_s: Array, workers: int) -> Array:
+        """Seconds of a round from which every open task is late, unless more answers come before.
 
         Parameters
         ----------
         answered_s
-            Times of the answers so far, ascending.
+            Times of the answers so far, ascending, (..., answers): of one round, or of many.
         workers
             Number of tasks W.
         """
@@ -62,8 +62,8 @@ class Hedged:
     quantile: float = 0.95
     after_s: float = math.inf
 
-    def late_s(self, answered_s: Array, workers: int) -> float:
-        return self.after_s
+    def late_s(self, answered_s: Array, workers: int) -> Array:
+        return np.full(answered_s.shape[:-1], self.after_s)
 
     def learned(self, answered_s: Array) -> Self:
         if not np.isfinite(answered_s).any():
@@ -88,10 +88,12 @@ class Speculative:
     after: float = 0.75
     times: float = 1.5
 
-    def late_s(self, answered_s: Array, workers: int) -> float:
-        if len(answered_s) < max(1, math.ceil(self.after * workers)):
-            return math.inf
-        return max(float(answered_s[-1]), self.times * float(np.median(answered_s)))
+    def late_s(self, answered_s: Array, workers: int) -> Array:
+        count = answered_s.shape[-1]
+        if count < max(1, math.ceil(self.after * workers)):
+            return np.full(answered_s.shape[:-1], np.inf)
+        median_s = (answered_s[..., (count - 1) // 2] + answered_s[..., count // 2]) / 2
+        return np.maximum(answered_s[..., -1], self.times * median_s)
 
     def learned(self, answered_s: Array) -> Self:
         return self
@@ -158,7 +160,8 @@ class Backups:
         return asked
 
     def _late_s(self) -> float:
-        return self._policy.late_s(np.sort(self.answered_s[np.isfinite(self.answered_s)]), len(self.answered_s))
+        answered_s = np.sort(self.answered_s[np.isfinite(self.answered_s)])
+        return float(self._policy.late_s(answered_s, len(self.answered_s)))
 
     def _helper(self, owner: int, holders: Sequence[int]) -> tuple[int, int] | None:
         """The idle holder that is asked for a late task, and the pieces that it then has done; None without any."""
@@ -194,13 +197,8 @@ def backed_waiting_s(
 
 def _late_moments(answered_s: Array, policy: BackupPolicy) -> Array:
     """From when the open tasks of each of T rounds are late, (T,), by the ascending times of all answers, (T, W)."""
-    workers = answered_s.shape[1]
-    return np.array([_late_moment(row, workers, policy) for row in answered_s])
-
-
-def _late_moment(answered_s: Array, workers: int, policy: BackupPolicy) -> float:
+    workers, found_s = answered_s.shape[1], np.full(len(answered_s), np.inf)
     for count in range(workers):
-        late_s = policy.late_s(answered_s[:count], workers)
-        if late_s < answered_s[count]:
-            return late_s
-    return math.inf
+        late_s = policy.late_s(answered_s[:, :count], workers)
+        found_s = np.where((late_s < answered_s[:, count]) & np.isinf(found_s), late_s, found_s)
+    return found_s
