@@ -25,12 +25,13 @@ FIELDS = {
 
 
 def takes_machine(command: Command) -> Command:
-    """Add ``--speed``, ``--bandwidth`` and ``--latency`` to a command, for `machine_from`."""
+    """Add ``--speed``, ``--bandwidth``, ``--latency`` and ``--message`` to a command, for `machine_from`."""
     helps = {
         "speed": f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]",
         "bandwidth": "Bytes/s of the master's link, which all messages share.  "
         f"[default: {Machine.bytes_per_second:g}]",
         "latency": f"Seconds of any message.  [default: {Machine.latency_s:g}]",
+        "message": f"Seconds of the master for each message.  [default: {Machine.message_s:g}]",
     }
     command = click.option(
         "--worker-speeds",

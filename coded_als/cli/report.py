@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from coded_als.cli.figure_options import style_from, takes_style
+
 
 @click.command("report")
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -14,11 +16,13 @@ import click
     metavar="FORMATS",
     help="Save each figure to FOLDER/figures too: pdf, svg, png, or several with commas.",
 )
-def command(folder: Path, figures: str | None) -> None:
+@takes_style
+def command(folder: Path, figures: str | None, width: str | None, rc: tuple[str, ...]) -> None:
     """Write FOLDER/report.html from the results that sweep or reproduce stored there; nothing is run."""
     from coded_als.experiments.report.html_report import write_report
     from coded_als.experiments.report.saving import parse_formats
 
-    click.echo(write_report(folder, parse_formats(figures) if figures else ()))
+    with style_from(width, rc):
+        click.echo(write_report(folder, parse_formats(figures) if figures else ()))
     if figures:
         click.echo(folder / "figures")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from coded_als.cli.common import cell_progress
+from coded_als.cli.figure_options import style_from, takes_style
+from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.errors import UsageError
 
 
@@ -27,12 +30,35 @@ def command() -> None:
 @click.option(
     "--full", "full", flag_value=True, type=bool, help="The paper's size, and real workers: up to 20 minutes."
 )
+@click.option("--workers", help="Extend the table to other W: 50:200:50 or 50,200.")
+@click.option("--partitions", default="2:6", show_default=True, help="h of codes that leave it open, with --workers.")
+@click.option(
+    "--code", "codes", multiple=True, default=["entangled:points=real"], show_default=True,
+    help="A code SPEC, with --workers; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--delays", multiple=True, default=["fitted"], show_default=True,
+    help="A delay SPEC, or fitted: the law of (46); with --workers; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--repeats", default=5, show_default=True, type=click.IntRange(1), help="Runs of each cell, with --workers."
+)
+@takes_machine
+@takes_style
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: out/table1-quick or -full]"
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the results.  [default: out/table1-quick, -full or -extended]",
 )
-def table1(full: bool, seed: int, out: Path | None) -> None:
-    """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
+def table1(full: bool, seed: int, out: Path | None, workers: str | None, **options: Any) -> None:
+    """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts.
+
+    With --workers: formula (46), draws of its law, and the virtual clock without and with the master's work, for any W.
+    """
+    if workers is not None:
+        _extended(workers, seed, out or Path("out/table1-extended"), options)
+        return
     from coded_als.experiments.environment import environment
     from coded_als.experiments.sweep.result_folder import ProblemSize, ResultFolder
     from coded_als.experiments.table1.findings import findings, table_cells
@@ -62,6 +88,49 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
         click.echo(f"\n{write_report(out)}")
 
 
+def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> None:
+    """The table for other W: table.md, results.json and its figure."""
+    import json
+
+    from coded_als.delays import require_workers
+    from coded_als.experiments.sweep.grids import distinct_delays, parse_range
+    from coded_als.experiments.sweep.result_folder import saying_what_failed
+    from coded_als.experiments.table1.extended import (
+        FITTED,
+        cells_of,
+        documents,
+        extended_rows,
+        extended_table,
+        extended_words,
+    )
+    from coded_als.experiments.table1.reproduction import sound_cells
+    from coded_als.experiments.table1.theory import fit_law
+
+    counts, hs = parse_range(workers, "workers"), parse_range(options["partitions"], "partitions")
+    require_workers(max(counts))
+    known = [FITTED] * (FITTED in options["delays"])
+    delays = (*known, *distinct_delays([spec for spec in options["delays"] if spec != FITTED]))
+    cells, law, machine = cells_of(counts, hs, options["codes"], delays), fit_law(sound_cells()), machine_from(options)
+    with cell_progress() as tell:
+        rows = extended_rows(cells, law, machine, options["repeats"], seed, tell)
+    with saying_what_failed(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "table.md").write_text(extended_table(rows, markdown=True) + "\n")
+        (out / "results.json").write_text(json.dumps(documents(rows, law, machine), indent=1) + "\n")
+    click.echo(extended_table(rows) + "\n")
+    for line in extended_words(rows, law):
+        click.echo(f"{line}.")
+    try:
+        from coded_als.experiments.report.table1_figures import extended_times
+    except UsageError as missing:
+        click.echo(f"No figure: {missing}", err=True)
+    else:
+        with style_from(options["width"], options["rc"]):
+            for suffix in ("svg", "pdf"):
+                extended_times(rows).savefig(out / f"table1-extended.{suffix}")
+    click.echo(f"\n{out}")
+
+
 @command.command("when-coding-pays")
 @click.option("--workers", default="10,30,100,300,1000", show_default=True, help="W: 10,30 or 10:50:10.")
 @click.option(
@@ -81,7 +150,17 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
     show_default=True,
     help="Folder for the results.",
 )
-def when_coding_pays(workers: str, work: str, delays: tuple[str, ...], runs: int, seed: int, out: Path) -> None:
+@takes_style
+def when_coding_pays(
+    workers: str,
+    work: str,
+    delays: tuple[str, ...],
+    runs: int,
+    seed: int,
+    out: Path,
+    width: str | None,
+    rc: tuple[str, ...],
+) -> None:
     """Codes beside the methods of engineers, at equal memory: copies, hedged requests, speculative execution.
 
     Writes table.md, results.json and figures of two formats; some minutes with the defaults.
@@ -111,6 +190,7 @@ def when_coding_pays(workers: str, work: str, delays: tuple[str, ...], runs: int
     except UsageError as missing:
         click.echo(f"No figure: {missing}", err=True)
     else:
-        for suffix in ("svg", "pdf"):
-            rival_over_code(found).savefig(out / f"when-coding-pays.{suffix}")
+        with style_from(width, rc):
+            for suffix in ("svg", "pdf"):
+                rival_over_code(found).savefig(out / f"when-coding-pays.{suffix}")
     click.echo(f"\n{out}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coded_als.experiments.report.canvas import INK, SOFT, STYLE, ReportFigure, rc_context, styles
+from coded_als.experiments.report.canvas import INK, SOFT, ReportFigure, rc_context, style, styles
 from coded_als.experiments.when_coding_pays import Outcome
 
 
@@ -12,7 +12,7 @@ def rival_over_code(found: Sequence[Outcome]) -> ReportFigure:
     """Time of the best method without a code over that of the best code; above the line coding pays."""
     works_s = sorted({outcome.setting.work_s for outcome in found})
     looks = styles(outcome.setting.delays for outcome in found)
-    with rc_context(STYLE):
+    with rc_context(style()):
         figure = ReportFigure(figsize=(3.0 * len(works_s), 4.6), layout="constrained")
         panels = figure.subplots(1, len(works_s), sharey=True, squeeze=False)[0]
         for panel, work_s in zip(panels, works_s, strict=True):
