@@ -170,7 +170,14 @@ def when_coding_pays(
     from coded_als.delays import require_workers
     from coded_als.experiments.sweep.grids import distinct_delays, parse_range
     from coded_als.experiments.sweep.result_folder import saying_what_failed
-    from coded_als.experiments.when_coding_pays import DELAYS, grid_of, measured_outcomes, table, verdict_lines
+    from coded_als.experiments.when_coding_pays import (
+        DELAYS,
+        grid_of,
+        measured_outcomes,
+        rounds_table,
+        table,
+        verdict_lines,
+    )
 
     counts = parse_range(workers, "workers", least=2)
     require_workers(max(counts))
@@ -180,9 +187,10 @@ def when_coding_pays(
         found = measured_outcomes(grid, runs, seed, tell)
     with saying_what_failed(out):
         out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(table(found, markdown=True) + "\n")
+        (out / "table.md").write_text(table(found, markdown=True) + "\n\n" + rounds_table(found, markdown=True) + "\n")
         (out / "results.json").write_text(json.dumps([outcome.document() for outcome in found], indent=1) + "\n")
-    click.echo(table(found) + "\n")
+    click.echo("time of a fit, best rival over best code:\n" + table(found) + "\n")
+    click.echo("rounds of a fit from which the code is faster, encoding included:\n" + rounds_table(found) + "\n")
     for line in verdict_lines(found):
         click.echo(f"{line}.")
     try:

@@ -215,8 +215,17 @@ def verdict_lines(found: Sequence[Outcome]) -> list[str]:
 
 def table(found: Sequence[Outcome], *, markdown: bool = False) -> str:
     """One row for each delay model and size of work: rival over code for each number of workers."""
+    return _table(found, _ratio_text, markdown)
+
+
+def rounds_table(found: Sequence[Outcome], *, markdown: bool = False) -> str:
+    """The same for the rounds of a fit from which the code is faster, its encoding included."""
+    return _table(found, lambda outcome: f"{outcome.rounds:g}" if math.isfinite(outcome.rounds) else "never", markdown)
+
+
+def _table(found: Sequence[Outcome], show: Callable[[Outcome], str], markdown: bool) -> str:
     counts = sorted({outcome.setting.workers for outcome in found})
-    cells = {(o.setting.delays, o.setting.work_s, o.setting.workers): _cell(o) for o in found}
+    cells = {(o.setting.delays, o.setting.work_s, o.setting.workers): show(o) for o in found}
     rows = dict.fromkeys((o.setting.delays, o.setting.work_s) for o in found)
     body = [
         [delays, f"{1e3 * work_s:g} ms", *(cells.get((delays, work_s, count), "") for count in counts)]
@@ -226,7 +235,7 @@ def table(found: Sequence[Outcome], *, markdown: bool = False) -> str:
     return as_text(headings, body, first_left=True, markdown=markdown).strip()
 
 
-def _cell(outcome: Outcome) -> str:
+def _ratio_text(outcome: Outcome) -> str:
     """The ratio with the half width of its interval, and the name of the rival."""
     ratio = outcome.ratio
     spread = "?" if ratio.low is None or ratio.high is None else f"{(ratio.high - ratio.low) / 2:.1g}"

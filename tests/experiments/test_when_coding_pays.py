@@ -112,6 +112,6 @@ def test_the_command_writes_table_results_and_figure(tmp_path: Path) -> None:
         (spec, count) for spec in ("none", "measured:lambda") for count in (4, 6)
     ]
     assert all(row["verdict"] in (PAYS, LOSES, UNTOLD) for row in rows)
-    assert (tmp_path / "table.md").read_text().count("\n| ") == 2
+    assert (tmp_path / "table.md").read_text().count("\n| ") == 5
     assert (tmp_path / "when-coding-pays.svg").stat().st_size > 1000
     assert (tmp_path / "when-coding-pays.pdf").read_bytes().startswith(b"%PDF")
