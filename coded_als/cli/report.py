@@ -7,9 +7,16 @@ from pathlib import Path
 import click
 
 from coded_als.cli.figure_options import style_from, takes_style
+from coded_als.cli.help import CommandWithExamples
 
 
-@click.command("report")
+@click.command(
+    "report", cls=CommandWithExamples,
+    examples=(
+        "coded-als report results/",
+        "coded-als report results/ --figures pdf --width 3.4in",
+    ),
+)  # fmt: skip
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--figures",
@@ -18,7 +25,7 @@ from coded_als.cli.figure_options import style_from, takes_style
 )
 @takes_style
 def command(folder: Path, figures: str | None, width: str | None, rc: tuple[str, ...]) -> None:
-    """Write FOLDER/report.html from the results that sweep or reproduce stored there; nothing is run."""
+    """Write FOLDER/report.html from the results that `sweep` or `reproduce` stored there."""
     from coded_als.experiments.report.html_report import write_report
     from coded_als.experiments.report.saving import parse_formats
 

@@ -9,26 +9,34 @@ import click
 
 from coded_als.cli.common import cell_progress
 from coded_als.cli.figure_options import style_from, takes_style
+from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.errors import UsageError
 
 
 @click.group("reproduce")
 def command() -> None:
-    """Reproduce the paper's results."""
+    """Reproduce the tables of the paper."""
 
 
-@command.command("table1")
+@command.command(
+    "table1", cls=CommandWithExamples,
+    examples=(
+        "coded-als reproduce table1",
+        "coded-als reproduce table1 --full --out table1/",
+        "coded-als reproduce table1 --workers 50:200:50 --partitions 2:13 --width 3.4in",
+    ),
+)  # fmt: skip
 @click.option(
     "--quick",
     "full",
     flag_value=False,
     default=False,
     type=bool,
-    help="A tenth of the size, under a minute.  [default]",
+    help="Run a tenth of the size, under a minute.  [default]",
 )
 @click.option(
-    "--full", "full", flag_value=True, type=bool, help="The paper's size, and real workers: up to 20 minutes."
+    "--full", "full", flag_value=True, type=bool, help="Run the paper's size, and real workers: up to 20 minutes."
 )
 @click.option("--workers", help="Extend the table to other W: 50:200:50 or 50,200.")
 @click.option("--partitions", default="2:6", show_default=True, help="h of codes that leave it open, with --workers.")
@@ -52,9 +60,10 @@ def command() -> None:
     help="Folder for the results.  [default: out/table1-quick, -full or -extended]",
 )
 def table1(full: bool, seed: int, out: Path | None, workers: str | None, **options: Any) -> None:
-    """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts.
+    """Reproduce the 17 cells of Table I.
 
-    With --workers: formula (46), draws of its law, and the virtual clock without and with the master's work, for any W.
+    Each cell shows the paper's seconds, its formula, a virtual clock, decoding errors and a verdict. With --workers the
+    table has other W: formula (46), draws of its law, and the virtual clock without and with the master's work.
     """
     if workers is not None:
         _extended(workers, seed, out or Path("out/table1-extended"), options)
@@ -131,7 +140,13 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
     click.echo(f"\n{out}")
 
 
-@command.command("when-coding-pays")
+@command.command(
+    "when-coding-pays", cls=CommandWithExamples,
+    examples=(
+        "coded-als reproduce when-coding-pays",
+        "coded-als reproduce when-coding-pays --delays measured:lambda --workers 10,30 --work 1,100",
+    ),
+)  # fmt: skip
 @click.option("--workers", default="10,30,100,300,1000", show_default=True, help="W: 10,30 or 10:50:10.")
 @click.option(
     "--work", default="1,30,1000", show_default=True, help="Milliseconds of one worker for 1/W of a product: 1,30."
@@ -161,9 +176,10 @@ def when_coding_pays(
     width: str | None,
     rc: tuple[str, ...],
 ) -> None:
-    """Codes beside the methods of engineers, at equal memory: copies, hedged requests, speculative execution.
+    """Compare codes with the methods of engineers, at equal memory.
 
-    Writes table.md, results.json and figures of two formats; some minutes with the defaults.
+    These are copies, hedged requests and speculative execution. The command writes table.md, results.json and a figure in two
+    formats; the defaults take some minutes.
     """
     import json
 
