@@ -130,7 +130,7 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
     for line in extended_words(rows, law):
         click.echo(f"{line}.")
     try:
-        from coded_als.experiments.report.table1_figures import extended_times
+        from coded_als.experiments.report.extended_figures import extended_times
     except UsageError as missing:
         click.echo(f"No figure: {missing}", err=True)
     else:
@@ -190,8 +190,8 @@ def when_coding_pays(
         DELAYS,
         grid_of,
         measured_outcomes,
+        ratio_table,
         rounds_table,
-        table,
         verdict_lines,
     )
 
@@ -203,9 +203,11 @@ def when_coding_pays(
         found = measured_outcomes(grid, runs, seed, tell)
     with saying_what_failed(out):
         out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(table(found, markdown=True) + "\n\n" + rounds_table(found, markdown=True) + "\n")
+        (out / "table.md").write_text(
+            ratio_table(found, markdown=True) + "\n\n" + rounds_table(found, markdown=True) + "\n"
+        )
         (out / "results.json").write_text(json.dumps([outcome.document() for outcome in found], indent=1) + "\n")
-    click.echo("time of a fit, best rival over best code:\n" + table(found) + "\n")
+    click.echo("time of a fit, best rival over best code:\n" + ratio_table(found) + "\n")
     click.echo("rounds of a fit from which the code is faster, encoding included:\n" + rounds_table(found) + "\n")
     for line in verdict_lines(found):
         click.echo(f"{line}.")

@@ -41,7 +41,7 @@ PICKING_RUNS = 20
 PAYS, LOSES, UNTOLD = "coding pays", "coding loses", "cannot tell"
 
 
-def schemes(workers: int) -> dict[str, list[str]]:
+def compared_specs(workers: int) -> dict[str, list[str]]:
     """The SPECs of each kind for W workers: of the codes of whole shares, all that are tried."""
     half = -(-workers // 2)
     thresholds = sorted({max(half, round(part * workers)) for part in PARTS})
@@ -62,7 +62,7 @@ CODED = ("coded, whole", "coded, pieces")
 
 
 @dataclass(frozen=True)
-class Setting:
+class PayCase:
     """A cluster, its stragglers and the size of the work."""
 
     delays: str  # SPEC
@@ -82,7 +82,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PayOutcome:
     """Times of one setting.
 
     Parameters
@@ -103,7 +103,7 @@ class Outcome:
         Rounds of a fit from which the code is faster; infinite where it never is.
     """
 
-    setting: Setting
+    setting: PayCase
     seconds: Mapping[str, float]
     codes: Mapping[str, str]
     encoding_s: float
@@ -137,16 +137,16 @@ class _Runs:
         return self.encoding_s + float(self.rounds_s.mean())
 
 
-def measure(setting: Setting, runs: int, seed: int = 0) -> Outcome:
+def measure(setting: PayCase, runs: int, seed: int = 0) -> PayOutcome:
     """Time every kind in one setting; the best of a kind is picked by other runs than it is measured by."""
-    picked = _timed(setting, schemes(setting.workers), min(runs, PICKING_RUNS), seed + 1)
+    picked = _timed(setting, compared_specs(setting.workers), min(runs, PICKING_RUNS), seed + 1)
     best = {kind: min(found, key=lambda one: one.mean_s) for kind, found in picked.items()}
     rival = min((kind for kind in best if kind not in CODED), key=lambda kind: best[kind].mean_s)
     code = min(CODED, key=lambda kind: best[kind].mean_s)
     found = {kind: one for kind, (one,) in _timed(setting, {k: [b.code] for k, b in best.items()}, runs, seed).items()}
     ours, theirs, fits = found[code], found[rival], SOLVERS[default_solver()].iterations
     gained_s = float((theirs.rounds_s - ours.rounds_s).mean()) / fits
-    return Outcome(
+    return PayOutcome(
         setting,
         {kind: one.mean_s for kind, one in found.items()},
         {kind: one.code for kind, one in found.items()},
@@ -158,7 +158,7 @@ def measure(setting: Setting, runs: int, seed: int = 0) -> Outcome:
     )
 
 
-def _timed(setting: Setting, kinds: Mapping[str, Sequence[str]], runs: int, seed: int) -> dict[str, list[_Runs]]:
+def _timed(setting: PayCase, kinds: Mapping[str, Sequence[str]], runs: int, seed: int) -> dict[str, list[_Runs]]:
     """Fits with each SPEC, all under the same delays."""
     workload, workers = setting.workload(), setting.workers
     draws = Draws(parse_delays(setting.delays), workers, seed, runs)
@@ -173,24 +173,24 @@ def _timed(setting: Setting, kinds: Mapping[str, Sequence[str]], runs: int, seed
     return found
 
 
-def grid_of(delays: Sequence[str], works_s: Sequence[float], workers: Sequence[int]) -> Iterator[Setting]:
+def grid_of(delays: Sequence[str], works_s: Sequence[float], workers: Sequence[int]) -> Iterator[PayCase]:
     """The settings of a grid."""
     for spec, work_s, count in product(delays, works_s, workers):
-        yield Setting(spec, work_s, count)
+        yield PayCase(spec, work_s, count)
 
 
 def measured_outcomes(
-    grid: Sequence[Setting], runs: int, seed: int = 0, tell: Callable[[int, int], None] = lambda done, total: None
-) -> list[Outcome]:
+    grid: Sequence[PayCase], runs: int, seed: int = 0, tell: Callable[[int, int], None] = lambda done, total: None
+) -> list[PayOutcome]:
     """Measure every setting of a grid."""
-    found: list[Outcome] = []
+    found: list[PayOutcome] = []
     for setting in grid:
         found.append(measure(setting, runs, seed))
         tell(len(found), len(grid))
     return found
 
 
-def verdict_lines(found: Sequence[Outcome]) -> list[str]:
+def verdict_lines(found: Sequence[PayOutcome]) -> list[str]:
     """The findings in words: first the settings in which coding loses."""
     lines = []
     for verdict in (LOSES, UNTOLD, PAYS):
@@ -213,17 +213,17 @@ def verdict_lines(found: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def table(found: Sequence[Outcome], *, markdown: bool = False) -> str:
+def ratio_table(found: Sequence[PayOutcome], *, markdown: bool = False) -> str:
     """One row for each delay model and size of work: rival over code for each number of workers."""
     return _table(found, _ratio_text, markdown)
 
 
-def rounds_table(found: Sequence[Outcome], *, markdown: bool = False) -> str:
+def rounds_table(found: Sequence[PayOutcome], *, markdown: bool = False) -> str:
     """The same for the rounds of a fit from which the code is faster, its encoding included."""
     return _table(found, lambda outcome: f"{outcome.rounds:g}" if math.isfinite(outcome.rounds) else "never", markdown)
 
 
-def _table(found: Sequence[Outcome], show: Callable[[Outcome], str], markdown: bool) -> str:
+def _table(found: Sequence[PayOutcome], show: Callable[[PayOutcome], str], markdown: bool) -> str:
     counts = sorted({outcome.setting.workers for outcome in found})
     cells = {(o.setting.delays, o.setting.work_s, o.setting.workers): show(o) for o in found}
     rows = dict.fromkeys((o.setting.delays, o.setting.work_s) for o in found)
@@ -235,7 +235,7 @@ def _table(found: Sequence[Outcome], show: Callable[[Outcome], str], markdown: b
     return as_text(headings, body, first_left=True, markdown=markdown).strip()
 
 
-def _ratio_text(outcome: Outcome) -> str:
+def _ratio_text(outcome: PayOutcome) -> str:
     """The ratio with the half width of its interval, and the name of the rival."""
     ratio = outcome.ratio
     spread = "?" if ratio.low is None or ratio.high is None else f"{(ratio.high - ratio.low) / 2:.1g}"

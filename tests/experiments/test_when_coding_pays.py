@@ -18,10 +18,10 @@ from coded_als.experiments.when_coding_pays import (
     PAYS,
     RANK,
     UNTOLD,
-    Outcome,
-    Setting,
+    PayCase,
+    PayOutcome,
+    compared_specs,
     measure,
-    schemes,
     verdict_lines,
 )
 from coded_als.planner.schemes import Scheme
@@ -31,14 +31,14 @@ from coded_als.planner.statistics import Estimate
 
 @pytest.mark.parametrize("workers", [2, 3, 10, 31, 100])
 def test_no_scheme_keeps_more_than_two_copies(workers: int) -> None:
-    for specs in schemes(workers).values():
+    for specs in compared_specs(workers).values():
         for spec in specs:
             assert parse_code(spec).share(workers) <= 1 / (workers // 2) + 1e-12
 
 
 @pytest.mark.parametrize("work_s", [0.001, 1.0])
 def test_a_task_takes_the_seconds_that_it_is_said_to(work_s: float) -> None:
-    setting = Setting("none", work_s, 10)
+    setting = PayCase("none", work_s, 10)
     found = measure(setting, 2)
     round_s = work_s + 2 * 10 * MACHINE.message_s + 2 * MACHINE.latency_s
     master_s = setting.workload().master_s(Scheme("uncoded", 10, solver="lobpcg"))
@@ -47,13 +47,13 @@ def test_a_task_takes_the_seconds_that_it_is_said_to(work_s: float) -> None:
 
 
 def test_where_nobody_is_late_a_code_does_not_pay() -> None:
-    found = measure(Setting("none", 1.0, 10), 5)
+    found = measure(PayCase("none", 1.0, 10), 5)
     assert found.ratio.value < 1
     assert found.verdict == LOSES
 
 
 def test_where_some_are_late_by_far_a_code_pays_and_the_interval_says_so() -> None:
-    found = measure(Setting("bimodal:p=0.15,fast=5ms,slow=1s", 0.001, 30), 200)
+    found = measure(PayCase("bimodal:p=0.15,fast=5ms,slow=1s", 0.001, 30), 200)
     assert found.verdict == PAYS
     assert found.ratio.low is not None
     assert found.ratio.low > 2
@@ -62,7 +62,7 @@ def test_where_some_are_late_by_far_a_code_pays_and_the_interval_says_so() -> No
 
 def test_intervals_hold_the_ratio_of_many_runs() -> None:
     """Of twenty seeds at most three intervals miss the mean of all."""
-    setting = Setting("exp:mean=20ms", 0.01, 10)
+    setting = PayCase("exp:mean=20ms", 0.01, 10)
     found = [measure(setting, 40, seed) for seed in range(20)]
     truth = np.mean([one.ratio.value for one in found])
     inside = [one.ratio.low <= truth <= one.ratio.high for one in found if one.ratio.low is not None]
@@ -73,7 +73,7 @@ def test_intervals_hold_the_ratio_of_many_runs() -> None:
 @pytest.mark.parametrize("kind", ["uncoded", "hedged", "speculative", "copies", "coded, whole", "coded, pieces"])
 def test_the_virtual_cluster_takes_the_seconds_of_the_table(kind: str) -> None:
     """Products of the operator on the simulated cluster beside the drawn ones."""
-    setting = Setting("exp:mean=20ms", 0.002, 10)
+    setting = PayCase("exp:mean=20ms", 0.002, 10)
     found, columns = measure(setting, 100), RANK + GUARD_VECTORS
     scheme = Scheme(found.codes[kind], 10, solver="lobpcg")
     encoding_s = found.encoding_s if kind == found.code else measure_encoding(scheme, setting)
@@ -88,15 +88,15 @@ def test_the_virtual_cluster_takes_the_seconds_of_the_table(kind: str) -> None:
     assert taken_s == pytest.approx(drawn_s, rel=0.1)
 
 
-def measure_encoding(scheme: Scheme, setting: Setting) -> float:
+def measure_encoding(scheme: Scheme, setting: PayCase) -> float:
     planes = scheme.product(setting.size).encoded_planes[0]
     return MACHINE.computing_s(planes * setting.size.length**2)
 
 
 def test_words_say_first_where_coding_loses() -> None:
-    def outcome(low: float | None, value: float) -> Outcome:
+    def outcome(low: float | None, value: float) -> PayOutcome:
         ratio = Estimate(value, low, None if low is None else 2 * value - low)
-        return Outcome(Setting("none", 1.0, 10), {}, {}, 1.0, "hedged", "coded, whole", ratio, 40)
+        return PayOutcome(PayCase("none", 1.0, 10), {}, {}, 1.0, "hedged", "coded, whole", ratio, 40)
 
     lines = verdict_lines([outcome(1.1, 1.2), outcome(None, 1.5), outcome(0.5, 0.6)])
     assert [line.split(" in ")[0] for line in lines[:3]] == [LOSES, UNTOLD, PAYS]

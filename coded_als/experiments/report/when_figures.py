@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coded_als.experiments.report.canvas import INK, SOFT, ReportFigure, rc_context, style, styles
-from coded_als.experiments.when_coding_pays import Outcome
+from coded_als.experiments.when_coding_pays import PayOutcome
 
 
-def rival_over_code(found: Sequence[Outcome]) -> ReportFigure:
+def rival_over_code(found: Sequence[PayOutcome]) -> ReportFigure:
     """Time of the best method without a code over that of the best code; above the line coding pays."""
     works_s = sorted({outcome.setting.work_s for outcome in found})
     looks = styles(outcome.setting.delays for outcome in found)

@@ -22,8 +22,7 @@ from coded_als.codes import CodeSpec, Entangled, parse_code
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments.table1.paper_table import paper_size
-from coded_als.experiments.table1.reproduction import NOMINAL_ITERATIONS
-from coded_als.experiments.table1.theory import OperationTime, expected_seconds
+from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, OperationTime, expected_seconds
 from coded_als.experiments.text_tables import as_text
 from coded_als.planner.schemes import Scheme
 from coded_als.planner.statistics import mean_and_interval

@@ -41,7 +41,7 @@ from coded_als.experiments.table1.paper_table import (
     read_wall,
     with_points,
 )
-from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
+from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, OperationTime, expected_seconds, fit_law
 from coded_als.planner.schemes import Size
 from coded_als.planner.statistics import mean_and_interval
 from coded_als.planner.timing import repetition_seed
@@ -53,8 +53,6 @@ DEVIATION = 0.01
 CIRCLE_TOLERANCE = 1e-10
 # Lets a round stop at the paper's threshold with any decoding error.
 ANY_ERROR = 1e300
-# Iterations that the draws of the virtual clock spread the fitted totals over.
-NOMINAL_ITERATIONS = 1000
 WALL_ROUNDS = 20
 # Decoding this well is of no concern to the times: cells where real points reach it fit the law (46).
 SOUND_ERROR = 1e-8

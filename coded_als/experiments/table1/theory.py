@@ -13,6 +13,8 @@ from scipy.special import ndtri
 from coded_als.codes import iteration_threshold
 from coded_als.experiments.table1.paper_table import PaperCell, paper_size
 
+# Iterations that the draws of the virtual clock spread the fitted totals over.
+NOMINAL_ITERATIONS = 1000
 # Blom's constant: the a of (46), for the expected order statistics of normal variables.
 BLOM = 0.375
 
