@@ -69,6 +69,23 @@ class RoundCost:
         return found
 
 
+def fastest_s(cost: RoundCost, delays: Array, machine: Machine, slowness: Array | None, k: int) -> Array:
+    """Seconds until each of T rounds has its k-th response, (T,), as `RoundCost.response_s` and `Fastest` have it.
+
+    It needs the times in their order and not whose they are, which is several times as fast for many workers.
+    """
+    if k > delays.shape[1]:
+        return np.full(len(delays), np.inf)
+    computed = cost.computed_s(delays, machine, slowness)
+    sending_s = machine.sending_s(1, cost.response_bytes)
+    if sending_s == 0:
+        computed.partition(k - 1, axis=1)
+        return np.asarray(computed[:, k - 1] + machine.latency_s)
+    computed.sort(axis=1)
+    waited_s = (computed[:, :k] - sending_s * np.arange(k)).max(axis=1)
+    return np.asarray(waited_s + machine.latency_s + sending_s * k)
+
+
 def in_turn_s(ready: Array, work_s: Array, cores: int) -> Array:
     """Seconds at which each of W computations ends, (T, W), when a few cores serve them first come, first served.
 
@@ -163,5 +180,8 @@ def round_seconds(
         for index, (cost, until) in enumerate(schedule):
             delays = np.array([draw[index].delays_s for draw in draws])
             slowness = np.array([draw[index].slowness for draw in draws]) if slows(stream.model) else None
-            seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine, slowness), until)
+            if isinstance(until, Fastest):
+                seconds[start:stop, index] = fastest_s(cost, delays, machine, slowness, until.k)
+            else:
+                seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine, slowness), until)
     return seconds
