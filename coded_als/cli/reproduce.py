@@ -72,20 +72,22 @@ def table1(full: bool, seed: int, out: Path | None, workers: str | None, **optio
     from coded_als.experiments.sweep.result_folder import ProblemSize, ResultFolder
     from coded_als.experiments.table1.findings import findings, table_cells
     from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, read_wall
-    from coded_als.experiments.table1.reproduction import run_table1
+    from coded_als.experiments.table1.reproduction import run_table1, sound_cells
+    from coded_als.experiments.table1.theory import constants, fit_law
     from coded_als.experiments.text_tables import as_text
 
-    effort = FULL if full else QUICK
+    effort, law = FULL if full else QUICK, fit_law(sound_cells())
     out = out or Path("out") / ("table1-full" if full else "table1-quick")
     # going on where an earlier run stopped is always right here: the spec is the same or it is refused
-    with ResultFolder[Table1Row](out, effort.document(seed), resume=True, columns=NUMBERS) as folder:
+    with ResultFolder[Table1Row](out, effort.document(seed, law), resume=True, columns=NUMBERS) as folder:
         folder.note_environment(environment())
         with cell_progress() as tell:
-            rows = run_table1(folder, effort, seed, tell)
+            rows = run_table1(folder, effort, law, seed, tell)
     click.echo(as_text(*table_cells(rows, read_wall(out))))
     click.echo(
         "survived r/e/c: iterations that stay with exact arithmetic at real (Chebyshev), equispaced, circle points\n"
     )
+    click.echo(f"Fitted: {constants(law)}.")
     size: ProblemSize = {"rows": effort.size.rows, "columns": effort.size.columns, "rank": effort.size.rank}
     for finding in findings(rows, size):
         click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")

@@ -169,11 +169,11 @@ except ImportError:
     raise UsageError("figures need matplotlib; it is not installed. pip install 'coded-als[report]'.") from None
 
 
-__all__ = ["Axes", "ReportFigure", "add_legend", "new_axes", "scale_x", "scale_y", "spans_decades"]
+__all__ = ["Axes", "ReportFigure", "add_legend", "new_axes", "rc_context", "scale_x", "scale_y", "spans_decades"]
 
 
 # The wishes of a caller in place of the style and the width of reports.
-_ASKED: dict[str, Any] = {}
+_ASKED: dict[Any, Any] = {}
 _WIDTH: list[float] = []
 
 
@@ -201,7 +201,7 @@ def drawn_as(width_in: float | None = None, rc: Mapping[str, Any] = MappingProxy
     if width_in is not None and not 0 < width_in < MOST_WIDTH_IN:
         raise UsageError(f"width must be above 0 and below {MOST_WIDTH_IN} in; got {width_in}. Write 3.4in, say.")
     try:
-        asked = {name: RcParams({name: value})[name] for name, value in rc.items()}
+        asked = dict(RcParams(rc))
     except (KeyError, ValueError) as error:
         raise UsageError(
             f"rcParams must be matplotlib's; {str(error).splitlines()[0]}. Write font.size=8, say."

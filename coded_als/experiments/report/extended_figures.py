@@ -19,12 +19,11 @@ def extended_times(rows: Sequence[ExtendedRow]) -> ReportFigure:
     names = {_series(row): _series_name(row, cut) for row in cut}
     for place, (key, name) in enumerate(names.items(), start=1):
         here = sorted((row for row in cut if _series(row) == key), key=lambda row: row.cell.partitions or 0)
-        hs, colour = [row.cell.partitions for row in here], style_of(place).colour
+        hs, colour = [row.cell.partitions or 0 for row in here], style_of(place).colour
         axes.plot(hs, [row.clock_seconds_mean for row in here], color=colour)
         axes.plot(hs, [row.with_master_seconds for row in here], color=colour, linestyle="--")
-        known = [row for row in here if row.formula_seconds is not None]
-        shown = [row.formula_seconds for row in known] or [np.nan]
-        axes.plot([row.cell.partitions for row in known] or [hs[0]], shown, label=name, **style_of(place).mark)
+        known = [np.nan if row.formula_seconds is None else row.formula_seconds for row in here]
+        axes.plot(hs, known, label=name, **style_of(place).mark)
     axes.plot([], [], color=SOFT, marker="o", linestyle="none", label="formula (46)")
     axes.plot([], [], color=SOFT, label="clock")
     axes.plot([], [], color=SOFT, linestyle="--", label="clock and master")

@@ -21,8 +21,8 @@ from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.codes import CodeSpec, Entangled, parse_code
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
-from coded_als.experiments.table1.paper_table import paper_size
-from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, OperationTime, expected_seconds
+from coded_als.experiments.table1.paper_table import OperationTime, paper_size
+from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, constants, expected_seconds
 from coded_als.experiments.text_tables import as_text
 from coded_als.planner.schemes import Scheme
 from coded_als.planner.statistics import mean_and_interval
@@ -187,10 +187,7 @@ def extended_table(rows: Sequence[ExtendedRow], *, markdown: bool = False) -> st
 
 def extended_words(rows: Sequence[ExtendedRow], law: OperationTime) -> list[str]:
     """The findings in words, the fitted constants first."""
-    lines = [
-        f"fitted to the paper's sound columns: T mu = {law.total_mu_s:.4g} s and T sigma = {law.total_sigma_s:.4g} s for one "
-        "multiplication of a run"
-    ]
+    lines = [f"fitted to the paper's sound columns: {constants(law)}"]
     off = [abs(r.law_seconds_mean / r.formula_seconds - 1) for r in rows if r.formula_seconds]
     if off:
         lines.append(f"draws of the law are within {max(off):.2%} of formula (46) in all {len(off)} cells")
