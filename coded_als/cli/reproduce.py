@@ -131,6 +131,9 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
     click.echo(extended_table(rows) + "\n")
     for line in extended_words(rows, law):
         click.echo(f"{line}.")
+    if all(row.cell.partitions is None for row in rows):
+        click.echo(f"No figure: no code leaves h open.\n\n{out}")
+        return
     try:
         from coded_als.experiments.report.extended_figures import extended_times
     except UsageError as missing:

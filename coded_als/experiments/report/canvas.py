@@ -177,9 +177,23 @@ _ASKED: dict[Any, Any] = {}
 _WIDTH: list[float] = []
 
 
+# The sizes of text and marks that shrink with the font, and how small a narrow figure makes them.
+_SIZES = ("font.size", "axes.labelsize", "legend.fontsize", "lines.markersize")
+SMALLEST = 0.75
+
+
+def _narrowed() -> float:
+    """The width that was asked for as a part of the usual one, from `SMALLEST` to 1."""
+    return min(1.0, max(SMALLEST, _WIDTH[0] / WIDTH_IN)) if _WIDTH else 1.0
+
+
 def style() -> dict[Any, Any]:
-    """The rcParams of figures: those of reports, and in their place the ones that were asked for."""
-    return {**STYLE, **_ASKED}
+    """The rcParams of figures: those of reports, and in their place the ones that were asked for.
+
+    The sizes of labels and legends follow a font size that is asked for; without one, those of narrow figures are smaller.
+    """
+    factor = _ASKED["font.size"] / STYLE["font.size"] if "font.size" in _ASKED else _narrowed()
+    return {**STYLE, **{name: STYLE[name] * factor for name in _SIZES}, **_ASKED}
 
 
 @contextmanager
@@ -189,7 +203,7 @@ def drawn_as(width_in: float | None = None, rc: Mapping[str, Any] = MappingProxy
     Parameters
     ----------
     width_in
-        Inches: 3.4 for a column of a paper with two. The height keeps its ratio to the width.
+        Inches: 3.4 for a column of a paper with two.
     rc
         rcParams, like ``{"font.size": 8}``.
 
@@ -239,7 +253,7 @@ def new_axes(x_label: str, y_label: str, *, height: float = HEIGHT_IN) -> tuple[
     """An empty figure with one pair of labelled axes."""
     with rc_context(style()):
         width = _WIDTH[0] if _WIDTH else WIDTH_IN
-        figure = ReportFigure(figsize=(width, height * width / WIDTH_IN), layout="constrained")
+        figure = ReportFigure(figsize=(width, height * _narrowed()), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
