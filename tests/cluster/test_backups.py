@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from coded_als import CodedALS, SimulatedCluster
 from coded_als.cluster import AnyOfEach, Cluster, TaskEvent
@@ -20,7 +25,7 @@ from coded_als.cluster.seam import Round
 from coded_als.cluster.waiting import RoundCost, pieces_waiting_s
 from coded_als.codes import parse_code
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
-from coded_als.delays import DelayStream, Trace
+from coded_als.delays import DelayStream, Disturbance, Trace
 from coded_als.errors import NotEnoughWorkers, UsageError
 from coded_als.master import LocalCluster
 
@@ -161,3 +166,46 @@ def test_too_few_workers_is_an_error_at_once() -> None:
 def test_parameters_out_of_range_are_refused(spec: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         parse_code(spec)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(2, 9), st.sampled_from(POLICIES), st.data())
+def test_a_round_ends_where_every_block_has_a_worker_and_no_later_than_all_own_tasks(
+    workers: int, policy: Any, data: st.DataObject
+) -> None:
+    """Beside a model that looks at one task at a time; messages are free."""
+    delays = data.draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 4.0, np.inf]), min_size=workers, max_size=workers))
+    slow = data.draw(st.lists(st.sampled_from([1.0, 2.0, 8.0]), min_size=workers, max_size=workers))
+    drawn, after_s = Disturbance(np.array(delays), np.array(slow)), data.draw(st.sampled_from([0.5, 2.0, 6.0]))
+    policy = replace(policy, after_s=after_s) if isinstance(policy, Hedged) else policy
+    rule = until(workers, policy)
+    played = play(COST, rule, drawn, Machine(1.0, np.inf, 0.0, 0.0))
+    own_s = drawn.delays_s + drawn.slowness
+    groups = [sorted(group) for group in first_copies(workers, workers // 2).groups]
+    covered = all(np.isfinite(own_s[group]).any() for group in groups)
+    assert np.isfinite(played.elapsed_s) == covered
+    assert played.elapsed_s <= own_s.max() * (1 + 1e-12)
+    if covered:
+        assert rule.decodable(played.done)
+        least_s = max(min(own_s[group]) for group in groups)
+        assert played.elapsed_s >= least_s * (1 - 1e-12)
+        assert sum(played.done.values()) <= 2 * workers
+
+
+def test_the_task_of_a_worker_that_dies_is_sent_again_at_once() -> None:
+    code = parse_code("speculative")
+    product, policy, layout = code.for_product(4), backups_of(code), PieceLayout(4, 2)
+    left, right = np.random.default_rng(2).normal(size=(2, 8, 8))
+    with LocalCluster(4, Trace(np.array([[0.2, 0.2, 0.2, 30.0]])), restart=False) as cluster:
+        cluster.store("A", list(product.encode_left(left)))
+        round = Round(
+            "product", ("A",), [(share,) for share in product.encode_right(right)],
+            response_shapes=(product.response_shape((8, 8)),), operations=1.0,
+        )  # fmt: skip
+        os.kill(cluster.process_ids[0], signal.SIGKILL)
+        started = time.perf_counter()
+        responses = cluster.run(round, EveryPiece(AnyOfEach(product.groups), layout, replace(policy, after=0.5)))
+        assert time.perf_counter() - started < 10
+        assert responses.done == {1: 2, 2: 2}
+        found = CodeInPieces(product, layout).decode(responses.first(), responses.done, (8, 8))
+        np.testing.assert_allclose(found, left @ right, atol=1e-12)

@@ -24,6 +24,7 @@ from coded_als.experiments.when_coding_pays import (
     measure,
     verdict_lines,
 )
+from coded_als.master import LocalCluster
 from coded_als.planner.schemes import Scheme
 from coded_als.planner.solvers import GUARD_VECTORS
 from coded_als.planner.statistics import Estimate
@@ -115,3 +116,22 @@ def test_the_command_writes_table_results_and_figure(tmp_path: Path) -> None:
     assert (tmp_path / "table.md").read_text().count("\n| ") == 5
     assert (tmp_path / "when-coding-pays.svg").stat().st_size > 1000
     assert (tmp_path / "when-coding-pays.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["uncoded", "speculative", "systematic:p=4,pieces=1"])
+@pytest.mark.parametrize(
+    "delays",
+    ["measured:lambda", "exp:mean=100ms", "bimodal:p=0.15,fast=50ms,slow=1s", "pareto:scale=50ms,alpha=1.5"],
+)
+def test_real_workers_take_the_seconds_of_the_virtual_clock(delays: str, code: str) -> None:
+    """The same delays on both: twelve cells, within 15 %."""
+    matrix, block = np.random.default_rng(0).normal(size=(240, 240)), np.ones((240, 5))
+    seconds = {}
+    for kind in (SimulatedCluster, LocalCluster):
+        with kind(8, delays, 3) as cluster:
+            operator = CodedOperator(matrix, cluster, code=code)
+            for _ in range(10):
+                np.testing.assert_allclose(operator @ block, matrix @ block, atol=1e-9)
+            seconds[kind] = sum(record.elapsed_s for record in operator.rounds)
+    assert seconds[LocalCluster] == pytest.approx(seconds[SimulatedCluster], rel=0.15)
