@@ -65,7 +65,7 @@ def command(
     delays = options["delays"]
     workload = Workload(
         Size(options["rows"], options["cols"], options["rank"], options["entries"]),
-        readable_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
+        readable_delays(f"trace:{delays}" if Path(delays).is_file() or delays.endswith(".csv") else delays),
         _machine(options),
         options["decoding_tolerance"],
         iterations_from(options),

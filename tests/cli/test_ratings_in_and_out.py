@@ -175,8 +175,8 @@ def test_recommendations_for_many_with_titles(model: Path, tmp_path: Path) -> No
 
 
 def test_recommendations_that_are_refused(model: Path, tmp_path: Path) -> None:
-    fails_with(2, "one of --user, --users and --all", "recommend", model)
-    fails_with(2, "one of --user, --users and --all", "recommend", model, "--user", 1, "--all")
+    fails_with(2, "--user ID, --users FILE or --all", "recommend", model)
+    fails_with(2, "--user ID, --users FILE or --all", "recommend", model, "--user", 1, "--all")
     fails_with(2, "must be one of the 14", "recommend", model, "--user", 1, "--user", 99)
     fails_with(2, "No such file", "recommend", model, "--users", tmp_path / "none")
     empty = tmp_path / "empty"
