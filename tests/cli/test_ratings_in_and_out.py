@@ -73,7 +73,7 @@ names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(triples=rating_triples(), users=st.lists(names, min_size=8, max_size=8, unique=True), values=st.data())
 def test_what_is_split_is_read_back_to_the_last_bit(
     tmp_path: Path, triples: dict[tuple[int, int], float], users: list[str], values: Any
