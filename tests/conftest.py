@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # a machine may be busy with other work: no example has a deadline, and slow drawing says nothing about a strategy
-settings.register_profile("busy machine", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 
 
