@@ -31,8 +31,9 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     "--code",
     default="auto",
     show_default=True,
-    help="Code that spreads the work, a SPEC as below; auto: the code that `plan` recommends for the delays.",
+    help="Code that spreads the work, a SPEC as below; auto: any half of the workers are enough, in the memory of two copies.",
 )
+@click.option("--memory-per-worker", help="With --code auto: the most that a worker may store, like 2GB.")
 @click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
 @choice("--protocol", ["fused", "paper"], "fused", help="Rounds of an iteration of als: one, or the paper's three.")
 @choice(

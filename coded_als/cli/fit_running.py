@@ -19,6 +19,7 @@ from coded_als.cli.checkpoints import CheckpointOptions, interruptible
 from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of, machine_of
 from coded_als.cli.common import Progress, is_typed, names_of, picked, print_json, progress, refuse_typed
 from coded_als.cli.live import LiveOptions, live_view
+from coded_als.cli.machine_options import parse_bytes
 from coded_als.cli.methods import make_model
 from coded_als.cli.reading import ReadingOptions, parts_document, read_document
 from coded_als.cli.recordings import RecordingOptions, Recordings, recorders_on, save_recordings
@@ -102,6 +103,7 @@ class CodedOptions:
     tolerance: float
     decoding_tolerance: float | None
     verify: str
+    memory_per_worker: str | None  # like 2GB
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class FitOptions:
         if self.method == "coded":
             parameters |= asdict(self.coded)
             parameters["solver"] = self.coded.solver or default_solver(self.coded.protocol)
+            if self.coded.memory_per_worker is not None:
+                parameters["memory_per_worker"] = parse_bytes(self.coded.memory_per_worker, "--memory-per-worker")
         return make_model(self.method, parameters)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster.machine import Machine
+from coded_als.cluster.questions import pieces_for
 from coded_als.cluster.rules import WellConditioned, first_copies, rule_for
 from coded_als.cluster.seam import StoppingRule
 from coded_als.cluster.waiting import RoundCost
@@ -231,6 +232,16 @@ class Scheme:
             return [self._rows_round(size)]
         product, rule = self._product_round(size), rule_for(self.product(size), tolerance)
         return [(product, rule)] if self.protocol == "fused" else self._paper_rounds(size, tolerance, product, rule)
+
+    def pieces(self, size: Size, machine: Machine) -> int:
+        """Pieces of each share, as the product of a fit takes them."""
+        if self.rows or self.protocol != "fused":
+            return 1
+        product, asked = self.product(size), self.chosen(size).pieces
+        cost, height = self._product_round(size), product.response_shape((size.length, self.block_columns(size)))[1]
+        if asked is None:
+            asked = pieces_for(product, machine.computing_s(cost.operations), height, machine)
+        return min(asked, height)
 
     def storage_bytes(self, size: Size) -> int:
         """Bytes that one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""
