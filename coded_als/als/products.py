@@ -82,6 +82,28 @@ class RoundLog:
         self._record(round, responses, code.error_estimate(responses.done), rule.layout.pieces, partial)
         return responses
 
+    def run_product(
+        self, round: Round, rule: StoppingRule, code: MatrixCode, shape: tuple[int, int], accepted: float,
+        pieces: int | None,
+    ) -> Array:  # fmt: skip
+        """Run the one round of a product and decode it: (rows, columns) as ``shape`` says, to the accepted error.
+
+        ``pieces``: of each share; None: by operation counts.
+        """
+        height = code.response_shape(shape)[1]
+        if pieces is None:
+            machine = self.cluster.machine
+            pieces = pieces_for(code, machine.computing_s(round.operations), height, machine)
+        if min(pieces, height) == 1:
+            responses = self.run(round, rule, code)
+            with self.charging("decoding"):
+                return code.decode(responses.first(), shape, accepted)
+        layout = PieceLayout(code.workers, min(pieces, height))  # no piece without a row
+        split = CodeInPieces(code, layout)
+        responses = self.run_pieces(round, EveryPiece(rule, layout), split)
+        with self.charging("decoding"):
+            return split.decode(responses.first(), responses.done, shape, accepted)
+
     def _record(self, round: Round, responses: Responses, estimate: float, pieces: int = 1, partial: int = 0) -> None:
         used = len(responses.workers)
         self.records.append(
@@ -152,21 +174,4 @@ class StoredProduct:
             label=self._label,
             dtype=self._code.dtype,
         )
-        pieces = self._pieces_of(round, shape)
-        if pieces == 1:
-            responses = self._log.run(round, self._rule, self._code)
-            with self._log.charging("decoding"):
-                return self._code.decode(responses.first(), shape, self._accepted)
-        layout = PieceLayout(self._code.workers, pieces)
-        code = CodeInPieces(self._code, layout)
-        responses = self._log.run_pieces(round, EveryPiece(self._rule, layout), code)
-        with self._log.charging("decoding"):
-            return code.decode(responses.first(), responses.done, shape, self._accepted)
-
-    def _pieces_of(self, round: Round, shape: tuple[int, int]) -> int:
-        """Pieces of each share in a round: no piece without a row."""
-        height = self._code.response_shape(shape)[1]
-        if self._pieces is not None:
-            return min(self._pieces, height)
-        machine = self._log.cluster.machine
-        return pieces_for(self._code, machine.computing_s(round.operations), height, machine)
+        return self._log.run_product(round, self._rule, self._code, shape, self._accepted, self._pieces)

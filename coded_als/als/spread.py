@@ -69,8 +69,8 @@ class CodedGram:
             label="D = A^T A",
             dtype=code.dtype,
         )
-        responses = self._log.run(round, rule_for(code, self._tolerance, AT_WORST), code)
-        return symmetric(code.decode(responses.first(), (length, length), max(self._tolerance, AT_WORST)))
+        rule, accepted = rule_for(code, self._tolerance, AT_WORST), max(self._tolerance, AT_WORST)
+        return symmetric(self._log.run_product(round, rule, code, (length, length), accepted, self._code.pieces))
 
     def last_product(self, weights: Array) -> Array:
         """A H, (rows, d). To send A once more would take longer than the product."""

@@ -127,6 +127,10 @@ class VerifiedCluster(ProxyCluster):
             self._pieces[name, layout.pieces] = made
         return self._pieces[name, layout.pieces]
 
+    def shares_of(self, name: str) -> Sequence[Stored]:
+        """The shares stored under a name, which can be sent again."""
+        return self._sources[name]
+
     def _forget_pieces(self, name: str) -> None:
         self._sources.pop(name, None)
         for key in [key for key in self._pieces if key[0] == name]:
@@ -206,7 +210,7 @@ class PieceCheck:
     Parameters
     ----------
     round
-        The round: a product of a stored share and a payload.
+        The round: a product of a stored share and a payload, or of two stored shares.
     cluster
         The cluster that knows the arrays of the workers, and records the wrong workers.
     layout
@@ -214,28 +218,44 @@ class PieceCheck:
     """
 
     def __init__(self, round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> None:
-        (name,), payloads = round.operands, round.payloads or ()
-        if round.kernel != "product" or not cluster.can_check_pieces(name):
+        if round.kernel != "product" or not all(map(cluster.can_check_pieces, round.operands)):
             raise UsageError(
                 "verify='freivalds' checks pieces of products with shares that can be sent again; "
-                f"got {round.kernel!r} of {name!r}. Use pieces=1, or store a list."
+                f"got {round.kernel!r} of {', '.join(round.operands)}. Use pieces=1, or store a list."
             )
-        self._sketches, self._payloads = cluster.piece_sketches(name, layout), payloads
+        name, *stored = round.operands
+        self._sketches, self._payloads = cluster.piece_sketches(name, layout), round.payloads or ()
         self._height, self._cluster, self._layout = round.response_shapes[0][1], cluster, layout
         self._norms: dict[int, Array] = {}
+        self._expected = list(self._of_stored(cluster.shares_of(stored[0]))) if stored else []
 
     def __call__(self, worker: int, first: int, last: int, rows: Array) -> bool:
         """Whether the rows of a worker's pieces from its place ``first`` to before ``last`` are right."""
-        (right,) = self._payloads[worker]
         order = self._layout.order(worker, self._height, first, last)
         start = self._layout.start(worker)
         numbers = [(start + place) % self._layout.pieces for place in range(first, last)]
-        if id(right) not in self._norms:
-            self._norms[id(right)] = norms(right.reshape(-1, right.shape[-1]))
-        agrees = self._sketches[worker].compare(numbers, order, right, self._norms[id(right)], rows).agrees
+        expected, columns = self._wanted(worker, numbers)
+        agrees = self._sketches[worker].compare(numbers, order, expected, columns, rows).agrees
         if not agrees:
             self._cluster._wrong.add(worker)
         return agrees
+
+    def _of_stored(self, shares: Iterable[Stored]) -> Iterator[tuple[Array, Array]]:
+        """The sketches times each worker's other stored share, of all pieces, and the norms of its columns."""
+        pieces = range(self._layout.pieces)
+        for sketches, share in zip(self._sketches, map(as_stored, shares), strict=True):
+            found = sketches.times(share, pieces)
+            yield found.reshape(len(found), len(pieces), -1, found.shape[2]), norms(share.reshape(-1, share.shape[-1]))
+
+    def _wanted(self, worker: int, numbers: Sequence[int]) -> tuple[Array, Array]:
+        """The sketches of some pieces times the other factor, and the norms of its columns."""
+        if self._expected:
+            expected, columns = self._expected[worker]
+            return expected[:, numbers].reshape(len(expected), -1, expected.shape[3]), columns
+        (right,) = self._payloads[worker]
+        if id(right) not in self._norms:
+            self._norms[id(right)] = norms(right.reshape(-1, right.shape[-1]))
+        return self._sketches[worker].times(right, numbers), self._norms[id(right)]
 
 
 Comparisons = Iterator[Comparison]

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.questions import pieces_for
-from coded_als.cluster.rules import WellConditioned, first_copies, rule_for
+from coded_als.cluster.questions import EveryPiece, pieces_for
+from coded_als.cluster.rules import Fastest, WellConditioned, first_copies, rule_for
 from coded_als.cluster.seam import StoppingRule
-from coded_als.cluster.waiting import RoundCost
+from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
 from coded_als.codes import CodeSpec, FactorCode, InnerProductCode, MatrixCode, parse_code
 from coded_als.codes.entangled import square
+from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
@@ -56,13 +57,23 @@ def gram_on_workers_s(code: CodeSpec, rows: int, length: int, workers: int, mach
     shares_bytes = gram.dtype.itemsize * (math.prod(left) + math.prod(right))
     response_bytes = gram.dtype.itemsize * math.prod(gram.response_shape((length, length)))
     round = RoundCost(multiplications(gram, (length, rows), length), 0.0, response_bytes)
-    responses = round.response_s(np.zeros((1, workers)), machine)[0]
     encoding = sum(gram.encoded_planes) * rows * length
     return (
         machine.computing_s(encoding + gram.decoded_planes * length**2)
         + machine.giving_s(workers, shares_bytes)
-        + float(np.sort(responses)[gram.recovery_threshold - 1])
+        + _undisturbed_s(gram, code.pieces, round, gram.response_shape((length, length))[1], machine)
     )
+
+
+def _undisturbed_s(code: MatrixCode, pieces: int | None, cost: RoundCost, height: int, machine: Machine) -> float:
+    """Seconds of a round that nothing delays."""
+    if pieces is None:
+        pieces = pieces_for(code, machine.computing_s(cost.operations), height, machine)
+    delays, fastest = np.zeros((1, code.workers)), Fastest(code.recovery_threshold)
+    if pieces == 1:
+        return float(waiting_s(cost.response_s(delays, machine), fastest)[0])
+    until = EveryPiece(fastest, PieceLayout(code.workers, min(pieces, height)))
+    return float(pieces_waiting_s(cost, delays, machine, None, until)[0])
 
 
 def gram_s(code: CodeSpec, rows: int, length: int, workers: int, machine: Machine) -> float:

@@ -259,7 +259,7 @@ def test_the_whole_interval_decides_and_not_the_mean(ratio: float, spread: float
 
 
 def nearly_pays(most_draws: int) -> Duel:
-    delays = Workload(Size(20000, 3000, 50), "exp:mean=150ms", Machine())
+    delays = Workload(Size(20000, 3000, 50), "exp:mean=90ms", Machine())
     race = Race(delays, schemes(8, ("lobpcg",)), memory_bytes=20e6, most_draws=most_draws)
     return race.duel(race.accurate)
 
@@ -286,7 +286,7 @@ def cannot_tell(*options: str) -> Result:
 
 
 def test_cannot_tell_yet_is_said_with_what_would_tell() -> None:
-    delays = "exp:mean=150ms"
+    delays = "exp:mean=90ms"
     result = cannot_tell("--delays", delays)
     assert result.exit_code == 0
     assert result.stdout.startswith("Cannot tell yet on 8 workers: ")
