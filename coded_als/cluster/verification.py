@@ -240,7 +240,7 @@ class PieceCheck:
             self._cluster._wrong.add(worker)
         return agrees
 
-    def _of_stored(self, shares: Iterable[Stored]) -> Iterator[tuple[Array, Array]]:
+    def _of_stored(self, shares: Iterable[Any]) -> Iterator[tuple[Array, Array]]:
         """The sketches times each worker's other stored share, of all pieces, and the norms of its columns."""
         pieces = range(self._layout.pieces)
         for sketches, share in zip(self._sketches, map(as_stored, shares), strict=True):
