@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -13,7 +13,7 @@ from coded_als.arrays import Array
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
-from coded_als.codes.pieces import CodeInPieces, PieceLayout
+from coded_als.codes.pieces import CodeInPieces, Done, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, under any test of the result.
@@ -75,11 +75,11 @@ class RoundLog:
         self._record(round, responses, error_of.error_estimate(responses.workers))
         return responses
 
-    def run_pieces(self, round: Round, rule: EveryPiece, code: CodeInPieces) -> Responses:
-        """Run one round in pieces and record it with the error of the piece that decodes worst."""
+    def run_pieces(self, round: Round, rule: EveryPiece, error_of: Callable[[Done], float]) -> Responses:
+        """Run one round in pieces and record it with the error that ``error_of`` estimates for the pieces that count."""
         responses = self.cluster.run(round, rule)
         partial = sum(done < rule.layout.pieces for done in responses.done.values())
-        self._record(round, responses, code.error_estimate(responses.done), rule.layout.pieces, partial)
+        self._record(round, responses, error_of(responses.done), rule.layout.pieces, partial)
         return responses
 
     def run_product(
@@ -100,7 +100,7 @@ class RoundLog:
                 return code.decode(responses.first(), shape, accepted)
         layout = PieceLayout(code.workers, min(pieces, height))  # no piece without a row
         split = CodeInPieces(code, layout)
-        responses = self.run_pieces(round, EveryPiece(rule, layout), split)
+        responses = self.run_pieces(round, EveryPiece(rule, layout), split.error_estimate)
         with self.charging("decoding"):
             return split.decode(responses.first(), responses.done, shape, accepted)
 

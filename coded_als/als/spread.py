@@ -138,7 +138,7 @@ class Spread:
     def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""
         if self.precomputation == "none":
-            return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
+            return SparseRows.given_out(problem.matrix, log, copies_of(self.code), pieces=self.code.pieces)
         if self.precomputation == "local":
             return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image)
         coded = CodedGram(problem, log, self.code, tolerance)

@@ -30,7 +30,7 @@ from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.cluster.shares import TeedShares
 from coded_als.codes.pieces import PieceLayout
 from coded_als.errors import UsageError
-from coded_als.kernels import Stored, as_stored
+from coded_als.kernels import Stored, as_stored, piece_operands
 
 Verify = Literal["off", "freivalds"]
 VERIFY: tuple[Verify, ...] = ("off", "freivalds")
@@ -98,7 +98,9 @@ class VerifiedCluster(ProxyCluster):
         for place, name in enumerate(round.keep):
             self._held[name] = [payload[place] for payload in round.payloads or ()]
         excluded = frozenset(self._wrong)
-        if isinstance(until, EveryPiece):
+        if isinstance(until, EveryPiece) and until.summed:
+            checked = replace(round, check_pieces=SumCheck(round, self, until.layout).check_part, excluded=excluded)
+        elif isinstance(until, EveryPiece):
             checked = replace(round, check_pieces=PieceCheck(round, self, until.layout), excluded=excluded)
         else:
             checked = replace(round, check=RoundCheck(round, self), excluded=excluded)
@@ -204,6 +206,38 @@ class RoundCheck:
         return operand
 
 
+class SumCheck(RoundCheck):
+    """The check of parts of a sum: each is a response to the rows of one piece.
+
+    Parameters
+    ----------
+    round, cluster
+        As of `RoundCheck`.
+    layout
+        The pieces.
+    """
+
+    def __init__(self, round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> None:
+        super().__init__(round, cluster)
+        self._layout, self._piece = layout, 0
+
+    def check_part(self, worker: int, first: int, last: int, part: Array) -> bool:
+        """Whether a worker's part of a sum, of its piece at place ``first``, is right."""
+        assert last == first + 1
+        self._piece = (self._layout.start(worker) + first) % self._layout.pieces
+        return self(worker, (part,))
+
+    def arrays(self, worker: int) -> list[Any]:
+        whole = super().arrays(worker)
+        return list(piece_operands(self._round.kernel, whole, self._piece, self._layout.pieces))
+
+    def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
+        name = self._round.kernel, self._round.operands, worker, self._piece, self._layout.pieces
+        if name not in self._cluster._keys:
+            self._cluster._keys[name] = make()
+        return self._cluster._keys[name]
+
+
 class PieceCheck:
     """The check of one round's answers, piece by piece.
 
@@ -243,7 +277,8 @@ class PieceCheck:
     def _of_stored(self, shares: Iterable[Any]) -> Iterator[tuple[Array, Array]]:
         """The sketches times each worker's other stored share, of all pieces, and the norms of its columns."""
         pieces = range(self._layout.pieces)
-        for sketches, share in zip(self._sketches, map(as_stored, shares), strict=True):
+        made: Iterable[Any] = map(as_stored, shares)
+        for sketches, share in zip(self._sketches, made, strict=True):
             found = sketches.times(share, pieces)
             yield found.reshape(len(found), len(pieces), -1, found.shape[2]), norms(share.reshape(-1, share.shape[-1]))
 

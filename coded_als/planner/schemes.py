@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.questions import EveryPiece, pieces_for
+from coded_als.cluster.questions import EveryPiece, pieces_for, pieces_of_sum
 from coded_als.cluster.rules import Fastest, WellConditioned, first_copies, rule_for
 from coded_als.cluster.seam import StoppingRule
 from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
@@ -246,13 +246,23 @@ class Scheme:
 
     def pieces(self, size: Size, machine: Machine) -> int:
         """Pieces of each share, as the product of a fit takes them."""
-        if self.rows or self.protocol != "fused":
+        if self.rows:
+            return self._pieces_of_rows(size, machine)
+        if self.protocol != "fused":
             return 1
         product, asked = self.product(size), self.chosen(size).pieces
         cost, height = self._product_round(size), product.response_shape((size.length, self.block_columns(size)))[1]
         if asked is None:
             asked = pieces_for(product, machine.computing_s(cost.operations), height, machine)
         return min(asked, height)
+
+    def _pieces_of_rows(self, size: Size, machine: Machine) -> int:
+        asked, (cost, _) = self.family.pieces, self._rows_round(size)
+        if asked is not None:
+            return asked
+        return pieces_of_sum(
+            self.workers, self._blocks, machine.computing_s(cost.operations), cost.response_bytes, machine
+        )
 
     def storage_bytes(self, size: Size) -> int:
         """Bytes that one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""

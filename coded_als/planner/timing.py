@@ -412,7 +412,7 @@ class Workload:
         pieces = min(scheme.pieces(self.size, self.machine), max(LEAST_PIECES, MOST_PIECES // scheme.workers))
         if pieces == 1:
             return schedule
-        return [(cost, EveryPiece(rule, PieceLayout(scheme.workers, pieces))) for cost, rule in schedule]
+        return [(cost, EveryPiece(rule, PieceLayout(scheme.workers, pieces), scheme.rows)) for cost, rule in schedule]
 
     def master_s(self, scheme: Scheme) -> float:
         """Seconds of the master's arithmetic in one iteration, when no worker computes."""
