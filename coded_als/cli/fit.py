@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from coded_als.cli.checkpoints import checkpoint_options
-from coded_als.cli.common import TIME, BlockWidth, choice
+from coded_als.cli.common import SIZE, TIME, BlockWidth, choice
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
@@ -37,8 +37,9 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--workers", default=16, show_default=True, help="Number of workers.")
 @click.option(
     "--code", metavar="SPEC", default="auto", show_default=True,
-    help="How the workers share the matrix; auto: as `plan` recommends for the delays.",
+    help="How the workers share the matrix; auto: any half of the workers suffice, in the memory of two copies.",
 )  # fmt: skip
+@click.option("--memory-per-worker", type=SIZE, help="With --code auto: most memory of a worker, like 2GB.")
 @click.option("--partitions", type=int, metavar="H", help="Use the paper's code, with D cut H x H.")
 @choice("--protocol", ["fused", "paper"], "fused", help="Rounds in an iteration of als: one, or the paper's three.")
 @choice(

@@ -91,6 +91,7 @@ def plan_text(plan: Plan, workers: int, workload: Workload, *, details: bool = F
             f"{chosen.worker_bytes / 1e6:.3g} MB on each worker."
         ),
         *continued(fit_command(chosen, workload)),
+        *(line for text in _default_lines(plan) for line in _wrapped(text)),
         "",
         as_text(*_leading_table(plan), first_left=True),
     ]
@@ -167,6 +168,38 @@ def _leading_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
             [code, solver, _seconds(one).replace(" s", ""), f"{one.startup_s:.2g}", f"{one.worker_bytes / 1e6:.3g}"]
         )
     return ["code", "solver", "seconds (95 %)", "start-up", "MB each"], body
+
+
+def _default_lines(plan: Plan) -> list[str]:
+    """The code that a fit takes without --code, beside the recommended scheme, and beside others in its memory."""
+    if plan.default is None:
+        return ["Without --code, fit finds no code for this memory."]
+    (choice, default), best, rival = plan.default, plan.recommended, plan.in_default_memory
+    if default.scheme.code == best.scheme.code and default.scheme.rows == best.scheme.rows:
+        return [f"Without --code, fit takes this code too: {choice.reason}."]
+    lines = [
+        f"Without --code, fit takes {default.scheme.label}: {_seconds(default)} expected, {_times(default, best)} as long; "
+        f"{default.worker_bytes / 1e6:.3g} MB on each worker ({choice.reason})."
+    ]
+    if best.worker_bytes > default.worker_bytes and rival is not None:
+        lines.append(
+            f"In that memory nothing is faster than {rival.scheme.label}: {_seconds(rival)}; the default takes "
+            f"{_times(default, rival)} as long."
+        )
+    if _holds_everything(best):
+        lines.append(
+            f"{best.scheme.label} stores all of D on each worker, so fit takes it only on request: "
+            f"--code {best.scheme.code}."
+        )
+    return lines
+
+
+def _times(one: Candidate, other: Candidate) -> str:
+    return f"{one.mean_s / other.mean_s:.2f} times"
+
+
+def _holds_everything(candidate: Candidate) -> bool:
+    return not candidate.scheme.rows and candidate.scheme.family.share(candidate.scheme.workers) > 1 - 1e-9
 
 
 def _needed(duel: Duel) -> list[str]:
@@ -261,6 +294,12 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any
         "delays": str(workload.delays),
         "recommended": candidate_row(plan.recommended),
         "command": fit_command(plan.recommended, workload),
+        "default": None
+        if plan.default is None
+        else candidate_row(plan.default[1]) | {"reason": plan.default[0].reason},
+        "fastest_in_the_memory_of_the_default": None
+        if plan.in_default_memory is None
+        else candidate_row(plan.in_default_memory),
         "speedup_of_the_best_code": _speedup(plan.overall),
         "at_equal_memory": [_duel_row(duel, "worker_storage_bytes") for duel in plan.at_equal_memory],
         "at_equal_work": [_duel_row(duel, "worker_operations") for duel in plan.at_equal_work],

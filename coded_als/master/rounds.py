@@ -228,6 +228,8 @@ class RunningRound:
         """The responses that count, by worker, in order of arrival; of a round in pieces the rows that came."""
         if self.in_pieces is None:
             return self._results
+        if self.in_pieces.summed:
+            return {worker: answers.rows for worker, answers in self._counted.items()}
         return {worker: (np.concatenate(answers.rows, axis=1),) for worker, answers in self._counted.items()}
 
     @property
@@ -257,6 +259,8 @@ class RunningRound:
         before = self._before(worker, attempt)[0]
         if not before < pieces <= self.in_pieces.layout.pieces:
             return None
+        if self.in_pieces.summed:
+            return self.round.response_shapes[0] if pieces == before + 1 else None
         planes, height, columns = self.round.response_shapes[0]
         order = self.in_pieces.layout.order(worker, height, before, pieces)
         return planes, sum(rows.stop - rows.start for rows in order), columns

@@ -11,7 +11,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.arrays import Array
-from coded_als.kernels import Result, find_kernel
+from coded_als.kernels import SUMMED, Result, find_kernel, piece_operands
 from coded_als.wire import (
     Absent,
     Acknowledged,
@@ -182,10 +182,9 @@ class Worker:
         self._started = self._due = time.perf_counter()
         if self._pieces is None:
             return self._run(task, find_kernel(task.kernel)(*operands))
-        height = operands[0].shape[1]
         while not self._pieces.complete:
-            rows = self._pieces.next_rows(height)
-            found = self._run(task, find_kernel(task.kernel)(operands[0][:, rows], *operands[1:]))
+            part = piece_operands(task.kernel, operands, self._pieces.next, task.pieces)
+            found = self._run(task, find_kernel(task.kernel)(*part))
             if found is None:
                 return None
             self._pieces.add(found[0])
@@ -193,8 +192,11 @@ class Worker:
         return ()
 
     def _tell_of_pieces(self, task: Task, pieces: Pieces) -> None:
-        """Send the pieces that the master asked for, all that are left once the share is done, or a word where it is news."""
-        if pieces.complete or 0 < pieces.asked <= pieces.done:
+        """Send the pieces that the master asked for, all that are left once the share is done, or a word where it is news.
+
+        A part of a sum is sent at once: which parts the master has of a block must be known one by one.
+        """
+        if pieces.complete or 0 < pieces.asked <= pieces.done or task.kernel in SUMMED:
             self._answer(task, pieces)
         elif pieces.is_news(computed_s := time.perf_counter() - self._started):
             self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))

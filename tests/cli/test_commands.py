@@ -199,7 +199,7 @@ def test_a_fit_tells_what_is_enough_and_why_it_took_its_code(code, expected):
     assert f"code {code}, as asked\n" in run(*arguments, "--code", code).stdout
     chosen = run(*arguments, "--delays", "exp:mean=20ms").stdout
     assert "chosen by auto: the fastest that plan expects under these delays" in chosen
-    assert "code systematic:p=4, chosen by auto: no delays are known" in run(*arguments).stdout
+    assert "code systematic:p=4, chosen by auto: rounds are too short for shares in pieces" in run(*arguments).stdout
 
 
 def test_doctor_is_content_here():
