@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from coded_als.cli.checkpoints import checkpoint_options
+from coded_als.cli.clusters import takes_cluster
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, BlockWidth, choice
 from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
-from coded_als.experiments.cluster_kinds import CLUSTERS
 from coded_als.models.registry import model_kinds
 from coded_als.planner.solvers import SOLVERS, default_solver
 
@@ -26,7 +26,6 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--iterations", type=int, help="The most iterations to run.  [default: the method's own; coded: 500]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the start and the delays.")
 @click.option("--hold-out-users", type=float, help="Share of the users to leave for evaluate --protocol strong.")
-@click.option("--workers", default=16, show_default=True, help="Workers W.")
 @click.option(
     "--code",
     default="auto",
@@ -63,17 +62,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option(
     "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."
 )
-@click.option(
-    "--cluster",
-    "cluster_kind",
-    type=click.Choice(CLUSTERS),
-    default="local",
-    show_default=True,
-    help="Worker processes on this machine, this process alone, or a virtual clock.",
-)
-@click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
-@click.option("--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below.")
-@click.option("--round-timeout", "round_timeout_s", type=float, help="Seconds that a round may take.  [default: 600]")
+@takes_cluster
 @click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
 @click.option(
     "--trace",

@@ -58,7 +58,9 @@ class Gate:
         if user is None:
             self.refused += 1
             if self.refused.bit_count() == 1:  # 1, 2, 4, 8 ...: a flood must not fill the log
-                log.warning("refused a connection from %s, number %d", address.decode(errors="replace"), self.refused)
+                origin = address.decode(errors="replace")
+                about = {"event": "refused", "address": origin}
+                log.warning("refused a connection from %s, number %d", origin, self.refused, extra=about)
         status = _REFUSED if user is None else _GRANTED
         self.socket.send_multipart([_VERSION, request, status, b"", user or b"", b""])
 
@@ -79,6 +81,14 @@ def bound_number(frame: zmq.Frame) -> int | None:
         return int(str(frame.get("User-Id")))
     except (zmq.ZMQError, ValueError):  # there is none
         return None
+
+
+def address_of(frame: zmq.Frame) -> str:
+    """The network address of the sender of a frame, or nothing behind a Unix socket."""
+    try:
+        return str(frame.get("Peer-Address"))
+    except zmq.ZMQError:
+        return ""
 
 
 # Unread messages of one connection: several times the credit of a worker. Past it the connection is not read.
