@@ -51,7 +51,10 @@ def test_commands_name_options_that_there_are(path: Path) -> None:
 
 def test_the_reader_of_commands_sees_the_options() -> None:
     found = list(commands_in(text_of(DEPLOY / "coded-als-fit.service")))
-    assert ("fit", ["--listen", "--keys", "--workers", "--rank", "--checkpoint", "--resume", "--out", "--log-level"]) in found
+    assert (
+        "fit",
+        ["--listen", "--keys", "--workers", "--rank", "--checkpoint", "--resume", "--out", "--log-level"],
+    ) in found
     assert ("worker", ["--connect", "--key-file", "--log-level"]) in commands_in(text_of(DEPLOY / "start-workers.sh"))
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": ("coded_als.cli.evaluate", "A saved model against test ratings, or its method on folds."),
     "compare": ("coded_als.cli.compare", "Several methods on the same split of the same ratings."),
     "plan": ("coded_als.cli.plan", "Does coding pay on my cluster, and with which h?"),
+    "measure": ("coded_als.cli.measure", "Speeds, links and delays of the workers of a cluster, without a fit."),
     "reproduce": ("coded_als.cli.reproduce", "The paper's straggler-timing table, cell by cell."),
     "sweep": ("coded_als.cli.sweep", "A grid of partitions, workers, delays and schemes."),
     "report": ("coded_als.cli.report", "One HTML file from stored results."),

@@ -11,7 +11,7 @@ from coded_als.cli.checkpoints import checkpoint_options
 from coded_als.cli.clusters import takes_cluster
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, BlockWidth, choice
 from coded_als.cli.live import live_options
-from coded_als.cli.logs import takes_logging
+from coded_als.cli.log_options import takes_logging
 from coded_als.cli.reading import reads_ratings
 from coded_als.models.registry import model_kinds
 from coded_als.planner.solvers import SOLVERS, default_solver

@@ -22,7 +22,9 @@ from coded_als.worker.logs import LEVELS
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="BLAS threads of its products.")
 @click.option(
-    "--log-level", type=click.Choice(LEVELS), help="Log to stderr from this level on.  [default: warning, without times]"
+    "--log-level",
+    type=click.Choice(LEVELS),
+    help="Log to stderr from this level on.  [default: warning, without times]",
 )
 @click.option("--log-json", is_flag=True, help="Log one JSON document a line.")
 def command(

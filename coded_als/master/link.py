@@ -86,9 +86,11 @@ def bound_number(frame: zmq.Frame) -> int | None:
 def address_of(frame: zmq.Frame) -> str:
     """The network address of the sender of a frame, or nothing behind a Unix socket."""
     try:
-        return str(frame.get("Peer-Address"))
+        address = str(frame.get("Peer-Address"))
     except zmq.ZMQError:
         return ""
+    # that of a Unix socket has the ids of the process behind it
+    return "" if address.startswith("localhost:") else address
 
 
 # Unread messages of one connection: several times the credit of a worker. Past it the connection is not read.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -26,10 +27,9 @@ class OnStderr(logging.Handler):
     """Writes each record to the present stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
+        # a log that nobody reads any more must not end the work
+        with suppress(OSError):
             print(self.format(record), file=sys.stderr, flush=True)
-        except OSError:  # nobody reads it any more, which must not end the work
-            pass
 
 
 def start_logging(level: str, as_json: bool) -> None:

@@ -47,7 +47,7 @@ def test_a_log_that_nobody_reads_ends_nothing(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(sys, "stderr", full)
         logging.getLogger("coded_als").warning("dropped")
         monkeypatch.undo()
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="No space"):
             full.close()
 
 
