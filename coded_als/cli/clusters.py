@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import Command, is_typed
+from coded_als.cli.common import TIME, Command, is_typed
 from coded_als.cluster import Cluster
 from coded_als.cluster.machine import Machine, this_machine
 from coded_als.errors import UsageError
@@ -38,27 +38,28 @@ def takes_machines(command: Command) -> Command:
             "--cluster",
             "cluster_kind",
             type=click.Choice(CLUSTERS),
+            metavar="KIND",
             default="local",
             show_default=True,
-            help="Worker processes on this machine, this process alone, or a virtual clock.",
+            help="Workers: local processes, inline (this process), or virtual (a simulated clock).",
         ),
         click.option(
-            "--listen",
-            metavar="tcp://HOST:PORT",
-            help="Wait at this address for workers of other machines (`coded-als worker`); tcp://0.0.0.0:5555, say.",
+            "--listen", metavar="ADDRESS", help="Wait for workers of other machines, at tcp://0.0.0.0:5555 for example."
         ),
-        click.option("--keys", metavar="FOLDER", help="Keys of --listen, as `coded-als keys` writes them."),
+        click.option("--keys", metavar="FOLDER", help="Keys for --listen, written by `coded-als keys`."),
         click.option(
-            "--join-timeout", "join_timeout_s", type=float, help="Seconds to wait for workers at first.  [default: 600]"
+            "--join-timeout", "join_timeout_s", type=TIME, help="Longest wait for workers to join.  [default: 10min]"
         ),
         click.option(
             "--rejoin-timeout",
             "rejoin_timeout_s",
-            type=float,
-            help="Seconds to wait for lost workers if a round cannot end without them.  [default: 60]",
+            type=TIME,
+            help="Longest wait for lost workers, if a round needs them.  [default: 1min]",
         ),
         click.option(
-            "--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes."
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Use the workers of a Dask cluster: tcp://HOST:8786, its file, or local:N.",
         ),
     )
     for option in reversed(options):
@@ -69,13 +70,13 @@ def takes_machines(command: Command) -> Command:
 def takes_cluster(command: Command) -> Command:
     """Add the options that describe a cluster, all but ``--seed``."""
     options = (
-        click.option("--workers", default=16, show_default=True, help="Workers W."),
+        click.option("--workers", default=16, show_default=True, help="Number of workers."),
         takes_machines,
         click.option(
-            "--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below."
+            "--delays", metavar="SPEC", default="none", show_default=True, help="Inject delays into the workers."
         ),
         click.option(
-            "--round-timeout", "round_timeout_s", type=float, help="Seconds that a round may take.  [default: 600]"
+            "--round-timeout", "round_timeout_s", type=TIME, help="Longest time of a round.  [default: 10min]"
         ),
     )
     for option in reversed(options):

@@ -19,7 +19,8 @@ def takes_logging(command: Command) -> Command:
         type=click.Choice(LEVELS),
         callback=_start,
         expose_value=False,
-        help="Log to stderr from this level on: info tells of every worker that joins.  [default: warning, without times]",
+        metavar="LEVEL",
+        help="Log from debug, info, warning or error on.  [default: warning, without times]",
     )
     as_json = click.option(
         "--log-json",
@@ -27,7 +28,7 @@ def takes_logging(command: Command) -> Command:
         is_eager=True,
         callback=lambda context, _, value: context.meta.__setitem__(_AS_JSON, value),
         expose_value=False,
-        help="Log one JSON document a line, with the fields event, worker, key and address.",
+        help="Log one JSON document a line.",
     )
     return level(as_json(command))
 

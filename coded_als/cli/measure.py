@@ -18,7 +18,8 @@ from coded_als.cli.clusters import (
     require_cluster,
     takes_cluster,
 )
-from coded_als.cli.common import DELAY_SPECS, picked, print_json, progress
+from coded_als.cli.common import picked, print_json, progress
+from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.log_options import takes_logging
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
@@ -27,7 +28,14 @@ from coded_als.errors import UsageError
 ROUND_TIMEOUT_S = 30.0
 
 
-@click.command("measure", epilog=DELAY_SPECS)
+@click.command(
+    "measure", cls=CommandWithExamples, specs=True,
+    examples=(
+        "coded-als measure --workers 4 --rounds 10",
+        "coded-als measure --listen tcp://0.0.0.0:5555 --keys keys/ --workers 20 --record-delays delays.csv",
+        "coded-als measure --scheduler tcp://HOST:8786 --workers 20 --record-delays delays.csv",
+    ),
+)  # fmt: skip
 @click.option("--rounds", default=50, show_default=True, type=click.IntRange(1), help="Rounds of all workers together.")
 @click.option(
     "--share", default="1200x1000", show_default=True, metavar="ROWSxCOLS", help="Size of the matrix of each worker."
@@ -39,12 +47,7 @@ ROUND_TIMEOUT_S = 30.0
     type=click.IntRange(1),
     help="Columns of the block that it multiplies by.",
 )
-@click.option(
-    "--record-trace",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the delays as a CSV for plan --delays.",
-)
+@click.option("--record-delays", type=click.Path(path_type=Path), help="Write the delays as a CSV for `trace:FILE`.")
 @takes_cluster
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the injected delays.")
 @takes_logging
@@ -55,14 +58,14 @@ def command(context: click.Context, /, **given: Any) -> None:
 
     Every worker is probed alone, with a small message, a large one (1 MB both ways) and work. Then all workers compute
     together for --rounds rounds. The differences between workers are told in words: a worker that is slow always, or at
-    times; a narrow link; late answers. With --record-trace the rounds go to a file, for `coded-als plan --delays FILE`.
+    times; a narrow link; late answers. With --record-delays the rounds go to a file, for `coded-als plan --delays FILE`.
     """
     options = picked(ClusterOptions, given)
     require_cluster(context, options)
     parse_delays(options.delays)
-    share, trace = _share(given["share"]), given["record_trace"]
+    share, trace = _share(given["share"]), given["record_delays"]
     if trace is not None and not trace.absolute().parent.is_dir():
-        raise UsageError(f"--record-trace must be a file in an existing folder; got {trace}. Make the folder.")
+        raise UsageError(f"--record-delays must be a file in an existing folder; got {trace}. Make the folder.")
     from coded_als.experiments.measuring import measure
 
     if cluster_name(options) in ("local", "remote", "dask") and options.round_timeout_s is None:
@@ -127,7 +130,7 @@ def measured_text(document: dict[str, Any]) -> str:
     ]
     findings = document["findings"] or ["The workers are alike."]
     if document["command"] is None:
-        following = "Next: add --record-trace FILE, and give the file to coded-als plan --delays."
+        following = "Next: add --record-delays FILE, and give the file to coded-als plan --delays."
     else:
         following = f"Wrote {document['trace']}; next:\n  {document['command']}"
     return "\n".join([as_text(heads, body), "", *findings, "", following])

@@ -7,31 +7,45 @@ import sys
 
 import click
 
+from coded_als.cli.common import SIZE
+from coded_als.cli.help import CommandWithExamples
 from coded_als.worker.blas_threads import blas_threads
 from coded_als.worker.logs import LEVELS
 
 
-@click.command("worker")
-@click.option("--connect", "endpoint", required=True, metavar="tcp://HOST:PORT", help="Where the master listens.")
-@click.option("--key-file", default="-", show_default=True, help="The file that admits this worker; - for stdin.")
+@click.command(
+    "worker", cls=CommandWithExamples,
+    examples=(
+        "coded-als worker --connect tcp://master:5555 --key-file worker-3.key",
+        "ssh machine3 coded-als worker --connect tcp://master:5555 < worker-3.key",
+    ),
+)  # fmt: skip
+@click.option("--connect", "endpoint", required=True, metavar="tcp://HOST:PORT", help="Address of the master.")
 @click.option(
-    "--id", "number", type=click.IntRange(0), help="Its number.  [default: of its key, or the first free one]"
+    "--key-file", default="-", show_default=True, metavar="FILE", help="Key file of this worker; - for stdin."
 )
 @click.option(
-    "--memory-limit", "memory_limit_mb", type=click.IntRange(1), help="MB that it may hold.  [default: no limit]"
+    "--id",
+    "number",
+    type=click.IntRange(0),
+    help="Number of this worker.  [default: that of its key, or the first free one]",
 )
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="BLAS threads of its products.")
+@click.option(
+    "--memory-limit", "memory_limit_bytes", type=SIZE, help="Most memory of this worker.  [default: no limit]"
+)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Number of BLAS threads.")
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS),
-    help="Log to stderr from this level on.  [default: warning, without times]",
+    metavar="LEVEL",
+    help="Log from debug, info, warning or error on.  [default: warning, without times]",
 )
 @click.option("--log-json", is_flag=True, help="Log one JSON document a line.")
 def command(
     endpoint: str,
     key_file: str,
     number: int | None,
-    memory_limit_mb: int | None,
+    memory_limit_bytes: float | None,
     threads: int,
     log_level: str | None,
     log_json: bool,
@@ -47,7 +61,7 @@ def command(
         )
     arguments = ["--endpoint", endpoint, "--key-file", key_file]
     arguments += [] if number is None else ["--id", str(number)]
-    arguments += [] if memory_limit_mb is None else ["--memory-limit", str(memory_limit_mb)]
+    arguments += [] if memory_limit_bytes is None else ["--memory-limit", str(max(1, round(memory_limit_bytes / 1e6)))]
     arguments += [] if threads == 1 else ["--threads", str(threads)]
     arguments += [] if log_level is None else ["--log-level", log_level]
     arguments += ["--log-json"] if log_json else []

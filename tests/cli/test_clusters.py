@@ -59,8 +59,8 @@ def keys(tmp_path: Path) -> Path:
         (["--scheduler", "local:1", "--cluster", "inline"], "--scheduler and --cluster must not"),
         (["--listen", "tcp://127.0.0.1:1"], "--listen must come with --keys FOLDER"),
         (["--keys", "x"], "--keys must come with --listen"),
-        (["--join-timeout", "5"], "--join-timeout must come with --listen"),
-        (["--rejoin-timeout", "5"], "--rejoin-timeout must come with --listen"),
+        (["--join-timeout", "5s"], "--join-timeout must come with --listen"),
+        (["--rejoin-timeout", "5s"], "--rejoin-timeout must come with --listen"),
         (["--listen", "tcp://127.0.0.1:1", "--keys", "/no/such"], "keys must be a folder"),
     ],
 )
@@ -79,7 +79,7 @@ def test_keys_of_too_few_workers_are_refused_before_ratings_are_read(keys: Path)
 def test_a_fit_over_an_address_equals_one_on_this_machine(keys: Path, tmp_path: Path) -> None:
     port, models = free_port(), {place: tmp_path / f"{place}.npz" for place in ("remote", "inline")}
     with workers_at(port, keys, 0, 1, 2) as started:
-        address = ("--listen", f"tcp://127.0.0.1:{port}", "--keys", keys, "--workers", 3, "--join-timeout", 60)
+        address = ("--listen", f"tcp://127.0.0.1:{port}", "--keys", keys, "--workers", 3, "--join-timeout", "60s")
         found = run(*FIT, *address, "--out", models["remote"], "--json")
         assert found.exit_code == 0, found.output
         assert [process.wait(10) for process in started] == [0, 0, 0]

@@ -119,7 +119,7 @@ def test_the_findings_name_spells_and_none_of_alike_workers() -> None:
 def test_the_command_writes_a_trace_and_the_plan_for_it(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     words = ["measure", "--cluster", "virtual", "--workers", "6", "--delays", "slowdown-always:factor=3,n=1"]
-    words += ["--rounds", "8", "--record-trace", str(trace)]
+    words += ["--rounds", "8", "--record-delays", str(trace)]
     said = CliRunner().invoke(main, words, catch_exceptions=False)
     assert said.exit_code == 0
     assert "is 3 times slower, always." in said.output
