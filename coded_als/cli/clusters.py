@@ -43,9 +43,7 @@ def takes_machines(command: Command) -> Command:
             show_default=True,
             help="Workers: local processes, inline (this process), or virtual (a simulated clock).",
         ),
-        click.option(
-            "--listen", metavar="ADDRESS", help="Wait for workers of other machines, at tcp://0.0.0.0:5555 for example."
-        ),
+        click.option("--listen", metavar="ADDRESS", help="Wait for remote workers, at tcp://0.0.0.0:5555 say."),
         click.option("--keys", metavar="FOLDER", help="Keys for --listen, written by `coded-als keys`."),
         click.option(
             "--join-timeout", "join_timeout_s", type=TIME, help="Longest wait for workers to join.  [default: 10min]"

@@ -24,7 +24,6 @@ from coded_als.planner.solvers import SOLVERS, default_solver
         "coded-als fit ratings.tsv --rank 20 --out model.npz",
         "coded-als fit ratings.tsv --method implicit --out model.npz",
         "coded-als fit ratings.tsv --workers 30 --code systematic:p=20 --live",
-        "coded-als fit ratings.tsv --workers 20 --listen tcp://0.0.0.0:5555 --keys keys/",
     ),
 )  # fmt: skip
 @click.argument("ratings")

@@ -142,7 +142,7 @@ class Link:
         self.memory = shared_memory() if shares_memory else None
         self.context = zmq.Context()
         self.interrupts = Interrupts()  # those of the caller that uses the link just now
-        self.disconnections = 0
+        self.disconnections = self.sent_bytes = self.received_bytes = 0
         self._path = ""
         self._backlogs: Backlogs | None = None
         self._router = self.context.socket(zmq.ROUTER)
@@ -202,6 +202,7 @@ class Link:
             if error.errno not in (errno.EHOSTUNREACH, errno.EAGAIN):
                 raise
             return error.errno == errno.EAGAIN
+        self.sent_bytes += sum(map(len, frames))
         return True
 
     @property
@@ -241,6 +242,7 @@ class Link:
             if len(frames) > MOST_FRAMES:
                 frames.pop()  # its place is taken by the next: the message is malformed, and not kept
             frames.append(frame)
+        self.received_bytes += sum(map(len, frames))
         if self._backlogs is not None:
             self._backlogs.delivered(int(frames[0].get(zmq.SRCFD)))
         return frames

@@ -114,6 +114,11 @@ class ZmqCluster:
         return {number: worker.process_id for number, worker in sorted(self._membership.workers.items())}
 
     @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of messages sent to the workers and received from them; not those of shared memory."""
+        return self._link.sent_bytes, self._link.received_bytes
+
+    @property
     def addresses(self) -> dict[int, str]:
         """Network address of each worker that has joined; empty for one on this machine behind a Unix socket."""
         return {number: worker.address for number, worker in sorted(self._membership.workers.items())}
