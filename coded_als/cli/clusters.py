@@ -33,16 +33,21 @@ class ClusterOptions:
 
 def takes_machines(command: Command) -> Command:
     """Add the options that say where the workers of a command run."""
+    kind = click.option(
+        "--cluster",
+        "cluster_kind",
+        type=click.Choice(CLUSTERS),
+        metavar="KIND",
+        default="local",
+        show_default=True,
+        help="Workers: local processes, inline (this process), or virtual (a simulated clock).",
+    )
+    return kind(takes_remote_workers(command))
+
+
+def takes_remote_workers(command: Command) -> Command:
+    """Add the options of workers elsewhere."""
     options = (
-        click.option(
-            "--cluster",
-            "cluster_kind",
-            type=click.Choice(CLUSTERS),
-            metavar="KIND",
-            default="local",
-            show_default=True,
-            help="Workers: local processes, inline (this process), or virtual (a simulated clock).",
-        ),
         click.option("--listen", metavar="ADDRESS", help="Wait for remote workers, at tcp://0.0.0.0:5555 say."),
         click.option("--keys", metavar="FOLDER", help="Keys for --listen, written by `coded-als keys`."),
         click.option(
@@ -87,7 +92,7 @@ def require_cluster(context: click.Context, options: ClusterOptions) -> None:
     named = {
         "--listen": options.listen is not None,
         "--scheduler": options.scheduler is not None,
-        "--cluster": is_typed(context, "cluster_kind"),
+        "--cluster": "cluster_kind" in context.params and is_typed(context, "cluster_kind"),
     }
     first, *others = [option for option, given in named.items() if given] or [""]
     if others:

@@ -105,3 +105,21 @@ def test_the_workers_that_are_missing_are_named(
     said = [record.getMessage() for record in caplog.records]
     assert f"waiting at tcp://127.0.0.1:{port} for workers 0, 2" in said
     assert "worker 1 (127.0.0.1) joined with key 1" in said
+
+
+def test_methods_are_compared_on_the_workers_of_other_machines(keys: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ratings = tmp_path / "ratings.csv"
+    pairs = [(user, item, int(rng.integers(1, 6))) for user in range(40) for item in rng.permutation(30)[:8]]
+    ratings.write_text("".join(f"{user},{item},{value}\n" for user, item, value in pairs))
+    words = ["compare", ratings, "--methods", "coded,implicit", "--rank", 3, "--json"]
+    here = run(*words)
+    assert here.exit_code == 0, here.output
+    port = free_port()
+    threads = [Worker(port, credentials_of(keys, number)) for number in range(3)]
+    there = run(*words, "--listen", f"tcp://127.0.0.1:{port}", "--keys", keys, "--workers", 3)
+    assert there.exit_code == 0, there.output
+    for thread in threads:
+        thread.join(10)
+    for one, other in zip(json.loads(here.stdout)["methods"], json.loads(there.stdout)["methods"], strict=True):
+        assert {**one, "seconds": 0} == pytest.approx({**other, "seconds": 0})
