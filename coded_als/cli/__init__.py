@@ -32,6 +32,7 @@ COMMANDS = {
     "sweep": ("coded_als.cli.sweep", "Run a grid of codes, workers, delays and solvers."),
     "reproduce": ("coded_als.cli.reproduce", "Reproduce the tables of the paper."),
     "report": ("coded_als.cli.report", "Write one HTML file from stored results."),
+    "measure": ("coded_als.cli.measure", "Measure the workers of a cluster, without a fit."),
     "keys": ("coded_als.cli.keys", "Make keys for a master and remote workers."),
     "worker": ("coded_als.cli.worker", "Run a worker, here or on another machine."),
     "doctor": ("coded_als.cli.doctor", "Check this machine and its installation."),
@@ -41,7 +42,7 @@ COMMANDS = {
 SECTIONS = {
     "Factorize and recommend": "fit recommend split evaluate compare",
     "Plan and study": "demo plan codes threshold check-code sweep reproduce report",
-    "Cluster": "keys worker",
+    "Cluster": "measure keys worker",
     "Tools": "doctor warm-up help",
 }
 
