@@ -41,11 +41,12 @@ ROUND_TIMEOUT_S = 30.0
     "--share", default="1200x1000", show_default=True, metavar="ROWSxCOLS", help="Size of the matrix of each worker."
 )
 @click.option(
-    "--columns",
+    "--rank",
+    "columns",
     default=25,
     show_default=True,
     type=click.IntRange(1),
-    help="Columns of the block that it multiplies by.",
+    help="Columns of the block that a worker multiplies.",
 )
 @click.option("--record-delays", type=click.Path(path_type=Path), help="Write the delays as a CSV for `trace:FILE`.")
 @takes_cluster
