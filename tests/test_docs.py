@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -132,3 +134,11 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     commands = (tmp_path / "commands.html").read_text()
     assert all(f">{name}<" in commands for name in COMMANDS)
     assert "Sentinel" not in commands
+
+
+def test_the_figure_of_pieces_is_drawn_from_the_layout():
+    """Also its round of equal workers, which the page tells of."""
+    drawn = runpy.run_path(str(DOCS / "figures" / "pieces.py"))
+    assert (DOCS / "figures" / "pieces.svg").read_text() == drawn["drawing"]()
+    drawn["ends"].__globals__["PIECE_S"] = np.ones(6)
+    assert drawn["ends"]() == (6.0, 3.0)
