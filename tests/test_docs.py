@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -115,3 +117,11 @@ def test_a_notebook_runs(notebook: Path, tmp_path: Path, request: pytest.Fixture
         output for cell in content.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert figures or "CODED_ALS_DATA" in notebook.read_text()
+
+
+def test_the_figure_of_pieces_is_drawn_from_the_layout():
+    """Also its round of equal workers, which the page tells of."""
+    drawn = runpy.run_path(str(DOCS / "figures" / "pieces.py"))
+    assert (DOCS / "figures" / "pieces.svg").read_text() == drawn["drawing"]()
+    drawn["ends"].__globals__["PIECE_S"] = np.ones(6)
+    assert drawn["ends"]() == (6.0, 3.0)

@@ -37,7 +37,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--hold-out-users", type=float, help="Share of the users to leave for `evaluate --protocol strong`.")
 @click.option(
     "--code", metavar="SPEC", default="auto", show_default=True,
-    help="Code of the matrix; auto: any half of the workers suffice, in the memory of two copies.",
+    help="How the workers share the matrix; auto: any half of them suffice.",
 )  # fmt: skip
 @click.option("--memory-per-worker", type=SIZE, help="Most memory of a worker, like 2GB.")
 @click.option("--partitions", type=int, metavar="H", help="Use the paper's code, with D cut H x H.")

@@ -101,7 +101,7 @@ def plan_text(
             f"{chosen.worker_bytes / 1e6:.3g} MB on each worker."
         ),
         *continued(fit_command(chosen, workload, cluster)),
-        *(line for text in _default_lines(plan) for line in _wrapped(text)),
+        *_default_lines(plan),
         "",
         as_text(*_leading_table(plan), first_left=True),
     ]
@@ -186,22 +186,16 @@ def _default_lines(plan: Plan) -> list[str]:
         return ["Without --code, fit finds no code for this memory."]
     (choice, default), best, rival = plan.default, plan.recommended, plan.in_default_memory
     if default.scheme.code == best.scheme.code and default.scheme.rows == best.scheme.rows:
-        return [f"Without --code, fit takes this code too: {choice.reason}."]
-    lines = [
-        f"Without --code, fit takes {default.scheme.label}: {_seconds(default)} expected, {_times(default, best)} as long; "
-        f"{default.worker_bytes / 1e6:.3g} MB on each worker ({choice.reason})."
-    ]
-    if best.worker_bytes > default.worker_bytes and rival is not None:
-        lines.append(
-            f"In that memory nothing is faster than {rival.scheme.label}: {_seconds(rival)}; the default takes "
-            f"{_times(default, rival)} as long."
-        )
+        return ["Without --code, fit takes this code too."]
+    text = (
+        f"Without --code, fit takes {choice.code.spec}: {_seconds(default)}, {_times(default, best)} as long; "
+        f"{default.worker_bytes / 1e6:.3g} MB on each worker."
+    )
     if _holds_everything(best):
-        lines.append(
-            f"{best.scheme.label} stores all of D on each worker, so fit takes it only on request: "
-            f"--code {best.scheme.code}."
-        )
-    return lines
+        text += f" All of D on each worker ({best.scheme.code}) has to be requested."
+    if best.worker_bytes > default.worker_bytes and rival is not None:
+        text += f" In its memory the fastest is {rival.scheme.label}: {_seconds(rival)}."
+    return _wrapped(text)
 
 
 def _times(one: Candidate, other: Candidate) -> str:
