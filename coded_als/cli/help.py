@@ -35,7 +35,7 @@ DELAY_SPECS = {
     "measured:lambda-outliers": "the same in a run with some calls of many seconds",
     "measured:tail-at-scale": "servers that respond within milliseconds, as published",
     "measured:slow-machine": "one worker computes three times slower for good",
-    "trace:FILE": "a CSV of seconds, written by a fit with --record-delays",
+    "trace:FILE": "a CSV of seconds, written by --record-delays of fit and measure",
 }
 CODE_SPECS = {
     "uncoded": "every block on one worker: waits for all",
@@ -58,14 +58,14 @@ MANY = 16
 ADVANCED = "Rarely needed"
 # Headings of the options of large commands, in the order of the help.
 HEADINGS = {
-    "Matrix and model": "method rows cols rank entries regularization iterations seed",
-    "Workers and code": "workers code delays cluster scheduler stragglers memory memory-per-worker all",
+    "Matrix and model": "method methods test-fraction rows cols rank entries regularization iterations seed",
+    "Workers and code": "workers code delays cluster listen keys scheduler stragglers memory memory-per-worker all",
     "Machines": "calibrate speed worker-speeds bandwidth latency message cores",
-    "Runs": "quick full runs work repeats numerics j config dry-run",
+    "Runs": "quick full runs work tune cutoff try what-if price-per-hour rounds share repeats numerics j config dry-run",
     "Reading": "columns",
-    "Output and progress": "out live serve checkpoint resume timeline record-delays figure figures width rc parquet details json help help-all",
+    "Output and progress": "out format live serve checkpoint resume timeline record-delays figure figures width rc parquet details json help help-all",
     ADVANCED: "tolerance weighting hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
-    "profile verify policy round-timeout checkpoint-every header delimiter encoding repeated lobpcg-iterations "
+    "profile verify policy round-timeout join-timeout rejoin-timeout log-level log-json serve-token checkpoint-every header delimiter encoding repeated lobpcg-iterations "
     "krylov-iterations als-iterations",
 }
 _HEADING_OF = {name: heading for heading, names in reversed(HEADINGS.items()) for name in names.split()}

@@ -109,6 +109,25 @@ def backups_of(code: CodeSpec) -> BackupPolicy | None:
     return None
 
 
+class BackupMemory:
+    """A policy that learns from the rounds of a fit.
+
+    Parameters
+    ----------
+    policy
+        The policy of the first round.
+    """
+
+    def __init__(self, policy: BackupPolicy) -> None:
+        self.policy, self._answered_s = policy, np.empty(0)
+
+    def learn(self, answered_s: Mapping[int, float], workers: int) -> None:
+        """Account for a round, by the times of the answers to workers' own tasks."""
+        own = [answered_s.get(worker, np.inf) for worker in range(workers)]
+        self._answered_s = np.concatenate([self._answered_s, own])
+        self.policy = self.policy.learned(self._answered_s)
+
+
 class Backups:
     """The second copies of one round, and the times at which the master has to look for late tasks.
 

@@ -113,7 +113,7 @@ def _rule(code: CodeSpec, product: MatrixCode, cost: RoundCost, setting: Setting
     work_s = setting.machine.computing_s(cost.operations)
     pieces = min(code.pieces or pieces_for(product, work_s, height, setting.machine), height)
     rule = rule_for(product, code.tolerance)
-    return rule if pieces == 1 else EveryPiece(rule, PieceLayout(setting.workers, pieces), backups_of(code))
+    return rule if pieces == 1 else EveryPiece(rule, PieceLayout(setting.workers, pieces), backups=backups_of(code))
 
 
 def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
@@ -195,7 +195,7 @@ def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Cod
     found = [code for members in ordered for code in _nearest(members, workers, limits)]
     if not found:
         raise UsageError(
-            f"memory must hold a share of some code on {workers} workers; got {max(limits):.3g} of the matrix. "
+            f"memory must hold a share of some code on {workers} workers; got {100 * max(limits):.3g} % of the matrix. "
             "Raise it or add workers."
         )
     return found

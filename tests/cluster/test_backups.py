@@ -45,7 +45,7 @@ PROBLEM = np.random.default_rng(0).normal(size=(60, 40))
 
 
 def until(workers: int, policy: Any) -> EveryPiece:
-    return EveryPiece(first_copies(workers, workers // 2), PieceLayout(workers, 2), policy)
+    return EveryPiece(first_copies(workers, workers // 2), PieceLayout(workers, 2), backups=policy)
 
 
 def rounds(spec: str, workers: int, draws: int = 40) -> tuple[Any, ...]:
@@ -136,7 +136,7 @@ def test_nobody_waits_for_a_straggler_that_has_a_second_copy(kind: type[Cluster]
                 "product", ("A",), [(share,) for share in product.encode_right(right)],
                 response_shapes=(product.response_shape((12, 3)),), operations=1.0,
             )  # fmt: skip
-            responses = cluster.run(round, EveryPiece(AnyOfEach(product.groups), layout, policy))
+            responses = cluster.run(round, EveryPiece(AnyOfEach(product.groups), layout, backups=policy))
             assert responses.done == {0: 1, 2: 1, 3: 2}
             assert set(responses.answered_s) == {0, 2, 3}
             found = CodeInPieces(product, layout).decode(responses.first(), responses.done, (12, 3))
@@ -204,7 +204,9 @@ def test_the_task_of_a_worker_that_dies_is_sent_again_at_once() -> None:
         )  # fmt: skip
         os.kill(cluster.process_ids[0], signal.SIGKILL)
         started = time.perf_counter()
-        responses = cluster.run(round, EveryPiece(AnyOfEach(product.groups), layout, replace(policy, after=0.5)))
+        responses = cluster.run(
+            round, EveryPiece(AnyOfEach(product.groups), layout, backups=replace(policy, after=0.5))
+        )
         assert time.perf_counter() - started < 10
         assert responses.done == {1: 2, 2: 2}
         found = CodeInPieces(product, layout).decode(responses.first(), responses.done, (8, 8))
