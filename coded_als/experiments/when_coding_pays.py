@@ -137,7 +137,7 @@ class _Runs:
         return self.encoding_s + float(self.rounds_s.mean())
 
 
-def measure(setting: PayCase, runs: int, seed: int = 0) -> PayOutcome:
+def outcome_of(setting: PayCase, runs: int, seed: int = 0) -> PayOutcome:
     """Time every kind in one setting; the best of a kind is picked by other runs than it is measured by."""
     picked = _timed(setting, compared_specs(setting.workers), min(runs, PICKING_RUNS), seed + 1)
     best = {kind: min(found, key=lambda one: one.mean_s) for kind, found in picked.items()}
@@ -185,7 +185,7 @@ def measured_outcomes(
     """Measure every setting of a grid."""
     found: list[PayOutcome] = []
     for setting in grid:
-        found.append(measure(setting, runs, seed))
+        found.append(outcome_of(setting, runs, seed))
         tell(len(found), len(grid))
     return found
 

@@ -21,7 +21,7 @@ from coded_als.experiments.when_coding_pays import (
     PayCase,
     PayOutcome,
     compared_specs,
-    measure,
+    outcome_of,
     verdict_lines,
 )
 from coded_als.master import LocalCluster
@@ -40,7 +40,7 @@ def test_no_scheme_keeps_more_than_two_copies(workers: int) -> None:
 @pytest.mark.parametrize("work_s", [0.001, 1.0])
 def test_a_task_takes_the_seconds_that_it_is_said_to(work_s: float) -> None:
     setting = PayCase("none", work_s, 10)
-    found = measure(setting, 2)
+    found = outcome_of(setting, 2)
     round_s = work_s + 2 * 10 * MACHINE.message_s + 2 * MACHINE.latency_s
     master_s = setting.workload().master_s(Scheme("uncoded", 10, solver="lobpcg"))
     assert found.seconds["uncoded"] == pytest.approx(11 * (round_s + master_s), rel=0.02)
@@ -48,13 +48,13 @@ def test_a_task_takes_the_seconds_that_it_is_said_to(work_s: float) -> None:
 
 
 def test_where_nobody_is_late_a_code_does_not_pay() -> None:
-    found = measure(PayCase("none", 1.0, 10), 5)
+    found = outcome_of(PayCase("none", 1.0, 10), 5)
     assert found.ratio.value < 1
     assert found.verdict == LOSES
 
 
 def test_where_some_are_late_by_far_a_code_pays_and_the_interval_says_so() -> None:
-    found = measure(PayCase("bimodal:p=0.15,fast=5ms,slow=1s", 0.001, 30), 200)
+    found = outcome_of(PayCase("bimodal:p=0.15,fast=5ms,slow=1s", 0.001, 30), 200)
     assert found.verdict == PAYS
     assert found.ratio.low is not None
     assert found.ratio.low > 2
@@ -64,7 +64,7 @@ def test_where_some_are_late_by_far_a_code_pays_and_the_interval_says_so() -> No
 def test_intervals_hold_the_ratio_of_many_runs() -> None:
     """Of twenty seeds at most three intervals miss the mean of all."""
     setting = PayCase("exp:mean=20ms", 0.01, 10)
-    found = [measure(setting, 40, seed) for seed in range(20)]
+    found = [outcome_of(setting, 40, seed) for seed in range(20)]
     truth = np.mean([one.ratio.value for one in found])
     inside = [one.ratio.low <= truth <= one.ratio.high for one in found if one.ratio.low is not None]
     assert len(inside) == 20
@@ -75,7 +75,7 @@ def test_intervals_hold_the_ratio_of_many_runs() -> None:
 def test_the_virtual_cluster_takes_the_seconds_of_the_table(kind: str) -> None:
     """Products of the operator on the simulated cluster beside the drawn ones."""
     setting = PayCase("exp:mean=20ms", 0.002, 10)
-    found, columns = measure(setting, 100), RANK + GUARD_VECTORS
+    found, columns = outcome_of(setting, 100), RANK + GUARD_VECTORS
     scheme = Scheme(found.codes[kind], 10, solver="lobpcg")
     encoding_s = found.encoding_s if kind == found.code else measure_encoding(scheme, setting)
     drawn_s = (found.seconds[kind] - encoding_s) / 11 - setting.workload().master_s(scheme)
