@@ -265,7 +265,7 @@ def rows_code(asked: CodeSpec | None, workers: int) -> Replicated | Uncoded:
         return default_row_copies(workers)
     if not isinstance(asked, (Replicated, Uncoded)):
         raise UsageError(
-            f"sparse rows are held in copies, not coded: a sum of p of them is p times as full; got code {asked.spec}. "
+            f"sparse rows are held in copies, not coded, because sums of sparse rows are dense; got code {asked.spec}. "
             "Use replicated:copies=3 or uncoded, or let D be formed (a dense matrix for an operator)."
         )
     return asked.bind(workers, 1)

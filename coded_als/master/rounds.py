@@ -28,6 +28,7 @@ from coded_als.master.membership import (
     MasterClock,
     Membership,
     WorkerState,
+    workers_in_words,
 )
 from coded_als.master.stores import Stores
 from coded_als.wire import (
@@ -580,7 +581,11 @@ class Rounds(Listener):
         """Raise as soon as not even all that can still respond, or may soon be back to do so, would do."""
         can_return = self._stores.can_restore(current.needed)
         lost = self._membership.lost_within(self._return_within_s) if can_return else ()
+        hoped = current.hopes
         current.require_satisfiable(worker.id for worker in lost if current.delays_s[worker.id] < float("inf"))
+        if current.hopes and not hoped:
+            names = workers_in_words(worker.id for worker in lost)
+            log.warning("waiting up to %g s for %s", self._return_within_s, names, extra={"event": "waiting"})
 
     def _settle(self, current: RunningRound) -> None:
         """Note the tasks that ended with their round."""

@@ -48,9 +48,7 @@ def make_plan(
     recommended = race.widened(overall.faster)
     if recommended is None:
         reason = next(iter(race.excluded.values()))
-        raise UsageError(
-            f"some scheme must be able to run on {workers} workers; none is ({reason}). Add workers or memory."
-        )
+        raise UsageError(f"no code can run on {workers} workers: {reason.rstrip('.')}. Add workers or memory.")
     default = race.default(memory_bytes)
     for name in {candidate.scheme.family.name for candidate in race.bounds}:
         race.fastest(bound for bound in race.bounds if bound.scheme.family.name == name)

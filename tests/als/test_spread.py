@@ -44,7 +44,7 @@ def test_the_optimum_is_reached_without_a_gram_matrix(make: Any, shape: tuple[in
     assert [record.label for record in model.rounds_].count("U = A H") == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(seed=64, rows=15, columns=23, rank=4, lam=0.0, solver="als", copies=1)
 @given(
     seed=st.integers(0, 10**6),

@@ -52,7 +52,7 @@ def test_sharing_d_costs_what_is_counted_by_hand() -> None:
     assert scheme.startup_s(Size(900, 600, 10), machine) == pytest.approx(expected, rel=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(DELAYS), st.integers(4, 14), st.integers(0, 10), st.sampled_from([None, 2]))
 def test_no_scheme_is_faster_than_its_bound(delays: str, workers: int, seed: int, cores: int | None) -> None:
     workload = Workload(SIZE, delays, Machine(cores=cores))
