@@ -125,6 +125,8 @@ def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
     memory_bytes, nothing_to_decode = scheme.storage_bytes(size), DecodingErrors(0.0, 0.0, 0.0)
     share = memory_bytes / (FLOAT_BYTES * setting.length**2)
     known = (code.spec, "sparse rows", rule.needed, share, memory_bytes, nothing_to_decode)
+    if (pieces := scheme.pieces(size, setting.machine)) > 1:
+        rule = EveryPiece(rule, PieceLayout(setting.workers, pieces), summed=True)
     return _timed(*known, cost, rule, setting, draws)
 
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
-from coded_als.codes import CODES, Entangled, Replicated, Uncoded
+from coded_als.codes import CODES, Entangled, Replicated, Systematic, Uncoded
 from coded_als.delays.models import DelayModel, NoDelay, Trace, traces_of
 from coded_als.errors import UsageError, readable
 from coded_als.planner.default import ChosenCode, affordable, default_choice
@@ -151,6 +151,8 @@ def schemes(
         return
     for family in CODES.values():
         for code in family.candidates(workers):
+            if code == Systematic(workers) and workers > 1:
+                continue  # plain blocks alone: no code, and no worker to spare
             yield from (Scheme(code.spec, workers, solver=solver) for solver in solvers)
             if isinstance(code, Entangled) and code.h:
                 able = (solver for solver in solvers_of("paper") if solver in solvers)

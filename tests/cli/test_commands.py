@@ -200,6 +200,9 @@ def test_a_fit_tells_what_is_enough_and_why_it_took_its_code(code, expected):
     chosen = run(*arguments, "--delays", "exp:mean=20ms").stdout
     assert "chosen by auto: the fastest that plan expects under these delays" in chosen
     assert "code systematic:p=4, chosen by auto: rounds are too short for shares in pieces" in run(*arguments).stdout
+    lacking = run(*arguments, "--memory-per-worker", "1.5kB").stdout
+    assert "chosen by auto: memory_per_worker has room for 1/5 of D" in lacking
+    fails_with(2, "like 500MB or 2GB", *arguments, "--memory-per-worker", "lots")
 
 
 def test_doctor_is_content_here():

@@ -46,6 +46,20 @@ SLOW_WORK = (
         ("tests/codes/test_pieces.py",),
     ),
     Mutant(
+        "a part of a sum is taken for that of the first piece",
+        "coded_als/als/sparse_rows.py",
+        "                parts.setdefault((int(self._block_of[worker]), (start + place) % pieces), part)",
+        "                parts.setdefault((int(self._block_of[worker]), place), part)",
+        ("tests/cluster/test_sums.py",),
+    ),
+    Mutant(
+        "parts of sums are checked by the rows of the first piece",
+        "coded_als/cluster/verification.py",
+        "        self._piece = (self._layout.start(worker) + first) % self._layout.pieces",
+        "        self._piece = 0",
+        ("tests/cluster/test_sums.py",),
+    ),
+    Mutant(
         "a round in pieces counts answers and does not ask what they decode to",
         "coded_als/cluster/questions.py",
         "        return all(map(self.rule.satisfied, dict.fromkeys(self.layout.responded(done))))",
