@@ -1,4 +1,4 @@
-"""When does coding pay? The time to a proved fit with codes, and with the methods of engineers, at equal memory.
+"""The time to a proved fit with codes, and with the methods of engineers, at equal memory.
 
 Every scheme may keep 2/W of D on each of W workers. All meet the same stragglers, on a virtual clock. Counted are the encoding
 of D by one core of the master, and the rounds of a fit with their messages and the master's work. Not counted are the parts
