@@ -15,6 +15,7 @@ from coded_als.als.products import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import auto_code, rows_code
 from coded_als.arrays import Array
+from coded_als.cluster.backups import backups_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.seam import Cluster
 from coded_als.cluster.shares import Shares
@@ -116,7 +117,10 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
             product = chosen.for_product(cluster.size)
             log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
             tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
-            return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X", pieces=chosen.pieces)
+            return StoredProduct(
+                log, product, name, matrix.shape, tolerance, label=f"{name} @ X", pieces=chosen.pieces,
+                backups=backups_of(chosen),
+            )  # fmt: skip
 
         self._product = stored(matrix, name)
         self._of_transpose = lambda: stored(np.ascontiguousarray(matrix.T), f"{name}^T")

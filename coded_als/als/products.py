@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from coded_als.arrays import Array
+from coded_als.cluster.backups import BackupMemory, BackupPolicy
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
@@ -84,11 +85,11 @@ class RoundLog:
 
     def run_product(
         self, round: Round, rule: StoppingRule, code: MatrixCode, shape: tuple[int, int], accepted: float,
-        pieces: int | None,
+        pieces: int | None, backups: BackupMemory | None = None,
     ) -> Array:  # fmt: skip
         """Run the one round of a product and decode it: (rows, columns) as ``shape`` says, to the accepted error.
 
-        ``pieces``: of each share; None: by operation counts.
+        ``pieces``: of each share; None: by operation counts. ``backups``: the policy of second copies, if any.
         """
         height = code.response_shape(shape)[1]
         if pieces is None:
@@ -100,7 +101,10 @@ class RoundLog:
                 return code.decode(responses.first(), shape, accepted)
         layout = PieceLayout(code.workers, min(pieces, height))  # no piece without a row
         split = CodeInPieces(code, layout)
-        responses = self.run_pieces(round, EveryPiece(rule, layout), split.error_estimate)
+        until = EveryPiece(rule, layout, backups=None if backups is None else backups.policy)
+        responses = self.run_pieces(round, until, split.error_estimate)
+        if backups is not None:
+            backups.learn(responses.answered_s, code.workers)
         with self.charging("decoding"):
             return split.decode(responses.first(), responses.done, shape, accepted)
 
@@ -134,6 +138,8 @@ class StoredProduct:
         Estimated relative error that it may have if no other worker can respond; 0 refuses more than the tolerance.
     pieces
         Pieces of each share; None: by operation counts, for each round.
+    backups
+        Policy of second copies, which learns from each round; None for none.
     """
 
     def __init__(
@@ -148,12 +154,14 @@ class StoredProduct:
         label: str = "A X",
         at_worst: float = 0.0,
         pieces: int | None = 1,
+        backups: BackupPolicy | None = None,
     ) -> None:
         self._pieces = 1 if transposed_shares else pieces
         self._log, self._code, self._operand, self._shape = log, code, operand, shape
         self._accepted, self._label = max(tolerance, at_worst), label
         self._kernel = "transposed_product" if transposed_shares else "product"
         self._rule = rule_for(code, tolerance, at_worst)
+        self._backups = None if backups is None else BackupMemory(backups)
 
     def __call__(self, right: Array) -> Array:
         """A X in one round.
@@ -174,4 +182,4 @@ class StoredProduct:
             label=self._label,
             dtype=self._code.dtype,
         )
-        return self._log.run_product(round, self._rule, self._code, shape, self._accepted, self._pieces)
+        return self._log.run_product(round, self._rule, self._code, shape, self._accepted, self._pieces, self._backups)

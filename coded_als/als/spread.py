@@ -14,6 +14,7 @@ from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, St
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
 from coded_als.arrays import Array
+from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
 from coded_als.cluster.seam import Round
@@ -104,8 +105,9 @@ def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float,
     """
     product = code.for_product(log.cluster.size)
     return StoredProduct(
-        log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST, pieces=code.pieces
-    )
+        log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST, pieces=code.pieces,
+        backups=backups_of(code),
+    )  # fmt: skip
 
 
 def extent_of(problem: Problem) -> Extent:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from coded_als.delays.measured import measured_model
 from coded_als.delays.models import (
     AlwaysSlowDown,
     Bimodal,
@@ -90,12 +91,14 @@ def trace_files(spec: str) -> list[str]:
 
 def _parse_one(spec: str) -> DelayModel:
     name, _, text = spec.partition(":")
+    if name == "measured":
+        return measured_model(text)
     if name == "trace":
         return read_recording(Path(text))
     if name not in MODELS:
         load_plugins()
     if name not in MODELS:
-        raise unknown("delays", name, [*MODELS, "trace"])
+        raise unknown("delays", name, [*MODELS, "measured", "trace"])
     model = MODELS[name]
     kinds = quantities(model)
     values = read_fields("delays", spec, model, lambda key, value: _parse_value(key, value, kinds[key], spec))

@@ -26,6 +26,7 @@ from scipy.special import logsumexp, xlogy
 
 from coded_als.arrays import Array
 from coded_als.checks import require_number
+from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.rules import Fastest, WellConditioned, counted_workers
@@ -412,7 +413,8 @@ class Workload:
         pieces = min(scheme.pieces(self.size, self.machine), max(LEAST_PIECES, MOST_PIECES // scheme.workers))
         if pieces == 1:
             return schedule
-        return [(cost, EveryPiece(rule, PieceLayout(scheme.workers, pieces), scheme.rows)) for cost, rule in schedule]
+        layout, backups = PieceLayout(scheme.workers, pieces), backups_of(scheme.family)
+        return [(cost, EveryPiece(rule, layout, scheme.rows, backups)) for cost, rule in schedule]
 
     def master_s(self, scheme: Scheme) -> float:
         """Seconds of the master's arithmetic in one iteration, when no worker computes."""

@@ -25,6 +25,8 @@ class Pieces:
         self.done = 0
         # how many are to be done when the master wants them; 0: it has not asked, or has been answered
         self.asked = 0
+        # how many may be done before the master has asked for more
+        self.limit = task.unasked or task.pieces
         self._unsent: list[Array] = []
         self._told, self._told_piece_s = 0, 0.0
 
@@ -32,6 +34,11 @@ class Pieces:
     def complete(self) -> bool:
         """Whether all are done."""
         return self.done == self.task.pieces
+
+    @property
+    def waits(self) -> bool:
+        """Whether more are left, and the master has not asked for them."""
+        return self.limit <= self.done < self.task.pieces
 
     @property
     def next(self) -> int:

@@ -49,7 +49,10 @@ def test_a_spec_names_a_code_and_the_code_its_spec(spec):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("fountain", "code must be one of replicated, uncoded, entangled, systematic; got 'fountain'"),
+        (
+            "fountain",
+            "code must be one of replicated, uncoded, hedged, speculative, entangled, systematic; got 'fountain'",
+        ),
         ("systematic:q=3", "code 'systematic' takes p, pieces; got 'q'"),
         ("uncoded:p=1", "code 'uncoded' takes no parameters; got 'p'"),
         ("systematic:p=many", "p must be a whole number of at least 1; got 'many'"),

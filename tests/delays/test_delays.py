@@ -421,3 +421,13 @@ def test_bad_traces_are_refused_with_their_line(tmp_path: Path, text: str, said:
     with pytest.raises(UsageError, match=said) as caught:
         read_trace(write(tmp_path / "t.csv", text))
     assert "\n" not in str(caught.value)
+
+
+def test_a_round_by_number_and_in_an_array_has_the_same_numbers() -> None:
+    ids = np.arange(40_000, dtype=np.uint64)
+    for seed, round_index, draw in ((0, 0, 0), (2**63, 7, 2**32 - 1), (5, 10**6, 16)):
+        rounds = np.full(ids.shape, round_index, dtype=np.uint64)
+        alone, beside = (hashed_uniforms(seed, one, draw, ids) for one in (round_index, rounds))
+        assert (alone == beside).all()
+    grid = ids.reshape(200, 200)
+    assert (hashed_uniforms(1, 2, 3, grid) == hashed_uniforms(1, 2, 3, ids).reshape(200, 200)).all()

@@ -25,6 +25,20 @@ CLUSTERS = (
 
 SLOW_WORK = (
     Mutant(
+        "a worker goes on with pieces that nobody asked for",
+        "coded_als/worker/partial.py",
+        "return self.limit <= self.done < self.task.pieces",
+        "return False",
+        ("tests/worker/test_loop.py", "tests/cluster/test_backups.py"),
+    ),
+    Mutant(
+        "speculation does not wait for most of the tasks",
+        "coded_als/cluster/backups.py",
+        "if count < max(1, math.ceil(self.after * workers)):",
+        "if count < 1:",
+        ("tests/cluster/test_backups.py",),
+    ),
+    Mutant(
         "pieces are put where whole shares would have them",
         "coded_als/codes/pieces.py",
         "    for rows in layout.order(worker, height, 0, done):",
