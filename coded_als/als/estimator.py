@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
+from coded_als.als.centring import Center, centred_problem
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
@@ -86,6 +87,11 @@ class CodedALS(LinearFolding):
     weighting
         The matrix that is factorized: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean,
         ``"log"`` their logarithm. `objective_` and `history_` are those of the matrix factorized.
+    center
+        The means that are subtracted from the matrix before it is factorized: ``"columns"``, ``"rows"`` or ``"both"``, over
+        all entries, missing ones as zeros; None subtracts none. They are kept as `item_biases_` and `user_biases_`, and
+        every score includes them. A sparse R is not filled in. Where a large offset hides the objective in rounding, this
+        is the remedy; with ``"columns"`` the factors are those of a principal component analysis.
     seed
         Seed of the start.
     verify
@@ -168,13 +174,15 @@ class CodedALS(LinearFolding):
         decoding_tolerance: float | None = None,
         precomputation: Where = "auto",
         weighting: Weighting = "none",
+        center: Center | None = None,
         seed: int = 0,
         verify: Verify = "off",
     ) -> None:
         self.rank, self.regularization = rank, regularization
         self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
-        self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
+        self.precomputation, self.weighting, self.center = precomputation, weighting, center
+        self.seed, self.verify = seed, verify
 
     def fit(
         self,
@@ -222,7 +230,7 @@ class CodedALS(LinearFolding):
         asked = self._checked()
         if spread is None:
             cluster = cluster or InlineCluster((asked or default_code()).fewest_workers)
-            spread = self._spread(asked, extent_of(Problem.of(matrix)), cluster.size, cluster.delays, cluster.machine)
+            spread = self._spread(asked, self._extent(matrix), cluster.size, cluster.delays, cluster.machine)
         elif cluster is None:
             raise UsageError("cluster must be the one that the spread is planned for; got none. Pass both to fit.")
         else:
@@ -239,10 +247,18 @@ class CodedALS(LinearFolding):
         """Factorize checked ratings in a scope of their own."""
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
-        problem, log = Problem.of(matrix), RoundLog(cluster)
+        (problem, means), log = centred_problem(matrix, self.center), RoundLog(cluster)
         held = spread.give_out(problem, log, self.decoding_error(spread.code))
         users, items = self.factorize(problem, held, log, spread, unit, run)
-        self._keep(users, items, global_mean=mean, seen=seen_pattern(ratings))
+        biases = (None if one is None else one * unit for one in (means.rows, means.columns))
+        of_users, of_items = biases
+        self._keep(
+            users, items, user_biases=of_users, item_biases=of_items, global_mean=mean, seen=seen_pattern(ratings)
+        )
+
+    def _extent(self, ratings: Any) -> Extent:
+        """The size of checked ratings."""
+        return extent_of(Problem.of(ratings), centred=self.center is not None)
 
     def factorize(
         self,
@@ -287,7 +303,9 @@ class CodedALS(LinearFolding):
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
         # products decoded worse than they should be are no evidence of the rank of the data
-        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, min(error, decoding))
+        best = BestFactors.on(
+            basis, held.product(weights), self.rank, ridge, max(min(error, decoding), problem.rounding)
+        )
         objective, moved = best.measured(problem)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
         self.converged_, self.remedy_ = self.outcome_ == "converged", remedy_of(self.outcome_, error, decoding)
@@ -327,7 +345,7 @@ class CodedALS(LinearFolding):
         UsageError
             For parameters that do not fit the matrix or the workers.
         """
-        return self.spread_over(extent_of(Problem.of(ratings)), workers, delays, machine)
+        return self.spread_over(self._extent(ratings), workers, delays, machine)
 
     def spread_over(
         self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
@@ -369,6 +387,8 @@ class CodedALS(LinearFolding):
         require_one_of("solver", self.solver, tuple(SOLVERS))
         require_one_of("precomputation", self.precomputation, get_args(Where))
         require_one_of("weighting", self.weighting, get_args(Weighting))
+        if self.center is not None:
+            require_one_of("center", self.center, get_args(Center))
         require_one_of("verify", self.verify, VERIFY)
         if self.solver not in (able := solvers_of(self.protocol)):
             raise UsageError(

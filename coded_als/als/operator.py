@@ -5,16 +5,18 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
+from coded_als.als.centring import Center, CentredRows, centred_matrix
 from coded_als.als.products import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import rows_code
 from coded_als.arrays import Array
+from coded_als.checks import require_one_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.seam import Cluster
 from coded_als.cluster.shares import Shares
@@ -62,6 +64,9 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     gram
         Whether the operator is A^T A, (N, N), and not A: formed of a dense A, and X -> A^T (A X) in one round of a sparse
         one, where A^T A is not formed.
+    center
+        The means that are subtracted from A: ``"columns"``, ``"rows"`` or ``"both"``, as in `coded_als.CodedALS`; None
+        subtracts none. A sparse A is not filled in.
 
     Attributes
     ----------
@@ -89,14 +94,18 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         name: str = "operator",
         verify: Verify = "off",
         gram: bool = False,
+        center: Center | None = None,
     ) -> None:
-        matrix = _checked(matrix)
-        stays_sparse = sparse.issparse(matrix)
+        matrix, means = _checked(matrix), None
+        shape, stays_sparse = matrix.shape, sparse.issparse(matrix)
+        if center is not None:
+            require_one_of("center", center, get_args(Center))
+            matrix, means = centred_matrix(matrix, center)
         if gram and not stays_sparse:
             with np.errstate(over="ignore"):
                 matrix = _finite(matrix.T @ matrix, "A^T A")
-        super().__init__(np.dtype(np.float64), (matrix.shape[1],) * 2 if gram else matrix.shape)
-        self._symmetric = gram or _is_symmetric(matrix)
+        super().__init__(np.dtype(np.float64), (shape[1],) * 2 if gram else shape)
+        self._symmetric = gram or (means is None and _is_symmetric(matrix))
         asked = asked_code(code, partitions)
         scope = Scope(cluster)
         # drop the shares when the operator is garbage-collected; the scope must not reference it, or it would stay alive
@@ -105,7 +114,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         log = RoundLog(verified(scope, verify))
         self.rounds: list[RoundRecord] = log.records
         if stays_sparse:
-            rows = SparseRows.given_out(matrix, log, copies_of(rows_code(asked, cluster.size)), name)
+            given_out = SparseRows.given_out(matrix, log, copies_of(rows_code(asked, cluster.size)), name)
+            rows = given_out if means is None else CentredRows(given_out, means)
             self._product = _sparse_product(rows, name, gram)
             self._of_transpose: Callable[[], Product] = lambda: rows.transposed_product
             return
@@ -215,7 +225,7 @@ def _is_symmetric(matrix: Any) -> bool:
     return bool(np.array_equal(matrix, matrix.T))
 
 
-def _sparse_product(rows: SparseRows, name: str, gram: bool) -> Product:
+def _sparse_product(rows: SparseRows | CentredRows, name: str, gram: bool) -> Product:
     """X -> A X, or A^T (A X), with blocks of rows of A that the workers hold."""
     if gram:
         return partial(rows.gram_product, label=f"{name}: A^T (A X)")

@@ -5,6 +5,7 @@ PureSVD is only as good as its reading of the ratings, so they may be weighted b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from coded_als.arrays import Array
+from coded_als.arrays import EPS, Array
 from coded_als.models.rating_matrix import power_of_four, require_factorable
 
 # A difference of traces below this part of them is computed from the data instead.
@@ -98,6 +99,11 @@ class Problem:
         """Whether R came as a sparse matrix."""
         return bool(sparse.issparse(self.matrix))
 
+    @property
+    def rounding(self) -> float:
+        """The relative rounding of products with A."""
+        return EPS
+
     @cached_property
     def squared_norm(self) -> float:
         """||R||^2 = tr D."""
@@ -126,11 +132,23 @@ class Problem:
     def squared_error(self, other: Array, factor: Array) -> float:
         """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself."""
         # by blocks of rows: a difference of large traces would lose the digits that matter
-        step = max(1, 2**22 // self.length)
-        blocks = (slice(start, start + step) for start in range(0, self.matrix.shape[0], step))
-        matrix = self.matrix.tocsr() if self.is_sparse else self.matrix
-        residuals = (np.asarray(matrix[rows] - other[rows] @ factor.T) for rows in blocks)
+        residuals = (np.asarray(block - other[rows] @ factor.T) for rows, block in self.panels())
         return float(sum(np.vdot(residual, residual) for residual in residuals))
+
+    def panels(self) -> Iterator[tuple[slice, Any]]:
+        """Blocks of some rows of A, dense or sparse as it is, and the places of these rows."""
+        step = max(1, 2**22 // self.length)
+        matrix = self.matrix.tocsr() if self.is_sparse else self.matrix
+        for start in range(0, matrix.shape[0], step):
+            rows = slice(start, start + step)
+            yield rows, matrix[rows]
+
+    def dense(self) -> Array:
+        """A, (rows, l), filled in where it is sparse."""
+        if not self.is_sparse:
+            return np.asarray(self.matrix)
+        blocks = (block.toarray() if sparse.issparse(block) else block for _, block in self.panels())
+        return np.vstack(list(blocks))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from coded_als.als.centring import CentredProblem, CentredRows
 from coded_als.als.problem import Problem
 from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
@@ -30,6 +31,8 @@ Where = Literal["auto", "local", "coded", "none"]
 
 def local_gram(problem: Problem) -> Array:
     """D = A^T A, (l, l), at the master: right for a sparse R, as its Gram matrix costs little."""
+    if isinstance(problem, CentredProblem):  # centred before it is multiplied, some rows at a time
+        return np.asarray(sum(block.T @ block for _, block in problem.panels()))
     product = problem.matrix.T @ problem.matrix
     return np.asarray(product.toarray() if sparse.issparse(product) else product)
 
@@ -39,8 +42,7 @@ class CodedGram:
 
     def __init__(self, problem: Problem, log: RoundLog, code: CodeSpec, tolerance: float) -> None:
         self._problem, self._log, self._code, self._tolerance = problem, log, code, tolerance
-        matrix = problem.matrix
-        self._matrix: Array = matrix.toarray() if problem.is_sparse else matrix
+        self._matrix = problem.dense()
 
     def gram(self) -> Array:
         """D = A^T A, (l, l)."""
@@ -97,14 +99,14 @@ def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float,
     )
 
 
-def extent_of(problem: Problem) -> Extent:
-    """The numbers of a problem that the spread of its data depends on."""
+def extent_of(problem: Problem, *, centred: bool = False) -> Extent:
+    """The numbers of a problem that the spread of its data depends on; ``centred``: less its means, which are to come."""
     matrix, (rows, length) = problem.matrix, problem.matrix.shape
     if not problem.is_sparse:
         return Extent(rows, length, None)
     if matrix.format == "csc":
-        return Extent(rows, length, np.bincount(matrix.indices, minlength=rows))
-    return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64))
+        return Extent(rows, length, np.bincount(matrix.indices, minlength=rows), centred=centred)
+    return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64), centred=centred)
 
 
 def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: Machine) -> bool:
@@ -131,7 +133,8 @@ class Spread:
     def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""
         if self.precomputation == "none":
-            return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
+            rows = SparseRows.given_out(problem.matrix, log, copies_of(self.code))
+            return CentredRows(rows, problem.directions) if isinstance(problem, CentredProblem) else rows
         if self.precomputation == "local":
             return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image)
         coded = CodedGram(problem, log, self.code, tolerance)

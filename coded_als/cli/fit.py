@@ -52,6 +52,10 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     "--weighting", ["none", "binary", "centred", "log"], "none",
     help="Factorize the ratings, a 1 for each, the ratings minus their mean, or their logarithms.",
 )  # fmt: skip
+@choice(
+    "--center", ["columns", "rows", "both"],
+    help="Subtract the means of the columns, the rows or both first; sparse ratings are not filled in.",
+)  # fmt: skip
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the optimum to stop at.")
 @click.option(
     "--decoding-tolerance",

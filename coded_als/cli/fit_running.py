@@ -99,6 +99,7 @@ class CodedOptions:
     block: int | Literal["auto"]
     precomputation: str
     weighting: str
+    center: str | None
     tolerance: float
     decoding_tolerance: float | None
     verify: str

@@ -43,6 +43,7 @@ class FitSummary(TypedDict, total=False):
     precomputation: str
     protocol: str
     weighting: str
+    center: str | None
     recovery_threshold: int | None
     enough_at_best: int
     decoding_tolerance: float
@@ -90,6 +91,7 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
             "precomputation": model.precomputation_,
             "protocol": model.protocol,
             "weighting": model.weighting,
+            "center": model.center,
             "workers": workers,
             "share_per_worker": code.share(workers),
             "rounds": len(model.rounds_),

@@ -30,6 +30,28 @@ CODES = (
 
 ALGORITHM = (
     Mutant(
+        "a finished D of sparse ratings is centred",
+        "coded_als/als/spread.py",
+        "return np.asarray(sum(block.T @ block for _, block in problem.panels()))",
+        "raw = problem.matrix[:, : problem.length]; mean = problem.directions[:, :1]\n"
+        "        return np.asarray((raw.T @ raw).toarray() - raw.shape[0] * mean @ mean.T)",
+        ("tests/als/test_centring.py::test_sparse_rows_are_centred_as_they_are",),
+    ),
+    Mutant(
+        "products of a large offset round like those without one",
+        "coded_als/als/centring.py",
+        "return EPS * max(1.0, float(np.linalg.norm(self.matrix.data) / np.sqrt(self.squared_norm)))",
+        "return EPS",
+        ("tests/als/test_centring.py::test_the_rank_is_that_of_the_centred_matrix",),
+    ),
+    Mutant(
+        "a new user is folded in without the means of the items",
+        "coded_als/als/folding.py",
+        "means = np.zeros(rows.shape[1]) if self.item_biases_ is None else self.item_biases_",
+        "means = np.zeros(rows.shape[1])",
+        ("tests/als/test_centring.py::test_fold_in_is_the_row_of_the_full_solve",),
+    ),
+    Mutant(
         "no straggler reserve",
         "coded_als/codes/family.py",
         "STRAGGLER_RESERVE = 0.25",
