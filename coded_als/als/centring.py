@@ -152,7 +152,7 @@ def take_means(matrix: Array, axis: int) -> Array:
 
 
 def sparse_means(matrix: Any, axis: int) -> Array:
-    """The means of a sparse matrix along an axis; of equal numbers exactly that number."""
+    """The means of a sparse matrix along an axis, (rows,) or (columns,); of equal numbers exactly that number."""
     ends = (getattr(matrix, end)(axis=axis).toarray().ravel() for end in ("min", "max"))
     means = np.clip(matrix.mean(axis=axis), *ends)
     # once more for the part that rounding has left of a large mean
@@ -194,7 +194,7 @@ def with_means(matrix: Any, means: Means) -> tuple[Any, Array]:
 
 
 def centred_matrix(matrix: Any, center: Center) -> tuple[Any, Array | None]:
-    """A less its means, dense, and None; or [A P] and Q of a sparse A."""
+    """A, (rows, l), less its means, dense, and None; or [A P] and Q of a sparse A, as `with_means` has them."""
     if sparse.issparse(matrix):
         return with_means(matrix, _means_of(matrix, center))
     return _dense(matrix, center)[0], None

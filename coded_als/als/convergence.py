@@ -175,6 +175,10 @@ REMEDIES: dict[Outcome, str] = {
     "Subtract the means (center='columns'), or raise the tolerance.",
     "unfinished": "Not converged: raise the iterations or the tolerance, or use the default solver.",
 }
+SINGLE_REMEDY = (
+    "float32 cannot tell whether the tolerance is reached: rounding of the shares is as large as the possible loss. "
+    "Subtract the means (center='columns'), use dtype='float64', or raise the tolerance."
+)
 COARSE = (
     "The products could be decoded to {error:.0e} only, from the workers that could respond, which hides whether the tolerance "
     "is reached. Bring workers back, lower the parts of the code, or raise the tolerance."
@@ -213,8 +217,10 @@ MISSES = 12
 COARSENESS = 30.0
 
 
-def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
+def remedy_of(outcome: Outcome, error: float, decoding: float, dtype: str = "float64") -> str | None:
     """The remedy for a fit of this outcome, for people; None where none is needed."""
+    if outcome == "undecided" and dtype == "float32":
+        return SINGLE_REMEDY
     return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
 
 

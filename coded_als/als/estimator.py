@@ -27,6 +27,7 @@ from coded_als.cluster.seam import Cluster
 from coded_als.cluster.verification import VERIFY, Verify, verified
 from coded_als.codes import CodeSpec, Entangled, asked_code, default_code
 from coded_als.codes.entangled import square
+from coded_als.codes.single import ShareType, growth_of, tolerance_in
 from coded_als.data.tables import named_matrix
 from coded_als.delays.models import DelayModel
 from coded_als.errors import UsageError
@@ -77,7 +78,7 @@ class CodedALS(LinearFolding):
         Stop when the objective is proved to be within this of the optimum, relative to it.
     decoding_tolerance
         Relative error that a decoded product may have; by default the tolerance of the code, 1e-11 (systematic), 1e-12
-        (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse. If no other
+        (on the circle) or 1e-8 (real points), and in float32 at most 1e-3. A round waits for one more response rather than decode worse. If no other
         worker can respond, products are decoded as well as they can be and the data alone prove the result
         (`protocol="paper"` ends with an error then, and so does a fit with products that have no digits left).
     precomputation
@@ -98,6 +99,10 @@ class CodedALS(LinearFolding):
         ``"freivalds"``: each response is checked by itself before it counts, by random combinations that the master alone
         knows. Workers that send wrong numbers are left out for the rest of the fit, as many as the code tolerates
         stragglers. ``"off"`` refuses NaN and infinity only.
+    dtype
+        Type of the shares on the workers, and of the arrays that are sent: ``"float32"`` takes half the memory and half the
+        bytes, and products take about half the time. Encoding, decoding and the algebra stay in float64, and the proof
+        of convergence comes from the data. Where float32 cannot tell, `outcome_` is ``"undecided"``.
 
     Attributes
     ----------
@@ -177,12 +182,13 @@ class CodedALS(LinearFolding):
         center: Center | None = None,
         seed: int = 0,
         verify: Verify = "off",
+        dtype: ShareType = "float64",
     ) -> None:
         self.rank, self.regularization = rank, regularization
         self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.center = precomputation, weighting, center
-        self.seed, self.verify = seed, verify
+        self.seed, self.verify, self.dtype = seed, verify, dtype
 
     def fit(
         self,
@@ -226,7 +232,7 @@ class CodedALS(LinearFolding):
             When the estimated error of all responses is above the tolerance.
         """
         matrix, ids = named_matrix(ratings, columns)
-        matrix = checked_ratings(matrix)
+        matrix = checked_ratings(matrix, narrow=True)
         asked = self._checked()
         if spread is None:
             cluster = cluster or InlineCluster((asked or default_code()).fewest_workers)
@@ -248,7 +254,7 @@ class CodedALS(LinearFolding):
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         (problem, means), log = centred_problem(matrix, self.center), RoundLog(cluster)
-        held = spread.give_out(problem, log, self.decoding_error(spread.code))
+        held = spread.give_out(problem, log, self.decoding_error(spread.code), np.dtype(self.dtype))
         users, items = self.factorize(problem, held, log, spread, unit, run)
         biases = (None if one is None else one * unit for one in (means.rows, means.columns))
         of_users, of_items = biases
@@ -302,13 +308,15 @@ class CodedALS(LinearFolding):
             stopping.concede(cut.lost)
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
-        # products decoded worse than they should be are no evidence of the rank of the data
-        best = BestFactors.on(
-            basis, held.product(weights), self.rank, ridge, max(min(error, decoding), problem.rounding)
-        )
+        # products decoded worse than they should be are no evidence of the rank of the data, and the last is in float64
+        told = min(error, decoding) / growth_of(np.dtype(self.dtype))
+        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, max(told, problem.rounding))
         objective, moved = best.measured(problem)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
-        self.converged_, self.remedy_ = self.outcome_ == "converged", remedy_of(self.outcome_, error, decoding)
+        self.converged_, self.remedy_ = (
+            self.outcome_ == "converged",
+            remedy_of(self.outcome_, error, decoding, self.dtype),
+        )
         self.unique_ = tied.size == 0 if self.converged_ else None
         self.tied_values_: tuple[float, ...] = tuple((np.sqrt(np.maximum(tied, 0.0)) * unit).tolist())
         self.objective_ = objective * unit**2
@@ -376,7 +384,9 @@ class CodedALS(LinearFolding):
 
     def decoding_error(self, code: CodeSpec) -> float:
         """Relative error that a product decoded by a code may have."""
-        return code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+        if self.decoding_tolerance is not None:
+            return self.decoding_tolerance
+        return tolerance_in(code.tolerance, np.dtype(self.dtype))
 
     def _checked(self) -> CodeSpec | None:
         """The requested code, None where the choice is open, after all checks that need no matrix.
@@ -390,6 +400,9 @@ class CodedALS(LinearFolding):
         if self.center is not None:
             require_one_of("center", self.center, get_args(Center))
         require_one_of("verify", self.verify, VERIFY)
+        require_one_of("dtype", self.dtype, get_args(ShareType))
+        if self.protocol == "paper" and self.dtype != "float64":
+            raise UsageError("protocol 'paper' calculates in float64; got dtype 'float32'. Use protocol='fused'.")
         if self.solver not in (able := solvers_of(self.protocol)):
             raise UsageError(
                 f"protocol {self.protocol!r} is defined for solver {able[0]!r}; got {self.solver!r}. "

@@ -64,6 +64,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 )
 @click.option("--profile", is_flag=True, help="Print the seconds of rounds, encoding, decoding and algebra.")
 @choice("--verify", ["off", "freivalds"], "off", help="Check each response of a worker.")
+@choice("--dtype", ["float64", "float32"], "float64", help="Type of the shares on the workers and of responses.")
 @click.option(
     "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."
 )

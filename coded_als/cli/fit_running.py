@@ -103,6 +103,7 @@ class CodedOptions:
     tolerance: float
     decoding_tolerance: float | None
     verify: str
+    dtype: str
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,34 @@ CODES = (
 
 ALGORITHM = (
     Mutant(
+        "float32 is judged by the rounding of float64",
+        "coded_als/codes/single.py",
+        "return self.plain.error_estimate(workers) * growth_of(SINGLE)",
+        "return float(self.plain.error_estimate(workers))",
+        ("tests/als/test_single.py::test_the_estimate_knows_the_type",),
+    ),
+    Mutant(
+        "liars in float32 are sought with the rounding of float64",
+        "coded_als/cluster/verification.py",
+        "comparison.agrees(growth_of(self._round.dtype))",
+        "comparison.agrees()",
+        ("tests/als/test_single.py::test_workers_hold_and_respond_in_float32",),
+    ),
+    Mutant(
+        "shares in float32 become float64 on their way",
+        "coded_als/kernels.py",
+        "return array if array.dtype in (np.int32, np.float32) else np.asarray(array, dtype=np.float64)",
+        "return array if array.dtype == np.int32 else np.asarray(array, dtype=np.float64)",
+        ("tests/als/test_single.py::test_workers_hold_and_respond_in_float32",),
+    ),
+    Mutant(
+        "float32 ratings are widened as a whole",
+        "coded_als/als/problem.py",
+        "step = height if matrix.dtype == np.float64 else max(1, height * WIDENED // max(1, numbers))",
+        "step = height",
+        ("tests/als/test_single.py::test_narrow_input_is_never_widened_as_a_whole",),
+    ),
+    Mutant(
         "a finished D of sparse ratings is centred",
         "coded_als/als/spread.py",
         "return np.asarray(sum(block.T @ block for _, block in problem.panels()))",
