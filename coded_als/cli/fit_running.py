@@ -329,7 +329,7 @@ def run_fit(context: click.Context, given: Mapping[str, Any]) -> None:
     parse_delays(options.cluster.delays)
     require_workers(options.cluster.workers)
     in_folder = parts and out is not None and out.suffix != ".npz"
-    recorded = {"--record-trace": options.recordings.record_trace, "--trace": options.recordings.trace}
+    recorded = {"--record-delays": options.recordings.record_delays, "--timeline": options.recordings.timeline}
     inputs = dict.fromkeys(trace_files(options.cluster.delays), "the delays")
     inputs[options.ratings.removeprefix(EDGES)] = "the ratings"
     require_outputs({"--out": None if in_folder else out, **recorded}, inputs)
