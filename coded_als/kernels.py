@@ -36,8 +36,8 @@ SPARSE_SLOWDOWN = 6
 
 
 def as_stored(array: NDArray[Any]) -> Stored:
-    """The array as workers keep it and as it travels: int32 as it is, everything else as float64."""
-    return array if array.dtype == np.int32 else np.asarray(array, dtype=np.float64)
+    """The array as workers keep it and as it travels: int32 and float32 as they are, everything else as float64."""
+    return array if array.dtype in (np.int32, np.float32) else np.asarray(array, dtype=np.float64)
 
 
 def product(left: Array, right: Array) -> Generator[None, None, Result]:
@@ -100,7 +100,7 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
     (rows + 1,).
     """
     require_rows(data, indices, indptr, len(right))
-    product = np.empty((indptr.size - 1, right.shape[1]))
+    product = np.empty((indptr.size - 1, right.shape[1]), np.result_type(data, right))
     for columns in cached_columns(*right.shape):
         product[:, columns] = yield from _image(data, indices, indptr, right[:, columns])
     return (product,)
@@ -109,7 +109,7 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
 def _image(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Array]:
     """``A_k right`` of columns that the cache holds, (rows, b)."""
     right = np.ascontiguousarray(right)
-    product = np.zeros((indptr.size - 1, right.shape[1]))
+    product = np.zeros((indptr.size - 1, right.shape[1]), np.result_type(data, right))
     for rows, ends in row_panels(indptr, right.shape[1]):
         yield
         add_product(data, indices, ends, right, product[rows])
@@ -125,7 +125,7 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     (rows + 1,).
     """
     require_rows(data, indices, indptr, len(right))
-    product = np.empty(right.shape)
+    product = np.empty(right.shape, np.result_type(data, right))
     for columns in cached_columns(*right.shape):
         image = yield from _image(data, indices, indptr, right[:, columns])
         product[:, columns] = yield from _back(data, indices, indptr, image, len(right))
@@ -135,7 +135,7 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
 def _back(data: Array, indices: Places, indptr: Places, left: Array, length: int) -> Generator[None, None, Array]:
     """``A_k^T left`` of columns that the cache holds, (l, b)."""
     left = np.ascontiguousarray(left)
-    product = np.zeros((length, left.shape[1]))
+    product = np.zeros((length, left.shape[1]), np.result_type(data, left))
     for rows, ends in row_panels(indptr, left.shape[1]):
         yield
         add_transposed_product(data, indices, ends, left[rows], product)
@@ -233,7 +233,7 @@ def _panels(left: Array, right: Array, *, transpose: bool) -> Generator[None, No
         left = left.transpose(0, 2, 1)
     planes, rows, contraction = left.shape
     columns = right.shape[2]
-    result = np.empty((planes, rows, columns))
+    result = np.empty((planes, rows, columns), np.result_type(left, right))
     step = max(1, int(PANEL_OPERATIONS / (planes * len(right) * contraction * columns)))
     for start in range(0, rows, step):
         yield
@@ -302,7 +302,7 @@ def row_transposed_product(
     ``extent``: (l, 0), an empty array with as many rows as the sparse matrix has columns.
     """
     require_rows(data, indices, indptr, len(extent))
-    product = np.empty((len(extent), left.shape[1]))
+    product = np.empty((len(extent), left.shape[1]), np.result_type(data, left))
     for columns in cached_columns(len(extent), left.shape[1]):
         product[:, columns] = yield from _back(data, indices, indptr, left[:, columns], len(extent))
     return (product,)

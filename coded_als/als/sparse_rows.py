@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.als.products import RoundLog
-from coded_als.arrays import EPS, Array
+from coded_als.arrays import FLOAT64, FLOAT_BYTES, Array, eps_of
 from coded_als.checks import require_whole
 from coded_als.cluster.questions import EveryPiece, pieces_of_sum
 from coded_als.cluster.rules import first_copies
@@ -42,6 +42,8 @@ class SparseRows:
         Of the fullest block.
     name
         Under which, with a suffix, the workers hold the three arrays of their block.
+    dtype
+        Of their entries, and of what is sent and responded.
     pieces
         Pieces of each block in a product with A^T A; None: by operation counts. Copies go through them in rotated order.
     """
@@ -49,10 +51,16 @@ class SparseRows:
     recovery_threshold: int
 
     def __init__(
-        self, log: RoundLog, shape: tuple[int, int], blocks: Sequence[Any], entries: int, name: str = "rows",
+        self,
+        log: RoundLog,
+        shape: tuple[int, int],
+        blocks: Sequence[Any],
+        entries: int,
+        name: str = "rows",
         pieces: int | None = None,
-    ) -> None:  # fmt: skip
-        self._pieces = pieces
+        dtype: np.dtype[Any] = FLOAT64,
+    ) -> None:
+        self._pieces, self._dtype = pieces, dtype
         self.shape, self._log, self._rows, self._entries, self._name = shape, log, blocks, entries, name
         self.recovery_threshold = len(blocks)
         self._block_of = copied_blocks(log.cluster.size, len(blocks))
@@ -60,7 +68,13 @@ class SparseRows:
 
     @classmethod
     def given_out(
-        cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows", pieces: int | None = None
+        cls,
+        matrix: Any,
+        log: RoundLog,
+        copies: int,
+        name: str = "rows",
+        pieces: int | None = None,
+        dtype: np.dtype[Any] = FLOAT64,
     ) -> SparseRows:
         """Give the blocks of a matrix to the workers.
 
@@ -70,8 +84,9 @@ class SparseRows:
         require_copies(copies, workers)
         matrix = sparse.csr_array(matrix)
         rows = deal(np.diff(matrix.indptr), workers // copies)
-        blocks = [row_block(matrix, held) for held in rows]
-        given = cls(log, matrix.shape, rows, max(data.size for data, _, _ in blocks), name, pieces)
+        cut = (row_block(matrix, held) for held in rows)
+        blocks = [(data.astype(dtype, copy=False), *places) for data, *places in cut]
+        given = cls(log, matrix.shape, rows, max(data.size for data, *_ in blocks), name, pieces, dtype)
         for part, operand in enumerate(given.operands):
             log.cluster.store(operand, [blocks[block][part] for block in given._block_of])
         return given
@@ -83,7 +98,7 @@ class SparseRows:
 
     def error_estimate(self, workers: Sequence[int]) -> float:
         """Rounding only, if every block is there; else infinite."""
-        return EPS if self._rule.satisfied(workers) else np.inf
+        return eps_of(self._dtype) if self._rule.satisfied(workers) else np.inf
 
     def product(self, right: Array, label: str = "U = A H") -> Array:
         """A H in one round, (rows, d).
@@ -109,7 +124,7 @@ class SparseRows:
     def _summed(self, round: Round, pieces: int) -> dict[int, Array]:
         """The sum of each block, from the first answer to each of its pieces."""
         until = EveryPiece(self._rule, PieceLayout(self._block_of.size, pieces), summed=True)
-        responses = self._log.run_pieces(round, until, lambda done: EPS)
+        responses = self._log.run_pieces(round, until, lambda done: eps_of(self._dtype))
         parts: dict[tuple[int, int], Array] = {}
         for worker, answers in responses.results.items():
             start = until.layout.start(worker)
@@ -117,14 +132,14 @@ class SparseRows:
                 parts.setdefault((int(self._block_of[worker]), (start + place) % pieces), part)
         # in the order of the pieces and not of arrival, as for blocks
         return {
-            block: reduce(np.add, (parts[block, piece] for piece in range(pieces)))
+            block: reduce(np.add, (parts[block, piece].astype(FLOAT64, copy=False) for piece in range(pieces)))
             for block in range(self.recovery_threshold)
         }
 
     def transposed_product(self, left: Array, unit: float = 1.0) -> Array:
         """A^T Y / unit in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows."""
         shape = (self.shape[1], left.shape[1])
-        extent = np.zeros((self.shape[1], 0))
+        extent = np.zeros((self.shape[1], 0), self._dtype)
         payloads = [(part, extent) for part in self._parts_of(left, unit)]
         return self._total(self._run("row_transposed_product", left, shape, 1, "A^T Y", payloads))
 
@@ -140,7 +155,7 @@ class SparseRows:
         """The rows of Y / unit, (rows, b), that belong to each block, zeros where it is filled up."""
         held = []
         for rows in self._rows:
-            part = left[rows]
+            part = left[rows].astype(self._dtype, copy=False)
             part[rows < 0] = 0.0
             part /= unit
             held.append(part)
@@ -148,7 +163,7 @@ class SparseRows:
 
     def _total(self, responses: dict[int, Array]) -> Array:
         # in the order of the blocks and not of arrival: the sum is the same to the last bit with any workers slow
-        total = responses[0].copy()
+        total = responses[0].astype(np.float64)
         for block in range(1, self.recovery_threshold):
             total += responses[block]
         return total
@@ -174,14 +189,15 @@ class SparseRows:
         label: str,
         payloads: Sequence[tuple[Array, ...]] | None = None,
     ) -> Round:
-        right = np.ascontiguousarray(right, dtype=np.float64)
+        right = np.ascontiguousarray(right, dtype=self._dtype)
         return Round(
             kernel,
             operands=self.operands,
             payloads=[(right,)] * self._block_of.size if payloads is None else payloads,
             response_shapes=(shape,),
-            operations=rows_operations(passes, self._entries, right.shape[1]),
+            operations=rows_operations(passes, self._entries, right.shape[1]) * self._dtype.itemsize / FLOAT_BYTES,
             label=label,
+            dtype=self._dtype,
         )
 
     def _answered(self, round: Round) -> dict[int, Array]:

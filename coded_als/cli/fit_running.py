@@ -99,9 +99,11 @@ class CodedOptions:
     block: int | Literal["auto"]
     precomputation: str
     weighting: str
+    center: str | None
     tolerance: float
     decoding_tolerance: float | None
     verify: str
+    dtype: str
     memory_per_worker: float | None  # bytes
 
 

@@ -58,13 +58,13 @@ MANY = 16
 ADVANCED = "Rarely needed"
 # Headings of the options of large commands, in the order of the help.
 HEADINGS = {
-    "Matrix and model": "method methods test-fraction rows cols rank entries regularization iterations seed",
+    "Matrix and model": "method methods test-fraction rows cols rank entries center regularization iterations seed",
     "Workers and code": "workers code delays cluster listen keys scheduler stragglers memory memory-per-worker all",
     "Machines": "calibrate speed worker-speeds bandwidth latency message cores",
     "Runs": "quick full runs work tune cutoff try what-if price-per-hour rounds share repeats numerics j config dry-run",
     "Reading": "columns",
     "Output and progress": "out format live serve checkpoint resume timeline record-delays figure figures width rc parquet details json help help-all",
-    ADVANCED: "tolerance weighting hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
+    ADVANCED: "tolerance weighting dtype hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
     "profile verify policy round-timeout join-timeout rejoin-timeout log-level log-json serve-token checkpoint-every header delimiter encoding repeated lobpcg-iterations "
     "krylov-iterations als-iterations",
 }

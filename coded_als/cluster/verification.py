@@ -29,6 +29,7 @@ from coded_als.cluster.scope import ProxyCluster
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.cluster.shares import TeedShares
 from coded_als.codes.pieces import PieceLayout
+from coded_als.codes.single import growth_of
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored, piece_operands
 
@@ -165,7 +166,8 @@ class RoundCheck:
         """Whether a worker's response is right."""
         shapes = tuple(array.shape for array in response)
         right = shapes == self._round.response_shapes and all(
-            comparison.agrees for comparison in CHECKS[self._round.kernel](self, worker, response)
+            comparison.agrees(growth_of(self._round.dtype))
+            for comparison in CHECKS[self._round.kernel](self, worker, response)
         )
         if not right:
             self._cluster._wrong.add(worker)
@@ -259,6 +261,7 @@ class PieceCheck:
             )
         name, *stored = round.operands
         self._sketches, self._payloads = cluster.piece_sketches(name, layout), round.payloads or ()
+        self._growth = growth_of(round.dtype)
         self._height, self._cluster, self._layout = round.response_shapes[0][1], cluster, layout
         self._norms: dict[int, Array] = {}
         self._expected = list(self._of_stored(cluster.shares_of(stored[0]))) if stored else []
@@ -269,7 +272,7 @@ class PieceCheck:
         start = self._layout.start(worker)
         numbers = [(start + place) % self._layout.pieces for place in range(first, last)]
         expected, columns = self._wanted(worker, numbers)
-        agrees = self._sketches[worker].compare(numbers, order, expected, columns, rows).agrees
+        agrees = self._sketches[worker].compare(numbers, order, expected, columns, rows).agrees(self._growth)
         if not agrees:
             self._cluster._wrong.add(worker)
         return agrees
