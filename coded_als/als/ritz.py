@@ -154,6 +154,26 @@ def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
     return np.asarray(columns)
 
 
+# Part of random numbers in the columns of a known start: no direction is left out for good.
+SPRINKLED = 1e-5
+# Directions of a start that are shorter than this part of the longest say nothing.
+SMALL_PART = 1e-8
+
+
+def warm_up(start: Array, known: Array, most: int) -> int:
+    """Replace the first columns of a random start, (l, b), by an orthonormal basis of known columns, (l, k).
+
+    Half of a narrow block stays random, and so do the columns beyond ``most``. Returns the number of columns replaced.
+    """
+    left, sizes, _ = thin_svd(np.asarray(known, dtype=np.float64))
+    told = int(np.sum(sizes > SMALL_PART * sizes.max(initial=0.0)))
+    columns = start.shape[1]
+    count = min(told, most, columns if columns <= most else columns - 1)
+    start[:, :count] *= SPRINKLED
+    start[:, :count] += left[:, :count] * np.sqrt(len(start))
+    return count
+
+
 def thin_svd(columns: Array) -> tuple[Array, Array, Array]:
     """Left vectors, (l, k), singular values, descending, and right vectors, (k, k), of columns, (l, k)."""
     try:

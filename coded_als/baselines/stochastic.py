@@ -14,6 +14,7 @@ from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
 from coded_als.models.rating_matrix import pattern
+from coded_als.models.starting import Start
 from coded_als.models.training import FitRecorder, set_generator
 
 
@@ -60,25 +61,32 @@ class SGD(QuadraticModel):
         require_number("init_scale", init_scale, positive=True)
         self.learning_rate, self.init_scale = learning_rate, init_scale
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
         mean = float(matrix.data.mean())
         values = (matrix.data - mean).astype(self.dtype)
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
         generator = np.random.default_rng(self.seed)
         users, items = (self._start(generator, count) for count in matrix.shape)
+        if warm is not None:
+            warm.put_into(users, items, self.rank)
         state = run.arrays(users=users, items=items)
         users, items = state["users"], state["items"]
         run.go_on(partial(set_generator, generator))
+        # rows that no rating has touched hold only their random start
+        rated = np.diff(matrix.indptr) > 0, np.bincount(matrix.indices, minlength=len(items)) > 0
+
+        def publish() -> None:
+            known = pattern(matrix.shape, matrix.indptr, matrix.indices)
+            self._adopt(users * rated[0][:, None], items * rated[1][:, None], mean, known, run.entries)
+
         for _ in run.left(self.iterations):
             order = generator.permutation(matrix.nnz)
             loss = squared_loss_epoch(
                 order, rows, matrix.indices, values, users, items, self.learning_rate, self.regularization
             )
-            run.note(loss, {"users": users, "items": items}, generator=generator.bit_generator.state)
-        # rows that no rating has touched hold only their random start
-        users[np.diff(matrix.indptr) == 0] = 0
-        items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0
-        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), run.entries)
+            state = generator.bit_generator.state
+            run.note(loss, {"users": users, "items": items}, publish, generator=state)
+        publish()
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:
         side = np.zeros((count, self.rank + 1), self.dtype)

@@ -6,6 +6,7 @@ recommending, predicting, parameters, saving and loading come with it.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from coded_als.models.recommending import (
     MEMORY_BYTES,
     NONE,
     Choice,
+    NewItems,
     NewRatings,
     NewUsers,
     Ranking,
@@ -336,6 +338,77 @@ class FactorModel:
     def fold_in(self, ratings: NewRatings) -> NewUsers:
         """Factors for new users, with all items held fixed; the model does not change."""
         raise NotImplementedError
+
+    def fold_in_items(self, ratings: NewRatings) -> NewItems:
+        """Factors for new items, with all users held fixed; the model does not change, see `add_items`.
+
+        ``ratings``: one item as a mapping from user id to rating, or (k, m), sparse or dense, with the model's users.
+
+        Raises UsageError for an unknown user, and for a method without closed form (BPR and WARP).
+        """
+        self._require_fitted()
+        count = len(self.user_factors_)
+        if not isinstance(ratings, Mapping) and np.shape(ratings)[1:] != (count,):
+            raise UsageError(
+                f"new items must have a column for each of {count} users; got shape {np.shape(ratings)}. Match the model."
+            )
+        found = self._turned()._fold_turned(ratings)
+        return NewItems(found.factors, found.biases)
+
+    def _turned(self) -> Self:
+        """The same model with users and items in each other's place."""
+        turned = copy.copy(self)
+        turned._keep(
+            self.item_factors_,
+            self.user_factors_,
+            user_biases=self.item_biases_,
+            item_biases=self.user_biases_,
+            global_mean=self.global_mean_,
+        )
+        turned.user_ids, turned.item_ids = self.item_ids, self.user_ids
+        turned._user_lookup, turned._item_lookup = self._item_lookup, self._user_lookup
+        return turned
+
+    def _fold_turned(self, ratings: NewRatings) -> NewUsers:
+        """Users of the turned model, which are items, folded in."""
+        return self.fold_in(ratings)
+
+    def add_items(self, items: Mapping[Id, Mapping[Id, float]]) -> Self:
+        """Fold new items in and keep them, so that they are recommended without a refit; returns the model.
+
+        ``items``: by the id of each new item its ratings by user id.
+
+        Raises UsageError for an item that the model has already, and as `fold_in_items`.
+        """
+        self._require_fitted()
+        from scipy import sparse
+
+        rated = [self._turned()._rated(one) for one in items.values()]
+        bounds = np.cumsum([0, *(len(places) for places, _ in rated)])
+        places = np.concatenate([NONE, *(places for places, _ in rated)])
+        values = np.concatenate([np.empty(0), *(values for _, values in rated)])
+        entries = sparse.csr_array((values, places, bounds), shape=(len(items), len(self.user_factors_)))
+        found = self.fold_in_items(entries)
+        new = as_ids("item", list(items), len(items))
+        ids = as_ids("item", [*self.item_ids.tolist(), *new.tolist()], len(self.item_ids) + len(items))
+        seen = None
+        if self.seen_ is not None:
+            fresh = pattern(entries.shape, entries.indptr, entries.indices)
+            seen = sparse.hstack([self.seen_, fresh.T], format="csr", dtype=np.int8)
+        biases = None
+        if self.item_biases_ is not None:
+            own = np.zeros(len(items)) if found.biases is None else found.biases
+            biases = np.concatenate([self.item_biases_, own.astype(self.item_biases_.dtype)])
+        users = self.user_ids
+        self._keep(
+            self.user_factors_,
+            np.vstack([self.item_factors_, found.factors.astype(self.item_factors_.dtype)]),
+            user_biases=self.user_biases_,
+            item_biases=biases,
+            global_mean=self.global_mean_,
+            seen=seen,
+        )
+        return self.set_ids(users, ids)
 
     def best_columns(
         self,

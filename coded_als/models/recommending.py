@@ -50,6 +50,14 @@ class NewUsers:
 
 
 @dataclass(frozen=True, eq=False)
+class NewItems:
+    """Items that were folded in: their factors (k, d), and biases (k,) or None."""
+
+    factors: Floats
+    biases: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Choice:
     """The columns to choose from, ascending, or None for all, and among all those to leave out."""
 
