@@ -24,8 +24,8 @@ from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, read_entries
 from coded_als.models.checkpoint import Checkpoint, Snapshot
-from coded_als.models.rating_matrix import pattern, rating_matrix, row_block
 from coded_als.models.factor_model import FactorModel
+from coded_als.models.rating_matrix import pattern, rating_matrix, row_block
 from coded_als.models.starting import Start
 from coded_als.models.training import Callbacks, FitRecorder, recording, reporting
 from coded_als.specs import read_fields

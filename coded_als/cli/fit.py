@@ -9,6 +9,7 @@ import click
 
 from coded_als.cli.checkpoints import checkpoint_options
 from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, BlockWidth, choice
+from coded_als.cli.going_on import going_on_options
 from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
@@ -81,6 +82,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
 )
 @checkpoint_options
+@going_on_options
 @live_options
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")

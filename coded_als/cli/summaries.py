@@ -61,6 +61,8 @@ class FitSummary(TypedDict, total=False):
     max_error_estimate: float
     responses_per_round: list[int]
 
+    best_iteration: int
+    validation: float
     last_change: float | None
     profile: dict[str, float]
 
@@ -188,6 +190,10 @@ def print_summary(summary: FitSummary) -> None:
         click.echo(f"of the iterations: {told}")
     if summary.get("last_change") is not None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
+    if "best_iteration" in summary:
+        click.echo(
+            f"kept iteration {summary['best_iteration']}, the best on the validation part: {summary['validation']:.4f}"
+        )
     if tied := summary.get("tied_values"):
         click.echo(
             f"{len(tied)} singular values are equal at the cut, {tied[0]:.6g}: another choice among their vectors would be as good"

@@ -612,10 +612,18 @@ class FactorModel:
                 setattr(model, name, tuple(value) if isinstance(value, list) else value)
         return model
 
+    def _standing(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """The factors and results as they are, for `_return_to`."""
+        return self._arrays(), {name: getattr(self, name) for name in self._results if hasattr(self, name)}
+
+    def _return_to(self, arrays: Mapping[str, NDArray[Any]], results: Mapping[str, Any]) -> None:
+        """Take back the factors and results of an earlier iteration of the same fit."""
+        self._restore(arrays)
+        vars(self).update(results)
+
     def _metadata(self) -> dict[str, Any]:
         entries = [dataclasses.asdict(entry) for entry in getattr(self, "history_", [])] if self._entry else []
-        results = {name: getattr(self, name) for name in self._results if hasattr(self, name)}
-        return {"parameters": self.get_params(), "history": entries, "results": results}
+        return {"parameters": self.get_params(), "history": entries, "results": self._standing()[1]}
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays that `save` writes. A model with more to keep extends this and `_restore`."""

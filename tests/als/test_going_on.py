@@ -65,10 +65,12 @@ def test_settled_guards_of_a_warm_start_are_no_proof() -> None:
             judgement = stopping.judge(pairs, 0.0)
     assert cold.outcome == "converged"  # guards of a random start would have met it
     assert judgement.outcome == "running"
-    assert warm.missed is not None and abs(warm.missed[2, 0]) == pytest.approx(1.0)
+    assert warm.missed is not None
+    assert abs(warm.missed[2, 0]) == pytest.approx(1.0)
     again = Stopping(problem, 2, 0.0, 5e-9)
     again.go_on(*warm.state())
-    assert again.warm and again.block == 2
+    assert again.warm
+    assert again.block == 2
 
 
 def test_random_starts_are_never_a_false_proof() -> None:
@@ -142,6 +144,7 @@ def test_a_callback_gets_the_model_and_ends_the_fit() -> None:
         model = CodedALS(4, solver=solver).fit(data, callback=stop)
         assert len(model.history_) == 3 == len(seen)
         assert model.outcome_ == "unfinished"
-        assert model.remedy_ is not None and "callback" in model.remedy_
+        assert model.remedy_ is not None
+        assert "callback" in model.remedy_
         assert [index for index, _, _ in seen] == [1, 2, 3]
         assert all(error == pytest.approx(objective, rel=1e-6) for _, error, objective in seen[1:])
