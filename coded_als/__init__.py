@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 # Loaded on first use: a worker process imports this package and must not pay for scipy.
 _HOMES = {
     "coded_als.als": "CodedALS CodedOperator",
-    "coded_als.baselines": "BPR ImplicitALS RidgeALS SGD WARP",
+    "coded_als.baselines": "BPR EASE ImplicitALS Popularity RidgeALS SGD WARP",
     "coded_als.cluster.inline": "InlineCluster",
     "coded_als.cluster.virtual": "SimulatedCluster",
     "coded_als.codes": "EntangledPolynomialCode",
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from coded_als.als import CodedALS as CodedALS, CodedOperator as CodedOperator
     from coded_als.baselines import (
         BPR as BPR,
+        EASE as EASE,
         SGD as SGD,
         WARP as WARP,
         ImplicitALS as ImplicitALS,
+        Popularity as Popularity,
         RidgeALS as RidgeALS,
     )
     from coded_als.cluster.inline import InlineCluster as InlineCluster
@@ -60,6 +62,8 @@ offer(
         "sgd": "coded_als.baselines.stochastic",
         "bpr": "coded_als.baselines.ranking",
         "warp": "coded_als.baselines.ranking",
+        "ease": "coded_als.baselines.closed_form",
+        "popularity": "coded_als.baselines.closed_form",
         "sharded": "coded_als.sharded.sharded_als",
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,5 +18,11 @@ def make_model(method: str, options: Mapping[str, Any]) -> FactorModel:
     """The model of a method; options that are None keep the method's own default."""
     if method not in model_kinds():
         raise UsageError(f"methods must be among {', '.join(model_kinds())}; got {method!r}. Choose from them.")
-    given = {key: value for key, value in options.items() if value is not None}
-    return model_class(method)(**given)
+    model = model_class(method)
+    known = inspect.signature(model).parameters
+    # a seed stands for reproducibility, which a closed form has anyhow
+    given = {key: value for key, value in options.items() if value is not None and (key in known or key != "seed")}
+    for key in given:
+        if key not in known:
+            raise UsageError(f"method {method} has no {key}; got {given[key]!r}. Leave --{key.replace('_', '-')} out.")
+    return model(**given)

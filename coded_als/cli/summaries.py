@@ -20,9 +20,9 @@ class FitSummary(TypedDict, total=False):
     read: dict[str, Any]
     m: int
     n: int
-    rank: int
-    regularization: float
-    seed: int
+    rank: int | None
+    regularization: float | None
+    seed: int | None
     iterations: int
     objective: float | None
     converged: bool | None
@@ -140,9 +140,9 @@ def _summary(model: Any, data: Described, seconds: float) -> FitSummary:
         "ratings": data.source,
         "m": data.shape[0],
         "n": data.shape[1],
-        "rank": model.rank,
-        "regularization": model.regularization,
-        "seed": model.seed,
+        "rank": getattr(model, "rank", None),
+        "regularization": getattr(model, "regularization", None),
+        "seed": getattr(model, "seed", None),
         "iterations": len(model.history_),
         "objective": model.history_[-1].objective,
         # methods without codes run the iterations they are given, and nothing proves that more would change nothing
@@ -166,8 +166,9 @@ def print_summary(summary: FitSummary) -> None:
         click.echo(line)
     objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
     rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
+    rank = "" if summary["rank"] is None else f", rank {summary['rank']}"
     click.echo(
-        f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
+        f"{summary['method']}, {summary['m']} x {summary['n']} matrix{rank}{objective} "
         f"after {summary['iterations']} iterations{rounds}"
     )
     if "code" in summary:

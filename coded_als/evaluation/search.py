@@ -49,6 +49,8 @@ RANGES: dict[str, Ranges] = {
     "sharded": {"rank": _RANK, "regularization": Range(0.0005, 0.1), "unobserved_weight": Range(0.01, 1)},
     "sgd": {"rank": _RANK, "regularization": Range(0.005, 0.5), "learning_rate": Range(0.002, 0.05)},
     "bpr": {"rank": _RANK, "regularization": Range(0.0002, 0.05), "learning_rate": Range(0.01, 0.2)},
+    "ease": {"regularization": Range(5, 5000)},
+    "popularity": {},
     "warp": {"rank": _RANK, "regularization": Range(0.0002, 0.05), "learning_rate": Range(0.01, 0.2)},
 }
 

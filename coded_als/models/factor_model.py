@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
-from coded_als.checks import require_finite
+from coded_als.checks import require_finite, require_one_of
 from coded_als.errors import UsageError
 from coded_als.models.explanation import Explanation
 from coded_als.models.ids import Id, IdLookup, Ids, as_ids, is_one
@@ -37,7 +37,7 @@ from coded_als.models.recommending import (
     similar,
 )
 from coded_als.models.registry import register
-from coded_als.models.top_n import best_of, recommend_batch, require_count
+from coded_als.models.top_n import best_of, recommend_batch, require_count, top_n
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -308,11 +308,14 @@ class FactorModel:
         filter_seen: bool = True,
         exclude: Id | Iterable[Id] = (),
         items: Id | Iterable[Id] | None = None,
+        cold: str = "refuse",
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """The n best items for a user, or for each of several.
 
         ``users``: an original id, or several (a whole number may also be given as text, and the other way round).
+        ``cold``: ``"popular"`` gives unknown users and those without ratings the items with the most ratings in training,
+        with these counts as scores; ``"refuse"`` raises.
         Returns ids and scores, (k,) for one user, (users, n) for several, with n cut to the number of items; see
         `Ranking`.
 
@@ -321,7 +324,13 @@ class FactorModel:
         """
         require_count(n)
         self._require_fitted()
+        require_one_of("cold", cold, ("refuse", "popular"))
         choice = self._choice(items, exclude)
+        if cold == "popular":
+            known = self._known(users)
+            if not known.all():
+                options = {"filter_seen": filter_seen, "exclude": exclude, "items": items}
+                return self._with_popular(users, known, n, choice, options | {"memory_limit_bytes": memory_limit_bytes})
         if is_one(users):
             row = self._user_lookup.index(users)  # type: ignore[arg-type]
             seen = self._seen_columns(row)
@@ -334,6 +343,39 @@ class FactorModel:
         found = NewUsers(self.user_factors_[rows], None if self.user_biases_ is None else self.user_biases_[rows])
         shown = self.seen_[rows] if filter_seen and self.seen_ is not None else None
         return self._best_of_many(found, shown, n, choice, memory_limit_bytes)
+
+    def _known(self, users: Id | Iterable[Id]) -> NDArray[np.bool_]:
+        """Whether each user, (users,), has ratings in training."""
+        rows = self.user_rows(users)
+        known = rows >= 0
+        if self.seen_ is not None:
+            known[known] = np.diff(self.seen_.indptr)[rows[known]] > 0
+        return known
+
+    def _with_popular(
+        self, users: Any, known: NDArray[Any], n: int, choice: Choice, options: dict[str, Any]
+    ) -> Ranking:
+        """Lists of several users, and the items with the most ratings for those without any."""
+        if self.seen_ is None:
+            raise UsageError(
+                "popular items are those with the most ratings in training, which this model does not hold; got "
+                "cold='popular'. Leave it out."
+            )
+        counts = np.bincount(self.seen_.indices, minlength=len(self.item_ids)).astype(np.float64)
+        counts[choice.hidden] = -np.inf
+        if choice.columns is not None:
+            counts[np.setdiff1d(np.arange(counts.size), choice.columns)] = -np.inf
+        places, scores = top_n(counts[np.newaxis], min(n, counts.size))
+        popular = named(self.item_ids, places, scores, one=False)
+        if is_one(users):
+            left = scores[0] > -np.inf
+            return Ranking(popular.ids[0][left], popular.scores[0][left])
+        given = np.array(list(users), dtype=object)
+        ids, values = np.repeat(popular.ids, len(given), axis=0), np.repeat(popular.scores, len(given), axis=0)
+        if known.any():
+            found = self.recommend(given[known].tolist(), n, **options)
+            ids[known], values[known] = found.ids, found.scores
+        return Ranking(ids, values)
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
         """Factors for new users, with all items held fixed; the model does not change."""
@@ -480,7 +522,7 @@ class FactorModel:
         """
         require_count(n)
         self._require_fitted()
-        if isinstance(ratings, Mapping) and not ratings:
+        if isinstance(ratings, Mapping) and not ratings and self.kind != "popularity":
             raise UsageError("a user must have ratings to be recommended items; got none. Give the user's ratings.")
         folded = self.fold_in(ratings)
         choice = self._choice(items, exclude)

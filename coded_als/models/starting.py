@@ -52,6 +52,10 @@ class Start:
                 f"start must be a fitted model; got a {type(start).__name__}. Pass load_model('model.npz') or a model."
             )
         start._require_fitted()
+        if not isinstance(start.user_factors_, np.ndarray):
+            raise UsageError(
+                f"start must be a model with factors of users; got {type(start).__name__}. Pass a model of the same method."
+            )
         users, items = _places(start, ratings.shape, ids)
         if (users < 0).all() and (items < 0).all():
             raise UsageError(
