@@ -19,29 +19,30 @@ _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # name -> (module, one line of help): a command is imported when it runs, so that `--help` is quick
 COMMANDS = {
-    "demo": ("coded_als.cli.demo", "Coded against uncoded and replicated, on real workers with stragglers."),
     "fit": ("coded_als.cli.fit", "Factorize a rating matrix and save the model."),
-    "recommend": ("coded_als.cli.recommend", "The best items for users of a saved model."),
-    "split": ("coded_als.cli.split", "A training part and a test part of ratings, as two files."),
-    "evaluate": ("coded_als.cli.evaluate", "A saved model against test ratings, or its method on folds."),
-    "compare": ("coded_als.cli.compare", "Several methods on the same split of the same ratings."),
-    "plan": ("coded_als.cli.plan", "Does coding pay on my cluster, and with which h?"),
-    "reproduce": ("coded_als.cli.reproduce", "The paper's straggler-timing table, cell by cell."),
-    "sweep": ("coded_als.cli.sweep", "A grid of partitions, workers, delays and schemes."),
-    "report": ("coded_als.cli.report", "One HTML file from stored results."),
-    "codes": ("coded_als.cli.codes", "The codes side by side: memory, work, messages, error and time of each."),
-    "threshold": (
-        "coded_als.cli.threshold",
-        "How many responses are enough for a code, and how many stragglers it tolerates.",
-    ),
-    "check-code": (
-        "coded_als.cli.check_code",
-        "Try the invariants of a code, and search the survivors that decode worst.",
-    ),
-    "keys": ("coded_als.cli.keys", "Keys for a master and workers on other machines."),
-    "worker": ("coded_als.cli.worker", "Be a worker of a master, here or on another machine."),
-    "warm-up": ("coded_als.cli.warm_up", "Compile the loops of the sparse methods beforehand."),
-    "doctor": ("coded_als.cli.doctor", "Check this machine: versions, BLAS threads, workers, decoding."),
+    "recommend": ("coded_als.cli.recommend", "Recommend items to users of a saved model."),
+    "split": ("coded_als.cli.split", "Split ratings into a training and a test file."),
+    "evaluate": ("coded_als.cli.evaluate", "Evaluate a saved model on test ratings."),
+    "compare": ("coded_als.cli.compare", "Compare methods on one split of the ratings."),
+    "demo": ("coded_als.cli.demo", "Run coded, copied and plain fits with stragglers."),
+    "plan": ("coded_als.cli.plan", "Decide whether coding pays on a cluster, and how."),
+    "codes": ("coded_als.cli.codes", "Compare codes: memory, work, messages, error, time."),
+    "threshold": ("coded_als.cli.threshold", "Count the responses that a code needs."),
+    "check-code": ("coded_als.cli.check_code", "Test a code, and search its worst survivors."),
+    "sweep": ("coded_als.cli.sweep", "Run a grid of codes, workers, delays and solvers."),
+    "reproduce": ("coded_als.cli.reproduce", "Reproduce the tables of the paper."),
+    "report": ("coded_als.cli.report", "Write one HTML file from stored results."),
+    "keys": ("coded_als.cli.keys", "Make keys for a master and remote workers."),
+    "worker": ("coded_als.cli.worker", "Run a worker, here or on another machine."),
+    "doctor": ("coded_als.cli.doctor", "Check this machine and its installation."),
+    "warm-up": ("coded_als.cli.warm_up", "Compile the loops of the sparse methods."),
+    "help": ("coded_als.cli.help", "Show the help of a command, or of SPECs."),
+}
+SECTIONS = {
+    "Factorize and recommend": "fit recommend split evaluate compare",
+    "Plan and study": "demo plan codes threshold check-code sweep reproduce report",
+    "Cluster": "keys worker",
+    "Tools": "doctor warm-up help",
 }
 
 
@@ -60,9 +61,14 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        """Write the lists of commands without importing them."""
+        listed = {name for names in SECTIONS.values() for name in names.split()}
+        for title, names in {**SECTIONS, "Others": " ".join(name for name in COMMANDS if name not in listed)}.items():
+            if names:
+                with formatter.section(title):
+                    formatter.write_dl([(name, COMMANDS[name][1]) for name in names.split()])
+        formatter.write_paragraph()
+        formatter.write_text("Options and examples of a command: coded-als COMMAND --help.")
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         _hold_standard_streams()
@@ -126,7 +132,7 @@ def _hold_standard_streams() -> None:
         sys.exit(2)
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(__version__, prog_name="coded-als")
 def main() -> None:
     """Matrix factorization on a cluster that does not wait for its slow machines."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, print_json, progress
-from coded_als.cli.machine_options import machine_from, parse_bytes, takes_machine
+from coded_als.cli.common import SIZE, print_json, progress
+from coded_als.cli.help import CommandWithExamples
+from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
@@ -23,19 +25,37 @@ if TYPE_CHECKING:
 FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 
 
-@click.command("codes", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
-@click.option("--workers", type=int, required=True, help="W.")
-@click.option("--delays", default="exp:mean=20ms", show_default=True, help="Delay SPEC.")
+@click.command(
+    "codes", cls=CommandWithExamples, specs=True,
+    examples=(
+        "coded-als codes --workers 30",
+        "coded-als codes --workers 30 --memory 10% --delays bimodal:p=0.2,fast=5ms,slow=1s",
+    ),
+)  # fmt: skip
+@click.option("--workers", type=int, required=True, help="Number of workers.")
+@click.option("--delays", default="exp:mean=20ms", show_default=True, metavar="SPEC", help="Delays of the workers.")
+@click.option("--memory", help="Most memory of a worker: 2GB, or 10% of the matrix.  [default: that of 1 to 4 copies]")
 @click.option(
-    "--memory", help="Limit of a worker's storage: 2GB, or 10% of the matrix.  [default: that of 1 to 4 copies]"
+    "--code", "codes", multiple=True, help="A code; may be repeated.  [default: the best of each kind]", metavar="SPEC"
 )
+@click.option("--all", "everything", is_flag=True, help="Show every code that `plan` considers.")
 @click.option(
-    "--code", "codes", multiple=True, help="A code SPEC as below; may be repeated.  [default: the best of each]"
+    "--cols",
+    "length",
+    default=1500,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Columns n of the matrix R; D = R^T R is n x n.",
 )
-@click.option("--all", "everything", is_flag=True, help="Every code that a plan looks at.")
-@click.option("--length", default=1500, show_default=True, type=click.IntRange(1), help="Side l of D.")
-@click.option("--entries", type=click.IntRange(1), help="Of a sparse R: shows its rows in copies besides.")
-@click.option("--columns", default=200, show_default=True, type=click.IntRange(1), help="Columns d of X in E = D X.")
+@click.option("--entries", type=click.IntRange(1), help="Nonzero entries of a sparse R; also shows its rows in copies.")
+@click.option(
+    "--rank",
+    "columns",
+    default=200,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Columns d of X in the product D X.",
+)
 @takes_machine
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draws.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw time against memory: .pdf, .svg or .png.")
@@ -44,7 +64,7 @@ def command(
     workers: int, memory: str | None, codes: tuple[str, ...], everything: bool, figure: Path | None, as_json: bool,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Threshold, memory, work, messages, decoding error and time of a round, code by code."""
+    """Compare codes: threshold, memory, work, messages, decoding error, time of a round."""
     from coded_als.experiments.code_survey import Setting, all_members, best_members, copies_limits, survey
 
     require_workers(workers)
@@ -71,10 +91,12 @@ def command(
 
 def _share(text: str, length: int) -> float:
     """The part of D that so much memory holds."""
-    like = "500MB, 2GB or 10%"
-    if text.strip().endswith("%"):
-        return parse_bytes(text.strip().removesuffix("%"), "--memory", like) / 100
-    return parse_bytes(text, "--memory", like) / (8 * length**2)
+    if re.fullmatch(r"[0-9.]+ *%", text.strip()):
+        return float(text.strip().removesuffix("%")) / 100
+    try:
+        return SIZE.convert(text, None, None) / (8 * length**2)
+    except UsageError:
+        raise UsageError(f"--memory must be like 500MB, 2GB or 10%; got {text!r}.") from None
 
 
 def _document(rows: Sequence[CodeRow], setting: Setting) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,38 +14,8 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
+from coded_als.delays.models import UNITS_S
 from coded_als.errors import UsageError
-
-DELAY_SPECS = """\b
-Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up):
-  none                                           as fast as the machine
-  exp:mean=20ms                                  exponential
-  shifted-exp:shift=5ms,mean=20ms                a constant, and an exponential tail of that mean
-  uniform:low=1ms,high=9ms                       between two times
-  pareto:scale=1ms,alpha=2                       heavy tail: P(delay > t) = (scale / t)^alpha
-  lognormal:median=20ms,sigma=1                  a median, times e^x with x normal of that deviation
-  normal-ops:mu=1e-10s,sigma=1e-9s               the paper's: mean and deviation per multiplication
-  bimodal:p=0.2,fast=5ms,slow=1s                 slow with probability p, each worker in each round
-  markov:fast=5ms,slow=1s,enter=0.05,leave=0.3   bursts: probabilities, per round, to turn slow and back
-  slow:n=3,delay=30s                             always the same n workers are late
-  dead:n=3                                       always the same n workers never respond
-  slowdown:p=0.15,factor=5                       computes so many times slower with probability p, in each round
-  slowdown-always:n=1,factor=3                   always the same n workers compute slower (below 1: faster, virtual clock only)
-  slowdown-lognormal:sigma=0.5                   slower or faster by e^x, x normal of that deviation (faster: virtual clock only)
-  slowdown-markov:factor=5,enter=0.05,leave=0.3  bursts of slow computing
-  trace:FILE                                     a CSV of seconds, as fit --record-trace writes it
-"""
-CODE_SPECS = """\b
-Code SPECs (whole numbers; an omitted parameter is chosen for the workers):
-  uncoded                                        every block on one worker: waits for all
-  replicated:copies=2                            every block on so many workers
-  systematic:p=21                                p blocks, and combinations of them: any p responses decode
-  systematic:p=15,pieces=30                      each share in pieces: finished pieces of a slow worker count
-  entangled:h=6                                  the paper's code, D cut h x h
-  entangled:p=20,r=2                             the same, D cut p x r
-  entangled:h=4,points=real                      evaluated at circle (default), real or equispaced points
-"""
-
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OptionsOf = TypeVar("OptionsOf")
@@ -73,11 +44,51 @@ def refuse_typed(context: click.Context, names: Collection[str], rule: str, plac
 
 
 def choice(
-    option: str, values: Sequence[str], default: str | None = None, *, help: str, name: str | None = None
+    option: str,
+    values: Sequence[str],
+    default: str | None = None,
+    *,
+    help: str,
+    name: str | None = None,
+    metavar: str | None = None,
 ) -> Callable[[Command], Command]:
     """An option that takes one of some words, and shows its default."""
     words, names = click.Choice(values), (option, *([] if name is None else [name]))
-    return click.option(*names, type=words, default=default, show_default=default is not None, help=help)
+    shown = default is not None
+    return click.option(*names, type=words, default=default, show_default=shown, help=help, metavar=metavar)
+
+
+class WithUnit(click.ParamType):  # type: ignore[type-arg]
+    """A number with a unit, as the number of the smallest unit's base: seconds, bytes or bytes/s.
+
+    A number without a unit is refused: nobody can tell whether 5 means seconds or milliseconds. Zero needs none.
+    """
+
+    def __init__(self, name: str, units: Mapping[str, float], noun: str, like: str) -> None:
+        self.name, self._units, self._noun, self._like = name, units, noun, like
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if not isinstance(value, str):
+            return float(value)
+        number, unit = _NUMBER.fullmatch(value.strip()), ""
+        if number is not None:
+            unit = number[2]
+            if unit in self._units or (not unit and float(number[1]) == 0):
+                return float(number[1]) * self._units.get(unit, 1.0)
+        option = "this option" if param is None else max(param.opts, key=len)
+        raise UsageError(f"{option} must be {self._noun} with its unit, like {self._like}; got {value!r}.")
+
+    def written(self, value: float) -> str:
+        """A value in the largest unit that leaves it at 1 or more: 0.0001 s is ``100us``."""
+        unit = max((unit for unit in self._units if self._units[unit] <= value), key=self._units.__getitem__)
+        return f"{value / self._units[unit]:g}{unit}"
+
+
+_NUMBER = re.compile(r"([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z/]*)")
+_BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+TIME = WithUnit("TIME", {**UNITS_S, "h": 3600.0}, "a time", "20ms or 1s")
+SIZE = WithUnit("SIZE", _BYTES, "an amount of memory", "500MB or 2GB")
+RATE = WithUnit("RATE", {unit + per: scale for unit, scale in _BYTES.items() for per in ("/s", "")}, "a rate", "1GB/s")
 
 
 class BlockWidth(click.ParamType):  # type: ignore[type-arg]

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import click
 
 from coded_als.cli.common import Progress, choice, print_json, progress
+from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, holdout, load_ratings
@@ -68,14 +69,20 @@ def written(rows: list[ComparisonRow], style: str, cutoff: int, tuned: bool) -> 
 BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 
 
-@click.command("compare")
+@click.command(
+    "compare", cls=CommandWithExamples,
+    examples=(
+        "coded-als compare ratings.tsv --methods ridge,implicit",
+        "coded-als compare ratings.tsv --tune 10 --format markdown",
+    ),
+)  # fmt: skip
 @click.argument("ratings")
-@click.option("--methods", help="Separated by commas.  [default: all that are installed]")
-@click.option("--rank", type=int, help="Of every method.  [default: each method's own]")
+@click.option("--methods", help="Methods, separated by commas.  [default: all that are installed]", metavar="NAMES")
+@click.option("--rank", type=int, help="Rank of every model.  [default: each method's own]")
 @click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the fits.")
-@choice("--format", ["table", "markdown", "csv", "json"], "table", name="style", help="Format of the output.")
+@choice("--format", ["table", "markdown", "csv"], "table", name="style", help="Format of the output.")
 @click.option(
     "--tune",
     type=click.IntRange(1),
@@ -84,7 +91,7 @@ BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
     metavar="N",
 )
 @reads_ratings
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     ratings: str,
     methods: str | None,

@@ -7,15 +7,25 @@ from dataclasses import asdict
 import click
 
 from coded_als.cli.common import print_json, progress
+from coded_als.cli.help import CommandWithExamples
 from coded_als.experiments.demonstration import COLUMNS, DELAYS, RANK, ROWS, WORKERS, DemoResult, comparison, run_demo
 from coded_als.experiments.text_tables import as_text
 
 
-@click.command("demo")
+@click.command(
+    "demo", cls=CommandWithExamples,
+    examples=(
+        "coded-als demo",
+        "coded-als demo --json > demo.json",
+    ),
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the matrix and the delays.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(seed: int, as_json: bool) -> None:
-    """The same factorization uncoded, in copies and coded, on 30 real workers of which some are slow by a second."""
+    """Run one factorization uncoded, in copies and coded, on 30 worker processes.
+
+    In each round, each worker is delayed by a second with probability 0.15.
+    """
     with progress("starting workers") as line:
         outcomes = run_demo(seed, lambda name: line.say(f"factorizing, {name}"))
     if as_json:

@@ -16,6 +16,7 @@ import numpy as np
 
 from coded_als import __version__
 from coded_als.cli.common import print_json
+from coded_als.cli.help import CommandWithExamples
 from coded_als.errors import CodedALSError
 
 REQUIRED = ("numpy", "scipy", "pyzmq", "msgpack", "click", "rich", "threadpoolctl")
@@ -128,14 +129,19 @@ CHECKS: tuple[Callable[[], Iterator[SystemCheck]], ...] = (
 )
 
 
-@click.command("doctor")
+@click.command(
+    "doctor", cls=CommandWithExamples,
+    examples=(
+        "coded-als doctor",
+        "coded-als doctor --json",
+    ),
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(as_json: bool) -> None:
-    """Check this machine: versions, BLAS threads, worker processes, decoding against NumPy; and measure its speeds.
+    """Check this machine and its installation.
 
-    `plan --calibrate` measures the same and plans with it.
-
-    Exits with 1 when something is wrong.
+    Checked are versions, BLAS threads, worker processes and decoding (against NumPy). The speeds that `plan --calibrate`
+    uses are measured. The exit code is 1 if a check fails.
     """
     findings = [finding for check in CHECKS for finding in check()]
     if as_json:

@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from coded_als.cli.common import choice, print_json, progress, refuse_typed
+from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.methods import PREDICTS_RATINGS
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import RatingData, k_fold, load_ratings
@@ -21,7 +22,13 @@ from coded_als.models.persistence import load_model
 Measures = dict[str, dict[str, Any]]
 
 
-@click.command("evaluate")
+@click.command(
+    "evaluate", cls=CommandWithExamples,
+    examples=(
+        "coded-als evaluate model.npz ml.test.tsv -k 10",
+        "coded-als evaluate model.npz ratings.tsv --folds 5",
+    ),
+)  # fmt: skip
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("test")
 @choice(
@@ -29,14 +36,18 @@ Measures = dict[str, dict[str, Any]]
     help="strong: for held-out users, infer factors from three quarters of their ratings and rank the rest.",
 )  # fmt: skip
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
-@click.option("--relevant-from", default=float("-inf"), help="Least test rating that makes an item relevant.")
+@click.option("--relevant-from", default=float("-inf"), help="Lowest test rating that makes an item relevant.")
 @click.option(
     "--folds",
     type=click.IntRange(2),
-    help="Cut TEST into so many folds, fit the model's method with its parameters to all but one, and measure on that.",
+    help="Cut TEST into this many folds; fit the model's method to all but one, and measure on that one.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the folds, or of the ratings to find."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seed of the folds, or of the held-out ratings.",
 )
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")

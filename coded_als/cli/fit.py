@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from coded_als.cli.checkpoints import checkpoint_options
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, BlockWidth, choice
+from coded_als.cli.common import TIME, BlockWidth, choice
 from coded_als.cli.going_on import going_on_options
+from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import live_options
 from coded_als.cli.reading import reads_ratings
 from coded_als.experiments.cluster_kinds import CLUSTERS
@@ -17,69 +18,77 @@ from coded_als.models.registry import model_kinds
 from coded_als.planner.solvers import SOLVERS, default_solver
 
 
-@click.command("fit", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
+@click.command(
+    "fit", cls=CommandWithExamples, specs=True,
+    examples=(
+        "coded-als fit ratings.tsv --rank 20 --out model.npz",
+        "coded-als fit ratings.tsv --method implicit --out model.npz",
+        "coded-als fit ratings.tsv --workers 30 --code systematic:p=20 --live",
+    ),
+)  # fmt: skip
 @click.argument("ratings")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the model to this file.")
-@choice("--method", model_kinds(), "coded", help="Model and solver; docs/which-method.md compares them.")
-@click.option("--dense", is_flag=True, help="Read delimited text as a matrix, one row a line.")
-@click.option("--rank", type=int, help="Columns of both factors.  [default: the method's own; coded: 20]")
-@click.option("--regularization", type=float, help="Ridge weight.  [default: the method's own; coded: 0]")
-@click.option("--iterations", type=int, help="The most iterations to run.  [default: the method's own; coded: 500]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the start and the delays.")
-@click.option("--hold-out-users", type=float, help="Share of the users to leave for evaluate --protocol strong.")
-@click.option("--workers", default=16, show_default=True, help="Workers W.")
+@choice("--method", model_kinds(), "coded", help="Model and solver; see `coded-als compare`.", metavar="NAME")
+@click.option("--dense", is_flag=True, help="Read text as a matrix, one row on each line.")
+@click.option("--rank", type=int, help="Number of factors.  [default: the method's own; coded: 20]")
+@click.option("--regularization", type=float, help="Ridge penalty.  [default: the method's own; coded: 0]")
+@click.option("--iterations", type=int, help="Most iterations.  [default: the method's own; coded: 500]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of start and delays.")
+@click.option("--hold-out-users", type=float, help="Share of the users to leave for `evaluate --protocol strong`.")
+@click.option("--workers", default=16, show_default=True, help="Number of workers.")
 @click.option(
-    "--code",
-    default="auto",
-    show_default=True,
-    help="Code that spreads the work, a SPEC as below; auto: the code that `plan` recommends for the delays.",
-)
-@click.option("--partitions", type=int, help="h of the paper's code: rows and columns of D in h parts each.")
-@choice("--protocol", ["fused", "paper"], "fused", help="Rounds of an iteration of als: one, or the paper's three.")
+    "--code", metavar="SPEC", default="auto", show_default=True,
+    help="How the workers share the matrix; auto: as `plan` recommends for the delays.",
+)  # fmt: skip
+@click.option("--partitions", type=int, metavar="H", help="Use the paper's code, with D cut H x H.")
+@choice("--protocol", ["fused", "paper"], "fused", help="Rounds in an iteration of als: one, or the paper's three.")
 @choice(
-    "--solver", list(SOLVERS),
+    "--solver", list(SOLVERS), metavar="NAME",
     help="; ".join(f"{solver.name}: {solver.summary}" for solver in SOLVERS.values())
     + f".  [default: {default_solver()}; {default_solver('paper')} with --protocol paper]",
 )  # fmt: skip
 @click.option(
-    "--block", default="auto", show_default=True, type=BlockWidth(), metavar="auto|COLUMNS",
-    help="Columns of the block of solver krylov: wide for few rounds, narrow for little work.",
+    "--block", default="auto", show_default=True, type=BlockWidth(), metavar="N|auto",
+    help="Columns of the block of krylov: wide for few rounds, narrow for little work.",
 )  # fmt: skip
 @choice(
-    "--precomputation", ["auto", "local", "coded", "none"], "auto",
-    help="Where R^T R is formed; none: nowhere, workers hold the sparse rows of R in copies.",
+    "--precomputation", ["auto", "local", "coded", "none"], "auto", metavar="PLACE",
+    help="Where R^T R is formed: local, coded (by the workers), or none (workers hold copies of the sparse rows of R).",
 )  # fmt: skip
 @choice(
-    "--weighting", ["none", "binary", "centred", "log"], "none",
-    help="Factorize the ratings, a 1 for each, the ratings minus their mean, or their logarithms.",
+    "--weighting", ["none", "binary", "centred", "log"], "none", metavar="NAME",
+    help="Ratings as they are; binary: a 1 for each; centred: minus their mean; log.",
 )  # fmt: skip
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the optimum to stop at.")
 @click.option(
-    "--decoding-tolerance",
-    type=float,
-    help="Relative error that a decoded product may have.  [default: that of the code]",
+    "--decoding-tolerance", type=float, help="Largest relative error of a decoded product.  [default: that of the code]"
 )
 @click.option("--profile", is_flag=True, help="Print the seconds of rounds, encoding, decoding and algebra.")
 @choice("--verify", ["off", "freivalds"], "off", help="Check each response of a worker.")
 @click.option(
-    "--policy", help="ridge and implicit on the workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3."
+    "--policy",
+    metavar="TEXT",
+    help="Ridge and implicit on workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3.",
 )
 @click.option(
     "--cluster",
     "cluster_kind",
     type=click.Choice(CLUSTERS),
+    metavar="KIND",
     default="local",
     show_default=True,
-    help="Worker processes on this machine, this process alone, or a virtual clock.",
+    help="Workers: local processes, inline (this process), or virtual (a simulated clock).",
 )
-@click.option("--scheduler", help="Workers on a Dask cluster: tcp://HOST:8786, a scheduler file, or local:N processes.")
-@click.option("--delays", default="none", show_default=True, help="Delays injected into the workers, a SPEC as below.")
-@click.option("--round-timeout", "round_timeout_s", type=float, help="Seconds that a round may take.  [default: 600]")
-@click.option("--record-trace", type=click.Path(path_type=Path), help="Write the delays as a CSV to replay.")
 @click.option(
-    "--trace",
+    "--scheduler", metavar="ADDRESS", help="Use the workers of a Dask cluster: tcp://HOST:8786, its file, or local:N."
+)
+@click.option("--delays", metavar="SPEC", default="none", show_default=True, help="Inject delays into the workers.")
+@click.option("--round-timeout", "round_timeout_s", type=TIME, help="Longest time of a round.  [default: 10min]")
+@click.option("--record-delays", type=click.Path(path_type=Path), help="Write the delays as a CSV for `trace:FILE`.")
+@click.option(
+    "--timeline",
     type=click.Path(path_type=Path),
-    help="Write a timeline: .pdf, .svg or .png, else for Perfetto (Chrome trace).",
+    help="Draw all tasks: .pdf, .svg or .png; else JSON for Perfetto.",
 )
 @checkpoint_options
 @going_on_options
@@ -88,13 +97,10 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(context: click.Context, /, **given: Any) -> None:
-    """Factorize RATINGS and save the model.
+    """Factorize a rating matrix and save the model.
 
-    RATINGS is delimited text `user item rating [time]` or `user item` (counted), in any order under names that are known
-    (userId, movieId, asin, stars, ...), a .parquet file, a .npz (scipy sparse), .npy (dense) or .mtx file; text may be
-    compressed (.gz, .bz2, .xz, .zst). Or it is `edges:FILE` (a graph, lines `source target`), `synthetic:m=2400,n=1500,d=200,noise=0.1`
-    or `synthetic-graph:nodes=100000`. With --scheduler also a pattern or folder of part files, Parquet or text, which the
-    workers of a Dask cluster read (`--out DIR/` writes the model as Parquet). For the coded method missing ratings count as zeros.
+    RATINGS is text with lines `user item [rating [time]]`, or a .parquet, .npz, .npy or .mtx file; see docs/ratings.md.
+    The coded method reads a missing rating as zero.
     """
     # the modules that compute are loaded now, so that --help and mistakes of typing are quick
     from coded_als.cli.fit_running import run_fit

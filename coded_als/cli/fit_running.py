@@ -339,7 +339,7 @@ def run_fit(context: click.Context, given: Mapping[str, Any]) -> None:
     require_workers(options.cluster.workers)
     in_folder = parts and out is not None and out.suffix != ".npz"
     options.going_on.require(options.checkpoint.resume)
-    recorded = {"--record-trace": options.recordings.record_trace, "--trace": options.recordings.trace}
+    recorded = {"--record-delays": options.recordings.record_delays, "--timeline": options.recordings.timeline}
     inputs = dict.fromkeys(trace_files(options.cluster.delays), "the delays")
     inputs |= options.going_on.inputs()
     inputs[options.ratings.removeprefix(EDGES)] = "the ratings"

@@ -1,20 +1,17 @@
-"""Options that describe master, workers and their link, amounts of memory, and the iterations that are drawn."""
+"""Options that describe master, workers and their link, and the iterations that are drawn."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from coded_als.cli.common import Command
+from coded_als.cli.common import RATE, TIME, Command
 from coded_als.cluster.machine import Machine, parse_worker_speeds
-from coded_als.errors import UsageError
 from coded_als.planner.solvers import SOLVERS, typical_iterations
 
-UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 FIELDS = {
     "speed": "multiplications_per_second",
     "bandwidth": "bytes_per_second",
@@ -26,19 +23,22 @@ FIELDS = {
 
 def takes_machine(command: Command) -> Command:
     """Add ``--speed``, ``--bandwidth`` and ``--latency`` to a command, for `machine_from`."""
-    helps = {
-        "speed": f"Multiplications/s.  [default: {Machine.multiplications_per_second:g}]",
-        "bandwidth": "Bytes/s of the master's link, which all messages share.  "
-        f"[default: {Machine.bytes_per_second:g}]",
-        "latency": f"Seconds of any message.  [default: {Machine.latency_s:g}]",
+    options: dict[str, tuple[Any, str | None, str]] = {
+        "speed": (float, None, f"Multiplications/s of a machine.  [default: {Machine.multiplications_per_second:g}]"),
+        "worker-speeds": (
+            str,
+            "NxF,...",
+            "Speed of each worker as a factor of --speed, like 10x1,10x0.5; repeated for more workers.",
+        ),
+        "bandwidth": (
+            RATE,
+            None,
+            f"Rate of the master's link, shared by all messages.  [default: {RATE.written(Machine.bytes_per_second)}]",
+        ),
+        "latency": (TIME, None, f"Time of a message on its way.  [default: {TIME.written(Machine.latency_s)}]"),
     }
-    command = click.option(
-        "--worker-speeds",
-        metavar="NxF,...",
-        help="Speed of each worker as a factor of --speed, like 10x1,10x0.5; starts over where the workers are more.",
-    )(command)
-    for name in reversed(helps):
-        command = click.option(f"--{name}", type=float, help=helps[name])(command)
+    for name, (kind, metavar, text) in reversed(options.items()):
+        command = click.option(f"--{name}", type=kind, metavar=metavar, help=text)(command)
     return command
 
 
@@ -50,17 +50,6 @@ def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> 
     return replace(Machine() if machine is None else machine, **given)
 
 
-def parse_bytes(text: str, option: str, like: str = "500MB or 2GB") -> float:
-    """Bytes from ``500MB``; `UsageError` for anything else."""
-    match = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
-    try:
-        if match is None:
-            raise ValueError(text)
-        return float(match[1]) * UNITS[match[2]]
-    except (ValueError, KeyError):
-        raise UsageError(f"{option} must be like {like}; got {text!r}. Correct it.") from None
-
-
 def takes_iterations(command: Command) -> Command:
     """The options that say how many iterations of each solver are drawn where none is run."""
     for solver in reversed(SOLVERS.values()):
@@ -69,7 +58,7 @@ def takes_iterations(command: Command) -> Command:
             default=solver.iterations,
             show_default=True,
             type=click.IntRange(1),
-            help=f"Iterations that a fit by {solver.name} is taken to need.",
+            help=f"Iterations that a fit by {solver.name} needs.",
         )(command)
     return command
 

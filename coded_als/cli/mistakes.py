@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+# where a command keeps the names of the parameters that were typed
+GIVEN = "coded_als.cli.given"
+
 # click's message about a value that is of no use, with the value first
 _GOT = re.compile(r"^(.*?) is not (?:a valid |in the range |one of )")
 
@@ -17,24 +20,40 @@ def explained(error: click.UsageError) -> str:
     command = error.ctx.command_path if error.ctx is not None else "coded-als"
     remedy = f"See {command} --help."
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        return f"{_name(error.param)} must be given; got none. {remedy}"
+        return f"{_listed(_missing(error))} must be given. {remedy}"
     if isinstance(error, click.BadParameter) and error.param is not None:
         return _bad_value(error, error.param, remedy)
     if isinstance(error, click.NoSuchOption):
         near = _nearest(error.option_name, list(error.possibilities or ()))
-        return f"options must be among those of {command}; got {error.option_name}. {near}{remedy}"
+        return f"no such option: {error.option_name}. {near}{remedy}"
     if isinstance(error, click.BadOptionUsage):
         takes = "must have a value; got none" if "requires" in error.message else "must stand alone; got a value"
         return f"{error.option_name} {takes}. {remedy}"
     unknown = re.match(r"No such command '(.*?)'\.", error.message)
     if unknown and error.ctx is not None and isinstance(error.ctx.command, click.Group):
         near = _nearest(unknown[1], error.ctx.command.list_commands(error.ctx))
-        return f"a command must be one of those of {command}; got {unknown[1]!r}. {near}{remedy}"
+        return f"no such command: {command} {unknown[1]}. {near}{remedy}"
     extra = re.match(r"Got unexpected extra arguments? \((.*)\)", error.message)
     if extra and error.ctx is not None:
         names = [_name(one) for one in error.ctx.command.params if isinstance(one, click.Argument)]
-        return f"arguments must be {' '.join(names) or 'none'}; got also {extra[1]}. Quote spaces. {remedy}"
+        takes = " ".join(names) or "no argument"
+        return f"{command} takes {takes}; got also {extra[1]}. Quote a name that has spaces. {remedy}"
     return f"{error.message} {remedy}"
+
+
+def _missing(error: click.MissingParameter) -> list[str]:
+    """The names of all parameters that must be given and are not, in the order of the help."""
+    context, last = error.ctx, error.param
+    assert last is not None
+    if context is None:
+        return [_name(last)]
+    given = context.meta.get(GIVEN, ())
+    missing = [one for one in context.command.params if one.required and one.name not in given]
+    return [_name(one) for one in missing] or [_name(last)]
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _bad_value(error: click.BadParameter, parameter: click.Parameter, remedy: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import DELAY_SPECS, print_json, progress
-from coded_als.cli.machine_options import iterations_from, machine_from, parse_bytes, takes_iterations, takes_machine
+from coded_als.cli.common import SIZE, TIME, print_json, progress
+from coded_als.cli.help import CommandWithExamples
+from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.cluster.machine import Machine
 from coded_als.experiments.plan_report import plan_document, plan_text
 from coded_als.experiments.sweep.grids import readable_delays
@@ -19,52 +20,63 @@ from coded_als.planner.solvers import GUARD_VECTORS
 from coded_als.planner.timing import Workload
 
 
-@click.command("plan", epilog=DELAY_SPECS)
-@click.option("--workers", type=click.IntRange(1), required=True, help="W.")
+@click.command(
+    "plan", cls=CommandWithExamples, specs=True,
+    examples=(
+        "coded-als plan --workers 30 --rows 20000 --cols 3000 --rank 50 --delays exp:mean=20ms",
+        "coded-als plan --workers 30 --rows 1000000 --cols 20000 --rank 50 --delays delays.csv",
+    ),
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), required=True, help="Number of workers.")
 @click.option("--rows", type=click.IntRange(1), required=True, help="Rows m of the matrix.")
 @click.option("--cols", type=click.IntRange(1), required=True, help="Columns n of the matrix.")
-@click.option("--rank", type=click.IntRange(1), required=True, help="Rank d.")
-@click.option(
-    "--entries", type=click.IntRange(1), help="Of a sparse matrix, those that are not zero.  [default: dense]"
-)
-@click.option("--delays", required=True, help="Delays as a SPEC below, or the CSV of a recorded trace.")
-@click.option("--memory-per-worker", default="", help="Like 2GB: excludes schemes that need more.")
+@click.option("--rank", type=click.IntRange(1), required=True, help="Rank of the factors.")
+@click.option("--entries", type=click.IntRange(1), help="Nonzero entries of a sparse matrix.  [default: dense]")
+@click.option("--delays", required=True, metavar="SPEC|FILE", help="Delays of the workers: a SPEC, or a recorded CSV.")
+@click.option("--memory-per-worker", type=SIZE, help="Exclude codes that need more, like 2GB.")
 @click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
 @takes_machine
-@click.option("--message", type=float, help=f"Seconds of the master for any message.  [default: {Machine.message_s:g}]")
 @click.option(
-    "--cores",
-    type=click.IntRange(1),
-    help="Cores that the workers share, like those of `fit`.  [default: each has its own]",
+    "--message", type=TIME, help=f"Time of the master for a message.  [default: {TIME.written(Machine.message_s)}]"
 )
+@click.option("--cores", type=click.IntRange(1), help="Cores that the workers share.  [default: each has its own]")
 @takes_iterations
-@click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
+@click.option(
+    "--decoding-tolerance", type=float, help="Largest relative error of a decoded product.  [default: that of CodedALS]"
+)
 @click.option(
     "--repeats",
     default=MOST_DRAWS,
     show_default=True,
     type=click.IntRange(2),
-    help="The most draws of two schemes that fewer do not tell apart.",
+    help="Most draws for two codes that fewer draws cannot tell apart.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
+@click.option("--details", is_flag=True, help="Print all candidates, limits, exclusions and assumptions.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(workers: int, memory_per_worker: str, repeats: int, seed: int, as_json: bool, **options: Any) -> None:
-    """Time uncoded, replicated and coded schemes on a virtual cluster like yours, and recommend one."""
+def command(
+    workers: int, memory_per_worker: float | None, repeats: int, seed: int, details: bool, as_json: bool, **options: Any
+) -> None:
+    """Decide whether coding pays on a cluster, and how.
+
+    Uncoded, replicated and coded fits are timed on a virtual cluster like yours. The verdict compares the fastest with a
+    code and the fastest without.
+    """
     delays = options["delays"]
     workload = Workload(
         Size(options["rows"], options["cols"], options["rank"], options["entries"]),
         readable_delays(f"trace:{delays}" if Path(delays).is_file() else delays),
         _machine(options),
-        options["tolerance"],
+        options["decoding_tolerance"],
         iterations_from(options),
     )
-    most = parse_bytes(memory_per_worker, "--memory-per-worker") if memory_per_worker else float("inf")
+    most = float("inf") if memory_per_worker is None else memory_per_worker
     with progress("drawing delays"):
         plan = make_plan(workers, workload, memory_bytes=most, repeats=repeats, seed=seed)
     if as_json:
         print_json(plan_document(plan, workers, workload))
     else:
-        click.echo(plan_text(plan, workers, workload))
+        click.echo(plan_text(plan, workers, workload, details=details))
 
 
 def _machine(options: dict[str, Any]) -> Machine:

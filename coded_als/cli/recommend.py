@@ -11,6 +11,7 @@ import click
 import numpy as np
 
 from coded_als.cli.common import print_json
+from coded_als.cli.help import CommandWithExamples
 from coded_als.data.item_texts import load_titles, read_ids
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
@@ -42,36 +43,44 @@ def write_top_n_of_all(model: Path, out: Path, n: int, filter_seen: bool, schedu
 _BLOCK = 1000
 
 
-@click.command("recommend")
+@click.command(
+    "recommend", cls=CommandWithExamples,
+    examples=(
+        "coded-als recommend model.npz --user 196",
+        "coded-als recommend model.npz --all -n 20 --out lists/",
+    ),
+)  # fmt: skip
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--user", "named", multiple=True, help="A user's id, as it stood in the ratings (may be repeated).")
-@click.option("--users", type=click.Path(path_type=Path), help="A file with a user's id in each line.")
-@click.option("--all", "everybody", is_flag=True, help="Every user that the model was trained on.")
-@click.option("-n", "--count", default=10, show_default=True, help="How many items for each.")
-@click.option("--exclude", multiple=True, help="Leave out this item (may be repeated).")
+@click.option("--user", "named", multiple=True, help="Id of a user, as in the ratings; may be repeated.")
+@click.option("--users", type=click.Path(path_type=Path), help="File with one id of a user on each line.")
+@click.option("--all", "everybody", is_flag=True, help="All users of the training ratings.")
+@click.option("-n", "--count", default=10, show_default=True, help="Items for each user.")
+@click.option("--exclude", multiple=True, help="Leave out this item; may be repeated.")
 @click.option(
-    "--items", type=click.Path(path_type=Path), help="Choose only from the items in this file, one id a line."
+    "--items", type=click.Path(path_type=Path), help="Choose only from the items in this file, one id on each line."
 )
 @click.option(
     "--titles",
     type=click.Path(path_type=Path),
     help="Print titles from this file: lines of id and title, as in u.item, movies.dat or movies.csv of MovieLens.",
 )
-@click.option("--encoding", help="Of --users, --items and --titles.  [default: UTF-8, or by their byte order mark]")
+@click.option(
+    "--encoding", help="Encoding of --users, --items and --titles.  [default: UTF-8, or by the byte order mark]"
+)
 @click.option(
     "--cold",
     type=click.Choice(["refuse", "popular"]),
     default="refuse",
     show_default=True,
-    help="For users without ratings in training: an error, or the items with the most ratings.",
+    help="Users without ratings in training: an error, or the items with the most ratings.",
 )
-@click.option("--include-seen", is_flag=True, help="Recommend also items that the user has rated.")
+@click.option("--include-seen", is_flag=True, help="Also recommend items that the user has rated.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --all: write Parquet files into this folder, in blocks."
 )
-@click.option("--scheduler", help="With --out, of a model folder: on the workers of a Dask cluster, as for fit.")
+@click.option("--scheduler", help="With --out and a model folder: run on this Dask cluster, as in fit.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else; for several users, one a line."
+    "--json", "as_json", is_flag=True, help="Print JSON and nothing else; for several users, one document on each line."
 )
 def command(
     model: Path,
@@ -89,9 +98,9 @@ def command(
     scheduler: str | None,
     as_json: bool,
 ) -> None:
-    """The best items for users of the saved MODEL, best first.
+    """Recommend items to users of the saved MODEL, best first.
 
-    For one --user lines `item score [title]`, else `user item score [title]`, separated by tabs.
+    For one --user the lines are `item score [title]`, else `user item score [title]`, separated by tabs.
     """
     if sum((bool(named), users is not None, everybody)) != 1:
         raise UsageError("users are named by one of --user, --users and --all; got none or several. Keep one of them.")

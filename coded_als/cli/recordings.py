@@ -58,17 +58,19 @@ def save_recordings(recorders: Recordings) -> None:
 class RecordingOptions:
     """Files that a fit is recorded into, if any."""
 
-    record_trace: Path | None
-    trace: Path | None
+    record_delays: Path | None
+    timeline: Path | None
 
 
 def recorders_on(cluster: Cluster, options: RecordingOptions) -> Recordings:
     """The files and recorders that the options name; they record the cluster from now on."""
     recorders: Recordings = []
-    if options.record_trace is not None:
-        recorders.append((options.record_trace, TraceRecorder()))
-    if options.trace is not None:
-        recorders.append((options.trace, timeline_recorder(options.trace, "virtual" if cluster.virtual else "wall")))
+    if options.record_delays is not None:
+        recorders.append((options.record_delays, TraceRecorder()))
+    if options.timeline is not None:
+        recorders.append(
+            (options.timeline, timeline_recorder(options.timeline, "virtual" if cluster.virtual else "wall"))
+        )
     observers: list[Observer] = [recorder for _, recorder in recorders]
     cluster.observers.extend(observers)
     return recorders

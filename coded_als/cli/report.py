@@ -6,8 +6,16 @@ from pathlib import Path
 
 import click
 
+from coded_als.cli.help import CommandWithExamples
 
-@click.command("report")
+
+@click.command(
+    "report", cls=CommandWithExamples,
+    examples=(
+        "coded-als report results/",
+        "coded-als report results/ --figures pdf,svg",
+    ),
+)  # fmt: skip
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--figures",
@@ -15,7 +23,7 @@ import click
     help="Save each figure to FOLDER/figures too: pdf, svg, png, or several with commas.",
 )
 def command(folder: Path, figures: str | None) -> None:
-    """Write FOLDER/report.html from the results that sweep or reproduce stored there; nothing is run."""
+    """Write FOLDER/report.html from the results that `sweep` or `reproduce` stored there."""
     from coded_als.experiments.report.html_report import write_report
     from coded_als.experiments.report.saving import parse_formats
 

@@ -7,32 +7,39 @@ from pathlib import Path
 import click
 
 from coded_als.cli.common import cell_progress
+from coded_als.cli.help import CommandWithExamples
 from coded_als.errors import UsageError
 
 
 @click.group("reproduce")
 def command() -> None:
-    """Reproduce the paper's results."""
+    """Reproduce the tables of the paper."""
 
 
-@command.command("table1")
+@command.command(
+    "table1", cls=CommandWithExamples,
+    examples=("coded-als reproduce table1", "coded-als reproduce table1 --full --out table1/"),
+)  # fmt: skip
 @click.option(
     "--quick",
     "full",
     flag_value=False,
     default=False,
     type=bool,
-    help="A tenth of the size, under a minute.  [default]",
+    help="Run a tenth of the size, under a minute.  [default]",
 )
 @click.option(
-    "--full", "full", flag_value=True, type=bool, help="The paper's size, and real workers: up to 20 minutes."
+    "--full", "full", flag_value=True, type=bool, help="Run the paper's size, and real workers: up to 20 minutes."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: out/table1-quick or -full]"
 )
 def table1(full: bool, seed: int, out: Path | None) -> None:
-    """All 17 cells of Table I: the paper's seconds, its formula, a virtual clock, decoding errors, verdicts."""
+    """Reproduce the 17 cells of Table I.
+
+    Each cell shows the paper's seconds, its formula, a virtual clock, decoding errors and a verdict.
+    """
     from coded_als.experiments.environment import environment
     from coded_als.experiments.sweep.result_folder import ProblemSize, ResultFolder
     from coded_als.experiments.table1.findings import findings, table_cells

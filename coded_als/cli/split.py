@@ -9,17 +9,26 @@ import click
 
 from coded_als.cli.common import choice, print_json
 from coded_als.cli.fit_running import require_outputs
+from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.reading import ReadingOptions, read_document, read_line, reads_ratings
 from coded_als.data import holdout, leave_k_out, load_ratings
 from coded_als.data.writing import write_rating_lines
 from coded_als.errors import UsageError
 
 
-@click.command("split")
+@click.command(
+    "split", cls=CommandWithExamples,
+    examples=(
+        "coded-als split ratings.tsv --test-fraction 0.1 --out ml",
+        "coded-als split ratings.tsv --leave-out 1 --by time",
+    ),
+)  # fmt: skip
 @click.argument("ratings")
-@click.option("--test", "fraction", type=float, help="Part of the ratings to hold out at random.  [default: 0.2]")
+@click.option(
+    "--test-fraction", "fraction", type=float, help="Part of the ratings to hold out at random.  [default: 0.2]"
+)
 @click.option("--leave-out", "leave_out", type=int, metavar="K", help="Hold out K ratings of every user instead.")
-@choice("--by", ["random", "time"], "random", help="Which K of a user's ratings: random ones, or the latest.")
+@choice("--by", ["random", "time"], "random", help="Hold out random ratings of a user, or the latest.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random choice.")
 @click.option(
     "--out",
@@ -38,14 +47,15 @@ def command(
     reading: ReadingOptions,
     as_json: bool,
 ) -> None:
-    """Write a training part and a test part of RATINGS, lines `user item rating [time]` in the order of the source.
+    """Split RATINGS into a training and a test file.
 
-    `fit` the first and `evaluate` with the second. The same seed always gives the same parts.
+    Both files have lines `user item rating [time]` in the order of the source. `fit` the first and `evaluate` with the
+    second. The same seed gives the same files.
     """
     if leave_out is not None and fraction is not None:
-        raise UsageError("a split is either --test or --leave-out; got both. Leave one of them out.")
+        raise UsageError("a split takes --test-fraction or --leave-out; got both. Remove one.")
     if by == "time" and leave_out is None:
-        raise UsageError("--by time says which ratings of a user to leave out; got it without. Add --leave-out K.")
+        raise UsageError("--by time needs --leave-out K. Add it.")
     prefix = _prefix(ratings) if out is None else out
     parts = {name: Path(f"{prefix}.{name}.tsv") for name in ("train", "test")}
     require_outputs({f"the {name} part": path for name, path in parts.items()}, {ratings: "the ratings"})

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS, cell_progress, choice
+from coded_als.cli.common import cell_progress, choice
+from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import LiveOptions, displayed, live_options
 from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
@@ -25,43 +26,61 @@ if TYPE_CHECKING:
 COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entangled:points=real")
 
 
-@click.command("sweep", epilog=f"{DELAY_SPECS}\n{CODE_SPECS}")
+@click.command(
+    "sweep", cls=CommandWithExamples, specs=True,
+    examples=(
+        "coded-als sweep --workers 10:50:10 --partitions 2:6 --out results/",
+        "coded-als sweep --code uncoded --code systematic:p=21 --workers 30 --out results/",
+    ),
+)  # fmt: skip
 @choice("--cluster", ["virtual", "local"], "virtual", help="A virtual clock, or worker processes on this machine.")
 @click.option(
     "--code",
     "codes",
     multiple=True,
     default=COMPARED,
-    help=f"A code SPEC as below; may be repeated.  [default: {', '.join(COMPARED)}]",
+    metavar="SPEC",
+    help=f"A code; may be repeated.  [default: {', '.join(COMPARED)}]",
 )
-@click.option("--partitions", default="2:6", show_default=True, help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.")
-@click.option("--workers", default="10:50:10", show_default=True, help="W, as a range.")
-@click.option("--stragglers", default="0", show_default=True, help="Workers that never respond, as a range.")
-@click.option("--protocol", default="fused", show_default=True, help="Among fused, paper.")
-@click.option("--solver", default=default_solver(), show_default=True, help=f"Among {', '.join(SOLVERS)}.")
+@click.option(
+    "--partitions",
+    default="2:6",
+    show_default=True,
+    metavar="RANGE",
+    help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.",
+)
+@click.option("--workers", default="10:50:10", show_default=True, metavar="RANGE", help="Numbers of workers.")
+@click.option("--stragglers", default="0", show_default=True, metavar="RANGE", help="Workers that never respond.")
+@click.option("--protocol", default="fused", show_default=True, metavar="NAMES", help="fused, paper, or both.")
+@click.option(
+    "--solver", default=default_solver(), show_default=True, metavar="NAMES", help=f"Some of {', '.join(SOLVERS)}."
+)
 @click.option(
     "--delays",
     multiple=True,
     default=["exp:mean=20ms"],
     show_default=True,
-    help="A delay SPEC as below; may be repeated.",
+    metavar="SPEC",
+    help="Delays; may be repeated.",
 )
 @click.option("--rows", default=2400, show_default=True, type=click.IntRange(1), help="Rows m of the matrix.")
 @click.option("--cols", default=1500, show_default=True, type=click.IntRange(1), help="Columns n of the matrix.")
-@click.option("--rank", default=200, show_default=True, type=click.IntRange(1), help="Rank d.")
+@click.option("--rank", default=200, show_default=True, type=click.IntRange(1), help="Rank of the factors.")
 @takes_iterations
-@click.option("--tolerance", type=float, help="Relative error that a decoded product may have [default: CodedALS's].")
+@click.option(
+    "--decoding-tolerance", type=float, help="Largest relative error of a decoded product.  [default: that of CodedALS]"
+)
 @takes_machine
 @click.option("--numerics", is_flag=True, help="Run the algorithm to convergence instead of drawing times alone.")
-@click.option("--repeats", default=20, show_default=True, type=click.IntRange(1), help="Fits, or draws, of every cell.")
+@click.option("--repeats", default=20, show_default=True, type=click.IntRange(1), help="Fits or draws of each cell.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option("-j", "processes", default=1, show_default=True, type=click.IntRange(1), help="Cells at once (virtual).")
-@click.option("--spec", type=click.Path(path_type=Path), help="Options from a TOML file; those given here come first.",
+@click.option("--config", type=click.Path(path_type=Path), help="Read options from a TOML file; those given here win.",
               callback=lambda context, _, path: _read_spec_file(context, path), is_eager=True)  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="List the cells that would run and those that cannot; write nothing.")
-@click.option("--resume", is_flag=True, help="Go on with the sweep in --out; values given here are added to it.")
+@click.option("--dry-run", is_flag=True, help="List the cells and those that cannot run; run nothing.")
+@click.option("--resume", is_flag=True, help="Continue the sweep in --out; options given here add values to it.")
 @live_options
-@click.option("--parquet", is_flag=True, help="Write results and times as Parquet too (needs coded-als[parquet]).")
+@click.option("--parquet", is_flag=True, help="Also write Parquet files (needs coded-als[parquet]).")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.pass_context
 def command(
@@ -76,10 +95,10 @@ def command(
     serve: int | None,
     **options: Any,
 ) -> None:
-    """Compare schemes over a grid; every scheme meets the same stragglers.
+    """Run a grid of codes, workers, delays and solvers.
 
-    All times of all rounds are kept: times.jsonl. A sweep that was cut short goes on with --out FOLDER --resume, and
-    nothing else.
+    Every code meets the same stragglers. The times of all rounds are in times.jsonl. An interrupted sweep continues
+    with `--out FOLDER --resume` alone.
     """
     from coded_als.experiments.environment import environment
     from coded_als.experiments.sweep.example_runs import leading_cells, write_examples
@@ -140,7 +159,7 @@ def _read_spec_file(context: click.Context, path: Path | None) -> None:
         return
     from coded_als.experiments.sweep.settings import read_spec_file
 
-    others = ("processes", "spec", "dry_run", "resume", "parquet", "out", "live", "serve")
+    others = ("processes", "config", "dry_run", "resume", "parquet", "out", "live", "serve")
     named = {
         option.opts[0].removeprefix("--"): option for option in context.command.params if option.name not in others
     }
@@ -187,7 +206,7 @@ def _spec(options: dict[str, Any]) -> SweepSpec:
         options["numerics"],
         Size(options["rows"], options["cols"], options["rank"]),
         machine_from(options),
-        options["tolerance"],
+        options["decoding_tolerance"],
         iterations_from(options),
         options["repeats"],
         options["seed"],

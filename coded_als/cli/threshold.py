@@ -9,7 +9,8 @@ import click
 import numpy as np
 
 from coded_als.checks import require_number
-from coded_als.cli.common import CODE_SPECS, print_json
+from coded_als.cli.common import print_json
+from coded_als.cli.help import CommandWithExamples
 from coded_als.codes import CodeSpec, Entangled, Systematic, asked_code, default_code, largest_partitions
 from coded_als.codes.survivors import Enough, enough_by_structure, enough_for
 from coded_als.errors import UsageError
@@ -20,10 +21,16 @@ ESTIMATED_COEFFICIENTS, SEARCHED_COEFFICIENTS = 2**19, 2**17
 MOST_SETS, FEWEST_SETS, SEARCH_OPERATIONS = 300, 60, 3e9
 
 
-@click.command("threshold", epilog=CODE_SPECS)
-@click.option("--code", "spec", default="entangled", show_default=True, help="A code SPEC as below.")
+@click.command(
+    "threshold", cls=CommandWithExamples, specs=True,
+    examples=(
+        "coded-als threshold --code systematic:p=21 --workers 30",
+        "coded-als threshold --code entangled:h=4 --workers 30",
+    ),
+)  # fmt: skip
+@click.option("--code", "spec", default="entangled", show_default=True, metavar="SPEC", help="The code.")
 @click.option("--partitions", type=int, help="h of the entangled code.  [default: the largest that the workers allow]")
-@click.option("--workers", type=int, help="Workers W.  [default: the threshold itself]")
+@click.option("--workers", type=int, help="Number of workers.  [default: the threshold itself]")
 @click.option(
     "--decoding-tolerance",
     type=float,
@@ -33,7 +40,11 @@ MOST_SETS, FEWEST_SETS, SEARCH_OPERATIONS = 300, 60, 3e9
 def command(
     spec: str, partitions: int | None, workers: int | None, decoding_tolerance: float | None, as_json: bool
 ) -> None:
-    """How many responses are always enough, how many at best, and how many stragglers are tolerated."""
+    """Count the responses that a code needs.
+
+    Two numbers are printed: the responses that always suffice, and those that suffice at best. The remaining workers may
+    be stragglers.
+    """
     code = _chosen(asked_code(spec, partitions) or default_code(), workers)
     if decoding_tolerance is not None:
         require_number("decoding_tolerance", decoding_tolerance)

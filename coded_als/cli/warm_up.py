@@ -7,14 +7,21 @@ import time
 import click
 
 from coded_als.cli.common import progress
+from coded_als.cli.help import CommandWithExamples
 
 
-@click.command("warm-up")
+@click.command(
+    "warm-up", cls=CommandWithExamples,
+    examples=(
+        "coded-als warm-up",
+        "NUMBA_CACHE_DIR=/var/cache/numba coded-als warm-up",
+    ),
+)  # fmt: skip
 def command() -> None:
-    """Compile all loops of the sparse methods, and keep the machine code for every later process.
+    """Compile the loops of the sparse methods, and keep the machine code for later processes.
 
-    The first fit and the first new user of an installation wait for it otherwise. In an image of a container it is run once,
-    as the user that will fit, or with NUMBA_CACHE_DIR as later.
+    Without it, the first fit and the first new user of an installation wait for the compiler. In a container image, run
+    it as the user that will fit, or with the same NUMBA_CACHE_DIR.
     """
     started = time.perf_counter()
     with progress("compiling") as line:

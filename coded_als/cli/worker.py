@@ -7,19 +7,32 @@ import sys
 
 import click
 
+from coded_als.cli.common import SIZE
+from coded_als.cli.help import CommandWithExamples
 from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 
 
-@click.command("worker")
-@click.option("--connect", "endpoint", required=True, metavar="tcp://HOST:PORT", help="Where the master listens.")
-@click.option("--key-file", default="-", show_default=True, help="The file that admits this worker; - for stdin.")
+@click.command(
+    "worker", cls=CommandWithExamples,
+    examples=(
+        "coded-als worker --connect tcp://master:5555 --key-file worker-3.key",
+        "ssh machine3 coded-als worker --connect tcp://master:5555 < worker-3.key",
+    ),
+)  # fmt: skip
+@click.option("--connect", "endpoint", required=True, metavar="tcp://HOST:PORT", help="Address of the master.")
 @click.option(
-    "--id", "number", type=click.IntRange(0), help="Its number.  [default: of its key, or the first free one]"
+    "--key-file", default="-", show_default=True, metavar="FILE", help="Key file of this worker; - for stdin."
 )
 @click.option(
-    "--memory-limit", "memory_limit_mb", type=click.IntRange(1), help="MB that it may hold.  [default: no limit]"
+    "--id",
+    "number",
+    type=click.IntRange(0),
+    help="Number of this worker.  [default: that of its key, or the first free one]",
 )
-def command(endpoint: str, key_file: str, number: int | None, memory_limit_mb: int | None) -> None:
+@click.option(
+    "--memory-limit", "memory_limit_bytes", type=SIZE, help="Most memory of this worker.  [default: no limit]"
+)
+def command(endpoint: str, key_file: str, number: int | None, memory_limit_bytes: float | None) -> None:
     """Connect to a master, keep shares of a matrix and multiply, until the master ends.
 
     Workers may join at any time: one that takes the place of another is given its shares.
@@ -31,7 +44,7 @@ def command(endpoint: str, key_file: str, number: int | None, memory_limit_mb: i
         )
     arguments = ["--endpoint", endpoint, "--key-file", key_file]
     arguments += [] if number is None else ["--id", str(number)]
-    arguments += [] if memory_limit_mb is None else ["--memory-limit", str(memory_limit_mb)]
+    arguments += [] if memory_limit_bytes is None else ["--memory-limit", str(max(1, round(memory_limit_bytes / 1e6)))]
     # a process of its own: BLAS threads are counted before NumPy is imported, which this one has done
     os.execve(
         sys.executable,

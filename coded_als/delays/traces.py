@@ -173,7 +173,7 @@ def _read_cells(path: Path) -> Cells:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"a trace must be a readable CSV file; got {path}: {error}. Check the path.") from None
     if not cells:
-        raise UsageError(f"a trace must have at least one row; {path} has none. Record one with --record-trace.")
+        raise UsageError(f"a trace must have at least one row; {path} has none. Record one with --record-delays.")
     return cells
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from dataclasses import asdict
 from typing import Any
 
 from coded_als.cluster.machine import show_worker_speeds
 from coded_als.codes import CODES, Entangled
 from coded_als.codes.entangled import LARGEST_PARTITIONS
-from coded_als.experiments.text_tables import as_text
+from coded_als.experiments.text_tables import as_text, continued
 from coded_als.kernels import SPARSE_SLOWDOWN
 from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel
 from coded_als.planner.cluster_plan import Plan
@@ -18,6 +19,8 @@ from coded_als.planner.timing import Workload
 
 # Rows of the table of candidates; the best of each family comes besides.
 MOST_ROWS = 8
+# Rows of the short table.
+SHORT_ROWS = 5
 ASSUMPTIONS = (
     "iterations to convergence: {iterations}; those of MovieLens 100K at rank 20 to the default tolerance, unless you set "
     "them: a property of your matrix",
@@ -77,15 +80,31 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
     return shlex.join(map(str, [*words, "--delays", workload.delays, "--out", "model.npz"]))
 
 
-def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
-    """The plan for people."""
+def plan_text(plan: Plan, workers: int, workload: Workload, *, details: bool = False) -> str:
+    """The plan for people: verdict, command and the leading candidates; with ``details`` all that it rests on."""
     chosen = plan.recommended
     lines = [
-        _headline(plan, workers),
-        f"Use {chosen.scheme.label}: {_seconds(chosen)} expected, start-up {chosen.startup_s:.3g} s included; "
-        f"{chosen.worker_bytes / 1e6:.3g} MB on each worker.",
-        f"  {fit_command(chosen, workload)}",
+        *_headline(plan, workers),
         "",
+        *_wrapped(
+            f"Use {chosen.scheme.label}: {_seconds(chosen)} expected, start-up {chosen.startup_s:.3g} s included; "
+            f"{chosen.worker_bytes / 1e6:.3g} MB on each worker."
+        ),
+        *continued(fit_command(chosen, workload)),
+        "",
+        as_text(*_leading_table(plan), first_left=True),
+    ]
+    if details:
+        lines += _details(plan, workload)
+    else:
+        lines += ["", "--details: all candidates, equal memory and work, exclusions, assumptions."]
+    return "\n".join(lines)
+
+
+def _details(plan: Plan, workload: Workload) -> list[str]:
+    lines = [
+        "",
+        "The fastest of all:",
         as_text(*_candidate_table(plan), first_left=True),
         "",
         "At equal memory of a worker, with and without a code:",
@@ -97,20 +116,57 @@ def plan_text(plan: Plan, workers: int, workload: Workload) -> str:
     reasons = _reasons(plan)
     if reasons:
         lines += ["", "Excluded:", *reasons]
-    return "\n".join([*lines, "", "Assumed:", *(f"  {text}" for text in assumptions(workload))])
+    return [*lines, "", "Assumed:", *(f"  {text}" for text in assumptions(workload))]
 
 
-def _headline(plan: Plan, workers: int) -> str:
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 79, break_long_words=False, break_on_hyphens=False)
+
+
+def _headline(plan: Plan, workers: int) -> list[str]:
+    """The verdict, and how to find out where it is open."""
     duel = plan.overall
     if duel.plain is None or duel.coded is None or duel.speedup is None:
-        return f"{plan.verdict.capitalize()} on {workers} workers: nothing else can run."
+        return [f"{plan.verdict.capitalize()} on {workers} workers: nothing else can run."]
     ratio, low, high = duel.speedup.value, duel.speedup.low, duel.speedup.high
     interval = "" if low is None or high is None else f"95 %: {low:.2f} to {high:.2f}; "
-    line = (
-        f"{duel.verdict.capitalize()} on {workers} workers: {duel.coded.scheme.label} is {ratio:.2f} times as fast as "
-        f"{duel.plain.scheme.label} ({interval}it pays from {1 + MARGIN:.2f} on)."
+    fastest = (
+        f"is {ratio:.2f} times as fast as {duel.plain.scheme.label}"
+        if ratio >= 1
+        else f"takes {1 / ratio:.2f} times as long as {duel.plain.scheme.label}"
     )
-    return "\n".join([line, *_needed(duel)])
+    return _wrapped(
+        f"{duel.verdict.capitalize()} on {workers} workers: {duel.coded.scheme.label} {fastest} (speedup {ratio:.2f}, "
+        f"{interval}coding pays from {1 + MARGIN:.2f} on)."
+    ) + [line for text in _needed(duel) for line in _wrapped(text)]
+
+
+def _leading(plan: Plan) -> list[Candidate]:
+    """The recommended candidate, then the fastest of other codes: of each family first, five in all."""
+    found = [plan.recommended]
+    families = {plan.recommended.scheme.family.name}
+    others = [one for one in plan.candidates if one.scheme.code != plan.recommended.scheme.code]
+    for one in others:
+        if one.scheme.family.name not in families:
+            families.add(one.scheme.family.name)
+            found.append(one)
+    for one in others:
+        if one.scheme.code not in {other.scheme.code for other in found} and len(found) < SHORT_ROWS:
+            found.append(one)
+    return [found[0], *sorted(found[1:SHORT_ROWS], key=lambda one: one.estimate.value)]
+
+
+def _leading_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
+    body = []
+    for one in _leading(plan):
+        scheme = one.scheme
+        solver = scheme.solver if scheme.block is None else f"{scheme.solver} {scheme.block}"
+        kind = "sparse rows" if scheme.rows else scheme.protocol if scheme.protocol != "fused" else ""
+        code = f"{scheme.family.spec}{f', {kind}' if kind else ''}"
+        body.append(
+            [code, solver, _seconds(one).replace(" s", ""), f"{one.startup_s:.2g}", f"{one.worker_bytes / 1e6:.3g}"]
+        )
+    return ["code", "solver", "seconds (95 %)", "start-up", "MB each"], body
 
 
 def _needed(duel: Duel) -> list[str]:
@@ -151,14 +207,18 @@ def _candidate_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
 
 
 def _duel_table(duels: tuple[Duel, ...], unit: str, scale: float) -> tuple[list[str], list[list[str]]]:
-    body = []
+    """The duels, the most generous limit first; limits under which the same two meet share a row."""
+    body: list[list[str]] = []
     for duel in duels:
-        cells = [f"{duel.limit / scale:.3g}"]
+        cells = []
         for candidate in (duel.plain, duel.coded):
             cells += ["-", "-"] if candidate is None else [candidate.scheme.label, _seconds(candidate)]
         ratio = "-" if duel.speedup is None else f"{duel.speedup.value:.2f}"
-        body.append([*cells, ratio, duel.verdict])
-    return [unit, "without", "seconds", "with a code", "seconds", "times as fast", "verdict"], body
+        row = [*cells, ratio, duel.verdict]
+        if body and body[-1][1:] == row:
+            body.pop()
+        body.append([f"{duel.limit / scale:.3g}", *row])
+    return [f"{unit} from", "without", "seconds", "with a code", "seconds", "times as fast", "verdict"], body
 
 
 def _seconds(candidate: Candidate) -> str:

@@ -1,8 +1,10 @@
-"""Tables as text: for the terminal, in Markdown, and comma-separated."""
+"""Text of fixed width: tables for the terminal, in Markdown and comma-separated, and commands in several lines."""
 
 from __future__ import annotations
 
 import csv
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
@@ -34,3 +36,14 @@ def as_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def continued(command: str) -> list[str]:
+    """A command in lines of at most 79 columns, which a shell reads as one."""
+    words = re.sub(r" (?!--|<)", "\0", command)  # an option stays with its value
+    lines = textwrap.wrap(words, 71, break_long_words=False, break_on_hyphens=False)
+    ends = [" \\"] * (len(lines) - 1) + [""]
+    return [
+        f"{'      ' if index else '  '}{line}{end}".replace("\0", " ")
+        for index, (line, end) in enumerate(zip(lines, ends, strict=True))
+    ]

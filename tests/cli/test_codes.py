@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from coded_als.cli import main
 from coded_als.codes import CODES
 
-SMALL = ["codes", "--workers", "8", "--length", "64", "--columns", "4"]
+SMALL = ["codes", "--workers", "8", "--cols", "64", "--rank", "4"]
 
 
 def run(*arguments):

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -17,12 +16,7 @@ from click.testing import CliRunner
 
 from coded_als.als.products import StoredProduct
 from coded_als.cli import COMMANDS, main
-from coded_als.cli.common import CODE_SPECS, DELAY_SPECS
 from coded_als.cluster.held import HeldArrays
-from coded_als.codes import parse_code
-from coded_als.codes.family import CODES
-from coded_als.delays import parse_delays
-from coded_als.delays.spec import MODELS
 
 SYNTHETIC = "synthetic:m=40,n=30,d=4,noise=0.1"
 
@@ -69,27 +63,6 @@ def test_every_option_says_what_it_does(name, command):
         if isinstance(option, click.Option):
             assert option.help, f"{name} {option.opts[-1]}"
             assert not option.help.startswith("["), f"{name} {option.opts[-1]}"
-    shown = run(*name.split(), "--help").output
-    for option, specs in (("--delays", DELAY_SPECS), ("--code", CODE_SPECS)):
-        if any(option in one.opts for one in command.params):
-            assert all(line in shown for line in specs.splitlines()[1:])
-
-
-def own(classes):
-    """Those that no plugin brought."""
-    return {name: one for name, one in classes.items() if one.__module__.startswith("coded_als.")}
-
-
-@pytest.mark.parametrize(
-    ("text", "parse", "classes"), [(DELAY_SPECS, parse_delays, MODELS), (CODE_SPECS, parse_code, CODES)]
-)
-def test_the_specs_in_the_help_are_all_there_are(text, parse, classes):
-    specs = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
-    for spec in specs:
-        assert spec == "trace:FILE" or parse(spec)
-    assert {spec.partition(":")[0] for spec in specs} - {"trace"} == set(own(classes))
-    named = {field for spec in specs for field in re.findall(r"(\w+)=", spec)}
-    assert named == {field.name for one in own(classes).values() for field in fields(one)}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -97,13 +70,6 @@ def test_the_shell_completes_commands(shell):
     words = {"COMP_WORDS": "coded-als ev", "COMP_CWORD": "1" if shell != "fish" else "ev"}
     result = CliRunner().invoke(main, prog_name="coded-als", env={"_CODED_ALS_COMPLETE": f"{shell}_complete"} | words)
     assert "evaluate" in result.output
-
-
-def test_every_command_has_help():
-    for name in COMMANDS:
-        result = run(name, "--help")
-        assert result.exit_code == 0
-        assert "Usage:" in result.output
 
 
 def test_a_verified_fit_names_whoever_computed_wrongly(monkeypatch):
@@ -184,7 +150,7 @@ def test_fit_save_recommend_evaluate(ratings, tmp_path):
 
 def test_fit_draws_its_run(tmp_path):
     trace, timeline = tmp_path / "trace.csv", tmp_path / "timeline.json"
-    result = run("fit", SYNTHETIC, "--rank", 2, "--workers", 6, "--record-trace", trace, "--trace", timeline)
+    result = run("fit", SYNTHETIC, "--rank", 2, "--workers", 6, "--record-delays", trace, "--timeline", timeline)
     assert result.exit_code == 0, result.output
     assert trace.read_text().startswith("worker,round,seconds")
     assert json.loads(timeline.read_text())["traceEvents"]
@@ -272,8 +238,8 @@ def test_compare(ratings):
         (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a time with its unit, like 20ms or 1s; got 'soon'"),
         (["--rank", 4, "--workers", 0], "workers must be at least"),
         (["--rank", 4, "--method", "ridge", "--partitions", 3], "--partitions belongs to the coded method"),
-        (["--rank", 4, "--method", "ridge", "--round-timeout", 3], "--round-timeout belongs to the coded method"),
-        (["--rank", 4, "--cluster", "inline", "--round-timeout", 3], "--round-timeout belongs to worker processes"),
+        (["--rank", 4, "--method", "ridge", "--round-timeout", "3s"], "--round-timeout belongs to the coded method"),
+        (["--rank", 4, "--cluster", "inline", "--round-timeout", "3s"], "--round-timeout belongs to worker processes"),
         (["--rank", 4, "--round-timeout", 0], "round_timeout_s must be a number > 0; got 0"),
         (["--rank", 4, "--out", "/no/such/folder/model.npz"], "--out must be a file in an existing folder"),
     ],

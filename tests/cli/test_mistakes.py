@@ -43,28 +43,31 @@ def test_a_value_of_the_wrong_kind(name: str, option: click.Option) -> None:
 
 @pytest.mark.parametrize("name", [name for name, _ in commands()])
 def test_an_option_that_is_not_there(name: str) -> None:
-    assert f"options must be among those of coded-als {name}; got --moon. " in refused(*name.split(), "--moon", "3")
+    assert "no such option: --moon. " in refused(*name.split(), "--moon", "3")
 
 
-@pytest.mark.parametrize("name", [n for n, c in commands() if any(isinstance(p, click.Argument) for p in c.params)])
+@pytest.mark.parametrize(
+    "name", [n for n, c in commands() if any(p.required and isinstance(p, click.Argument) for p in c.params)]
+)
 def test_an_argument_that_is_left_out(name: str) -> None:
-    assert f" must be given; got none. See coded-als {name} --help." in refused(*name.split())
+    assert f" must be given. See coded-als {name} --help." in refused(*name.split())
 
 
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        (["fit", "x", "--rnk", "3"], "got --rnk. Did you mean --rank? See"),
-        (["reproduse"], "a command must be one of those of coded-als; got 'reproduse'. Did you mean reproduce? See"),
+        (["fit", "x", "--rnk", "3"], "no such option: --rnk. Did you mean --rank? See"),
+        (["reproduse"], "no such command: coded-als reproduse. Did you mean reproduce? See"),
         (
             ["reproduce", "table9"],
-            "a command must be one of those of coded-als reproduce; got 'table9'. Did you mean table1?",
+            "no such command: coded-als reproduce table9. Did you mean table1?",
         ),
-        (["--moon"], "options must be among those of coded-als; got --moon. See coded-als --help."),
-        (["fit", "x", "y", "z"], "arguments must be RATINGS; got also y z. Quote spaces. See"),
-        (["doctor", "x"], "arguments must be none; got also x."),
+        (["--moon"], "no such option: --moon. See coded-als --help."),
+        (["fit", "x", "y", "z"], "coded-als fit takes RATINGS; got also y z. Quote a name that has spaces. See"),
+        (["doctor", "x"], "coded-als doctor takes no argument; got also x."),
         (["sweep", "--workers"], "--workers must have a value; got none."),
         (["fit", "x", "--json=3"], "--json must stand alone; got a value."),
+        (["plan", "--rows", "30"], "--workers, --cols, --rank and --delays must be given. See"),
         (["plan", "--rows", "-3"], "--rows must be a whole number of at least 1; got -3."),
         (["fit", "x", "--serve", "99999"], "--serve must be a whole number from 0 to 65535; got 99999."),
     ],
@@ -77,7 +80,7 @@ def test_other_mistakes(typed: list[str], told: str) -> None:
 @pytest.mark.parametrize("typed", [[], ["reproduce"]])
 def test_a_group_alone_shows_its_help(typed: list[str]) -> None:
     result = CliRunner().invoke(main, typed)
-    assert "Commands:" in result.output
+    assert "--help" in result.output
     assert "Error" not in result.output
 
 
@@ -89,7 +92,7 @@ def test_a_folder_that_is_mistyped_starts_no_sweep_of_defaults(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "typed",
-    [["sweep", "--spec", "none.toml", "--out", "out"], ["report", "nowhere"], ["recommend", "none.npz", "--all"]],
+    [["sweep", "--config", "none.toml", "--out", "out"], ["report", "nowhere"], ["recommend", "none.npz", "--all"]],
 )
 def test_a_file_that_is_not_there_is_told_in_words(typed: list[str]) -> None:
     told = refused(*typed)

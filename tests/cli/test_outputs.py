@@ -41,7 +41,7 @@ def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unfitted")
-@pytest.mark.parametrize("option", ["--out", "--trace", "--record-trace"])
+@pytest.mark.parametrize("option", ["--out", "--timeline", "--record-delays"])
 @pytest.mark.parametrize("link", ["same", "relative", "symbolic", "hard"])
 def test_an_output_is_no_input(ratings: Path, option: str, link: str) -> None:
     target = ratings.parent / "other.npz"
@@ -58,7 +58,7 @@ def test_an_output_is_no_input(ratings: Path, option: str, link: str) -> None:
 @pytest.mark.usefixtures("unfitted")
 def test_outputs_are_not_each_other_nor_the_delays(ratings: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    refused_before_the_fit(fit(ratings, "--out", out, "--trace", out), "holds the file of --out")
+    refused_before_the_fit(fit(ratings, "--out", out, "--timeline", out), "holds the file of --out")
     trace = tmp_path / "trace.csv"
     trace.write_text("worker,round,seconds\n0,0,0.1\n")
     refused_before_the_fit(fit(ratings, "--delays", f"trace:{trace}", "--out", trace), "holds the delays")
@@ -66,7 +66,7 @@ def test_outputs_are_not_each_other_nor_the_delays(ratings: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("unfitted")
-@pytest.mark.parametrize("option", ["--out", "--trace", "--record-trace"])
+@pytest.mark.parametrize("option", ["--out", "--timeline", "--record-delays"])
 @pytest.mark.parametrize("place", ["absent/file", "folder", "ratings.txt/file"])
 def test_a_place_that_takes_no_file_is_refused(ratings: Path, option: str, place: str) -> None:
     (ratings.parent / "folder").mkdir()
@@ -75,7 +75,7 @@ def test_a_place_that_takes_no_file_is_refused(ratings: Path, option: str, place
 
 @pytest.mark.usefixtures("unfitted")
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no file even from root: /proc")
-@pytest.mark.parametrize("option", ["--out", "--trace", "--record-trace"])
+@pytest.mark.parametrize("option", ["--out", "--timeline", "--record-delays"])
 def test_an_unwritable_folder_is_noticed_before_the_fit(ratings: Path, option: str) -> None:
     refused_before_the_fit(fit(ratings, option, "/proc/file"), "must be writable")
 
@@ -88,7 +88,7 @@ def test_a_model_goes_to_a_regular_file(ratings: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_costs_the_recording_alone(ratings: Path, tmp_path: Path) -> None:
     model, timeline = tmp_path / "model.npz", tmp_path / "timeline.json"
-    result = fit(ratings, "--out", model, "--record-trace", "/dev/full", "--trace", timeline)
+    result = fit(ratings, "--out", model, "--record-delays", "/dev/full", "--timeline", timeline)
     assert result.exit_code == 1
     assert "No space left" in result.stderr
     assert load_model(model).rank == 2

@@ -46,7 +46,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--test", "0.35"), ("--leave-out", "2"), ("--leave-out", "1", "--by", "time")]
+    "options", [(), ("--test-fraction", "0.35"), ("--leave-out", "2"), ("--leave-out", "1", "--by", "time")]
 )
 def test_two_parts_hold_every_line_once(ratings: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     result = run("split", ratings, *options, "--seed", 3, "--out", tmp_path / "part", "--json")
@@ -84,7 +84,7 @@ def test_what_is_split_is_read_back_to_the_last_bit(
     before = load_ratings(source)
     if before.entries < 2:
         return
-    assert run("split", source, "--test", "0.5", "--out", tmp_path / "p").exit_code == 0
+    assert run("split", source, "--test-fraction", "0.5", "--out", tmp_path / "p").exit_code == 0
     found = {}
     for name in ("train", "test"):
         part = load_ratings(tmp_path / f"p.{name}.tsv")
@@ -102,10 +102,10 @@ def test_what_is_split_is_read_back_to_the_last_bit(
 
 def test_splits_that_are_refused(ratings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    fails_with(2, "either --test or --leave-out", "split", ratings, "--test", "0.2", "--leave-out", "1")
-    fails_with(2, "Add --leave-out K", "split", ratings, "--by", "time")
+    fails_with(2, "--test-fraction or --leave-out", "split", ratings, "--test-fraction", "0.2", "--leave-out", "1")
+    fails_with(2, "--by time needs --leave-out K", "split", ratings, "--by", "time")
     fails_with(2, "Add --out PREFIX", "split", "synthetic:m=9,n=8,d=2,noise=0.1")
-    fails_with(2, "must leave ratings in both parts", "split", ratings, "--test", "1")
+    fails_with(2, "must leave ratings in both parts", "split", ratings, "--test-fraction", "1")
     fails_with(2, "which holds the ratings", "split", ratings.rename(tmp_path / "x.test.tsv"), "--out", tmp_path / "x")
     assert run("split", tmp_path / "x.test.tsv").exit_code == 0
     assert (tmp_path / "x.test.train.tsv").exists()

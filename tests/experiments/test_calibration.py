@@ -74,7 +74,7 @@ def test_no_speed_is_beyond_that_of_memory(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_plan_is_made_with_it_and_options_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "calibrated", lambda columns: MEASURED)
-    arguments = [*ARGUMENTS, "--calibrate", "--bandwidth", "5e8", "--json"]
+    arguments = [*ARGUMENTS, "--calibrate", "--bandwidth", "500MB/s", "--json"]
     result = CliRunner().invoke(plan.command, arguments, catch_exceptions=False)
     assert json.loads(result.stdout)["machine"] == {
         **vars(MEASURED),

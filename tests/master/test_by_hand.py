@@ -84,7 +84,7 @@ def test_a_worker_joins_a_running_fit(by_hand: ByHand) -> None:
 
 
 def test_a_worker_holds_no_more_than_its_limit(by_hand: ByHand) -> None:
-    by_hand.when_there_is_a_key(("--id", 0), ("--id", 1), ("--id", 2, "--memory-limit", 8))
+    by_hand.when_there_is_a_key(("--id", 0), ("--id", 1), ("--id", 2, "--memory-limit", "8MB"))
     large = np.random.default_rng(1).standard_normal((1600, 1600))
     small = large[:200, :200]
     with RemoteCluster(by_hand.endpoint, 3, by_hand.key_file) as cluster:

@@ -70,7 +70,9 @@ def test_real_points_past_their_digits_are_left_out_with_the_reason() -> None:
     assert "decoding must be accurate" in reasons["entangled:h=5,points=real, fused, lobpcg"]
     assert not any(c.scheme.code.startswith("entangled:h=5,points=real") for c in found.candidates)
     assert any(c.scheme.code.startswith("entangled:h=4,points=real") for c in found.candidates)
-    assert "entangled:h=5,points=real: decoding must be accurate" in plan_text(found, 29, workload("exp:mean=20ms"))
+    assert "entangled:h=5,points=real: decoding must be accurate" in plan_text(
+        found, 29, workload("exp:mean=20ms"), details=True
+    )
 
 
 def test_a_scheme_that_does_not_fit_in_memory_is_left_out() -> None:
@@ -124,10 +126,26 @@ def test_json_is_one_document(tmp_path: Path) -> None:
 
 
 def test_text_says_verdict_recommendation_and_assumptions() -> None:
-    result = CliRunner().invoke(command, [*ARGUMENTS, "--delays", "exp:mean=20ms"], catch_exceptions=False)
+    result = CliRunner().invoke(command, [*ARGUMENTS, "--delays", "exp:mean=20ms", "--details"], catch_exceptions=False)
     assert "on 8 workers" in result.stdout
     assert "Use " in result.stdout
     assert "Assumed:" in result.stdout
+
+
+def test_the_short_plan_is_verdict_command_and_five_candidates_in_80_columns() -> None:
+    result = CliRunner().invoke(command, [*ARGUMENTS, "--delays", "exp:mean=20ms"], catch_exceptions=False)
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 24
+    verdict, use, table, note = result.stdout.split("\n\n")
+    assert "on 8 workers" in verdict
+    assert use.startswith("Use ")
+    assert "coded-als fit RATINGS --workers 8" in use
+    assert len(table.splitlines()) == 2 + 5
+    codes = [line.split()[0].rstrip(",") for line in table.splitlines()[2:]]
+    assert len(set(codes)) == 5
+    assert use.split()[1].startswith(codes[0])  # the recommended one comes first
+    assert note.startswith("--details")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +179,7 @@ def test_a_plan_for_sparse_data_stays_sparse_where_that_is_faster(monkeypatch: p
     assert all(candidate.scheme.rows for candidate in found.candidates)
     assert found.recommended.scheme.family.name == "replicated"
     assert "--precomputation none" in fit_command(found.recommended, large)
-    assert "sparse rows are spread evenly" in plan_text(found, 6, large)
+    assert "sparse rows are spread evenly" in plan_text(found, 6, large, details=True)
     # many users and few items
     monkeypatch.undo()
     tall = Workload(Size(2_000_000, 300, 20, 5_000_000), "exp:mean=5ms", Machine())

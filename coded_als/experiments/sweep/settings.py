@@ -58,7 +58,8 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Grid] | None:
 def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
     size, machine, iterations = stored["size"], stored["machine"], stored["iterations"]
     return {
-        **{name: stored[name] for name in ("cluster", "numerics", "tolerance", "repeats", "seed")},
+        **{name: stored[name] for name in ("cluster", "numerics", "repeats", "seed")},
+        "decoding_tolerance": stored["tolerance"],
         "rows": size["rows"],
         "cols": size["columns"],
         "rank": size["rank"],
@@ -79,9 +80,9 @@ def read_spec_file(path: Path, options: Collection[str], repeated: Collection[st
     try:
         content = tomllib.loads(path.read_text())
     except OSError as error:
-        raise UsageError(f"--spec must be a readable file; got {path}: {error.strerror}. Check the path.") from None
+        raise UsageError(f"--config must be a readable file; got {path}: {error.strerror}. Check the path.") from None
     except ValueError as error:
-        raise UsageError(f"--spec must be a TOML file; got {path}: {error}. Correct it.") from None
+        raise UsageError(f"--config must be a TOML file; got {path}: {error}. Correct it.") from None
     values = {}
     for key, value in content.items():
         name = key.replace("_", "-")

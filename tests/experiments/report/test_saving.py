@@ -81,7 +81,7 @@ def test_formats_are_among_three() -> None:
 def test_fit_draws_its_timeline(tmp_path: Path) -> None:
     np.save(tmp_path / "ratings.npy", np.random.default_rng(0).standard_normal((40, 30)))
     arguments = [str(tmp_path / "ratings.npy"), "--rank", "3", "--workers", "6", "--cluster", "virtual"]
-    arguments += ["--delays", "exp:mean=20ms", "--trace", str(tmp_path / "timeline.svg")]
+    arguments += ["--delays", "exp:mean=20ms", "--timeline", str(tmp_path / "timeline.svg")]
     assert CliRunner().invoke(fit, arguments, catch_exceptions=False).exit_code == 0
     assert "virtual seconds" in (tmp_path / "timeline.svg").read_text()
 

@@ -261,7 +261,7 @@ def test_local_cells_are_measured_in_wall_seconds(tmp_path: Path) -> None:
 
 
 def test_resumption_needs_the_folder_alone(tmp_path: Path) -> None:
-    options = ["--solver", "als", "--delays", "exp:mean=3ms", "--delays", "none", "--latency", "0.001", "--seed", "5"]
+    options = ["--solver", "als", "--delays", "exp:mean=3ms", "--delays", "none", "--latency", "1ms", "--seed", "5"]
     sweep(tmp_path / "whole", *options)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     lines = (tmp_path / "cut" / "results.jsonl").read_text().splitlines(keepends=True)
@@ -286,7 +286,7 @@ def test_values_are_added_to_a_finished_sweep(tmp_path: Path, monkeypatch: pytes
 
 def test_other_settings_are_refused_when_resumed(tmp_path: Path) -> None:
     sweep(tmp_path)
-    for other in (["--rank", "4"], ["--repeats", "5"], ["--numerics"], ["--latency", "0.5"]):
+    for other in (["--rank", "4"], ["--repeats", "5"], ["--numerics"], ["--latency", "0.5s"]):
         with pytest.raises(UsageError, match="holds another"):
             CliRunner().invoke(command, ["--out", str(tmp_path), "--resume", *other], catch_exceptions=False)
 
@@ -296,11 +296,11 @@ def test_a_spec_file_stands_for_the_options_and_options_come_first(tmp_path: Pat
         'rows = 60\ncols = 40\nrank = 3\nworkers = [12, 20]\npartitions = "2:3"\nrepeats = 4\n'
         'delays = ["exp:mean=20ms"]\nals-iterations = 20\ncode = ["uncoded", "entangled"]\n'
     )
-    arguments = ["--spec", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "file"), "--seed", "2"]
+    arguments = ["--config", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "file"), "--seed", "2"]
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     sweep(tmp_path / "line", "--seed", "2", "--als-iterations", "20", "--code", "uncoded", "--code", "entangled")
     assert results(tmp_path / "file") == results(tmp_path / "line")
-    arguments = ["--spec", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "file"), "--resume"]
+    arguments = ["--config", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "file"), "--resume"]
     assert CliRunner().invoke(command, [*arguments, "--seed", "2"], catch_exceptions=False).exit_code == 0
 
 
@@ -316,7 +316,7 @@ def test_a_spec_file_stands_for_the_options_and_options_come_first(tmp_path: Pat
 def test_a_bad_spec_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "sweep.toml").write_text(text)
     with pytest.raises(UsageError, match=said):
-        sweep(tmp_path / "out", "--spec", str(tmp_path / "sweep.toml"))
+        sweep(tmp_path / "out", "--config", str(tmp_path / "sweep.toml"))
     assert not (tmp_path / "out").exists()
 
 
