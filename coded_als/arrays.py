@@ -17,5 +17,11 @@ Places = NDArray[np.int32]
 Shape = tuple[int, ...]
 
 FLOAT64: np.dtype[Any] = np.dtype(np.float64)
+SINGLE: np.dtype[Any] = np.dtype(np.float32)
 FLOAT_BYTES = FLOAT64.itemsize
 EPS = float(np.finfo(np.float64).eps)
+
+
+def eps_of(dtype: np.dtype[Any]) -> float:
+    """The relative rounding of a type."""
+    return float(np.finfo(dtype).eps)

@@ -33,8 +33,8 @@ SPARSE_SLOWDOWN = 6
 
 
 def as_stored(array: NDArray[Any]) -> Stored:
-    """The array as workers keep it and as it travels: int32 as it is, everything else as float64."""
-    return array if array.dtype == np.int32 else np.asarray(array, dtype=np.float64)
+    """The array as workers keep it and as it travels: int32 and float32 as they are, everything else as float64."""
+    return array if array.dtype in (np.int32, np.float32) else np.asarray(array, dtype=np.float64)
 
 
 def product(left: Array, right: Array) -> Generator[None, None, Result]:
@@ -98,7 +98,7 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
     """
     require_rows(data, indices, indptr, len(right))
     right = np.ascontiguousarray(right)
-    product = np.zeros((indptr.size - 1, right.shape[1]))
+    product = np.zeros((indptr.size - 1, right.shape[1]), np.result_type(data, right))
     for rows, ends in row_panels(indptr, right.shape[1]):
         yield
         add_product(data, indices, ends, right, product[rows])
@@ -114,7 +114,7 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     (rows + 1,).
     """
     (image,) = yield from row_product(data, indices, indptr, right)
-    product = np.zeros(right.shape)
+    product = np.zeros(right.shape, image.dtype)
     for rows, ends in row_panels(indptr, right.shape[1]):
         yield
         add_transposed_product(data, indices, ends, image[rows], product)
@@ -191,7 +191,7 @@ def _panels(left: Array, right: Array, *, transpose: bool) -> Generator[None, No
         left = left.transpose(0, 2, 1)
     planes, rows, contraction = left.shape
     columns = right.shape[2]
-    result = np.empty((planes, rows, columns))
+    result = np.empty((planes, rows, columns), np.result_type(left, right))
     step = max(1, int(PANEL_OPERATIONS / (planes * len(right) * contraction * columns)))
     for start in range(0, rows, step):
         yield
@@ -261,7 +261,7 @@ def row_transposed_product(
     """
     require_rows(data, indices, indptr, len(extent))
     left = np.ascontiguousarray(left)
-    product = np.zeros((len(extent), left.shape[1]))
+    product = np.zeros((len(extent), left.shape[1]), np.result_type(data, left))
     for rows, ends in row_panels(indptr, left.shape[1]):
         yield
         add_transposed_product(data, indices, ends, left[rows], product)

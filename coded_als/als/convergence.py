@@ -14,7 +14,7 @@ from coded_als.als.ritz import (
     RitzPairs,
     singular_triplets,
 )
-from coded_als.arrays import EPS, Array
+from coded_als.arrays import Array
 from coded_als.codes.decoding import ROUNDING_UNITS
 from coded_als.models.checkpoint import arrays_like
 
@@ -172,9 +172,13 @@ Outcome = Literal["running", "converged", "undecided", "unfinished"]
 # Remedies, for people.
 REMEDIES: dict[Outcome, str] = {
     "undecided": "float64 cannot tell whether the tolerance is reached: rounding is as large as the possible loss. "
-    "Centre the data (weighting 'centred' where every entry is given), or raise the tolerance.",
+    "Subtract the means (center='columns'), or raise the tolerance.",
     "unfinished": "Not converged: raise the iterations or the tolerance, or use the default solver.",
 }
+SINGLE_REMEDY = (
+    "float32 cannot tell whether the tolerance is reached: rounding of the shares is as large as the possible loss. "
+    "Subtract the means (center='columns'), use dtype='float64', or raise the tolerance."
+)
 COARSE = (
     "The products could be decoded to {error:.0e} only, from the workers that could respond, which hides whether the tolerance "
     "is reached. Bring workers back, lower the parts of the code, or raise the tolerance."
@@ -213,8 +217,10 @@ MISSES = 12
 COARSENESS = 30.0
 
 
-def remedy_of(outcome: Outcome, error: float, decoding: float) -> str | None:
+def remedy_of(outcome: Outcome, error: float, decoding: float, dtype: str = "float64") -> str | None:
     """The remedy for a fit of this outcome, for people; None where none is needed."""
+    if outcome == "undecided" and dtype == "float32":
+        return SINGLE_REMEDY
     return COARSE.format(error=error) if outcome == "undecided" and error > decoding else REMEDIES.get(outcome)
 
 
@@ -270,7 +276,7 @@ class Stopping:
         if self._is_narrow and pairs.values.size <= self.rank and not exhausted:
             # no direction beyond the rank so far
             return self._verdict(pairs, self._certificate(pairs, 0.0, Outside(self.problem.squared_norm)), "running")
-        noise = (error + ROUNDING_UNITS * EPS) * self.problem.squared_norm
+        noise = (error + ROUNDING_UNITS * self.problem.rounding) * self.problem.squared_norm
         hoped = self._certificate(pairs, 0.0, self._expected_outside(pairs))
         proved = self._proved_outside(pairs) if error <= TRUSTED else None
         if proved is not None:
@@ -341,7 +347,7 @@ class Stopping:
         """Whether the probe has found a direction that belongs inside and that a narrow block cannot have met."""
         if not self._is_narrow or self._probe is None or self._misses >= MISSES:
             return False
-        if self._probe.value <= self._harmless + ROUNDING_UNITS * EPS * self.problem.squared_norm:
+        if self._probe.value <= self._harmless + ROUNDING_UNITS * self.problem.rounding * self.problem.squared_norm:
             return False
         self.missed, self._misses = self._probe.vectors, self._misses + 1
         self._verified_at, self._best, self._idle = np.inf, np.inf, 0
@@ -400,7 +406,7 @@ class Stopping:
         assert self.certificate is not None
         optimum = self.certificate.optimum
         # rounding of the objective, to first order in eps; `moved` and the loss are known more accurately
-        rounding = ROUNDING_UNITS * EPS * np.sqrt(objective * self.problem.squared_norm)
+        rounding = ROUNDING_UNITS * self.problem.rounding * np.sqrt(objective * self.problem.squared_norm)
         agrees = objective <= (1 + self.tolerance) * optimum + rounding
         reached = self.certificate.loss + moved <= self.tolerance * optimum
         return "converged" if agrees and reached else "undecided"
@@ -450,10 +456,10 @@ class Stopping:
         if self.problem.cancels(explained):
             # vectors are computed only where they are needed
             left_out = self.problem.left_out(pairs.vectors[:, : self.rank], explained)
-        rounding = self.rank * (ROUNDING_UNITS * EPS) ** 2 * self.problem.squared_norm
+        rounding = self.rank * (ROUNDING_UNITS * self.problem.rounding) ** 2 * self.problem.squared_norm
         if not self.problem.cancels(explained):
             # each of the values may be off by as much as its residual
-            rounding += self.rank * noise + ROUNDING_UNITS * EPS * left_out
+            rounding += self.rank * noise + ROUNDING_UNITS * self.problem.rounding * left_out
         loss = loss_bound(pairs.values, pairs.residuals + noise, outside, self.rank, self.regularization)
         return Certificate(spectral_objective(left_out, values, self.regularization), loss + rounding)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
+from coded_als.als.centring import Center, centred_problem
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
 from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
@@ -28,6 +29,7 @@ from coded_als.cluster.seam import Cluster
 from coded_als.cluster.verification import VERIFY, Verify, verified
 from coded_als.codes import CodeSpec, Entangled, asked_code, default_code
 from coded_als.codes.entangled import square
+from coded_als.codes.single import ShareType, growth_of, tolerance_in
 from coded_als.data.tables import named_matrix
 from coded_als.delays.models import DelayModel
 from coded_als.errors import UsageError
@@ -81,7 +83,7 @@ class CodedALS(LinearFolding):
         Stop when the objective is proved to be within this of the optimum, relative to it.
     decoding_tolerance
         Relative error that a decoded product may have; by default the tolerance of the code, 1e-11 (systematic), 1e-12
-        (on the circle) or 1e-8 (real points). A round waits for one more response rather than decode worse. If no other
+        (on the circle) or 1e-8 (real points), and in float32 at most 1e-3. A round waits for one more response rather than decode worse. If no other
         worker can respond, products are decoded as well as they can be and the data alone prove the result
         (`protocol="paper"` ends with an error then, and so does a fit with products that have no digits left).
     precomputation
@@ -91,12 +93,21 @@ class CodedALS(LinearFolding):
     weighting
         The matrix that is factorized: ``"none"`` the ratings, ``"binary"`` a 1 for each, ``"centred"`` less their mean,
         ``"log"`` their logarithm. `objective_` and `history_` are those of the matrix factorized.
+    center
+        The means that are subtracted from the matrix before it is factorized: ``"columns"``, ``"rows"`` or ``"both"``, over
+        all entries, missing ones as zeros; None subtracts none. They are kept as `item_biases_` and `user_biases_`, and
+        every score includes them. A sparse R is not filled in. Where a large offset hides the objective in rounding, this
+        is the remedy; with ``"columns"`` the factors are those of a principal component analysis.
     seed
         Seed of the start.
     verify
         ``"freivalds"``: each response is checked by itself before it counts, by random combinations that the master alone
         knows. Workers that send wrong numbers are left out for the rest of the fit, as many as the code tolerates
         stragglers. ``"off"`` refuses NaN and infinity only.
+    dtype
+        Type of the shares on the workers, and of the arrays that are sent: ``"float32"`` takes half the memory and half the
+        bytes, and products take about half the time. Encoding, decoding and the algebra stay in float64, and the proof
+        of convergence comes from the data. Where float32 cannot tell, `outcome_` is ``"undecided"``.
 
     Attributes
     ----------
@@ -173,13 +184,16 @@ class CodedALS(LinearFolding):
         decoding_tolerance: float | None = None,
         precomputation: Where = "auto",
         weighting: Weighting = "none",
+        center: Center | None = None,
         seed: int = 0,
         verify: Verify = "off",
+        dtype: ShareType = "float64",
     ) -> None:
         self.rank, self.regularization = rank, regularization
         self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
-        self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
+        self.precomputation, self.weighting, self.center = precomputation, weighting, center
+        self.seed, self.verify, self.dtype = seed, verify, dtype
 
     def fit(
         self,
@@ -229,11 +243,11 @@ class CodedALS(LinearFolding):
             When the estimated error of all responses is above the tolerance.
         """
         matrix, ids = named_matrix(ratings, columns)
-        matrix = checked_ratings(matrix)
+        matrix = checked_ratings(matrix, narrow=True)
         asked = self._checked()
         if spread is None:
             cluster = cluster or InlineCluster((asked or default_code()).fewest_workers)
-            spread = self._spread(asked, extent_of(Problem.of(matrix)), cluster.size, cluster.delays, cluster.machine)
+            spread = self._spread(asked, self._extent(matrix), cluster.size, cluster.delays, cluster.machine)
         elif cluster is None:
             raise UsageError("cluster must be the one that the spread is planned for; got none. Pass both to fit.")
         else:
@@ -251,10 +265,17 @@ class CodedALS(LinearFolding):
         """Factorize checked ratings in a scope of their own."""
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
-        problem, log = Problem.of(matrix), RoundLog(cluster)
-        held = spread.give_out(problem, log, self.decoding_error(spread.code))
-        keep = partial(self._keep, global_mean=mean, seen=seen_pattern(ratings))
+        (problem, means), log = centred_problem(matrix, self.center), RoundLog(cluster)
+        held = spread.give_out(problem, log, self.decoding_error(spread.code), np.dtype(self.dtype))
+        of_users, of_items = (None if one is None else one * unit for one in (means.rows, means.columns))
+        keep = partial(
+            self._keep, user_biases=of_users, item_biases=of_items, global_mean=mean, seen=seen_pattern(ratings)
+        )
         keep(*self.factorize(problem, held, log, spread, unit, run, warm, keep))
+
+    def _extent(self, ratings: Any) -> Extent:
+        """The size of checked ratings."""
+        return extent_of(Problem.of(ratings), centred=self.center is not None)
 
     def factorize(
         self,
@@ -312,12 +333,14 @@ class CodedALS(LinearFolding):
             stopping.concede(cut.lost)
             basis, weights, tied = cut.basis, cut.basis, cut.tied
         error = max(record.error_estimate for record in log.records)
-        # products decoded worse than they should be are no evidence of the rank of the data
-        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, min(error, decoding))
+        # products decoded worse than they should be are no evidence of the rank of the data, and the last is in float64
+        told = min(error, decoding) / growth_of(np.dtype(self.dtype))
+        best = BestFactors.on(basis, held.product(weights), self.rank, ridge, max(told, problem.rounding))
         objective, moved = best.measured(problem)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
         self.converged_ = self.outcome_ == "converged"
-        self.remedy_ = ENDED if run.ended and not self.converged_ else remedy_of(self.outcome_, error, decoding)
+        is_over = run.ended and not self.converged_
+        self.remedy_ = ENDED if is_over else remedy_of(self.outcome_, error, decoding, self.dtype)
         self.unique_ = tied.size == 0 if self.converged_ else None
         self.tied_values_: tuple[float, ...] = tuple((np.sqrt(np.maximum(tied, 0.0)) * unit).tolist())
         self.objective_ = objective * unit**2
@@ -372,7 +395,7 @@ class CodedALS(LinearFolding):
         UsageError
             For parameters that do not fit the matrix or the workers.
         """
-        return self.spread_over(extent_of(Problem.of(ratings)), workers, delays, machine)
+        return self.spread_over(self._extent(ratings), workers, delays, machine)
 
     def spread_over(
         self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
@@ -403,7 +426,9 @@ class CodedALS(LinearFolding):
 
     def decoding_error(self, code: CodeSpec) -> float:
         """Relative error that a product decoded by a code may have."""
-        return code.tolerance if self.decoding_tolerance is None else self.decoding_tolerance
+        if self.decoding_tolerance is not None:
+            return self.decoding_tolerance
+        return tolerance_in(code.tolerance, np.dtype(self.dtype))
 
     def _checked(self) -> CodeSpec | None:
         """The requested code, None where the choice is open, after all checks that need no matrix.
@@ -414,7 +439,12 @@ class CodedALS(LinearFolding):
         require_one_of("solver", self.solver, tuple(SOLVERS))
         require_one_of("precomputation", self.precomputation, get_args(Where))
         require_one_of("weighting", self.weighting, get_args(Weighting))
+        if self.center is not None:
+            require_one_of("center", self.center, get_args(Center))
         require_one_of("verify", self.verify, VERIFY)
+        require_one_of("dtype", self.dtype, get_args(ShareType))
+        if self.protocol == "paper" and self.dtype != "float64":
+            raise UsageError("protocol 'paper' calculates in float64; got dtype 'float32'. Use protocol='fused'.")
         if self.solver not in (able := solvers_of(self.protocol)):
             raise UsageError(
                 f"protocol {self.protocol!r} is defined for solver {able[0]!r}; got {self.solver!r}. "

@@ -5,22 +5,26 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
+from coded_als.als.centring import Center, CentredRows, centred_matrix
+from coded_als.als.problem import unit_of
 from coded_als.als.products import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import rows_code
-from coded_als.arrays import Array
+from coded_als.arrays import FLOAT64, Array
+from coded_als.checks import require_one_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.seam import Cluster
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import CodeSpec, asked_code, default_code
 from coded_als.codes.replication import copies_of
+from coded_als.codes.single import ShareType, in_type, tolerance_in
 from coded_als.errors import UsageError
 
 # Columns of a block that a choice of code assumes; their number is not known beforehand.
@@ -62,6 +66,11 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     gram
         Whether the operator is A^T A, (N, N), and not A: formed of a dense A, and X -> A^T (A X) in one round of a sparse
         one, where A^T A is not formed.
+    center
+        The means that are subtracted from A: ``"columns"``, ``"rows"`` or ``"both"``, as in `coded_als.CodedALS`; None
+        subtracts none. A sparse A is not filled in.
+    dtype
+        Type of the shares and of the blocks that are sent, ``"float64"`` or ``"float32"``; products are float64.
 
     Attributes
     ----------
@@ -89,15 +98,26 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         name: str = "operator",
         verify: Verify = "off",
         gram: bool = False,
+        center: Center | None = None,
+        dtype: ShareType = "float64",
     ) -> None:
-        matrix = _checked(matrix)
-        stays_sparse = sparse.issparse(matrix)
+        require_one_of("dtype", dtype, get_args(ShareType))
+        numbers = np.dtype(dtype)
+        matrix, means, unit = _checked(matrix), None, 1.0
+        if numbers != FLOAT64:  # far from the ends of float32
+            unit = unit_of(max(float(matrix.max()), -float(matrix.min())))
+            matrix = matrix * (1.0 / unit)
+        shape, stays_sparse = matrix.shape, sparse.issparse(matrix)
+        if center is not None:
+            require_one_of("center", center, get_args(Center))
+            matrix, means = centred_matrix(matrix, center)
         if gram and not stays_sparse:
             with np.errstate(over="ignore"):
                 matrix = _finite(matrix.T @ matrix, "A^T A")
-        super().__init__(np.dtype(np.float64), (matrix.shape[1],) * 2 if gram else matrix.shape)
-        self._symmetric = gram or _is_symmetric(matrix)
+        super().__init__(np.dtype(np.float64), (shape[1],) * 2 if gram else shape)
+        self._symmetric = gram or (means is None and _is_symmetric(matrix))
         asked = asked_code(code, partitions)
+        self._scale = (LARGE, 1.0) if numbers == FLOAT64 else (0.0, unit * unit if gram else unit)
         scope = Scope(cluster)
         # drop the shares when the operator is garbage-collected; the scope must not reference it, or it would stay alive
         self._finalizer = weakref.finalize(self, scope.close)
@@ -105,16 +125,17 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         log = RoundLog(verified(scope, verify))
         self.rounds: list[RoundRecord] = log.records
         if stays_sparse:
-            rows = SparseRows.given_out(matrix, log, copies_of(rows_code(asked, cluster.size)), name)
+            given_out = SparseRows.given_out(matrix, log, copies_of(rows_code(asked, cluster.size)), name, numbers)
+            rows = given_out if means is None else CentredRows(given_out, means)
             self._product = _sparse_product(rows, name, gram)
             self._of_transpose: Callable[[], Product] = lambda: rows.transposed_product
             return
 
         def stored(matrix: Array, name: str) -> Product:  # without the operator, which would never go
             chosen = CodedOperator._choose(asked, cluster, matrix.shape)
-            product = chosen.for_product(cluster.size)
+            product = in_type(chosen.for_product(cluster.size), numbers)
             log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
-            tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
+            tolerance = tolerance_in(chosen.tolerance, numbers) if decoding_tolerance is None else decoding_tolerance
             return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X", pieces=chosen.pieces)
 
         self._product = stored(matrix, name)
@@ -145,13 +166,13 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         return self._product if self._symmetric else self._of_transpose()
 
     def _matmat(self, X: Any) -> Any:
-        return _multiplied(self._product, X, self.shape[0])
+        return _multiplied(self._product, X, self.shape[0], self._scale)
 
     def _matvec(self, x: Any) -> Any:
         return self._matmat(np.asarray(x).reshape(-1, 1))[:, 0]
 
     def _rmatmat(self, X: Any) -> Any:
-        return _multiplied(self._transposed_product, X, self.shape[1])
+        return _multiplied(self._transposed_product, X, self.shape[1], self._scale)
 
     def _rmatvec(self, x: Any) -> Any:
         return self._rmatmat(np.asarray(x).reshape(-1, 1))[:, 0]
@@ -160,8 +181,12 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         return self if self._symmetric else super()._adjoint()
 
 
-def _multiplied(product: Product, given: Any, rows: int) -> Any:
-    """The product with a block of vectors, (rows, columns), in one round."""
+def _multiplied(product: Product, given: Any, rows: int, scale: tuple[float, float]) -> Any:
+    """The product with a block of vectors, (rows, columns), in one round.
+
+    ``scale``: columns with larger entries are scaled on their way, and the unit of the product.
+    """
+    large, unit = scale
     block = np.asarray(given)
     if block.dtype.kind not in REAL + "c":
         raise UsageError(f"cannot multiply by an array of dtype {block.dtype}. Pass real or complex numbers.")
@@ -169,17 +194,17 @@ def _multiplied(product: Product, given: Any, rows: int) -> Any:
         return np.zeros((rows, 0), np.result_type(block.dtype, np.float64))
     if block.dtype.kind == "c":  # in one round: A real, so the parts do not mix
         columns = block.shape[1]
-        both = _multiplied(product, np.hstack([block.real, block.imag]), rows)
+        both = _multiplied(product, np.hstack([block.real, block.imag]), rows, scale)
         return both[:, :columns] + 1j * both[:, columns:]
     with np.errstate(over="ignore"):
         right = _finite(block.astype(np.float64, copy=False), "the right operand")
     largest = np.abs(right).max(axis=0, initial=0.0)
-    if not (largest > LARGE).any():
+    if unit == 1.0 and not (largest > large).any():
         return product(right)
     # products that overflow look like those of a worker that fails; powers of two change no digit
-    units = np.where(largest > LARGE, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+    units = np.where(largest > large, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
     with np.errstate(over="ignore"):
-        return _finite(product(right / units) * units, "the product")
+        return _finite(product(right / units) * units * unit, "the product")
 
 
 def _finite(block: Array, noun: str) -> Array:
@@ -215,7 +240,7 @@ def _is_symmetric(matrix: Any) -> bool:
     return bool(np.array_equal(matrix, matrix.T))
 
 
-def _sparse_product(rows: SparseRows, name: str, gram: bool) -> Product:
+def _sparse_product(rows: SparseRows | CentredRows, name: str, gram: bool) -> Product:
     """X -> A X, or A^T (A X), with blocks of rows of A that the workers hold."""
     if gram:
         return partial(rows.gram_product, label=f"{name}: A^T (A X)")

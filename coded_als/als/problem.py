@@ -5,6 +5,7 @@ PureSVD is only as good as its reading of the ratings, so they may be weighted b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from coded_als.arrays import Array
+from coded_als.arrays import EPS, Array
 from coded_als.models.rating_matrix import power_of_four, require_factorable
 
 # A difference of traces below this part of them is computed from the data instead.
@@ -69,9 +70,11 @@ def in_unit(matrix: Any) -> tuple[Any, float]:
     values = matrix.data if sparse.issparse(matrix) else matrix
     largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
     unit = unit_of(largest)
+    if matrix.dtype == np.float32 and abs(np.log2(unit)) > 100:  # the unit, or what it divides, may be no float32
+        matrix = matrix.astype(np.float64)
     matrix = matrix if unit == 1.0 else matrix * (1.0 / unit)
     values = matrix.data if sparse.issparse(matrix) else matrix
-    require_factorable(largest, float(np.vdot(values, values)) * unit * unit)
+    require_factorable(largest, squared_sum(values) * unit * unit)
     return matrix, unit
 
 
@@ -98,20 +101,25 @@ class Problem:
         """Whether R came as a sparse matrix."""
         return bool(sparse.issparse(self.matrix))
 
+    @property
+    def rounding(self) -> float:
+        """The relative rounding of products with A."""
+        return EPS
+
     @cached_property
     def squared_norm(self) -> float:
         """||R||^2 = tr D."""
         values = self.matrix.data if self.is_sparse else self.matrix
         with np.errstate(over="ignore"):
-            return float(np.vdot(values, values))
+            return squared_sum(values)
 
     def image(self, vectors: Array) -> Array:
         """A X of (l, k), (rows, k), at the master."""
-        return np.asarray(self.matrix @ vectors)
+        return transposed_product_of(self.matrix.T, vectors) if self.transposed else product_of(self.matrix, vectors)
 
     def adjoint(self, vectors: Array) -> Array:
         """A^T Y of (rows, k), (l, k), at the master."""
-        return np.asarray(self.matrix.T @ vectors)
+        return product_of(self.matrix.T, vectors) if self.transposed else transposed_product_of(self.matrix, vectors)
 
     def cancels(self, explained: float) -> bool:
         """Whether tr D less its ``explained`` part has lost the digits that matter."""
@@ -126,11 +134,23 @@ class Problem:
     def squared_error(self, other: Array, factor: Array) -> float:
         """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself."""
         # by blocks of rows: a difference of large traces would lose the digits that matter
-        step = max(1, 2**22 // self.length)
-        blocks = (slice(start, start + step) for start in range(0, self.matrix.shape[0], step))
-        matrix = self.matrix.tocsr() if self.is_sparse else self.matrix
-        residuals = (np.asarray(matrix[rows] - other[rows] @ factor.T) for rows in blocks)
+        residuals = (np.asarray(block - other[rows] @ factor.T) for rows, block in self.panels())
         return float(sum(np.vdot(residual, residual) for residual in residuals))
+
+    def panels(self) -> Iterator[tuple[slice, Any]]:
+        """Blocks of some rows of A, dense or sparse as it is, and the places of these rows."""
+        step = max(1, 2**21 // self.length)
+        matrix = self.matrix.tocsr() if self.is_sparse else self.matrix
+        for start in range(0, matrix.shape[0], step):
+            rows = slice(start, start + step)
+            yield rows, matrix[rows].astype(np.float64, copy=False)
+
+    def dense(self) -> Array:
+        """A, (rows, l), filled in where it is sparse."""
+        if not self.is_sparse:
+            return np.asarray(self.matrix, np.float64)
+        blocks = (block.toarray() if sparse.issparse(block) else block for _, block in self.panels())
+        return np.vstack(list(blocks))
 
 
 @dataclass(frozen=True)
@@ -171,3 +191,41 @@ class DistributedProblem(Problem):
         """||A - other factor^T||^2 for (rows, d) and (l, d), as accurate as A itself."""
         found: float = self.matrix.squared_error(other * self.unit, factor)
         return found / self.unit / self.unit
+
+
+# Numbers of a float32 matrix that are widened at a time.
+WIDENED = 2**21
+
+
+def _widened(matrix: Any) -> Iterator[tuple[slice, Any]]:
+    """A matrix in float64, all at once where it is so, else some rows at a time; and the places of the rows."""
+    height = matrix.shape[0]
+    numbers = matrix.nnz if sparse.issparse(matrix) else matrix.size
+    step = height if matrix.dtype == np.float64 else max(1, height * WIDENED // max(1, numbers))
+    for start in range(0, height, step):
+        rows = slice(start, start + step)
+        yield rows, matrix if step >= height and matrix.dtype == np.float64 else matrix[rows].astype(np.float64)
+
+
+def product_of(matrix: Any, right: Array) -> Array:
+    """M X of a dense or sparse M of any type, (rows, l), and (l, k): in float64."""
+    parts = [np.asarray(panel @ right) for _, panel in _widened(matrix)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def transposed_product_of(matrix: Any, left: Array) -> Array:
+    """M^T Y of a dense or sparse M of any type, (rows, l), and (rows, k): in float64."""
+    total: Array = np.zeros((matrix.shape[1], left.shape[1]))
+    for rows, panel in _widened(matrix):
+        part = np.asarray(panel.T @ left[rows])
+        total = part if panel.shape == matrix.shape else total + part
+    return total
+
+
+def squared_sum(values: Any) -> float:
+    """The sum of the squares of an array, in float64, without a copy of it as a whole."""
+    flat = values.reshape(-1) if values.flags.c_contiguous else values.T.reshape(-1)
+    if flat.dtype == np.float64:
+        return float(np.vdot(flat, flat))
+    parts = (flat[start : start + WIDENED].astype(np.float64) for start in range(0, flat.size, WIDENED))
+    return float(sum(np.vdot(part, part) for part in parts))

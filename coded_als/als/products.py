@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from coded_als.arrays import Array
+from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
@@ -141,14 +141,16 @@ class StoredProduct:
         shape = (self._shape[0], right.shape[1])
         with self._log.charging("encoding"):
             # a code may encode its shares while they are taken
-            shares = self._code.encode_right(np.ascontiguousarray(right, dtype=self._code.dtype))
+            shares = self._code.encode_right(np.ascontiguousarray(right, dtype=np.float64))
             payloads = [(share,) for share in shares]
         round = Round(
             kernel=self._kernel,
             operands=(self._operand,),
             payloads=payloads,
             response_shapes=(self._code.response_shape(shape),),
-            operations=multiplications(self._code, self._shape, right.shape[1]),
+            operations=multiplications(self._code, self._shape, right.shape[1])
+            * self._code.dtype.itemsize
+            / FLOAT_BYTES,
             label=self._label,
             dtype=self._code.dtype,
         )

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.als.products import RoundLog
-from coded_als.arrays import EPS, Array
+from coded_als.arrays import FLOAT64, FLOAT_BYTES, Array, eps_of
 from coded_als.checks import require_whole
 from coded_als.cluster.rules import first_copies
 from coded_als.cluster.seam import Round
@@ -39,20 +39,31 @@ class SparseRows:
         Of the fullest block.
     name
         Under which, with a suffix, the workers hold the three arrays of their block.
+    dtype
+        Of their entries, and of what is sent and responded.
     """
 
     recovery_threshold: int
 
     def __init__(
-        self, log: RoundLog, shape: tuple[int, int], blocks: Sequence[Any], entries: int, name: str = "rows"
+        self,
+        log: RoundLog,
+        shape: tuple[int, int],
+        blocks: Sequence[Any],
+        entries: int,
+        name: str = "rows",
+        dtype: np.dtype[Any] = FLOAT64,
     ) -> None:
+        self._dtype = dtype
         self.shape, self._log, self._rows, self._entries, self._name = shape, log, blocks, entries, name
         self.recovery_threshold = len(blocks)
         self._block_of = copied_blocks(log.cluster.size, len(blocks))
         self._rule = first_copies(log.cluster.size, len(blocks))
 
     @classmethod
-    def given_out(cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows") -> SparseRows:
+    def given_out(
+        cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows", dtype: np.dtype[Any] = FLOAT64
+    ) -> SparseRows:
         """Give the blocks of a matrix to the workers.
 
         Raises UsageError for more copies than workers, or a block of 2^31 entries or columns.
@@ -61,8 +72,9 @@ class SparseRows:
         require_copies(copies, workers)
         matrix = sparse.csr_array(matrix)
         rows = deal(np.diff(matrix.indptr), workers // copies)
-        blocks = [row_block(matrix, held) for held in rows]
-        given = cls(log, matrix.shape, rows, max(data.size for data, _, _ in blocks), name)
+        cut = (row_block(matrix, held) for held in rows)
+        blocks = [(data.astype(dtype, copy=False), *places) for data, *places in cut]
+        given = cls(log, matrix.shape, rows, max(data.size for data, *_ in blocks), name, dtype)
         for part, operand in enumerate(given.operands):
             log.cluster.store(operand, [blocks[block][part] for block in given._block_of])
         return given
@@ -74,7 +86,7 @@ class SparseRows:
 
     def error_estimate(self, workers: Sequence[int]) -> float:
         """Rounding only, if every block is there; else infinite."""
-        return EPS if self._rule.satisfied(workers) else np.inf
+        return eps_of(self._dtype) if self._rule.satisfied(workers) else np.inf
 
     def product(self, right: Array, label: str = "U = A H") -> Array:
         """A H in one round, (rows, d).
@@ -95,7 +107,7 @@ class SparseRows:
     def transposed_product(self, left: Array, unit: float = 1.0) -> Array:
         """A^T Y / unit in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows."""
         shape = (self.shape[1], left.shape[1])
-        extent = np.zeros((self.shape[1], 0))
+        extent = np.zeros((self.shape[1], 0), self._dtype)
         payloads = [(part, extent) for part in self._parts_of(left, unit)]
         return self._total(self._run("row_transposed_product", left, shape, 1, "A^T Y", payloads))
 
@@ -111,7 +123,7 @@ class SparseRows:
         """The rows of Y / unit, (rows, b), that belong to each block, zeros where it is filled up."""
         held = []
         for rows in self._rows:
-            part = left[rows]
+            part = left[rows].astype(self._dtype, copy=False)
             part[rows < 0] = 0.0
             part /= unit
             held.append(part)
@@ -119,7 +131,7 @@ class SparseRows:
 
     def _total(self, responses: dict[int, Array]) -> Array:
         # in the order of the blocks and not of arrival: the sum is the same to the last bit with any workers slow
-        total = responses[0].copy()
+        total = responses[0].astype(np.float64)
         for block in range(1, self.recovery_threshold):
             total += responses[block]
         return total
@@ -134,14 +146,15 @@ class SparseRows:
         payloads: Sequence[tuple[Array, ...]] | None = None,
     ) -> dict[int, Array]:
         """One response of every block."""
-        right = np.ascontiguousarray(right, dtype=np.float64)
+        right = np.ascontiguousarray(right, dtype=self._dtype)
         round = Round(
             kernel,
             operands=self.operands,
             payloads=[(right,)] * self._block_of.size if payloads is None else payloads,
             response_shapes=(shape,),
-            operations=rows_operations(passes, self._entries, right.shape[1]),
+            operations=rows_operations(passes, self._entries, right.shape[1]) * self._dtype.itemsize / FLOAT_BYTES,
             label=label,
+            dtype=self._dtype,
         )
         responses = self._log.run(round, self._rule, self)
         chosen: dict[int, Array] = {}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import sparse
 
+from coded_als.als.centring import CentredProblem, CentredRows
 from coded_als.als.problem import Problem
 from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
-from coded_als.arrays import Array
+from coded_als.arrays import FLOAT64, Array
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
 from coded_als.cluster.seam import Round
@@ -21,6 +22,7 @@ from coded_als.cluster.shares import Shares
 from coded_als.codes import CodeSpec, Replicated, Uncoded, default_code
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
+from coded_als.codes.single import in_type
 from coded_als.errors import UsageError, readable
 from coded_als.planner.schemes import Extent, forming_pays, gram_at_master_s, gram_bytes, gram_on_workers_s, holds_gram
 
@@ -30,7 +32,11 @@ Where = Literal["auto", "local", "coded", "none"]
 
 def local_gram(problem: Problem) -> Array:
     """D = A^T A, (l, l), at the master: right for a sparse R, as its Gram matrix costs little."""
-    product = problem.matrix.T @ problem.matrix
+    if isinstance(problem, CentredProblem):  # centred before it is multiplied, some rows at a time
+        return np.asarray(sum(block.T @ block for _, block in problem.panels()))
+    if not problem.is_sparse and problem.matrix.dtype != FLOAT64:
+        return np.asarray(sum(block.T @ block for _, block in problem.panels()))
+    product = problem.matrix.T @ problem.matrix.astype(FLOAT64, copy=False)
     return np.asarray(product.toarray() if sparse.issparse(product) else product)
 
 
@@ -39,8 +45,7 @@ class CodedGram:
 
     def __init__(self, problem: Problem, log: RoundLog, code: CodeSpec, tolerance: float) -> None:
         self._problem, self._log, self._code, self._tolerance = problem, log, code, tolerance
-        matrix = problem.matrix
-        self._matrix: Array = matrix.toarray() if problem.is_sparse else matrix
+        self._matrix = problem.dense()
 
     def gram(self) -> Array:
         """D = A^T A, (l, l)."""
@@ -77,34 +82,36 @@ class CodedGram:
         return found
 
 
-def store_data(log: RoundLog, code: CodeSpec, data: Array) -> None:
+def store_data(log: RoundLog, code: CodeSpec, data: Array, dtype: np.dtype[Any] = FLOAT64) -> None:
     """Give every worker its share of D, encoded as it is sent.
 
     ``data``: D, (l, l).
     """
-    product = code.for_product(log.cluster.size)
+    product = in_type(code.for_product(log.cluster.size), dtype)
     log.cluster.store(DATA, Shares(log.cluster.size, lambda: product.encode_left(data)))
 
 
-def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float, label: str) -> StoredProduct:
+def stored_product(
+    log: RoundLog, code: CodeSpec, length: int, tolerance: float, label: str, dtype: np.dtype[Any] = FLOAT64
+) -> StoredProduct:
     """X -> D X in one round, of the D, (l, l), that `store_data` gave to the workers.
 
     Where no other worker can respond, it is decoded as well as it can be: the certificate judges the result.
     """
-    product = code.for_product(log.cluster.size)
+    product = in_type(code.for_product(log.cluster.size), dtype)
     return StoredProduct(
         log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST, pieces=code.pieces
     )
 
 
-def extent_of(problem: Problem) -> Extent:
-    """The numbers of a problem that the spread of its data depends on."""
+def extent_of(problem: Problem, *, centred: bool = False) -> Extent:
+    """The numbers of a problem that the spread of its data depends on; ``centred``: less its means, which are to come."""
     matrix, (rows, length) = problem.matrix, problem.matrix.shape
     if not problem.is_sparse:
         return Extent(rows, length, None)
     if matrix.format == "csc":
-        return Extent(rows, length, np.bincount(matrix.indices, minlength=rows))
-    return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64))
+        return Extent(rows, length, np.bincount(matrix.indices, minlength=rows), centred=centred)
+    return Extent(rows, length, np.diff(sparse.csr_array(matrix).indptr).astype(np.int64), centred=centred)
 
 
 def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: Machine) -> bool:
@@ -128,14 +135,26 @@ class Spread:
     reason: str = field(default="as asked", compare=False)  # why this code, for people
     columns: int = field(default=0, compare=False)  # of the block that D is multiplied with
 
-    def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
-        """Store the data on the workers."""
+    def give_out(
+        self, problem: Problem, log: RoundLog, tolerance: float, dtype: np.dtype[Any] = FLOAT64
+    ) -> DistributedData:
+        """Store the data on the workers, in arrays of a type."""
         if self.precomputation == "none":
-            return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
+            held = SparseRows.given_out(problem.matrix, log, copies_of(self.code), dtype=dtype)
+            rows = CentredRows(held, problem.directions) if isinstance(problem, CentredProblem) else held
+            return rows if dtype == FLOAT64 else CoarseRows(rows.gram_product, problem.image)
         if self.precomputation == "local":
-            return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image)
-        coded = CodedGram(problem, log, self.code, tolerance)
-        return FormedGram(log, self.code, tolerance, coded.gram(), coded.last_product)
+            return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image, dtype)
+        coded = CodedGram(problem, log, self.code, min(tolerance, self.code.tolerance))
+        return FormedGram(log, self.code, tolerance, coded.gram(), coded.last_product, dtype)
+
+
+@dataclass(frozen=True)
+class CoarseRows:
+    """Products with sparse rows on the workers in float32; nothing follows the last one to mend it, so the data make it."""
+
+    gram_product: Callable[[Array], Array]
+    product: Callable[[Array], Array]
 
 
 class FormedGram:
@@ -153,13 +172,21 @@ class FormedGram:
         D, (l, l).
     last_product
         H -> A H, of (l, d), (rows, d).
+    dtype
+        Of the shares.
     """
 
     def __init__(
-        self, log: RoundLog, code: CodeSpec, tolerance: float, gram: Array, last_product: Callable[[Array], Array]
+        self,
+        log: RoundLog,
+        code: CodeSpec,
+        tolerance: float,
+        gram: Array,
+        last_product: Callable[[Array], Array],
+        dtype: np.dtype[Any] = FLOAT64,
     ) -> None:
-        store_data(log, code, gram)
-        self.gram_product = stored_product(log, code, len(gram), tolerance, "E = D X")
+        store_data(log, code, gram, dtype)
+        self.gram_product = stored_product(log, code, len(gram), tolerance, "E = D X", dtype)
         self.product = last_product
 
 

@@ -59,12 +59,17 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     "--weighting", ["none", "binary", "centred", "log"], "none", metavar="NAME",
     help="Ratings as they are; binary: a 1 for each; centred: minus their mean; log.",
 )  # fmt: skip
+@choice(
+    "--center", ["columns", "rows", "both"],
+    help="Subtract the means of the columns, the rows or both first; sparse ratings are not filled in.",
+)  # fmt: skip
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the optimum to stop at.")
 @click.option(
     "--decoding-tolerance", type=float, help="Largest relative error of a decoded product.  [default: that of the code]"
 )
 @click.option("--profile", is_flag=True, help="Print the seconds of rounds, encoding, decoding and algebra.")
 @choice("--verify", ["off", "freivalds"], "off", help="Check each response of a worker.")
+@choice("--dtype", ["float64", "float32"], "float64", help="Type of the shares on the workers and of responses.")
 @click.option(
     "--policy",
     metavar="TEXT",

@@ -100,9 +100,11 @@ class CodedOptions:
     block: int | Literal["auto"]
     precomputation: str
     weighting: str
+    center: str | None
     tolerance: float
     decoding_tolerance: float | None
     verify: str
+    dtype: str
 
 
 @dataclass(frozen=True)

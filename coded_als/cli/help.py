@@ -55,6 +55,7 @@ HEADINGS = {
     "Matrix and model": "method rows cols rank entries regularization iterations seed",
     "Workers and code": "workers code delays cluster scheduler stragglers memory memory-per-worker all",
     "Machines": "calibrate speed worker-speeds bandwidth latency message cores",
+    "Going on and stopping": "start stop-on validate patience",
     "Runs": "repeats numerics j config dry-run",
     "Reading": "columns",
     "Output and progress": "out live serve checkpoint resume timeline record-delays figure parquet details json help help-all",

@@ -43,6 +43,8 @@ class FitSummary(TypedDict, total=False):
     precomputation: str
     protocol: str
     weighting: str
+    center: str | None
+    dtype: str
     recovery_threshold: int | None
     enough_at_best: int
     decoding_tolerance: float
@@ -92,6 +94,8 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
             "precomputation": model.precomputation_,
             "protocol": model.protocol,
             "weighting": model.weighting,
+            "center": model.center,
+            "dtype": model.dtype,
             "workers": workers,
             "share_per_worker": code.share(workers),
             "rounds": len(model.rounds_),

@@ -11,6 +11,7 @@ from typing import Protocol
 from coded_als.cluster.seam import Status, StoppingRule
 from coded_als.codes.product import MatrixCode
 from coded_als.codes.replication import ReplicatedProduct, holders
+from coded_als.codes.single import without_type
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 
 
@@ -194,8 +195,9 @@ def all_of(size: int) -> AnyOfEach:
 
 def rule_for(code: MatrixCode, tolerance: float, at_worst: float = 0.0) -> StoppingRule:
     """The rule by which a round of this code stops."""
-    if isinstance(code, ReplicatedProduct):
-        return AnyOfEach(code.groups)
+    plain = without_type(code)
+    if isinstance(plain, ReplicatedProduct):
+        return AnyOfEach(plain.groups)
     return WellConditioned(code, tolerance, at_worst)
 
 

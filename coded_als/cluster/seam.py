@@ -6,7 +6,7 @@ round's `StoppingRule`; it never waits for a straggler. Real processes (`coded_a
 a virtual clock (`coded_als.cluster.virtual`) and the calling process (`coded_als.cluster.inline`)
 implement the same protocol.
 
-Arrays at this interface are real float64; a stored one may be int32, which places of sparse
+Arrays at this interface are real float64, or float32 where a round says so; a stored one may be int32, which places of sparse
 entries are. A share or a response at a point of the unit circle is complex and travels as two stacked real planes, shape ``(2, rows, columns)``; at a real
 point there is one plane. So encoding, multiplying and decoding are real matrix products.
 """
@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from coded_als.arrays import FLOAT64, Array, Shape
+from coded_als.arrays import FLOAT64, SINGLE, Array, Shape
 from coded_als.checks import all_finite
 from coded_als.cluster.machine import Machine
 from coded_als.delays.models import DelayModel
@@ -94,8 +94,8 @@ class Round:
     dtype: np.dtype[Any] = FLOAT64
 
     def __post_init__(self) -> None:
-        if self.dtype != FLOAT64:
-            raise UsageError(f"dtype must be float64, the one type of rounds so far; got {self.dtype!r}. Leave it out.")
+        if self.dtype not in (FLOAT64, SINGLE):
+            raise UsageError(f"dtype must be float64 or float32; got {self.dtype!r}. Leave it out.")
 
     @property
     def payload_bytes(self) -> int:

@@ -29,6 +29,7 @@ from coded_als.cluster.scope import ProxyCluster
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.cluster.shares import TeedShares
 from coded_als.codes.pieces import PieceLayout
+from coded_als.codes.single import growth_of
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 
@@ -159,7 +160,8 @@ class RoundCheck:
         """Whether a worker's response is right."""
         shapes = tuple(array.shape for array in response)
         right = shapes == self._round.response_shapes and all(
-            comparison.agrees for comparison in CHECKS[self._round.kernel](self, worker, response)
+            comparison.agrees(growth_of(self._round.dtype))
+            for comparison in CHECKS[self._round.kernel](self, worker, response)
         )
         if not right:
             self._cluster._wrong.add(worker)
@@ -221,6 +223,7 @@ class PieceCheck:
                 f"got {round.kernel!r} of {name!r}. Use pieces=1, or store a list."
             )
         self._sketches, self._payloads = cluster.piece_sketches(name, layout), payloads
+        self._growth = growth_of(round.dtype)
         self._height, self._cluster, self._layout = round.response_shapes[0][1], cluster, layout
         self._norms: dict[int, Array] = {}
 
@@ -232,7 +235,8 @@ class PieceCheck:
         numbers = [(start + place) % self._layout.pieces for place in range(first, last)]
         if id(right) not in self._norms:
             self._norms[id(right)] = norms(right.reshape(-1, right.shape[-1]))
-        agrees = self._sketches[worker].compare(numbers, order, right, self._norms[id(right)], rows).agrees
+        compared = self._sketches[worker].compare(numbers, order, right, self._norms[id(right)], rows)
+        agrees = compared.agrees(self._growth)
         if not agrees:
             self._cluster._wrong.add(worker)
         return agrees

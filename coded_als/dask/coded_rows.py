@@ -38,6 +38,11 @@ def fit_coded_rows(
             "needs more of them at the master. Use protocol='fused', verify='off', and precomputation='auto', 'none' or "
             "'coded'."
         )
+    if model.center is not None or model.dtype != "float64":
+        raise UsageError(
+            f"a dataset is factorized as it is, in float64; got center={model.center!r}, dtype={model.dtype!r}. Use "
+            "weighting='centred', or fit the ratings in memory with CodedALS(...).fit."
+        )
     of_users = dataset.shape[0] >= dataset.shape[1]
     extent = _extent(dataset, cluster, of_users)
     spread = model.spread_over(extent, cluster.size, cluster.delays, cluster.machine)

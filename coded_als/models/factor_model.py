@@ -608,10 +608,14 @@ class FactorModel:
         if not ratings:
             raise UsageError("a score must come from ratings to be explained; got none. Give the user's ratings.")
         rated, contributions = self._contributions(*self._rated(ratings), column)
-        base = self.global_mean_ + (0.0 if self.item_biases_ is None else float(self.item_biases_[column]))
+        base = self._base(column)
         order = np.argsort(-np.abs(contributions), kind="stable")[:n]
         total = float(base + contributions.sum())
         return Explanation(total, base, self.item_ids[rated[order]], contributions[order])
+
+    def _base(self, column: int) -> float:
+        """The score of an item for a user without ratings."""
+        return self.global_mean_ + (0.0 if self.item_biases_ is None else float(self.item_biases_[column]))
 
     def _contributions(
         self, columns: Integers, values: NDArray[np.float64], asked: int

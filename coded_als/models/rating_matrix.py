@@ -49,7 +49,7 @@ def seen_pattern(ratings: Any, *, full: bool = False) -> csr_array | None:
     """
     from scipy import sparse
 
-    stored = as_matrix(ratings)
+    stored = as_matrix(ratings, narrow=True)
     if isinstance(stored, np.ndarray):
         if not full and stored.all():
             return None
@@ -61,8 +61,14 @@ def seen_pattern(ratings: Any, *, full: bool = False) -> csr_array | None:
 MOST_ROWS = 2**31 - 1
 
 
-def as_matrix(ratings: Any) -> Any:
+# Whole numbers up to this size are exact in float32.
+EXACT_IN_SINGLE = 2**24
+
+
+def as_matrix(ratings: Any, *, narrow: bool = False) -> Any:
     """Ratings of any accepted form as a NumPy or SciPy array.
+
+    ``narrow``: float32 stays so, and whole numbers that are exact in it become float32, instead of twice the memory.
 
     ``ratings``: (m, n): scipy sparse (every stored entry is a rating, and several values in one place are their
     sum), a masked array (the masked entries alone are missing), or dense (zeros are missing). Formats of
@@ -75,7 +81,7 @@ def as_matrix(ratings: Any) -> Any:
 
     if sparse.issparse(ratings):
         _require_real(ratings.shape, ratings.dtype)
-        return _canonical(ratings)
+        return _canonical(ratings, _narrowest(ratings) if narrow else np.float64)
     if is_table(ratings):
         raise UsageError(
             f"ratings must be a matrix, or a table with named columns; got a {type(ratings).__name__} without. "
@@ -84,7 +90,7 @@ def as_matrix(ratings: Any) -> Any:
     matrix = np.ma.asarray(ratings) if isinstance(ratings, np.ma.MaskedArray) else np.asarray(ratings)
     _require_real(matrix.shape, matrix.dtype)
     if not isinstance(matrix, np.ma.MaskedArray):
-        return matrix.astype(np.float64, copy=False)
+        return matrix.astype(_narrowest(matrix) if narrow else np.float64, copy=False)
     present = ~np.ma.getmaskarray(matrix)
     rows, columns = np.nonzero(present)
     values = matrix.data[present].astype(np.float64)
@@ -103,8 +109,18 @@ def _require_real(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         )
 
 
-def _canonical(ratings: Any) -> csr_array:
-    """A csr array of float64 with one sorted entry for each place; the argument is not changed."""
+def _narrowest(ratings: Any) -> Any:
+    """The type, float32 or float64, that holds the numbers of a matrix exactly."""
+    if ratings.dtype == np.float32 or ratings.dtype.itemsize <= 2:
+        return np.float32
+    if ratings.dtype.kind not in "iu" or 0 in ratings.shape:
+        return np.float64
+    small = int(ratings.min()) >= -EXACT_IN_SINGLE and int(ratings.max()) <= EXACT_IN_SINGLE
+    return np.float32 if small else np.float64
+
+
+def _canonical(ratings: Any, dtype: Any = np.float64) -> csr_array:
+    """A csr array with one sorted entry for each place; the argument is not changed."""
     if max(ratings.shape) > MOST_ROWS:
         raise UsageError(
             f"ratings must have at most {MOST_ROWS} rows and as many columns; got shape {ratings.shape}. Number the users "
@@ -114,8 +130,9 @@ def _canonical(ratings: Any) -> csr_array:
         check = getattr(ratings, "check_format", None)
         if check is not None:  # an index out of range would be an access out of bounds in compiled loops
             check(full_check=True)
-        # as float64 first: sums of small integers must not wrap
-        matrix = without_padding(ratings.astype(np.float64, copy=False))
+        # as float64 first: sums of small integers must not wrap, nor be rounded to float32
+        one_each = getattr(ratings, "has_canonical_format", False)
+        matrix = without_padding(ratings.astype(dtype if one_each else np.float64, copy=False))
     except ValueError as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UsageError(f"ratings must be a sound sparse matrix; got one where {reason}. Build it anew.") from None
@@ -144,15 +161,17 @@ def is_padded(matrix: Any) -> bool:
     return bool(matrix.format == "dia" or (matrix.format == "bsr" and matrix.blocksize != (1, 1)))
 
 
-def checked_ratings(ratings: Any) -> Any:
+def checked_ratings(ratings: Any, *, narrow: bool = False) -> Any:
     """R as (m, n) float64, dense or compressed by rows, once it is known to be a finite matrix of numbers.
+
+    ``narrow``: float32 where it is exact, as `as_matrix` has it.
 
     A sparse one then holds each place once: entries of one place are summed, as scipy reads them.
 
     Raises UsageError where `as_matrix` does, and for a matrix without rows or columns or with a value that is not
     finite.
     """
-    matrix = as_matrix(ratings)
+    matrix = as_matrix(ratings, narrow=narrow)
     if min(matrix.shape) == 0:
         raise UsageError(
             f"ratings must be a matrix with rows and columns; got shape {matrix.shape}. Pass an (m, n) matrix."

@@ -88,6 +88,7 @@ class Extent:
     lengths: NDArray[np.int64] | None  # (rows,) entries of each row of a sparse A; None for a dense one
     held: bool = False  # whether the workers hold its rows already, in blocks, and the master none of them
     memory_bytes: float | None = None  # the most that D may take; the memory of this machine unless given
+    centred: bool = False  # whether D is that of A less its means, which fill a sparse A in
 
     @property
     def entries(self) -> int | None:
@@ -131,6 +132,8 @@ def forming_pays(extent: Extent, workers: int, copies: int, share: float, column
     length, lengths, blocks = extent.length, extent.lengths.astype(np.float64), workers // copies
     entries, pairs = float(lengths.sum()), float(lengths @ lengths)
     form_s = summed_gram_s(pairs, length, blocks, machine) if extent.held else sparse_gram_s(pairs, length, machine)
+    if extent.centred:
+        form_s = gram_at_master_s(extent.rows, length, machine)
     give_out_s = machine.giving_s(workers, FLOAT_BYTES * length**2 * share)
     formed_s = form_s + give_out_s + PRODUCTS * machine.computing_s(length**2 * columns * share)
     rows_s = 0.0 if extent.held else machine.giving_s(workers, SPARSE_BYTES * entries / blocks)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from coded_als.errors import CodedALSError
 from coded_als.wire.memory import SharedMemory, SharedMemoryView
 
-FLOAT, WHOLE = np.dtype("<f8"), np.dtype("<i4")
-DTYPES = {dtype.str: dtype for dtype in (FLOAT, WHOLE)}
+FLOAT, SHORT, WHOLE = np.dtype("<f8"), np.dtype("<f4"), np.dtype("<i4")
+DTYPES = {dtype.str: dtype for dtype in (FLOAT, SHORT, WHOLE)}
 # Below this size a copy is cheaper than telling Python that ZeroMQ has let go of an array (measured on loopback).
 COPY_BELOW_BYTES = 1 << 18
 MOST_DIMENSIONS = 8
@@ -41,11 +41,14 @@ class Packed:
     frames: tuple[zmq.Frame, ...]
 
 
-def packed(arrays: Sequence[NDArray[Any]], memory: SharedMemory | None = None, dtype: np.dtype[Any] = FLOAT) -> Packed:
-    """Arrays, to be sent to any number of workers."""
+def packed(
+    arrays: Sequence[NDArray[Any]], memory: SharedMemory | None = None, dtype: np.dtype[Any] | None = None
+) -> Packed:
+    """Arrays, to be sent to any number of workers; ``dtype``: of all numbers but places, by default float32 stays."""
     described: list[tuple[Any, ...]] = []
-    frames, numbers = [], dtype.newbyteorder("<")
+    frames = []
     for array in arrays:
+        numbers = (SHORT if array.dtype == SHORT else FLOAT) if dtype is None else dtype.newbyteorder("<")
         own = WHOLE if array.dtype == WHOLE else numbers
         place = memory.put(array, own) if memory is not None and own != WHOLE else None
         if place is None:

@@ -1,8 +1,8 @@
 """The messages between master and workers: a class for each kind, in one header frame and raw array frames.
 
 The header is a msgpack list: version, kind, and the fields of the kind's class in their order. Every array follows in a
-frame of its own, C order, little-endian: float64, or int32 where the array is one (the places of sparse entries). A
-float64 array may lie in memory that both share instead, at an offset that the header says. Nothing is ever unpickled, and
+frame of its own, C order, little-endian: float64, or float32 or int32 (the places of sparse entries) where the array is one. An
+array of numbers may lie in memory that both share instead, at an offset that the header says. Nothing is ever unpickled, and
 `decode` looks at no array before version, kind and fields are right, and at no byte of an array before its type, shape
 and byte count agree.
 """
@@ -26,7 +26,7 @@ Stamp = tuple[str, int]
 # A whole number of at least 0.
 Natural = Annotated[int, "natural"]
 
-VERSION = 6
+VERSION = 7
 MOST_HEADER_BYTES = 1 << 16
 
 

@@ -267,4 +267,4 @@ def test_residuals_prove_stable_half_steps_however_badly_conditioned(
     reading = Reading(c0=0.0, c1=1.0, t0=rng.normal(), stable=True).as_array()
     arguments = (*rows, np.full(20, 10.0**ridge), fixed, form, 10.0 ** rng.uniform(-2, 2, 8), np.empty(0), reading)
     response = run_to_end(find_kernel("solve_block")(*arguments))
-    assert all(comparison.agrees for comparison in check_half_step(*arguments, *response))
+    assert all(comparison.agrees() for comparison in check_half_step(*arguments, *response))

@@ -104,13 +104,19 @@ def test_an_exact_fit_of_the_coded_model(cluster: DaskCluster, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"precomputation": "local"}, {"protocol": "paper", "solver": "als"}, {"verify": "freivalds"}, {"rank": 50}],
+    [
+        {"precomputation": "local"},
+        {"protocol": "paper", "solver": "als"},
+        {"verify": "freivalds"},
+        {"center": "columns"},
+        {"rank": 50},
+    ],
 )
 def test_what_needs_all_ratings_at_the_master_is_refused(
     cluster: DaskCluster, tmp_path: Path, parameters: dict[str, Any]
 ) -> None:
     dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
-    with pytest.raises(UsageError, match=r"where they are|rank must be"):
+    with pytest.raises(UsageError, match=r"where they are|as it is|rank must be"):
         fit_dataset(CodedALS(**({"rank": 2} | parameters)), dataset, cluster)
 
 

@@ -30,6 +30,56 @@ CODES = (
 
 ALGORITHM = (
     Mutant(
+        "float32 is judged by the rounding of float64",
+        "coded_als/codes/single.py",
+        "return self.plain.error_estimate(workers) * growth_of(SINGLE)",
+        "return float(self.plain.error_estimate(workers))",
+        ("tests/als/test_single.py::test_the_estimate_knows_the_type",),
+    ),
+    Mutant(
+        "liars in float32 are sought with the rounding of float64",
+        "coded_als/cluster/verification.py",
+        "comparison.agrees(growth_of(self._round.dtype))",
+        "comparison.agrees()",
+        ("tests/als/test_single.py::test_workers_hold_and_respond_in_float32",),
+    ),
+    Mutant(
+        "shares in float32 become float64 on their way",
+        "coded_als/kernels.py",
+        "return array if array.dtype in (np.int32, np.float32) else np.asarray(array, dtype=np.float64)",
+        "return array if array.dtype == np.int32 else np.asarray(array, dtype=np.float64)",
+        ("tests/als/test_single.py::test_workers_hold_and_respond_in_float32",),
+    ),
+    Mutant(
+        "float32 ratings are widened as a whole",
+        "coded_als/als/problem.py",
+        "step = height if matrix.dtype == np.float64 else max(1, height * WIDENED // max(1, numbers))",
+        "step = height",
+        ("tests/als/test_single.py::test_narrow_input_is_never_widened_as_a_whole",),
+    ),
+    Mutant(
+        "a finished D of sparse ratings is centred",
+        "coded_als/als/spread.py",
+        "return np.asarray(sum(block.T @ block for _, block in problem.panels()))",
+        "raw = problem.matrix[:, : problem.length]; mean = problem.directions[:, :1]\n"
+        "        return np.asarray((raw.T @ raw).toarray() - raw.shape[0] * mean @ mean.T)",
+        ("tests/als/test_centring.py::test_sparse_rows_are_centred_as_they_are",),
+    ),
+    Mutant(
+        "products of a large offset round like those without one",
+        "coded_als/als/centring.py",
+        "return EPS * max(1.0, float(np.linalg.norm(self.matrix.data) / np.sqrt(self.squared_norm)))",
+        "return EPS",
+        ("tests/als/test_centring.py::test_the_rank_is_that_of_the_centred_matrix",),
+    ),
+    Mutant(
+        "a new user is folded in without the means of the items",
+        "coded_als/als/folding.py",
+        "means = np.zeros(rows.shape[1]) if self.item_biases_ is None else self.item_biases_",
+        "means = np.zeros(rows.shape[1])",
+        ("tests/als/test_centring.py::test_fold_in_is_the_row_of_the_full_solve",),
+    ),
+    Mutant(
         "no straggler reserve",
         "coded_als/codes/family.py",
         "STRAGGLER_RESERVE = 0.25",

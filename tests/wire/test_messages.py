@@ -23,7 +23,9 @@ from tests.fuzz_wire import bytes_of_frames, frames_of_bytes, read, seeds, witho
 WHOLE = st.integers(0, 2**31)
 STAMPS = st.lists(st.tuples(st.text(max_size=8), WHOLE), max_size=3).map(tuple)
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
-ARRAYS = st.lists(hnp.arrays(np.float64, SHAPES) | hnp.arrays(np.int32, SHAPES), max_size=3).map(tuple)
+ARRAYS = st.lists(
+    hnp.arrays(np.float64, SHAPES) | hnp.arrays(np.float32, SHAPES) | hnp.arrays(np.int32, SHAPES), max_size=3
+).map(tuple)
 FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     bytes: st.binary(max_size=16),
     str: st.text(max_size=20),
@@ -71,7 +73,7 @@ def test_a_message_comes_back(message: Message) -> None:
         assert (got.shape, got.dtype) == (sent.shape, sent.dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8, ">i4", ">f8", bool])
+@pytest.mark.parametrize("dtype", [np.float16, np.int64, np.uint8, ">i4", ">f8", bool])
 def test_other_types_travel_as_float64(dtype: Any) -> None:
     (got,) = decode(as_bytes(encode(Response(b"", 0, 0, 0, arrays=(np.array([0, 1], dtype=dtype),))))).arrays
     assert (got.dtype, got.tolist()) == (FLOAT, [0.0, 1.0])
@@ -151,7 +153,7 @@ SAID_WRONG: dict[Any, list[Any]] = {
         [["a", 1.0]],
         None,
     ],
-    tuple[NDArray[Any], ...]: [None, {}, 1, "<f8", [1], [["<f4", [1]]]],
+    tuple[NDArray[Any], ...]: [None, {}, 1, "<f8", [1], [["<f2", [1]]]],
 }
 
 
@@ -204,7 +206,7 @@ def test_no_forged_array_description_raises_anything_else(dtype: str, value: Any
         (lambda header: header.__setitem__(6, math.nan), "times must be"),
         (lambda header: header.__setitem__(7, -1.0), "times must be"),
         (lambda header: header.__setitem__(4, -1), "at least 0"),
-        (lambda header: header.__setitem__(-1, [["<f4", [2, 3]]]), "described"),
+        (lambda header: header.__setitem__(-1, [["<f2", [2, 3]]]), "described"),
         (lambda header: header.__setitem__(-1, [["|O", [2, 3]]]), "described"),
         (lambda header: header.__setitem__(-1, [["<f8", [2, 4]]]), "bytes"),
         (lambda header: header.__setitem__(-1, [["<i4", [2, 3]]]), "bytes"),
