@@ -18,6 +18,7 @@ _HOMES = {
     "coded_als.errors": "DecodingError NotEnoughWorkers UsageError",
     "coded_als.master": "LocalCluster",
     "coded_als.evaluation.stopping": "EarlyStopping",
+    "coded_als.evaluation.tuning": "tune",
     "coded_als.models.checkpoint": "Checkpoint",
     "coded_als.models.persistence": "load_model",
     "coded_als.sharded": "ShardedALS",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         UsageError as UsageError,
     )
     from coded_als.evaluation.stopping import EarlyStopping as EarlyStopping
+    from coded_als.evaluation.tuning import tune as tune
     from coded_als.master import LocalCluster as LocalCluster
     from coded_als.models.checkpoint import Checkpoint as Checkpoint
     from coded_als.models.persistence import load_model as load_model

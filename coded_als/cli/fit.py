@@ -33,6 +33,10 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--rank", type=int, help="Number of factors.  [default: the method's own; coded: 20]")
 @click.option("--regularization", type=float, help="Ridge penalty.  [default: the method's own; coded: 0]")
 @click.option("--iterations", type=int, help="Most iterations.  [default: the method's own; coded: 500]")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE",
+    help="Another parameter of the method, such as unobserved_weight=0.05.",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of start and delays.")
 @click.option("--hold-out-users", type=float, help="Share of the users to leave for `evaluate --protocol strong`.")
 @click.option("--workers", default=16, show_default=True, help="Number of workers.")

@@ -20,7 +20,7 @@ from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of, mac
 from coded_als.cli.common import Progress, is_typed, names_of, picked, print_json, progress, refuse_typed
 from coded_als.cli.going_on import GoingOn, GoingOnOptions
 from coded_als.cli.live import LiveOptions, live_view
-from coded_als.cli.methods import make_model
+from coded_als.cli.methods import given_settings, make_model
 from coded_als.cli.reading import ReadingOptions, parts_document, read_document
 from coded_als.cli.recordings import RecordingOptions, Recordings, recorders_on, save_recordings
 from coded_als.cli.summaries import FitSummary, coded_summary, enough_of, print_summary, profile_of, sparse_summary
@@ -87,6 +87,7 @@ class ModelOptions:
     regularization: float | None
     iterations: int | None
     seed: int
+    settings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class FitOptions:
     def make_model(self) -> Any:
         """The unfitted model of the method."""
         parameters = asdict(self.model)
+        parameters |= given_settings(parameters.pop("settings"))
         if self.method == "coded":
             parameters |= asdict(self.coded)
             parameters["solver"] = self.coded.solver or default_solver(self.coded.protocol)

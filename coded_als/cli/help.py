@@ -52,7 +52,7 @@ MANY = 16
 ADVANCED = "Rarely needed"
 # Headings of the options of large commands, in the order of the help.
 HEADINGS = {
-    "Matrix and model": "method rows cols rank entries regularization iterations seed",
+    "Matrix and model": "method rows cols rank entries regularization iterations set seed",
     "Workers and code": "workers code delays cluster scheduler stragglers memory memory-per-worker all",
     "Machines": "calibrate speed worker-speeds bandwidth latency message cores",
     "Going on and stopping": "start stop-on validate patience",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coded_als.errors import UsageError
@@ -26,3 +27,17 @@ def make_model(method: str, options: Mapping[str, Any]) -> FactorModel:
         if key not in known:
             raise UsageError(f"method {method} has no {key}; got {given[key]!r}. Leave --{key.replace('_', '-')} out.")
     return model(**given)
+
+
+def given_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Parameters by name from ``NAME=VALUE`` each; a value is a number, true, false, or text."""
+    found: dict[str, Any] = {}
+    for one in settings:
+        name, equals, text = one.partition("=")
+        if not name or not equals or name in found:
+            raise UsageError(f"--set must be NAME=VALUE, each name once; got {one!r}. Write --set alpha=40.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found

@@ -8,8 +8,7 @@ import numpy as np
 
 from coded_als.checks import require_one_of, require_whole
 from coded_als.data.ratings import RatingData, from_matrix
-from coded_als.evaluation.rankings import evaluate_ranking, evaluate_ratings
-from coded_als.evaluation.search import ERRORS, LISTS, Metric
+from coded_als.evaluation.search import ERRORS, LISTS, Metric, figure_of
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import as_matrix
 
@@ -74,12 +73,7 @@ class EarlyStopping:
         if entry.index == 1:
             self._begin()
         is_error = self.metric in ERRORS
-        scores: Any
-        if is_error:
-            scores = evaluate_ratings(model, self.validation)
-        else:
-            scores = evaluate_ranking(model, self.validation, self.k)
-        self.figures.append(float(getattr(scores, self.metric)))
+        self.figures.append(figure_of(model, self.validation, self.metric, self.k))
         # of equal ones the first
         best = int(np.argmin(self.figures) if is_error else np.argmax(self.figures))
         if best == len(self.figures) - 1:
