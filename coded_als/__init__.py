@@ -21,6 +21,7 @@ _HOMES = {
     "coded_als.evaluation.tuning": "tune",
     "coded_als.models.checkpoint": "Checkpoint",
     "coded_als.models.persistence": "load_model",
+    "coded_als.pca": "CodedPCA CodedTruncatedSVD",
     "coded_als.sharded": "ShardedALS",
 }
 __all__ = ["__version__", *public_names(_HOMES)]
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from coded_als.master import LocalCluster as LocalCluster
     from coded_als.models.checkpoint import Checkpoint as Checkpoint
     from coded_als.models.persistence import load_model as load_model
+    from coded_als.pca import CodedPCA as CodedPCA, CodedTruncatedSVD as CodedTruncatedSVD
     from coded_als.sharded import ShardedALS as ShardedALS
 
 
