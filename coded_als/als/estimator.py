@@ -16,7 +16,7 @@ from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import DistributedData, RoundLog, RoundRecord
-from coded_als.als.ritz import RitzPairs, warm_up
+from coded_als.als.ritz import RitzPairs, begin_from
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
@@ -318,7 +318,7 @@ class CodedALS(LinearFolding):
         if warm is not None:
             # the other side's factors times R, as in half of an ALS iteration: new ratings of known rows count at once
             other = warm.items if problem.transposed else warm.users
-            begun = min(self.rank, begun - warm_up(start, problem.adjoint(other.factors), self.rank))
+            begun = min(self.rank, begun - begin_from(start, problem.adjoint(other.factors), self.rank))
             stopping.warm, stopping.block = True, begun if spread.columns > self.rank else None
         publish = None if keep is None else partial(self._publish, problem, ridge, unit, run, keep)
         recorder = Recorder(run, log, stopping, unit, publish)

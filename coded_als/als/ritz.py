@@ -160,7 +160,7 @@ SPRINKLED = 1e-5
 SMALL_PART = 1e-8
 
 
-def warm_up(start: Array, known: Array, most: int) -> int:
+def begin_from(start: Array, known: Array, most: int) -> int:
     """Replace the first columns of a random start, (l, b), by an orthonormal basis of known columns, (l, k).
 
     Half of a narrow block stays random, and so do the columns beyond ``most``. Returns the number of columns replaced.

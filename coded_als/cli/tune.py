@@ -13,7 +13,7 @@ from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, 
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation.search import ERRORS, LISTS
-from coded_als.evaluation.tuning import Candidate, Tuned, tune
+from coded_als.evaluation.tuning import Attempt, Tuned, tune
 from coded_als.experiments.text_tables import as_text
 from coded_als.models.registry import model_kinds
 
@@ -66,7 +66,7 @@ def command(
     found: list[Tuned] = []
     with progress("tuning") as line:
 
-        def tried(candidate: Candidate) -> None:
+        def tried(candidate: Attempt) -> None:
             figure = "failed" if candidate.figure is None else f"{candidate.figure:.4f}"
             line.say(f"{name}: {metric} {figure}")
 

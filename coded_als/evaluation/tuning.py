@@ -25,7 +25,7 @@ TOGETHER, THIRD = 9, 3
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Attempt:
     """Parameters that were tried."""
 
     parameters: Mapping[str, Any]  # those that were drawn, by name; the first candidate has the method's own
@@ -44,7 +44,7 @@ class Tuned:
     k: int
     parameters: Mapping[str, Any]  # all of the best candidate that ran to the end
     figure: float  # its metric on the validation part
-    candidates: tuple[Candidate, ...]  # in the order of their end
+    candidates: tuple[Attempt, ...]  # in the order of their end
 
     def make_model(self) -> FactorModel:
         """An unfitted model with the best parameters."""
@@ -64,7 +64,7 @@ def tune(
     ranges: Ranges | None = None,
     parameters: Mapping[str, Any] | None = None,
     seed: int = 0,
-    tried: Callable[[Candidate], None] | None = None,
+    tried: Callable[[Attempt], None] | None = None,
 ) -> Tuned:
     """Search parameters of a method on a validation part of the ratings, the method's own first.
 
@@ -96,7 +96,7 @@ def tune(
     seed
         Seed of the split and the draws.
     tried
-        Called with each `Candidate`.
+        Called with each `Attempt`.
 
     Returns
     -------
@@ -165,30 +165,30 @@ class _Search:
 
     def __init__(
         self, method: str, known: Mapping[str, Any], kept: RatingData, held_out: RatingData, metric: Metric, k: int,
-        deadline: float, tried: Callable[[Candidate], None] | None,
+        deadline: float, tried: Callable[[Attempt], None] | None,
     ) -> None:  # fmt: skip
         self._class, self._known, self._kept, self._held_out = model_class(method), dict(known), kept, held_out
         self._metric, self._k, self._deadline, self._tried = metric, k, deadline, tried
         # a coded fit runs to its proof, a closed form has no iterations
         self._full = int(known["iterations"]) if "iterations" in known and method != "coded" else 0
-        self.candidates: list[Candidate] = []
+        self.candidates: list[Attempt] = []
 
     def run(self, searched: Ranges, most: int, generator: np.random.Generator) -> None:
         """Try the method's own parameters, then nine others at a time until the time is over."""
         own = {name: self._known[name] for name in searched}
-        first, _ = self._tried_to(Candidate(own, 0, None, 0.0), self._full, None, endless=True)
+        first, _ = self._tried_to(Attempt(own, 0, None, 0.0), self._full, None, endless=True)
         if first is None or first.figure is None:
             raise UsageError(f"the method's own parameters must fit; got: {first.failure if first else 'no result'}")
         while searched and not self._over:
             together = drawn_from(self._known, searched, most, TOGETHER + 1, generator)
             next(together)  # the method's own
-            self._halve([(Candidate(parameters, 0, None, 0.0), None) for parameters in together])
+            self._halve([(Attempt(parameters, 0, None, 0.0), None) for parameters in together])
 
     @property
     def _over(self) -> bool:
         return time.perf_counter() >= self._deadline
 
-    def _halve(self, running: list[tuple[Candidate, FactorModel | None]]) -> None:
+    def _halve(self, running: list[tuple[Attempt, FactorModel | None]]) -> None:
         steps = sorted({math.ceil(self._full / part) for part in (THIRD**2, THIRD, 1)}) if self._full else [0]
         for iterations in steps:
             ended = []
@@ -206,8 +206,8 @@ class _Search:
         return -1.0 if self._metric in ERRORS else 1.0
 
     def _tried_to(
-        self, candidate: Candidate, iterations: int, start: FactorModel | None, *, endless: bool = False
-    ) -> tuple[Candidate | None, FactorModel | None]:
+        self, candidate: Attempt, iterations: int, start: FactorModel | None, *, endless: bool = False
+    ) -> tuple[Attempt | None, FactorModel | None]:
         """The candidate after so many iterations in all, and its model; None where the time was over before."""
         started = time.perf_counter()
         given = self._known | dict(candidate.parameters)
@@ -227,13 +227,13 @@ class _Search:
         seconds = candidate.seconds + time.perf_counter() - started
         return self._noted(replace(candidate, iterations=iterations, figure=figure, seconds=seconds)), model
 
-    def _noted(self, candidate: Candidate) -> Candidate:
+    def _noted(self, candidate: Attempt) -> Attempt:
         self.candidates.append(candidate)
         if self._tried is not None:
             self._tried(candidate)
         return candidate
 
-    def best(self) -> Candidate:
+    def best(self) -> Attempt:
         """The best of those that ran to the end; of equal ones the first."""
         ended = [one for one in self.candidates if one.figure is not None and one.iterations == self._full]
         return max(ended, key=lambda one: self._sign * float(one.figure or 0.0))

@@ -17,7 +17,7 @@ from coded_als.models.rating_matrix import as_matrix
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class StartSide:
     """Factors of one side of new ratings: zeros for rows that the start says nothing of."""
 
     factors: Floats  # (rows, d) of the start's rank
@@ -28,8 +28,8 @@ class Side:
 class Start:
     """Both sides of new ratings as a fitted model has them."""
 
-    users: Side
-    items: Side
+    users: StartSide
+    items: StartSide
 
     @classmethod
     def of(
@@ -82,7 +82,7 @@ class Start:
             users, items = left @ (inner[:, :rank] * roots), right @ (outer[:rank].T * roots)
             lacking = rank - users.shape[1]
         users, items = (np.pad(side, ((0, 0), (0, max(lacking, 0)))) for side in (users, items))
-        return Start(Side(users, self.users.biases), Side(items, self.items.biases))
+        return Start(StartSide(users, self.users.biases), StartSide(items, self.items.biases))
 
     def put_into(self, users: Floats | None, items: Floats | None, rank: int, units: Any = 1.0) -> None:
         """Overwrite a random start, (m, d) and (n, d) or with biases in a last column, where this start has numbers.
@@ -101,18 +101,18 @@ class Start:
             cold[places] = (warm / units)[places]
 
 
-def _side(factors: Floats, biases: Floats | None, places: Integers) -> Side:
+def _side(factors: Floats, biases: Floats | None, places: Integers) -> StartSide:
     known = places >= 0
     rows = np.zeros((len(places), factors.shape[1]), factors.dtype)
     rows[known] = factors[places[known]]
     if biases is None:
-        return Side(rows, None)
+        return StartSide(rows, None)
     own = np.zeros(len(places), biases.dtype)
     own[known] = biases[places[known]]
-    return Side(rows, own)
+    return StartSide(rows, own)
 
 
-def _fold(side: Side, fold: Any, ratings: Any, rows: Integers, columns: Integers, count: int) -> None:
+def _fold(side: StartSide, fold: Any, ratings: Any, rows: Integers, columns: Integers, count: int) -> None:
     """Fill the rows that the start does not know with those that it folds in, from the columns that it knows."""
     new = np.flatnonzero(rows < 0)
     entries = sparse.csr_array(ratings)[new].tocoo()
