@@ -22,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from certificates.matrices import COARSE, KINDS, REPEATED, WORKERS, drawn
@@ -61,10 +62,13 @@ class Trial:
         return self.decidable and self.reachable and not self.coarse
 
 
-def run_trial(seed: int, solver: str | None = None, repeated: bool = False) -> Trial:
+def run_trial(seed: int, solver: str | None = None, repeated: bool = False, dtype: str = "float64") -> Trial:
     """Draw, fit, and measure."""
     draw = drawn(seed, REPEATED if repeated else KINDS, solver)
-    model = CodedALS(draw.rank, regularization=draw.lam * draw.unit, seed=seed, **draw.options)  # type: ignore[arg-type]
+    options: dict[str, Any] = dict(draw.options)
+    if options.get("protocol") != "paper":
+        options["dtype"] = dtype
+    model = CodedALS(draw.rank, regularization=draw.lam * draw.unit, seed=seed, **options)
     outcome, measured = "refused", np.nan
     try:
         model.fit(draw.handed, InlineCluster(WORKERS, "exp:mean=1ms", seed))
@@ -84,7 +88,8 @@ def run_trial(seed: int, solver: str | None = None, repeated: bool = False) -> T
         tolerance=model.tolerance,
         decidable=decidable(draw, model.tolerance),
         reachable=reachable(draw, model.tolerance, model.iterations),
-        coarse=draw.options.get("code") == COARSE,
+        # float32 cannot decide all that float64 can
+        coarse=draw.options.get("code") == COARSE or dtype == "float32",
         iterations=0 if outcome == "refused" else len(model.history_),
         detail=draw.detail,
     )
@@ -153,6 +158,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="seed of the first [0]")
     parser.add_argument("--solver", help="of all fits; any by default")
     parser.add_argument("--repeated", action="store_true", help="matrices of values of multiplicity 2 to 60")
+    parser.add_argument("--dtype", default="float64", choices=("float64", "float32"), help="of the shares [float64]")
     parser.add_argument("--processes", type=int, default=2, help="[2]")
     parser.add_argument("--keep", type=Path, help="file of trials, to go on from and to add to")
     parser.add_argument("--ratings", type=Path, default=Path("../shared/data"), help="folder of ML-100K and Jester")
@@ -163,7 +169,8 @@ def main() -> int:
     known = kept_trials(options.keep)
     seeds = [seed for seed in range(options.first, options.first + options.count) if seed not in known]
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        for trial in pool.map(partial(run_trial, solver=options.solver, repeated=options.repeated), seeds, chunksize=8):
+        run = partial(run_trial, solver=options.solver, repeated=options.repeated, dtype=options.dtype)
+        for trial in pool.map(run, seeds, chunksize=8):
             known[trial.seed] = trial
             if options.keep is not None:
                 with options.keep.open("a") as kept:

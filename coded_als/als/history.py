@@ -48,6 +48,8 @@ class CodedIteration(Iteration):
         Of the responses used in each of its rounds, those of workers that had done only some of their pieces.
     rounds_s
         Seconds of its rounds, from sending to the last response that counts.
+    products_s
+        Of these, the seconds in which the slowest worker of those that count computed; the others were waited for.
     encoding_s
         Seconds that the master encoded.
     decoding_s
@@ -62,6 +64,7 @@ class CodedIteration(Iteration):
     pieces: tuple[int, ...] = ()
     partial: tuple[int, ...] = ()
     rounds_s: float = 0.0
+    products_s: float = 0.0
     encoding_s: float = 0.0
     decoding_s: float = 0.0
 
@@ -186,6 +189,7 @@ class Recorder:
             pieces=tuple(record.pieces for record in rounds),
             partial=tuple(record.partial for record in rounds),
             rounds_s=sum(record.elapsed_s for record in rounds),
+            products_s=sum(record.products_s for record in rounds),
             **self._charged_since(),
         )
         return verdict.outcome != "running" or self._fit.ended

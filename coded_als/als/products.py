@@ -12,7 +12,7 @@ import numpy as np
 from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
-from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
+from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule, TaskEvent
 from coded_als.codes.pieces import CodeInPieces, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
@@ -34,6 +34,7 @@ class RoundRecord:
     left_out: tuple[int, ...] = ()  # workers with responses that did not count: corrupt, or not finite
     pieces: int = 1  # pieces of each share; 1 for whole shares
     partial: int = 0  # of the responses, those of workers that had done only some of their pieces
+    products_s: float = 0.0  # seconds that the slowest of the responses used took to compute; the rest was waited for
 
 
 class DistributedData(Protocol):
@@ -71,21 +72,44 @@ class RoundLog:
 
     def run(self, round: Round, rule: StoppingRule, error_of: ErrorEstimator) -> Responses:
         """Run one round and record it with the error that ``error_of`` estimates for its responses."""
-        responses = self.cluster.run(round, rule)
-        self._record(round, responses, error_of.error_estimate(responses.workers))
+        responses, products_s = self._run(round, rule)
+        self._record(round, responses, error_of.error_estimate(responses.workers), products_s)
         return responses
 
     def run_pieces(self, round: Round, rule: EveryPiece, code: CodeInPieces) -> Responses:
         """Run one round in pieces and record it with the error of the piece that decodes worst."""
-        responses = self.cluster.run(round, rule)
+        responses, products_s = self._run(round, rule)
         partial = sum(done < rule.layout.pieces for done in responses.done.values())
-        self._record(round, responses, code.error_estimate(responses.done), rule.layout.pieces, partial)
+        self._record(round, responses, code.error_estimate(responses.done), products_s, rule.layout.pieces, partial)
         return responses
 
-    def _record(self, round: Round, responses: Responses, estimate: float, pieces: int = 1, partial: int = 0) -> None:
-        used = len(responses.workers)
+    def _run(self, round: Round, rule: StoppingRule) -> tuple[Responses, float]:
+        """The responses, and the seconds that the slowest of those used took to compute."""
+        computed_s = [0.0]
+
+        def hear(event: TaskEvent) -> None:
+            if event.status == "counted":
+                computed_s.append(event.computed_s)
+
+        self.cluster.observers.append(hear)
+        try:
+            responses = self.cluster.run(round, rule)
+        finally:
+            self.cluster.observers.remove(hear)
+        return responses, min(max(computed_s), responses.elapsed_s)
+
+    def _record(
+        self,
+        round: Round,
+        responses: Responses,
+        estimate: float,
+        products_s: float,
+        pieces: int = 1,
+        partial: int = 0,
+    ) -> None:
+        left_out, used = responses.left_out, len(responses.workers)
         self.records.append(
-            RoundRecord(round.label, used, responses.elapsed_s, estimate, responses.left_out, pieces, partial)
+            RoundRecord(round.label, used, responses.elapsed_s, estimate, left_out, pieces, partial, products_s)
         )
 
 

@@ -71,7 +71,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option(
     "--decoding-tolerance", type=float, help="Largest relative error of a decoded product.  [default: that of the code]"
 )
-@click.option("--profile", is_flag=True, help="Print the seconds of rounds, encoding, decoding and algebra.")
+@click.option("--profile", is_flag=True, help="Print the seconds of products, waiting, encoding, decoding and algebra.")
 @choice("--verify", ["off", "freivalds"], "off", help="Check each response of a worker.")
 @choice("--dtype", ["float64", "float32"], "float64", help="Type of the shares on the workers and of responses.")
 @click.option(

@@ -116,12 +116,14 @@ def coded_summary(model: CodedALS, data: Described, workers: int, seconds: float
 
 
 def profile_of(model: CodedALS) -> dict[str, float]:
-    """Seconds of the iterations by their kind; rounds hold the workers' products and the wait for them."""
-    parts = {
-        kind: sum(getattr(entry, f"{kind}_s") for entry in model.history_)
-        for kind in ("rounds", "encoding", "decoding")
-    }
-    return {**parts, "algebra": sum(entry.seconds for entry in model.history_) - sum(parts.values())}
+    """Seconds of the iterations by their kind: the products of the workers, the wait for them, and the master's own."""
+    rounds, products, encoding, decoding = (
+        sum(getattr(entry, f"{kind}_s") for entry in model.history_)
+        for kind in ("rounds", "products", "encoding", "decoding")
+    )
+    algebra = sum(entry.seconds for entry in model.history_) - rounds - encoding - decoding
+    parts = {"products": products, "waiting": rounds - products, "encoding": encoding, "decoding": decoding}
+    return {**parts, "algebra": algebra}
 
 
 def enough_of(model: CodedALS, workers: int) -> dict[str, Any]:

@@ -91,7 +91,9 @@ class InlineCluster:
     ) -> None:
         """Report the responses to the observers, and note the tasks that the round did not need."""
         for worker, status in told.items():
-            event = TaskEvent(self._round_index, round.label, worker, status, sent_s, received_s)
+            # one computes after the other here, and nothing is waited for
+            computed_s = received_s - sent_s
+            event = TaskEvent(self._round_index, round.label, worker, status, sent_s, received_s, 0.0, computed_s)
             self._tell(replace(event, pieces=done.get(worker)))
         self._open = [
             TaskEvent(self._round_index, round.label, worker, "unfinished", sent_s, None)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import coded_als.als
-from coded_als import CodedALS
+from coded_als import CodedALS, LocalCluster
 from coded_als.als.solving import solver_of
+from coded_als.cli.summaries import profile_of
 from coded_als.errors import UsageError
 from coded_als.planner.solvers import SOLVERS, default_solver
 
@@ -72,3 +73,12 @@ def test_a_solver_from_elsewhere_is_known_to_fit_plan_and_sweep(tmp_path: Path) 
     run("sweep", *sized, *cell, folder=tmp_path)
     solvers = [line.split(",") for line in (tmp_path / "out" / "results.csv").read_text().splitlines()]
     assert {row[solvers[0].index("solver")] for row in solvers[1:]} == {"subspace", "lobpcg"}
+
+
+def test_a_profile_tells_products_from_waiting():
+    with LocalCluster(workers=4, delays="shifted-exp:shift=30ms,mean=1ms") as cluster:
+        model = CodedALS(3, code="systematic:p=3").fit(np.random.default_rng(0).standard_normal((40, 30)), cluster)
+    found = profile_of(model)
+    assert list(found) == ["products", "waiting", "encoding", "decoding", "algebra"]
+    assert 0.0 < found["products"] < 0.03 * len(model.history_) <= found["waiting"]
+    assert sum(found.values()) == pytest.approx(sum(entry.seconds for entry in model.history_))
