@@ -62,7 +62,7 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def fit_transform(self, X: Any, y: Any = None, **options: Any) -> Array:
         """Compute the components, and the coordinates of the rows, (m, rank)."""
-        return self.fit(X, y, **options).transform(X)
+        return np.asarray(self.fit(X, y, **options).transform(X))
 
     def _fit(self, matrix: Any, cluster: Cluster | None) -> None:
         given = {"tolerance": self.tolerance, "seed": self.seed, "center": self._center, **(self.parameters or {})}
@@ -254,4 +254,5 @@ def _variance(matrix: Any) -> float:
     by_column = matrix.tocsc()
     counts = np.diff(by_column.indptr)
     squares = np.square(by_column.data - np.repeat(means, counts)).sum()
-    return float(squares + ((matrix.shape[0] - counts) * means**2).sum()) / matrix.shape[0]
+    whole = squares + float(((matrix.shape[0] - counts) * means**2).sum())
+    return float(whole / matrix.shape[0])

@@ -318,7 +318,9 @@ class CodedALS(LinearFolding):
         if warm is not None:
             # the other side's factors times R, as in half of an ALS iteration: new ratings of known rows count at once
             other = warm.items if problem.transposed else warm.users
-            begun = min(self.rank, begun - begin_from(start, problem.adjoint(other.factors), self.rank))
+            begun = min(
+                self.rank, begun - begin_from(start, problem.adjoint(other.factors.astype(np.float64)), self.rank)
+            )
             stopping.warm, stopping.block = True, begun if spread.columns > self.rank else None
         publish = None if keep is None else partial(self._publish, problem, ridge, unit, run, keep)
         recorder = Recorder(run, log, stopping, unit, publish)

@@ -167,7 +167,7 @@ def begin_from(start: Array, known: Array, most: int) -> int:
     """
     left, sizes, _ = thin_svd(np.asarray(known, dtype=np.float64))
     told = int(np.sum(sizes > SMALL_PART * sizes.max(initial=0.0)))
-    columns = start.shape[1]
+    columns = int(start.shape[1])
     count = min(told, most, columns if columns <= most else columns - 1)
     start[:, :count] *= SPRINKLED
     start[:, :count] += left[:, :count] * np.sqrt(len(start))

@@ -38,7 +38,7 @@ class RatedRows:
 
     def __getitem__(self, rows: Any) -> Array:
         if np.ndim(rows) == 0 and not isinstance(rows, slice):
-            return self[np.array([rows])][0]
+            return np.asarray(self[np.array([rows])][0])
         return np.asarray(self._rated[rows].toarray(), dtype=np.float64)
 
 
@@ -127,7 +127,7 @@ class EASE(ClosedForm):
     @property
     def weights_(self) -> Array:
         """B, (n, n)."""
-        return self.item_factors_.T
+        return np.asarray(self.item_factors_.T, dtype=np.float64)
 
     @staticmethod
     def memory_bytes(items: int) -> int:

@@ -84,8 +84,8 @@ class SGD(QuadraticModel):
             loss = squared_loss_epoch(
                 order, rows, matrix.indices, values, users, items, self.learning_rate, self.regularization
             )
-            state = generator.bit_generator.state
-            run.note(loss, {"users": users, "items": items}, publish, generator=state)
+            place = generator.bit_generator.state
+            run.note(loss, {"users": users, "items": items}, publish, generator=place)
         publish()
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:

@@ -199,7 +199,7 @@ class _Search:
                 if found is not None and found.figure is not None:
                     ended.append((found, fitted))
             ended.sort(key=lambda pair: -self._sign * float(pair[0].figure or 0.0))
-            running = ended[: max(1, len(ended) // THIRD)]  # type: ignore[assignment]
+            running = ended[: max(1, len(ended) // THIRD)]
 
     @property
     def _sign(self) -> float:
