@@ -510,18 +510,23 @@ class FactorModel:
         filter_seen: bool = True,
         exclude: Id | Iterable[Id] = (),
         items: Id | Iterable[Id] | None = None,
+        unknown: str = "refuse",
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """The n best items for a user absent from training, or for each of several.
 
         ``ratings``: one user as a mapping from item id to rating, or several as the rows of a matrix (k, n), as for
-        `fold_in`. Returns ids and scores, (k,) for a mapping, (rows, n) for a matrix; see `Ranking`.
+        `fold_in`; ``unknown``: ``"ignore"`` leaves the items of a mapping out that the model does not know, ``"refuse"``
+        raises. Returns ids and scores, (k,) for a mapping, (rows, n) for a matrix; see `Ranking`.
 
         Raises UsageError for an unknown item, ratings that cannot be folded in, n < 1, or a memory limit below one
         user's scores.
         """
         require_count(n)
         self._require_fitted()
+        require_one_of("unknown", unknown, ("refuse", "ignore"))
+        if isinstance(ratings, Mapping) and unknown == "ignore":
+            ratings = {item: value for item, value in ratings.items() if self.item_columns([item])[0] >= 0}
         if isinstance(ratings, Mapping) and not ratings and self.kind != "popularity":
             raise UsageError("a user must have ratings to be recommended items; got none. Give the user's ratings.")
         folded = self.fold_in(ratings)

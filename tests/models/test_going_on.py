@@ -239,3 +239,39 @@ def test_a_pattern_of_added_items_is_that_of_their_ratings() -> None:
     model.add_items(added)
     wanted = pattern(data.matrix.shape, data.matrix.indptr, data.matrix.indices)  # type: ignore[union-attr]
     assert (model.seen_ != wanted).nnz == 0
+
+
+def test_one_unknown_item_does_not_refuse_a_new_user() -> None:
+    model = ImplicitALS(3).fit(named())
+    with pytest.raises(UsageError, match="item must be one of"):
+        model.recommend_new({"i001": 5.0, "nothing": 1.0})
+    found = model.recommend_new({"i001": 5.0, "nothing": 1.0}, 4, unknown="ignore")
+    assert found.ids.tolist() == model.recommend_new({"i001": 5.0}, 4).ids.tolist()
+    with pytest.raises(UsageError, match="must have ratings"):
+        model.recommend_new({"nothing": 1.0}, unknown="ignore")
+    with pytest.raises(UsageError, match="unknown"):
+        model.recommend_new({"i001": 5.0}, unknown="maybe")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_lists_become_frames(library: Any) -> None:
+    pytest.importorskip(library)
+    model = ImplicitALS(3).fit(named())
+    users = ["u001", "u002", "u003"]
+    lists = model.recommend(users, 100)
+    frame = lists.as_frame(users, library)
+    assert list(frame.columns) == ["user", "item", "score"]
+    rows = list(zip(*(frame[name].to_list() for name in frame.columns), strict=True))
+    assert len(rows) == int((lists.scores > -np.inf).sum())
+    place = 0
+    for user, ids, scores in zip(users, lists.ids, lists.scores, strict=True):
+        for item, score in zip(ids.tolist(), scores.tolist(), strict=True):
+            if score > -np.inf:
+                assert rows[place] == (user, item, score)
+                place += 1
+    one = model.recommend("u001", 4)
+    assert one.as_frame(library=library)["item"].to_list() == one.ids.tolist()
+    with pytest.raises(UsageError):
+        one.as_frame(["a", "b"], library)
+    with pytest.raises(UsageError, match="pandas or polars"):
+        one.as_frame(library="csv")  # type: ignore[arg-type]
