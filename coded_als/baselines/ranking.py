@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats
+from coded_als.baselines.batches import Batch, extended
+from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries, SparseModel
 from coded_als.checks import require_number, require_whole
@@ -21,7 +24,7 @@ from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern
 from coded_als.models.recommending import NewRatings, NewUsers
 from coded_als.models.starting import Start
-from coded_als.models.training import FitRecorder, set_generator
+from coded_als.models.training import FitRecorder, Iteration, set_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +90,39 @@ class RankingModel(SparseModel):
         for _, loss in zip(run.left(self.iterations), passes, strict=False):
             run.note(loss, vars(steps), publish, generator=generator.bit_generator.state)
         publish()
+
+    def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
+        """Learn from a batch of new ratings in one pass; new users and items join the model.
+
+        ``ratings``: as for `fit`, the new ones alone. A model that is not fitted is fitted with one iteration. Steps begin
+        as long as in a new fit.
+
+        Raises UsageError for ratings that the model cannot learn from, or steps that diverge.
+        """
+        if not hasattr(self, "user_factors_"):
+            return self._fit_once(ratings, columns)
+        require_compiler()
+        started, batch = time.perf_counter(), Batch.of(self, ratings, columns)
+        generator = np.random.default_rng((self.seed, len(self.history_)))
+        users = extended(self.user_factors_, self._random(generator, len(batch.user_ids)))
+        items = extended(self.item_factors_, self._random(generator, len(batch.item_ids)))
+        biases = np.zeros(len(items), self.dtype)
+        if self.item_biases_ is not None:
+            biases[: len(self.item_biases_)] = self.item_biases_
+        steps = Steps.first(users, np.column_stack((items, biases)), generator)
+        seen = batch.seen
+        rows = np.repeat(np.arange(seen.shape[0], dtype=np.int32), np.diff(seen.indptr))
+        order = generator.permutation(batch.order)
+        # of the types that the loops are compiled for
+        columns_of, ends = seen.indices.astype(np.int32), seen.indptr.astype(np.int64)
+        common = (order, rows, ends, columns_of, steps.users, steps.items)
+        squares = steps.user_squares, steps.item_squares
+        loss = self._epoch((*common, squares, self.learning_rate, self.regularization, False, steps.sampler))
+        self._require_finite(steps.users, steps.items, np.array(loss))
+        history = [*self.history_, Iteration(len(self.history_) + 1, loss / order.size, time.perf_counter() - started)]
+        self._keep(steps.users, steps.items[:, :-1].copy(), item_biases=steps.items[:, -1].copy(), seen=seen)
+        self.history_ = history
+        return self.set_ids(batch.user_ids, batch.item_ids)
 
     def _publish(self, steps: Steps, matrix: sparse.csr_array, run: FitRecorder) -> None:
         """Take over where stochastic steps have come to."""

@@ -56,7 +56,7 @@ class Start:
             raise UsageError(
                 f"start must be a model with factors of users; got {type(start).__name__}. Pass a model of the same method."
             )
-        users, items = _places(start, ratings.shape, ids)
+        users, items = places_of(start, ratings.shape, ids)
         if (users < 0).all() and (items < 0).all():
             raise UsageError(
                 f"start must share users or items with the ratings; none of {len(users)} users and {len(items)} items is "
@@ -129,7 +129,7 @@ def _fold(side: StartSide, fold: Any, ratings: Any, rows: Integers, columns: Int
         side.biases[new] = folded.biases
 
 
-def _places(start: FactorModel, shape: tuple[int, int], ids: tuple[Ids, Ids] | None) -> tuple[Integers, Integers]:
+def places_of(start: FactorModel, shape: tuple[int, int], ids: tuple[Ids, Ids] | None) -> tuple[Integers, Integers]:
     """The row of the start for each user, (m,), and its column for each item, (n,); -1 for those that it does not know."""
     if ids is not None:
         return start.user_rows(ids[0]), start.item_columns(ids[1])

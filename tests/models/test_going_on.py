@@ -275,3 +275,37 @@ def test_lists_become_frames(library: Any) -> None:
         one.as_frame(["a", "b"], library)
     with pytest.raises(UsageError, match="pandas or polars"):
         one.as_frame(library="csv")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["sgd", "bpr", "warp"])
+def test_a_batch_is_learned_in_one_pass(method: str) -> None:
+    data = named(users=80)
+    old, new = part(data, np.arange(60), np.arange(34)), part(data, np.arange(50, 80), np.arange(20, 40))
+    model = METHODS[method](rank=4, iterations=5).fit(old)
+    before = {name: getattr(model, name).copy() for name in ("user_factors_", "item_factors_", "user_ids")}
+    assert model.partial_fit(new) is model
+    assert len(model.history_) == 6
+    assert model.user_factors_.shape == (80, 4)
+    assert model.item_factors_.shape == (40, 4)
+    assert model.user_ids.tolist() == data.user_ids.tolist()
+    # users without a rating in the batch stay where they are
+    assert np.array_equal(model.user_factors_[:50], before["user_factors_"][:50])
+    assert not np.array_equal(model.user_factors_[50:60], before["user_factors_"][50:])
+    assert set(model.recommend("u075", 3).ids) <= set(data.item_ids.tolist())
+    both = old.matrix.nnz + new.matrix.nnz - (data.matrix[50:60][:, 20:34]).nnz  # type: ignore[index, union-attr]
+    assert model.seen_.nnz == both
+    again = METHODS[method](rank=4, iterations=5).partial_fit(old)
+    once = METHODS[method](rank=4, iterations=1).fit(old)
+    assert np.array_equal(again.user_factors_, once.user_factors_)
+    assert again.iterations == 5
+
+
+def test_batches_bring_a_model_nearer_to_their_ratings() -> None:
+    data = named(users=80, seed=3)
+    first, second = holdout(data, 0.5, seed=1)
+    model = SGD(4, iterations=20).fit(first)
+    before = np.sqrt(np.mean(np.square(model.predict_pairs(*second.triples()[:2]) - second.triples()[2])))
+    for _ in range(10):
+        model.partial_fit(second)
+    after = np.sqrt(np.mean(np.square(model.predict_pairs(*second.triples()[:2]) - second.triples()[2])))
+    assert after < before

@@ -22,7 +22,7 @@ MODELS = (
     Mutant(
         "a resumed warm fit forgets that it was warm",
         "coded_als/als/convergence.py",
-        "            self.warm, self.block = True, int(numbers[\"warm\"]) or None\n",
+        '            self.warm, self.block = True, int(numbers["warm"]) or None\n',
         "            pass\n",
         ("tests/als/test_going_on.py::test_settled_guards_of_a_warm_start_are_no_proof",),
     ),
@@ -64,7 +64,7 @@ MODELS = (
     Mutant(
         "a request may name anything",
         "coded_als/cli/serve.py",
-        " or set(query) - {name, \"n\", \"exclude\", \"cold\"}",
+        ' or set(query) - {name, "n", "exclude", "cold"}',
         "",
         ("tests/cli/test_serve.py::test_bad_requests_get_one_line",),
     ),
