@@ -71,8 +71,8 @@ class CodedALS(LinearFolding):
     protocol
         ``"fused"``: one round per ALS iteration; ``"paper"``: the paper's three, with its code cut h x h.
     solver
-        ``"lobpcg"``: a locally optimal block iteration, about a tenth of the rounds; ``"krylov"``: block Lanczos with a
-        block of any width; ``"als"``: the paper's update.
+        ``"krylov"``: block Lanczos with a block of any width, about a tenth of the rounds of ALS; ``"lobpcg"``: a locally
+        optimal block iteration; ``"als"``: the paper's update.
     block
         Columns of the block of solver ``"krylov"``, any number: a wide one takes fewer rounds, a narrow one less work.
         ``"auto"``: the number that is expected to take the least time, from the wait of a round and the cost of a
@@ -177,7 +177,7 @@ class CodedALS(LinearFolding):
         partitions: int | None = None,
         regularization: float = 0.0,
         protocol: ProtocolName = "fused",
-        solver: str = "lobpcg",
+        solver: str = "krylov",
         block: int | Literal["auto"] = "auto",
         iterations: int = 500,
         tolerance: float = 5e-9,

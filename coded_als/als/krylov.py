@@ -32,7 +32,7 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
     width = space.begun
     recorder.begins_with(width)
     shown = min(width if width > rank else wanted, length)
-    pairs = RitzPairs.none()
+    pairs = space.pairs(shown, rank) if space.known else RitzPairs.none()
     for _ in range(len(recorder.history), given.iterations):
         space.make_room(space.next)
         recorder.keep(**space.state())
@@ -50,7 +50,8 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
             space.renew(pairs.vectors)
         if space.next == 0:
             break
-    basis = _completed(pairs.vectors, rank)
+    # a run may go on from a space that has just begun anew, with no iteration left
+    basis = _completed(pairs.vectors if pairs.values.size else space.pending, rank)
     return basis, basis
 
 

@@ -84,7 +84,6 @@ def rank_columns(rank: int, length: int) -> int:
 SOLVERS = {
     solver.name: solver
     for solver in (
-        Solver("lobpcg", "locally optimal block iteration", guarded_columns, 11, 45.0, 100.0, 3e6),
         Solver(
             "krylov",
             "block Lanczos iteration, with a block of any width",
@@ -97,6 +96,7 @@ SOLVERS = {
             flattening=0.4,
             probe=15,
         ),
+        Solver("lobpcg", "locally optimal block iteration", guarded_columns, 11, 45.0, 100.0, 3e6),
         Solver("als", "the paper's ALS", rank_columns, 97, 12.0, 20.0, 1.5e6, ("fused", "paper")),
     )
 }

@@ -19,7 +19,7 @@ DECAYING = np.random.default_rng(0).standard_normal((40, 30)) * 0.7 ** np.arange
 FLAT = np.random.default_rng(1).standard_normal((60, 80))
 SPARSE = sparse.random_array((50, 30), density=0.2, rng=np.random.default_rng(2), format="csr")
 WAYS: dict[str, dict[str, Any]] = {
-    "lobpcg": {},
+    "lobpcg": {"solver": "lobpcg"},
     "lobpcg, ridge": {"regularization": 0.5},
     "als": {"solver": "als"},
     "als, ridge": {"solver": "als", "regularization": 0.5},
@@ -139,14 +139,15 @@ def test_iterations_may_be_raised(tmp_path: Path) -> None:
     assert_same(fitted, model("als", 30).fit(FLAT))
 
 
-def test_iterations_done_make_a_model_at_once(tmp_path: Path) -> None:
-    interrupted(model("lobpcg"), FLAT, 4, Checkpoint(tmp_path))
+@pytest.mark.parametrize("way", ["lobpcg", "krylov, narrow"])
+def test_iterations_done_make_a_model_at_once(tmp_path: Path, way: str) -> None:
+    interrupted(model(way), FLAT, 4, Checkpoint(tmp_path))
     checkpoint = Checkpoint(tmp_path, resume=True)
-    fitted = model("lobpcg", 3).fit(FLAT, checkpoint=checkpoint)
+    fitted = model(way, 3).fit(FLAT, checkpoint=checkpoint)
     assert len(fitted.history_) == 3
     assert fitted.outcome_ == "unfinished"
     with pytest.raises(UsageError, match="iterations must be at least the 3"):
-        model("lobpcg", 2).fit(FLAT, checkpoint=checkpoint)
+        model(way, 2).fit(FLAT, checkpoint=checkpoint)
 
 
 def test_a_fit_goes_on_with_other_workers_and_another_code(tmp_path: Path) -> None:

@@ -53,7 +53,10 @@ def test_a_fit_takes_a_spread_that_was_planned_and_plans_no_other() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rank": 15}, "spread must be planned for this matrix and rank 15; got one for blocks of 10 columns"),
+        (
+            {"rank": 15, "solver": "lobpcg"},
+            "spread must be planned for this matrix and rank 15; got one for blocks of 10 columns",
+        ),
         ({"rank": 41, "solver": "krylov"}, "spread must be planned for this matrix and rank 41"),
         ({"rank": 0}, "rank must be"),
         ({"tolerance": -1.0}, "tolerance must be"),
@@ -62,6 +65,6 @@ def test_a_fit_takes_a_spread_that_was_planned_and_plans_no_other() -> None:
 )
 def test_a_spread_of_another_plan_and_wrong_parameters_are_refused(changed, message):
     ratings = np.random.default_rng(0).standard_normal((60, 40))
-    spread = CodedALS(5).plan(ratings, 8)
+    spread = CodedALS(5, solver="lobpcg").plan(ratings, 8)
     with pytest.raises(UsageError, match=message):
         CodedALS(**{"rank": 5, **changed}).fit(ratings, InlineCluster(8), spread=spread)
