@@ -161,16 +161,20 @@ SMALL_PART = 1e-8
 
 
 def begin_from(start: Array, known: Array, most: int) -> int:
-    """Replace the first columns of a random start, (l, b), by an orthonormal basis of known columns, (l, k).
+    """Replace the first columns of a random start, (l, b), by those that are known, (l, k), or by mixtures of all of them.
 
-    Half of a narrow block stays random, and so do the columns beyond ``most``. Returns the number of columns replaced.
+    The columns beyond ``most`` stay random. Returns the number of columns replaced.
     """
     left, sizes, _ = thin_svd(np.asarray(known, dtype=np.float64))
     told = int(np.sum(sizes > SMALL_PART * sizes.max(initial=0.0)))
     columns = int(start.shape[1])
     count = min(told, most, columns if columns <= most else columns - 1)
+    # a narrow block mixes all directions that are known, of which its products make as many columns as there are
+    kept = min(told, most)
+    mixture = start[:kept, :count] if count < kept else np.eye(kept) * np.sqrt(kept)
+    mixed = left[:, :kept] @ mixture * np.sqrt(len(start) / kept)
     start[:, :count] *= SPRINKLED
-    start[:, :count] += left[:, :count] * np.sqrt(len(start))
+    start[:, :count] += mixed
     return count
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from coded_als import Checkpoint, CodedALS, UsageError
+from coded_als.als import estimator
 from coded_als.als.convergence import Stopping
 from coded_als.als.problem import Problem
 from coded_als.als.ritz import RitzPairs
@@ -25,7 +27,7 @@ def movielens(shared_data: Path) -> RatingData:
 
 
 @pytest.mark.parametrize("rank", [20, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("solver", [{"solver": "lobpcg"}, {"solver": "krylov", "block": "rank"}])
+@pytest.mark.parametrize("solver", [{}, {"solver": "lobpcg"}, {"solver": "krylov", "block": "rank"}])
 def test_a_tenth_of_new_ratings_takes_fewer_rounds_than_from_scratch(
     shared_data: Path, solver: dict[str, str], rank: int
 ) -> None:
@@ -73,6 +75,23 @@ def test_settled_guards_of_a_warm_start_are_no_proof() -> None:
     assert again.block == 2
 
 
+@pytest.mark.parametrize("solver", list(SOLVERS))
+def test_a_warm_fit_is_judged_as_one(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    judges: list[Stopping] = []
+
+    def noted(*arguments: Any) -> Stopping:
+        judges.append(Stopping(*arguments))
+        return judges[-1]
+
+    monkeypatch.setattr(estimator, "Stopping", noted)
+    matrix = np.random.default_rng(0).standard_normal((40, 30))
+    before = CodedALS(4, solver=solver).fit(matrix)
+    CodedALS(4, solver=solver).fit(matrix, start=before)
+    assert [judge.warm for judge in judges] == [False, True]
+    # without guards a probe is all that there is; with guards, those of the random columns alone count
+    assert judges[1].block is None if solver == "als" else (judges[1].block or 99) <= 4
+
+
 def test_random_starts_are_never_a_false_proof() -> None:
     generator = np.random.default_rng(5)
     for trial in range(25):
@@ -99,11 +118,11 @@ def test_users_and_items_are_matched_by_name() -> None:
     generator = np.random.default_rng(1)
     matrix = generator.random((30, 20)) @ generator.random((20, 20))
     users, items = [f"u{place:02d}" for place in range(30)], [f"i{place:02d}" for place in range(20)]
-    before = CodedALS(6).fit(frame(matrix, users, items))
+    before = CodedALS(6, solver="lobpcg").fit(frame(matrix, users, items))
     order, places = generator.permutation(30), generator.permutation(20)
     turned = frame(matrix[order][:, places], [users[one] for one in order], [items[one] for one in places])
-    again = CodedALS(6).fit(turned, start=before)
-    scratch = CodedALS(6).fit(turned)
+    again = CodedALS(6, solver="lobpcg").fit(turned, start=before)
+    scratch = CodedALS(6, solver="lobpcg").fit(turned)
     assert again.history_[0].objective <= 1.0001 * before.objective_ < scratch.history_[0].objective
     assert again.predict("u03", "i07") == pytest.approx(before.predict("u03", "i07"), rel=1e-3)
     with pytest.raises(UsageError, match="share users or items"):
