@@ -67,7 +67,7 @@ def _joined(noun: str, known: Ids, given: Ids, places: Integers) -> tuple[Ids, I
     return as_ids(noun, ids, len(ids)), places
 
 
-def extended(side: Floats, cold: Floats) -> Floats:
+def with_new_rows(side: Floats, cold: Floats) -> Floats:
     """A copy of the rows of a side, with those of a random start for the rows that are new."""
     whole = cold.copy()
     whole[: len(side)] = side

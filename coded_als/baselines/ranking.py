@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats
-from coded_als.baselines.batches import Batch, extended
+from coded_als.baselines.batches import Batch, with_new_rows
 from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries, SparseModel
@@ -94,18 +94,27 @@ class RankingModel(SparseModel):
     def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
         """Learn from a batch of new ratings in one pass; new users and items join the model.
 
-        ``ratings``: as for `fit`, the new ones alone. A model that is not fitted is fitted with one iteration. Steps begin
-        as long as in a new fit.
+        A model that is not fitted is fitted with one iteration. Steps begin as long as in a new fit.
 
-        Raises UsageError for ratings that the model cannot learn from, or steps that diverge.
+        Parameters
+        ----------
+        ratings
+            As for `fit`, the new ones alone.
+        columns
+            Of a table: the names of the columns of users, items and perhaps ratings.
+
+        Raises
+        ------
+        UsageError
+            For ratings that the model cannot learn from, or steps that diverge.
         """
         if not hasattr(self, "user_factors_"):
             return self._fit_once(ratings, columns)
         require_compiler()
         started, batch = time.perf_counter(), Batch.of(self, ratings, columns)
         generator = np.random.default_rng((self.seed, len(self.history_)))
-        users = extended(self.user_factors_, self._random(generator, len(batch.user_ids)))
-        items = extended(self.item_factors_, self._random(generator, len(batch.item_ids)))
+        users = with_new_rows(self.user_factors_, self._random(generator, len(batch.user_ids)))
+        items = with_new_rows(self.item_factors_, self._random(generator, len(batch.item_ids)))
         biases = np.zeros(len(items), self.dtype)
         if self.item_biases_ is not None:
             biases[: len(self.item_biases_)] = self.item_biases_

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats
-from coded_als.baselines.batches import Batch, extended
+from coded_als.baselines.batches import Batch, with_new_rows
 from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
@@ -95,10 +95,19 @@ class SGD(QuadraticModel):
     def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
         """Learn from a batch of new ratings in one pass; new users and items join the model.
 
-        ``ratings``: as for `fit`, the new ones alone. A model that is not fitted is fitted with one iteration. Steps begin
-        as long as in a new fit.
+        A model that is not fitted is fitted with one iteration. Steps begin as long as in a new fit.
 
-        Raises UsageError for ratings that the model cannot learn from, or steps that diverge.
+        Parameters
+        ----------
+        ratings
+            As for `fit`, the new ones alone.
+        columns
+            Of a table: the names of the columns of users, items and perhaps ratings.
+
+        Raises
+        ------
+        UsageError
+            For ratings that the model cannot learn from, or steps that diverge.
         """
         if not hasattr(self, "user_factors_"):
             return self._fit_once(ratings, columns)
@@ -111,7 +120,7 @@ class SGD(QuadraticModel):
             (self.item_factors_, self.item_biases_, batch.item_ids),
         ):
             own = np.zeros(len(factors), self.dtype) if biases is None else biases
-            sides.append(extended(np.column_stack((factors, own)), self._start(generator, len(ids))))
+            sides.append(with_new_rows(np.column_stack((factors, own)), self._start(generator, len(ids))))
         matrix = batch.matrix
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
         values = (matrix.data - self.global_mean_).astype(self.dtype)
