@@ -26,7 +26,7 @@ def going_on_options(command: Command) -> Command:
         "start_from",
         type=click.Path(path_type=Path),
         metavar="MODEL",
-        help="Go on from a saved model; users and items are matched by id, and the rank may differ.",
+        help="Go on from a saved model, ids matched.",
     )
     stop_on = click.option(
         "--stop-on",

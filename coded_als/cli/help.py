@@ -52,14 +52,13 @@ MANY = 16
 ADVANCED = "Rarely needed"
 # Headings of the options of large commands, in the order of the help.
 HEADINGS = {
-    "Matrix and model": "method rows cols rank entries center regularization iterations set seed",
+    "Matrix and model": "method rows cols rank entries center regularization iterations seed",
     "Workers and code": "workers code delays cluster scheduler stragglers memory memory-per-worker all",
     "Machines": "calibrate speed worker-speeds bandwidth latency message cores",
-    "Going on and stopping": "start stop-on validate patience",
     "Runs": "repeats numerics j config dry-run",
     "Reading": "columns",
     "Output and progress": "out live serve checkpoint resume timeline record-delays figure parquet details json help help-all",
-    ADVANCED: "tolerance weighting dtype hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
+    ADVANCED: "set start stop-on validate patience tolerance weighting dtype hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
     "profile verify policy round-timeout checkpoint-every header delimiter encoding repeated lobpcg-iterations "
     "krylov-iterations als-iterations",
 }
