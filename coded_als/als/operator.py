@@ -15,17 +15,19 @@ from coded_als.als.centring import Center, CentredRows, centred_matrix
 from coded_als.als.problem import unit_of
 from coded_als.als.products import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
-from coded_als.als.spread import rows_code
+from coded_als.als.spread import auto_code, rows_code
 from coded_als.arrays import FLOAT64, Array
 from coded_als.checks import require_one_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.seam import Cluster
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
-from coded_als.codes import CodeSpec, asked_code, default_code
+from coded_als.codes import CodeSpec, asked_code
 from coded_als.codes.replication import copies_of
 from coded_als.codes.single import ShareType, in_type, tolerance_in
 from coded_als.errors import UsageError
+from coded_als.planner.schemes import Size
+from coded_als.planner.solvers import default_solver
 
 # Columns of a block that a choice of code assumes; their number is not known beforehand.
 TYPICAL_COLUMNS = 20
@@ -51,8 +53,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     cluster
         Any `coded_als.cluster.Cluster`.
     code
-        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is the fastest under the delays that the cluster
-        knows of, without any a systematic code that leaves a quarter of the workers as stragglers, and three copies of a
+        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is that of `CodedALS`, and three copies of a
         sparse A: its rows stay sparse only where they are not coded.
     partitions
         h of the entangled code, cut h x h.
@@ -125,7 +126,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         log = RoundLog(verified(scope, verify))
         self.rounds: list[RoundRecord] = log.records
         if stays_sparse:
-            given_out = SparseRows.given_out(matrix, log, copies_of(rows_code(asked, cluster.size)), name, numbers)
+            copies = copies_of(rows_code(asked, cluster.size))
+            given_out = SparseRows.given_out(matrix, log, copies, name, dtype=numbers)
             rows = given_out if means is None else CentredRows(given_out, means)
             self._product = _sparse_product(rows, name, gram)
             self._of_transpose: Callable[[], Product] = lambda: rows.transposed_product
@@ -151,14 +153,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         length, workers = min(shape), cluster.size
         if asked is not None:
             return asked.bind(workers, length)
-        # SciPy's distributions take long to load
-        from coded_als.planner.choice import choose
-        from coded_als.planner.schemes import Size
-        from coded_als.planner.solvers import default_solver
-
         size = Size(*shape, min(TYPICAL_COLUMNS, length))
-        best = choose(size, workers, default_solver(), cluster.delays, cluster.machine)
-        return default_code().bind(workers, length) if best is None else best.chosen(size)
+        return auto_code(size, workers, default_solver(), cluster.delays, cluster.machine).code
 
     @cached_property
     def _transposed_product(self) -> Product:

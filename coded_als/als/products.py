@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -13,7 +13,7 @@ from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule, TaskEvent
-from coded_als.codes.pieces import CodeInPieces, PieceLayout
+from coded_als.codes.pieces import CodeInPieces, Done, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, under any test of the result.
@@ -76,12 +76,34 @@ class RoundLog:
         self._record(round, responses, error_of.error_estimate(responses.workers), products_s)
         return responses
 
-    def run_pieces(self, round: Round, rule: EveryPiece, code: CodeInPieces) -> Responses:
-        """Run one round in pieces and record it with the error of the piece that decodes worst."""
+    def run_pieces(self, round: Round, rule: EveryPiece, error_of: Callable[[Done], float]) -> Responses:
+        """Run one round in pieces and record it with the error that ``error_of`` estimates for the pieces that count."""
         responses, products_s = self._run(round, rule)
         partial = sum(done < rule.layout.pieces for done in responses.done.values())
-        self._record(round, responses, code.error_estimate(responses.done), products_s, rule.layout.pieces, partial)
+        self._record(round, responses, error_of(responses.done), products_s, rule.layout.pieces, partial)
         return responses
+
+    def run_product(
+        self, round: Round, rule: StoppingRule, code: MatrixCode, shape: tuple[int, int], accepted: float,
+        pieces: int | None,
+    ) -> Array:  # fmt: skip
+        """Run the one round of a product and decode it: (rows, columns) as ``shape`` says, to the accepted error.
+
+        ``pieces``: of each share; None: by operation counts.
+        """
+        height = code.response_shape(shape)[1]
+        if pieces is None:
+            machine = self.cluster.machine
+            pieces = pieces_for(code, machine.computing_s(round.operations), height, machine)
+        if min(pieces, height) == 1:
+            responses = self.run(round, rule, code)
+            with self.charging("decoding"):
+                return code.decode(responses.first(), shape, accepted)
+        layout = PieceLayout(code.workers, min(pieces, height))  # no piece without a row
+        split = CodeInPieces(code, layout)
+        responses = self.run_pieces(round, EveryPiece(rule, layout), split.error_estimate)
+        with self.charging("decoding"):
+            return split.decode(responses.first(), responses.done, shape, accepted)
 
     def _run(self, round: Round, rule: StoppingRule) -> tuple[Responses, float]:
         """The responses, and the seconds that the slowest of those used took to compute."""
@@ -178,21 +200,4 @@ class StoredProduct:
             label=self._label,
             dtype=self._code.dtype,
         )
-        pieces = self._pieces_of(round, shape)
-        if pieces == 1:
-            responses = self._log.run(round, self._rule, self._code)
-            with self._log.charging("decoding"):
-                return self._code.decode(responses.first(), shape, self._accepted)
-        layout = PieceLayout(self._code.workers, pieces)
-        code = CodeInPieces(self._code, layout)
-        responses = self._log.run_pieces(round, EveryPiece(self._rule, layout), code)
-        with self._log.charging("decoding"):
-            return code.decode(responses.first(), responses.done, shape, self._accepted)
-
-    def _pieces_of(self, round: Round, shape: tuple[int, int]) -> int:
-        """Pieces of each share in a round: no piece without a row."""
-        height = self._code.response_shape(shape)[1]
-        if self._pieces is not None:
-            return min(self._pieces, height)
-        machine = self._log.cluster.machine
-        return pieces_for(self._code, machine.computing_s(round.operations), height, machine)
+        return self._log.run_product(round, self._rule, self._code, shape, self._accepted, self._pieces)

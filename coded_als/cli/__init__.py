@@ -34,6 +34,7 @@ COMMANDS = {
     "sweep": ("coded_als.cli.sweep", "Run a grid of codes, workers, delays and solvers."),
     "reproduce": ("coded_als.cli.reproduce", "Reproduce the tables of the paper."),
     "report": ("coded_als.cli.report", "Write one HTML file from stored results."),
+    "measure": ("coded_als.cli.measure", "Measure the workers of a cluster, without a fit."),
     "keys": ("coded_als.cli.keys", "Make keys for a master and remote workers."),
     "worker": ("coded_als.cli.worker", "Run a worker, here or on another machine."),
     "doctor": ("coded_als.cli.doctor", "Check this machine and its installation."),
@@ -43,7 +44,7 @@ COMMANDS = {
 SECTIONS = {
     "Factorize and recommend": "fit recommend split evaluate compare tune serve",
     "Plan and study": "demo plan codes threshold check-code sweep reproduce report",
-    "Cluster": "keys worker",
+    "Cluster": "measure keys worker",
     "Tools": "doctor warm-up help",
 }
 
@@ -92,7 +93,7 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             _refuse(error)
         except CodedALSError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {self._as_typed(error, ctx)}", err=True)
             sys.exit(2 if isinstance(error, UsageError) else 1)
         except MemoryError as error:
             click.echo(f"Error: memory must hold the work; {error or 'it is full'}. Lower the numbers.", err=True)
@@ -110,6 +111,13 @@ class LazyGroup(click.Group):
             )
             sys.exit(1)
         return result
+
+    def _as_typed(self, error: CodedALSError, ctx: click.Context) -> str:
+        """The error with the options of the command that raised it."""
+        from coded_als.cli.mistakes import as_typed
+
+        command = None if ctx.invoked_subcommand is None else self.get_command(ctx, ctx.invoked_subcommand)
+        return str(error) if command is None else as_typed(str(error), command)
 
 
 def _refuse(error: click.UsageError) -> NoReturn:

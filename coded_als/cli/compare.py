@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import time
+from contextlib import nullcontext
 from typing import Any, TypedDict
 
 import click
 
-from coded_als.cli.common import Progress, choice, print_json, progress
+from coded_als.cli.clusters import ClusterOptions, cluster_of, require_cluster, takes_remote_workers
+from coded_als.cli.common import Progress, choice, picked, print_json, progress
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.methods import PREDICTS_RATINGS, make_model
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
+from coded_als.cluster import Cluster
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import RankingScores, evaluate_ranking, evaluate_ratings
@@ -65,6 +68,8 @@ def written(rows: list[ComparisonRow], style: str, cutoff: int, tuned: bool) -> 
     return as_text(_heads(cutoff, tuned), body, first_left=True, markdown=style == "markdown")
 
 
+# methods that workers elsewhere can fit
+ON_WORKERS = ("coded", "ridge", "implicit")
 # `sharded` is `implicit` on other hardware
 BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 
@@ -90,9 +95,14 @@ BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
     "best by NDCG.  [default: each method's defaults]",
     metavar="N",
 )
+@click.option("--workers", default=16, show_default=True, help="Number of workers of --listen or --scheduler.")
+@takes_remote_workers
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     ratings: str,
     methods: str | None,
     rank: int | None,
@@ -103,6 +113,7 @@ def command(
     tune: int | None,
     reading: ReadingOptions,
     as_json: bool,
+    **remote: Any,
 ) -> None:
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
 
@@ -112,7 +123,13 @@ def command(
 
     Without --tune every method runs at its defaults, which suit some ratings better than others. With it the same number
     of candidates is fitted for each, and the test part plays no role in the choice.
+
+    With --listen or --scheduler the workers there fit coded, ridge (without biases) and implicit; all others, and
+    candidates of --tune, are fitted in this process.
     """
+    own = {"cluster_kind": "local", "delays": "none", "seed": seed, "round_timeout_s": None}
+    machines = picked(ClusterOptions, {**remote, **own})
+    require_cluster(context, machines)
     names = BY_DEFAULT if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
         raise UsageError(f"--methods must name at least one of {', '.join(model_kinds())}; got none. Add one.")
@@ -126,13 +143,15 @@ def command(
     data = load_ratings(ratings, **reading)
     train, test = holdout(data, test_fraction, seed=seed)
     measured: list[tuple[ComparisonRow, RankingScores]] = []
-    with progress("reading") as line:
+    elsewhere = machines.listen is not None or machines.scheduler is not None
+    opened = cluster_of(machines) if elsewhere else nullcontext(None)
+    with progress("reading") as line, opened as cluster:
         for name, model in models.items():
             best = None
             if tune is not None:
                 model, best = _tuned(name, model, train, tune, rank, cutoff, seed, line)
             line.say(f"fitting {name}")
-            measured.append(_measured(name, model, best, train, test, cutoff))
+            measured.append(_measured(name, model, best, train, test, cutoff, cluster))
     rows, scores = [row for row, _ in measured], measured[0][1]
     counts = {"users": scores.users, "users_without_training": scores.users_without_training}
     if as_json or style == "json":
@@ -209,11 +228,31 @@ def _without_the_missing(models: dict[str, FactorModel]) -> dict[str, FactorMode
     return {name: model for name, model in models.items() if name not in left_out}
 
 
+def _fit(name: str, model: Any, matrix: Any, cluster: Cluster | None) -> None:
+    """Fit a model, on the workers where there are some that know its method."""
+    if cluster is None or name not in ON_WORKERS:
+        model.fit(matrix)
+    elif name == "coded":
+        model.fit(matrix, cluster)
+    else:
+        from coded_als.baselines import fit_on_cluster
+
+        if name == "ridge":
+            model.biases = False  # the workers' half-steps know none
+        fit_on_cluster(model, matrix, cluster)
+
+
 def _measured(
-    name: str, model: Any, best: Trial | None, train: RatingData, test: RatingData, cutoff: int
+    name: str,
+    model: Any,
+    best: Trial | None,
+    train: RatingData,
+    test: RatingData,
+    cutoff: int,
+    cluster: Cluster | None,
 ) -> tuple[ComparisonRow, RankingScores]:
     started = time.perf_counter()
-    model.fit(train.matrix)
+    _fit(name, model, train.matrix, cluster)
     seconds = time.perf_counter() - started
     model.set_ids(train.user_ids, train.item_ids)
     ranking = evaluate_ranking(model, test, cutoff)

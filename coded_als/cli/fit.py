@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from coded_als.cli.checkpoints import checkpoint_options
-from coded_als.cli.common import TIME, BlockWidth, choice
+from coded_als.cli.clusters import takes_cluster
+from coded_als.cli.common import SIZE, BlockWidth, choice
 from coded_als.cli.going_on import going_on_options
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import live_options
+from coded_als.cli.log_options import takes_logging
 from coded_als.cli.reading import reads_ratings
-from coded_als.experiments.cluster_kinds import CLUSTERS
 from coded_als.models.registry import model_kinds
 from coded_als.planner.solvers import SOLVERS, default_solver
 
@@ -39,11 +40,11 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of start and delays.")
 @click.option("--hold-out-users", type=float, help="Share of the users to leave for `evaluate --protocol strong`.")
-@click.option("--workers", default=16, show_default=True, help="Number of workers.")
 @click.option(
     "--code", metavar="SPEC", default="auto", show_default=True,
-    help="How the workers share the matrix; auto: as `plan` recommends for the delays.",
+    help="How the workers share the matrix; auto: any half of them suffice.",
 )  # fmt: skip
+@click.option("--memory-per-worker", type=SIZE, help="Most memory of a worker, like 2GB.")
 @click.option("--partitions", type=int, metavar="H", help="Use the paper's code, with D cut H x H.")
 @choice("--protocol", ["fused", "paper"], "fused", help="Rounds in an iteration of als: one, or the paper's three.")
 @choice(
@@ -79,28 +80,16 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     metavar="TEXT",
     help="Ridge and implicit on workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3.",
 )
-@click.option(
-    "--cluster",
-    "cluster_kind",
-    type=click.Choice(CLUSTERS),
-    metavar="KIND",
-    default="local",
-    show_default=True,
-    help="Workers: local processes, inline (this process), or virtual (a simulated clock).",
-)
-@click.option(
-    "--scheduler", metavar="ADDRESS", help="Use the workers of a Dask cluster: tcp://HOST:8786, its file, or local:N."
-)
-@click.option("--delays", metavar="SPEC", default="none", show_default=True, help="Inject delays into the workers.")
-@click.option("--round-timeout", "round_timeout_s", type=TIME, help="Longest time of a round.  [default: 10min]")
+@takes_cluster
 @click.option("--record-delays", type=click.Path(path_type=Path), help="Write the delays as a CSV for `trace:FILE`.")
 @click.option(
     "--timeline",
     type=click.Path(path_type=Path),
-    help="Draw all tasks: .pdf, .svg or .png; else JSON for Perfetto.",
+    help="Draw all tasks: .pdf, .svg, .png, or JSON (Perfetto).",
 )
 @checkpoint_options
 @going_on_options
+@takes_logging
 @live_options
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")

@@ -16,8 +16,8 @@ import click
 
 from coded_als.als import CodedALS, CodedIteration
 from coded_als.cli.checkpoints import CheckpointOptions, interruptible
-from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of, machine_of
-from coded_als.cli.common import Progress, is_typed, names_of, picked, print_json, progress, refuse_typed
+from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of, machine_of, require_cluster
+from coded_als.cli.common import Progress, names_of, picked, print_json, progress, refuse_typed
 from coded_als.cli.going_on import GoingOn, GoingOnOptions
 from coded_als.cli.live import LiveOptions, live_view
 from coded_als.cli.methods import given_settings, make_model
@@ -106,6 +106,7 @@ class CodedOptions:
     decoding_tolerance: float | None
     verify: str
     dtype: str
+    memory_per_worker: float | None  # bytes
 
 
 @dataclass(frozen=True)
@@ -337,8 +338,7 @@ def run_fit(context: click.Context, given: Mapping[str, Any]) -> None:
     if parts and options.policy is None and options.method in ON_CLUSTER:
         options = replace(options, policy="wait")
     _refuse_foreign_options(context, options)
-    if options.cluster.scheduler is not None and is_typed(context, "cluster_kind"):
-        raise UsageError("--scheduler and --cluster must not be given together; got both. Remove one of them.")
+    require_cluster(context, options.cluster)
     parse_delays(options.cluster.delays)
     require_workers(options.cluster.workers)
     in_folder = parts and out is not None and out.suffix != ".npz"

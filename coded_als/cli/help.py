@@ -31,7 +31,7 @@ DELAY_SPECS = {
     "slowdown-always:n=1,factor=3": "the same n workers compute slower (below 1: faster, on the virtual clock only)",
     "slowdown-lognormal:sigma=0.5": "slower or faster by e^x, x normal of that deviation (faster: virtual clock only)",
     "slowdown-markov:factor=5,enter=0.05,leave=0.3": "bursts of slow computing",
-    "trace:FILE": "a CSV of seconds, written by a fit with --record-delays",
+    "trace:FILE": "a CSV of seconds, written by --record-delays of fit and measure",
 }
 CODE_SPECS = {
     "uncoded": "every block on one worker: waits for all",
@@ -52,14 +52,14 @@ MANY = 16
 ADVANCED = "Rarely needed"
 # Headings of the options of large commands, in the order of the help.
 HEADINGS = {
-    "Matrix and model": "method rows cols rank entries center regularization iterations seed",
-    "Workers and code": "workers code delays cluster scheduler stragglers memory memory-per-worker all",
+    "Matrix and model": "method methods test-fraction rows cols rank entries center regularization iterations seed",
+    "Workers and code": "workers code delays cluster listen keys scheduler stragglers memory memory-per-worker all",
     "Machines": "calibrate speed worker-speeds bandwidth latency message cores",
-    "Runs": "repeats numerics j config dry-run",
+    "Runs": "tune cutoff try what-if price-per-hour rounds share repeats numerics j config dry-run",
     "Reading": "columns",
-    "Output and progress": "out live serve checkpoint resume timeline record-delays figure parquet details json help help-all",
+    "Output and progress": "out format live serve checkpoint resume timeline record-delays figure parquet details json help help-all",
     ADVANCED: "set start stop-on validate patience tolerance weighting dtype hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
-    "profile verify policy round-timeout checkpoint-every header delimiter encoding repeated lobpcg-iterations "
+    "profile verify policy round-timeout join-timeout rejoin-timeout log-level log-json serve-token checkpoint-every header delimiter encoding repeated lobpcg-iterations "
     "krylov-iterations als-iterations",
 }
 _HEADING_OF = {name: heading for heading, names in reversed(HEADINGS.items()) for name in names.split()}

@@ -92,7 +92,8 @@ def command(
     resume: bool,
     parquet: bool,
     live: bool,
-    serve: int | None,
+    serve: str | None,
+    serve_token: Path | None,
     **options: Any,
 ) -> None:
     """Run a grid of codes, workers, delays and solvers.
@@ -123,7 +124,7 @@ def command(
     store = ResultFolder[SweepRow](out, document(spec, grid, cells), resume=resume, columns=spec.columns)
     with store as folder:
         folder.note_environment(environment())
-        with _telling(spec, len(cells), live, serve) as tell:
+        with _telling(spec, len(cells), LiveOptions(live, serve, serve_token)) as tell:
             run_sweep(folder, spec, cells, processes, tell)
         keys = [cell.key() for cell in cells]
         finish_times(out, keys, parquet=parquet)
@@ -138,9 +139,9 @@ def command(
 
 
 @contextmanager
-def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iterator[Callable[..., None]]:
+def _telling(spec: SweepSpec, cells: int, options: LiveOptions) -> Iterator[Callable[..., None]]:
     """The function that shows the progress: in a bar, or in the views of ``--live`` and ``--serve``."""
-    if not live and serve is None:
+    if not options.live and options.serve is None:
         with cell_progress() as tell:
             yield tell
         return
@@ -149,7 +150,7 @@ def _telling(spec: SweepSpec, cells: int, live: bool, serve: int | None) -> Iter
     size = spec.size
     title = f"sweep of {cells} cells x {spec.repeats}, {size.rows} x {size.columns} matrix, rank {size.rank}"
     status = SweepStatus(title, spec.clock)
-    with displayed(status, LiveOptions(live, serve)):
+    with displayed(status, options):
         yield status.tell
 
 

@@ -9,7 +9,8 @@ import click
 
 from coded_als.cli.common import SIZE
 from coded_als.cli.help import CommandWithExamples
-from coded_als.worker.blas_threads import ONE_BLAS_THREAD
+from coded_als.worker.blas_threads import blas_threads
+from coded_als.worker.logs import LEVELS
 
 
 @click.command(
@@ -32,7 +33,23 @@ from coded_als.worker.blas_threads import ONE_BLAS_THREAD
 @click.option(
     "--memory-limit", "memory_limit_bytes", type=SIZE, help="Most memory of this worker.  [default: no limit]"
 )
-def command(endpoint: str, key_file: str, number: int | None, memory_limit_bytes: float | None) -> None:
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Number of BLAS threads.")
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    metavar="LEVEL",
+    help="Log from debug, info, warning or error on.  [default: warning, without times]",
+)
+@click.option("--log-json", is_flag=True, help="Log one JSON document a line.")
+def command(
+    endpoint: str,
+    key_file: str,
+    number: int | None,
+    memory_limit_bytes: float | None,
+    threads: int,
+    log_level: str | None,
+    log_json: bool,
+) -> None:
     """Connect to a master, keep shares of a matrix and multiply, until the master ends.
 
     Workers may join at any time: one that takes the place of another is given its shares.
@@ -45,9 +62,12 @@ def command(endpoint: str, key_file: str, number: int | None, memory_limit_bytes
     arguments = ["--endpoint", endpoint, "--key-file", key_file]
     arguments += [] if number is None else ["--id", str(number)]
     arguments += [] if memory_limit_bytes is None else ["--memory-limit", str(max(1, round(memory_limit_bytes / 1e6)))]
+    arguments += [] if threads == 1 else ["--threads", str(threads)]
+    arguments += [] if log_level is None else ["--log-level", log_level]
+    arguments += ["--log-json"] if log_json else []
     # a process of its own: BLAS threads are counted before NumPy is imported, which this one has done
     os.execve(
         sys.executable,
         [sys.executable, "-m", "coded_als.worker", *arguments],
-        {**os.environ, **ONE_BLAS_THREAD},
+        {**os.environ, **blas_threads(threads)},
     )

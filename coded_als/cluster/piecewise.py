@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster.held import HeldArrays, excluded_from, require_one_product, rows_done
+from coded_als.cluster.held import HeldArrays, counted_answers, excluded_from, require_one_product
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import Asking, EveryPiece
 from coded_als.cluster.rules import best_there_is, refusal_of
@@ -92,7 +92,7 @@ class _Play:
         self._begun_s = cost.computed_s(drawn.delays_s, machine, drawn.slowness) - work_s
         self._piece_s = work_s / self._pieces
         self._word_s = machine.sending_s(1, 0.0)
-        self._answer_s = machine.sending_s(1, cost.response_bytes / self._pieces) - self._word_s
+        self._answer_s = machine.sending_s(1, until.answer_bytes(cost.response_bytes)) - self._word_s
         # a question reaches the last worker after all others have been asked, and its answer has a way too
         self._asking = Asking(until, workers * self._word_s + machine.latency_s)
         self._free_s = machine.sending_s(workers, cost.payload_bytes)
@@ -107,7 +107,10 @@ class _Play:
         for worker in np.flatnonzero(np.isfinite(self._begun_s)).tolist():
             if worker in excluded:
                 continue
-            if self._pieces > 1:
+            if until.summed:
+                for done in range(1, self._pieces):
+                    self._foresee(self._finished_s(worker, done), "trigger", worker)
+            elif self._pieces > 1:
                 self._foresee(self._finished_s(worker, 1) + machine.latency_s, "word", worker, 1)
             self._foresee(self._finished_s(worker, self._pieces), "trigger", worker)
 
@@ -208,7 +211,7 @@ def gather_pieces(
     done: dict[int, int],
     response_s: Array,
 ) -> dict[int, tuple[Array, ...]]:
-    """The answers that a round in pieces uses, (planes, rows, columns) of each worker.
+    """The answers that a round in pieces uses, (planes, rows, columns) of each worker, or its parts of a sum.
 
     It fills in ``left_out``, ``done`` and the seconds of responses.
 
@@ -216,15 +219,15 @@ def gather_pieces(
     """
     require_one_product(round)
     left_out.update(excluded_from(round))
-    whole: dict[int, Array] = {}
-    accept = arrays.accepts(round, until.layout, left_out, whole)
+    answers: dict[int, tuple[Array, ...]] = {}
+    accept = arrays.accepts(round, until.layout, left_out, answers)
     played = play(RoundCost.of(round), until, drawn, machine, accept, round.excluded)
     if not np.isfinite(played.elapsed_s):
         raise refusal_of(until, tuple(played.done), left_out)
     done.update(played.done)
     for worker, heard_s in played.heard_s.items():
         response_s[worker] = heard_s
-    return rows_done(until.layout, whole, done)
+    return counted_answers(answers, done, until.summed)
 
 
 def pieces_done(until: EveryPiece, done: Mapping[int, int], workers: int) -> Array:

@@ -49,10 +49,13 @@ class EveryPiece:
         For the workers that have answered one piece.
     layout
         Which pieces the first of a worker are.
+    summed
+        Whether each answer is one piece's part of a sum, as large as a whole response, which a worker sends unasked.
     """
 
     rule: StoppingRule
     layout: PieceLayout
+    summed: bool = False
 
     @property
     def needed(self) -> int:
@@ -67,6 +70,10 @@ class EveryPiece:
         if not done or int(self.layout.counts(done).min()) < self.needed:
             return False
         return all(map(self.rule.satisfied, dict.fromkeys(self.layout.responded(done))))
+
+    def answer_bytes(self, response_bytes: float) -> float:
+        """Bytes of the answer to one piece, where a whole response takes so many."""
+        return response_bytes if self.summed else response_bytes / self.layout.pieces
 
     @property
     def counted(self) -> StoppingRule:
@@ -86,6 +93,17 @@ def pieces_for(code: MatrixCode, work_s: float, height: int, machine: Machine) -
     spared_s = work_s * (1 - code.recovery_threshold / code.workers)
     worth = work_s >= SHORT_S and spared_s >= WORTH_MESSAGES * code.workers * machine.message_s
     return min(code.workers, height) if worth else 1
+
+
+def pieces_of_sum(workers: int, blocks: int, work_s: float, response_bytes: float, machine: Machine) -> int:
+    """Pieces of each block of sparse rows where that is left open: as many as copies, or one where that saves nothing.
+
+    Each piece of a block is answered by as many numbers as the block; workers that share cores take turns at whole blocks.
+    """
+    copies = workers // blocks
+    spared_s, further_s = work_s * (1 - 1 / copies), machine.sending_s((copies - 1) * blocks, response_bytes)
+    shared = machine.cores is not None and machine.cores < workers
+    return 1 if shared or work_s < SHORT_S or spared_s < further_s else copies
 
 
 @dataclass(frozen=True)
@@ -251,6 +269,8 @@ class Asking:
 
     def note(self, now_s: float) -> None:
         """Account for news of a worker."""
+        if self._until.summed:
+            return
         self._put_off = now_s < self._look_s
         if self._put_off:
             self._ask_s = min(self._ask_s, self._look_s)

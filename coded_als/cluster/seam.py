@@ -128,8 +128,8 @@ class Responses:
         Workers with responses that did not count: corrupt, or not finite.
     done
         Of a round in pieces (`coded_als.cluster.questions`): number of pieces of each worker that count. Its result is
-        then one array with the rows of these pieces, one after the other in the worker's own order. Empty for whole
-        shares.
+        then one array with the rows of these pieces, one after the other in the worker's own order, or of a sum an array
+        for each. Empty for whole shares.
     """
 
     workers: tuple[int, ...]

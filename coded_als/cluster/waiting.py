@@ -117,7 +117,10 @@ def pieces_waiting_s(
     piece_s = machine.working_s(cost.operations, slower) / until.layout.pieces
     begun_s = cost.computed_s(delays, machine, slower) - piece_s * until.layout.pieces
     workers, pieces = until.layout.places.shape
-    reading_s = machine.latency_s + machine.sending_s(workers, until.needed / workers * cost.response_bytes)
+    # one message of each worker, or of each piece of a sum
+    messages = until.needed * pieces if until.summed else workers
+    answered = until.needed * pieces * until.answer_bytes(cost.response_bytes)
+    reading_s = machine.latency_s + machine.sending_s(messages, answered / messages)
     ends_s, step = np.empty(len(delays)), max(1, MOST_AT_ONCE // (workers * pieces))
     for start in range(0, len(delays), step):
         rows = slice(start, start + step)

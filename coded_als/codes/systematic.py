@@ -369,4 +369,5 @@ class Systematic(CodeSpec):
 
     @classmethod
     def candidates(cls, workers: int) -> Iterator[Self]:
-        yield from (cls(p) for p in range(1, workers + 1))
+        # with p = W every worker holds a plain block: no code, and no worker to spare
+        yield from (cls(p) for p in range(1, workers))

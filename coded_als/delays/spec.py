@@ -34,7 +34,7 @@ from coded_als.delays.models import (
 )
 from coded_als.delays.traces import read_recording
 from coded_als.errors import UsageError
-from coded_als.specs import load_plugins, read_fields
+from coded_als.specs import load_plugins, read_fields, unknown
 
 MODELS: dict[str, type[DelayModel]] = {
     "none": NoDelay,
@@ -95,9 +95,7 @@ def _parse_one(spec: str) -> DelayModel:
     if name not in MODELS:
         load_plugins()
     if name not in MODELS:
-        raise UsageError(
-            f"delays must be one of {', '.join(MODELS)} or trace:FILE; got {name!r}. See --help for the parameters."
-        )
+        raise unknown("delays", name, [*MODELS, "trace"])
     model = MODELS[name]
     kinds = quantities(model)
     values = read_fields("delays", spec, model, lambda key, value: _parse_value(key, value, kinds[key], spec))

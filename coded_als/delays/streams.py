@@ -21,10 +21,9 @@ MOST_WORKERS = 100_000
 def require_workers(workers: int) -> None:
     """Raise `UsageError` unless the number of workers is one that can be simulated."""
     if not is_whole(workers):
-        raise UsageError(f"workers must be a whole number; got {workers!r}. Correct it.")
+        raise UsageError(f"workers must be a whole number; got {workers!r}.")
     if not 1 <= workers <= MOST_WORKERS:
-        change = "Add" if workers < 1 else "Remove"
-        raise UsageError(f"workers must be at least 1 and at most {MOST_WORKERS}; got {workers}. {change} workers.")
+        raise UsageError(f"workers must be from 1 to {MOST_WORKERS}; got {workers}.")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class DelayStream:
     def __init__(self, spec: str | DelayModel, workers: int, seed: int = 0) -> None:
         require_workers(workers)
         if not is_whole(seed) or seed < 0:
-            raise UsageError(f"seed must be a whole number of at least 0; got {seed!r}. Correct it.")
+            raise UsageError(f"seed must be a whole number of at least 0; got {seed!r}.")
         if not isinstance(spec, str) and not callable(getattr(spec, "draw", None)):
             raise UsageError(f"delays must be a SPEC or a delay model; got {spec!r}. Write 'exp:mean=20ms', say.")
         self.model = parse_delays(spec) if isinstance(spec, str) else spec

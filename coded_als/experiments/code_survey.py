@@ -192,7 +192,7 @@ def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Cod
     found = [code for members in ordered for code in _nearest(members, workers, limits)]
     if not found:
         raise UsageError(
-            f"memory must hold a share of some code on {workers} workers; got {max(limits):.3g} of the matrix. "
+            f"memory must hold a share of some code on {workers} workers; got {100 * max(limits):.3g} % of the matrix. "
             "Raise it or add workers."
         )
     return found

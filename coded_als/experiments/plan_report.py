@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from coded_als.cluster.machine import show_worker_speeds
 from coded_als.codes import CODES, Entangled
 from coded_als.codes.entangled import LARGEST_PARTITIONS
+from coded_als.delays.spec import trace_files
 from coded_als.experiments.text_tables import as_text, continued
 from coded_als.kernels import SPARSE_SLOWDOWN
 from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel
@@ -62,8 +64,11 @@ def assumptions(workload: Workload) -> list[str]:
     ]
 
 
-def fit_command(candidate: Candidate, workload: Workload) -> str:
-    """The command that runs a candidate on local workers, with the same delays."""
+def fit_command(candidate: Candidate, workload: Workload, cluster: Sequence[str] = ()) -> str:
+    """The command that runs a candidate, on local workers or those of the words ``cluster``.
+
+    Delays that are a recording, or those of workers elsewhere, are there already; others are injected.
+    """
     scheme = candidate.scheme
     words = ["coded-als", "fit", "RATINGS", "--workers", scheme.workers, "--rank", workload.size.rank]
     words += ["--code", scheme.code]
@@ -77,10 +82,15 @@ def fit_command(candidate: Candidate, workload: Workload) -> str:
         words += ["--protocol", scheme.protocol]
     if workload.tolerance is not None:
         words += ["--decoding-tolerance", workload.tolerance]
-    return shlex.join(map(str, [*words, "--delays", workload.delays, "--out", "model.npz"]))
+    words += cluster
+    if not cluster and not trace_files(str(workload.delays)):
+        words += ["--delays", workload.delays]
+    return shlex.join(map(str, [*words, "--out", "model.npz"]))
 
 
-def plan_text(plan: Plan, workers: int, workload: Workload, *, details: bool = False) -> str:
+def plan_text(
+    plan: Plan, workers: int, workload: Workload, *, details: bool = False, cluster: Sequence[str] = ()
+) -> str:
     """The plan for people: verdict, command and the leading candidates; with ``details`` all that it rests on."""
     chosen = plan.recommended
     lines = [
@@ -90,7 +100,8 @@ def plan_text(plan: Plan, workers: int, workload: Workload, *, details: bool = F
             f"Use {chosen.scheme.label}: {_seconds(chosen)} expected, start-up {chosen.startup_s:.3g} s included; "
             f"{chosen.worker_bytes / 1e6:.3g} MB on each worker."
         ),
-        *continued(fit_command(chosen, workload)),
+        *continued(fit_command(chosen, workload, cluster)),
+        *_default_lines(plan),
         "",
         as_text(*_leading_table(plan), first_left=True),
     ]
@@ -141,7 +152,7 @@ def _headline(plan: Plan, workers: int) -> list[str]:
     ) + [line for text in _needed(duel) for line in _wrapped(text)]
 
 
-def _leading(plan: Plan) -> list[Candidate]:
+def leading(plan: Plan) -> list[Candidate]:
     """The recommended candidate, then the fastest of other codes: of each family first, five in all."""
     found = [plan.recommended]
     families = {plan.recommended.scheme.family.name}
@@ -158,7 +169,7 @@ def _leading(plan: Plan) -> list[Candidate]:
 
 def _leading_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
     body = []
-    for one in _leading(plan):
+    for one in leading(plan):
         scheme = one.scheme
         solver = scheme.solver if scheme.block is None else f"{scheme.solver} {scheme.block}"
         kind = "sparse rows" if scheme.rows else scheme.protocol if scheme.protocol != "fused" else ""
@@ -167,6 +178,67 @@ def _leading_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
             [code, solver, _seconds(one).replace(" s", ""), f"{one.startup_s:.2g}", f"{one.worker_bytes / 1e6:.3g}"]
         )
     return ["code", "solver", "seconds (95 %)", "start-up", "MB each"], body
+
+
+def _default_lines(plan: Plan) -> list[str]:
+    """The code that a fit takes without --code, beside the recommended scheme, and beside others in its memory."""
+    if plan.default is None:
+        return ["Without --code, fit finds no code for this memory."]
+    (choice, default), best, rival = plan.default, plan.recommended, plan.in_default_memory
+    if default.scheme.code == best.scheme.code and default.scheme.rows == best.scheme.rows:
+        return ["Without --code, fit takes this code too."]
+    text = (
+        f"Without --code, fit takes {choice.code.spec}: {_seconds(default)}, {_times(default, best)} as long; "
+        f"{default.worker_bytes / 1e6:.3g} MB on each worker."
+    )
+    if _holds_everything(best):
+        text += f" All of D on each worker ({best.scheme.code}) has to be requested."
+    if best.worker_bytes > default.worker_bytes and rival is not None:
+        text += f" In its memory the fastest is {rival.scheme.label}: {_seconds(rival)}."
+    return _wrapped(text)
+
+
+def _times(one: Candidate, other: Candidate) -> str:
+    return f"{one.mean_s / other.mean_s:.2f} times"
+
+
+def _holds_everything(candidate: Candidate) -> bool:
+    return not candidate.scheme.rows and candidate.scheme.family.share(candidate.scheme.workers) > 1 - 1e-9
+
+
+def trials_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Prediction beside truth, of the rows of `coded_als.experiments.plan_trials`."""
+    body = [
+        [row["label"], f"{row['predicted_seconds']:.3g}"]
+        + ([row["refusal"], "-"] if row["seconds"] is None else [f"{row['seconds']:.3g}", f"{row['ratio']:.2f}"])
+        for row in rows
+    ]
+    return as_text(["tried", "predicted [s]", "taken [s]", "ratio"], body, first_left=True)
+
+
+def alternatives_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Plans for other circumstances, one a line."""
+    body = []
+    for row in rows:
+        found = [row["refusal"], "-", "-", "-"]
+        if "label" in row:
+            figures = f"{row['virtual_seconds_mean']:.3g}", f"{row['worker_storage_bytes'] / 1e6:.3g}"
+            found = [row["label"], *figures, row["verdict"]]
+        body.append([f"{row['what_if']} ({row['workers']})", *found])
+    return as_text(["what if (workers)", "recommended", "seconds", "MB each", "verdict"], body, first_left=True)
+
+
+def costs(plan: Plan, workers: int, price_per_hour: float) -> dict[str, float]:
+    """Price of a fit with the recommended candidate, and with the fastest without a code, all workers and the master."""
+    named = {"recommended": plan.recommended, "without_a_code": plan.overall.plain}
+    hours = {name: (workers + 1) * one.estimate.value / 3600 for name, one in named.items() if one is not None}
+    return {name: value * price_per_hour for name, value in hours.items()} | {"machine_hours": hours["recommended"]}
+
+
+def costs_text(found: Mapping[str, float]) -> str:
+    """The same in a sentence."""
+    plain = f"; the fastest without a code costs {found['without_a_code']:.3g}" if "without_a_code" in found else ""
+    return f"A fit takes {found['machine_hours']:.3g} machine hours and costs {found['recommended']:.3g}{plain}."
 
 
 def _needed(duel: Duel) -> list[str]:
@@ -245,7 +317,7 @@ def _family(label: str) -> str:
     return ", ".join(label.split(", ")[:-2])
 
 
-def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any]:
+def plan_document(plan: Plan, workers: int, workload: Workload, cluster: Sequence[str] = ()) -> dict[str, Any]:
     """The document of ``plan --json``."""
     return {
         "verdict": plan.verdict,
@@ -260,7 +332,13 @@ def plan_document(plan: Plan, workers: int, workload: Workload) -> dict[str, Any
         "iterations": dict(workload.iterations),
         "delays": str(workload.delays),
         "recommended": candidate_row(plan.recommended),
-        "command": fit_command(plan.recommended, workload),
+        "command": fit_command(plan.recommended, workload, cluster),
+        "default": None
+        if plan.default is None
+        else candidate_row(plan.default[1]) | {"reason": plan.default[0].reason},
+        "fastest_in_the_memory_of_the_default": None
+        if plan.in_default_memory is None
+        else candidate_row(plan.in_default_memory),
         "speedup_of_the_best_code": _speedup(plan.overall),
         "at_equal_memory": [_duel_row(duel, "worker_storage_bytes") for duel in plan.at_equal_memory],
         "at_equal_work": [_duel_row(duel, "worker_operations") for duel in plan.at_equal_work],

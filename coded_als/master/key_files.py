@@ -62,6 +62,15 @@ class MasterKeys:
             raise _damaged(path)
         return keys
 
+    def require(self, workers: int, folder: str | os.PathLike[str]) -> None:
+        """`UsageError` unless each of W workers has a key."""
+        missing = set(range(workers)) - set(self.allowed.values())
+        if missing:
+            raise UsageError(
+                f"keys must be there for each of {workers} workers; got none for {min(missing)} in {folder}. Make others "
+                "with coded-als keys, or lower workers."
+            )
+
 
 def make_keys(folder: str | os.PathLike[str], workers: int) -> list[Path]:
     """Write keys for a master and W workers, readable for their owner alone.

@@ -58,7 +58,9 @@ class Gate:
         if user is None:
             self.refused += 1
             if self.refused.bit_count() == 1:  # 1, 2, 4, 8 ...: a flood must not fill the log
-                log.warning("refused a connection from %s, number %d", address.decode(errors="replace"), self.refused)
+                origin = address.decode(errors="replace")
+                about = {"event": "refused", "address": origin}
+                log.warning("refused a connection from %s, number %d", origin, self.refused, extra=about)
         status = _REFUSED if user is None else _GRANTED
         self.socket.send_multipart([_VERSION, request, status, b"", user or b"", b""])
 
@@ -79,6 +81,16 @@ def bound_number(frame: zmq.Frame) -> int | None:
         return int(str(frame.get("User-Id")))
     except (zmq.ZMQError, ValueError):  # there is none
         return None
+
+
+def address_of(frame: zmq.Frame) -> str:
+    """The network address of the sender of a frame, or nothing behind a Unix socket."""
+    try:
+        address = str(frame.get("Peer-Address"))
+    except zmq.ZMQError:
+        return ""
+    # that of a Unix socket has the ids of the process behind it
+    return "" if address.startswith("localhost:") else address
 
 
 # Unread messages of one connection: several times the credit of a worker. Past it the connection is not read.
@@ -130,7 +142,7 @@ class Link:
         self.memory = shared_memory() if shares_memory else None
         self.context = zmq.Context()
         self.interrupts = Interrupts()  # those of the caller that uses the link just now
-        self.disconnections = 0
+        self.disconnections = self.sent_bytes = self.received_bytes = 0
         self._path = ""
         self._backlogs: Backlogs | None = None
         self._router = self.context.socket(zmq.ROUTER)
@@ -190,6 +202,7 @@ class Link:
             if error.errno not in (errno.EHOSTUNREACH, errno.EAGAIN):
                 raise
             return error.errno == errno.EAGAIN
+        self.sent_bytes += sum(map(len, frames))
         return True
 
     @property
@@ -229,6 +242,7 @@ class Link:
             if len(frames) > MOST_FRAMES:
                 frames.pop()  # its place is taken by the next: the message is malformed, and not kept
             frames.append(frame)
+        self.received_bytes += sum(map(len, frames))
         if self._backlogs is not None:
             self._backlogs.delivered(int(frames[0].get(zmq.SRCFD)))
         return frames

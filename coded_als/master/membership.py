@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import zmq
 
-from coded_als.master.link import Link, bound_number
+from coded_als.master.link import Link, address_of, bound_number
 from coded_als.wire import (
     ANY_NUMBER,
     Absent,
@@ -91,6 +91,8 @@ class WorkerState:
         Whether it has owed one for too long.
     memory
         Name of the memory that it shares with the master, if any.
+    address
+        Its network address, if it has one.
     """
 
     id: int
@@ -108,11 +110,15 @@ class WorkerState:
     asked_s: float | None = None
     silent: bool = False
     memory: str = ""
+    address: str = ""
 
     @property
     def has_credit(self) -> bool:
         """Whether one more task may be sent."""
         return len(self.open_tasks) < MOST_OPEN_TASKS
+
+    def __str__(self) -> str:
+        return f"worker {self.id}" + (f" ({self.address})" if self.address else "")
 
     def holds(self, stamps: Iterable[tuple[str, int]]) -> bool:
         """Whether it has exactly these versions."""
@@ -183,6 +189,11 @@ class Membership:
     def alive(self) -> list[WorkerState]:
         """The workers that can be sent to."""
         return [worker for worker in self.workers.values() if worker.alive]
+
+    @property
+    def missing(self) -> list[int]:
+        """The numbers of the workers that have not joined yet."""
+        return sorted(set(range(self._size)) - set(self.workers))
 
     def lost_within(self, seconds: float) -> list[WorkerState]:
         """The workers that are gone for no longer than that."""
@@ -263,7 +274,7 @@ class Membership:
                 raise WireError(f"a worker must not say {type(message).__name__}.")
             worker = self._routes.get(route)
             if isinstance(message, Hello):
-                self._admit(route, message, bound_number(frames[0]))
+                self._admit(route, message, bound_number(frames[0]), address_of(frames[0]))
             elif worker is None or worker.id != message.worker:
                 raise WireError("a worker must introduce itself before it says anything else.")
             else:
@@ -285,7 +296,7 @@ class Membership:
         if not isinstance(message, Alive):
             self.listener.heard(worker, message)
 
-    def _admit(self, route: bytes, message: Hello, bound: int | None) -> None:
+    def _admit(self, route: bytes, message: Hello, bound: int | None, address: str = "") -> None:
         """Take on a worker; take it back when its connection broke and it introduces itself again."""
         number = bound if bound is not None else message.worker if message.worker >= 0 else self._free_number()
         if message.worker not in (number, ANY_NUMBER):
@@ -298,23 +309,36 @@ class Membership:
                 route, f"there must be a place for a worker, from 0 to {self._size - 1}; got {number}. Start no more."
             )
             return
-        worker = self.workers.get(number)
+        worker, away_since_s = self.workers.get(number), -math.inf
         if worker is not None and worker.route != route:
             if worker.alive and self._is_there(worker):
                 self._turn_away(route, f"each worker must have a number of its own; {number} is taken. Choose another.")
                 return
             self._lose([worker])
             del self._routes[worker.route]
-            worker = None
+            away_since_s, worker = worker.lost_s, None
         if worker is None:
             worker = WorkerState(number, route, message.process_id, self._clock(), memory=message.memory)
+            worker.lost_s = away_since_s
             self.workers[number] = self._routes[route] = worker
         elif worker.alive:  # back before the master noticed: messages under way did not arrive
             self.listener.lost([worker])
+            worker.lost_s = self._clock()
+        worker.address = address
+        self._log_joined(worker, bound)
         worker.alive, worker.heard_s, worker.asked_s, worker.silent = True, self._clock(), None, False
         if message.worker == ANY_NUMBER:
             self._link.send(route, encode(Welcome(self.job, number)))
         self.listener.joined(worker)
+
+    def _log_joined(self, worker: WorkerState, key: int | None) -> None:
+        """Log that a worker is there, for the first time or again, with the number of its key."""
+        with_key = "" if key is None else f" with key {key}"
+        away_s, about = self._clock() - worker.lost_s, {"worker": worker.id, "key": key, "address": worker.address}
+        if math.isinf(away_s):
+            log.info("%s joined%s", worker, with_key, extra={"event": "joined", **about})
+        else:
+            log.warning("%s is back%s after %.1f s", worker, with_key, away_s, extra={"event": "back", **about})
 
     def _free_number(self) -> int:
         """The lowest number that no present worker has; W where there is none."""
@@ -322,7 +346,7 @@ class Membership:
         return min(set(range(self._size + 1)) - taken)
 
     def _turn_away(self, route: bytes, reason: str) -> None:
-        log.warning("turned a worker away: %s", reason)
+        log.warning("turned a worker away: %s", reason, extra={"event": "refused"})
         self._link.send(route, encode(Stop(self.job, -1, reason)))
 
     def _is_there(self, worker: WorkerState) -> bool:
@@ -352,10 +376,23 @@ class Membership:
         for worker in lost:
             worker.alive, worker.lost_s = False, self._clock()
             worker.open_stores.clear()
-            log.info("lost worker %d", worker.id)
+            about = {"event": "lost", "worker": worker.id, "address": worker.address}
+            log.warning("lost %s", worker, extra=about)
         self._unexplained -= len(lost)
         if lost:
             self.listener.lost(lost)
+
+
+def workers_in_words(numbers: Iterable[int]) -> str:
+    """Numbers of workers with their ranges: ``workers 2, 5-7``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    alone = len(runs) == 1 and len(runs[0]) == 1
+    return f"worker{'' if alone else 's'} {', '.join('-'.join(map(str, run)) for run in runs)}"
 
 
 def _one_line(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,15 +15,18 @@ from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
 from coded_als.master.key_files import MasterKeys
 from coded_als.master.link import FAREWELL_S, Link
+from coded_als.master.membership import workers_in_words
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
 from coded_als.worker.addresses import is_on_this_machine
 from coded_als.worker.credentials import Credentials
 
 log = logging.getLogger(__name__)
 
-# Workers with broken connections connect again by themselves within a second, all of them after a master was stopped for
-# longer than their heartbeats allow, or its machine slept. One that died may be started again by hand.
-RETURN_WITHIN_S = 5.0
+# Workers with broken connections connect again by themselves within a second. A supervisor starts one that died again
+# within seconds, and a machine that restarts has it back within a minute.
+REJOIN_TIMEOUT_S = 60.0
+# How often a master that waits for workers names those that are missing.
+NAMED_EVERY_S = 10.0
 
 
 class RemoteCluster(ZmqCluster):
@@ -50,7 +54,9 @@ class RemoteCluster(ZmqCluster):
     keys
         The folder of the keys, in place of ``key_file``.
     join_timeout_s
-        How long to wait for the workers.
+        How long to wait for the workers at first. The log names those that are missing.
+    rejoin_timeout_s
+        How long a round waits for workers that were lost, if it cannot end without them.
 
     Raises
     ------
@@ -59,6 +65,16 @@ class RemoteCluster(ZmqCluster):
         keys, and files that exist or cannot be read or written.
     CodedALSError
         When not all workers have joined in time.
+
+    Examples
+    --------
+    ``coded-als keys keys/ --workers 20`` makes the keys; on machine N runs ``coded-als worker --connect
+    tcp://MASTER:5555 --key-file worker-N.key``.
+
+    >>> from coded_als import CodedALS
+    >>> from coded_als.master import RemoteCluster
+    >>> with RemoteCluster("tcp://0.0.0.0:5555", 20, keys="keys/") as cluster:  # doctest: +SKIP
+    ...     model = CodedALS(rank=20, code="systematic:p=15").fit(ratings, cluster)
     """
 
     def __init__(
@@ -72,15 +88,30 @@ class RemoteCluster(ZmqCluster):
         round_timeout_s: float = ROUND_TIMEOUT_S,
         *,
         keys: str | os.PathLike[str] | None = None,
+        rejoin_timeout_s: float = REJOIN_TIMEOUT_S,
     ) -> None:
         stream = delay_stream(workers, delays, seed, round_timeout_s)
         require_number("join_timeout_s", join_timeout_s)
+        require_number("rejoin_timeout_s", rejoin_timeout_s)
         with ExitStack() as resources:
             link, job = _link(bind, workers, key_file, keys, resources)
-            super().__init__(link, job, workers, stream, resources.pop_all(), round_timeout_s, RETURN_WITHIN_S)
+            super().__init__(link, job, workers, stream, resources.pop_all(), round_timeout_s, rejoin_timeout_s)
         self._resources.callback(self._membership.dismiss)
         log.info("waiting for %d workers at %s with %s", workers, link.endpoint, key_file or keys)
-        self._await_workers(join_timeout_s, lambda: "Start the others or raise join_timeout_s.")
+        remedy = "Start them, see their logs, or raise join_timeout_s."
+        self._await_workers(join_timeout_s, lambda: remedy, self._name_the_missing(link.endpoint))
+
+    def _name_the_missing(self, endpoint: str) -> Callable[[], None]:
+        """A function that warns, now and then, of the workers that are missing."""
+        told_s = time.monotonic()
+
+        def tell() -> None:
+            nonlocal told_s
+            if time.monotonic() - told_s >= NAMED_EVERY_S:
+                told_s = time.monotonic()
+                log.warning("waiting at %s for %s", endpoint, workers_in_words(self._membership.missing))
+
+        return tell
 
 
 def _link(
@@ -95,12 +126,7 @@ def _link(
         raise UsageError(f"either keys or key_file must be given; got {keys} and {key_file}. Give one of them.")
     if keys is not None:
         known = MasterKeys.read(keys)
-        missing = set(range(workers)) - set(known.allowed.values())
-        if missing:
-            raise UsageError(
-                f"keys must be there for each of {workers} workers; got none for {min(missing)} in {keys}. Make others "
-                "with coded-als keys, or lower workers."
-            )
+        known.require(workers, keys)
         link = Link(bind, b"", known.secret_key, known.allowed)
         resources.callback(link.close, FAREWELL_S)
         return link, known.job

@@ -28,6 +28,7 @@ from coded_als.master.membership import (
     MasterClock,
     Membership,
     WorkerState,
+    workers_in_words,
 )
 from coded_als.master.stores import Stores
 from coded_als.wire import (
@@ -228,6 +229,8 @@ class RunningRound:
         """The responses that count, by worker, in order of arrival; of a round in pieces the rows that came."""
         if self.in_pieces is None:
             return self._results
+        if self.in_pieces.summed:
+            return {worker: answers.rows for worker, answers in self._counted.items()}
         return {worker: (np.concatenate(answers.rows, axis=1),) for worker, answers in self._counted.items()}
 
     @property
@@ -257,6 +260,8 @@ class RunningRound:
         before = self._before(worker, attempt)[0]
         if not before < pieces <= self.in_pieces.layout.pieces:
             return None
+        if self.in_pieces.summed:
+            return self.round.response_shapes[0] if pieces == before + 1 else None
         planes, height, columns = self.round.response_shapes[0]
         order = self.in_pieces.layout.order(worker, height, before, pieces)
         return planes, sum(rows.stop - rows.start for rows in order), columns
@@ -576,7 +581,11 @@ class Rounds(Listener):
         """Raise as soon as not even all that can still respond, or may soon be back to do so, would do."""
         can_return = self._stores.can_restore(current.needed)
         lost = self._membership.lost_within(self._return_within_s) if can_return else ()
+        hoped = current.hopes
         current.require_satisfiable(worker.id for worker in lost if current.delays_s[worker.id] < float("inf"))
+        if current.hopes and not hoped:
+            names = workers_in_words(worker.id for worker in lost)
+            log.warning("waiting up to %g s for %s", self._return_within_s, names, extra={"event": "waiting"})
 
     def _settle(self, current: RunningRound) -> None:
         """Note the tasks that ended with their round."""

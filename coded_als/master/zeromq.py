@@ -24,7 +24,7 @@ from coded_als.kernels import KERNELS, Stored, is_kernel
 from coded_als.master.events import Events, WorkerObserver
 from coded_als.master.guards import Interrupts, Usage
 from coded_als.master.link import MOST_FRAME_BYTES, Link
-from coded_als.master.membership import Membership
+from coded_als.master.membership import Membership, workers_in_words
 from coded_als.master.rounds import Rounds, RunningRound
 from coded_als.master.stores import Stores, require_one_each
 
@@ -94,9 +94,10 @@ class ZmqCluster:
         """Return once all workers have joined; a cluster that they do not join in time is closed."""
         try:
             if not self._membership.wait_for_all(timeout_s, check):
-                joined = len(self._membership.workers)
+                missing = self._membership.missing
                 raise CodedALSError(
-                    f"{self.size} workers must join within {timeout_s} s; {joined} did. {remedy()}".rstrip()
+                    f"{self.size} workers must join within {timeout_s:g} s; {self.size - len(missing)} did, and "
+                    f"{workers_in_words(missing)} did not. {remedy()}".rstrip()
                 )
         except BaseException:
             self.close()
@@ -111,6 +112,16 @@ class ZmqCluster:
     def process_ids(self) -> dict[int, int]:
         """Process id of each worker that has joined, on its own machine."""
         return {number: worker.process_id for number, worker in sorted(self._membership.workers.items())}
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes of messages sent to the workers and received from them; not those of shared memory."""
+        return self._link.sent_bytes, self._link.received_bytes
+
+    @property
+    def addresses(self) -> dict[int, str]:
+        """Network address of each worker that has joined; empty for one on this machine behind a Unix socket."""
+        return {number: worker.address for number, worker in sorted(self._membership.workers.items())}
 
     def seconds(self) -> float:
         return self._events.seconds()

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 
-from coded_als.worker.blas_threads import ONE_BLAS_THREAD
+from coded_als.worker.blas_threads import blas_threads, threads_asked_for
 
 # before anything imports NumPy: workers that fight over cores are stragglers of our own making
-os.environ.update(ONE_BLAS_THREAD)
+os.environ.update(blas_threads(threads_asked_for(sys.argv[1:])))
 
 import argparse
-import sys
+import logging
 
 from coded_als import kernels as sparse_loops
 from coded_als.errors import UsageError
 from coded_als.wire import ANY_NUMBER
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.forks import run_enlisted, run_fleet
+from coded_als.worker.logs import LEVELS, start_logging
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.process import end_with_stdin, run_worker
+
+log = logging.getLogger("coded_als.worker")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--id", type=int, metavar="N", help="be worker N; by default the first number that is free")
     parser.add_argument("--key-file", metavar="FILE", default="-", help="the file that the master wrote; - for stdin")
     parser.add_argument("--memory-limit", type=int, metavar="MB", help="memory that the worker may hold")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="BLAS threads of the worker")
+    parser.add_argument("--log-level", choices=LEVELS, help="log to stderr from this level on")
+    parser.add_argument("--log-json", action="store_true", help="log one JSON document a line")
     parser.add_argument("--parts", metavar="FOLDER", help="where arrays lie that were put here for the worker")
     parser.add_argument("--memory", metavar="PLACE", default="", help="memory that the master shares, on its machine")
     options = parser.parse_args(arguments)
@@ -40,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("at most one of --fleet, --enlist and --id can be given.")
     if options.id is not None and options.id < 0:
         parser.error("--id must be at least 0.")
+    if options.log_level or options.log_json:
+        start_logging(options.log_level or "warning", options.log_json)
     # before workers are forked and before their memory is limited
     sparse_loops.load()
     try:
@@ -61,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     if reason:
-        print(reason, file=sys.stderr)
+        log.error("%s", reason, extra={"event": "ended"})
     return 1 if reason else 0
 
 

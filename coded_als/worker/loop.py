@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -11,8 +11,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.arrays import Array
-from coded_als.kernels import Result, find_kernel
+from coded_als.kernels import SUMMED, Result, find_kernel, piece_operands
 from coded_als.wire import (
+    ANY_NUMBER,
     Absent,
     Acknowledged,
     Alive,
@@ -44,6 +45,8 @@ from coded_als.wire import (
 from coded_als.worker.partial import Pieces
 from coded_als.worker.parts import PartFolder
 from coded_als.worker.turns import Turn
+
+log = logging.getLogger(__name__)
 
 # How long a worker may go without a look at whether its parent still lives.
 LOOK_AFTER_PARENT_S = 1.0
@@ -101,7 +104,7 @@ class Worker:
             self._poller.register(monitor, zmq.POLLIN)
         self._monitor, self._turn = monitor, turn
         self._away_since = None if monitor is None else time.monotonic()
-        self._waits_aloud = False
+        self._waits_aloud = self._is_refused = False
         self._shared = memory
         self._us = Hello(job, worker, process_id, "" if memory is None else memory.name)
         self._parent_lives, self._parts = parent_lives, parts
@@ -182,10 +185,9 @@ class Worker:
         self._started = self._due = time.perf_counter()
         if self._pieces is None:
             return self._run(task, find_kernel(task.kernel)(*operands))
-        height = operands[0].shape[1]
         while not self._pieces.complete:
-            rows = self._pieces.next_rows(height)
-            found = self._run(task, find_kernel(task.kernel)(operands[0][:, rows], *operands[1:]))
+            part = piece_operands(task.kernel, operands, self._pieces.next, task.pieces)
+            found = self._run(task, find_kernel(task.kernel)(*part))
             if found is None:
                 return None
             self._pieces.add(found[0])
@@ -193,8 +195,11 @@ class Worker:
         return ()
 
     def _tell_of_pieces(self, task: Task, pieces: Pieces) -> None:
-        """Send the pieces that the master asked for, all that are left once the share is done, or a word where it is news."""
-        if pieces.complete or 0 < pieces.asked <= pieces.done:
+        """Send the pieces that the master asked for, all that are left once the share is done, or a word where it is news.
+
+        A part of a sum is sent at once: which parts the master has of a block must be known one by one.
+        """
+        if pieces.complete or 0 < pieces.asked <= pieces.done or task.kernel in SUMMED:
             self._answer(task, pieces)
         elif pieces.is_news(computed_s := time.perf_counter() - self._started):
             self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
@@ -255,7 +260,7 @@ class Worker:
             try:
                 message = decode(frames, self._shared)
             except WireError as error:
-                print(f"worker {self._us.worker}: ignored a message: {error}", file=sys.stderr, flush=True)
+                log.warning("%s: ignored a message: %s", self._name, error)
                 continue
             if message.job == self._us.job and isinstance(message, FromMaster):
                 self._obey(message)
@@ -263,11 +268,18 @@ class Worker:
     def _note_connection(self) -> None:
         """The connection broke, or is there: then all messages under way to us are lost."""
         assert self._monitor is not None
-        if recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._away_since, self._waits_aloud = None, False
+        event = recv_monitor_message(self._monitor)["event"]
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._away_since, self._waits_aloud, self._is_refused = None, False, False
+            log.info("%s: connected to the master", self._name, extra={"event": "connected"})
             self._send(self._us)
-        elif self._away_since is None:
+            return
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and not self._is_refused:
+            self._is_refused = True
+            log.warning("%s: the master does not admit this key", self._name, extra={"event": "refused"})
+        if self._away_since is None:
             self._away_since = time.monotonic()
+            log.warning("%s: lost the master", self._name, extra={"event": "lost"})
 
     def _wait_for_master(self, away_s: float) -> None:
         """Say that no master is there, and after a while give up."""
@@ -276,7 +288,7 @@ class Worker:
             self._stop = f"{NO_MASTER}; none was for {GIVE_UP_AFTER_S:g} s. Start it, or copy its key file."
         elif away_s > WAIT_ALOUD_AFTER_S and not self._waits_aloud:
             self._waits_aloud = True
-            print(f"worker {self._us.worker}: waiting for the master", file=sys.stderr, flush=True)
+            log.warning("%s: waiting for the master", self._name, extra={"event": "waiting"})
 
     def _obey(self, message: FromMaster) -> None:
         match message:
@@ -302,6 +314,7 @@ class Worker:
                 self._send(Alive(self._us.job, self._us.worker))
             case Welcome():
                 self._us = replace(self._us, worker=message.worker)
+                log.info("%s: admitted", self._name, extra={"event": "admitted", "worker": message.worker})
             case Stop():
                 self._supersede(None)
                 self._stop = message.reason
@@ -347,6 +360,11 @@ class Worker:
     def _of(self, task: Task) -> tuple[bytes, int, int, int]:
         """The fields that every reply to a task has."""
         return self._us.job, self._us.worker, task.round_index, task.attempt
+
+    @property
+    def _name(self) -> str:
+        """The name of this worker in its log."""
+        return "a worker" if self._us.worker == ANY_NUMBER else f"worker {self._us.worker}"
 
     def _send(self, message: FromWorker) -> None:
         send(self._socket, encode(message))

@@ -53,7 +53,8 @@ def run_worker(
         socket.setsockopt(zmq.MAXMSGSIZE, memory_limit_bytes)
     monitor = None
     if remote:
-        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        watched = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        monitor = socket.get_monitor_socket(watched)
         socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
     if credentials.server_key:
@@ -78,7 +79,7 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         raise UsageError(
-            f"endpoint must be the master's address, like tcp://HOST:PORT; got {endpoint!r}: {error}. Correct it."
+            f"endpoint must be the master's address, like tcp://HOST:PORT; got {endpoint!r}: {error}."
         ) from None
 
 

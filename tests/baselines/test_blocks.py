@@ -68,7 +68,7 @@ def fit(model: Any, matrix: sp.csr_array, workers: int, policy: Any, pick: bool)
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     model=st.sampled_from(MODELS),
     seed=st.integers(0, 1000),

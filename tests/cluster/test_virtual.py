@@ -51,7 +51,7 @@ def test_a_round_costs_messages_delay_and_work() -> None:
         assert cluster.virtual
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(0, 2**40), st.data())
 def test_results_and_arrivals_are_those_of_the_inline_cluster(size: int, seed: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, size))
@@ -132,7 +132,7 @@ def test_impossible_machines_are_refused(arguments: dict[str, float]) -> None:
         Machine(**arguments)  # type: ignore[arg-type]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 2**30), st.data())
 def test_timing_only_rounds_take_what_the_cluster_says(size: int, rounds: int, seed: int, data: st.DataObject) -> None:
     spec = data.draw(
@@ -167,7 +167,7 @@ def test_ten_thousand_workers_and_a_thousand_rounds_are_quick() -> None:
     assert seconds.mean() == pytest.approx(0.02 * np.log(10) + Machine().computing_s(1e6) + 2e-4, rel=1e-3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(2, 12), st.integers(0, 2**30), st.data())
 def test_an_event_driven_model_agrees_event_for_event(size: int, seed: int, data: st.DataObject) -> None:
     """A simpy process per worker that is interrupted by the next round: the same arrivals at the same times."""
@@ -234,7 +234,7 @@ def trace_spec(folder: Path, rows: list[list[float]]) -> str:
     return f"trace:{folder / 'trace.csv'}"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 45))
 def test_the_first_sufficient_answers_are_found_by_few_questions(size: int, enough: int, needed: int) -> None:
     needed = min(needed, enough)
@@ -287,7 +287,7 @@ def test_real_workers_take_as_long_as_virtual_ones(delays: str) -> None:
         assert mean_s(local) == pytest.approx(mean_s(virtual), rel=0.1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(0.0, 0.05), min_size=1, max_size=12),
     st.integers(1, 4),

@@ -104,7 +104,7 @@ ALL = st.sampled_from([
 
 
 @given(code=ALL, workers=st.integers(6, 20), seed=seeds)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_code_spreads_every_product_of_a_factorization(code, workers, seed):
     """D = A^T A, E = D B, and A H from the left shares of the first where the code says that they serve it."""
     rng = np.random.default_rng(seed)

@@ -63,6 +63,55 @@ SLOW_WORK = (
 
 PROCESSES = (
     Mutant(
+        "a page off this machine without a token",
+        "coded_als/experiments/live/server.py",
+        "if not token and not is_on_this_machine",
+        "if False and not is_on_this_machine",
+        ("tests/experiments/live/test_monitoring.py::test_others_than_this_machine_must_give_the_token",),
+    ),
+    Mutant(
+        "any token opens the page",
+        "coded_als/experiments/live/server.py",
+        "return any(hmac.compare_digest(one.encode(), token.encode()) for one in given)",
+        "return any(given)",
+        ("tests/experiments/live/test_monitoring.py::test_others_than_this_machine_must_give_the_token",),
+    ),
+    Mutant(
+        "the link of a worker seems half as fast",
+        "coded_als/experiments/measuring.py",
+        "return bytes_moved / max(seconds, bytes_moved / FASTEST_LINK)",
+        "return bytes_moved / max(2 * seconds, bytes_moved / FASTEST_LINK)",
+        ("tests/experiments/test_measuring.py",),
+    ),
+    Mutant(
+        "a trace of a measurement holds the probes of single workers",
+        "coded_als/experiments/measuring.py",
+        "if event.label == TOGETHER]",
+        "if event.label]",
+        ("tests/experiments/test_measuring.py",),
+    ),
+    Mutant(
+        "a plan for a real cluster injects its delays again",
+        "coded_als/experiments/plan_report.py",
+        "if not cluster and not trace_files(str(workload.delays)):",
+        "if True:",
+        ("tests/planner/test_plan_trials.py",),
+    ),
+    Mutant(
+        "a worker computes with the threads of its environment",
+        "coded_als/worker/__main__.py",
+        "os.environ.update(blas_threads(threads_asked_for(sys.argv[1:])))",
+        "pass",
+        ("tests/worker/test_logs.py",),
+    ),
+    Mutant(
+        "the log calls a worker that is back a new one",
+        "coded_als/master/membership.py",
+        "if math.isinf(away_s):",
+        "if True:",
+        ("tests/master/test_quiet_night.py",),
+    ),
+    Mutant(
         "unencrypted off loopback",
         "coded_als/master/remote.py",
         "if not is_on_this_machine(bind):",

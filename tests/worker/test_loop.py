@@ -203,13 +203,13 @@ def test_exceptions_are_reported_and_survived(master: Master, fields: dict[str, 
     assert master.heard() == (Response, 1)
 
 
-def test_foreign_messages_are_ignored(master: Master, capfd: pytest.CaptureFixture[str]) -> None:
+def test_foreign_messages_are_ignored(master: Master, caplog: pytest.LogCaptureFixture) -> None:
     master.socket.send_multipart([b"junk", b"more"])
     master.say(Stop(b"another job", 3))
     master.say(Superseded(JOB, 3, 1, 0))  # as no master speaks
     master.task(1)
     assert master.heard() == (Response, 1)
-    assert "ignored a message" in capfd.readouterr().err
+    assert "ignored a message" in caplog.text
 
 
 def test_an_orphan_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,11 @@
-"""A view as one page on loopback: the page itself, and its changes as server-sent events."""
+"""A view as one page: the page itself, its changes as server-sent events, and figures for monitoring.
+
+Off loopback every request but that for ``/healthz`` needs the token, as ``Authorization: Bearer TOKEN`` or ``?token=TOKEN``.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
 import threading
 from collections.abc import Iterator
@@ -9,9 +13,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from urllib.parse import parse_qs
 
 from coded_als.errors import UsageError
+from coded_als.experiments.live.monitoring import CONTENT_TYPE, as_json, metrics_text
 from coded_als.experiments.live.view import LiveStatus
+from coded_als.worker.addresses import is_on_this_machine
 
 HOST = "127.0.0.1"
 # between two looks of one reader
@@ -31,6 +38,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     status: LiveStatus
     ended: threading.Event
+    token: str
 
 
 class _Reader(BaseHTTPRequestHandler):
@@ -41,15 +49,30 @@ class _Reader(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        # reject foreign Host headers (DNS rebinding)
-        if self.headers.get("Host", "").rpartition(":")[0] not in (HOST, "localhost"):
+        path, _, query = self.path.partition("?")
+        if path == "/healthz":
+            self._send("text/plain", b"ok\n")
+        elif not self._is_allowed(query):
             self.send_error(403)
-        elif self.path == "/":
+        elif path == "/":
             self._send("text/html; charset=utf-8", _page())
-        elif self.path == "/events":
+        elif path == "/events":
             self._send_events()
+        elif path == "/status":
+            document = asdict(self.server.status.view()) | {"figures": as_json(self.server.status.figures())}
+            self._send("application/json", json.dumps(document).encode())
+        elif path == "/metrics":
+            self._send(CONTENT_TYPE, metrics_text(self.server.status.figures()).encode())
         else:
             self.send_error(404)
+
+    def _is_allowed(self, query: str) -> bool:
+        """Whether the token is right, if there is one; without one, foreign Host headers are refused (DNS rebinding)."""
+        token = self.server.token
+        if not token:
+            return self.headers.get("Host", "").rpartition(":")[0] in (HOST, "localhost", "[::1]")
+        given = [self.headers.get("Authorization", "").removeprefix("Bearer "), *parse_qs(query).get("token", [])]
+        return any(hmac.compare_digest(one.encode(), token.encode()) for one in given)
 
     def _send(self, content_type: str, body: bytes | None) -> None:
         self.send_response(200)
@@ -88,8 +111,17 @@ def _page() -> bytes:
 
 
 @contextmanager
-def on_loopback(status: LiveStatus, port: int) -> Iterator[str]:
+def served(status: LiveStatus, host: str = HOST, port: int = 0, token: str = "") -> Iterator[str]:
     """Serve a status while the block runs.
+
+    Parameters
+    ----------
+    status
+        The status.
+    host, port
+        Where to listen; port 0 takes any that is free.
+    token
+        Secret that readers must give. Required where others than this machine can connect.
 
     Yields
     ------
@@ -99,19 +131,25 @@ def on_loopback(status: LiveStatus, port: int) -> Iterator[str]:
     Raises
     ------
     UsageError
-        When the port cannot be had.
+        When the address cannot be had, or is open to others without a token.
     """
+    if not token and not is_on_this_machine(f"tcp://{host}:{port}"):
+        raise UsageError(
+            f"--serve must come with a token where others than this machine can connect; got {host}:{port} without. Add "
+            "--serve-token FILE, or leave the host out."
+        )
     try:
-        server = _Server((HOST, port), _Reader)
+        server = _Server((host, port), _Reader)
     except OSError as error:
         raise UsageError(
             f"--serve needs a free port; got {port}: {error.strerror}. Choose another, or 0 for any that is free."
         ) from None
+    server.token = token
     server.status, server.ended = status, threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://{HOST}:{server.server_address[1]}/"
+        yield f"http://{host}:{server.server_address[1]}/"
     finally:
         server.ended.set()
         server.shutdown()

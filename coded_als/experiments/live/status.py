@@ -6,16 +6,20 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from coded_als.als import CodedIteration
-from coded_als.cluster import TaskEvent
+from coded_als.als import CodedALS, CodedIteration
+from coded_als.cluster import Cluster, TaskEvent
+from coded_als.experiments.live.monitoring import Figure, RoundClock
 from coded_als.experiments.live.view import Line, View, duration
 from coded_als.experiments.sweep.grids import Cell
 from coded_als.experiments.sweep.rows import SweepRow, mean_seconds
+from coded_als.master.events import WorkerEvent
+from coded_als.master.zeromq import ZmqCluster
 
 # rounds of each worker that are shown, and iterations that the speed of convergence is taken from
 RECENT, BEHIND_THE_RATE = 30, 8
@@ -82,13 +86,32 @@ class FitStatus:
         self._workers = [_Worker() for _ in range(workers)]
         self._history: deque[CodedIteration] = deque(maxlen=BEHIND_THE_RATE)
         self._round, self._finished, self._lock = -1, False, threading.Lock()
+        self._statuses: Counter[str] = Counter()
+        self._clock_of_rounds = RoundClock()
+        self._bytes: Callable[[], Mapping[str, float]] = dict
+
+    def watch(self, cluster: Cluster) -> None:
+        """Observe a cluster: its tasks and, if it has them, its connections and the bytes that it sends."""
+        cluster.observers.append(self.event)
+        if isinstance(cluster, ZmqCluster):
+            cluster.worker_observers.append(self.worker_event)
+            self._bytes = lambda: {"sent": cluster.traffic[0], "received": cluster.traffic[1]}
 
     def event(self, event: TaskEvent) -> None:
         """Observe the end of a task."""
         with self._lock:
             self._workers[event.worker].note(event)
+            self._statuses[event.status] += 1
             if event.status == "counted":
                 self._round = max(self._round, event.round_index)
+                if event.sent_s is not None and event.received_s is not None:
+                    self._clock_of_rounds.note(event.round_index, event.sent_s, event.received_s)
+
+    def worker_event(self, event: WorkerEvent) -> None:
+        """Observe that a worker joins, or is lost."""
+        with self._lock:
+            if event.status in ("joined", "lost"):
+                self._workers[event.worker].lost = event.status == "lost"
 
     def iteration(self, entry: CodedIteration) -> None:
         """Take note of an iteration: the callback of ``fit``."""
@@ -99,6 +122,54 @@ class FitStatus:
         """The fit has ended."""
         with self._lock:
             self._finished = True
+
+    def figures(self) -> list[Figure]:
+        """The state now in numbers."""
+        with self._lock:
+            late = sum(not one.lost and one.last_round < self._round for one in self._workers)
+            lost = sum(one.lost for one in self._workers)
+            by_worker = [(str(number), one) for number, one in enumerate(self._workers)]
+            figures = [
+                Figure.of("finished", "Whether the fit has ended.", self._finished),
+                Figure.of("rounds_total", "Rounds that have ended.", self._round + 1, "counter"),
+                Figure.of(
+                    "round_seconds_total",
+                    "Seconds of rounds, to their last response used.",
+                    self._clock_of_rounds.waited_s,
+                    "counter",
+                ),
+                Figure("tasks_total", "Tasks by their outcome.", dict(self._statuses), "counter", "status"),
+                Figure.of("workers", "Workers of the cluster.", len(self._workers)),
+                Figure.of("workers_alive", "Workers that are not lost.", len(self._workers) - lost),
+                Figure.of("stragglers", "Workers without a response used in the last round.", late),
+                Figure(
+                    "worker_up", "Whether a worker is not lost.", {n: not w.lost for n, w in by_worker}, label="worker"
+                ),
+                Figure(
+                    "worker_responses_total",
+                    "Responses used of a worker.",
+                    {n: w.counted for n, w in by_worker},
+                    "counter",
+                    "worker",
+                ),
+                Figure(
+                    "worker_seconds_total",
+                    "Seconds until these responses arrived.",
+                    {n: w.seconds for n, w in by_worker},
+                    "counter",
+                    "worker",
+                ),
+                Figure("bytes_total", "Bytes over the network.", dict(self._bytes()), "counter", "direction"),
+            ]
+            if self._history:
+                last = self._history[-1]
+                figures += [
+                    Figure.of("iteration", "Number of the last iteration.", last.index),
+                    Figure.of("objective", "Objective after it.", last.objective),
+                    Figure.of("bound", "Relative distance from the optimum, at most.", last.remaining),
+                    Figure.of("decoding_error", "Estimated relative error of decoding.", last.error_estimate),
+                ]
+            return figures
 
     def view(self) -> View:
         """The state now."""
@@ -132,6 +203,38 @@ class FitStatus:
             return 1.0
         left = iterations_left(self._history, self._tolerance, self._most)
         return None if left is None else self._history[-1].index / (self._history[-1].index + left)
+
+
+@contextmanager
+def watched(model: CodedALS, shape: tuple[int, int], cluster: Cluster) -> Iterator[FitStatus]:
+    """The status of a fit on a cluster while the block runs; give its ``iteration`` to ``fit`` as the callback.
+
+    Parameters
+    ----------
+    model
+        The model that is fitted.
+    shape
+        Rows and columns of the matrix.
+    cluster
+        The cluster, with its workers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> from coded_als.experiments.live import served, watched
+    >>> model, ratings = CodedALS(rank=2), np.random.default_rng(0).standard_normal((30, 20))
+    >>> with SimulatedCluster(4) as cluster, watched(model, ratings.shape, cluster) as status, served(status) as address:
+    ...     _ = model.fit(ratings, cluster, callback=status.iteration)  # address/metrics is there for Prometheus
+    """
+    title = f"{shape[0]} x {shape[1]} matrix, rank {model.rank}, {cluster.size} workers"
+    clock = "virtual" if cluster.virtual else "wall"
+    status = FitStatus(title, cluster.size, model.tolerance, model.iterations, cluster.seconds, clock)
+    status.watch(cluster)
+    try:
+        yield status
+    finally:
+        status.finish()
 
 
 def iterations_left(history: Sequence[CodedIteration], tolerance: float, most: int) -> float | None:
@@ -191,6 +294,16 @@ class SweepStatus:
         """The sweep has ended."""
         with self._lock:
             self._finished = True
+
+    def figures(self) -> list[Figure]:
+        """The state now in numbers."""
+        with self._lock:
+            return [
+                Figure.of("finished", "Whether the sweep has ended.", self._finished),
+                Figure.of("cells", "Cells of the sweep.", self._total),
+                Figure.of("cells_done", "Cells that have ended.", self._done),
+                Figure("cells_total", "Cells of this run by their outcome.", dict(self._counts), "counter", "status"),
+            ]
 
     def view(self) -> View:
         """The state now."""

@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from coded_als.experiments.live.monitoring import Figure
+
 # the states of a line, the worst first; those of a round, by the letter that `Line.rounds` has for it
 STATES = ("lost", "late", "in time")
 ROUNDS = {"+": "counted", "x": "dropped or too late", "!": "lost", ".": "not yet known"}
@@ -51,6 +53,10 @@ class LiveStatus(Protocol):
 
     def view(self) -> View:
         """The state now."""
+        ...
+
+    def figures(self) -> list[Figure]:
+        """The state now in numbers."""
         ...
 
     def finish(self) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from coded_als import CodedALS, SimulatedCluster
 from coded_als.errors import UsageError
-from coded_als.experiments.live.server import on_loopback
+from coded_als.experiments.live.monitoring import Figure
+from coded_als.experiments.live.server import served
 from coded_als.experiments.live.status import FitStatus, SweepStatus
 from coded_als.experiments.live.view import Line, View
 from coded_als.experiments.sweep.grids import Cell
@@ -32,6 +33,9 @@ class Scripted:
     def view(self) -> View:
         lines = (Line(("0", "late"), "late", "+x!."), Line(("1", "in time")))
         return View(self.title, (("time left", "3.0 s"),), ("worker", "state"), lines, 0.25, self.ended)
+
+    def figures(self) -> list[Figure]:
+        return [Figure.of("finished", "Whether it has ended.", self.ended)]
 
     def finish(self) -> None:
         self.ended = True
@@ -58,7 +62,7 @@ def events(response: http.client.HTTPResponse) -> Iterator[tuple[str, str]]:
 
 def test_events_follow_the_status_and_end_with_it() -> None:
     status, stop = Scripted(), threading.Event()
-    with on_loopback(status, 0) as address:
+    with served(status) as address:
         stream = events(get(address, "/events"))
         name, data = next(stream)
         assert (name, json.loads(data)["title"]) == ("message", "first")
@@ -76,7 +80,7 @@ def test_events_follow_the_status_and_end_with_it() -> None:
 
 
 def test_the_page_refers_to_nothing_else_and_names_of_elsewhere_are_refused() -> None:
-    with on_loopback(Scripted(), 0) as address:
+    with served(Scripted()) as address:
         assert address.startswith("http://127.0.0.1:")
         response = get(address)
         page = response.read().decode()
@@ -91,7 +95,7 @@ def test_the_page_refers_to_nothing_else_and_names_of_elsewhere_are_refused() ->
 def test_a_port_in_use_is_refused_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"got {port}: Address already in use"), on_loopback(Scripted(), port):
+        with pytest.raises(UsageError, match=f"got {port}: Address already in use"), served(Scripted(), port=port):
             pass
 
 
@@ -101,7 +105,7 @@ def test_a_browser_follows_a_fit_to_its_end() -> None:
     with browser_page() as page, SimulatedCluster(workers=8, delays="exp:mean=20ms", seed=0) as cluster:
         status = FitStatus("<b>fit</b>", 8, 1e-3, 40, cluster.seconds, "virtual")
         cluster.observers.append(status.event)
-        with on_loopback(status, 0) as address:
+        with served(status) as address:
             page.open(address, width=500)
             page.until("document.getElementById('state').textContent == 'running'")
             assert page.value("document.querySelectorAll('#lines tr').length") == 8
@@ -123,7 +127,7 @@ def test_a_browser_shows_why_a_cell_of_a_sweep_cannot_run() -> None:
     status, reason = SweepStatus("sweep", "virtual"), "workers must be at least 17; got 12. Add workers, or lower h."
     cell = Cell(Scheme("entangled:h=4,points=real", 12), 0, "exp:mean=20ms").key()
     status.tell(1, 2, {"cell": cell, "status": "infeasible", "reason": reason})
-    with browser_page() as page, on_loopback(status, 0) as address:
+    with browser_page() as page, served(status) as address:
         page.open(address, width=500)
         page.until("document.querySelectorAll('#lines tr').length == 1")
         assert page.value("document.querySelector('#lines .long').textContent") == reason

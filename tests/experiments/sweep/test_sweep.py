@@ -216,7 +216,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--workers", "50:10"], "upwards"),
+        (["--workers", "50:10"], "ascending"),
         (["--delays", "gauss:1"], "delays must be"),
         (["--code", "entangled:points=line"], "points must be"),
         (["--code", "fountain"], "code must be one of"),

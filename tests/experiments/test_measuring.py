@@ -1,0 +1,130 @@
+"""Measured clusters: what was injected is found, in figures, in words and in the trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from coded_als.cli import main
+from coded_als.cluster.virtual import SimulatedCluster
+from coded_als.delays import Trace
+from coded_als.delays.traces import read_recording
+from coded_als.experiments.measuring import MeasuredWorker, measure
+from coded_als.master import LocalCluster, RemoteCluster
+from tests.master.test_remote import HandStarted, Proxy, free_port
+
+RATE = 10e6
+
+
+class NarrowProxy(Proxy):
+    """Forwards no more than `RATE` bytes a second in each direction."""
+
+    def _pump(self, source: socket.socket, sink: socket.socket, of_worker: bool) -> None:
+        # read at once and sent when it is due: a sleep that lasts too long delays nothing that comes later
+        sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        due, waiting = 0.0, queue.SimpleQueue[tuple[float, bytes]]()
+        threading.Thread(target=self._release, args=(waiting, sink), daemon=True).start()
+        with suppress(OSError):
+            while data := source.recv(1 << 15):
+                due = max(due, time.perf_counter()) + len(data) / RATE
+                waiting.put((due, data))
+        waiting.put((0.0, b""))
+
+    def _release(self, waiting: queue.SimpleQueue[tuple[float, bytes]], sink: socket.socket) -> None:
+        with suppress(OSError):
+            while (item := waiting.get())[1]:
+                time.sleep(max(0.0, item[0] - time.perf_counter()))
+                sink.sendall(item[1])
+
+
+def test_a_slow_worker_a_delay_and_a_narrow_link_are_each_found_within_a_tenth(tmp_path: Path) -> None:
+    port, key = free_port(), tmp_path / "key"
+    proxy = NarrowProxy(port)
+    started = HandStarted(key, {0: port, 1: port, 2: proxy.port, 3: port})
+    injected = Trace(np.array([[0.0, 0.02, 0.0, 0.0]]), slowness=np.array([[1.0, 1.0, 1.0, 3.0]]))
+    try:
+        with RemoteCluster(f"tcp://127.0.0.1:{port}", 4, key, injected, join_timeout_s=60) as cluster:
+            found = measure(cluster, rounds=8, columns=100, probes=15)
+    finally:
+        started.end()
+        proxy.close()
+    normal, late, narrow, slow = found.workers
+    assert slow.row(found.machine)["times_slower"] == pytest.approx(3, rel=0.1)
+    assert late.latency_s - normal.latency_s == pytest.approx(0.02, rel=0.1)
+    assert narrow.bytes_per_second == pytest.approx(RATE, rel=0.1)
+    said = " ".join(found.findings())
+    assert re.search(r"Worker 3 \(127\.0\.0\.1\) is (2\.[7-9]|3|3\.[0-3]) times slower, always\.", said)
+    assert re.search(r"The link of worker 2 \(127\.0\.0\.1\) carries (9|10|11)[.\d]* MB/s", said)
+    assert re.search(r"Worker 1 \(127\.0\.0\.1\) answers (19|20|21)[.\d]* ms later than a typical worker, always", said)
+    [other] = {round(w.multiplications_per_second / normal.multiplications_per_second) for w in (late, narrow)}
+    assert other == 1
+
+
+def test_the_trace_has_speeds_apart_from_delays(tmp_path: Path) -> None:
+    injected = Trace(np.array([[0.0, 0.05, 0.0], [0.0, 0.0, 0.0]]), slowness=np.array([[1.0, 1.0, 4.0]] * 2))
+    with SimulatedCluster(3, injected) as cluster:
+        found = measure(cluster, rounds=20, share=(4000, 1000))
+    found.trace.save(tmp_path / "trace.csv")
+    recorded = read_recording(tmp_path / "trace.csv")
+    assert recorded.slowness is not None
+    assert recorded.seconds.shape == (20, 3)
+    assert np.allclose(recorded.slowness, [1, 1, 4])
+    late = recorded.seconds - recorded.seconds.min()
+    assert np.allclose(np.sort(late[:, 1]), [0.0] * 10 + [0.05] * 10, rtol=0, atol=3e-3)
+    assert np.all(late[:, [0, 2]] < 3e-3)
+    assert found.findings() == [
+        "Worker 1 answers 49.2 ms later in 50% of the rounds.",
+        "Worker 2 is 4 times slower, always.",
+    ]
+
+
+def test_a_worker_that_stops_is_named_and_costs_one_wait(tmp_path: Path) -> None:
+    with LocalCluster(3, restart=False, round_timeout_s=1.0) as cluster:
+        stopped = threading.Timer(0.0, os.kill, (cluster.process_ids[1], signal.SIGSTOP))
+        stopped.start()
+        stopped.join()
+        started = time.perf_counter()
+        found = measure(cluster, rounds=5, share=(100, 100), probes=2)
+        assert time.perf_counter() - started < 20
+    found.trace.save(tmp_path / "trace.csv")
+    assert found.silent == (1,)
+    assert [worker.worker for worker in found.workers] == [0, 2]
+    assert "Worker 1 does not answer." in found.findings()
+    rows = [line.split(",") for line in (tmp_path / "trace.csv").read_text().splitlines()[1:]]
+    of_stopped = [row for row in rows if row[0] == "1"]
+    assert {row[3] for row in of_stopped} == {"1"}  # censored, every one
+    assert {row[3] for row in rows if row[0] != "1"} == {"0"}
+
+
+def test_the_findings_name_spells_and_none_of_alike_workers() -> None:
+    usual = (0.01,) * 20
+    alike = MeasuredWorker(0, "", 1e9, 1e9, 1e-4, 0.01, usual, usual, 0)
+    assert np.all(alike.slowness == 1)
+    with SimulatedCluster(4) as cluster:
+        assert measure(cluster, rounds=5).findings() == []
+
+
+def test_the_command_writes_a_trace_and_the_plan_for_it(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    words = ["measure", "--cluster", "virtual", "--workers", "6", "--delays", "slowdown-always:factor=3,n=1"]
+    words += ["--rounds", "8", "--record-delays", str(trace)]
+    said = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert said.exit_code == 0
+    assert "is 3 times slower, always." in said.output
+    document = json.loads(CliRunner().invoke(main, [*words, "--json"], catch_exceptions=False).stdout)
+    assert [sorted(row["times_slower"] for row in document["workers"])[-1]] == [pytest.approx(3)]
+    plan = document["command"].replace("ROWS", "600").replace("COLS", "400").replace("RANK", "5").split()[1:]
+    assert plan[-2:] == ["--cluster", "virtual"]
+    assert CliRunner().invoke(main, ["measure", "--share", "3"]).exit_code == 2
