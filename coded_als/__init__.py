@@ -11,14 +11,17 @@ __version__ = "0.1.0"
 # Loaded on first use: a worker process imports this package and must not pay for scipy.
 _HOMES = {
     "coded_als.als": "CodedALS CodedOperator",
-    "coded_als.baselines": "BPR ImplicitALS RidgeALS SGD WARP",
+    "coded_als.baselines": "BPR EASE ImplicitALS Popularity RidgeALS SGD WARP",
     "coded_als.cluster.inline": "InlineCluster",
     "coded_als.cluster.virtual": "SimulatedCluster",
     "coded_als.codes": "EntangledPolynomialCode",
     "coded_als.errors": "DecodingError NotEnoughWorkers UsageError",
     "coded_als.master": "LocalCluster",
+    "coded_als.evaluation.stopping": "EarlyStopping",
+    "coded_als.evaluation.tuning": "tune",
     "coded_als.models.checkpoint": "Checkpoint",
     "coded_als.models.persistence": "load_model",
+    "coded_als.pca": "CodedPCA CodedTruncatedSVD",
     "coded_als.sharded": "ShardedALS",
 }
 __all__ = ["__version__", *public_names(_HOMES)]
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
     from coded_als.als import CodedALS as CodedALS, CodedOperator as CodedOperator
     from coded_als.baselines import (
         BPR as BPR,
+        EASE as EASE,
         SGD as SGD,
         WARP as WARP,
         ImplicitALS as ImplicitALS,
+        Popularity as Popularity,
         RidgeALS as RidgeALS,
     )
     from coded_als.cluster.inline import InlineCluster as InlineCluster
@@ -40,9 +45,12 @@ if TYPE_CHECKING:
         NotEnoughWorkers as NotEnoughWorkers,
         UsageError as UsageError,
     )
+    from coded_als.evaluation.stopping import EarlyStopping as EarlyStopping
+    from coded_als.evaluation.tuning import tune as tune
     from coded_als.master import LocalCluster as LocalCluster
     from coded_als.models.checkpoint import Checkpoint as Checkpoint
     from coded_als.models.persistence import load_model as load_model
+    from coded_als.pca import CodedPCA as CodedPCA, CodedTruncatedSVD as CodedTruncatedSVD
     from coded_als.sharded import ShardedALS as ShardedALS
 
 
@@ -58,6 +66,8 @@ offer(
         "sgd": "coded_als.baselines.stochastic",
         "bpr": "coded_als.baselines.ranking",
         "warp": "coded_als.baselines.ranking",
+        "ease": "coded_als.baselines.closed_form",
+        "popularity": "coded_als.baselines.closed_form",
         "sharded": "coded_als.sharded.sharded_als",
     },
 )

@@ -45,6 +45,7 @@ LEVELS = {
     "sharded": 6,
     "experiments": 7,
     "sklearn": 7,
+    "pca": 7,
     "testing": 4,
     "cli": 8,
     "__main__": 9,
@@ -249,7 +250,7 @@ DRAWN = {
     "ground": ("kernels", "errors", "arrays", "lazy"),
 }
 # adapters and clusters of other libraries are left out of the drawing
-NOT_DRAWN = {"__main__", "sklearn", "dask", "sharded"}
+NOT_DRAWN = {"__main__", "sklearn", "pca", "dask", "sharded"}
 
 
 def drawing():

@@ -192,3 +192,20 @@ def test_what_is_refused():
         Factorization().transform(RATINGS)
     with pytest.raises(ValueError, match="19 features, but Factorization is expecting 20"):
         Factorization(rank=2).fit(RATINGS).transform(RATINGS[:, :19])
+
+
+def test_held_out_scores_choose_in_a_search_as_the_scorers_do():
+    ratings = np.where(np.random.default_rng(3).random((40, 20)) < 0.6, np.tile(RATINGS, (2, 1))[:40] + 3, 0)
+    grid = {"rank": [1, 2, 8], "regularization": [0.1, 5.0]}
+    for mine, own, method in ((held_out_rmse, rating_score, "ridge"), (held_out_auc, ranking_score, "implicit")):
+        searches = [
+            GridSearchCV(Factorization(method), grid, scoring=scorer, cv=2, error_score="raise").fit(ratings)
+            for scorer in (mine, own, None)
+        ]
+        figures = [search.cv_results_["mean_test_score"] for search in searches]
+        assert np.isfinite(figures).all()
+        np.testing.assert_allclose(figures[0], figures[1])
+        np.testing.assert_allclose(figures[0], figures[2])
+        assert searches[0].best_params_ == searches[1].best_params_
+    model = searches[0].best_estimator_.model_
+    assert held_out_rmse(model, ratings) == -held_out_rmse(searches[0].best_estimator_, ratings) > 0

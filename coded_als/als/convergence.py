@@ -249,6 +249,9 @@ class Stopping:
     # b vectors of one eigenvalue: where b is no more than the rank, its guards say nothing of eigenvalues outside, and
     # only a probe of the data from another random start does.
     block: int | None = None
+    # whether the other columns of the start are those of a model: pairs may then have small residuals at once, and the
+    # directions that the model lacks show in a probe alone
+    warm: bool = False
     missed: Array | None = None
     certificate: Certificate | None = None
     outcome: Outcome = "running"
@@ -316,7 +319,9 @@ class Stopping:
             # tolerance for all together
             self._harmless = max(below, self.regularization**2) + worth / (8 * self.rank)
             harmful = self._harmless + worth if self._is_narrow else np.inf
-            self._probe = probed(self.problem, right[:, :inside], below, known, self._harmless, harmful, self._judged)
+            # the gap to the probe's bound is all that a warm start has, and rounds cost more than products at the master
+            enough = 0.0 if self.warm else self._harmless
+            self._probe = probed(self.problem, right[:, :inside], below, known, enough, harmful, self._judged)
             outside = self._probed_outside(self._probe)
         return self._certificate(exact, 0.0, outside), outside
 
@@ -409,6 +414,8 @@ class Stopping:
     def state(self) -> tuple[dict[str, Array], dict[str, float]]:
         """The state after the subspaces so far, as `go_on` takes it: directions of the probe, (l, k), and numbers."""
         numbers = {name: float(getattr(self, name)) for name in _REMEMBERED}
+        if self.warm:
+            numbers["warm"] = float(self.block or 0)
         if self._probe is None:
             return {}, numbers
         arrays = {"probe": self._probe.vectors}
@@ -420,7 +427,7 @@ class Stopping:
         Raises ValueError for arrays and numbers that no run has written.
         """
         probed = [f"probe_{name}" for name in _PROBED] if "probe" in arrays else []
-        if set(numbers) != {*_REMEMBERED, *probed} or any(
+        if set(numbers) - {"warm"} != {*_REMEMBERED, *probed} or any(
             type(number) is not float or np.isnan(number) for number in numbers.values()
         ):
             raise ValueError(f"the state of the stopping rule is of another form: {str(dict(numbers))[:80]}")
@@ -428,6 +435,8 @@ class Stopping:
             setattr(self, name, numbers.get(name, 0.0))
         for name in ("_judged", "_idle", "_renewals", "_misses"):
             setattr(self, name, int(getattr(self, name)))
+        if "warm" in numbers:
+            self.warm, self.block = True, int(numbers["warm"]) or None
         if probed:
             inside, value, residual, above = (numbers[name] for name in probed)
             vectors = arrays_like(arrays, probe=(self.problem.length, "k"))["probe"]
@@ -473,8 +482,13 @@ class Stopping:
 
     def _settled_count(self, pairs: RitzPairs) -> int:
         """Number of the first guards that have settled."""
-        distances = pairs.values[min(self.rank, pairs.values.size) - 1] - pairs.values[self.rank :]
-        return int(np.argmin(np.append(pairs.residuals[self.rank :] <= SETTLED * distances, False)))
+        last = min(self.rank, pairs.values.size) - 1
+        residuals = pairs.residuals[self.rank :]
+        settled = residuals <= SETTLED * (pairs.values[last] - pairs.values[self.rank :])
+        if self.warm:
+            # a residual as small as those that count lifts no eigenvalue outside to the cut
+            settled |= residuals <= GUARD_RATIO * pairs.residuals[last]
+        return int(np.argmin(np.append(settled, False)))
 
     def _settled_guards(self, pairs: RitzPairs) -> Array:
         """Values of the guards that are evidence of the eigenvalues outside, descending, (at most guards,).

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -15,6 +16,7 @@ from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import DistributedData, RoundLog, RoundRecord
+from coded_als.als.ritz import RitzPairs, begin_from
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
@@ -32,13 +34,16 @@ from coded_als.data.tables import named_matrix
 from coded_als.delays.models import DelayModel
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
-from coded_als.models.training import Callback, FitRecorder, recording, reporting
+from coded_als.models.starting import Start
+from coded_als.models.training import Callbacks, FitRecorder, recording, reporting
 from coded_als.planner.default import ChosenCode
 from coded_als.planner.schemes import Extent, Scheme, Size
 from coded_als.planner.solvers import SOLVERS, solvers_of
 
 ProtocolName = Literal["fused", "paper"]
+ENDED = "A callback ended the fit before it had converged."
 # Parameters that may differ when a fit goes on from a checkpoint: its length, and the way to its products.
 FREE = (
     "iterations",
@@ -210,10 +215,11 @@ class CodedALS(LinearFolding):
         cluster: Cluster | None = None,
         *,
         columns: Sequence[str] | None = None,
-        callback: Callback | None = None,
+        callback: Callbacks | None = None,
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
         spread: Spread | None = None,
+        start: FactorModel | None = None,
     ) -> Self:
         """Factorize R.
 
@@ -227,7 +233,8 @@ class CodedALS(LinearFolding):
         columns
             Of a table: the names of the columns of users, items and perhaps ratings.
         callback
-            Called after each iteration with its `CodedIteration`.
+            Called after each iteration with its `CodedIteration` or, if it takes two arguments, with that and the model
+            as it stands; the fit ends where it returns True. One, or several.
         progress
             Whether to draw a progress bar.
         checkpoint
@@ -235,11 +242,15 @@ class CodedALS(LinearFolding):
             factors, also with other workers and another code.
         spread
             The `Spread` that `plan` returned for this matrix and cluster; planned here unless given.
+        start
+            A fitted model to go on from: its factors of the users or items that it knows, by id, at any rank, are columns
+            of the first block. The proof does not rest on them: the data are asked for directions that they lack.
 
         Raises
         ------
         UsageError
-            For parameters that do not fit the matrix or the cluster, and a checkpoint of another fit.
+            For parameters that do not fit the matrix or the cluster, a checkpoint of another fit, and a start without a user
+            or item of the ratings.
         NotEnoughWorkers
             When fewer workers respond than the code needs.
         DecodingError
@@ -255,26 +266,26 @@ class CodedALS(LinearFolding):
             raise UsageError("cluster must be the one that the spread is planned for; got none. Pass both to fit.")
         else:
             self._require_planned(spread, min(matrix.shape))
+        warm = Start.of(start, matrix, ids, checkpoint)
         with (
-            reporting(callback, progress, type(self).__name__, self.iterations) as report,
-            recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration) as run,
+            reporting(callback, progress, self) as report,
+            recording(self, matrix, report, checkpoint, cluster.seconds, FREE, CodedIteration, ids=ids) as run,
             Scope(cluster) as scope,
         ):
-            self._fit(matrix, spread, verified(scope, self.verify), run)
+            self._fit(matrix, spread, verified(scope, self.verify), run, warm)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder) -> None:
+    def _fit(self, ratings: Any, spread: Spread, cluster: Cluster, run: FitRecorder, warm: Start | None) -> None:
         """Factorize checked ratings in a scope of their own."""
         matrix, mean = weighted(ratings, self.weighting)
         matrix, unit = in_unit(matrix)
         (problem, means), log = centred_problem(matrix, self.center), RoundLog(cluster)
         held = spread.give_out(problem, log, self.decoding_error(spread.code), np.dtype(self.dtype))
-        users, items = self.factorize(problem, held, log, spread, unit, run)
-        biases = (None if one is None else one * unit for one in (means.rows, means.columns))
-        of_users, of_items = biases
-        self._keep(
-            users, items, user_biases=of_users, item_biases=of_items, global_mean=mean, seen=seen_pattern(ratings)
+        of_users, of_items = (None if one is None else one * unit for one in (means.rows, means.columns))
+        keep = partial(
+            self._keep, user_biases=of_users, item_biases=of_items, global_mean=mean, seen=seen_pattern(ratings)
         )
+        keep(*self.factorize(problem, held, log, spread, unit, run, warm, keep))
 
     def _extent(self, ratings: Any) -> Extent:
         """The size of checked ratings."""
@@ -288,6 +299,8 @@ class CodedALS(LinearFolding):
         spread: Spread,
         unit: float,
         run: FitRecorder,
+        warm: Start | None = None,
+        keep: Callable[[Array, Array], None] | None = None,
     ) -> tuple[Array, Array]:
         """The factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
 
@@ -305,16 +318,30 @@ class CodedALS(LinearFolding):
             The divisor of the data.
         run
             Records the iterations and keeps the state.
+        warm
+            A start other than the random one.
+        keep
+            Takes both factors, for callbacks that ask for the model between two iterations.
         """
         decoding = self.decoding_error(spread.code)
         # of the largest entry: from 1e100 on all factors are zero anyhow, and below 1e-30 it is none but for the rank
         ridge = min(max(self.regularization / unit, 1e-30), 1e100) if self.regularization > 0 else 0.0
         stopping = Stopping(problem, self.rank, ridge, self.tolerance)
-        recorder = Recorder(run, log, stopping, unit)
         start = np.random.default_rng(self.seed).standard_normal((problem.length, spread.columns))
+        begun = spread.columns
+        if warm is not None:
+            # the other side's factors times R, as in half of an ALS iteration: new ratings of known rows count at once
+            other = warm.items if problem.transposed else warm.users
+            begun = min(
+                self.rank, begun - begin_from(start, problem.adjoint(other.factors.astype(np.float64)), self.rank)
+            )
+            stopping.warm, stopping.block = True, begun if spread.columns > self.rank else None
+        publish = None if keep is None else partial(self._publish, problem, ridge, unit, run, keep)
+        recorder = Recorder(run, log, stopping, unit, publish)
         given = SolverInput(
-            held, problem, start, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code, decoding
-        )
+            held, problem, start, begun, self.rank, self.iterations, ridge, recorder, self.protocol, log, spread.code,
+            decoding,
+        )  # fmt: skip
         basis, weights = solver_of(self.solver)(given)
         tied: Array = np.empty(0)
         if stopping.may_be_tied:
@@ -327,10 +354,9 @@ class CodedALS(LinearFolding):
         best = BestFactors.on(basis, held.product(weights), self.rank, ridge, max(told, problem.rounding))
         objective, moved = best.measured(problem)
         self.outcome_: Outcome = recorder.conclude(objective, moved)
-        self.converged_, self.remedy_ = (
-            self.outcome_ == "converged",
-            remedy_of(self.outcome_, error, decoding, self.dtype),
-        )
+        self.converged_ = self.outcome_ == "converged"
+        is_over = run.ended and not self.converged_
+        self.remedy_ = ENDED if is_over else remedy_of(self.outcome_, error, decoding, self.dtype)
         self.unique_ = tied.size == 0 if self.converged_ else None
         self.tied_values_: tuple[float, ...] = tuple((np.sqrt(np.maximum(tied, 0.0)) * unit).tolist())
         self.objective_ = objective * unit**2
@@ -341,6 +367,24 @@ class CodedALS(LinearFolding):
         self.code_reason_ = spread.reason
         self.left_out_ = log.left_out
         return (factor, other) if problem.transposed else (other, factor)
+
+    def _publish(
+        self,
+        problem: Problem,
+        ridge: float,
+        unit: float,
+        run: FitRecorder,
+        keep: Callable[[Array, Array], None],
+        pairs: RitzPairs,
+    ) -> None:
+        """Take over the best factors on the vectors of an iteration, computed at the master."""
+        found = min(self.rank, pairs.values.size)
+        best = BestFactors.on(pairs.vectors, problem.image(pairs.vectors), found, ridge, 0.0)
+        other, factor = (np.pad(part * np.sqrt(unit), ((0, 0), (0, self.rank - found))) for part in best.factors)
+        self.history_, self.objective_ = run.entries, run.entries[-1].objective
+        self.outcome_, self.converged_, self.remedy_ = "unfinished", False, ENDED
+        self.unique_, self.tied_values_ = None, ()
+        keep(*((factor, other) if problem.transposed else (other, factor)))
 
     def plan(
         self, ratings: Any, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None

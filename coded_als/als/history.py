@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from coded_als.als.convergence import Outcome, Stopping
@@ -89,10 +90,19 @@ class Recorder:
         Judges the Ritz pairs of each iteration.
     unit
         The divisor of the matrix: objectives are reported in its square.
+    publish
+        Gives the model the factors of Ritz pairs, for callbacks that take the model.
     """
 
-    def __init__(self, fit: FitRecorder, log: RoundLog, stopping: Stopping, unit: float) -> None:
-        self._fit, self._log, self._stopping, self._unit = fit, log, stopping, unit
+    def __init__(
+        self,
+        fit: FitRecorder,
+        log: RoundLog,
+        stopping: Stopping,
+        unit: float,
+        publish: Callable[[RitzPairs], None] | None = None,
+    ) -> None:
+        self._fit, self._log, self._stopping, self._unit, self._publish = fit, log, stopping, unit, publish
         self._resumed = dict[str, Array]()
         self._charged = dict(log.charged)
         self._rounds_before = len(log.records)
@@ -170,6 +180,7 @@ class Recorder:
         self._rounds_before = len(self._log.records)
         self._fit.close(
             (verdict.objective if value is None or verdict.cancelled else value) * self._unit**2,
+            None if self._publish is None else partial(self._publish, pairs),
             remaining=verdict.remaining,
             responses=tuple(record.responses for record in rounds),
             error_estimate=error,
@@ -181,7 +192,7 @@ class Recorder:
             products_s=sum(record.products_s for record in rounds),
             **self._charged_since(),
         )
-        return verdict.outcome != "running"
+        return verdict.outcome != "running" or self._fit.ended
 
     def _charged_since(self) -> dict[str, float]:
         """Seconds of encoding and decoding since this was asked last."""

@@ -27,7 +27,7 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
     space = KrylovSpace.empty(length, wanted, width) if resumed is None else resumed
     if resumed is None:
         space.join(given.start)
-        space.begun = width
+        space.begun = given.begun
     # a run that goes on may be given another width, but its evidence is that of its start
     width = space.begun
     recorder.begins_with(width)

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from coded_als.als.ritz import RitzBasis, rayleigh_ritz, search_directions, stepped
+from coded_als.als.ritz import RitzBasis, orthonormal_complement, rayleigh_ritz, search_directions, stepped
 from coded_als.als.solving import SolverInput
 from coded_als.arrays import Array
 
@@ -33,7 +33,10 @@ def solve(given: SolverInput) -> tuple[Array, Array]:
         exhausted = directions.shape[1] == 0
         if recorder.finish(basis.pairs(rank), exhausted=exhausted):
             break
-        if iteration < given.iterations - 1 and recorder.renews():
+        missed = recorder.missed()
+        if missed is not None:
+            directions = orthonormal_complement(np.hstack([directions, missed]), basis.parts()[0])
+        if iteration < given.iterations - 1 and missed is None and recorder.renews():
             basis = rayleigh_ritz([basis.vectors], [multiply(basis.vectors)], keep=basis.values.size)
         elif iteration < given.iterations - 1:
             basis = stepped(basis, directions, multiply(directions))

@@ -154,6 +154,30 @@ def orthonormal_complement(columns: Array, spaces: list[Array]) -> Array:
     return np.asarray(columns)
 
 
+# Part of random numbers in the columns of a known start: no direction is left out for good.
+SPRINKLED = 1e-5
+# Directions of a start that are shorter than this part of the longest say nothing.
+SMALL_PART = 1e-8
+
+
+def begin_from(start: Array, known: Array, most: int) -> int:
+    """Replace the first columns of a random start, (l, b), by those that are known, (l, k), or by mixtures of all of them.
+
+    The columns beyond ``most`` stay random. Returns the number of columns replaced.
+    """
+    left, sizes, _ = thin_svd(np.asarray(known, dtype=np.float64))
+    told = int(np.sum(sizes > SMALL_PART * sizes.max(initial=0.0)))
+    columns = int(start.shape[1])
+    count = min(told, most, columns if columns <= most else columns - 1)
+    # a narrow block mixes all directions that are known, of which its products make as many columns as there are
+    kept = min(told, most)
+    mixture = start[:kept, :count] if count < kept else np.eye(kept) * np.sqrt(kept)
+    mixed = left[:, :kept] @ mixture * np.sqrt(len(start) / kept)
+    start[:, :count] *= SPRINKLED
+    start[:, :count] += mixed
+    return count
+
+
 def thin_svd(columns: Array) -> tuple[Array, Array, Array]:
     """Left vectors, (l, k), singular values, descending, and right vectors, (k, k), of columns, (l, k)."""
     try:

@@ -21,7 +21,10 @@ class SolverInput:
     # the data on the workers: ``held.gram_product`` multiplies a block of any width, (l, b), with D in one round
     held: DistributedData
     problem: Problem  # the same data at the master, for products without a round
-    start: Array  # independent standard normal numbers, (l, columns), as many columns as in the solver's row
+    # (l, columns), as many columns as in the solver's row: independent standard normal numbers, but for the first columns of
+    # a fit that goes on from a model
+    start: Array
+    begun: int  # columns of independent numbers that a proof may rest on
     rank: int  # factors d
     iterations: int  # the most iterations to run
     ridge: float  # ridge weight lam, in the unit of the data

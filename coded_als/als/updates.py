@@ -9,6 +9,12 @@ from coded_als.arrays import EPS, Array
 from coded_als.errors import UsageError
 
 
+class RankError(UsageError):
+    """A rank above that of the data, which is its ``rank``."""
+
+    rank: int
+
+
 def update_matrix(gram: Array, projected: Array, regularization: float, error: float) -> Array:
     """The d x d matrix G with B+ = E G.
 
@@ -100,7 +106,9 @@ def _rank_error(system: Array, error: float) -> UsageError:
 
 def rank_error(found: int, asked: int) -> UsageError:
     """The error for a rank above that of the data."""
-    return UsageError(
+    error = RankError(
         f"rank must be at most the rank of the matrix, here {found} as far as rounding can tell; got {asked}. "
         "Lower rank or set regularization > 0."
     )
+    error.rank = found
+    return error

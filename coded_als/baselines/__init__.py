@@ -9,6 +9,7 @@ from coded_als.lazy import lazily, public_names
 # Loaded on first use: one model needs neither the others nor clusters.
 _HOMES = {
     "coded_als.baselines.alternating": "ImplicitALS RidgeALS",
+    "coded_als.baselines.closed_form": "EASE Popularity",
     "coded_als.baselines.distributed": "FirstCopy Partial WaitForAll fit_on_cluster",
     "coded_als.baselines.ranking": "BPR WARP",
     "coded_als.baselines.stochastic": "SGD",
@@ -19,6 +20,7 @@ __all__ = public_names(_HOMES)
 
 if TYPE_CHECKING:
     from coded_als.baselines.alternating import ImplicitALS as ImplicitALS, RidgeALS as RidgeALS
+    from coded_als.baselines.closed_form import EASE as EASE, Popularity as Popularity
     from coded_als.baselines.distributed import (
         FirstCopy as FirstCopy,
         Partial as Partial,

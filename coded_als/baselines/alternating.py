@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from coded_als.baselines.threads import one_blas_thread
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, power_of_four, rating_matrix
+from coded_als.models.starting import Start
 from coded_als.models.training import FitRecorder, Iteration
 
 
@@ -110,10 +112,10 @@ class AlternatingModel(QuadraticModel):
         self._require_least(facts.least)
         return scale, self._reading(mean, scale)
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
         problem = self._problem(matrix, self.dtype)
         penalty = self._penalty(problem.scale)
-        users, items = self._start(problem)
+        users, items = self._start(problem, warm)
         state = run.arrays(users=users, items=items)
         users, items = state["users"], state["items"]
         with one_blas_thread():
@@ -123,7 +125,11 @@ class AlternatingModel(QuadraticModel):
                 users, explained = self._half_step(problem, rows, items, users)
                 held = float(problem.items.ridge @ (np.square(items) @ penalty))
                 objective = (self._constant(rows) - explained + held) * problem.scale * problem.scale
-                run.note(objective, {"users": users, "items": items})
+                run.note(
+                    objective,
+                    {"users": users, "items": items},
+                    partial(self._publish, problem, users, items, matrix, run.entries),
+                )
         self._publish(problem, users, items, matrix, run.entries)
 
     def _publish(
@@ -134,10 +140,12 @@ class AlternatingModel(QuadraticModel):
         users, items = users.astype(self.dtype) * units, items.astype(self.dtype) * units
         self._adopt(users, items, problem.mean, pattern(matrix.shape, matrix.indptr, matrix.indices), history)
 
-    def _start(self, problem: RatingProblem) -> tuple[Floats, Floats]:
+    def _start(self, problem: RatingProblem, warm: Start | None = None) -> tuple[Floats, Floats]:
         generator = np.random.default_rng(self.seed)
         users, items = (np.zeros((count, self.rank + self.biases), self.dtype) for count in problem.shape)
         users[:, : self.rank] = generator.standard_normal((len(users), self.rank)) * self._starting_scale()
+        if warm is not None:
+            warm.put_into(users, items, self.rank, self._units(problem.scale))
         # nothing random is ever published
         users[problem.users.lengths == 0] = 0
         return users, items

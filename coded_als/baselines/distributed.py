@@ -24,8 +24,10 @@ from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, read_entries
 from coded_als.models.checkpoint import Checkpoint, Snapshot
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import pattern, rating_matrix, row_block
-from coded_als.models.training import Callback, FitRecorder, recording, reporting
+from coded_als.models.starting import Start
+from coded_als.models.training import Callbacks, FitRecorder, recording, reporting
 from coded_als.specs import read_fields
 
 
@@ -157,6 +159,7 @@ def fit_on_blocks(
     policy: StragglerPolicy,
     run: FitRecorder,
     ratings: sparse.csr_array | None = None,
+    warm: Start | None = None,
     *,
     stable: bool = False,
 ) -> None:
@@ -181,11 +184,18 @@ def fit_on_blocks(
     )
     at_master = None if ratings is None else _rows_of(ratings, reading, rows[0].ridge)
     penalty = model._penalty(scale)
-    user_rows, item_rows = (side.astype(dtype) for side in model._start(problem))
+    user_rows, item_rows = (side.astype(dtype) for side in model._start(problem, warm))
     kept = {} if at_master is not None else {"sums": user_side.sums}
     state = run.arrays(users=user_rows, items=item_rows, **kept)
     user_rows, item_rows, user_side.sums = state["users"], state["items"], state.get("sums", user_side.sums)
     run.go_on(partial(take_over_skipped, user_side, item_side))
+    units = model._units(scale)
+    seen = None if ratings is None else pattern(ratings.shape, ratings.indptr, ratings.indices)
+
+    def publish() -> None:
+        users, items = (side.astype(model.dtype) * units for side in (user_rows, item_rows))
+        model._adopt(users, items, reading.mean, seen, run.entries)
+
     for _ in run.left(model.iterations):
         item_side.half_step(user_rows, item_rows)
         objective = user_side.half_step(item_rows, user_rows)
@@ -194,12 +204,8 @@ def fit_on_blocks(
             objective = _objective(model, at_master, user_rows, item_rows)
         objective += float(problem.items.ridge @ (np.square(item_rows) @ penalty))
         state = {"users": user_rows, "items": item_rows} | ({} if at_master is not None else {"sums": user_side.sums})
-        run.note(objective * scale * scale, state, skipped=[user_side.skipped, item_side.skipped])
-    units = model._units(scale)
-    seen = None if ratings is None else pattern(ratings.shape, ratings.indptr, ratings.indices)
-    model._adopt(
-        user_rows.astype(model.dtype) * units, item_rows.astype(model.dtype) * units, reading.mean, seen, run.entries
-    )
+        run.note(objective * scale * scale, state, publish, skipped=[user_side.skipped, item_side.skipped])
+    publish()
 
 
 def _hollow(lengths: NDArray[np.int64], ridge: Floats) -> Rows:
@@ -306,9 +312,10 @@ def fit_on_cluster(
     *,
     columns: Sequence[str] | None = None,
     verify: Verify = "off",
-    callback: Callback | None = None,
+    callback: Callbacks | None = None,
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
+    start: FactorModel | None = None,
 ) -> Distributed:
     """Fit an ALS model with its half-steps on the workers of a cluster.
 
@@ -331,9 +338,11 @@ def fit_on_cluster(
     columns
         Of a table: the names of the columns of users, items and perhaps ratings.
     callback
-        Called after each iteration with its `Iteration`.
+        As in ``model.fit``.
     progress
         Whether to draw a progress bar.
+    start
+        As in ``model.fit``.
     checkpoint
         As in ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
         goes on is as good and not the same.
@@ -358,17 +367,18 @@ def fit_on_cluster(
     matrix, policy = rating_matrix(given, np.float64), WaitForAll() if policy is None else policy
     shards = policy.shards(cluster.size)
     also = {"policy": repr(policy), "shards": shards}
+    warm = Start.of(start, matrix, ids, checkpoint)
     with (
-        reporting(callback, progress, type(model).__name__, model.iterations) as report,
+        reporting(callback, progress, model) as report,
         Scope(cluster) as scope,
-        recording(model, matrix, report, checkpoint, cluster.seconds, also=also) as run,
+        recording(model, matrix, report, checkpoint, cluster.seconds, also=also, ids=ids) as run,
     ):
         checked = verified(scope, verify)
         users = _given_out("users", matrix, checked, shards)
         items = _given_out("items", rating_matrix(matrix.T.tocsr(), np.float64), checked, shards)
         least, largest = (float(extreme) for extreme in (matrix.data.min(), matrix.data.max()))
         facts = RatingFacts(matrix.nnz, float(matrix.data.mean()), least, largest, float(matrix.data @ matrix.data))
-        fit_on_blocks(model, users, items, facts, checked, policy, run, matrix, stable=verify != "off")
+        fit_on_blocks(model, users, items, facts, checked, policy, run, matrix, warm, stable=verify != "off")
     return model if ids is None else model.set_ids(*ids)
 
 

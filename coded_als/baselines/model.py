@@ -22,7 +22,8 @@ from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import rating_matrix, sound_row
 from coded_als.models.recommending import NewRatings, NewUsers
-from coded_als.models.training import Callback, FitRecorder, recording, reporting
+from coded_als.models.starting import Start
+from coded_als.models.training import Callbacks, FitRecorder, recording, reporting
 from coded_als.models.training import Iteration as Iteration
 
 
@@ -71,30 +72,45 @@ class SparseModel(FactorModel, ABC):
         ratings: Any,
         *,
         columns: Sequence[str] | None = None,
-        callback: Callback | None = None,
+        callback: Callbacks | None = None,
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
+        start: FactorModel | None = None,
     ) -> Self:
         """Learn the factors of a rating matrix.
 
         ``ratings``: (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are
         missing); or the result of `coded_als.data.load_ratings`; or a table of ratings, such as a DataFrame.
+        ``callback``: one function or several, called after each iteration with its entry of ``history_`` or, if they take
+        two arguments, with the entry and the model as it stands; the fit ends where one returns True.
+        ``start``: a fitted model to go on from: its factors of the users and items that it knows, by id, at any rank; new
+        users and items are folded in.
 
-        Raises UsageError for ratings that the model cannot learn from, a checkpoint of another fit, or without numba.
+        Raises UsageError for ratings that the model cannot learn from, a checkpoint of another fit, a start without a
+        user or item of the ratings, or without numba.
         """
         require_compiler()
         given, ids = named_matrix(ratings, columns)
         matrix = rating_matrix(given, np.float64)
+        warm = Start.of(start, matrix, ids, checkpoint)
         with (
-            reporting(callback, progress, type(self).__name__, self.iterations) as report,
-            recording(self, matrix, report, checkpoint, time.perf_counter) as run,
+            reporting(callback, progress, self) as report,
+            recording(self, matrix, report, checkpoint, time.perf_counter, ids=ids) as run,
         ):
-            self._fit(matrix, run)
+            self._fit(matrix, run, warm)
         return self if ids is None else self.set_ids(*ids)
 
     @abstractmethod
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
         """Learn the factors of a matrix in canonical form and keep them."""
+
+    def _fit_once(self, ratings: Any, columns: Sequence[str] | None) -> Self:
+        """One iteration of a fit from scratch."""
+        iterations, self.iterations = self.iterations, 1
+        try:
+            return self.fit(ratings, columns=columns)
+        finally:
+            self.iterations = iterations
 
     @abstractmethod
     def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers: ...

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from itertools import islice
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats
+from coded_als.baselines.batches import Batch, with_new_rows
+from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries, SparseModel
 from coded_als.checks import require_number, require_whole
+from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern
-from coded_als.models.recommending import NewUsers
-from coded_als.models.training import FitRecorder, set_generator
+from coded_als.models.recommending import NewRatings, NewUsers
+from coded_als.models.starting import Start
+from coded_als.models.training import FitRecorder, Iteration, set_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,29 +75,73 @@ class RankingModel(SparseModel):
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         """One pass; the arguments that both losses share."""
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
         entries = Entries(matrix.indptr, matrix.indices, matrix.data)
         generator = np.random.default_rng(self.seed)
         users = self._random(generator, matrix.shape[0])
         items = np.column_stack((self._random(generator, matrix.shape[1]), np.zeros(matrix.shape[1], self.dtype)))
+        if warm is not None:
+            warm.put_into(users, items, self.rank)
         steps = Steps.first(users, items, generator)
         steps = Steps(**run.arrays(**vars(steps)))
         run.go_on(partial(set_generator, generator))
-        epochs = len(run.left(self.iterations))
-        for loss in self._passes(entries, steps, epochs, self.learning_rate, generator, frozen=False):
-            run.note(loss, vars(steps), generator=generator.bit_generator.state)
+        publish = partial(self._publish, steps, matrix, run)
+        passes = self._passes(entries, steps, self.learning_rate, generator, frozen=False)
+        for _, loss in zip(run.left(self.iterations), passes, strict=False):
+            run.note(loss, vars(steps), publish, generator=generator.bit_generator.state)
+        publish()
+
+    def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
+        """Learn from a batch of new ratings in one pass; new users and items join the model.
+
+        A model that is not fitted is fitted with one iteration. Steps begin as long as in a new fit.
+
+        Parameters
+        ----------
+        ratings
+            As for `fit`, the new ones alone.
+        columns
+            Of a table: the names of the columns of users, items and perhaps ratings.
+
+        Raises
+        ------
+        UsageError
+            For ratings that the model cannot learn from, or steps that diverge.
+        """
+        if not hasattr(self, "user_factors_"):
+            return self._fit_once(ratings, columns)
+        require_compiler()
+        started, batch = time.perf_counter(), Batch.of(self, ratings, columns)
+        generator = np.random.default_rng((self.seed, len(self.history_)))
+        users = with_new_rows(self.user_factors_, self._random(generator, len(batch.user_ids)))
+        items = with_new_rows(self.item_factors_, self._random(generator, len(batch.item_ids)))
+        biases = np.zeros(len(items), self.dtype)
+        if self.item_biases_ is not None:
+            biases[: len(self.item_biases_)] = self.item_biases_
+        steps = Steps.first(users, np.column_stack((items, biases)), generator)
+        seen = batch.seen
+        rows = np.repeat(np.arange(seen.shape[0], dtype=np.int32), np.diff(seen.indptr))
+        order = generator.permutation(batch.order)
+        # of the types that the loops are compiled for
+        columns_of, ends = seen.indices.astype(np.int32), seen.indptr.astype(np.int64)
+        common = (order, rows, ends, columns_of, steps.users, steps.items)
+        squares = steps.user_squares, steps.item_squares
+        loss = self._epoch((*common, squares, self.learning_rate, self.regularization, False, steps.sampler))
+        self._require_finite(steps.users, steps.items, np.array(loss))
+        history = [*self.history_, Iteration(len(self.history_) + 1, loss / order.size, time.perf_counter() - started)]
+        self._keep(steps.users, steps.items[:, :-1].copy(), item_biases=steps.items[:, -1].copy(), seen=seen)
+        self.history_ = history
+        return self.set_ids(batch.user_ids, batch.item_ids)
+
+    def _publish(self, steps: Steps, matrix: sparse.csr_array, run: FitRecorder) -> None:
+        """Take over where stochastic steps have come to."""
+        items, last = steps.items, run.entries[-1].objective
         # steps that are too long leave numbers that are finite and mean nothing
-        users, items, last, least = (
-            steps.users,
-            steps.items,
-            run.entries[-1].objective,
-            self._loss_of_nothing(len(items)),
-        )
-        self._require_finite(users, items, np.array(last if last <= 2 * least else np.inf))
-        users[np.diff(matrix.indptr) == 0] = 0
+        sound = last <= 2 * self._loss_of_nothing(len(items))
+        self._require_finite(steps.users, items, np.array(last if sound else np.inf))
         self.history_ = run.entries
         self._keep(
-            users,
+            steps.users * (np.diff(matrix.indptr) > 0)[:, None],
             items[:, :-1].copy(),
             item_biases=items[:, -1].copy(),
             seen=pattern(matrix.shape, matrix.indptr, matrix.indices),
@@ -100,15 +151,14 @@ class RankingModel(SparseModel):
         self,
         matrix: Entries,
         steps: Steps,
-        epochs: int,
         rate: float,
         generator: np.random.Generator,
         *,
         frozen: bool,
-    ) -> Any:
-        """Go over the entries ``epochs`` times, in place, and yield the mean loss of each pass."""
+    ) -> Iterator[float]:
+        """Go over the entries again and again, in place, and yield the mean loss of each pass."""
         rows = np.repeat(np.arange(matrix.count, dtype=np.int32), np.diff(matrix.indptr))
-        for _ in range(epochs):
+        while True:
             order = generator.permutation(matrix.indices.size)
             common = (order, rows, matrix.indptr, matrix.indices, steps.users, steps.items)
             squares = steps.user_squares, steps.item_squares
@@ -119,13 +169,19 @@ class RankingModel(SparseModel):
     def _random(self, generator: np.random.Generator, count: int) -> Floats:
         return ((generator.random((count, self.rank)) - 0.5) / self.rank).astype(self.dtype)
 
+    def _fold_turned(self, ratings: NewRatings) -> NewUsers:
+        raise UsageError(
+            f"new items have no closed form in {type(self).__name__}, which learns from pairs of items. "
+            "Fit again with start=model."
+        )
+
     def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers:
         users = np.zeros((ratings.count, self.rank), self.dtype)
         biases = np.zeros(len(self.item_factors_)) if self.item_biases_ is None else self.item_biases_
         items = np.column_stack((self.item_factors_, biases)).astype(self.dtype)
         generator = np.random.default_rng(self.seed)
         steps = Steps.first(users, items, generator)
-        for _ in self._passes(ratings, steps, epochs, learning_rate, generator, frozen=True):
+        for _ in islice(self._passes(ratings, steps, learning_rate, generator, frozen=True), epochs):
             pass
         return NewUsers(users)
 

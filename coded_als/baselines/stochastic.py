@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats
+from coded_als.baselines.batches import Batch, with_new_rows
+from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
 from coded_als.models.rating_matrix import pattern
-from coded_als.models.training import FitRecorder, set_generator
+from coded_als.models.starting import Start
+from coded_als.models.training import FitRecorder, Iteration, set_generator
 
 
 class SGD(QuadraticModel):
@@ -60,25 +65,72 @@ class SGD(QuadraticModel):
         require_number("init_scale", init_scale, positive=True)
         self.learning_rate, self.init_scale = learning_rate, init_scale
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder) -> None:
+    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
         mean = float(matrix.data.mean())
         values = (matrix.data - mean).astype(self.dtype)
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
         generator = np.random.default_rng(self.seed)
         users, items = (self._start(generator, count) for count in matrix.shape)
+        if warm is not None:
+            warm.put_into(users, items, self.rank)
         state = run.arrays(users=users, items=items)
         users, items = state["users"], state["items"]
         run.go_on(partial(set_generator, generator))
+        # rows that no rating has touched hold only their random start
+        rated = np.diff(matrix.indptr) > 0, np.bincount(matrix.indices, minlength=len(items)) > 0
+
+        def publish() -> None:
+            known = pattern(matrix.shape, matrix.indptr, matrix.indices)
+            self._adopt(users * rated[0][:, None], items * rated[1][:, None], mean, known, run.entries)
+
         for _ in run.left(self.iterations):
             order = generator.permutation(matrix.nnz)
             loss = squared_loss_epoch(
                 order, rows, matrix.indices, values, users, items, self.learning_rate, self.regularization
             )
-            run.note(loss, {"users": users, "items": items}, generator=generator.bit_generator.state)
-        # rows that no rating has touched hold only their random start
-        users[np.diff(matrix.indptr) == 0] = 0
-        items[np.bincount(matrix.indices, minlength=len(items)) == 0] = 0
-        self._adopt(users, items, mean, pattern(matrix.shape, matrix.indptr, matrix.indices), run.entries)
+            place = generator.bit_generator.state
+            run.note(loss, {"users": users, "items": items}, publish, generator=place)
+        publish()
+
+    def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
+        """Learn from a batch of new ratings in one pass; new users and items join the model.
+
+        A model that is not fitted is fitted with one iteration. Steps begin as long as in a new fit.
+
+        Parameters
+        ----------
+        ratings
+            As for `fit`, the new ones alone.
+        columns
+            Of a table: the names of the columns of users, items and perhaps ratings.
+
+        Raises
+        ------
+        UsageError
+            For ratings that the model cannot learn from, or steps that diverge.
+        """
+        if not hasattr(self, "user_factors_"):
+            return self._fit_once(ratings, columns)
+        require_compiler()
+        started, batch = time.perf_counter(), Batch.of(self, ratings, columns)
+        generator = np.random.default_rng((self.seed, len(self.history_)))
+        sides = []
+        for factors, biases, ids in (
+            (self.user_factors_, self.user_biases_, batch.user_ids),
+            (self.item_factors_, self.item_biases_, batch.item_ids),
+        ):
+            own = np.zeros(len(factors), self.dtype) if biases is None else biases
+            sides.append(with_new_rows(np.column_stack((factors, own)), self._start(generator, len(ids))))
+        matrix = batch.matrix
+        rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+        values = (matrix.data - self.global_mean_).astype(self.dtype)
+        order = generator.permutation(matrix.nnz)
+        loss = squared_loss_epoch(
+            order, rows, matrix.indices.astype(np.int32), values, *sides, self.learning_rate, self.regularization
+        )
+        entry = Iteration(len(self.history_) + 1, float(loss), time.perf_counter() - started)
+        self._adopt(sides[0], sides[1], self.global_mean_, batch.seen, [*self.history_, entry])
+        return self.set_ids(batch.user_ids, batch.item_ids)
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:
         side = np.zeros((count, self.rank + 1), self.dtype)

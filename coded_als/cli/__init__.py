@@ -24,6 +24,8 @@ COMMANDS = {
     "split": ("coded_als.cli.split", "Split ratings into a training and a test file."),
     "evaluate": ("coded_als.cli.evaluate", "Evaluate a saved model on test ratings."),
     "compare": ("coded_als.cli.compare", "Compare methods on one split of the ratings."),
+    "serve": ("coded_als.cli.serve", "Serve recommendations of a saved model over HTTP."),
+    "tune": ("coded_als.cli.tune", "Search the parameters of methods within a time."),
     "demo": ("coded_als.cli.demo", "Run coded, copied and plain fits with stragglers."),
     "plan": ("coded_als.cli.plan", "Decide whether coding pays on a cluster, and how."),
     "codes": ("coded_als.cli.codes", "Compare codes: memory, work, messages, error, time."),
@@ -40,7 +42,7 @@ COMMANDS = {
     "help": ("coded_als.cli.help", "Show the help of a command, or of SPECs."),
 }
 SECTIONS = {
-    "Factorize and recommend": "fit recommend split evaluate compare",
+    "Factorize and recommend": "fit recommend split evaluate compare tune serve",
     "Plan and study": "demo plan codes threshold check-code sweep reproduce report",
     "Cluster": "measure keys worker",
     "Tools": "doctor warm-up help",

@@ -133,7 +133,11 @@ def command(
     names = BY_DEFAULT if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
         raise UsageError(f"--methods must name at least one of {', '.join(model_kinds())}; got none. Add one.")
-    models = {name: make_model(name, {"rank": rank, "seed": seed}) for name in names}
+    # a closed form has no rank
+    models = {
+        name: make_model(name, {"rank": rank if "rank" in RANGES.get(name, {}) else None, "seed": seed})
+        for name in names
+    }
     if methods is None:
         models = _without_the_missing(models)
     data = load_ratings(ratings, **reading)

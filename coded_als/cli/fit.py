@@ -10,6 +10,7 @@ import click
 from coded_als.cli.checkpoints import checkpoint_options
 from coded_als.cli.clusters import takes_cluster
 from coded_als.cli.common import SIZE, BlockWidth, choice
+from coded_als.cli.going_on import going_on_options
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import live_options
 from coded_als.cli.log_options import takes_logging
@@ -33,6 +34,10 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--rank", type=int, help="Number of factors.  [default: the method's own; coded: 20]")
 @click.option("--regularization", type=float, help="Ridge penalty.  [default: the method's own; coded: 0]")
 @click.option("--iterations", type=int, help="Most iterations.  [default: the method's own; coded: 500]")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE",
+    help="Another parameter of the method, such as unobserved_weight=0.05.",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of start and delays.")
 @click.option("--hold-out-users", type=float, help="Share of the users to leave for `evaluate --protocol strong`.")
 @click.option(
@@ -83,6 +88,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
     help="Draw all tasks: .pdf, .svg, .png, or JSON (Perfetto).",
 )
 @checkpoint_options
+@going_on_options
 @takes_logging
 @live_options
 @reads_ratings

@@ -18,8 +18,9 @@ from coded_als.als import CodedALS, CodedIteration
 from coded_als.cli.checkpoints import CheckpointOptions, interruptible
 from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of, machine_of, require_cluster
 from coded_als.cli.common import Progress, names_of, picked, print_json, progress, refuse_typed
+from coded_als.cli.going_on import GoingOn, GoingOnOptions
 from coded_als.cli.live import LiveOptions, live_view
-from coded_als.cli.methods import make_model
+from coded_als.cli.methods import given_settings, make_model
 from coded_als.cli.reading import ReadingOptions, parts_document, read_document
 from coded_als.cli.recordings import RecordingOptions, Recordings, recorders_on, save_recordings
 from coded_als.cli.summaries import FitSummary, coded_summary, enough_of, print_summary, profile_of, sparse_summary
@@ -86,6 +87,7 @@ class ModelOptions:
     regularization: float | None
     iterations: int | None
     seed: int
+    settings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class FitOptions:
     recordings: RecordingOptions
     live: LiveOptions
     checkpoint: CheckpointOptions
+    going_on: GoingOnOptions
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> FitOptions:
@@ -137,12 +140,14 @@ class FitOptions:
             "recordings": picked(RecordingOptions, given),
             "live": picked(LiveOptions, given),
             "checkpoint": picked(CheckpointOptions, given),
+            "going_on": picked(GoingOnOptions, given),
         }
         return picked(cls, {**given, **groups})
 
     def make_model(self) -> Any:
         """The unfitted model of the method."""
         parameters = asdict(self.model)
+        parameters |= given_settings(parameters.pop("settings"))
         if self.method == "coded":
             parameters |= asdict(self.coded)
             parameters["solver"] = self.coded.solver or default_solver(self.coded.protocol)
@@ -158,16 +163,16 @@ class Fitted:
     recorders: Recordings = field(default_factory=list)
 
 
-def fit_sparse(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
+def fit_sparse(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None, going_on: GoingOn) -> Fitted:
     """Fit one of the other methods in this process."""
     model = options.make_model()
     started = time.perf_counter()
     with progress(f"fitting {options.method}") as line:
-        model.fit(data.matrix, callback=line.iteration, checkpoint=checkpoint)
+        model.fit(data, callback=going_on.callbacks(line.iteration), checkpoint=checkpoint, start=going_on.start)
     return Fitted(model, sparse_summary(model, data, time.perf_counter() - started))
 
 
-def fit_coded(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
+def fit_coded(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None, going_on: GoingOn) -> Fitted:
     """Fit `CodedALS` on a cluster of its own."""
     model: CodedALS = options.make_model()
     with progress("choosing a code"):
@@ -186,7 +191,14 @@ def fit_coded(data: RatingData, options: FitOptions, checkpoint: Checkpoint | No
             if status is not None:
                 status.iteration(entry)
 
-        model.fit(data.matrix, cluster, callback=report, checkpoint=checkpoint, spread=spread)
+        model.fit(
+            data,
+            cluster,
+            callback=going_on.callbacks(report),
+            checkpoint=checkpoint,
+            spread=spread,
+            start=going_on.start,
+        )
         virtual_s = cluster.seconds() if cluster.virtual else None
     summary = coded_summary(model, data, options.cluster.workers, time.perf_counter() - started)
     summary.update(_of_cluster(model, options, "wall" if virtual_s is None else "virtual"))
@@ -205,7 +217,7 @@ def _of_cluster(model: Any, options: FitOptions, clock: str) -> FitSummary:
     }
 
 
-def fit_shards(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None) -> Fitted:
+def fit_shards(data: RatingData, options: FitOptions, checkpoint: Checkpoint | None, going_on: GoingOn) -> Fitted:
     """Fit one of the ALS models with its half-steps on the workers of a cluster, under a straggler policy."""
     from coded_als.baselines import fit_on_cluster
     from coded_als.baselines.distributed import parse_policy
@@ -221,8 +233,9 @@ def fit_shards(data: RatingData, options: FitOptions, checkpoint: Checkpoint | N
         recorders = recorders_on(cluster, options.recordings)
         verify: Any = options.coded.verify
         fit_on_cluster(
-            model, data.matrix, cluster, policy, verify=verify, callback=line.iteration, checkpoint=checkpoint
-        )
+            model, data, cluster, policy, verify=verify, callback=going_on.callbacks(line.iteration),
+            checkpoint=checkpoint, start=going_on.start,
+        )  # fmt: skip
         clock = "virtual" if cluster.virtual else "wall"
     summary = sparse_summary(model, data, time.perf_counter() - started)
     summary.update(_of_cluster(model, options, clock))
@@ -298,7 +311,7 @@ def _require_parts(context: click.Context, options: FitOptions) -> None:
         raise UsageError(
             f"part files are for the methods {', '.join(ON_PARTS)}; got --method {options.method}. Choose from them."
         )
-    here = {"dense", "hold_out_users", "verify", "live", "serve", "cluster_kind"}
+    here = {"dense", "hold_out_users", "verify", "live", "serve", "cluster_kind"} | names_of(GoingOnOptions)
     refuse_typed(context, here, "needs the ratings in one process", "part files")
 
 
@@ -329,8 +342,10 @@ def run_fit(context: click.Context, given: Mapping[str, Any]) -> None:
     parse_delays(options.cluster.delays)
     require_workers(options.cluster.workers)
     in_folder = parts and out is not None and out.suffix != ".npz"
+    options.going_on.require(options.checkpoint.resume)
     recorded = {"--record-delays": options.recordings.record_delays, "--timeline": options.recordings.timeline}
     inputs = dict.fromkeys(trace_files(options.cluster.delays), "the delays")
+    inputs |= options.going_on.inputs()
     inputs[options.ratings.removeprefix(EDGES)] = "the ratings"
     require_outputs({"--out": None if in_folder else out, **recorded}, inputs)
     checkpoint = options.checkpoint.open()
@@ -350,10 +365,11 @@ def _fit_in_memory(options: FitOptions, checkpoint: Checkpoint | None) -> Fitted
     read = read_document(data)
     if options.hold_out_users is not None:
         data, _ = holdout_users(data, options.hold_out_users, seed=options.model.seed)
+    going_on = options.going_on.read(options.reading)
     fit = fit_coded if options.method == "coded" else fit_sparse if options.policy is None else fit_shards
     with interruptible(checkpoint):
-        fitted = fit(data, options, checkpoint)
-    fitted.model.set_ids(data.user_ids, data.item_ids)
+        fitted = fit(data, options, checkpoint, going_on)
+    fitted.summary.update(going_on.summary())
     if options.out is not None:
         fitted.model.save(options.out)
     if read is not None:

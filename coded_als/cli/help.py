@@ -64,7 +64,7 @@ HEADINGS = {
     "Runs": "quick full runs work tune cutoff try what-if price-per-hour rounds share repeats numerics j config dry-run",
     "Reading": "columns",
     "Output and progress": "out format live serve checkpoint resume timeline record-delays figure figures width rc parquet details json help help-all",
-    ADVANCED: "tolerance weighting dtype hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
+    ADVANCED: "set start stop-on validate patience tolerance weighting dtype hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
     "profile verify policy round-timeout join-timeout rejoin-timeout log-level log-json serve-token checkpoint-every header delimiter encoding repeated lobpcg-iterations "
     "krylov-iterations als-iterations",
 }

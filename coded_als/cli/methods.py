@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coded_als.errors import UsageError
@@ -17,5 +19,25 @@ def make_model(method: str, options: Mapping[str, Any]) -> FactorModel:
     """The model of a method; options that are None keep the method's own default."""
     if method not in model_kinds():
         raise UsageError(f"methods must be among {', '.join(model_kinds())}; got {method!r}. Choose from them.")
-    given = {key: value for key, value in options.items() if value is not None}
-    return model_class(method)(**given)
+    model = model_class(method)
+    known = inspect.signature(model).parameters
+    # a seed stands for reproducibility, which a closed form has anyhow
+    given = {key: value for key, value in options.items() if value is not None and (key in known or key != "seed")}
+    for key in given:
+        if key not in known:
+            raise UsageError(f"method {method} has no {key}; got {given[key]!r}. Leave --{key.replace('_', '-')} out.")
+    return model(**given)
+
+
+def given_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Parameters by name from ``NAME=VALUE`` each; a value is a number, true, false, or text."""
+    found: dict[str, Any] = {}
+    for one in settings:
+        name, equals, text = one.partition("=")
+        if not name or not equals or name in found:
+            raise UsageError(f"--set must be NAME=VALUE, each name once; got {one!r}. Write --set alpha=40.")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found

@@ -67,6 +67,13 @@ _BLOCK = 1000
 @click.option(
     "--encoding", help="Encoding of --users, --items and --titles.  [default: UTF-8, or by the byte order mark]"
 )
+@click.option(
+    "--cold",
+    type=click.Choice(["refuse", "popular"]),
+    default="refuse",
+    show_default=True,
+    help="Users without ratings in training: an error, or the items with the most ratings.",
+)
 @click.option("--include-seen", is_flag=True, help="Also recommend items that the user has rated.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --all: write Parquet files into this folder, in blocks."
@@ -85,6 +92,7 @@ def command(
     items: Path | None,
     titles: Path | None,
     encoding: str | None,
+    cold: str,
     include_seen: bool,
     out: Path | None,
     scheduler: str | None,
@@ -109,11 +117,13 @@ def command(
     known = {} if titles is None else load_titles(titles, encoding)
     wanted = [*named] if named else read_ids(users, encoding) if users is not None else _rated(fitted)
     chosen = None if items is None else read_ids(items, encoding)
-    for unknown in np.flatnonzero(fitted.user_rows(wanted) < 0):
+    for unknown in [] if cold == "popular" else np.flatnonzero(fitted.user_rows(wanted) < 0):
         fitted.recommend(wanted[unknown])  # raises, and before anything is printed
     for start in range(0, len(wanted), _BLOCK):
         block = wanted[start : start + _BLOCK]
-        ids, scores = fitted.recommend(block, count, filter_seen=not include_seen, exclude=exclude, items=chosen)
+        ids, scores = fitted.recommend(
+            block, count, filter_seen=not include_seen, exclude=exclude, items=chosen, cold=cold
+        )
         for user, row, values in zip(block, ids.tolist(), scores.tolist(), strict=True):
             found = [
                 {"item": item, "score": score} | ({"title": known.get(str(item))} if titles is not None else {})

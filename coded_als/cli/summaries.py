@@ -20,9 +20,9 @@ class FitSummary(TypedDict, total=False):
     read: dict[str, Any]
     m: int
     n: int
-    rank: int
-    regularization: float
-    seed: int
+    rank: int | None
+    regularization: float | None
+    seed: int | None
     iterations: int
     objective: float | None
     converged: bool | None
@@ -63,6 +63,8 @@ class FitSummary(TypedDict, total=False):
     max_error_estimate: float
     responses_per_round: list[int]
 
+    best_iteration: int
+    validation: float
     last_change: float | None
     profile: dict[str, float]
 
@@ -144,9 +146,9 @@ def _summary(model: Any, data: Described, seconds: float) -> FitSummary:
         "ratings": data.source,
         "m": data.shape[0],
         "n": data.shape[1],
-        "rank": model.rank,
-        "regularization": model.regularization,
-        "seed": model.seed,
+        "rank": getattr(model, "rank", None),
+        "regularization": getattr(model, "regularization", None),
+        "seed": getattr(model, "seed", None),
         "iterations": len(model.history_),
         "objective": model.history_[-1].objective,
         # methods without codes run the iterations they are given, and nothing proves that more would change nothing
@@ -170,8 +172,9 @@ def print_summary(summary: FitSummary) -> None:
         click.echo(line)
     objective = "" if summary["objective"] is None else f": objective {summary['objective']:.10g}"
     rounds = f" ({summary['rounds']} rounds)" if "rounds" in summary else ""
+    rank = "" if summary["rank"] is None else f", rank {summary['rank']}"
     click.echo(
-        f"{summary['method']}, {summary['m']} x {summary['n']} matrix, rank {summary['rank']}{objective} "
+        f"{summary['method']}, {summary['m']} x {summary['n']} matrix{rank}{objective} "
         f"after {summary['iterations']} iterations{rounds}"
     )
     if "code" in summary:
@@ -194,6 +197,10 @@ def print_summary(summary: FitSummary) -> None:
         click.echo(f"of the iterations: {told}")
     if summary.get("last_change") is not None:
         click.echo(f"the last iteration changed the objective by {summary['last_change']:.1e} of it")
+    if "best_iteration" in summary:
+        click.echo(
+            f"kept iteration {summary['best_iteration']}, the best on the validation part: {summary['validation']:.4f}"
+        )
     if tied := summary.get("tied_values"):
         click.echo(
             f"{len(tied)} singular values are equal at the cut, {tied[0]:.6g}: another choice among their vectors would be as good"

@@ -161,7 +161,7 @@ def fit_dataset(
         When the policy needs a worker that is gone.
     """
     model.require_installed()
-    with reporting(callback, progress, type(model).__name__, model.iterations) as report, _explained(cluster):
+    with reporting(callback, progress, model) as report, _explained(cluster):
         if isinstance(model, CodedALS):
             if policy is not None:
                 raise UsageError(

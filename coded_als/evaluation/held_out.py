@@ -59,42 +59,55 @@ def score_blocks(model: FactorModel, kept: Any) -> Iterator[tuple[int, NDArray[n
         yield start, model.score_new(model.fold_in(kept[start : start + _BLOCK_ROWS]))
 
 
-def held_out_rmse(model: FactorModel, ratings: Any) -> float:
+def fitted_model(estimator: Any) -> tuple[FactorModel, bool]:
+    """The model in a scikit-learn estimator, and whether it came in one; a pipeline is not looked into."""
+    within = getattr(estimator, "model_", None)
+    return (estimator, False) if within is None else (within, True)
+
+
+def held_out_rmse(model: Any, ratings: Any, y: Any = None) -> float:
     """Root mean squared error on a fifth of each row's ratings, predicted from the other ones.
 
     Parameters
     ----------
     model
-        Fitted, with fold-in.
+        Fitted, with fold-in. Or a fitted `coded_als.sklearn.Factorization`, as ``scoring=held_out_rmse`` of a search of
+        scikit-learn passes it: the result is then minus the error, as such a search takes the largest.
     ratings
         (k, n) rows of users, known to the model or not.
+    y
+        Ignored.
 
     Returns
     -------
-    At least 0.
+    At least 0; at most 0 for an estimator of scikit-learn.
 
     Raises
     ------
     UsageError
         When no row has two ratings.
     """
+    model, is_searched = fitted_model(model)
     kept, rows, columns, values = leave_out(ratings)
     errors = np.empty(values.size)
     for start, scores in score_blocks(model, kept):
         part = (rows >= start) & (rows < start + len(scores))
         errors[part] = scores[rows[part] - start, columns[part]] - values[part]
-    return float(np.sqrt(np.mean(np.square(errors))))
+    error = float(np.sqrt(np.mean(np.square(errors))))
+    return -error if is_searched else error
 
 
-def held_out_auc(model: FactorModel, ratings: Any) -> float:
+def held_out_auc(model: Any, ratings: Any, y: Any = None) -> float:
     """The chance that an item left out of a row scores above one that is not in the row at all.
 
     Parameters
     ----------
     model
-        Fitted, with fold-in.
+        Fitted, with fold-in; or a fitted `coded_als.sklearn.Factorization`, so that it may be passed as ``scoring=``.
     ratings
         (k, n) interactions of users, known to the model or not; their values do not matter.
+    y
+        Ignored.
 
     Returns
     -------
@@ -108,6 +121,7 @@ def held_out_auc(model: FactorModel, ratings: Any) -> float:
     """
     from scipy.stats import rankdata
 
+    model, _ = fitted_model(model)
     kept, rows, columns, _ = leave_out(ratings)
     ends = np.searchsorted(rows, np.arange(kept.shape[0] + 1))
     chances = []

@@ -49,6 +49,8 @@ RANGES: dict[str, Ranges] = {
     "sharded": {"rank": _RANK, "regularization": Range(0.0005, 0.1), "unobserved_weight": Range(0.01, 1)},
     "sgd": {"rank": _RANK, "regularization": Range(0.005, 0.5), "learning_rate": Range(0.002, 0.05)},
     "bpr": {"rank": _RANK, "regularization": Range(0.0002, 0.05), "learning_rate": Range(0.01, 0.2)},
+    "ease": {"regularization": Range(5, 5000)},
+    "popularity": {},
     "warp": {"rank": _RANK, "regularization": Range(0.0002, 0.05), "learning_rate": Range(0.01, 0.2)},
 }
 
@@ -100,16 +102,17 @@ def search(
             raise UsageError(f"ranges must be of parameters, {', '.join(known)}; got {name!r}.")
     kept, held_out = holdout(train, validation, seed=seed)
     candidates = []
-    for parameters in _drawn(known, ranges, min(train.shape), budget, np.random.default_rng(seed)):
+    for parameters in drawn_from(known, ranges, min(train.shape), budget, np.random.default_rng(seed)):
         candidates.append(_tried(type(model)(**known | parameters), parameters, kept, held_out, metric, k))
         if tried is not None:
             tried(candidates[-1])
     return SearchResult(metric, _best(candidates, metric), tuple(candidates))
 
 
-def _drawn(
+def drawn_from(
     known: Mapping[str, Any], ranges: Ranges, most: int, budget: int, generator: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
+    """The model's own parameters, then others that are drawn from ranges; ranks up to ``most``."""
     yield {name: known[name] for name in ranges}
     for _ in range(budget - 1):
         drawn: dict[str, Any] = {}
@@ -132,8 +135,13 @@ def _tried(
     except UsageError as error:  # such as a rank above that of the data, or steps that diverge
         return Trial(parameters, None, time.perf_counter() - started, str(error))
     seconds = time.perf_counter() - started
+    return Trial(parameters, figure_of(model, held_out, metric, k), seconds)
+
+
+def figure_of(model: FactorModel, held_out: RatingData, metric: Metric, k: int) -> float:
+    """A metric of a fitted model on ratings that it has not seen."""
     scores: Any = evaluate_ratings(model, held_out) if metric in ERRORS else evaluate_ranking(model, held_out, k)
-    return Trial(parameters, float(getattr(scores, metric)), seconds)
+    return float(getattr(scores, metric))
 
 
 def _best(candidates: Sequence[Trial], metric: Metric) -> Trial:

@@ -6,6 +6,7 @@ recommending, predicting, parameters, saving and loading come with it.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
-from coded_als.checks import require_finite
+from coded_als.checks import require_finite, require_one_of
 from coded_als.errors import UsageError
 from coded_als.models.explanation import Explanation
 from coded_als.models.ids import Id, IdLookup, Ids, as_ids, is_one
@@ -27,6 +28,7 @@ from coded_als.models.recommending import (
     MEMORY_BYTES,
     NONE,
     Choice,
+    NewItems,
     NewRatings,
     NewUsers,
     Ranking,
@@ -35,7 +37,7 @@ from coded_als.models.recommending import (
     similar,
 )
 from coded_als.models.registry import register
-from coded_als.models.top_n import best_of, recommend_batch, require_count
+from coded_als.models.top_n import best_of, recommend_batch, require_count, top_n
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -306,11 +308,14 @@ class FactorModel:
         filter_seen: bool = True,
         exclude: Id | Iterable[Id] = (),
         items: Id | Iterable[Id] | None = None,
+        cold: str = "refuse",
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """The n best items for a user, or for each of several.
 
         ``users``: an original id, or several (a whole number may also be given as text, and the other way round).
+        ``cold``: ``"popular"`` gives unknown users and those without ratings the items with the most ratings in training,
+        with these counts as scores; ``"refuse"`` raises.
         Returns ids and scores, (k,) for one user, (users, n) for several, with n cut to the number of items; see
         `Ranking`.
 
@@ -319,7 +324,13 @@ class FactorModel:
         """
         require_count(n)
         self._require_fitted()
+        require_one_of("cold", cold, ("refuse", "popular"))
         choice = self._choice(items, exclude)
+        if cold == "popular":
+            known = self._known(users)
+            if not known.all():
+                options = {"filter_seen": filter_seen, "exclude": exclude, "items": items}
+                return self._with_popular(users, known, n, choice, options | {"memory_limit_bytes": memory_limit_bytes})
         if is_one(users):
             row = self._user_lookup.index(users)  # type: ignore[arg-type]
             seen = self._seen_columns(row)
@@ -333,9 +344,113 @@ class FactorModel:
         shown = self.seen_[rows] if filter_seen and self.seen_ is not None else None
         return self._best_of_many(found, shown, n, choice, memory_limit_bytes)
 
+    def _known(self, users: Id | Iterable[Id]) -> NDArray[np.bool_]:
+        """Whether each user, (users,), has ratings in training."""
+        rows = self.user_rows(users)
+        known = rows >= 0
+        if self.seen_ is not None:
+            known[known] = np.diff(self.seen_.indptr)[rows[known]] > 0
+        return known
+
+    def _with_popular(
+        self, users: Any, known: NDArray[Any], n: int, choice: Choice, options: dict[str, Any]
+    ) -> Ranking:
+        """Lists of several users, and the items with the most ratings for those without any."""
+        if self.seen_ is None:
+            raise UsageError(
+                "popular items are those with the most ratings in training, which this model does not hold; got "
+                "cold='popular'. Leave it out."
+            )
+        counts = np.bincount(self.seen_.indices, minlength=len(self.item_ids)).astype(np.float64)
+        counts[choice.hidden] = -np.inf
+        if choice.columns is not None:
+            counts[np.setdiff1d(np.arange(counts.size), choice.columns)] = -np.inf
+        places, scores = top_n(counts[np.newaxis], min(n, counts.size))
+        popular = named(self.item_ids, places, scores, one=False)
+        if is_one(users):
+            left = scores[0] > -np.inf
+            return Ranking(popular.ids[0][left], popular.scores[0][left])
+        given = np.array(list(users), dtype=object)
+        ids, values = np.repeat(popular.ids, len(given), axis=0), np.repeat(popular.scores, len(given), axis=0)
+        if known.any():
+            found = self.recommend(given[known].tolist(), n, **options)
+            ids[known], values[known] = found.ids, found.scores
+        return Ranking(ids, values)
+
     def fold_in(self, ratings: NewRatings) -> NewUsers:
         """Factors for new users, with all items held fixed; the model does not change."""
         raise NotImplementedError
+
+    def fold_in_items(self, ratings: NewRatings) -> NewItems:
+        """Factors for new items, with all users held fixed; the model does not change, see `add_items`.
+
+        ``ratings``: one item as a mapping from user id to rating, or (k, m), sparse or dense, with the model's users.
+
+        Raises UsageError for an unknown user, and for a method without closed form (BPR and WARP).
+        """
+        self._require_fitted()
+        count = len(self.user_factors_)
+        if not isinstance(ratings, Mapping) and np.shape(ratings)[1:] != (count,):
+            raise UsageError(
+                f"new items must have a column for each of {count} users; got shape {np.shape(ratings)}. Match the model."
+            )
+        found = self._turned()._fold_turned(ratings)
+        return NewItems(found.factors, found.biases)
+
+    def _turned(self) -> Self:
+        """The same model with users and items in each other's place."""
+        turned = copy.copy(self)
+        turned._keep(
+            self.item_factors_,
+            self.user_factors_,
+            user_biases=self.item_biases_,
+            item_biases=self.user_biases_,
+            global_mean=self.global_mean_,
+        )
+        turned.user_ids, turned.item_ids = self.item_ids, self.user_ids
+        turned._user_lookup, turned._item_lookup = self._item_lookup, self._user_lookup
+        return turned
+
+    def _fold_turned(self, ratings: NewRatings) -> NewUsers:
+        """Users of the turned model, which are items, folded in."""
+        return self.fold_in(ratings)
+
+    def add_items(self, items: Mapping[Id, Mapping[Id, float]]) -> Self:
+        """Fold new items in and keep them, so that they are recommended without a refit; returns the model.
+
+        ``items``: by the id of each new item its ratings by user id.
+
+        Raises UsageError for an item that the model has already, and as `fold_in_items`.
+        """
+        self._require_fitted()
+        from scipy import sparse
+
+        rated = [self._turned()._rated(one) for one in items.values()]
+        bounds = np.cumsum([0, *(len(places) for places, _ in rated)])
+        places = np.concatenate([NONE, *(places for places, _ in rated)])
+        values = np.concatenate([np.empty(0), *(values for _, values in rated)])
+        entries = sparse.csr_array((values, places, bounds), shape=(len(items), len(self.user_factors_)))
+        found = self.fold_in_items(entries)
+        new = as_ids("item", list(items), len(items))
+        ids = as_ids("item", [*self.item_ids.tolist(), *new.tolist()], len(self.item_ids) + len(items))
+        seen = None
+        if self.seen_ is not None:
+            fresh = pattern(entries.shape, entries.indptr, entries.indices)
+            seen = sparse.hstack([self.seen_, fresh.T], format="csr", dtype=np.int8)
+        biases = None
+        if self.item_biases_ is not None:
+            own = np.zeros(len(items)) if found.biases is None else found.biases
+            biases = np.concatenate([self.item_biases_, own.astype(self.item_biases_.dtype)])
+        users = self.user_ids
+        self._keep(
+            self.user_factors_,
+            np.vstack([self.item_factors_, found.factors.astype(self.item_factors_.dtype)]),
+            user_biases=self.user_biases_,
+            item_biases=biases,
+            global_mean=self.global_mean_,
+            seen=seen,
+        )
+        return self.set_ids(users, ids)
 
     def best_columns(
         self,
@@ -395,19 +510,24 @@ class FactorModel:
         filter_seen: bool = True,
         exclude: Id | Iterable[Id] = (),
         items: Id | Iterable[Id] | None = None,
+        unknown: str = "refuse",
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """The n best items for a user absent from training, or for each of several.
 
         ``ratings``: one user as a mapping from item id to rating, or several as the rows of a matrix (k, n), as for
-        `fold_in`. Returns ids and scores, (k,) for a mapping, (rows, n) for a matrix; see `Ranking`.
+        `fold_in`; ``unknown``: ``"ignore"`` leaves the items of a mapping out that the model does not know, ``"refuse"``
+        raises. Returns ids and scores, (k,) for a mapping, (rows, n) for a matrix; see `Ranking`.
 
         Raises UsageError for an unknown item, ratings that cannot be folded in, n < 1, or a memory limit below one
         user's scores.
         """
         require_count(n)
         self._require_fitted()
-        if isinstance(ratings, Mapping) and not ratings:
+        require_one_of("unknown", unknown, ("refuse", "ignore"))
+        if isinstance(ratings, Mapping) and unknown == "ignore":
+            ratings = {item: value for item, value in ratings.items() if self.item_columns([item])[0] >= 0}
+        if isinstance(ratings, Mapping) and not ratings and self.kind != "popularity":
             raise UsageError("a user must have ratings to be recommended items; got none. Give the user's ratings.")
         folded = self.fold_in(ratings)
         choice = self._choice(items, exclude)
@@ -543,10 +663,18 @@ class FactorModel:
                 setattr(model, name, tuple(value) if isinstance(value, list) else value)
         return model
 
+    def _standing(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """The factors and results as they are, for `_return_to`."""
+        return self._arrays(), {name: getattr(self, name) for name in self._results if hasattr(self, name)}
+
+    def _return_to(self, arrays: Mapping[str, NDArray[Any]], results: Mapping[str, Any]) -> None:
+        """Take back the factors and results of an earlier iteration of the same fit."""
+        self._restore(arrays)
+        vars(self).update(results)
+
     def _metadata(self) -> dict[str, Any]:
         entries = [dataclasses.asdict(entry) for entry in getattr(self, "history_", [])] if self._entry else []
-        results = {name: getattr(self, name) for name in self._results if hasattr(self, name)}
-        return {"parameters": self.get_params(), "history": entries, "results": results}
+        return {"parameters": self.get_params(), "history": entries, "results": self._standing()[1]}
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays that `save` writes. A model with more to keep extends this and `_restore`."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
 from coded_als.models.id_text import is_text
-from coded_als.models.ids import Id, Ids
+from coded_als.models.ids import Id, Ids, as_ids, several
 from coded_als.models.rating_matrix import pattern
 from coded_als.models.top_n import recommend_batch
 
@@ -36,6 +38,25 @@ class Ranking(NamedTuple):
     ids: Ids
     scores: NDArray[np.float64]
 
+    def as_frame(self, users: Any = None, library: Literal["pandas", "polars"] = "pandas") -> Any:
+        """A table with a row for each item: columns user (where ``users`` are given), item and score.
+
+        ``users``: the user, or the users, of the ranking; ``library``: ``"pandas"`` or ``"polars"``.
+
+        Raises UsageError without the library, or for another number of users than of lists.
+        """
+        if library not in ("pandas", "polars") or find_spec(library) is None:
+            raise UsageError(
+                f"library must be pandas or polars, and installed; got {library!r}. Run pip install {library}."
+            )
+        ids, scores = np.atleast_2d(self.ids), np.atleast_2d(self.scores)
+        there = scores > -np.inf
+        columns: dict[str, Any] = {"item": ids[there], "score": scores[there]}
+        if users is not None:
+            owners = as_ids("user", list(several(users)), len(ids))
+            columns = {"user": np.repeat(owners, there.sum(axis=1)), **columns}
+        return import_module(library).DataFrame(columns)
+
 
 # One new user by item ids, or several as the rows of a matrix with the model's columns.
 NewRatings = Mapping[Id, float] | Any
@@ -44,6 +65,14 @@ NewRatings = Mapping[Id, float] | Any
 @dataclass(frozen=True, eq=False)
 class NewUsers:
     """Users that were folded in: their factors (k, d), and biases (k,) or None."""
+
+    factors: Floats
+    biases: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NewItems:
+    """Items that were folded in: their factors (k, d), and biases (k,) or None."""
 
     factors: Floats
     biases: Floats | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint, Snapshot, StateOf, arrays_like, digest_of, flushed, record_of
 from coded_als.models.factor_model import FactorModel
+from coded_als.models.ids import Ids
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,48 @@ class Iteration:
     seconds: float  # seconds that it took, on the wall or, on a cluster, on the cluster's clock
 
 
-# called after each iteration with the entry that it adds to history_: index, objective, seconds and the model's own fields
-Callback = Callable[[Any], None]
+# Called after each iteration with the entry that it adds to history_ (index, objective, seconds and the model's own fields)
+# and, where it takes two arguments, with the model as it stands. The fit ends where it returns True. A callback with a
+# method ``conclude`` is given the model once more when the fit has ended.
+Callback = Callable[..., Any]
+Callbacks = Callback | Sequence[Callback]
+# Takes an entry and a function that makes the model as it stands; tells whether the fit is to end.
+Report = Callable[[Any, Callable[[], FactorModel]], bool]
 
 
 @contextmanager
-def reporting(callback: Callback | None, progress: bool, name: str, iterations: int) -> Iterator[Callback]:
+def reporting(callback: Callbacks | None, progress: bool, model: Any) -> Iterator[Report]:
     """One function to tell of every iteration, for the length of a fit."""
+    told: Sequence[Callback] = () if callback is None else (callback,) if callable(callback) else callback
+    wants = [(one, _takes_model(one)) for one in told]
+
+    def report(entry: Any, standing: Callable[[], FactorModel]) -> bool:
+        answers = [one(entry, standing()) if whole else one(entry) for one, whole in wants]
+        return any(answer is True for answer in answers)
+
     if not progress:
-        yield _silent if callback is None else callback
-        return
+        yield report
+    else:
+        with _bar(type(model).__name__, model.iterations) as draw:
+            yield lambda entry, standing: draw(entry) or report(entry, standing)
+    for one in told:
+        if hasattr(one, "conclude"):
+            one.conclude(model)
+
+
+def _takes_model(callback: Callback) -> bool:
+    """Whether a callback has two arguments that must be given: the entry, and the model."""
+    try:
+        parameters = inspect.signature(callback).parameters.values()
+    except (TypeError, ValueError):  # some functions of other languages have no signature
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(one.kind in positional and one.default is inspect.Parameter.empty for one in parameters) > 1
+
+
+@contextmanager
+def _bar(name: str, iterations: int) -> Iterator[Callable[[Any], None]]:
+    """A progress bar on stderr, or in the notebook, that an entry moves on."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -48,17 +82,7 @@ def reporting(callback: Callback | None, progress: bool, name: str, iterations: 
         console = Console(stderr=True, force_jupyter=False)
     with Progress(*columns, objective, console=console) as bar:
         task = bar.add_task(name, total=iterations, objective="")
-
-        def report(entry: Any) -> None:
-            bar.update(task, completed=entry.index, objective=f"objective {entry.objective:.6g}")
-            if callback is not None:
-                callback(entry)
-
-        yield report
-
-
-def _silent(_entry: Any) -> None:
-    """Ignore the entry: the caller passed no callback."""
+        yield lambda entry: bar.update(task, completed=entry.index, objective=f"objective {entry.objective:.6g}")
 
 
 # parameters that may differ in a resumed fit: its length, and the means of computation
@@ -128,18 +152,22 @@ class FitRecorder:
         The last state of an interrupted run of the same fit, or None.
     kind
         Dataclass of the entries.
+    standing
+        Returns the model whose factors have just been published, under its ids.
     """
 
     def __init__(
         self,
-        report: Callback,
+        report: Report,
         clock: Callable[[], float],
         checkpoint: Checkpoint | None = None,
         snapshot: Snapshot | None = None,
         kind: type[Iteration] = Iteration,
+        standing: Callable[[], FactorModel] | None = None,
     ) -> None:
         self._report, self._clock, self._checkpoint, self._snapshot = report, clock, checkpoint, snapshot
-        self._kind = kind
+        self._kind, self._standing = kind, standing
+        self.ended = False  # by a callback
         self.entries: list[Any] = [] if snapshot is None else iterations_of(snapshot, kind)
         self.start()
 
@@ -172,24 +200,50 @@ class FitRecorder:
         with self._snapshot.being_read():
             return take(self._snapshot)
 
-    def left(self, iterations: int) -> range:
-        """The iterations that are still to do, of so many."""
-        return range(len(self.entries), iterations)
+    def left(self, iterations: int) -> Iterator[int]:
+        """The iterations that are still to do, of so many, until a callback ends the fit."""
+        for iteration in range(len(self.entries), iterations):
+            yield iteration
+            if self.ended:
+                return
 
-    def note(self, objective: float, arrays: Mapping[str, NDArray[Any]], **facts: Any) -> None:
+    def note(
+        self,
+        objective: float,
+        arrays: Mapping[str, NDArray[Any]],
+        publish: Callable[[], None] | None = None,
+        **facts: Any,
+    ) -> None:
         """Record the end of an iteration, and the state after it; the arrays are copied where they are kept."""
-        self.close(objective)
+        self.close(objective, publish)
         if self.is_kept:
             # copies: the next iteration may work in place, and be interrupted
             held = {name: array.copy() for name, array in arrays.items()}
             self.keep(lambda: (held, facts))
 
-    def close(self, objective: float, **found: Any) -> None:
-        """Record the end of an iteration; ``found``: the further fields of its entry."""
+    def close(self, objective: float, publish: Callable[[], None] | None = None, **found: Any) -> None:
+        """Record the end of an iteration.
+
+        ``publish``: gives the model the factors of this iteration; called where a callback asks for the model.
+        ``found``: the further fields of the entry.
+        """
         seconds = self.seconds
         self.start()
         self.entries.append(self._kind(len(self.entries) + 1, float(objective), seconds, **found))
-        self._report(self.entries[-1])
+
+        def standing() -> FactorModel:
+            if publish is None or self._standing is None:
+                raise UsageError(
+                    "a callback of a fit on part files is given the entry alone; got one that takes the model too. "
+                    "Drop its second argument."
+                )
+            publish()
+            return self._standing()
+
+        before = self._clock()
+        self.ended = self._report(self.entries[-1], standing) or self.ended
+        # an evaluation by a callback is no part of the next iteration
+        self._started += self._clock() - before
 
     def keep(self, state: StateOf, *, lasting: bool = True) -> None:
         """Offer the state between two iterations to the checkpoint; ``lasting`` as in `Checkpoint.note`."""
@@ -208,22 +262,29 @@ class FitRecorder:
 def recording(
     model: FactorModel,
     matrix: Any,
-    report: Callback,
+    report: Report,
     checkpoint: Checkpoint | None,
     clock: Callable[[], float],
     free: tuple[str, ...] = FREE,
     kind: type[Iteration] = Iteration,
     also: Mapping[str, Any] | None = None,
+    ids: tuple[Ids, Ids] | None = None,
 ) -> Iterator[FitRecorder]:
     """The recorder of a fit that goes on from the checkpoint, if there is one, and keeps its state however it ends.
 
     ``matrix``: (m, n) the ratings, as `coded_als.models.checkpoint.digest_of` takes them; ``free``: parameters that may
-    have changed since the snapshot; ``also``: facts that must be equal besides the parameters.
+    have changed since the snapshot; ``also``: facts that must be equal besides the parameters; ``ids``: of users and
+    items, for callbacks that take the model.
 
     Raises UsageError as `resumed`.
     """
+
+    def standing() -> FactorModel:
+        return model if ids is None else model.set_ids(*ids)
+
     with flushed(checkpoint):
-        yield FitRecorder(report, clock, checkpoint, resumed(checkpoint, model, matrix, free, also), kind)
+        snapshot = resumed(checkpoint, model, matrix, free, also)
+        yield FitRecorder(report, clock, checkpoint, snapshot, kind, standing)
 
 
 def set_generator(generator: np.random.Generator, snapshot: Snapshot) -> None:

@@ -21,12 +21,13 @@ from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import pattern, rating_matrix
 from coded_als.models.recommending import NewRatings, NewUsers
-from coded_als.models.training import Callback, FitRecorder, Iteration, recording, reporting
+from coded_als.models.starting import Start
+from coded_als.models.training import Callbacks, FitRecorder, Iteration, recording, reporting
 from coded_als.sharded.host_items import HostItems
 from coded_als.sharded.objectives import Explicit, Implicit, Objective, descended
 
 if TYPE_CHECKING:
-    from coded_als.sharded.epochs import Layout
+    from coded_als.sharded.epochs import Layout, Training
 
 # fewer scores are ranked on the host before a program for the devices is compiled
 _WORTH_A_PROGRAM = 2**22
@@ -141,9 +142,10 @@ class ShardedALS(FactorModel):
         ratings: Any,
         *,
         columns: Sequence[str] | None = None,
-        callback: Callback | None = None,
+        callback: Callbacks | None = None,
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
+        start: FactorModel | None = None,
     ) -> Self:
         """Learn the factors of ratings.
 
@@ -155,12 +157,15 @@ class ShardedALS(FactorModel):
         columns
             Of a table: the names of the columns of users, items and perhaps ratings.
         callback
-            Called after each iteration with its `Iteration`.
+            Called after each iteration with its `Iteration` or, if it takes two arguments, with that and the model as it
+            stands; the fit ends where it returns True. One, or several.
         progress
             Whether to draw a progress bar on stderr, or in the notebook.
         checkpoint
             Where both tables are kept after each iteration, or after some. A fit that resumes may run on another
             number of devices, and for more iterations.
+        start
+            A fitted model to go on from: its factors of the users and items that it knows, by id, at any rank.
 
         Raises
         ------
@@ -172,14 +177,15 @@ class ShardedALS(FactorModel):
         given, ids = named_matrix(ratings, columns)
         mesh = mesh_of(self.devices)
         matrix = rating_matrix(given, np.float64)
+        warm = Start.of(start, matrix, ids, checkpoint)
         with (
-            reporting(callback, progress, type(self).__name__, self.iterations) as report,
-            recording(self, matrix, report, checkpoint, time.perf_counter, _FREE) as run,
+            reporting(callback, progress, self) as report,
+            recording(self, matrix, report, checkpoint, time.perf_counter, _FREE, ids=ids) as run,
         ):
-            self._fit(matrix, mesh, run)
+            self._fit(matrix, mesh, run, warm)
         return self if ids is None else self.set_ids(*ids)
 
-    def _fit(self, matrix: sparse.csr_array, mesh: Any, run: FitRecorder) -> None:
+    def _fit(self, matrix: sparse.csr_array, mesh: Any, run: FitRecorder, warm: Start | None) -> None:
         """Learn the factors and keep them."""
         from coded_als.sharded.epochs import Training
 
@@ -191,10 +197,12 @@ class ShardedALS(FactorModel):
         equations = self._equations(objective)
         sizes = self.batch_pieces, self.piece_length
         training = Training(matrix, objective, equations, mesh, self.table_dtype, *sizes).compiled()
-        tables = run.arrays(
-            users=self._start(np.diff(matrix.indptr), training.width),
-            items=np.zeros((matrix.shape[1], training.width), np.float32),
-        )
+        units = np.full(training.width, np.sqrt(scale), np.float32)
+        units[self.rank :] = scale
+        beginning = self._start(np.diff(matrix.indptr), training.width)
+        if warm is not None:
+            warm.put_into(beginning, None, self.rank, units)
+        tables = run.arrays(users=beginning, items=np.zeros((matrix.shape[1], training.width), np.float32))
         users, items = training.put(training.users, tables["users"]), training.put(training.items, tables["items"])
         del tables
         run.start()
@@ -203,15 +211,21 @@ class ShardedALS(FactorModel):
         for _ in run.left(self.iterations):
             users, items, value = training.epoch(users, items)
             earlier = run.entries[-1].objective / scale / scale if run.entries else np.inf
-            run.close(descended(value, earlier, squares, self.table_dtype) * scale * scale)
+            publish = partial(self._publish, training, users, items, units, mean, seen, run)
+            run.close(descended(value, earlier, squares, self.table_dtype) * scale * scale, publish)
             # the next epoch takes the memory of these tables
             run.keep(partial(_state, training, users, items), lasting=False)
+        self._publish(training, users, items, units, mean, seen, run)
+
+    def _publish(
+        self, training: Training, users: Any, items: Any, units: Any, mean: float, seen: Any, run: FitRecorder
+    ) -> None:
+        """Take over tables of the devices."""
         self.history_, self.layout_ = run.entries, training.layout
-        units = np.full(training.width, np.sqrt(scale), np.float32)
-        units[self.rank :] = scale
-        self._adopt(
-            training.get(training.users, users) * units, training.get(training.items, items) * units, mean, seen
-        )
+        sides = [
+            training.get(side, table) * units for side, table in ((training.users, users), (training.items, items))
+        ]
+        self._adopt(sides[0], sides[1], mean, seen)
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
         """Factors for new users, with all items held fixed, as by one more half-step of training.

@@ -64,7 +64,9 @@ def test_residuals_below_the_decoding_error_prove_nothing(error, outcome):
     log.records.append(RoundRecord("E = D X", 2, 0.0, error))
     stopping = Stopping(problem, 2, 0.0, 1e-9)
     stopping._judged = 1  # guards of the random start itself would not be believed
-    recorder = Recorder(FitRecorder(lambda entry: None, log.cluster.seconds, kind=CodedIteration), log, stopping, 1.0)
+    recorder = Recorder(
+        FitRecorder(lambda entry, standing: False, log.cluster.seconds, kind=CodedIteration), log, stopping, 1.0
+    )
     assert recorder.finish(pairs)
     assert recorder.history[-1].outcome == outcome
 

@@ -63,7 +63,9 @@ def fit(model: Any, matrix: sp.csr_array, workers: int, policy: Any, pick: bool)
     facts = RatingFacts(
         matrix.nnz, float(values.mean()), float(values.min()), float(values.max()), float(values @ values)
     )
-    fit_on_blocks(model, users, items, facts, cluster, policy, FitRecorder(lambda _entry: None, time.perf_counter))
+    fit_on_blocks(
+        model, users, items, facts, cluster, policy, FitRecorder(lambda _entry, _standing: False, time.perf_counter)
+    )
 
 
 @settings(max_examples=15)
