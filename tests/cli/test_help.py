@@ -110,7 +110,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # examples that need other machines, or that tests of their own run
-ELSEWHERE = ("demo", "keys", "worker", "doctor", "warm-up", "sweep", "report", "check-code")
+ELSEWHERE = ("demo", "keys", "worker", "doctor", "warm-up", "sweep", "report", "check-code", "serve", "tune", "measure")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSEWHERE and not name.startswith("reproduce")])
