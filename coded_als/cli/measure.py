@@ -38,7 +38,7 @@ ROUND_TIMEOUT_S = 30.0
 )  # fmt: skip
 @click.option("--rounds", default=50, show_default=True, type=click.IntRange(1), help="Rounds of all workers together.")
 @click.option(
-    "--share", default="1200x1000", show_default=True, metavar="ROWSxCOLS", help="Size of the matrix of each worker."
+    "--share", metavar="ROWSxCOLS", help="Size of the matrix of each worker.  [default: enough for 15 ms of work]"
 )
 @click.option(
     "--columns",
@@ -136,7 +136,9 @@ def measured_text(document: dict[str, Any]) -> str:
     return "\n".join([as_text(heads, body), "", *findings, "", following])
 
 
-def _share(text: str) -> tuple[int, int]:
+def _share(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
     match = re.fullmatch(r"([1-9]\d{0,6})x([1-9]\d{0,6})", text.strip())
     if match is None:
         raise UsageError(f"--share must be ROWSxCOLS like 1200x1000; got {text!r}. Correct it.")
