@@ -5,7 +5,7 @@ BIN := .venv/bin
 # the versions of constraints/X.Y.txt, for the Python of .venv
 INSTALL := $(BIN)/python tools/dependencies.py install pinned
 
-.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants bench docs clean
+.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants bench docs docs-serve clean
 
 setup: .venv/.installed
 
@@ -63,7 +63,10 @@ bench: setup
 docs: setup
 	$(INSTALL) dev docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@echo "site/index.html"
+	@echo "site/index.html; make docs-serve shows it with its search"
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site 8000
 
 clean:
 	rm -rf .venv .venv-latest .venv-oldest .venv-update site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """Seeded chaos: fits on real workers that are killed, stopped, restarted, replaced and delayed at random.
 
-    python benchmarks/chaos.py --runs 200
+    python benchmarks/chaos.py --runs 200 [--pieces 6]
 
 At no moment are more workers away than the code tolerates, so a run should end with the result of an undisturbed one;
 it may end with a documented error, and with nothing else: not with another result, not with a hang, and not with a
@@ -50,10 +50,10 @@ class Hung(Exception):
     """A run has taken longer than it may."""
 
 
-def model(threshold: int, verify: bool) -> CodedALS:
+def model(threshold: int, verify: bool, pieces: int = 1) -> CodedALS:
     return CodedALS(
         rank=3,
-        code=f"systematic:p={threshold}",
+        code=f"systematic:p={threshold},pieces={pieces}",
         solver="als",
         precomputation="coded",
         iterations=80,
@@ -168,13 +168,13 @@ def send(process_id: int, number: int) -> None:
         os.kill(process_id, number)
 
 
-def run(seed: int, expected: dict[int, float], acts: Counter[str]) -> str:
+def run(seed: int, pieces: int, expected: dict[int, float], acts: Counter[str]) -> str:
     """One run; what became of it."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         tempfile.tempdir = folder
         try:
-            said, seen = disturbed(rng, Path(folder), remote=seed % 5 == 4, expected=expected, acts=acts)
+            said, seen = disturbed(rng, Path(folder), remote=seed % 5 == 4, pieces=pieces, expected=expected, acts=acts)
         finally:
             tempfile.tempdir = None
         left = sorted(os.listdir(folder))
@@ -187,7 +187,7 @@ def run(seed: int, expected: dict[int, float], acts: Counter[str]) -> str:
 
 
 def disturbed(
-    rng: random.Random, folder: Path, remote: bool, expected: dict[int, float], acts: Counter[str]
+    rng: random.Random, folder: Path, remote: bool, pieces: int, expected: dict[int, float], acts: Counter[str]
 ) -> tuple[str, set[int]]:
     """A fit among chaos: what became of it, and the processes that it had."""
     workers, threshold = REMOTE if remote else LOCAL
@@ -211,7 +211,7 @@ def disturbed(
         disturber.start()
         try:
             with limit(LIMIT_S):
-                objective = model(threshold, verify).fit(RATINGS, cluster).objective_
+                objective = model(threshold, verify, pieces).fit(RATINGS, cluster).objective_
             off = abs(objective / expected[threshold] - 1)
             said = "the undisturbed result" if off <= TOLERANCE else f"ANOTHER RESULT, off by {off:.0e}"
         except DOCUMENTED as error:
@@ -253,6 +253,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20, help="how many (20)")
     parser.add_argument("--seed", type=int, default=0, help="of the first run (0)")
+    parser.add_argument("--pieces", type=int, default=1, help="of each share (1)")
     options = parser.parse_args()
     expected = {threshold: model(threshold, verify=False).fit(RATINGS).objective_ for _, threshold in (LOCAL, REMOTE)}
     tally: Counter[str] = Counter()
@@ -260,7 +261,7 @@ def main() -> int:
     worst_s = 0.0
     for seed in range(options.seed, options.seed + options.runs):
         started = time.perf_counter()
-        said = run(seed, expected, acts)
+        said = run(seed, options.pieces, expected, acts)
         worst_s = max(worst_s, time.perf_counter() - started)
         tally[said] += 1
         if not said.startswith(("the undisturbed result", "documented")) or "but" in said:

@@ -42,6 +42,8 @@ RATINGS = np.random.default_rng(0).standard_normal((120, 80))
 FITS: tuple[tuple[dict[str, Any], int], ...] = (
     ({"code": "systematic:p=12"}, WORKERS - THRESHOLD),
     ({"code": "systematic:p=12", "precomputation": "coded"}, WORKERS - THRESHOLD),
+    ({"code": "systematic:p=12,pieces=8"}, WORKERS - THRESHOLD),
+    ({"code": "systematic:p=12,pieces=8", "precomputation": "coded"}, WORKERS - THRESHOLD),
     ({"code": "entangled:h=4"}, WORKERS - THRESHOLD),
     ({"code": "entangled:h=4", "protocol": "paper", "solver": "als", "precomputation": "coded"}, WORKERS - THRESHOLD),
 )

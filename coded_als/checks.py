@@ -20,20 +20,20 @@ def is_whole(value: object) -> bool:
 def require_whole(name: str, value: Any, least: int) -> None:
     """Raise `UsageError` unless ``value`` is a whole number of at least ``least``."""
     if not is_whole(value) or value < least:
-        raise UsageError(f"{name} must be a whole number of at least {least}; got {value!r}. Correct it.")
+        raise UsageError(f"{name} must be a whole number of at least {least}; got {value!r}.")
 
 
 def require_number(name: str, value: Any, *, positive: bool = False) -> None:
     """Raise `UsageError` unless ``value`` is finite and not negative (or, on request, greater than 0)."""
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < 0 or (positive and value == 0):
-        raise UsageError(f"{name} must be a number {'>' if positive else '>='} 0; got {value!r}. Correct it.")
+        raise UsageError(f"{name} must be a number {'>' if positive else '>='} 0; got {value!r}.")
 
 
 def require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raise `UsageError` unless ``value`` is one of ``allowed``."""
     if value not in allowed:
-        raise UsageError(f"{name} must be one of {', '.join(allowed)}; got {value!r}. Choose one of them.")
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
 
 
 def all_finite(arrays: Iterable[NDArray[Any]]) -> bool:

@@ -30,7 +30,9 @@ class NotEnoughWorkers(CodedALSError):
         Change that helps, a sentence.
     """
 
-    def __init__(self, alive: int, needed: int, remedy: str = "Add workers or lower partitions.") -> None:
+    def __init__(
+        self, alive: int, needed: int, remedy: str = "Add workers, or take a code with a lower threshold."
+    ) -> None:
         self.alive, self.needed = alive, needed
         super().__init__(f"at least {needed} workers must be able to respond; {alive} are alive. {remedy}")
 

@@ -9,14 +9,14 @@ int32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Array, Places
+from coded_als.arrays import FLOAT_BYTES, Array, Places
 from coded_als.lazy import offered
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ Kernel = Callable[..., Generator[None, None, Result]]
 
 # Multiplications in one panel: about 10 ms on one core at 10 to 20 GFLOP/s.
 PANEL_OPERATIONS = 1.0e8
+# Numbers of a block that sparse rows pick from in any order: a group of columns that fits into the second cache takes a third
+# of the time of 25 columns that do not. No group is narrower than a line of the cache.
+CACHE_BYTES, CACHE_LINE = 2**21, 64
 # A multiplication of a sparse product takes about as long as this many of a dense one.
 SPARSE_SLOWDOWN = 6
 
@@ -97,12 +100,20 @@ def row_product(data: Array, indices: Places, indptr: Places, right: Array) -> G
     (rows + 1,).
     """
     require_rows(data, indices, indptr, len(right))
+    product = np.empty((indptr.size - 1, right.shape[1]))
+    for columns in cached_columns(*right.shape):
+        product[:, columns] = yield from _image(data, indices, indptr, right[:, columns])
+    return (product,)
+
+
+def _image(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Array]:
+    """``A_k right`` of columns that the cache holds, (rows, b)."""
     right = np.ascontiguousarray(right)
     product = np.zeros((indptr.size - 1, right.shape[1]))
     for rows, ends in row_panels(indptr, right.shape[1]):
         yield
         add_product(data, indices, ends, right, product[rows])
-    return (product,)
+    return product
 
 
 def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array) -> Generator[None, None, Result]:
@@ -113,12 +124,28 @@ def row_gram_product(data: Array, indices: Places, indptr: Places, right: Array)
     ``data``: values of the block, (entries,); ``indices``: their columns, (entries,); ``indptr``: where rows begin,
     (rows + 1,).
     """
-    (image,) = yield from row_product(data, indices, indptr, right)
-    product = np.zeros(right.shape)
-    for rows, ends in row_panels(indptr, right.shape[1]):
-        yield
-        add_transposed_product(data, indices, ends, image[rows], product)
+    require_rows(data, indices, indptr, len(right))
+    product = np.empty(right.shape)
+    for columns in cached_columns(*right.shape):
+        image = yield from _image(data, indices, indptr, right[:, columns])
+        product[:, columns] = yield from _back(data, indices, indptr, image, len(right))
     return (product,)
+
+
+def _back(data: Array, indices: Places, indptr: Places, left: Array, length: int) -> Generator[None, None, Array]:
+    """``A_k^T left`` of columns that the cache holds, (l, b)."""
+    left = np.ascontiguousarray(left)
+    product = np.zeros((length, left.shape[1]))
+    for rows, ends in row_panels(indptr, left.shape[1]):
+        yield
+        add_transposed_product(data, indices, ends, left[rows], product)
+    return product
+
+
+def cached_columns(length: int, width: int) -> Iterator[slice]:
+    """Columns of a block, (l, b), in groups that stay in the cache while sparse rows pick from them."""
+    step = max(CACHE_LINE // FLOAT_BYTES, CACHE_BYTES // (FLOAT_BYTES * max(1, length)))
+    yield from (slice(start, min(start + step, width)) for start in range(0, width, step))
 
 
 def read_entries(
@@ -139,6 +166,21 @@ def read_entries(
 
 # Kernels with a row of the response, or rows of planes, for each row of the first operand: it comes in pieces.
 PIECEWISE = ("product", "scaled")
+
+
+# Kernels of sparse rows of which the responses to all pieces add up: each piece is a response of its own.
+SUMMED = ("row_gram_product",)
+
+
+def piece_operands(kernel: str, operands: Sequence[Any], piece: int, pieces: int) -> tuple[Any, ...]:
+    """The operands of a kernel with only the rows of one of so many pieces of the first; those of sparse rows by entries."""
+    if kernel not in SUMMED:
+        return operands[0][:, piece_rows(operands[0].shape[1], piece, pieces)], *operands[1:]
+    data, indices, indptr, *others = operands
+    ends = np.searchsorted(indptr, [indptr[-1] * number // pieces for number in (piece, piece + 1)])
+    first, last = 0 if piece == 0 else ends[0], indptr.size - 1 if piece == pieces - 1 else ends[1]
+    part = slice(int(indptr[first]), int(indptr[last]))
+    return data[part], indices[part], indptr[first : last + 1] - indptr[first], *others
 
 
 def piece_rows(height: int, piece: int, pieces: int) -> slice:
@@ -260,11 +302,9 @@ def row_transposed_product(
     ``extent``: (l, 0), an empty array with as many rows as the sparse matrix has columns.
     """
     require_rows(data, indices, indptr, len(extent))
-    left = np.ascontiguousarray(left)
-    product = np.zeros((len(extent), left.shape[1]))
-    for rows, ends in row_panels(indptr, left.shape[1]):
-        yield
-        add_transposed_product(data, indices, ends, left[rows], product)
+    product = np.empty((len(extent), left.shape[1]))
+    for columns in cached_columns(len(extent), left.shape[1]):
+        product[:, columns] = yield from _back(data, indices, indptr, left[:, columns], len(extent))
     return (product,)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -35,6 +36,14 @@ def read_fields(what: str, spec: str, model: type, read: Callable[[str, str], An
         whole = ",".join([*filter(None, [text]), *(f"{key}=..." for key in missing)])
         raise UsageError(f"{what} {name!r} needs {', '.join(missing)}; got {spec!r}. Write {name}:{whole}")
     return values
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that no SPEC has, with the nearest one that there is."""
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    meant = f"Did you mean {near[0]}? " if near else ""
+    return UsageError(f"{what} must be one of {', '.join(names)}; got {name!r}. {meant}See coded-als help specs.")
 
 
 def required(field: dataclasses.Field[Any]) -> bool:

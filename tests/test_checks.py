@@ -15,7 +15,7 @@ ARRAYS = hnp.arrays(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(ARRAYS, max_size=3))
 def test_arrays_are_finite_when_all_their_entries_are(arrays: list[np.ndarray]) -> None:
     assert all_finite(arrays) == all(np.isfinite(array).all() for array in arrays)

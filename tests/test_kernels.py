@@ -22,7 +22,7 @@ def random_rows(seed: int, rows: int, columns: int, density: float) -> sparse.cs
     return matrix
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(0, 30), st.integers(1, 20), st.integers(0, 4), st.floats(0, 1), st.booleans())
 def test_products_with_sparse_rows_are_those_of_dense_ones(
     seed: int, rows: int, columns: int, width: int, density: float, many_panels: bool

@@ -15,7 +15,7 @@ from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import DistributedData, RoundLog, RoundRecord
 from coded_als.als.solving import SolverInput, solver_of
-from coded_als.als.spread import Spread, Where, choose_spread, extent_of
+from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
 from coded_als.arrays import Array
 from coded_als.checks import require_number, require_one_of, require_whole
@@ -24,7 +24,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.seam import Cluster
 from coded_als.cluster.verification import VERIFY, Verify, verified
-from coded_als.codes import CodeSpec, Entangled, asked_code, default_code
+from coded_als.codes import CodeSpec, Entangled, asked_code
 from coded_als.codes.entangled import square
 from coded_als.data.tables import named_matrix
 from coded_als.delays.models import DelayModel
@@ -32,14 +32,22 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
 from coded_als.models.training import Callback, FitRecorder, recording, reporting
-from coded_als.planner.schemes import Extent
+from coded_als.planner.default import ChosenCode
+from coded_als.planner.schemes import Extent, Scheme, Size
 from coded_als.planner.solvers import SOLVERS, solvers_of
 
 ProtocolName = Literal["fused", "paper"]
-# The reason of a code that was timed, for people.
-TIMED = "chosen by auto: the fastest that plan expects under these delays"
 # Parameters that may differ when a fit goes on from a checkpoint: its length, and the way to its products.
-FREE = ("iterations", "block", "code", "partitions", "precomputation", "decoding_tolerance", "verify")
+FREE = (
+    "iterations",
+    "block",
+    "code",
+    "partitions",
+    "precomputation",
+    "decoding_tolerance",
+    "verify",
+    "memory_per_worker",
+)
 
 
 class CodedALS(LinearFolding):
@@ -53,9 +61,11 @@ class CodedALS(LinearFolding):
         Columns d of both factors; at most min(m, n), and at most the rank of R unless it is regularised.
     code
         SPEC of how D is spread over the workers (`coded_als.codes.parse_code`): ``"uncoded"``, ``"replicated:copies=3"``,
-        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is the fastest under the delays that the
-        cluster knows of (the choice of `coded-als plan`), without any a systematic code that leaves a quarter of the
-        workers as stragglers, and three copies where D is not formed.
+        ``"systematic:p=21"``, ``"entangled:h=6,points=real"``, ... ``"auto"`` is a systematic code that takes the memory
+        of two copies of D, with shares in pieces: any half of the workers are enough, and it needs to know of no delays.
+        Where rounds are too short for pieces, a quarter of the workers is spare, or, if the cluster knows of delays, the
+        code is the fastest that `coded-als plan` expects in that memory. Sparse rows are in three copies where D is not
+        formed.
     partitions
         h of the paper's code: rows and columns of D are cut in h parts each. A worker holds 1/h^2 of D, twice that on
         the circle.
@@ -92,6 +102,9 @@ class CodedALS(LinearFolding):
         ``"freivalds"``: each response is checked by itself before it counts, by random combinations that the master alone
         knows. Workers that send wrong numbers are left out for the rest of the fit, as many as the code tolerates
         stragglers. ``"off"`` refuses NaN and infinity only.
+    memory_per_worker
+        Most bytes that ``code="auto"`` may store on a worker: fewer than two copies of D take a larger p, and 1/W of D no
+        code.
 
     Attributes
     ----------
@@ -170,11 +183,13 @@ class CodedALS(LinearFolding):
         weighting: Weighting = "none",
         seed: int = 0,
         verify: Verify = "off",
+        memory_per_worker: float | None = None,
     ) -> None:
         self.rank, self.regularization = rank, regularization
         self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.seed, self.verify = precomputation, weighting, seed, verify
+        self.memory_per_worker = memory_per_worker
 
     def fit(
         self,
@@ -221,7 +236,7 @@ class CodedALS(LinearFolding):
         matrix = checked_ratings(matrix)
         asked = self._checked()
         if spread is None:
-            cluster = cluster or InlineCluster((asked or default_code()).fewest_workers)
+            cluster = cluster or InlineCluster(1 if asked is None else asked.fewest_workers)
             spread = self._spread(asked, extent_of(Problem.of(matrix)), cluster.size, cluster.delays, cluster.machine)
         elif cluster is None:
             raise UsageError("cluster must be the one that the spread is planned for; got none. Pass both to fit.")
@@ -388,6 +403,8 @@ class CodedALS(LinearFolding):
                 )
         require_number("regularization", self.regularization)
         require_number("tolerance", self.tolerance)
+        if self.memory_per_worker is not None:
+            require_number("memory_per_worker", self.memory_per_worker, positive=True)
         if self.decoding_tolerance is not None:
             require_number("decoding_tolerance", self.decoding_tolerance)
         return asked_code(self.code, self.partitions)
@@ -421,7 +438,6 @@ class CodedALS(LinearFolding):
         if not solver.widths:
             return solver.columns(self.rank, extent.length)
         from coded_als.planner.choice import with_best_block
-        from coded_als.planner.schemes import Scheme, Size
         from coded_als.planner.timing import Workload
 
         scheme = Scheme(spread.code.spec, workers, solver=solver.name, rows=spread.precomputation == "none")
@@ -444,32 +460,19 @@ class CodedALS(LinearFolding):
             )
         if self.protocol == "paper":
             return self._paper_spread(asked, extent, workers, machine)
-        is_open = asked is None and self.precomputation != "none"
-        fastest = self._fastest(extent, workers, delays, machine) if is_open else None
-        if fastest is not None and fastest.precomputation == "none":
-            return fastest
         columns = SOLVERS[self.solver].columns(self.rank, extent.length)
-        preferred = None if fastest is None else fastest.code
-        spread = choose_spread(extent, workers, columns, asked, self.precomputation, machine, preferred)
-        if asked is not None:
-            return spread
-        if spread.code == preferred:
-            return replace(spread, reason=TIMED)
-        sparse = spread.precomputation == "none"
-        reason = "copies, as R^T R of sparse rows is not formed" if sparse else "no delays are known"
-        return replace(spread, reason=f"chosen by auto: {reason}")
+        memory = np.inf if self.memory_per_worker is None else self.memory_per_worker
+        code = asked or self._auto(extent, workers, delays, machine, memory)
+        return choose_spread(extent, workers, columns, code, self.precomputation, machine, memory)
 
-    def _fastest(
-        self, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
-    ) -> Spread | None:
-        """The scheme that a plan takes under the delays; None where none are known."""
-        from coded_als.planner.choice import choose  # SciPy's distributions take long to load
-        from coded_als.planner.schemes import Size
-
-        entries = extent.entries if self.precomputation == "auto" else None
-        size = Size(extent.rows, extent.length, self.rank, entries)
-        best = choose(size, workers, self.solver, delays, machine, self.decoding_tolerance)
-        return None if best is None else Spread(best.chosen(size), "none" if best.rows else "local", TIMED)
+    def _auto(
+        self, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine, memory: float
+    ) -> ChosenCode:
+        """The code that is taken where none is requested."""
+        is_open = self.precomputation in ("auto", "none")
+        size = Size(extent.rows, extent.length, self.rank, extent.entries if is_open else None)
+        known = None if self.precomputation == "none" else delays
+        return auto_code(size, workers, self.solver, known, machine, self.decoding_tolerance, memory)
 
     def _paper_spread(self, asked: CodeSpec | None, extent: Extent, workers: int, machine: Machine) -> Spread:
         """The spread of the paper's protocol: its own code, cut h x h, of a D that is formed."""

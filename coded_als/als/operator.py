@@ -13,15 +13,18 @@ from scipy.sparse.linalg import LinearOperator
 
 from coded_als.als.products import RoundLog, RoundRecord, StoredProduct
 from coded_als.als.sparse_rows import SparseRows
-from coded_als.als.spread import rows_code
+from coded_als.als.spread import auto_code, rows_code
 from coded_als.arrays import Array
+from coded_als.cluster.backups import backups_of
 from coded_als.cluster.scope import Scope
 from coded_als.cluster.seam import Cluster
 from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
-from coded_als.codes import CodeSpec, asked_code, default_code
+from coded_als.codes import CodeSpec, asked_code
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
+from coded_als.planner.schemes import Size
+from coded_als.planner.solvers import default_solver
 
 # Columns of a block that a choice of code assumes; their number is not known beforehand.
 TYPICAL_COLUMNS = 20
@@ -47,8 +50,7 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
     cluster
         Any `coded_als.cluster.Cluster`.
     code
-        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is the fastest under the delays that the cluster
-        knows of, without any a systematic code that leaves a quarter of the workers as stragglers, and three copies of a
+        SPEC of how A is spread (`coded_als.codes.parse_code`); ``"auto"`` is that of `CodedALS`, and three copies of a
         sparse A: its rows stay sparse only where they are not coded.
     partitions
         h of the entangled code, cut h x h.
@@ -115,7 +117,10 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
             product = chosen.for_product(cluster.size)
             log.cluster.store(name, Shares(cluster.size, lambda: product.encode_left(matrix)))
             tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance
-            return StoredProduct(log, product, name, matrix.shape, tolerance, label=f"{name} @ X", pieces=chosen.pieces)
+            return StoredProduct(
+                log, product, name, matrix.shape, tolerance, label=f"{name} @ X", pieces=chosen.pieces,
+                backups=backups_of(chosen),
+            )  # fmt: skip
 
         self._product = stored(matrix, name)
         self._of_transpose = lambda: stored(np.ascontiguousarray(matrix.T), f"{name}^T")
@@ -130,14 +135,8 @@ class CodedOperator(LinearOperator):  # type: ignore[misc]
         length, workers = min(shape), cluster.size
         if asked is not None:
             return asked.bind(workers, length)
-        # SciPy's distributions take long to load
-        from coded_als.planner.choice import choose
-        from coded_als.planner.schemes import Size
-        from coded_als.planner.solvers import default_solver
-
         size = Size(*shape, min(TYPICAL_COLUMNS, length))
-        best = choose(size, workers, default_solver(), cluster.delays, cluster.machine)
-        return default_code().bind(workers, length) if best is None else best.chosen(size)
+        return auto_code(size, workers, default_solver(), cluster.delays, cluster.machine).code
 
     @cached_property
     def _transposed_product(self) -> Product:

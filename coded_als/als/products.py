@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -10,10 +10,11 @@ from typing import Literal, Protocol
 import numpy as np
 
 from coded_als.arrays import Array
+from coded_als.cluster.backups import BackupMemory, BackupPolicy
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
-from coded_als.codes.pieces import CodeInPieces, PieceLayout
+from coded_als.codes.pieces import CodeInPieces, Done, PieceLayout
 from coded_als.codes.product import MatrixCode, multiplications
 
 # A product that decodes worse than this, by its estimate, has no digits to go on with, under any test of the result.
@@ -75,12 +76,37 @@ class RoundLog:
         self._record(round, responses, error_of.error_estimate(responses.workers))
         return responses
 
-    def run_pieces(self, round: Round, rule: EveryPiece, code: CodeInPieces) -> Responses:
-        """Run one round in pieces and record it with the error of the piece that decodes worst."""
+    def run_pieces(self, round: Round, rule: EveryPiece, error_of: Callable[[Done], float]) -> Responses:
+        """Run one round in pieces and record it with the error that ``error_of`` estimates for the pieces that count."""
         responses = self.cluster.run(round, rule)
         partial = sum(done < rule.layout.pieces for done in responses.done.values())
-        self._record(round, responses, code.error_estimate(responses.done), rule.layout.pieces, partial)
+        self._record(round, responses, error_of(responses.done), rule.layout.pieces, partial)
         return responses
+
+    def run_product(
+        self, round: Round, rule: StoppingRule, code: MatrixCode, shape: tuple[int, int], accepted: float,
+        pieces: int | None, backups: BackupMemory | None = None,
+    ) -> Array:  # fmt: skip
+        """Run the one round of a product and decode it: (rows, columns) as ``shape`` says, to the accepted error.
+
+        ``pieces``: of each share; None: by operation counts. ``backups``: the policy of second copies, if any.
+        """
+        height = code.response_shape(shape)[1]
+        if pieces is None:
+            machine = self.cluster.machine
+            pieces = pieces_for(code, machine.computing_s(round.operations), height, machine)
+        if min(pieces, height) == 1:
+            responses = self.run(round, rule, code)
+            with self.charging("decoding"):
+                return code.decode(responses.first(), shape, accepted)
+        layout = PieceLayout(code.workers, min(pieces, height))  # no piece without a row
+        split = CodeInPieces(code, layout)
+        until = EveryPiece(rule, layout, backups=None if backups is None else backups.policy)
+        responses = self.run_pieces(round, until, split.error_estimate)
+        if backups is not None:
+            backups.learn(responses.answered_s, code.workers)
+        with self.charging("decoding"):
+            return split.decode(responses.first(), responses.done, shape, accepted)
 
     def _record(self, round: Round, responses: Responses, estimate: float, pieces: int = 1, partial: int = 0) -> None:
         used = len(responses.workers)
@@ -112,6 +138,8 @@ class StoredProduct:
         Estimated relative error that it may have if no other worker can respond; 0 refuses more than the tolerance.
     pieces
         Pieces of each share; None: by operation counts, for each round.
+    backups
+        Policy of second copies, which learns from each round; None for none.
     """
 
     def __init__(
@@ -126,12 +154,14 @@ class StoredProduct:
         label: str = "A X",
         at_worst: float = 0.0,
         pieces: int | None = 1,
+        backups: BackupPolicy | None = None,
     ) -> None:
         self._pieces = 1 if transposed_shares else pieces
         self._log, self._code, self._operand, self._shape = log, code, operand, shape
         self._accepted, self._label = max(tolerance, at_worst), label
         self._kernel = "transposed_product" if transposed_shares else "product"
         self._rule = rule_for(code, tolerance, at_worst)
+        self._backups = None if backups is None else BackupMemory(backups)
 
     def __call__(self, right: Array) -> Array:
         """A X in one round.
@@ -152,21 +182,4 @@ class StoredProduct:
             label=self._label,
             dtype=self._code.dtype,
         )
-        pieces = self._pieces_of(round, shape)
-        if pieces == 1:
-            responses = self._log.run(round, self._rule, self._code)
-            with self._log.charging("decoding"):
-                return self._code.decode(responses.first(), shape, self._accepted)
-        layout = PieceLayout(self._code.workers, pieces)
-        code = CodeInPieces(self._code, layout)
-        responses = self._log.run_pieces(round, EveryPiece(self._rule, layout), code)
-        with self._log.charging("decoding"):
-            return code.decode(responses.first(), responses.done, shape, self._accepted)
-
-    def _pieces_of(self, round: Round, shape: tuple[int, int]) -> int:
-        """Pieces of each share in a round: no piece without a row."""
-        height = self._code.response_shape(shape)[1]
-        if self._pieces is not None:
-            return min(self._pieces, height)
-        machine = self._log.cluster.machine
-        return pieces_for(self._code, machine.computing_s(round.operations), height, machine)
+        return self._log.run_product(round, self._rule, self._code, shape, self._accepted, self._pieces, self._backups)

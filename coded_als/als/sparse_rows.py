@@ -7,6 +7,7 @@ A is dense, so where it is large nothing forms it: workers return A_k^T (A_k X),
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from scipy import sparse
 from coded_als.als.products import RoundLog
 from coded_als.arrays import EPS, Array
 from coded_als.checks import require_whole
+from coded_als.cluster.questions import EveryPiece, pieces_of_sum
 from coded_als.cluster.rules import first_copies
 from coded_als.cluster.seam import Round
+from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.product import deal
 from coded_als.codes.replication import copied_blocks
 from coded_als.errors import UsageError
@@ -39,20 +42,26 @@ class SparseRows:
         Of the fullest block.
     name
         Under which, with a suffix, the workers hold the three arrays of their block.
+    pieces
+        Pieces of each block in a product with A^T A; None: by operation counts. Copies go through them in rotated order.
     """
 
     recovery_threshold: int
 
     def __init__(
-        self, log: RoundLog, shape: tuple[int, int], blocks: Sequence[Any], entries: int, name: str = "rows"
-    ) -> None:
+        self, log: RoundLog, shape: tuple[int, int], blocks: Sequence[Any], entries: int, name: str = "rows",
+        pieces: int | None = None,
+    ) -> None:  # fmt: skip
+        self._pieces = pieces
         self.shape, self._log, self._rows, self._entries, self._name = shape, log, blocks, entries, name
         self.recovery_threshold = len(blocks)
         self._block_of = copied_blocks(log.cluster.size, len(blocks))
         self._rule = first_copies(log.cluster.size, len(blocks))
 
     @classmethod
-    def given_out(cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows") -> SparseRows:
+    def given_out(
+        cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows", pieces: int | None = None
+    ) -> SparseRows:
         """Give the blocks of a matrix to the workers.
 
         Raises UsageError for more copies than workers, or a block of 2^31 entries or columns.
@@ -62,7 +71,7 @@ class SparseRows:
         matrix = sparse.csr_array(matrix)
         rows = deal(np.diff(matrix.indptr), workers // copies)
         blocks = [row_block(matrix, held) for held in rows]
-        given = cls(log, matrix.shape, rows, max(data.size for data, _, _ in blocks), name)
+        given = cls(log, matrix.shape, rows, max(data.size for data, _, _ in blocks), name, pieces)
         for part, operand in enumerate(given.operands):
             log.cluster.store(operand, [blocks[block][part] for block in given._block_of])
         return given
@@ -90,7 +99,27 @@ class SparseRows:
 
     def gram_product(self, right: Array, label: str = "E = A^T (A X)") -> Array:
         """A^T (A X) in one round, (l, b), without A^T A."""
-        return self._total(self._run("row_gram_product", right, right.shape, 2, label))
+        round = self._round("row_gram_product", right, right.shape, 2, label)
+        pieces, machine = self._pieces, self._log.cluster.machine
+        if pieces is None:
+            work_s = machine.computing_s(round.operations)
+            pieces = pieces_of_sum(self._block_of.size, len(self._rows), work_s, round.response_bytes, machine)
+        return self._total(self._answered(round) if pieces == 1 else self._summed(round, pieces))
+
+    def _summed(self, round: Round, pieces: int) -> dict[int, Array]:
+        """The sum of each block, from the first answer to each of its pieces."""
+        until = EveryPiece(self._rule, PieceLayout(self._block_of.size, pieces), summed=True)
+        responses = self._log.run_pieces(round, until, lambda done: EPS)
+        parts: dict[tuple[int, int], Array] = {}
+        for worker, answers in responses.results.items():
+            start = until.layout.start(worker)
+            for place, part in enumerate(answers):
+                parts.setdefault((int(self._block_of[worker]), (start + place) % pieces), part)
+        # in the order of the pieces and not of arrival, as for blocks
+        return {
+            block: reduce(np.add, (parts[block, piece] for piece in range(pieces)))
+            for block in range(self.recovery_threshold)
+        }
 
     def transposed_product(self, left: Array, unit: float = 1.0) -> Array:
         """A^T Y / unit in one round, (l, b), of Y, (rows, b), of which each worker is sent its rows."""
@@ -134,8 +163,19 @@ class SparseRows:
         payloads: Sequence[tuple[Array, ...]] | None = None,
     ) -> dict[int, Array]:
         """One response of every block."""
+        return self._answered(self._round(kernel, right, shape, passes, label, payloads))
+
+    def _round(
+        self,
+        kernel: str,
+        right: Array,
+        shape: tuple[int, int],
+        passes: int,
+        label: str,
+        payloads: Sequence[tuple[Array, ...]] | None = None,
+    ) -> Round:
         right = np.ascontiguousarray(right, dtype=np.float64)
-        round = Round(
+        return Round(
             kernel,
             operands=self.operands,
             payloads=[(right,)] * self._block_of.size if payloads is None else payloads,
@@ -143,6 +183,9 @@ class SparseRows:
             operations=rows_operations(passes, self._entries, right.shape[1]),
             label=label,
         )
+
+    def _answered(self, round: Round) -> dict[int, Array]:
+        """The first response of every block."""
         responses = self._log.run(round, self._rule, self)
         chosen: dict[int, Array] = {}
         for worker, response in responses.first().items():

@@ -14,15 +14,27 @@ from coded_als.als.products import AT_WORST, DATA, DistributedData, RoundLog, St
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.updates import symmetric
 from coded_als.arrays import Array
+from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
 from coded_als.cluster.seam import Round
 from coded_als.cluster.shares import Shares
-from coded_als.codes import CodeSpec, Replicated, Uncoded, default_code
+from coded_als.codes import CodeSpec, Replicated, Uncoded
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
+from coded_als.delays.models import DelayModel
 from coded_als.errors import UsageError, readable
-from coded_als.planner.schemes import Extent, forming_pays, gram_at_master_s, gram_bytes, gram_on_workers_s, holds_gram
+from coded_als.planner.default import ROWS, TIMED, ChosenCode, default_choice, default_row_copies
+from coded_als.planner.schemes import (
+    Extent,
+    Size,
+    block_bytes,
+    forming_pays,
+    gram_at_master_s,
+    gram_bytes,
+    gram_on_workers_s,
+    holds_gram,
+)
 
 GRAM_LEFT, GRAM_RIGHT = "A_left", "A_right"
 Where = Literal["auto", "local", "coded", "none"]
@@ -58,8 +70,8 @@ class CodedGram:
             label="D = A^T A",
             dtype=code.dtype,
         )
-        responses = self._log.run(round, rule_for(code, self._tolerance, AT_WORST), code)
-        return symmetric(code.decode(responses.first(), (length, length), max(self._tolerance, AT_WORST)))
+        rule, accepted = rule_for(code, self._tolerance, AT_WORST), max(self._tolerance, AT_WORST)
+        return symmetric(self._log.run_product(round, rule, code, (length, length), accepted, self._code.pieces))
 
     def last_product(self, weights: Array) -> Array:
         """A H, (rows, d). To send A once more would take longer than the product."""
@@ -93,8 +105,9 @@ def stored_product(log: RoundLog, code: CodeSpec, length: int, tolerance: float,
     """
     product = code.for_product(log.cluster.size)
     return StoredProduct(
-        log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST, pieces=code.pieces
-    )
+        log, product, DATA, (length, length), tolerance, label=label, at_worst=AT_WORST, pieces=code.pieces,
+        backups=backups_of(code),
+    )  # fmt: skip
 
 
 def extent_of(problem: Problem) -> Extent:
@@ -115,10 +128,6 @@ def sooner_at_the_master(extent: Extent, code: CodeSpec, workers: int, machine: 
     return gram_at_master_s(extent.rows, extent.length, machine) <= on_workers_s
 
 
-# Default number of workers that hold each block of sparse rows.
-COPIES = 3
-
-
 @dataclass(frozen=True)
 class Spread:
     """The spread of the data over the workers."""
@@ -131,7 +140,7 @@ class Spread:
     def give_out(self, problem: Problem, log: RoundLog, tolerance: float) -> DistributedData:
         """Store the data on the workers."""
         if self.precomputation == "none":
-            return SparseRows.given_out(problem.matrix, log, copies_of(self.code))
+            return SparseRows.given_out(problem.matrix, log, copies_of(self.code), pieces=self.code.pieces)
         if self.precomputation == "local":
             return FormedGram(log, self.code, tolerance, local_gram(problem), problem.image)
         coded = CodedGram(problem, log, self.code, tolerance)
@@ -163,46 +172,90 @@ class FormedGram:
         self.product = last_product
 
 
+def auto_code(
+    size: Size,
+    workers: int,
+    solver: str,
+    delays: str | DelayModel | None,
+    machine: Machine,
+    tolerance: float | None = None,
+    memory_per_worker: float = np.inf,
+) -> ChosenCode:
+    """The code that ``auto`` takes: delays decide only where they are known and D is not spread in pieces.
+
+    Raises UsageError where the workers together have too little memory.
+    """
+    default = default_choice(size, workers, solver, machine, memory_per_worker)
+    if delays is None or (default.pieces > 1 and size.entries is None):
+        return default
+    from coded_als.planner.choice import choose  # SciPy's distributions take long to load
+
+    return default.beside(choose(size, workers, solver, delays, machine, tolerance, memory_per_worker), size)
+
+
 def choose_spread(
     extent: Extent,
     workers: int,
     columns: int,
-    asked: CodeSpec | None,
+    asked: CodeSpec | ChosenCode,
     where: Where,
     machine: Machine,
-    preferred: CodeSpec | None = None,
+    memory_per_worker: float = np.inf,
 ) -> Spread:
-    """The spread over W workers: as asked, and open choices by counting.
+    """The spread over W workers by a requested code or by the choice of `auto`, and what is open by counting.
 
-    D of a sparse A is formed if a code of D is requested, or if that takes less time. ``preferred``: the code of D,
-    tied to the workers, without such a request.
+    D of a sparse A is formed if a code of D is requested, or if that takes less time.
 
     Raises UsageError for a code that does not fit, or that nothing sparse can be spread by.
     """
-    is_sparse, memory = extent.lengths is not None, extent.memory_bytes
-    if where == "none":
-        if not is_sparse:
-            raise UsageError(
-                "precomputation 'none' multiplies with the sparse rows of R; got a dense R. "
-                "Pass a scipy sparse matrix, or use precomputation='auto'."
-            )
-        return Spread(rows_code(asked, workers), "none")
-    formed = preferred or (asked or default_code()).bind(workers, extent.length)
-    fits = not is_sparse or (holds_gram(extent.length) and (memory is None or gram_bytes(extent.length) <= memory))
-    in_copies = asked is None or isinstance(formed, (Replicated, Uncoded))
-    if where == "auto" and is_sparse and in_copies and not (preferred and fits):
-        held = rows_code(asked, workers)
-        share, copies = formed.share(workers), copies_of(held)
-        if not (fits and forming_pays(extent, workers, copies, share, columns, machine)):
-            return Spread(held, "none")
+    if where == "none" or (isinstance(asked, ChosenCode) and asked.rows):
+        return _rows_spread(extent, workers, asked, memory_per_worker)
+    formed = asked.code if isinstance(asked, ChosenCode) else asked.bind(workers, extent.length)
+    fits = extent.lengths is None or fits_here(extent)
+    if where == "auto" and extent.lengths is not None and _may_stay_sparse(asked, fits):
+        share, rows = formed.share(workers), _rows_spread(extent, workers, asked, memory_per_worker)
+        if not (fits and forming_pays(extent, workers, copies_of(rows.code), share, columns, machine)):
+            return rows
     if not fits:
         raise UsageError(
             f"D = R^T R of a sparse R must fit into memory; it would be dense, {readable(gram_bytes(extent.length))} "
             f"for code {formed.spec}. Use code='auto' or copies (replicated:copies=3), which keep R sparse."
         )
-    if where != "auto":
-        return Spread(formed, where)
-    return Spread(formed, "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded")
+    if where == "auto":
+        where = "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded"
+    return Spread(formed, where, _reason(asked))
+
+
+def fits_here(extent: Extent) -> bool:
+    """Whether there is memory for D = A^T A."""
+    enough = extent.memory_bytes is None or gram_bytes(extent.length) <= extent.memory_bytes
+    return enough and holds_gram(extent.length)
+
+
+def _may_stay_sparse(asked: CodeSpec | ChosenCode, fits: bool) -> bool:
+    """Whether operations are to be counted: not for a code of D on request, nor after a comparison under known delays."""
+    if isinstance(asked, ChosenCode):
+        return not (asked.reason == TIMED and fits)
+    return isinstance(asked, (Replicated, Uncoded))
+
+
+def _rows_spread(extent: Extent, workers: int, asked: CodeSpec | ChosenCode, memory_per_worker: float) -> Spread:
+    """The sparse rows of A in copies."""
+    if extent.entries is None:
+        raise UsageError(
+            "precomputation 'none' multiplies with the sparse rows of R; got a dense R. "
+            "Pass a scipy sparse matrix, or use precomputation='auto'."
+        )
+    if not isinstance(asked, ChosenCode):
+        return Spread(rows_code(asked, workers), "none")
+    if asked.rows:
+        return Spread(asked.code, "none", _reason(asked))
+    stored = block_bytes(Size(extent.rows, extent.length, 1, extent.entries), 1)
+    return Spread(default_row_copies(workers, stored, memory_per_worker), "none", f"chosen by auto: {ROWS}")
+
+
+def _reason(asked: CodeSpec | ChosenCode) -> str:
+    return f"chosen by auto: {asked.reason}" if isinstance(asked, ChosenCode) else "as asked"
 
 
 def rows_code(asked: CodeSpec | None, workers: int) -> Replicated | Uncoded:
@@ -211,10 +264,10 @@ def rows_code(asked: CodeSpec | None, workers: int) -> Replicated | Uncoded:
     Raises UsageError for any other code than copies, and for more copies than workers.
     """
     if asked is None:
-        return Replicated(min(COPIES, workers))
+        return default_row_copies(workers)
     if not isinstance(asked, (Replicated, Uncoded)):
         raise UsageError(
-            f"sparse rows are held in copies, not coded: a sum of p of them is p times as full; got code {asked.spec}. "
+            f"sparse rows are held in copies, not coded, because sums of sparse rows are dense; got code {asked.spec}. "
             "Use replicated:copies=3 or uncoded, or let D be formed (a dense matrix for an operator)."
         )
     return asked.bind(workers, 1)

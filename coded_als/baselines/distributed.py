@@ -128,7 +128,7 @@ def parse_policy(spec: str) -> StragglerPolicy:
 
 def _whole(key: str, text: str) -> int:
     if not text.isdecimal():
-        raise UsageError(f"{key} must be a whole number; got {text!r}. Correct it.")
+        raise UsageError(f"{key} must be a whole number; got {text!r}.")
     return int(text)
 
 

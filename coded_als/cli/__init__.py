@@ -91,7 +91,7 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             _refuse(error)
         except CodedALSError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {self._as_typed(error, ctx)}", err=True)
             sys.exit(2 if isinstance(error, UsageError) else 1)
         except MemoryError as error:
             click.echo(f"Error: memory must hold the work; {error or 'it is full'}. Lower the numbers.", err=True)
@@ -109,6 +109,13 @@ class LazyGroup(click.Group):
             )
             sys.exit(1)
         return result
+
+    def _as_typed(self, error: CodedALSError, ctx: click.Context) -> str:
+        """The error with the options of the command that raised it."""
+        from coded_als.cli.mistakes import as_typed
+
+        command = None if ctx.invoked_subcommand is None else self.get_command(ctx, ctx.invoked_subcommand)
+        return str(error) if command is None else as_typed(str(error), command)
 
 
 def _refuse(error: click.UsageError) -> NoReturn:

@@ -27,10 +27,10 @@ def checkpoint_options(command: Command) -> Command:
         "--checkpoint",
         type=click.Path(path_type=Path),
         metavar="FOLDER",
-        help="Keep the state of the fit in this folder, so that an interrupted one can go on.",
+        help="Save the state of the fit here, for --resume.",
     )
     every = click.option("--checkpoint-every", type=int, metavar="N", help="Keep it every N iterations.  [default: 1]")
-    resume = click.option("--resume", is_flag=True, help="Go on from the state in --checkpoint, if there is one.")
+    resume = click.option("--resume", is_flag=True, help="Continue from the state in --checkpoint, if any.")
     return folder(every(resume(command)))
 
 

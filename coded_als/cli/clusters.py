@@ -48,7 +48,7 @@ def takes_machines(command: Command) -> Command:
 def takes_remote_workers(command: Command) -> Command:
     """Add the options of workers elsewhere."""
     options = (
-        click.option("--listen", metavar="ADDRESS", help="Wait for remote workers, at tcp://0.0.0.0:5555 say."),
+        click.option("--listen", metavar="ADDRESS", help="Wait for remote workers at this address."),
         click.option("--keys", metavar="FOLDER", help="Keys for --listen, written by `coded-als keys`."),
         click.option(
             "--join-timeout", "join_timeout_s", type=TIME, help="Longest wait for workers to join.  [default: 10min]"

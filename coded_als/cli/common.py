@@ -97,7 +97,11 @@ class BlockWidth(click.ParamType):  # type: ignore[type-arg]
     name = "block"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        return "auto" if value == "auto" else click.IntRange(1).convert(value, param, ctx)
+        if value == "auto":
+            return "auto"
+        if not str(value).isdecimal() or int(value) < 1:
+            raise UsageError(f"--block must be auto or a whole number of at least 1; got {value!r}.")
+        return int(value)
 
 
 def print_json(document: Mapping[str, Any], *, compact: bool = False) -> None:

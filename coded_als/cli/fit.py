@@ -9,7 +9,7 @@ import click
 
 from coded_als.cli.checkpoints import checkpoint_options
 from coded_als.cli.clusters import takes_cluster
-from coded_als.cli.common import BlockWidth, choice
+from coded_als.cli.common import SIZE, BlockWidth, choice
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import live_options
 from coded_als.cli.log_options import takes_logging
@@ -37,8 +37,9 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option("--hold-out-users", type=float, help="Share of the users to leave for `evaluate --protocol strong`.")
 @click.option(
     "--code", metavar="SPEC", default="auto", show_default=True,
-    help="How the workers share the matrix; auto: as `plan` recommends for the delays.",
+    help="How the workers share the matrix; auto: any half of them suffice.",
 )  # fmt: skip
+@click.option("--memory-per-worker", type=SIZE, help="Most memory of a worker, like 2GB.")
 @click.option("--partitions", type=int, metavar="H", help="Use the paper's code, with D cut H x H.")
 @choice("--protocol", ["fused", "paper"], "fused", help="Rounds in an iteration of als: one, or the paper's three.")
 @choice(
@@ -74,7 +75,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @click.option(
     "--timeline",
     type=click.Path(path_type=Path),
-    help="Draw all tasks: .pdf, .svg or .png; else JSON for Perfetto.",
+    help="Draw all tasks: .pdf, .svg, .png, or JSON (Perfetto).",
 )
 @checkpoint_options
 @takes_logging

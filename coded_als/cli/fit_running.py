@@ -102,6 +102,7 @@ class CodedOptions:
     tolerance: float
     decoding_tolerance: float | None
     verify: str
+    memory_per_worker: float | None  # bytes
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,16 @@ DELAY_SPECS = {
     "slowdown-always:n=1,factor=3": "the same n workers compute slower (below 1: faster, on the virtual clock only)",
     "slowdown-lognormal:sigma=0.5": "slower or faster by e^x, x normal of that deviation (faster: virtual clock only)",
     "slowdown-markov:factor=5,enter=0.05,leave=0.3": "bursts of slow computing",
+    "measured:lambda": "cloud functions, as published",
+    "measured:lambda-outliers": "the same in a run with some calls of many seconds",
+    "measured:tail-at-scale": "servers that respond within milliseconds, as published",
+    "measured:slow-machine": "one worker computes three times slower for good",
     "trace:FILE": "a CSV of seconds, written by --record-delays of fit and measure",
 }
 CODE_SPECS = {
     "uncoded": "every block on one worker: waits for all",
+    "hedged:quantile=0.95": "uncoded; the other holder of a block repeats a task that is later than this quantile",
+    "speculative:after=0.75,times=1.5": "uncoded; once 3/4 of the tasks are done, those later than 1.5 medians are repeated",
     "replicated:copies=2": "every block on that many workers",
     "systematic:p=21": "p blocks, and combinations of them: any p responses decode",
     "systematic:p=15,pieces=30": "each share in pieces: finished pieces of a slow worker count",
@@ -44,7 +50,7 @@ CODE_SPECS = {
 }
 TABLES = (
     ("Delay SPECs (times carry a unit: us, ms, s or min; + adds delays up)", DELAY_SPECS),
-    ("Code SPECs (whole numbers; an omitted parameter is chosen for the workers)", CODE_SPECS),
+    ("Code SPECs (an omitted parameter is chosen for the workers)", CODE_SPECS),
 )
 
 # A command of fewer options shows them in one list.
@@ -55,9 +61,9 @@ HEADINGS = {
     "Matrix and model": "method methods test-fraction rows cols rank entries regularization iterations seed",
     "Workers and code": "workers code delays cluster listen keys scheduler stragglers memory memory-per-worker all",
     "Machines": "calibrate speed worker-speeds bandwidth latency message cores",
-    "Runs": "tune cutoff try what-if price-per-hour rounds share repeats numerics j config dry-run",
+    "Runs": "quick full runs work tune cutoff try what-if price-per-hour rounds share repeats numerics j config dry-run",
     "Reading": "columns",
-    "Output and progress": "out format live serve checkpoint resume timeline record-delays figure parquet details json help help-all",
+    "Output and progress": "out format live serve checkpoint resume timeline record-delays figure figures width rc parquet details json help help-all",
     ADVANCED: "tolerance weighting hold-out-users dense partitions protocol solver block precomputation decoding-tolerance "
     "profile verify policy round-timeout join-timeout rejoin-timeout log-level log-json serve-token checkpoint-every header delimiter encoding repeated lobpcg-iterations "
     "krylov-iterations als-iterations",

@@ -55,7 +55,7 @@ class LiveOptions:
 
 def live_options(command: Command) -> Command:
     """Add ``--live`` and ``--serve`` to a command."""
-    live = click.option("--live", is_flag=True, help="Show workers, rounds, stragglers and the time left on stderr.")
+    live = click.option("--live", is_flag=True, help="Show workers, rounds and stragglers on stderr.")
     serve = click.option(
         "--serve",
         metavar="[HOST:]PORT",

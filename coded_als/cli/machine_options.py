@@ -22,7 +22,7 @@ FIELDS = {
 
 
 def takes_machine(command: Command) -> Command:
-    """Add ``--speed``, ``--bandwidth`` and ``--latency`` to a command, for `machine_from`."""
+    """Add ``--speed``, ``--bandwidth``, ``--latency`` and ``--message`` to a command, for `machine_from`."""
     options: dict[str, tuple[Any, str | None, str]] = {
         "speed": (float, None, f"Multiplications/s of a machine.  [default: {Machine.multiplications_per_second:g}]"),
         "worker-speeds": (
@@ -36,6 +36,7 @@ def takes_machine(command: Command) -> Command:
             f"Rate of the master's link, shared by all messages.  [default: {RATE.written(Machine.bytes_per_second)}]",
         ),
         "latency": (TIME, None, f"Time of a message on its way.  [default: {TIME.written(Machine.latency_s)}]"),
+        "message": (TIME, None, f"Time of the master for each message.  [default: {TIME.written(Machine.message_s)}]"),
     }
     for name, (kind, metavar, text) in reversed(options.items()):
         command = click.option(f"--{name}", type=kind, metavar=metavar, help=text)(command)

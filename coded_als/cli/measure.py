@@ -41,11 +41,12 @@ ROUND_TIMEOUT_S = 30.0
     "--share", metavar="ROWSxCOLS", help="Size of the matrix of each worker.  [default: enough for 15 ms of work]"
 )
 @click.option(
-    "--columns",
+    "--rank",
+    "columns",
     default=25,
     show_default=True,
     type=click.IntRange(1),
-    help="Columns of the block that it multiplies by.",
+    help="Columns of the block that a worker multiplies.",
 )
 @click.option("--record-delays", type=click.Path(path_type=Path), help="Write the delays as a CSV for `trace:FILE`.")
 @takes_cluster
@@ -141,5 +142,5 @@ def _share(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"([1-9]\d{0,6})x([1-9]\d{0,6})", text.strip())
     if match is None:
-        raise UsageError(f"--share must be ROWSxCOLS like 1200x1000; got {text!r}. Correct it.")
+        raise UsageError(f"--share must be ROWSxCOLS like 1200x1000; got {text!r}.")
     return int(match[1]), int(match[2])

@@ -41,6 +41,18 @@ def explained(error: click.UsageError) -> str:
     return f"{error.message} {remedy}"
 
 
+def as_typed(message: str, command: click.Command) -> str:
+    """An error of the library with the options of the command in place of the parameters of Python."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.name:
+            name, spelled = option.name, _name(option)
+            message = re.sub(rf"^{name}(?= (?:must|needs|works|belongs)\b)", spelled, message)
+            message = re.sub(rf"\b{name}=(['\"])(.*?)\1", rf"{spelled} \2", message)
+            if "_" in name:
+                message = re.sub(rf"(?<![-\w]){name}\b", spelled, message)
+    return message
+
+
 def _missing(error: click.MissingParameter) -> list[str]:
     """The names of all parameters that must be given and are not, in the order of the help."""
     context, last = error.ctx, error.param

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from coded_als.cli.clusters import ClusterOptions, cluster_of, cluster_words, require_cluster, takes_machines
-from coded_als.cli.common import SIZE, TIME, picked, print_json, progress
+from coded_als.cli.common import SIZE, picked, print_json, progress
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.cluster.machine import Machine
@@ -48,9 +48,6 @@ from coded_als.planner.timing import Workload
 @click.option("--memory-per-worker", type=SIZE, help="Exclude codes that need more, like 2GB.")
 @click.option("--calibrate", is_flag=True, help="Measure this machine, for local workers; other options still count.")
 @takes_machine
-@click.option(
-    "--message", type=TIME, help=f"Time of the master for a message.  [default: {TIME.written(Machine.message_s)}]"
-)
 @click.option("--cores", type=click.IntRange(1), help="Cores that the workers share.  [default: each has its own]")
 @takes_iterations
 @click.option(
@@ -134,7 +131,7 @@ def _tell(extra: dict[str, Any]) -> None:
 
 def _spec(delays: str) -> str:
     """The SPEC of delays that are given as one, or as the path of a recording."""
-    return f"trace:{delays}" if Path(delays).is_file() else delays
+    return f"trace:{delays}" if Path(delays).is_file() or delays.endswith(".csv") else delays
 
 
 def _cluster(context: click.Context, options: dict[str, Any]) -> ClusterOptions:

@@ -34,8 +34,8 @@ _OPTIONS = (
         "--columns",
         callback=_names,
         metavar="USER,ITEM[,RATING[,TIME]]",
-        help="Columns of text, Parquet and part files: names, or places from 1; without a rating, lines are counted.  "
-        "[default: names that are known, or user, item, rating, time]",
+        help="Columns by name, or by place from 1; without a rating, lines are counted.  "
+        "[default: known names, or user, item, rating, time]",
     ),
     click.option(
         "--header/--no-header", default=None, help="Text: line 1 holds names, or data.  [default: as the text shows]"

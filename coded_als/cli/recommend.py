@@ -95,7 +95,8 @@ def command(
     For one --user the lines are `item score [title]`, else `user item score [title]`, separated by tabs.
     """
     if sum((bool(named), users is not None, everybody)) != 1:
-        raise UsageError("users are named by one of --user, --users and --all; got none or several. Keep one of them.")
+        given = "several of them" if named or users is not None or everybody else "none"
+        raise UsageError(f"users must be chosen by --user ID, --users FILE or --all; got {given}.")
     if out is not None or scheduler is not None:
         if not everybody or out is None or exclude or items is not None or titles is not None or as_json:
             raise UsageError(

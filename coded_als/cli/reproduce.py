@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from coded_als.cli.common import cell_progress
+from coded_als.cli.figure_options import style_from, takes_style
 from coded_als.cli.help import CommandWithExamples
+from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.errors import UsageError
 
 
@@ -18,7 +21,11 @@ def command() -> None:
 
 @command.command(
     "table1", cls=CommandWithExamples,
-    examples=("coded-als reproduce table1", "coded-als reproduce table1 --full --out table1/"),
+    examples=(
+        "coded-als reproduce table1",
+        "coded-als reproduce table1 --full --out table1/",
+        "coded-als reproduce table1 --workers 50:200:50 --partitions 2:13 --width 3.4in",
+    ),
 )  # fmt: skip
 @click.option(
     "--quick",
@@ -31,33 +38,56 @@ def command() -> None:
 @click.option(
     "--full", "full", flag_value=True, type=bool, help="Run the paper's size, and real workers: up to 20 minutes."
 )
+@click.option("--workers", help="Extend the table to other W: 50:200:50 or 50,200.")
+@click.option("--partitions", default="2:6", show_default=True, help="h of codes that leave it open, with --workers.")
+@click.option(
+    "--code", "codes", multiple=True, default=["entangled:points=real"], show_default=True,
+    help="A code SPEC, with --workers; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--delays", multiple=True, default=["fitted"], show_default=True,
+    help="A delay SPEC, or fitted: the law of (46); with --workers; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--repeats", default=5, show_default=True, type=click.IntRange(1), help="Runs of each cell, with --workers."
+)
+@takes_machine
+@takes_style
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: out/table1-quick or -full]"
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the results.  [default: out/table1-quick, -full or -extended]",
 )
-def table1(full: bool, seed: int, out: Path | None) -> None:
+def table1(full: bool, seed: int, out: Path | None, workers: str | None, **options: Any) -> None:
     """Reproduce the 17 cells of Table I.
 
-    Each cell shows the paper's seconds, its formula, a virtual clock, decoding errors and a verdict.
+    Each cell shows the paper's seconds, its formula, a virtual clock, decoding errors and a verdict. With --workers the
+    table has other W: formula (46), draws of its law, and the virtual clock without and with the master's work.
     """
+    if workers is not None:
+        _extended(workers, seed, out or Path("out/table1-extended"), options)
+        return
     from coded_als.experiments.environment import environment
     from coded_als.experiments.sweep.result_folder import ProblemSize, ResultFolder
     from coded_als.experiments.table1.findings import findings, table_cells
     from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, read_wall
-    from coded_als.experiments.table1.reproduction import run_table1
+    from coded_als.experiments.table1.reproduction import run_table1, sound_cells
+    from coded_als.experiments.table1.theory import constants, fit_law
     from coded_als.experiments.text_tables import as_text
 
-    effort = FULL if full else QUICK
+    effort, law = FULL if full else QUICK, fit_law(sound_cells())
     out = out or Path("out") / ("table1-full" if full else "table1-quick")
     # going on where an earlier run stopped is always right here: the spec is the same or it is refused
-    with ResultFolder[Table1Row](out, effort.document(seed), resume=True, columns=NUMBERS) as folder:
+    with ResultFolder[Table1Row](out, effort.document(seed, law), resume=True, columns=NUMBERS) as folder:
         folder.note_environment(environment())
         with cell_progress() as tell:
-            rows = run_table1(folder, effort, seed, tell)
+            rows = run_table1(folder, effort, law, seed, tell)
     click.echo(as_text(*table_cells(rows, read_wall(out))))
     click.echo(
         "survived r/e/c: iterations that stay with exact arithmetic at real (Chebyshev), equispaced, circle points\n"
     )
+    click.echo(f"Fitted: {constants(law)}.")
     size: ProblemSize = {"rows": effort.size.rows, "columns": effort.size.columns, "rank": effort.size.rank}
     for finding in findings(rows, size):
         click.echo(f"{finding.verdict.upper()}: {finding.subject}: {finding.evidence}.")
@@ -67,3 +97,131 @@ def table1(full: bool, seed: int, out: Path | None) -> None:
         click.echo(f"No report: {missing}", err=True)
     else:
         click.echo(f"\n{write_report(out)}")
+
+
+def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> None:
+    """The table for other W: table.md, results.json and its figure."""
+    import json
+
+    from coded_als.delays import require_workers
+    from coded_als.experiments.sweep.grids import distinct_delays, parse_range
+    from coded_als.experiments.sweep.result_folder import saying_what_failed
+    from coded_als.experiments.table1.extended import (
+        FITTED,
+        cells_of,
+        documents,
+        extended_rows,
+        extended_table,
+        extended_words,
+    )
+    from coded_als.experiments.table1.reproduction import sound_cells
+    from coded_als.experiments.table1.theory import fit_law
+
+    counts, hs = parse_range(workers, "workers"), parse_range(options["partitions"], "partitions")
+    require_workers(max(counts))
+    known = [FITTED] * (FITTED in options["delays"])
+    delays = (*known, *distinct_delays([spec for spec in options["delays"] if spec != FITTED]))
+    cells, law, machine = cells_of(counts, hs, options["codes"], delays), fit_law(sound_cells()), machine_from(options)
+    with cell_progress() as tell:
+        rows = extended_rows(cells, law, machine, options["repeats"], seed, tell)
+    with saying_what_failed(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "table.md").write_text(extended_table(rows, markdown=True) + "\n")
+        (out / "results.json").write_text(json.dumps(documents(rows, law, machine), indent=1) + "\n")
+    click.echo(extended_table(rows) + "\n")
+    for line in extended_words(rows, law):
+        click.echo(f"{line}.")
+    if all(row.cell.partitions is None for row in rows):
+        click.echo(f"No figure: no code leaves h open.\n\n{out}")
+        return
+    try:
+        from coded_als.experiments.report.extended_figures import extended_times
+    except UsageError as missing:
+        click.echo(f"No figure: {missing}", err=True)
+    else:
+        with style_from(options["width"], options["rc"]):
+            for suffix in ("svg", "pdf"):
+                extended_times(rows).savefig(out / f"table1-extended.{suffix}")
+    click.echo(f"\n{out}")
+
+
+@command.command(
+    "when-coding-pays", cls=CommandWithExamples,
+    examples=(
+        "coded-als reproduce when-coding-pays",
+        "coded-als reproduce when-coding-pays --delays measured:lambda --workers 10,30 --work 1,100",
+    ),
+)  # fmt: skip
+@click.option("--workers", default="10,30,100,300,1000", show_default=True, help="W: 10,30 or 10:50:10.")
+@click.option(
+    "--work", default="1,30,1000", show_default=True, help="Milliseconds of one worker for 1/W of a product: 1,30."
+)
+@click.option(
+    "--delays",
+    multiple=True,
+    help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
+)
+@click.option("--runs", default=200, show_default=True, type=click.IntRange(2), help="Fits of every setting.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("out/when-coding-pays"),
+    show_default=True,
+    help="Folder for the results.",
+)
+@takes_style
+def when_coding_pays(
+    workers: str,
+    work: str,
+    delays: tuple[str, ...],
+    runs: int,
+    seed: int,
+    out: Path,
+    width: str | None,
+    rc: tuple[str, ...],
+) -> None:
+    """Compare codes with the methods of engineers, at equal memory.
+
+    These are copies, hedged requests and speculative execution. The command writes table.md, results.json and a figure in two
+    formats; the defaults take some minutes.
+    """
+    import json
+
+    from coded_als.delays import require_workers
+    from coded_als.experiments.sweep.grids import distinct_delays, parse_range
+    from coded_als.experiments.sweep.result_folder import saying_what_failed
+    from coded_als.experiments.when_coding_pays import (
+        DELAYS,
+        grid_of,
+        measured_outcomes,
+        ratio_table,
+        rounds_table,
+        verdict_lines,
+    )
+
+    counts = parse_range(workers, "workers", least=2)
+    require_workers(max(counts))
+    works_s = [1e-3 * count for count in parse_range(work, "work")]
+    grid = list(grid_of(distinct_delays(delays or DELAYS), works_s, counts))
+    with cell_progress() as tell:
+        found = measured_outcomes(grid, runs, seed, tell)
+    with saying_what_failed(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "table.md").write_text(
+            ratio_table(found, markdown=True) + "\n\n" + rounds_table(found, markdown=True) + "\n"
+        )
+        (out / "results.json").write_text(json.dumps([outcome.document() for outcome in found], indent=1) + "\n")
+    click.echo("time of a fit, best rival over best code:\n" + ratio_table(found) + "\n")
+    click.echo("rounds of a fit from which the code is faster, encoding included:\n" + rounds_table(found) + "\n")
+    for line in verdict_lines(found):
+        click.echo(f"{line}.")
+    try:
+        from coded_als.experiments.report.when_figures import rival_over_code
+    except UsageError as missing:
+        click.echo(f"No figure: {missing}", err=True)
+    else:
+        with style_from(width, rc):
+            for suffix in ("svg", "pdf"):
+                rival_over_code(found).savefig(out / f"when-coding-pays.{suffix}")
+    click.echo(f"\n{out}")

@@ -133,9 +133,22 @@ def command(
             first = cells[0].delays
             leading = leading_cells([row for row in rows if row["cell"]["delays"] == first])
             write_examples(out, leading, spec.workload(first), spec.seed)
+    if any(row["status"] == "done" for row in rows):
+        _print_findings(out)
     counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     click.echo(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     click.echo(f"coded-als report {out}   # figures and tables in one HTML file")
+
+
+def _print_findings(out: Path) -> None:
+    """The findings of a report in words, where its figures could be drawn."""
+    try:
+        from coded_als.experiments.report.html_report import sentences
+        from coded_als.experiments.report.results import open_results
+    except UsageError:  # without matplotlib the reports, and their words, are not installed
+        return
+    for part in open_results(out).slices:
+        click.echo(f"{part.workers[-1]} workers, {part.name}: {' '.join(sentences(part))}\n")
 
 
 @contextmanager

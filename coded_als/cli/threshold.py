@@ -97,7 +97,7 @@ def _chosen(code: CodeSpec, workers: int | None) -> CodeSpec:
             )
         return code
     if workers < 1:
-        raise UsageError(f"workers must be at least 1; got {workers}. Add workers.")
+        raise UsageError(f"workers must be at least 1; got {workers}.")
     if isinstance(code, Entangled) and not code.fixed:
         code = code.partitioned(largest_partitions(workers, code.points))
     return code.bind(workers, sys.maxsize)

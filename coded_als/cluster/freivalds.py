@@ -158,19 +158,24 @@ class PieceSketches:
         sketches = np.array([combinations[:, part] @ share[:, part] for part in rows])
         return cls(combinations, sketches, np.array([np.linalg.norm(share[:, part]) for part in rows]))
 
-    def compare(
-        self, numbers: Sequence[int], order: Sequence[slice], right: Array, columns: Array, rows: Array
-    ) -> Comparison:
-        """The comparison of the rows of ``S right`` in some pieces, (s, rows, c), one piece after the other.
+    def times(self, right: Array, numbers: Sequence[int]) -> Array:
+        """V_j S_j ``right`` of some pieces, one after the other, (s, k per piece, c)."""
+        (found,) = run_to_end(product(np.concatenate(self.sketches[list(numbers)], axis=1), right))
+        return np.asarray(found)
 
-        ``numbers`` and ``order``: the pieces and their rows in the share; ``columns``: norms of ``right``, (c,).
+    def compare(
+        self, numbers: Sequence[int], order: Sequence[slice], expected: Array, columns: Array, rows: Array
+    ) -> Comparison:
+        """The comparison of the rows of a product with S in some pieces, (s, rows, c), one piece after the other.
+
+        ``numbers`` and ``order``: the pieces and their rows in the share; ``expected``: `times` of these pieces;
+        ``columns``: norms of the other factor, (c,).
         """
         ends = np.cumsum([0, *(part.stop - part.start for part in order)])
         parts = [rows[:, first:last] for first, last in pairwise(ends.tolist())]
         observed = np.concatenate(
             [self.combinations[:, part] @ found for part, found in zip(order, parts, strict=True)], 1
         )
-        (expected,) = run_to_end(product(np.concatenate(self.sketches[list(numbers)], axis=1), right))
         sizes = np.repeat(self.sizes[list(numbers)], len(self.combinations))[:, np.newaxis] * columns
         lengths = self.sketches.shape[1] * self.sketches.shape[3], self.combinations.shape[1]
         return Comparison(observed, expected, bounded(sizes, *lengths))

@@ -11,7 +11,7 @@ from coded_als.cluster.rules import counted_workers
 from coded_als.cluster.seam import Round, Status, StoppingRule, require_stored, verdict
 from coded_als.codes.pieces import Done, PieceLayout
 from coded_als.errors import UsageError
-from coded_als.kernels import PIECEWISE, Stored, as_stored, find_kernel, run_to_end
+from coded_als.kernels import PIECEWISE, SUMMED, Stored, as_stored, find_kernel, piece_operands, run_to_end
 
 
 class HeldArrays:
@@ -67,23 +67,35 @@ class HeldArrays:
                 return {worker: computed[worker] for worker in counted}
 
     def accepts(
-        self, round: Round, layout: PieceLayout, left_out: dict[int, Status], whole: dict[int, Array]
+        self, round: Round, layout: PieceLayout, left_out: dict[int, Status], answers: dict[int, tuple[Array, ...]]
     ) -> Callable[[int], bool]:
         """Whether a worker's answers count: they are computed, all at once, when the first of them arrives."""
 
         def accept(worker: int) -> bool:
-            response = self.compute(worker, round)
-            status = verdict(round, worker, response)
-            if status == "counted" and round.check_pieces is not None:
-                (rows,) = rows_done(layout, {worker: response[0]}, {worker: layout.pieces})[worker]
-                status = "counted" if round.check_pieces(worker, 0, layout.pieces, rows) else "corrupt"
+            parts = self.compute_pieces(worker, round, layout)
+            status = verdict(round, worker, parts)
+            check = round.check_pieces
+            if status == "counted" and check is not None:
+                right = all(check(worker, place, place + 1, part) for place, part in enumerate(parts))
+                status = "counted" if right else "corrupt"
             if status != "counted":
                 left_out[worker] = status
                 return False
-            (whole[worker],) = response
+            answers[worker] = parts
             return True
 
         return accept
+
+    def compute_pieces(self, worker: int, round: Round, layout: PieceLayout) -> tuple[Array, ...]:
+        """The answers of one worker to each piece, in its own order."""
+        if round.kernel not in SUMMED:
+            (whole,) = self.compute(worker, round)
+            return tuple(whole[:, rows] for rows in layout.order(worker, whole.shape[1], 0, layout.pieces))
+        memory, payload = self._memory[worker], round.payloads[worker] if round.payloads is not None else ()
+        operands = [*(memory[name] for name in round.operands), *payload]
+        order = ((layout.start(worker) + place) % layout.pieces for place in range(layout.pieces))
+        kernel, pieces = find_kernel(round.kernel), layout.pieces
+        return tuple(run_to_end(kernel(*piece_operands(round.kernel, operands, part, pieces)))[0] for part in order)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -100,19 +112,20 @@ def newly(left_out: Mapping[int, Status], round: Round) -> dict[int, Status]:
     return {worker: status for worker, status in left_out.items() if worker not in round.excluded}
 
 
-def rows_done(layout: PieceLayout, whole: Mapping[int, Array], done: Done) -> dict[int, tuple[Array, ...]]:
-    """The rows of the pieces that count, (planes, rows, columns), one after the other in each worker's own order."""
-    found: dict[int, tuple[Array, ...]] = {}
-    for worker, pieces in done.items():
-        rows = layout.order(worker, whole[worker].shape[1], 0, pieces)
-        found[worker] = (np.concatenate([whole[worker][:, part] for part in rows], axis=1),)
-    return found
+def counted_answers(answers: Mapping[int, tuple[Array, ...]], done: Done, summed: bool) -> dict[int, tuple[Array, ...]]:
+    """The rows of the pieces that count, (planes, rows, columns), one after the other in each worker's own order.
+
+    Of a sum, each part by itself.
+    """
+    parts = {worker: answers[worker][:pieces] for worker, pieces in done.items()}
+    return parts if summed else {worker: (np.concatenate(part, axis=1),) for worker, part in parts.items()}
 
 
 def require_one_product(round: Round) -> None:
     """`UsageError` unless the response to a round in pieces is one array of rows."""
-    if len(round.response_shapes) != 1 or round.kernel not in PIECEWISE:
+    kernels = (*PIECEWISE, *SUMMED)
+    if len(round.response_shapes) != 1 or round.kernel not in kernels:
         raise UsageError(
-            f"a round in pieces must be one product, by a kernel of {', '.join(PIECEWISE)}; got {round.kernel!r}. "
+            f"a round in pieces must be one product, by a kernel of {', '.join(kernels)}; got {round.kernel!r}. "
             "Use whole shares."
         )

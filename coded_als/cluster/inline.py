@@ -63,9 +63,12 @@ class InlineCluster:
         left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
         done: dict[int, int] = {}
+        answered_s: dict[int, float] = {}
         try:
             if isinstance(until, EveryPiece):
-                results = gather_pieces(self._arrays, round, until, drawn, self.machine, left_out, done, arrives_s)
+                results = gather_pieces(
+                    self._arrays, round, until, drawn, self.machine, left_out, done, arrives_s, answered_s
+                )
             else:
                 results = self._arrays.gather(round, arrival_order(arrives_s), until, left_out)
         finally:
@@ -74,7 +77,7 @@ class InlineCluster:
             if told:
                 self._report(round, started, started + elapsed_s, told, done)
             self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)), done)
+        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)), done, answered_s)
 
     def close(self) -> None:
         self._settle_open("unfinished")

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster.held import HeldArrays, excluded_from, require_one_product, rows_done
+from coded_als.cluster.held import HeldArrays, counted_answers, excluded_from, require_one_product
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.questions import Asking, EveryPiece
+from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.rules import best_there_is, refusal_of
 from coded_als.cluster.seam import Round, Status
 from coded_als.cluster.waiting import RoundCost
@@ -33,12 +33,15 @@ class Played:
         When the last answer of each of them was there.
     messages
         Messages of any kind that the master sent or received.
+    answered_s
+        When each worker's own task was answered, in a round with second copies.
     """
 
     elapsed_s: float
     done: Mapping[int, int]
     heard_s: Mapping[int, float]
     messages: int
+    answered_s: Mapping[int, float] = field(default_factory=dict)
 
 
 # An answer's pieces are checked when it arrives: whether it counts.
@@ -92,9 +95,9 @@ class _Play:
         self._begun_s = cost.computed_s(drawn.delays_s, machine, drawn.slowness) - work_s
         self._piece_s = work_s / self._pieces
         self._word_s = machine.sending_s(1, 0.0)
-        self._answer_s = machine.sending_s(1, cost.response_bytes / self._pieces) - self._word_s
+        self._answer_s = machine.sending_s(1, until.answer_bytes(cost.response_bytes)) - self._word_s
         # a question reaches the last worker after all others have been asked, and its answer has a way too
-        self._asking = Asking(until, workers * self._word_s + machine.latency_s)
+        self._asking = until.policy(workers * self._word_s + machine.latency_s)
         self._free_s = machine.sending_s(workers, cost.payload_bytes)
         self._events: list[_Event] = []
         self._number, self.messages = 0, workers
@@ -104,12 +107,20 @@ class _Play:
         self._heard_s: dict[int, float] = {}
         self._refused = set(excluded)
         self._foreseen_s = np.inf
-        for worker in np.flatnonzero(np.isfinite(self._begun_s)).tolist():
+        # the pieces after which each worker waits
+        self._limit = np.full(workers, until.unasked)
+        responds = np.isfinite(self._begun_s)
+        for worker in np.flatnonzero(~responds).tolist():
+            self._progress.lose(worker)
+        for worker in np.flatnonzero(responds).tolist():
             if worker in excluded:
                 continue
-            if self._pieces > 1:
+            if until.summed:
+                for done in range(1, self._pieces):
+                    self._foresee(self._finished_s(worker, done), "trigger", worker)
+            elif until.unasked > 1:
                 self._foresee(self._finished_s(worker, 1) + machine.latency_s, "word", worker, 1)
-            self._foresee(self._finished_s(worker, self._pieces), "trigger", worker)
+            self._foresee(self._finished_s(worker, until.unasked), "trigger", worker)
 
     def to_end(self) -> Played:
         """Let everything happen in its order until the round may end."""
@@ -133,7 +144,7 @@ class _Play:
         return self._played(self._free_s if settled else np.inf)
 
     def _played(self, elapsed_s: float) -> Played:
-        return Played(elapsed_s, self._order, self._heard_s, self.messages)
+        return Played(elapsed_s, self._order, self._heard_s, self.messages, self._asking.own_answers)
 
     def _foresee(self, at_s: float, kind: Kind, worker: int, pieces: int = 0) -> None:
         self._number += 1
@@ -145,10 +156,10 @@ class _Play:
     def _done(self, worker: int, now_s: float) -> int:
         """Pieces that a worker has done by now."""
         if self._piece_s[worker] == 0:
-            return self._pieces
+            return int(self._limit[worker])
         # a piece that ends at this very moment is done: the margin absorbs rounding
         done = np.floor((now_s - self._begun_s[worker]) / self._piece_s[worker] * (1 + 1e-12) + 1e-9)
-        return int(min(max(done, 0), self._pieces))
+        return int(min(max(done, 0), self._limit[worker]))
 
     def _arrive(self, event: _Event) -> None:
         """A message is at the master, which reads one after the other; a word is 0 pieces of answers."""
@@ -188,7 +199,14 @@ class _Play:
             self._free_s = max(now_s, self._free_s) + self._word_s
             self.messages += 1
             received_s = self._free_s + self._machine.latency_s
+            self._go_on(worker, pieces, received_s)
             self._foresee(max(received_s, self._finished_s(worker, pieces)), "trigger", worker)
+
+    def _go_on(self, worker: int, pieces: int, now_s: float) -> None:
+        """A worker that waits for a question goes on with its pieces now."""
+        if pieces > self._limit[worker]:
+            self._begun_s[worker] += max(0.0, now_s - self._finished_s(worker, int(self._limit[worker])))
+            self._limit[worker] = pieces
 
     def _trigger(self, event: _Event) -> None:
         """A worker sends the pieces that it has done since its last answer."""
@@ -207,24 +225,26 @@ def gather_pieces(
     left_out: dict[int, Status],
     done: dict[int, int],
     response_s: Array,
+    answered_s: dict[int, float],
 ) -> dict[int, tuple[Array, ...]]:
-    """The answers that a round in pieces uses, (planes, rows, columns) of each worker.
+    """The answers that a round in pieces uses, (planes, rows, columns) of each worker, or its parts of a sum.
 
-    It fills in ``left_out``, ``done`` and the seconds of responses.
+    It fills in ``left_out``, ``done``, the seconds of responses and those of the answers to workers' own tasks.
 
     Raises NotEnoughWorkers, DecodingError when even all answers do not let the round end.
     """
     require_one_product(round)
     left_out.update(excluded_from(round))
-    whole: dict[int, Array] = {}
-    accept = arrays.accepts(round, until.layout, left_out, whole)
+    answers: dict[int, tuple[Array, ...]] = {}
+    accept = arrays.accepts(round, until.layout, left_out, answers)
     played = play(RoundCost.of(round), until, drawn, machine, accept, round.excluded)
     if not np.isfinite(played.elapsed_s):
         raise refusal_of(until, tuple(played.done), left_out)
     done.update(played.done)
+    answered_s.update(played.answered_s)
     for worker, heard_s in played.heard_s.items():
         response_s[worker] = heard_s
-    return rows_done(until.layout, whole, done)
+    return counted_answers(answers, done, until.summed)
 
 
 def pieces_done(until: EveryPiece, done: Mapping[int, int], workers: int) -> Array:

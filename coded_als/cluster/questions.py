@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Array
+from coded_als.cluster.backups import BackupPolicy, Backups
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.rules import Fastest, WellConditioned
+from coded_als.cluster.rules import AnyOfEach, Fastest, WellConditioned
 from coded_als.cluster.seam import StoppingRule
 from coded_als.codes.pieces import Done, PieceLayout
 from coded_als.codes.product import MatrixCode
@@ -49,10 +50,16 @@ class EveryPiece:
         For the workers that have answered one piece.
     layout
         Which pieces the first of a worker are.
+    summed
+        Whether each answer is one piece's part of a sum, as large as a whole response, which a worker sends unasked.
+    backups
+        Policy of second copies; None where workers go on with their pieces unasked.
     """
 
     rule: StoppingRule
     layout: PieceLayout
+    summed: bool = False
+    backups: BackupPolicy | None = None
 
     @property
     def needed(self) -> int:
@@ -67,6 +74,22 @@ class EveryPiece:
         if not done or int(self.layout.counts(done).min()) < self.needed:
             return False
         return all(map(self.rule.satisfied, dict.fromkeys(self.layout.responded(done))))
+
+    def answer_bytes(self, response_bytes: float) -> float:
+        """Bytes of the answer to one piece, where a whole response takes so many."""
+        return response_bytes if self.summed else response_bytes / self.layout.pieces
+
+    @property
+    def unasked(self) -> int:
+        """The pieces that a worker does without being asked for more."""
+        return self.layout.pieces if self.backups is None else 1
+
+    def policy(self, lead_s: float) -> Asking | Backups:
+        """The state of one round from which its questions follow; ``lead_s`` as in `Asking`."""
+        if self.backups is None:
+            return Asking(self, lead_s)
+        assert isinstance(self.rule, AnyOfEach), "second copies are of blocks"
+        return Backups(self.rule.groups, self.backups, RoundProgress(self.layout))
 
     @property
     def counted(self) -> StoppingRule:
@@ -86,6 +109,17 @@ def pieces_for(code: MatrixCode, work_s: float, height: int, machine: Machine) -
     spared_s = work_s * (1 - code.recovery_threshold / code.workers)
     worth = work_s >= SHORT_S and spared_s >= WORTH_MESSAGES * code.workers * machine.message_s
     return min(code.workers, height) if worth else 1
+
+
+def pieces_of_sum(workers: int, blocks: int, work_s: float, response_bytes: float, machine: Machine) -> int:
+    """Pieces of each block of sparse rows where that is left open: as many as copies, or one where that saves nothing.
+
+    Each piece of a block is answered by as many numbers as the block; workers that share cores take turns at whole blocks.
+    """
+    copies = workers // blocks
+    spared_s, further_s = work_s * (1 - 1 / copies), machine.sending_s((copies - 1) * blocks, response_bytes)
+    shared = machine.cores is not None and machine.cores < workers
+    return 1 if shared or work_s < SHORT_S or spared_s < further_s else copies
 
 
 @dataclass(frozen=True)
@@ -122,6 +156,8 @@ class RoundProgress:
         self.begun_s: Array = np.full(workers, np.inf)
         self.piece_s: Array = np.full(workers, np.inf)
         self.stalled: NDArray[np.bool_] = np.zeros(workers, dtype=np.bool_)
+        # nothing will come of those that were lost, until they are heard again
+        self.gone: NDArray[np.bool_] = np.zeros(workers, dtype=np.bool_)
 
     @property
     def done(self) -> dict[int, int]:
@@ -132,7 +168,7 @@ class RoundProgress:
         """Note a worker's report of its finished pieces and its seconds of work."""
         if pieces:
             self.begun_s[worker], self.piece_s[worker] = now_s - computed_s, computed_s / pieces
-        self.stalled[worker] = False
+        self.stalled[worker] = self.gone[worker] = False
 
     def count(self, worker: int, pieces: int) -> None:
         """The answers to a worker's first pieces are there."""
@@ -141,7 +177,7 @@ class RoundProgress:
     def lose(self, worker: int) -> None:
         """Expect nothing more of a worker until it answers again; its counted pieces stay counted."""
         self.begun_s[worker] = self.piece_s[worker] = np.inf
-        self.asked[worker], self.stalled[worker] = 0, False
+        self.asked[worker], self.stalled[worker], self.gone[worker] = 0, False, True
 
     def forget(self, worker: int) -> None:
         """Nothing of a worker counts."""
@@ -245,12 +281,19 @@ class Asking:
         self._put_off = False
 
     @property
+    def own_answers(self) -> Mapping[int, float]:
+        """Times of answers to workers' own tasks, of which there are none."""
+        return {}
+
+    @property
     def next_s(self) -> float:
         """Time of the next call of `questions`, on the clock of the round."""
         return min(self._ask_s, self._stalled_s)
 
     def note(self, now_s: float) -> None:
         """Account for news of a worker."""
+        if self._until.summed:
+            return
         self._put_off = now_s < self._look_s
         if self._put_off:
             self._ask_s = min(self._ask_s, self._look_s)

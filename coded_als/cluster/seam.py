@@ -128,8 +128,11 @@ class Responses:
         Workers with responses that did not count: corrupt, or not finite.
     done
         Of a round in pieces (`coded_als.cluster.questions`): number of pieces of each worker that count. Its result is
-        then one array with the rows of these pieces, one after the other in the worker's own order. Empty for whole
-        shares.
+        then one array with the rows of these pieces, one after the other in the worker's own order, or of a sum an array
+        for each. Empty for whole shares.
+    answered_s
+        Of a round with second copies (`coded_als.cluster.backups`): seconds from its start to each worker's answer to
+        its own task.
     """
 
     workers: tuple[int, ...]
@@ -137,6 +140,7 @@ class Responses:
     elapsed_s: float
     left_out: tuple[int, ...] = ()
     done: Mapping[int, int] = field(default_factory=dict)
+    answered_s: Mapping[int, float] = field(default_factory=dict)
 
     def first(self) -> dict[int, Array]:
         """The first array of each response, (planes, rows, columns), by worker."""

@@ -30,7 +30,7 @@ from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
 from coded_als.cluster.shares import TeedShares
 from coded_als.codes.pieces import PieceLayout
 from coded_als.errors import UsageError
-from coded_als.kernels import Stored, as_stored
+from coded_als.kernels import Stored, as_stored, piece_operands
 
 Verify = Literal["off", "freivalds"]
 VERIFY: tuple[Verify, ...] = ("off", "freivalds")
@@ -98,7 +98,9 @@ class VerifiedCluster(ProxyCluster):
         for place, name in enumerate(round.keep):
             self._held[name] = [payload[place] for payload in round.payloads or ()]
         excluded = frozenset(self._wrong)
-        if isinstance(until, EveryPiece):
+        if isinstance(until, EveryPiece) and until.summed:
+            checked = replace(round, check_pieces=SumCheck(round, self, until.layout).check_part, excluded=excluded)
+        elif isinstance(until, EveryPiece):
             checked = replace(round, check_pieces=PieceCheck(round, self, until.layout), excluded=excluded)
         else:
             checked = replace(round, check=RoundCheck(round, self), excluded=excluded)
@@ -126,6 +128,10 @@ class VerifiedCluster(ProxyCluster):
             ]
             self._pieces[name, layout.pieces] = made
         return self._pieces[name, layout.pieces]
+
+    def shares_of(self, name: str) -> Sequence[Stored]:
+        """The shares stored under a name, which can be sent again."""
+        return self._sources[name]
 
     def _forget_pieces(self, name: str) -> None:
         self._sources.pop(name, None)
@@ -200,13 +206,45 @@ class RoundCheck:
         return operand
 
 
+class SumCheck(RoundCheck):
+    """The check of parts of a sum: each is a response to the rows of one piece.
+
+    Parameters
+    ----------
+    round, cluster
+        As of `RoundCheck`.
+    layout
+        The pieces.
+    """
+
+    def __init__(self, round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> None:
+        super().__init__(round, cluster)
+        self._layout, self._piece = layout, 0
+
+    def check_part(self, worker: int, first: int, last: int, part: Array) -> bool:
+        """Whether a worker's part of a sum, of its piece at place ``first``, is right."""
+        assert last == first + 1
+        self._piece = (self._layout.start(worker) + first) % self._layout.pieces
+        return self(worker, (part,))
+
+    def arrays(self, worker: int) -> list[Any]:
+        whole = super().arrays(worker)
+        return list(piece_operands(self._round.kernel, whole, self._piece, self._layout.pieces))
+
+    def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
+        name = self._round.kernel, self._round.operands, worker, self._piece, self._layout.pieces
+        if name not in self._cluster._keys:
+            self._cluster._keys[name] = make()
+        return self._cluster._keys[name]
+
+
 class PieceCheck:
     """The check of one round's answers, piece by piece.
 
     Parameters
     ----------
     round
-        The round: a product of a stored share and a payload.
+        The round: a product of a stored share and a payload, or of two stored shares.
     cluster
         The cluster that knows the arrays of the workers, and records the wrong workers.
     layout
@@ -214,28 +252,45 @@ class PieceCheck:
     """
 
     def __init__(self, round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> None:
-        (name,), payloads = round.operands, round.payloads or ()
-        if round.kernel != "product" or not cluster.can_check_pieces(name):
+        if round.kernel != "product" or not all(map(cluster.can_check_pieces, round.operands)):
             raise UsageError(
                 "verify='freivalds' checks pieces of products with shares that can be sent again; "
-                f"got {round.kernel!r} of {name!r}. Use pieces=1, or store a list."
+                f"got {round.kernel!r} of {', '.join(round.operands)}. Use pieces=1, or store a list."
             )
-        self._sketches, self._payloads = cluster.piece_sketches(name, layout), payloads
+        name, *stored = round.operands
+        self._sketches, self._payloads = cluster.piece_sketches(name, layout), round.payloads or ()
         self._height, self._cluster, self._layout = round.response_shapes[0][1], cluster, layout
         self._norms: dict[int, Array] = {}
+        self._expected = list(self._of_stored(cluster.shares_of(stored[0]))) if stored else []
 
     def __call__(self, worker: int, first: int, last: int, rows: Array) -> bool:
         """Whether the rows of a worker's pieces from its place ``first`` to before ``last`` are right."""
-        (right,) = self._payloads[worker]
         order = self._layout.order(worker, self._height, first, last)
         start = self._layout.start(worker)
         numbers = [(start + place) % self._layout.pieces for place in range(first, last)]
-        if id(right) not in self._norms:
-            self._norms[id(right)] = norms(right.reshape(-1, right.shape[-1]))
-        agrees = self._sketches[worker].compare(numbers, order, right, self._norms[id(right)], rows).agrees
+        expected, columns = self._wanted(worker, numbers)
+        agrees = self._sketches[worker].compare(numbers, order, expected, columns, rows).agrees
         if not agrees:
             self._cluster._wrong.add(worker)
         return agrees
+
+    def _of_stored(self, shares: Iterable[Any]) -> Iterator[tuple[Array, Array]]:
+        """The sketches times each worker's other stored share, of all pieces, and the norms of its columns."""
+        pieces = range(self._layout.pieces)
+        made: Iterable[Any] = map(as_stored, shares)
+        for sketches, share in zip(self._sketches, made, strict=True):
+            found = sketches.times(share, pieces)
+            yield found.reshape(len(found), len(pieces), -1, found.shape[2]), norms(share.reshape(-1, share.shape[-1]))
+
+    def _wanted(self, worker: int, numbers: Sequence[int]) -> tuple[Array, Array]:
+        """The sketches of some pieces times the other factor, and the norms of its columns."""
+        if self._expected:
+            expected, columns = self._expected[worker]
+            return expected[:, numbers].reshape(len(expected), -1, expected.shape[3]), columns
+        (right,) = self._payloads[worker]
+        if id(right) not in self._norms:
+            self._norms[id(right)] = norms(right.reshape(-1, right.shape[-1]))
+        return self._sketches[worker].times(right, numbers), self._norms[id(right)]
 
 
 Comparisons = Iterator[Comparison]

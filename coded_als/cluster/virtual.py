@@ -95,11 +95,14 @@ class SimulatedCluster:
         left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
         done: dict[int, int] = {}
+        answered_s: dict[int, float] = {}
         work_s = self.machine.working_s(cost.operations, drawn.slowness)
         sent_s, elapsed_s = self._now_s, 0.0
         try:
             if isinstance(until, EveryPiece):
-                results = gather_pieces(self._arrays, round, until, drawn, self.machine, left_out, done, response_s)
+                results = gather_pieces(
+                    self._arrays, round, until, drawn, self.machine, left_out, done, response_s, answered_s
+                )
                 work_s = work_s * pieces_done(until, done, self.size)
             else:
                 results = self._arrays.gather(round, arrival_order(response_s), until, left_out)
@@ -124,7 +127,7 @@ class SimulatedCluster:
                 for worker, status in told.items():
                     self._report(self._open, worker, status)
             self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)), done)
+        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)), done, answered_s)
 
     def close(self) -> None:
         self._settle_open(None)

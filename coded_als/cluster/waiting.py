@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coded_als.arrays import Array
+from coded_als.cluster.backups import backed_waiting_s
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.rules import AnyOfEach, Fastest, counted_workers
@@ -68,6 +69,23 @@ class RoundCost:
         return found
 
 
+def fastest_s(cost: RoundCost, delays: Array, machine: Machine, slowness: Array | None, k: int) -> Array:
+    """Seconds until each of T rounds has its k-th response, (T,), as `RoundCost.response_s` and `Fastest` have it.
+
+    It needs the times in their order and not whose they are, which is several times as fast for many workers.
+    """
+    if k > delays.shape[1]:
+        return np.full(len(delays), np.inf)
+    computed = cost.computed_s(delays, machine, slowness)
+    sending_s = machine.sending_s(1, cost.response_bytes)
+    if sending_s == 0:
+        computed.partition(k - 1, axis=1)
+        return np.asarray(computed[:, k - 1] + machine.latency_s)
+    computed.sort(axis=1)
+    waited_s = (computed[:, :k] - sending_s * np.arange(k)).max(axis=1)
+    return np.asarray(waited_s + machine.latency_s + sending_s * k)
+
+
 def in_turn_s(ready: Array, work_s: Array, cores: int) -> Array:
     """Seconds at which each of W computations ends, (T, W), when a few cores serve them first come, first served.
 
@@ -113,11 +131,16 @@ def pieces_waiting_s(
     As `coded_als.cluster.piecewise.play` has it where the questions come in time: answers are read once the last needed piece
     is done. The rule counts answers and does not evaluate a code's error estimate.
     """
+    if until.backups is not None:
+        return _backed_s(cost, delays, machine, slowness, until)
     slower = np.ones_like(delays) if slowness is None else slowness
     piece_s = machine.working_s(cost.operations, slower) / until.layout.pieces
     begun_s = cost.computed_s(delays, machine, slower) - piece_s * until.layout.pieces
     workers, pieces = until.layout.places.shape
-    reading_s = machine.latency_s + machine.sending_s(workers, until.needed / workers * cost.response_bytes)
+    # one message of each worker, or of each piece of a sum
+    messages = until.needed * pieces if until.summed else workers
+    answered = until.needed * pieces * until.answer_bytes(cost.response_bytes)
+    reading_s = machine.latency_s + machine.sending_s(messages, answered / messages)
     ends_s, step = np.empty(len(delays)), max(1, MOST_AT_ONCE // (workers * pieces))
     for start in range(0, len(delays), step):
         rows = slice(start, start + step)
@@ -125,6 +148,19 @@ def pieces_waiting_s(
         each_s = np.concatenate([waiting_s(done_s[:, :, piece], until.counted) for piece in range(pieces)])
         ends_s[rows] = each_s.reshape(pieces, -1).max(axis=0)
     return ends_s + reading_s
+
+
+def _backed_s(cost: RoundCost, delays: Array, machine: Machine, slowness: Array | None, until: EveryPiece) -> Array:
+    """Seconds until each of T rounds with second copies ends, (T,): tasks are halves of a share, and so are answers."""
+    half = RoundCost(cost.operations / 2, cost.payload_bytes, cost.response_bytes / 2)
+    slower = np.ones_like(delays) if slowness is None else slowness
+    ask_s = machine.sending_s(1, 0.0) + machine.latency_s
+    again_s = ask_s + machine.working_s(half.operations, slower) + machine.latency_s
+    answer_s = machine.sending_s(1, half.response_bytes)
+    assert until.backups is not None
+    assert isinstance(until.rule, AnyOfEach)
+    first_s = half.response_s(delays, machine, slowness)
+    return backed_waiting_s(first_s, again_s + answer_s, until.rule.groups, until.layout, until.backups)
 
 
 def _waiting_s(arrivals: Array, until: StoppingRule) -> float:
@@ -147,5 +183,8 @@ def round_seconds(
         for index, (cost, until) in enumerate(schedule):
             delays = np.array([draw[index].delays_s for draw in draws])
             slowness = np.array([draw[index].slowness for draw in draws]) if slows(stream.model) else None
-            seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine, slowness), until)
+            if isinstance(until, Fastest):
+                seconds[start:stop, index] = fastest_s(cost, delays, machine, slowness, until.k)
+            else:
+                seconds[start:stop, index] = waiting_s(cost.response_s(delays, machine, slowness), until)
     return seconds

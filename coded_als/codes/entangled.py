@@ -48,7 +48,7 @@ class EvaluationPoints:
                 f"points must be one of {', '.join(get_args(PointFamily))}; got {self.family!r}. Use 'circle'."
             )
         if self.workers < 1:
-            raise UsageError(f"workers must be at least 1; got {self.workers}. Add workers.")
+            raise UsageError(f"workers must be at least 1; got {self.workers}.")
 
     @property
     def planes(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from coded_als.checks import require_whole
 from coded_als.codes.product import MatrixCode, share_of_left
 from coded_als.errors import UsageError
-from coded_als.specs import load_plugins, read_fields, required
+from coded_als.specs import load_plugins, read_fields, required, unknown
 
 # A side of D divisible by every number of parts up to 16: shares come out as the fractions that they are.
 # A parameter that is left open is chosen so that the master does not wait for this share of the workers.
@@ -80,7 +80,7 @@ class CodeSpec(ABC):
             For any other code.
         """
         raise UsageError(
-            f"partitions are those of an entangled code without h, p and r; got code {self.spec!r}. Leave partitions out."
+            f"partitions needs an entangled code without h, p and r; got it with code {self.spec}. Remove one of the two."
         )
 
     @abstractmethod
@@ -151,7 +151,7 @@ def parse_code(spec: str) -> CodeSpec:
     if name not in CODES:
         load_plugins()
     if name not in CODES:
-        raise UsageError(f"code must be one of {', '.join(CODES)}; got {name!r}. See --help for the parameters.")
+        raise unknown("code", name, CODES)
     family = CODES[name]
     return family(**read_fields("code", spec, family, _value))
 

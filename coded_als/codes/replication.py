@@ -178,6 +178,74 @@ class Uncoded(CodeSpec):
         return Replicated(1).for_gram(workers)
 
 
+class _Backed(CodeSpec):
+    """Every block on two workers, each of which does one half of its product; the other half it does when asked to."""
+
+    coded: ClassVar[bool] = False
+    pieces = 2
+
+    @property
+    def fewest_workers(self) -> int:
+        return 2
+
+    def for_product(self, workers: int) -> ReplicatedProduct:
+        return Replicated(2).for_product(workers)
+
+    def for_gram(self, workers: int) -> ReplicatedProduct:
+        return Replicated(2).for_gram(workers)
+
+    @classmethod
+    def candidates(cls, workers: int) -> Iterator[Self]:
+        """None: two copies in pieces have done each other's work before it is late."""
+        return iter(())
+
+
+@register_code("hedged")
+@dataclass(frozen=True)
+class HedgedCopies(_Backed):
+    """Uncoded with hedged requests: a task that is late is sent to the other worker that holds its block.
+
+    Parameters
+    ----------
+    quantile
+        A task is late after this quantile of the times of earlier rounds.
+    """
+
+    quantile: float = 0.95
+
+    def __post_init__(self) -> None:
+        _require_part("quantile", self.quantile)
+
+
+@register_code("speculative")
+@dataclass(frozen=True)
+class SpeculativeCopies(_Backed):
+    """Uncoded with speculative execution, as Spark has it: a late task is sent to the other worker that holds its block.
+
+    Parameters
+    ----------
+    after
+        Part of the tasks that must have answered before any is late: 0.75 in Spark 3, 0.9 in Spark 4.
+    times
+        Multiple of their median time from which a task is late: 1.5 in Spark 3, 3 in Spark 4.
+    """
+
+    after: float = 0.75
+    times: float = 1.5
+
+    def __post_init__(self) -> None:
+        _require_part("after", self.after)
+        if not isinstance(self.times, (int, float)) or not 1 <= self.times < math.inf:
+            raise UsageError(
+                f"times must be a number of at least 1; got {self.times!r}. Write speculative:times=1.5, say."
+            )
+
+
+def _require_part(name: str, value: object) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 1:
+        raise UsageError(f"{name} must be above 0 and at most 1; got {value!r}. Write {name}=0.95, say.")
+
+
 def most_parts(blocks: int) -> tuple[int, int]:
     """(p, q) with p <= q and as many parts p q <= blocks as possible, as square as that allows."""
     p = max(range(1, math.isqrt(blocks) + 1), key=lambda p: (p * (blocks // p), p))

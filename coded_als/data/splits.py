@@ -76,7 +76,7 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
     count = round(fraction * data.entries) if 0 < fraction < 1 else 0
     if not 0 < count < data.entries:
         raise UsageError(
-            f"fraction must leave ratings in both parts; got {fraction} of {data.entries}. Take one nearer to 0.5."
+            f"fraction must leave ratings in both parts; got {fraction} of {data.entries}. Take a number between 0 and 1."
         )
     test = np.zeros(data.entries, dtype=np.bool_)
     test[np.random.default_rng(seed).permutation(data.entries)[:count]] = True
@@ -109,7 +109,7 @@ def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int = 0) -> 
     if not 0 < count < np.count_nonzero(counts):
         raise UsageError(
             f"fraction must leave users in both parts; got {fraction} of the {eligible.size} users with two ratings "
-            "or more. Take one nearer to 0.5."
+            "or more. Take a number between 0 and 1."
         )
     test = np.zeros(data.shape[0], dtype=np.bool_)
     test[np.random.default_rng(seed).permutation(eligible)[:count]] = True
@@ -171,7 +171,7 @@ def _precedence(data: RatingData, by: str, seed: int) -> NDArray[Any]:
     if by == "random":
         return np.random.default_rng(seed).permutation(data.entries)[_rank_in_source(data)]
     if by != "time":
-        raise UsageError(f"by must be 'random' or 'time'; got {by!r}. Choose one of them.")
+        raise UsageError(f"by must be 'random' or 'time'; got {by!r}.")
     if data.times is None:
         raise UsageError(f"leaving the latest out needs times; {data.source} has none. Use by='random'.")
     return data.times

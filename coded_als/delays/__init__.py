@@ -5,6 +5,7 @@ A draw is a pure function of (seed, worker, round). The same seed therefore give
 cluster, for any number of workers and any order of execution.
 """
 
+from coded_als.delays.measured import MEASURED, Measured
 from coded_als.delays.models import (
     DelayModel,
     NoDelay,
@@ -21,10 +22,12 @@ from coded_als.delays.streams import DelayStream, Disturbance, arrival_order, ha
 from coded_als.delays.traces import read_trace
 
 __all__ = [
+    "MEASURED",
     "MODELS",
     "DelayModel",
     "DelayStream",
     "Disturbance",
+    "Measured",
     "NoDelay",
     "Trace",
     "arrival_order",

@@ -221,6 +221,53 @@ class LogNormal(_Checked):
 
 
 @dataclass(frozen=True)
+class QuantileLaw:
+    """A law by some of its quantiles; its slowest part comes in bursts.
+
+    Between two quantiles, and beyond the last but one, the law is exponential; no delay is longer than the last.
+
+    Parameters
+    ----------
+    probabilities, seconds
+        The quantiles, both ascending; the first probability is 0 and no probability is 1. A probability that is given
+        twice is a gap in the law.
+    enter, leave
+        Chance that a worker is slow after a round in which it was not, and that it is not after one in which it was. The
+        slow are the slowest part of the law, as many as there are in the long run.
+    """
+
+    probabilities: tuple[float, ...]
+    seconds: tuple[float, ...]
+    enter: float = 0.5
+    leave: float = 0.5
+
+    def __post_init__(self) -> None:
+        p, s = np.array(self.probabilities), np.array(self.seconds)
+        if not (p.shape == s.shape and p.size >= 2 and p[0] == 0 and p[-1] < 1 and (np.diff(p) >= 0).all()):
+            raise UsageError(
+                f"probabilities must ascend from 0 to below 1; got {self.probabilities}. Correct the model."
+            )
+        if not (np.isfinite(s).all() and s[0] >= 0 and (np.diff(s) >= 0).all()):
+            raise UsageError(f"seconds must be finite, at least 0 and ascend; got {self.seconds}. Correct the model.")
+        _ = Markov(0.0, 0.0, self.enter, self.leave)
+
+    def quantile_s(self, probabilities: Array) -> Array:
+        """Seconds that a delay stays below with these probabilities."""
+        with np.errstate(divide="ignore"):
+            return np.interp(-np.log1p(-probabilities), -np.log1p(-np.array(self.probabilities)), self.seconds)
+
+    def draw(self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None) -> tuple[Array, Array]:
+        _, slow = Markov(0.0, 0.0, self.enter, self.leave).draw(uniforms, round_index, operations, state)
+        numbers, part = uniforms(1), self.slow_share
+        return self.quantile_s(np.where(slow > 0, 1 - part * numbers, (1 - part) * numbers)), slow
+
+    @property
+    def slow_share(self) -> float:
+        """The chance of being slow in the long run, and in the first round: a number below it makes a worker so."""
+        return self.enter / (self.enter + self.leave)
+
+
+@dataclass(frozen=True)
 class NormalPerOperation(_Checked):
     """The paper's model: N(ops mu, ops sigma^2), mu and sigma in seconds per multiplication (Appendix A)."""
 
@@ -462,7 +509,19 @@ class Sum:
 
 
 _STATIONARY = (
-    *(NoDelay, ShiftedExponential, Uniform, Pareto, LogNormal, NormalPerOperation, Bimodal, Markov, Slow, Dead),
+    *(
+        NoDelay,
+        ShiftedExponential,
+        Uniform,
+        Pareto,
+        LogNormal,
+        QuantileLaw,
+        NormalPerOperation,
+        Bimodal,
+        Markov,
+        Slow,
+        Dead,
+    ),
     *(SlowDown, AlwaysSlowDown, LogNormalSlowDown, MarkovSlowDown, Trace, Bootstrap),
 )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from coded_als.delays.measured import measured_model
 from coded_als.delays.models import (
     AlwaysSlowDown,
     Bimodal,
@@ -34,7 +35,7 @@ from coded_als.delays.models import (
 )
 from coded_als.delays.traces import read_recording
 from coded_als.errors import UsageError
-from coded_als.specs import load_plugins, read_fields
+from coded_als.specs import load_plugins, read_fields, unknown
 
 MODELS: dict[str, type[DelayModel]] = {
     "none": NoDelay,
@@ -90,14 +91,14 @@ def trace_files(spec: str) -> list[str]:
 
 def _parse_one(spec: str) -> DelayModel:
     name, _, text = spec.partition(":")
+    if name == "measured":
+        return measured_model(text)
     if name == "trace":
         return read_recording(Path(text))
     if name not in MODELS:
         load_plugins()
     if name not in MODELS:
-        raise UsageError(
-            f"delays must be one of {', '.join(MODELS)} or trace:FILE; got {name!r}. See --help for the parameters."
-        )
+        raise unknown("delays", name, [*MODELS, "measured", "trace"])
     model = MODELS[name]
     kinds = quantities(model)
     values = read_fields("delays", spec, model, lambda key, value: _parse_value(key, value, kinds[key], spec))

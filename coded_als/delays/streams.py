@@ -16,15 +16,16 @@ from coded_als.errors import UsageError
 
 # A laptop has room for so many, and no cluster that codes are for has more.
 MOST_WORKERS = 100_000
+# As many delays of one round are drawn in some hundredths of a second, where times alone are drawn.
+MOST_TIMED = 1_000_000
 
 
-def require_workers(workers: int) -> None:
+def require_workers(workers: int, most: int = MOST_WORKERS) -> None:
     """Raise `UsageError` unless the number of workers is one that can be simulated."""
     if not is_whole(workers):
-        raise UsageError(f"workers must be a whole number; got {workers!r}. Correct it.")
-    if not 1 <= workers <= MOST_WORKERS:
-        change = "Add" if workers < 1 else "Remove"
-        raise UsageError(f"workers must be at least 1 and at most {MOST_WORKERS}; got {workers}. {change} workers.")
+        raise UsageError(f"workers must be a whole number; got {workers!r}.")
+    if not 1 <= workers <= most:
+        raise UsageError(f"workers must be from 1 to {most}; got {workers}.")
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ class DelayStream:
     """
 
     def __init__(self, spec: str | DelayModel, workers: int, seed: int = 0) -> None:
-        require_workers(workers)
+        require_workers(workers, MOST_TIMED)
         if not is_whole(seed) or seed < 0:
-            raise UsageError(f"seed must be a whole number of at least 0; got {seed!r}. Correct it.")
+            raise UsageError(f"seed must be a whole number of at least 0; got {seed!r}.")
         if not isinstance(spec, str) and not callable(getattr(spec, "draw", None)):
             raise UsageError(f"delays must be a SPEC or a delay model; got {spec!r}. Write 'exp:mean=20ms', say.")
         self.model = parse_delays(spec) if isinstance(spec, str) else spec
@@ -122,13 +123,34 @@ def hashed_uniforms(seed: int, round_index: int | NDArray[np.uint64], draw: int,
     -------
     Of the shape of the ids.
     """
-    word = np.full(ids.shape, (seed + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
-    for salt in (round_index, draw, ids):
-        word = _mix(word + np.full(ids.shape, salt, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    if isinstance(round_index, np.ndarray):
+        word = np.full(ids.shape, (seed + 0x632BE59BD9B4E019) % 2**64, dtype=np.uint64)
+        for salt in (round_index, draw, ids):
+            word = _mix(word + np.full(ids.shape, salt, dtype=np.uint64) * np.uint64(GOLDEN))
+        return _as_uniforms(word)
+    # seed, round and draw are the same for all ids: only the last mixing is of an array, in parts that caches hold
+    start = (seed + 0x632BE59BD9B4E019) % 2**64
+    for one in (round_index, draw):
+        start = int(_mix(np.array([(start + int(one) * GOLDEN) % 2**64], dtype=np.uint64))[0])
+    found, flat = np.empty(ids.size), ids.reshape(-1)
+    for first in range(0, ids.size, CACHED):
+        part = slice(first, first + CACHED)
+        found[part] = _as_uniforms(_mix(flat[part] * np.uint64(GOLDEN) + np.uint64(start)))
+    return found.reshape(ids.shape)
+
+
+GOLDEN = 0x9E3779B97F4A7C15
+# Numbers of a part whose arrays stay in the processor's cache.
+CACHED = 2**14
+
+
+def _as_uniforms(word: NDArray[np.uint64]) -> Array:
     return ((word >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def _mix(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        word = word ^ (word >> np.uint64(shift))
+        word *= np.uint64(factor)
+    word ^= word >> np.uint64(31)
+    return word

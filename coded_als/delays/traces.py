@@ -171,7 +171,9 @@ def _read_cells(path: Path) -> Cells:
                     )
                 cells[cell] = value
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"a trace must be a readable CSV file; got {path}: {error}. Check the path.") from None
+        raise UsageError(
+            f"a trace must be a readable CSV file; got {path}: {getattr(error, 'strerror', None) or error}. Check the path."
+        ) from None
     if not cells:
         raise UsageError(f"a trace must have at least one row; {path} has none. Record one with --record-delays.")
     return cells

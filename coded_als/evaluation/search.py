@@ -97,7 +97,7 @@ def search(
     known = model.get_params()
     for name in ranges:
         if name not in known:
-            raise UsageError(f"ranges must be of parameters, {', '.join(known)}; got {name!r}. Correct it.")
+            raise UsageError(f"ranges must be of parameters, {', '.join(known)}; got {name!r}.")
     kept, held_out = holdout(train, validation, seed=seed)
     candidates = []
     for parameters in _drawn(known, ranges, min(train.shape), budget, np.random.default_rng(seed)):

@@ -79,9 +79,7 @@ def evaluate_strong(
     for cutoff in cutoffs:
         require_count(cutoff)
     if not cutoffs or not 0 < hidden < 1:
-        raise UsageError(
-            f"hidden must be between 0 and 1, for one list or more; got {hidden} and {cutoffs}. Correct it."
-        )
+        raise UsageError(f"hidden must be between 0 and 1, for one list or more; got {hidden} and {cutoffs}.")
     rows = _held_out(model, test)
     looked_for = left_out(rows, hidden, seed)
     given, truth = _part(rows, ~looked_for), _part(rows, looked_for)

@@ -11,6 +11,7 @@ import numpy as np
 
 from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster import StoppingRule
+from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import rule_for
@@ -112,7 +113,7 @@ def _rule(code: CodeSpec, product: MatrixCode, cost: RoundCost, setting: Setting
     work_s = setting.machine.computing_s(cost.operations)
     pieces = min(code.pieces or pieces_for(product, work_s, height, setting.machine), height)
     rule = rule_for(product, code.tolerance)
-    return rule if pieces == 1 else EveryPiece(rule, PieceLayout(setting.workers, pieces))
+    return rule if pieces == 1 else EveryPiece(rule, PieceLayout(setting.workers, pieces), backups=backups_of(code))
 
 
 def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
@@ -124,6 +125,8 @@ def _sparse_row(copies: int, setting: Setting, draws: Draws) -> CodeRow:
     memory_bytes, nothing_to_decode = scheme.storage_bytes(size), DecodingErrors(0.0, 0.0, 0.0)
     share = memory_bytes / (FLOAT_BYTES * setting.length**2)
     known = (code.spec, "sparse rows", rule.needed, share, memory_bytes, nothing_to_decode)
+    if (pieces := scheme.pieces(size, setting.machine)) > 1:
+        rule = EveryPiece(rule, PieceLayout(setting.workers, pieces), summed=True)
     return _timed(*known, cost, rule, setting, draws)
 
 
@@ -142,6 +145,8 @@ def _timed(
 
 def _calm_part(until: EveryPiece) -> tuple[int, float]:
     """Pieces of a share, and the part of it that each worker has done when a round of equally fast ones ends."""
+    if until.backups is not None:
+        return until.layout.pieces, 1 / until.layout.pieces
     counted = EveryPiece(until.counted, until.layout)
     workers, pieces = range(until.layout.workers), until.layout.pieces
     enough = next(done for done in range(1, pieces + 1) if counted.decodable(dict.fromkeys(workers, done)))
@@ -192,7 +197,7 @@ def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Cod
     found = [code for members in ordered for code in _nearest(members, workers, limits)]
     if not found:
         raise UsageError(
-            f"memory must hold a share of some code on {workers} workers; got {max(limits):.3g} of the matrix. "
+            f"memory must hold a share of some code on {workers} workers; got {100 * max(limits):.3g} % of the matrix. "
             "Raise it or add workers."
         )
     return found

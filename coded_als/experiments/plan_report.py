@@ -101,6 +101,7 @@ def plan_text(
             f"{chosen.worker_bytes / 1e6:.3g} MB on each worker."
         ),
         *continued(fit_command(chosen, workload, cluster)),
+        *_default_lines(plan),
         "",
         as_text(*_leading_table(plan), first_left=True),
     ]
@@ -177,6 +178,32 @@ def _leading_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
             [code, solver, _seconds(one).replace(" s", ""), f"{one.startup_s:.2g}", f"{one.worker_bytes / 1e6:.3g}"]
         )
     return ["code", "solver", "seconds (95 %)", "start-up", "MB each"], body
+
+
+def _default_lines(plan: Plan) -> list[str]:
+    """The code that a fit takes without --code, beside the recommended scheme, and beside others in its memory."""
+    if plan.default is None:
+        return ["Without --code, fit finds no code for this memory."]
+    (choice, default), best, rival = plan.default, plan.recommended, plan.in_default_memory
+    if default.scheme.code == best.scheme.code and default.scheme.rows == best.scheme.rows:
+        return ["Without --code, fit takes this code too."]
+    text = (
+        f"Without --code, fit takes {choice.code.spec}: {_seconds(default)}, {_times(default, best)} as long; "
+        f"{default.worker_bytes / 1e6:.3g} MB on each worker."
+    )
+    if _holds_everything(best):
+        text += f" All of D on each worker ({best.scheme.code}) has to be requested."
+    if best.worker_bytes > default.worker_bytes and rival is not None:
+        text += f" In its memory the fastest is {rival.scheme.label}: {_seconds(rival)}."
+    return _wrapped(text)
+
+
+def _times(one: Candidate, other: Candidate) -> str:
+    return f"{one.mean_s / other.mean_s:.2f} times"
+
+
+def _holds_everything(candidate: Candidate) -> bool:
+    return not candidate.scheme.rows and candidate.scheme.family.share(candidate.scheme.workers) > 1 - 1e-9
 
 
 def trials_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -306,6 +333,12 @@ def plan_document(plan: Plan, workers: int, workload: Workload, cluster: Sequenc
         "delays": str(workload.delays),
         "recommended": candidate_row(plan.recommended),
         "command": fit_command(plan.recommended, workload, cluster),
+        "default": None
+        if plan.default is None
+        else candidate_row(plan.default[1]) | {"reason": plan.default[0].reason},
+        "fastest_in_the_memory_of_the_default": None
+        if plan.in_default_memory is None
+        else candidate_row(plan.in_default_memory),
         "speedup_of_the_best_code": _speedup(plan.overall),
         "at_equal_memory": [_duel_row(duel, "worker_storage_bytes") for duel in plan.at_equal_memory],
         "at_equal_work": [_duel_row(duel, "worker_operations") for duel in plan.at_equal_work],

@@ -14,7 +14,7 @@ import numpy as np
 from coded_als.arrays import Array, Shape
 from coded_als.checks import all_finite
 from coded_als.cluster import Round, Status, StoppingRule, best_there_is, refusal_of, spared, verdict
-from coded_als.cluster.questions import Asking, EveryPiece
+from coded_als.cluster.questions import EveryPiece
 from coded_als.delays import Disturbance
 from coded_als.errors import RoundTimeout, UsageError, WorkerFailed
 from coded_als.kernels import PANEL_OPERATIONS
@@ -217,7 +217,10 @@ class RunningRound:
 
     def __post_init__(self) -> None:
         self.in_pieces = self.until if isinstance(self.until, EveryPiece) else None
-        self.asking = None if self.in_pieces is None else Asking(self.in_pieces, self.lead_s)
+        self.asking = None if self.in_pieces is None else self.in_pieces.policy(self.lead_s)
+        if self.asking is not None:
+            for worker in np.flatnonzero(np.isinf(self.delays_s)).tolist():
+                self.asking.progress.lose(worker)
         self.needed = tuple(stamp for stamp in self.operands if stamp not in self.keep)
         for worker in self.round.excluded:
             self._standings[worker] = Standing(Stage.CORRUPT, self._first_task(worker))
@@ -229,6 +232,8 @@ class RunningRound:
         """The responses that count, by worker, in order of arrival; of a round in pieces the rows that came."""
         if self.in_pieces is None:
             return self._results
+        if self.in_pieces.summed:
+            return {worker: answers.rows for worker, answers in self._counted.items()}
         return {worker: (np.concatenate(answers.rows, axis=1),) for worker, answers in self._counted.items()}
 
     @property
@@ -258,6 +263,8 @@ class RunningRound:
         before = self._before(worker, attempt)[0]
         if not before < pieces <= self.in_pieces.layout.pieces:
             return None
+        if self.in_pieces.summed:
+            return self.round.response_shapes[0] if pieces == before + 1 else None
         planes, height, columns = self.round.response_shapes[0]
         order = self.in_pieces.layout.order(worker, height, before, pieces)
         return planes, sum(rows.stop - rows.start for rows in order), columns
@@ -304,6 +311,7 @@ class RunningRound:
             self.slowness[worker],
             self._pieces,
             0 if self.in_pieces is None else self.in_pieces.layout.start(worker),
+            0 if self.in_pieces is None else self.in_pieces.unasked,
             self.payloads.of(worker),
         )
 

@@ -166,7 +166,8 @@ class ZmqCluster:
                 self._events.deliver()
             left_out = tuple(worker for worker in done.left_out if worker not in round.excluded)
             results = done.results
-            return Responses(tuple(results), results, done.ended_s - started, left_out, done.done_pieces)
+            own = {} if done.asking is None else done.asking.own_answers
+            return Responses(tuple(results), results, done.ended_s - started, left_out, done.done_pieces, own)
 
     def close(self) -> None:
         """Let go of the workers at once, stragglers included; more than once is harmless."""

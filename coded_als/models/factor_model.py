@@ -164,7 +164,7 @@ class FactorModel:
         for name in changes:
             if name not in known:
                 raise UsageError(
-                    f"a parameter of {type(self).__name__} must be one of {', '.join(known)}; got {name!r}. Correct it."
+                    f"a parameter of {type(self).__name__} must be one of {', '.join(known)}; got {name!r}."
                 )
         self.__dict__.update(type(self)(**(known | changes)).__dict__)
         return self

@@ -145,4 +145,4 @@ def _read(file: IO[bytes]) -> tuple[Any, dict[str, NDArray[Any]]]:
 
 def _unreadable(path: str | Path, error: Exception) -> UsageError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UsageError(f"a model must be a complete file saved by coded-als; got {path}: {reason}. Save it again.")
+    return UsageError(f"a model must be a complete file that `fit --out` or `save` wrote; got {path}: {reason}.")

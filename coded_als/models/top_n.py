@@ -193,4 +193,4 @@ def require_ranking(
 def require_count(n: int) -> None:
     """Raise `UsageError` unless n is a whole number of at least 1."""
     if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
-        raise UsageError(f"n must be a whole number, at least 1; got {n!r}. Ask for one item or more.")
+        raise UsageError(f"n must be a whole number, at least 1; got {n!r}.")

@@ -16,11 +16,12 @@ from threadpoolctl import threadpool_limits
 
 from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
-from coded_als.codes import CODES, Entangled, Replicated, Uncoded
+from coded_als.codes import CODES, Entangled, Replicated, Systematic, Uncoded
 from coded_als.delays.models import DelayModel, NoDelay, Trace, traces_of
 from coded_als.errors import UsageError, readable
+from coded_als.planner.default import ChosenCode, affordable, default_choice
 from coded_als.planner.schemes import Scheme, Size, holds_gram
-from coded_als.planner.solvers import SOLVERS, solvers_of
+from coded_als.planner.solvers import SOLVERS, default_solver, solvers_of
 from coded_als.planner.statistics import Estimate, Sampling
 from coded_als.planner.timing import (
     DRAWN_ITERATIONS,
@@ -150,6 +151,8 @@ def schemes(
         return
     for family in CODES.values():
         for code in family.candidates(workers):
+            if code == Systematic(workers) and workers > 1:
+                continue  # plain blocks alone: no code, and no worker to spare
             yield from (Scheme(code.spec, workers, solver=solver) for solver in solvers)
             if isinstance(code, Entangled) and code.h:
                 able = (solver for solver in solvers_of("paper") if solver in solvers)
@@ -191,7 +194,9 @@ class Race:
         self._timed: dict[Scheme, Candidate] = {}
         self.excluded: dict[Scheme, str] = {}
         bounds = []
+        self._workers = 0
         for scheme in contestants:
+            self._workers = scheme.workers
             try:
                 stored = scheme.storage_bytes(workload.size)
                 if stored > memory_bytes:
@@ -217,9 +222,24 @@ class Race:
                 best = found
         return best
 
-    def chosen(self) -> Candidate | None:
-        """The fastest that decodes accurately; one without a code where that is within the margin of it."""
-        return self.duel(self.accurate).faster
+    def chosen(self, among: Sequence[Candidate] | None = None) -> Candidate | None:
+        """The fastest that decodes accurately, of some or all; one without a code where that is within the margin of it."""
+        return self.duel(self.accurate if among is None else among).faster
+
+    def default(self, memory_bytes: float = np.inf) -> tuple[ChosenCode, Candidate] | None:
+        """The choice of a fit that names no code, with the usual solver; None where no worker holds enough, or it cannot run."""
+        size, workers, solver = self._workload.size, self._workers, default_solver()
+        try:
+            choice = default_choice(size, workers, solver, self._workload.machine, memory_bytes)
+        except UsageError:
+            return None
+        if size.entries is not None or not isinstance(self._workload.model, NoDelay):
+            alike = [bound for bound in self.accurate if bound.scheme.solver == solver]
+            able = set(affordable((bound.scheme for bound in alike), size, memory_bytes))
+            best = self.chosen([bound for bound in alike if bound.scheme in able])
+            choice = choice.beside(None if best is None else best.scheme, size)
+        found = self.timed(Scheme(choice.code.spec, workers, solver=solver, rows=choice.rows))
+        return None if found is None else (choice, found)
 
     def duel(self, among: Sequence[Candidate], limit: float = np.inf) -> Duel:
         """The best with a code among some at their bounds against the best without, drawn until they are distinguished.
@@ -340,14 +360,16 @@ def choose(
     delays: str | DelayModel | None,
     machine: Machine,
     tolerance: float | None = None,
+    memory_bytes: float = np.inf,
 ) -> Scheme | None:
-    """The scheme that a plan for this cluster and solver recommends; None where nothing is known of delays."""
+    """The fastest scheme that `auto` may take under known delays; None where nothing is known of them."""
     if delays is None:
         return None
     workload = Workload(size, delays, machine, tolerance)
     if isinstance(workload.model, NoDelay):
         return None
-    candidate = Race(workload, contestants(size, workers, (solver,))).chosen()
+    able = affordable(contestants(size, workers, (solver,)), size, memory_bytes)
+    candidate = Race(workload, able).chosen()
     return None if candidate is None else candidate.scheme
 
 

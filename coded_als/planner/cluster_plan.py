@@ -10,6 +10,7 @@ import numpy as np
 from coded_als.delays.streams import require_workers
 from coded_als.errors import UsageError
 from coded_als.planner.choice import MOST_DRAWS, Candidate, Duel, Race, Verdict, contestants
+from coded_als.planner.default import ChosenCode
 from coded_als.planner.timing import Workload
 
 
@@ -19,6 +20,9 @@ class Plan:
 
     recommended: Candidate  # the fastest that decodes accurately; without a code where that is within the margin of it
     overall: Duel  # the best code against the best scheme without one
+    # the choice of a fit that names no code, its time, and the fastest scheme that takes no more memory; None if it cannot run
+    default: tuple[ChosenCode, Candidate] | None
+    in_default_memory: Candidate | None
     # the same where a worker may hold, or compute, no more than with each number of copies
     at_equal_memory: tuple[Duel, ...]
     at_equal_work: tuple[Duel, ...]
@@ -44,19 +48,25 @@ def make_plan(
     recommended = race.widened(overall.faster)
     if recommended is None:
         reason = next(iter(race.excluded.values()))
-        raise UsageError(
-            f"some scheme must be able to run on {workers} workers; none is ({reason}). Add workers or memory."
-        )
+        raise UsageError(f"no code can run on {workers} workers: {reason.rstrip('.')}. Add workers or memory.")
+    default = race.default(memory_bytes)
     for name in {candidate.scheme.family.name for candidate in race.bounds}:
         race.fastest(bound for bound in race.bounds if bound.scheme.family.name == name)
     return Plan(
         recommended,
         overall,
+        default,
+        None if default is None else _fastest_within(race, default[1]),
         _duels(race, _memory),
         _duels(race, _work),
         candidates=tuple(race.known()),
         excluded=tuple((scheme.label, reason) for scheme, reason in race.excluded.items()),
     )
+
+
+def _fastest_within(race: Race, default: Candidate) -> Candidate | None:
+    """The fastest that decodes accurately and stores no more on a worker than the default."""
+    return race.fastest(bound for bound in race.accurate if bound.worker_bytes <= default.worker_bytes)
 
 
 def _memory(candidate: Candidate) -> float:

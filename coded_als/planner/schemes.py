@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import FLOAT_BYTES
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.rules import WellConditioned, first_copies, rule_for
+from coded_als.cluster.questions import EveryPiece, pieces_for, pieces_of_sum
+from coded_als.cluster.rules import Fastest, WellConditioned, first_copies, rule_for
 from coded_als.cluster.seam import StoppingRule
-from coded_als.cluster.waiting import RoundCost
+from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
 from coded_als.codes import CodeSpec, FactorCode, InnerProductCode, MatrixCode, parse_code
 from coded_als.codes.entangled import square
+from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
 from coded_als.errors import UsageError
@@ -55,13 +57,23 @@ def gram_on_workers_s(code: CodeSpec, rows: int, length: int, workers: int, mach
     shares_bytes = gram.dtype.itemsize * (math.prod(left) + math.prod(right))
     response_bytes = gram.dtype.itemsize * math.prod(gram.response_shape((length, length)))
     round = RoundCost(multiplications(gram, (length, rows), length), 0.0, response_bytes)
-    responses = round.response_s(np.zeros((1, workers)), machine)[0]
     encoding = sum(gram.encoded_planes) * rows * length
     return (
         machine.computing_s(encoding + gram.decoded_planes * length**2)
         + machine.giving_s(workers, shares_bytes)
-        + float(np.sort(responses)[gram.recovery_threshold - 1])
+        + _undisturbed_s(gram, code.pieces, round, gram.response_shape((length, length))[1], machine)
     )
+
+
+def _undisturbed_s(code: MatrixCode, pieces: int | None, cost: RoundCost, height: int, machine: Machine) -> float:
+    """Seconds of a round that nothing delays."""
+    if pieces is None:
+        pieces = pieces_for(code, machine.computing_s(cost.operations), height, machine)
+    delays, fastest = np.zeros((1, code.workers)), Fastest(code.recovery_threshold)
+    if pieces == 1:
+        return float(waiting_s(cost.response_s(delays, machine), fastest)[0])
+    until = EveryPiece(fastest, PieceLayout(code.workers, min(pieces, height)))
+    return float(pieces_waiting_s(cost, delays, machine, None, until)[0])
 
 
 def gram_s(code: CodeSpec, rows: int, length: int, workers: int, machine: Machine) -> float:
@@ -231,6 +243,26 @@ class Scheme:
             return [self._rows_round(size)]
         product, rule = self._product_round(size), rule_for(self.product(size), tolerance)
         return [(product, rule)] if self.protocol == "fused" else self._paper_rounds(size, tolerance, product, rule)
+
+    def pieces(self, size: Size, machine: Machine) -> int:
+        """Pieces of each share, as the product of a fit takes them."""
+        if self.rows:
+            return self._pieces_of_rows(size, machine)
+        if self.protocol != "fused":
+            return 1
+        product, asked = self.product(size), self.chosen(size).pieces
+        cost, height = self._product_round(size), product.response_shape((size.length, self.block_columns(size)))[1]
+        if asked is None:
+            asked = pieces_for(product, machine.computing_s(cost.operations), height, machine)
+        return min(asked, height)
+
+    def _pieces_of_rows(self, size: Size, machine: Machine) -> int:
+        asked, (cost, _) = self.family.pieces, self._rows_round(size)
+        if asked is not None:
+            return asked
+        return pieces_of_sum(
+            self.workers, self._blocks, machine.computing_s(cost.operations), cost.response_bytes, machine
+        )
 
     def storage_bytes(self, size: Size) -> int:
         """Bytes that one worker keeps between rounds: its share of D, and in the paper's protocol shares of factors."""

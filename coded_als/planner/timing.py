@@ -26,8 +26,9 @@ from scipy.special import logsumexp, xlogy
 
 from coded_als.arrays import Array
 from coded_als.checks import require_number
+from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.questions import EveryPiece, pieces_for
+from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.rules import Fastest, WellConditioned, counted_workers
 from coded_als.cluster.seam import StoppingRule
 from coded_als.cluster.waiting import RoundCost, pieces_waiting_s, waiting_s
@@ -408,20 +409,12 @@ class Workload:
         Raises UsageError when the workers are too few.
         """
         schedule = scheme.schedule(self.size, self.tolerance_of(scheme))
-        pieces = self._pieces_of(scheme, schedule[0][0])
+        # of many workers no more than can be drawn in time
+        pieces = min(scheme.pieces(self.size, self.machine), max(LEAST_PIECES, MOST_PIECES // scheme.workers))
         if pieces == 1:
             return schedule
-        return [(cost, EveryPiece(rule, PieceLayout(scheme.workers, pieces))) for cost, rule in schedule]
-
-    def _pieces_of(self, scheme: Scheme, cost: RoundCost) -> int:
-        """Pieces of each share, as the product of a fit takes them; of many workers no more than can be drawn in time."""
-        if scheme.rows or scheme.protocol != "fused":
-            return 1
-        product, asked = scheme.product(self.size), scheme.chosen(self.size).pieces
-        height = product.response_shape((self.size.length, scheme.block_columns(self.size)))[1]
-        if asked is None:
-            asked = pieces_for(product, self.machine.computing_s(cost.operations), height, self.machine)
-        return min(asked, height, max(LEAST_PIECES, MOST_PIECES // scheme.workers))
+        layout, backups = PieceLayout(scheme.workers, pieces), backups_of(scheme.family)
+        return [(cost, EveryPiece(rule, layout, scheme.rows, backups)) for cost, rule in schedule]
 
     def master_s(self, scheme: Scheme) -> float:
         """Seconds of the master's arithmetic in one iteration, when no worker computes."""

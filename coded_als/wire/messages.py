@@ -26,7 +26,7 @@ Stamp = tuple[str, int]
 # A whole number of at least 0.
 Natural = Annotated[int, "natural"]
 
-VERSION = 6
+VERSION = 7
 MOST_HEADER_BYTES = 1 << 16
 
 
@@ -111,6 +111,8 @@ class Task(FromMaster):
         How many times as long as usual the work is to take.
     pieces, start
         Pieces of the response, and the one that comes first; the others follow in cyclic order. One: the whole response.
+    unasked
+        Pieces that the worker does and answers before it is asked for more; 0: all.
     arrays
         Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames, or of shared memory.
     """
@@ -126,6 +128,7 @@ class Task(FromMaster):
     slowness: float = 1.0
     pieces: Natural = 1
     start: Natural = 0
+    unasked: Natural = 0
     arrays: tuple[NDArray[Any], ...] = ()
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from coded_als.arrays import Array
-from coded_als.kernels import Result, find_kernel
+from coded_als.kernels import SUMMED, Result, find_kernel, piece_operands
 from coded_als.wire import (
     ANY_NUMBER,
     Absent,
@@ -185,19 +185,37 @@ class Worker:
         self._started = self._due = time.perf_counter()
         if self._pieces is None:
             return self._run(task, find_kernel(task.kernel)(*operands))
-        height = operands[0].shape[1]
         while not self._pieces.complete:
-            rows = self._pieces.next_rows(height)
-            found = self._run(task, find_kernel(task.kernel)(operands[0][:, rows], *operands[1:]))
+            part = piece_operands(task.kernel, operands, self._pieces.next, task.pieces)
+            found = self._run(task, find_kernel(task.kernel)(*part))
             if found is None:
                 return None
             self._pieces.add(found[0])
             self._tell_of_pieces(task, self._pieces)
+            if self._pieces.waits and not self._asked_on(task, self._pieces):
+                return None
         return ()
 
+    def _asked_on(self, task: Task, pieces: Pieces) -> bool:
+        """Wait until the master asks for more pieces; False when something newer turned up."""
+        since = time.perf_counter()
+        if self._turn is not None:
+            self._turn.give()
+        while self._task is task and pieces.waits:
+            self._look(LOOK_AFTER_PARENT_S)
+            if not self._parent_lives():
+                self._task = None
+        self._take_turn(task)
+        waited_s = time.perf_counter() - since
+        self._started, self._due = self._started + waited_s, self._due + waited_s
+        return self._task is task
+
     def _tell_of_pieces(self, task: Task, pieces: Pieces) -> None:
-        """Send the pieces that the master asked for, all that are left once the share is done, or a word where it is news."""
-        if pieces.complete or 0 < pieces.asked <= pieces.done:
+        """Send the pieces that the master asked for, all that are left once the share is done, or a word where it is news.
+
+        A part of a sum is sent at once: which parts the master has of a block must be known one by one.
+        """
+        if pieces.complete or pieces.waits or 0 < pieces.asked <= pieces.done or task.kernel in SUMMED:
             self._answer(task, pieces)
         elif pieces.is_news(computed_s := time.perf_counter() - self._started):
             self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
@@ -326,7 +344,7 @@ class Worker:
         if pieces is None:
             return  # nothing is done yet: the master will hear when the first piece is
         if message.pieces > pieces.done:
-            pieces.asked = message.pieces
+            pieces.asked, pieces.limit = message.pieces, max(pieces.limit, message.pieces)
         else:
             self._answer(task, pieces)
 

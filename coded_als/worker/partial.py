@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.kernels import piece_rows
 from coded_als.wire import Task
 
 # A pace that is this much off the one that the master was told is news, once twice as many pieces are done.
@@ -26,6 +25,8 @@ class Pieces:
         self.done = 0
         # how many are to be done when the master wants them; 0: it has not asked, or has been answered
         self.asked = 0
+        # how many may be done before the master has asked for more
+        self.limit = task.unasked or task.pieces
         self._unsent: list[Array] = []
         self._told, self._told_piece_s = 0, 0.0
 
@@ -34,9 +35,15 @@ class Pieces:
         """Whether all are done."""
         return self.done == self.task.pieces
 
-    def next_rows(self, height: int) -> slice:
-        """The rows of the next piece, of so many."""
-        return piece_rows(height, (self.task.start + self.done) % self.task.pieces, self.task.pieces)
+    @property
+    def waits(self) -> bool:
+        """Whether more are left, and the master has not asked for them."""
+        return self.limit <= self.done < self.task.pieces
+
+    @property
+    def next(self) -> int:
+        """The number of the next piece."""
+        return (self.task.start + self.done) % self.task.pieces
 
     def add(self, rows: Array) -> None:
         """The next piece is done: (planes, rows, columns)."""
@@ -44,8 +51,10 @@ class Pieces:
         self.done += 1
 
     def take(self) -> Array | None:
-        """The rows that were not sent yet, (planes, rows, columns); None where there are none."""
+        """The rows that were not sent yet, (planes, rows, columns), or the one part of a sum; None where there are none."""
         unsent, self._unsent = self._unsent, []
+        if len(unsent) == 1:
+            return unsent[0]
         return np.concatenate(unsent, axis=1) if unsent else None
 
     def is_news(self, computed_s: float) -> bool:

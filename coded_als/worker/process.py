@@ -79,7 +79,7 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str) -> None:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
         raise UsageError(
-            f"endpoint must be the master's address, like tcp://HOST:PORT; got {endpoint!r}: {error}. Correct it."
+            f"endpoint must be the master's address, like tcp://HOST:PORT; got {endpoint!r}: {error}."
         ) from None
 
 

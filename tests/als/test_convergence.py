@@ -194,7 +194,7 @@ def test_a_tolerance_below_rounding_ends_and_is_never_claimed(tolerance):
 
 
 @given(seed=seeds, rank=st.integers(1, 4), lam=st.sampled_from([0.0, 0.3, 2.0]), shrink=st.integers(0, 12))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_bound_is_above_what_is_lost(seed, rank, lam, shrink):
     """For exact Ritz pairs near the leading eigenvectors, with the true eigenvalue outside."""
     rng = np.random.default_rng(seed)
@@ -230,7 +230,7 @@ def test_both_signs_of_a_vector_become_one():
 
 
 @given(seed=seeds, place=st.integers(3, 79), hidden=st.floats(1e-3, 4.0), decay=st.floats(-4, 0))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_probe_misses_nothing_outside(seed, place, hidden, decay):
     """One large eigenvalue outside, however small its part of a random start, among small ones."""
     rng = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ def test_the_trap_of_a_narrow_block(width: int) -> None:
     assert excess(model, matrix) <= 2 * model.tolerance
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=seeds, rank=st.integers(1, 14), width=st.integers(1, 38), fold=st.integers(2, 60), place=st.integers(0, 14),
     gap=st.sampled_from([0.3, 0.1, 1e-2, 1e-4, 1e-7, 0.0]), decay=st.sampled_from([0.5, 0.9, 0.99]),
@@ -74,7 +74,7 @@ def test_spaces_that_are_exhausted(width: int) -> None:
         CodedALS(7, solver="krylov", block=width).fit(low)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=seeds, width=st.integers(1, 20), capacity=st.integers(60, 200), error=st.sampled_from([0.0, 1e-12, 1e-8]))
 def test_the_relation_and_orthonormality_hold_through_restarts(
     seed: int, width: int, capacity: int, error: float

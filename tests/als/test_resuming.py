@@ -57,7 +57,7 @@ def assert_same(fitted: CodedALS, whole: CodedALS) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_an_interrupted_fit_reaches_the_same_factors(
     tmp_path_factory: pytest.TempPathFactory, way: str, data: st.DataObject

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from coded_als.als.ritz import orthonormal_complement, singular_triplets
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 40),

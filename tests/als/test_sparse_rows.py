@@ -24,7 +24,7 @@ def random_matrix(seed: int, rows: int, columns: int, density: float) -> sparse.
     return sparse.random_array((rows, columns), density=density, rng=np.random.default_rng(seed), format="csr")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 40),

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster, LocalCluster, SimulatedCluster
+from coded_als.cluster.machine import Machine
+from coded_als.codes import parse_code
 from coded_als.errors import NotEnoughWorkers, UsageError
-from coded_als.planner.schemes import holds_gram
+from coded_als.planner.schemes import gram_on_workers_s, holds_gram
 
 
 def random_matrix(seed: int, shape: tuple[int, int], density: float = 0.1) -> sparse.csr_array:
@@ -42,7 +44,7 @@ def test_the_optimum_is_reached_without_a_gram_matrix(make: Any, shape: tuple[in
     assert [record.label for record in model.rounds_].count("U = A H") == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(seed=64, rows=15, columns=23, rank=4, lam=0.0, solver="als", copies=1)
 @given(
     seed=st.integers(0, 10**6),
@@ -175,3 +177,45 @@ def test_what_cannot_be_multiplied_sparsely_is_refused(ratings: Any, options: di
 
 def test_fewer_workers_than_copies_hold_as_many_as_they_are() -> None:
     assert CodedALS(3, precomputation="none").fit(SPARSE, InlineCluster(2)).code_ == "replicated"
+
+
+@pytest.mark.parametrize("verify", ["off", "freivalds"])
+@pytest.mark.parametrize("code", ["systematic:p=4,pieces=7", "replicated:copies=2,pieces=5"])
+@pytest.mark.parametrize("make", [InlineCluster, SimulatedCluster, LocalCluster])
+def test_the_gram_matrix_is_formed_in_pieces(make: Any, code: str, verify: Any) -> None:
+    """Rows of the two-sided cut decode piece by piece, and each piece of both stored shares is checked by itself."""
+    matrix = np.random.default_rng(7).standard_normal((90, 50))
+    with make(6, "exp:mean=2ms", seed=2) as cluster:
+        model = CodedALS(4, code=code, precomputation="coded", verify=verify).fit(matrix, cluster)
+    first = model.rounds_[0]
+    assert (first.label, first.pieces) == ("D = A^T A", parse_code(code).pieces)
+    assert model.left_out_ == ()
+    assert model.objective_ == pytest.approx(float(np.sum(np.linalg.svd(matrix)[1][4:] ** 2)), rel=1e-8)
+
+
+def test_a_lie_in_a_piece_of_the_gram_matrix_is_noticed() -> None:
+    matrix = np.random.default_rng(8).standard_normal((40, 30))
+    model = CodedALS(3, code="systematic:p=4,pieces=6", precomputation="coded", verify="freivalds")
+    with InlineCluster(8) as cluster:
+        kept = cluster.store
+
+        def spoilt(name: str, shares: Any) -> None:
+            """Worker 2 holds another right share than the master gave it."""
+            kept(name, [share * (1 + 1e-4 * ("A_right" in name and w == 2)) for w, share in enumerate(shares)])
+
+        cluster.store = spoilt  # type: ignore[method-assign]
+        model.fit(matrix, cluster)
+    assert model.left_out_ == model.rounds_[0].left_out == (2,)
+    assert model.objective_ == pytest.approx(float(np.sum(np.linalg.svd(matrix)[1][3:] ** 2)), rel=1e-8)
+
+
+def test_the_default_forms_the_gram_matrix_in_no_more_time_than_no_code() -> None:
+    """Whole shares at p = W / 2 would do twice the work."""
+    machine, rows, length = Machine(message_s=0.0, latency_s=0.0, bytes_per_second=np.inf), 40_000, 20_000
+    default, none = (
+        gram_on_workers_s(parse_code(code), rows, length, 30, machine) for code in ("systematic:p=15", "uncoded")
+    )
+    whole = gram_on_workers_s(parse_code("systematic:p=15,pieces=1"), rows, length, 30, machine)
+    work_s = machine.computing_s(rows * length**2 / 30)
+    assert whole - default == pytest.approx(work_s, rel=0.01)
+    assert default <= none + 0.1 * work_s

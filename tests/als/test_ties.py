@@ -140,7 +140,7 @@ def test_no_direction_of_a_tie_that_fills_most_of_the_space_is_missed(length, ra
 
 
 @given(seed=seeds, dimension=st.integers(1, 12), data=st.data())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_nearest_vectors_depend_on_the_space_and_not_on_its_basis(seed, dimension, data):
     rng = np.random.default_rng(seed)
     count = data.draw(st.integers(1, dimension))
@@ -154,7 +154,7 @@ def test_the_nearest_vectors_depend_on_the_space_and_not_on_its_basis(seed, dime
 
 
 @given(seed=seeds, above=st.integers(0, 4), multiplicity=st.integers(2, 9), data=st.data())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_any_start_near_the_leading_space_ends_with_the_same_vectors(seed, above, multiplicity, data):
     rng = np.random.default_rng(seed)
     rank = above + data.draw(st.integers(1, multiplicity - 1))

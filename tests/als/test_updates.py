@@ -20,7 +20,7 @@ def sweep(matrix, factor, lam):
 
 
 @given(seed=seeds, lam=st.sampled_from([0.0, 0.1, 3.0]), rank=st.integers(1, 4))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_one_update_is_one_sweep(seed, lam, rank):
     rng = np.random.default_rng(seed)
     matrix, factor = rng.standard_normal((12, 7)), rng.standard_normal((7, rank))
@@ -31,7 +31,7 @@ def test_one_update_is_one_sweep(seed, lam, rank):
 
 
 @given(seed=seeds, lam=st.sampled_from([0.0, 0.1, 3.0]), rank=st.integers(1, 4))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_objective_is_that_of_the_best_other_factor(seed, lam, rank):
     rng = np.random.default_rng(seed)
     matrix, factor = rng.standard_normal((12, 7)), rng.standard_normal((7, rank))
@@ -44,7 +44,7 @@ def test_objective_is_that_of_the_best_other_factor(seed, lam, rank):
 
 
 @given(seed=seeds, lam=st.sampled_from([1e-3, 0.1, 3.0]), rank=st.integers(1, 4))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_an_update_in_ritz_coordinates_is_one_sweep(seed, lam, rank):
     rng = np.random.default_rng(seed)
     matrix, factor = rng.standard_normal((12, 7)), rng.standard_normal((7, rank))

@@ -82,7 +82,7 @@ implicits = st.builds(
 ) | st.builds(ImplicitALS, alpha=st.floats(0.1, 40), **common)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(ridges | implicits, st.integers(0, 2**32), st.floats(0.05, 0.9))
 def test_the_objective_never_rises_and_is_exact(model, seed, density):
     matrix = ratings(seed, density=density)
@@ -95,7 +95,7 @@ def test_the_objective_never_rises_and_is_exact(model, seed, density):
     assert objectives[-1] == pytest.approx(direct(model, matrix), rel=1e-8, abs=1e-8)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(ridges | implicits, st.integers(0, 2**32))
 def test_folding_a_training_user_in_gives_that_users_row(model, seed):
     model.solver = "cholesky"
@@ -112,7 +112,7 @@ def test_folding_a_training_user_in_gives_that_users_row(model, seed):
 
 
 @example(RidgeALS(6, regularization=1.0, iterations=6, biases=False, seed=2, threads=1, dtype="float64"), 6441, 1e7)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(ridges | implicits, st.integers(0, 2**32), st.sampled_from([1.0, 1e-9, 1e7]))
 def test_a_score_is_its_base_and_what_each_rating_adds(model, seed, size):
     matrix = ratings(seed)

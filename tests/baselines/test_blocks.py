@@ -66,7 +66,7 @@ def fit(model: Any, matrix: sp.csr_array, workers: int, policy: Any, pick: bool)
     fit_on_blocks(model, users, items, facts, cluster, policy, FitRecorder(lambda _entry: None, time.perf_counter))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     model=st.sampled_from(MODELS),
     seed=st.integers(0, 1000),

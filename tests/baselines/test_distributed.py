@@ -44,7 +44,7 @@ def test_policies_that_skip_nobody_give_the_model_of_one_machine(kind, policy, m
     assert len(remote.recommend(0).ids) > 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(["ridge", "implicit"]),
     delays=st.sampled_from(["exp:mean=20ms", "bimodal:p=0.5,fast=1ms,slow=1s", "pareto:scale=1ms,alpha=1.1"]),
@@ -119,7 +119,7 @@ def test_more_workers_than_rows(matrix):
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=50), st.integers(1, 12))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_dealing_gives_every_row_once_and_even_hands(lengths, shards):
     lengths = np.array(lengths)
     hands = deal(lengths, shards)

@@ -31,7 +31,7 @@ def some_ratings(rng: np.random.Generator, rows: int, size: float = 1.0) -> spar
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: f"{model.kind} rank {model.rank}")
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=seeds, size=st.sampled_from([1e-6, 1.0, 1e5]))
 def test_one_user_folds_in_as_one_of_many_does(model: Any, seed: int, size: float) -> None:
     rng = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def test_interactions_below_zero_are_refused_by_every_way() -> None:
 ENTRIES = st.lists(st.tuples(st.integers(-1, 5), st.sampled_from([1.0, 0.0, -2.5, np.nan, np.inf, 3.0])), max_size=5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ENTRIES, st.sampled_from([np.float32, np.float64, np.int64, np.complex128]), st.integers(0, 6))
 def test_a_sound_row_is_what_the_careful_reader_reads(
     entries: list[tuple[int, float]], dtype: Any, pointer: int

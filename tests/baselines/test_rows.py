@@ -58,7 +58,7 @@ def test_rows_solve_their_normal_equations(solver, rank, shared):
     assert not found[0].any()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.booleans())
 def test_a_few_gradients_report_what_they_explain_and_never_explain_less(seed, steps, shared):
     rows, fixed, gram, penalty = problem(seed, shared=shared)
@@ -103,7 +103,7 @@ def test_rows_in_lockstep_have_the_same_neighbours_on_any_number_of_threads(dtyp
 
 
 @given(st.lists(st.integers(1, 50), min_size=0, max_size=60), st.integers(1, 5), st.integers(1, 9))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_every_row_is_visited_once(work, threads, together):
     parts = []
     for_all_rows(lambda rows: parts.append(rows.tolist()), np.array(work), threads, together)

@@ -30,7 +30,7 @@ def test_units_are_powers_of_four_just_below(size):
     assert np.log2(unit) % 2 == 0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32),
     exponent=st.sampled_from([-60, -20, 1, 12, 33, 55]),
@@ -53,7 +53,7 @@ def test_ratings_in_other_units_give_the_same_model_in_those_units(seed, exponen
     np.testing.assert_array_equal(more.factors, new.factors * 2.0**exponent)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     size=st.floats(-30, 30),

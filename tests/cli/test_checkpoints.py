@@ -57,7 +57,7 @@ def test_a_fit_goes_on_to_the_same_model(tmp_path: Path, method: str) -> None:
     [
         (["--resume"], "--resume must come with --checkpoint FOLDER"),
         (["--checkpoint-every", 2], "--checkpoint-every must come with --checkpoint FOLDER"),
-        (["--checkpoint", "kept", "--checkpoint-every", 0], "checkpoint_every must be a whole number"),
+        (["--checkpoint", "kept", "--checkpoint-every", 0], "--checkpoint-every must be a whole number"),
         (["--checkpoint", "kept"], "holds one. Add --resume"),
         (["--checkpoint", "kept", "--resume", "--rank", 2], "has rank = 3 where this fit has 2"),
         (["--checkpoint", "kept", "--resume", "--seed", 1], "has seed = 0 where this fit has 1"),

@@ -186,7 +186,7 @@ def test_tolerated_means_whoever_is_missing():
         "threshold", "--code", "systematic:p=6", "--workers", 7, "--decoding-tolerance", 1e-17
     ).stdout.startswith("not even all 7 workers decode to 1e-17")
     assert "is not searched" in run("threshold", "--code", "systematic:p=1500", "--workers", 2000).stdout
-    fails_with(2, "decoding_tolerance must be", "threshold", "--partitions", 2, "--decoding-tolerance", -1)
+    fails_with(2, "--decoding-tolerance must be", "threshold", "--partitions", 2, "--decoding-tolerance", -1)
 
 
 @pytest.mark.parametrize(("code", "expected"), [("replicated:copies=3", (4, 2, 2)), ("systematic:p=4", (4, 4, 2))])
@@ -199,7 +199,10 @@ def test_a_fit_tells_what_is_enough_and_why_it_took_its_code(code, expected):
     assert f"code {code}, as asked\n" in run(*arguments, "--code", code).stdout
     chosen = run(*arguments, "--delays", "exp:mean=20ms").stdout
     assert "chosen by auto: the fastest that plan expects under these delays" in chosen
-    assert "code systematic:p=4, chosen by auto: no delays are known" in run(*arguments).stdout
+    assert "code systematic:p=4, chosen by auto: rounds are too short for shares in pieces" in run(*arguments).stdout
+    lacking = run(*arguments, "--memory-per-worker", "1.5kB").stdout
+    assert "chosen by auto: memory_per_worker has room for 1/5 of D" in lacking
+    fails_with(2, "like 500MB or 2GB", *arguments, "--memory-per-worker", "lots")
 
 
 def test_doctor_is_content_here():
@@ -236,11 +239,11 @@ def test_compare(ratings):
         (["--rank", 4, "--partitions", 31, "--workers", 999], "parts must be between 1 and"),
         (["--rank", 4, "--delays", "weibull:k=1"], "delays must be one of none,"),
         (["--rank", 4, "--delays", "exp:mean=soon"], "mean must be a time with its unit, like 20ms or 1s; got 'soon'"),
-        (["--rank", 4, "--workers", 0], "workers must be at least"),
+        (["--rank", 4, "--workers", 0], "--workers must be from 1 to"),
         (["--rank", 4, "--method", "ridge", "--partitions", 3], "--partitions belongs to the coded method"),
         (["--rank", 4, "--method", "ridge", "--round-timeout", "3s"], "--round-timeout belongs to the coded method"),
         (["--rank", 4, "--cluster", "inline", "--round-timeout", "3s"], "--round-timeout belongs to worker processes"),
-        (["--rank", 4, "--round-timeout", 0], "round_timeout_s must be a number > 0; got 0"),
+        (["--rank", 4, "--round-timeout", 0], "--round-timeout must be a number > 0; got 0"),
         (["--rank", 4, "--out", "/no/such/folder/model.npz"], "--out must be a file in an existing folder"),
     ],
 )
@@ -299,7 +302,7 @@ def test_too_few_live_workers_are_an_error():
 def test_a_bad_model_is_one_line(content, tmp_path):
     path = tmp_path / "model.npz"
     path.write_bytes(content)
-    fails_with(2, "a model must be a complete file saved by coded-als", "recommend", path, "--user", "1")
+    fails_with(2, "a model must be a complete file that", "recommend", path, "--user", "1")
 
 
 def test_unknown_user_is_one_line(tmp_path):

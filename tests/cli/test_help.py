@@ -18,7 +18,7 @@ from coded_als.cli import COMMANDS, SECTIONS, main
 from coded_als.cli.help import CODE_SPECS, DELAY_SPECS, HEADINGS, MANY, CommandWithExamples, heading_of, spelling
 from coded_als.codes import parse_code
 from coded_als.codes.family import CODES
-from coded_als.delays import parse_delays
+from coded_als.delays import MEASURED, parse_delays
 from coded_als.delays.spec import MODELS
 
 
@@ -143,7 +143,8 @@ def own(classes: dict[str, type]) -> dict[str, type]:
 def test_the_specs_in_the_help_are_all_there_are(table, parse, classes) -> None:  # type: ignore[no-untyped-def]
     for spec in table:
         assert spec == "trace:FILE" or parse(spec)
-    assert {spec.partition(":")[0] for spec in table} - {"trace"} == set(own(classes))
+    assert {spec.partition(":")[0] for spec in table} - {"trace", "measured"} == set(own(classes))
+    assert table is CODE_SPECS or {f"measured:{name}" for name in MEASURED} <= table.keys()
     named = {field for spec in table for field in re.findall(r"(\w+)=", spec)}
     assert named == {field.name for one in own(classes).values() for field in fields(one)}  # type: ignore[arg-type]
 

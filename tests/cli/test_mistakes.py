@@ -98,3 +98,17 @@ def test_a_file_that_is_not_there_is_told_in_words(typed: list[str]) -> None:
     told = refused(*typed)
     assert "No such file or directory" in told
     assert "Errno" not in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--rank", "0"], "Error: --rank must be a whole number of at least 1; got 0."),
+        (["--protocol", "paper", "--solver", "lobpcg"], "Use --protocol fused or --solver als."),
+        (["--decoding-tolerance", "-1"], "Error: --decoding-tolerance must be a number"),
+        (["--code", "systemtic:p=6"], "got 'systemtic'. Did you mean systematic? See coded-als help specs."),
+        (["--block", "many"], "--block must be auto or a whole number of at least 1; got 'many'."),
+    ],
+)
+def test_an_error_of_the_library_names_what_was_typed(typed: list[str], told: str) -> None:
+    assert told in refused("fit", "synthetic:m=20,n=15,d=3,noise=0.1", *typed) + "\n"

@@ -73,7 +73,7 @@ names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(triples=rating_triples(), users=st.lists(names, min_size=8, max_size=8, unique=True), values=st.data())
 def test_what_is_split_is_read_back_to_the_last_bit(
     tmp_path: Path, triples: dict[tuple[int, int], float], users: list[str], values: Any
@@ -175,8 +175,8 @@ def test_recommendations_for_many_with_titles(model: Path, tmp_path: Path) -> No
 
 
 def test_recommendations_that_are_refused(model: Path, tmp_path: Path) -> None:
-    fails_with(2, "one of --user, --users and --all", "recommend", model)
-    fails_with(2, "one of --user, --users and --all", "recommend", model, "--user", 1, "--all")
+    fails_with(2, "--user ID, --users FILE or --all", "recommend", model)
+    fails_with(2, "--user ID, --users FILE or --all", "recommend", model, "--user", 1, "--all")
     fails_with(2, "must be one of the 14", "recommend", model, "--user", 1, "--user", 99)
     fails_with(2, "No such file", "recommend", model, "--users", tmp_path / "none")
     empty = tmp_path / "empty"

@@ -130,7 +130,7 @@ def test_copies_in_pieces_end_sooner_than_whole_ones(copies: int, delays: float,
         assert played.elapsed_s * gain <= whole_s * 1.001
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(1, 6), st.integers(1, 5), st.data())
 def test_the_moment_of_decodability_is_the_first_of_all_moments(workers: int, pieces: int, data: st.DataObject) -> None:
     layout = PieceLayout(workers, pieces)

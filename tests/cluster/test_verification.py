@@ -108,7 +108,7 @@ def test_an_honest_response_counts(case: str) -> None:
             np.testing.assert_allclose(got, wanted, rtol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data(), size=st.sampled_from([1e-6, 1e-3, 1.0, 1e9, np.inf, np.nan]))
 @pytest.mark.parametrize("case", CASES)
 def test_one_wrong_number_anywhere_is_noticed(case: str, data: st.DataObject, size: float) -> None:
@@ -216,7 +216,7 @@ def test_an_operator_and_a_sparse_fit_among_liars() -> None:
     np.testing.assert_allclose(model.user_factors_, honest.user_factors_, rtol=1e-8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from(["signed", "positive", "equal", "columns of any size", "of any size"]),
@@ -254,7 +254,7 @@ def test_what_cannot_be_verified_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert verified(checked, "off") is checked
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), ridge=st.floats(-5, 2), size=st.floats(-1, 1), common=st.booleans())
 def test_residuals_prove_stable_half_steps_however_badly_conditioned(
     seed: int, ridge: float, size: float, common: bool

@@ -17,7 +17,7 @@ from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import counted_workers
 from coded_als.cluster.virtual import SimulatedCluster
-from coded_als.cluster.waiting import RoundCost, in_turn_s, round_seconds, waiting_s
+from coded_als.cluster.waiting import RoundCost, fastest_s, in_turn_s, round_seconds, waiting_s
 from coded_als.codes import EntangledPolynomialCode
 from coded_als.delays import DelayStream
 from coded_als.errors import CodedALSError, NotEnoughWorkers, UsageError
@@ -51,7 +51,7 @@ def test_a_round_costs_messages_delay_and_work() -> None:
         assert cluster.virtual
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(0, 2**40), st.data())
 def test_results_and_arrivals_are_those_of_the_inline_cluster(size: int, seed: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, size))
@@ -132,7 +132,7 @@ def test_impossible_machines_are_refused(arguments: dict[str, float]) -> None:
         Machine(**arguments)  # type: ignore[arg-type]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 2**30), st.data())
 def test_timing_only_rounds_take_what_the_cluster_says(size: int, rounds: int, seed: int, data: st.DataObject) -> None:
     spec = data.draw(
@@ -167,7 +167,7 @@ def test_ten_thousand_workers_and_a_thousand_rounds_are_quick() -> None:
     assert seconds.mean() == pytest.approx(0.02 * np.log(10) + Machine().computing_s(1e6) + 2e-4, rel=1e-3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(2, 12), st.integers(0, 2**30), st.data())
 def test_an_event_driven_model_agrees_event_for_event(size: int, seed: int, data: st.DataObject) -> None:
     """A simpy process per worker that is interrupted by the next round: the same arrivals at the same times."""
@@ -234,7 +234,7 @@ def trace_spec(folder: Path, rows: list[list[float]]) -> str:
     return f"trace:{folder / 'trace.csv'}"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(0, 60), st.integers(0, 45))
 def test_the_first_sufficient_answers_are_found_by_few_questions(size: int, enough: int, needed: int) -> None:
     needed = min(needed, enough)
@@ -287,7 +287,7 @@ def test_real_workers_take_as_long_as_virtual_ones(delays: str) -> None:
         assert mean_s(local) == pytest.approx(mean_s(virtual), rel=0.1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(0.0, 0.05), min_size=1, max_size=12),
     st.integers(1, 4),
@@ -317,3 +317,26 @@ def test_a_round_says_the_type_of_its_numbers_and_their_bytes() -> None:
     assert (round.payload_bytes, round.response_bytes, round.array_bytes((5,))) == (96, 88, 40)
     with pytest.raises(UsageError, match="dtype must be float64, the one type of rounds so far"):
         Round("product", dtype=np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("spec", ["exp:mean=20ms", "dead:n=3", "exp:mean=1ms+slowdown:p=0.2,factor=5", "none"])
+@pytest.mark.parametrize(
+    "machine", [Machine(), Machine(1e9, 1e6, 1e-3, 1e-4), Machine(1e9, np.inf, 0.0, 0.0), Machine(cores=2)]
+)
+@pytest.mark.parametrize("k", [1, 9, 12, 13])
+def test_the_kth_response_without_the_names_is_that_with_them(spec: str, machine: Machine, k: int) -> None:
+    stream, cost = DelayStream(spec, 12, 3), RoundCost(1e6, 1e4, 1e4)
+    drawn = [stream.disturb(1e6) for _ in range(50)]
+    late, slow = (np.array([getattr(one, name) for one in drawn]) for name in ("delays_s", "slowness"))
+    expected = waiting_s(cost.response_s(late, machine, slow), Fastest(k))
+    np.testing.assert_allclose(fastest_s(cost, late, machine, slow, k), expected, rtol=1e-12)
+
+
+def test_a_million_workers_are_timed_alone() -> None:
+    """The ninth of ten of an exponential law; a thousand such rounds take some half a minute."""
+    alone = Machine(np.inf, np.inf, 0.0, 0.0)
+    stream = DelayStream("exp:mean=20ms", 1_000_000)
+    seconds = round_seconds(stream, [(RoundCost(0.0), Fastest(900_000))], alone, 3)
+    np.testing.assert_allclose(seconds, 0.02 * np.log(10), rtol=2e-3)
+    with pytest.raises(UsageError, match="from 1 to 1000000"):
+        DelayStream("none", 1_000_001)

@@ -32,7 +32,7 @@ def padded_blocks(matrix, row_parts, column_parts):
     turned=st.booleans(),
     seed=seeds,
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_shares_are_combinations_of_padded_blocks(shape, parts, planes, small, turned, seed):
     """For parts that do not divide, more parts than rows, one worker at a time or all, and matrices in any layout."""
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ def shares(parts, workers, points, matrix, side):
 
 @pytest.mark.parametrize("points", ["circle", "real"])
 @given(parts=st.integers(1, 6), spare=st.integers(0, 5), rows=st.integers(1, 20), seed=seeds)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_inner_product_from_any_threshold_workers(points, parts, spare, rows, seed):
     rng = np.random.default_rng(seed)
     threshold = parts if points == "circle" else 2 * parts - 1
@@ -38,7 +38,7 @@ def test_inner_product_from_any_threshold_workers(points, parts, spare, rows, se
 @pytest.mark.parametrize("points", ["circle", "real"])
 @pytest.mark.parametrize("side", ["left", "right"])
 @given(parts=st.integers(1, 6), spare=st.integers(0, 5), rows=st.integers(1, 20), seed=seeds)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_scaled_factor_is_interpolated(points, side, parts, spare, rows, seed):
     """Workers scale their shares; what is interpolated is the scaled factor (24), (30)."""
     if points == "circle":

@@ -49,7 +49,10 @@ def test_a_spec_names_a_code_and_the_code_its_spec(spec):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("fountain", "code must be one of replicated, uncoded, entangled, systematic; got 'fountain'"),
+        (
+            "fountain",
+            "code must be one of replicated, uncoded, hedged, speculative, entangled, systematic; got 'fountain'",
+        ),
         ("systematic:q=3", "code 'systematic' takes p, pieces; got 'q'"),
         ("uncoded:p=1", "code 'uncoded' takes no parameters; got 'p'"),
         ("systematic:p=many", "p must be a whole number of at least 1; got 'many'"),
@@ -104,7 +107,7 @@ ALL = st.sampled_from([
 
 
 @given(code=ALL, workers=st.integers(6, 20), seed=seeds)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_code_spreads_every_product_of_a_factorization(code, workers, seed):
     """D = A^T A, E = D B, and A H from the left shares of the first where the code says that they serve it."""
     rng = np.random.default_rng(seed)

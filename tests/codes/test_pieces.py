@@ -77,7 +77,7 @@ CODES = {
 
 
 @pytest.mark.parametrize("name", CODES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_code_of_rows_decodes_from_pieces(name: str, data: st.DataObject) -> None:
     code = CODES[name]()

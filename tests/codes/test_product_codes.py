@@ -76,7 +76,7 @@ def some_workers(case, seed, count):
 
 
 @given(case=cases())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_shapes_and_operations_are_those_that_occur(case):
     code, left, right = case.code, case.left, case.right
     for a, b in zip(code.encode_left(left), code.encode_right(right), strict=True):
@@ -177,7 +177,7 @@ def test_bad_parameters_are_named():
 
 
 @given(case=cases(surplus=(1, 3)), seed=seeds)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_codes_survive_pickling(case, seed):
     copy = pickle.loads(pickle.dumps(case.code))
     chosen = some_workers(case, seed, case.code.recovery_threshold)
@@ -187,7 +187,7 @@ def test_codes_survive_pickling(case, seed):
 
 
 @given(parts=st.tuples(*[st.integers(1, 3)] * 3), copies=st.integers(1, 3), spare=st.integers(0, 3), seed=seeds)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_replication_decodes_from_one_answer_of_each_block(parts, copies, spare, seed):
     rng = np.random.default_rng(seed)
     code = ReplicatedProduct(*parts, workers=int(np.prod(parts)) * copies + spare, copies=copies)

@@ -60,7 +60,7 @@ def test_what_is_no_edge_list(tmp_path, content, message):
     assert message in str(caught.value)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(nodes=st.integers(8, 200), links=st.floats(0.5, 2), local=st.floats(0, 1), seed=st.integers(0, 99))
 def test_a_drawn_graph_is_what_was_asked_for(nodes, links, local, seed):
     spec = f"synthetic-graph:nodes={nodes},links={links},local={local},seed={seed}"

@@ -20,7 +20,7 @@ from scipy import sparse
 from coded_als.data import lines, load_ratings
 from coded_als.errors import UsageError
 
-file_settings = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+file_settings = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SUFFIXES = ["txt", "csv.gz", "npz", "npy", "mtx", "mtx.gz"]
 
 

@@ -25,7 +25,7 @@ from coded_als.errors import UsageError
 from coded_als.evaluation import rmse
 from tests.strategies import data_of, rating_triples, seeds
 
-modest = settings(max_examples=50, deadline=None)
+modest = settings(max_examples=50)
 
 
 def entries_of(data: RatingData) -> dict[tuple[int, int], float]:

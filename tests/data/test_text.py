@@ -15,7 +15,7 @@ from coded_als.data.ratings import distinct_ids, sorted_by
 from coded_als.errors import UsageError
 from tests.strategies import rating_triples
 
-file_settings = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+file_settings = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(folder: Path, content: str | bytes, name: str = "ratings.txt") -> Path:

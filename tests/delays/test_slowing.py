@@ -61,7 +61,7 @@ def test_models_add_their_delays_and_multiply_their_slowness() -> None:
     assert not slows(parse_delays("exp:mean=20ms+dead:n=1"))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 2), st.floats(0.1, 9)), min_size=1, max_size=8), st.floats(0.1, 3))
 def test_a_worker_is_done_after_its_delay_and_its_own_time_for_the_work(
     workers: list[tuple[float, float]], work_s: float

@@ -19,7 +19,7 @@ from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from tests.strategies import random_pattern, seeds
 
-modest = settings(max_examples=50, deadline=None)
+modest = settings(max_examples=50)
 
 
 def test_errors_by_hand() -> None:

@@ -73,7 +73,7 @@ def test_users_and_items_are_matched_by_their_ids() -> None:
     assert folded.sum() == 2
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=seeds, share=st.floats(0.05, 0.95))
 def test_what_is_left_out_of_a_row(seed: int, share: float) -> None:
     matrix = random_pattern(np.random.default_rng(seed), (7, 9))

@@ -65,7 +65,7 @@ def measured(found: list[int], wanted: set[int], k: int) -> Iterator[float]:
     yield next((1 / (place + 1) for place, hit in enumerate(hits) if hit), 0.0)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(seed=seeds, k=st.integers(1, 7), levels=st.integers(1, 4), dtype=st.sampled_from([np.float32, np.float64]))
 def test_figures_are_means_over_all_orders_of_equal_scores(seed: int, k: int, levels: int, dtype: Any) -> None:
     rng = np.random.default_rng(seed)
@@ -97,7 +97,7 @@ def test_lists_longer_than_the_catalogue_have_empty_places() -> None:
     assert (scores.k, scores.precision, scores.recall, scores.ndcg, scores.map) == (10, 0.2, 1, 1, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=seeds, dtype=st.sampled_from([np.float32, np.float64]), k=st.sampled_from([1, 5, 10, 60]))
 def test_figures_do_not_depend_on_the_numbers_of_items(seed: int, dtype: Any, k: int) -> None:
     rng = np.random.default_rng(seed)

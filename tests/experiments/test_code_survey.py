@@ -110,5 +110,5 @@ def test_members_fit_the_matrix():
 
 
 def test_memory_that_holds_no_share_is_refused():
-    with pytest.raises(UsageError, match=r"memory must hold a share of some code on 12 workers; got 0\.01"):
+    with pytest.raises(UsageError, match=r"memory must hold a share of some code on 12 workers; got 1 %"):
         best_members(12, 120, [0.01])

@@ -147,11 +147,11 @@ def test_no_honest_piece_is_taken_for_a_lie() -> None:
         order = layout.order(1, int(rows), first, last)
         numbers = [(layout.start(1) + place) % layout.pieces for place in range(first, last)]
         answer = np.concatenate([(share @ right)[:, part] for part in order], axis=1)
-        assert sketches.compare(numbers, order, right, norms(right[0]), answer).agrees
+        assert sketches.compare(numbers, order, sketches.times(right, numbers), norms(right[0]), answer).agrees
         if answer.size:
             place = tuple(int(rng.integers(0, side)) for side in answer.shape)
             answer[place] += 1e-6 * np.linalg.norm(share) * np.linalg.norm(right)
-            assert not sketches.compare(numbers, order, right, norms(right[0]), answer).agrees
+            assert not sketches.compare(numbers, order, sketches.times(right, numbers), norms(right[0]), answer).agrees
 
 
 def test_a_check_of_whole_responses_is_refused() -> None:

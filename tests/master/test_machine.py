@@ -334,4 +334,4 @@ class MasterMachine(RuleBasedStateMachine):
 
 
 TestMaster = MasterMachine.TestCase
-TestMaster.settings = settings(max_examples=40, stateful_step_count=12, deadline=None)
+TestMaster.settings = settings(max_examples=40, stateful_step_count=12)

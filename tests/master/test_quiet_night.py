@@ -207,7 +207,7 @@ def test_measure_plan_and_fit_on_two_hosts_with_a_slow_worker(tmp_path: Path, st
         machine = stack.enter_context(Machine())
         supervised(stack, tmp_path, machine.start, machine.gateway, numbers, port)
     cluster = ["--listen", f"tcp://0.0.0.0:{port}", "--keys", str(tmp_path / "keys")]
-    measured = [*PROGRAM, "measure", *cluster, "--workers", str(WORKERS), "--columns", "100", "--rounds", "20"]
+    measured = [*PROGRAM, "measure", *cluster, "--workers", str(WORKERS), "--rank", "100", "--rounds", "20"]
     measured += ["--delays", f"trace:{slow}", "--record-delays", str(recorded), "--json"]
     found = json.loads(subprocess.run(measured, check=True, capture_output=True, timeout=120).stdout)
     assert any(

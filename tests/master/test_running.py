@@ -51,7 +51,7 @@ def step(current: RunningRound, name: str, number: int, flag: bool) -> None:
             current.leave_out(number, name)  # type: ignore[arg-type]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, WORKERS - 1), st.booleans()), max_size=30))
 def test_a_part_is_counted_once_or_left_out_once_and_then_stays(steps: list[tuple[str, int, bool]]) -> None:
     current = running()

@@ -72,7 +72,7 @@ def test_another_fits_checkpoint_is_refused_by_the_first_difference(tmp_path, ch
 
 
 @given(place=st.floats(0, 1), bit=st.integers(0, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_wrong_bit_anywhere_is_noticed(tmp_path_factory, place, bit):
     folder = tmp_path_factory.mktemp("damaged")
     write(folder, [1, 2])

@@ -29,7 +29,7 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return "O" if request.param == "objects" else "U"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(given_texts=texts, asked=texts)
 def test_numbers_are_those_of_a_sorted_set(given_texts: list[str], asked: list[str]) -> None:
     distinct, places = number_texts(given_texts)

@@ -16,7 +16,7 @@ from coded_als.models.ids import IdLookup, as_ids
 whole_ids = st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=20, unique=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ids=whole_ids, kind=st.sampled_from(["list", "object"]))
 def test_whole_numbers_of_any_size_are_found_where_they_are(ids: list[int], kind: str) -> None:
     kept = as_ids("user", ids if kind == "list" else np.array(ids, dtype=object), len(ids))

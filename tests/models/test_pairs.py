@@ -61,7 +61,7 @@ def test_no_pairs_have_no_scores() -> None:
     assert Scores().predict_pairs([], []).shape == (0,)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(-2, 5), st.integers(-2, 6)), max_size=6))
 def test_pairs_have_the_scores_of_their_row_or_are_refused(pairs: list[tuple[int, int]]) -> None:
     model = Scores()

@@ -274,7 +274,7 @@ def test_numpy_numbers_are_parameters_like_others(tmp_path: Path, number: Any) -
     assert type(loaded.regularization) in (float, int, bool)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
 def test_damage_never_escapes_as_anything_else(tmp_path: Path, place: float, byte: int, cut: bool) -> None:
     path = tmp_path / "m"

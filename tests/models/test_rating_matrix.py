@@ -32,7 +32,7 @@ def with_duplicates(seed: int) -> tuple[sparse.csr_array, np.ndarray]:
     return sparse.csr_array((values.astype(float), columns, indptr), shape=(5, 4)), dense
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=seeds)
 def test_several_values_in_one_place_are_their_sum(seed: int) -> None:
     stored, dense = with_duplicates(seed)
@@ -125,7 +125,7 @@ def test_what_is_no_real_matrix_is_refused(ratings: Any) -> None:
             check(ratings)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(row=st.integers(0, 3), column=st.integers(0, 4), bad=st.sampled_from([np.nan, np.inf, -np.inf]))
 def test_what_is_not_finite_is_found(row: int, column: int, bad: float) -> None:
     dense = np.ones((4, 5))
@@ -145,7 +145,7 @@ PADDED = {
 
 
 @pytest.mark.parametrize("pad", PADDED.values(), ids=PADDED)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_zeros_that_fill_up_blocks_and_diagonals_are_no_ratings(
     pad: Any, seed: int, tmp_path_factory: pytest.TempPathFactory

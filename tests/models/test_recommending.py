@@ -81,7 +81,7 @@ options = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(**options)
 def test_one_user_and_many_get_the_sorted_table(
     seed: int, biased: bool, textual: bool, n: int, filter_seen: bool, exclude: list[int], items: list[int] | None
@@ -105,7 +105,7 @@ def test_one_user_and_many_get_the_sorted_table(
         check(model, Ranking(many.ids[row], many.scores[row]), table(model)[row], left, n, padded=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**options)
 def test_new_users_too(
     seed: int, biased: bool, textual: bool, n: int, filter_seen: bool, exclude: list[int], items: list[int] | None
@@ -169,7 +169,7 @@ def test_nobody_and_nothing() -> None:
     assert ids.shape == scores.shape
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     scores=st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 1.5]) | st.floats(-3, 3), min_size=1, max_size=20),
     n=st.integers(1, 25),

@@ -107,6 +107,27 @@ ALGORITHM = (
         ("tests/planner/test_choice.py::test_plain_blocks_are_taken_within_a_twentieth_and_coarse_codes_never",),
     ),
     Mutant(
+        "the default takes p = W",
+        "coded_als/planner/default.py",
+        "    half = min(size.length, -(-workers // GRAM_COPIES))",
+        "    half = min(size.length, workers - 1)",
+        ("tests/planner/test_default.py",),
+    ),
+    Mutant(
+        "copies of everything are taken in silence",
+        "coded_als/planner/default.py",
+        "    return scheme.family.share(scheme.workers) <= (1 + 1e-9) / max(1, scheme.workers // GRAM_COPIES)",
+        "    return True",
+        ("tests/planner/test_default.py",),
+    ),
+    Mutant(
+        "known delays decide although shares come in pieces",
+        "coded_als/planner/default.py",
+        "        if timed is None or (self.pieces > 1 and not timed.rows):",
+        "        if timed is None:",
+        ("tests/planner/test_plan.py",),
+    ),
+    Mutant(
         "codes that decode coarsely are chosen",
         "coded_als/planner/choice.py",
         "ACCURATE = 1e-10",

@@ -25,11 +25,39 @@ CLUSTERS = (
 
 SLOW_WORK = (
     Mutant(
+        "a worker goes on with pieces that nobody asked for",
+        "coded_als/worker/partial.py",
+        "return self.limit <= self.done < self.task.pieces",
+        "return False",
+        ("tests/worker/test_loop.py", "tests/cluster/test_backups.py"),
+    ),
+    Mutant(
+        "speculation does not wait for most of the tasks",
+        "coded_als/cluster/backups.py",
+        "if count < max(1, math.ceil(self.after * workers)):",
+        "if count < 1:",
+        ("tests/cluster/test_backups.py",),
+    ),
+    Mutant(
         "pieces are put where whole shares would have them",
         "coded_als/codes/pieces.py",
         "    for rows in layout.order(worker, height, 0, done):",
         "    for rows in layout.order(0, height, 0, done):",
         ("tests/codes/test_pieces.py",),
+    ),
+    Mutant(
+        "a part of a sum is taken for that of the first piece",
+        "coded_als/als/sparse_rows.py",
+        "                parts.setdefault((int(self._block_of[worker]), (start + place) % pieces), part)",
+        "                parts.setdefault((int(self._block_of[worker]), place), part)",
+        ("tests/cluster/test_sums.py",),
+    ),
+    Mutant(
+        "parts of sums are checked by the rows of the first piece",
+        "coded_als/cluster/verification.py",
+        "        self._piece = (self._layout.start(worker) + first) % self._layout.pieces",
+        "        self._piece = 0",
+        ("tests/cluster/test_sums.py",),
     ),
     Mutant(
         "a round in pieces counts answers and does not ask what they decode to",

@@ -17,7 +17,7 @@ from coded_als.cli.plan import command
 from coded_als.cluster.machine import Machine
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
-from coded_als.experiments.plan_report import fit_command, plan_text
+from coded_als.experiments.plan_report import fit_command, plan_document, plan_text
 from coded_als.planner.choice import Candidate, Duel, Race, schemes
 from coded_als.planner.cluster_plan import Plan, make_plan
 from coded_als.planner.schemes import Scheme, Size
@@ -81,13 +81,46 @@ def test_a_scheme_that_does_not_fit_in_memory_is_left_out() -> None:
     small = plan("exp:mean=20ms", memory_bytes=limit)
     assert all(candidate.worker_bytes <= limit for candidate in small.candidates)
     assert any("a worker would hold" in reason for _, reason in small.excluded)
-    with pytest.raises(UsageError, match="some scheme must be able to run"):
+    with pytest.raises(UsageError, match="no code can run on"):
         plan("exp:mean=20ms", memory_bytes=1.0)
 
 
 def test_dead_workers_leave_no_choice_but_redundancy() -> None:
     found = plan("exp:mean=1ms+dead:n=1")
     assert all(candidate.scheme.code != "uncoded" for candidate in found.candidates)
+
+
+LARGE = Workload(Size(40_000, 20_000, 20), "exp:mean=20ms", Machine())
+
+
+def test_the_default_is_compared_with_the_best_and_with_the_best_in_its_memory() -> None:
+    found = make_plan(8, LARGE, repeats=400)
+    assert found.default is not None
+    choice, default = found.default
+    assert (choice.code.spec, choice.pieces) == ("systematic:p=4", 8)
+    assert found.in_default_memory is not None
+    assert found.in_default_memory.worker_bytes <= default.worker_bytes
+    assert found.recommended.mean_s <= found.in_default_memory.mean_s <= default.mean_s
+    document = plan_document(found, 8, LARGE)
+    assert document["default"]["code"] == "systematic:p=4"
+    assert document["default"]["reason"] == choice.reason
+    assert document["fastest_in_the_memory_of_the_default"]["code"] == found.in_default_memory.scheme.code
+    assert "Without --code, fit takes systematic:p=4: " in plan_text(found, 8, LARGE)
+
+
+def test_the_plan_says_where_copies_of_everything_are_faster() -> None:
+    delays = workload("bimodal:p=0.4,fast=1ms,slow=1s")
+    found = make_plan(12, delays, repeats=400)
+    assert found.recommended.scheme.code == "replicated:copies=12"
+    text = " ".join(plan_text(found, 12, delays).split())
+    assert "All of D on each worker (replicated:copies=12) has to be requested." in text
+    assert "In its memory the fastest is " in text
+
+
+def test_memory_that_holds_no_share_leaves_no_default() -> None:
+    assert plan("exp:mean=20ms", memory_bytes=8 * 300 * 25).default is not None
+    with pytest.raises(UsageError, match="no code can run on 12 workers"):
+        plan("exp:mean=20ms", memory_bytes=1.0)
 
 
 def test_longer_runs_take_proportionally_longer() -> None:
@@ -129,6 +162,7 @@ def test_text_says_verdict_recommendation_and_assumptions() -> None:
     result = CliRunner().invoke(command, [*ARGUMENTS, "--delays", "exp:mean=20ms", "--details"], catch_exceptions=False)
     assert "on 8 workers" in result.stdout
     assert "Use " in result.stdout
+    assert "Without --code, fit takes " in result.stdout
     assert "Assumed:" in result.stdout
 
 
@@ -243,7 +277,7 @@ def test_the_whole_interval_decides_and_not_the_mean(ratio: float, spread: float
 
 
 def nearly_pays(most_draws: int) -> Duel:
-    delays = Workload(Size(20000, 3000, 50), "exp:mean=150ms", Machine())
+    delays = Workload(Size(20000, 3000, 50), "exp:mean=90ms", Machine())
     race = Race(delays, schemes(8, ("lobpcg",)), memory_bytes=20e6, most_draws=most_draws)
     return race.duel(race.accurate)
 
@@ -270,7 +304,7 @@ def cannot_tell(*options: str) -> Result:
 
 
 def test_cannot_tell_yet_is_said_with_what_would_tell() -> None:
-    delays = "exp:mean=150ms"
+    delays = "exp:mean=90ms"
     result = cannot_tell("--delays", delays)
     assert result.exit_code == 0
     assert result.stdout.startswith("Cannot tell yet on 8 workers: ")

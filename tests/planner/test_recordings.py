@@ -19,7 +19,7 @@ from coded_als.planner.timing import Workload
 
 WORKERS, SEEDS, ROUNDS = 8, 4, 200
 SIZE = Size(20000, 3000, 50)
-PAYS = ["bimodal:p=0.1,fast=5ms,slow=1s", "exp:mean=20ms+dead:n=2", "slow:n=2,delay=1s"]
+PAYS = ["bimodal:p=0.1,fast=5ms,slow=500ms", "exp:mean=20ms+dead:n=2", "slow:n=2,delay=1s"]
 DOES_NOT_PAY = ["none", "exp:mean=20ms"]
 
 

@@ -67,7 +67,7 @@ def replay_group(batches: Batches, values: np.ndarray, rows: Placement, others: 
         assert not carried.any(), "a row is left open"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(problems())
 def test_every_row_is_summed_once_over_its_own_entries(problem: tuple[sparse.csr_array, int, int, int]) -> None:
     matrix, devices, pieces, length = problem
@@ -88,7 +88,7 @@ def test_every_row_is_summed_once_over_its_own_entries(problem: tuple[sparse.csr
         assert belonging.all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=300), st.integers(1, 9))
 def test_rows_are_dealt_evenly(lengths: list[int], devices: int) -> None:
     placed = deal_to_devices(np.array(lengths), devices)

@@ -15,7 +15,7 @@ from coded_als.testing.strategies import delay_specs, matrix_codes, survivors, t
 
 @pytest.mark.parametrize("name", INVARIANTS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_codes_of_the_package_keep_every_invariant(name, data):
     trial = data.draw(trials(matrix_codes(kinds=["circle", "real", "systematic"])))
     surplus = name.startswith("never gets worse")
@@ -24,7 +24,7 @@ def test_codes_of_the_package_keep_every_invariant(name, data):
 
 @pytest.mark.parametrize("name", INVARIANTS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_copies_keep_every_invariant(name, data):
     trial = data.draw(trials(matrix_codes(kinds=["replicated"])))
     # as many as the threshold rarely hold all blocks

@@ -58,7 +58,7 @@ def path_of(memory: SharedMemory) -> str:
     return f"/proc/{process_id}/fd/{descriptor}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrays=ARRAYS, turned=st.booleans())
 def test_what_is_decoded_is_what_was_encoded_wherever_there_was_room(
     memory: SharedMemory, view: SharedMemoryView, arrays: list[np.ndarray], turned: bool
@@ -135,7 +135,7 @@ def test_a_system_that_has_none_is_done_without(monkeypatch: pytest.MonkeyPatch)
 HOSTILE: st.SearchStrategy[Any] = st.integers(-(2**63), 2**64 - 1) | st.none() | st.floats() | st.text(max_size=2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dtype=st.sampled_from(["<f8", "<i4"]), shape=st.lists(HOSTILE, max_size=3), place=HOSTILE, shared=st.booleans())
 def test_no_forged_offset_raises_anything_else(
     view: SharedMemoryView, dtype: str, shape: list[Any], place: Any, shared: bool

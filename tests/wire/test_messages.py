@@ -61,7 +61,7 @@ def as_bytes(frames: list[bytes | zmq.Frame]) -> list[bytes]:
     return [bytes(frame) for frame in frames]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(messages())
 def test_a_message_comes_back(message: Message) -> None:
     decoded = decode(as_bytes(encode(message)))
@@ -99,7 +99,7 @@ def test_small_arrays_are_copied_and_large_ones_are_not() -> None:
     assert [np.frombuffer(frame, dtype=FLOAT).sum() > 0 for frame in frames] == [False, True]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.binary(max_size=64), max_size=4))
 def test_random_bytes_raise_only_wire_errors(frames: list[bytes]) -> None:
     with pytest.raises(WireError):
@@ -118,7 +118,7 @@ JSONISH: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(messages(), st.integers(0, 9), JSONISH, st.booleans())
 def test_no_forged_field_raises_anything_else(message: Message, index: int, value: Any, extra: bool) -> None:
     frames = as_bytes(encode(message))
@@ -182,7 +182,7 @@ def test_what_is_stored_is_one_array_and_a_task_brings_what_is_kept() -> None:
         decode([msgpack.packb(header)])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["<f8", "<i4"]), JSONISH)
 def test_no_forged_array_description_raises_anything_else(dtype: str, value: Any) -> None:
     frames = as_bytes(encode(HEADER))

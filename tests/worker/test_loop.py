@@ -129,6 +129,21 @@ def test_a_worker_keeps_its_pieces_until_it_is_asked_for_them(master: Master) ->
     assert master.heard() == (Response, 8)
 
 
+def test_a_worker_waits_after_the_pieces_that_it_does_unasked(master: Master) -> None:
+    master.task(7, arrays=(EIGHT, ONE), pieces=8, start=2, unasked=1)
+    first = master.hear()
+    assert isinstance(first, Answer)
+    assert (first.done, first.arrays[0].ravel().tolist()) == (1, [2])
+    master.say(Ask(JOB, 3, 7, 0, 3))
+    answer = master.hear()
+    while isinstance(answer, Word):
+        answer = master.hear()
+    assert (answer.done, answer.arrays[0].ravel().tolist()) == (3, [3, 4])
+    assert answer.computed_s < 0.5  # without the wait for the question
+    master.task(8)
+    assert [master.heard() for _ in range(2)] == [(Superseded, 7), (Response, 8)]
+
+
 @pytest.mark.parametrize("delay_s", [30.0, np.inf])
 def test_a_newer_task_supersedes_a_waiting_one(master: Master, delay_s: float) -> None:
     master.task(0, delay_s=delay_s)

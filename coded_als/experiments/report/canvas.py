@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -31,6 +33,7 @@ THEME = {
 }
 # narrow enough to be read at the width of a phone, and one column of a paper
 WIDTH_IN, HEIGHT_IN = 5.6, 3.7
+MOST_WIDTH_IN = 100.0
 # a linear axis hides values below a twentieth of its end
 DECADES = 20.0
 # greatest width of a legend as a share of the figure's; less than 1, as the legend's own margin cannot be measured
@@ -157,7 +160,7 @@ def styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
 
 
 try:
-    from matplotlib import rc_context
+    from matplotlib import RcParams, rc_context
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -166,7 +169,66 @@ except ImportError:
     raise UsageError("figures need matplotlib; it is not installed. pip install 'coded-als[report]'.") from None
 
 
-__all__ = ["Axes", "ReportFigure", "add_legend", "new_axes", "scale_x", "scale_y", "spans_decades"]
+__all__ = ["Axes", "ReportFigure", "add_legend", "new_axes", "rc_context", "scale_x", "scale_y", "spans_decades"]
+
+
+# The wishes of a caller in place of the style and the width of reports.
+_ASKED: dict[Any, Any] = {}
+_WIDTH: list[float] = []
+
+
+# The sizes of text and marks that shrink with the font, and how small a narrow figure makes them.
+_SIZES = ("font.size", "axes.labelsize", "legend.fontsize", "lines.markersize")
+SMALLEST = 0.75
+
+
+def _narrowed() -> float:
+    """The width that was asked for as a part of the usual one, from `SMALLEST` to 1."""
+    return min(1.0, max(SMALLEST, _WIDTH[0] / WIDTH_IN)) if _WIDTH else 1.0
+
+
+def style() -> dict[Any, Any]:
+    """The rcParams of figures: those of reports, and in their place the ones that were asked for.
+
+    The sizes of labels and legends follow a font size that is asked for; without one, those of narrow figures are smaller.
+    """
+    factor = _ASKED["font.size"] / STYLE["font.size"] if "font.size" in _ASKED else _narrowed()
+    return {**STYLE, **{name: STYLE[name] * factor for name in _SIZES}, **_ASKED}
+
+
+@contextmanager
+def drawn_as(width_in: float | None = None, rc: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Draw and save figures of a width, and with rcParams of matplotlib, for as long as the block lasts.
+
+    Parameters
+    ----------
+    width_in
+        Inches: 3.4 for a column of a paper with two.
+    rc
+        rcParams, like ``{"font.size": 8}``.
+
+    Raises
+    ------
+    UsageError
+        For a width that is none, and for parameters or values that matplotlib does not know.
+    """
+    if width_in is not None and not 0 < width_in < MOST_WIDTH_IN:
+        raise UsageError(f"width must be above 0 and below {MOST_WIDTH_IN} in; got {width_in}. Write 3.4in, say.")
+    try:
+        asked = dict(RcParams(rc))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"rcParams must be matplotlib's; {str(error).splitlines()[0]}. Write font.size=8, say."
+        ) from None
+    before = dict(_ASKED), list(_WIDTH)
+    _ASKED.update(asked)
+    _WIDTH[:] = [width_in] if width_in is not None else _WIDTH
+    try:
+        yield
+    finally:
+        _ASKED.clear()
+        _ASKED.update(before[0])
+        _WIDTH[:] = before[1]
 
 
 class ReportFigure(Figure):
@@ -176,7 +238,7 @@ class ReportFigure(Figure):
         """Save like `matplotlib.figure.Figure.savefig`, with fonts embedded and nothing that depends on the time."""
         suffix = options.get("format") or str(fname).rpartition(".")[2]
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix, {})
-        with rc_context(STYLE):
+        with rc_context(style()):
             super().savefig(fname, **{**options, "metadata": {**undated, **options.get("metadata", {})}})
 
     def _repr_png_(self) -> bytes:
@@ -189,8 +251,9 @@ class ReportFigure(Figure):
 
 def new_axes(x_label: str, y_label: str, *, height: float = HEIGHT_IN) -> tuple[ReportFigure, Axes]:
     """An empty figure with one pair of labelled axes."""
-    with rc_context(STYLE):
-        figure = ReportFigure(figsize=(WIDTH_IN, height), layout="constrained")
+    with rc_context(style()):
+        width = _WIDTH[0] if _WIDTH else WIDTH_IN
+        figure = ReportFigure(figsize=(width, height * _narrowed()), layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -254,7 +317,7 @@ def add_legend(figure: ReportFigure, columns: int = 3) -> None:
     """The names of the series above the axes, in at most so many columns, and in fewer where they are too wide."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    with rc_context(STYLE):
+    with rc_context(style()):
         for count in range(min(columns, len(labels)), 0, -1):
             legend = figure.legend(handles, labels, loc="outside upper left", ncols=count)
             if count == 1 or legend.get_window_extent(renderer).width <= LEGEND_SHARE * figure.bbox.width:
@@ -297,7 +360,7 @@ class Entry(Generic[DrawnFrom]):
 
     def of(self, source: DrawnFrom, about: str = "") -> CaptionedFigure:
         """The figure of one source."""
-        name = re.sub(r"[^a-z0-9.]+", "-", f"{self.name} {about}".lower()).strip("-.")[:LONGEST_NAME]
+        name = re.sub(r"[^a-z0-9]+", "-", f"{self.name} {about}".lower()).strip("-")[:LONGEST_NAME]
         title = f"{self.title}{about and ', '}{about}"
         return CaptionedFigure(name, title, self.note, self.draw(source), *self.table(source))
 

@@ -19,7 +19,8 @@ from coded_als.experiments.report.slices import Slice, is_coded, scheme_name
 from coded_als.experiments.sweep.result_folder import saying_what_failed, write_text
 from coded_als.experiments.sweep.rows import STATUSES, SweepRow, flat
 from coded_als.experiments.table1.findings import findings, table_cells
-from coded_als.experiments.table1.paper_table import paper_source, read_wall
+from coded_als.experiments.table1.paper_table import OperationTime, paper_source, read_wall
+from coded_als.experiments.table1.theory import constants
 
 GOOD = {"agrees", "supported", "done"}
 MIDDLING = {"trend only", "partly supported", "infeasible"}
@@ -76,7 +77,10 @@ def _table1(results: Results) -> Iterator[Section]:
     title = "Agreement, agreement in trend only, and disagreement"
     yield Section(title, "Derived from the cells below.", items(verdicts))
     cells = table(*table_cells(results.of_table1, read_wall(results.folder)))
-    yield Section("All cells", f"Source of the published seconds: {paper_source()}.", cells)
+    note = f"Source of the published seconds: {paper_source()}."
+    if "law" in results.spec:
+        note += f" Fitted to (46): {constants(OperationTime(**results.spec['law']))}."
+    yield Section("All cells", note, cells)
     yield from _figures(results)
 
 
@@ -140,6 +144,9 @@ def _fastest(part: Slice, ranked: Sequence[SweepRow]) -> str:
     text = f"{scheme_name(best['cell'])} is fastest with {_seconds(part, best)}"
     if uncoded is not best:
         text += f", {plain(part.mean(uncoded) / part.mean(best), 2)} times as fast as uncoded"
+    master_s = best.get("virtual_master_seconds")
+    if master_s is not None:
+        text += f"; {plain(master_s)} of them are the master's own work"
     return text + "."
 
 

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coded_als.codes import Replicated, Uncoded
+from coded_als.codes.replication import HedgedCopies, SpeculativeCopies
 from coded_als.experiments.report.canvas import SeriesStyle, styles
 from coded_als.experiments.sweep.rows import SchemeCell, SweepRow, interval_seconds, mean_seconds
+
+PLAIN = (Uncoded.name, Replicated.name, HedgedCopies.name, SpeculativeCopies.name)
 
 
 def series_name(cell: SchemeCell) -> str:
@@ -26,7 +29,7 @@ def scheme_name(cell: SchemeCell) -> str:
 
 def is_coded(cell: SchemeCell) -> bool:
     """Whether a scheme has a code, and not plain blocks or copies of them."""
-    return not cell["code"].startswith((Uncoded.name, Replicated.name))
+    return not cell["code"].startswith(PLAIN)
 
 
 def series_styles(cells: Iterable[SchemeCell]) -> dict[str, SeriesStyle]:

@@ -52,6 +52,7 @@ class TimelineRow:
     computing_s: float
     computed_s: float  # end of the computing
     done_s: float  # arrival of the response, or the moment at which the worker dropped the task
+    pieces: int | None = None  # number of pieces of its share that counted; None in a round of whole shares
 
 
 def timeline_rows(events: Iterable[TaskEvent]) -> list[TimelineRow]:
@@ -71,7 +72,7 @@ def _row(event: TaskEvent, sent_s: float) -> TimelineRow:
     waiting_s = sent_s + max(0.0, done_s - sent_s - busy_s) / 2
     computing_s = waiting_s + event.waited_s
     parts = (sent_s, waiting_s, computing_s, computing_s + event.computed_s, done_s)
-    return TimelineRow(event.round_index, event.label, event.worker, event.status, *parts)
+    return TimelineRow(event.round_index, event.label, event.worker, event.status, *parts, event.pieces)
 
 
 def round_ends(rows: Iterable[TimelineRow]) -> list[float]:
@@ -84,7 +85,7 @@ def round_ends(rows: Iterable[TimelineRow]) -> list[float]:
 
 
 def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | None = None) -> ReportFigure:
-    """Workers against seconds: messages, waiting, computing, and the end of each task.
+    """Workers against seconds: messages, waiting, computing, and the end of each task, with the pieces that counted.
 
     Parameters
     ----------
@@ -151,6 +152,12 @@ def _endings(axes: Axes, rows: Sequence[TimelineRow], place: dict[int, int], las
                 [min(row.done_s, last) for row in here],
                 [place[row.worker] for row in here],
                 marker=marker, color=colour, markersize=size, linestyle="none", label=name, clip_on=False,
+            )  # fmt: skip
+    for row in rows:
+        if row.pieces is not None and row.status == "counted":
+            axes.annotate(
+                str(row.pieces), (row.done_s, place[row.worker]), (3, 0), textcoords="offset points", va="center",
+                fontsize=6, color=INK,
             )  # fmt: skip
 
 

@@ -205,14 +205,15 @@ def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
     if match:
         first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
         if first > last or step < 1:
-            raise UsageError(f"{name} must run upwards, like 2:6 or 10:50:10; got {text!r}. Turn it around.")
+            turned = f"{last}:{first}" + (f":{step}" if match[3] and step else "")
+            raise UsageError(f"{name} must be an ascending range, like 2:6 or 10:50:10; got {text!r}. Write {turned}.")
         if len(range(first, last + 1, step)) > MOST_CELLS:
             raise UsageError(f"{name} must be at most {MOST_CELLS} numbers; got {text!r}. Shorten it or add a step.")
         values = tuple(range(first, last + 1, step))
     elif re.fullmatch(r"\d+(,\d+)*", text.strip()):
         values = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     else:
-        raise UsageError(f"{name} must be like 2:6, 10:50:10 or 4,6,8; got {text!r}. Correct it.")
+        raise UsageError(f"{name} must be like 2:6, 10:50:10 or 4,6,8; got {text!r}.")
     if min(values) < least:
         raise UsageError(f"{name} must be at least {least}; got {text!r}. Raise it.")
     return values
@@ -223,7 +224,7 @@ def parse_choices(text: str, name: str, allowed: Sequence[str]) -> tuple[str, ..
     words = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
     wrong = [word for word in words if word not in allowed]
     if wrong:
-        raise UsageError(f"{name} must be among {', '.join(allowed)}; got {wrong[0]!r}. Correct it.")
+        raise UsageError(f"{name} must be among {', '.join(allowed)}; got {wrong[0]!r}.")
     return words
 
 

@@ -176,8 +176,7 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
     except (OSError, ValueError) as error:
         reason = f"{Path(error.filename or path).name}: {error.strerror}" if isinstance(error, OSError) else error
         raise UsageError(
-            f"a report needs a folder that sweep or reproduce wrote; got {path}: {reason}. "
-            "Check the path, or run it again with --resume."
+            f"a report needs a folder that sweep or reproduce wrote; got {path}: {reason}. Check the path."
         ) from None
     return spec, list(rows.values())
 

@@ -82,6 +82,7 @@ class Figures(SecondsColumns, total=False):
 
     round_seconds: list[list[list[float]]]
     iterations: int
+    virtual_master_seconds: float
     worker_storage_bytes: int
     worker_operations: float
     objective: float

@@ -91,6 +91,7 @@ def _times(spec: SweepSpec, cell: Cell) -> Figures:
     figures: Figures = {
         "round_seconds": rounded(rounds),
         "iterations": seconds.shape[1],
+        "virtual_master_seconds": seconds.shape[1] * workload.master_s(cell.scheme),
         "worker_storage_bytes": cell.scheme.storage_bytes(spec.size),
         "worker_operations": cost.operations,
     }
@@ -120,6 +121,8 @@ def numerics_of(spec: SweepSpec, cell: Cell) -> Figures:
         "largest_decoding_error_estimate": max(e.error_estimate for model in runs for e in model.history_),
         "history": [[float(t), e.objective] for t, e in zip(elapsed[::step], history[::step], strict=True)],
     }
+    if spec.cluster == "virtual":
+        figures["virtual_master_seconds"] = shortest * master_s
     return with_seconds(figures, seconds, spec.clock)
 
 

@@ -82,14 +82,14 @@ def read_spec_file(path: Path, options: Collection[str], repeated: Collection[st
     except OSError as error:
         raise UsageError(f"--config must be a readable file; got {path}: {error.strerror}. Check the path.") from None
     except ValueError as error:
-        raise UsageError(f"--config must be a TOML file; got {path}: {error}. Correct it.") from None
+        raise UsageError(f"--config must be a TOML file; got {path}: {error}.") from None
     values = {}
     for key, value in content.items():
         name = key.replace("_", "-")
         if name not in options:
-            raise UsageError(f"keys of {path} must be among {', '.join(options)}; got {key!r}. Correct it.")
+            raise UsageError(f"keys of {path} must be among {', '.join(options)}; got {key!r}.")
         if isinstance(value, dict):
-            raise UsageError(f"values of {path} must be texts, numbers or lists; got a table for {key!r}. Correct it.")
+            raise UsageError(f"values of {path} must be texts, numbers or lists; got a table for {key!r}.")
         listed = value if isinstance(value, list) else [value]
         several = name in repeated
         values[name] = [str(item) for item in listed] if several else _single(value)

@@ -46,8 +46,17 @@ class Effort:
     repeats: int  # draws of the virtual clock and of the decoding errors
     wall: bool  # whether to time real workers too
 
-    def document(self, seed: int) -> dict[str, Any]:
-        return {"kind": "table1", "format": 1, "seed": seed, **asdict(self)}
+    def document(self, seed: int, law: OperationTime) -> dict[str, Any]:
+        """The settings of a run as they stand in its folder, the fitted constants of (46) among them."""
+        return {"kind": "table1", "format": 1, "seed": seed, **asdict(self), "law": asdict(law)}
+
+
+@dataclass(frozen=True)
+class OperationTime:
+    """Appendix A's law of one multiplication, over a whole run."""
+
+    total_mu_s: float  # T mu_u: iterations times mean seconds of one multiplication
+    total_sigma_s: float  # T sigma_u
 
 
 def paper_size() -> Size:

@@ -32,6 +32,7 @@ from coded_als.experiments.table1.paper_table import (
     WALL_FILE,
     AtPoints,
     Effort,
+    OperationTime,
     PaperCell,
     Table1Row,
     WallRow,
@@ -41,7 +42,7 @@ from coded_als.experiments.table1.paper_table import (
     read_wall,
     with_points,
 )
-from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
+from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, expected_seconds
 from coded_als.planner.schemes import Size
 from coded_als.planner.statistics import mean_and_interval
 from coded_als.planner.timing import repetition_seed
@@ -53,21 +54,18 @@ DEVIATION = 0.01
 CIRCLE_TOLERANCE = 1e-10
 # Lets a round stop at the paper's threshold with any decoding error.
 ANY_ERROR = 1e300
-# Iterations that the draws of the virtual clock spread the fitted totals over.
-NOMINAL_ITERATIONS = 1000
 WALL_ROUNDS = 20
 # Decoding this well is of no concern to the times: cells where real points reach it fit the law (46).
 SOUND_ERROR = 1e-8
 
 
 def run_table1(
-    folder: ResultFolder[Table1Row], effort: Effort, seed: int, progress: Callable[[int, int], None]
+    folder: ResultFolder[Table1Row], effort: Effort, law: OperationTime, seed: int, progress: Callable[[int, int], None]
 ) -> list[Table1Row]:
     """Evaluate the unfinished cells, and return the rows of all.
 
     Wall seconds depend on the machine, so they are kept in a file of their own.
     """
-    law = fit_law(sound_cells())
     cells = paper_cells()
     for done, cell in enumerate(cells):
         progress(done, len(cells))

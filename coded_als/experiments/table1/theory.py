@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
 from scipy.special import ndtri
 
 from coded_als.codes import iteration_threshold
-from coded_als.experiments.table1.paper_table import PaperCell, paper_size
+from coded_als.experiments.table1.paper_table import OperationTime, PaperCell, paper_size
 
+# Iterations that the draws of the virtual clock spread the fitted totals over.
+NOMINAL_ITERATIONS = 1000
 # Blom's constant: the a of (46), for the expected order statistics of normal variables.
 BLOM = 0.375
 
@@ -22,12 +23,9 @@ def blom_quantile(k: int, count: int) -> float:
     return float(ndtri((k - BLOM) / (count - 2 * BLOM + 1)))
 
 
-@dataclass(frozen=True)
-class OperationTime:
-    """Appendix A's law of one multiplication, over a whole run."""
-
-    total_mu_s: float  # T mu_u: iterations times mean seconds of one multiplication
-    total_sigma_s: float  # T sigma_u
+def constants(law: OperationTime) -> str:
+    """The fitted constants for people."""
+    return f"T mu = {law.total_mu_s:.4g} s, T sigma = {law.total_sigma_s:.4g} s for a multiplication of a whole run"
 
 
 def formula_terms(columns: int, rank: int, partitions: int, alive: int) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import pytest
 
 from coded_als import CodedALS, SimulatedCluster
 from coded_als.cluster import TaskEvent
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import EventLog
 from coded_als.experiments.report.timeline import round_ends, timeline, timeline_rows
 
@@ -66,3 +67,16 @@ def test_a_fit_on_the_virtual_clock() -> None:
     assert {row.worker for row in rows} == set(range(8))
     assert all(r.sent_s <= r.waiting_s <= r.computing_s <= r.computed_s <= r.done_s + 1e-12 for r in rows)
     assert len(round_ends(rows)) == len({row.round_index for row in rows})
+
+
+def test_the_timeline_shows_the_pieces_that_counted() -> None:
+    log = EventLog()
+    with SimulatedCluster(4, "slowdown-always:n=1,factor=3", seed=0, machine=Machine(1e4)) as cluster:
+        cluster.observers.append(log)
+        ratings = np.random.default_rng(0).standard_normal((30, 20))
+        CodedALS(2, code="systematic:p=2,pieces=4", iterations=2, precomputation="local").fit(ratings, cluster)
+    counted = [row for row in timeline_rows(log.events) if row.status == "counted"]
+    assert all(row.pieces in range(1, 5) for row in counted)
+    assert any(row.pieces < 4 for row in counted if row.pieces)
+    drawn = [text.get_text() for text in timeline(log.events).axes[0].texts]
+    assert sorted(drawn) == sorted(str(row.pieces) for row in counted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -216,7 +217,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--workers", "50:10"], "upwards"),
+        (["--workers", "50:10"], "ascending"),
         (["--delays", "gauss:1"], "delays must be"),
         (["--code", "entangled:points=line"], "points must be"),
         (["--code", "fountain"], "code must be one of"),
@@ -387,3 +388,19 @@ def test_a_row_has_the_columns_that_its_type_declares(numerics: bool) -> None:
     clock = {name for name in SecondsColumns.__annotations__ if name.startswith("virtual_")}
     assert clock <= row.keys()
     assert row["cell"].keys() == SweepCell.__annotations__.keys()
+
+
+def test_the_masters_seconds_are_a_column_and_the_sweep_ends_with_its_finding(tmp_path: Path) -> None:
+    given = ["--workers", "6", "--partitions", "2", "--rows", "80", "--cols", "60", "--rank", "4", "--repeats", "3"]
+    result = CliRunner().invoke(command, [*given, "--message", "2ms", "--speed", "1e6", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    rows = [row for row in read_results(tmp_path)[1] if row["status"] == "done"]
+    for row in rows:
+        spec = SweepSpec(
+            "virtual", False, Size(80, 60, 4), Machine(1e6, message_s=2e-3), None, typical_iterations(), 3, 0
+        )
+        master_s = spec.workload("none").master_s(Cell.of(row["cell"]).scheme)
+        assert row["virtual_master_seconds"] == pytest.approx(row["iterations"] * master_s)
+        assert 0 < row["virtual_master_seconds"] < row["virtual_seconds_mean"]
+    assert "6 workers, solver lobpcg, delays exp:mean=20ms: " in result.output
+    assert re.search(r"is fastest with .* virtual seconds.*; .* of them are the master's own work\.", result.output)

@@ -16,6 +16,7 @@ from coded_als.experiments.table1.paper_table import (
     FAMILIES,
     AtPoints,
     Effort,
+    OperationTime,
     PaperCell,
     Table1Row,
     at_points,
@@ -24,7 +25,7 @@ from coded_als.experiments.table1.paper_table import (
     with_points,
 )
 from coded_als.experiments.table1.reproduction import evaluate, sound_cells, wall_seconds
-from coded_als.experiments.table1.theory import OperationTime, expected_seconds, fit_law
+from coded_als.experiments.table1.theory import expected_seconds, fit_law
 from coded_als.experiments.text_tables import as_text
 from coded_als.planner.schemes import Size
 
