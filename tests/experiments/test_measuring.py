@@ -128,4 +128,5 @@ def test_the_command_writes_a_trace_and_the_plan_for_it(tmp_path: Path) -> None:
     assert [sorted(row["times_slower"] for row in document["workers"])[-1]] == [pytest.approx(3)]
     plan = document["command"].replace("ROWS", "600").replace("COLS", "400").replace("RANK", "5").split()[1:]
     assert plan[-2:] == ["--cluster", "virtual"]
+    assert CliRunner().invoke(main, [*plan, "--repeats", "20"], catch_exceptions=False).exit_code == 0
     assert CliRunner().invoke(main, ["measure", "--share", "3"]).exit_code == 2
