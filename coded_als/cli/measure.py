@@ -18,7 +18,7 @@ from coded_als.cli.clusters import (
     require_cluster,
     takes_cluster,
 )
-from coded_als.cli.common import picked, print_json, progress
+from coded_als.cli.common import RATE, TIME, picked, print_json, progress
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.log_options import takes_logging
 from coded_als.delays.spec import parse_delays
@@ -38,7 +38,7 @@ ROUND_TIMEOUT_S = 30.0
 )  # fmt: skip
 @click.option("--rounds", default=50, show_default=True, type=click.IntRange(1), help="Rounds of all workers together.")
 @click.option(
-    "--share", default="1200x1000", show_default=True, metavar="ROWSxCOLS", help="Size of the matrix of each worker."
+    "--share", metavar="ROWSxCOLS", help="Size of the matrix of each worker.  [default: enough for 15 ms of work]"
 )
 @click.option(
     "--rank",
@@ -96,9 +96,17 @@ def command(context: click.Context, /, **given: Any) -> None:
 
 def machine_words(machine: Any) -> list[str]:
     """The options of plan that describe a measured machine."""
-    speeds = (machine.multiplications_per_second, machine.bytes_per_second, machine.latency_s, machine.message_s)
-    names = ("--speed", "--bandwidth", "--latency", "--message")
-    return [word for name, value in zip(names, speeds, strict=True) for word in (name, f"{value:.3g}")]
+    speeds = {
+        "--speed": f"{machine.multiplications_per_second:.3g}",
+        "--bandwidth": RATE.written(_rounded(machine.bytes_per_second)),
+        "--latency": TIME.written(_rounded(machine.latency_s)),
+        "--message": TIME.written(_rounded(machine.message_s)),
+    }
+    return [word for pair in speeds.items() for word in pair]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def plan_command(speeds: list[str], options: ClusterOptions, trace: Path) -> str:
@@ -137,7 +145,9 @@ def measured_text(document: dict[str, Any]) -> str:
     return "\n".join([as_text(heads, body), "", *findings, "", following])
 
 
-def _share(text: str) -> tuple[int, int]:
+def _share(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
     match = re.fullmatch(r"([1-9]\d{0,6})x([1-9]\d{0,6})", text.strip())
     if match is None:
         raise UsageError(f"--share must be ROWSxCOLS like 1200x1000; got {text!r}.")

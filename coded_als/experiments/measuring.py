@@ -25,6 +25,9 @@ from coded_als.errors import CodedALSError, NotEnoughWorkers, RoundTimeout
 # Numbers of the large message, sent in rows of so many, and the probes of each kind.
 LARGE, ECHO_ROWS = 131_072, 8
 PROBES = 9
+# The matrix of each worker, to begin with; the seconds that a product should take, by which a recording tells speeds from
+# delays; and how far the matrix is enlarged for that: to some 90 MB.
+SHARE, WORK_S, MOST_GROWTH = (1200, 1000), 15e-3, 3.0
 # A link that seems faster is memory that both sides share, or noise.
 FASTEST_LINK = 1e10
 # Differences that are told: a speed, a link or a latency that is so many times worse than the median ...
@@ -184,14 +187,20 @@ ALONE, TOGETHER = "measure alone", "measure together"
 class _Prober:
     """Runs rounds of products on some workers of a cluster, and keeps the events."""
 
-    def __init__(self, cluster: Cluster, share: tuple[int, int], columns: int) -> None:
-        self.cluster, self.log, self.operations = cluster, EventLog(), float(share[0] * share[1] * columns)
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.log = cluster, EventLog()
+        self._payloads: dict[str, Array] = {}
+        self._shapes: dict[str, tuple[int, int, int]] = {}
+        self.operations = 0.0
         cluster.observers.append(self.log)
-        shapes = {"tiny": (1, 1, 1), "large": (ECHO_ROWS, ECHO_ROWS, LARGE // ECHO_ROWS), "work": (*share, columns)}
-        self._payloads = {name: np.ones((1, cols, width)) for name, (_, cols, width) in shapes.items()}
-        self._shapes = {name: (1, rows, width) for name, (rows, _, width) in shapes.items()}
-        for name, (rows, cols, _) in shapes.items():
-            cluster.store(f"measure {name}", [np.ones((1, rows, cols))] * cluster.size)
+        self.give("tiny", 1, 1, 1)
+        self.give("large", ECHO_ROWS, ECHO_ROWS, LARGE // ECHO_ROWS)
+
+    def give(self, kind: str, rows: int, cols: int, width: int) -> None:
+        """Give each worker a matrix to keep, to be multiplied by a block of so many columns."""
+        self._payloads[kind], self._shapes[kind] = np.ones((1, cols, width)), (1, rows, width)
+        self.operations = float(rows * cols * width)
+        self.cluster.store(f"measure {kind}", [np.ones((1, rows, cols))] * self.cluster.size)
 
     def round(self, kind: str, asked: frozenset[int], awaited: frozenset[int] | None = None) -> list[TaskEvent]:
         """The responses that count of a round; fewer than asked for where workers do not answer in time."""
@@ -213,7 +222,7 @@ class _Prober:
 
 
 def measure(
-    cluster: Cluster, rounds: int = 50, share: tuple[int, int] = (1200, 1000), columns: int = 25, probes: int = PROBES
+    cluster: Cluster, rounds: int = 50, share: tuple[int, int] | None = None, columns: int = 25, probes: int = PROBES
 ) -> Measurement:
     """Measure the workers of a cluster.
 
@@ -224,7 +233,7 @@ def measure(
     rounds
         Number of rounds that all workers compute together.
     share
-        Rows and columns of the matrix of each worker.
+        Rows and columns of the matrix of each worker; None for one that keeps a typical worker busy for some 15 ms.
     columns
         Columns of the block that it multiplies by.
     probes
@@ -250,7 +259,10 @@ def measure(
     """
     for name, value in {"rounds": rounds, "columns": columns, "probes": probes}.items():
         require_whole(name, value, 1)
-    prober = _Prober(cluster, share, columns)
+    prober = _Prober(cluster)
+    prober.give("work", *(share or SHARE), columns)
+    if share is None:
+        _grow(prober, columns)
     alone = _probe_alone(prober, probes)
     if not alone:
         raise CodedALSError("some worker must answer; none did. See the logs of the workers.")
@@ -284,6 +296,15 @@ def measure(
     return Measurement(workers, tuple(sorted(everybody - alone.keys())), machine, rounds, prober.log)
 
 
+def _grow(prober: _Prober, columns: int) -> None:
+    """Give larger matrices where the first ones take too few milliseconds to tell a speed from a delay."""
+    found = _probe_alone(prober, 2, ("work",))
+    typical_s = float(np.median([of["work"] for of in found.values()] or [WORK_S]))
+    if typical_s < WORK_S:
+        factor = min(MOST_GROWTH, (WORK_S / max(typical_s, 1e-9)) ** 0.5)
+        prober.give("work", round(SHARE[0] * factor), round(SHARE[1] * factor), columns)
+
+
 def _seconds(event: TaskEvent) -> float:
     """Seconds between the sending of a task and the arrival of its response."""
     assert event.sent_s is not None
@@ -291,13 +312,15 @@ def _seconds(event: TaskEvent) -> float:
     return event.received_s - event.sent_s
 
 
-def _probe_alone(prober: _Prober, probes: int) -> dict[int, dict[str, float]]:
+def _probe_alone(
+    prober: _Prober, probes: int, kinds: Sequence[str] = ("tiny", "large", "work")
+) -> dict[int, dict[str, float]]:
     """The least seconds of each worker that answers: of work, and of a small and a large message without any."""
     alone: dict[int, dict[str, float]] = {number: {} for number in range(prober.cluster.size)}
     # all workers in turn, so that a busy spell of the network or a machine does not fall on one alone
     for _ in range(probes):
         for number in list(alone):
-            for kind in ("tiny", "large", "work"):
+            for kind in kinds:
                 events = prober.round(kind, frozenset([number]))
                 if not events:
                     alone.pop(number)

@@ -75,7 +75,7 @@ def test_a_slow_worker_a_delay_and_a_narrow_link_are_each_found_within_a_tenth(t
 def test_the_trace_has_speeds_apart_from_delays(tmp_path: Path) -> None:
     injected = Trace(np.array([[0.0, 0.05, 0.0], [0.0, 0.0, 0.0]]), slowness=np.array([[1.0, 1.0, 4.0]] * 2))
     with SimulatedCluster(3, injected) as cluster:
-        found = measure(cluster, rounds=20, share=(4000, 1000))
+        found = measure(cluster, rounds=20)
     found.trace.save(tmp_path / "trace.csv")
     recorded = read_recording(tmp_path / "trace.csv")
     assert recorded.slowness is not None
@@ -84,8 +84,9 @@ def test_the_trace_has_speeds_apart_from_delays(tmp_path: Path) -> None:
     late = recorded.seconds - recorded.seconds.min()
     assert np.allclose(np.sort(late[:, 1]), [0.0] * 10 + [0.05] * 10, rtol=0, atol=3e-3)
     assert np.all(late[:, [0, 2]] < 3e-3)
+    assert found.workers[0].undisturbed_s == pytest.approx(15e-3, rel=0.01)
     assert found.findings() == [
-        "Worker 1 answers 49.2 ms later in 50% of the rounds.",
+        "Worker 1 answers 49.4 ms later in 50% of the rounds.",
         "Worker 2 is 4 times slower, always.",
     ]
 
@@ -119,7 +120,7 @@ def test_the_findings_name_spells_and_none_of_alike_workers() -> None:
 def test_the_command_writes_a_trace_and_the_plan_for_it(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     words = ["measure", "--cluster", "virtual", "--workers", "6", "--delays", "slowdown-always:factor=3,n=1"]
-    words += ["--rounds", "8", "--record-delays", str(trace)]
+    words += ["--rounds", "4", "--share", "300x300", "--record-delays", str(trace)]
     said = CliRunner().invoke(main, words, catch_exceptions=False)
     assert said.exit_code == 0
     assert "is 3 times slower, always." in said.output
@@ -127,4 +128,5 @@ def test_the_command_writes_a_trace_and_the_plan_for_it(tmp_path: Path) -> None:
     assert [sorted(row["times_slower"] for row in document["workers"])[-1]] == [pytest.approx(3)]
     plan = document["command"].replace("ROWS", "600").replace("COLS", "400").replace("RANK", "5").split()[1:]
     assert plan[-2:] == ["--cluster", "virtual"]
+    assert CliRunner().invoke(main, [*plan, "--repeats", "20"], catch_exceptions=False).exit_code == 0
     assert CliRunner().invoke(main, ["measure", "--share", "3"]).exit_code == 2
