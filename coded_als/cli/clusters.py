@@ -62,7 +62,7 @@ def takes_remote_workers(command: Command) -> Command:
         click.option(
             "--scheduler",
             metavar="ADDRESS",
-            help="Use the workers of a Dask cluster: tcp://HOST:8786, its file, or local:N.",
+            help="Dask: tcp://HOST:8786, its file, or local:N workers.",
         ),
     )
     for option in reversed(options):
