@@ -151,8 +151,12 @@ class CodedPCA(_Components):
         Mean variance of the directions outside the components.
     converged_
         Whether the components are proved to be within the tolerance; ``outcome_`` says why not.
-    n_components_, n_samples_, n_features_in_
-        The rank, m and n.
+    n_components_
+        The rank.
+    n_samples_
+        Rows m of the matrix.
+    n_features_in_
+        Columns n of the matrix.
 
     Examples
     --------

@@ -77,17 +77,31 @@ class SparseModel(FactorModel, ABC):
         checkpoint: Checkpoint | None = None,
         start: FactorModel | None = None,
     ) -> Self:
-        """Learn the factors of a rating matrix.
+        """Learn the factors of a rating matrix, and return the model.
 
-        ``ratings``: (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are
-        missing); or the result of `coded_als.data.load_ratings`; or a table of ratings, such as a DataFrame.
-        ``callback``: one function or several, called after each iteration with its entry of ``history_`` or, if they take
-        two arguments, with the entry and the model as it stands; the fit ends where one returns True.
-        ``start``: a fitted model to go on from: its factors of the users and items that it knows, by id, at any rank; new
-        users and items are folded in.
+        Parameters
+        ----------
+        ratings
+            (m, n), scipy sparse (the stored entries are the observed ones), masked, or dense (zeros are missing); or the
+            result of `coded_als.data.load_ratings`; or a table of ratings, such as a DataFrame.
+        columns
+            Names of the columns of a table: user, item, rating.
+        callback
+            One function or several, called after each iteration with its entry of ``history_`` or, if they take two
+            arguments, with the entry and the model as it stands. The fit ends where one returns True.
+        progress
+            Whether to show a line of progress.
+        checkpoint
+            Folder from which an interrupted fit goes on; see `Checkpoint`.
+        start
+            A fitted model to go on from: its factors of the users and items that it knows, by id, at any rank. New users
+            and items are folded in.
 
-        Raises UsageError for ratings that the model cannot learn from, a checkpoint of another fit, a start without a
-        user or item of the ratings, or without numba.
+        Raises
+        ------
+        UsageError
+            For ratings that the model cannot learn from, a checkpoint of another fit, a start without a user or item of the
+            ratings, or without numba.
         """
         require_compiler()
         given, ids = named_matrix(ratings, columns)
@@ -118,14 +132,25 @@ class SparseModel(FactorModel, ABC):
     def fold_in(
         self, ratings: NewRatings, *, method: str | None = None, epochs: int = 5, learning_rate: float | None = None
     ) -> NewUsers:
-        """Factors for new users, with all items held fixed; the model does not change.
+        """Return factors for new users, with all items held fixed; the model does not change.
 
-        ``ratings``: one user as a mapping from item id to rating, or (k, n), sparse or dense, with the model's columns.
-        A user without ratings gets zeros; ``method``: ``exact``: as by one more half-step of training (not for BPR and
-        WARP, which have no closed form). ``sgd``: a few stochastic steps from zero. By default the first that
-        the model has.
+        Parameters
+        ----------
+        ratings
+            One user as a mapping from item id to rating, or (k, n), sparse or dense, with the model's columns. A user
+            without ratings gets zeros.
+        method
+            ``"exact"`` is one more half-step of training (BPR and WARP have none); ``"sgd"`` is a few stochastic steps from
+            zero. None takes the first that the model has.
+        epochs
+            Passes over the ratings, of ``"sgd"``.
+        learning_rate
+            Size of a step, of ``"sgd"``; None: that of training.
 
-        Raises UsageError for an unknown item, a rating that is not finite, or a method that the model does not have.
+        Raises
+        ------
+        UsageError
+            For an unknown item, a rating that is not finite, or a method that the model does not have.
         """
         self._require_fitted()
         require_compiler()
@@ -137,9 +162,18 @@ class SparseModel(FactorModel, ABC):
         return self._fold_rows(self._entries(ratings), chosen, epochs, rate)
 
     def drift(self, ratings: NewRatings, *, epochs: int = 5, learning_rate: float | None = None) -> NDArray[np.float64]:
-        """How far the factors of ``sgd`` steps are from the exact ones, relative to those.
+        """Return the distances of the factors of ``"sgd"`` steps from the exact ones, relative to those, (k,).
 
-        Returns (k,), 0 if the exact factors of a user are 0.
+        The distance is 0 if the exact factors of a user are 0.
+
+        Parameters
+        ----------
+        ratings
+            New users, as for `fold_in`.
+        epochs
+            Passes over the ratings.
+        learning_rate
+            Size of a step; None: that of training.
         """
         exact = self.fold_in(ratings, method="exact").factors
         quick = self.fold_in(ratings, method="sgd", epochs=epochs, learning_rate=learning_rate).factors

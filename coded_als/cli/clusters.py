@@ -62,7 +62,7 @@ def takes_remote_workers(command: Command) -> Command:
         click.option(
             "--scheduler",
             metavar="ADDRESS",
-            help="Dask: tcp://HOST:8786, its file, or local:N workers.",
+            help="Dask: tcp://HOST:8786, its file, or local:N.",
         ),
     )
     for option in reversed(options):

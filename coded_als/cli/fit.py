@@ -66,7 +66,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 )  # fmt: skip
 @choice(
     "--center", ["columns", "rows", "both"],
-    help="Subtract the means of the columns, the rows or both first; sparse ratings are not filled in.",
+    help="Subtract the means first; sparse ratings are not filled in.",
 )  # fmt: skip
 @click.option("--tolerance", default=5e-9, show_default=True, help="Relative distance from the optimum to stop at.")
 @click.option(

@@ -67,11 +67,27 @@ class Machine:
             )
 
     def sending_s(self, messages: int, message_bytes: float) -> float:
-        """Seconds until the last of so many messages of this size has left the master, or reached it."""
+        """Return the seconds until the last message of a round has left the master, or reached it.
+
+        Parameters
+        ----------
+        messages
+            Number of messages.
+        message_bytes
+            Bytes of each.
+        """
         return messages * (self.message_s + message_bytes / self.bytes_per_second)
 
     def giving_s(self, workers: int, share_bytes: float) -> float:
-        """Seconds until each worker has been given a share to keep."""
+        """Return the seconds until each worker has received a share to store.
+
+        Parameters
+        ----------
+        workers
+            Number of workers.
+        share_bytes
+            Bytes of each share.
+        """
         rate = self.given_bytes_per_second or self.bytes_per_second
         return workers * (self.message_s + share_bytes / rate) + self.latency_s
 
@@ -80,7 +96,15 @@ class Machine:
         return operations / self.multiplications_per_second
 
     def working_s(self, operations: float, slowness: Array) -> Array:
-        """Seconds that each worker takes for so much work, when it is so many times as slow as usual, (..., W)."""
+        """Return the seconds that each worker takes for its work, (..., W).
+
+        Parameters
+        ----------
+        operations
+            Multiplications of each worker.
+        slowness
+            How many times as slow as usual each worker is, (..., W).
+        """
         if self.worker_speeds:
             slowness = slowness / np.resize(self.worker_speeds, np.shape(slowness)[-1])
         return np.asarray(self.computing_s(operations) * slowness)

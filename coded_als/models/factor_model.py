@@ -191,9 +191,17 @@ class FactorModel:
     def set_ids(self, user_ids: Sequence[Id] | Ids, item_ids: Sequence[Id] | Ids) -> Self:
         """Name the rows and columns by their original ids, and return the model.
 
-        ``user_ids, item_ids``: (m,) and (n,), whole numbers or text.
+        Parameters
+        ----------
+        user_ids
+            Ids of the users in row order, (m,), whole numbers or text.
+        item_ids
+            Ids of the items in column order, (n,), whole numbers or text.
 
-        Raises UsageError when the model is not fitted, there is not one id per row or column, or an id appears twice.
+        Raises
+        ------
+        UsageError
+            When the model is not fitted, there is not one id per row or column, or an id appears twice.
         """
         self._require_fitted()
         self.user_ids = as_ids("user", user_ids, len(self.user_factors_))
@@ -212,20 +220,39 @@ class FactorModel:
         return self._item_lookup.places(items)
 
     def predict(self, user: Id, item: Id) -> float:
-        """The score of one item for one user.
+        """Return the score of one item for one user.
 
-        Raises UsageError for an unknown user or item.
+        Parameters
+        ----------
+        user
+            Id of the user.
+        item
+            Id of the item.
+
+        Raises
+        ------
+        UsageError
+            For an unknown user or item.
         """
         self._require_fitted()
         return float(self.predict_pairs([self._user_lookup.index(user)], [self._item_lookup.index(item)])[0])
 
     def predict_pairs(self, rows: Sequence[int] | Integers, columns: Sequence[int] | Integers) -> NDArray[np.float64]:
-        """The scores of pairs given by row and column.
+        """Return the scores of pairs given by row and column, (pairs,).
 
-        ``rows, columns``: (pairs,) each. `user_rows` and `item_columns` give -1 for an unknown id, which has no score:
-        leave such pairs out. Returns (pairs,).
+        `user_rows` and `item_columns` give -1 for an unknown id, which has no score: leave such pairs out.
 
-        Raises UsageError unless there is one column for each row and all are numbers of users and of items.
+        Parameters
+        ----------
+        rows
+            Rows of the users, (pairs,).
+        columns
+            Columns of the items, (pairs,).
+
+        Raises
+        ------
+        UsageError
+            Unless there is one column for each row and all are numbers of users and of items.
         """
         self._require_fitted()
         rows, columns = np.asarray(rows), np.asarray(columns)
@@ -272,12 +299,28 @@ class FactorModel:
     def similar_items(
         self, items: Id | Iterable[Id], n: int = 10, *, memory_limit_bytes: int = MEMORY_BYTES
     ) -> Ranking:
-        """The n items with the smallest angles between their factors and an item's, or those of each of several.
+        """Return the n items whose factors have the smallest angles to those of an item, or of each of several.
 
-        Returns ids and cosines, (k,) for one, (items, n) for several; see `Ranking`. An item without ratings has no
-        direction: its cosines are 0.
+        An item without ratings has no direction: its cosines are 0.
 
-        Raises UsageError for an unknown item, n < 1, or a memory limit below one item's cosines.
+        Parameters
+        ----------
+        items
+            Id of the item, or ids of several.
+        n
+            Items to return for each.
+        memory_limit_bytes
+            Most memory of the scores that are held at once.
+
+        Returns
+        -------
+        Ranking
+            Ids and cosines, (k,) for one item, (items, n) for several.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item, n < 1, or a memory limit below the cosines of one item.
         """
         self._require_fitted()
         require_count(n)
@@ -288,11 +331,26 @@ class FactorModel:
     def similar_users(
         self, users: Id | Iterable[Id], n: int = 10, *, memory_limit_bytes: int = MEMORY_BYTES
     ) -> Ranking:
-        """The n users with the smallest angles between their factors and a user's, or those of each of several.
+        """Return the n users whose factors have the smallest angles to those of a user, or of each of several.
 
-        Returns ids and cosines, (k,) for one, (users, n) for several; see `Ranking`.
+        Parameters
+        ----------
+        users
+            Id of the user, or ids of several.
+        n
+            Users to return for each.
+        memory_limit_bytes
+            Most memory of the scores that are held at once.
 
-        Raises UsageError for an unknown user, n < 1, or a memory limit below one user's cosines.
+        Returns
+        -------
+        Ranking
+            Ids and cosines, (k,) for one user, (users, n) for several.
+
+        Raises
+        ------
+        UsageError
+            For an unknown user, n < 1, or a memory limit below the cosines of one user.
         """
         self._require_fitted()
         require_count(n)
@@ -311,16 +369,45 @@ class FactorModel:
         cold: str = "refuse",
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
-        """The n best items for a user, or for each of several.
+        """Return the n best items for a user, or for each of several.
 
-        ``users``: an original id, or several (a whole number may also be given as text, and the other way round).
-        ``cold``: ``"popular"`` gives unknown users and those without ratings the items with the most ratings in training,
-        with these counts as scores; ``"refuse"`` raises.
-        Returns ids and scores, (k,) for one user, (users, n) for several, with n cut to the number of items; see
-        `Ranking`.
+        Parameters
+        ----------
+        users
+            Id of the user, or ids of several. A whole number may also be given as text, and the other way round.
+        n
+            Items to return for each; at most the number of items.
+        filter_seen
+            Whether to leave out the items that the user rated in training.
+        exclude
+            Ids of items to leave out.
+        items
+            Ids of the items to choose from; None: all.
+        cold
+            ``"popular"`` gives unknown users, and users without ratings, the items with the most ratings in training, with
+            these counts as scores; ``"refuse"`` raises.
+        memory_limit_bytes
+            Most memory of the scores that are held at once.
 
-        Raises UsageError for an unknown user or item, a user without ratings in training, n < 1, or a memory limit
-        below one user's scores.
+        Returns
+        -------
+        Ranking
+            Ids and scores, (k,) for one user, (users, n) for several.
+
+        Raises
+        ------
+        UsageError
+            For an unknown user or item, a user without ratings in training, n < 1, or a memory limit below the scores of
+            one user.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from coded_als import CodedALS
+        >>> model = CodedALS(rank=2).fit(np.random.default_rng(0).standard_normal((20, 8)))
+        >>> ids, scores = model.recommend(3, n=2, filter_seen=False)
+        >>> ids.shape, scores.shape
+        ((2,), (2,))
         """
         require_count(n)
         self._require_fitted()
@@ -513,14 +600,34 @@ class FactorModel:
         unknown: str = "refuse",
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
-        """The n best items for a user absent from training, or for each of several.
+        """Return the n best items for a user absent from training, or for each of several.
 
-        ``ratings``: one user as a mapping from item id to rating, or several as the rows of a matrix (k, n), as for
-        `fold_in`; ``unknown``: ``"ignore"`` leaves the items of a mapping out that the model does not know, ``"refuse"``
-        raises. Returns ids and scores, (k,) for a mapping, (rows, n) for a matrix; see `Ranking`.
+        Parameters
+        ----------
+        ratings
+            One user as a mapping from item id to rating, or several as the rows of a matrix (k, n), as for `fold_in`.
+        n
+            Items to return for each; at most the number of items.
+        filter_seen
+            Whether to leave out the items in ``ratings``.
+        exclude
+            Ids of items to leave out.
+        items
+            Ids of the items to choose from; None: all.
+        unknown
+            ``"ignore"`` leaves out the items of a mapping that the model does not know; ``"refuse"`` raises.
+        memory_limit_bytes
+            Most memory of the scores that are held at once.
 
-        Raises UsageError for an unknown item, ratings that cannot be folded in, n < 1, or a memory limit below one
-        user's scores.
+        Returns
+        -------
+        Ranking
+            Ids and scores, (k,) for a mapping, (rows, n) for a matrix.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item, ratings that cannot be folded in, n < 1, or a memory limit below the scores of one user.
         """
         require_count(n)
         self._require_fitted()
@@ -598,14 +705,29 @@ class FactorModel:
         return named(self.item_ids[columns], places, scores, one=False)
 
     def explain(self, ratings: Mapping[Id, float], item: Id, n: int = 10) -> Explanation:
-        """Which of a user's ratings a score comes from.
+        """Split the score of an item into contributions of a user's ratings.
 
-        Folded in, the user's row is linear in the ratings, and so is the score of an item (Hu, Koren, Volinsky 2008,
+        Folded in, the row of a user is linear in the ratings, and so is the score of an item (Hu, Koren, Volinsky 2008,
         section 5): ``score = base + sum of contributions``. The base is the item's score for a user without ratings.
 
-        Returns an `Explanation`, of the score that `fold_in` gives.
+        Parameters
+        ----------
+        ratings
+            The ratings of the user, by item id.
+        item
+            Id of the item whose score is split.
+        n
+            Contributions to return, the largest first.
 
-        Raises UsageError for an unknown item, no rating, or n < 1.
+        Returns
+        -------
+        Explanation
+            The parts of the score that `fold_in` gives.
+
+        Raises
+        ------
+        UsageError
+            For an unknown item, no rating, or n < 1.
         """
         self._require_fitted()
         require_count(n)

@@ -39,11 +39,19 @@ class Ranking(NamedTuple):
     scores: NDArray[np.float64]
 
     def as_frame(self, users: Any = None, library: Literal["pandas", "polars"] = "pandas") -> Any:
-        """A table with a row for each item: columns user (where ``users`` are given), item and score.
+        """Return a table with a row for each item: columns user (where ``users`` are given), item and score.
 
-        ``users``: the user, or the users, of the ranking; ``library``: ``"pandas"`` or ``"polars"``.
+        Parameters
+        ----------
+        users
+            The user, or the users, of the ranking; None leaves the column out.
+        library
+            Library of the table.
 
-        Raises UsageError without the library, or for another number of users than of lists.
+        Raises
+        ------
+        UsageError
+            Without the library, or for another number of users than of lists.
         """
         if library not in ("pandas", "polars") or find_spec(library) is None:
             raise UsageError(
