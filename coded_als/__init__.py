@@ -24,7 +24,9 @@ _HOMES = {
     "coded_als.pca": "CodedPCA CodedTruncatedSVD",
     "coded_als.sharded": "ShardedALS",
 }
-__all__ = ["__version__", *public_names(_HOMES)]
+# without scikit-learn these two cannot be imported, and `from coded_als import *` must work
+_NEED_SKLEARN = {"CodedPCA", "CodedTruncatedSVD"}
+__all__ = ["__version__", *(name for name in public_names(_HOMES) if name not in _NEED_SKLEARN)]
 
 if TYPE_CHECKING:
     from coded_als.als import CodedALS as CodedALS, CodedOperator as CodedOperator

@@ -60,7 +60,7 @@ def test_compare_leaves_out_what_is_missing_and_says_so(tmp_path):
     arguments = ["compare", str(path), "--rank", "2", "--format", "csv"]
     done = run(f"from coded_als.cli import main; main({arguments!r})")
     assert done.returncode == 0, done.stderr
-    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["method", "coded"]
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["method", "coded", "ease", "popularity"]
     assert "ridge, implicit, sgd, bpr, warp left out: " in done.stderr
     assert "pip install 'coded-als[baselines]'" in done.stderr
     arguments += ["--methods", "ridge"]

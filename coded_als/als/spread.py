@@ -44,9 +44,8 @@ Where = Literal["auto", "local", "coded", "none"]
 
 def local_gram(problem: Problem) -> Array:
     """D = A^T A, (l, l), at the master: right for a sparse R, as its Gram matrix costs little."""
-    if isinstance(problem, CentredProblem):  # centred before it is multiplied, some rows at a time
-        return np.asarray(sum(block.T @ block for _, block in problem.panels()))
-    if not problem.is_sparse and problem.matrix.dtype != FLOAT64:
+    # centred, or widened to float64, before it is multiplied: some rows at a time
+    if isinstance(problem, CentredProblem) or (not problem.is_sparse and problem.matrix.dtype != FLOAT64):
         return np.asarray(sum(block.T @ block for _, block in problem.panels()))
     product = problem.matrix.T @ problem.matrix.astype(FLOAT64, copy=False)
     return np.asarray(product.toarray() if sparse.issparse(product) else product)

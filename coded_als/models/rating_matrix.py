@@ -115,8 +115,16 @@ def _narrowest(ratings: Any) -> Any:
         return np.float32
     if ratings.dtype.kind not in "iu" or 0 in ratings.shape:
         return np.float64
-    small = int(ratings.min()) >= -EXACT_IN_SINGLE and int(ratings.max()) <= EXACT_IN_SINGLE
+    values = _stored(ratings)
+    small = values.size == 0 or (int(values.min()) >= -EXACT_IN_SINGLE and int(values.max()) <= EXACT_IN_SINGLE)
     return np.float32 if small else np.float64
+
+
+def _stored(ratings: Any) -> NDArray[Any]:
+    """The numbers that a matrix stores. ``min`` and ``max`` of a sparse one would sort the caller's own arrays."""
+    if isinstance(ratings, np.ndarray):
+        return ratings
+    return np.asarray(ratings.data if ratings.format in ("csr", "csc", "coo", "bsr", "dia") else ratings.tocsr().data)
 
 
 def _canonical(ratings: Any, dtype: Any = np.float64) -> csr_array:

@@ -69,7 +69,10 @@ def test_an_argument_that_is_left_out(name: str) -> None:
         (["fit", "x", "--json=3"], "--json must stand alone; got a value."),
         (["plan", "--rows", "30"], "--workers, --cols, --rank and --delays must be given. See"),
         (["plan", "--rows", "-3"], "--rows must be a whole number of at least 1; got -3."),
-        (["fit", "x", "--serve", "99999"], "--serve must be a whole number from 0 to 65535; got 99999."),
+        (
+            ["fit", "synthetic:m=20,n=15,d=3,noise=0.1", "--rank", "3", "--serve", "99999"],
+            "--serve must be PORT or HOST:PORT, like 8080 or 0.0.0.0:8080; got '99999'.",
+        ),
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )

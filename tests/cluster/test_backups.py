@@ -111,7 +111,7 @@ def test_a_fit_gives_the_factors_of_one_that_waits_for_all(code: str) -> None:
 
 def test_hedged_requests_learn_from_the_rounds_of_a_fit() -> None:
     """One worker is always slow: the first round waits for it, the others do not."""
-    model = CodedALS(rank=3, code="hedged")
+    model = CodedALS(rank=3, code="hedged", solver="lobpcg")
     with SimulatedCluster(40, "slow:n=1,delay=30s", machine=Machine(1e6)) as cluster:
         model.fit(PROBLEM, cluster)
         assert 30 < cluster.seconds() < 31

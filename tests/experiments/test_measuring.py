@@ -49,6 +49,7 @@ class NarrowProxy(Proxy):
                 sink.sendall(item[1])
 
 
+@pytest.mark.slow  # the figures are those of a machine that nothing else uses
 def test_a_slow_worker_a_delay_and_a_narrow_link_are_each_found_within_a_tenth(tmp_path: Path) -> None:
     port, key = free_port(), tmp_path / "key"
     proxy = NarrowProxy(port)

@@ -426,7 +426,7 @@ def test_an_exception_leaves_nobody() -> None:
     assert not any(map(is_running, process_ids))
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:os.fork:RuntimeWarning")
 def test_a_forked_copy_of_the_master_ends_nobody() -> None:
     with cluster_of(1) as (cluster, _):
         copy = os.fork()

@@ -58,7 +58,7 @@ def test_a_round_that_needs_everybody_waits_for_the_shares_of_one_that_came_back
 
 
 def test_a_fit_survives_the_death_of_everybody_one_after_the_other() -> None:
-    expected = CodedALS(rank=3, code="systematic:p=4").fit(RATINGS)
+    expected = CodedALS(rank=3, code="systematic:p=4", solver="lobpcg").fit(RATINGS)
     with LocalCluster(6) as cluster:
         victims = iter(range(6))
 
@@ -72,7 +72,7 @@ def test_a_fit_survives_the_death_of_everybody_one_after_the_other() -> None:
                     cluster.drop(())
                     cluster._membership.step(0.01)
 
-        model = CodedALS(rank=3, code="systematic:p=4").fit(RATINGS, cluster, callback=kill_the_next)
+        model = CodedALS(rank=3, code="systematic:p=4", solver="lobpcg").fit(RATINGS, cluster, callback=kill_the_next)
         assert next(victims, None) is None
     assert model.objective_ == pytest.approx(expected.objective_, rel=1e-8)
 

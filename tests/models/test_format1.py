@@ -18,7 +18,9 @@ TOLD: dict[str, dict[str, Any]] = json.loads((FOLDER / "told.json").read_text())
 
 
 def test_each_kind_of_model_has_a_file() -> None:
-    assert set(TOLD) == set(model_kinds()) == {path.stem for path in FOLDER.glob("*.npz")}
+    # those with a closed form came with format 2
+    kinds = set(model_kinds()) - {"ease", "popularity"}
+    assert set(TOLD) == kinds == {path.stem for path in FOLDER.glob("*.npz")}
 
 
 @pytest.mark.parametrize("kind", TOLD)

@@ -45,7 +45,7 @@ def test_the_error_of_a_callback_ends_the_fit() -> None:
         pass
 
     def stop(entry: Any) -> None:
-        if entry.index == 2:
+        if entry.index == 1:
             raise EnoughError
 
     for model in MODELS:

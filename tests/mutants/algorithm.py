@@ -103,15 +103,15 @@ ALGORITHM = (
     Mutant(
         "precomputation='auto' is always local",
         "coded_als/als/spread.py",
-        'return Spread(formed, "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded")',
-        'return Spread(formed, "local")',
+        'where = "local" if sooner_at_the_master(extent, formed, workers, machine) else "coded"',
+        'where = "local"',
         ("tests/als/test_promises.py",),
     ),
     Mutant(
         "CodedOperator ignores its tolerance",
         "coded_als/als/operator.py",
-        "tolerance = chosen.tolerance if decoding_tolerance is None else decoding_tolerance",
-        "tolerance = chosen.tolerance",
+        "tolerance = tolerance_in(chosen.tolerance, numbers) if decoding_tolerance is None else decoding_tolerance",
+        "tolerance = tolerance_in(chosen.tolerance, numbers)",
         ("tests/als/test_promises.py::test_an_operator_keeps_to_its_tolerance_and_waits_for_no_more",),
     ),
     Mutant(

@@ -275,8 +275,8 @@ PROCESSES = (
     Mutant(
         "a reconnection is not treated as a loss",
         "coded_als/master/membership.py",
-        "            self.listener.lost([worker])\n        worker.alive",
-        "            pass\n        worker.alive",
+        "            self.listener.lost([worker])\n            worker.lost_s = self._clock()",
+        "            worker.lost_s = self._clock()",
         ("tests/master/test_membership.py",),
     ),
     Mutant(

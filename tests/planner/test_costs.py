@@ -23,7 +23,7 @@ def planned() -> Any:
     def planned(speed: float, bandwidth: float) -> dict[str, dict[str, float]]:
         numbers = {
             "workers": WORKERS, "rows": ROWS, "cols": LENGTH, "rank": RANK, "repeats": 2,
-            "lobpcg-iterations": ITERATIONS, "speed": speed, "bandwidth": bandwidth, "latency": 0.0,
+            "lobpcg-iterations": ITERATIONS, "speed": speed, "bandwidth": f"{bandwidth}B/s", "latency": 0.0,
         }  # fmt: skip
         options = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
         result = CliRunner().invoke(command, [*options, "--delays", "none", "--json"], catch_exceptions=False)

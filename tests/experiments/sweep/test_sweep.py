@@ -402,5 +402,5 @@ def test_the_masters_seconds_are_a_column_and_the_sweep_ends_with_its_finding(tm
         master_s = spec.workload("none").master_s(Cell.of(row["cell"]).scheme)
         assert row["virtual_master_seconds"] == pytest.approx(row["iterations"] * master_s)
         assert 0 < row["virtual_master_seconds"] < row["virtual_seconds_mean"]
-    assert "6 workers, solver lobpcg, delays exp:mean=20ms: " in result.output
+    assert "6 workers, solver krylov, delays exp:mean=20ms: " in result.output
     assert re.search(r"is fastest with .* virtual seconds.*; .* of them are the master's own work\.", result.output)
