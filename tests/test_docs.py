@@ -125,3 +125,13 @@ def test_the_figure_of_pieces_is_drawn_from_the_layout():
     assert (DOCS / "figures" / "pieces.svg").read_text() == drawn["drawing"]()
     drawn["ends"].__globals__["PIECE_S"] = np.ones(6)
     assert drawn["ends"]() == (6.0, 3.0)
+
+
+def test_the_gallery_shows_every_figure_with_its_command() -> None:
+    gallery = (DOCS / "gallery.md").read_text()
+    for figure in (DOCS / "figures").glob("*.svg"):
+        assert f"](figures/{figure.name})" in gallery, figure.name
+    for script in (DOCS / "figures").glob("*.py"):
+        assert f"`python docs/figures/{script.name}`" in gallery, script.name
+    shown = re.findall(r"`coded-als ([\w-]+)", gallery)
+    assert set(shown) <= set(COMMANDS)
