@@ -131,7 +131,7 @@ def _tell(extra: dict[str, Any]) -> None:
 
 def _spec(delays: str) -> str:
     """The SPEC of delays that are given as one, or as the path of a recording."""
-    return f"trace:{delays}" if Path(delays).is_file() or delays.endswith(".csv") else delays
+    return f"trace:{delays}" if Path(delays).is_file() or (delays.endswith(".csv") and ":" not in delays) else delays
 
 
 def _cluster(context: click.Context, options: dict[str, Any]) -> ClusterOptions:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +18,59 @@ TOP = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")
 
 
-def as_markdown(notebook: dict[str, Any], name: str) -> str:
-    """The cells one after the other, code fenced."""
-    parts = []
+Pictures = dict[str, bytes]
+
+
+def as_markdown(notebook: dict[str, Any], name: str) -> tuple[str, Pictures]:
+    """The cells one after the other, code fenced and its output below it; and the pictures, by the names of their files."""
+    parts: list[str] = []
+    pictures: Pictures = {}
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
-        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            if "image/png" in data:
+                file = f"{Path(name).stem}-{len(pictures) + 1}.png"
+                pictures[file] = base64.b64decode(data["image/png"])
+                parts.append(f"![Output of the cell above](files/{file})")
+            elif shown := "".join(data.get("text/plain", "")).rstrip():
+                parts.append(f"```text\n{shown}\n```")
     title, *rest = parts
-    return "\n\n".join([title, f"This page is the notebook [{name}](files/{name}).", *rest])
+    return "\n\n".join([title, f"This page is the notebook [{name}](files/{name}).", *rest]), pictures
+
+
+def executed(path: Path) -> dict[str, Any]:
+    """The notebook with its outputs; without them where its data, or a library that runs it, is not here."""
+    stored: dict[str, Any] = json.loads(path.read_text())
+    if "CODED_ALS_DATA" in path.read_text() and not os.environ.get("CODED_ALS_DATA"):
+        return stored
+    try:
+        import nbclient
+        import nbformat
+    except ImportError:
+        return stored
+    content = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        nbclient.NotebookClient(content, timeout=240, resources={"metadata": {"path": folder}}).execute()
+    run: dict[str, Any] = json.loads(nbformat.writes(content))
+    return run
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Put a page, and the notebook beside it, in the place of each notebook, and add the documents at the top."""
     for file in [file for file in files if file.src_uri.endswith(SUFFIX)]:
         path = Path(file.abs_src_path or "")
-        text = path.read_text()
         files.remove(file)
         page = file.src_uri.removesuffix(SUFFIX) + ".md"
-        files.append(File.generated(config, page, content=as_markdown(json.loads(text), path.name)))
+        text, pictures = as_markdown(executed(path), path.name)
+        files.append(File.generated(config, page, content=text))
         # in a folder of its own: links to a notebook in the pages mean the page
-        files.append(File.generated(config, f"{Path(page).parent}/files/{path.name}", content=text))
+        for name, content in {path.name: path.read_bytes(), **pictures}.items():
+            files.append(File.generated(config, f"{Path(page).parent}/files/{name}", content=content))
     for name in DOCUMENTS:
         content = (TOP / name).read_text().replace("](docs/", "](")
         files.append(File.generated(config, name.lower(), content=content))
