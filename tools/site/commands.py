@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import inspect
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -19,7 +21,7 @@ def sections(name: str, command: click.Command, parent: click.Context, level: in
     context = click.Context(command, info_name=name, parent=parent)
     yield f"{'#' * level} coded-als {context.command_path.partition(' ')[2]}"
     # the paragraphs of a help text are wrapped by click, and here by the browser
-    yield "\n\n".join(paragraph.replace("\n", " ") for paragraph in (command.help or "").split("\n\n"))
+    yield "\n\n".join(paragraph.replace("\n", " ") for paragraph in inspect.cleandoc(command.help or "").split("\n\n"))
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
             below = command.get_command(context, inner)
@@ -34,8 +36,8 @@ def sections(name: str, command: click.Command, parent: click.Context, level: in
 
 def row(option: click.Option, context: click.Context) -> str:
     """An option in a table."""
-    names, text = (part.replace("|", "\\|") for part in record(option, context))
-    return f"| `{names}` | {text} |"
+    names, text = (part.replace("|", "&#124;") for part in map(html.escape, record(option, context)))
+    return f"| <code>{names}</code> | {text} |"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -31,14 +31,17 @@ def as_markdown(notebook: dict[str, Any], name: str) -> tuple[str, Pictures]:
             parts.append(source)
             continue
         parts.append(f"```python\n{source}\n```")
+        texts = []
         for output in cell.get("outputs", []):
             data = output.get("data", {"text/plain": output.get("text", "")})
             if "image/png" in data:
                 file = f"{Path(name).stem}-{len(pictures) + 1}.png"
                 pictures[file] = base64.b64decode(data["image/png"])
                 parts.append(f"![Output of the cell above](files/{file})")
-            elif shown := "".join(data.get("text/plain", "")).rstrip():
-                parts.append(f"```text\n{shown}\n```")
+            elif output.get("name") != "stderr":
+                texts.append("".join(data.get("text/plain", "")))
+        if shown := "\n".join(text.rstrip("\n") for text in texts).strip("\n"):
+            parts.append(f"```text\n{shown}\n```")
     title, *rest = parts
     return "\n\n".join([title, f"This page is the notebook [{name}](files/{name}).", *rest]), pictures
 
