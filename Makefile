@@ -32,7 +32,9 @@ latest oldest:
 demo: setup
 	$(BIN)/coded-als demo
 
-# files of tests are shared out over two processes: most wait for workers, not for a core
+# files of tests are shared out over two processes: most wait for workers, not for a core; threads of BLAS in both of them
+# would only wait for each other
+test latest oldest: export OPENBLAS_NUM_THREADS = 1
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,11 @@ def server() -> Iterator[ModelServer]:
 
 
 def ask(server: ModelServer, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=20)  # type: ignore[arg-type]
-    connection.request(method, path, body if isinstance(body, (str, bytes, type(None))) else json.dumps(body), headers)
-    response = connection.getresponse()
-    text = response.read().decode()
-    connection.close()
+    sent = body if isinstance(body, (str, bytes, type(None))) else json.dumps(body)
+    with closing(http.client.HTTPConnection(*server.server_address[:2], timeout=20)) as connection:  # type: ignore[arg-type]
+        connection.request(method, path, sent, headers)
+        response = connection.getresponse()
+        text = response.read().decode()
     return response.status, json.loads(text) if response.headers["Content-Type"] == "application/json" else text
 
 

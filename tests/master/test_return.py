@@ -102,7 +102,8 @@ def test_a_stopped_worker_is_told_of_and_heard_again(monkeypatch: pytest.MonkeyP
         cluster.run(round, all_of(2))
         os.kill(cluster.process_ids[1], signal.SIGSTOP)
         assert set(cluster.run(round, all_of(2)).workers) == {0, 1}
-    assert [(event.worker, event.status) for event in news] == [(1, "silent"), (1, "heard")]
+    # on a busy machine worker 0, which is late, may have been asked too
+    assert [event.status for event in news if event.worker == 1] == ["silent", "heard"]
 
 
 def test_who_is_at_work_is_not_called_silent(monkeypatch: pytest.MonkeyPatch) -> None:
