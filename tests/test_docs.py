@@ -10,12 +10,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from coded_als import __version__
 from coded_als.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,3 +137,9 @@ def test_the_gallery_shows_every_figure_with_its_command() -> None:
         assert f"`python docs/figures/{script.name}`" in gallery, script.name
     shown = re.findall(r"`coded-als ([\w-]+)", gallery)
     assert set(shown) <= set(COMMANDS)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.search(rf"^## {re.escape(__version__)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert version("coded-als") == __version__
