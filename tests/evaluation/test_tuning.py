@@ -21,7 +21,9 @@ from coded_als.models.registry import model_kinds
 from tests.evaluation.test_search import some_ratings
 
 
-@pytest.mark.parametrize("method", model_kinds())
+@pytest.mark.parametrize(
+    "method", [pytest.param(one, marks=pytest.mark.slow) if one == "sharded" else one for one in model_kinds()]
+)
 def test_every_method_is_tuned_to_no_less_than_its_defaults(method: str) -> None:
     data = some_ratings()
     found = tune(method, data, budget=0.6, k=5)

@@ -36,6 +36,8 @@ METHODS: dict[str, Any] = {
     "sharded": lambda **given: ShardedALS(**given),
 }
 ALTERNATING = ("ridge", "implicit", "sharded")
+# each new shape of a sharded model is compiled, which takes seconds
+COMPILED_LATE = [pytest.param(one, marks=pytest.mark.slow) if one == "sharded" else one for one in METHODS]
 
 
 def named(users: int = 60, items: int = 40, seed: int = 0) -> RatingData:
@@ -56,7 +58,7 @@ def part(data: RatingData, rows: Any, columns: Any) -> RatingData:
     return of(data.matrix[rows][:, columns], data.user_ids[rows], data.item_ids[columns])  # type: ignore[index]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", COMPILED_LATE)
 def test_new_users_and_items_are_matched_by_name_at_any_rank(method: str) -> None:
     data, generator = named(), np.random.default_rng(1)
     rows, columns = generator.permutation(60), generator.permutation(40)
@@ -192,7 +194,9 @@ def test_early_stopping_on_errors_takes_the_least() -> None:
             EarlyStopping(validation, **given)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["coded", "ridge", "implicit", "sgd", "sharded"])
+@pytest.mark.parametrize(
+    "method", ["coded", "ridge", "implicit", "sgd", pytest.param("sharded", marks=pytest.mark.slow)]
+)
 def test_new_items_are_recommended_without_a_refit(method: str) -> None:
     data = named(users=80)
     model = METHODS[method](rank=4).fit(part(data, np.arange(80), np.arange(36)))
