@@ -41,7 +41,7 @@ def test_the_trap_of_a_narrow_block(width: int) -> None:
     assert excess(model, matrix) <= 2 * model.tolerance
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(
     seed=seeds, rank=st.integers(1, 14), width=st.integers(1, 38), fold=st.integers(2, 60), place=st.integers(0, 14),
     gap=st.sampled_from([0.3, 0.1, 1e-2, 1e-4, 1e-7, 0.0]), decay=st.sampled_from([0.5, 0.9, 0.99]),
