@@ -107,7 +107,8 @@ class SparseRows:
         """
         height, width = len(self._rows[0]), right.shape[1]
         result = np.empty((self.shape[0], width))
-        for block, response in self._run("row_product", right, (height, width), 1, label).items():
+        round = self._round("row_product", right, (height, width), 1, label)
+        for block, response in self._answered(round).items():
             held = self._rows[block] >= 0
             result[self._rows[block][held]] = response[held]
         return result
@@ -141,7 +142,7 @@ class SparseRows:
         shape = (self.shape[1], left.shape[1])
         extent = np.zeros((self.shape[1], 0), self._dtype)
         payloads = [(part, extent) for part in self._parts_of(left, unit)]
-        return self._total(self._run("row_transposed_product", left, shape, 1, "A^T Y", payloads))
+        return self._total(self._answered(self._round("row_transposed_product", left, shape, 1, "A^T Y", payloads)))
 
     def squared_error(self, left: Array, right: Array) -> float:
         """||A - Y X^T||^2 in one round, entry by entry of A as if it were dense.
@@ -149,7 +150,8 @@ class SparseRows:
         ``left``: Y, (rows, b); ``right``: X, (l, b).
         """
         payloads = [(part, right) for part in self._parts_of(left)]
-        return float(self._total(self._run("row_squared_error", left, (1, 1), 1, "|A - Y X^T|^2", payloads))[0, 0])
+        round = self._round("row_squared_error", left, (1, 1), 1, "|A - Y X^T|^2", payloads)
+        return float(self._total(self._answered(round))[0, 0])
 
     def _parts_of(self, left: Array, unit: float = 1.0) -> list[Array]:
         """The rows of Y / unit, (rows, b), that belong to each block, zeros where it is filled up."""
@@ -167,18 +169,6 @@ class SparseRows:
         for block in range(1, self.recovery_threshold):
             total += responses[block]
         return total
-
-    def _run(
-        self,
-        kernel: str,
-        right: Array,
-        shape: tuple[int, int],
-        passes: int,
-        label: str,
-        payloads: Sequence[tuple[Array, ...]] | None = None,
-    ) -> dict[int, Array]:
-        """One response of every block."""
-        return self._answered(self._round(kernel, right, shape, passes, label, payloads))
 
     def _round(
         self,

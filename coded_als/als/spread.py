@@ -26,7 +26,7 @@ from coded_als.codes.replication import copies_of
 from coded_als.codes.single import in_type
 from coded_als.delays.models import DelayModel
 from coded_als.errors import UsageError, readable
-from coded_als.planner.default import ROWS, TIMED, ChosenCode, default_choice, default_row_copies
+from coded_als.planner.default import ROWS, ChosenCode, default_choice, default_row_copies
 from coded_als.planner.schemes import (
     Extent,
     Size,
@@ -262,7 +262,7 @@ def fits_here(extent: Extent) -> bool:
 def _may_stay_sparse(asked: CodeSpec | ChosenCode, fits: bool) -> bool:
     """Whether operations are to be counted: not for a code of D on request, nor after a comparison under known delays."""
     if isinstance(asked, ChosenCode):
-        return not (asked.reason == TIMED and fits)
+        return not (asked.timed and fits)
     return isinstance(asked, (Replicated, Uncoded))
 
 

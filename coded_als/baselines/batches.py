@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
 
 from coded_als.arrays import Floats, Integers
+from coded_als.baselines.compiled import require_compiler
+from coded_als.baselines.model import SparseModel
 from coded_als.data.tables import named_matrix
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.ids import Ids, as_ids
 from coded_als.models.rating_matrix import pattern, rating_matrix
 from coded_als.models.starting import places_of
+from coded_als.models.training import Iteration
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,49 @@ def _joined(noun: str, known: Ids, given: Ids, places: Integers) -> tuple[Ids, I
 
 
 def with_new_rows(side: Floats, cold: Floats) -> Floats:
-    """A copy of the rows of a side, with those of a random start for the rows that are new."""
+    """A copy of the rows of a side, (rows, d), with those of a random start for the rows that are new."""
     whole = cold.copy()
     whole[: len(side)] = side
     return whole
+
+
+class LearnsInBatches(SparseModel):
+    """A model that learns by steps, and so from a batch of new ratings alone."""
+
+    def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
+        """Learn from a batch of new ratings in one pass; new users and items join the model.
+
+        A model that is not fitted is fitted with one iteration. Steps begin as long as in a new fit.
+
+        Parameters
+        ----------
+        ratings
+            As for `fit`, the new ones alone.
+        columns
+            Of a table: the names of the columns of users, items and perhaps ratings.
+
+        Raises
+        ------
+        UsageError
+            For ratings that the model cannot learn from, or steps that diverge.
+        """
+        if not hasattr(self, "user_factors_"):
+            return self._fit_once(ratings, columns)
+        require_compiler()
+        started, batch = time.perf_counter(), Batch.of(self, ratings, columns)
+        before = self.history_
+        loss = self._learn(batch, np.random.default_rng((self.seed, len(before))))
+        self.history_ = [*before, Iteration(len(before) + 1, loss, time.perf_counter() - started)]
+        return self.set_ids(batch.user_ids, batch.item_ids)
+
+    def _fit_once(self, ratings: Any, columns: Sequence[str] | None) -> Self:
+        """One iteration of a fit from scratch."""
+        iterations, self.iterations = self.iterations, 1
+        try:
+            return self.fit(ratings, columns=columns)
+        finally:
+            self.iterations = iterations
+
+    @abstractmethod
+    def _learn(self, batch: Batch, generator: np.random.Generator) -> float:
+        """Pass once over a batch and keep the factors; returns the loss that ``history_`` holds."""

@@ -118,14 +118,6 @@ class SparseModel(FactorModel, ABC):
     def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
         """Learn the factors of a matrix in canonical form and keep them."""
 
-    def _fit_once(self, ratings: Any, columns: Sequence[str] | None) -> Self:
-        """One iteration of a fit from scratch."""
-        iterations, self.iterations = self.iterations, 1
-        try:
-            return self.fit(ratings, columns=columns)
-        finally:
-            self.iterations = iterations
-
     @abstractmethod
     def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers: ...
 

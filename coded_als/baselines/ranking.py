@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats
-from coded_als.baselines.batches import Batch, with_new_rows
-from coded_als.baselines.compiled import require_compiler
+from coded_als.baselines.batches import Batch, LearnsInBatches, with_new_rows
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
-from coded_als.baselines.model import Entries, SparseModel
+from coded_als.baselines.model import Entries
 from coded_als.checks import require_number, require_whole
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern
 from coded_als.models.recommending import NewRatings, NewUsers
 from coded_als.models.starting import Start
-from coded_als.models.training import FitRecorder, Iteration, set_generator
+from coded_als.models.training import FitRecorder, set_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +44,7 @@ class Steps:
         return cls(users, items, *squares, generator.integers(2**63, size=1, dtype=np.uint64))
 
 
-class RankingModel(SparseModel):
+class RankingModel(LearnsInBatches):
     """Scores ``item bias + u . v``, learned from pairs of an observed item and a sampled other one.
 
     The stored values do not matter, only where they are. Steps are Adagrad's, with one accumulator per row.
@@ -91,28 +89,7 @@ class RankingModel(SparseModel):
             run.note(loss, vars(steps), publish, generator=generator.bit_generator.state)
         publish()
 
-    def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
-        """Learn from a batch of new ratings in one pass; new users and items join the model.
-
-        A model that is not fitted is fitted with one iteration. Steps begin as long as in a new fit.
-
-        Parameters
-        ----------
-        ratings
-            As for `fit`, the new ones alone.
-        columns
-            Of a table: the names of the columns of users, items and perhaps ratings.
-
-        Raises
-        ------
-        UsageError
-            For ratings that the model cannot learn from, or steps that diverge.
-        """
-        if not hasattr(self, "user_factors_"):
-            return self._fit_once(ratings, columns)
-        require_compiler()
-        started, batch = time.perf_counter(), Batch.of(self, ratings, columns)
-        generator = np.random.default_rng((self.seed, len(self.history_)))
+    def _learn(self, batch: Batch, generator: np.random.Generator) -> float:
         users = with_new_rows(self.user_factors_, self._random(generator, len(batch.user_ids)))
         items = with_new_rows(self.item_factors_, self._random(generator, len(batch.item_ids)))
         biases = np.zeros(len(items), self.dtype)
@@ -128,10 +105,8 @@ class RankingModel(SparseModel):
         squares = steps.user_squares, steps.item_squares
         loss = self._epoch((*common, squares, self.learning_rate, self.regularization, False, steps.sampler))
         self._require_finite(steps.users, steps.items, np.array(loss))
-        history = [*self.history_, Iteration(len(self.history_) + 1, loss / order.size, time.perf_counter() - started)]
         self._keep(steps.users, steps.items[:, :-1].copy(), item_biases=steps.items[:, -1].copy(), seen=seen)
-        self.history_ = history
-        return self.set_ids(batch.user_ids, batch.item_ids)
+        return loss / order.size
 
     def _publish(self, steps: Steps, matrix: sparse.csr_array, run: FitRecorder) -> None:
         """Take over where stochastic steps have come to."""

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Floats
-from coded_als.baselines.batches import Batch, with_new_rows
-from coded_als.baselines.compiled import require_compiler
+from coded_als.baselines.batches import Batch, LearnsInBatches, with_new_rows
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.checks import require_number
 from coded_als.models.rating_matrix import pattern
 from coded_als.models.starting import Start
-from coded_als.models.training import FitRecorder, Iteration, set_generator
+from coded_als.models.training import FitRecorder, set_generator
 
 
-class SGD(QuadraticModel):
+class SGD(LearnsInBatches, QuadraticModel):
     """Explicit ratings by ``mean + user bias + item bias + u . v``, one rating at a time (Funk's matrix factorization).
 
     Every iteration visits all ratings in a new random order. ``history_`` holds the sum over one pass of squared
@@ -92,28 +89,7 @@ class SGD(QuadraticModel):
             run.note(loss, {"users": users, "items": items}, publish, generator=place)
         publish()
 
-    def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
-        """Learn from a batch of new ratings in one pass; new users and items join the model.
-
-        A model that is not fitted is fitted with one iteration. Steps begin as long as in a new fit.
-
-        Parameters
-        ----------
-        ratings
-            As for `fit`, the new ones alone.
-        columns
-            Of a table: the names of the columns of users, items and perhaps ratings.
-
-        Raises
-        ------
-        UsageError
-            For ratings that the model cannot learn from, or steps that diverge.
-        """
-        if not hasattr(self, "user_factors_"):
-            return self._fit_once(ratings, columns)
-        require_compiler()
-        started, batch = time.perf_counter(), Batch.of(self, ratings, columns)
-        generator = np.random.default_rng((self.seed, len(self.history_)))
+    def _learn(self, batch: Batch, generator: np.random.Generator) -> float:
         sides = []
         for factors, biases, ids in (
             (self.user_factors_, self.user_biases_, batch.user_ids),
@@ -128,9 +104,8 @@ class SGD(QuadraticModel):
         loss = squared_loss_epoch(
             order, rows, matrix.indices.astype(np.int32), values, *sides, self.learning_rate, self.regularization
         )
-        entry = Iteration(len(self.history_) + 1, float(loss), time.perf_counter() - started)
-        self._adopt(sides[0], sides[1], self.global_mean_, batch.seen, [*self.history_, entry])
-        return self.set_ids(batch.user_ids, batch.item_ids)
+        self._adopt(sides[0], sides[1], self.global_mean_, batch.seen, self.history_)
+        return float(loss)
 
     def _start(self, generator: np.random.Generator, count: int) -> Floats:
         side = np.zeros((count, self.rank + 1), self.dtype)

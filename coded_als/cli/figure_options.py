@@ -36,5 +36,5 @@ def style_from(width: str | None, rc: tuple[str, ...]) -> AbstractContextManager
 def _inches(text: str) -> float:
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.strip())
     if match is None or match[2] not in INCHES:
-        raise UsageError(f"--width must be a length like 3.4in, 86mm or 246pt; got {text!r}. Correct it.")
+        raise UsageError(f"--width must be a length like 3.4in, 86mm or 246pt; got {text!r}.")
     return float(match[1]) * INCHES[match[2]]

@@ -100,7 +100,7 @@ class GoingOnOptions:
 
         metric, _, length = self.stop_on.partition("@")
         if length and not length.isdecimal():
-            raise UsageError(f"--stop-on must be a metric such as ndcg@10 or rmse; got {self.stop_on!r}. Correct it.")
+            raise UsageError(f"--stop-on must be a metric such as ndcg@10 or rmse; got {self.stop_on!r}.")
         patience = 3 if self.patience is None else self.patience
         validation = load_ratings(self.validate, **reading)
         chosen: Any = metric

@@ -17,6 +17,7 @@ import click
 
 from coded_als.cli.help import CommandWithExamples
 from coded_als.errors import UsageError
+from coded_als.experiments.live.monitoring import CONTENT_TYPE, Figure, metrics_text
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
 from coded_als.models.recommending import Ranking
@@ -58,10 +59,13 @@ class ModelServer(ThreadingHTTPServer):
         """The counts in the text format of Prometheus."""
         with self.lock:
             counts, seconds = dict(self.counts), self.seconds
-        lines = ["# TYPE coded_als_requests_total counter"]
-        lines += [f'coded_als_requests_total{{status="{status}"}} {count}' for status, count in sorted(counts.items())]
-        lines += ["# TYPE coded_als_request_seconds_total counter", f"coded_als_request_seconds_total {seconds:.6f}"]
-        return "\n".join(lines) + "\n"
+        by_status = {str(status): count for status, count in sorted(counts.items())}
+        return metrics_text(
+            (
+                Figure("requests_total", "Requests by the status of the answer.", by_status, "counter", "status"),
+                Figure.of("request_seconds_total", "Seconds of all requests.", seconds, "counter"),
+            )
+        )
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a client that has gone."""
@@ -103,7 +107,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         if bound in LOOPBACK and host not in LOOPBACK:  # a page of another site that resolves to this machine
             raise RefusedRequest(403, "the Host header must name this machine. Use http://127.0.0.1.")
         if path not in ROUTES:
-            raise RefusedRequest(404, f"the path must be one of {', '.join(ROUTES)}. Correct it.")
+            raise RefusedRequest(404, f"the path must be one of {', '.join(ROUTES)}.")
         if self.command not in ROUTES[path].split():
             raise RefusedRequest(405, f"{path} is for {ROUTES[path]}; got {self.command}. Change the method.")
 
@@ -115,9 +119,9 @@ class RequestHandler(BaseHTTPRequestHandler):
         try:
             given = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError):
-            raise RefusedRequest(400, "the body must be JSON. Correct it.") from None
+            raise RefusedRequest(400, "the body must be JSON.") from None
         if not isinstance(given, dict):
-            raise RefusedRequest(400, 'the body must be an object such as {"ratings": {"28": 5}}. Correct it.')
+            raise RefusedRequest(400, 'the body must be an object such as {"ratings": {"28": 5}}.')
         return given
 
     def _answer(self, path: str, query: Mapping[str, list[str]], body: Mapping[str, Any]) -> Any:
@@ -132,7 +136,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         name = "user" if path == "/recommend" else "item"
         wanted = query.get(name, [])
         if not wanted or len(wanted) > MOST_USERS or set(query) - {name, "n", "exclude", "cold"}:
-            raise RefusedRequest(400, f"the query must be {name}=ID and n=10, with 1 to {MOST_USERS} ids. Correct it.")
+            raise RefusedRequest(400, f"the query must be {name}=ID and n=10, with 1 to {MOST_USERS} ids.")
         found = []
         for one in wanted:
             if name == "item":
@@ -145,11 +149,11 @@ class RequestHandler(BaseHTTPRequestHandler):
     def _of_new_user(self, body: Mapping[str, Any]) -> Any:
         ratings = body.get("ratings")
         if not isinstance(ratings, dict) or set(body) - {"ratings", "n", "exclude", "unknown"}:
-            raise RefusedRequest(400, 'the body must be {"ratings": {"28": 5}, "n": 10}. Correct it.')
+            raise RefusedRequest(400, 'the body must be {"ratings": {"28": 5}, "n": 10}.')
         numbers = all(type(value) in (int, float) and math.isfinite(value) for value in ratings.values())
         exclude = body.get("exclude", [])
         if not numbers or not isinstance(exclude, list) or not all(isinstance(one, (str, int)) for one in exclude):
-            raise RefusedRequest(400, "ratings must be finite numbers and exclude a list of ids. Correct them.")
+            raise RefusedRequest(400, "ratings must be finite numbers and exclude a list of ids.")
         count, unknown = _whole(body.get("n", 10)), body.get("unknown", "refuse")
         return {"items": _items(self.server.model.recommend_new(ratings, count, exclude=exclude, unknown=unknown))}
 
@@ -158,7 +162,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         body = (answer if is_text else json.dumps(answer) + "\n").encode()
         self._status = status
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain; version=0.0.4" if is_text else "application/json")
+        self.send_header("Content-Type", CONTENT_TYPE if is_text else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-store")
@@ -191,7 +195,7 @@ class RequestHandler(BaseHTTPRequestHandler):
 def _whole(given: Any) -> int:
     text = str(given)
     if isinstance(given, bool) or not text.isdecimal() or len(text) > 6 or not 1 <= int(text) <= MOST_ITEMS:
-        raise RefusedRequest(400, f"n must be a whole number from 1 to {MOST_ITEMS}. Correct it.")
+        raise RefusedRequest(400, f"n must be a whole number from 1 to {MOST_ITEMS}.")
     return int(text)
 
 

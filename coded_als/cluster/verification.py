@@ -100,7 +100,7 @@ class VerifiedCluster(ProxyCluster):
             self._held[name] = [payload[place] for payload in round.payloads or ()]
         excluded = frozenset(self._wrong)
         if isinstance(until, EveryPiece) and until.summed:
-            checked = replace(round, check_pieces=SumCheck(round, self, until.layout).check_part, excluded=excluded)
+            checked = replace(round, check_pieces=sum_check(round, self, until.layout), excluded=excluded)
         elif isinstance(until, EveryPiece):
             checked = replace(round, check_pieces=PieceCheck(round, self, until.layout), excluded=excluded)
         else:
@@ -161,6 +161,7 @@ class RoundCheck:
     def __init__(self, round: Round, cluster: VerifiedCluster) -> None:
         self._round, self._cluster = round, cluster
         self._norms: dict[int, Array] = {}
+        self._part: tuple[int, ...] = ()  # of a sum, the piece and the number of pieces
 
     def __call__(self, worker: int, response: tuple[Array, ...]) -> bool:
         """Whether a worker's response is right."""
@@ -188,7 +189,7 @@ class RoundCheck:
 
     def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
         """Combinations of a worker's sparse rows, (k, l), and the norm (or a bound) of the matrix; made once."""
-        name = self._round.kernel, self._round.operands, worker
+        name = (self._round.kernel, self._round.operands, worker, *self._part)
         if name not in self._cluster._keys:
             self._cluster._keys[name] = make()
         return self._cluster._keys[name]
@@ -208,36 +209,38 @@ class RoundCheck:
         return operand
 
 
-class SumCheck(RoundCheck):
-    """The check of parts of a sum: each is a response to the rows of one piece.
+class PartCheck(RoundCheck):
+    """The check of parts of a sum that belong to one piece: each is a response to the rows of that piece.
 
     Parameters
     ----------
-    round, cluster
-        As of `RoundCheck`.
-    layout
-        The pieces.
+    round
+        The round.
+    cluster
+        The cluster that knows the arrays of the workers, and records the wrong workers.
+    piece
+        Number of the piece.
+    pieces
+        Pieces of each block.
     """
 
-    def __init__(self, round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> None:
+    def __init__(self, round: Round, cluster: VerifiedCluster, piece: int, pieces: int) -> None:
         super().__init__(round, cluster)
-        self._layout, self._piece = layout, 0
-
-    def check_part(self, worker: int, first: int, last: int, part: Array) -> bool:
-        """Whether a worker's part of a sum, of its piece at place ``first``, is right."""
-        assert last == first + 1
-        self._piece = (self._layout.start(worker) + first) % self._layout.pieces
-        return self(worker, (part,))
+        self._part = piece, pieces
 
     def arrays(self, worker: int) -> list[Any]:
-        whole = super().arrays(worker)
-        return list(piece_operands(self._round.kernel, whole, self._piece, self._layout.pieces))
+        return list(piece_operands(self._round.kernel, super().arrays(worker), *self._part))
 
-    def key(self, worker: int, make: Callable[[], tuple[Array, float]]) -> tuple[Array, float]:
-        name = self._round.kernel, self._round.operands, worker, self._piece, self._layout.pieces
-        if name not in self._cluster._keys:
-            self._cluster._keys[name] = make()
-        return self._cluster._keys[name]
+
+def sum_check(round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> Callable[[int, int, int, Array], bool]:
+    """The check of a worker's part of a sum, (rows, columns), its answer to the piece at place ``first``."""
+    checks = [PartCheck(round, cluster, piece, layout.pieces) for piece in range(layout.pieces)]
+
+    def check(worker: int, first: int, last: int, part: Array) -> bool:
+        assert last == first + 1
+        return checks[(layout.start(worker) + first) % layout.pieces](worker, (part,))
+
+    return check
 
 
 class PieceCheck:

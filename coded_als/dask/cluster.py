@@ -432,5 +432,5 @@ def _advertised(advertise: str | None) -> tuple[str | None, str]:
         return None, "*"
     host, colon, port = advertise.removeprefix("tcp://").partition(":")
     if not host or (colon and not port.isdigit()):
-        raise UsageError(f'advertise must be "HOST" or "HOST:PORT"; got {advertise!r}. Correct it.')
+        raise UsageError(f'advertise must be "HOST" or "HOST:PORT"; got {advertise!r}.')
     return host, port or "*"

@@ -130,7 +130,7 @@ def tune(
     }
     for name in searched:
         if name not in known:
-            raise UsageError(f"ranges must be of parameters, {', '.join(known)}; got {name!r}. Correct it.")
+            raise UsageError(f"ranges must be of parameters, {', '.join(known)}; got {name!r}.")
     search = _Search(method, known, kept, held_out, metric, k, time.perf_counter() + budget, tried)
     search.run(searched, min(data.shape), np.random.default_rng(seed))
     best = search.best()

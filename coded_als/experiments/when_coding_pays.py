@@ -29,9 +29,6 @@ DELAYS = (
     *("none", "exp:mean=20ms", "pareto:scale=5ms,alpha=1.2", "bimodal:p=0.15,fast=5ms,slow=1s"),
     *("markov:fast=5ms,slow=1s,enter=0.05,leave=0.3", "slowdown:p=0.15,factor=5", "slowdown-lognormal:sigma=0.5"),
 )
-WORKERS = (10, 30, 100, 300, 1000)
-# Seconds of one worker for 1/W of a product: small, medium and large work.
-WORKS_S = (0.001, 0.03, 1.0)
 # Thresholds that whole shares are tried with, as parts of W; half of W takes all of the memory.
 PARTS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MOST_PIECES = 64

@@ -36,12 +36,13 @@ class ChosenCode:
     reason: str  # for people
     pieces: int = 1  # of each share; 1 for whole shares
     rows: bool = False  # whether it is of the sparse rows of R, and D is not formed
+    timed: bool = False  # whether it was compared with others under known delays
 
     def beside(self, timed: Scheme | None, size: Size) -> ChosenCode:
         """The same, or the fastest scheme under known delays where these decide: not if shares of D come in pieces."""
         if timed is None or (self.pieces > 1 and not timed.rows):
             return self
-        return ChosenCode(timed.chosen(size), TIMED, rows=timed.rows)
+        return ChosenCode(timed.chosen(size), TIMED, rows=timed.rows, timed=True)
 
 
 def default_choice(
