@@ -40,9 +40,7 @@ def write_model(path: Path, items: int, rank: int, dtype: str) -> None:
 
     generator = np.random.default_rng(0)
     rated = np.concatenate([np.sort(generator.choice(items, SEEN, replace=False)) for _ in range(USERS)])
-    seen = sparse.csr_array(
-        (np.ones(rated.size, np.int8), rated, np.arange(USERS + 1) * SEEN), shape=(USERS, items)
-    )
+    seen = sparse.csr_array((np.ones(rated.size, np.int8), rated, np.arange(USERS + 1) * SEEN), shape=(USERS, items))
     model = ImplicitALS(rank, dtype=dtype)
     tables = (generator.standard_normal((count, rank)).astype(dtype) for count in (USERS, items))
     model._keep(*tables, seen=seen)
@@ -122,7 +120,9 @@ def bare(core: int, asked: Any, items: int, rank: int, dtype: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=150.0)
-    parser.add_argument("--block", type=float, default=10.0, help="Seconds of the server, then of the bare computation.")
+    parser.add_argument(
+        "--block", type=float, default=10.0, help="Seconds of the server, then of the bare computation."
+    )
     parser.add_argument("--rate", type=float, default=150.0)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--rank", type=int, default=64)

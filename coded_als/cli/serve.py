@@ -79,6 +79,8 @@ class RequestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = IDLE_S
     disable_nagle_algorithm = True
+    # head and body of an answer are sent at once
+    wbufsize = -1
     server: ModelServer
 
     def do_GET(self) -> None:

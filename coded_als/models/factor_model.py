@@ -328,6 +328,9 @@ class FactorModel:
         self._require_fitted()
         require_count(n)
         places = self._item_lookup.indices(items)
+        if self._together is not None and is_one(items):
+            columns, cosines = self._together.similar(int(places[0]), n)
+            return Ranking(self.item_ids[columns], cosines)
         found = similar(self.item_factors_, places, n, memory_limit_bytes)
         return named(self.item_ids, *found, one=is_one(items))
 

@@ -6,12 +6,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
+from coded_als.models.recommending import unit_rows
 from coded_als.models.top_n import best_of
 
 # Requests of one product, and so many times n of the first in float32 are scored again.
@@ -48,6 +50,16 @@ class ScoredTogether:
         self._short_biases = None if biases is None else biases.astype(np.float32)[:, np.newaxis]
         self._turn = threading.Lock()
         self._waiting: deque[_Asked] = deque()
+        self.products = 0  # so far
+
+    @cached_property
+    def alike(self) -> ScoredTogether:
+        """The same for cosines."""
+        return ScoredTogether(unit_rows(self._items), None)
+
+    def similar(self, place: int, n: int) -> tuple[Integers, NDArray[np.float64]]:
+        """The n rows at the smallest angles to that at a place, itself left out, and the cosines, (k,) with k at most n."""
+        return self.alike.best(self.alike._items[place], np.array([place]), n)
 
     @staticmethod
     def suits(items: Any, biases: Floats | None) -> bool:
@@ -77,6 +89,7 @@ class ScoredTogether:
     def _answer(self, asked: list[_Asked]) -> None:
         users = np.array([one.factors for one in asked], dtype=np.float32)
         scores = self._short @ users.T
+        self.products += 1
         if self._short_biases is not None:
             scores += self._short_biases
         for number, one in enumerate(asked):
