@@ -31,6 +31,15 @@ class InlineCluster:
         A delay SPEC (`coded_als.delays.parse_delays`).
     seed
         Seed of the delays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, InlineCluster
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> cluster = InlineCluster(6, delays="dead:n=2")
+    >>> CodedALS(rank=3, code="systematic:p=4").fit(ratings, cluster).converged_
+    True
     """
 
     virtual = False
