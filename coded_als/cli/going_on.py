@@ -15,7 +15,7 @@ from coded_als.errors import UsageError
 if TYPE_CHECKING:
     from coded_als.cli.reading import ReadingOptions
     from coded_als.cli.summaries import FitSummary
-    from coded_als.evaluation.stopping import EarlyStopping
+    from coded_als.evaluation.search import EarlyStopping
     from coded_als.models.factor_model import FactorModel
 
 
@@ -96,7 +96,7 @@ class GoingOnOptions:
         if self.stop_on is None or self.validate is None:
             return GoingOn(start, None)
         from coded_als.data import load_ratings
-        from coded_als.evaluation.stopping import EarlyStopping
+        from coded_als.evaluation.search import EarlyStopping
 
         metric, _, length = self.stop_on.partition("@")
         if length and not length.isdecimal():

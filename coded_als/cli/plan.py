@@ -24,8 +24,7 @@ from coded_als.experiments.plan_report import (
 )
 from coded_als.experiments.plan_trials import alternatives, try_rows
 from coded_als.experiments.sweep.grids import readable_delays
-from coded_als.planner.choice import MOST_DRAWS
-from coded_als.planner.cluster_plan import make_plan
+from coded_als.planner.choice import MOST_DRAWS, make_plan
 from coded_als.planner.schemes import Size
 from coded_als.planner.solvers import GUARD_VECTORS
 from coded_als.planner.timing import Workload

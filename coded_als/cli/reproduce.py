@@ -68,12 +68,11 @@ def table1(full: bool, seed: int, out: Path | None, workers: str | None, **optio
     if workers is not None:
         _extended(workers, seed, out or Path("out/table1-extended"), options)
         return
-    from coded_als.experiments.environment import environment
+    from coded_als.experiments.calibration import environment
     from coded_als.experiments.sweep.result_folder import ProblemSize, ResultFolder
     from coded_als.experiments.table1.findings import findings, table_cells
-    from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, read_wall
+    from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, constants, fit_law, read_wall
     from coded_als.experiments.table1.reproduction import run_table1, sound_cells
-    from coded_als.experiments.table1.theory import constants, fit_law
     from coded_als.experiments.text_tables import as_text
 
     effort, law = FULL if full else QUICK, fit_law(sound_cells())
@@ -114,8 +113,8 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
         extended_table,
         extended_words,
     )
+    from coded_als.experiments.table1.paper_table import fit_law
     from coded_als.experiments.table1.reproduction import sound_cells
-    from coded_als.experiments.table1.theory import fit_law
 
     counts, hs = parse_range(workers, "workers"), parse_range(options["partitions"], "partitions")
     require_workers(max(counts))
@@ -135,7 +134,7 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
         click.echo(f"No figure: no code leaves h open.\n\n{out}")
         return
     try:
-        from coded_als.experiments.report.extended_figures import extended_times
+        from coded_als.experiments.report.table1_figures import extended_times
     except UsageError as missing:
         click.echo(f"No figure: {missing}", err=True)
     else:
@@ -217,7 +216,7 @@ def when_coding_pays(
     for line in verdict_lines(found):
         click.echo(f"{line}.")
     try:
-        from coded_als.experiments.report.when_figures import rival_over_code
+        from coded_als.experiments.report.table1_figures import rival_over_code
     except UsageError as missing:
         click.echo(f"No figure: {missing}", err=True)
     else:

@@ -101,7 +101,7 @@ def command(
     Every code meets the same stragglers. The times of all rounds are in times.jsonl. An interrupted sweep continues
     with `--out FOLDER --resume` alone.
     """
-    from coded_als.experiments.environment import environment
+    from coded_als.experiments.calibration import environment
     from coded_als.experiments.sweep.example_runs import leading_cells, write_examples
     from coded_als.experiments.sweep.grids import require_feasible
     from coded_als.experiments.sweep.result_folder import ResultFolder, finish_times

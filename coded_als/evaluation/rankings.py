@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
-from coded_als.evaluation.expected import expected_lists
 from coded_als.evaluation.metrics import (
+    expected_lists,
     mae,
     rmse,
 )

@@ -14,8 +14,7 @@ from coded_als.codes.entangled import LARGEST_PARTITIONS
 from coded_als.delays.spec import trace_files
 from coded_als.experiments.text_tables import as_text, continued
 from coded_als.kernels import SPARSE_SLOWDOWN
-from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel
-from coded_als.planner.cluster_plan import Plan
+from coded_als.planner.choice import ACCURATE, MARGIN, Candidate, Duel, Plan
 from coded_als.planner.solvers import default_solver
 from coded_als.planner.timing import Workload
 

@@ -15,9 +15,8 @@ from coded_als.arrays import Array
 from coded_als.cluster import Cluster
 from coded_als.delays.models import Trace
 from coded_als.errors import CodedALSError, UsageError
-from coded_als.experiments.problems import paper_ratings
-from coded_als.planner.choice import Candidate
-from coded_als.planner.cluster_plan import Plan, make_plan
+from coded_als.experiments.table1.paper_table import paper_ratings
+from coded_als.planner.choice import Candidate, Plan, make_plan
 from coded_als.planner.schemes import Size
 from coded_als.planner.timing import Workload
 
@@ -123,7 +122,7 @@ def alternatives(plan: Plan, workers: int, workload: Workload, **limits: Any) ->
     plan, workers, workload
         The plan as it is.
     limits
-        Other arguments of `coded_als.planner.cluster_plan.make_plan`.
+        Other arguments of `coded_als.planner.choice.make_plan`.
     """
     more = workers + max(1, workers // 4)
     found = [_alternative(f"{more - workers} more workers", more, workload, limits)]

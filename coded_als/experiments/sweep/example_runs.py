@@ -22,7 +22,6 @@ from coded_als.cluster.machine import Machine
 from coded_als.cluster.recording import EventLog
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.errors import CodedALSError
-from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import Cell
 from coded_als.experiments.sweep.result_folder import (
     EXAMPLES_FILE,
@@ -33,6 +32,7 @@ from coded_als.experiments.sweep.result_folder import (
     write_text,
 )
 from coded_als.experiments.sweep.rows import SweepRow, mean_seconds
+from coded_als.experiments.table1.paper_table import paper_ratings
 from coded_als.planner.schemes import Scheme, Size
 from coded_als.planner.statistics import mean_and_interval
 from coded_als.planner.timing import Workload, repetition_seed

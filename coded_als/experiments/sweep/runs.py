@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_limits
 from coded_als.als import CodedALS
 from coded_als.errors import CodedALSError, DecodingError, NotEnoughWorkers
 from coded_als.experiments.cluster_kinds import open_cluster
-from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.grids import Cell, SweepSpec
 from coded_als.experiments.sweep.result_folder import ResultFolder, append_times, rounded
 from coded_als.experiments.sweep.rows import Figures, SweepRow, canonical, with_seconds
+from coded_als.experiments.table1.paper_table import paper_ratings
 from coded_als.planner.timing import Draws, Infeasible, repetition_seed, round_times
 
 # Points of a stored curve: enough for a figure of a thousand pixels.

@@ -21,8 +21,13 @@ from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.codes import CodeSpec, Entangled, parse_code
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
-from coded_als.experiments.table1.paper_table import OperationTime, paper_size
-from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, constants, expected_seconds
+from coded_als.experiments.table1.paper_table import (
+    NOMINAL_ITERATIONS,
+    OperationTime,
+    constants,
+    expected_seconds,
+    paper_size,
+)
 from coded_als.experiments.text_tables import as_text
 from coded_als.planner.schemes import Scheme
 from coded_als.planner.statistics import mean_and_interval

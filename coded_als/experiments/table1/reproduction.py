@@ -24,11 +24,11 @@ from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
 from coded_als.delays import DelayStream
-from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.result_folder import ResultFolder
 from coded_als.experiments.sweep.rows import canonical
 from coded_als.experiments.table1.paper_table import (
     FAMILIES,
+    NOMINAL_ITERATIONS,
     WALL_FILE,
     AtPoints,
     Effort,
@@ -37,12 +37,13 @@ from coded_als.experiments.table1.paper_table import (
     Table1Row,
     WallRow,
     append_wall,
+    expected_seconds,
     paper_cells,
+    paper_ratings,
     paper_size,
     read_wall,
     with_points,
 )
-from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, expected_seconds
 from coded_als.planner.schemes import Size
 from coded_als.planner.statistics import mean_and_interval
 from coded_als.planner.timing import repetition_seed
