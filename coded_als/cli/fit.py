@@ -7,13 +7,11 @@ from typing import Any
 
 import click
 
-from coded_als.cli.checkpoints import checkpoint_options
 from coded_als.cli.clusters import takes_cluster
-from coded_als.cli.common import SIZE, BlockWidth, choice
-from coded_als.cli.going_on import going_on_options
+from coded_als.cli.common import SIZE, BlockWidth, choice, takes_logging
+from coded_als.cli.going_on import checkpoint_options, going_on_options
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import live_options
-from coded_als.cli.log_options import takes_logging
 from coded_als.cli.reading import reads_ratings
 from coded_als.models.registry import model_kinds
 from coded_als.planner.solvers import SOLVERS, default_solver

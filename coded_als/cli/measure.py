@@ -18,9 +18,8 @@ from coded_als.cli.clusters import (
     require_cluster,
     takes_cluster,
 )
-from coded_als.cli.common import RATE, TIME, picked, print_json, progress
+from coded_als.cli.common import RATE, TIME, picked, print_json, progress, takes_logging
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.log_options import takes_logging
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from coded_als.cli.common import print_json
 from coded_als.cli.help import CommandWithExamples
-from coded_als.data.item_texts import load_titles, read_ids
+from coded_als.data.text import load_titles, read_ids
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model

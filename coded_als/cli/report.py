@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from coded_als.cli.figure_options import style_from, takes_style
+from coded_als.cli.common import style_from, takes_style
 from coded_als.cli.help import CommandWithExamples
 
 

@@ -12,7 +12,7 @@ from coded_als.cli.fit_running import require_outputs
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.reading import ReadingOptions, read_document, read_line, reads_ratings
 from coded_als.data import holdout, leave_k_out, load_ratings
-from coded_als.data.writing import write_rating_lines
+from coded_als.data.splits import write_rating_lines
 from coded_als.errors import UsageError
 
 

@@ -1,4 +1,4 @@
-"""Ratings in memory: a matrix, the ids of its rows and columns, and the order that they came in."""
+"""Ratings in memory: a matrix, the ids of its rows and columns, and the order that they came in; graphs among them."""
 
 from __future__ import annotations
 
@@ -334,3 +334,22 @@ def _place(matrix: Floats | csr_array[np.float64], entry: int) -> tuple[int, int
     if isinstance(matrix, np.ndarray):
         return entry // matrix.shape[1], entry % matrix.shape[1]
     return int(np.searchsorted(matrix.indptr, entry, side="right")) - 1, int(matrix.indices[entry])
+
+
+def graph_of(sources: NDArray[Any], targets: NDArray[Any], nodes: NDArray[Any], source: str) -> RatingData:
+    """A graph from its links, repeated ones merged.
+
+    ``sources, targets``: (links,) numbers of nodes; ``nodes``: (n,) their ids.
+    """
+    links = distinct(sources * nodes.size + targets)
+    shape = (nodes.size, nodes.size)
+    matrix = csr_from_sorted(*np.divmod(links, nodes.size), np.ones(links.size), shape)
+    return RatingData(matrix, nodes, nodes, source)
+
+
+def distinct(numbers: Integers) -> Integers:
+    """Each number once, (k,) ascending; by sorting, since the hash table of `numpy.unique` is slow on such numbers."""
+    ordered = np.sort(numbers)
+    first = np.ones(ordered.size, dtype=bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return np.asarray(ordered[first])
