@@ -11,12 +11,11 @@ import numpy as np
 
 from coded_als.als.centring import Center, centred_problem
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
-from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import DistributedData, RoundLog, RoundRecord
-from coded_als.als.ritz import RitzPairs, begin_from
+from coded_als.als.ritz import BestFactors, RitzPairs, begin_from
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut

@@ -18,8 +18,8 @@ from coded_als.arrays import FLOAT64, Array
 from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
+from coded_als.cluster.scope import Shares
 from coded_als.cluster.seam import Round
-from coded_als.cluster.shares import Shares
 from coded_als.codes import CodeSpec, Replicated, Uncoded
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of

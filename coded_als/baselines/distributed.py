@@ -16,8 +16,7 @@ from coded_als.baselines.alternating import AlternatingModel, RatingProblem
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.checks import require_whole
 from coded_als.cluster import Cluster, EnoughAndOverdue, Round, StoppingRule, all_of, first_copies
-from coded_als.cluster.scope import Scope
-from coded_als.cluster.shares import Shares
+from coded_als.cluster.scope import Scope, Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.product import deal
 from coded_als.data.tables import named_matrix

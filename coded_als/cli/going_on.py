@@ -1,5 +1,7 @@
-"""Fits that go on and that end early: ``--checkpoint``, ``--checkpoint-every`` and ``--resume`` keep their state, ``--start`` takes
-a model; ``--stop-on``, ``--validate`` and ``--patience`` end a fit, and Ctrl-C does.
+"""Options of fits that go on and that end early.
+
+``--checkpoint``, ``--checkpoint-every`` and ``--resume`` keep the state of a fit, and ``--start`` takes that of a model;
+``--stop-on``, ``--validate`` and ``--patience`` end a fit, and Ctrl-C does.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from coded_als.cli.machine_options import iterations_from, machine_from, takes_i
 from coded_als.cluster.machine import Machine
 from coded_als.delays.spec import trace_files
 from coded_als.experiments.plan_report import (
+    alternatives,
     alternatives_text,
     costs,
     costs_text,
@@ -21,8 +22,8 @@ from coded_als.experiments.plan_report import (
     plan_document,
     plan_text,
     trials_text,
+    try_rows,
 )
-from coded_als.experiments.plan_trials import alternatives, try_rows
 from coded_als.experiments.sweep.grids import readable_delays
 from coded_als.planner.choice import MOST_DRAWS, make_plan
 from coded_als.planner.schemes import Size

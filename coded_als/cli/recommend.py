@@ -21,15 +21,14 @@ from coded_als.models.persistence import load_model
 def write_top_n_of_all(model: Path, out: Path, n: int, filter_seen: bool, scheduler: str | None) -> int:
     """Write the best items of every user; the number of users. `UsageError` for an unsuitable model or folder."""
     # each needs libraries of its own
-    from coded_als.models.folder import require_replaceable, save_folder
-    from coded_als.models.top_n_files import TOP_N_NOTE, write_top_n_folder
+    from coded_als.models.folder import TOP_N_NOTE, require_replaceable, save_folder, write_top_n_folder
 
     require_replaceable(out, TOP_N_NOTE)
     if scheduler is not None:
         if not os.path.isdir(model):
             raise UsageError(f"--scheduler is for a model folder (fit --out DIR/); got {model}. Remove it.")
+        from coded_als.dask.cluster import open_client
         from coded_als.dask.fitting import write_top_n_on
-        from coded_als.dask.scheduler import open_client
 
         with open_client(scheduler) as client:
             return write_top_n_on(client, model, out, n, filter_seen)

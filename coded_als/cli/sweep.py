@@ -102,11 +102,10 @@ def command(
     with `--out FOLDER --resume` alone.
     """
     from coded_als.experiments.calibration import environment
-    from coded_als.experiments.sweep.example_runs import leading_cells, write_examples
     from coded_als.experiments.sweep.grids import require_feasible
     from coded_als.experiments.sweep.result_folder import ResultFolder, finish_times
     from coded_als.experiments.sweep.rows import STATUSES, SweepRow, require_pyarrow
-    from coded_als.experiments.sweep.runs import run_sweep
+    from coded_als.experiments.sweep.runs import leading_cells, run_sweep, write_examples
     from coded_als.experiments.sweep.settings import document
 
     grid = make_grid(options, options["codes"], options["delays"])

@@ -25,9 +25,8 @@ from coded_als.cluster.freivalds import (
     row_transposed_key,
 )
 from coded_als.cluster.questions import EveryPiece
-from coded_als.cluster.scope import ProxyCluster
+from coded_als.cluster.scope import ProxyCluster, TeedShares
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
-from coded_als.cluster.shares import TeedShares
 from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.single import growth_of
 from coded_als.errors import UsageError

@@ -18,7 +18,7 @@ from scipy import sparse
 
 from coded_als.als.problem import Weighting
 from coded_als.arrays import Array
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.codes.product import deal
 from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, Numbering, PartEntries, entries_of, write_block
 from coded_als.dask.cluster import LEAVE_WITHIN_S, RETURN_WITHIN_S, DaskCluster, dask_workers, started

@@ -13,8 +13,7 @@ from scipy.sparse import csr_array
 
 from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
-from coded_als.models.id_text import number_texts
-from coded_als.models.ids import Ids
+from coded_als.models.ids import Ids, number_texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ def join_ids(pieces: Sequence[IdColumn]) -> IdColumn:
 def distinct_ids(ids: IdColumn) -> tuple[NDArray[Any], Integers]:
     """The ids without repetitions, (distinct,) ascending, and the place of each among them, (ids,).
 
-    As ``np.unique`` with its inverse. Objects are str, and come back as `coded_als.models.id_text.text_array` has them.
+    As ``np.unique`` with its inverse. Objects are str, and come back as `coded_als.models.ids.text_array` has them.
     """
     if isinstance(ids, CodedIds):
         distinct, places = np.unique(ids.distinct, return_inverse=True)

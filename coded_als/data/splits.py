@@ -17,7 +17,7 @@ from coded_als.checks import require_whole
 from coded_als.data.ratings import RatingData
 from coded_als.errors import UsageError
 from coded_als.models.files import write_whole
-from coded_als.models.id_text import is_text
+from coded_als.models.ids import is_text
 
 Split = tuple[RatingData, RatingData]
 

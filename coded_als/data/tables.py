@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from coded_als.data.names import named_columns
 from coded_als.data.ratings import RatingData, Repeated, from_pairs, from_triples
 from coded_als.errors import UsageError, reason_of
-from coded_als.models.id_text import id_text, is_text, require_id_text
-from coded_als.models.ids import Ids, objects, plain_ids
+from coded_als.models.ids import Ids, id_text, is_text, objects, plain_ids, require_id_text
 from coded_als.models.rating_matrix import is_table
 
 _NO_GAPS = "a table of ratings must have no gaps"

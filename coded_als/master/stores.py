@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 from coded_als.master.membership import MOST_OPEN_STORES, MasterClock, Membership, WorkerState

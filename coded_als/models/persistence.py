@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 from coded_als.models.files import write_whole
-from coded_als.models.id_text import text_array
+from coded_als.models.ids import text_array
 from coded_als.models.registry import is_known, model_class, model_kinds
 
 if TYPE_CHECKING:

@@ -71,7 +71,7 @@ class Store(FromMaster):
 
 @dataclass(frozen=True, slots=True)
 class Load(FromMaster):
-    """A part (`coded_als.cluster.shares.Part`) that lies on the worker's machine, to keep like a stored array."""
+    """A part (`coded_als.cluster.scope.Part`) that lies on the worker's machine, to keep like a stored array."""
 
     code: ClassVar[int] = 2
 

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from coded_als.cluster import Fastest, Round, TaskEvent
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.delays import Disturbance
 from coded_als.errors import NotEnoughWorkers, WorkerFailed
 from coded_als.master.events import Events

@@ -147,7 +147,7 @@ MODELS = (
     ),
     Mutant(
         "ids of very different lengths are widened to the longest",
-        "coded_als/models/id_text.py",
+        "coded_als/models/ids.py",
         "    if fixed <= max(_SMALL_BYTES, _WASTE * sum(map(len, texts))):\n",
         "    if True:\n",
         ("tests/models/test_id_text.py::test_the_form_depends_on_what_a_fixed_width_would_take",),

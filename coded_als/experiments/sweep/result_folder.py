@@ -330,7 +330,7 @@ class Examples(TypedDict):
 
 
 def read_examples(folder: Path) -> Examples | None:
-    """The document of `coded_als.experiments.sweep.example_runs.write_examples`, if there is one."""
+    """The document of `coded_als.experiments.sweep.runs.write_examples`, if there is one."""
     path = folder / EXAMPLES_FILE
     if not path.exists():
         return None
