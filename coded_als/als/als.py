@@ -168,12 +168,7 @@ class FusedSweeps:
     The factor is held as B = X T with orthonormal X. Its spans are those of a subspace iteration for any T. So a
     direction that a ridge weight shrinks, or that a large leading singular value hides, keeps its digits.
 
-    Parameters
-    ----------
-    product
-        X -> D X in one round.
-    start
-        X, (l, d), orthonormal; T = I.
+    ``product``: X -> D X in one round; ``start``: X, (l, d), orthonormal; T = I.
     """
 
     def __init__(self, product: Callable[[Array], Array], start: Array) -> None:
@@ -229,12 +224,7 @@ class FusedSweeps:
 class PaperSweeps:
     """The paper's three rounds, and its post-computation.
 
-    Parameters
-    ----------
-    protocol
-        Runs the rounds.
-    start
-        B, (l, d).
+    ``protocol``: runs the rounds; ``start``: B, (l, d).
     """
 
     def __init__(self, protocol: PaperProtocol, start: Array) -> None:

@@ -301,9 +301,7 @@ class Stopping:
     def verify(self, pairs: RitzPairs) -> tuple[Certificate, Outside]:
         """The certificate of a subspace from the data alone: neither the rounding of D nor decoding enters it.
 
-        Returns
-        -------
-        The certificate, and the `Outside` of the leading ``rank`` directions.
+        Returns the certificate, and the `Outside` of the leading ``rank`` directions.
         """
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)

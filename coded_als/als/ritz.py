@@ -26,24 +26,12 @@ _ROUNDED = 1e-6
 
 @dataclass(frozen=True)
 class RitzPairs:
-    """Approximate eigenpairs of D, the values descending.
+    """Approximate eigenpairs of D, the values descending."""
 
-    Parameters
-    ----------
-    values
-        Ritz values theta, (k,).
-    given
-        Orthonormal Ritz vectors x, (l, k), or a function that computes them on demand.
-    residuals
-        Norms of D x - theta x, (k,).
-    guards
-        Number of the last pairs that are beyond the requested rank.
-    """
-
-    values: Array
-    given: Array | Callable[[], Array]
-    residuals: Array
-    guards: int = 0
+    values: Array  # Ritz values theta, (k,)
+    given: Array | Callable[[], Array]  # orthonormal Ritz vectors x, (l, k), or a function that computes them on demand
+    residuals: Array  # norms of D x - theta x, (k,)
+    guards: int = 0  # number of the last pairs that are beyond the requested rank
 
     @cached_property
     def vectors(self) -> Array:

@@ -17,10 +17,7 @@ from coded_als.kernels import Stored
 class ProxyCluster:
     """A cluster that answers as the one behind it does, except for the changes of a derived class.
 
-    Parameters
-    ----------
-    cluster
-        Where everything goes; closing this does not close it.
+    ``cluster``: where everything goes; closing this does not close it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -68,10 +65,7 @@ class Scope(ProxyCluster):
 
     A fit in another fit's callback, and two operators on one cluster, each multiply with their own stored arrays.
 
-    Parameters
-    ----------
-    cluster
-        Where everything goes; closing the scope does not close it.
+    ``cluster``: where everything goes; closing the scope does not close it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -105,26 +99,16 @@ class Scope(ProxyCluster):
 
 @dataclass(frozen=True)
 class Part:
-    """An array that lies on a worker's machine already, instead of one to be sent; for clusters that put it there.
+    """An array that lies on a worker's machine already, instead of one to be sent; for clusters that put it there."""
 
-    Parameters
-    ----------
-    number
-        Number by which the worker knows it. Never a path: a worker knows one folder, and opens no file but by a number.
-    """
-
+    # number by which the worker knows it. Never a path: a worker knows one folder, and opens no file but by a number
     number: int
 
 
 class Shares(Sequence[Stored]):
     """One array for each worker, made on demand: all of them never exist at once.
 
-    Parameters
-    ----------
-    size
-        Number of workers W.
-    make
-        Makes them, in order, and the same ones every time.
+    ``size``: number of workers W; ``make``: makes them, in order, and the same ones every time.
     """
 
     def __init__(self, size: int, make: Callable[[], Iterable[Stored]]) -> None:
@@ -153,12 +137,7 @@ class Shares(Sequence[Stored]):
 class TeedShares(Shares):
     """Shares that pass by an observer on the first iteration over all of them, and not afterwards.
 
-    Parameters
-    ----------
-    shares
-        The shares.
-    passing
-        The same, as they pass.
+    ``passing``: the same, as they pass.
     """
 
     def __init__(self, shares: Sequence[Stored], passing: Iterable[Stored]) -> None:

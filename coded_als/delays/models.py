@@ -28,30 +28,14 @@ PLAIN: Mapping[str, float] = MappingProxyType({"": 1.0})
 
 @dataclass(frozen=True)
 class Quantity:
-    """The kind of a parameter: its range in Python, and its units in a SPEC.
+    """The kind of a parameter: its range in Python, and its units in a SPEC."""
 
-    Parameters
-    ----------
-    rule
-        The condition on a number in Python, for the error.
-    written
-        The condition on a text in a SPEC, for the error.
-    units
-        Factor of each unit that a SPEC may give; ``""`` stands for no unit.
-    most
-        The largest value.
-    positive
-        Whether 0 is refused.
-    whole
-        Whether only whole numbers are accepted.
-    """
-
-    rule: str
-    written: str
-    units: Mapping[str, float]
-    most: float = math.inf
-    positive: bool = False
-    whole: bool = False
+    rule: str  # the condition on a number in Python, for the error
+    written: str  # the condition on a text in a SPEC, for the error
+    units: Mapping[str, float]  # factor of each unit that a SPEC may give; ``""`` stands for no unit
+    most: float = math.inf  # the largest value
+    positive: bool = False  # whether 0 is refused
+    whole: bool = False  # whether only whole numbers are accepted
 
     def accepts(self, value: Any) -> bool:
         """Whether a value has the right type and lies in the range."""
@@ -99,14 +83,8 @@ def _quantity_of(hint: Any) -> Quantity:
 class Inconsistent(UsageError):
     """Parameters that are each in range and do not go together.
 
-    Parameters
-    ----------
-    rule
-        The condition that the parameters break.
-    got
-        The model, or the SPEC that names it.
-    remedy
-        The next step for the user.
+    ``rule``: the condition that the parameters break; ``got``: the model, or the SPEC that names it; ``remedy``: the
+    next step for the user.
     """
 
     def __init__(self, rule: str, got: object, remedy: str) -> None:
@@ -225,19 +203,14 @@ class QuantileLaw:
     """A law by some of its quantiles; its slowest part comes in bursts.
 
     Between two quantiles, and beyond the last but one, the law is exponential; no delay is longer than the last.
-
-    Parameters
-    ----------
-    probabilities, seconds
-        The quantiles, both ascending; the first probability is 0 and no probability is 1. A probability that is given
-        twice is a gap in the law.
-    enter, leave
-        Chance that a worker is slow after a round in which it was not, and that it is not after one in which it was. The
-        slow are the slowest part of the law, as many as there are in the long run.
     """
 
+    # the quantiles, both ascending; the first probability is 0 and no probability is 1. A probability that is given
+    # twice is a gap in the law
     probabilities: tuple[float, ...]
     seconds: tuple[float, ...]
+    # chance that a worker is slow after a round in which it was not, and that it is not after one in which it was. The
+    # slow are the slowest part of the law, as many as there are in the long run
     enter: float = 0.5
     leave: float = 0.5
 

@@ -126,12 +126,7 @@ class Alternative:
 def alternatives(plan: Plan, workers: int, workload: Workload, **limits: Any) -> list[Alternative]:
     """Plans with a quarter more workers, without the slowest worker, and with half the memory of the recommended one.
 
-    Parameters
-    ----------
-    plan, workers, workload
-        The plan as it is.
-    limits
-        Other arguments of `coded_als.planner.choice.make_plan`.
+    ``plan, workers, workload``: the plan as it is; ``limits``: other arguments of `coded_als.planner.choice.make_plan`.
     """
     more = workers + max(1, workers // 4)
     found = [_alternative(f"{more - workers} more workers", more, workload, limits)]

@@ -19,21 +19,11 @@ MASTER_FILE, WORKER_FILE = "master.key", "worker-{}.key"
 
 @dataclass(frozen=True)
 class MasterKeys:
-    """Secrets and public keys by which the master admits workers.
+    """Secrets and public keys by which the master admits workers."""
 
-    Parameters
-    ----------
-    job
-        Secret of the cluster.
-    secret_key
-        The master's secret CURVE key (Z85).
-    allowed
-        The number of each worker, by its public CURVE key (Z85).
-    """
-
-    job: bytes
-    secret_key: bytes
-    allowed: Mapping[bytes, int]
+    job: bytes  # secret of the cluster
+    secret_key: bytes  # the master's secret CURVE key (Z85)
+    allowed: Mapping[bytes, int]  # the number of each worker, by its public CURVE key (Z85)
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> MasterKeys:

@@ -31,15 +31,10 @@ _VERSION, _GRANTED, _REFUSED = b"1.0", b"200", b"400"
 class Gate:
     """Answers the questions of the sockets of one context.
 
-    Parameters
-    ----------
-    context
-        The context; its sockets must not listen yet.
-    password
-        The password that a client of the PLAIN mechanism must know.
-    allowed
-        The number of each client of CURVE that is admitted, by its public key (Z85). None admits all: they have shown
-        by their handshake that they know the master's public key, which must then be kept from all other programs.
+    its sockets must not listen yet; ``password``: the password that a client of the PLAIN
+    mechanism must know; ``allowed``: the number of each client of CURVE that is admitted, by its public key (Z85). None
+    admits all: they have shown by their handshake that they know the master's public key, which must then be kept from
+    all other programs.
     """
 
     def __init__(

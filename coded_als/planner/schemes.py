@@ -164,10 +164,7 @@ ADDING = 10.0
 class Size:
     """The problem: an m x n matrix and the rank d.
 
-    Raises
-    ------
-    UsageError
-        For a rank above both sides.
+    Raises UsageError for a rank above both sides.
     """
 
     # m, n and d

@@ -15,20 +15,11 @@ _Z85 = frozenset(Z85CHARS)
 
 @dataclass(frozen=True)
 class Credentials:
-    """Three lines of text, the last two empty where nothing is encrypted.
+    """Three lines of text, the last two empty where nothing is encrypted."""
 
-    Parameters
-    ----------
-    job
-        Secret of the cluster.
-    server_key
-        The master's public CURVE key (Z85), or nothing.
-    secret_key
-        This worker's secret CURVE key (Z85), by which the master knows it; without one it makes one up.
-    """
-
-    job: bytes
-    server_key: bytes = b""
+    job: bytes  # secret of the cluster
+    server_key: bytes = b""  # the master's public CURVE key (Z85), or nothing
+    # this worker's secret CURVE key (Z85), by which the master knows it; without one it makes one up
     secret_key: bytes = b""
 
     @classmethod

@@ -35,10 +35,7 @@ MASTER_GONE = 3
 class Forks:
     """Workers by number, children of this process; the process in charge holds the other end of its stdin.
 
-    Parameters
-    ----------
-    work
-        The work of the worker of a number, in a process of its own; returns its exit code, 0 by default.
+    ``work``: the work of the worker of a number, in a process of its own; returns its exit code, 0 by default.
     """
 
     def __init__(self, work: Callable[[int], int | None]) -> None:

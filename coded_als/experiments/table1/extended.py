@@ -51,32 +51,17 @@ class ExtendedCell:
 
 @dataclass(frozen=True)
 class ExtendedRow:
-    """Seconds of a run of 1,000 iterations, stage 1 alone, as (46) counts it.
-
-    Parameters
-    ----------
-    cell
-        The cell.
-    threshold
-        Responses that a round waits for.
-    formula_seconds
-        Formula (46); None for other codes and other delays.
-    law_seconds_mean, law_seconds_low95, law_seconds_high95
-        Draws of the delays alone, without messages, with their 95 % interval.
-    clock_seconds_mean
-        The virtual clock, messages included.
-    master_seconds
-        The master's own work, which the clock leaves out.
-    """
+    """Seconds of a run of 1,000 iterations, stage 1 alone, as (46) counts it."""
 
     cell: ExtendedCell
-    threshold: int
-    formula_seconds: float | None
+    threshold: int  # responses that a round waits for
+    formula_seconds: float | None  # formula (46); None for other codes and other delays
+    # draws of the delays alone, without messages, with their 95 % interval
     law_seconds_mean: float
     law_seconds_low95: float | None
     law_seconds_high95: float | None
-    clock_seconds_mean: float
-    master_seconds: float
+    clock_seconds_mean: float  # the virtual clock, messages included
+    master_seconds: float  # the master's own work, which the clock leaves out
 
     @property
     def with_master_seconds(self) -> float:
