@@ -169,20 +169,9 @@ class CoarseRows:
 class FormedGram:
     """Products with D, formed and distributed in shares, and the last one where it is there sooner.
 
-    Parameters
-    ----------
-    log
-        The cluster and the record of its rounds.
-    code
-        How D is spread.
-    tolerance
-        Estimated relative error that a decoded product may have.
-    gram
-        D, (l, l).
-    last_product
-        H -> A H, of (l, d), (rows, d).
-    dtype
-        Of the shares.
+    ``log``: the cluster and the record of its rounds; ``code``: how D is spread; ``tolerance``: estimated relative
+    error that a decoded product may have; ``gram``: D, (l, l); ``last_product``: H -> A H, of (l, d), (rows, d);
+    ``dtype``: of the shares.
     """
 
     def __init__(

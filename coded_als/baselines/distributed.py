@@ -40,12 +40,7 @@ class StragglerPolicy(Protocol):
     def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
         """When to go on; ``skipped[s]`` counts the rounds in a row that shard s has missed.
 
-        Parameters
-        ----------
-        workers
-            W.
-        skipped
-            Rounds in a row that each shard has missed.
+        ``workers``: W; ``skipped``: rounds in a row that each shard has missed.
         """
         ...
 

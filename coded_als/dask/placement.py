@@ -126,25 +126,10 @@ def settled(task: Callable[[], Made]) -> Made:
 class PlacedBlocks:
     """The blocks of one side on the machines of a cluster; those that come later are given theirs before they start.
 
-    Parameters
-    ----------
-    cluster
-        The cluster of the workers that use them.
-    source
-        Where they come from.
-    of_users
-        Whether rows are users, or else items.
-    shards
-        Number of blocks; worker w uses block ``w % shards``.
-    reading
-        As of a `Cut`.
-
-    Raises
-    ------
-    UsageError
-        For part files that cannot be read, or a pair that is there twice and must not be.
-    CodedALSError
-        When Dask workers kept coming and going.
+    ``cluster``: the cluster of the workers that use them; ``source``: where they come from; ``of_users``: whether rows
+    are users, or else items; ``shards``: number of blocks; worker w uses block ``w % shards``; ``reading``: as of a
+    `Cut`. Raises UsageError for part files that cannot be read, or a pair that is there twice and must not be;
+    CodedALSError when Dask workers kept coming and going.
     """
 
     def __init__(

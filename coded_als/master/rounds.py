@@ -419,20 +419,9 @@ WORTH_CANCELLING = PANEL_OPERATIONS / 2
 class Rounds(Listener):
     """Carries out one round at a time, and listens to the workers at all times.
 
-    Parameters
-    ----------
-    membership
-        The workers.
-    stores
-        The arrays that they should hold.
-    events
-        Where the fate of every task is noted.
-    job
-        Secret of the cluster.
-    return_within_s
-        How long a worker that was lost may be waited for where a round cannot end without it.
-    clock
-        As the membership's.
+    ``membership``: the workers; ``stores``: the arrays that they should hold; ``events``: where the fate of every task
+    is noted; ``job``: secret of the cluster; ``return_within_s``: how long a worker that was lost may be waited for
+    where a round cannot end without it; ``clock``: as the membership's.
     """
 
     def __init__(

@@ -140,20 +140,9 @@ Taken = TypeVar("Taken")
 class FitRecorder:
     """Records the iterations of a fit: tells of each, and hands the state of the fit to its checkpoint.
 
-    Parameters
-    ----------
-    report
-        Called with each entry.
-    clock
-        Returns seconds.
-    checkpoint
-        Where the state goes, or None.
-    snapshot
-        The last state of an interrupted run of the same fit, or None.
-    kind
-        Dataclass of the entries.
-    standing
-        Returns the model whose factors have just been published, under its ids.
+    ``report``: called with each entry; ``clock``: returns seconds; ``checkpoint``: where the state goes, or None;
+    ``snapshot``: the last state of an interrupted run of the same fit, or None; ``kind``: dataclass of the entries;
+    ``standing``: returns the model whose factors have just been published, under its ids.
     """
 
     def __init__(

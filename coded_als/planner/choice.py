@@ -58,7 +58,7 @@ Verdict = Literal["coding pays", "coding does not pay", "cannot tell yet"]
 class Candidate:
     """A scheme and its expected time."""
 
-    scheme: Scheme  # the scheme
+    scheme: Scheme
     totals_s: Array  # seconds of a whole fit by each draw, start-up included, (draws,)
     sampling: Sampling  # how the draws were made: they do not count the same
     startup_s: float  # seconds before the first iteration
@@ -163,18 +163,9 @@ def schemes(
 class Race:
     """The candidates of one cluster; seconds are drawn on demand, with the same delays for all.
 
-    Parameters
-    ----------
-    workload
-        The problem, the machines and the delays.
-    contestants
-        The schemes, all for the same number of workers.
-    memory_bytes
-        The most that a worker can hold.
-    draws, seed
-        Draws of every scheme, the same for all.
-    most_draws
-        The most draws of two that are compared.
+    ``workload``: the problem, the machines and the delays; ``contestants``: the schemes, all for the same number of
+    workers; ``memory_bytes``: the most that a worker can hold; ``draws, seed``: draws of every scheme, the same for
+    all; ``most_draws``: the most draws of two that are compared.
     """
 
     def __init__(

@@ -25,43 +25,24 @@ from coded_als.sharded.packing import BatchShape
 
 
 class Operands(NamedTuple):
-    """The input of a group of rows beside the tables, each array sharded by its first axis.
+    """The input of a group of rows beside the tables, each array sharded by its first axis."""
 
-    Parameters
-    ----------
-    sends, entries, owners, carries, rows
-        As in `coded_als.sharded.packing.Batches`.
-    ridge
-        (..., solved) of each finished row; 1 for padding.
-    targets
-        (..., slots) b of each entry, 0 for padding; None where all are 1.
-    """
-
+    # as in `coded_als.sharded.packing.Batches`
     sends: Array
     entries: Array
     owners: Array
     carries: Array
     rows: Array
-    ridge: Array
-    targets: Array | None
+    ridge: Array  # (..., solved) of each finished row; 1 for padding
+    targets: Array | None  # (..., slots) b of each entry, 0 for padding; None where all are 1
 
 
 class Totals(NamedTuple):
-    """Parts of the objective, one number for each group and batch; the caller sums them up in float64.
+    """Parts of the objective, one number for each group and batch; the caller sums them up in float64."""
 
-    Parameters
-    ----------
-    squares
-        Sum of b^2.
-    explained
-        ``2 b.x - x.A x`` summed over rows.
-    penalised
-        Ridge times the penalised squares of the new rows.
-    """
-
-    squares: Array
-    explained: Array
-    penalised: Array
+    squares: Array  # sum of b^2
+    explained: Array  # ``2 b.x - x.A x`` summed over rows
+    penalised: Array  # ridge times the penalised squares of the new rows
 
 
 @dataclass(frozen=True)
