@@ -420,10 +420,7 @@ class Stopping:
         return arrays, numbers | {f"probe_{name}": float(getattr(self._probe, name)) for name in _PROBED}
 
     def go_on(self, arrays: Mapping[str, Array], numbers: Mapping[str, float]) -> None:
-        """Remember the subspaces of another run.
-
-        Raises ValueError for arrays and numbers that no run has written.
-        """
+        """Remember the subspaces of another run."""
         probed = [f"probe_{name}" for name in _PROBED] if "probe" in arrays else []
         if set(numbers) - {"warm"} != {*_REMEMBERED, *probed} or any(
             type(number) is not float or np.isnan(number) for number in numbers.values()

@@ -446,10 +446,7 @@ class CodedALS(LinearFolding):
         return tolerance_in(code.tolerance, np.dtype(self.dtype))
 
     def _checked(self) -> CodeSpec | None:
-        """The requested code, None where the choice is open, after all checks that need no matrix.
-
-        Raises UsageError for a parameter that is none.
-        """
+        """The requested code, None where the choice is open, after all checks that need no matrix."""
         require_one_of("protocol", self.protocol, get_args(ProtocolName))
         require_one_of("solver", self.solver, tuple(SOLVERS))
         require_one_of("precomputation", self.precomputation, get_args(Where))
@@ -525,10 +522,7 @@ class CodedALS(LinearFolding):
     def _spread_by_code(
         self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
     ) -> Spread:
-        """The spread over W workers by a code, with the reason for it.
-
-        Raises UsageError for parameters that do not fit the data or the workers.
-        """
+        """The spread over W workers by a code, with the reason for it."""
         if self.rank > extent.length:
             raise UsageError(
                 f"rank must be between 1 and min(rows, columns) = {extent.length}; got {self.rank}. Lower rank."

@@ -180,10 +180,7 @@ class KrylovSpace:
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, wanted: int, width: int) -> KrylovSpace:
-        """The space that another run's `state` has given.
-
-        Raises ValueError for arrays of other shapes, or columns that are not orthonormal.
-        """
+        """The space that another run's `state` has given."""
         names = sorted(name for name in arrays if name.startswith("columns"))
         widths = {name: (length, f"width of {name}") for name in names}
         taken = arrays_like(

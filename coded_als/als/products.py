@@ -172,10 +172,7 @@ class StoredProduct:
         self._backups = None if backups is None else BackupMemory(backups)
 
     def __call__(self, right: Array) -> Array:
-        """A X in one round.
-
-        ``right``: X, (columns of A, columns).
-        """
+        """A X in one round. ``right``: X, (columns of A, columns)."""
         shape = (self._shape[0], right.shape[1])
         with self._log.charging("encoding"):
             # a code may encode its shares while they are taken

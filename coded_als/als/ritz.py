@@ -56,11 +56,7 @@ class RitzBasis:
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, columns: int) -> Self:
-        """The basis that ``vars`` of one has given.
-
-        Raises ValueError for arrays of other shapes, or for vectors that are no Ritz vectors of the operator that
-        gave the images.
-        """
+        """The basis that ``vars`` of one has given."""
         block: dict[str, tuple[int | str, ...]] = {"values": (columns,), "vectors": (length, columns)}
         block["images"] = (length, columns)
         if "directions" in arrays:

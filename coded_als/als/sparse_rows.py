@@ -90,10 +90,7 @@ class SparseRows:
         return eps_of(self._dtype) if self._rule.satisfied(workers) else np.inf
 
     def product(self, right: Array, label: str = "U = A H") -> Array:
-        """A H in one round, (rows, d).
-
-        ``right``: H, (l, d).
-        """
+        """A H in one round, (rows, d). ``right``: H, (l, d)."""
         height, width = len(self._rows[0]), right.shape[1]
         result = np.empty((self.shape[0], width))
         round = self._round("row_product", right, (height, width), 1, label)

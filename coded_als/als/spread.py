@@ -94,10 +94,7 @@ class CodedGram:
 
 
 def store_data(log: RoundLog, code: CodeSpec, data: Array, dtype: np.dtype[Any] = FLOAT64) -> None:
-    """Give every worker its share of D, encoded as it is sent.
-
-    ``data``: D, (l, l).
-    """
+    """Give every worker its share of D, encoded as it is sent. ``data``: D, (l, l)."""
     product = in_type(code.for_product(log.cluster.size), dtype)
     log.cluster.store(DATA, Shares(log.cluster.size, lambda: product.encode_left(data)))
 
@@ -221,8 +218,6 @@ def choose_spread(
     """The spread over W workers by a requested code or by the choice of `auto`, and what is open by counting.
 
     D of a sparse A is formed if a code of D is requested, or if that takes less time.
-
-    Raises UsageError for a code that does not fit, or that nothing sparse can be spread by.
     """
     if where == "none" or (isinstance(asked, ChosenCode) and asked.rows):
         return _rows_spread(extent, workers, asked, memory_per_worker)
@@ -275,10 +270,7 @@ def _reason(asked: CodeSpec | ChosenCode) -> str:
 
 
 def rows_code(asked: CodeSpec | None, workers: int) -> Replicated | Uncoded:
-    """The code of sparse rows, by default copies, since sums of rows are no longer sparse.
-
-    Raises UsageError for any other code than copies, and for more copies than workers.
-    """
+    """The code of sparse rows, by default copies, since sums of rows are no longer sparse."""
     if asked is None:
         return default_row_copies(workers)
     if not isinstance(asked, (Replicated, Uncoded)):

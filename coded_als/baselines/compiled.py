@@ -140,10 +140,7 @@ def call_fortran(address: Any, pointers: Any, alive: Any) -> None:
 
 @inlined
 def dot(left: Any, right: Any) -> Any:
-    """Inner product of two short vectors.
-
-    ``left, right``: (k,) each.
-    """
+    """Inner product of two short vectors. ``left, right``: (k,) each."""
     total = left[0] * right[0]
     for k in range(1, left.size):
         total += left[k] * right[k]

@@ -414,10 +414,7 @@ class Skips(Protocol):
 
 
 def take_over_skipped(users: Skips, items: Skips, snapshot: Snapshot) -> None:
-    """Let both sides know the rounds that their shards had missed when a snapshot was written.
-
-    Raises ValueError where they are of another form.
-    """
+    """Let both sides know the rounds that their shards had missed when a snapshot was written."""
     sides, skipped = (users, items), snapshot.facts["skipped"]
     counts, wanted = [len(side) for side in skipped], [len(side.skipped) for side in sides]
     if counts != wanted or not all(type(rounds) is int and rounds >= 0 for side in skipped for rounds in side):

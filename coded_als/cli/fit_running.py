@@ -63,10 +63,7 @@ def timeline_recorder(path: Path, clock: str) -> Recording:
 
 
 def save_recordings(recorders: Recordings) -> None:
-    """Write every recording, even if others fail.
-
-    Raises CodedALSError when some could not be written; the others are.
-    """
+    """Write every recording, even if others fail."""
     failures = []
     for path, recorder in recorders:
         try:
@@ -100,10 +97,7 @@ def recorders_on(cluster: Cluster, options: RecordingOptions) -> Recordings:
 
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
-    """Check the outputs before hours of work: saving must not fail, nor destroy an input.
-
-    Raises UsageError when a file cannot be written, is an input, or is named twice.
-    """
+    """Check the outputs before hours of work: saving must not fail, nor destroy an input."""
     named = {option: path for option, path in outputs.items() if path is not None}
     taken = {os.path.realpath(path): what for path, what in inputs.items()}
     for option, path in named.items():

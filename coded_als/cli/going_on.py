@@ -51,10 +51,7 @@ class CheckpointOptions:
     resume: bool
 
     def open(self) -> Checkpoint | None:
-        """The checkpoint in the folder, None without one.
-
-        Raises UsageError for other options without a folder.
-        """
+        """The checkpoint in the folder, None without one."""
         if self.checkpoint is not None:
             from coded_als.models.checkpoint import Checkpoint
 

@@ -90,10 +90,7 @@ def backups_of(code: CodeSpec) -> BackupPolicy | None:
 
 
 class BackupMemory:
-    """A policy that learns from the rounds of a fit.
-
-    ``policy``: the policy of the first round.
-    """
+    """A policy that learns from the rounds of a fit. ``policy``: the policy of the first round."""
 
     def __init__(self, policy: BackupPolicy) -> None:
         self.policy, self._answered_s = policy, np.empty(0)

@@ -121,10 +121,7 @@ class Question:
 
 
 class RoundProgress:
-    """The master's knowledge of each worker in one round; seconds on the clock of the round.
-
-    ``layout``: the pieces.
-    """
+    """The master's knowledge of each worker in one round; seconds on the clock of the round. ``layout``: the pieces."""
 
     def __init__(self, layout: PieceLayout) -> None:
         workers = layout.workers

@@ -37,10 +37,7 @@ VERIFY: tuple[Verify, ...] = ("off", "freivalds")
 
 
 def verified(cluster: Cluster, verify: Verify) -> Cluster:
-    """The cluster itself, or one that checks every response.
-
-    Raises UsageError for an unknown way to verify.
-    """
+    """The cluster itself, or one that checks every response; `UsageError` for an unknown way to verify."""
     require_one_of("verify", verify, VERIFY)
     return cluster if verify == "off" else VerifiedCluster(cluster)
 

@@ -21,10 +21,7 @@ COARSEST = 1e-3
 
 
 class SinglePrecision:
-    """A code with shares and responses in float32; everything else is that of the code.
-
-    ``plain``: the code.
-    """
+    """A code with shares and responses in float32; everything else is that of the code. ``plain``: the code."""
 
     dtype = SINGLE
 

@@ -68,10 +68,7 @@ class WorstSurvivors:
 def worst_survivors(
     code: Decodable, size: int, looked_at: int = LOOKED_AT, seed: int = 0, starts: Iterable[Survivors] = ()
 ) -> WorstSurvivors:
-    """The sets of workers of one size from which a code decodes worst.
-
-    Returns the worst, fifty at most.
-    """
+    """The sets of workers of one size from which a code decodes worst. Returns the worst, fifty at most."""
     # many tiny systems: BLAS threads that spin for each other take a hundred times as long
     with threadpool_limits(1, "blas"):
         return _searched(code, size, looked_at, seed, starts)

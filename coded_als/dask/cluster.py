@@ -445,10 +445,7 @@ CONNECT_WITHIN_S = 5
 
 @contextmanager
 def open_client(scheduler: str) -> Iterator[Client]:
-    """A client of a Dask cluster, closed at the end; a cluster started here ends too.
-
-    Raises UsageError for any other word, and without a scheduler at the address.
-    """
+    """A client of a Dask cluster, closed at the end; a cluster started here ends too."""
     local = re.fullmatch(r"local:([1-9]\d{0,3})", scheduler)
     with ExitStack() as resources:
         # the error tells of attempts to connect; Dask's log of them is of no use to the user of a command

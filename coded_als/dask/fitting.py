@@ -236,10 +236,7 @@ def _fit_alternating(
 def fit_coded_rows(
     model: CodedALS, dataset: Dataset, cluster: DaskCluster, report: Callback, checkpoint: Checkpoint | None = None
 ) -> None:
-    """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting.
-
-    Raises UsageError for parameters that need R, or R^T R, at the master.
-    """
+    """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting."""
     if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":
         raise UsageError(
             "a dataset is multiplied by its rows, where they are; got a protocol, precomputation or verification that "

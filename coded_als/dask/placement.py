@@ -106,10 +106,7 @@ class Moved(Exception):
 
 
 def settled(task: Callable[[], Made]) -> Made:
-    """The result of a task that is begun again when Dask workers come and go.
-
-    Raises CodedALSError when they keep doing so.
-    """
+    """The result of a task that is begun again when Dask workers come and go."""
     deadline = time.monotonic() + SETTLE_WITHIN_S
     for trial in itertools.count(1):
         try:

@@ -146,9 +146,6 @@ def split_fields(
     """Cut text into fields by the rules of RFC 4180; lines without a character are skipped.
 
     A field that begins with a quote ends with one; in it delimiters and line ends are text, and two quotes are one.
-
-    Raises UsageError with its number, for the first line that has more or fewer fields, or a quote in the wrong
-    place.
     """
     numbers: Integers | None = None
     blank = 0

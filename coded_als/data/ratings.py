@@ -214,12 +214,7 @@ class RatingData:
 
 
 def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingData:
-    """Ratings with the row and column numbers as ids.
-
-    ``matrix``: (m, n), dense or sparse.
-
-    Raises UsageError for a matrix without entries or with one that is not finite.
-    """
+    """Ratings with the row and column numbers as ids. ``matrix``: (m, n), dense or sparse."""
     values = matrix if isinstance(matrix, np.ndarray) else matrix.data
     if (
         not matrix.shape[0]
@@ -252,8 +247,6 @@ def from_triples(
 
     ``users, items``: (entries,) ids: whole numbers, str (as objects, where one is long), or UTF-8 bytes; ``values,
     times``: (entries,); ``lines``: (entries,) line numbers, for error messages.
-
-    Raises UsageError when a pair of user and item appears twice, or an id is not UTF-8.
     """
     user_ids, rows = number_ids(users, lines, source)
     item_ids, columns = number_ids(items, lines, source)
@@ -302,8 +295,6 @@ def number_ids(ids: IdColumn, lines: Integers, source: str) -> tuple[Ids, Intege
 
     ``ids``: (entries,) int64, objects that are str, or UTF-8 bytes; ``lines``: (entries,) line numbers, for error
     messages. Returns ids, places (distinct,) int64 or str, and (entries,).
-
-    Raises UsageError for an id that is not UTF-8.
     """
     distinct, places = distinct_ids(ids)
     if distinct.dtype.kind != "S":

@@ -199,10 +199,7 @@ _UNWRITABLE = re.compile(r'[\t\n\r\0\x1f]|^[ "]|[ "]$|^$')
 
 
 def write_rating_lines(path: Path, data: RatingData) -> None:
-    """Write lines ``user item rating [time]``, separated by tabs, in the order of the source.
-
-    Raises UsageError for an id that lines cannot hold, or where no file can be written.
-    """
+    """Write lines ``user item rating [time]``, separated by tabs, in the order of the source."""
     for ids in (data.user_ids, data.item_ids):
         _require_writable(ids)
     rows, columns, values = data.triples()

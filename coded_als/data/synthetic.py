@@ -44,10 +44,7 @@ class SyntheticSpec:
 
 
 def parse_synthetic(spec: str) -> SyntheticSpec:
-    """Read ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``.
-
-    Raises UsageError for an unknown, repeated, missing or impossible value.
-    """
+    """Read ``synthetic:m=2400,n=1500,d=200,noise=0.1[,seed=0][,density=0.05][,skew=0.6]``."""
     values = read_fields("matrix", spec, SyntheticSpec, lambda key, text: _value(key, text, spec))
     if values["d"] > min(values["m"], values["n"]):
         raise UsageError(f"d must be at most min(m, n) = {min(values['m'], values['n'])}; got {values['d']}. Lower d.")
@@ -59,10 +56,7 @@ def parse_synthetic(spec: str) -> SyntheticSpec:
 
 
 def synthetic_ratings(spec: SyntheticSpec) -> RatingData:
-    """Draw the matrix: dense at density 1, sparse below, with round(density m n) entries, at least one.
-
-    Raises UsageError when it does not fit into memory.
-    """
+    """Draw the matrix: dense at density 1, sparse below, with round(density m n) entries, at least one."""
     source = PREFIX + ",".join(f"{name}={getattr(spec, name)}" for name in SyntheticSpec.__dataclass_fields__)
     try:
         return _draw_dense(spec, source) if spec.density == 1 else _draw_sparse(spec, source)
@@ -165,10 +159,7 @@ class GraphSpec:
 
 
 def parse_graph(spec: str) -> GraphSpec:
-    """Read ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]``.
-
-    Raises UsageError for an unknown, missing or impossible value.
-    """
+    """Read ``synthetic-graph:nodes=100000[,links=10][,domains=200][,local=0.8][,seed=0]``."""
     found = GraphSpec(**read_fields("graph", spec, GraphSpec, lambda key, text: _value(key, text, spec)))
     if found.domains > found.nodes:
         raise UsageError(
@@ -184,12 +175,10 @@ def parse_graph(spec: str) -> GraphSpec:
 def synthetic_graph(spec: GraphSpec) -> RatingData:
     """Draw the graph: a link has a source by out-weight, and a target in the same domain or in one that it links to.
 
-    Inside a domain a target is drawn by its weight inside, such as that of a home page or an index; from outside by
-    its weight outside, which also decides how often its domain is linked to. All weights are Pareto distributed. Links
-    of a node to itself are left out and repeated ones drawn again, at most so often; a graph can therefore have a few
-    links less than ``links * nodes``.
-
-    Raises UsageError when it does not fit into memory.
+    Inside a domain a target is drawn by its weight inside, such as that of a home page or an index; from outside by its
+    weight outside, which also decides how often its domain is linked to. All weights are Pareto distributed. Links of a
+    node to itself are left out and repeated ones drawn again, at most so often; a graph can therefore have a few links
+    less than ``links * nodes``.
     """
     source = GRAPH_PREFIX + ",".join(f"{name}={getattr(spec, name)}" for name in GraphSpec.__dataclass_fields__)
     try:

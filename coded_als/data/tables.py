@@ -60,11 +60,7 @@ def collected(frame: Any, columns: Sequence[str] | None) -> Any:
 def from_table(
     table: Any, columns: Sequence[Any] | None, source: str | None = None, repeated: Repeated | None = None
 ) -> RatingData:
-    """Ratings from a table with one of them, or one interaction, in a row.
-
-    Raises UsageError without ``columns``, for a column that is not there or there twice, and with the row (counted
-    from 0) for a value that is missing or not finite, or is no id, and for a pair that is rated twice.
-    """
+    """Ratings from a table with one of them, or one interaction, in a row."""
     try:
         import narwhals as nw
     except ImportError:

@@ -70,11 +70,9 @@ def read_rating_lines(
     """Ratings from lines ``user item rating [time]``, or interactions from lines ``user item``.
 
     Names in line 1 identify the columns, in any order. Of interactions, the value of an entry is the number of its
-    lines. Fields are separated by tabs, ``::``, semicolons, ``|``, commas or white space, the same
-    throughout; in quotes they may hold delimiters and line ends. Ids are any text; where all are whole numbers they
-    become int64. Spaces around a field and quotes around it are dropped.
-
-    Raises UsageError with the line number, for a line that does not fit; for a text that has two readings.
+    lines. Fields are separated by tabs, ``::``, semicolons, ``|``, commas or white space, the same throughout; in
+    quotes they may hold delimiters and line ends. Ids are any text; where all are whole numbers they become int64.
+    Spaces around a field and quotes around it are dropped.
     """
     options = options or TextOptions()
     source = source or path.name
@@ -158,12 +156,7 @@ def missing_id(noun: str, word: str, where: str) -> UsageError:
 
 
 def read_dense_lines(path: Path, options: TextOptions | None = None) -> RatingData:
-    """A dense matrix, one row a line; 0 is missing.
-
-    The first line holds names when none of its fields is a number.
-
-    Raises UsageError with the line number, for a line that does not fit.
-    """
+    """A dense matrix, one row a line; 0 is missing. The first line holds names when none of its fields is a number."""
     options = options or TextOptions()
     source = path.name
     lines = Lines(path, options.encoding, quoted=True)
@@ -252,10 +245,7 @@ def _readable(path: Path, noun: str) -> Iterator[None]:
 
 
 def read_ids(path: Path, encoding: str | None = None) -> list[str]:
-    """The ids in a text, one a line; quotes around an id are dropped as in ratings.
-
-    Raises UsageError for a file that cannot be read, or holds no id.
-    """
+    """The ids in a text, one a line; quotes around an id are dropped as in ratings."""
     with _readable(path, "ids"):
         ids = [
             row[0].strip(" \t")
@@ -316,8 +306,7 @@ def read_edge_lines(path: Path) -> RatingData:
     comments, and there is no header. Ids are any text; where all are whole numbers they become int64. A link that is
     listed again counts once.
 
-    The matrix is square: row and column of a node have the same number, and ``user_ids`` are ``item_ids``. Raises
-    UsageError for a line that does not fit, with its number, and for a file without links.
+    The matrix is square: row and column of a node have the same number, and ``user_ids`` are ``item_ids``.
     """
     source = path.name
     delimiter = None

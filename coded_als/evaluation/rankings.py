@@ -50,8 +50,6 @@ def known_triples(model: FactorModel, test: RatingData) -> tuple[Integers, Integ
     """Rows, columns and ratings, in the model's numbering, of the test ratings that it has both parts of.
 
     Returns each (known,).
-
-    Raises UsageError when the model knows no pair.
     """
     rows, columns, values = test.triples()
     rows, columns = model.user_rows(test.user_ids)[rows], model.item_columns(test.item_ids)[columns]

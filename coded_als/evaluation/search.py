@@ -91,9 +91,6 @@ def search(
 
     The search sees nothing but ``train``: a test part plays no role, and methods that are given the same ``train``,
     ``validation`` and ``seed`` are compared on the same validation part.
-
-    Raises UsageError for an unknown metric or parameter, a budget below 1, a part that cannot be held out, and
-    where every candidate fails, with the reason of the first.
     """
     require_whole("budget", budget, 1)
     require_one_of("metric", metric, (*LISTS, *ERRORS))

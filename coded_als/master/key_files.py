@@ -27,10 +27,7 @@ class MasterKeys:
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> MasterKeys:
-        """The keys that `make_keys` wrote.
-
-        Raises UsageError where there are none, others than their owner may read them, or they are damaged.
-        """
+        """The keys that `make_keys` wrote."""
         path = Path(folder) / MASTER_FILE
         try:
             if path.stat().st_mode & 0o077:
@@ -66,8 +63,6 @@ def make_keys(folder: str | os.PathLike[str], workers: int) -> list[Path]:
     """Write keys for a master and W workers, readable for their owner alone.
 
     Returns the files: the master's, and one to copy to each worker.
-
-    Raises UsageError where there are keys already, or they cannot be written.
     """
     require_whole("workers", workers, 1)
     job = secrets.token_bytes(16)

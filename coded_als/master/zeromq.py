@@ -115,10 +115,7 @@ class ZmqCluster:
         return self._events.seconds()
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
-        """Give each worker one array to keep.
-
-        Raises UsageError when there are not exactly W shares.
-        """
+        """Give each worker one array to keep; `UsageError` when there are not exactly W shares."""
         with self._claimed() as interrupts:
             again = shares if isinstance(shares, Sequence) else None
             self._stores.give_out(name, interrupts.between(shares), self.size, again)

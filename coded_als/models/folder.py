@@ -155,10 +155,7 @@ PART_ROWS = 200_000
 
 @contextmanager
 def new_folder(path: str | Path, known: str) -> Iterator[Path]:
-    """A folder that takes its name when the block ends, whole or not at all.
-
-    Raises UsageError where something else is there, or nothing can be written.
-    """
+    """A folder that takes its name when the block ends, whole or not at all."""
     target = Path(os.path.realpath(path))
     require_replaceable(target, known)
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -201,10 +198,7 @@ def write_header(folder: Path, model: FactorModel) -> None:
 
 
 def save_folder(model: FactorModel, path: str | Path) -> None:
-    """Write a model in memory as a folder.
-
-    Raises UsageError when the folder cannot be written.
-    """
+    """Write a model in memory as a folder; `UsageError` when the folder cannot be written."""
     with new_folder(path, HEADER) as folder:
         write_header(folder, model)
         for side, part in zip(SIDES, sides_of(model), strict=True):
@@ -234,10 +228,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def load_folder(path: str | Path) -> FactorModel:
-    """The model in a folder, all of it in memory.
-
-    Raises UsageError when the folder is damaged or not that of a model.
-    """
+    """The model in a folder, all of it in memory."""
     header = read_header(path)
     try:
         users, items = (joined([rows for file in parts_of(path, side) for rows in read_rows(file)]) for side in SIDES)

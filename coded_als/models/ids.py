@@ -20,10 +20,7 @@ _BYTES_PER_CHARACTER = 4
 
 
 def id_text(value: Any) -> str:
-    """The text of an id: bytes are decoded as UTF-8, and a value of another type becomes its `str`.
-
-    Raises ValueError for bytes that are not UTF-8, for a value that holds several, and where `require_id_text` does.
-    """
+    """The text of an id: bytes are decoded as UTF-8, and a value of another type becomes its `str`."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         try:
             value = bytes(value).decode("utf-8")
@@ -59,10 +56,7 @@ def text_array(texts: Sequence[str]) -> NDArray[Any]:
 
 
 def joined_texts(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The texts of several arrays in one.
-
-    Returns (all,) of either form, as large as all of them together, or small.
-    """
+    """The texts of several arrays in one: (all,) of either form, as large as all of them together, or small."""
     count, widest = sum(map(len, arrays)), max(array.itemsize for array in arrays)
     if any(array.dtype.kind == "O" for array in arrays) or count * widest <= max(
         _SMALL_BYTES, 2 * sum(array.nbytes for array in arrays)
@@ -177,9 +171,6 @@ def as_ids(noun: str, ids: Sequence[Id] | Ids, count: int) -> Ids:
     """Ids as an array of int64 (uint64 where one is that large) or of str (objects where one is very long).
 
     Returns (count,).
-
-    Raises UsageError when there are not ``count`` of them, one appears twice, or one is no id: a list, or bytes
-    that are not UTF-8.
     """
     array = plain_ids(_as_array(ids))
     if array.shape != (count,):

@@ -99,8 +99,7 @@ NONE: Integers = np.empty(0, dtype=np.int64)
 def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool) -> Ranking:
     """Ids in the stead of places.
 
-    ``ids``: (ids,) all of them; ``places, scores``: (many, n) places among them, of which -1 is none, and their
-    scores.
+    ``ids``: (ids,) all of them; ``places, scores``: (many, n) places among them, of which -1 is none, and their scores.
     """
     absent: Any = "" if is_text(ids) else -1
     if ids.dtype.kind == "u":
@@ -144,9 +143,8 @@ def influences(rated: Array, curvature: Floats, penalty: Array, gram: Floats | N
     S is A^T A, A = Q T, and so they are ``q_k . T^-T v / sqrt(c_k)``. Forming S would square the condition number of A,
     which a small ridge weight makes large.
 
-    ``rated``: y, (k, d), rows of the items that were rated; ``curvature``: c, (k,), not negative; ``penalty``:
-    (d,), positive; ``gram``: G, (d, d), if there is one; ``wanted``: v, (d,), of the item that is scored. Returns
-    (k,).
+    ``rated``: y, (k, d), rows of the items that were rated; ``curvature``: c, (k,), not negative; ``penalty``: (d,),
+    positive; ``gram``: G, (d, d), if there is one; ``wanted``: v, (d,), of the item that is scored. Returns (k,).
     """
     from scipy.linalg import solve_triangular  # late: few ask for an explanation
 

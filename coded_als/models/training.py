@@ -96,12 +96,7 @@ def resumed(
     free: tuple[str, ...] = FREE,
     also: Mapping[str, Any] | None = None,
 ) -> Snapshot | None:
-    """The snapshot to go on from, if any.
-
-    ``matrix``: (m, n) the ratings, as `digest_of` takes them.
-
-    Raises UsageError as `Checkpoint.begin`, and for a snapshot that has more iterations than are asked for.
-    """
+    """The snapshot to go on from, if any. ``matrix``: (m, n) the ratings, as `digest_of` takes them."""
     if checkpoint is None:
         return None
     parameters = model.get_params()

@@ -417,10 +417,7 @@ class Plan:
 def make_plan(
     workers: int, workload: Workload, *, memory_bytes: float = np.inf, repeats: int = MOST_DRAWS, seed: int = 0
 ) -> Plan:
-    """Time every scheme that fits on W workers.
-
-    Raises UsageError when none can run, or the workers are none or too many.
-    """
+    """Time every scheme that fits on W workers."""
     require_workers(workers)
     race = Race(workload, contestants(workload.size, workers), memory_bytes=memory_bytes, most_draws=repeats, seed=seed)
     overall = race.duel(race.accurate)

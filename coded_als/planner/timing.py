@@ -381,10 +381,7 @@ class Workload:
         return scheme.tolerance(self.size) if self.tolerance is None else self.tolerance
 
     def schedule(self, scheme: Scheme) -> Schedule:
-        """Cost and stopping rule of each round of one iteration.
-
-        Raises UsageError when the workers are too few.
-        """
+        """Cost and stopping rule of each round of one iteration; `UsageError` when the workers are too few."""
         schedule = scheme.schedule(self.size, self.tolerance_of(scheme))
         # of many workers no more than can be drawn in time
         pieces = min(scheme.pieces(self.size, self.machine), max(LEAST_PIECES, MOST_PIECES // scheme.workers))

@@ -73,10 +73,7 @@ class Explicit:
         return self.regularization * (np.maximum(lengths, 1.0) if self.by_count else np.ones(len(lengths)))
 
     def units(self, values: Floats) -> tuple[float, float]:
-        """The constant that is subtracted from every entry, and the divisor of the rest, a power of four.
-
-        Raises UsageError where squares of the ratings overflow.
-        """
+        """The constant that is subtracted from every entry, and the divisor of the rest, a power of four."""
         with np.errstate(over="ignore"):
             mean = float(values.mean()) if self.biases else 0.0
             size = float(np.abs(values - mean).max())
@@ -104,10 +101,7 @@ Objective = Implicit | Explicit
 
 
 def descended(objective: float, earlier: float, squares: float, table_dtype: str) -> float:
-    """An objective, which but for rounding no epoch makes larger.
-
-    Raises UsageError when it is not finite, or has risen.
-    """
+    """An objective, which but for rounding no epoch makes larger."""
     if not np.isfinite(objective):
         raise UsageError(
             "ratings and regularization must be of a size that float32 can square; got a fit that overflows. Scale them."

@@ -24,10 +24,7 @@ class Credentials:
 
     @classmethod
     def read(cls, stream: TextIO) -> Credentials:
-        """Take the next three lines of a stream.
-
-        Raises UsageError where they are something else.
-        """
+        """Take the next three lines of a stream; `UsageError` where they are something else."""
         try:
             job, *keys = (stream.readline().strip() for _ in range(3))
             credentials = cls(bytes.fromhex(job), *(key.encode("ascii") for key in keys))

@@ -178,10 +178,7 @@ class Orders:
         self._rest = b""
 
     def read(self, said: bytes) -> Iterator[tuple[int, Credentials]]:
-        """The workers that are named with these bytes.
-
-        Raises UsageError for anything else.
-        """
+        """The workers that are named with these bytes."""
         *lines, unfinished = (self._rest + said).split(b"\n")
         whole = len(lines) // _LINES * _LINES
         self._rest = b"\n".join([*lines[whole:], unfinished])

@@ -173,10 +173,7 @@ class TimelineDrawing(EventLog):
         self.clock, self.rounds = clock, rounds
 
     def save(self, path: Path) -> None:
-        """Write the figure.
-
-        Raises CodedALSError when the file cannot be written.
-        """
+        """Write the figure."""
         try:
             timeline(self.events, clock=self.clock, rounds=self.rounds).savefig(path)
         except OSError as error:

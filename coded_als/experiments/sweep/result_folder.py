@@ -153,10 +153,7 @@ def _grown(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
-    """Spec and rows of a folder, also of one with a run that has not ended.
-
-    Raises UsageError if it is no results folder or is damaged.
-    """
+    """Spec and rows of a folder, also of one with a run that has not ended."""
     try:
         spec = read_json(path / "spec.json")
         files = [path / name for name in ("results.jsonl", "journal.jsonl") if (path / name).exists()]

@@ -76,10 +76,7 @@ class ExtendedRow:
 def cells_of(
     workers: Sequence[int], partitions: Sequence[int], codes: Sequence[str], delays: Sequence[str]
 ) -> list[ExtendedCell]:
-    """The cells that can exist: a code needs no more responses than there are workers.
-
-    Raises UsageError where none can.
-    """
+    """The cells that can exist: a code needs no more responses than there are workers."""
     found = [
         ExtendedCell(count, h, code.spec, spec)
         for spec, text, count in product(delays, codes, workers)
