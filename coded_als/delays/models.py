@@ -104,7 +104,11 @@ class _Checked:
 
 
 class DelayModel(Protocol):
-    """A straggler model; every implementation is a frozen dataclass."""
+    """A straggler model; every implementation is a frozen dataclass.
+
+    A model that also slows the work itself has a method ``factors(uniforms, round_index, state)``: how many times as long as
+    usual each worker takes, (W,), finite and above 0. Its state is the one that `draw` returned for this very round.
+    """
 
     def draw(
         self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None
@@ -126,17 +130,6 @@ class DelayModel(Protocol):
         Returns
         -------
         (W,) seconds, infinite for a worker that never responds, and the state.
-        """
-        ...
-
-
-class SlowingModel(DelayModel, Protocol):
-    """A straggler model that also slows the work itself."""
-
-    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
-        """How many times as long as usual each worker takes for its work, (W,), finite and above 0.
-
-        The arguments are those of `draw`, but for the state: the one that `draw` returned for this very round.
         """
         ...
 
@@ -481,24 +474,6 @@ class Sum:
         return 16 * index
 
 
-_STATIONARY = (
-    *(
-        NoDelay,
-        ShiftedExponential,
-        Uniform,
-        Pareto,
-        LogNormal,
-        QuantileLaw,
-        NormalPerOperation,
-        Bimodal,
-        Markov,
-        Slow,
-        Dead,
-    ),
-    *(SlowDown, AlwaysSlowDown, LogNormalSlowDown, MarkovSlowDown, Trace, Bootstrap),
-)
-
-
 def _require_table(seconds: Any, slowness: Any = None) -> None:
     """`UsageError` unless recorded seconds are a table (rounds, workers) of times; infinite ones never come.
 
@@ -564,7 +539,7 @@ def is_stationary(model: DelayModel) -> bool:
     """
     if isinstance(model, Sum):
         return all(map(is_stationary, model.models))
-    return type(model) in _STATIONARY
+    return type(model).__module__ == __name__
 
 
 def _log_normal(uniforms: Array, sigma: float) -> Array:

@@ -343,22 +343,14 @@ def _default_lines(plan: Plan) -> list[str]:
     if default.scheme.code == best.scheme.code and default.scheme.rows == best.scheme.rows:
         return ["Without --code, fit takes this code too."]
     text = (
-        f"Without --code, fit takes {choice.code.spec}: {_seconds(default)}, {_times(default, best)} as long; "
+        f"Without --code, fit takes {choice.code.spec}: {_seconds(default)}, {default.mean_s / best.mean_s:.2f} times as long; "
         f"{default.worker_bytes / 1e6:.3g} MB on each worker."
     )
-    if _holds_everything(best):
+    if not best.scheme.rows and best.scheme.family.share(best.scheme.workers) > 1 - 1e-9:
         text += f" All of D on each worker ({best.scheme.code}) has to be requested."
     if best.worker_bytes > default.worker_bytes and rival is not None:
         text += f" In its memory the fastest is {rival.scheme.label}: {_seconds(rival)}."
     return _wrapped(text)
-
-
-def _times(one: Candidate, other: Candidate) -> str:
-    return f"{one.mean_s / other.mean_s:.2f} times"
-
-
-def _holds_everything(candidate: Candidate) -> bool:
-    return not candidate.scheme.rows and candidate.scheme.family.share(candidate.scheme.workers) > 1 - 1e-9
 
 
 def trials_text(rows: Sequence[Mapping[str, Any]]) -> str:

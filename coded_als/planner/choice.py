@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -432,25 +433,12 @@ def make_plan(
         recommended,
         overall,
         default,
-        None if default is None else _fastest_within(race, default[1]),
-        _duels(race, _memory),
-        _duels(race, _work),
+        default and race.fastest(bound for bound in race.accurate if bound.worker_bytes <= default[1].worker_bytes),
+        _duels(race, attrgetter("worker_bytes")),
+        _duels(race, attrgetter("worker_operations")),
         candidates=tuple(race.known()),
         excluded=tuple((scheme.label, reason) for scheme, reason in race.excluded.items()),
     )
-
-
-def _fastest_within(race: Race, default: Candidate) -> Candidate | None:
-    """The fastest that decodes accurately and stores no more on a worker than the default."""
-    return race.fastest(bound for bound in race.accurate if bound.worker_bytes <= default.worker_bytes)
-
-
-def _memory(candidate: Candidate) -> float:
-    return candidate.worker_bytes
-
-
-def _work(candidate: Candidate) -> float:
-    return candidate.worker_operations
 
 
 def _duels(race: Race, measure: Callable[[Candidate], float]) -> tuple[Duel, ...]:

@@ -152,23 +152,24 @@ def _fit(spec: SweepSpec, cell: Cell, repetition: int) -> CodedALS:
         scheme.product(spec.size)  # refuses too few workers
     except CodedALSError as error:
         raise Infeasible(str(error)) from None
-    model = CodedALS(
-        spec.size.rank,
-        code=scheme.code,
-        protocol=scheme.protocol,  # type: ignore[arg-type]
-        solver=scheme.solver,
-        iterations=10 * spec.iterations[scheme.solver],
-        tolerance=1e-8,
-        decoding_tolerance=spec.tolerance,
-        precomputation="local",
-        seed=spec.seed,
-    )
+    model = _model(scheme, spec.size.rank, 10 * spec.iterations[scheme.solver], 1e-8, spec.tolerance, spec.seed)
     seed = repetition_seed(spec.seed, repetition)
     delays = cell.injected_delays
     with open_cluster(spec.cluster, scheme.workers, delays, seed, machine=spec.machine) as cluster:
         return model.fit(paper_ratings(spec.size, spec.seed), cluster=cluster)
 
 
+def _model(
+    scheme: Scheme, rank: int, iterations: int, tolerance: float, decoding_tolerance: float | None, seed: int
+) -> CodedALS:
+    """A model that runs a scheme, with D formed at the master."""
+    return CodedALS(
+        rank, code=scheme.code, protocol=scheme.protocol, solver=scheme.solver, iterations=iterations,  # type: ignore[arg-type]
+        tolerance=tolerance, decoding_tolerance=decoding_tolerance, precomputation="local", seed=seed,
+    )  # fmt: skip
+
+
+# The example runs: a problem small enough to take seconds, on a machine on which it takes as long as the full one.
 LARGEST = Size(rows=480, columns=360, rank=12)
 ITERATIONS = 25
 # Enough for the singular values to have no gap: otherwise two iterations would do.
@@ -244,16 +245,7 @@ def _curve(cell: Cell, size: Size, workload: Workload, seed: int, log: EventLog)
 def _run(
     scheme: Scheme, ratings: Array, workload: Workload, seed: int, delay_seed: int, log: EventLog
 ) -> list[CodedIteration]:
-    model = CodedALS(
-        workload.size.rank,
-        code=scheme.code,
-        solver=scheme.solver,
-        iterations=ITERATIONS,
-        tolerance=1e-10,
-        decoding_tolerance=workload.tolerance,
-        precomputation="local",
-        seed=seed,
-    )
+    model = _model(scheme, workload.size.rank, ITERATIONS, 1e-10, workload.tolerance, seed)
     with SimulatedCluster(scheme.workers, workload.delays, delay_seed, workload.machine) as cluster:
         cluster.observers.append(log)
         return model.fit(ratings, cluster=cluster).history_

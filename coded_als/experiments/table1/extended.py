@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -128,13 +129,12 @@ def _row(cell: ExtendedCell, law: OperationTime, machine: Machine, repeats: int,
         formula = expected_seconds(law, size.length, size.rank, cell.partitions, cell.workers)
         # (46) cuts D exactly; a share of the code is rounded up to whole rows
         alone = RoundCost(size.length**2 * size.rank / cell.partitions**2)
-    drawn = _totals(
-        spec, cell.workers, alone, until, LAW_ALONE if fitted else _without_messages(machine), repeats, seed
-    )
-    mean, low, high = mean_and_interval(drawn)
+    # without messages
+    silent = LAW_ALONE if fitted else Machine(machine.multiplications_per_second, np.inf, 0.0, 0.0)
+    mean, low, high = mean_and_interval(run_totals(spec, cell.workers, alone, until, silent, repeats, seed))
     return ExtendedRow(
         cell, until.needed, formula, mean, low, high,
-        float(_totals(spec, cell.workers, cost, until, clock, repeats, seed).mean()),
+        float(run_totals(spec, cell.workers, cost, until, clock, repeats, seed).mean()),
         NOMINAL_ITERATIONS * machine.computing_s(scheme.master_operations(size)),
     )  # fmt: skip
 
@@ -145,11 +145,7 @@ def fitted_spec(law: OperationTime) -> str:
     return f"normal-ops:mu={mu!r}s,sigma={sigma!r}s"
 
 
-def _without_messages(machine: Machine) -> Machine:
-    return Machine(machine.multiplications_per_second, np.inf, 0.0, 0.0)
-
-
-def _totals(
+def run_totals(
     spec: str, workers: int, cost: RoundCost, until: StoppingRule, machine: Machine, repeats: int, seed: int
 ) -> Array:
     """Seconds of whole runs, (repeats,)."""
@@ -180,20 +176,12 @@ def extended_words(rows: Sequence[ExtendedRow], law: OperationTime) -> list[str]
         lines.append(f"draws of the law are within {max(off):.2%} of formula (46) in all {len(off)} cells")
     for workers in sorted({row.cell.workers for row in rows}):
         here = [row for row in rows if row.cell.workers == workers]
-        pure, real = (min(here, key=key) for key in (_law_of, _all_of))
+        pure, real = (min(here, key=attrgetter(name)) for name in ("law_seconds_mean", "with_master_seconds"))
         lines.append(
             f"W = {workers}: {pure.cell.code} is fastest by the law ({pure.law_seconds_mean:.3g} s), {real.cell.code} with "
             f"messages and the master's work ({real.with_master_seconds:.3g} s, of which the master {real.master_seconds:.3g} s)"
         )
     return lines
-
-
-def _law_of(row: ExtendedRow) -> float:
-    return row.law_seconds_mean
-
-
-def _all_of(row: ExtendedRow) -> float:
-    return row.with_master_seconds
 
 
 def documents(rows: Sequence[ExtendedRow], law: OperationTime, machine: Machine) -> Mapping[str, Any]:
