@@ -45,14 +45,9 @@ def refuse_typed(context: click.Context, names: Collection[str], rule: str, plac
 
 
 def choice(
-    option: str,
-    values: Sequence[str],
-    default: str | None = None,
-    *,
-    help: str,
-    name: str | None = None,
+    option: str, values: Sequence[str], default: str | None = None, *, help: str, name: str | None = None,
     metavar: str | None = None,
-) -> Callable[[Command], Command]:
+) -> Callable[[Command], Command]:  # fmt: skip
     """An option that takes one of some words, and shows its default."""
     words, names = click.Choice(values), (option, *([] if name is None else [name]))
     shown = default is not None

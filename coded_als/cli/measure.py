@@ -40,13 +40,9 @@ ROUND_TIMEOUT_S = 30.0
     "--share", metavar="ROWSxCOLS", help="Size of the matrix of each worker.  [default: enough for 15 ms of work]"
 )
 @click.option(
-    "--rank",
-    "columns",
-    default=25,
-    show_default=True,
-    type=click.IntRange(1),
+    "--rank", "columns", default=25, show_default=True, type=click.IntRange(1),
     help="Columns of the block that a worker multiplies.",
-)
+)  # fmt: skip
 @click.option("--record-delays", type=click.Path(path_type=Path), help="Write the delays as a CSV for `trace:FILE`.")
 @takes_cluster
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the injected delays.")

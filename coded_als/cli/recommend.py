@@ -59,20 +59,16 @@ _BLOCK = 1000
     "--items", type=click.Path(path_type=Path), help="Choose only from the items in this file, one id on each line."
 )
 @click.option(
-    "--titles",
-    type=click.Path(path_type=Path),
+    "--titles", type=click.Path(path_type=Path),
     help="Print titles from this file: lines of id and title, as in u.item, movies.dat or movies.csv of MovieLens.",
-)
+)  # fmt: skip
 @click.option(
     "--encoding", help="Encoding of --users, --items and --titles.  [default: UTF-8, or by the byte order mark]"
 )
 @click.option(
-    "--cold",
-    type=click.Choice(["refuse", "popular"]),
-    default="refuse",
-    show_default=True,
+    "--cold", type=click.Choice(["refuse", "popular"]), default="refuse", show_default=True,
     help="Users without ratings in training: an error, or the items with the most ratings.",
-)
+)  # fmt: skip
 @click.option("--include-seen", is_flag=True, help="Also recommend items that the user has rated.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --all: write Parquet files into this folder, in blocks."
@@ -82,21 +78,10 @@ _BLOCK = 1000
     "--json", "as_json", is_flag=True, help="Print JSON and nothing else; for several users, one document on each line."
 )
 def command(
-    model: Path,
-    named: tuple[str, ...],
-    users: Path | None,
-    everybody: bool,
-    count: int,
-    exclude: tuple[str, ...],
-    items: Path | None,
-    titles: Path | None,
-    encoding: str | None,
-    cold: str,
-    include_seen: bool,
-    out: Path | None,
-    scheduler: str | None,
-    as_json: bool,
-) -> None:
+    model: Path, named: tuple[str, ...], users: Path | None, everybody: bool, count: int, exclude: tuple[str, ...],
+    items: Path | None, titles: Path | None, encoding: str | None, cold: str, include_seen: bool, out: Path | None,
+    scheduler: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Recommend items to users of the saved MODEL, best first.
 
     For one --user the lines are `item score [title]`, else `user item score [title]`, separated by tabs.

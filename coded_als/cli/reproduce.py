@@ -27,13 +27,9 @@ def command() -> None:
     ),
 )  # fmt: skip
 @click.option(
-    "--quick",
-    "full",
-    flag_value=False,
-    default=False,
-    type=bool,
+    "--quick", "full", flag_value=False, default=False, type=bool,
     help="Run a tenth of the size, under a minute.  [default]",
-)
+)  # fmt: skip
 @click.option(
     "--full", "full", flag_value=True, type=bool, help="Run the paper's size, and real workers: up to 20 minutes."
 )
@@ -54,10 +50,9 @@ def command() -> None:
 @takes_style
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
+    "--out", type=click.Path(path_type=Path),
     help="Folder for the results.  [default: out/table1-quick, -full or -extended]",
-)
+)  # fmt: skip
 def table1(full: bool, seed: int, out: Path | None, workers: str | None, **options: Any) -> None:
     """Reproduce the 17 cells of Table I.
 
@@ -155,30 +150,19 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
     "--work", default="1,30,1000", show_default=True, help="Milliseconds of one worker for 1/W of a product: 1,30."
 )
 @click.option(
-    "--delays",
-    multiple=True,
-    help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
-)
+    "--delays", multiple=True, help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
+)  # fmt: skip
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(2), help="Fits of every setting.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("out/when-coding-pays"),
-    show_default=True,
+    "--out", type=click.Path(path_type=Path), default=Path("out/when-coding-pays"), show_default=True,
     help="Folder for the results.",
-)
+)  # fmt: skip
 @takes_style
 def when_coding_pays(
-    workers: str,
-    work: str,
-    delays: tuple[str, ...],
-    runs: int,
-    seed: int,
-    out: Path,
-    width: str | None,
+    workers: str, work: str, delays: tuple[str, ...], runs: int, seed: int, out: Path, width: str | None,
     rc: tuple[str, ...],
-) -> None:
+) -> None:  # fmt: skip
     """Compare codes with the methods of engineers, at equal memory.
 
     These are copies, hedged requests and speculative execution. The command writes table.md, results.json and a figure in two
