@@ -502,7 +502,7 @@ class Rounds(Listener):
         current = self._current = self._begin(round, until, drawn, lead_s)
         ends_s = self._clock() + timeout_s
         try:
-            with CollectorPutOff() as collector:
+            with CollectorPutOff(self._clock) as collector:
                 self._require_satisfiable(current)
                 for worker in self._membership.alive:
                     self._ask(worker, current)

@@ -1,5 +1,6 @@
 """The language of master and workers: messages, the arrays in them, and memory that both share."""
 
+from coded_als.wire.clock import CLOCK, Clock, Poller
 from coded_als.wire.frames import Packed, WireError, packed
 from coded_als.wire.memory import SharedMemory, SharedMemoryView, shared_memory
 from coded_als.wire.messages import (
@@ -36,12 +37,14 @@ from coded_als.wire.messages import (
 
 __all__ = [
     "ANY_NUMBER",
+    "CLOCK",
     "Absent",
     "Acknowledged",
     "Alive",
     "Answer",
     "Ask",
     "Cancel",
+    "Clock",
     "Failure",
     "FromMaster",
     "FromWorker",
@@ -50,6 +53,7 @@ __all__ = [
     "Message",
     "Packed",
     "Ping",
+    "Poller",
     "Refused",
     "Reply",
     "Response",
