@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any, Self, TypeVar
 
 from coded_als.errors import UsageError
-from coded_als.wire import CLOCK
 
 _lock = threading.Lock()
 _holders = 0
@@ -49,7 +48,7 @@ LONGEST_S = 1.0
 class CollectorPutOff:
     """No collection begins inside, except after `LONGEST_S`; a collector that was off before stays off."""
 
-    def __init__(self, seconds: Callable[[], float] = CLOCK.seconds) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
 
     def __enter__(self) -> Self:

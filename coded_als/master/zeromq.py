@@ -26,7 +26,7 @@ from coded_als.master.link import MOST_FRAME_BYTES, Link
 from coded_als.master.membership import Membership, workers_in_words
 from coded_als.master.rounds import Rounds, RunningRound
 from coded_als.master.stores import Stores, require_one_each
-from coded_als.wire import CLOCK, Clock
+from coded_als.wire import CLOCK, SystemClock
 
 # Generous: only stopped workers take so long, not work.
 ROUND_TIMEOUT_S = 600.0
@@ -69,7 +69,7 @@ class ZmqCluster:
         resources: ExitStack,
         round_timeout_s: float = ROUND_TIMEOUT_S,
         return_within_s: float = 0.0,
-        clock: Clock = CLOCK,
+        clock: SystemClock = CLOCK,
     ) -> None:
         self.size = workers
         self.round_timeout_s = round_timeout_s

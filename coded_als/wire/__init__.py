@@ -1,6 +1,6 @@
 """The language of master and workers: messages, the arrays in them, and memory that both share."""
 
-from coded_als.wire.clock import CLOCK, Clock, Poller
+from coded_als.wire.clock import CLOCK, SystemClock, Poller
 from coded_als.wire.frames import Packed, WireError, packed
 from coded_als.wire.memory import SharedMemory, SharedMemoryView, shared_memory
 from coded_als.wire.messages import (
@@ -44,7 +44,6 @@ __all__ = [
     "Answer",
     "Ask",
     "Cancel",
-    "Clock",
     "Failure",
     "FromMaster",
     "FromWorker",
@@ -64,6 +63,7 @@ __all__ = [
     "Stop",
     "Store",
     "Superseded",
+    "SystemClock",
     "Task",
     "Welcome",
     "WireError",

@@ -16,7 +16,7 @@ class Poller(Protocol):
         ...
 
 
-class Clock:
+class SystemClock:
     """The clock of this machine; a simulation has one of its own."""
 
     def seconds(self) -> float:
@@ -39,4 +39,4 @@ class Clock:
         return poller
 
 
-CLOCK = Clock()
+CLOCK = SystemClock()

@@ -20,7 +20,6 @@ from coded_als.wire import (
     Answer,
     Ask,
     Cancel,
-    Clock,
     Failure,
     FromMaster,
     FromWorker,
@@ -34,6 +33,7 @@ from coded_als.wire import (
     Stop,
     Store,
     Superseded,
+    SystemClock,
     Task,
     Welcome,
     WireError,
@@ -99,7 +99,7 @@ class Worker:
         parts: PartFolder | None = None,
         turn: Turn | None = None,
         memory: SharedMemoryView | None = None,
-        clock: Clock = CLOCK,
+        clock: SystemClock = CLOCK,
     ) -> None:
         self._socket, self._clock = socket, clock
         self._poller = clock.poller(socket) if monitor is None else clock.poller(socket, monitor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_a_round_that_fails_leaves_the_collector_on(cluster: LocalCluster) -> No
 def test_who_has_switched_it_off_finds_it_so() -> None:
     gc.disable()
     try:
-        with CollectorPutOff() as put_off:
+        with CollectorPutOff(time.monotonic) as put_off:
             put_off.look()
         assert not gc.isenabled()
     finally:
