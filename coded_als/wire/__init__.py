@@ -1,6 +1,6 @@
 """The language of master and workers: messages, the arrays in them, and memory that both share."""
 
-from coded_als.wire.clock import CLOCK, SystemClock, Poller
+from coded_als.wire.clock import CLOCK, Poller, SystemClock
 from coded_als.wire.frames import Packed, WireError, packed
 from coded_als.wire.memory import SharedMemory, SharedMemoryView, shared_memory
 from coded_als.wire.messages import (
