@@ -257,6 +257,10 @@ class RunningRound:
         """The answers of a worker that count."""
         return self._counted.get(worker)
 
+    def has(self, worker: int, reply: Answer) -> bool:
+        """Whether an answer brings no piece that did not come before: it is there for the second time."""
+        return 0 < reply.done <= self._before(worker, reply.attempt)[0]
+
     def rows_of(self, worker: int, attempt: int, pieces: int) -> Shape | None:
         """The shape of an answer that brings an attempt to so many pieces; None where it cannot."""
         assert self.in_pieces is not None
@@ -726,6 +730,8 @@ class Rounds(Listener):
         if current.stage(worker.id) not in (Stage.ASKED, Stage.CANCELLED) or not isinstance(reply, Word | Answer):
             return
         if isinstance(reply, Answer):
+            if current.has(worker.id, reply):
+                return
             status = self._status_of(worker, task, reply, current)
             if status != "counted":
                 worker.open_tasks.pop(current.index, None)

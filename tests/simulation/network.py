@@ -16,7 +16,7 @@ import zmq
 from coded_als.master.guards import Interrupts
 from coded_als.master.link import MOST_UNSENT
 from coded_als.wire import decode
-from tests.simulation.baton import LEAST_WAIT_S, Baton
+from tests.simulation.baton import LEAST_WAIT_S, Actor, Baton
 
 Frames = list[bytes]
 # Seconds: a message under way at the median, one in twenty of them, a handshake.
@@ -53,6 +53,8 @@ class Connection:
         self.route, self.name = f"w{number}.{life}".encode(), f"worker {number}.{life}"
         self.socket, self.monitor = Socket(self), Socket() if tells else None
         self.is_up = self.is_over = False
+        # the thread of its process
+        self.actor: Actor | None = None
         self._epoch = 0
         # nothing arrives before; messages keep their order
         self.held_up_s = self.held_down_s = 0.0
@@ -84,6 +86,7 @@ class Connection:
         def arrive() -> None:
             if epoch == self._epoch and network.routes.get(self.route) is self:
                 network.link.inbox.append([self.route, *frames])
+                network.baton.wake(network.baton.first)
 
         network.baton.after(at_s - network.baton.now_s, arrive)
 
@@ -100,6 +103,7 @@ class Connection:
             if epoch == self._epoch:
                 self._under_way_down -= 1
                 self.socket.inbox.append(frames)
+                self._wake()
 
         self.network.baton.after(at_s - self.network.baton.now_s, arrive)
 
@@ -142,6 +146,11 @@ class Connection:
     def _tell(self, event: int) -> None:
         if self.monitor is not None:
             self.monitor.inbox.append([struct.pack("=hi", event, 0), b""])
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.actor is not None:
+            self.network.baton.wake(self.actor)
 
     @property
     def epoch(self) -> int:
@@ -177,6 +186,7 @@ class Network:
 
         def hear() -> None:
             self.link.breaks += 1
+            self.baton.wake(self.baton.first)
             self.baton.after(self._draw.choice((0.0, 2e-3, 3e-2)), forget)
 
         def forget() -> None:
@@ -229,8 +239,8 @@ class SimulatedLink:
     def receive(self, timeout_s: float) -> list[zmq.Frame | bytes] | None:
         self.look()
         if not self.inbox:
-            seconds = max(round(timeout_s * 1000) / 1000, LEAST_WAIT_S)
-            self._network.baton.wait(seconds, lambda: bool(self.inbox or self.breaks))
+            seconds = 0.0 if self.breaks else max(round(timeout_s * 1000) / 1000, LEAST_WAIT_S)
+            self._network.baton.wait(seconds, listens=True)
         else:
             self._network.baton.wait(0.0)
         if not self.inbox:

@@ -47,7 +47,7 @@ def kernel(name: str, operands: Sequence[Matrix]) -> tuple[Matrix, ...]:
             stored, right, left = (*operands, operands[1])[:3]
             return _planes(_complex(stored) @ _complex(right), len(stored)), _inner(left, right)
         case "scaled":
-            return (operands[0] @ operands[1][0],)
+            return (operands[0] @ operands[1],)
         case "row_product":
             return (_rows(*operands[:3], len(operands[3])) @ operands[3],)
         case "row_gram_product":

@@ -8,8 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
-from types import SimpleNamespace
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -28,7 +27,7 @@ from coded_als.master import rounds
 from coded_als.master.membership import MOST_OPEN_TASKS
 from coded_als.master.zeromq import ZmqCluster
 from coded_als.worker.loop import Worker
-from tests.simulation.baton import Actor, Baton, Killed, VirtualClock, Violation
+from tests.simulation.baton import Baton, Killed, Violation, VirtualClock
 from tests.simulation.network import HANDSHAKE_S, Connection, Network
 from tests.simulation.oracle import expected_response
 from tests.simulation.scenario import Case, Fault, Scenario
@@ -59,9 +58,15 @@ class Process:
         self.connection = Connection(scene.network, number, life, scene.scenario.tells)
         end = self.connection
         self.worker = Worker(
-            end.socket, number, JOB, life, monitor=end.monitor, parts=scene.folder, clock=scene.clock  # type: ignore[arg-type]
+            end.socket,
+            number,
+            JOB,
+            life,
+            monitor=end.monitor,
+            parts=scene.folder,
+            clock=scene.clock,  # type: ignore[arg-type]
         )
-        self.actor: Actor = scene.baton.start(end.name, self._serve)
+        self.actor = end.actor = scene.baton.start(end.name, self._serve)
         scene.baton.after(HANDSHAKE_S * (1 + scene.draw.random()), end.connect)
 
     def _serve(self) -> None:
@@ -74,7 +79,7 @@ class Process:
         """Die, and be started again once the system has closed the connection, or long after."""
         if self.actor.is_over or self.actor.is_killed:
             return
-        self.actor.is_killed, self.actor.until_s, self.actor.stopped_until_s = True, 0.0, 0.0
+        self.scene.baton.kill(self.actor)
         self.connection.end(min(seconds[1], 0.05))
         self.scene.baton.after(0.1 + seconds[0], lambda: self.scene.start(self.number))
 
@@ -138,7 +143,7 @@ class Scene:
             case "crash":
                 process.crash(seconds)
             case "stop":
-                actor.stopped_until_s = baton.now_s + seconds[0]
+                baton.stop(actor, seconds[0])
             case "slow":
                 actor.slowness = 30.0
                 baton.after(seconds[0], lambda: setattr(actor, "slowness", 1.0))
@@ -241,9 +246,7 @@ def is_enough(until: StoppingRule, responses: Responses) -> bool:
     layout = until.layout
     for piece in range(layout.pieces):
         did = {
-            worker
-            for worker, done in responses.done.items()
-            if (piece - layout.start(worker)) % layout.pieces < done
+            worker for worker, done in responses.done.items() if (piece - layout.start(worker)) % layout.pieces < done
         }
         if not _are_enough(until.rule, did):
             return False
@@ -256,7 +259,7 @@ def _are_enough(until: StoppingRule, workers: set[int]) -> bool:
     return len(workers) >= until.needed
 
 
-@lru_cache(maxsize=None)
+@cache
 def data(is_sparse: bool, number: int) -> Any:
     """One of a few small matrices."""
     draw = np.random.default_rng(number)
@@ -266,7 +269,7 @@ def data(is_sparse: bool, number: int) -> Any:
     return matrix
 
 
-@lru_cache(maxsize=None)
+@cache
 def _undisturbed(place: int, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
     from tests.simulation.scenario import CASES
 
@@ -316,7 +319,9 @@ def settle(cluster: CheckedCluster) -> None:
     cluster.drop([])
     for number, process in cluster.scene.processes.items():
         if process.worker._memory:
-            raise Violation(f"workers must forget what was dropped; worker {number} holds {list(process.worker._memory)}")
+            raise Violation(
+                f"workers must forget what was dropped; worker {number} holds {list(process.worker._memory)}"
+            )
     for worker in cluster._membership.workers.values():
         if worker.open_tasks or any(worker.open_stores.values()):
             raise Violation(f"no task may stay open; worker {worker.id} has {worker.open_tasks}, {worker.open_stores}")
