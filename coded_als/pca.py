@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
@@ -12,11 +13,12 @@ from scipy import sparse
 from coded_als.als import CodedALS
 from coded_als.als.centring import NOTHING_LEFT
 from coded_als.als.ritz import orthonormal_complement
-from coded_als.als.row_parts import LocalParts, PartsProblem, RowParts, fit_parts, image_of, is_nothing
+from coded_als.als.row_parts import LocalParts, PartsProblem, RowParts, fit_row_parts, image_of, is_nothing
 from coded_als.als.updates import RankError
 from coded_als.arrays import Array
 from coded_als.cluster.seam import Cluster
 from coded_als.errors import UsageError
+from coded_als.lazy import offered
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -83,7 +85,7 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         while rank > 0 and self.model_ is None:
             try:
                 model = CodedALS(rank, **given)
-                self.model_ = model.fit(matrix, cluster) if problem is None else fit_parts(model, problem, cluster)
+                self.model_ = model.fit(matrix, cluster) if problem is None else fit_row_parts(model, problem, cluster)
             except RankError as error:  # beyond the rank of the data the variances are zero
                 rank = min(error.rank, rank - 1)
         factors = np.zeros((matrix.shape[1], 0)) if self.model_ is None else self.model_.item_factors_
@@ -311,9 +313,8 @@ def in_parts(data: Any) -> RowParts | None:
         raise UsageError(f"data must be real numbers; got {data.dtype}. Convert it.")
     if not is_dask:
         return LocalParts(data)
-    from coded_als.dask.row_chunks import DaskParts  # needs a library of its own
-
-    return DaskParts(data)
+    found: RowParts = import_module(offered("arrays")["dask"]).DaskParts(data)  # needs a library of its own
+    return found
 
 
 def _in_slices(data: Any) -> bool:

@@ -101,7 +101,7 @@ class LocalParts(RowParts):
         return reduce(np.add, (work(self._array[span], rows[span], *common) for span in self.spans))
 
 
-def panels(part: Any, means: Array | None = None, unit: float = 1.0) -> Iterator[tuple[slice, Array]]:
+def rows_at_a_time(part: Any, means: Array | None = None, unit: float = 1.0) -> Iterator[tuple[slice, Array]]:
     """Some rows of a part at a time, in float64, less the means and in a unit; and their places."""
     step = max(1, AT_ONCE // max(part.shape[1], 1))
     for start in range(0, part.shape[0], step):
@@ -130,35 +130,35 @@ def joined_facts(one: Array, other: Array) -> Array:
 
 def sums_of(part: Any, means: Array) -> Array:
     """Sums of the columns less the means, (n,)."""
-    return np.asarray(sum(panel.sum(axis=0) for _, panel in panels(part, means)))
+    return np.asarray(sum(panel.sum(axis=0) for _, panel in rows_at_a_time(part, means)))
 
 
 def squares_of(part: Any, means: Array) -> Array:
     """The sum of all squares less the means, (1,)."""
-    return np.array([sum(np.vdot(panel, panel) for _, panel in panels(part, means))])
+    return np.array([sum(np.vdot(panel, panel) for _, panel in rows_at_a_time(part, means))])
 
 
 def gram_of(part: Any, means: Array | None, unit: float) -> Array:
     """A_k^T A_k of a part, (n, n)."""
     gram = np.zeros((part.shape[1],) * 2)
-    for _, panel in panels(part, means, unit):
+    for _, panel in rows_at_a_time(part, means, unit):
         gram += panel.T @ panel
     return gram
 
 
 def image_of(part: Any, means: Array | None, unit: float, vectors: Array) -> Array:
     """A_k X of a part, (rows, k)."""
-    return np.concatenate([panel @ vectors for _, panel in panels(part, means, unit)])
+    return np.concatenate([panel @ vectors for _, panel in rows_at_a_time(part, means, unit)])
 
 
 def adjoint_of(part: Any, left: Array, means: Array | None, unit: float) -> Array:
     """A_k^T Y_k of a part, (n, k)."""
-    return np.asarray(sum(panel.T @ left[rows] for rows, panel in panels(part, means, unit)))
+    return np.asarray(sum(panel.T @ left[rows] for rows, panel in rows_at_a_time(part, means, unit)))
 
 
 def error_of(part: Any, left: Array, means: Array | None, unit: float, right: Array) -> Array:
     """||A_k - Y_k X^T||^2 of a part, (1,)."""
-    residuals = (panel - left[rows] @ right.T for rows, panel in panels(part, means, unit))
+    residuals = (panel - left[rows] @ right.T for rows, panel in rows_at_a_time(part, means, unit))
     return np.array([sum(np.vdot(one, one) for one in residuals)])
 
 
@@ -214,7 +214,7 @@ def is_nothing(parts: RowParts, centred: bool) -> bool:
     return left <= NOTHING_LEFT**2 * whole
 
 
-def fit_parts(model: CodedALS, problem: PartsProblem, cluster: Cluster | None) -> CodedALS:
+def fit_row_parts(model: CodedALS, problem: PartsProblem, cluster: Cluster | None) -> CodedALS:
     """Fit a model to parts of rows, with products of D on the workers of a cluster; the model has seen no rating.
 
     Raises UsageError for parameters that need all rows at the master.

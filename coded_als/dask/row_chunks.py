@@ -6,8 +6,10 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
-import dask
 import numpy as np
+from dask.base import compute
+from dask.delayed import delayed
+from distributed import get_client
 
 from coded_als.als.row_parts import RowParts, Work
 from coded_als.arrays import Array
@@ -34,22 +36,31 @@ class DaskParts(RowParts):
 
     def reduced(self, add: Callable[[Array, Array], Array], work: Work, *common: Any) -> Array:
         shared = self._shared(common)
-        return self._summed(add, [dask.delayed(work)(chunk, *shared) for chunk in self._chunks])
+        return self._summed(add, [delayed(work)(chunk, *shared) for chunk in self._chunks])
 
     def reduced_with(self, rows: Array, work: Work, *common: Any) -> Array:
         shared = self._shared(common)
-        parts = zip(self._chunks, self.spans, strict=True)
-        return self._summed(np.add, [dask.delayed(work)(chunk, rows[span], *shared) for chunk, span in parts])
+        sent = _sent([rows[span] for span in self.spans])
+        parts = zip(self._chunks, sent, strict=True)
+        return self._summed(np.add, [delayed(work)(chunk, own, *shared) for chunk, own in parts])
 
     def stacked(self, work: Work, *common: Any) -> Array:
         shared = self._shared(common)
-        return np.concatenate(dask.compute(*(dask.delayed(work)(chunk, *shared) for chunk in self._chunks)))
+        return np.concatenate(compute(*(delayed(work)(chunk, *shared) for chunk in self._chunks)))
 
     def _shared(self, common: tuple[Any, ...]) -> list[Any]:
         """What all parts need, once in the graph."""
-        return [dask.delayed(one) if isinstance(one, np.ndarray) else one for one in common]
+        return [delayed(one) if isinstance(one, np.ndarray) else one for one in common]
 
     def _summed(self, add: Callable[[Array, Array], Array], results: list[Any]) -> Array:
-        joined = dask.delayed(add)
-        found: Array = dask.compute(tree(results, joined))[0]
+        joined = delayed(add)
+        found: Array = compute(tree(results, joined))[0]
         return found
+
+
+def _sent(arrays: list[Array]) -> list[Any]:
+    """Arrays on their way to the workers of the current client, if there is one: within a graph they would burden its scheduler."""
+    try:
+        return list(get_client().scatter(arrays, hash=False))
+    except ValueError:  # threads of this process do the work
+        return list(arrays)
