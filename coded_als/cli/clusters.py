@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import TIME, Command, is_typed
+from coded_als.cli.common import TIME, is_typed, together
 from coded_als.cluster import Cluster
 from coded_als.cluster.machine import Machine, this_machine
 from coded_als.errors import UsageError
@@ -31,60 +31,34 @@ class ClusterOptions:
     round_timeout_s: float | None
 
 
-def takes_machines(command: Command) -> Command:
-    """Add the options that say where the workers of a command run."""
-    kind = click.option(
-        "--cluster",
-        "cluster_kind",
-        type=click.Choice(CLUSTERS),
-        metavar="KIND",
-        default="local",
-        show_default=True,
+# options of workers elsewhere
+takes_remote_workers = together(
+    click.option("--listen", metavar="ADDRESS", help="Wait for remote workers at this address."),
+    click.option("--keys", metavar="FOLDER", help="Keys for --listen, written by `coded-als keys`."),
+    click.option(
+        "--join-timeout", "join_timeout_s", type=TIME, help="Longest wait for workers to join.  [default: 10min]"
+    ),
+    click.option(
+        "--rejoin-timeout", "rejoin_timeout_s", type=TIME,
+        help="Longest wait for lost workers, if a round needs them.  [default: 1min]",
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Dask: tcp://HOST:8786, its file, or local:N."),
+)  # fmt: skip
+# the options that say where the workers of a command run
+takes_machines = together(
+    click.option(
+        "--cluster", "cluster_kind", type=click.Choice(CLUSTERS), metavar="KIND", default="local", show_default=True,
         help="Workers: local processes, inline (this process), or virtual (a simulated clock).",
-    )
-    return kind(takes_remote_workers(command))
-
-
-def takes_remote_workers(command: Command) -> Command:
-    """Add the options of workers elsewhere."""
-    options = (
-        click.option("--listen", metavar="ADDRESS", help="Wait for remote workers at this address."),
-        click.option("--keys", metavar="FOLDER", help="Keys for --listen, written by `coded-als keys`."),
-        click.option(
-            "--join-timeout", "join_timeout_s", type=TIME, help="Longest wait for workers to join.  [default: 10min]"
-        ),
-        click.option(
-            "--rejoin-timeout",
-            "rejoin_timeout_s",
-            type=TIME,
-            help="Longest wait for lost workers, if a round needs them.  [default: 1min]",
-        ),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Dask: tcp://HOST:8786, its file, or local:N.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def takes_cluster(command: Command) -> Command:
-    """Add the options that describe a cluster, all but ``--seed``."""
-    options = (
-        click.option("--workers", default=16, show_default=True, help="Number of workers."),
-        takes_machines,
-        click.option(
-            "--delays", metavar="SPEC", default="none", show_default=True, help="Inject delays into the workers."
-        ),
-        click.option(
-            "--round-timeout", "round_timeout_s", type=TIME, help="Longest time of a round.  [default: 10min]"
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    ),
+    takes_remote_workers,
+)  # fmt: skip
+# the options that describe a cluster, all but ``--seed``
+takes_cluster = together(
+    click.option("--workers", default=16, show_default=True, help="Number of workers."),
+    takes_machines,
+    click.option("--delays", metavar="SPEC", default="none", show_default=True, help="Inject delays into the workers."),
+    click.option("--round-timeout", "round_timeout_s", type=TIME, help="Longest time of a round.  [default: 10min]"),
+)  # fmt: skip
 
 
 def require_cluster(context: click.Context, options: ClusterOptions) -> None:
