@@ -281,6 +281,7 @@ class Membership:
             worker.lost_s = away_since_s
             self.workers[number] = self._routes[route] = worker
         elif worker.alive:  # back before the master noticed: messages under way did not arrive
+            worker.open_stores.clear()
             self.listener.lost([worker])
             worker.lost_s = self._clock()
         worker.address = address

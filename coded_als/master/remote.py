@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -103,12 +102,12 @@ class RemoteCluster(ZmqCluster):
 
     def _name_the_missing(self, endpoint: str) -> Callable[[], None]:
         """A function that warns, now and then, of the workers that are missing."""
-        told_s = time.monotonic()
+        told_s = self._clock.seconds()
 
         def tell() -> None:
             nonlocal told_s
-            if time.monotonic() - told_s >= NAMED_EVERY_S:
-                told_s = time.monotonic()
+            if self._clock.seconds() - told_s >= NAMED_EVERY_S:
+                told_s = self._clock.seconds()
                 log.warning("waiting at %s for %s", endpoint, workers_in_words(self._membership.missing))
 
         return tell

@@ -217,6 +217,10 @@ class RunningRound:
         """The answers of a worker that count."""
         return self._counted.get(worker)
 
+    def has(self, worker: int, reply: Answer) -> bool:
+        """Whether an answer brings no piece that did not come before: it is there for the second time."""
+        return 0 < reply.done <= self._before(worker, reply.attempt)[0]
+
     def rows_of(self, worker: int, attempt: int, pieces: int) -> Shape | None:
         """The shape of an answer that brings an attempt to so many pieces; None where it cannot."""
         assert self.in_pieces is not None
@@ -451,7 +455,7 @@ class Rounds(Listener):
         current = self._current = self._begin(round, until, drawn, lead_s)
         ends_s = self._clock() + timeout_s
         try:
-            with CollectorPutOff() as collector:
+            with CollectorPutOff(self._clock) as collector:
                 self._require_satisfiable(current)
                 for worker in self._membership.alive:
                     self._ask(worker, current)
@@ -675,6 +679,8 @@ class Rounds(Listener):
         if current.stage(worker.id) not in (Stage.ASKED, Stage.CANCELLED) or not isinstance(reply, Word | Answer):
             return
         if isinstance(reply, Answer):
+            if current.has(worker.id, reply):
+                return
             status = self._status_of(worker, task, reply, current)
             if status != "counted":
                 worker.open_tasks.pop(current.index, None)

@@ -1,5 +1,6 @@
 """The language of master and workers: messages, the arrays in them, and memory that both share."""
 
+from coded_als.wire.clock import CLOCK as CLOCK, Poller as Poller, SystemClock as SystemClock
 from coded_als.wire.frames import Packed as Packed, WireError as WireError, packed as packed
 from coded_als.wire.memory import (
     SharedMemory as SharedMemory,

@@ -10,10 +10,10 @@ import select
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 from coded_als.errors import UsageError
+from coded_als.wire import CLOCK
 from coded_als.worker.addresses import is_deserted, remove_address
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.loop import NO_MASTER
@@ -75,15 +75,15 @@ class Forks:
 
     def restart(self, number: int) -> None:
         """Let one that died be started again when it is due."""
-        self._restarts.setdefault(number, Restarts()).died(time.monotonic())
+        self._restarts.setdefault(number, Restarts()).died(CLOCK.seconds())
 
     def start_due(self) -> float:
         """Start those that are due; seconds after which to look again."""
         patience_s = LOOK_AFTER_MASTER_S
         for number, plan in self._restarts.items():
-            wait_s = plan.due_in(time.monotonic())
+            wait_s = plan.due_in(CLOCK.seconds())
             if wait_s <= 0:
-                plan.started(time.monotonic())
+                plan.started(CLOCK.seconds())
                 self.start(number)
             patience_s = min(patience_s, max(wait_s, 0.0) or LOOK_AFTER_MASTER_S)
         return patience_s
