@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coded_als.cli.clusters import machine_from, takes_machine
 from coded_als.cli.common import SIZE, print_json, progress
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from coded_als.cli.clusters import machine_from, takes_machine
 from coded_als.cli.common import cell_progress, style_from, takes_style
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.errors import UsageError
 
 

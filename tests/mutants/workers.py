@@ -162,7 +162,7 @@ PROCESSES = (
     ),
     Mutant(
         "large responses that were asked for are cut off",
-        "coded_als/master/backlogs.py",
+        "coded_als/master/link.py",
         "self._most_bytes = max(self._most_bytes, MOST_BYTES + RESPONSES * response_bytes)",
         "del response_bytes",
         ("tests/master/test_backlogs.py",),
