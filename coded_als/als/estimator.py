@@ -48,15 +48,9 @@ ProtocolName = Literal["fused", "paper"]
 ENDED = "A callback ended the fit before it had converged."
 # Parameters that may differ when a fit goes on from a checkpoint: its length, and the way to its products.
 FREE = (
-    "iterations",
-    "block",
-    "code",
-    "partitions",
-    "precomputation",
-    "decoding_tolerance",
-    "verify",
+    "iterations", "block", "code", "partitions", "precomputation", "decoding_tolerance", "verify",
     "memory_per_worker",
-)
+)  # fmt: skip
 
 
 class CodedALS(FactorModel):
@@ -173,17 +167,9 @@ class CodedALS(FactorModel):
     _entry = CodedIteration
     _folding: Array | None = None  # of new users, made at the first
     _results = (
-        "converged_",
-        "outcome_",
-        "remedy_",
-        "unique_",
-        "tied_values_",
-        "objective_",
-        "code_",
-        "code_reason_",
-        "precomputation_",
-        "left_out_",
-    )
+        "converged_", "outcome_", "remedy_", "unique_", "tied_values_", "objective_", "code_", "code_reason_",
+        "precomputation_", "left_out_",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -46,11 +46,13 @@ class RitzPairs:
 
 @dataclass(frozen=True)
 class RitzBasis:
-    """Orthonormal Ritz vectors X, their images D X, the directions P of the last step and D P, (l, b) each."""
+    """Orthonormal Ritz vectors, their images under D, and the directions of the last step with theirs."""
 
-    values: Array
+    values: Array  # (b,)
+    # X and D X, (l, b) each
     vectors: Array
     images: Array
+    # P and D P, (l, k) each; None before the first step
     directions: Array | None = None
     direction_images: Array | None = None
 

@@ -219,8 +219,8 @@ PROCESSES = (
     Mutant(
         "a lost worker keeps its open stores",
         "coded_als/master/membership.py",
-        "            worker.open_stores.clear()\n",
-        "",
+        "False, self._clock()\n            worker.open_stores.clear()\n",
+        "False, self._clock()\n",
         ("tests/master/test_membership.py",),
     ),
     Mutant(
