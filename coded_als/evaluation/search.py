@@ -76,17 +76,9 @@ class SearchResult:
 
 
 def search(
-    model: FactorModel,
-    ranges: Ranges,
-    train: RatingData,
-    *,
-    budget: int,
-    validation: float = 0.2,
-    metric: Metric = "ndcg",
-    k: int = 10,
-    seed: int = 0,
-    tried: Callable[[Trial], None] | None = None,
-) -> SearchResult:
+    model: FactorModel, ranges: Ranges, train: RatingData, *, budget: int, validation: float = 0.2,
+    metric: Metric = "ndcg", k: int = 10, seed: int = 0, tried: Callable[[Trial], None] | None = None,
+) -> SearchResult:  # fmt: skip
     """Try parameters on a validation part of the training data, the model's own first.
 
     The search sees nothing but ``train``: a test part plays no role, and methods that are given the same ``train``,
