@@ -57,13 +57,18 @@ RANGES: dict[str, Ranges] = {
 
 
 @dataclass(frozen=True)
-class Trial:
+class Attempt:
     """Parameters that were tried."""
 
-    parameters: Mapping[str, Any]  # those that were drawn, by name; the first candidate has the model's own
+    parameters: Mapping[str, Any]  # those that were drawn, by name; the first candidate has the method's own
+    iterations: int  # of the fit that the figure is of
     figure: float | None  # the metric on the validation part, or None where the fit failed
-    seconds: float  # of the fit
+    seconds: float  # of its fits, and of the evaluations of a search within a time
     failure: str | None = None  # why the fit failed, or None
+
+    def score(self, metric: Metric) -> float:
+        """The figure of a candidate that was fitted, turned so that more is better."""
+        return (-1.0 if metric in ERRORS else 1.0) * float(self.figure or 0.0)
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,13 @@ class SearchResult:
     """The result of a search."""
 
     metric: Metric  # by which the candidates were compared
-    best: Trial  # the candidate with the best figure; of equal ones the first
-    candidates: tuple[Trial, ...]  # all, in the order in which they were tried
+    best: Attempt  # the candidate with the best figure; of equal ones the first
+    candidates: tuple[Attempt, ...]  # all, in the order in which they were tried
 
 
 def search(
     model: FactorModel, ranges: Ranges, train: RatingData, *, budget: int, validation: float = 0.2,
-    metric: Metric = "ndcg", k: int = 10, seed: int = 0, tried: Callable[[Trial], None] | None = None,
+    metric: Metric = "ndcg", k: int = 10, seed: int = 0, tried: Callable[[Attempt], None] | None = None,
 ) -> SearchResult:  # fmt: skip
     """Try parameters on a validation part of the training data, the model's own first.
 
@@ -87,9 +92,7 @@ def search(
     require_whole("budget", budget, 1)
     require_one_of("metric", metric, (*LISTS, *ERRORS))
     known = model.get_params()
-    for name in ranges:
-        if name not in known:
-            raise UsageError(f"ranges must be of parameters, {', '.join(known)}; got {name!r}.")
+    require_ranges(ranges, known)
     kept, held_out = holdout(train, validation, seed=seed)
     candidates = []
     for parameters in drawn_from(known, ranges, min(train.shape), budget, np.random.default_rng(seed)):
@@ -97,6 +100,13 @@ def search(
         if tried is not None:
             tried(candidates[-1])
     return SearchResult(metric, _best(candidates, metric), tuple(candidates))
+
+
+def require_ranges(ranges: Ranges, known: Mapping[str, Any]) -> None:
+    """`UsageError` unless all ranges are of known parameters."""
+    for name in ranges:
+        if name not in known:
+            raise UsageError(f"ranges must be of parameters, {', '.join(known)}; got {name!r}.")
 
 
 def drawn_from(
@@ -118,14 +128,14 @@ def drawn_from(
 
 def _tried(
     model: Any, parameters: Mapping[str, Any], kept: RatingData, held_out: RatingData, metric: Metric, k: int
-) -> Trial:
+) -> Attempt:
     started = time.perf_counter()
     try:
         model.fit(kept)
     except UsageError as error:  # such as a rank above that of the data, or steps that diverge
-        return Trial(parameters, None, time.perf_counter() - started, str(error))
+        return Attempt(parameters, 0, None, time.perf_counter() - started, str(error))
     seconds = time.perf_counter() - started
-    return Trial(parameters, figure_of(model, held_out, metric, k), seconds)
+    return Attempt(parameters, len(model.history_), figure_of(model, held_out, metric, k), seconds)
 
 
 def figure_of(model: FactorModel, held_out: RatingData, metric: Metric, k: int) -> float:
@@ -134,14 +144,13 @@ def figure_of(model: FactorModel, held_out: RatingData, metric: Metric, k: int) 
     return float(getattr(scores, metric))
 
 
-def _best(candidates: Sequence[Trial], metric: Metric) -> Trial:
-    sign = -1.0 if metric in ERRORS else 1.0
+def _best(candidates: Sequence[Attempt], metric: Metric) -> Attempt:
     fitted = [candidate for candidate in candidates if candidate.figure is not None]
     if not fitted:
         raise UsageError(
             f"a search must have a candidate that can be fitted; all fail, the first: {candidates[0].failure}"
         )
-    return max(fitted, key=lambda candidate: sign * (candidate.figure or 0.0))
+    return max(fitted, key=lambda candidate: candidate.score(metric))
 
 
 class EarlyStopping:

@@ -123,7 +123,7 @@ PROCESSES = (
         "coded_als/experiments/plan_report.py",
         "if not cluster and not trace_files(str(workload.delays)):",
         "if True:",
-        ("tests/planner/test_plan_trials.py",),
+        ("tests/experiments/test_plan_trials.py",),
     ),
     Mutant(
         "a worker computes with the threads of its environment",
