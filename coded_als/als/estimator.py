@@ -21,7 +21,7 @@ from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
 from coded_als.arrays import Array
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
@@ -110,6 +110,9 @@ class CodedALS(LinearFolding):
         is the remedy; with ``"columns"`` the factors are those of a principal component analysis.
     seed
         Seed of the start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     verify
         ``"freivalds"``: each response is checked by itself before it counts, by random combinations that the master alone
         knows. Workers that send wrong numbers are left out for the rest of the fit, as many as the code tolerates
@@ -198,7 +201,8 @@ class CodedALS(LinearFolding):
         precomputation: Where = "auto",
         weighting: Weighting = "none",
         center: Center | None = None,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         verify: Verify = "off",
         dtype: ShareType = "float64",
         memory_per_worker: float | None = None,
@@ -207,7 +211,12 @@ class CodedALS(LinearFolding):
         self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.center = precomputation, weighting, center
-        self.seed, self.verify, self.dtype, self.memory_per_worker = seed, verify, dtype, memory_per_worker
+        self.seed, self.verify, self.dtype, self.memory_per_worker = (
+            seed_from(seed, rng),
+            verify,
+            dtype,
+            memory_per_worker,
+        )
 
     def fit(
         self,
