@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -107,12 +106,12 @@ class RemoteCluster(ZmqCluster):
 
     def _name_the_missing(self, endpoint: str) -> Callable[[], None]:
         """A function that warns, now and then, of the workers that are missing."""
-        told_s = time.monotonic()
+        told_s = self._clock.seconds()
 
         def tell() -> None:
             nonlocal told_s
-            if time.monotonic() - told_s >= NAMED_EVERY_S:
-                told_s = time.monotonic()
+            if self._clock.seconds() - told_s >= NAMED_EVERY_S:
+                told_s = self._clock.seconds()
                 log.warning("waiting at %s for %s", endpoint, workers_in_words(self._membership.missing))
 
         return tell
@@ -148,10 +147,7 @@ def _link(
 
 
 def write_key_file(path: Path, text: str) -> Callable[[], None]:
-    """Write a file that only its owner can read, where there is none; returns the function that removes it again.
-
-    Raises UsageError when there is a file, or it cannot be written.
-    """
+    """Write a file that only its owner can read, where there is none; returns the function that removes it again."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

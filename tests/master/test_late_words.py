@@ -12,7 +12,9 @@ import pytest
 import zmq
 
 from coded_als.cluster import Fastest, Round, TaskEvent
-from coded_als.cluster.shares import Part
+from coded_als.cluster.questions import EveryPiece
+from coded_als.cluster.scope import Part
+from coded_als.codes.pieces import PieceLayout
 from coded_als.delays import Disturbance
 from coded_als.errors import NotEnoughWorkers, WorkerFailed
 from coded_als.master.events import Events
@@ -23,6 +25,7 @@ from coded_als.wire import (
     Absent,
     Acknowledged,
     Alive,
+    Answer,
     Failure,
     FromWorker,
     Hello,
@@ -105,6 +108,24 @@ class Master:
 
 def response_of(value: float) -> Callable[[Task], Response]:
     return lambda task: Response(JOB, 0, task.round_index, task.attempt, arrays=(value * ONE,))
+
+
+def test_an_answer_that_comes_twice_counts_once(master: Master) -> None:
+    """As after a piece that was sent again; the second time it has no row that is new."""
+    send = master.link.send
+
+    def answer(route: bytes, frames: Any) -> bool:
+        sent = send(route, frames)
+        if isinstance(task := master.link.sent[-1], Task):
+            for done, value in ((1, 5.0), (1, 5.0), (2, 6.0), (1, 5.0), (3, 7.0)):
+                master.say(Answer(JOB, 0, task.round_index, task.attempt, done, arrays=(value * ONE,)))
+        return sent
+
+    master.link.send = answer  # type: ignore[method-assign]
+    until = EveryPiece(Fastest(1), PieceLayout(1, 3))
+    round = Round("product", response_shapes=((1, 3, 1),))
+    done = master.rounds.carry_out(round, until, 5.0, Disturbance.late([0.0]))
+    assert done.results[0][0].ravel().tolist() == [5, 6, 7]
 
 
 def superseded(task: Task) -> Superseded:
