@@ -22,7 +22,7 @@ from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent
 from coded_als.als.ties import resolved as resolved_cut
 from coded_als.als.updates import inverse_of_gram
 from coded_als.arrays import Array, Integers
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
@@ -106,6 +106,9 @@ class CodedALS(FactorModel):
         is the remedy; with ``"columns"`` the factors are those of a principal component analysis.
     seed
         Seed of the start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     verify
         ``"freivalds"``: each response is checked by itself before it counts, by random combinations that the master alone
         knows. Workers that send wrong numbers are left out for the rest of the fit, as many as the code tolerates
@@ -187,7 +190,8 @@ class CodedALS(FactorModel):
         precomputation: Where = "auto",
         weighting: Weighting = "none",
         center: Center | None = None,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         verify: Verify = "off",
         dtype: ShareType = "float64",
         memory_per_worker: float | None = None,
@@ -196,7 +200,12 @@ class CodedALS(FactorModel):
         self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.center = precomputation, weighting, center
-        self.seed, self.verify, self.dtype, self.memory_per_worker = seed, verify, dtype, memory_per_worker
+        self.seed, self.verify, self.dtype, self.memory_per_worker = (
+            seed_from(seed, rng),
+            verify,
+            dtype,
+            memory_per_worker,
+        )
 
     def fit(
         self,

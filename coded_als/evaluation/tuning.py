@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from coded_als.checks import require_number, require_one_of
+from coded_als.checks import RNG, require_number, require_one_of, seed_from
 from coded_als.data.ratings import RatingData
 from coded_als.data.splits import holdout
 from coded_als.data.tables import named_matrix
@@ -62,7 +62,8 @@ def tune(
     split: Literal["random", "time"] = "random",
     ranges: Ranges | None = None,
     parameters: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    rng: RNG = None,
     tried: Callable[[Attempt], None] | None = None,
 ) -> Tuned:
     """Search parameters of a method on a validation part of the ratings, the method's own first.
@@ -94,6 +95,9 @@ def tune(
         Parameters that are not searched.
     seed
         Seed of the split and the draws.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     tried
         Called with each `Attempt`.
 
@@ -119,7 +123,7 @@ def tune(
     require_number("budget", budget, positive=True)
     require_one_of("metric", metric, (*LISTS, *ERRORS))
     require_one_of("split", split, ("random", "time"))
-    data = _data(ratings, columns)
+    data, seed = _data(ratings, columns), seed_from(seed, rng)
     kept, held_out = holdout(data, validation, seed=seed) if split == "random" else latest_out(data, validation)
     known = model_class(method)(**dict(parameters or {})).get_params()
     searched = {

@@ -155,7 +155,8 @@ class FactorModel:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name, each read from the attribute of its name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        # an rng gave the seed, and is not kept
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "rng"}
 
     def set_params(self, **changes: Any) -> Self:
         """Change some of the constructor's arguments, and return the model; fitted results stay until the next fit.
@@ -739,7 +740,7 @@ class FactorModel:
         shown = [
             f"{name}={value!r}"
             for name, value in self.get_params().items()
-            if name == "rank" or not _alike(value, defaults[name].default)
+            if name == "rank" or not _alike(value, 0 if name == "seed" else defaults[name].default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
