@@ -195,6 +195,14 @@ class RidgeALS(AlternatingModel):
         None for one per core.
     dtype
         ``float32`` or ``float64``, of all arithmetic.
+
+    Examples
+    --------
+    >>> from coded_als import RidgeALS
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=40,n=30,d=4,noise=0.1,density=0.4,seed=1")
+    >>> model = RidgeALS(rank=4, iterations=3).fit(ratings)
+    >>> prediction = model.predict(user=3, item=5)
     """
 
     kind: ClassVar[str] = "ridge"
@@ -277,6 +285,16 @@ class ImplicitALS(AlternatingModel):
         Number of threads; None for all cores.
     dtype
         Type of all arithmetic, ``"float64"`` or ``"float32"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import ImplicitALS
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = ImplicitALS(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "implicit"

@@ -177,6 +177,16 @@ class BPR(RankingModel):
         drawn from. Without either the seed is 0.
     dtype
         As in `RidgeALS`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import BPR
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = BPR(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "bpr"
@@ -226,6 +236,16 @@ class WARP(RankingModel):
         Type of all arithmetic, ``"float64"`` or ``"float32"``.
     max_samples
         Samples before an entry is left alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import WARP
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = WARP(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "warp"

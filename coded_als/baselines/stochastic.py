@@ -44,6 +44,14 @@ class SGD(LearnsInBatches, QuadraticModel):
         drawn from. Without either the seed is 0.
     dtype
         As in `RidgeALS`.
+
+    Examples
+    --------
+    >>> from coded_als import SGD
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=40,n=30,d=4,noise=0.1,density=0.4,seed=1")
+    >>> model = SGD(rank=4, iterations=3).fit(ratings)
+    >>> prediction = model.predict(user=3, item=5)
     """
 
     kind: ClassVar[str] = "sgd"

@@ -58,6 +58,17 @@ class SimulatedCluster:
         drawn from. Without either the seed is 0.
     machine
         Speeds of workers and link.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> cluster = SimulatedCluster(100, delays="bimodal:p=0.1,fast=5ms,slow=1s", seed=0)
+    >>> CodedALS(rank=3, code="systematic:p=10").fit(ratings, cluster).converged_
+    True
+    >>> cluster.seconds() < 1  # no round has waited for a slow worker
+    True
     """
 
     virtual = True

@@ -137,6 +137,15 @@ class LocalCluster(ZmqCluster):
         For parameters out of range, and for more workers than file descriptors; nothing was started.
     CodedALSError
         When the workers do not start in time, with the text that they wrote to stderr.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, LocalCluster
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> with LocalCluster(3, delays="dead:n=1") as cluster:
+    ...     CodedALS(rank=3, code="systematic:p=2").fit(ratings, cluster).converged_
+    True
     """
 
     def __init__(

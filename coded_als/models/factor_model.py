@@ -37,6 +37,7 @@ from coded_als.models.recommending import (
     similar,
 )
 from coded_als.models.registry import register
+from coded_als.models.scored_together import ScoredTogether
 from coded_als.models.top_n import best_of, recommend_batch, require_count, top_n
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ class FactorModel:
     item_ids: Ids
     seen_: csr_array | None = None
     history_: list[Any]
+    # where a server ranks for many requests at once
+    _together: ScoredTogether | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -180,7 +183,7 @@ class FactorModel:
         require_finite("factors", user_factors, item_factors, user_biases, item_biases, global_mean)
         self.user_factors_, self.item_factors_ = user_factors, item_factors
         self.user_biases_, self.item_biases_, self.global_mean_ = user_biases, item_biases, float(global_mean)
-        self.seen_ = seen
+        self.seen_, self._together = seen, None
         self.set_ids(np.arange(len(user_factors)), np.arange(len(item_factors)))
 
     def set_ids(self, user_ids: Sequence[Id] | Ids, item_ids: Sequence[Id] | Ids) -> Self:
@@ -320,6 +323,9 @@ class FactorModel:
         self._require_fitted()
         require_count(n)
         places = self._item_lookup.indices(items)
+        if self._together is not None and is_one(items):
+            columns, cosines = self._together.similar(int(places[0]), n)
+            return Ranking(self.item_ids[columns], cosines)
         found = similar(self.item_factors_, places, n, memory_limit_bytes)
         return named(self.item_ids, *found, one=is_one(items))
 
@@ -657,6 +663,9 @@ class FactorModel:
     def _best(self, factors: Floats, bias: float, seen: NDArray[Any], n: int, choice: Choice) -> Ranking:
         """The best items for one user's factors."""
         columns = choice.columns
+        if columns is None and self._together is not None:
+            places, best = self._together.best(factors, np.concatenate([seen, choice.hidden]), n)
+            return Ranking(self.item_ids[places], best + (self.global_mean_ + bias))
         scores = (self.item_factors_ if columns is None else self.item_factors_[columns]) @ factors
         if self.item_biases_ is not None:
             scores += self.item_biases_ if columns is None else self.item_biases_[columns]
@@ -668,6 +677,12 @@ class FactorModel:
         places, best = best_of(scores, n)
         ids = self.item_ids[places if columns is None else columns[places]]
         return Ranking(ids, best + (self.global_mean_ + bias))
+
+    def rank_together(self) -> None:
+        """From now on, until the next fit, rank for the threads of a server together, in float32 and the first again in float64."""
+        self._require_fitted()
+        if isinstance(self.item_factors_, np.ndarray) and ScoredTogether.suits(self.item_factors_, self.item_biases_):
+            self._together = ScoredTogether(self.item_factors_, self.item_biases_)
 
     def _best_of_many(
         self, users: NewUsers, seen: csr_array | None, n: int, choice: Choice, memory_limit_bytes: int
