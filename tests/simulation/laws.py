@@ -128,7 +128,7 @@ class CheckedCluster(ZmqCluster):
         self.run(Round("product", ("last",), payloads, response_shapes=((1, 1, 1),)), all_of(self.size))
         self.drop(["last"])
         for _ in range(3):
-            self.scene.baton.wait(1.0)
+            self.scene.baton.wait(0.3)
             self._membership.catch_up()
         for number, process in self.scene.processes.items():
             if process.worker._memory:

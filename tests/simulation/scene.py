@@ -14,9 +14,9 @@ from tests.simulation.network import HANDSHAKE_S, Connection, Network
 from tests.simulation.scenario import Fault, Scenario
 
 JOB = b"job"
-# Seconds of half a panel's work at the mean, after which all faults are over and everybody is back, and from a process's
+# Seconds of a panel's work at the mean, after which all faults are over and everybody is back, and from a process's
 # end to the start of the next, by its supervisor.
-HALF_PANEL_S, HEALED_S, RESTART_S = 1e-3, 30.0, 0.1
+PANEL_S, HEALED_S, RESTART_S = 2e-3, 5.0, 0.1
 
 
 class Folder:
@@ -83,7 +83,7 @@ class Scene:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario, self.draw = scenario, random.Random(f"work {scenario.seed}")
         self.baton = Baton(scenario.seed, scenario.in_order)
-        self.clock = VirtualClock(self.baton, lambda: self.draw.expovariate(1 / HALF_PANEL_S))
+        self.clock = VirtualClock(self.baton, lambda: self.draw.expovariate(1 / PANEL_S))
         self.network = Network(self.baton, scenario.seed)
         self.folder, self.is_closing, self.befell = Folder(), False, list[Fault]()
         self.processes: dict[int, Process] = {}
