@@ -35,6 +35,8 @@ demo: setup
 # files of tests are shared out over two processes: most wait for workers, not for a core; threads of BLAS in both of them
 # would only wait for each other
 test latest oldest: export OPENBLAS_NUM_THREADS = 1
+# hundreds of short processes run in the tests: where bytecode is not kept, each would compile the package again
+unexport PYTHONDONTWRITEBYTECODE
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

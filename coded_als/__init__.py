@@ -17,7 +17,7 @@ _HOMES = {
     "coded_als.codes": "EntangledPolynomialCode",
     "coded_als.errors": "DecodingError NotEnoughWorkers UsageError",
     "coded_als.master": "LocalCluster",
-    "coded_als.evaluation.stopping": "EarlyStopping",
+    "coded_als.evaluation.search": "EarlyStopping",
     "coded_als.evaluation.tuning": "tune",
     "coded_als.models.checkpoint": "Checkpoint",
     "coded_als.models.persistence": "load_model",
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         NotEnoughWorkers as NotEnoughWorkers,
         UsageError as UsageError,
     )
-    from coded_als.evaluation.stopping import EarlyStopping as EarlyStopping
+    from coded_als.evaluation.search import EarlyStopping as EarlyStopping
     from coded_als.evaluation.tuning import tune as tune
     from coded_als.master import LocalCluster as LocalCluster
     from coded_als.models.checkpoint import Checkpoint as Checkpoint

@@ -168,12 +168,7 @@ class FusedSweeps:
     The factor is held as B = X T with orthonormal X. Its spans are those of a subspace iteration for any T. So a
     direction that a ridge weight shrinks, or that a large leading singular value hides, keeps its digits.
 
-    Parameters
-    ----------
-    product
-        X -> D X in one round.
-    start
-        X, (l, d), orthonormal; T = I.
+    ``product``: X -> D X in one round; ``start``: X, (l, d), orthonormal; T = I.
     """
 
     def __init__(self, product: Callable[[Array], Array], start: Array) -> None:
@@ -227,15 +222,7 @@ class FusedSweeps:
 
 
 class PaperSweeps:
-    """The paper's three rounds, and its post-computation.
-
-    Parameters
-    ----------
-    protocol
-        Runs the rounds.
-    start
-        B, (l, d).
-    """
+    """The paper's three rounds, and its post-computation. ``protocol``: runs the rounds; ``start``: B, (l, d)."""
 
     def __init__(self, protocol: PaperProtocol, start: Array) -> None:
         self._protocol, self._factor, self._judged = protocol, start, start
@@ -294,8 +281,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
 
     Returns (l, d): an orthonormal basis of the factor that was found good enough, or of the last one.
 
-    Raises UsageError in the paper's protocol without regularisation, if the requested rank is above that of the
-    data.
+    Raises UsageError in the paper's protocol without regularisation, if the requested rank is above that of the data.
     """
     recorder.resumed(sweeps.go_on)
     for _ in range(len(recorder.history), iterations):

@@ -11,12 +11,11 @@ import numpy as np
 
 from coded_als.als.centring import Center, centred_problem
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
-from coded_als.als.factors import BestFactors
 from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import DistributedData, RoundLog, RoundRecord
-from coded_als.als.ritz import RitzPairs, begin_from
+from coded_als.als.ritz import BestFactors, RitzPairs, begin_from
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
@@ -447,10 +446,7 @@ class CodedALS(LinearFolding):
         return tolerance_in(code.tolerance, np.dtype(self.dtype))
 
     def _checked(self) -> CodeSpec | None:
-        """The requested code, None where the choice is open, after all checks that need no matrix.
-
-        Raises UsageError for a parameter that is none.
-        """
+        """The requested code, None where the choice is open, after all checks that need no matrix."""
         require_one_of("protocol", self.protocol, get_args(ProtocolName))
         require_one_of("solver", self.solver, tuple(SOLVERS))
         require_one_of("precomputation", self.precomputation, get_args(Where))
@@ -526,10 +522,7 @@ class CodedALS(LinearFolding):
     def _spread_by_code(
         self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
     ) -> Spread:
-        """The spread over W workers by a code, with the reason for it.
-
-        Raises UsageError for parameters that do not fit the data or the workers.
-        """
+        """The spread over W workers by a code, with the reason for it."""
         if self.rank > extent.length:
             raise UsageError(
                 f"rank must be between 1 and min(rows, columns) = {extent.length}; got {self.rank}. Lower rank."

@@ -30,22 +30,11 @@ from coded_als.planner.schemes import rows_operations
 class SparseRows:
     """A sparse A, (rows, l), in blocks of rows on the workers of a cluster.
 
-    Parameters
-    ----------
-    log
-        Where its rounds run.
-    shape
-        (rows, l).
-    blocks
-        Row numbers of each block, -1 at the end of those that are filled up; worker w holds block w modulo their number.
-    entries
-        Of the fullest block.
-    name
-        Under which, with a suffix, the workers hold the three arrays of their block.
-    dtype
-        Of their entries, and of what is sent and responded.
-    pieces
-        Pieces of each block in a product with A^T A; None: by operation counts. Copies go through them in rotated order.
+    ``log``: where its rounds run; ``shape``: (rows, l); ``blocks``: row numbers of each block, -1 at the end of those
+    that are filled up; worker w holds block w modulo their number; ``entries``: of the fullest block; ``name``: under
+    which, with a suffix, the workers hold the three arrays of their block; ``dtype``: of their entries, and of what is
+    sent and responded; ``pieces``: pieces of each block in a product with A^T A; None: by operation counts. Copies go
+    through them in rotated order.
     """
 
     recovery_threshold: int
@@ -101,10 +90,7 @@ class SparseRows:
         return eps_of(self._dtype) if self._rule.satisfied(workers) else np.inf
 
     def product(self, right: Array, label: str = "U = A H") -> Array:
-        """A H in one round, (rows, d).
-
-        ``right``: H, (l, d).
-        """
+        """A H in one round, (rows, d). ``right``: H, (l, d)."""
         height, width = len(self._rows[0]), right.shape[1]
         result = np.empty((self.shape[0], width))
         round = self._round("row_product", right, (height, width), 1, label)

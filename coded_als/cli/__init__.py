@@ -114,7 +114,7 @@ class LazyGroup(click.Group):
 
     def _as_typed(self, error: CodedALSError, ctx: click.Context) -> str:
         """The error with the options of the command that raised it."""
-        from coded_als.cli.mistakes import as_typed
+        from coded_als.cli.help import as_typed
 
         command = None if ctx.invoked_subcommand is None else self.get_command(ctx, ctx.invoked_subcommand)
         return str(error) if command is None else as_typed(str(error), command)
@@ -124,7 +124,7 @@ def _refuse(error: click.UsageError) -> NoReturn:
     """Explain a mistake of typing; a group without a command shows its help."""
     if isinstance(error, _HELP):
         raise error
-    from coded_als.cli.mistakes import explained
+    from coded_als.cli.help import explained
 
     click.echo(f"Error: {explained(error)}", err=True)
     sys.exit(2)

@@ -129,7 +129,7 @@ def cluster_of(options: ClusterOptions) -> AbstractContextManager[Cluster]:
     if options.scheduler is None:
         return open_cluster(options.cluster_kind, *common, round_timeout_s=timeout_s)
     # Dask is loaded for its clusters alone
-    from coded_als.dask.scheduler import open_dask_cluster
+    from coded_als.dask.cluster import open_dask_cluster
 
     return open_dask_cluster(options.scheduler, *common, **limits)
 

@@ -40,22 +40,14 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 )
 @click.option("--all", "everything", is_flag=True, help="Show every code that `plan` considers.")
 @click.option(
-    "--cols",
-    "length",
-    default=1500,
-    show_default=True,
-    type=click.IntRange(1),
+    "--cols", "length", default=1500, show_default=True, type=click.IntRange(1),
     help="Columns n of the matrix R; D = R^T R is n x n.",
-)
+)  # fmt: skip
 @click.option("--entries", type=click.IntRange(1), help="Nonzero entries of a sparse R; also shows its rows in copies.")
 @click.option(
-    "--rank",
-    "columns",
-    default=200,
-    show_default=True,
-    type=click.IntRange(1),
+    "--rank", "columns", default=200, show_default=True, type=click.IntRange(1),
     help="Columns d of X in the product D X.",
-)
+)  # fmt: skip
 @takes_machine
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draws.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw time against memory: .pdf, .svg or .png.")

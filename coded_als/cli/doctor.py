@@ -58,7 +58,7 @@ def _blas() -> Iterator[SystemCheck]:
 def _compiled_loops() -> Iterator[SystemCheck]:
     if find_spec("numba") is None:
         return
-    from coded_als.baselines.code_cache import is_temporary, kept_in
+    from coded_als.baselines.compiled import is_temporary, kept_in
 
     folder = kept_in()
     remedy = "Set NUMBA_CACHE_DIR to a folder that only you can write to, and run coded-als warm-up."

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import cell_progress
-from coded_als.cli.figure_options import style_from, takes_style
+from coded_als.cli.common import cell_progress, style_from, takes_style
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.errors import UsageError
@@ -28,13 +27,9 @@ def command() -> None:
     ),
 )  # fmt: skip
 @click.option(
-    "--quick",
-    "full",
-    flag_value=False,
-    default=False,
-    type=bool,
+    "--quick", "full", flag_value=False, default=False, type=bool,
     help="Run a tenth of the size, under a minute.  [default]",
-)
+)  # fmt: skip
 @click.option(
     "--full", "full", flag_value=True, type=bool, help="Run the paper's size, and real workers: up to 20 minutes."
 )
@@ -55,10 +50,9 @@ def command() -> None:
 @takes_style
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
+    "--out", type=click.Path(path_type=Path),
     help="Folder for the results.  [default: out/table1-quick, -full or -extended]",
-)
+)  # fmt: skip
 def table1(full: bool, seed: int, out: Path | None, workers: str | None, **options: Any) -> None:
     """Reproduce the 17 cells of Table I.
 
@@ -68,12 +62,11 @@ def table1(full: bool, seed: int, out: Path | None, workers: str | None, **optio
     if workers is not None:
         _extended(workers, seed, out or Path("out/table1-extended"), options)
         return
-    from coded_als.experiments.environment import environment
+    from coded_als.experiments.calibration import environment
     from coded_als.experiments.sweep.result_folder import ProblemSize, ResultFolder
     from coded_als.experiments.table1.findings import findings, table_cells
-    from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, read_wall
+    from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, constants, fit_law, read_wall
     from coded_als.experiments.table1.reproduction import run_table1, sound_cells
-    from coded_als.experiments.table1.theory import constants, fit_law
     from coded_als.experiments.text_tables import as_text
 
     effort, law = FULL if full else QUICK, fit_law(sound_cells())
@@ -114,8 +107,8 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
         extended_table,
         extended_words,
     )
+    from coded_als.experiments.table1.paper_table import fit_law
     from coded_als.experiments.table1.reproduction import sound_cells
-    from coded_als.experiments.table1.theory import fit_law
 
     counts, hs = parse_range(workers, "workers"), parse_range(options["partitions"], "partitions")
     require_workers(max(counts))
@@ -135,7 +128,7 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
         click.echo(f"No figure: no code leaves h open.\n\n{out}")
         return
     try:
-        from coded_als.experiments.report.extended_figures import extended_times
+        from coded_als.experiments.report.table1_figures import extended_times
     except UsageError as missing:
         click.echo(f"No figure: {missing}", err=True)
     else:
@@ -157,30 +150,19 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
     "--work", default="1,30,1000", show_default=True, help="Milliseconds of one worker for 1/W of a product: 1,30."
 )
 @click.option(
-    "--delays",
-    multiple=True,
-    help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
-)
+    "--delays", multiple=True, help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
+)  # fmt: skip
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(2), help="Fits of every setting.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("out/when-coding-pays"),
-    show_default=True,
+    "--out", type=click.Path(path_type=Path), default=Path("out/when-coding-pays"), show_default=True,
     help="Folder for the results.",
-)
+)  # fmt: skip
 @takes_style
 def when_coding_pays(
-    workers: str,
-    work: str,
-    delays: tuple[str, ...],
-    runs: int,
-    seed: int,
-    out: Path,
-    width: str | None,
+    workers: str, work: str, delays: tuple[str, ...], runs: int, seed: int, out: Path, width: str | None,
     rc: tuple[str, ...],
-) -> None:
+) -> None:  # fmt: skip
     """Compare codes with the methods of engineers, at equal memory.
 
     These are copies, hedged requests and speculative execution. The command writes table.md, results.json and a figure in two
@@ -217,7 +199,7 @@ def when_coding_pays(
     for line in verdict_lines(found):
         click.echo(f"{line}.")
     try:
-        from coded_als.experiments.report.when_figures import rival_over_code
+        from coded_als.experiments.report.table1_figures import rival_over_code
     except UsageError as missing:
         click.echo(f"No figure: {missing}", err=True)
     else:

@@ -21,26 +21,14 @@ from coded_als.delays import Disturbance
 
 @dataclass(frozen=True)
 class Played:
-    """The course of a round in pieces.
+    """The course of a round in pieces."""
 
-    Parameters
-    ----------
-    elapsed_s
-        Seconds until its last answer that counts was there; infinite where it never ends.
-    done
-        Number of pieces of each worker with answers that count, in the order of their first answers.
-    heard_s
-        When the last answer of each of them was there.
-    messages
-        Messages of any kind that the master sent or received.
-    answered_s
-        When each worker's own task was answered, in a round with second copies.
-    """
-
-    elapsed_s: float
+    elapsed_s: float  # seconds until its last answer that counts was there; infinite where it never ends
+    # number of pieces of each worker with answers that count, in the order of their first answers
     done: Mapping[int, int]
-    heard_s: Mapping[int, float]
-    messages: int
+    heard_s: Mapping[int, float]  # when the last answer of each of them was there
+    messages: int  # messages of any kind that the master sent or received
+    # when each worker's own task was answered, in a round with second copies
     answered_s: Mapping[int, float] = field(default_factory=dict)
 
 

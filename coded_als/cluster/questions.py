@@ -42,24 +42,13 @@ LOOK_AFTER = 0.001
 
 @dataclass(frozen=True)
 class EveryPiece:
-    """Stop when the answers to every piece satisfy a rule.
+    """Stop when the answers to every piece satisfy a rule."""
 
-    Parameters
-    ----------
-    rule
-        For the workers that have answered one piece.
-    layout
-        Which pieces the first of a worker are.
-    summed
-        Whether each answer is one piece's part of a sum, as large as a whole response, which a worker sends unasked.
-    backups
-        Policy of second copies; None where workers go on with their pieces unasked.
-    """
-
-    rule: StoppingRule
-    layout: PieceLayout
+    rule: StoppingRule  # for the workers that have answered one piece
+    layout: PieceLayout  # which pieces the first of a worker are
+    # whether each answer is one piece's part of a sum, as large as a whole response, which a worker sends unasked
     summed: bool = False
-    backups: BackupPolicy | None = None
+    backups: BackupPolicy | None = None  # policy of second copies; None where workers go on with their pieces unasked
 
     @property
     def needed(self) -> int:
@@ -124,28 +113,15 @@ def pieces_of_sum(workers: int, blocks: int, work_s: float, response_bytes: floa
 
 @dataclass(frozen=True)
 class Question:
-    """A question to workers, and its time.
+    """A question to workers, and its time."""
 
-    Parameters
-    ----------
-    at_s
-        Time of the question on the clock of the round.
-    pieces
-        Number of pieces that each asked worker must have done before it answers; 0: as many as it has.
-    """
-
-    at_s: float
+    at_s: float  # time of the question on the clock of the round
+    # number of pieces that each asked worker must have done before it answers; 0: as many as it has
     pieces: Mapping[int, int]
 
 
 class RoundProgress:
-    """The master's knowledge of each worker in one round; seconds on the clock of the round.
-
-    Parameters
-    ----------
-    layout
-        The pieces.
-    """
+    """The master's knowledge of each worker in one round; seconds on the clock of the round. ``layout``: the pieces."""
 
     def __init__(self, layout: PieceLayout) -> None:
         workers = layout.workers
@@ -265,12 +241,7 @@ def _decodable_at(moment_s: float, expected: Array, until: EveryPiece) -> bool:
 class Asking:
     """The questions of one round, and the times at which the master has to work them out.
 
-    Parameters
-    ----------
-    until
-        The rule of the round.
-    lead_s
-        Seconds that a question takes to all workers and back.
+    ``until``: the rule of the round; ``lead_s``: seconds that a question takes to all workers and back.
     """
 
     def __init__(self, until: EveryPiece, lead_s: float) -> None:

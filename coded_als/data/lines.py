@@ -44,16 +44,9 @@ def plain_name(name: str) -> str:
 class Lines:
     """The lines of a file. Line ends are made plain, and lines of white space empty; all keep their numbers.
 
-    Parameters
-    ----------
-    path
-        Text. ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` are decompressed on the way.
-    encoding
-        Of the text, such as ``latin-1``; by default UTF-8, or that of a byte order mark.
-    quoted
-        Whether a line may end within quotes, where a field goes on in the next one.
-    chunk_bytes
-        How much is read at once.
+    ``path``: a text; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` are decompressed on the way; ``encoding``: of the text, such as
+    ``latin-1``; by default UTF-8, or that of a byte order mark; ``quoted``: whether a line may end within quotes, where a
+    field goes on in the next one; ``chunk_bytes``: how much is read at once.
     """
 
     def __init__(

@@ -59,10 +59,7 @@ def may_number_rows(name: str) -> bool:
 
 
 def named_columns(known: Sequence[str], given: tuple[str, ...] | None, source: str) -> tuple[str, ...] | None:
-    """The names of the columns of users, items and perhaps ratings and times; None where nothing says which.
-
-    Raises UsageError for a place that is not there.
-    """
+    """The names of the columns of users, items and perhaps ratings and times; None where nothing says which."""
     if given is not None:
         if set(given) <= set(known) or not all(name.isdigit() for name in given):
             return given

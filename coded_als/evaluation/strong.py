@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coded_als.errors import UsageError
-from coded_als.evaluation.expected import ExpectedLists, expected_lists
 from coded_als.evaluation.held_out import left_out
+from coded_als.evaluation.metrics import ExpectedLists, expected_lists
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.top_n import recommend_batch, require_count
 

@@ -34,10 +34,7 @@ _OFFSET, _FORMAT = 128, "=Q"
 class Backlogs:
     """Looks after the connections of one listening port, in a thread of its own; does nothing where that cannot be.
 
-    Parameters
-    ----------
-    port
-        The local port of the connections.
+    ``port``: the local port of the connections.
     """
 
     def __init__(self, port: int) -> None:

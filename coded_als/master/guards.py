@@ -166,8 +166,7 @@ class Usage:
     def claimed(self) -> Iterator[Interrupts]:
         """A stretch in which no other caller may use the cluster.
 
-        Returns the guard that puts off signal handlers during it. Raises UsageError in a forked copy of the process, while the
-        cluster is in use, and when it is closed.
+        Returns the guard that puts off signal handlers during it.
         """
         if self.forked:
             raise UsageError(

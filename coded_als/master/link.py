@@ -31,15 +31,10 @@ _VERSION, _GRANTED, _REFUSED = b"1.0", b"200", b"400"
 class Gate:
     """Answers the questions of the sockets of one context.
 
-    Parameters
-    ----------
-    context
-        The context; its sockets must not listen yet.
-    password
-        The password that a client of the PLAIN mechanism must know.
-    allowed
-        The number of each client of CURVE that is admitted, by its public key (Z85). None admits all: they have shown
-        by their handshake that they know the master's public key, which must then be kept from all other programs.
+    its sockets must not listen yet; ``password``: the password that a client of the PLAIN
+    mechanism must know; ``allowed``: the number of each client of CURVE that is admitted, by its public key (Z85). None
+    admits all: they have shown by their handshake that they know the master's public key, which must then be kept from
+    all other programs.
     """
 
     def __init__(
@@ -109,25 +104,11 @@ KEEPALIVE_S = 30
 class Link:
     """A bound ROUTER and its monitor.
 
-    Parameters
-    ----------
-    bind
-        Where to listen, as ``tcp://127.0.0.1:*`` or ``ipc:///path``.
-    password
-        The password that admits a client where nothing is encrypted.
-    secret_key
-        CURVE secret key (Z85) of an encrypted link, or nothing.
-    allowed
-        The clients that an encrypted link admits (`Gate`).
-    most_frame_bytes
-        Size of a frame above which a connection is dropped before the frame is received.
-    shares_memory
-        Whether there is memory that workers of this machine may share, where the system has it.
-
-    Raises
-    ------
-    UsageError
-        When the address cannot be bound.
+    ``bind``: where to listen, as ``tcp://127.0.0.1:*`` or ``ipc:///path``; ``password``: the password that admits a
+    client where nothing is encrypted; ``secret_key``: CURVE secret key (Z85) of an encrypted link, or nothing;
+    ``allowed``: the clients that an encrypted link admits (`Gate`); ``most_frame_bytes``: size of a frame above which a
+    connection is dropped before the frame is received; ``shares_memory``: whether there is memory that workers of this
+    machine may share, where the system has it. Raises UsageError when the address cannot be bound.
     """
 
     def __init__(

@@ -34,18 +34,8 @@ END_WITHIN_S = 1.0
 class Fleet:
     """W workers on this machine.
 
-    Parameters
-    ----------
-    workers
-        How many.
-    endpoint
-        Where the master listens.
-    credentials
-        The keys that admit them.
-    restart
-        Whether one that died is started again.
-    memory
-        Memory that they share with this process, if any.
+    ``workers``: how many; ``endpoint``: where the master listens; ``credentials``: the keys that admit them;
+    ``restart``: whether one that died is started again; ``memory``: memory that they share with this process, if any.
     """
 
     def __init__(

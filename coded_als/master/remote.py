@@ -143,10 +143,7 @@ def _link(
 
 
 def write_key_file(path: Path, text: str) -> Callable[[], None]:
-    """Write a file that only its owner can read, where there is none; returns the function that removes it again.
-
-    Raises UsageError when there is a file, or it cannot be written.
-    """
+    """Write a file that only its owner can read, where there is none; returns the function that removes it again."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -69,12 +69,7 @@ class Payloads:
 
     The arrays that the workers are to keep go in frames: the next round overwrites the memory.
 
-    Parameters
-    ----------
-    round
-        The round with these payloads.
-    memory
-        Memory that some workers share with this process.
+    ``round``: the round with these payloads; ``memory``: memory that some workers share with this process.
     """
 
     def __init__(self, round: Round, memory: SharedMemory | None) -> None:
@@ -140,75 +135,40 @@ class Standing:
 
 @dataclass(frozen=True)
 class Answers:
-    """The pieces that came of one attempt of a worker.
+    """The pieces that came of one attempt of a worker."""
 
-    Parameters
-    ----------
-    attempt, pieces
-        The attempt, and how many came.
-    rows
-        Their rows, (planes, rows, columns) of each answer.
-    last, heard_s
-        The last answer, and when it was there on the cluster's clock.
-    """
-
+    # the attempt, and how many came
     attempt: int
     pieces: int
-    rows: tuple[Array, ...]
+    rows: tuple[Array, ...]  # their rows, (planes, rows, columns) of each answer
+    # the last answer, and when it was there on the cluster's clock
     last: Answer
     heard_s: float
 
 
 @dataclass
 class RunningRound:
-    """A round, and how far it has come.
+    """A round, and how far it has come."""
 
-    Parameters
-    ----------
-    round, until
-        The request, and the rule that ends it.
-    index
-        Its number.
-    operands, keep
-        The arrays that it uses and makes, with their versions.
-    delays_s
-        Seconds that each worker waits; infinite for one that does not respond.
-    slowness
-        How many times as long as usual each worker's work is to take.
-    payloads
-        The arrays that each worker is sent.
-    settled_for
-        The workers that end the round with their responses although these do not satisfy its rule, because no other
-        worker can respond.
-    first_attempt
-        Attempt of a task that is sent for the first time.
-    lead_s
-        Seconds that a question takes to all workers and back, in a round in pieces.
-    begun_s
-        When it began, on the master's clock.
-    done
-        Whether the round may end.
-    hopes
-        Whether the round can end only if workers come back that were lost.
-    ended_s
-        When it was done, on the cluster's clock.
-    """
-
+    # the request, and the rule that ends it
     round: Round
     until: StoppingRule
-    index: int
+    index: int  # its number
+    # the arrays that it uses and makes, with their versions
     operands: tuple[Stamp, ...]
     keep: tuple[Stamp, ...]
-    delays_s: Sequence[float]
-    slowness: Sequence[float]
-    payloads: Payloads
-    first_attempt: int = 0
-    lead_s: float = 0.0
-    begun_s: float = 0.0
+    delays_s: Sequence[float]  # seconds that each worker waits; infinite for one that does not respond
+    slowness: Sequence[float]  # how many times as long as usual each worker's work is to take
+    payloads: Payloads  # the arrays that each worker is sent
+    first_attempt: int = 0  # attempt of a task that is sent for the first time
+    lead_s: float = 0.0  # seconds that a question takes to all workers and back, in a round in pieces
+    begun_s: float = 0.0  # when it began, on the master's clock
+    # the workers that end the round with their responses although these do not satisfy its rule, because no other
+    # worker can respond
     settled_for: frozenset[int] | None = field(default=None, init=False)
-    done: bool = field(default=False, init=False)
-    hopes: bool = field(default=False, init=False)
-    ended_s: float = field(default=0.0, init=False)
+    done: bool = field(default=False, init=False)  # whether the round may end
+    hopes: bool = field(default=False, init=False)  # whether the round can end only if workers come back that were lost
+    ended_s: float = field(default=0.0, init=False)  # when it was done, on the cluster's clock
     _standings: dict[int, Standing] = field(default_factory=dict, init=False, repr=False)
     _results: dict[int, tuple[Array, ...]] = field(default_factory=dict, init=False, repr=False)
     # of a round in pieces: the answers of each worker's last attempt, and of the one that counts
@@ -469,20 +429,9 @@ WORTH_CANCELLING = PANEL_OPERATIONS / 2
 class Rounds(Listener):
     """Carries out one round at a time, and listens to the workers at all times.
 
-    Parameters
-    ----------
-    membership
-        The workers.
-    stores
-        The arrays that they should hold.
-    events
-        Where the fate of every task is noted.
-    job
-        Secret of the cluster.
-    return_within_s
-        How long a worker that was lost may be waited for where a round cannot end without it.
-    clock
-        As the membership's.
+    ``membership``: the workers; ``stores``: the arrays that they should hold; ``events``: where the fate of every task
+    is noted; ``job``: secret of the cluster; ``return_within_s``: how long a worker that was lost may be waited for
+    where a round cannot end without it; ``clock``: as the membership's.
     """
 
     def __init__(

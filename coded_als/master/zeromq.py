@@ -37,25 +37,11 @@ class ZmqCluster:
 
     Arrays handed to `store` and `run` must not be modified afterwards: large ones are sent from where they are.
 
-    Parameters
-    ----------
-    link
-        The bound socket.
-    job
-        Secret of the cluster.
-    workers
-        Number of workers W.
-    delays
-        Seconds that workers wait before they work.
-    resources
-        Resources that closing ends, the link included; they also end when the cluster is forgotten or the interpreter
-        ends.
-    round_timeout_s
-        Seconds that a round may take.
-    return_within_s
-        Seconds that a round waits for the restart of a worker that died, if it cannot end without that worker.
-    clock
-        Tells the time.
+    ``link``: the bound socket; ``job``: secret of the cluster; ``workers``: number of workers W; ``delays``: seconds
+    that workers wait before they work; ``resources``: resources that closing ends, the link included; they also end
+    when the cluster is forgotten or the interpreter ends; ``round_timeout_s``: seconds that a round may take;
+    ``return_within_s``: seconds that a round waits for the restart of a worker that died, if it cannot end without that
+    worker.
     """
 
     virtual = False
@@ -129,10 +115,7 @@ class ZmqCluster:
         return self._events.seconds()
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
-        """Give each worker one array to keep.
-
-        Raises UsageError when there are not exactly W shares.
-        """
+        """Give each worker one array to keep; `UsageError` when there are not exactly W shares."""
         with self._claimed() as interrupts:
             again = shares if isinstance(shares, Sequence) else None
             self._stores.give_out(name, interrupts.between(shares), self.size, again)

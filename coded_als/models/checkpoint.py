@@ -155,10 +155,7 @@ Record = TypeVar("Record")
 
 
 def record_of(kind: type[Record], entry: Any) -> Record:
-    """A dataclass from the mapping that JSON made of one.
-
-    Raises ValueError, TypeError where a field is missing, unknown or of another type.
-    """
+    """A dataclass from the mapping that JSON made of one."""
     hints = get_type_hints(kind)
     if not isinstance(entry, dict) or not all(_is_of(value, hints.get(name)) for name, value in entry.items()):
         raise ValueError(f"{str(entry)[:80]} is no {kind.__name__}")

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from coded_als.arrays import Floats, Integers
 from coded_als.checks import require_finite, require_one_of
 from coded_als.errors import UsageError
-from coded_als.models.explanation import Explanation
 from coded_als.models.ids import Id, IdLookup, Ids, as_ids, is_one
 from coded_als.models.persistence import save_model
 from coded_als.models.rating_matrix import pattern, seen_pattern
@@ -28,6 +27,7 @@ from coded_als.models.recommending import (
     MEMORY_BYTES,
     NONE,
     Choice,
+    Explanation,
     NewItems,
     NewRatings,
     NewUsers,

@@ -96,12 +96,7 @@ def resumed(
     free: tuple[str, ...] = FREE,
     also: Mapping[str, Any] | None = None,
 ) -> Snapshot | None:
-    """The snapshot to go on from, if any.
-
-    ``matrix``: (m, n) the ratings, as `digest_of` takes them.
-
-    Raises UsageError as `Checkpoint.begin`, and for a snapshot that has more iterations than are asked for.
-    """
+    """The snapshot to go on from, if any. ``matrix``: (m, n) the ratings, as `digest_of` takes them."""
     if checkpoint is None:
         return None
     parameters = model.get_params()
@@ -140,20 +135,9 @@ Taken = TypeVar("Taken")
 class FitRecorder:
     """Records the iterations of a fit: tells of each, and hands the state of the fit to its checkpoint.
 
-    Parameters
-    ----------
-    report
-        Called with each entry.
-    clock
-        Returns seconds.
-    checkpoint
-        Where the state goes, or None.
-    snapshot
-        The last state of an interrupted run of the same fit, or None.
-    kind
-        Dataclass of the entries.
-    standing
-        Returns the model whose factors have just been published, under its ids.
+    ``report``: called with each entry; ``clock``: returns seconds; ``checkpoint``: where the state goes, or None;
+    ``snapshot``: the last state of an interrupted run of the same fit, or None; ``kind``: dataclass of the entries;
+    ``standing``: returns the model whose factors have just been published, under its ids.
     """
 
     def __init__(

@@ -23,8 +23,7 @@ from coded_als.models.rating_matrix import pattern, rating_matrix
 from coded_als.models.recommending import NewRatings, NewUsers
 from coded_als.models.starting import Start
 from coded_als.models.training import Callbacks, FitRecorder, Iteration, recording, reporting
-from coded_als.sharded.host_items import HostItems
-from coded_als.sharded.objectives import Explicit, Implicit, Objective, descended
+from coded_als.sharded.objectives import Explicit, HostItems, Implicit, Objective, descended
 
 if TYPE_CHECKING:
     from coded_als.sharded.epochs import Layout, Training

@@ -35,10 +35,7 @@ MASTER_GONE = 3
 class Forks:
     """Workers by number, children of this process; the process in charge holds the other end of its stdin.
 
-    Parameters
-    ----------
-    work
-        The work of the worker of a number, in a process of its own; returns its exit code, 0 by default.
+    ``work``: the work of the worker of a number, in a process of its own; returns its exit code, 0 by default.
     """
 
     def __init__(self, work: Callable[[int], int | None]) -> None:
@@ -181,10 +178,7 @@ class Orders:
         self._rest = b""
 
     def read(self, said: bytes) -> Iterator[tuple[int, Credentials]]:
-        """The workers that are named with these bytes.
-
-        Raises UsageError for anything else.
-        """
+        """The workers that are named with these bytes."""
         *lines, unfinished = (self._rest + said).split(b"\n")
         whole = len(lines) // _LINES * _LINES
         self._rest = b"\n".join([*lines[whole:], unfinished])

@@ -63,29 +63,14 @@ MOST_REASON = 4000
 class Worker:
     """Keeps arrays, waits out delays, runs kernels; drops a task as soon as a newer one arrives.
 
-    Parameters
-    ----------
-    socket
-        A connected DEALER.
-    worker
-        This worker's number, or -1 for whichever is free.
-    job
-        Secret of the cluster: messages without it are ignored.
-    process_id
-        Number of this process, for the master.
-    parent_lives
-        Asked about once a second; the loop ends when it says no.
-    monitor
-        Monitor of the socket, where the connection may break or not come about: the worker introduces itself
-        whenever it is there, and gives up when it stays away.
-    parts
-        Where arrays lie that were put on this machine for it.
-    turn
-        The turn that it takes before it computes, where it shares cores with others.
-    memory
-        Memory that it shares with its master; arrays of the master's messages may lie there.
-    clock
-        Tells the time and waits for messages.
+    ``socket``: a connected DEALER; ``worker``: this worker's number, or -1 for whichever is free; ``job``: secret of
+    the cluster: messages without it are ignored; ``process_id``: number of this process, for the master;
+    ``parent_lives``: asked about once a second; the loop ends when it says no; ``monitor``: monitor of the socket,
+    where the connection may break or not come about: the worker introduces itself whenever it is there, and gives up
+    when it stays away; ``parts``: where arrays lie that were put on this machine for it; ``turn``: the turn that it
+    takes before it computes, where it shares cores with others; ``memory``: memory that it shares with its master;
+    arrays of the master's messages may lie there; ``clock``: tells the time and waits for
+    messages.
     """
 
     def __init__(

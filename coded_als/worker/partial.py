@@ -12,13 +12,7 @@ NEWS = 0.1
 
 
 class Pieces:
-    """The pieces of one task.
-
-    Parameters
-    ----------
-    task
-        The task.
-    """
+    """The pieces of one task."""
 
     def __init__(self, task: Task) -> None:
         self.task = task

@@ -26,12 +26,7 @@ AVAILABLE = hasattr(select, "EPOLLEXCLUSIVE")
 class Turns:
     """As many turns as cores, in a pipe, for workers that are forked after this.
 
-    Parameters
-    ----------
-    workers
-        Number of workers W.
-    cores
-        That they share.
+    ``workers``: number of workers W; ``cores``: that they share.
     """
 
     def __init__(self, workers: int, cores: int) -> None:
@@ -55,14 +50,8 @@ class Turns:
 class Turn:
     """The turn that one worker takes before it computes and gives back afterwards.
 
-    Parameters
-    ----------
-    free, given
-        Ends of the pipe that holds a byte for each free turn.
-    notes
-        Seconds on the clock when one was given back last, then a byte for each worker, 1 while it has one.
-    worker
-        Its number.
+    ``free, given``: ends of the pipe that holds a byte for each free turn; ``notes``: seconds on the clock when one was
+    given back last, then a byte for each worker, 1 while it has one; ``worker``: its number.
     """
 
     def __init__(self, free: int, given: int, notes: mmap.mmap, worker: int) -> None:

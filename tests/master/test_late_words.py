@@ -13,7 +13,7 @@ import zmq
 
 from coded_als.cluster import Fastest, Round, TaskEvent
 from coded_als.cluster.questions import EveryPiece
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.codes.pieces import PieceLayout
 from coded_als.delays import Disturbance
 from coded_als.errors import NotEnoughWorkers, WorkerFailed

@@ -130,7 +130,7 @@ ALGORITHM = (
     ),
     Mutant(
         "a rank above that of the data is let through",
-        "coded_als/als/factors.py",
+        "coded_als/als/ritz.py",
         "if regularization == 0 and not sigma[rank - 1] > floor:",
         "if False:",
         ("tests/als/test_coded_als.py::test_rank_above_the_rank_of_the_matrix_is_refused",),

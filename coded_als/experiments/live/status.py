@@ -263,14 +263,8 @@ def seconds_left(history: Sequence[CodedIteration], tolerance: float, most: int)
 class SweepStatus:
     """Progress of `coded_als.experiments.sweep.runs.run_sweep`, for views from any thread.
 
-    Parameters
-    ----------
-    title
-        Name of the sweep.
-    clock
-        ``"wall"`` or ``"virtual"``: the clock that measured the seconds of the cells.
-    now
-        A clock in wall seconds.
+    ``title``: name of the sweep; ``clock``: ``"wall"`` or ``"virtual"``: the clock that measured the seconds of the
+    cells; ``now``: a clock in wall seconds.
     """
 
     def __init__(self, title: str, clock: str, now: Callable[[], float] = time.monotonic) -> None:
