@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coded_als.cluster import AnyOfEach, Responses, Round, StoppingRule, TaskEvent, all_of
 from coded_als.cluster.questions import EveryPiece
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.delays import DelayStream
 from coded_als.errors import DecodingError, NotEnoughWorkers
 from coded_als.master.membership import MOST_OPEN_TASKS

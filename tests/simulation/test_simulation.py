@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.mutants.mutant import Mutant
-from tests.simulation.baton import Baton, Violation
+from tests.simulation.baton import MOST_SWITCHES, Baton, Violation
 from tests.simulation.mistakes import MISTAKES, REPOSITORY
 from tests.simulation.play import play
 from tests.simulation.scenario import KINDS, Scenario, drawn
@@ -63,8 +63,8 @@ def test_threads_that_wait_for_each_other_are_told_of() -> None:
 def test_a_loop_without_an_end_is_told_of() -> None:
     baton = Baton(0)
     with pytest.raises(Violation, match="goes on and on"):
-        while True:
-            baton.wait(100.0)
+        for _ in range(MOST_SWITCHES + 1):
+            baton.wait(1e-6)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
