@@ -85,7 +85,9 @@ class CheckedCluster(ZmqCluster):
             self._require_reason(error, until, standing)
             raise
         finally:
-            self._asked.update((index, worker) for worker in known & self._untouched(standing).keys())
+            self._asked.update(
+                (index, worker) for worker in (known - round.excluded) & self._untouched(standing).keys()
+            )
         self._require_right(round, until, responses)
         return responses
 
@@ -104,8 +106,8 @@ class CheckedCluster(ZmqCluster):
         keeps = self.scene.scenario.case.keeps
         if keeps:
             standing = self.begun  # of the fit: arrays that its rounds left on the workers are lost with them
-        untouched = tuple(self._untouched(standing))
-        forgives = keeps or self.scene.scenario.return_within_s == 0.0
+        untouched = tuple(self._untouched(standing).keys() - self.scene.liars)
+        forgives = keeps or bool(self.scene.liars) or self.scene.scenario.return_within_s == 0.0
         if not forgives or until.satisfied(untouched):
             raise Violation(f"a round must end where enough workers are there, or come back in time; {error}")
 

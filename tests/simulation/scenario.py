@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["cut", "hold", "crash", "stop", "slow", "repeat"]
-KINDS: tuple[Kind, ...] = ("cut", "hold", "crash", "stop", "slow", "repeat")
+Kind = Literal["cut", "hold", "crash", "stop", "slow", "repeat", "lie"]
+KINDS: tuple[Kind, ...] = ("cut", "hold", "crash", "stop", "slow", "repeat", "lie")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Fault:
     ``cut``: the connection breaks, and what is under way is lost; its ends notice after the second and third of ``seconds``
     and it is there again after the first. ``hold``: nothing gets through for so long, as in a partition. ``crash``: the
     process dies and another is started. ``stop``: it stops and goes on. ``slow``: its work takes longer. ``repeat``: its
-    next messages come twice, the second time late.
+    next messages come twice, the second time late. ``lie``: all that it computes is wrong from now on.
     """
 
     kind: Kind
@@ -39,6 +39,11 @@ class Case:
         """Whether its rounds use arrays that earlier rounds left on the workers, and that no one can give again."""
         return self.parameters.get("protocol") == "paper"
 
+    @property
+    def verifies(self) -> bool:
+        """Whether its responses are checked."""
+        return self.parameters.get("verify", "off") != "off"
+
 
 def _case(workers: int, code: str, *, is_sparse: bool = False, **parameters: Any) -> Case:
     common = {"rank": 2, "code": code, "iterations": 3, "solver": "als"}
@@ -56,6 +61,8 @@ CASES = (
     _case(5, "systematic:p=3", precomputation="coded", iterations=2),
     _case(4, "systematic:p=2,pieces=3", iterations=2),
     _case(6, "replicated:copies=2,pieces=2", iterations=2),
+    _case(5, "systematic:p=3", iterations=2, verify="freivalds"),
+    _case(5, "systematic:p=2,pieces=3", iterations=2, verify="freivalds"),
     _case(4, "hedged", iterations=2),
     _case(4, "speculative", iterations=2),
     _case(6, "entangled:h=2", iterations=2),
@@ -116,7 +123,7 @@ def drawn(seed: int) -> Scenario:
     draw = random.Random(f"scenario {seed}")
     case, fits = draw.choice(CASES), draw.choice((1, 1, 1, 2))
     tells = draw.random() < 0.7
-    kinds = [kind for kind in KINDS if tells or kind != "cut"]
+    kinds = [kind for kind in KINDS if (tells or kind != "cut") and (case.verifies or kind != "lie")]
     faults = [
         Fault(draw.choice(kinds), draw.randrange(case.workers), int(draw.triangular(0, 80 * fits, 20)), _seconds(draw))
         for _ in range(draw.choice((0, 1, 2, 3, 4, 6, 8)))

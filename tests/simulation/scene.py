@@ -69,6 +69,8 @@ class Process:
                 baton.after(seconds[0], lambda: setattr(self.actor, "slowness", 1.0))
             case "repeat":
                 end.repeats += 1 + int(20 * seconds[1])
+            case "lie":
+                self.scene.liars.add(self.number)
 
 
 class Scene:
@@ -87,6 +89,7 @@ class Scene:
         self.network = Network(self.baton, scenario.seed)
         self.folder, self.is_closing, self.befell = Folder(), False, list[Fault]()
         self.processes: dict[int, Process] = {}
+        self.liars = self.network.liars
         self._lives = itertools.count(1)
         self._faults = list(scenario.faults)
         self.network.passed = self._see_faults
@@ -105,6 +108,7 @@ class Scene:
     def heal(self) -> None:
         """No more faults begin; wait until those that have begun are over."""
         self._faults.clear()
+        self.liars.clear()
         self.baton.wait(HEALED_S)
 
     def _see_faults(self) -> None:

@@ -24,7 +24,7 @@ def test_no_fault_breaks_a_law(first: int) -> None:
 
 
 def test_every_kind_of_fault_befalls_some_fit() -> None:
-    befell = {fault.kind for seed in range(12) for fault in play(drawn(seed)).befell}
+    befell = {fault.kind for seed in range(40) for fault in play(drawn(seed)).befell}
     assert befell == set(KINDS)
 
 
@@ -62,9 +62,9 @@ def test_threads_that_wait_for_each_other_are_told_of() -> None:
 
 def test_a_loop_without_an_end_is_told_of() -> None:
     baton = Baton(0)
+    baton.switches = MOST_SWITCHES
     with pytest.raises(Violation, match="goes on and on"):
-        for _ in range(MOST_SWITCHES + 1):
-            baton.wait(1e-6)
+        baton.wait(1e-6)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
