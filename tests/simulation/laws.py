@@ -115,6 +115,8 @@ class CheckedCluster(ZmqCluster):
         workers = responses.workers
         if len(set(workers)) != len(workers) or set(workers) & round.excluded:
             raise Violation(f"a worker counts once, unless it is excluded; got {workers}")
+        if set(responses.left_out) - self.scene.liars:
+            raise Violation(f"no honest worker is left out; {responses.left_out} are")
         if not is_enough(until, responses):
             raise Violation(f"a round ends only with enough responses; got {workers}, {dict(responses.done)}")
         for worker, arrays in responses.results.items():

@@ -13,7 +13,7 @@ from tests.mutants.mutant import Mutant
 
 REPOSITORY = Path(__file__).parents[2]
 ROUNDS, MEMBERSHIP, STORES = (f"coded_als/master/{name}.py" for name in ("rounds", "membership", "stores"))
-LOOP, RULES = "coded_als/worker/loop.py", "coded_als/cluster/rules.py"
+LOOP = "coded_als/worker/loop.py"
 
 
 def _mistake(name: str, file: str, text: str, replacement: str) -> Mutant:
@@ -160,10 +160,10 @@ MISTAKES = (
         "for name, held in self._memory.items() if name not in names}",
     ),
     _mistake(
-        "a round ends with one response too few",
-        RULES,
-        "return len(responded) >= self.needed",
-        "return len(responded) >= self.needed - 1",
+        "a round counts responses and does not ask which blocks they are of",
+        ROUNDS,
+        "            return self.until.satisfied(workers)",
+        "            return len(workers) >= self.until.needed",
     ),
     _mistake(
         "pieces that come of two attempts are put together",

@@ -66,7 +66,7 @@ CASES = (
     _case(4, "hedged", iterations=2),
     _case(4, "speculative", iterations=2),
     _case(6, "entangled:h=2", iterations=2),
-    _case(6, "entangled:h=2,points=real", protocol="paper", iterations=1),
+    _case(6, "entangled:h=2,points=real", protocol="paper", iterations=2),
     _case(4, "replicated:copies=2", is_sparse=True, precomputation="none", iterations=2),
     _case(4, "replicated:copies=2,pieces=2", is_sparse=True, precomputation="none", iterations=2),
 )
