@@ -25,6 +25,10 @@ from tests.simulation.scene import JOB, Scene
 ROUND_S = 120.0
 
 
+# The number of the life and of the connection of each worker that has one.
+Standing = dict[int, tuple[int, int]]
+
+
 class CheckedCluster(ZmqCluster):
     """The real cluster on a simulated network, with an oracle beside it.
 
@@ -37,7 +41,9 @@ class CheckedCluster(ZmqCluster):
     def __init__(self, scene: Scene) -> None:
         scenario = scene.scenario
         size = scenario.case.workers
-        self.scene, self.begun, self.events = scene, dict[int, tuple[int, int]](), list[TaskEvent]()
+        self.scene, self.events = scene, list[TaskEvent]()
+        # by name, the connections that stood when a round left arrays on the workers, which no one can give again
+        self._kept = dict[str, Standing]()
         # by round, the workers that were there without a break
         self._asked = set[tuple[int, int]]()
         self._arrays, self._parts, self._next_part = dict[str, Sequence[NDArray[Any]]](), dict[str, range](), 0
@@ -55,6 +61,7 @@ class CheckedCluster(ZmqCluster):
 
     def store(self, name: str, shares: Iterable[Any]) -> None:
         """Give out shares, or lay them where the workers are and let them be loaded, as on Dask."""
+        before = self._parts.pop(name, ())
         self._arrays[name] = arrays = list(shares)
         if self.scene.scenario.parts:
             first = self._next_part
@@ -63,6 +70,8 @@ class CheckedCluster(ZmqCluster):
             self.scene.folder.arrays.update(zip(self._parts[name], map(np.array, arrays), strict=True))
             shares = list(map(Part, self._parts[name]))
         super().store(name, arrays if not self.scene.scenario.parts else shares)
+        for number in before:
+            del self.scene.folder.arrays[number]
 
     def drop(self, names: Iterable[str]) -> None:
         """Let arrays be forgotten, and delete the parts that lie where the workers are."""
@@ -70,6 +79,7 @@ class CheckedCluster(ZmqCluster):
         super().drop(names)
         for name in names:
             self._arrays.pop(name, None)
+            self._kept.pop(name, None)
             for number in self._parts.pop(name, ()):
                 del self.scene.folder.arrays[number]
 
@@ -79,10 +89,12 @@ class CheckedCluster(ZmqCluster):
         known = {worker.id for worker in self._membership.alive}
         for place, name in enumerate(round.keep):
             self._arrays[name] = [payload[place] for payload in round.payloads or ()]
+            self._kept[name] = standing
         try:
             responses = super().run(round, until)
         except (NotEnoughWorkers, DecodingError) as error:
-            self._require_reason(error, until, standing)
+            self._require_reason(error, round, until, standing)
+            self._kept.update((name, {}) for name in round.keep)
             raise
         finally:
             self._asked.update(
@@ -91,7 +103,7 @@ class CheckedCluster(ZmqCluster):
         self._require_right(round, until, responses)
         return responses
 
-    def _untouched(self, standing: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    def _untouched(self, standing: Standing) -> Standing:
         """The connections among these that stand without a break."""
         return dict(standing.items() & self.scene.standing().items())
 
@@ -101,13 +113,13 @@ class CheckedCluster(ZmqCluster):
             if len(worker.open_tasks) > MOST_OPEN_TASKS:
                 raise Violation(f"no worker may have more tasks than its credit; worker {worker.id} has")
 
-    def _require_reason(self, error: Exception, until: StoppingRule, standing: dict[int, tuple[int, int]]) -> None:
+    def _require_reason(self, error: Exception, round: Round, until: StoppingRule, standing: Standing) -> None:
         """A round may end in vain only if workers were lost that it cannot do without, for longer than it waits."""
-        keeps = self.scene.scenario.case.keeps
-        if keeps:
-            standing = self.begun  # of the fit: arrays that its rounds left on the workers are lost with them
+        kept = [self._kept[name] for name in round.operands if name in self._kept]
+        for before in kept:
+            standing = dict(standing.items() & before.items())
         untouched = tuple(self._untouched(standing).keys() - self.scene.liars)
-        forgives = keeps or bool(self.scene.liars) or self.scene.scenario.return_within_s == 0.0
+        forgives = bool(kept or self.scene.liars) or self.scene.scenario.return_within_s == 0.0
         if not forgives or until.satisfied(untouched):
             raise Violation(f"a round must end where enough workers are there, or come back in time; {error}")
 

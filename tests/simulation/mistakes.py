@@ -142,10 +142,10 @@ MISTAKES = (
         "stale = [name for name, version in task.operands if name not in self._memory]",
     ),
     _mistake(
-        "a worker drops any task when one is cancelled",
-        LOOP,
-        "if open_task == (message.round_index, message.attempt):",
-        "if open_task:",
+        "arrays that a round leaves on the workers do not reach those that it does not ask",
+        ROUNDS,
+        "                self._stores.send(worker, stamp, array)\n            return",
+        "                pass\n            return",
     ),
     _mistake(
         "a worker does not introduce itself again",

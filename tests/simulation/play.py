@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 from unittest import mock
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als import CodedALS
-from coded_als.cluster import scope
+from coded_als.cluster import Fastest, Round, scope
 from coded_als.cluster.inline import InlineCluster
 from coded_als.errors import DecodingError, NotEnoughWorkers
 from coded_als.master import rounds
@@ -55,10 +55,13 @@ def play(scenario: Scenario) -> Scene:
 
 def _play(scene: Scene) -> None:
     cluster = CheckedCluster(scene)
-    for number in range(scene.scenario.fits):
-        fit(cluster, number, must_end=False)
+    for number, act in enumerate(scene.scenario.acts):
+        if act == "fit":
+            fit(cluster, number, must_end=False)
+        else:
+            bare_rounds(cluster)
     scene.heal()
-    fit(cluster, scene.scenario.fits, must_end=True)
+    fit(cluster, len(scene.scenario.acts), must_end=True)
     cluster.require_health()
     scene.is_closing = True
     cluster.close()
@@ -68,7 +71,6 @@ def _play(scene: Scene) -> None:
 def fit(cluster: CheckedCluster, number: int, must_end: bool) -> None:
     """A fit, whose factors are the undisturbed ones; it may end in vain where one of its rounds may."""
     case = cluster.scene.scenario.case
-    cluster.begun = cluster.scene.standing()
     right = undisturbed(case, number)
     try:
         model = CodedALS(**case.parameters).fit(data(case.is_sparse, number), cluster)
@@ -79,6 +81,23 @@ def fit(cluster: CheckedCluster, number: int, must_end: bool) -> None:
     for found, expected in zip((model.user_factors_, model.item_factors_), right, strict=True):
         if not np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
             raise Violation("factors are as the undisturbed ones; they are not")
+
+
+def bare_rounds(cluster: CheckedCluster) -> None:
+    """Products with arrays of one name that are stored again, and with arrays that a round left on the workers."""
+    draw, size = cluster.scene.draw, cluster.size
+    for number in range(6):
+        if number == 0 or draw.random() < 0.3:
+            cluster.store("share", [np.full((1, 2, 2), draw.random()) for _ in range(size)])
+        payloads = [(np.full((1, 2, 1), draw.random()),) for _ in range(size)]
+        keep = ("kept",) if number % 2 else ()
+        some = [Round("product", ("share",), payloads, keep, response_shapes=((1, 2, 1),))]
+        if keep:
+            some.append(Round("product", ("share", "kept"), response_shapes=((1, 2, 1),)))
+        for round in some:
+            with suppress(NotEnoughWorkers):
+                cluster.run(round, Fastest(draw.randrange(1, size + 1)))
+    cluster.drop(["share", "kept"])
 
 
 @cache

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["cut", "hold", "crash", "stop", "slow", "repeat", "lie"]
+Act = Literal["fit", "bare"]
 KINDS: tuple[Kind, ...] = ("cut", "hold", "crash", "stop", "slow", "repeat", "lie")
 
 
@@ -35,11 +36,6 @@ class Case:
     is_sparse: bool = False
 
     @property
-    def keeps(self) -> bool:
-        """Whether its rounds use arrays that earlier rounds left on the workers, and that no one can give again."""
-        return self.parameters.get("protocol") == "paper"
-
-    @property
     def verifies(self) -> bool:
         """Whether its responses are checked."""
         return self.parameters.get("verify", "off") != "off"
@@ -50,6 +46,7 @@ def _case(workers: int, code: str, *, is_sparse: bool = False, **parameters: Any
     return Case(workers, {**common, **parameters}, is_sparse)
 
 
+ACTS: tuple[tuple[Act, ...], ...] = (("fit",), ("fit",), ("fit", "fit"), ("bare",), ("bare", "bare"), ("bare", "fit"))
 CASES = (
     _case(3, "uncoded"),
     _case(4, "systematic:p=3"),
@@ -82,8 +79,8 @@ class Scenario:
         Of the schedule and of the seconds that work and messages take.
     case
         The fit.
-    fits
-        How many follow each other before all is well again; one more follows then.
+    acts
+        What follows each other before all is well again: a fit, or some bare rounds. One more fit follows then.
     faults
         In the order of ``after_messages``.
     parts
@@ -102,7 +99,7 @@ class Scenario:
 
     seed: int
     case: Case
-    fits: int
+    acts: tuple[Act, ...]
     faults: tuple[Fault, ...]
     parts: bool
     tells: bool
@@ -121,17 +118,23 @@ def _seconds(draw: random.Random) -> tuple[float, float, float]:
 def drawn(seed: int) -> Scenario:
     """The scenario of a seed."""
     draw = random.Random(f"scenario {seed}")
-    case, fits = draw.choice(CASES), draw.choice((1, 1, 1, 2))
+    case = draw.choice(CASES)
+    acts = ACTS[0] if case.verifies else draw.choice(ACTS)  # bare rounds check no response
     tells = draw.random() < 0.7
     kinds = [kind for kind in KINDS if (tells or kind != "cut") and (case.verifies or kind != "lie")]
     faults = [
-        Fault(draw.choice(kinds), draw.randrange(case.workers), int(draw.triangular(0, 80 * fits, 20)), _seconds(draw))
+        Fault(
+            draw.choice(kinds),
+            draw.randrange(case.workers),
+            int(draw.triangular(0, 80 * len(acts), 20)),
+            _seconds(draw),
+        )
         for _ in range(draw.choice((0, 1, 2, 3, 4, 6, 8)))
     ]
     return Scenario(
         seed,
         case,
-        fits,
+        acts,
         tuple(sorted(faults, key=lambda fault: fault.after_messages)),
         draw.random() < 0.4,
         tells,

@@ -51,8 +51,9 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     kept = [faults[:half], faults[half:]] if half else []
     kept += [faults[:place] + faults[place + 1 :] for place in range(len(faults))]
     yield from (replace(scenario, faults=some) for some in kept)
-    if scenario.fits > 0:
-        yield replace(scenario, fits=scenario.fits - 1)
+    if scenario.acts:
+        yield replace(scenario, acts=scenario.acts[1:])
+        yield replace(scenario, acts=scenario.acts[:-1])
     plain = {"in_order": True, "delays": "none", "cancels": False, "parts": False, "return_within_s": 20.0}
     for name, value in plain.items():
         if getattr(scenario, name) != value:
