@@ -217,14 +217,20 @@ class RunningRound:
         """The answers of a worker that count."""
         return self._counted.get(worker)
 
-    def has(self, worker: int, reply: Answer) -> bool:
-        """Whether an answer brings no piece that did not come before: it is there for the second time."""
-        return 0 < reply.done <= self._before(worker, reply.attempt)[0]
+    def is_out_of_turn(self, worker: int, reply: Answer) -> bool:
+        """Whether an answer comes for the second time, or after one that was lost: its rows do not follow on the last ones."""
+        shapes = [array.shape for array in reply.arrays]
+        if self.in_pieces is None or [self.rows_of(worker, reply.attempt, reply.done)] == shapes:
+            return False
+        return any([self._rows_between(worker, first, reply.done)] == shapes for first in range(reply.done))
 
     def rows_of(self, worker: int, attempt: int, pieces: int) -> Shape | None:
         """The shape of an answer that brings an attempt to so many pieces; None where it cannot."""
+        return self._rows_between(worker, self._before(worker, attempt)[0], pieces)
+
+    def _rows_between(self, worker: int, before: int, pieces: int) -> Shape | None:
+        """The shape of an answer that brings a worker from so many pieces to so many; None where it cannot."""
         assert self.in_pieces is not None
-        before = self._before(worker, attempt)[0]
         if not before < pieces <= self.in_pieces.layout.pieces:
             return None
         if self.in_pieces.summed:
@@ -599,13 +605,16 @@ class Rounds(Listener):
         if task is None or task.attempt != reply.attempt:
             return  # of a task that was given up for lost
         current = self._current
+        running = current if current is not None and reply.round_index == current.index else None
+        if running is not None and isinstance(reply, Answer) and running.is_out_of_turn(worker.id, reply):
+            return
         if task.goes_on(reply):
-            if current is not None and reply.round_index == current.index:
-                self._heard_of_pieces(worker, task, reply, current)
+            if running is not None:
+                self._heard_of_pieces(worker, task, reply, running)
             return
         del worker.open_tasks[reply.round_index]
-        if current is not None and reply.round_index == current.index:
-            self._heard_now(worker, task, reply, current)
+        if running is not None:
+            self._heard_now(worker, task, reply, running)
             return
         superseded = isinstance(reply, Superseded | Refused)
         self._events.record(task, "superseded" if superseded else "late", reply)
@@ -679,8 +688,6 @@ class Rounds(Listener):
         if current.stage(worker.id) not in (Stage.ASKED, Stage.CANCELLED) or not isinstance(reply, Word | Answer):
             return
         if isinstance(reply, Answer):
-            if current.has(worker.id, reply):
-                return
             status = self._status_of(worker, task, reply, current)
             if status != "counted":
                 worker.open_tasks.pop(current.index, None)
