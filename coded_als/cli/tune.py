@@ -12,8 +12,7 @@ from coded_als.cli.methods import PREDICTS_RATINGS, listed_methods, make_model
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
-from coded_als.evaluation.search import ERRORS, LISTS, Attempt
-from coded_als.evaluation.tuning import Tuned, tune
+from coded_als.evaluation.search import ERRORS, LISTS, Attempt, Tuned, tune
 from coded_als.experiments.text_tables import as_text
 
 # Options of `fit` of their own; the others are given by --set.

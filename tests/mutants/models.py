@@ -56,7 +56,7 @@ MODELS = (
     ),
     Mutant(
         "halving keeps the worst",
-        "coded_als/evaluation/tuning.py",
+        "coded_als/evaluation/search.py",
         "key=lambda pair: -self._sign",
         "key=lambda pair: self._sign",
         ("tests/evaluation/test_tuning.py::test_a_third_goes_on_from_where_it_is",),
