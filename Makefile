@@ -5,7 +5,7 @@ BIN := .venv/bin
 # the versions of constraints/X.Y.txt, for the Python of .venv
 INSTALL := $(BIN)/python tools/dependencies.py install pinned
 # the dependency group of developers, and the extras that the tests try
-DEV := dev baselines dask jax parquet report sklearn testing
+DEV := dev baselines dask faiss jax parquet report sklearn testing
 
 .PHONY: setup update latest oldest demo test lint slow soak fuzz mutants simulate bench docs docs-serve clean
 

@@ -185,8 +185,8 @@ MODELS = (
     Mutant(
         "the largest error is the best",
         "coded_als/evaluation/search.py",
-        "(-1.0 if metric in ERRORS else 1.0) * ",
-        "",
+        "return (-1.0 if metric in ERRORS else 1.0) * ",
+        "return ",
         ("tests/evaluation/test_search.py",),
     ),
     Mutant(
