@@ -85,8 +85,8 @@ class CheckedCluster(ZmqCluster):
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """A round, whose end and responses are checked."""
-        standing, index = self.scene.standing(), self._rounds._round_index
-        known = {worker.id for worker in self._membership.alive}
+        known, index = {worker.id for worker in self._membership.alive}, self._rounds._round_index
+        standing = {worker: end for worker, end in self.scene.standing().items() if worker in known}
         for place, name in enumerate(round.keep):
             self._arrays[name] = [payload[place] for payload in round.payloads or ()]
             self._kept[name] = standing
