@@ -97,9 +97,8 @@ class CheckedCluster(ZmqCluster):
             self._kept.update((name, {}) for name in round.keep)
             raise
         finally:
-            self._asked.update(
-                (index, worker) for worker in (known - round.excluded) & self._untouched(standing).keys()
-            )
+            there = self._untouched(standing).keys() - round.excluded
+            self._asked.update((index, worker) for worker in there)
         self._require_right(round, until, responses)
         return responses
 
