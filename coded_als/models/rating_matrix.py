@@ -280,7 +280,7 @@ def weights_of(weights: Any, matrix: csr_array) -> NDArray[np.float64]:
         raise UsageError(
             "weights must be finite and 0 or more: below 0 the loss is not convex; got others. Correct them."
         )
-    return found.astype(np.float64)
+    return np.asarray(found, dtype=np.float64)
 
 
 def row_block(matrix: csr_array, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int32]]:
