@@ -15,7 +15,7 @@ from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.baselines.model import Entries, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.baselines.threads import one_blas_thread
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, power_of_four, rating_matrix
 from coded_als.models.starting import Start
@@ -199,6 +199,9 @@ class RidgeALS(AlternatingModel):
         Conjugate-gradient steps for each row and half-step.
     seed
         Of the random start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     threads
         None for one per core.
     dtype
@@ -226,11 +229,12 @@ class RidgeALS(AlternatingModel):
         regularization_scaling: str = "none",
         solver: str = "cholesky",
         cg_steps: int = 3,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         threads: int | None = None,
         dtype: str = "float32",
     ) -> None:
-        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed_from(seed, rng), threads, dtype)
         require_one_of("regularization_scaling", regularization_scaling, ("none", "count"))
         if bias_regularization is not None:
             require_number("bias_regularization", bias_regularization, positive=True)
@@ -295,6 +299,9 @@ class ImplicitALS(AlternatingModel):
         Length of a random starting row (the standard deviation of an entry is this over sqrt(d)).
     seed
         Seed of the random start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     threads
         Number of threads; None for all cores.
     dtype
@@ -326,14 +333,15 @@ class ImplicitALS(AlternatingModel):
         solver: str = "cholesky",
         cg_steps: int = 3,
         init_scale: float = 0.1,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         threads: int | None = None,
         dtype: str = "float32",
     ) -> None:
         if regularization is None:
             # Rendle's lambda is multiplied by counts, Hu's is not
             regularization = 0.005 if alpha is None else 1.0
-        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed_from(seed, rng), threads, dtype)
         require_number("init_scale", init_scale, positive=True)
         if alpha is not None:
             require_number("alpha", alpha, positive=True)

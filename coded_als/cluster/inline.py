@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from coded_als.arrays import Array
+from coded_als.checks import RNG, seed_from
 from coded_als.cluster.held import HeldArrays, newly
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.piecewise import gather_pieces
@@ -31,6 +32,9 @@ class InlineCluster:
         A delay SPEC (`coded_als.delays.parse_delays`).
     seed
         Seed of the delays.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
 
     Examples
     --------
@@ -44,8 +48,10 @@ class InlineCluster:
 
     virtual = False
 
-    def __init__(self, workers: int, delays: str | DelayModel = "none", seed: int = 0) -> None:
-        self._delays = DelayStream(delays, workers, seed)
+    def __init__(
+        self, workers: int, delays: str | DelayModel = "none", seed: int | None = None, *, rng: RNG = None
+    ) -> None:
+        self._delays = DelayStream(delays, workers, seed_from(seed, rng))
         self.delays, self.machine = self._delays.model, Machine()
         self.size = workers
         self.observers: list[Observer] = []

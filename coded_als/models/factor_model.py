@@ -159,7 +159,8 @@ class FactorModel:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name, each read from the attribute of its name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        # an rng gave the seed, and is not kept
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "rng"}
 
     def set_params(self, **changes: Any) -> Self:
         """Change some of the constructor's arguments, and return the model; fitted results stay until the next fit.
@@ -176,15 +177,9 @@ class FactorModel:
         return self
 
     def _keep(
-        self,
-        user_factors: Floats,
-        item_factors: Floats,
-        *,
-        user_biases: Floats | None = None,
-        item_biases: Floats | None = None,
-        global_mean: float = 0.0,
-        seen: csr_array | None = None,
-    ) -> None:
+        self, user_factors: Floats, item_factors: Floats, *, user_biases: Floats | None = None,
+        item_biases: Floats | None = None, global_mean: float = 0.0, seen: csr_array | None = None,
+    ) -> None:  # fmt: skip
         """Take over the result of a fit, which must be finite; ids start again at 0, 1, 2, ..."""
         require_finite("factors", user_factors, item_factors, user_biases, item_biases, global_mean)
         self.user_factors_, self.item_factors_ = user_factors, item_factors
@@ -547,15 +542,9 @@ class FactorModel:
         return self.set_ids(users, ids)
 
     def best_columns(
-        self,
-        factors: Floats,
-        n: int,
-        *,
-        columns: Integers | None = None,
-        seen: csr_array | None = None,
-        exclude: Iterable[int] = (),
-        memory_limit_bytes: int = MEMORY_BYTES,
-    ) -> tuple[Integers, NDArray[np.float64]]:
+        self, factors: Floats, n: int, *, columns: Integers | None = None, seen: csr_array | None = None,
+        exclude: Iterable[int] = (), memory_limit_bytes: int = MEMORY_BYTES,
+    ) -> tuple[Integers, NDArray[np.float64]]:  # fmt: skip
         """The n best items for many users, by place; `recommend` and evaluation rank with it.
 
         ``factors``: (users, d) of the users; ``columns``: (k,) columns to choose from, ascending; all by default.
@@ -597,16 +586,9 @@ class FactorModel:
         return columns, values
 
     def recommend_new(
-        self,
-        ratings: NewRatings,
-        n: int = 10,
-        *,
-        filter_seen: bool = True,
-        exclude: Id | Iterable[Id] = (),
-        items: Id | Iterable[Id] | None = None,
-        unknown: str = "refuse",
-        memory_limit_bytes: int = MEMORY_BYTES,
-    ) -> Ranking:
+        self, ratings: NewRatings, n: int = 10, *, filter_seen: bool = True, exclude: Id | Iterable[Id] = (),
+        items: Id | Iterable[Id] | None = None, unknown: str = "refuse", memory_limit_bytes: int = MEMORY_BYTES,
+    ) -> Ranking:  # fmt: skip
         """Return the n best items for a user absent from training, or for each of several.
 
         Parameters
@@ -768,7 +750,7 @@ class FactorModel:
         shown = [
             f"{name}={value!r}"
             for name, value in self.get_params().items()
-            if name == "rank" or not _alike(value, defaults[name].default)
+            if name == "rank" or not _alike(value, 0 if name == "seed" else defaults[name].default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -24,14 +24,14 @@ MEMORY_BYTES = 32 * 2**20
 class Ranking(NamedTuple):
     """Ids and their scores, best first: ``ids, scores = model.recommend(user)``.
 
-    Parameters
+    Attributes
     ----------
     ids
-        (k,) for one, (many, n) for many, where n is at most the number of all: int64 or str as the model's own. Where
-        fewer than n are left, one gets fewer, and the rows of many end in -1 or empty text, with scores of minus
-        infinity.
+        Ids, best first: shape (k,) for one user or item, (users, n) for several; numbers or texts as the model's own. If
+        fewer than n candidates are left, one user gets a shorter array; rows of several users are padded with the id -1
+        or an empty text.
     scores
-        Of the same shape, float64.
+        Scores of the same shape, float64; minus infinity where a row is padded.
     """
 
     ids: Ids
