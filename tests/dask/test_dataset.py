@@ -304,5 +304,23 @@ def test_ease_of_part_files_is_that_of_the_table(
     assert found.history_[0].objective == pytest.approx(expected.history_[0].objective)
     for user in expected.user_ids[::9].tolist():
         assert found.recommend(user, 5).ids.tolist() == expected.recommend(user, 5).ids.tolist()
-    with pytest.raises(UsageError, match="no policy"):
+    with pytest.raises(UsageError, match="takes no policy"):
         fit_dataset(EASE(3.0), dataset, cluster, FirstCopy(2))
+
+
+@pytest.mark.parametrize("model", [ImplicitALS(3, iterations=6), CodedALS(3)], ids=lambda model: model.kind)
+def test_a_fit_of_part_files_goes_on_from_a_model(
+    dask_client: Any, cluster: DaskCluster, tmp_path: Path, model: Any
+) -> None:
+    dataset = Dataset.find(dask_client, write_parts(TABLE, tmp_path), NAMES)
+    first = fit_dataset(model, dataset, cluster)
+    short = {"iterations": 1} if model.kind == "implicit" else {}
+    again = fit_dataset(type(model)(3, **short), dataset, cluster, start=first)
+    if model.kind == "implicit":
+        assert again.history_[-1].objective <= first.history_[-1].objective * (1 + 1e-6)
+    else:
+        assert again.converged_
+        assert len(again.rounds_) <= len(first.rounds_)
+    known = type(model)(3).set_params(**short)
+    with pytest.raises(UsageError, match="share users or items"):
+        fit_dataset(known, dataset, cluster, start=ImplicitALS(2).fit(np.eye(3)).set_ids(["a", "b", "c"], ["a", "b", "c"]))
