@@ -189,7 +189,7 @@ def fit_dataset(
         As in ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
         after a resumption decide which, so the fit that goes on is as good and not the same.
     start
-        A fitted model to go on from, as in ``model.fit``; new users and items begin at random, as the ratings are not here.
+        A fitted model from which an ALS model goes on, as in ``model.fit``; new users and items begin at random, as the ratings are not here.
 
     Returns
     -------
@@ -208,11 +208,16 @@ def fit_dataset(
     warm = Start.of(start, dataset, ids, checkpoint, folds=False)
     with reporting(callback, progress, model) as report, _explained(cluster):
         if isinstance(model, CodedALS):
+            if start is not None:
+                raise UsageError(
+                    "the proof of a coded fit from a model takes more rounds on part files than it saves; got start. Leave "
+                    "it out."
+                )
             if policy is not None:
                 raise UsageError(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
-            fit_coded_rows(model, dataset, cluster, report, checkpoint, warm)
+            fit_coded_rows(model, dataset, cluster, report, checkpoint)
         elif isinstance(model, EASE):
             if policy is not None or checkpoint is not None or start is not None:
                 raise UsageError("EASE on part files takes no policy, checkpoint or start; got one. Leave it out.")
@@ -304,7 +309,6 @@ def fit_coded_rows(
     cluster: DaskCluster,
     report: Callback,
     checkpoint: Checkpoint | None = None,
-    warm: Start | None = None,
 ) -> None:
     """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting."""
     if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":
@@ -346,7 +350,7 @@ def fit_coded_rows(
         if spread.precomputation == "coded":
             gram = summed_gram(cluster.client, placed, problem.length, unit)
             held = FormedGram(log, spread.code, model.decoding_error(spread.code), gram, problem.product)
-        users, items = model.factorize(problem, held, log, spread, unit, run, warm)
+        users, items = model.factorize(problem, held, log, spread, unit, run)
     model._keep(users, items, global_mean=mean or 0.0)
 
 
