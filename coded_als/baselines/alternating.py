@@ -187,7 +187,7 @@ class RidgeALS(AlternatingModel):
     cg_steps
         Conjugate-gradient steps for each row and half-step.
     seed
-        Of the random start.
+        Seed of the random start.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
@@ -195,6 +195,13 @@ class RidgeALS(AlternatingModel):
         None for one per core.
     dtype
         ``float32`` or ``float64``, of all arithmetic.
+
+    Examples
+    --------
+    >>> from coded_als import RidgeALS
+    >>> from coded_als.data import load_ratings
+    >>> model = RidgeALS(rank=4).fit(load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3"))
+    >>> rating = model.predict(0, 7)
     """
 
     kind: ClassVar[str] = "ridge"
@@ -277,6 +284,13 @@ class ImplicitALS(AlternatingModel):
         Number of threads; None for all cores.
     dtype
         Type of all arithmetic, ``"float64"`` or ``"float32"``.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS
+    >>> from coded_als.data import load_ratings
+    >>> model = ImplicitALS(rank=4).fit(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
+    >>> ids, scores = model.recommend_new({3: 1.0, 17: 1.0}, n=5)  # a user who joined after training
     """
 
     kind: ClassVar[str] = "implicit"

@@ -171,18 +171,25 @@ class BPR(RankingModel):
     rank
         Number of factors d.
     regularization
-        Of all parameters, per step.
+        Weight of the penalty of all parameters, for each step.
     iterations
         Passes over the observed entries.
     learning_rate
         Adagrad's, greater than 0.
     seed
-        Of the start, the order and the samples; equal seeds give equal models.
+        Seed of the start, the order and the samples; equal seeds give equal models.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
     dtype
-        As in `RidgeALS`.
+        Type of all arithmetic, ``"float32"`` or ``"float64"``.
+
+    Examples
+    --------
+    >>> from coded_als import BPR
+    >>> from coded_als.data import load_ratings
+    >>> model = BPR(rank=4, iterations=3).fit(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
+    >>> ids, scores = model.recommend(0, n=5)
     """
 
     kind: ClassVar[str] = "bpr"
@@ -232,6 +239,13 @@ class WARP(RankingModel):
         Type of all arithmetic, ``"float64"`` or ``"float32"``.
     max_samples
         Samples before an entry is left alone.
+
+    Examples
+    --------
+    >>> from coded_als import WARP
+    >>> from coded_als.data import load_ratings
+    >>> model = WARP(rank=4, iterations=3).fit(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
+    >>> ids, scores = model.recommend(0, n=5)
     """
 
     kind: ClassVar[str] = "warp"

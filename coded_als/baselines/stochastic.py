@@ -30,7 +30,7 @@ class SGD(LearnsInBatches, QuadraticModel):
     rank
         Number of factors d.
     regularization
-        Of factors and biases, per rating.
+        Weight of the penalty of factors and biases, for each rating.
     iterations
         Passes over the ratings.
     learning_rate
@@ -38,12 +38,19 @@ class SGD(LearnsInBatches, QuadraticModel):
     init_scale
         Standard deviation of a random starting entry.
     seed
-        Of the start and the order; equal seeds give equal models.
+        Seed of the start and the order; equal seeds give equal models.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
     dtype
-        As in `RidgeALS`.
+        Type of all arithmetic, ``"float32"`` or ``"float64"``.
+
+    Examples
+    --------
+    >>> from coded_als import SGD
+    >>> from coded_als.data import load_ratings
+    >>> model = SGD(rank=4, iterations=3).fit(load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3"))
+    >>> rating = model.predict(0, 7)
     """
 
     kind: ClassVar[str] = "sgd"

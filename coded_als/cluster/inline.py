@@ -35,6 +35,15 @@ class InlineCluster:
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, InlineCluster
+    >>> ratings = np.random.default_rng(0).standard_normal((30, 20))
+    >>> model = CodedALS(rank=2, code="systematic:p=4").fit(ratings, InlineCluster(6, "dead:n=2"))
+    >>> model.converged_
+    True
     """
 
     virtual = False

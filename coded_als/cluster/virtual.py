@@ -58,6 +58,17 @@ class SimulatedCluster:
         drawn from. Without either the seed is 0.
     machine
         Speeds of workers and link.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> ratings, delays = np.random.default_rng(0).standard_normal((30, 20)), "slow:n=1,delay=1s"
+    >>> coded, plain = SimulatedCluster(6, delays), SimulatedCluster(6, delays)
+    >>> _ = CodedALS(rank=2, code="systematic:p=4").fit(ratings, coded)
+    >>> _ = CodedALS(rank=2, code="uncoded").fit(ratings, plain)
+    >>> coded.seconds() < 1 < plain.seconds()  # virtual seconds: the code does not wait for the slow worker
+    True
     """
 
     virtual = True

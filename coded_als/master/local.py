@@ -137,6 +137,16 @@ class LocalCluster(ZmqCluster):
         For parameters out of range, and for more workers than file descriptors; nothing was started.
     CodedALSError
         When the workers do not start in time, with the text that they wrote to stderr.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, LocalCluster
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 40))
+    >>> with LocalCluster(workers=4, delays="slow:n=1,delay=1s") as cluster:
+    ...     model = CodedALS(rank=2, code="systematic:p=3").fit(ratings, cluster)
+    >>> model.history_[0].responses  # the slow worker is not waited for
+    (3,)
     """
 
     def __init__(

@@ -237,6 +237,13 @@ class Checkpoint:
         Number of iterations between two snapshots: a killed fit can lose so many.
     resume
         Whether to go on from the checkpoint in the folder. Otherwise a folder that holds a checkpoint is refused.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import Checkpoint, CodedALS
+    >>> ratings = np.random.default_rng(0).standard_normal((30, 20))
+    >>> model = CodedALS(rank=2).fit(ratings, checkpoint=Checkpoint("state/", every=1))
     """
 
     def __init__(self, folder: str | Path | CheckpointStore, *, every: int = 1, resume: bool = False) -> None:
@@ -290,7 +297,7 @@ class Checkpoint:
         Parameters
         ----------
         iteration
-            How many iterations are done.
+            Number of iterations that are done.
         state
             Called for the arrays and facts of the snapshot only when one is written.
         lasting

@@ -82,6 +82,15 @@ def load_model(path: str | Path) -> FactorModel:
     ------
     UsageError
         When the file is missing, damaged, not a model of this package, or of a later version.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, load_model
+    >>> model = CodedALS(rank=2).fit(np.random.default_rng(0).standard_normal((30, 20)))
+    >>> model.save("model.npz")
+    >>> np.array_equal(load_model("model.npz").item_factors_, model.item_factors_)
+    True
     """
     if os.path.isdir(path):
         # Parquet is loaded for a folder alone

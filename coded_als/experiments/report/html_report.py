@@ -43,6 +43,13 @@ def write_report(folder: Path, formats: Sequence[str] = ()) -> Path:
     ------
     UsageError
         If the folder holds no finished cell, is damaged, or cannot be written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from coded_als.experiments.report import write_report
+    >>> write_report(Path("out/sweep")).name
+    'report.html'
     """
     results = open_results(folder)
     title = "Table I of the paper, re-made" if results.is_table1 else "Sweep of straggler schemes"
