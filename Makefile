@@ -5,9 +5,9 @@ BIN := .venv/bin
 # the versions of constraints/X.Y.txt, for the Python of .venv
 INSTALL := $(BIN)/python tools/dependencies.py install pinned
 # the dependency group of developers, and the extras that the tests try
-DEV := dev baselines dask jax parquet report sklearn testing
+DEV := dev baselines dask faiss jax parquet report sklearn testing
 
-.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants bench docs docs-serve clean
+.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants simulate bench docs docs-serve clean
 
 setup: .venv/.installed
 
@@ -61,6 +61,11 @@ fuzz: setup
 # planted mistakes that the suite must notice; not part of test
 mutants: setup
 	$(BIN)/python -m tests.mutants
+
+# the real master and workers on a virtual clock, 10,000 seeds of it; make simulate SEED=42 replays one
+simulate: export OPENBLAS_NUM_THREADS = 1
+simulate: setup
+	$(BIN)/python -m tests.simulation $(SEED)
 
 bench: setup
 	$(INSTALL) $(DEV) bench

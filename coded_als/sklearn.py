@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coded_als.checks import seed_of_state
 from coded_als.errors import UsageError
-from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
+from coded_als.evaluation.strong import held_out_auc, held_out_rmse
 from coded_als.models.rating_matrix import as_matrix
 from coded_als.models.recommending import NewUsers
 from coded_als.models.registry import is_known, model_class, model_kinds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,7 +18,6 @@ ARRAYS = hnp.arrays(
 )
 
 
-@settings(max_examples=300)
 @given(st.lists(ARRAYS, max_size=3))
 def test_arrays_are_finite_when_all_their_entries_are(arrays: list[np.ndarray]) -> None:
     assert all_finite(arrays) == all(np.isfinite(array).all() for array in arrays)

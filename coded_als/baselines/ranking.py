@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.batches import Batch, LearnsInBatches, with_new_rows
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries
@@ -73,7 +73,9 @@ class RankingModel(LearnsInBatches):
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         """One pass; the arguments that both losses share."""
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
+    def _fit(
+        self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None, weights: Array | None = None
+    ) -> None:
         entries = Entries(matrix.indptr, matrix.indices, matrix.data)
         generator = np.random.default_rng(self.seed)
         users = self._random(generator, matrix.shape[0])
@@ -123,14 +125,8 @@ class RankingModel(LearnsInBatches):
         )
 
     def _passes(
-        self,
-        matrix: Entries,
-        steps: Steps,
-        rate: float,
-        generator: np.random.Generator,
-        *,
-        frozen: bool,
-    ) -> Iterator[float]:
+        self, matrix: Entries, steps: Steps, rate: float, generator: np.random.Generator, *, frozen: bool,
+    ) -> Iterator[float]:  # fmt: skip
         """Go over the entries again and again, in place, and yield the mean loss of each pass."""
         rows = np.repeat(np.arange(matrix.count, dtype=np.int32), np.diff(matrix.indptr))
         while True:
@@ -186,10 +182,13 @@ class BPR(RankingModel):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from coded_als import BPR
-    >>> from coded_als.data import load_ratings
-    >>> model = BPR(rank=4, iterations=3).fit(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
-    >>> ids, scores = model.recommend(0, n=5)
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = BPR(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "bpr"
@@ -242,10 +241,13 @@ class WARP(RankingModel):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from coded_als import WARP
-    >>> from coded_als.data import load_ratings
-    >>> model = WARP(rank=4, iterations=3).fit(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
-    >>> ids, scores = model.recommend(0, n=5)
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = WARP(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "warp"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.batches import Batch, LearnsInBatches, with_new_rows
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
@@ -49,8 +49,9 @@ class SGD(LearnsInBatches, QuadraticModel):
     --------
     >>> from coded_als import SGD
     >>> from coded_als.data import load_ratings
-    >>> model = SGD(rank=4, iterations=3).fit(load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3"))
-    >>> rating = model.predict(0, 7)
+    >>> ratings = load_ratings("synthetic:m=40,n=30,d=4,noise=0.1,density=0.4,seed=1")
+    >>> model = SGD(rank=4, iterations=3).fit(ratings)
+    >>> prediction = model.predict(user=3, item=5)
     """
 
     kind: ClassVar[str] = "sgd"
@@ -73,7 +74,9 @@ class SGD(LearnsInBatches, QuadraticModel):
         require_number("init_scale", init_scale, positive=True)
         self.learning_rate, self.init_scale = learning_rate, init_scale
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
+    def _fit(
+        self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None, weights: Array | None = None
+    ) -> None:
         mean = float(matrix.data.mean())
         values = (matrix.data - mean).astype(self.dtype)
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))

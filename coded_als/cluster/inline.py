@@ -40,9 +40,9 @@ class InlineCluster:
     --------
     >>> import numpy as np
     >>> from coded_als import CodedALS, InlineCluster
-    >>> ratings = np.random.default_rng(0).standard_normal((30, 20))
-    >>> model = CodedALS(rank=2, code="systematic:p=4").fit(ratings, InlineCluster(6, "dead:n=2"))
-    >>> model.converged_
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> cluster = InlineCluster(6, delays="dead:n=2")
+    >>> CodedALS(rank=3, code="systematic:p=4").fit(ratings, cluster).converged_
     True
     """
 

@@ -63,11 +63,11 @@ class SimulatedCluster:
     --------
     >>> import numpy as np
     >>> from coded_als import CodedALS, SimulatedCluster
-    >>> ratings, delays = np.random.default_rng(0).standard_normal((30, 20)), "slow:n=1,delay=1s"
-    >>> coded, plain = SimulatedCluster(6, delays), SimulatedCluster(6, delays)
-    >>> _ = CodedALS(rank=2, code="systematic:p=4").fit(ratings, coded)
-    >>> _ = CodedALS(rank=2, code="uncoded").fit(ratings, plain)
-    >>> coded.seconds() < 1 < plain.seconds()  # virtual seconds: the code does not wait for the slow worker
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> cluster = SimulatedCluster(100, delays="bimodal:p=0.1,fast=5ms,slow=1s", seed=0)
+    >>> CodedALS(rank=3, code="systematic:p=10").fit(ratings, cluster).converged_
+    True
+    >>> cluster.seconds() < 1  # no round has waited for a slow worker
     True
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -169,6 +170,7 @@ class RunningRound:
     done: bool = field(default=False, init=False)  # whether the round may end
     hopes: bool = field(default=False, init=False)  # whether the round can end only if workers come back that were lost
     ended_s: float = field(default=0.0, init=False)  # when it was done, on the cluster's clock
+    refusals: Counter[int] = field(default_factory=Counter, init=False)  # of each worker, for lack of operands
     _standings: dict[int, Standing] = field(default_factory=dict, init=False, repr=False)
     _results: dict[int, tuple[Array, ...]] = field(default_factory=dict, init=False, repr=False)
     # of a round in pieces: the answers of each worker's last attempt, and of the one that counts
@@ -217,14 +219,20 @@ class RunningRound:
         """The answers of a worker that count."""
         return self._counted.get(worker)
 
-    def has(self, worker: int, reply: Answer) -> bool:
-        """Whether an answer brings no piece that did not come before: it is there for the second time."""
-        return 0 < reply.done <= self._before(worker, reply.attempt)[0]
+    def is_out_of_turn(self, worker: int, reply: Answer) -> bool:
+        """Whether an answer comes for the second time, or after one that was lost: its rows do not follow on the last ones."""
+        shapes = [array.shape for array in reply.arrays]
+        if self.in_pieces is None or [self.rows_of(worker, reply.attempt, reply.done)] == shapes:
+            return False
+        return any([self._rows_between(worker, first, reply.done)] == shapes for first in range(reply.done))
 
     def rows_of(self, worker: int, attempt: int, pieces: int) -> Shape | None:
         """The shape of an answer that brings an attempt to so many pieces; None where it cannot."""
+        return self._rows_between(worker, self._before(worker, attempt)[0], pieces)
+
+    def _rows_between(self, worker: int, before: int, pieces: int) -> Shape | None:
+        """The shape of an answer that brings a worker from so many pieces to so many; None where it cannot."""
         assert self.in_pieces is not None
-        before = self._before(worker, attempt)[0]
         if not before < pieces <= self.in_pieces.layout.pieces:
             return None
         if self.in_pieces.summed:
@@ -599,13 +607,16 @@ class Rounds(Listener):
         if task is None or task.attempt != reply.attempt:
             return  # of a task that was given up for lost
         current = self._current
+        running = current if current is not None and reply.round_index == current.index else None
+        if running is not None and isinstance(reply, Answer) and running.is_out_of_turn(worker.id, reply):
+            return
         if task.goes_on(reply):
-            if current is not None and reply.round_index == current.index:
-                self._heard_of_pieces(worker, task, reply, current)
+            if running is not None:
+                self._heard_of_pieces(worker, task, reply, running)
             return
         del worker.open_tasks[reply.round_index]
-        if current is not None and reply.round_index == current.index:
-            self._heard_now(worker, task, reply, current)
+        if running is not None:
+            self._heard_now(worker, task, reply, running)
             return
         superseded = isinstance(reply, Superseded | Refused)
         self._events.record(task, "superseded" if superseded else "late", reply)
@@ -679,8 +690,6 @@ class Rounds(Listener):
         if current.stage(worker.id) not in (Stage.ASKED, Stage.CANCELLED) or not isinstance(reply, Word | Answer):
             return
         if isinstance(reply, Answer):
-            if current.has(worker.id, reply):
-                return
             status = self._status_of(worker, task, reply, current)
             if status != "counted":
                 worker.open_tasks.pop(current.index, None)
@@ -718,7 +727,8 @@ class Rounds(Listener):
         """A worker lacks operands that it was thought to hold: they were lost under way."""
         worker.held.clear()
         current.lose(worker.id)  # until it has been given the operands that it lacks
-        if task.attempt - self._first_attempt < MOST_REFUSALS:
+        current.refusals[worker.id] += 1
+        if current.refusals[worker.id] <= MOST_REFUSALS:
             self._place(worker, current)
         if current.stage(worker.id) is Stage.READY:
             self._ask(worker, current)

@@ -240,10 +240,15 @@ class Checkpoint:
 
     Examples
     --------
+    >>> import tempfile
     >>> import numpy as np
     >>> from coded_als import Checkpoint, CodedALS
-    >>> ratings = np.random.default_rng(0).standard_normal((30, 20))
-    >>> model = CodedALS(rank=2).fit(ratings, checkpoint=Checkpoint("state/", every=1))
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = CodedALS(rank=3, iterations=2).fit(ratings, checkpoint=Checkpoint(folder))
+    ...     second = CodedALS(rank=3, iterations=50).fit(ratings, checkpoint=Checkpoint(folder, resume=True))
+    >>> second.converged_
+    True
     """
 
     def __init__(self, folder: str | Path | CheckpointStore, *, every: int = 1, resume: bool = False) -> None:

@@ -85,11 +85,13 @@ def load_model(path: str | Path) -> FactorModel:
 
     Examples
     --------
+    >>> import tempfile
     >>> import numpy as np
     >>> from coded_als import CodedALS, load_model
-    >>> model = CodedALS(rank=2).fit(np.random.default_rng(0).standard_normal((30, 20)))
-    >>> model.save("model.npz")
-    >>> np.array_equal(load_model("model.npz").item_factors_, model.item_factors_)
+    >>> model = CodedALS(rank=2).fit(np.random.default_rng(0).standard_normal((20, 8)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     load_model(f"{folder}/model.npz").predict(3, 5) == model.predict(3, 5)
     True
     """
     if os.path.isdir(path):

@@ -9,11 +9,10 @@ import numpy as np
 
 from coded_als.checks import RNG, require_whole, seed_from
 from coded_als.codes import MatrixCode, parse_code
+from coded_als.codes.family import LONG
 from coded_als.codes.survivors import LOOKED_AT, Survivors, WorstSurvivors, worst_survivors
 from coded_als.testing.invariants import INVARIANTS, CodedTrial, decodes_within_the_estimate, has_the_announced_shapes
 
-# A side of D that no number of parts of a code is above.
-LONG = 720_720
 # Violations of one invariant that a report names.
 MOST_NAMED = 3
 

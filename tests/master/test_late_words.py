@@ -110,22 +110,36 @@ def response_of(value: float) -> Callable[[Task], Response]:
     return lambda task: Response(JOB, 0, task.round_index, task.attempt, arrays=(value * ONE,))
 
 
-def test_an_answer_that_comes_twice_counts_once(master: Master) -> None:
-    """As after a piece that was sent again; the second time it has no row that is new."""
-    send = master.link.send
+def in_pieces(master: Master, *answers: tuple[int, float] | None, summed: bool = False) -> Any:
+    """A round in three pieces, with answers of one row each; None: the worker introduces itself again."""
+    send, left = master.link.send, iter(answers)
 
     def answer(route: bytes, frames: Any) -> bool:
         sent = send(route, frames)
         if isinstance(task := master.link.sent[-1], Task):
-            for done, value in ((1, 5.0), (1, 5.0), (2, 6.0), (1, 5.0), (3, 7.0)):
-                master.say(Answer(JOB, 0, task.round_index, task.attempt, done, arrays=(value * ONE,)))
+            for done, value in iter(lambda: next(left, None), None):
+                rows = np.full((1, 3 if summed else 1, 1), value)
+                master.say(Answer(JOB, 0, task.round_index, task.attempt, done, arrays=(rows,)))
+            master.say(Hello(JOB, 0, 1))
         return sent
 
     master.link.send = answer  # type: ignore[method-assign]
-    until = EveryPiece(Fastest(1), PieceLayout(1, 3))
+    until = EveryPiece(Fastest(1), PieceLayout(1, 3), summed)
     round = Round("product", response_shapes=((1, 3, 1),))
-    done = master.rounds.carry_out(round, until, 5.0, Disturbance.late([0.0]))
-    assert done.results[0][0].ravel().tolist() == [5, 6, 7]
+    return master.rounds.carry_out(round, until, 5.0, Disturbance.late([0.0])).results[0]
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_an_answer_that_comes_twice_counts_once(master: Master, summed: bool) -> None:
+    found = in_pieces(master, (1, 5.0), (1, 5.0), (2, 6.0), (1, 5.0), (3, 7.0), summed=summed)
+    assert np.unique(np.concatenate(found, axis=1)).tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_an_answer_after_one_that_was_lost_with_the_connection_does_not_count(master: Master, summed: bool) -> None:
+    """It was kept while there was no connection, and so is there before the worker introduces itself again."""
+    found = in_pieces(master, (1, 4.0), (3, 4.0), None, (1, 5.0), (2, 6.0), (3, 7.0), summed=summed)
+    assert np.unique(np.concatenate(found, axis=1)).tolist() == [5, 6, 7]
 
 
 def superseded(task: Task) -> Superseded:
@@ -219,6 +233,18 @@ def test_a_worker_that_introduces_itself_again_within_a_round_is_asked_again(mas
     attempts = [message.attempt for message in master.link.sent if isinstance(message, Task)]
     assert attempts == [attempts[0], attempts[0] + 1, attempts[0] + 2]
     assert [event.status for event in master.events] == ["counted"]
+
+
+def test_a_worker_that_was_cut_off_twice_is_given_what_it_lacks(master: Master) -> None:
+    """Its refusals are limited, and not its attempts."""
+    version = master.load("rows", 1)
+    master.hear(Acknowledged(JOB, 0, version))
+
+    def refused(task: Task) -> FromWorker:
+        master.say(Refused(JOB, 0, task.round_index, task.attempt, "rows"))
+        return Acknowledged(JOB, 0, version)
+
+    assert set(master.run(hello, hello, refused, response_of(1)).results) == {0}
 
 
 def test_words_of_an_earlier_task_do_not_count_in_a_later_one(master: Master) -> None:

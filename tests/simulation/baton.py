@@ -34,7 +34,7 @@ class Actor:
         self.name, self.is_killed, self.is_over = name, False, False
         # the number of its wait; whether a message ends that; a process that is stopped is due only when it goes on
         self.waits, self.listens, self.is_held, self.stopped_until_s = 0, False, False, 0.0
-        self.worked_s, self.slowness = 0.0, 1.0
+        self.worked_s, self.slowness, self.computes = 0.0, 1.0, False
         self.turn = threading.Lock()
         self.turn.acquire()
 
@@ -77,8 +77,12 @@ class Baton:
 
     def after(self, seconds: float, event: Callable[[], None]) -> None:
         """Let something happen later."""
+        self.at(self.now_s + seconds, event)
+
+    def at(self, moment_s: float, event: Callable[[], None]) -> None:
+        """Let something happen at a moment, after all that was to happen then already."""
         self._numbers += 1
-        heapq.heappush(self._events, (self.now_s + seconds, self._numbers, event))
+        heapq.heappush(self._events, (moment_s, self._numbers, event))
 
     def start(self, name: str, run: Callable[[], object]) -> Actor:
         """Add a thread, which begins when it is picked."""
@@ -93,6 +97,9 @@ class Baton:
         actor = self.current
         if actor.is_killed:
             raise Killed
+        if seconds <= 0 and not self._due and not (self._events and self._events[0][0] <= self.now_s):
+            self.switches += 1  # nobody else can run
+            return
         actor.listens = listens and seconds > 0
         if seconds <= 0:
             self._due.append(actor)
@@ -190,22 +197,25 @@ class VirtualClock(SystemClock):
     ----------
     baton
         Where time passes.
-    half_panel_s
-        Draws the seconds that half of a panel takes.
+    panel_s
+        Draws the seconds that a panel takes.
     """
 
-    def __init__(self, baton: Baton, half_panel_s: Callable[[], float]) -> None:
-        self._baton, self._half_panel_s = baton, half_panel_s
+    def __init__(self, baton: Baton, panel_s: Callable[[], float]) -> None:
+        self._baton, self._panel_s = baton, panel_s
 
     def seconds(self) -> float:
         self._baton.now_s += READING_S
         return self._baton.now_s
 
     def worked_s(self) -> float:
-        """Work for half a panel: the loop asks before and after each."""
-        actor, seconds = self._baton.current, self._half_panel_s()
-        actor.worked_s += seconds
-        self._baton.wait(seconds * actor.slowness)
+        """Work for a panel when the loop asks after it; it asks before each too."""
+        actor = self._baton.current
+        actor.computes = not actor.computes
+        if not actor.computes:
+            seconds = self._panel_s()
+            actor.worked_s += seconds
+            self._baton.wait(seconds * actor.slowness)
         return actor.worked_s
 
     def sleep(self, seconds: float) -> None:

@@ -9,13 +9,14 @@ import random
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import zmq
 
 from coded_als.master.guards import Interrupts
 from coded_als.master.link import MOST_UNSENT
-from coded_als.wire import decode
+from coded_als.wire import Answer, Response, decode, encode
 from tests.simulation.baton import LEAST_WAIT_S, Actor, Baton
 
 Frames = list[bytes]
@@ -66,6 +67,8 @@ class Connection:
     # -- as the worker sees it
 
     def to_master(self, frames: Frames) -> None:
+        if self.number in self.network.liars:
+            frames = _falsified(frames)
         self.network.note(self.name, "says", frames)
         if self.is_up:
             self._send_up(frames)
@@ -88,7 +91,7 @@ class Connection:
                 network.link.inbox.append([self.route, *frames])
                 network.baton.wake(network.baton.first)
 
-        network.baton.after(at_s - network.baton.now_s, arrive)
+        network.baton.at(at_s, arrive)
 
     # -- as the master sees it
 
@@ -105,7 +108,7 @@ class Connection:
                 self.socket.inbox.append(frames)
                 self._wake()
 
-        self.network.baton.after(at_s - self.network.baton.now_s, arrive)
+        self.network.baton.at(at_s, arrive)
 
     # -- what happens to it
 
@@ -171,7 +174,7 @@ class Network:
 
     def __init__(self, baton: Baton, seed: int) -> None:
         self.baton, self.routes, self.slowness = baton, dict[bytes, Connection](), 1.0
-        self.link, self.messages = SimulatedLink(self), 0
+        self.link, self.messages, self.liars = SimulatedLink(self), 0, set[int]()
         # called with each message
         self.passed: Callable[[], None] = lambda: None
         self._draw = random.Random(f"latency {seed}")
@@ -204,6 +207,14 @@ class Network:
         self.baton.note(lambda: f"{who} {verb} {_in_words(frames)}")
         self.messages += 1
         self.passed()
+
+
+def _falsified(frames: Frames) -> Frames:
+    """The message with other numbers, where it has any."""
+    message = decode(frames)
+    if not isinstance(message, Response | Answer):
+        return frames
+    return [bytes(frame) for frame in encode(replace(message, arrays=tuple(array + 1.0 for array in message.arrays)))]
 
 
 def _in_words(frames: Sequence[Any]) -> str:

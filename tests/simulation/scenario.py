@@ -6,8 +6,9 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["cut", "hold", "crash", "stop", "slow", "repeat"]
-KINDS: tuple[Kind, ...] = ("cut", "hold", "crash", "stop", "slow", "repeat")
+Kind = Literal["cut", "hold", "crash", "stop", "slow", "repeat", "lie"]
+Act = Literal["fit", "bare"]
+KINDS: tuple[Kind, ...] = ("cut", "hold", "crash", "stop", "slow", "repeat", "lie")
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Fault:
     ``cut``: the connection breaks, and what is under way is lost; its ends notice after the second and third of ``seconds``
     and it is there again after the first. ``hold``: nothing gets through for so long, as in a partition. ``crash``: the
     process dies and another is started. ``stop``: it stops and goes on. ``slow``: its work takes longer. ``repeat``: its
-    next messages come twice, the second time late.
+    next messages come twice, the second time late. ``lie``: all that it computes is wrong from now on.
     """
 
     kind: Kind
@@ -35,9 +36,9 @@ class Case:
     is_sparse: bool = False
 
     @property
-    def keeps(self) -> bool:
-        """Whether its rounds use arrays that earlier rounds left on the workers, and that no one can give again."""
-        return self.parameters.get("protocol") == "paper"
+    def verifies(self) -> bool:
+        """Whether its responses are checked."""
+        return self.parameters.get("verify", "off") != "off"
 
 
 def _case(workers: int, code: str, *, is_sparse: bool = False, **parameters: Any) -> Case:
@@ -45,6 +46,7 @@ def _case(workers: int, code: str, *, is_sparse: bool = False, **parameters: Any
     return Case(workers, {**common, **parameters}, is_sparse)
 
 
+ACTS: tuple[tuple[Act, ...], ...] = (("fit",), ("fit",), ("fit", "fit"), ("bare",), ("bare", "bare"), ("bare", "fit"))
 CASES = (
     _case(3, "uncoded"),
     _case(4, "systematic:p=3"),
@@ -53,14 +55,16 @@ CASES = (
     _case(5, "systematic:p=2", solver="krylov", block=1),
     _case(4, "replicated:copies=2"),
     _case(6, "replicated:copies=3", iterations=2),
-    _case(5, "systematic:p=3", precomputation="coded"),
+    _case(5, "systematic:p=3", precomputation="coded", iterations=2),
     _case(4, "systematic:p=2,pieces=3", iterations=2),
     _case(6, "replicated:copies=2,pieces=2", iterations=2),
+    _case(5, "systematic:p=3", iterations=2, verify="freivalds"),
+    _case(5, "systematic:p=2,pieces=3", iterations=2, verify="freivalds"),
     _case(4, "hedged", iterations=2),
     _case(4, "speculative", iterations=2),
     _case(6, "entangled:h=2", iterations=2),
     _case(6, "entangled:h=2,points=real", protocol="paper", iterations=2),
-    _case(4, "replicated:copies=2", is_sparse=True, precomputation="none"),
+    _case(4, "replicated:copies=2", is_sparse=True, precomputation="none", iterations=2),
     _case(4, "replicated:copies=2,pieces=2", is_sparse=True, precomputation="none", iterations=2),
 )
 
@@ -75,8 +79,8 @@ class Scenario:
         Of the schedule and of the seconds that work and messages take.
     case
         The fit.
-    fits
-        How many follow each other before all is well again; one more follows then.
+    acts
+        What follows each other before all is well again: a fit, or some bare rounds. One more fit follows then.
     faults
         In the order of ``after_messages``.
     parts
@@ -95,7 +99,7 @@ class Scenario:
 
     seed: int
     case: Case
-    fits: int
+    acts: tuple[Act, ...]
     faults: tuple[Fault, ...]
     parts: bool
     tells: bool
@@ -107,24 +111,30 @@ class Scenario:
 
 def _seconds(draw: random.Random) -> tuple[float, float, float]:
     scale_s = draw.choice((2e-3, 2e-2, 0.2, 1.0))
-    first, second, third = (min(3.0, draw.expovariate(1 / scale_s)) for _ in range(3))
+    first, second, third = (min(2.0, draw.expovariate(1 / scale_s)) for _ in range(3))
     return first, second, third
 
 
 def drawn(seed: int) -> Scenario:
     """The scenario of a seed."""
     draw = random.Random(f"scenario {seed}")
-    case, fits = draw.choice(CASES), draw.choice((1, 1, 2))
+    case = draw.choice(CASES)
+    acts = ACTS[0] if case.verifies else draw.choice(ACTS)  # bare rounds check no response
     tells = draw.random() < 0.7
-    kinds = [kind for kind in KINDS if tells or kind != "cut"]
+    kinds = [kind for kind in KINDS if (tells or kind != "cut") and (case.verifies or kind != "lie")]
     faults = [
-        Fault(draw.choice(kinds), draw.randrange(case.workers), int(draw.triangular(0, 80 * fits, 20)), _seconds(draw))
+        Fault(
+            draw.choice(kinds),
+            draw.randrange(case.workers),
+            int(draw.triangular(0, 80 * len(acts), 20)),
+            _seconds(draw),
+        )
         for _ in range(draw.choice((0, 1, 2, 3, 4, 6, 8)))
     ]
     return Scenario(
         seed,
         case,
-        fits,
+        acts,
         tuple(sorted(faults, key=lambda fault: fault.after_messages)),
         draw.random() < 0.4,
         tells,

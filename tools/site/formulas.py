@@ -23,4 +23,4 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace every formula of a page."""
     markdown = BLOCK.sub(lambda found: f'<div class="formula">{as_mathml(found[1], "block")}</div>', markdown)
     # in a span: a line that begins with a formula would be a block
-    return INLINE.sub(lambda found: f'<span>{as_mathml(found[1], "inline")}</span>', markdown)
+    return INLINE.sub(lambda found: f"<span>{as_mathml(found[1], 'inline')}</span>", markdown)
