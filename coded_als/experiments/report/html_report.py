@@ -39,11 +39,17 @@ class Results:
     Parameters
     ----------
     folder
-        Where it is.
+        Path of the folder.
     spec
         The settings of the run.
     rows
         One for each finished cell, in the order of the cells.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import open_results
+    >>> results = open_results("out/sweep")
+    >>> names = [figure.name for figure in results.figures()]
     """
 
     folder: Path
@@ -82,7 +88,7 @@ class Results:
 
     @cached_property
     def environments(self) -> list[dict[str, Any]]:
-        """Where and when each run took place."""
+        """Place and time of each run."""
         path = self.folder / "environments.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -110,6 +116,13 @@ def open_results(folder: str | Path) -> Results:
     ------
     UsageError
         If it is no results folder, is damaged or holds no finished cell.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import open_results
+    >>> results = open_results("out/sweep")
+    >>> results.clock, [part.name for part in results.slices]
+    ('virtual', [...])
     """
     folder = Path(folder)
     spec, rows = read_results(folder)
@@ -159,6 +172,13 @@ def write_report(folder: Path, formats: Sequence[str] = ()) -> Path:
     ------
     UsageError
         If the folder holds no finished cell, is damaged, or cannot be written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from coded_als.experiments.report import write_report
+    >>> write_report(Path("out/sweep")).name
+    'report.html'
     """
     results = open_results(folder)
     title = "Table I of the paper, re-made" if results.is_table1 else "Sweep of straggler schemes"
