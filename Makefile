@@ -4,6 +4,8 @@ BIN := .venv/bin
 
 # the versions of constraints/X.Y.txt, for the Python of .venv
 INSTALL := $(BIN)/python tools/dependencies.py install pinned
+# the dependency group of developers, and the extras that the tests try
+DEV := dev baselines dask faiss jax parquet report sklearn testing
 
 .PHONY: setup update latest oldest demo test lint slow soak fuzz mutants simulate bench docs docs-serve clean
 
@@ -11,13 +13,13 @@ setup: .venv/.installed
 
 .venv/.installed: pyproject.toml tools/dependencies.py $(wildcard constraints/*.txt)
 	$(PYTHON) -m venv .venv
-	$(INSTALL) dev
+	$(INSTALL) $(DEV)
 	touch $@
 
 # pin the newest versions for the Python in use (PYTHON=python3.13 make update)
 update:
 	$(PYTHON) -m venv --clear .venv-update
-	.venv-update/bin/python tools/dependencies.py install latest dev docs
+	.venv-update/bin/python tools/dependencies.py install latest $(DEV) docs
 	.venv-update/bin/python tools/dependencies.py freeze
 	rm -rf .venv-update
 
@@ -25,7 +27,7 @@ update:
 # deprecation is only shown
 latest oldest:
 	$(PYTHON) -m venv --clear .venv-$@
-	.venv-$@/bin/python tools/dependencies.py install $@ dev
+	.venv-$@/bin/python tools/dependencies.py install $@ $(DEV)
 	if [ $@ = latest ]; then .venv-latest/bin/mypy; fi
 	.venv-$@/bin/python -m pytest -n 2 --dist loadfile -W default::DeprecationWarning -W default::FutureWarning -W default::PendingDeprecationWarning
 
@@ -53,7 +55,7 @@ soak: setup
 
 # bytes from the network, guided by coverage; skipped with a reason where atheris does not install
 fuzz: setup
-	-$(INSTALL) dev fuzz
+	-$(INSTALL) $(DEV) fuzz
 	$(BIN)/python -m tests.fuzz_wire -max_total_time=60
 
 # planted mistakes that the suite must notice; not part of test
@@ -66,11 +68,11 @@ simulate: setup
 	$(BIN)/python -m tests.simulation $(SEED)
 
 bench: setup
-	$(INSTALL) dev bench
+	$(INSTALL) $(DEV) bench
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: setup
-	$(INSTALL) dev docs
+	$(INSTALL) $(DEV) docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "site/index.html; make docs-serve shows it with its search"
 

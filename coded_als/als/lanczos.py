@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, blas, eigh
 
 from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal, thin_svd
+from coded_als.als.updates import symmetric
 from coded_als.arrays import EPS, Array
 from coded_als.models.checkpoint import Settled, arrays_like
 
@@ -134,7 +135,7 @@ class KrylovSpace:
         count = min(count, known)
         relation = self._relation[self._locked : self._total, self._locked : self.known]
         measured, ends = relation[:known], (known - count, known - 1)
-        values, rotation = _leading((measured + measured.T) / 2, ends)
+        values, rotation = _leading(symmetric(measured), ends)
         left = relation @ rotation
         left[:known] -= rotation * values
         return values, rotation, np.linalg.norm(left, axis=0)

@@ -125,14 +125,9 @@ class RoundLog:
         return responses, min(max(computed_s), responses.elapsed_s)
 
     def _record(
-        self,
-        round: Round,
-        responses: Responses,
-        estimate: float,
-        products_s: float,
-        pieces: int = 1,
+        self, round: Round, responses: Responses, estimate: float, products_s: float, pieces: int = 1,
         partial: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         left_out, used = responses.left_out, len(responses.workers)
         self.records.append(
             RoundRecord(round.label, used, responses.elapsed_s, estimate, left_out, pieces, partial, products_s)

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 
 from coded_als.als.problem import Problem
-from coded_als.als.updates import floor_of, rank_error
+from coded_als.als.updates import floor_of, rank_error, symmetric
 from coded_als.arrays import Array
 from coded_als.models.checkpoint import arrays_like
 
@@ -46,11 +46,13 @@ class RitzPairs:
 
 @dataclass(frozen=True)
 class RitzBasis:
-    """Orthonormal Ritz vectors X, their images D X, the directions P of the last step and D P, (l, b) each."""
+    """Orthonormal Ritz vectors, their images under D, and the directions of the last step with theirs."""
 
-    values: Array
+    values: Array  # (b,)
+    # X and D X, (l, b) each
     vectors: Array
     images: Array
+    # P and D P, (l, k) each; None before the first step
     directions: Array | None = None
     direction_images: Array | None = None
 
@@ -64,7 +66,7 @@ class RitzBasis:
         basis = cls(**arrays_like(arrays, **block))
         require_orthonormal(np.hstack(basis.parts()[0]))
         projected = basis.vectors.T @ basis.images
-        distance = np.abs((projected + projected.T) / 2 - np.diag(basis.values)).max()
+        distance = np.abs(symmetric(projected) - np.diag(basis.values)).max()
         if distance > _ROUNDED * np.abs(basis.values).max():
             raise ValueError(f"its vectors are no Ritz vectors: {distance:.1e} off")
         return basis
@@ -97,7 +99,7 @@ def rayleigh_ritz(spaces: list[Array], images: list[Array], keep: int) -> RitzBa
     """The ``keep`` best vectors of an orthonormal basis with known images."""
     space, image = np.hstack(spaces), np.hstack(images)
     projected = space.T @ image
-    values, rotation = np.linalg.eigh((projected + projected.T) / 2)
+    values, rotation = np.linalg.eigh(symmetric(projected))
     best = rotation[:, ::-1][:, :keep]
     basis = RitzBasis(values[::-1][:keep], space @ best, image @ best)
     if len(spaces) == 1:

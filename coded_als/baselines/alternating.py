@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.baselines.model import Entries, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.baselines.threads import one_blas_thread
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, power_of_four, rating_matrix
 from coded_als.models.starting import Start
@@ -64,7 +64,9 @@ class AlternatingModel(QuadraticModel):
         thread_count(threads)
         self.solver, self.cg_steps, self.threads = solver, cg_steps, threads
 
-    def _mean(self, matrix: sparse.csr_array) -> float:
+    _takes_weights = True
+
+    def _mean(self, matrix: sparse.csr_array, weights: Array | None) -> float:
         """The constant that is subtracted from every rating."""
         return 0.0
 
@@ -72,18 +74,25 @@ class AlternatingModel(QuadraticModel):
         """Standard deviation of the random start, in the units of a `RatingProblem`."""
         return float(1.0 / np.sqrt(self.rank))
 
-    def _problem(self, matrix: sparse.csr_array, dtype: Any) -> RatingProblem:
+    def _problem(self, matrix: sparse.csr_array, dtype: Any, weights: Array | None = None) -> RatingProblem:
         """The problem that float64 ratings pose.
 
         Raises UsageError where squares of the ratings overflow, or the model's precision does not hold their size.
         """
         with np.errstate(over="ignore"):
-            mean = self._mean(matrix)
+            mean = self._mean(matrix, weights)
         values = matrix.data - mean
         scale = self._scale(float(np.abs(values).max()), values.size)
         users = rating_matrix(sparse.csr_array((values / scale, matrix.indices, matrix.indptr), matrix.shape), dtype)
         items = rating_matrix(users.T.tocsr(), dtype)
-        sides = (Entries(side.indptr, side.indices, side.data) for side in (users, items))
+        weighing: list[Floats | None] = [None, None]
+        if weights is not None:
+            turned = sparse.csr_array((weights, matrix.indices, matrix.indptr), matrix.shape).T.tocsr()
+            weighing = [weights, turned.data]
+        sides = (
+            Entries(side.indptr, side.indices, side.data, own)
+            for side, own in zip((users, items), weighing, strict=True)
+        )
         rows = [self._scaled_rows(side, others, scale) for side, others in zip(sides, matrix.shape[::-1], strict=True)]
         return RatingProblem(mean, scale, *rows)
 
@@ -112,8 +121,10 @@ class AlternatingModel(QuadraticModel):
         self._require_least(facts.least)
         return scale, self._reading(mean, scale)
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
-        problem = self._problem(matrix, self.dtype)
+    def _fit(
+        self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None, weights: Array | None = None
+    ) -> None:
+        problem = self._problem(matrix, self.dtype, weights)
         penalty = self._penalty(problem.scale)
         users, items = self._start(problem, warm)
         state = run.arrays(users=users, items=items)
@@ -188,10 +199,21 @@ class RidgeALS(AlternatingModel):
         Conjugate-gradient steps for each row and half-step.
     seed
         Of the random start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     threads
         None for one per core.
     dtype
         ``float32`` or ``float64``, of all arithmetic.
+
+    Examples
+    --------
+    >>> from coded_als import RidgeALS
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=40,n=30,d=4,noise=0.1,density=0.4,seed=1")
+    >>> model = RidgeALS(rank=4, iterations=3).fit(ratings)
+    >>> prediction = model.predict(user=3, item=5)
     """
 
     kind: ClassVar[str] = "ridge"
@@ -207,11 +229,12 @@ class RidgeALS(AlternatingModel):
         regularization_scaling: str = "none",
         solver: str = "cholesky",
         cg_steps: int = 3,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         threads: int | None = None,
         dtype: str = "float32",
     ) -> None:
-        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed_from(seed, rng), threads, dtype)
         require_one_of("regularization_scaling", regularization_scaling, ("none", "count"))
         if bias_regularization is not None:
             require_number("bias_regularization", bias_regularization, positive=True)
@@ -221,8 +244,12 @@ class RidgeALS(AlternatingModel):
             regularization_scaling,
         )
 
-    def _mean(self, matrix: sparse.csr_array) -> float:
-        return float(matrix.data.mean(dtype=np.float64)) if self.biases else 0.0
+    def _mean(self, matrix: sparse.csr_array, weights: Array | None) -> float:
+        if not self.biases:
+            return 0.0
+        if weights is None or not weights.any():
+            return float(matrix.data.mean(dtype=np.float64))
+        return float(np.average(matrix.data, weights=weights))
 
     def _bias_regularization(self) -> float:
         return self.regularization if self.bias_regularization is None else self.bias_regularization
@@ -243,6 +270,12 @@ class ImplicitALS(AlternatingModel):
     With ``alpha``, that of Hu, Koren, Volinsky (2008), with confidence ``c = 1 + alpha r``:
 
         sum_observed c (1 - u.v)^2 + sum_unobserved (u.v)^2 + lambda (sum |u|^2 + sum |v|^2)
+
+    ``fit(weights=)`` gives the confidences c of single pairs. A stored value of 0 or less then asks for a score of 0, which is
+    negative evidence. A pair of less confidence than the unobserved ones (w, or 1 with ``alpha``) says less than nothing
+    known; one of 0 is left out. The loss is then
+
+        sum_stored c (p - u.v)^2 + w sum_unstored (u.v)^2 + ...,    p = 1 for values above 0, else 0
 
     Parameters
     ----------
@@ -266,10 +299,23 @@ class ImplicitALS(AlternatingModel):
         Length of a random starting row (the standard deviation of an entry is this over sqrt(d)).
     seed
         Seed of the random start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     threads
         Number of threads; None for all cores.
     dtype
         Type of all arithmetic, ``"float64"`` or ``"float32"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import ImplicitALS
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = ImplicitALS(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "implicit"
@@ -287,14 +333,15 @@ class ImplicitALS(AlternatingModel):
         solver: str = "cholesky",
         cg_steps: int = 3,
         init_scale: float = 0.1,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         threads: int | None = None,
         dtype: str = "float32",
     ) -> None:
         if regularization is None:
             # Rendle's lambda is multiplied by counts, Hu's is not
             regularization = 0.005 if alpha is None else 1.0
-        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed_from(seed, rng), threads, dtype)
         require_number("init_scale", init_scale, positive=True)
         if alpha is not None:
             require_number("alpha", alpha, positive=True)
@@ -326,6 +373,12 @@ class ImplicitALS(AlternatingModel):
             return np.ones(len(lengths))
         exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
         return np.asarray((lengths + self._weight() * others) ** exponent)
+
+    def _unknown(self) -> float:
+        return self._weight()
+
+    def _wanted(self, values: Floats) -> Floats:
+        return np.asarray(values > 0, dtype=values.dtype)
 
     def _require_least(self, least: float) -> None:
         if self.alpha is not None and least <= 0:

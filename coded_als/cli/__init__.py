@@ -24,6 +24,7 @@ COMMANDS = {
     "split": ("coded_als.cli.split", "Split ratings into a training and a test file."),
     "evaluate": ("coded_als.cli.evaluate", "Evaluate a saved model on test ratings."),
     "compare": ("coded_als.cli.compare", "Compare methods on one split of the ratings."),
+    "export": ("coded_als.cli.export", "Write the vectors of a saved model for an index."),
     "serve": ("coded_als.cli.serve", "Serve recommendations of a saved model over HTTP."),
     "tune": ("coded_als.cli.tune", "Search the parameters of methods within a time."),
     "demo": ("coded_als.cli.demo", "Run coded, copied and plain fits with stragglers."),
@@ -42,7 +43,7 @@ COMMANDS = {
     "help": ("coded_als.cli.help", "Show the help of a command, or of SPECs."),
 }
 SECTIONS = {
-    "Factorize and recommend": "fit recommend split evaluate compare tune serve",
+    "Factorize and recommend": "fit recommend split evaluate compare tune export serve",
     "Plan and study": "demo plan codes threshold check-code sweep reproduce report",
     "Cluster": "measure keys worker",
     "Tools": "doctor warm-up help",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coded_als.cli.clusters import machine_from, takes_machine
 from coded_als.cli.common import SIZE, print_json, progress
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
@@ -130,19 +130,9 @@ def print_codes(rows: Sequence[CodeRow], setting: Setting) -> None:
         f"delays {setting.delays} (virtual ms)"
     )
     names = (
-        "needs",
-        "share",
-        "work",
-        "pieces",
-        "calm",
-        "sent kB",
-        "back kB",
-        "error p50",
-        "p99",
-        "rack",
-        "round ms",
+        "needs", "share", "work", "pieces", "calm", "sent kB", "back kB", "error p50", "p99", "rack", "round ms",
         "p99 ms",
-    )
+    )  # fmt: skip
     click.echo(as_text(("code", *names), [_cells(row) for row in rows], first_left=True))
     click.echo(
         "share: of D on a worker; work: of the product, by a worker; pieces: of a share, in which partial "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -42,6 +43,11 @@ def refuse_typed(context: click.Context, names: Collection[str], rule: str, plac
     for option in context.command.params:
         if option.name in names and is_typed(context, option.name):
             raise UsageError(f"{max(option.opts, key=len)} {rule}; got it with {place}. Remove it.")
+
+
+def together(*options: Any) -> Callable[[Command], Command]:
+    """One decorator that adds several options, in this order."""
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
 def choice(
@@ -188,43 +194,43 @@ def cell_progress() -> Iterator[Callable[..., None]]:
 _AS_JSON = "coded_als.log_json"
 
 
-def takes_logging(command: Command) -> Command:
-    """Add ``--log-level`` and ``--log-json`` to a command; they take effect before it runs."""
-    level = click.option(
-        "--log-level",
-        type=click.Choice(LEVELS),
-        callback=_start,
-        expose_value=False,
-        metavar="LEVEL",
-        help="Log from debug, info, warning or error on.  [default: warning, without times]",
-    )
-    as_json = click.option(
-        "--log-json",
-        is_flag=True,
-        is_eager=True,
-        callback=lambda context, _, value: context.meta.__setitem__(_AS_JSON, value),
-        expose_value=False,
-        help="Log one JSON document a line.",
-    )
-    return level(as_json(command))
-
-
 def _start(context: click.Context, _: Any, level: str | None) -> None:
     as_json: bool = context.meta[_AS_JSON]
     if level is not None or as_json:
         start_logging(level or "warning", as_json)
 
 
+# they take effect before the command runs
+takes_logging = together(
+    click.option(
+        "--log-level",
+        type=click.Choice(LEVELS),
+        callback=_start,
+        expose_value=False,
+        metavar="LEVEL",
+        help="Log from debug, info, warning or error on.  [default: warning, without times]",
+    ),
+    click.option(
+        "--log-json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        help="Log one JSON document a line.",
+        callback=lambda context, _, value: context.meta.__setitem__(_AS_JSON, value),
+    ),
+)
+
+
 INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
 
 
-def takes_style(command: Command) -> Command:
-    """Add ``--width`` and ``--rc`` to a command, for `style_from`."""
-    width = click.option("--width", metavar="LENGTH", help="Width of figures with its unit: 3.4in, 86mm or 246pt.")
-    rc = click.option(
+# options for `style_from`
+takes_style = together(
+    click.option("--width", metavar="LENGTH", help="Width of figures with its unit: 3.4in, 86mm or 246pt."),
+    click.option(
         "--rc", multiple=True, metavar="KEY=VALUE", help="Set an rcParam of matplotlib: font.size=8; may be repeated."
-    )
-    return width(rc(command))
+    ),
+)  # fmt: skip
 
 
 def style_from(width: str | None, rc: tuple[str, ...]) -> AbstractContextManager[None]:

@@ -120,13 +120,8 @@ def _speeds() -> Iterator[SystemCheck]:
 
 
 CHECKS: tuple[Callable[[], Iterator[SystemCheck]], ...] = (
-    _versions,
-    _blas,
-    _compiled_loops,
-    _decoding,
-    _workers,
-    _speeds,
-)
+    _versions, _blas, _compiled_loops, _decoding, _workers, _speeds,
+)  # fmt: skip
 
 
 @click.command(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coded_als.cli.common import Command
+from coded_als.cli.common import together
 from coded_als.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,17 +29,14 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def checkpoint_options(command: Command) -> Command:
-    """Add ``--checkpoint``, ``--checkpoint-every`` and ``--resume`` to a command."""
-    folder = click.option(
-        "--checkpoint",
-        type=click.Path(path_type=Path),
-        metavar="FOLDER",
+checkpoint_options = together(
+    click.option(
+        "--checkpoint", type=click.Path(path_type=Path), metavar="FOLDER",
         help="Save the state of the fit here, for --resume.",
-    )
-    every = click.option("--checkpoint-every", type=int, metavar="N", help="Keep it every N iterations.  [default: 1]")
-    resume = click.option("--resume", is_flag=True, help="Continue from the state in --checkpoint, if any.")
-    return folder(every(resume(command)))
+    ),
+    click.option("--checkpoint-every", type=int, metavar="N", help="Keep it every N iterations.  [default: 1]"),
+    click.option("--resume", is_flag=True, help="Continue from the state in --checkpoint, if any."),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,26 +84,21 @@ def _interrupted(checkpoint: Checkpoint | None) -> str:
     )
 
 
-def going_on_options(command: Command) -> Command:
-    """Add ``--start``, ``--stop-on``, ``--validate`` and ``--patience`` to a command."""
-    start = click.option(
-        "--start",
-        "start_from",
-        type=click.Path(path_type=Path),
-        metavar="MODEL",
+going_on_options = together(
+    click.option(
+        "--start", "start_from", type=click.Path(path_type=Path), metavar="MODEL",
         help="Go on from a saved model, ids matched.",
-    )
-    stop_on = click.option(
-        "--stop-on",
-        metavar="METRIC",
+    ),
+    click.option(
+        "--stop-on", metavar="METRIC",
         help="End the fit when ndcg@10, recall@20, rmse, ... on the ratings of --validate gets no better, and keep the best "
         "iteration.",
-    )
-    validate = click.option("--validate", metavar="FILE", help="Ratings for --stop-on, read as RATINGS are.")
-    patience = click.option(
+    ),
+    click.option("--validate", metavar="FILE", help="Ratings for --stop-on, read as RATINGS are."),
+    click.option(
         "--patience", type=click.IntRange(1), metavar="N", help="Iterations without a better figure.  [default: 3]"
-    )
-    return start(stop_on(validate(patience(command))))
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,19 @@ from typing import Any
 
 import click
 
-from coded_als.cli.clusters import ClusterOptions, cluster_of, cluster_words, require_cluster, takes_machines
+from coded_als.cli.clusters import (
+    ClusterOptions,
+    cluster_of,
+    cluster_words,
+    iterations_from,
+    machine_from,
+    require_cluster,
+    takes_iterations,
+    takes_machine,
+    takes_machines,
+)
 from coded_als.cli.common import SIZE, picked, print_json, progress
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.cluster.machine import Machine
 from coded_als.delays.spec import trace_files
 from coded_als.experiments.plan_report import (

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from coded_als.cli.clusters import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.cli.common import cell_progress, choice
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import LiveOptions, displayed, live_options
-from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 from coded_als.planner.schemes import Size

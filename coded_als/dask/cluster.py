@@ -22,7 +22,7 @@ import numpy as np
 import zmq
 from distributed import Client, LocalCluster
 
-from coded_als.checks import require_number, require_whole
+from coded_als.checks import RNG, require_number, require_whole, seed_from
 from coded_als.dask.plugin import CodedWorkers, public_keys, remove_parts, start_workers
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError, reason_of
@@ -243,6 +243,9 @@ class DaskCluster(ZmqCluster):
         Delays to inject, a SPEC or a model; none by default.
     seed
         Seed of the delays.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     round_timeout_s
         Seconds after which a round without enough responses ends with an error.
     startup_timeout_s
@@ -263,9 +266,11 @@ class DaskCluster(ZmqCluster):
         workers: int | None = None,
         advertise: str | None = None,
         delays: str | DelayModel = "none",
-        seed: int = 0,
+        seed: int | None = None,
         startup_timeout_s: float = 60.0,
         round_timeout_s: float = ROUND_TIMEOUT_S,
+        *,
+        rng: RNG = None,
     ) -> None:
         _require_client(client)
         require_number("startup_timeout_s", startup_timeout_s)
@@ -277,7 +282,7 @@ class DaskCluster(ZmqCluster):
         if workers is None:
             workers = sum(worker.threads for worker in present.values())
         require_whole("workers", workers, 1)
-        stream = delay_stream(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed_from(seed, rng), round_timeout_s)
         require_versions(versions(), asked(client, versions))
         with ExitStack() as resources:
             link, credentials, allowed = _open_link(client, advertise, resources)

@@ -18,9 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from coded_als.data.dialect import TextLayout, TextOptions, layout_of
+from coded_als.data.dialect import TextLayout, TextOptions, layout_of, named_columns
 from coded_als.data.lines import Lines, plain_name
-from coded_als.data.names import named_columns
 from coded_als.data.ratings import CodedIds, IdColumn, number_ids
 from coded_als.data.text import TextColumns, read_columns
 from coded_als.errors import UsageError, reason_of

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.data.names import named_columns
+from coded_als.data.dialect import named_columns
 from coded_als.data.ratings import RatingData, Repeated, from_pairs, from_triples
 from coded_als.errors import UsageError, reason_of
 from coded_als.models.ids import Ids, id_text, is_text, objects, plain_ids, require_id_text

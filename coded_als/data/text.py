@@ -21,12 +21,13 @@ from coded_als.data.dialect import (
     head_of,
     is_number_text,
     layout_of,
+    plain_word,
+    role_of,
     rows_of,
     sample_of,
 )
 from coded_als.data.fields import ArrowFields, Fields, arrow_fields, is_number, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
-from coded_als.data.names import plain_word, role_of
 from coded_als.data.ratings import (
     CodedIds,
     IdColumn,

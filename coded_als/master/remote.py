@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from coded_als.checks import require_number
+from coded_als.checks import RNG, require_number, seed_from
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
 from coded_als.master.key_files import MasterKeys
@@ -48,6 +48,9 @@ class RemoteCluster(ZmqCluster):
         Delays to inject, a SPEC or a model; none by default.
     seed
         Seed of the delays.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     round_timeout_s
         Seconds after which a round without enough responses ends with an error.
     keys
@@ -82,14 +85,15 @@ class RemoteCluster(ZmqCluster):
         workers: int,
         key_file: str | os.PathLike[str] | None = None,
         delays: str | DelayModel = "none",
-        seed: int = 0,
+        seed: int | None = None,
         join_timeout_s: float = 60.0,
         round_timeout_s: float = ROUND_TIMEOUT_S,
         *,
         keys: str | os.PathLike[str] | None = None,
         rejoin_timeout_s: float = REJOIN_TIMEOUT_S,
+        rng: RNG = None,
     ) -> None:
-        stream = delay_stream(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed_from(seed, rng), round_timeout_s)
         require_number("join_timeout_s", join_timeout_s)
         require_number("rejoin_timeout_s", rejoin_timeout_s)
         with ExitStack() as resources:

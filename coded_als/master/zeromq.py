@@ -41,7 +41,7 @@ class ZmqCluster:
     that workers wait before they work; ``resources``: resources that closing ends, the link included; they also end
     when the cluster is forgotten or the interpreter ends; ``round_timeout_s``: seconds that a round may take;
     ``return_within_s``: seconds that a round waits for the restart of a worker that died, if it cannot end without that
-    worker.
+    worker; ``clock``: that of the rounds, and of their waiting.
     """
 
     virtual = False

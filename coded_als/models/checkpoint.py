@@ -237,6 +237,18 @@ class Checkpoint:
         Number of iterations between two snapshots: a killed fit can lose so many.
     resume
         Whether to go on from the checkpoint in the folder. Otherwise a folder that holds a checkpoint is refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from coded_als import Checkpoint, CodedALS
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = CodedALS(rank=3, iterations=2).fit(ratings, checkpoint=Checkpoint(folder))
+    ...     second = CodedALS(rank=3, iterations=50).fit(ratings, checkpoint=Checkpoint(folder, resume=True))
+    >>> second.converged_
+    True
     """
 
     def __init__(self, folder: str | Path | CheckpointStore, *, every: int = 1, resume: bool = False) -> None:

@@ -82,6 +82,17 @@ def load_model(path: str | Path) -> FactorModel:
     ------
     UsageError
         When the file is missing, damaged, not a model of this package, or of a later version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, load_model
+    >>> model = CodedALS(rank=2).fit(np.random.default_rng(0).standard_normal((20, 8)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     load_model(f"{folder}/model.npz").predict(3, 5) == model.predict(3, 5)
+    True
     """
     if os.path.isdir(path):
         # Parquet is loaded for a folder alone

@@ -24,14 +24,14 @@ MEMORY_BYTES = 32 * 2**20
 class Ranking(NamedTuple):
     """Ids and their scores, best first: ``ids, scores = model.recommend(user)``.
 
-    Parameters
+    Attributes
     ----------
     ids
-        (k,) for one, (many, n) for many, where n is at most the number of all: int64 or str as the model's own. Where
-        fewer than n are left, one gets fewer, and the rows of many end in -1 or empty text, with scores of minus
-        infinity.
+        Ids, best first: shape (k,) for one user or item, (users, n) for several; numbers or texts as the model's own. If
+        fewer than n candidates are left, one user gets a shorter array; rows of several users are padded with the id -1
+        or an empty text.
     scores
-        Of the same shape, float64.
+        Scores of the same shape, float64; minus infinity where a row is padded.
     """
 
     ids: Ids
@@ -113,13 +113,17 @@ def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool)
 
 def similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int) -> tuple[Integers, NDArray[Any]]:
     """Places and cosines, (k, n), of the n rows at the smallest angles to each of (k,) rows, themselves left out."""
-    lengths = np.linalg.norm(factors, axis=1)
-    # a row of zeros has no direction and is similar to nothing
-    units = factors / np.where(lengths > 0, lengths, 1)[:, None]
+    units = unit_rows(factors)
     themselves = pattern((len(places), len(factors)), np.arange(len(places) + 1), places)
     return recommend_batch(
         units[places], units, min(n, len(units)), seen=themselves, memory_limit_bytes=memory_limit_bytes
     )
+
+
+def unit_rows(factors: Floats) -> Floats:
+    """The rows of a table at length 1, (rows, d); a row of zeros has no direction and is similar to nothing."""
+    lengths = np.linalg.norm(factors, axis=1)
+    return np.asarray(factors / np.where(lengths > 0, lengths, 1)[:, None])
 
 
 def places_among(name: str, places: NDArray[Any], noun: str, count: int) -> Integers:

@@ -103,13 +103,9 @@ def _common(equations: Equations, fixed: Array) -> Array:
 
 
 def _batch(
-    shape: BatchShape,
-    equations: Equations,
-    fixed: Array,
-    common: Array,
-    state: tuple[Array, tuple[Array, Array]],
+    shape: BatchShape, equations: Equations, fixed: Array, common: Array, state: tuple[Array, tuple[Array, Array]],
     batch: Operands,
-) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:
+) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:  # fmt: skip
     """Fetch the rows that a batch needs, sum up, solve finished rows, and carry the open row on."""
     table, (open_gram, open_right) = state
     factors = _fetch(fixed, batch.sends, batch.entries)

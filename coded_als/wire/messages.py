@@ -237,7 +237,7 @@ class Answer(Reply):
     code: ClassVar[int] = 25
 
     done: Natural  # pieces, with these
-    waited_s: float = 0.0
+    waited_s: float = 0.0  # of all its pieces until then, as the seconds of computing
     computed_s: float = 0.0
     # one: the rows of the pieces that were done since the last answer, one after the other
     arrays: tuple[NDArray[Any], ...] = ()

@@ -16,7 +16,7 @@ from coded_als import ImplicitALS, UsageError, tune
 from coded_als.cli import main
 from coded_als.data import holdout, load_ratings
 from coded_als.evaluation import evaluate_ranking
-from coded_als.evaluation.tuning import latest_out
+from coded_als.evaluation.search import latest_out
 from coded_als.models.registry import model_kinds
 from tests.evaluation.test_search import some_ratings
 

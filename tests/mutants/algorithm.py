@@ -74,7 +74,7 @@ ALGORITHM = (
     ),
     Mutant(
         "a new user is folded in without the means of the items",
-        "coded_als/als/folding.py",
+        "coded_als/als/estimator.py",
         "means = np.zeros(rows.shape[1]) if self.item_biases_ is None else self.item_biases_",
         "means = np.zeros(rows.shape[1])",
         ("tests/als/test_centring.py::test_fold_in_is_the_row_of_the_full_solve",),

@@ -56,9 +56,9 @@ MODELS = (
     ),
     Mutant(
         "halving keeps the worst",
-        "coded_als/evaluation/tuning.py",
-        "key=lambda pair: -self._sign",
-        "key=lambda pair: self._sign",
+        "coded_als/evaluation/search.py",
+        "key=lambda pair: -pair[0].score",
+        "key=lambda pair: pair[0].score",
         ("tests/evaluation/test_tuning.py::test_a_third_goes_on_from_where_it_is",),
     ),
     Mutant(
@@ -185,8 +185,8 @@ MODELS = (
     Mutant(
         "the largest error is the best",
         "coded_als/evaluation/search.py",
-        "sign = -1.0 if metric in ERRORS else 1.0",
-        "sign = 1.0",
+        "return (-1.0 if metric in ERRORS else 1.0) * ",
+        "return ",
         ("tests/evaluation/test_search.py",),
     ),
     Mutant(

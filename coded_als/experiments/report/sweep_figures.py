@@ -37,7 +37,7 @@ from coded_als.experiments.sweep.rows import SweepRow, iteration_quantiles, know
 
 def example_figures_of(rows: Sequence[SweepRow], examples: Examples) -> Iterator[CaptionedFigure]:
     alone = len({row["cell"]["delays"] for row in rows}) > 1
-    note = " CaptionedFigure for the first of the sweep's delay models alone." if alone else ""
+    note = " Drawn for the first of the sweep's delay models alone." if alone else ""
     about, drawn = f"delays {examples['delays']}", series_styles(row["cell"] for row in rows if row["status"] == "done")
     if examples["curves"]:
         size = examples["size"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,9 +26,12 @@ from coded_als.experiments.report.canvas import (
     styles,
 )
 from coded_als.experiments.sweep.rows import known_interval
-from coded_als.experiments.table1.extended import ExtendedRow
 from coded_als.experiments.table1.paper_table import Table1Row, at_points, live_and_partitions
-from coded_als.experiments.when_coding_pays import PayOutcome
+
+# figures need rows, and not the runs that made them
+if TYPE_CHECKING:
+    from coded_als.experiments.table1.extended import ExtendedRow
+    from coded_als.experiments.when_coding_pays import PayOutcome
 
 # meanings of a mark and of a line, in every colour
 PUBLISHED, FITTED = "published", "fitted law, virtual clock"
