@@ -35,6 +35,8 @@ class Played:
         Messages of any kind that the master sent or received.
     answered_s
         When each worker's own task was answered, in a round with second copies.
+    paces
+        As `RoundProgress.paces`.
     """
 
     elapsed_s: float
@@ -42,6 +44,7 @@ class Played:
     heard_s: Mapping[int, float]
     messages: int
     answered_s: Mapping[int, float] = field(default_factory=dict)
+    paces: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
 
 # An answer's pieces are checked when it arrives: whether it counts.
@@ -93,6 +96,7 @@ class _Play:
         self._until, self._machine, self._accept = until, machine, accept
         work_s = machine.working_s(cost.operations, drawn.slowness)
         self._begun_s = cost.computed_s(drawn.delays_s, machine, drawn.slowness) - work_s
+        self._received_s = cost.received_s(workers, machine)
         self._piece_s = work_s / self._pieces
         self._word_s = machine.sending_s(1, 0.0)
         self._answer_s = machine.sending_s(1, until.answer_bytes(cost.response_bytes)) - self._word_s
@@ -119,7 +123,11 @@ class _Play:
                 for done in range(1, self._pieces):
                     self._foresee(self._finished_s(worker, done), "trigger", worker)
             elif until.unasked > 1:
-                self._foresee(self._finished_s(worker, 1) + machine.latency_s, "word", worker, 1)
+                due_s = self._received_s + until.due_s
+                if self._finished_s(worker, 1) <= due_s < np.inf:
+                    self._foresee(due_s, "trigger", worker)
+                else:
+                    self._foresee(self._finished_s(worker, 1) + machine.latency_s, "word", worker, 1)
             self._foresee(self._finished_s(worker, until.unasked), "trigger", worker)
 
     def to_end(self) -> Played:
@@ -129,6 +137,7 @@ class _Play:
             if event.kind == "read":
                 self._read(event)
                 if event.pieces and self._until.decodable(self._order):
+                    self._drain(event.at_s)
                     return self._played(event.at_s)
                 self._asking.note(event.at_s)
                 self._foresee_question()
@@ -143,8 +152,16 @@ class _Play:
         settled = self._order and best_there_is(self._until.rule, tuple(self._order))
         return self._played(self._free_s if settled else np.inf)
 
+    def _drain(self, now_s: float) -> None:
+        """Learn from the answers that have arrived unread, which the master finds before its next round."""
+        for event in self._events:
+            if event.kind == "read" or (event.kind == "answer" and event.at_s <= now_s):
+                self.messages += event.kind == "answer"
+                self._hear(event.worker, max(event.pieces, 1))
+
     def _played(self, elapsed_s: float) -> Played:
-        return Played(elapsed_s, self._order, self._heard_s, self.messages, self._asking.own_answers)
+        own = self._asking.own_answers
+        return Played(elapsed_s, self._order, self._heard_s, self.messages, own, self._progress.paces)
 
     def _foresee(self, at_s: float, kind: Kind, worker: int, pieces: int = 0) -> None:
         self._number += 1
@@ -173,9 +190,7 @@ class _Play:
         worker = event.worker
         if worker in self._refused:
             return
-        pieces = max(event.pieces, 1)
-        sent_s = self._finished_s(worker, pieces)
-        self._progress.hear(worker, sent_s, pieces, sent_s - float(self._begun_s[worker]))
+        self._hear(worker, max(event.pieces, 1))
         if not event.pieces:
             return
         if worker not in self._order and not self._accept(worker):
@@ -184,6 +199,11 @@ class _Play:
             return
         self._progress.count(worker, event.pieces)
         self._order[worker], self._heard_s[worker] = event.pieces, event.at_s
+
+    def _hear(self, worker: int, pieces: int) -> None:
+        """Note the worker's report that so many pieces are done."""
+        sent_s, begun_s = self._finished_s(worker, pieces), float(self._begun_s[worker])
+        self._progress.hear(worker, sent_s, pieces, sent_s - begun_s, begun_s - self._received_s)
 
     def _foresee_question(self) -> None:
         at_s = self._asking.next_s

@@ -54,12 +54,16 @@ class EveryPiece:
         Whether each answer is one piece's part of a sum, as large as a whole response, which a worker sends unasked.
     backups
         Policy of second copies; None where workers go on with their pieces unasked.
+    due_s
+        Seconds after it has its task at which each worker answers with its finished pieces, unasked and without a word
+        before; infinite: workers say when their first piece is done, and are asked.
     """
 
     rule: StoppingRule
     layout: PieceLayout
     summed: bool = False
     backups: BackupPolicy | None = None
+    due_s: float = np.inf
 
     @property
     def needed(self) -> int:
@@ -152,8 +156,9 @@ class RoundProgress:
         self.layout = layout
         self.counted: NDArray[np.int64] = np.zeros(workers, dtype=np.int64)
         self.asked: NDArray[np.int64] = np.zeros(workers, dtype=np.int64)
-        # when the work of each seems to have begun, and its seconds for each piece
+        # when the work of each seems to have begun, the seconds that it had its task by then, and those for each piece
         self.begun_s: Array = np.full(workers, np.inf)
+        self.waited_s: Array = np.full(workers, np.inf)
         self.piece_s: Array = np.full(workers, np.inf)
         self.stalled: NDArray[np.bool_] = np.zeros(workers, dtype=np.bool_)
         # nothing will come of those that were lost, until they are heard again
@@ -164,10 +169,17 @@ class RoundProgress:
         """The answers that count: the first so many pieces of each worker."""
         return {int(worker): int(self.counted[worker]) for worker in np.flatnonzero(self.counted)}
 
-    def hear(self, worker: int, now_s: float, pieces: int, computed_s: float) -> None:
-        """Note a worker's report of its finished pieces and its seconds of work."""
+    @property
+    def paces(self) -> dict[int, tuple[float, float]]:
+        """Seconds that each worker had its task before it began, and took for each piece; of those that were heard."""
+        heard = np.flatnonzero(np.isfinite(self.piece_s)).tolist()
+        return {worker: (float(self.waited_s[worker]), float(self.piece_s[worker])) for worker in heard}
+
+    def hear(self, worker: int, now_s: float, pieces: int, computed_s: float, waited_s: float = 0.0) -> None:
+        """Note a worker's report of its finished pieces, and its seconds of work and before."""
         if pieces:
             self.begun_s[worker], self.piece_s[worker] = now_s - computed_s, computed_s / pieces
+            self.waited_s[worker] = waited_s
         self.stalled[worker] = self.gone[worker] = False
 
     def count(self, worker: int, pieces: int) -> None:
@@ -223,7 +235,28 @@ def next_question(now_s: float, progress: RoundProgress, until: EveryPiece, lead
     more = np.flatnonzero((wanted > progress.counted) & (wanted > progress.asked))
     if not more.size:
         return None
+    more = _necessary(more, wanted, progress, until)
     return Question(max(now_s, end_s - lead_s), {int(worker): int(wanted[worker]) for worker in more})
+
+
+def _necessary(
+    asked: NDArray[np.intp], wanted: NDArray[np.int64], progress: RoundProgress, until: EveryPiece
+) -> NDArray[np.intp]:
+    """Those of the workers to be asked without whose further pieces the round could not be decoded, fewest pieces first."""
+    places, rule = progress.layout.places, until.counted
+    groups = [sorted(group) for group in rule.groups] if isinstance(rule, AnyOfEach) else [[*range(len(places))]]
+    holds = np.array([np.isin(np.arange(len(places)), group) for group in groups])
+    fewest = 1 if isinstance(rule, AnyOfEach) else until.needed
+    kept = wanted.copy()
+    counts = holds.astype(np.int64) @ (places < wanted[:, np.newaxis])
+    for worker in asked[np.argsort(wanted[asked] - progress.counted[asked], kind="stable")]:
+        new = (places[worker] >= progress.counted[worker]) & (places[worker] < wanted[worker])
+        without = counts - holds[:, worker, np.newaxis] * new
+        if without.min() >= fewest:
+            counts, kept[worker] = without, progress.counted[worker]
+    chosen = asked[kept[asked] > progress.counted[asked]]
+    spared = until.decodable({int(worker): int(kept[worker]) for worker in np.flatnonzero(kept)})
+    return chosen if spared and chosen.size else asked
 
 
 def soonest_s(now_s: float, progress: RoundProgress, needed: int) -> float:
@@ -277,7 +310,8 @@ class Asking:
         self.progress = RoundProgress(until.layout)
         self._until, self._lead_s = until, lead_s
         self._ask_s = self._stalled_s = np.inf
-        self._look_s = self._again_s = 0.0
+        # until the answers that are due have been read nobody is asked
+        self._look_s = self._again_s = until.due_s + 2 * lead_s if np.isfinite(until.due_s) else 0.0
         self._put_off = False
 
     @property
