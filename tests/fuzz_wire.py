@@ -64,7 +64,7 @@ def seeds() -> list[bytes]:
         wire.Store(*us, "D#1", 1, arrays[:1]),
         wire.Load(*us, "D#1", 1, 4),
         wire.Retain(*us, stamps),
-        wire.Task(*task, "product", stamps, stamps[:1], 0.5, 2.0, 4, 1, 2, arrays),
+        wire.Task(*task, "product", stamps, stamps[:1], 0.5, 2.0, 4, 1, 2, 0.25, arrays),
         wire.Task(*task, "product"),
         wire.Cancel(*task),
         wire.Ask(*task, 2),

@@ -39,10 +39,10 @@ class Played:
         As `RoundProgress.paces`.
     """
 
-    elapsed_s: float
-    done: Mapping[int, int]
-    heard_s: Mapping[int, float]
-    messages: int
+    elapsed_s: float = 0.0
+    done: Mapping[int, int] = field(default_factory=dict)
+    heard_s: Mapping[int, float] = field(default_factory=dict)
+    messages: int = 0
     answered_s: Mapping[int, float] = field(default_factory=dict)
     paces: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
@@ -100,8 +100,7 @@ class _Play:
         self._piece_s = work_s / self._pieces
         self._word_s = machine.sending_s(1, 0.0)
         self._answer_s = machine.sending_s(1, until.answer_bytes(cost.response_bytes)) - self._word_s
-        # a question reaches the last worker after all others have been asked, and its answer has a way too
-        self._asking = until.policy(workers * self._word_s + machine.latency_s)
+        self._asking = until.policy(machine, cost.payload_bytes, cost.response_bytes)
         self._free_s = machine.sending_s(workers, cost.payload_bytes)
         self._events: list[_Event] = []
         self._number, self.messages = 0, workers
@@ -243,13 +242,10 @@ def gather_pieces(
     drawn: Disturbance,
     machine: Machine,
     left_out: dict[int, Status],
-    done: dict[int, int],
-    response_s: Array,
-    answered_s: dict[int, float],
-) -> dict[int, tuple[Array, ...]]:
-    """The answers that a round in pieces uses, (planes, rows, columns) of each worker, or its parts of a sum.
+) -> tuple[dict[int, tuple[Array, ...]], Played]:
+    """The answers that a round in pieces uses, (planes, rows, columns) of each worker or its parts of a sum; its course.
 
-    It fills in ``left_out``, ``done``, the seconds of responses and those of the answers to workers' own tasks.
+    It fills in ``left_out``.
 
     Raises NotEnoughWorkers, DecodingError when even all answers do not let the round end.
     """
@@ -260,11 +256,7 @@ def gather_pieces(
     played = play(RoundCost.of(round), until, drawn, machine, accept, round.excluded)
     if not np.isfinite(played.elapsed_s):
         raise refusal_of(until, tuple(played.done), left_out)
-    done.update(played.done)
-    answered_s.update(played.answered_s)
-    for worker, heard_s in played.heard_s.items():
-        response_s[worker] = heard_s
-    return counted_answers(answers, done, until.summed)
+    return counted_answers(answers, played.done, until.summed), played
 
 
 def pieces_done(until: EveryPiece, done: Mapping[int, int], workers: int) -> Array:

@@ -88,10 +88,15 @@ class EveryPiece:
         """The pieces that a worker does without being asked for more."""
         return self.layout.pieces if self.backups is None else 1
 
-    def policy(self, lead_s: float) -> Asking | Backups:
-        """The state of one round from which its questions follow; ``lead_s`` as in `Asking`."""
+    def policy(self, machine: Machine, payload_bytes: float, response_bytes: float) -> Asking | Backups:
+        """The state of one round from which its questions follow; bytes as in `Round`."""
         if self.backups is None:
-            return Asking(self, lead_s)
+            workers = self.layout.workers
+            # a question reaches the last worker after all others have been asked, and its answer has a way too
+            lead_s = machine.sending_s(workers, 0.0) + machine.latency_s
+            given_s = machine.sending_s(workers, payload_bytes) + machine.latency_s
+            read_s = machine.sending_s(workers, response_bytes * self.needed / workers) + machine.latency_s
+            return Asking(self, lead_s, given_s + self.due_s + read_s if self.due_s < np.inf else 0.0)
         assert isinstance(self.rule, AnyOfEach), "second copies are of blocks"
         return Backups(self.rule.groups, self.backups, RoundProgress(self.layout))
 
@@ -182,6 +187,11 @@ class RoundProgress:
             self.waited_s[worker] = waited_s
         self.stalled[worker] = self.gone[worker] = False
 
+    @property
+    def answered(self) -> bool:
+        """Whether each worker has answered or is gone."""
+        return bool(((self.counted > 0) | self.gone).all())
+
     def count(self, worker: int, pieces: int) -> None:
         """The answers to a worker's first pieces are there."""
         self.counted[worker] = max(self.counted[worker], pieces)
@@ -233,30 +243,34 @@ def next_question(now_s: float, progress: RoundProgress, until: EveryPiece, lead
         return None
     wanted = (expected <= end_s).sum(axis=1)
     more = np.flatnonzero((wanted > progress.counted) & (wanted > progress.asked))
+    if more.size:
+        more = _necessary(more, wanted, progress, until)
     if not more.size:
         return None
-    more = _necessary(more, wanted, progress, until)
     return Question(max(now_s, end_s - lead_s), {int(worker): int(wanted[worker]) for worker in more})
 
 
 def _necessary(
     asked: NDArray[np.intp], wanted: NDArray[np.int64], progress: RoundProgress, until: EveryPiece
 ) -> NDArray[np.intp]:
-    """Those of the workers to be asked without whose further pieces the round could not be decoded, fewest pieces first."""
+    """Those of the workers to be asked without whose further pieces the round could not be decoded.
+
+    Pieces that were asked for before are on their way.
+    """
     places, rule = progress.layout.places, until.counted
     groups = [sorted(group) for group in rule.groups] if isinstance(rule, AnyOfEach) else [[*range(len(places))]]
     holds = np.array([np.isin(np.arange(len(places)), group) for group in groups])
     fewest = 1 if isinstance(rule, AnyOfEach) else until.needed
-    kept = wanted.copy()
+    coming = np.where(progress.stalled, 0, np.minimum(progress.asked, wanted))
+    kept, had = wanted.copy(), np.maximum(progress.counted, coming)
     counts = holds.astype(np.int64) @ (places < wanted[:, np.newaxis])
-    for worker in asked[np.argsort(wanted[asked] - progress.counted[asked], kind="stable")]:
-        new = (places[worker] >= progress.counted[worker]) & (places[worker] < wanted[worker])
+    for worker in asked[np.argsort(wanted[asked] - had[asked], kind="stable")]:
+        new = (places[worker] >= had[worker]) & (places[worker] < wanted[worker])
         without = counts - holds[:, worker, np.newaxis] * new
         if without.min() >= fewest:
-            counts, kept[worker] = without, progress.counted[worker]
-    chosen = asked[kept[asked] > progress.counted[asked]]
+            counts, kept[worker] = without, had[worker]
     spared = until.decodable({int(worker): int(kept[worker]) for worker in np.flatnonzero(kept)})
-    return chosen if spared and chosen.size else asked
+    return asked[kept[asked] > had[asked]] if spared else asked
 
 
 def soonest_s(now_s: float, progress: RoundProgress, needed: int) -> float:
@@ -304,14 +318,16 @@ class Asking:
         The rule of the round.
     lead_s
         Seconds that a question takes to all workers and back.
+    read_s
+        When the answers that are due will have been read, on the clock of the round: nobody is asked before, unless all
+        workers have answered.
     """
 
-    def __init__(self, until: EveryPiece, lead_s: float) -> None:
+    def __init__(self, until: EveryPiece, lead_s: float, read_s: float = 0.0) -> None:
         self.progress = RoundProgress(until.layout)
         self._until, self._lead_s = until, lead_s
         self._ask_s = self._stalled_s = np.inf
-        # until the answers that are due have been read nobody is asked
-        self._look_s = self._again_s = until.due_s + 2 * lead_s if np.isfinite(until.due_s) else 0.0
+        self._look_s, self._again_s, self._read_s = 0.0, 0.0, read_s
         self._put_off = False
 
     @property
@@ -328,6 +344,8 @@ class Asking:
         """Account for news of a worker."""
         if self._until.summed:
             return
+        if now_s < self._read_s and not self.progress.answered:
+            self._look_s = self._read_s
         self._put_off = now_s < self._look_s
         if self._put_off:
             self._ask_s = min(self._ask_s, self._look_s)

@@ -9,6 +9,7 @@ and byte count agree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -26,7 +27,7 @@ Stamp = tuple[str, int]
 # A whole number of at least 0.
 Natural = Annotated[int, "natural"]
 
-VERSION = 7
+VERSION = 8
 MOST_HEADER_BYTES = 1 << 16
 
 
@@ -113,6 +114,8 @@ class Task(FromMaster):
         Pieces of the response, and the one that comes first; the others follow in cyclic order. One: the whole response.
     unasked
         Pieces that the worker does and answers before it is asked for more; 0: all.
+    due_s
+        Seconds after which the worker answers with its finished pieces, without a word before; infinite: when it is asked.
     arrays
         Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames, or of shared memory.
     """
@@ -129,6 +132,7 @@ class Task(FromMaster):
     pieces: Natural = 1
     start: Natural = 0
     unasked: Natural = 0
+    due_s: float = math.inf
     arrays: tuple[NDArray[Any], ...] = ()
 
     def __post_init__(self) -> None:

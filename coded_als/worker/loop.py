@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -134,7 +135,7 @@ class Worker:
             return
         self._report_dropped()
         self._waited_s = waited_s = time.perf_counter() - received
-        self._pieces = Pieces(task) if task.pieces > 1 else None
+        self._pieces = Pieces(task, received + task.due_s) if task.pieces > 1 else None
         try:
             result = self._compute_in_turn(task)
         except Exception as error:  # a bug in a kernel or its operands: for the master to raise
@@ -150,6 +151,7 @@ class Worker:
     def _wait(self, task: Task, until: float) -> None:
         """Let the injected delay pass with an eye on the inbox."""
         while self._task is task and (remaining_s := until - time.perf_counter()) > 0:
+            remaining_s = min(remaining_s, self._until_due(task))
             if remaining_s < 1e-3:  # ZeroMQ's clock has whole milliseconds
                 time.sleep(remaining_s)
             else:
@@ -224,10 +226,24 @@ class Worker:
         """Send the pieces that were done since the last answer; a word where there are none."""
         computed_s = time.perf_counter() - self._started if pieces.done else 0.0
         pieces.asked = 0
+        pieces.tell(computed_s)
         if (rows := pieces.take()) is None:
             self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
         else:
             self._send(Answer(*self._of(task), pieces.done, self._waited_s, computed_s, (rows,)))
+
+    def _until_due(self, task: Task) -> float:
+        """Answer with the finished pieces, if any, once they are due; seconds until then."""
+        pieces = self._pieces
+        if pieces is None or pieces.task is not task or pieces.due == math.inf:
+            return math.inf
+        remaining_s = pieces.due - time.perf_counter()
+        if remaining_s > 0:
+            return remaining_s
+        pieces.due = math.inf
+        if pieces.done:
+            self._answer(task, pieces)
+        return math.inf
 
     def _run(self, task: Task, steps: Generator[None, None, Result]) -> Result | None:
         """Drive a kernel; None when something newer turned up."""
@@ -240,6 +256,7 @@ class Worker:
                 result: Result = stop.value
                 return result if task.slowness <= 1 or self._task is task else None
             self._lag(task, time.thread_time() - began)
+            self._until_due(task)
             self._look(0.0)
             if self._task is not task:
                 steps.close()

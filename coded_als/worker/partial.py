@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from coded_als.arrays import Array
@@ -18,10 +20,12 @@ class Pieces:
     ----------
     task
         The task.
+    due
+        When it is to answer unasked, on the clock of the worker; infinite once it has.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, due: float = math.inf) -> None:
+        self.task, self.due = task, due
         self.done = 0
         # how many are to be done when the master wants them; 0: it has not asked, or has been answered
         self.asked = 0
@@ -58,9 +62,16 @@ class Pieces:
         return np.concatenate(unsent, axis=1) if unsent else None
 
     def is_news(self, computed_s: float) -> bool:
-        """Whether the master cannot know how far this is: it is the first piece, or the pace has changed since."""
+        """Whether the master cannot know how far this is, nor will soon: it is the first piece, or the pace has changed."""
+        if self.due < math.inf:
+            return False
         known = self._told and abs(computed_s - self.done * self._told_piece_s) <= NEWS * computed_s
         if known or self.done < 2 * self._told:
             return False
-        self._told, self._told_piece_s = self.done, computed_s / self.done
+        self.tell(computed_s)
         return True
+
+    def tell(self, computed_s: float) -> None:
+        """The master is told of these pieces."""
+        if self.done:
+            self._told, self._told_piece_s = self.done, computed_s / self.done
