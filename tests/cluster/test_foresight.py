@@ -65,7 +65,10 @@ def test_random_rounds_take_few_messages_and_hardly_longer(spec: str) -> None:
 
 
 def test_arcs_by_speed_are_taken_where_speeds_persist_and_end_rounds_sooner() -> None:
-    for spec, pieces, pooled_s in (("slowdown-always:n=15,factor=0.5", 30, 2 / 3), ("slowdown-always:n=1,factor=3", 60, 1.0227)):
+    for spec, pieces, pooled_s in (
+        ("slowdown-always:n=15,factor=0.5", 30, 2 / 3),
+        ("slowdown-always:n=1,factor=3", 60, 1.0227),
+    ):
         until = replace(CODED, layout=PieceLayout(W, pieces))
         seconds, _, begun = course(until, spec, 1.0, 8)
         assert begun.tolist() == [0.0] * 3 + [1.0] * 5
@@ -136,7 +139,7 @@ def test_a_fit_learns_from_its_rounds() -> None:
     ratings = np.random.default_rng(0).standard_normal((120, 120))
     found = []
     for pieces in (1, 12):
-        with SimulatedCluster(12, "slowdown-always:n=6,factor=0.5", 1, Machine(1e4)) as cluster:
+        with SimulatedCluster(12, "slowdown-always:n=6,factor=0.5", 2, Machine(1e4)) as cluster:
             code = f"systematic:p=6,pieces={pieces}"
             model = CodedALS(rank=4, code=code, precomputation="local").fit(ratings, cluster)
             found.append((model.user_factors_ @ model.item_factors_.T, [one.elapsed_s for one in model.rounds_]))
