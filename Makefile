@@ -4,20 +4,22 @@ BIN := .venv/bin
 
 # the versions of constraints/X.Y.txt, for the Python of .venv
 INSTALL := $(BIN)/python tools/dependencies.py install pinned
+# the dependency group of developers, and the extras that the tests try
+DEV := dev baselines dask faiss jax parquet report sklearn testing
 
-.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants bench docs docs-serve clean
+.PHONY: setup update latest oldest demo test lint slow soak fuzz mutants simulate bench docs docs-serve clean
 
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml tools/dependencies.py $(wildcard constraints/*.txt)
 	$(PYTHON) -m venv .venv
-	$(INSTALL) dev
+	$(INSTALL) $(DEV)
 	touch $@
 
 # pin the newest versions for the Python in use (PYTHON=python3.13 make update)
 update:
 	$(PYTHON) -m venv --clear .venv-update
-	.venv-update/bin/python tools/dependencies.py install latest dev docs
+	.venv-update/bin/python tools/dependencies.py install latest $(DEV) docs
 	.venv-update/bin/python tools/dependencies.py freeze
 	rm -rf .venv-update
 
@@ -25,7 +27,7 @@ update:
 # deprecation is only shown
 latest oldest:
 	$(PYTHON) -m venv --clear .venv-$@
-	.venv-$@/bin/python tools/dependencies.py install $@ dev
+	.venv-$@/bin/python tools/dependencies.py install $@ $(DEV)
 	if [ $@ = latest ]; then .venv-latest/bin/mypy; fi
 	.venv-$@/bin/python -m pytest -n 2 --dist loadfile -W default::DeprecationWarning -W default::FutureWarning -W default::PendingDeprecationWarning
 
@@ -35,6 +37,8 @@ demo: setup
 # files of tests are shared out over two processes: most wait for workers, not for a core; threads of BLAS in both of them
 # would only wait for each other
 test latest oldest: export OPENBLAS_NUM_THREADS = 1
+# hundreds of short processes run in the tests: where bytecode is not kept, each would compile the package again
+unexport PYTHONDONTWRITEBYTECODE
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -51,19 +55,24 @@ soak: setup
 
 # bytes from the network, guided by coverage; skipped with a reason where atheris does not install
 fuzz: setup
-	-$(INSTALL) dev fuzz
+	-$(INSTALL) $(DEV) fuzz
 	$(BIN)/python -m tests.fuzz_wire -max_total_time=60
 
 # planted mistakes that the suite must notice; not part of test
 mutants: setup
 	$(BIN)/python -m tests.mutants
 
+# the real master and workers on a virtual clock, 10,000 seeds of it; make simulate SEED=42 replays one
+simulate: export OPENBLAS_NUM_THREADS = 1
+simulate: setup
+	$(BIN)/python -m tests.simulation $(SEED)
+
 bench: setup
-	$(INSTALL) dev bench
+	$(INSTALL) $(DEV) bench
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: setup
-	$(INSTALL) dev docs
+	$(INSTALL) $(DEV) docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "site/index.html; make docs-serve shows it with its search"
 

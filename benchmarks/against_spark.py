@@ -14,7 +14,7 @@ With ``--straggler`` the two processes of each are measured undisturbed, and onc
 waits for all, and once more holds each block in two copies (`FirstCopy(2)`). What is stopped is all of an executor, or the
 Dask worker and all that it has started.
 
-Skips with a reason without Java or pyspark (pip install 'coded-als[spark]').
+Skips with a reason without Java or pyspark (pip install pyspark).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The two take turns, and what is compared is the ratio within a turn, so other load on the machine hits both alike.
 ``implicit`` needs BLAS held to one thread by the user; it is given that here.
 
-    pip install 'coded-als[bench]';  python benchmarks/baselines_speed.py [turns]
+    pip install implicit==0.7.3;  python benchmarks/baselines_speed.py [turns]
 
 With 0 turns only the responses for one user are timed.
 """
@@ -38,7 +38,7 @@ def main(turns: int) -> None:
     try:
         import implicit  # noqa: F401
     except ImportError:
-        print("implicit is not installed: pip install 'coded-als[bench]'")
+        print("implicit is not installed: pip install implicit==0.7.3")
         return
     for solver in ("cg", "cholesky"):
         for rank in RANKS if turns else ():

@@ -70,7 +70,7 @@ class Stopwatch:
 
 def instrumented(stopwatch: Stopwatch) -> None:
     """Time the parts from outside: the algorithm itself knows no clock."""
-    from coded_als.als import convergence, factors, lobpcg, sparse_rows, spread
+    from coded_als.als import convergence, lobpcg, ritz, sparse_rows, spread
     from coded_als.als import products as rounds
 
     for owner, name, part in (
@@ -82,7 +82,7 @@ def instrumented(stopwatch: Stopwatch) -> None:
         (lobpcg, "search_directions", "algebra of the solver"),
         (lobpcg, "stepped", "algebra of the solver"),
         (convergence.Stopping, "judge", "judging convergence"),
-        (factors.BestFactors, "measured", "factors and objective"),
+        (ritz.BestFactors, "measured", "factors and objective"),
     ):
         setattr(owner, name, stopwatch.timed(part, getattr(owner, name)))
 

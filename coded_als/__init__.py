@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from coded_als.lazy import lazily, public_names, offer
@@ -17,15 +18,16 @@ _HOMES = {
     "coded_als.codes": "EntangledPolynomialCode",
     "coded_als.errors": "DecodingError NotEnoughWorkers UsageError",
     "coded_als.master": "LocalCluster",
-    "coded_als.evaluation.stopping": "EarlyStopping",
+    "coded_als.evaluation.search": "EarlyStopping",
     "coded_als.evaluation.tuning": "tune",
     "coded_als.models.checkpoint": "Checkpoint",
     "coded_als.models.persistence": "load_model",
+    "coded_als.models.vectors": "export_vectors vectors_of",
     "coded_als.pca": "CodedPCA CodedTruncatedSVD",
     "coded_als.sharded": "ShardedALS",
 }
 # without scikit-learn these two cannot be imported, and `from coded_als import *` must work
-_NEED_SKLEARN = {"CodedPCA", "CodedTruncatedSVD"}
+_NEED_SKLEARN = set() if find_spec("sklearn") else {"CodedPCA", "CodedTruncatedSVD"}
 __all__ = ["__version__", *(name for name in public_names(_HOMES) if name not in _NEED_SKLEARN)]
 
 if TYPE_CHECKING:
@@ -47,11 +49,12 @@ if TYPE_CHECKING:
         NotEnoughWorkers as NotEnoughWorkers,
         UsageError as UsageError,
     )
-    from coded_als.evaluation.stopping import EarlyStopping as EarlyStopping
+    from coded_als.evaluation.search import EarlyStopping as EarlyStopping
     from coded_als.evaluation.tuning import tune as tune
     from coded_als.master import LocalCluster as LocalCluster
     from coded_als.models.checkpoint import Checkpoint as Checkpoint
     from coded_als.models.persistence import load_model as load_model
+    from coded_als.models.vectors import export_vectors as export_vectors, vectors_of as vectors_of
     from coded_als.pca import CodedPCA as CodedPCA, CodedTruncatedSVD as CodedTruncatedSVD
     from coded_als.sharded import ShardedALS as ShardedALS
 

@@ -11,6 +11,33 @@ from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 
+# the sources of randomness that NumPy's functions take as ``rng``
+RNG = int | np.random.SeedSequence | np.random.Generator | None
+
+
+def seed_from(seed: int | None, rng: RNG) -> int:
+    """The seed that the user gave as a number, or as a source of random numbers in place of it; 0 without either."""
+    if seed is not None and rng is not None:
+        raise UsageError(f"seed and rng are two names for one thing; got seed={seed!r} and rng={rng!r}. Leave one out.")
+    if isinstance(rng, (np.random.SeedSequence, np.random.Generator)):
+        return int(np.random.default_rng(rng).integers(2**32))
+    if rng is None:
+        return 0 if seed is None else seed
+    if not is_whole(rng) or rng < 0:
+        raise UsageError(f"rng must be a whole number of at least 0, a SeedSequence or a Generator; got {rng!r}.")
+    return rng
+
+
+def seed_of_state(random_state: int | np.random.RandomState | None) -> int:
+    """The seed that a ``random_state`` of scikit-learn is or gives; None stands for NumPy's global source."""
+    if random_state is None or isinstance(random_state, np.random.RandomState):
+        return int((random_state or np.random).randint(2**31))
+    if not is_whole(random_state) or random_state < 0:
+        raise UsageError(
+            f"random_state must be a whole number of at least 0, a RandomState or None; got {random_state!r}."
+        )
+    return random_state
+
 
 def is_whole(value: object) -> bool:
     """Whether a value is a whole number; True and False are none."""

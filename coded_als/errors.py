@@ -69,20 +69,9 @@ class WorkerFailed(CodedALSError):
 class RoundTimeout(CodedALSError):
     """A round has taken longer than its limit.
 
-    Parameters
-    ----------
-    label
-        Name of the round, for people.
-    timeout_s
-        The limit.
-    needed
-        The fewest responses that could have ended it.
-    responded
-        Workers with a response that has arrived.
-    silent_s
-        Seconds since anything was heard of each other worker that is connected but gives no sign of life.
-    at_work
-        The workers that give one.
+    ``label``: name of the round, for people; ``timeout_s``: the limit; ``needed``: the fewest responses that could have
+    ended it; ``responded``: workers with a response that has arrived; ``silent_s``: seconds since anything was heard of
+    each other worker that is connected but gives no sign of life; ``at_work``: the workers that give one.
     """
 
     def __init__(

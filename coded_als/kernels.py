@@ -43,12 +43,7 @@ def as_stored(array: NDArray[Any]) -> Stored:
 def product(left: Array, right: Array) -> Generator[None, None, Result]:
     """``left @ right`` of two shares: ``(s, a, b)`` and ``(s, b, c)`` or a real ``(1, b, c)`` give ``(s, a, c)``.
 
-    Parameters
-    ----------
-    left
-        (s, a, b).
-    right
-        (s, b, c), or real (1, b, c).
+    ``left``: (s, a, b); ``right``: (s, b, c), or real (1, b, c).
     """
     return ((yield from _panels(left, right, transpose=False)),)
 

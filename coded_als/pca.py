@@ -14,6 +14,7 @@ from coded_als.als.centring import NOTHING_LEFT
 from coded_als.als.ritz import orthonormal_complement
 from coded_als.als.updates import RankError
 from coded_als.arrays import Array
+from coded_als.checks import seed_of_state
 from coded_als.cluster.seam import Cluster
 from coded_als.errors import UsageError
 
@@ -34,9 +35,15 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     _least_rows: int
 
     def __init__(
-        self, rank: int = 2, *, tolerance: float = 1e-12, seed: int = 0, parameters: Mapping[str, Any] | None = None
+        self,
+        rank: int = 2,
+        *,
+        tolerance: float = 1e-12,
+        random_state: int | np.random.RandomState | None = 0,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:
-        self.rank, self.tolerance, self.seed, self.parameters = rank, tolerance, seed, parameters
+        self.rank, self.tolerance = rank, tolerance
+        self.random_state, self.parameters = random_state, parameters
 
     def fit(self, X: Any, y: Any = None, *, cluster: Cluster | None = None) -> Self:
         """Compute the components of (m, n) data.
@@ -65,7 +72,8 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return np.asarray(self.fit(X, y, **options).transform(X))
 
     def _fit(self, matrix: Any, cluster: Cluster | None) -> None:
-        given = {"tolerance": self.tolerance, "seed": self.seed, "center": self._center, **(self.parameters or {})}
+        seed = seed_of_state(self.random_state)
+        given = {"tolerance": self.tolerance, "seed": seed, "center": self._center, **(self.parameters or {})}
         self.n_components_, self.n_samples_ = self.rank, matrix.shape[0]
         rank, self.model_ = 0 if self._is_nothing(matrix) else self.rank, None
         while rank > 0 and self.model_ is None:
@@ -130,8 +138,8 @@ class CodedPCA(_Components):
         Number of components.
     tolerance
         The variance outside the components is proved to be within this of the least, relative to it.
-    seed
-        Seed of the start.
+    random_state
+        Seed of the start, or a source of random numbers by scikit-learn's rules; None for its global one.
     parameters
         Further parameters of `coded_als.CodedALS`, such as ``{"code": "systematic:p=20"}``.
 
@@ -206,8 +214,8 @@ class CodedTruncatedSVD(_Components):
         Number of components.
     tolerance
         The squared norm outside the components is proved to be within this of the least, relative to it.
-    seed
-        Seed of the start.
+    random_state
+        Seed of the start, or a source of random numbers by scikit-learn's rules; None for its global one.
     parameters
         Further parameters of `coded_als.CodedALS`.
 

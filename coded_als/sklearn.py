@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from coded_als.checks import seed_of_state
 from coded_als.errors import UsageError
 from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
 from coded_als.models.rating_matrix import as_matrix
@@ -40,8 +41,8 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Columns of both factors.
     regularization
         None keeps the method's own default.
-    seed
-        Seed of the fit.
+    random_state
+        Seed of the fit, or a source of random numbers by scikit-learn's rules; None for its global one.
     parameters
         Further parameters of the model's class.
 
@@ -69,17 +70,17 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         method: str = "coded",
         rank: int = 20,
         regularization: float | None = None,
-        seed: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
         self.method, self.rank, self.regularization = method, rank, regularization
-        self.seed, self.parameters = seed, parameters
+        self.random_state, self.parameters = random_state, parameters
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the model on (m, n) ratings; ``y`` is ignored."""
         if not isinstance(self.method, str) or not is_known(self.method):
             raise UsageError(f"method must be one of {', '.join(model_kinds())}; got {self.method!r}. Choose one.")
-        given = {"rank": self.rank, "seed": self.seed, **(self.parameters or {})}
+        given = {"rank": self.rank, "seed": seed_of_state(self.random_state), **(self.parameters or {})}
         if self.regularization is not None:
             given["regularization"] = self.regularization
         model: Any = model_class(self.method)(**given)

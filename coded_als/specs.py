@@ -15,10 +15,7 @@ PLUGINS = "CODED_ALS_PLUGINS"
 
 
 def read_fields(what: str, spec: str, model: type, read: Callable[[str, str], Any]) -> dict[str, Any]:
-    """The values that a SPEC gives to the fields of a dataclass.
-
-    Raises UsageError for an unknown, repeated or missing field, and as ``read`` does.
-    """
+    """The values that a SPEC gives to the fields of a dataclass."""
     name, _, text = spec.partition(":")
     fields = {field.name: field for field in dataclasses.fields(model)}
     values: dict[str, Any] = {}
@@ -52,10 +49,7 @@ def required(field: dataclasses.Field[Any]) -> bool:
 
 
 def load_plugins() -> None:
-    """Import the modules that the environment names, so that classes of your own are registered in every process.
-
-    Raises UsageError for a module that cannot be found.
-    """
+    """Import the modules that the environment names, so that classes of your own are registered in every process."""
     for name in filter(None, os.environ.get(PLUGINS, "").split(",")):
         try:
             import_module(name)

@@ -125,6 +125,11 @@ def test_no_module_imports_itself_through_others():
         assert module not in below, f"{module} reaches itself"
 
 
+def test_master_and_worker_read_time_from_one_clock():
+    rooms = [path for path in FILES if room_of(path) in ("master", "worker")]
+    assert not [path.name for path in rooms if "time" in imports_of(path)]
+
+
 def test_a_chain_of_imports_is_no_longer_than_14_modules():
     assert len(chain := Package(PACKAGE.parent).longest_chain()) <= 14, " -> ".join(chain)
 

@@ -15,7 +15,10 @@ from tools import dependencies
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = dependencies.project()["project"]
+GROUPS = dependencies.project()["dependency-groups"]
+NAMED = PROJECT["optional-dependencies"] | GROUPS
 TRIED = [text.rpartition(" ")[2] for text in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", text)]
+DEVELOPERS = re.search(r"^DEV := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()  # type: ignore[index]
 FILES = sorted((ROOT / "constraints").glob("*.txt"))
 
 
@@ -26,10 +29,10 @@ def pinned(path: Path) -> dict[str, str]:
     return dict(line.split("==") for line in lines)
 
 
-def wanted(*extras: str) -> list[Requirement]:
-    """What the project needs with some extras, those that they name included."""
+def wanted(*names: str) -> list[Requirement]:
+    """What the project needs with some extras and groups, the extras that they name included."""
     found: list[Requirement] = []
-    for requirement in map(Requirement, (text for extra in extras for text in PROJECT["optional-dependencies"][extra])):
+    for requirement in map(Requirement, (text for name in names for text in NAMED[name])):
         found += wanted(*requirement.extras) if requirement.name == "coded-als" else [requirement]
     return found
 
@@ -44,13 +47,13 @@ def test_each_python_that_is_named_has_its_versions() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_pinned_versions_are_what_the_project_allows(path: Path) -> None:
     versions = pinned(path)
-    for requirement in [*map(Requirement, PROJECT["dependencies"]), *wanted("dev", "docs")]:
+    for requirement in [*map(Requirement, PROJECT["dependencies"]), *wanted(*DEVELOPERS, "docs")]:
         assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
 def test_lower_bounds_are_what_the_project_allows_and_no_less() -> None:
     bounds = dependencies.oldest(dependencies.project())
-    every = [requirement for extra in PROJECT["optional-dependencies"] for requirement in wanted(extra)]
+    every = [requirement for name in NAMED for requirement in wanted(name)]
     assert set(bounds) == {"setuptools", *(one.name for one in map(Requirement, PROJECT["dependencies"]))} | {
         one.name for one in every
     }
@@ -66,11 +69,22 @@ def test_the_highest_of_two_bounds_counts_and_one_without_is_an_error() -> None:
             "dependencies": ["numpy>=2.9"],
             "optional-dependencies": {"one": ["numpy>=2.10", "coded-als[two]"], "two": ["mkdocs[a,b]>=1.6,<2"]},
         },
+        "dependency-groups": {"three": ["ruff>=1"]},
     }
-    assert dependencies.oldest(described) == {"setuptools": "77", "numpy": "2.10", "mkdocs": "1.6"}
+    assert dependencies.oldest(described) == {"setuptools": "77", "numpy": "2.10", "mkdocs": "1.6", "ruff": "1"}
     described["project"]["dependencies"].append("scipy")
     with pytest.raises(ValueError, match=r"must have a lower bound, like 'numpy>=2\.1'; got 'scipy'"):
         dependencies.oldest(described)
+
+
+def test_groups_are_for_developers_and_extras_for_users() -> None:
+    assert not set(GROUPS) & set(PROJECT["optional-dependencies"])
+    table = (ROOT / "docs" / "install.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) >= set(PROJECT["optional-dependencies"])
+    assert dependencies._targets(("report", "fuzz")) == [".[report]", *GROUPS["fuzz"]]
+    assert dependencies._targets(("dev",)) == [".", *GROUPS["dev"]]
+    # pip cannot resolve the project beside itself
+    assert not any(requirement.startswith("coded-als") for group in GROUPS.values() for requirement in group)
 
 
 def test_a_python_without_versions_gets_the_newest_and_is_told(
@@ -101,4 +115,4 @@ def test_the_command_line_says_how_it_is_used() -> None:
     script = ROOT / "tools" / "dependencies.py"
     run = subprocess.run([sys.executable, script, "install", "some"], capture_output=True, text=True)
     assert run.returncode == 2
-    assert "install pinned|latest|oldest EXTRA" in run.stdout
+    assert "install pinned|latest|oldest NAME" in run.stdout

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import coded_als
 from coded_als import __version__
 from coded_als.cli import COMMANDS, main
 
@@ -71,6 +72,17 @@ def test_every_command_is_in_a_table_of_commands_or_on_its_page() -> None:
     # the page of commands is made from the commands themselves
     assert "<!-- commands -->" in (DOCS / "commands.md").read_text()
     assert all(text.endswith((".", "?")) for _, text in COMMANDS.values())
+
+
+# errors have a page for all, and a fit with JAX compiles for seconds: its example is on its page, which is tested
+WITHOUT_EXAMPLE = {"__version__", "DecodingError", "NotEnoughWorkers", "UsageError", "ShardedALS"}
+
+
+@pytest.mark.parametrize("name", sorted({*coded_als.__all__} - WITHOUT_EXAMPLE))
+def test_a_public_name_has_an_example_and_a_place_in_the_reference(name: str) -> None:
+    assert ">>> " in getattr(coded_als, name).__doc__
+    assert f"[`{name}`](" in (DOCS / "api" / "index.md").read_text()
+    assert any(re.search(rf"^::: \S+\.{name}$", page.read_text(), re.MULTILINE) for page in (DOCS / "api").glob("*.md"))
 
 
 def documented() -> set[str]:

@@ -120,9 +120,12 @@ def commented_fields(node: ast.ClassDef, where: str) -> int:
 
 
 def describes_its_parameters(name: Public) -> bool:
-    """In a section of its docstring, or most fields of a class in comments or in strings below them."""
+    """In a section or a paragraph of its docstring, or most fields of a class in comments or in strings below them."""
     body = name.node.body
     if isinstance(name.node, ast.ClassDef) and 2 * commented_fields(name.node, name.where) >= len(fields_of(name.node)):
+        return True
+    in_prose = {word for names in re.findall(r"``([\w, ]+)``:", name.doc) for word in names.split(", ")}
+    if isinstance(name.node, ast.ClassDef) and set(fields_of(name.node)) <= in_prose:
         return True
     told = [one for one, other in itertools.pairwise(body) if is_field(one) and isinstance(other, ast.Expr)]
     in_fields = isinstance(name.node, ast.ClassDef) and len(told) == len(fields_of(name.node))

@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
 from coded_als import RidgeALS
+from coded_als.checks import seed_of_state
 from coded_als.errors import UsageError
 from coded_als.evaluation import held_out_auc, held_out_rmse
 from coded_als.models.rating_matrix import as_matrix
@@ -209,3 +210,19 @@ def test_held_out_scores_choose_in_a_search_as_the_scorers_do():
         assert searches[0].best_params_ == searches[1].best_params_
     model = searches[0].best_estimator_.model_
     assert held_out_rmse(model, ratings) == -held_out_rmse(searches[0].best_estimator_, ratings) > 0
+
+
+def test_a_random_state_is_a_number_or_a_source_by_the_rules_of_scikit_learn():
+    assert seed_of_state(5) == 5
+    assert (
+        seed_of_state(np.random.RandomState(1))
+        == seed_of_state(np.random.RandomState(1))
+        == np.random.RandomState(1).randint(2**31)
+    )
+    assert seed_of_state(None) != seed_of_state(None)
+    state = np.random.RandomState(1)
+    fitted = Factorization(rank=2, random_state=state).fit(RATINGS)
+    assert fitted.random_state is state
+    with pytest.raises(UsageError, match="random_state must be a whole number"):
+        Factorization(random_state="7").fit(RATINGS)
+    assert fitted.model_.seed == seed_of_state(np.random.RandomState(1))

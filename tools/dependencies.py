@@ -1,7 +1,7 @@
 """Versions of the packages that this project needs: the pinned ones, the newest, and the oldest that pyproject.toml states.
 
-``install pinned|latest|oldest EXTRA...``
-    Install the project and the named extras into the environment of this Python.
+``install pinned|latest|oldest NAME...``
+    Install the project and the named extras and dependency groups into the environment of this Python.
 ``freeze``
     Write what this environment holds as the constraints of this Python.
 
@@ -36,11 +36,12 @@ def project() -> dict[str, Any]:
 
 
 def requirements(described: dict[str, Any]) -> Iterator[str]:
-    """All that the project names: what builds it, what it needs, and every extra."""
+    """All that the project names: what builds it, what it needs, every extra and every dependency group."""
     yield from described["build-system"]["requires"]
     yield from described["project"]["dependencies"]
-    for extra in described["project"]["optional-dependencies"].values():
-        yield from extra
+    for named in (described["project"]["optional-dependencies"], described["dependency-groups"]):
+        for one in named.values():
+            yield from one
 
 
 def oldest(described: dict[str, Any]) -> dict[str, str]:
@@ -78,19 +79,22 @@ def constraints(versions: str) -> str:
     return ""
 
 
-def install(versions: str, *extras: str) -> None:
-    """Install the project in place with some extras; the package that builds it is held to the same versions."""
+def install(versions: str, *names: str) -> None:
+    """Install the project in place with some extras and groups; the package that builds it is held to the same versions."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write(constraints(versions))
         file.flush()
         pip += ["--constraint", file.name]
-        for what in (project()["build-system"]["requires"], ["--no-build-isolation", "--editable", _target(extras)]):
+        for what in (project()["build-system"]["requires"], ["--no-build-isolation", "--editable", *_targets(names)]):
             subprocess.run([*pip, *what], cwd=ROOT, check=True)
 
 
-def _target(extras: tuple[str, ...]) -> str:
-    return f".[{','.join(extras)}]" if extras else "."
+def _targets(names: tuple[str, ...]) -> list[str]:
+    """The project with the extras among the names, and the requirements of the groups among them."""
+    groups = project()["dependency-groups"]
+    extras = ",".join(name for name in names if name not in groups)
+    return [f".[{extras}]" if extras else ".", *(one for name in names for one in groups.get(name, ()))]
 
 
 def freeze() -> None:
@@ -105,9 +109,9 @@ def freeze() -> None:
 def main(arguments: list[str]) -> int:
     """The command line; the exit status."""
     match arguments:
-        case ["install", "pinned" | "latest" | "oldest" as versions, *extras]:
+        case ["install", "pinned" | "latest" | "oldest" as versions, *names]:
             try:
-                install(versions, *extras)
+                install(versions, *names)
             except subprocess.CalledProcessError as error:
                 return error.returncode
         case ["freeze"]:

@@ -11,7 +11,7 @@ from coded_als.als.history import Recorder
 from coded_als.als.products import DATA, RoundLog
 from coded_als.als.ritz import RitzPairs, require_orthonormal
 from coded_als.als.solving import SolverInput
-from coded_als.als.updates import inverse_of_gram, objective, swept_coordinates, update_matrix
+from coded_als.als.updates import inverse_of_gram, objective, swept_coordinates, symmetric, update_matrix
 from coded_als.arrays import EPS, Array
 from coded_als.cluster.rules import WellConditioned, rule_for
 from coded_als.cluster.seam import Round
@@ -121,13 +121,9 @@ class PaperProtocol:
         return self._inner("M = B^T E", payloads, ("E",), ("B",), image.shape[1])
 
     def _inner(
-        self,
-        label: str,
-        payloads: list[tuple[Array, ...]],
-        keep: tuple[str, ...],
-        operands: tuple[str, ...],
+        self, label: str, payloads: list[tuple[Array, ...]], keep: tuple[str, ...], operands: tuple[str, ...],
         columns: int,
-    ) -> Array:
+    ) -> Array:  # fmt: skip
         """One round of inner products, decoded: (columns, columns)."""
         round = Round(
             kernel="inner_product",
@@ -168,12 +164,7 @@ class FusedSweeps:
     The factor is held as B = X T with orthonormal X. Its spans are those of a subspace iteration for any T. So a
     direction that a ridge weight shrinks, or that a large leading singular value hides, keeps its digits.
 
-    Parameters
-    ----------
-    product
-        X -> D X in one round.
-    start
-        X, (l, d), orthonormal; T = I.
+    ``product``: X -> D X in one round; ``start``: X, (l, d), orthonormal; T = I.
     """
 
     def __init__(self, product: Callable[[Array], Array], start: Array) -> None:
@@ -185,7 +176,7 @@ class FusedSweeps:
         """The products of the present factor."""
         image = self._product(self._basis)
         restricted = self._basis.T @ image
-        values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
+        values, rotation = np.linalg.eigh(symmetric(restricted))
         values, rotation = values[::-1], rotation[:, ::-1]
         self._basis, self._image = self._basis @ rotation, image @ rotation
         self._coordinates = rotation.T @ self._coordinates
@@ -227,15 +218,7 @@ class FusedSweeps:
 
 
 class PaperSweeps:
-    """The paper's three rounds, and its post-computation.
-
-    Parameters
-    ----------
-    protocol
-        Runs the rounds.
-    start
-        B, (l, d).
-    """
+    """The paper's three rounds, and its post-computation. ``protocol``: runs the rounds; ``start``: B, (l, d)."""
 
     def __init__(self, protocol: PaperProtocol, start: Array) -> None:
         self._protocol, self._factor, self._judged = protocol, start, start
@@ -278,11 +261,11 @@ def implied_pairs(factor: Array, gram: Array, projected: Array, image: Array) ->
     ``factor``: B, (l, d); ``gram, projected``: F = B^T B and M = B^T D B, (d, d); ``image``: E = D B, (l, d).
     Returns the pairs, and C with B = X C for their vectors X, (k, d), without the smallest directions.
     """
-    squares, axes = np.linalg.eigh((gram + gram.T) / 2)
+    squares, axes = np.linalg.eigh(symmetric(gram))
     told = squares > SMALLEST_DIRECTION**2 * squares[-1]
     orthonormal = axes[:, told] / np.sqrt(squares[told])
     restricted = orthonormal.T @ projected @ orthonormal
-    values, rotation = np.linalg.eigh((restricted + restricted.T) / 2)
+    values, rotation = np.linalg.eigh(symmetric(restricted))
     weights = orthonormal @ rotation[:, ::-1]
     values, vectors = values[::-1], factor @ weights
     coordinates = rotation[:, ::-1].T @ (np.sqrt(squares[told])[:, np.newaxis] * axes[:, told].T)
@@ -294,8 +277,7 @@ def alternating(sweeps: Sweeps, trace: float, regularization: float, iterations:
 
     Returns (l, d): an orthonormal basis of the factor that was found good enough, or of the last one.
 
-    Raises UsageError in the paper's protocol without regularisation, if the requested rank is above that of the
-    data.
+    Raises UsageError in the paper's protocol without regularisation, if the requested rank is above that of the data.
     """
     recorder.resumed(sweeps.go_on)
     for _ in range(len(recorder.history), iterations):

@@ -111,10 +111,7 @@ def reduced(images: Array, directions: Array) -> Array:
 
 
 def centred_problem(ratings: Any, center: Center | None) -> tuple[Problem, Means]:
-    """The problem of R, (m, n), less its means; a dense R is copied, a sparse one is not filled in.
-
-    Raises UsageError where nothing is left.
-    """
+    """The problem of R, (m, n), less its means; a dense R is copied, a sparse one is not filled in."""
     if center is None:
         return Problem.of(ratings), Means()
     before = Problem.of(ratings).squared_norm

@@ -136,14 +136,9 @@ class Probe:
 
 
 def probed(
-    problem: Problem,
-    vectors: Array,
-    below: float,
-    known: Array | None,
-    harmless: float = 0.0,
-    harmful: float = np.inf,
-    number: int = 0,
-) -> Probe:
+    problem: Problem, vectors: Array, below: float, known: Array | None, harmless: float = 0.0,
+    harmful: float = np.inf, number: int = 0,
+) -> Probe:  # fmt: skip
     """The largest eigenvalue of D outside a subspace, as far as it takes to judge the subspace.
 
     The probe ends where that eigenvalue is told from ``below``, is at most ``harmless`` or at least ``harmful``. Its random
@@ -301,9 +296,7 @@ class Stopping:
     def verify(self, pairs: RitzPairs) -> tuple[Certificate, Outside]:
         """The certificate of a subspace from the data alone: neither the rounding of D nor decoding enters it.
 
-        Returns
-        -------
-        The certificate, and the `Outside` of the leading ``rank`` directions.
+        Returns the certificate, and the `Outside` of the leading ``rank`` directions.
         """
         left, sigma, right = singular_triplets(pairs.vectors, self.problem.image(pairs.vectors))
         residuals = sigma * np.linalg.norm(self.problem.adjoint(left) - right * sigma, axis=0)
@@ -422,10 +415,7 @@ class Stopping:
         return arrays, numbers | {f"probe_{name}": float(getattr(self._probe, name)) for name in _PROBED}
 
     def go_on(self, arrays: Mapping[str, Array], numbers: Mapping[str, float]) -> None:
-        """Remember the subspaces of another run.
-
-        Raises ValueError for arrays and numbers that no run has written.
-        """
+        """Remember the subspaces of another run."""
         probed = [f"probe_{name}" for name in _PROBED] if "probe" in arrays else []
         if set(numbers) - {"warm"} != {*_REMEMBERED, *probed} or any(
             type(number) is not float or np.isnan(number) for number in numbers.values()

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
-from coded_als.als.centring import Center, centred_problem
+from coded_als.als.centring import Center, centred_problem, row_means
 from coded_als.als.convergence import Outcome, Stopping, remedy_of
-from coded_als.als.factors import BestFactors
-from coded_als.als.folding import LinearFolding
 from coded_als.als.history import CodedIteration, Recorder
 from coded_als.als.problem import Problem, Weighting, in_unit, weighted
 from coded_als.als.products import DistributedData, RoundLog, RoundRecord
-from coded_als.als.ritz import RitzPairs, begin_from
+from coded_als.als.ritz import BestFactors, RitzPairs, begin_from
 from coded_als.als.solving import SolverInput, solver_of
 from coded_als.als.spread import Spread, Where, auto_code, choose_spread, extent_of
 from coded_als.als.ties import resolved as resolved_cut
-from coded_als.arrays import Array
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.als.updates import inverse_of_gram
+from coded_als.arrays import Array, Integers
+from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.scope import Scope
@@ -36,6 +37,7 @@ from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import checked_ratings, seen_pattern
+from coded_als.models.recommending import NewRatings, NewUsers
 from coded_als.models.starting import Start
 from coded_als.models.training import Callbacks, FitRecorder, recording, reporting
 from coded_als.planner.default import ChosenCode
@@ -46,18 +48,12 @@ ProtocolName = Literal["fused", "paper"]
 ENDED = "A callback ended the fit before it had converged."
 # Parameters that may differ when a fit goes on from a checkpoint: its length, and the way to its products.
 FREE = (
-    "iterations",
-    "block",
-    "code",
-    "partitions",
-    "precomputation",
-    "decoding_tolerance",
-    "verify",
+    "iterations", "block", "code", "partitions", "precomputation", "decoding_tolerance", "verify",
     "memory_per_worker",
-)
+)  # fmt: skip
 
 
-class CodedALS(LinearFolding):
+class CodedALS(FactorModel):
     """R ~ U V^T with missing ratings read as zeros, on a cluster that does not wait for its stragglers.
 
     Minimises ||R - U V^T||^2 + lam ||U||^2 + lam ||V||^2 to a proved distance from the optimum, with any workers slow.
@@ -110,6 +106,9 @@ class CodedALS(LinearFolding):
         is the remedy; with ``"columns"`` the factors are those of a principal component analysis.
     seed
         Seed of the start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     verify
         ``"freivalds"``: each response is checked by itself before it counts, by random combinations that the master alone
         knows. Workers that send wrong numbers are left out for the rest of the fit, as many as the code tolerates
@@ -169,18 +168,11 @@ class CodedALS(LinearFolding):
 
     kind = "coded"
     _entry = CodedIteration
+    _folding: Array | None = None  # of new users, made at the first
     _results = (
-        "converged_",
-        "outcome_",
-        "remedy_",
-        "unique_",
-        "tied_values_",
-        "objective_",
-        "code_",
-        "code_reason_",
-        "precomputation_",
-        "left_out_",
-    )
+        "converged_", "outcome_", "remedy_", "unique_", "tied_values_", "objective_", "code_", "code_reason_",
+        "precomputation_", "left_out_",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -198,7 +190,8 @@ class CodedALS(LinearFolding):
         precomputation: Where = "auto",
         weighting: Weighting = "none",
         center: Center | None = None,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         verify: Verify = "off",
         dtype: ShareType = "float64",
         memory_per_worker: float | None = None,
@@ -207,7 +200,12 @@ class CodedALS(LinearFolding):
         self.code, self.partitions, self.protocol, self.solver, self.block = code, partitions, protocol, solver, block
         self.iterations, self.tolerance, self.decoding_tolerance = iterations, tolerance, decoding_tolerance
         self.precomputation, self.weighting, self.center = precomputation, weighting, center
-        self.seed, self.verify, self.dtype, self.memory_per_worker = seed, verify, dtype, memory_per_worker
+        self.seed, self.verify, self.dtype, self.memory_per_worker = (
+            seed_from(seed, rng),
+            verify,
+            dtype,
+            memory_per_worker,
+        )
 
     def fit(
         self,
@@ -292,16 +290,9 @@ class CodedALS(LinearFolding):
         return extent_of(Problem.of(ratings), centred=self.center is not None)
 
     def factorize(
-        self,
-        problem: Problem,
-        held: DistributedData,
-        log: RoundLog,
-        spread: Spread,
-        unit: float,
-        run: FitRecorder,
-        warm: Start | None = None,
-        keep: Callable[[Array, Array], None] | None = None,
-    ) -> tuple[Array, Array]:
+        self, problem: Problem, held: DistributedData, log: RoundLog, spread: Spread, unit: float, run: FitRecorder,
+        warm: Start | None = None, keep: Callable[[Array, Array], None] | None = None,
+    ) -> tuple[Array, Array]:  # fmt: skip
         """The factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
 
         Parameters
@@ -369,14 +360,9 @@ class CodedALS(LinearFolding):
         return (factor, other) if problem.transposed else (other, factor)
 
     def _publish(
-        self,
-        problem: Problem,
-        ridge: float,
-        unit: float,
-        run: FitRecorder,
-        keep: Callable[[Array, Array], None],
+        self, problem: Problem, ridge: float, unit: float, run: FitRecorder, keep: Callable[[Array, Array], None],
         pairs: RitzPairs,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Take over the best factors on the vectors of an iteration, computed at the master."""
         found = min(self.rank, pairs.values.size)
         best = BestFactors.on(pairs.vectors, problem.image(pairs.vectors), found, ridge, 0.0)
@@ -447,10 +433,7 @@ class CodedALS(LinearFolding):
         return tolerance_in(code.tolerance, np.dtype(self.dtype))
 
     def _checked(self) -> CodeSpec | None:
-        """The requested code, None where the choice is open, after all checks that need no matrix.
-
-        Raises UsageError for a parameter that is none.
-        """
+        """The requested code, None where the choice is open, after all checks that need no matrix."""
         require_one_of("protocol", self.protocol, get_args(ProtocolName))
         require_one_of("solver", self.solver, tuple(SOLVERS))
         require_one_of("precomputation", self.precomputation, get_args(Where))
@@ -526,10 +509,7 @@ class CodedALS(LinearFolding):
     def _spread_by_code(
         self, asked: CodeSpec | None, extent: Extent, workers: int, delays: str | DelayModel | None, machine: Machine
     ) -> Spread:
-        """The spread over W workers by a code, with the reason for it.
-
-        Raises UsageError for parameters that do not fit the data or the workers.
-        """
+        """The spread over W workers by a code, with the reason for it."""
         if self.rank > extent.length:
             raise UsageError(
                 f"rank must be between 1 and min(rows, columns) = {extent.length}; got {self.rank}. Lower rank."
@@ -558,3 +538,70 @@ class CodedALS(LinearFolding):
         spread = choose_spread(extent, workers, self.rank, code, self.precomputation, machine)
         square(spread.code)
         return spread if asked is not None else replace(spread, reason="chosen by auto: the paper's, for its protocol")
+
+    def fold_in(self, ratings: NewRatings) -> NewUsers:
+        """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
+
+        Of a centred model r is less its own mean, which is the new user's bias, and less the means of the items.
+
+        ``ratings``: one user as a mapping from item id to rating, or (k, n), dense or sparse, with the model's columns.
+
+        Raises UsageError for an unknown item or another number of columns.
+        """
+        self._require_fitted()
+        rows, _ = weighted(self._new_rows(ratings), self.weighting, self.global_mean_)
+        biases = None
+        if self.user_biases_ is not None:
+            biases = row_means(rows)
+        return NewUsers(self._folded(rows, biases), biases)
+
+    def _folded(self, rows: Any, biases: Array | None) -> Array:
+        """Factors of rows less their means and those of the items, (k, d)."""
+        folder = self._folder()
+        if biases is None and self.item_biases_ is None:
+            return np.asarray(rows @ folder)
+        means = np.zeros(rows.shape[1]) if self.item_biases_ is None else self.item_biases_
+        if not sparse.issparse(rows):
+            # before the product: afterwards the digits of a large mean would be lost
+            return np.asarray((rows - means if biases is None else rows - biases[:, np.newaxis] - means) @ folder)
+        factors = np.asarray(rows @ folder) - means @ folder
+        return factors if biases is None else factors - np.outer(biases, folder.sum(axis=0))
+
+    def _contributions(
+        self, columns: Integers, values: NDArray[np.float64], asked: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        rows, _ = weighted(self._row(columns, values), self.weighting, self.global_mean_)
+        weights = self._folder() @ self.item_factors_[asked]
+        if self.user_biases_ is not None:  # a rating moves the user's mean too
+            weights += (1.0 - weights.sum()) / weights.size
+        return rows.indices, np.asarray(rows.data * weights[rows.indices])
+
+    def _base(self, asked: int) -> float:
+        if self.item_biases_ is None:
+            return super()._base(asked)
+        return float(super()._base(asked) - (self.item_biases_ @ self._folder()) @ self.item_factors_[asked])
+
+    def _new_rows(self, ratings: NewRatings) -> Any:
+        if isinstance(ratings, Mapping):
+            return self._row(*self._rated(ratings))
+        length = len(self.item_factors_)
+        ratings = checked_ratings(ratings)
+        if ratings.shape[1] != length:
+            raise UsageError(
+                f"new users must have a column for each of {length} items; got {ratings.shape[1]}. Match the model."
+            )
+        return ratings
+
+    def _row(self, columns: Integers, values: NDArray[np.float64]) -> sparse.csr_array:
+        return sparse.csr_array((values, columns, [0, columns.size]), shape=(1, len(self.item_factors_)))
+
+    def _folder(self) -> Array:
+        """(n, d) V (V^T V + lam I)^-1, made at the first new user."""
+        if self._folding is None:
+            items = self.item_factors_
+            self._folding = np.asarray(items @ inverse_of_gram(items.T @ items, self.regularization))
+        return self._folding
+
+    def _keep(self, *arguments: Any, **named: Any) -> None:
+        super()._keep(*arguments, **named)
+        self._folding = None

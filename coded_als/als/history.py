@@ -80,18 +80,9 @@ class _Running:
 class Recorder:
     """Turns the rounds of each iteration into one `CodedIteration` and asks whether to stop.
 
-    Parameters
-    ----------
-    fit
-        Records the iterations and keeps the state.
-    log
-        The rounds.
-    stopping
-        Judges the Ritz pairs of each iteration.
-    unit
-        The divisor of the matrix: objectives are reported in its square.
-    publish
-        Gives the model the factors of Ritz pairs, for callbacks that take the model.
+    ``fit``: records the iterations and keeps the state; ``log``: the rounds; ``stopping``: judges the Ritz pairs of
+    each iteration; ``unit``: the divisor of the matrix: objectives are reported in its square; ``publish``: gives the
+    model the factors of Ritz pairs, for callbacks that take the model.
     """
 
     def __init__(

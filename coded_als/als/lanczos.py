@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, blas, eigh
 
 from coded_als.als.ritz import GRAM_FLOOR, RitzPairs, require_orthonormal, thin_svd
+from coded_als.als.updates import symmetric
 from coded_als.arrays import EPS, Array
 from coded_als.models.checkpoint import Settled, arrays_like
 
@@ -75,13 +76,32 @@ class KrylovSpace:
         first, total = self.known, self._total
         images, space = np.array(images, order="F"), self._columns[:, :total]
         scale = max(float(np.linalg.norm(images, axis=0).max(initial=0.0)), self._scale)
-        taken = _taken_out(space, images)
-        fresh, triangle, defect = _orthonormal(images, space, taken, NOISE * EPS * scale, self._defect)
-        self._relation[:total, first:total] = taken
+        expected = self._taken_as_expected(images)
+        rest = _taken_out(space, images)
+        fresh, triangle, defect = _orthonormal(images, space, rest, NOISE * EPS * scale, self._defect)
+        self._relation[:total, first:total] = expected + rest
         self._relation[: self._locked, first:total] = 0.0
         self.known, self.next = total, 0
         added = self._append(fresh, defect)
         self._relation[total : total + added, first:total] = triangle[:added]
+
+    def _taken_as_expected(self, images: Array) -> Array:
+        """Take out of D V, (l, b), in place, the coordinates that the relation tells by its symmetry, and those in V.
+
+        Returns the coordinates, (total, b). Nearly all of the part in the space is gone then, for the price of the few
+        columns that V came from: the whole space has to be taken out once, where it would else be twice. Errors of the
+        relation do no harm, as the coordinates that are left are measured.
+        """
+        first, total = self.known, self._total
+        expected: Array = np.zeros((total, images.shape[1]), order="F")
+        expected[:first] = self._relation[first:total, :first].T
+        came_from = np.flatnonzero(expected.any(axis=1))
+        if came_from.size:
+            # they lie together: the last block, or all that a restart has kept
+            near = slice(int(came_from[0]), int(came_from[-1]) + 1)
+            blas.dgemm(-1.0, self._columns[:, near], expected[near], 1.0, images, overwrite_c=1)
+        expected[first:] = _taken_out(self.pending, images)
+        return expected
 
     def join(self, columns: Array) -> None:
         """Let the part of some columns, (l, k), that is new come next, beside V."""
@@ -115,7 +135,7 @@ class KrylovSpace:
         count = min(count, known)
         relation = self._relation[self._locked : self._total, self._locked : self.known]
         measured, ends = relation[:known], (known - count, known - 1)
-        values, rotation = _leading((measured + measured.T) / 2, ends)
+        values, rotation = _leading(symmetric(measured), ends)
         left = relation @ rotation
         left[:known] -= rotation * values
         return values, rotation, np.linalg.norm(left, axis=0)
@@ -180,10 +200,7 @@ class KrylovSpace:
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, wanted: int, width: int) -> KrylovSpace:
-        """The space that another run's `state` has given.
-
-        Raises ValueError for arrays of other shapes, or columns that are not orthonormal.
-        """
+        """The space that another run's `state` has given."""
         names = sorted(name for name in arrays if name.startswith("columns"))
         widths = {name: (length, f"width of {name}") for name in names}
         taken = arrays_like(

@@ -19,9 +19,8 @@ from coded_als.als.spread import auto_code, rows_code
 from coded_als.arrays import FLOAT64, Array
 from coded_als.checks import require_one_of
 from coded_als.cluster.backups import backups_of
-from coded_als.cluster.scope import Scope
+from coded_als.cluster.scope import Scope, Shares
 from coded_als.cluster.seam import Cluster
-from coded_als.cluster.shares import Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes import CodeSpec, asked_code
 from coded_als.codes.replication import copies_of

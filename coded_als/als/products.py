@@ -126,14 +126,9 @@ class RoundLog:
         return responses, min(max(computed_s), responses.elapsed_s)
 
     def _record(
-        self,
-        round: Round,
-        responses: Responses,
-        estimate: float,
-        products_s: float,
-        pieces: int = 1,
+        self, round: Round, responses: Responses, estimate: float, products_s: float, pieces: int = 1,
         partial: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         left_out, used = responses.left_out, len(responses.workers)
         self.records.append(
             RoundRecord(round.label, used, responses.elapsed_s, estimate, left_out, pieces, partial, products_s)
@@ -143,28 +138,12 @@ class RoundLog:
 class StoredProduct:
     """C = A X for an A that the workers hold.
 
-    Parameters
-    ----------
-    log
-        Where its rounds run.
-    code
-        How A and X are spread.
-    operand
-        Name under which the workers hold their shares of A.
-    shape
-        (rows, columns) of A.
-    tolerance
-        Estimated relative error that a decoded product may have.
-    transposed_shares
-        Whether the stored arrays are the transposed shares of A, as the Gram product leaves them.
-    label
-        Name of its rounds, for people.
-    at_worst
-        Estimated relative error that it may have if no other worker can respond; 0 refuses more than the tolerance.
-    pieces
-        Pieces of each share; None: by operation counts, for each round.
-    backups
-        Policy of second copies, which learns from each round; None for none.
+    ``log``: where its rounds run; ``code``: how A and X are spread; ``operand``: name under which the workers hold
+    their shares of A; ``shape``: (rows, columns) of A; ``tolerance``: estimated relative error that a decoded product
+    may have; ``transposed_shares``: whether the stored arrays are the transposed shares of A, as the Gram product
+    leaves them; ``label``: name of its rounds, for people; ``at_worst``: estimated relative error that it may have if
+    no other worker can respond; 0 refuses more than the tolerance; ``pieces``: pieces of each share; None: by operation
+    counts, for each round; ``backups``: policy of second copies, which learns from each round; None for none.
     """
 
     def __init__(
@@ -189,10 +168,7 @@ class StoredProduct:
         self._memory = Foresight() if backups is None else BackupMemory(backups)
 
     def __call__(self, right: Array) -> Array:
-        """A X in one round.
-
-        ``right``: X, (columns of A, columns).
-        """
+        """A X in one round. ``right``: X, (columns of A, columns)."""
         shape = (self._shape[0], right.shape[1])
         with self._log.charging("encoding"):
             # a code may encode its shares while they are taken

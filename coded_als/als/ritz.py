@@ -1,4 +1,4 @@
-"""Rayleigh-Ritz approximations on subspaces: eigenpairs of D, singular triplets of A, and complements."""
+"""Rayleigh-Ritz approximations on subspaces: eigenpairs of D, singular triplets of A, and the best factors of a subspace."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Self
 import numpy as np
 import scipy.linalg
 
+from coded_als.als.problem import Problem
+from coded_als.als.updates import floor_of, rank_error, symmetric
 from coded_als.arrays import Array
 from coded_als.models.checkpoint import arrays_like
 
@@ -24,24 +26,12 @@ _ROUNDED = 1e-6
 
 @dataclass(frozen=True)
 class RitzPairs:
-    """Approximate eigenpairs of D, the values descending.
+    """Approximate eigenpairs of D, the values descending."""
 
-    Parameters
-    ----------
-    values
-        Ritz values theta, (k,).
-    given
-        Orthonormal Ritz vectors x, (l, k), or a function that computes them on demand.
-    residuals
-        Norms of D x - theta x, (k,).
-    guards
-        Number of the last pairs that are beyond the requested rank.
-    """
-
-    values: Array
-    given: Array | Callable[[], Array]
-    residuals: Array
-    guards: int = 0
+    values: Array  # Ritz values theta, (k,)
+    given: Array | Callable[[], Array]  # orthonormal Ritz vectors x, (l, k), or a function that computes them on demand
+    residuals: Array  # norms of D x - theta x, (k,)
+    guards: int = 0  # number of the last pairs that are beyond the requested rank
 
     @cached_property
     def vectors(self) -> Array:
@@ -56,21 +46,19 @@ class RitzPairs:
 
 @dataclass(frozen=True)
 class RitzBasis:
-    """Orthonormal Ritz vectors X, their images D X, the directions P of the last step and D P, (l, b) each."""
+    """Orthonormal Ritz vectors, their images under D, and the directions of the last step with theirs."""
 
-    values: Array
+    values: Array  # (b,)
+    # X and D X, (l, b) each
     vectors: Array
     images: Array
+    # P and D P, (l, k) each; None before the first step
     directions: Array | None = None
     direction_images: Array | None = None
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], length: int, columns: int) -> Self:
-        """The basis that ``vars`` of one has given.
-
-        Raises ValueError for arrays of other shapes, or for vectors that are no Ritz vectors of the operator that
-        gave the images.
-        """
+        """The basis that ``vars`` of one has given."""
         block: dict[str, tuple[int | str, ...]] = {"values": (columns,), "vectors": (length, columns)}
         block["images"] = (length, columns)
         if "directions" in arrays:
@@ -78,7 +66,7 @@ class RitzBasis:
         basis = cls(**arrays_like(arrays, **block))
         require_orthonormal(np.hstack(basis.parts()[0]))
         projected = basis.vectors.T @ basis.images
-        distance = np.abs((projected + projected.T) / 2 - np.diag(basis.values)).max()
+        distance = np.abs(symmetric(projected) - np.diag(basis.values)).max()
         if distance > _ROUNDED * np.abs(basis.values).max():
             raise ValueError(f"its vectors are no Ritz vectors: {distance:.1e} off")
         return basis
@@ -111,7 +99,7 @@ def rayleigh_ritz(spaces: list[Array], images: list[Array], keep: int) -> RitzBa
     """The ``keep`` best vectors of an orthonormal basis with known images."""
     space, image = np.hstack(spaces), np.hstack(images)
     projected = space.T @ image
-    values, rotation = np.linalg.eigh((projected + projected.T) / 2)
+    values, rotation = np.linalg.eigh(symmetric(projected))
     best = rotation[:, ::-1][:, :keep]
     basis = RitzBasis(values[::-1][:keep], space @ best, image @ best)
     if len(spaces) == 1:
@@ -222,3 +210,74 @@ def singular_triplets(vectors: Array, images: Array) -> tuple[Array, Array, Arra
     for panel, rotation in zip(panels, np.split(rotations, len(panels)), strict=True):
         panel[:] = panel @ (rotation @ left)
     return images, values, vectors @ right.T
+
+
+@dataclass(frozen=True)
+class BestFactors:
+    """The best factors with rows in a subspace, balanced and ordered by singular value.
+
+    For singular triplets (q, sigma, x) of A on the subspace they are q and x times ((sigma - lam)_+)^(1/2). Column signs
+    are fixed: they would otherwise depend on the last digits, and so on the workers that were slow.
+    """
+
+    # the leading triplets, (rows, d), (d,) and (l, d)
+    left: Array
+    sigma: Array
+    right: Array
+    regularization: float  # ridge weight lam
+
+    @classmethod
+    def on(cls, basis: Array, image: Array, rank: int, regularization: float, error: float) -> BestFactors:
+        """The best factors on a subspace.
+
+        ``basis``: orthonormal columns, (l, k) with k >= rank; ``image``: A times them, (rows, k).
+
+        Raises UsageError without regularisation, if the rank is above that of the data as far as rounding shows.
+        """
+        left, sigma, right = singular_triplets(basis, image)
+        floor = floor_of(max(left.shape[0], right.shape[0]), error) * sigma[0]
+        if regularization == 0 and not sigma[rank - 1] > floor:
+            raise rank_error(int(np.sum(sigma > floor)), rank)
+        side = signs(right[:, :rank])
+        return cls(left[:, :rank] * side, sigma[:rank], right[:, :rank] * side, regularization)
+
+    @property
+    def kept(self) -> Array:
+        """The singular values less the ridge weight, (d,), none below zero."""
+        return np.maximum(self.sigma - self.regularization, 0.0)
+
+    @property
+    def factors(self) -> tuple[Array, Array]:
+        """(rows, d) and (l, d); A is about their product."""
+        weights = np.sqrt(self.kept)
+        return self.left * weights, self.right * weights
+
+    def measured(self, problem: Problem) -> tuple[float, float]:
+        """The exact objective, and the part of it caused by the decoding error of A X.
+
+        The loss is second order in that difference but for the ridge term, and it is not lost in the rounding of the
+        objective near an exact fit.
+        """
+        image = problem.image(self.right)
+        # column by column: with millions of rows each copy counts
+        columns = range(self.kept.size)
+        along = np.array([np.sum(image[:, column] * self.left[:, column]) for column in columns])
+        explained = 2 * float(along @ self.kept) - float(self.kept @ self.kept)
+        left_out = problem.squared_norm - explained
+        if problem.cancels(explained):
+            left_out = problem.squared_error(self.left * self.kept, self.right)
+        moved = 0.0
+        for column in np.flatnonzero(self.kept > 0):
+            left = self.left[:, column]
+            difference = image[:, column] - left * self.sigma[column]
+            moved += float(np.sum(difference**2)) + 2 * self.regularization * abs(float(np.sum(difference * left)))
+        return left_out + 2 * self.regularization * float(self.kept.sum()), moved
+
+
+def signs(vectors: Array) -> Array:
+    """1 or -1 for each column, (d,): the side of a fixed hyperplane without symmetries, on which it lies.
+
+    The entry of largest size would do for random vectors, but ties are common in ratings.
+    """
+    normal = np.random.default_rng(0).standard_normal(vectors.shape[0])
+    return np.asarray(np.where(normal @ vectors < 0, -1.0, 1.0))

@@ -48,13 +48,8 @@ _REGISTERED: dict[str, Solve] = {}
 def register_solver(solver: Solver, solve: Solve) -> None:
     """Make a solver known by its name to `CodedALS`, and to ``fit``, ``plan`` and ``sweep``.
 
-    Parameters
-    ----------
-    solver
-        Its row: name, costs and options.
-    solve
-        Runs it: from a `SolverInput` to an orthonormal basis, (l, k) with k >= d, and the block that A is multiplied with
-        for the other factor, (l, k).
+    ``solver``: its row: name, costs and options; ``solve``: runs it: from a `SolverInput` to an orthonormal basis, (l,
+    k) with k >= d, and the block that A is multiplied with for the other factor, (l, k).
     """
     SOLVERS[solver.name], _REGISTERED[solver.name] = solver, solve
 

@@ -30,22 +30,11 @@ from coded_als.planner.schemes import rows_operations
 class SparseRows:
     """A sparse A, (rows, l), in blocks of rows on the workers of a cluster.
 
-    Parameters
-    ----------
-    log
-        Where its rounds run.
-    shape
-        (rows, l).
-    blocks
-        Row numbers of each block, -1 at the end of those that are filled up; worker w holds block w modulo their number.
-    entries
-        Of the fullest block.
-    name
-        Under which, with a suffix, the workers hold the three arrays of their block.
-    dtype
-        Of their entries, and of what is sent and responded.
-    pieces
-        Pieces of each block in a product with A^T A; None: by operation counts. Copies go through them in rotated order.
+    ``log``: where its rounds run; ``shape``: (rows, l); ``blocks``: row numbers of each block, -1 at the end of those
+    that are filled up; worker w holds block w modulo their number; ``entries``: of the fullest block; ``name``: under
+    which, with a suffix, the workers hold the three arrays of their block; ``dtype``: of their entries, and of what is
+    sent and responded; ``pieces``: pieces of each block in a product with A^T A; None: by operation counts. Copies go
+    through them in rotated order.
     """
 
     recovery_threshold: int
@@ -68,14 +57,9 @@ class SparseRows:
 
     @classmethod
     def given_out(
-        cls,
-        matrix: Any,
-        log: RoundLog,
-        copies: int,
-        name: str = "rows",
-        pieces: int | None = None,
+        cls, matrix: Any, log: RoundLog, copies: int, name: str = "rows", pieces: int | None = None,
         dtype: np.dtype[Any] = FLOAT64,
-    ) -> SparseRows:
+    ) -> SparseRows:  # fmt: skip
         """Give the blocks of a matrix to the workers.
 
         Raises UsageError for more copies than workers, or a block of 2^31 entries or columns.
@@ -101,10 +85,7 @@ class SparseRows:
         return eps_of(self._dtype) if self._rule.satisfied(workers) else np.inf
 
     def product(self, right: Array, label: str = "U = A H") -> Array:
-        """A H in one round, (rows, d).
-
-        ``right``: H, (l, d).
-        """
+        """A H in one round, (rows, d). ``right``: H, (l, d)."""
         height, width = len(self._rows[0]), right.shape[1]
         result = np.empty((self.shape[0], width))
         round = self._round("row_product", right, (height, width), 1, label)
@@ -171,14 +152,9 @@ class SparseRows:
         return total
 
     def _round(
-        self,
-        kernel: str,
-        right: Array,
-        shape: tuple[int, int],
-        passes: int,
-        label: str,
+        self, kernel: str, right: Array, shape: tuple[int, int], passes: int, label: str,
         payloads: Sequence[tuple[Array, ...]] | None = None,
-    ) -> Round:
+    ) -> Round:  # fmt: skip
         right = np.ascontiguousarray(right, dtype=self._dtype)
         return Round(
             kernel,

@@ -18,8 +18,8 @@ from coded_als.arrays import FLOAT64, Array
 from coded_als.cluster.backups import backups_of
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import rule_for
+from coded_als.cluster.scope import Shares
 from coded_als.cluster.seam import Round
-from coded_als.cluster.shares import Shares
 from coded_als.codes import CodeSpec, Replicated, Uncoded
 from coded_als.codes.product import multiplications
 from coded_als.codes.replication import copies_of
@@ -94,10 +94,7 @@ class CodedGram:
 
 
 def store_data(log: RoundLog, code: CodeSpec, data: Array, dtype: np.dtype[Any] = FLOAT64) -> None:
-    """Give every worker its share of D, encoded as it is sent.
-
-    ``data``: D, (l, l).
-    """
+    """Give every worker its share of D, encoded as it is sent. ``data``: D, (l, l)."""
     product = in_type(code.for_product(log.cluster.size), dtype)
     log.cluster.store(DATA, Shares(log.cluster.size, lambda: product.encode_left(data)))
 
@@ -169,20 +166,9 @@ class CoarseRows:
 class FormedGram:
     """Products with D, formed and distributed in shares, and the last one where it is there sooner.
 
-    Parameters
-    ----------
-    log
-        The cluster and the record of its rounds.
-    code
-        How D is spread.
-    tolerance
-        Estimated relative error that a decoded product may have.
-    gram
-        D, (l, l).
-    last_product
-        H -> A H, of (l, d), (rows, d).
-    dtype
-        Of the shares.
+    ``log``: the cluster and the record of its rounds; ``code``: how D is spread; ``tolerance``: estimated relative
+    error that a decoded product may have; ``gram``: D, (l, l); ``last_product``: H -> A H, of (l, d), (rows, d);
+    ``dtype``: of the shares.
     """
 
     def __init__(
@@ -200,14 +186,9 @@ class FormedGram:
 
 
 def auto_code(
-    size: Size,
-    workers: int,
-    solver: str,
-    delays: str | DelayModel | None,
-    machine: Machine,
-    tolerance: float | None = None,
-    memory_per_worker: float = np.inf,
-) -> ChosenCode:
+    size: Size, workers: int, solver: str, delays: str | DelayModel | None, machine: Machine,
+    tolerance: float | None = None, memory_per_worker: float = np.inf,
+) -> ChosenCode:  # fmt: skip
     """The code that ``auto`` takes: delays decide only where they are known and D is not spread in pieces.
 
     Raises UsageError where the workers together have too little memory.
@@ -221,19 +202,12 @@ def auto_code(
 
 
 def choose_spread(
-    extent: Extent,
-    workers: int,
-    columns: int,
-    asked: CodeSpec | ChosenCode,
-    where: Where,
-    machine: Machine,
+    extent: Extent, workers: int, columns: int, asked: CodeSpec | ChosenCode, where: Where, machine: Machine,
     memory_per_worker: float = np.inf,
-) -> Spread:
+) -> Spread:  # fmt: skip
     """The spread over W workers by a requested code or by the choice of `auto`, and what is open by counting.
 
     D of a sparse A is formed if a code of D is requested, or if that takes less time.
-
-    Raises UsageError for a code that does not fit, or that nothing sparse can be spread by.
     """
     if where == "none" or (isinstance(asked, ChosenCode) and asked.rows):
         return _rows_spread(extent, workers, asked, memory_per_worker)
@@ -286,10 +260,7 @@ def _reason(asked: CodeSpec | ChosenCode) -> str:
 
 
 def rows_code(asked: CodeSpec | None, workers: int) -> Replicated | Uncoded:
-    """The code of sparse rows, by default copies, since sums of rows are no longer sparse.
-
-    Raises UsageError for any other code than copies, and for more copies than workers.
-    """
+    """The code of sparse rows, by default copies, since sums of rows are no longer sparse."""
     if asked is None:
         return default_row_copies(workers)
     if not isinstance(asked, (Replicated, Uncoded)):

@@ -73,10 +73,7 @@ def objective(trace: float, values: Array, coordinates: Array, regularization: f
 
 
 def inverse_of_gram(gram: Array, regularization: float) -> Array:
-    """(F + lam I)^-1, so that the other factor is A B (F + lam I)^-1.
-
-    ``gram``: F, (d, d). Returns (d, d).
-    """
+    """(F + lam I)^-1, so that the other factor is A B (F + lam I)^-1. ``gram``: F, (d, d). Returns (d, d)."""
     return np.asarray(np.linalg.inv(symmetric(gram) + regularization * np.eye(gram.shape[0])))
 
 

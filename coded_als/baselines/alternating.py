@@ -15,7 +15,7 @@ from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.baselines.model import Entries, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
 from coded_als.baselines.threads import one_blas_thread
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern, power_of_four, rating_matrix
 from coded_als.models.starting import Start
@@ -188,10 +188,21 @@ class RidgeALS(AlternatingModel):
         Conjugate-gradient steps for each row and half-step.
     seed
         Of the random start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     threads
         None for one per core.
     dtype
         ``float32`` or ``float64``, of all arithmetic.
+
+    Examples
+    --------
+    >>> from coded_als import RidgeALS
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=40,n=30,d=4,noise=0.1,density=0.4,seed=1")
+    >>> model = RidgeALS(rank=4, iterations=3).fit(ratings)
+    >>> prediction = model.predict(user=3, item=5)
     """
 
     kind: ClassVar[str] = "ridge"
@@ -207,11 +218,12 @@ class RidgeALS(AlternatingModel):
         regularization_scaling: str = "none",
         solver: str = "cholesky",
         cg_steps: int = 3,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         threads: int | None = None,
         dtype: str = "float32",
     ) -> None:
-        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed_from(seed, rng), threads, dtype)
         require_one_of("regularization_scaling", regularization_scaling, ("none", "count"))
         if bias_regularization is not None:
             require_number("bias_regularization", bias_regularization, positive=True)
@@ -266,10 +278,23 @@ class ImplicitALS(AlternatingModel):
         Length of a random starting row (the standard deviation of an entry is this over sqrt(d)).
     seed
         Seed of the random start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     threads
         Number of threads; None for all cores.
     dtype
         Type of all arithmetic, ``"float64"`` or ``"float32"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import ImplicitALS
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = ImplicitALS(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "implicit"
@@ -287,14 +312,15 @@ class ImplicitALS(AlternatingModel):
         solver: str = "cholesky",
         cg_steps: int = 3,
         init_scale: float = 0.1,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         threads: int | None = None,
         dtype: str = "float32",
     ) -> None:
         if regularization is None:
             # Rendle's lambda is multiplied by counts, Hu's is not
             regularization = 0.005 if alpha is None else 1.0
-        super().__init__(rank, regularization, iterations, solver, cg_steps, seed, threads, dtype)
+        super().__init__(rank, regularization, iterations, solver, cg_steps, seed_from(seed, rng), threads, dtype)
         require_number("init_scale", init_scale, positive=True)
         if alpha is not None:
             require_number("alpha", alpha, positive=True)

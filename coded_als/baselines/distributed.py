@@ -16,8 +16,7 @@ from coded_als.baselines.alternating import AlternatingModel, RatingProblem
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.checks import require_whole
 from coded_als.cluster import Cluster, EnoughAndOverdue, Round, StoppingRule, all_of, first_copies
-from coded_als.cluster.scope import Scope
-from coded_als.cluster.shares import Shares
+from coded_als.cluster.scope import Scope, Shares
 from coded_als.cluster.verification import Verify, verified
 from coded_als.codes.product import deal
 from coded_als.data.tables import named_matrix
@@ -41,12 +40,7 @@ class StragglerPolicy(Protocol):
     def rule(self, workers: int, skipped: Sequence[int]) -> StoppingRule:
         """When to go on; ``skipped[s]`` counts the rounds in a row that shard s has missed.
 
-        Parameters
-        ----------
-        workers
-            W.
-        skipped
-            Rounds in a row that each shard has missed.
+        ``workers``: W; ``skipped``: rounds in a row that each shard has missed.
         """
         ...
 
@@ -151,18 +145,10 @@ class BlockedRows:
 
 
 def fit_on_blocks(
-    model: AlternatingModel,
-    users: BlockedRows,
-    items: BlockedRows,
-    facts: RatingFacts,
-    cluster: Cluster,
-    policy: StragglerPolicy,
-    run: FitRecorder,
-    ratings: sparse.csr_array | None = None,
-    warm: Start | None = None,
-    *,
+    model: AlternatingModel, users: BlockedRows, items: BlockedRows, facts: RatingFacts, cluster: Cluster,
+    policy: StragglerPolicy, run: FitRecorder, ratings: sparse.csr_array | None = None, warm: Start | None = None, *,
     stable: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Fit a model to ratings that the workers hold, with exact half-steps for every ``solver``.
 
     ``ratings``: (m, n) where the master holds them too: then the arithmetic is float64, and ``history_`` and the ratings
@@ -420,10 +406,7 @@ class Skips(Protocol):
 
 
 def take_over_skipped(users: Skips, items: Skips, snapshot: Snapshot) -> None:
-    """Let both sides know the rounds that their shards had missed when a snapshot was written.
-
-    Raises ValueError where they are of another form.
-    """
+    """Let both sides know the rounds that their shards had missed when a snapshot was written."""
     sides, skipped = (users, items), snapshot.facts["skipped"]
     counts, wanted = [len(side) for side in skipped], [len(side.skipped) for side in sides]
     if counts != wanted or not all(type(rounds) is int and rounds >= 0 for side in skipped for rounds in side):

@@ -45,18 +45,9 @@ def squared_loss_epoch(
 
 @compiled
 def fold_in_steps(
-    indptr: Any,
-    indices: Any,
-    curvature: Any,
-    target: Any,
-    fixed: Any,
-    gram: Any,
-    ridge: Any,
-    penalty: Any,
-    epochs: int,
-    rate: float,
-    out: Any,
-) -> None:
+    indptr: Any, indices: Any, curvature: Any, target: Any, fixed: Any, gram: Any, ridge: Any, penalty: Any,
+    epochs: int, rate: float, out: Any,
+) -> None:  # fmt: skip
     """Gradient steps on every row of ``out``, one entry at a time, for the problem of `coded_als.baselines.cholesky`.
 
     The part that all entries share is spread evenly over them. A step of pass e is ``rate / e`` over an upper bound
@@ -132,18 +123,9 @@ def _adaptive_rate(squares: Any, row: Any, square: Any, rate: Any) -> Any:
 
 @inlined
 def _rank_step(
-    u: Any,
-    v: Any,
-    w: Any,
-    push: Any,
-    ridge: Any,
-    rate: Any,
-    squares: Any,
-    user: Any,
-    positive: Any,
-    negative: Any,
+    u: Any, v: Any, w: Any, push: Any, ridge: Any, rate: Any, squares: Any, user: Any, positive: Any, negative: Any,
     frozen: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Descend along ``-push (score of v - score of w) + ridge / 2 (all squares)``."""
     user_squares, item_squares = squares
     rank = u.size
@@ -172,18 +154,9 @@ def _rank_step(
 
 @compiled
 def bpr_epoch(
-    order: Any,
-    users: Any,
-    indptr: Any,
-    indices: Any,
-    user_side: Any,
-    item_side: Any,
-    squares: Any,
-    rate: float,
-    ridge: float,
-    frozen: bool,
-    state: Any,
-) -> float:
+    order: Any, users: Any, indptr: Any, indices: Any, user_side: Any, item_side: Any, squares: Any, rate: float,
+    ridge: float, frozen: bool, state: Any,
+) -> float:  # fmt: skip
     """One sampled negative per entry; returns the sum of ``-log sigmoid(difference)``, each before its step.
 
     ``order``: entries in the order of their steps, (entries,); ``users``: row of each entry, (entries,); ``state``:
@@ -206,19 +179,9 @@ def bpr_epoch(
 
 @compiled
 def warp_epoch(
-    order: Any,
-    users: Any,
-    indptr: Any,
-    indices: Any,
-    user_side: Any,
-    item_side: Any,
-    squares: Any,
-    rate: float,
-    ridge: float,
-    frozen: bool,
-    state: Any,
-    max_samples: int,
-) -> float:
+    order: Any, users: Any, indptr: Any, indices: Any, user_side: Any, item_side: Any, squares: Any, rate: float,
+    ridge: float, frozen: bool, state: Any, max_samples: int,
+) -> float:  # fmt: skip
     """Sample negatives until one violates the margin; returns the sum of ``log(rank estimate) (1 - difference)``.
 
     ``order``: entries in the order of their steps, (entries,); ``users``: row of each entry, (entries,); ``state``:

@@ -191,18 +191,12 @@ class SparseModel(FactorModel, ABC):
 
 
 def one_user(columns: NDArray[Any], values: NDArray[np.float64]) -> Entries:
-    """The entries of one new user.
-
-    ``columns, values``: (entries,) each, by ascending column.
-    """
+    """The entries of one new user. ``columns, values``: (entries,) each, by ascending column."""
     return Entries(np.array([0, columns.size]), columns.astype(np.int32, copy=False), values)
 
 
 def thread_count(threads: int | None) -> int:
-    """The number of threads asked for, or that of the cores.
-
-    Raises UsageError for fewer than 1.
-    """
+    """The number of threads asked for, or that of the cores; `UsageError` for fewer than 1."""
     if threads is None:
         return available_cores()
     require_whole("threads", threads, 1)

@@ -17,7 +17,7 @@ from coded_als.arrays import Floats
 from coded_als.baselines.batches import Batch, LearnsInBatches, with_new_rows
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries
-from coded_als.checks import require_number, require_whole
+from coded_als.checks import RNG, require_number, require_whole, seed_from
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import pattern
 from coded_als.models.recommending import NewRatings, NewUsers
@@ -123,14 +123,8 @@ class RankingModel(LearnsInBatches):
         )
 
     def _passes(
-        self,
-        matrix: Entries,
-        steps: Steps,
-        rate: float,
-        generator: np.random.Generator,
-        *,
-        frozen: bool,
-    ) -> Iterator[float]:
+        self, matrix: Entries, steps: Steps, rate: float, generator: np.random.Generator, *, frozen: bool,
+    ) -> Iterator[float]:  # fmt: skip
         """Go over the entries again and again, in place, and yield the mean loss of each pass."""
         rows = np.repeat(np.arange(matrix.count, dtype=np.int32), np.diff(matrix.indptr))
         while True:
@@ -178,8 +172,21 @@ class BPR(RankingModel):
         Adagrad's, greater than 0.
     seed
         Of the start, the order and the samples; equal seeds give equal models.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     dtype
         As in `RidgeALS`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import BPR
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = BPR(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "bpr"
@@ -191,10 +198,11 @@ class BPR(RankingModel):
         iterations: int = 30,
         *,
         learning_rate: float = 0.05,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         dtype: str = "float32",
     ) -> None:
-        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype)
+        super().__init__(rank, regularization, iterations, learning_rate, seed_from(seed, rng), dtype)
 
     def _loss_of_nothing(self, items: int) -> float:
         return float(np.log(2))
@@ -221,10 +229,23 @@ class WARP(RankingModel):
         Length of the first steps; Adagrad shortens them.
     seed
         Seed of the start and of the samples.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     dtype
         Type of all arithmetic, ``"float64"`` or ``"float32"``.
     max_samples
         Samples before an entry is left alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import WARP
+    >>> clicks = (np.random.default_rng(0).random((40, 30)) < 0.3).astype(float)
+    >>> model = WARP(rank=4, iterations=3).fit(clicks)
+    >>> ids, scores = model.recommend(7, n=5)
+    >>> len(ids)
+    5
     """
 
     kind: ClassVar[str] = "warp"
@@ -237,10 +258,11 @@ class WARP(RankingModel):
         *,
         learning_rate: float = 0.05,
         max_samples: int = 20,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         dtype: str = "float32",
     ) -> None:
-        super().__init__(rank, regularization, iterations, learning_rate, seed, dtype)
+        super().__init__(rank, regularization, iterations, learning_rate, seed_from(seed, rng), dtype)
         require_whole("max_samples", max_samples, 1)
         self.max_samples = max_samples
 

@@ -13,7 +13,7 @@ from coded_als.arrays import Floats
 from coded_als.baselines.batches import Batch, LearnsInBatches, with_new_rows
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
-from coded_als.checks import require_number
+from coded_als.checks import RNG, require_number, seed_from
 from coded_als.models.rating_matrix import pattern
 from coded_als.models.starting import Start
 from coded_als.models.training import FitRecorder, set_generator
@@ -39,8 +39,19 @@ class SGD(LearnsInBatches, QuadraticModel):
         Standard deviation of a random starting entry.
     seed
         Of the start and the order; equal seeds give equal models.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     dtype
         As in `RidgeALS`.
+
+    Examples
+    --------
+    >>> from coded_als import SGD
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=40,n=30,d=4,noise=0.1,density=0.4,seed=1")
+    >>> model = SGD(rank=4, iterations=3).fit(ratings)
+    >>> prediction = model.predict(user=3, item=5)
     """
 
     kind: ClassVar[str] = "sgd"
@@ -54,10 +65,11 @@ class SGD(LearnsInBatches, QuadraticModel):
         *,
         learning_rate: float = 0.01,
         init_scale: float = 0.1,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         dtype: str = "float32",
     ) -> None:
-        super().__init__(rank, regularization, iterations, seed, dtype)
+        super().__init__(rank, regularization, iterations, seed_from(seed, rng), dtype)
         require_number("learning_rate", learning_rate, positive=True)
         require_number("init_scale", init_scale, positive=True)
         self.learning_rate, self.init_scale = learning_rate, init_scale

@@ -24,6 +24,7 @@ COMMANDS = {
     "split": ("coded_als.cli.split", "Split ratings into a training and a test file."),
     "evaluate": ("coded_als.cli.evaluate", "Evaluate a saved model on test ratings."),
     "compare": ("coded_als.cli.compare", "Compare methods on one split of the ratings."),
+    "export": ("coded_als.cli.export", "Write the vectors of a saved model for an index."),
     "serve": ("coded_als.cli.serve", "Serve recommendations of a saved model over HTTP."),
     "tune": ("coded_als.cli.tune", "Search the parameters of methods within a time."),
     "demo": ("coded_als.cli.demo", "Run coded, copied and plain fits with stragglers."),
@@ -42,7 +43,7 @@ COMMANDS = {
     "help": ("coded_als.cli.help", "Show the help of a command, or of SPECs."),
 }
 SECTIONS = {
-    "Factorize and recommend": "fit recommend split evaluate compare tune serve",
+    "Factorize and recommend": "fit recommend split evaluate compare tune export serve",
     "Plan and study": "demo plan codes threshold check-code sweep reproduce report",
     "Cluster": "measure keys worker",
     "Tools": "doctor warm-up help",
@@ -114,7 +115,7 @@ class LazyGroup(click.Group):
 
     def _as_typed(self, error: CodedALSError, ctx: click.Context) -> str:
         """The error with the options of the command that raised it."""
-        from coded_als.cli.mistakes import as_typed
+        from coded_als.cli.help import as_typed
 
         command = None if ctx.invoked_subcommand is None else self.get_command(ctx, ctx.invoked_subcommand)
         return str(error) if command is None else as_typed(str(error), command)
@@ -124,7 +125,7 @@ def _refuse(error: click.UsageError) -> NoReturn:
     """Explain a mistake of typing; a group without a command shows its help."""
     if isinstance(error, _HELP):
         raise error
-    from coded_als.cli.mistakes import explained
+    from coded_als.cli.help import explained
 
     click.echo(f"Error: {explained(error)}", err=True)
     sys.exit(2)

@@ -21,13 +21,9 @@ from coded_als.cli.help import CommandWithExamples
 @click.option("--workers", type=int, default=30, show_default=True, help="Number of workers.")
 @click.option("--sets", type=int, default=200, show_default=True, help="Random sets of survivors for each invariant.")
 @click.option(
-    "--search",
-    "looked_at",
-    type=int,
-    default=2000,
-    show_default=True,
+    "--search", "looked_at", type=int, default=2000, show_default=True,
     help="Sets of survivors that the search may try.",
-)
+)  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of operands, survivors and search.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(spec: str, workers: int, sets: int, looked_at: int, seed: int, as_json: bool) -> None:

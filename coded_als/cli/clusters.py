@@ -1,18 +1,20 @@
-"""Clusters of the command line: the options that describe one, and the function that opens it."""
+"""Clusters of the command line: the options that describe one and its machines, and the function that opens it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
-from coded_als.cli.common import TIME, Command, is_typed
+from coded_als.cli.common import RATE, TIME, Command, is_typed, together
 from coded_als.cluster import Cluster
-from coded_als.cluster.machine import Machine, this_machine
+from coded_als.cluster.machine import Machine, parse_worker_speeds, this_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.cluster_kinds import CLUSTERS, open_cluster
+from coded_als.planner.solvers import SOLVERS, typical_iterations
 
 
 @dataclass(frozen=True)
@@ -31,60 +33,34 @@ class ClusterOptions:
     round_timeout_s: float | None
 
 
-def takes_machines(command: Command) -> Command:
-    """Add the options that say where the workers of a command run."""
-    kind = click.option(
-        "--cluster",
-        "cluster_kind",
-        type=click.Choice(CLUSTERS),
-        metavar="KIND",
-        default="local",
-        show_default=True,
+# options of workers elsewhere
+takes_remote_workers = together(
+    click.option("--listen", metavar="ADDRESS", help="Wait for remote workers at this address."),
+    click.option("--keys", metavar="FOLDER", help="Keys for --listen, written by `coded-als keys`."),
+    click.option(
+        "--join-timeout", "join_timeout_s", type=TIME, help="Longest wait for workers to join.  [default: 10min]"
+    ),
+    click.option(
+        "--rejoin-timeout", "rejoin_timeout_s", type=TIME,
+        help="Longest wait for lost workers, if a round needs them.  [default: 1min]",
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Dask: tcp://HOST:8786, its file, or local:N."),
+)  # fmt: skip
+# the options that say where the workers of a command run
+takes_machines = together(
+    click.option(
+        "--cluster", "cluster_kind", type=click.Choice(CLUSTERS), metavar="KIND", default="local", show_default=True,
         help="Workers: local processes, inline (this process), or virtual (a simulated clock).",
-    )
-    return kind(takes_remote_workers(command))
-
-
-def takes_remote_workers(command: Command) -> Command:
-    """Add the options of workers elsewhere."""
-    options = (
-        click.option("--listen", metavar="ADDRESS", help="Wait for remote workers at this address."),
-        click.option("--keys", metavar="FOLDER", help="Keys for --listen, written by `coded-als keys`."),
-        click.option(
-            "--join-timeout", "join_timeout_s", type=TIME, help="Longest wait for workers to join.  [default: 10min]"
-        ),
-        click.option(
-            "--rejoin-timeout",
-            "rejoin_timeout_s",
-            type=TIME,
-            help="Longest wait for lost workers, if a round needs them.  [default: 1min]",
-        ),
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Dask: tcp://HOST:8786, its file, or local:N.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def takes_cluster(command: Command) -> Command:
-    """Add the options that describe a cluster, all but ``--seed``."""
-    options = (
-        click.option("--workers", default=16, show_default=True, help="Number of workers."),
-        takes_machines,
-        click.option(
-            "--delays", metavar="SPEC", default="none", show_default=True, help="Inject delays into the workers."
-        ),
-        click.option(
-            "--round-timeout", "round_timeout_s", type=TIME, help="Longest time of a round.  [default: 10min]"
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    ),
+    takes_remote_workers,
+)  # fmt: skip
+# the options that describe a cluster, all but ``--seed``
+takes_cluster = together(
+    click.option("--workers", default=16, show_default=True, help="Number of workers."),
+    takes_machines,
+    click.option("--delays", metavar="SPEC", default="none", show_default=True, help="Inject delays into the workers."),
+    click.option("--round-timeout", "round_timeout_s", type=TIME, help="Longest time of a round.  [default: 10min]"),
+)  # fmt: skip
 
 
 def require_cluster(context: click.Context, options: ClusterOptions) -> None:
@@ -129,7 +105,7 @@ def cluster_of(options: ClusterOptions) -> AbstractContextManager[Cluster]:
     if options.scheduler is None:
         return open_cluster(options.cluster_kind, *common, round_timeout_s=timeout_s)
     # Dask is loaded for its clusters alone
-    from coded_als.dask.scheduler import open_dask_cluster
+    from coded_als.dask.cluster import open_dask_cluster
 
     return open_dask_cluster(options.scheduler, *common, **limits)
 
@@ -157,3 +133,60 @@ def cluster_words(options: ClusterOptions) -> list[str]:
     if options.scheduler is not None:
         return ["--scheduler", options.scheduler]
     return [] if options.cluster_kind == "local" else ["--cluster", options.cluster_kind]
+
+
+FIELDS = {
+    "speed": "multiplications_per_second",
+    "bandwidth": "bytes_per_second",
+    "latency": "latency_s",
+    "message": "message_s",
+    "cores": "cores",
+}
+
+
+def takes_machine(command: Command) -> Command:
+    """Add ``--speed``, ``--bandwidth``, ``--latency`` and ``--message`` to a command, for `machine_from`."""
+    options: dict[str, tuple[Any, str | None, str]] = {
+        "speed": (float, None, f"Multiplications/s of a machine.  [default: {Machine.multiplications_per_second:g}]"),
+        "worker-speeds": (
+            str,
+            "NxF,...",
+            "Speed of each worker as a factor of --speed, like 10x1,10x0.5; repeated for more workers.",
+        ),
+        "bandwidth": (
+            RATE,
+            None,
+            f"Rate of the master's link, shared by all messages.  [default: {RATE.written(Machine.bytes_per_second)}]",
+        ),
+        "latency": (TIME, None, f"Time of a message on its way.  [default: {TIME.written(Machine.latency_s)}]"),
+        "message": (TIME, None, f"Time of the master for each message.  [default: {TIME.written(Machine.message_s)}]"),
+    }
+    for name, (kind, metavar, text) in reversed(options.items()):
+        command = click.option(f"--{name}", type=kind, metavar=metavar, help=text)(command)
+    return command
+
+
+def machine_from(options: Mapping[str, Any], machine: Machine | None = None) -> Machine:
+    """A machine with the values of the options, the default one for the others; `UsageError` for impossible speeds."""
+    given = {field: options[name] for name, field in FIELDS.items() if options.get(name) is not None}
+    if options.get("worker_speeds") is not None:
+        given["worker_speeds"] = parse_worker_speeds(options["worker_speeds"])
+    return replace(Machine() if machine is None else machine, **given)
+
+
+def takes_iterations(command: Command) -> Command:
+    """The options that say how many iterations of each solver are drawn where none is run."""
+    for solver in reversed(SOLVERS.values()):
+        command = click.option(
+            f"--{solver.name}-iterations",
+            default=solver.iterations,
+            show_default=True,
+            type=click.IntRange(1),
+            help=f"Iterations that a fit by {solver.name} needs.",
+        )(command)
+    return command
+
+
+def iterations_from(options: Mapping[str, Any]) -> dict[str, int]:
+    """Iterations of each solver, as the options of `takes_iterations` say."""
+    return typical_iterations(**{name: options[f"{name}_iterations"] for name in SOLVERS})

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coded_als.cli.clusters import machine_from, takes_machine
 from coded_als.cli.common import SIZE, print_json, progress
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.codes import parse_code
 from coded_als.delays import require_workers
 from coded_als.errors import UsageError
@@ -40,22 +40,14 @@ FEW_WORKERS, ROUNDS, SETS = 60, (1000, 200), (300, 50)
 )
 @click.option("--all", "everything", is_flag=True, help="Show every code that `plan` considers.")
 @click.option(
-    "--cols",
-    "length",
-    default=1500,
-    show_default=True,
-    type=click.IntRange(1),
+    "--cols", "length", default=1500, show_default=True, type=click.IntRange(1),
     help="Columns n of the matrix R; D = R^T R is n x n.",
-)
+)  # fmt: skip
 @click.option("--entries", type=click.IntRange(1), help="Nonzero entries of a sparse R; also shows its rows in copies.")
 @click.option(
-    "--rank",
-    "columns",
-    default=200,
-    show_default=True,
-    type=click.IntRange(1),
+    "--rank", "columns", default=200, show_default=True, type=click.IntRange(1),
     help="Columns d of X in the product D X.",
-)
+)  # fmt: skip
 @takes_machine
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draws.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw time against memory: .pdf, .svg or .png.")
@@ -138,19 +130,9 @@ def print_codes(rows: Sequence[CodeRow], setting: Setting) -> None:
         f"delays {setting.delays} (virtual ms)"
     )
     names = (
-        "needs",
-        "share",
-        "work",
-        "pieces",
-        "calm",
-        "sent kB",
-        "back kB",
-        "error p50",
-        "p99",
-        "rack",
-        "round ms",
+        "needs", "share", "work", "pieces", "calm", "sent kB", "back kB", "error p50", "p99", "rack", "round ms",
         "p99 ms",
-    )
+    )  # fmt: skip
     click.echo(as_text(("code", *names), [_cells(row) for row in rows], first_left=True))
     click.echo(
         "share: of D on a worker; work: of the product, by a worker; pieces: of a share, in which partial "

@@ -1,12 +1,13 @@
-"""Common parts of the commands: JSON on stdout, progress on stderr, and help on SPECs."""
+"""Common parts of the commands: JSON on stdout, progress and logs on stderr, types of options, and looks of figures."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from click.core import ParameterSource
 
 from coded_als.delays.models import UNITS_S
 from coded_als.errors import UsageError
+from coded_als.worker.logs import LEVELS, start_logging
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OptionsOf = TypeVar("OptionsOf")
@@ -43,15 +45,15 @@ def refuse_typed(context: click.Context, names: Collection[str], rule: str, plac
             raise UsageError(f"{max(option.opts, key=len)} {rule}; got it with {place}. Remove it.")
 
 
+def together(*options: Any) -> Callable[[Command], Command]:
+    """One decorator that adds several options, in this order."""
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
 def choice(
-    option: str,
-    values: Sequence[str],
-    default: str | None = None,
-    *,
-    help: str,
-    name: str | None = None,
+    option: str, values: Sequence[str], default: str | None = None, *, help: str, name: str | None = None,
     metavar: str | None = None,
-) -> Callable[[Command], Command]:
+) -> Callable[[Command], Command]:  # fmt: skip
     """An option that takes one of some words, and shows its default."""
     words, names = click.Choice(values), (option, *([] if name is None else [name]))
     shown = default is not None
@@ -187,3 +189,63 @@ def cell_progress() -> Iterator[Callable[..., None]]:
             bar.update(tasks[0], completed=done)
 
         yield tell
+
+
+_AS_JSON = "coded_als.log_json"
+
+
+def _start(context: click.Context, _: Any, level: str | None) -> None:
+    as_json: bool = context.meta[_AS_JSON]
+    if level is not None or as_json:
+        start_logging(level or "warning", as_json)
+
+
+# they take effect before the command runs
+takes_logging = together(
+    click.option(
+        "--log-level",
+        type=click.Choice(LEVELS),
+        callback=_start,
+        expose_value=False,
+        metavar="LEVEL",
+        help="Log from debug, info, warning or error on.  [default: warning, without times]",
+    ),
+    click.option(
+        "--log-json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        help="Log one JSON document a line.",
+        callback=lambda context, _, value: context.meta.__setitem__(_AS_JSON, value),
+    ),
+)
+
+
+INCHES = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
+
+
+# options for `style_from`
+takes_style = together(
+    click.option("--width", metavar="LENGTH", help="Width of figures with its unit: 3.4in, 86mm or 246pt."),
+    click.option(
+        "--rc", multiple=True, metavar="KEY=VALUE", help="Set an rcParam of matplotlib: font.size=8; may be repeated."
+    ),
+)  # fmt: skip
+
+
+def style_from(width: str | None, rc: tuple[str, ...]) -> AbstractContextManager[None]:
+    """The block in which figures are drawn as the options say; `UsageError` for options that cannot be read."""
+    from coded_als.experiments.report.canvas import drawn_as
+
+    pairs = [text.partition("=") for text in rc]
+    wrong = [text for text, (key, _, value) in zip(rc, pairs, strict=True) if not key or not value]
+    if wrong:
+        raise UsageError(f"--rc must be KEY=VALUE; got {wrong[0]!r}. Write --rc font.size=8, say.")
+    return drawn_as(None if width is None else _inches(width), {key.strip(): value.strip() for key, _, value in pairs})
+
+
+def _inches(text: str) -> float:
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.strip())
+    if match is None or match[2] not in INCHES:
+        raise UsageError(f"--width must be a length like 3.4in, 86mm or 246pt; got {text!r}.")
+    return float(match[1]) * INCHES[match[2]]

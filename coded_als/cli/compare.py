@@ -12,13 +12,13 @@ import click
 from coded_als.cli.clusters import ClusterOptions, cluster_of, require_cluster, takes_remote_workers
 from coded_als.cli.common import Progress, choice, picked, print_json, progress
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.methods import PREDICTS_RATINGS, make_model
+from coded_als.cli.methods import PREDICTS_RATINGS, listed_methods, make_model
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.cluster import Cluster
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.errors import UsageError
 from coded_als.evaluation import RankingScores, evaluate_ranking, evaluate_ratings
-from coded_als.evaluation.search import RANGES, Trial, search
+from coded_als.evaluation.search import RANGES, Attempt, search
 from coded_als.experiments.text_tables import as_csv, as_text
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.registry import model_kinds
@@ -101,20 +101,9 @@ BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
-    context: click.Context,
-    /,
-    ratings: str,
-    methods: str | None,
-    rank: int | None,
-    test_fraction: float,
-    cutoff: int,
-    seed: int,
-    style: str,
-    tune: int | None,
-    reading: ReadingOptions,
-    as_json: bool,
-    **remote: Any,
-) -> None:
+    context: click.Context, /, ratings: str, methods: str | None, rank: int | None, test_fraction: float, cutoff: int,
+    seed: int, style: str, tune: int | None, reading: ReadingOptions, as_json: bool, **remote: Any,
+) -> None:  # fmt: skip
     """Fit several methods on one split of RATINGS and compare quality, iterations and seconds.
 
     RMSE and MAE are given where a method predicts ratings; the lists of all methods are ranked over the whole
@@ -130,9 +119,7 @@ def command(
     own = {"cluster_kind": "local", "delays": "none", "seed": seed, "round_timeout_s": None}
     machines = picked(ClusterOptions, {**remote, **own})
     require_cluster(context, machines)
-    names = BY_DEFAULT if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
-    if not names:
-        raise UsageError(f"--methods must name at least one of {', '.join(model_kinds())}; got none. Add one.")
+    names = BY_DEFAULT if methods is None else listed_methods(methods)
     # a closed form has no rank
     models = {
         name: make_model(name, {"rank": rank if "rank" in RANGES.get(name, {}) else None, "seed": seed})
@@ -190,15 +177,9 @@ def _users_note(scores: RankingScores) -> str:
 
 
 def _tuned(
-    name: str,
-    model: FactorModel,
-    train: RatingData,
-    budget: int,
-    rank: int | None,
-    cutoff: int,
-    seed: int,
+    name: str, model: FactorModel, train: RatingData, budget: int, rank: int | None, cutoff: int, seed: int,
     line: Progress,
-) -> tuple[FactorModel, Trial]:
+) -> tuple[FactorModel, Attempt]:  # fmt: skip
     """The model with the best of some parameters, and these."""
     number = itertools.count(2)
     line.say(f"{name}: candidate 1 of {budget}")
@@ -243,14 +224,9 @@ def _fit(name: str, model: Any, matrix: Any, cluster: Cluster | None) -> None:
 
 
 def _measured(
-    name: str,
-    model: Any,
-    best: Trial | None,
-    train: RatingData,
-    test: RatingData,
-    cutoff: int,
+    name: str, model: Any, best: Attempt | None, train: RatingData, test: RatingData, cutoff: int,
     cluster: Cluster | None,
-) -> tuple[ComparisonRow, RankingScores]:
+) -> tuple[ComparisonRow, RankingScores]:  # fmt: skip
     started = time.perf_counter()
     _fit(name, model, train.matrix, cluster)
     seconds = time.perf_counter() - started

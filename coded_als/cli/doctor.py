@@ -58,7 +58,7 @@ def _blas() -> Iterator[SystemCheck]:
 def _compiled_loops() -> Iterator[SystemCheck]:
     if find_spec("numba") is None:
         return
-    from coded_als.baselines.code_cache import is_temporary, kept_in
+    from coded_als.baselines.compiled import is_temporary, kept_in
 
     folder = kept_in()
     remedy = "Set NUMBA_CACHE_DIR to a folder that only you can write to, and run coded-als warm-up."
@@ -120,13 +120,8 @@ def _speeds() -> Iterator[SystemCheck]:
 
 
 CHECKS: tuple[Callable[[], Iterator[SystemCheck]], ...] = (
-    _versions,
-    _blas,
-    _compiled_loops,
-    _decoding,
-    _workers,
-    _speeds,
-)
+    _versions, _blas, _compiled_loops, _decoding, _workers, _speeds,
+)  # fmt: skip
 
 
 @click.command(

@@ -38,32 +38,20 @@ Measures = dict[str, dict[str, Any]]
 @click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
 @click.option("--relevant-from", default=float("-inf"), help="Lowest test rating that makes an item relevant.")
 @click.option(
-    "--folds",
-    type=click.IntRange(2),
+    "--folds", type=click.IntRange(2),
     help="Cut TEST into this many folds; fit the model's method to all but one, and measure on that one.",
-)
+)  # fmt: skip
 @click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0),
+    "--seed", default=0, show_default=True, type=click.IntRange(0),
     help="Seed of the folds, or of the held-out ratings.",
-)
+)  # fmt: skip
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.pass_context
 def command(
-    context: click.Context,
-    model: Path,
-    test: str,
-    protocol: str,
-    cutoff: int,
-    relevant_from: float,
-    folds: int | None,
-    seed: int,
-    reading: ReadingOptions,
-    as_json: bool,
-) -> None:
+    context: click.Context, model: Path, test: str, protocol: str, cutoff: int, relevant_from: float,
+    folds: int | None, seed: int, reading: ReadingOptions, as_json: bool,
+) -> None:  # fmt: skip
     """Measure the saved MODEL on the ratings in TEST: errors of predicted ratings, and quality of top lists.
 
     With --folds the factors in MODEL are not used: its method is fitted anew, in this process, to four of five parts of

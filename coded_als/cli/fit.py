@@ -7,13 +7,11 @@ from typing import Any
 
 import click
 
-from coded_als.cli.checkpoints import checkpoint_options
 from coded_als.cli.clusters import takes_cluster
-from coded_als.cli.common import SIZE, BlockWidth, choice
-from coded_als.cli.going_on import going_on_options
+from coded_als.cli.common import SIZE, BlockWidth, choice, takes_logging
+from coded_als.cli.going_on import checkpoint_options, going_on_options
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import live_options
-from coded_als.cli.log_options import takes_logging
 from coded_als.cli.reading import reads_ratings
 from coded_als.models.registry import model_kinds
 from coded_als.planner.solvers import SOLVERS, default_solver
@@ -76,17 +74,14 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 @choice("--verify", ["off", "freivalds"], "off", help="Check each response of a worker.")
 @choice("--dtype", ["float64", "float32"], "float64", help="Type of the shares on the workers and of responses.")
 @click.option(
-    "--policy",
-    metavar="TEXT",
+    "--policy", metavar="TEXT",
     help="Ridge and implicit on workers: wait, first-copy:copies=2, or partial:wait_for=12,max_skips=3.",
-)
+)  # fmt: skip
 @takes_cluster
 @click.option("--record-delays", type=click.Path(path_type=Path), help="Write the delays as a CSV for `trace:FILE`.")
 @click.option(
-    "--timeline",
-    type=click.Path(path_type=Path),
-    help="Draw all tasks: .pdf, .svg, .png, or JSON (Perfetto).",
-)
+    "--timeline", type=click.Path(path_type=Path), help="Draw all tasks: .pdf, .svg, .png, or JSON (Perfetto).",
+)  # fmt: skip
 @checkpoint_options
 @going_on_options
 @takes_logging

@@ -10,35 +10,94 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import click
 
 from coded_als.als import CodedALS, CodedIteration
-from coded_als.cli.checkpoints import CheckpointOptions, interruptible
 from coded_als.cli.clusters import ClusterOptions, cluster_name, cluster_of, machine_of, require_cluster
 from coded_als.cli.common import Progress, names_of, picked, print_json, progress, refuse_typed
-from coded_als.cli.going_on import GoingOn, GoingOnOptions
+from coded_als.cli.going_on import CheckpointOptions, GoingOn, GoingOnOptions, interruptible
 from coded_als.cli.live import LiveOptions, live_view
 from coded_als.cli.methods import given_settings, make_model
 from coded_als.cli.reading import ReadingOptions, parts_document, read_document
-from coded_als.cli.recordings import RecordingOptions, Recordings, recorders_on, save_recordings
 from coded_als.cli.summaries import FitSummary, coded_summary, enough_of, print_summary, profile_of, sparse_summary
+from coded_als.cluster import Cluster, Observer, TaskEvent
+from coded_als.cluster.recording import TimelineRecorder, TraceRecorder
 from coded_als.data import RatingData, holdout_users, load_ratings
-from coded_als.data.edges import PREFIX as EDGES
+from coded_als.data.text import EDGES_PREFIX
 from coded_als.delays import parse_delays, require_workers, trace_files
-from coded_als.errors import UsageError
+from coded_als.errors import CodedALSError, UsageError
 from coded_als.models.checkpoint import Checkpoint
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.folder import HEADER, require_replaceable
 from coded_als.planner.solvers import default_solver
 
+DRAWN = (".pdf", ".svg", ".png")
+
+
+class Recording(Protocol):
+    """An observer that saves its observations."""
+
+    def __call__(self, event: TaskEvent) -> None:
+        """Take note of an event."""
+
+    def save(self, path: Path) -> None:
+        """Write the recording."""
+
+
+Recordings = list[tuple[Path, Recording]]
+
+
+def timeline_recorder(path: Path, clock: str) -> Recording:
+    """The recorder of a timeline: a figure for ``.pdf``, ``.svg`` and ``.png``, else for a trace viewer.
+
+    Raises UsageError when a figure is asked for and matplotlib is not installed.
+    """
+    if path.suffix.lower() not in DRAWN:
+        return TimelineRecorder()
+    # matplotlib is loaded for a figure alone
+    from coded_als.experiments.report.timeline import TimelineDrawing
+
+    return TimelineDrawing(clock)
+
+
+def save_recordings(recorders: Recordings) -> None:
+    """Write every recording, even if others fail."""
+    failures = []
+    for path, recorder in recorders:
+        try:
+            recorder.save(path)
+        except CodedALSError as error:
+            failures.append(str(error))
+    if failures:
+        raise CodedALSError(" ".join(failures))
+
+
+@dataclass(frozen=True)
+class RecordingOptions:
+    """Files that a fit is recorded into, if any."""
+
+    record_delays: Path | None
+    timeline: Path | None
+
+
+def recorders_on(cluster: Cluster, options: RecordingOptions) -> Recordings:
+    """The files and recorders that the options name; they record the cluster from now on."""
+    recorders: Recordings = []
+    if options.record_delays is not None:
+        recorders.append((options.record_delays, TraceRecorder()))
+    if options.timeline is not None:
+        recorders.append(
+            (options.timeline, timeline_recorder(options.timeline, "virtual" if cluster.virtual else "wall"))
+        )
+    observers: list[Observer] = [recorder for _, recorder in recorders]
+    cluster.observers.extend(observers)
+    return recorders
+
 
 def require_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, str]) -> None:
-    """Check the outputs before hours of work: saving must not fail, nor destroy an input.
-
-    Raises UsageError when a file cannot be written, is an input, or is named twice.
-    """
+    """Check the outputs before hours of work: saving must not fail, nor destroy an input."""
     named = {option: path for option, path in outputs.items() if path is not None}
     taken = {os.path.realpath(path): what for path, what in inputs.items()}
     for option, path in named.items():
@@ -346,7 +405,7 @@ def run_fit(context: click.Context, given: Mapping[str, Any]) -> None:
     recorded = {"--record-delays": options.recordings.record_delays, "--timeline": options.recordings.timeline}
     inputs = dict.fromkeys(trace_files(options.cluster.delays), "the delays")
     inputs |= options.going_on.inputs()
-    inputs[options.ratings.removeprefix(EDGES)] = "the ratings"
+    inputs[options.ratings.removeprefix(EDGES_PREFIX)] = "the ratings"
     require_outputs({"--out": None if in_folder else out, **recorded}, inputs)
     checkpoint = options.checkpoint.open()
     if parts:

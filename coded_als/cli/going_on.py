@@ -1,44 +1,104 @@
-"""The options ``--start``, ``--stop-on``, ``--validate`` and ``--patience``: fits that go on from a model, and that stop early."""
+"""Options of fits that go on and that end early.
+
+``--checkpoint``, ``--checkpoint-every`` and ``--resume`` keep the state of a fit, and ``--start`` takes that of a model;
+``--stop-on``, ``--validate`` and ``--patience`` end a fit, and Ctrl-C does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coded_als.cli.common import Command
+from coded_als.cli.common import together
 from coded_als.errors import UsageError
 
 if TYPE_CHECKING:
     from coded_als.cli.reading import ReadingOptions
     from coded_als.cli.summaries import FitSummary
-    from coded_als.evaluation.stopping import EarlyStopping
+    from coded_als.evaluation.search import EarlyStopping
+    from coded_als.models.checkpoint import Checkpoint
     from coded_als.models.factor_model import FactorModel
 
+# the exit code of a process that SIGINT ended, as in shells
+INTERRUPTED = 130
 
-def going_on_options(command: Command) -> Command:
-    """Add ``--start``, ``--stop-on``, ``--validate`` and ``--patience`` to a command."""
-    start = click.option(
-        "--start",
-        "start_from",
-        type=click.Path(path_type=Path),
-        metavar="MODEL",
-        help="Go on from a saved model, ids matched.",
+
+checkpoint_options = together(
+    click.option(
+        "--checkpoint", type=click.Path(path_type=Path), metavar="FOLDER",
+        help="Save the state of the fit here, for --resume.",
+    ),
+    click.option("--checkpoint-every", type=int, metavar="N", help="Keep it every N iterations.  [default: 1]"),
+    click.option("--resume", is_flag=True, help="Continue from the state in --checkpoint, if any."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """The options that `checkpoint_options` adds."""
+
+    checkpoint: Path | None
+    checkpoint_every: int | None
+    resume: bool
+
+    def open(self) -> Checkpoint | None:
+        """The checkpoint in the folder, None without one."""
+        if self.checkpoint is not None:
+            from coded_als.models.checkpoint import Checkpoint
+
+            every = 1 if self.checkpoint_every is None else self.checkpoint_every
+            return Checkpoint(self.checkpoint, every=every, resume=self.resume)
+        for option, given in {"--checkpoint-every": self.checkpoint_every is not None, "--resume": self.resume}.items():
+            if given:
+                raise UsageError(f"{option} must come with --checkpoint FOLDER; got it alone. Add the folder.")
+        return None
+
+
+@contextmanager
+def interruptible(checkpoint: Checkpoint | None) -> Iterator[None]:
+    """Run a fit; Ctrl-C ends it with exit code 130 and one line that names its checkpoint and the next command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(_interrupted(checkpoint), err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _interrupted(checkpoint: Checkpoint | None) -> str:
+    if checkpoint is None:
+        return "Interrupted; nothing was saved. Add --checkpoint FOLDER to a fit that is to go on where it was."
+    if checkpoint.iteration is None:
+        return f"Interrupted before anything new was saved to {checkpoint.store}. Run it with --resume to go on."
+    from coded_als.models.checkpoint_store import LATEST
+
+    return (
+        f"Interrupted after iteration {checkpoint.iteration}; the factors so far are in {checkpoint.store}/{LATEST}. "
+        "Run the same with --resume to go on; --iterations "
+        f"{max(checkpoint.iteration, 1)} makes a model of the factors so far."
     )
-    stop_on = click.option(
-        "--stop-on",
-        metavar="METRIC",
+
+
+going_on_options = together(
+    click.option(
+        "--start", "start_from", type=click.Path(path_type=Path), metavar="MODEL",
+        help="Go on from a saved model, ids matched.",
+    ),
+    click.option(
+        "--stop-on", metavar="METRIC",
         help="End the fit when ndcg@10, recall@20, rmse, ... on the ratings of --validate gets no better, and keep the best "
         "iteration.",
-    )
-    validate = click.option("--validate", metavar="FILE", help="Ratings for --stop-on, read as RATINGS are.")
-    patience = click.option(
+    ),
+    click.option("--validate", metavar="FILE", help="Ratings for --stop-on, read as RATINGS are."),
+    click.option(
         "--patience", type=click.IntRange(1), metavar="N", help="Iterations without a better figure.  [default: 3]"
-    )
-    return start(stop_on(validate(patience(command))))
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,7 +156,7 @@ class GoingOnOptions:
         if self.stop_on is None or self.validate is None:
             return GoingOn(start, None)
         from coded_als.data import load_ratings
-        from coded_als.evaluation.stopping import EarlyStopping
+        from coded_als.evaluation.search import EarlyStopping
 
         metric, _, length = self.stop_on.partition("@")
         if length and not length.isdecimal():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coded_als.cli.common import Command
+from coded_als.cli.common import together
 from coded_als.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,20 +53,17 @@ class LiveOptions:
         return token
 
 
-def live_options(command: Command) -> Command:
-    """Add ``--live`` and ``--serve`` to a command."""
-    live = click.option("--live", is_flag=True, help="Show workers, rounds and stragglers on stderr.")
-    serve = click.option(
-        "--serve",
-        metavar="[HOST:]PORT",
+live_options = together(
+    click.option("--live", is_flag=True, help="Show workers, rounds and stragglers on stderr."),
+    click.option(
+        "--serve", metavar="[HOST:]PORT",
         help="Serve a page, /healthz, /status and /metrics; on 127.0.0.1 without a host.",
-    )
-    token = click.option(
-        "--serve-token",
-        type=click.Path(path_type=Path),
+    ),
+    click.option(
+        "--serve-token", type=click.Path(path_type=Path),
         help="File with the token that readers must give; needed off this machine.",
-    )
-    return live(serve(token(command)))
+    ),
+)  # fmt: skip
 
 
 @contextmanager

@@ -18,9 +18,8 @@ from coded_als.cli.clusters import (
     require_cluster,
     takes_cluster,
 )
-from coded_als.cli.common import RATE, TIME, picked, print_json, progress
+from coded_als.cli.common import RATE, TIME, picked, print_json, progress, takes_logging
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.log_options import takes_logging
 from coded_als.delays.spec import parse_delays
 from coded_als.errors import UsageError
 
@@ -41,13 +40,9 @@ ROUND_TIMEOUT_S = 30.0
     "--share", metavar="ROWSxCOLS", help="Size of the matrix of each worker.  [default: enough for 15 ms of work]"
 )
 @click.option(
-    "--rank",
-    "columns",
-    default=25,
-    show_default=True,
-    type=click.IntRange(1),
+    "--rank", "columns", default=25, show_default=True, type=click.IntRange(1),
     help="Columns of the block that a worker multiplies.",
-)
+)  # fmt: skip
 @click.option("--record-delays", type=click.Path(path_type=Path), help="Write the delays as a CSV for `trace:FILE`.")
 @takes_cluster
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the injected delays.")

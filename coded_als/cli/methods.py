@@ -29,6 +29,14 @@ def make_model(method: str, options: Mapping[str, Any]) -> FactorModel:
     return model(**given)
 
 
+def listed_methods(text: str) -> list[str]:
+    """The names in ``--methods``, separated by commas; `UsageError` where there is none."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"--methods must name at least one of {', '.join(model_kinds())}; got none. Add one.")
+    return names
+
+
 def given_settings(settings: Sequence[str]) -> dict[str, Any]:
     """Parameters by name from ``NAME=VALUE`` each; a value is a number, true, false, or text."""
     found: dict[str, Any] = {}

@@ -7,13 +7,23 @@ from typing import Any
 
 import click
 
-from coded_als.cli.clusters import ClusterOptions, cluster_of, cluster_words, require_cluster, takes_machines
+from coded_als.cli.clusters import (
+    ClusterOptions,
+    cluster_of,
+    cluster_words,
+    iterations_from,
+    machine_from,
+    require_cluster,
+    takes_iterations,
+    takes_machine,
+    takes_machines,
+)
 from coded_als.cli.common import SIZE, picked, print_json, progress
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.cluster.machine import Machine
 from coded_als.delays.spec import trace_files
 from coded_als.experiments.plan_report import (
+    alternatives,
     alternatives_text,
     costs,
     costs_text,
@@ -21,11 +31,10 @@ from coded_als.experiments.plan_report import (
     plan_document,
     plan_text,
     trials_text,
+    try_rows,
 )
-from coded_als.experiments.plan_trials import alternatives, try_rows
 from coded_als.experiments.sweep.grids import readable_delays
-from coded_als.planner.choice import MOST_DRAWS
-from coded_als.planner.cluster_plan import make_plan
+from coded_als.planner.choice import MOST_DRAWS, make_plan
 from coded_als.planner.schemes import Size
 from coded_als.planner.solvers import GUARD_VECTORS
 from coded_als.planner.timing import Workload
@@ -54,26 +63,18 @@ from coded_als.planner.timing import Workload
     "--decoding-tolerance", type=float, help="Largest relative error of a decoded product.  [default: that of CodedALS]"
 )
 @click.option(
-    "--repeats",
-    default=MOST_DRAWS,
-    show_default=True,
-    type=click.IntRange(2),
+    "--repeats", default=MOST_DRAWS, show_default=True, type=click.IntRange(2),
     help="Most draws for two codes that fewer draws cannot tell apart.",
-)
+)  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
 @click.option(
     "--what-if", is_flag=True, help="Plan also for more workers, without the slowest, and for half the memory."
 )
 @click.option("--price-per-hour", type=click.FloatRange(0, min_open=True), help="Price of a machine, to tell costs.")
 @click.option(
-    "--try",
-    "runs",
-    is_flag=False,
-    flag_value=1,
-    default=0,
-    type=click.IntRange(0),
+    "--try", "runs", is_flag=False, flag_value=1, default=0, type=click.IntRange(0),
     help="Run the first three rows N times (once without a number) on the cluster.",
-)
+)  # fmt: skip
 @takes_machines
 @click.option("--details", is_flag=True, help="Print all candidates, limits, exclusions and assumptions.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")

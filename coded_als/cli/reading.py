@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
-from coded_als.cli.common import Command
+from coded_als.cli.common import Command, together
 
 if TYPE_CHECKING:
     from coded_als.dask.dataset import Dataset
@@ -58,10 +58,7 @@ def reads_ratings(command: Command) -> Command:
         reading = {name: given.pop(name) for name in ReadingOptions.__annotations__}
         return command(*arguments, reading=reading, **given)
 
-    decorated: Any = with_reading
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return together(*_OPTIONS)(with_reading)  # type: ignore[return-value]
 
 
 def read_document(data: RatingData) -> dict[str, Any] | None:

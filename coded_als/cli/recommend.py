@@ -12,7 +12,7 @@ import numpy as np
 
 from coded_als.cli.common import print_json
 from coded_als.cli.help import CommandWithExamples
-from coded_als.data.item_texts import load_titles, read_ids
+from coded_als.data.text import load_titles, read_ids
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
@@ -21,15 +21,14 @@ from coded_als.models.persistence import load_model
 def write_top_n_of_all(model: Path, out: Path, n: int, filter_seen: bool, scheduler: str | None) -> int:
     """Write the best items of every user; the number of users. `UsageError` for an unsuitable model or folder."""
     # each needs libraries of its own
-    from coded_als.models.folder import require_replaceable, save_folder
-    from coded_als.models.top_n_files import TOP_N_NOTE, write_top_n_folder
+    from coded_als.models.folder import TOP_N_NOTE, require_replaceable, save_folder, write_top_n_folder
 
     require_replaceable(out, TOP_N_NOTE)
     if scheduler is not None:
         if not os.path.isdir(model):
             raise UsageError(f"--scheduler is for a model folder (fit --out DIR/); got {model}. Remove it.")
+        from coded_als.dask.cluster import open_client
         from coded_als.dask.fitting import write_top_n_on
-        from coded_als.dask.scheduler import open_client
 
         with open_client(scheduler) as client:
             return write_top_n_on(client, model, out, n, filter_seen)
@@ -60,20 +59,16 @@ _BLOCK = 1000
     "--items", type=click.Path(path_type=Path), help="Choose only from the items in this file, one id on each line."
 )
 @click.option(
-    "--titles",
-    type=click.Path(path_type=Path),
+    "--titles", type=click.Path(path_type=Path),
     help="Print titles from this file: lines of id and title, as in u.item, movies.dat or movies.csv of MovieLens.",
-)
+)  # fmt: skip
 @click.option(
     "--encoding", help="Encoding of --users, --items and --titles.  [default: UTF-8, or by the byte order mark]"
 )
 @click.option(
-    "--cold",
-    type=click.Choice(["refuse", "popular"]),
-    default="refuse",
-    show_default=True,
+    "--cold", type=click.Choice(["refuse", "popular"]), default="refuse", show_default=True,
     help="Users without ratings in training: an error, or the items with the most ratings.",
-)
+)  # fmt: skip
 @click.option("--include-seen", is_flag=True, help="Also recommend items that the user has rated.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --all: write Parquet files into this folder, in blocks."
@@ -83,21 +78,10 @@ _BLOCK = 1000
     "--json", "as_json", is_flag=True, help="Print JSON and nothing else; for several users, one document on each line."
 )
 def command(
-    model: Path,
-    named: tuple[str, ...],
-    users: Path | None,
-    everybody: bool,
-    count: int,
-    exclude: tuple[str, ...],
-    items: Path | None,
-    titles: Path | None,
-    encoding: str | None,
-    cold: str,
-    include_seen: bool,
-    out: Path | None,
-    scheduler: str | None,
-    as_json: bool,
-) -> None:
+    model: Path, named: tuple[str, ...], users: Path | None, everybody: bool, count: int, exclude: tuple[str, ...],
+    items: Path | None, titles: Path | None, encoding: str | None, cold: str, include_seen: bool, out: Path | None,
+    scheduler: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Recommend items to users of the saved MODEL, best first.
 
     For one --user the lines are `item score [title]`, else `user item score [title]`, separated by tabs.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from coded_als.cli.figure_options import style_from, takes_style
+from coded_als.cli.common import style_from, takes_style
 from coded_als.cli.help import CommandWithExamples
 
 
@@ -19,10 +19,9 @@ from coded_als.cli.help import CommandWithExamples
 )  # fmt: skip
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--figures",
-    metavar="FORMATS",
+    "--figures", metavar="FORMATS",
     help="Save each figure to FOLDER/figures too: pdf, svg, png, or several with commas.",
-)
+)  # fmt: skip
 @takes_style
 def command(folder: Path, figures: str | None, width: str | None, rc: tuple[str, ...]) -> None:
     """Write FOLDER/report.html from the results that `sweep` or `reproduce` stored there."""

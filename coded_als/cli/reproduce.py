@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from coded_als.cli.common import cell_progress
-from coded_als.cli.figure_options import style_from, takes_style
+from coded_als.cli.clusters import machine_from, takes_machine
+from coded_als.cli.common import cell_progress, style_from, takes_style
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.machine_options import machine_from, takes_machine
 from coded_als.errors import UsageError
 
 
@@ -28,13 +27,9 @@ def command() -> None:
     ),
 )  # fmt: skip
 @click.option(
-    "--quick",
-    "full",
-    flag_value=False,
-    default=False,
-    type=bool,
+    "--quick", "full", flag_value=False, default=False, type=bool,
     help="Run a tenth of the size, under a minute.  [default]",
-)
+)  # fmt: skip
 @click.option(
     "--full", "full", flag_value=True, type=bool, help="Run the paper's size, and real workers: up to 20 minutes."
 )
@@ -55,10 +50,9 @@ def command() -> None:
 @takes_style
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of matrices and delays.")
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
+    "--out", type=click.Path(path_type=Path),
     help="Folder for the results.  [default: out/table1-quick, -full or -extended]",
-)
+)  # fmt: skip
 def table1(full: bool, seed: int, out: Path | None, workers: str | None, **options: Any) -> None:
     """Reproduce the 17 cells of Table I.
 
@@ -68,12 +62,11 @@ def table1(full: bool, seed: int, out: Path | None, workers: str | None, **optio
     if workers is not None:
         _extended(workers, seed, out or Path("out/table1-extended"), options)
         return
-    from coded_als.experiments.environment import environment
+    from coded_als.experiments.calibration import environment
     from coded_als.experiments.sweep.result_folder import ProblemSize, ResultFolder
     from coded_als.experiments.table1.findings import findings, table_cells
-    from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, read_wall
+    from coded_als.experiments.table1.paper_table import FULL, NUMBERS, QUICK, Table1Row, constants, fit_law, read_wall
     from coded_als.experiments.table1.reproduction import run_table1, sound_cells
-    from coded_als.experiments.table1.theory import constants, fit_law
     from coded_als.experiments.text_tables import as_text
 
     effort, law = FULL if full else QUICK, fit_law(sound_cells())
@@ -101,11 +94,8 @@ def table1(full: bool, seed: int, out: Path | None, workers: str | None, **optio
 
 def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> None:
     """The table for other W: table.md, results.json and its figure."""
-    import json
-
     from coded_als.delays import require_workers
     from coded_als.experiments.sweep.grids import distinct_delays, parse_range
-    from coded_als.experiments.sweep.result_folder import saying_what_failed
     from coded_als.experiments.table1.extended import (
         FITTED,
         cells_of,
@@ -114,8 +104,8 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
         extended_table,
         extended_words,
     )
+    from coded_als.experiments.table1.paper_table import fit_law
     from coded_als.experiments.table1.reproduction import sound_cells
-    from coded_als.experiments.table1.theory import fit_law
 
     counts, hs = parse_range(workers, "workers"), parse_range(options["partitions"], "partitions")
     require_workers(max(counts))
@@ -124,25 +114,39 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
     cells, law, machine = cells_of(counts, hs, options["codes"], delays), fit_law(sound_cells()), machine_from(options)
     with cell_progress() as tell:
         rows = extended_rows(cells, law, machine, options["repeats"], seed, tell)
-    with saying_what_failed(out):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(extended_table(rows, markdown=True) + "\n")
-        (out / "results.json").write_text(json.dumps(documents(rows, law, machine), indent=1) + "\n")
+    _store(out, extended_table(rows, markdown=True), documents(rows, law, machine))
     click.echo(extended_table(rows) + "\n")
     for line in extended_words(rows, law):
         click.echo(f"{line}.")
     if all(row.cell.partitions is None for row in rows):
         click.echo(f"No figure: no code leaves h open.\n\n{out}")
         return
+    _draw(out / "table1-extended", "extended_times", rows, options["width"], options["rc"])
+    click.echo(f"\n{out}")
+
+
+def _store(out: Path, table: str, results: Any) -> None:
+    """Write table.md and results.json."""
+    import json
+
+    from coded_als.experiments.sweep.result_folder import saying_what_failed
+
+    with saying_what_failed(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "table.md").write_text(table + "\n")
+        (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _draw(path: Path, figure: str, data: Any, width: str | None, rc: tuple[str, ...]) -> None:
+    """Save a figure of `coded_als.experiments.report.table1_figures` in two formats, where figures are installed."""
     try:
-        from coded_als.experiments.report.extended_figures import extended_times
+        from coded_als.experiments.report import table1_figures
     except UsageError as missing:
         click.echo(f"No figure: {missing}", err=True)
-    else:
-        with style_from(options["width"], options["rc"]):
-            for suffix in ("svg", "pdf"):
-                extended_times(rows).savefig(out / f"table1-extended.{suffix}")
-    click.echo(f"\n{out}")
+        return
+    with style_from(width, rc):
+        for suffix in ("svg", "pdf"):
+            getattr(table1_figures, figure)(data).savefig(f"{path}.{suffix}")
 
 
 @command.command(
@@ -157,40 +161,26 @@ def _extended(workers: str, seed: int, out: Path, options: dict[str, Any]) -> No
     "--work", default="1,30,1000", show_default=True, help="Milliseconds of one worker for 1/W of a product: 1,30."
 )
 @click.option(
-    "--delays",
-    multiple=True,
-    help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
-)
+    "--delays", multiple=True, help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
+)  # fmt: skip
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(2), help="Fits of every setting.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the delays.")
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("out/when-coding-pays"),
-    show_default=True,
+    "--out", type=click.Path(path_type=Path), default=Path("out/when-coding-pays"), show_default=True,
     help="Folder for the results.",
-)
+)  # fmt: skip
 @takes_style
 def when_coding_pays(
-    workers: str,
-    work: str,
-    delays: tuple[str, ...],
-    runs: int,
-    seed: int,
-    out: Path,
-    width: str | None,
+    workers: str, work: str, delays: tuple[str, ...], runs: int, seed: int, out: Path, width: str | None,
     rc: tuple[str, ...],
-) -> None:
+) -> None:  # fmt: skip
     """Compare codes with the methods of engineers, at equal memory.
 
     These are copies, hedged requests and speculative execution. The command writes table.md, results.json and a figure in two
     formats; the defaults take some minutes.
     """
-    import json
-
     from coded_als.delays import require_workers
     from coded_als.experiments.sweep.grids import distinct_delays, parse_range
-    from coded_als.experiments.sweep.result_folder import saying_what_failed
     from coded_als.experiments.when_coding_pays import (
         DELAYS,
         grid_of,
@@ -206,22 +196,11 @@ def when_coding_pays(
     grid = list(grid_of(distinct_delays(delays or DELAYS), works_s, counts))
     with cell_progress() as tell:
         found = measured_outcomes(grid, runs, seed, tell)
-    with saying_what_failed(out):
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(
-            ratio_table(found, markdown=True) + "\n\n" + rounds_table(found, markdown=True) + "\n"
-        )
-        (out / "results.json").write_text(json.dumps([outcome.document() for outcome in found], indent=1) + "\n")
+    tables = f"{ratio_table(found, markdown=True)}\n\n{rounds_table(found, markdown=True)}"
+    _store(out, tables, [outcome.document() for outcome in found])
     click.echo("time of a fit, best rival over best code:\n" + ratio_table(found) + "\n")
     click.echo("rounds of a fit from which the code is faster, encoding included:\n" + rounds_table(found) + "\n")
     for line in verdict_lines(found):
         click.echo(f"{line}.")
-    try:
-        from coded_als.experiments.report.when_figures import rival_over_code
-    except UsageError as missing:
-        click.echo(f"No figure: {missing}", err=True)
-    else:
-        with style_from(width, rc):
-            for suffix in ("svg", "pdf"):
-                rival_over_code(found).savefig(out / f"when-coding-pays.{suffix}")
+    _draw(out / "when-coding-pays", "rival_over_code", found, width, rc)
     click.echo(f"\n{out}")

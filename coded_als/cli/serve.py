@@ -8,12 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import click
+from threadpoolctl import threadpool_limits
 
 from coded_als.cli.help import CommandWithExamples
 from coded_als.errors import UsageError
@@ -77,6 +79,8 @@ class RequestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = IDLE_S
     disable_nagle_algorithm = True
+    # head and body of an answer are sent at once
+    wbufsize = -1
     server: ModelServer
 
     def do_GET(self) -> None:
@@ -231,12 +235,10 @@ def command(model: Path, host: str, port: int) -> None:
         raise UsageError(
             f"--host and --port must be free and of this machine; got {host}:{port}: {error.strerror or error}. Choose others."
         ) from None
+    fitted.rank_together()
     # folding in prepares once, and compiles
     fitted.recommend(fitted.user_ids.item(0), 1, cold="popular" if fitted.seen_ is not None else "refuse")
     click.echo(f"serving {model} on http://{host}:{server.server_address[1]}/ (Ctrl-C ends)", err=True)
-    try:
+    # lists are made in turns: threads of BLAS would take the cores of the requests that are read and written meanwhile
+    with threadpool_limits(1, "blas"), server, suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()

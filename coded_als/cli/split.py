@@ -12,7 +12,7 @@ from coded_als.cli.fit_running import require_outputs
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.reading import ReadingOptions, read_document, read_line, reads_ratings
 from coded_als.data import holdout, leave_k_out, load_ratings
-from coded_als.data.writing import write_rating_lines
+from coded_als.data.splits import write_rating_lines
 from coded_als.errors import UsageError
 
 
@@ -31,22 +31,15 @@ from coded_als.errors import UsageError
 @choice("--by", ["random", "time"], "random", help="Hold out random ratings of a user, or the latest.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random choice.")
 @click.option(
-    "--out",
-    metavar="PREFIX",
+    "--out", metavar="PREFIX",
     help="Write PREFIX.train.tsv and PREFIX.test.tsv.  [default: the name of RATINGS without its ending, in this folder]",
-)
+)  # fmt: skip
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    ratings: str,
-    fraction: float | None,
-    leave_out: int | None,
-    by: Literal["random", "time"],
-    seed: int,
-    out: str | None,
-    reading: ReadingOptions,
-    as_json: bool,
-) -> None:
+    ratings: str, fraction: float | None, leave_out: int | None, by: Literal["random", "time"], seed: int,
+    out: str | None, reading: ReadingOptions, as_json: bool,
+) -> None:  # fmt: skip
     """Split RATINGS into a training and a test file.
 
     Both files have lines `user item rating [time]` in the order of the source. `fit` the first and `evaluate` with the

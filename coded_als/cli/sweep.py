@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from coded_als.cli.clusters import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.cli.common import cell_progress, choice
 from coded_als.cli.help import CommandWithExamples
 from coded_als.cli.live import LiveOptions, displayed, live_options
-from coded_als.cli.machine_options import iterations_from, machine_from, takes_iterations, takes_machine
 from coded_als.errors import UsageError
 from coded_als.experiments.sweep.grids import DIMENSIONS, Cell, Grid, make_grid
 from coded_als.planner.schemes import Size
@@ -35,20 +35,13 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 )  # fmt: skip
 @choice("--cluster", ["virtual", "local"], "virtual", help="A virtual clock, or worker processes on this machine.")
 @click.option(
-    "--code",
-    "codes",
-    multiple=True,
-    default=COMPARED,
-    metavar="SPEC",
+    "--code", "codes", multiple=True, default=COMPARED, metavar="SPEC",
     help=f"A code; may be repeated.  [default: {', '.join(COMPARED)}]",
-)
+)  # fmt: skip
 @click.option(
-    "--partitions",
-    default="2:6",
-    show_default=True,
-    metavar="RANGE",
+    "--partitions", default="2:6", show_default=True, metavar="RANGE",
     help="h of entangled codes: 2:6, 2:10:2 or 2,4,8.",
-)
+)  # fmt: skip
 @click.option("--workers", default="10:50:10", show_default=True, metavar="RANGE", help="Numbers of workers.")
 @click.option("--stragglers", default="0", show_default=True, metavar="RANGE", help="Workers that never respond.")
 @click.option("--protocol", default="fused", show_default=True, metavar="NAMES", help="fused, paper, or both.")
@@ -56,13 +49,9 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
     "--solver", default=default_solver(), show_default=True, metavar="NAMES", help=f"Some of {', '.join(SOLVERS)}."
 )
 @click.option(
-    "--delays",
-    multiple=True,
-    default=["exp:mean=20ms"],
-    show_default=True,
-    metavar="SPEC",
+    "--delays", multiple=True, default=["exp:mean=20ms"], show_default=True, metavar="SPEC",
     help="Delays; may be repeated.",
-)
+)  # fmt: skip
 @click.option("--rows", default=2400, show_default=True, type=click.IntRange(1), help="Rows m of the matrix.")
 @click.option("--cols", default=1500, show_default=True, type=click.IntRange(1), help="Columns n of the matrix.")
 @click.option("--rank", default=200, show_default=True, type=click.IntRange(1), help="Rank of the factors.")
@@ -84,29 +73,19 @@ COMPARED = ("uncoded", "replicated:copies=2", "systematic", "entangled", "entang
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.pass_context
 def command(
-    context: click.Context,
-    /,
-    out: Path,
-    processes: int,
-    dry_run: bool,
-    resume: bool,
-    parquet: bool,
-    live: bool,
-    serve: str | None,
-    serve_token: Path | None,
-    **options: Any,
-) -> None:
+    context: click.Context, /, out: Path, processes: int, dry_run: bool, resume: bool, parquet: bool, live: bool,
+    serve: str | None, serve_token: Path | None, **options: Any,
+) -> None:  # fmt: skip
     """Run a grid of codes, workers, delays and solvers.
 
     Every code meets the same stragglers. The times of all rounds are in times.jsonl. An interrupted sweep continues
     with `--out FOLDER --resume` alone.
     """
-    from coded_als.experiments.environment import environment
-    from coded_als.experiments.sweep.example_runs import leading_cells, write_examples
+    from coded_als.experiments.calibration import environment
     from coded_als.experiments.sweep.grids import require_feasible
     from coded_als.experiments.sweep.result_folder import ResultFolder, finish_times
     from coded_als.experiments.sweep.rows import STATUSES, SweepRow, require_pyarrow
-    from coded_als.experiments.sweep.runs import run_sweep
+    from coded_als.experiments.sweep.runs import leading_cells, run_sweep, write_examples
     from coded_als.experiments.sweep.settings import document
 
     grid = make_grid(options, options["codes"], options["delays"])

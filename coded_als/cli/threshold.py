@@ -32,10 +32,9 @@ MOST_SETS, FEWEST_SETS, SEARCH_OPERATIONS = 300, 60, 3e9
 @click.option("--partitions", type=int, help="h of the entangled code.  [default: the largest that the workers allow]")
 @click.option("--workers", type=int, help="Number of workers.  [default: the threshold itself]")
 @click.option(
-    "--decoding-tolerance",
-    type=float,
+    "--decoding-tolerance", type=float,
     help="Relative error that a decoded product may have.  [default: that of the code]",
-)
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     spec: str, partitions: int | None, workers: int | None, decoding_tolerance: float | None, as_json: bool

@@ -8,14 +8,13 @@ import click
 
 from coded_als.cli.common import TIME, choice, print_json, progress
 from coded_als.cli.help import CommandWithExamples
-from coded_als.cli.methods import PREDICTS_RATINGS, make_model
+from coded_als.cli.methods import PREDICTS_RATINGS, listed_methods, make_model
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
-from coded_als.evaluation.search import ERRORS, LISTS
-from coded_als.evaluation.tuning import Attempt, Tuned, tune
+from coded_als.evaluation.search import ERRORS, LISTS, Attempt
+from coded_als.evaluation.tuning import Tuned, tune
 from coded_als.experiments.text_tables import as_text
-from coded_als.models.registry import model_kinds
 
 # Options of `fit` of their own; the others are given by --set.
 _OPTIONS = ("rank", "regularization", "iterations", "weighting")
@@ -40,24 +39,14 @@ _SHOWN = 10
 @reads_ratings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
-    ratings: str,
-    methods: str,
-    budget: float,
-    metric: Any,
-    cutoff: int,
-    validation: float,
-    split: Any,
-    seed: int,
-    reading: ReadingOptions,
-    as_json: bool,
-) -> None:
+    ratings: str, methods: str, budget: float, metric: Any, cutoff: int, validation: float, split: Any, seed: int,
+    reading: ReadingOptions, as_json: bool,
+) -> None:  # fmt: skip
     """Search the parameters of methods, and print the command of the best.
 
     Nine random candidates begin together, the best three go on, then the best one; then nine others begin.
     """
-    names = [name.strip() for name in methods.split(",") if name.strip()]
-    if not names:
-        raise UsageError(f"--methods must name at least one of {', '.join(model_kinds())}; got none. Add one.")
+    names = listed_methods(methods)
     for name in names:
         make_model(name, {"seed": seed}).require_installed()
         if metric in ERRORS and name not in PREDICTS_RATINGS:
@@ -73,15 +62,14 @@ def command(
         for name in names:
             given = {"budget": budget, "metric": metric, "k": cutoff, "validation": validation, "split": split}
             found.append(tune(name, data, seed=seed, tried=tried, **given))
-    sign = -1.0 if metric in ERRORS else 1.0
-    best = max(found, key=lambda one: sign * one.figure)
+    best = (min if metric in ERRORS else max)(found, key=lambda one: one.figure)
     if as_json:
         print_json({**_document(best, ratings), "methods": [_document(one, ratings) for one in found],
                     "read": read_document(data)})  # fmt: skip
         return
     tell_reading(data)
     for one in found:
-        click.echo(_table(one, sign))
+        click.echo(_table(one))
         click.echo("")
     click.echo(f"best: {metric} {best.figure:.4f} on the validation part, by\n  {command_of(best, ratings)}")
 
@@ -109,10 +97,10 @@ def _document(tuned: Tuned, ratings: str) -> dict[str, Any]:
     }
 
 
-def _table(tuned: Tuned, sign: float) -> str:
+def _table(tuned: Tuned) -> str:
     """The best candidates that were tried, the best first."""
     ended = [one for one in tuned.candidates if one.figure is not None]
-    ended.sort(key=lambda one: (-one.iterations, -sign * float(one.figure or 0.0)))
+    ended.sort(key=lambda one: (-one.iterations, -one.score(tuned.metric)))
     heads = ["method", "parameters", "iterations", tuned.metric, "seconds"]
     rows = [
         [

@@ -25,31 +25,22 @@ from coded_als.worker.logs import LEVELS
     "--key-file", default="-", show_default=True, metavar="FILE", help="Key file of this worker; - for stdin."
 )
 @click.option(
-    "--id",
-    "number",
-    type=click.IntRange(0),
+    "--id", "number", type=click.IntRange(0),
     help="Number of this worker.  [default: that of its key, or the first free one]",
-)
+)  # fmt: skip
 @click.option(
     "--memory-limit", "memory_limit_bytes", type=SIZE, help="Most memory of this worker.  [default: no limit]"
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Number of BLAS threads.")
 @click.option(
-    "--log-level",
-    type=click.Choice(LEVELS),
-    metavar="LEVEL",
+    "--log-level", type=click.Choice(LEVELS), metavar="LEVEL",
     help="Log from debug, info, warning or error on.  [default: warning, without times]",
-)
+)  # fmt: skip
 @click.option("--log-json", is_flag=True, help="Log one JSON document a line.")
 def command(
-    endpoint: str,
-    key_file: str,
-    number: int | None,
-    memory_limit_bytes: float | None,
-    threads: int,
-    log_level: str | None,
-    log_json: bool,
-) -> None:
+    endpoint: str, key_file: str, number: int | None, memory_limit_bytes: float | None, threads: int,
+    log_level: str | None, log_json: bool,
+) -> None:  # fmt: skip
     """Connect to a master, keep shares of a matrix and multiply, until the master ends.
 
     Workers may join at any time: one that takes the place of another is given its shares.

@@ -34,12 +34,8 @@ class BackupPolicy(Protocol):
     def late_s(self, answered_s: Array, workers: int) -> Array:
         """Seconds of a round from which every open task is late, unless more answers come before.
 
-        Parameters
-        ----------
-        answered_s
-            Times of the answers so far, ascending, (..., answers): of one round, or of many.
-        workers
-            Number of tasks W.
+        ``answered_s``: times of the answers so far, ascending, (..., answers): of one round, or of many; ``workers``:
+        number of tasks W.
         """
         ...
 
@@ -50,18 +46,10 @@ class BackupPolicy(Protocol):
 
 @dataclass(frozen=True)
 class Hedged:
-    """A task is late after a quantile of the times of earlier rounds; never in the first round.
+    """A task is late after a quantile of the times of earlier rounds; never in the first round."""
 
-    Parameters
-    ----------
-    quantile
-        Part of earlier tasks that had answered by then.
-    after_s
-        That time.
-    """
-
-    quantile: float = 0.95
-    after_s: float = math.inf
+    quantile: float = 0.95  # part of earlier tasks that had answered by then
+    after_s: float = math.inf  # that time
 
     def late_s(self, answered_s: Array, workers: int) -> Array:
         return np.full(answered_s.shape[:-1], self.after_s)
@@ -76,18 +64,10 @@ class Hedged:
 
 @dataclass(frozen=True)
 class Speculative:
-    """A task is late when enough others have answered, and it takes several times their median.
+    """A task is late when enough others have answered, and it takes several times their median."""
 
-    Parameters
-    ----------
-    after
-        Part of the tasks that must have answered.
-    times
-        Multiple of the median of their times.
-    """
-
-    after: float = 0.75
-    times: float = 1.5
+    after: float = 0.75  # part of the tasks that must have answered
+    times: float = 1.5  # multiple of the median of their times
 
     def late_s(self, answered_s: Array, workers: int) -> Array:
         count = answered_s.shape[-1]
@@ -111,13 +91,7 @@ def backups_of(code: CodeSpec) -> BackupPolicy | None:
 
 
 class BackupMemory:
-    """A policy that learns from the rounds of a fit.
-
-    Parameters
-    ----------
-    policy
-        The policy of the first round.
-    """
+    """A policy that learns from the rounds of a fit. ``policy``: the policy of the first round."""
 
     def __init__(self, policy: BackupPolicy) -> None:
         self.policy, self._answered_s = policy, np.empty(0)
@@ -136,14 +110,7 @@ class BackupMemory:
 class Backups:
     """The second copies of one round, and the times at which the master has to look for late tasks.
 
-    Parameters
-    ----------
-    groups
-        The holders of each block.
-    policy
-        When tasks are late.
-    progress
-        The answers so far.
+    ``groups``: the holders of each block; ``policy``: when tasks are late; ``progress``: the answers so far.
     """
 
     def __init__(self, groups: Iterable[frozenset[int]], policy: BackupPolicy, progress: RoundProgress) -> None:

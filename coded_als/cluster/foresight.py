@@ -1,4 +1,4 @@
-"""What earlier rounds of a product make likely for its next one: when it will be decodable, and where workers begin.
+"""Foresight from the earlier rounds of a product: the time of the answers of its next one, and the starts of workers.
 
 A worker that knows when its answers are due sends one message in a round, and needs no question. If they do not suffice
 by then, the master knows the paces of this round, and asks those workers whose further pieces are needed.

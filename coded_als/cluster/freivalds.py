@@ -32,10 +32,7 @@ FEWEST_UNITS, UNITS_PER_ROOT, UNITS_PER_TERM = 1024.0, 8.0, 1 / 16
 class Secret:
     """The random combinations of one fit, which no worker may know.
 
-    Parameters
-    ----------
-    generator
-        Source of the combinations; by default the system's own entropy.
+    ``generator``: source of the combinations; by default the system's own entropy.
     """
 
     def __init__(self, generator: np.random.Generator | None = None) -> None:
@@ -68,12 +65,8 @@ class Comparison:
 class Operand:
     """An operand of one worker, whole or reduced to its sketches.
 
-    Parameters
-    ----------
-    array
-        The planes of a share (s, a, b), or a matrix.
-    secret, worker
-        The source of the random combinations, and the worker that they belong to.
+    ``array``: the planes of a share (s, a, b), or a matrix; ``secret, worker``: the source of the random combinations,
+    and the worker that they belong to.
     """
 
     def __init__(self, array: Array, secret: Secret, worker: int) -> None:
@@ -131,21 +124,11 @@ PIECE_COMBINATIONS = 2
 
 @dataclass(frozen=True)
 class PieceSketches:
-    """Sketches of a worker's share, piece by piece, for the check of its answers.
+    """Sketches of a worker's share, piece by piece, for the check of its answers."""
 
-    Parameters
-    ----------
-    combinations
-        V of all rows, (k, a).
-    sketches
-        V_j S_j of each piece of rows, (c, s, k, b).
-    sizes
-        Frobenius norm of each piece, (c,).
-    """
-
-    combinations: Array
-    sketches: Array
-    sizes: Array
+    combinations: Array  # V of all rows, (k, a)
+    sketches: Array  # V_j S_j of each piece of rows, (c, s, k, b)
+    sizes: Array  # Frobenius norm of each piece, (c,)
 
     @classmethod
     def of(cls, share: Any, secret: Secret, worker: int, layout: PieceLayout) -> PieceSketches:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from coded_als.arrays import Array
+from coded_als.checks import RNG, seed_from
 from coded_als.cluster.held import HeldArrays, newly
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.piecewise import Played, gather_pieces
@@ -31,12 +32,26 @@ class InlineCluster:
         A delay SPEC (`coded_als.delays.parse_delays`).
     seed
         Seed of the delays.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, InlineCluster
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> cluster = InlineCluster(6, delays="dead:n=2")
+    >>> CodedALS(rank=3, code="systematic:p=4").fit(ratings, cluster).converged_
+    True
     """
 
     virtual = False
 
-    def __init__(self, workers: int, delays: str | DelayModel = "none", seed: int = 0) -> None:
-        self._delays = DelayStream(delays, workers, seed)
+    def __init__(
+        self, workers: int, delays: str | DelayModel = "none", seed: int | None = None, *, rng: RNG = None
+    ) -> None:
+        self._delays = DelayStream(delays, workers, seed_from(seed, rng))
         self.delays, self.machine = self._delays.model, Machine()
         self.size = workers
         self.observers: list[Observer] = []

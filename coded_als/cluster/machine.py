@@ -116,13 +116,7 @@ def this_machine() -> Machine:
 
 
 def parse_worker_speeds(text: str) -> tuple[float, ...]:
-    """The speeds of ``10x1,10x0.5``: ten workers as fast as the machine, and ten of half its speed.
-
-    Raises
-    ------
-    UsageError
-        For anything else.
-    """
+    """The speeds of ``10x1,10x0.5``: ten workers as fast as the machine, and ten of half its speed."""
     speeds: list[float] = []
     for part in text.split(","):
         match = re.fullmatch(r"(?:(\d+)x)?(\d+\.?\d*|\.\d+)", part.strip())

@@ -21,28 +21,15 @@ from coded_als.delays import Disturbance
 
 @dataclass(frozen=True)
 class Played:
-    """The course of a round in pieces.
+    """The course of a round in pieces."""
 
-    Parameters
-    ----------
-    elapsed_s
-        Seconds until its last answer that counts was there; infinite where it never ends.
-    done
-        Number of pieces of each worker with answers that count, in the order of their first answers.
-    heard_s
-        When the last answer of each of them was there.
-    messages
-        Messages of any kind that the master sent or received.
-    answered_s
-        When each worker's own task was answered, in a round with second copies.
-    paces
-        As `RoundProgress.paces`.
-    """
-
+    # seconds until its last answer that counts was there; infinite where it never ends
     elapsed_s: float = 0.0
+    # number of pieces of each worker with answers that count, in the order of their first answers
     done: Mapping[int, int] = field(default_factory=dict)
-    heard_s: Mapping[int, float] = field(default_factory=dict)
-    messages: int = 0
+    heard_s: Mapping[int, float] = field(default_factory=dict)  # when the last answer of each of them was there
+    messages: int = 0  # messages of any kind that the master sent or received
+    # when each worker's own task was answered, in a round with second copies
     answered_s: Mapping[int, float] = field(default_factory=dict)
     paces: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
@@ -202,7 +189,7 @@ class _Play:
     def _hear(self, worker: int, pieces: int) -> None:
         """Note the worker's report that so many pieces are done."""
         sent_s, begun_s = self._finished_s(worker, pieces), float(self._begun_s[worker])
-        self._progress.hear(worker, sent_s, pieces, sent_s - begun_s, begun_s - self._received_s)
+        self._progress.hear(worker, begun_s, pieces, sent_s - begun_s, begun_s - self._received_s)
 
     def _foresee_question(self) -> None:
         at_s = self._asking.next_s

@@ -42,27 +42,15 @@ LOOK_AFTER = 0.001
 
 @dataclass(frozen=True)
 class EveryPiece:
-    """Stop when the answers to every piece satisfy a rule.
+    """Stop when the answers to every piece satisfy a rule."""
 
-    Parameters
-    ----------
-    rule
-        For the workers that have answered one piece.
-    layout
-        Which pieces the first of a worker are.
-    summed
-        Whether each answer is one piece's part of a sum, as large as a whole response, which a worker sends unasked.
-    backups
-        Policy of second copies; None where workers go on with their pieces unasked.
-    due_s
-        Seconds after it has its task at which each worker answers with its finished pieces, unasked and without a word
-        before; infinite: workers say when their first piece is done, and are asked.
-    """
-
-    rule: StoppingRule
-    layout: PieceLayout
+    rule: StoppingRule  # for the workers that have answered one piece
+    layout: PieceLayout  # which pieces the first of a worker are
+    # whether each answer is one piece's part of a sum, as large as a whole response, which a worker sends unasked
     summed: bool = False
-    backups: BackupPolicy | None = None
+    backups: BackupPolicy | None = None  # policy of second copies; None where workers go on with their pieces unasked
+    # seconds after it has its task at which each worker answers with its finished pieces, unasked and without a word
+    # before; infinite: workers say when their first piece is done, and are asked
     due_s: float = np.inf
 
     @property
@@ -133,28 +121,15 @@ def pieces_of_sum(workers: int, blocks: int, work_s: float, response_bytes: floa
 
 @dataclass(frozen=True)
 class Question:
-    """A question to workers, and its time.
+    """A question to workers, and its time."""
 
-    Parameters
-    ----------
-    at_s
-        Time of the question on the clock of the round.
-    pieces
-        Number of pieces that each asked worker must have done before it answers; 0: as many as it has.
-    """
-
-    at_s: float
+    at_s: float  # time of the question on the clock of the round
+    # number of pieces that each asked worker must have done before it answers; 0: as many as it has
     pieces: Mapping[int, int]
 
 
 class RoundProgress:
-    """The master's knowledge of each worker in one round; seconds on the clock of the round.
-
-    Parameters
-    ----------
-    layout
-        The pieces.
-    """
+    """The master's knowledge of each worker in one round; seconds on the clock of the round. ``layout``: the pieces."""
 
     def __init__(self, layout: PieceLayout) -> None:
         workers = layout.workers
@@ -180,10 +155,10 @@ class RoundProgress:
         heard = np.flatnonzero(np.isfinite(self.piece_s)).tolist()
         return {worker: (float(self.waited_s[worker]), float(self.piece_s[worker])) for worker in heard}
 
-    def hear(self, worker: int, now_s: float, pieces: int, computed_s: float, waited_s: float = 0.0) -> None:
-        """Note a worker's report of its finished pieces, and its seconds of work and before."""
+    def hear(self, worker: int, begun_s: float, pieces: int, computed_s: float, waited_s: float = 0.0) -> None:
+        """Note a worker's report: when its work began, its finished pieces, their seconds of work, and those before."""
         if pieces:
-            self.begun_s[worker], self.piece_s[worker] = now_s - computed_s, computed_s / pieces
+            self.begun_s[worker], self.piece_s[worker] = begun_s, computed_s / pieces
             self.waited_s[worker] = waited_s
         self.stalled[worker] = self.gone[worker] = False
 
@@ -312,15 +287,8 @@ def _decodable_at(moment_s: float, expected: Array, until: EveryPiece) -> bool:
 class Asking:
     """The questions of one round, and the times at which the master has to work them out.
 
-    Parameters
-    ----------
-    until
-        The rule of the round.
-    lead_s
-        Seconds that a question takes to all workers and back.
-    read_s
-        When the answers that are due will have been read, on the clock of the round: nobody is asked before, unless all
-        workers have answered.
+    ``until``: the rule of the round; ``lead_s``: seconds that a question takes to all workers and back; ``read_s``: when the
+    answers that are due will have been read, on the clock of the round: nobody is asked before, unless all have answered.
     """
 
     def __init__(self, until: EveryPiece, lead_s: float, read_s: float = 0.0) -> None:

@@ -1,11 +1,12 @@
-"""Clusters that pass everything on to another one: the base of such a proxy, and a scope of names."""
+"""Clusters that pass everything on to another one: the base of such a proxy, a scope of names, and the shares to send again."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Self, overload
 
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.seam import Cluster, Observer, Responses, Round, StoppingRule
@@ -16,10 +17,7 @@ from coded_als.kernels import Stored
 class ProxyCluster:
     """A cluster that answers as the one behind it does, except for the changes of a derived class.
 
-    Parameters
-    ----------
-    cluster
-        Where everything goes; closing this does not close it.
+    ``cluster``: where everything goes; closing this does not close it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -67,10 +65,7 @@ class Scope(ProxyCluster):
 
     A fit in another fit's callback, and two operators on one cluster, each multiply with their own stored arrays.
 
-    Parameters
-    ----------
-    cluster
-        Where everything goes; closing the scope does not close it.
+    ``cluster``: where everything goes; closing the scope does not close it.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -100,3 +95,64 @@ class Scope(ProxyCluster):
         own = name + self._suffix
         self._names.add(own)
         return own
+
+
+@dataclass(frozen=True)
+class Part:
+    """An array that lies on a worker's machine already, instead of one to be sent; for clusters that put it there."""
+
+    # number by which the worker knows it. Never a path: a worker knows one folder, and opens no file but by a number
+    number: int
+
+
+class Shares(Sequence[Stored]):
+    """One array for each worker, made on demand: all of them never exist at once.
+
+    ``size``: number of workers W; ``make``: makes them, in order, and the same ones every time.
+    """
+
+    def __init__(self, size: int, make: Callable[[], Iterable[Stored]]) -> None:
+        self._size, self._make = size, make
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(self._make())
+
+    @overload
+    def __getitem__(self, worker: int) -> Stored: ...
+
+    @overload
+    def __getitem__(self, worker: slice) -> Sequence[Stored]: ...
+
+    def __getitem__(self, worker: int | slice) -> Stored | Sequence[Stored]:
+        if isinstance(worker, slice):
+            return list(self)[worker]
+        if not 0 <= worker < self._size:
+            raise IndexError(worker)
+        return next(islice(self._make(), worker, None))
+
+
+class TeedShares(Shares):
+    """Shares that pass by an observer on the first iteration over all of them, and not afterwards.
+
+    ``passing``: the same, as they pass.
+    """
+
+    def __init__(self, shares: Sequence[Stored], passing: Iterable[Stored]) -> None:
+        super().__init__(len(shares), lambda: shares)
+        self._shares, self._passing = shares, passing
+
+    def __iter__(self) -> Iterator[Stored]:
+        passing, self._passing = self._passing, self._shares
+        return iter(passing)
+
+    @overload
+    def __getitem__(self, worker: int) -> Stored: ...
+
+    @overload
+    def __getitem__(self, worker: slice) -> Sequence[Stored]: ...
+
+    def __getitem__(self, worker: int | slice) -> Stored | Sequence[Stored]:
+        return self._shares[worker]

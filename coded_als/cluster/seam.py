@@ -217,7 +217,7 @@ class Cluster(Protocol):
     def store(self, name: str, shares: Iterable[Stored]) -> None:
         """Give each worker one array to keep, as `as_stored` has it; ``shares`` is consumed one at a time.
 
-        Those of a sequence (a list, or `coded_als.cluster.shares.Shares`) can be given to a worker that comes back.
+        Those of a sequence (a list, or `coded_als.cluster.scope.Shares`) can be given to a worker that comes back.
 
         Parameters
         ----------

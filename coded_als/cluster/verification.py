@@ -25,9 +25,8 @@ from coded_als.cluster.freivalds import (
     row_transposed_key,
 )
 from coded_als.cluster.questions import EveryPiece
-from coded_als.cluster.scope import ProxyCluster
+from coded_als.cluster.scope import ProxyCluster, TeedShares
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule
-from coded_als.cluster.shares import TeedShares
 from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.single import growth_of
 from coded_als.errors import UsageError
@@ -38,10 +37,7 @@ VERIFY: tuple[Verify, ...] = ("off", "freivalds")
 
 
 def verified(cluster: Cluster, verify: Verify) -> Cluster:
-    """The cluster itself, or one that checks every response.
-
-    Raises UsageError for an unknown way to verify.
-    """
+    """The cluster itself, or one that checks every response; `UsageError` for an unknown way to verify."""
     require_one_of("verify", verify, VERIFY)
     return cluster if verify == "off" else VerifiedCluster(cluster)
 
@@ -53,12 +49,8 @@ class VerifiedCluster(ProxyCluster):
     make workers keep as they were sent. Only as many wrong workers can be left out as the code tolerates stragglers:
     one more is `coded_als.errors.NotEnoughWorkers`, which names them.
 
-    Parameters
-    ----------
-    cluster
-        Where everything goes; closing this does not close it.
-    secret
-        The random combinations; new ones by default.
+    ``cluster``: where everything goes; closing this does not close it; ``secret``: the random combinations; new ones by
+    default.
     """
 
     def __init__(self, cluster: Cluster, secret: Secret | None = None) -> None:
@@ -150,12 +142,7 @@ class VerifiedCluster(ProxyCluster):
 class RoundCheck:
     """The check of one round's responses.
 
-    Parameters
-    ----------
-    round
-        The round.
-    cluster
-        The cluster that knows the arrays of the workers, and records the wrong workers.
+    ``cluster``: the cluster that knows the arrays of the workers, and records the wrong workers.
     """
 
     def __init__(self, round: Round, cluster: VerifiedCluster) -> None:
@@ -212,16 +199,8 @@ class RoundCheck:
 class PartCheck(RoundCheck):
     """The check of parts of a sum that belong to one piece: each is a response to the rows of that piece.
 
-    Parameters
-    ----------
-    round
-        The round.
-    cluster
-        The cluster that knows the arrays of the workers, and records the wrong workers.
-    piece
-        Number of the piece.
-    pieces
-        Pieces of each block.
+    ``cluster``: the cluster that knows the arrays of the workers, and records the wrong workers;
+    ``piece``: number of the piece; ``pieces``: pieces of each block.
     """
 
     def __init__(self, round: Round, cluster: VerifiedCluster, piece: int, pieces: int) -> None:
@@ -246,14 +225,8 @@ def sum_check(round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> Ca
 class PieceCheck:
     """The check of one round's answers, piece by piece.
 
-    Parameters
-    ----------
-    round
-        The round: a product of a stored share and a payload, or of two stored shares.
-    cluster
-        The cluster that knows the arrays of the workers, and records the wrong workers.
-    layout
-        The pieces.
+    ``round``: the round: a product of a stored share and a payload, or of two stored shares; ``cluster``: the cluster
+    that knows the arrays of the workers, and records the wrong workers; ``layout``: the pieces.
     """
 
     def __init__(self, round: Round, cluster: VerifiedCluster, layout: PieceLayout) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from coded_als.arrays import Array
+from coded_als.checks import RNG, seed_from
 from coded_als.cluster.held import HeldArrays, newly
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.piecewise import Played, gather_pieces, pieces_done
@@ -52,8 +53,22 @@ class SimulatedCluster:
         A delay SPEC (`coded_als.delays.parse_delays`); equal seeds give a `LocalCluster` the same delays.
     seed
         Seed of the delays.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     machine
         Speeds of workers and link.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> cluster = SimulatedCluster(100, delays="bimodal:p=0.1,fast=5ms,slow=1s", seed=0)
+    >>> CodedALS(rank=3, code="systematic:p=10").fit(ratings, cluster).converged_
+    True
+    >>> cluster.seconds() < 1  # no round has waited for a slow worker
+    True
     """
 
     virtual = True
@@ -62,10 +77,12 @@ class SimulatedCluster:
         self,
         workers: int,
         delays: str | DelayModel = "none",
-        seed: int = 0,
+        seed: int | None = None,
         machine: Machine | None = None,
+        *,
+        rng: RNG = None,
     ) -> None:
-        self._delays = DelayStream(delays, workers, seed)
+        self._delays = DelayStream(delays, workers, seed_from(seed, rng))
         self.delays = self._delays.model
         self.size = workers
         self.observers: list[Observer] = []

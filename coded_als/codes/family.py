@@ -13,9 +13,9 @@ from coded_als.codes.product import MatrixCode, share_of_left
 from coded_als.errors import UsageError
 from coded_als.specs import load_plugins, read_fields, required, unknown
 
-# A side of D divisible by every number of parts up to 16: shares come out as the fractions that they are.
 # A parameter that is left open is chosen so that the master does not wait for this share of the workers.
 STRAGGLER_RESERVE = 0.25
+# A side of D divisible by every number of parts up to 16: shares come out as the fractions that they are.
 LONG = 720_720
 
 

@@ -33,21 +33,11 @@ Done = Mapping[int, int]
 
 @dataclass(frozen=True)
 class PieceLayout:
-    """The order in which W workers go through the pieces of their shares.
+    """The order in which W workers go through the pieces of their shares."""
 
-    Parameters
-    ----------
-    workers
-        Number of workers W.
-    pieces
-        Pieces c of each share.
-    starts
-        The piece that each worker begins with; empty: they are spread evenly.
-    """
-
-    workers: int
-    pieces: int
-    starts: tuple[int, ...] = ()
+    workers: int  # number of workers W
+    pieces: int  # pieces c of each share
+    starts: tuple[int, ...] = ()  # the piece that each worker begins with; empty: they are spread evenly
 
     def __post_init__(self) -> None:
         require_whole("workers", self.workers, 1)
@@ -119,18 +109,10 @@ def placed(layout: PieceLayout, worker: int, answers: Array, done: int, height: 
 
 @dataclass(frozen=True)
 class CodeInPieces:
-    """A code for workers that respond piece by piece.
-
-    Parameters
-    ----------
-    code
-        The code.
-    layout
-        The pieces of its workers.
-    """
+    """A code for workers that respond piece by piece."""
 
     code: MatrixCode
-    layout: PieceLayout
+    layout: PieceLayout  # the pieces of its workers
 
     @property
     def recovery_threshold(self) -> int:
@@ -152,23 +134,10 @@ class CodeInPieces:
     ) -> Array:
         """C of the given shape (N, Q) from the first pieces of each worker.
 
-        Parameters
-        ----------
-        responses
-            By worker, (planes, rows, columns): the rows of its first pieces, one after the other in its own order.
-        done
-            Number of these pieces.
-        shape
-            (N, Q).
-        tolerance
-            Relative error that it may have; by default any.
-
-        Raises
-        ------
-        NotEnoughWorkers
-            When fewer workers respond than the code needs.
-        DecodingError
-            When the estimated error of all responses is above the tolerance.
+        ``responses``: by worker, (planes, rows, columns): the rows of its first pieces, one after the other in its own
+        order; ``done``: number of these pieces; ``shape``: (N, Q); ``tolerance``: relative error that it may have; by
+        default any. Raises NotEnoughWorkers when fewer workers respond than the code needs; DecodingError when the
+        estimated error of all responses is above the tolerance.
         """
         self._require_decodable(done, tolerance)
         height = self.code.response_shape(shape)[1]

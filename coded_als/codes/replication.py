@@ -203,15 +203,9 @@ class _Backed(CodeSpec):
 @register_code("hedged")
 @dataclass(frozen=True)
 class HedgedCopies(_Backed):
-    """Uncoded with hedged requests: a task that is late is sent to the other worker that holds its block.
+    """Uncoded with hedged requests: a task that is late is sent to the other worker that holds its block."""
 
-    Parameters
-    ----------
-    quantile
-        A task is late after this quantile of the times of earlier rounds.
-    """
-
-    quantile: float = 0.95
+    quantile: float = 0.95  # a task is late after this quantile of the times of earlier rounds
 
     def __post_init__(self) -> None:
         _require_part("quantile", self.quantile)
@@ -220,18 +214,10 @@ class HedgedCopies(_Backed):
 @register_code("speculative")
 @dataclass(frozen=True)
 class SpeculativeCopies(_Backed):
-    """Uncoded with speculative execution, as Spark has it: a late task is sent to the other worker that holds its block.
+    """Uncoded with speculative execution, as Spark has it: a late task is sent to the other worker that holds its block."""
 
-    Parameters
-    ----------
-    after
-        Part of the tasks that must have answered before any is late: 0.75 in Spark 3, 0.9 in Spark 4.
-    times
-        Multiple of their median time from which a task is late: 1.5 in Spark 3, 3 in Spark 4.
-    """
-
-    after: float = 0.75
-    times: float = 1.5
+    after: float = 0.75  # part of the tasks that must have answered before any is late: 0.75 in Spark 3, 0.9 in Spark 4
+    times: float = 1.5  # multiple of their median time from which a task is late: 1.5 in Spark 3, 3 in Spark 4
 
     def __post_init__(self) -> None:
         _require_part("after", self.after)

@@ -21,13 +21,7 @@ COARSEST = 1e-3
 
 
 class SinglePrecision:
-    """A code with shares and responses in float32; everything else is that of the code.
-
-    Parameters
-    ----------
-    plain
-        The code.
-    """
+    """A code with shares and responses in float32; everything else is that of the code. ``plain``: the code."""
 
     dtype = SINGLE
 

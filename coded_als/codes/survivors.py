@@ -52,24 +52,12 @@ class Decodable(Protocol):
 
 @dataclass(frozen=True)
 class WorstSurvivors:
-    """The sets of one size that decode worst, among the examined ones.
+    """The sets of one size that decode worst, among the examined ones."""
 
-    Parameters
-    ----------
-    sets
-        Worker ids, ascending, the worst set first.
-    estimates
-        Estimated error of decoding from each.
-    looked_at
-        Sets that were looked at.
-    exhaustive
-        Whether those are all sets of this size.
-    """
-
-    sets: tuple[Survivors, ...]
-    estimates: tuple[float, ...]
-    looked_at: int
-    exhaustive: bool
+    sets: tuple[Survivors, ...]  # worker ids, ascending, the worst set first
+    estimates: tuple[float, ...]  # estimated error of decoding from each
+    looked_at: int  # sets that were looked at
+    exhaustive: bool  # whether those are all sets of this size
 
     @property
     def worst(self) -> float:
@@ -80,10 +68,7 @@ class WorstSurvivors:
 def worst_survivors(
     code: Decodable, size: int, looked_at: int = LOOKED_AT, seed: int = 0, starts: Iterable[Survivors] = ()
 ) -> WorstSurvivors:
-    """The sets of workers of one size from which a code decodes worst.
-
-    Returns the worst, fifty at most.
-    """
+    """The sets of workers of one size from which a code decodes worst. Returns the worst, fifty at most."""
     # many tiny systems: BLAS threads that spin for each other take a hundred times as long
     with threadpool_limits(1, "blas"):
         return _searched(code, size, looked_at, seed, starts)
@@ -213,30 +198,15 @@ def _guide_of(code: Decodable) -> _Guide | None:
 
 @dataclass(frozen=True)
 class Enough:
-    """The number of responses that are enough to decode.
+    """The number of responses that are enough to decode."""
 
-    Parameters
-    ----------
-    workers
-        W.
-    at_best
-        The fewest of which some set decodes.
-    always
-        The fewest of which every set decodes to the tolerance, as far as was looked; None where not even all do.
-    looked_at
-        Sets that were looked at.
-    proved
-        Whether the count is certain: by the structure of the code, or because all sets were examined.
-    worst
-        The largest estimated error found for ``always`` responses; infinite where there is no such number.
-    """
-
-    workers: int
-    at_best: int
+    workers: int  # W
+    at_best: int  # the fewest of which some set decodes
+    # the fewest of which every set decodes to the tolerance, as far as was looked; None where not even all do
     always: int | None
-    looked_at: int
-    proved: bool
-    worst: float
+    looked_at: int  # sets that were looked at
+    proved: bool  # whether the count is certain: by the structure of the code, or because all sets were examined
+    worst: float  # the largest estimated error found for ``always`` responses; infinite where there is no such number
 
     @property
     def tolerated(self) -> int:

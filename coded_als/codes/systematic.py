@@ -106,28 +106,15 @@ WorkerIds = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class MissingBlocks:
-    """The recovery of the blocks that no worker has sent plainly: prepared once, applied often.
+    """The recovery of the blocks that no worker has sent plainly: prepared once, applied often."""
 
-    Parameters
-    ----------
-    known, missing
-        Plain workers that have responded, and those that have not; e of the latter.
-    helpers
-        The f >= e workers beyond the plain ones that have responded.
-    rows
-        Coefficients of all blocks in the helpers' combinations, (f, blocks).
-    norm
-        Frobenius norm of the whole decoder, in units of one response's norm.
-    solution
-        The pseudo-inverse of ``rows[:, missing]``, (e, f).
-    """
-
+    # plain workers that have responded, and those that have not; e of the latter
     known: WorkerIds
     missing: WorkerIds
-    helpers: WorkerIds
-    rows: Array
-    norm: float
-    solution: Array
+    helpers: WorkerIds  # the f >= e workers beyond the plain ones that have responded
+    rows: Array  # coefficients of all blocks in the helpers' combinations, (f, blocks)
+    norm: float  # Frobenius norm of the whole decoder, in units of one response's norm
+    solution: Array  # the pseudo-inverse of ``rows[:, missing]``, (e, f)
 
     @classmethod
     def of(cls, parities: Array, workers: tuple[int, ...]) -> MissingBlocks:

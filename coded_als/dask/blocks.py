@@ -16,8 +16,7 @@ from coded_als.dask.part_files import Piece, is_text_file, read_piece
 from coded_als.data.ratings import Repeated, sorted_by
 from coded_als.data.text import missing_among, missing_id
 from coded_als.errors import UsageError
-from coded_als.models.id_text import text_array
-from coded_als.models.ids import Ids
+from coded_als.models.ids import Ids, text_array
 from coded_als.worker.parts import PartFolder
 
 IDS, COUNTS = "id", "count"

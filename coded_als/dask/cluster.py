@@ -1,28 +1,31 @@
-"""A `coded_als.cluster.Cluster` of processes that a Dask cluster starts."""
+"""Dask clusters, found by address or file or started here, and a `coded_als.cluster.Cluster` of processes that one starts."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import platform
+import re
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 import zmq
-from distributed import Client
+from distributed import Client, LocalCluster
 
-from coded_als.checks import require_number, require_whole
+from coded_als.checks import RNG, require_number, require_whole, seed_from
 from coded_als.dask.plugin import CodedWorkers, public_keys, remove_parts, start_workers
 from coded_als.delays import DelayModel
-from coded_als.errors import CodedALSError, UsageError
+from coded_als.errors import CodedALSError, UsageError, reason_of
 from coded_als.master.guards import give_blas_its_threads_back, keep_blas_to_one_thread
 from coded_als.master.link import FAREWELL_S, Link
 from coded_als.master.zeromq import ROUND_TIMEOUT_S, ZmqCluster, delay_stream
@@ -240,6 +243,9 @@ class DaskCluster(ZmqCluster):
         Delays to inject, a SPEC or a model; none by default.
     seed
         Seed of the delays.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     round_timeout_s
         Seconds after which a round without enough responses ends with an error.
     startup_timeout_s
@@ -260,9 +266,11 @@ class DaskCluster(ZmqCluster):
         workers: int | None = None,
         advertise: str | None = None,
         delays: str | DelayModel = "none",
-        seed: int = 0,
+        seed: int | None = None,
         startup_timeout_s: float = 60.0,
         round_timeout_s: float = ROUND_TIMEOUT_S,
+        *,
+        rng: RNG = None,
     ) -> None:
         _require_client(client)
         require_number("startup_timeout_s", startup_timeout_s)
@@ -274,7 +282,7 @@ class DaskCluster(ZmqCluster):
         if workers is None:
             workers = sum(worker.threads for worker in present.values())
         require_whole("workers", workers, 1)
-        stream = delay_stream(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed_from(seed, rng), round_timeout_s)
         require_versions(versions(), asked(client, versions))
         with ExitStack() as resources:
             link, credentials, allowed = _open_link(client, advertise, resources)
@@ -434,3 +442,61 @@ def _advertised(advertise: str | None) -> tuple[str | None, str]:
     if not host or (colon and not port.isdigit()):
         raise UsageError(f'advertise must be "HOST" or "HOST:PORT"; got {advertise!r}.')
     return host, port or "*"
+
+
+# A scheduler that is there responds within milliseconds.
+CONNECT_WITHIN_S = 5
+
+
+@contextmanager
+def open_client(scheduler: str) -> Iterator[Client]:
+    """A client of a Dask cluster, closed at the end; a cluster started here ends too."""
+    local = re.fullmatch(r"local:([1-9]\d{0,3})", scheduler)
+    with ExitStack() as resources:
+        # the error tells of attempts to connect; Dask's log of them is of no use to the user of a command
+        _silence("distributed.comm", resources)
+        if local:
+            number = int(local[1])
+            # the refusal of a task is reported in one line here, and not by its worker too
+            quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL}
+            started = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=":0", **quiet)
+            yield resources.enter_context(Client(resources.enter_context(started)))
+            return
+        try:
+            client = Client(**_place(scheduler), timeout=CONNECT_WITHIN_S)
+        # TLS without certificates is a TypeError
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"scheduler must be the address of a Dask scheduler that is there; got {scheduler!r}: {reason_of(error)}. "
+                "Start it (dask scheduler), or use local:N."
+            ) from None
+        yield resources.enter_context(client)
+
+
+@contextmanager
+def open_dask_cluster(
+    scheduler: str, workers: int, delays: str, seed: int, round_timeout_s: float = ROUND_TIMEOUT_S
+) -> Iterator[DaskCluster]:
+    """A `DaskCluster` of W workers on a Dask cluster by name; see `open_client`."""
+    with (
+        open_client(scheduler) as client,
+        DaskCluster(client, workers, delays=delays, seed=seed, round_timeout_s=round_timeout_s) as cluster,
+    ):
+        yield cluster
+
+
+def _place(scheduler: str) -> dict[str, str]:
+    if re.match(r"(tcp|tls|ws|wss)://.", scheduler):
+        return {"address": scheduler}
+    if not Path(scheduler).is_file():  # Dask would wait for it
+        raise ValueError("it is neither tcp://HOST:PORT nor tls://HOST:PORT nor local:N nor a file that is there")
+    content = json.loads(Path(scheduler).read_text())
+    if not isinstance(content, dict) or not isinstance(content.get("address"), str):
+        raise ValueError("the file names no address, as those do that a scheduler writes")
+    return {"scheduler_file": scheduler}
+
+
+def _silence(name: str, resources: ExitStack) -> None:
+    logger = logging.getLogger(name)
+    resources.callback(logger.setLevel, logger.level)
+    logger.setLevel(logging.CRITICAL)

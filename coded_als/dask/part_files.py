@@ -18,9 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from coded_als.data.dialect import TextLayout, TextOptions, layout_of
+from coded_als.data.dialect import TextLayout, TextOptions, layout_of, named_columns
 from coded_als.data.lines import Lines, plain_name
-from coded_als.data.names import named_columns
 from coded_als.data.ratings import CodedIds, IdColumn, number_ids
 from coded_als.data.text import TextColumns, read_columns
 from coded_als.errors import UsageError, reason_of
@@ -64,11 +63,7 @@ class Columns:
 
 
 def find_pieces(source: str, columns: Sequence[str] | TextOptions | None) -> list[Piece]:
-    """The pieces of a dataset, in the order of their paths.
-
-    Raises UsageError where there are no such files, they are of several kinds or unreadable, or a column is not
-    among theirs.
-    """
+    """The pieces of a dataset, in the order of their paths."""
     options = _options(columns)
     given = options.columns
     if given is not None and (not 2 <= len(given) <= 3 or len(set(given)) < len(given)):
@@ -103,11 +98,7 @@ def columns_of(pieces: Sequence[Piece], columns: Sequence[str] | TextOptions | N
 
 
 def read_piece(piece: Piece, columns: Sequence[str]) -> Columns:
-    """The rows of a piece.
-
-    Raises UsageError for an unreadable file, a value that is missing, a rating that is not a finite number, and
-    rows that are not those that were read before.
-    """
+    """The rows of a piece."""
     read = _read_table(piece, columns) if piece.layout is None else _read_text(piece, piece.layout)
     if piece.digest not in (None, read.digest):
         raise UsageError(

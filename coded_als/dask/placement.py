@@ -18,7 +18,7 @@ from scipy import sparse
 
 from coded_als.als.problem import Weighting
 from coded_als.arrays import Array
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.codes.product import deal
 from coded_als.dask.blocks import ARRAYS, BlockFacts, Cut, Numbering, PartEntries, entries_of, write_block
 from coded_als.dask.cluster import LEAVE_WITHIN_S, RETURN_WITHIN_S, DaskCluster, dask_workers, started
@@ -106,10 +106,7 @@ class Moved(Exception):
 
 
 def settled(task: Callable[[], Made]) -> Made:
-    """The result of a task that is begun again when Dask workers come and go.
-
-    Raises CodedALSError when they keep doing so.
-    """
+    """The result of a task that is begun again when Dask workers come and go."""
     deadline = time.monotonic() + SETTLE_WITHIN_S
     for trial in itertools.count(1):
         try:
@@ -126,25 +123,10 @@ def settled(task: Callable[[], Made]) -> Made:
 class PlacedBlocks:
     """The blocks of one side on the machines of a cluster; those that come later are given theirs before they start.
 
-    Parameters
-    ----------
-    cluster
-        The cluster of the workers that use them.
-    source
-        Where they come from.
-    of_users
-        Whether rows are users, or else items.
-    shards
-        Number of blocks; worker w uses block ``w % shards``.
-    reading
-        As of a `Cut`.
-
-    Raises
-    ------
-    UsageError
-        For part files that cannot be read, or a pair that is there twice and must not be.
-    CodedALSError
-        When Dask workers kept coming and going.
+    ``cluster``: the cluster of the workers that use them; ``source``: where they come from; ``of_users``: whether rows
+    are users, or else items; ``shards``: number of blocks; worker w uses block ``w % shards``; ``reading``: as of a
+    `Cut`. Raises UsageError for part files that cannot be read, or a pair that is there twice and must not be;
+    CodedALSError when Dask workers kept coming and going.
     """
 
     def __init__(

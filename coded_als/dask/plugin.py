@@ -38,17 +38,10 @@ SET_UP_WITHIN_S = 10.0
 class CodedWorkers(WorkerPlugin):
     """Worker processes beside one Dask worker: they end with it, however it ends.
 
-    Parameters
-    ----------
-    endpoint
-        Where the master listens.
-    credentials
-        Proof that admits them; it travels over Dask's own connections. Where all is encrypted each worker has a key pair of its
-        own besides, made here, of which only the public half leaves the machine.
-    name
-        Of the plugin, secret, and the name of the folder of the workers' files too.
-    memory
-        Where the memory is that the master shares with workers of its machine, if any.
+    ``endpoint``: where the master listens; ``credentials``: proof that admits them; it travels over Dask's own
+    connections. Where all is encrypted each worker has a key pair of its own besides, made here, of which only the
+    public half leaves the machine; ``name``: of the plugin, secret, and the name of the folder of the workers' files
+    too; ``memory``: where the memory is that the master shares with workers of its machine, if any.
     """
 
     def __init__(self, endpoint: str, credentials: Credentials, name: str, memory: str = "") -> None:

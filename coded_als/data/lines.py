@@ -44,16 +44,9 @@ def plain_name(name: str) -> str:
 class Lines:
     """The lines of a file. Line ends are made plain, and lines of white space empty; all keep their numbers.
 
-    Parameters
-    ----------
-    path
-        Text. ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` are decompressed on the way.
-    encoding
-        Of the text, such as ``latin-1``; by default UTF-8, or that of a byte order mark.
-    quoted
-        Whether a line may end within quotes, where a field goes on in the next one.
-    chunk_bytes
-        How much is read at once.
+    ``path``: a text; ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` are decompressed on the way; ``encoding``: of the text, such as
+    ``latin-1``; by default UTF-8, or that of a byte order mark; ``quoted``: whether a line may end within quotes, where a
+    field goes on in the next one; ``chunk_bytes``: how much is read at once.
     """
 
     def __init__(
@@ -95,7 +88,7 @@ class Lines:
             if start.startswith(codecs.BOM_UTF8):
                 file.read(len(codecs.BOM_UTF8))
             return cast("IO[bytes]", file)
-        return cast("IO[bytes]", io.BufferedReader(_Recoded(file, encoding)))
+        return cast("IO[bytes]", io.BufferedReader(_recoded(file, encoding)))
 
     def _read(self, file: IO[bytes], next_line: int) -> bytes:
         text = self._guarded(lambda: _whole_lines(file, self._quoted, self._chunk_bytes), next_line)
@@ -152,23 +145,29 @@ class Lines:
             ) from None
 
 
-class _Recoded(io.RawIOBase):
-    """Text of another encoding as UTF-8."""
+class _Stream(io.RawIOBase):
+    """A raw stream of the bytes that a function reads, at most so many at a time, until its source is closed with it."""
 
-    def __init__(self, file: IO[bytes], encoding: str) -> None:
-        self._text = io.TextIOWrapper(file, encoding=encoding, newline="")
+    def __init__(self, source: Any, take: Callable[[int], bytes]) -> None:
+        self._source, self._take = source, take
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content = self._text.read(max(1, len(buffer) // 4)).encode()
+        content = self._take(len(buffer))
         buffer[: len(content)] = content
         return len(content)
 
     def close(self) -> None:
-        self._text.close()
+        self._source.close()
         super().close()
+
+
+def _recoded(file: IO[bytes], encoding: str) -> _Stream:
+    """Text of another encoding as UTF-8."""
+    text = io.TextIOWrapper(file, encoding=encoding, newline="")
+    return _Stream(text, lambda size: text.read(max(1, size // 4)).encode())
 
 
 def _known(encoding: str | None) -> str | None:
@@ -214,26 +213,8 @@ def _open_zst(path: Path, mode: str) -> Any:
             f".zst files need Python 3.14 or pyarrow; got {path.name} without. Install it with: pip install "
             "'coded-als[parquet]', or compress it as .gz."
         ) from None
-    return _ArrowStream(pa.input_stream(str(path), compression="zstd"))
-
-
-class _ArrowStream(io.RawIOBase):
-    """A stream of Arrow as one of Python's."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._stream.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
+    stream = pa.input_stream(str(path), compression="zstd")
+    return _Stream(stream, stream.read)
 
 
 def _whole_lines(file: IO[bytes], quoted: bool, size: int) -> bytes:

@@ -11,18 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coded_als.data.binary import read_npy, read_npz
 from coded_als.data.dialect import TextOptions
-from coded_als.data.edges import PREFIX as EDGES
-from coded_als.data.edges import read_edge_lines
 from coded_als.data.lines import plain_name
-from coded_als.data.matrix_market import read_mtx
+from coded_als.data.matrix_files import read_mtx, read_npy, read_npz
 from coded_als.data.ratings import RatingData, Repeated
-from coded_als.data.synthetic import PREFIX, parse_synthetic, synthetic_ratings
-from coded_als.data.synthetic_graph import PREFIX as GRAPH
-from coded_als.data.synthetic_graph import parse_graph, synthetic_graph
+from coded_als.data.synthetic import (
+    GRAPH_PREFIX,
+    PREFIX,
+    parse_graph,
+    parse_synthetic,
+    synthetic_graph,
+    synthetic_ratings,
+)
 from coded_als.data.tables import collected, from_table, is_lazy, parquet_columns, read_parquet
-from coded_als.data.text import read_dense_lines, read_rating_lines
+from coded_als.data.text import EDGES_PREFIX, read_dense_lines, read_edge_lines, read_rating_lines
 from coded_als.errors import UsageError
 from coded_als.models.rating_matrix import is_table
 
@@ -83,13 +85,13 @@ def load_ratings(
     if name.startswith(PREFIX):
         _refuse_options(name, options, dense, repeated)
         return synthetic_ratings(parse_synthetic(name))
-    if name.startswith(GRAPH):
+    if name.startswith(GRAPH_PREFIX):
         _refuse_options(name, options, dense, repeated)
         return synthetic_graph(parse_graph(name))
     try:
-        if name.startswith(EDGES):
+        if name.startswith(EDGES_PREFIX):
             _refuse_options(name, options, dense, repeated)
-            with _rereadable(Path(name.removeprefix(EDGES))) as path:
+            with _rereadable(Path(name.removeprefix(EDGES_PREFIX))) as path:
                 return read_edge_lines(path)
         with _rereadable(Path(name)) as path:
             return _read_file(path, name, dense, options, repeated)

@@ -1,4 +1,4 @@
-"""Ratings in memory: a matrix, the ids of its rows and columns, and the order that they came in."""
+"""Ratings in memory: a matrix, the ids of its rows and columns, and the order that they came in; graphs among them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from scipy.sparse import csr_array
 
 from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
-from coded_als.models.id_text import number_texts
-from coded_als.models.ids import Ids
+from coded_als.models.ids import Ids, number_texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ def join_ids(pieces: Sequence[IdColumn]) -> IdColumn:
 def distinct_ids(ids: IdColumn) -> tuple[NDArray[Any], Integers]:
     """The ids without repetitions, (distinct,) ascending, and the place of each among them, (ids,).
 
-    As ``np.unique`` with its inverse. Objects are str, and come back as `coded_als.models.id_text.text_array` has them.
+    As ``np.unique`` with its inverse. Objects are str, and come back as `coded_als.models.ids.text_array` has them.
     """
     if isinstance(ids, CodedIds):
         distinct, places = np.unique(ids.distinct, return_inverse=True)
@@ -215,12 +214,7 @@ class RatingData:
 
 
 def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingData:
-    """Ratings with the row and column numbers as ids.
-
-    ``matrix``: (m, n), dense or sparse.
-
-    Raises UsageError for a matrix without entries or with one that is not finite.
-    """
+    """Ratings with the row and column numbers as ids. ``matrix``: (m, n), dense or sparse."""
     values = matrix if isinstance(matrix, np.ndarray) else matrix.data
     if (
         not matrix.shape[0]
@@ -240,21 +234,13 @@ def from_matrix(matrix: Floats | csr_array[np.float64], source: str) -> RatingDa
 
 
 def from_triples(
-    users: IdColumn,
-    items: IdColumn,
-    values: Floats,
-    times: NDArray[Any] | None,
-    lines: Integers,
-    source: str,
-    noun: str = "lines",
-    repeated: Repeated | None = None,
-) -> RatingData:
+    users: IdColumn, items: IdColumn, values: Floats, times: NDArray[Any] | None, lines: Integers, source: str,
+    noun: str = "lines", repeated: Repeated | None = None,
+) -> RatingData:  # fmt: skip
     """Ratings from one (user, item, value) per line of a text or row of a table.
 
     ``users, items``: (entries,) ids: whole numbers, str (as objects, where one is long), or UTF-8 bytes; ``values,
     times``: (entries,); ``lines``: (entries,) line numbers, for error messages.
-
-    Raises UsageError when a pair of user and item appears twice, or an id is not UTF-8.
     """
     user_ids, rows = number_ids(users, lines, source)
     item_ids, columns = number_ids(items, lines, source)
@@ -303,8 +289,6 @@ def number_ids(ids: IdColumn, lines: Integers, source: str) -> tuple[Ids, Intege
 
     ``ids``: (entries,) int64, objects that are str, or UTF-8 bytes; ``lines``: (entries,) line numbers, for error
     messages. Returns ids, places (distinct,) int64 or str, and (entries,).
-
-    Raises UsageError for an id that is not UTF-8.
     """
     distinct, places = distinct_ids(ids)
     if distinct.dtype.kind != "S":
@@ -334,3 +318,22 @@ def _place(matrix: Floats | csr_array[np.float64], entry: int) -> tuple[int, int
     if isinstance(matrix, np.ndarray):
         return entry // matrix.shape[1], entry % matrix.shape[1]
     return int(np.searchsorted(matrix.indptr, entry, side="right")) - 1, int(matrix.indices[entry])
+
+
+def graph_of(sources: NDArray[Any], targets: NDArray[Any], nodes: NDArray[Any], source: str) -> RatingData:
+    """A graph from its links, repeated ones merged.
+
+    ``sources, targets``: (links,) numbers of nodes; ``nodes``: (n,) their ids.
+    """
+    links = distinct(sources * nodes.size + targets)
+    shape = (nodes.size, nodes.size)
+    matrix = csr_from_sorted(*np.divmod(links, nodes.size), np.ones(links.size), shape)
+    return RatingData(matrix, nodes, nodes, source)
+
+
+def distinct(numbers: Integers) -> Integers:
+    """Each number once, (k,) ascending; by sorting, since the hash table of `numpy.unique` is slow on such numbers."""
+    ordered = np.sort(numbers)
+    first = np.ones(ordered.size, dtype=bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return np.asarray(ordered[first])

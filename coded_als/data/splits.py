@@ -1,24 +1,28 @@
-"""Training and test parts of the same ratings, each of the full shape and with all ids.
+"""Training and test parts of the same ratings, each of the full shape and with all ids, and such parts as text.
 
 All draws follow the order of the source, so that new names of users or items leave the parts as they are.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from pathlib import Path
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.checks import require_whole
+from coded_als.checks import RNG, require_whole, seed_from
 from coded_als.data.ratings import RatingData
 from coded_als.errors import UsageError
+from coded_als.models.files import write_whole
+from coded_als.models.ids import is_text
 
 Split = tuple[RatingData, RatingData]
 
 
-def k_fold(data: RatingData, folds: int = 5, *, seed: int = 0) -> Iterator[Split]:
+def k_fold(data: RatingData, folds: int = 5, *, seed: int | None = None, rng: RNG = None) -> Iterator[Split]:
     """Cut the ratings into folds of equal size and yield (the others, fold) for each in turn.
 
     The ratings, in the order of the source, are shuffled by NumPy's legacy generator and cut into
@@ -33,6 +37,9 @@ def k_fold(data: RatingData, folds: int = 5, *, seed: int = 0) -> Iterator[Split
         How many.
     seed
         Of the order.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
 
     Raises
     ------
@@ -42,7 +49,7 @@ def k_fold(data: RatingData, folds: int = 5, *, seed: int = 0) -> Iterator[Split
     require_whole("folds", folds, 2)
     if folds > data.entries:
         raise UsageError(f"folds must be at most the number of ratings, {data.entries}; got {folds}. Use fewer.")
-    return _each_fold(data, folds, seed)
+    return _each_fold(data, folds, seed_from(seed, rng))
 
 
 def _each_fold(data: RatingData, folds: int, seed: int) -> Iterator[Split]:
@@ -56,7 +63,7 @@ def _each_fold(data: RatingData, folds: int, seed: int) -> Iterator[Split]:
         yield _cut(data, fold_of_entry == fold)
 
 
-def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
+def holdout(data: RatingData, fraction: float = 0.2, *, seed: int | None = None, rng: RNG = None) -> Split:
     """Move a random share of the ratings, rounded to a whole number, into the test part.
 
     Parameters
@@ -67,6 +74,9 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
         Of them that is held out.
     seed
         Of the choice.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
 
     Raises
     ------
@@ -79,11 +89,11 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int = 0) -> Split:
             f"fraction must leave ratings in both parts; got {fraction} of {data.entries}. Take a number between 0 and 1."
         )
     test = np.zeros(data.entries, dtype=np.bool_)
-    test[np.random.default_rng(seed).permutation(data.entries)[:count]] = True
+    test[np.random.default_rng(seed_from(seed, rng)).permutation(data.entries)[:count]] = True
     return _cut(data, test[_rank_in_source(data)])
 
 
-def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int = 0) -> Split:
+def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int | None = None, rng: RNG = None) -> Split:
     """Move all ratings of a random share of the users with two or more, rounded to a whole number, into the test part.
 
     Parameters
@@ -94,6 +104,9 @@ def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int = 0) -> 
         Of those users that is held out.
     seed
         Of the choice.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
 
     Raises
     ------
@@ -112,11 +125,13 @@ def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int = 0) -> 
             "or more. Take a number between 0 and 1."
         )
     test = np.zeros(data.shape[0], dtype=np.bool_)
-    test[np.random.default_rng(seed).permutation(eligible)[:count]] = True
+    test[np.random.default_rng(seed_from(seed, rng)).permutation(eligible)[:count]] = True
     return _cut(data, test[rows])
 
 
-def leave_one_out(data: RatingData, *, by: Literal["random", "time"] = "random", seed: int = 0) -> Split:
+def leave_one_out(
+    data: RatingData, *, by: Literal["random", "time"] = "random", seed: int | None = None, rng: RNG = None
+) -> Split:
     """`leave_k_out` with k = 1.
 
     Parameters
@@ -127,11 +142,16 @@ def leave_one_out(data: RatingData, *, by: Literal["random", "time"] = "random",
         A random rating of each user, or the latest.
     seed
         Of the choice.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     """
-    return leave_k_out(data, 1, by=by, seed=seed)
+    return leave_k_out(data, 1, by=by, seed=seed, rng=rng)
 
 
-def leave_k_out(data: RatingData, k: int, *, by: Literal["random", "time"] = "random", seed: int = 0) -> Split:
+def leave_k_out(
+    data: RatingData, k: int, *, by: Literal["random", "time"] = "random", seed: int | None = None, rng: RNG = None
+) -> Split:
     """Move k ratings of every user into the test part; users without ratings stay without.
 
     Parameters
@@ -144,6 +164,9 @@ def leave_k_out(data: RatingData, k: int, *, by: Literal["random", "time"] = "ra
         ``random`` ones, or each user's latest (``time``; of equal times the later in the source).
     seed
         Of the random choice.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
 
     Raises
     ------
@@ -160,7 +183,7 @@ def leave_k_out(data: RatingData, k: int, *, by: Literal["random", "time"] = "ra
             f"has {counts[short[0]]}. Lower k or drop such users."
         )
     # the k last of each user in this order: rows ascending, then the precedence of the ratings
-    order = np.lexsort((_rank_in_source(data), _precedence(data, by, seed), rows))
+    order = np.lexsort((_rank_in_source(data), _precedence(data, by, seed_from(seed, rng)), rows))
     place = np.arange(data.entries) - np.repeat(np.cumsum(counts) - counts, counts)
     test = np.zeros(data.entries, dtype=np.bool_)
     test[order[place >= np.repeat(counts, counts) - k]] = True
@@ -187,3 +210,46 @@ def _rank_in_source(data: RatingData) -> NDArray[np.int64]:
 
 def _cut(data: RatingData, test: NDArray[np.bool_]) -> Split:
     return data.select(~test), data.select(test)
+
+
+_BLOCK = 2**16
+# characters that a reader would take for the end of a field or of a line, or leave out
+_UNWRITABLE = re.compile(r'[\t\n\r\0\x1f]|^[ "]|[ "]$|^$')
+
+
+def write_rating_lines(path: Path, data: RatingData) -> None:
+    """Write lines ``user item rating [time]``, separated by tabs, in the order of the source."""
+    for ids in (data.user_ids, data.item_ids):
+        _require_writable(ids)
+    rows, columns, values = data.triples()
+    order = np.arange(values.size) if data.positions is None else np.argsort(data.positions, kind="stable")
+    fields: list[NDArray[Any]] = [data.user_ids[rows[order]], data.item_ids[columns[order]], _whole(values[order])]
+    if data.times is not None:
+        fields.append(_whole(data.times[order]))
+
+    def write(file: IO[bytes]) -> None:
+        for start in range(0, order.size, _BLOCK):
+            block = [field[start : start + _BLOCK].tolist() for field in fields]
+            file.write("".join("\t".join(map(str, line)) + "\n" for line in zip(*block, strict=True)).encode())
+
+    try:
+        write_whole(path, write)
+    except OSError as error:
+        raise UsageError(f"ratings must be written where a file can be; got {path}: {error.strerror}.") from None
+
+
+def _require_writable(ids: NDArray[Any]) -> None:
+    if not is_text(ids):
+        return
+    for name in ids.tolist():
+        if _UNWRITABLE.search(name):
+            raise UsageError(
+                f"ids in lines must hold neither tabs nor line ends, nor begin or end with a space or a quote; got "
+                f"{name!a}. Rename it."
+            )
+
+
+def _whole(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers without a point, where all are."""
+    whole = values.dtype.kind == "f" and (values == np.rint(values)).all() and np.abs(values).max(initial=0) < 2**53
+    return values.astype(np.int64) if whole else values

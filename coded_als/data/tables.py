@@ -11,11 +11,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.data.names import named_columns
+from coded_als.data.dialect import named_columns
 from coded_als.data.ratings import RatingData, Repeated, from_pairs, from_triples
 from coded_als.errors import UsageError, reason_of
-from coded_als.models.id_text import id_text, is_text, require_id_text
-from coded_als.models.ids import Ids, objects, plain_ids
+from coded_als.models.ids import Ids, id_text, is_text, objects, plain_ids, require_id_text
 from coded_als.models.rating_matrix import is_table
 
 _NO_GAPS = "a table of ratings must have no gaps"
@@ -61,11 +60,7 @@ def collected(frame: Any, columns: Sequence[str] | None) -> Any:
 def from_table(
     table: Any, columns: Sequence[Any] | None, source: str | None = None, repeated: Repeated | None = None
 ) -> RatingData:
-    """Ratings from a table with one of them, or one interaction, in a row.
-
-    Raises UsageError without ``columns``, for a column that is not there or there twice, and with the row (counted
-    from 0) for a value that is missing or not finite, or is no id, and for a pair that is rated twice.
-    """
+    """Ratings from a table with one of them, or one interaction, in a row."""
     try:
         import narwhals as nw
     except ImportError:

@@ -1,7 +1,10 @@
-"""Readers of delimited text: one rating a line, or one row of a dense matrix a line."""
+"""Readers of delimited text: a rating, a row of a dense matrix or a link of a graph a line; and ids and titles beside them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,9 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
-from coded_als.data.arrow_fields import ArrowFields, arrow_fields
-from coded_als.data.dialect import DELIMITERS, TextLayout, TextOptions, head_of, is_number_text, layout_of, sample_of
-from coded_als.data.fields import Fields, is_number, split_fields
+from coded_als.data.dialect import (
+    DELIMITERS,
+    TextLayout,
+    TextOptions,
+    head_of,
+    is_number_text,
+    layout_of,
+    plain_word,
+    role_of,
+    rows_of,
+    sample_of,
+)
+from coded_als.data.fields import ArrowFields, Fields, arrow_fields, is_number, split_fields
 from coded_als.data.lines import WHITESPACE, Lines, one_byte
 from coded_als.data.ratings import (
     CodedIds,
@@ -24,8 +37,10 @@ from coded_als.data.ratings import (
     from_matrix,
     from_pairs,
     from_triples,
+    graph_of,
     is_id,
     join_ids,
+    number_ids,
 )
 from coded_als.errors import UsageError
 from coded_als.models.ids import Ids
@@ -56,11 +71,9 @@ def read_rating_lines(
     """Ratings from lines ``user item rating [time]``, or interactions from lines ``user item``.
 
     Names in line 1 identify the columns, in any order. Of interactions, the value of an entry is the number of its
-    lines. Fields are separated by tabs, ``::``, semicolons, ``|``, commas or white space, the same
-    throughout; in quotes they may hold delimiters and line ends. Ids are any text; where all are whole numbers they
-    become int64. Spaces around a field and quotes around it are dropped.
-
-    Raises UsageError with the line number, for a line that does not fit; for a text that has two readings.
+    lines. Fields are separated by tabs, ``::``, semicolons, ``|``, commas or white space, the same throughout; in
+    quotes they may hold delimiters and line ends. Ids are any text; where all are whole numbers they become int64.
+    Spaces around a field and quotes around it are dropped.
     """
     options = options or TextOptions()
     source = source or path.name
@@ -144,12 +157,7 @@ def missing_id(noun: str, word: str, where: str) -> UsageError:
 
 
 def read_dense_lines(path: Path, options: TextOptions | None = None) -> RatingData:
-    """A dense matrix, one row a line; 0 is missing.
-
-    The first line holds names when none of its fields is a number.
-
-    Raises UsageError with the line number, for a line that does not fit.
-    """
+    """A dense matrix, one row a line; 0 is missing. The first line holds names when none of its fields is a number."""
     options = options or TextOptions()
     source = path.name
     lines = Lines(path, options.encoding, quoted=True)
@@ -212,3 +220,118 @@ def _require_no_names(fields: Fields | ArrowFields, layout: TextLayout, users: I
             f"names of columns must stand once; line {fields.line_numbers[again[0]]} of {fields.source} has them again. "
             "Remove the line."
         )
+
+
+# in no text, so that a line is one field
+_NO_DELIMITER = b"\x1e"
+# titles are full of spaces; and MovieLens 100K has | between fields, which hold anything else
+_DELIMITERS = tuple(delimiter for delimiter in DELIMITERS if delimiter != WHITESPACE)
+_TITLES = {"title", "name", "titles", "movietitle", "booktitle", "itemname", "itemtitle", "producttitle", "artistname"}
+
+
+@contextmanager
+def _readable(path: Path, noun: str) -> Iterator[None]:
+    """Refuse an unreadable file, or one in another encoding."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{noun} must be UTF-8 text; {path.name} is none. Name the encoding, as in --encoding latin-1."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{noun} must be in a readable text file; got {path}: {reason}. Check the path.") from None
+
+
+def read_ids(path: Path, encoding: str | None = None) -> list[str]:
+    """The ids in a text, one a line; quotes around an id are dropped as in ratings."""
+    with _readable(path, "ids"):
+        ids = [
+            row[0].strip(" \t")
+            for first_line, text in Lines(path, encoding, quoted=True).chunks()
+            for _, row in rows_of(text, _NO_DELIMITER, first_line, path.name)
+        ]
+    if not ids:
+        raise UsageError(f"there must be at least one id; {path} has none. Add some.")
+    return ids
+
+
+def load_titles(path: Path, encoding: str | None = None) -> dict[str, str]:
+    """Titles by item id; `UsageError` for a file that cannot be read, or with the number of a line without a title."""
+    with _readable(path, "titles"):
+        return _titles(path, encoding)
+
+
+def _titles(path: Path, encoding: str | None) -> dict[str, str]:
+    head = head_of(path, encoding, "titles")
+    line = head.lstrip(b"\n").split(b"\n", 1)[0]
+    delimiter = next((one for one in _DELIMITERS if one in line), None)
+    sample = None if delimiter is None else sample_of(path.name, head, delimiter)
+    if delimiter is None or sample is None:
+        raise UsageError(
+            f"titles must be lines `id, title`; {path.name} begins {line[:60].decode('utf-8', 'replace')!a}. Convert it."
+        )
+    item, title, has_names = _places(sample.first)
+    titles = {}
+    for first_line, text in Lines(path, encoding, quoted=True).chunks():
+        for number, row in rows_of(text, delimiter, first_line, path.name):
+            if len(row) <= max(item, title):
+                shown = delimiter.decode().join(row)[:60]
+                raise UsageError(
+                    f"every line of titles must have an id and a title; got {shown!a} in line {number} of "
+                    f"{path.name}. Correct the line."
+                )
+            if not has_names or number != sample.numbers[0]:
+                titles[row[item].strip()] = row[title].strip()
+    return titles
+
+
+def _places(first: list[str]) -> tuple[int, int, bool]:
+    """The columns of ids and titles, and whether the first line names them."""
+    items = [place for place, name in enumerate(first) if role_of(name) == "item" and plain_word(name) not in _TITLES]
+    titles = [place for place, name in enumerate(first) if plain_word(name) in _TITLES]
+    return (items[0], titles[0], True) if len(items) == len(titles) == 1 else (0, 1, False)
+
+
+EDGES_PREFIX = "edges:"
+_EDGE_COMMENT = re.compile(rb"(?m)^[ \t]*[#%].*$")
+_EDGE_DELIMITERS = (b"\t", b",", WHITESPACE)
+
+
+def read_edge_lines(path: Path) -> RatingData:
+    """The links of a graph, each once, as ratings of 1 by their source of their target.
+
+    Fields are separated by tabs, commas or white space, the same throughout; lines that begin with ``#`` or ``%`` are
+    comments, and there is no header. Ids are any text; where all are whole numbers they become int64. A link that is
+    listed again counts once.
+
+    The matrix is square: row and column of a node have the same number, and ``user_ids`` are ``item_ids``.
+    """
+    source = path.name
+    delimiter = None
+    ends: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
+    lines = []
+    for first_line, text in _edge_chunks(path):
+        if delimiter is None:
+            delimiter = next((one for one in _EDGE_DELIMITERS if one in text.strip(b"\n").split(b"\n")[0]), WHITESPACE)
+        fields = split_fields(source, *one_byte(text, delimiter), 2, first_line)
+        for column, pieces in enumerate(ends):
+            whole = fields.integers(column)
+            pieces.append(fields.texts(column) if whole is None else whole)
+        lines.append(fields.line_numbers)
+    if delimiter is None:
+        raise UsageError(f"a graph must have at least one line `source target`; {source} has none. Check the path.")
+    both = join_ids([*ends[0], *ends[1]])
+    nodes, numbers = number_ids(both, np.tile(np.concatenate(lines), 2), source)
+    sources, targets = np.split(numbers, 2)
+    return graph_of(sources, targets, nodes, source)
+
+
+def _edge_chunks(path: Path) -> Iterator[tuple[int, bytes]]:
+    """As `Lines.chunks`, comments emptied; chunks without a link are left out."""
+    for first_line, text in Lines(path).chunks():
+        plain = _EDGE_COMMENT.sub(b"", text)
+        if plain.strip(b"\n"):
+            yield first_line, plain

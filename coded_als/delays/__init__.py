@@ -5,7 +5,7 @@ A draw is a pure function of (seed, worker, round). The same seed therefore give
 cluster, for any number of workers and any order of execution.
 """
 
-from coded_als.delays.measured import MEASURED, Measured
+from coded_als.delays.spec import MEASURED, Measured
 from coded_als.delays.models import (
     DelayModel,
     NoDelay,

@@ -28,30 +28,14 @@ PLAIN: Mapping[str, float] = MappingProxyType({"": 1.0})
 
 @dataclass(frozen=True)
 class Quantity:
-    """The kind of a parameter: its range in Python, and its units in a SPEC.
+    """The kind of a parameter: its range in Python, and its units in a SPEC."""
 
-    Parameters
-    ----------
-    rule
-        The condition on a number in Python, for the error.
-    written
-        The condition on a text in a SPEC, for the error.
-    units
-        Factor of each unit that a SPEC may give; ``""`` stands for no unit.
-    most
-        The largest value.
-    positive
-        Whether 0 is refused.
-    whole
-        Whether only whole numbers are accepted.
-    """
-
-    rule: str
-    written: str
-    units: Mapping[str, float]
-    most: float = math.inf
-    positive: bool = False
-    whole: bool = False
+    rule: str  # the condition on a number in Python, for the error
+    written: str  # the condition on a text in a SPEC, for the error
+    units: Mapping[str, float]  # factor of each unit that a SPEC may give; ``""`` stands for no unit
+    most: float = math.inf  # the largest value
+    positive: bool = False  # whether 0 is refused
+    whole: bool = False  # whether only whole numbers are accepted
 
     def accepts(self, value: Any) -> bool:
         """Whether a value has the right type and lies in the range."""
@@ -99,14 +83,8 @@ def _quantity_of(hint: Any) -> Quantity:
 class Inconsistent(UsageError):
     """Parameters that are each in range and do not go together.
 
-    Parameters
-    ----------
-    rule
-        The condition that the parameters break.
-    got
-        The model, or the SPEC that names it.
-    remedy
-        The next step for the user.
+    ``rule``: the condition that the parameters break; ``got``: the model, or the SPEC that names it; ``remedy``: the
+    next step for the user.
     """
 
     def __init__(self, rule: str, got: object, remedy: str) -> None:
@@ -126,7 +104,11 @@ class _Checked:
 
 
 class DelayModel(Protocol):
-    """A straggler model; every implementation is a frozen dataclass."""
+    """A straggler model; every implementation is a frozen dataclass.
+
+    A model that also slows the work itself has a method ``factors(uniforms, round_index, state)``: how many times as long as
+    usual each worker takes, (W,), finite and above 0. Its state is the one that `draw` returned for this very round.
+    """
 
     def draw(
         self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None
@@ -148,17 +130,6 @@ class DelayModel(Protocol):
         Returns
         -------
         (W,) seconds, infinite for a worker that never responds, and the state.
-        """
-        ...
-
-
-class SlowingModel(DelayModel, Protocol):
-    """A straggler model that also slows the work itself."""
-
-    def factors(self, uniforms: Uniforms, round_index: int, state: Array | None) -> Array:
-        """How many times as long as usual each worker takes for its work, (W,), finite and above 0.
-
-        The arguments are those of `draw`, but for the state: the one that `draw` returned for this very round.
         """
         ...
 
@@ -225,19 +196,14 @@ class QuantileLaw:
     """A law by some of its quantiles; its slowest part comes in bursts.
 
     Between two quantiles, and beyond the last but one, the law is exponential; no delay is longer than the last.
-
-    Parameters
-    ----------
-    probabilities, seconds
-        The quantiles, both ascending; the first probability is 0 and no probability is 1. A probability that is given
-        twice is a gap in the law.
-    enter, leave
-        Chance that a worker is slow after a round in which it was not, and that it is not after one in which it was. The
-        slow are the slowest part of the law, as many as there are in the long run.
     """
 
+    # the quantiles, both ascending; the first probability is 0 and no probability is 1. A probability that is given
+    # twice is a gap in the law
     probabilities: tuple[float, ...]
     seconds: tuple[float, ...]
+    # chance that a worker is slow after a round in which it was not, and that it is not after one in which it was. The
+    # slow are the slowest part of the law, as many as there are in the long run
     enter: float = 0.5
     leave: float = 0.5
 
@@ -508,24 +474,6 @@ class Sum:
         return 16 * index
 
 
-_STATIONARY = (
-    *(
-        NoDelay,
-        ShiftedExponential,
-        Uniform,
-        Pareto,
-        LogNormal,
-        QuantileLaw,
-        NormalPerOperation,
-        Bimodal,
-        Markov,
-        Slow,
-        Dead,
-    ),
-    *(SlowDown, AlwaysSlowDown, LogNormalSlowDown, MarkovSlowDown, Trace, Bootstrap),
-)
-
-
 def _require_table(seconds: Any, slowness: Any = None) -> None:
     """`UsageError` unless recorded seconds are a table (rounds, workers) of times; infinite ones never come.
 
@@ -591,7 +539,7 @@ def is_stationary(model: DelayModel) -> bool:
     """
     if isinstance(model, Sum):
         return all(map(is_stationary, model.models))
-    return type(model) in _STATIONARY
+    return type(model).__module__ == __name__
 
 
 def _log_normal(uniforms: Array, sigma: float) -> Array:

@@ -97,18 +97,10 @@ def _split_as_others(completed: Array, finished: NDArray[np.bool_], started: Arr
 
 @dataclass(frozen=True)
 class Survival:
-    """The Kaplan-Meier estimate of how long tasks take, of which some were only watched for a while.
+    """The Kaplan-Meier estimate of how long tasks take, of which some were only watched for a while."""
 
-    Parameters
-    ----------
-    times
-        Finite seconds of the finished tasks, each once, ascending.
-    shares
-        The share of all tasks that takes longer than each of them.
-    """
-
-    times: Array
-    shares: Array
+    times: Array  # finite seconds of the finished tasks, each once, ascending
+    shares: Array  # the share of all tasks that takes longer than each of them
 
     @classmethod
     def of(cls, seconds: Array, finished: NDArray[np.bool_]) -> Survival:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
 from coded_als.errors import UsageError
-from coded_als.evaluation.expected import expected_lists
 from coded_als.evaluation.metrics import (
+    expected_lists,
     mae,
     rmse,
 )
@@ -50,8 +50,6 @@ def known_triples(model: FactorModel, test: RatingData) -> tuple[Integers, Integ
     """Rows, columns and ratings, in the model's numbering, of the test ratings that it has both parts of.
 
     Returns each (known,).
-
-    Raises UsageError when the model knows no pair.
     """
     rows, columns, values = test.triples()
     rows, columns = model.user_rows(test.user_ids)[rows], model.item_columns(test.item_ids)[columns]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coded_als.checks import RNG, seed_from
 from coded_als.errors import UsageError
-from coded_als.evaluation.expected import ExpectedLists, expected_lists
 from coded_als.evaluation.held_out import left_out
+from coded_als.evaluation.metrics import ExpectedLists, expected_lists
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.top_n import recommend_batch, require_count
 
@@ -51,7 +52,8 @@ def evaluate_strong(
     cutoffs: Sequence[int] = (20, 50),
     *,
     hidden: float = 0.25,
-    seed: int = 0,
+    seed: int | None = None,
+    rng: RNG = None,
     memory_limit_bytes: int = 32 * 2**20,
 ) -> StrongScores:
     """Fold the users of the test part in by some of their ratings and look for the others in their lists.
@@ -68,6 +70,9 @@ def evaluate_strong(
         Share of a user's ratings that is looked for, rounded so that either part has one; the others fold it in.
     seed
         Of the choice.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     memory_limit_bytes
         Bound on the temporary arrays.
 
@@ -81,7 +86,7 @@ def evaluate_strong(
     if not cutoffs or not 0 < hidden < 1:
         raise UsageError(f"hidden must be between 0 and 1, for one list or more; got {hidden} and {cutoffs}.")
     rows = _held_out(model, test)
-    looked_for = left_out(rows, hidden, seed)
+    looked_for = left_out(rows, hidden, seed_from(seed, rng))
     given, truth = _part(rows, ~looked_for), _part(rows, looked_for)
     users, items = rows.shape
     width = min(max(cutoffs), items)

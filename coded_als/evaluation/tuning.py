@@ -10,29 +10,28 @@ from typing import Any, Literal
 
 import numpy as np
 
-from coded_als.checks import require_number, require_one_of
+from coded_als.checks import RNG, require_number, require_one_of, seed_from
 from coded_als.data.ratings import RatingData
 from coded_als.data.splits import holdout
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
-from coded_als.evaluation.search import ERRORS, LISTS, RANGES, Metric, Ranges, drawn_from, figure_of
+from coded_als.evaluation.search import (
+    ERRORS,
+    LISTS,
+    RANGES,
+    Attempt,
+    Metric,
+    Ranges,
+    drawn_from,
+    figure_of,
+    require_ranges,
+)
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import rating_matrix
 from coded_als.models.registry import is_known, model_class, model_kinds
 
 # Candidates that begin together, and the part of them that goes on, with that many times the iterations.
 TOGETHER, THIRD = 9, 3
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """Parameters that were tried."""
-
-    parameters: Mapping[str, Any]  # those that were drawn, by name; the first candidate has the method's own
-    iterations: int  # of the fit that the figure is of
-    figure: float | None  # the metric on the validation part, or None where the fit failed
-    seconds: float  # of its fits and evaluations
-    failure: str | None = None  # why the fit failed, or None
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ def tune(
     split: Literal["random", "time"] = "random",
     ranges: Ranges | None = None,
     parameters: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    rng: RNG = None,
     tried: Callable[[Attempt], None] | None = None,
 ) -> Tuned:
     """Search parameters of a method on a validation part of the ratings, the method's own first.
@@ -95,6 +95,9 @@ def tune(
         Parameters that are not searched.
     seed
         Seed of the split and the draws.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     tried
         Called with each `Attempt`.
 
@@ -120,7 +123,7 @@ def tune(
     require_number("budget", budget, positive=True)
     require_one_of("metric", metric, (*LISTS, *ERRORS))
     require_one_of("split", split, ("random", "time"))
-    data = _data(ratings, columns)
+    data, seed = _data(ratings, columns), seed_from(seed, rng)
     kept, held_out = holdout(data, validation, seed=seed) if split == "random" else latest_out(data, validation)
     known = model_class(method)(**dict(parameters or {})).get_params()
     searched = {
@@ -128,9 +131,7 @@ def tune(
         for name, values in (RANGES.get(method, {}) if ranges is None else ranges).items()
         if name not in (parameters or {})
     }
-    for name in searched:
-        if name not in known:
-            raise UsageError(f"ranges must be of parameters, {', '.join(known)}; got {name!r}.")
+    require_ranges(searched, known)
     search = _Search(method, known, kept, held_out, metric, k, time.perf_counter() + budget, tried)
     search.run(searched, min(data.shape), np.random.default_rng(seed))
     best = search.best()
@@ -198,12 +199,8 @@ class _Search:
                 found, fitted = self._tried_to(candidate, iterations, model)
                 if found is not None and found.figure is not None:
                     ended.append((found, fitted))
-            ended.sort(key=lambda pair: -self._sign * float(pair[0].figure or 0.0))
+            ended.sort(key=lambda pair: -pair[0].score(self._metric))
             running = ended[: max(1, len(ended) // THIRD)]
-
-    @property
-    def _sign(self) -> float:
-        return -1.0 if self._metric in ERRORS else 1.0
 
     def _tried_to(
         self, candidate: Attempt, iterations: int, start: FactorModel | None, *, endless: bool = False
@@ -236,4 +233,4 @@ class _Search:
     def best(self) -> Attempt:
         """The best of those that ran to the end; of equal ones the first."""
         ended = [one for one in self.candidates if one.figure is not None and one.iterations == self._full]
-        return max(ended, key=lambda one: self._sign * float(one.figure or 0.0))
+        return max(ended, key=lambda one: one.score(self._metric))

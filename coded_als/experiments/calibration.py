@@ -1,14 +1,22 @@
-"""The speeds of this machine, for plans about local workers: multiplications, link, messages and cores."""
+"""The machine at hand: its speeds, for plans about local workers, and its system and versions, for notes of measurements."""
 
 from __future__ import annotations
 
 import os
+import platform
+import shlex
+import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+import scipy
+from threadpoolctl import threadpool_info, threadpool_limits
 
+import coded_als
 from coded_als.cluster import Cluster, Round, all_of
 from coded_als.cluster.machine import Machine
 
@@ -88,3 +96,23 @@ def _seconds(function: Callable[[], object]) -> float:
     started = time.perf_counter()
     function()
     return time.perf_counter() - started
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine, cores and BLAS threads that this process may use, its command, and the time."""
+    return {
+        "coded_als": coded_als.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "blas": np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"],
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processors": os.cpu_count(),
+        "usable_processors": len(os.sched_getaffinity(0)),
+        "blas_threads": sorted(
+            {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+        ),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -15,17 +15,10 @@ CLUSTERS = ("local", "inline", "virtual")
 
 
 def open_cluster(
-    kind: str,
-    workers: int,
-    delays: str,
-    seed: int,
-    round_timeout_s: float | None = None,
+    kind: str, workers: int, delays: str, seed: int, round_timeout_s: float | None = None,
     machine: Machine | None = None,
-) -> AbstractContextManager[Cluster]:
-    """A cluster of W workers: real processes, the calling process, or a virtual clock.
-
-    Raises UsageError for a limit where there are no worker processes.
-    """
+) -> AbstractContextManager[Cluster]:  # fmt: skip
+    """A cluster of W workers: real processes, the calling process, or a virtual clock."""
     limits: dict[str, Any] = {} if round_timeout_s is None else {"round_timeout_s": round_timeout_s}
     if limits and kind != "local":
         raise UsageError(f"--round-timeout belongs to worker processes; got it with --cluster {kind}. Remove it.")

@@ -186,8 +186,6 @@ def best_members(workers: int, length: int, limits: Sequence[float]) -> list[Cod
     """Of each family, and each way to cut, the member that comes nearest to each limit of memory, without passing it.
 
     Returns plain ones first; each kind by its memory, the least first.
-
-    Raises UsageError when no code keeps to any limit.
     """
     families: dict[str, list[CodeSpec]] = {}
     for code in all_members(workers, length):

@@ -40,37 +40,18 @@ AT_TIMES, ALWAYS = 0.05, 0.9
 
 @dataclass(frozen=True)
 class MeasuredWorker:
-    """Findings about one worker.
+    """Findings about one worker."""
 
-    Parameters
-    ----------
-    worker, address
-        Its number, and its network address if it has one.
-    multiplications_per_second
-        Speed of its products, undisturbed.
-    bytes_per_second
-        Speed of its link, both ways.
-    latency_s
-        Least seconds of a message of a few bytes to it and back.
-    undisturbed_s
-        Least seconds of its product.
-    computing_s
-        Seconds of its product in each of the common rounds that it answered.
-    waiting_s
-        All other seconds of these rounds.
-    missed
-        Number of common rounds that it did not answer in time.
-    """
-
+    # its number, and its network address if it has one
     worker: int
     address: str
-    multiplications_per_second: float
-    bytes_per_second: float
-    latency_s: float
-    undisturbed_s: float
-    computing_s: tuple[float, ...]
-    waiting_s: tuple[float, ...]
-    missed: int
+    multiplications_per_second: float  # speed of its products, undisturbed
+    bytes_per_second: float  # speed of its link, both ways
+    latency_s: float  # least seconds of a message of a few bytes to it and back
+    undisturbed_s: float  # least seconds of its product
+    computing_s: tuple[float, ...]  # seconds of its product in each of the common rounds that it answered
+    waiting_s: tuple[float, ...]  # all other seconds of these rounds
+    missed: int  # number of common rounds that it did not answer in time
 
     @property
     def slowness(self) -> Array:
@@ -97,24 +78,12 @@ class MeasuredWorker:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measured cluster.
+    """A measured cluster."""
 
-    Parameters
-    ----------
-    workers
-        The workers that answered.
-    silent
-        Numbers of the workers that did not answer.
-    machine
-        The typical worker, and the master's link, for plans.
-    rounds
-        Number of common rounds.
-    """
-
-    workers: tuple[MeasuredWorker, ...]
-    silent: tuple[int, ...]
-    machine: Machine
-    rounds: int
+    workers: tuple[MeasuredWorker, ...]  # the workers that answered
+    silent: tuple[int, ...]  # numbers of the workers that did not answer
+    machine: Machine  # the typical worker, and the master's link, for plans
+    rounds: int  # number of common rounds
     _log: EventLog = field(repr=False)
 
     @property

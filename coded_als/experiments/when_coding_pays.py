@@ -80,34 +80,17 @@ class PayCase:
 
 @dataclass(frozen=True)
 class PayOutcome:
-    """Times of one setting.
-
-    Parameters
-    ----------
-    setting
-        The setting.
-    seconds
-        Mean virtual seconds of a fit by kind, encoding included.
-    codes
-        The SPEC of each kind.
-    encoding_s
-        Seconds of encoding of the best code.
-    rival, code
-        The fastest kind without and with a code.
-    ratio
-        Time of that rival over that of the code, with its 95 % interval.
-    rounds
-        Rounds of a fit from which the code is faster; infinite where it never is.
-    """
+    """Times of one setting."""
 
     setting: PayCase
-    seconds: Mapping[str, float]
-    codes: Mapping[str, str]
-    encoding_s: float
+    seconds: Mapping[str, float]  # mean virtual seconds of a fit by kind, encoding included
+    codes: Mapping[str, str]  # the SPEC of each kind
+    encoding_s: float  # seconds of encoding of the best code
+    # the fastest kind without and with a code
     rival: str
     code: str
-    ratio: Estimate
-    rounds: float
+    ratio: Estimate  # time of that rival over that of the code, with its 95 % interval
+    rounds: float  # rounds of a fit from which the code is faster; infinite where it never is
 
     @property
     def verdict(self) -> str:

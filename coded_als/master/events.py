@@ -27,14 +27,8 @@ WorkerObserver = Callable[[WorkerEvent], None]
 class Events:
     """Events that the observers have not been told yet: one that raises finds a cluster that is in order.
 
-    Parameters
-    ----------
-    observers
-        Callables for the events of tasks; the list may change at any time.
-    worker_observers
-        Callables for the events of workers.
-    seconds
-        The cluster's clock.
+    ``observers``: callables for the events of tasks; the list may change at any time; ``worker_observers``: callables
+    for the events of workers; ``seconds``: the cluster's clock.
     """
 
     def __init__(

@@ -6,7 +6,6 @@ import gc
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -49,8 +48,11 @@ LONGEST_S = 1.0
 class CollectorPutOff:
     """No collection begins inside, except after `LONGEST_S`; a collector that was off before stays off."""
 
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+
     def __enter__(self) -> Self:
-        self._ends_s = time.monotonic() + LONGEST_S
+        self._ends_s = self._seconds() + LONGEST_S
         self._was_on = gc.isenabled()
         gc.disable()
         return self
@@ -60,7 +62,7 @@ class CollectorPutOff:
 
     def look(self) -> None:
         """Let it collect when that has been put off for long enough."""
-        if time.monotonic() >= self._ends_s:
+        if self._seconds() >= self._ends_s:
             self._end()
 
     def _end(self) -> None:
@@ -164,8 +166,7 @@ class Usage:
     def claimed(self) -> Iterator[Interrupts]:
         """A stretch in which no other caller may use the cluster.
 
-        Returns the guard that puts off signal handlers during it. Raises UsageError in a forked copy of the process, while the
-        cluster is in use, and when it is closed.
+        Returns the guard that puts off signal handlers during it.
         """
         if self.forked:
             raise UsageError(

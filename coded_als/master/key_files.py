@@ -19,28 +19,15 @@ MASTER_FILE, WORKER_FILE = "master.key", "worker-{}.key"
 
 @dataclass(frozen=True)
 class MasterKeys:
-    """Secrets and public keys by which the master admits workers.
+    """Secrets and public keys by which the master admits workers."""
 
-    Parameters
-    ----------
-    job
-        Secret of the cluster.
-    secret_key
-        The master's secret CURVE key (Z85).
-    allowed
-        The number of each worker, by its public CURVE key (Z85).
-    """
-
-    job: bytes
-    secret_key: bytes
-    allowed: Mapping[bytes, int]
+    job: bytes  # secret of the cluster
+    secret_key: bytes  # the master's secret CURVE key (Z85)
+    allowed: Mapping[bytes, int]  # the number of each worker, by its public CURVE key (Z85)
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> MasterKeys:
-        """The keys that `make_keys` wrote.
-
-        Raises UsageError where there are none, others than their owner may read them, or they are damaged.
-        """
+        """The keys that `make_keys` wrote."""
         path = Path(folder) / MASTER_FILE
         try:
             if path.stat().st_mode & 0o077:
@@ -76,8 +63,6 @@ def make_keys(folder: str | os.PathLike[str], workers: int) -> list[Path]:
     """Write keys for a master and W workers, readable for their owner alone.
 
     Returns the files: the master's, and one to copy to each worker.
-
-    Raises UsageError where there are keys already, or they cannot be written.
     """
     require_whole("workers", workers, 1)
     job = secrets.token_bytes(16)

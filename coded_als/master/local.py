@@ -13,7 +13,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 
-from coded_als.checks import require_number
+from coded_als.checks import RNG, require_number, seed_from
 from coded_als.cluster.machine import this_machine
 from coded_als.delays import DelayModel
 from coded_als.errors import CodedALSError, UsageError
@@ -34,18 +34,8 @@ END_WITHIN_S = 1.0
 class Fleet:
     """W workers on this machine.
 
-    Parameters
-    ----------
-    workers
-        How many.
-    endpoint
-        Where the master listens.
-    credentials
-        The keys that admit them.
-    restart
-        Whether one that died is started again.
-    memory
-        Memory that they share with this process, if any.
+    ``workers``: how many; ``endpoint``: where the master listens; ``credentials``: the keys that admit them;
+    ``restart``: whether one that died is started again; ``memory``: memory that they share with this process, if any.
     """
 
     def __init__(
@@ -130,6 +120,9 @@ class LocalCluster(ZmqCluster):
         A delay SPEC (`coded_als.delays.parse_delays`) or a model: seconds that workers wait before they work.
     seed
         Seed of the delays.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     startup_timeout_s
         How long the workers may take to start.
     round_timeout_s
@@ -144,18 +137,29 @@ class LocalCluster(ZmqCluster):
         For parameters out of range, and for more workers than file descriptors; nothing was started.
     CodedALSError
         When the workers do not start in time, with the text that they wrote to stderr.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, LocalCluster
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> with LocalCluster(3, delays="dead:n=1") as cluster:
+    ...     CodedALS(rank=3, code="systematic:p=2").fit(ratings, cluster).converged_
+    True
     """
 
     def __init__(
         self,
         workers: int,
         delays: str | DelayModel = "none",
-        seed: int = 0,
+        seed: int | None = None,
         startup_timeout_s: float = 30.0,
         round_timeout_s: float = ROUND_TIMEOUT_S,
         restart: bool = True,
+        *,
+        rng: RNG = None,
     ) -> None:
-        stream = delay_stream(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed_from(seed, rng), round_timeout_s)
         require_number("startup_timeout_s", startup_timeout_s)
         _require_descriptors(workers)
         credentials = Credentials(secrets.token_bytes(16))

@@ -57,60 +57,27 @@ class Assignment:
 
 @dataclass
 class WorkerState:
-    """A worker that has joined.
+    """A worker that has joined."""
 
-    Parameters
-    ----------
-    id
-        Its number, 0 ... W - 1.
-    route
-        Its routing id, new with every start of the process.
-    process_id
-        As it says.
-    heard_s
-        When it last said anything, on the membership's clock.
-    alive
-        Whether its connection stands.
-    lost_s
-        When it was last lost, on the membership's clock.
-    held
-        The version that it holds of each stored array.
-    open_tasks
-        Sent, but neither responded to nor given up, by round.
-    open_stores
-        Bytes of the arrays that it has not acknowledged, by version.
-    loading
-        Versions of the arrays that it was to load from its own machine, since it joined.
-    untidy
-        Whether it may hold arrays that are of no use any more.
-    behind
-        Whether it lacks stored arrays, which it is being given.
-    asked_s
-        Since when it has owed a sign of life, or None.
-    silent
-        Whether it has owed one for too long.
-    memory
-        Name of the memory that it shares with the master, if any.
-    address
-        Its network address, if it has one.
-    """
-
-    id: int
-    route: bytes
-    process_id: int
-    heard_s: float
-    alive: bool = True
-    lost_s: float = -math.inf
-    held: dict[str, int] = field(default_factory=dict)
+    id: int  # its number, 0 ... W - 1
+    route: bytes  # its routing id, new with every start of the process
+    process_id: int  # as it says
+    heard_s: float  # when it last said anything, on the membership's clock
+    alive: bool = True  # whether its connection stands
+    lost_s: float = -math.inf  # when it was last lost, on the membership's clock
+    held: dict[str, int] = field(default_factory=dict)  # the version that it holds of each stored array
+    # sent, but neither responded to nor given up, by round
     open_tasks: dict[int, Assignment] = field(default_factory=dict)
+    # bytes of the arrays that it has not acknowledged, by version
     open_stores: dict[int, int] = field(default_factory=dict)
+    # versions of the arrays that it was to load from its own machine, since it joined
     loading: set[int] = field(default_factory=set)
-    untidy: bool = False
-    behind: bool = False
-    asked_s: float | None = None
-    silent: bool = False
-    memory: str = ""
-    address: str = ""
+    untidy: bool = False  # whether it may hold arrays that are of no use any more
+    behind: bool = False  # whether it lacks stored arrays, which it is being given
+    asked_s: float | None = None  # since when it has owed a sign of life, or None
+    silent: bool = False  # whether it has owed one for too long
+    memory: str = ""  # name of the memory that it shares with the master, if any
+    address: str = ""  # its network address, if it has one
 
     @property
     def has_credit(self) -> bool:
@@ -160,16 +127,8 @@ class Listener:
 class Membership:
     """The workers behind a link.
 
-    Parameters
-    ----------
-    link
-        The bound socket.
-    job
-        Secret of the cluster.
-    size
-        Number of workers W.
-    clock
-        Seconds that never go back.
+    ``link``: the bound socket; ``job``: secret of the cluster; ``size``: number of workers W; ``clock``: seconds that
+    never go back.
     """
 
     def __init__(self, link: Link, job: bytes, size: int, clock: MasterClock) -> None:
@@ -322,6 +281,7 @@ class Membership:
             worker.lost_s = away_since_s
             self.workers[number] = self._routes[route] = worker
         elif worker.alive:  # back before the master noticed: messages under way did not arrive
+            worker.open_stores.clear()
             self.listener.lost([worker])
             worker.lost_s = self._clock()
         worker.address = address

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from coded_als.checks import require_number
+from coded_als.checks import RNG, require_number, seed_from
 from coded_als.delays import DelayModel
 from coded_als.errors import UsageError
 from coded_als.master.key_files import MasterKeys
@@ -49,6 +48,9 @@ class RemoteCluster(ZmqCluster):
         Delays to inject, a SPEC or a model; none by default.
     seed
         Seed of the delays.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     round_timeout_s
         Seconds after which a round without enough responses ends with an error.
     keys
@@ -83,14 +85,15 @@ class RemoteCluster(ZmqCluster):
         workers: int,
         key_file: str | os.PathLike[str] | None = None,
         delays: str | DelayModel = "none",
-        seed: int = 0,
+        seed: int | None = None,
         join_timeout_s: float = 60.0,
         round_timeout_s: float = ROUND_TIMEOUT_S,
         *,
         keys: str | os.PathLike[str] | None = None,
         rejoin_timeout_s: float = REJOIN_TIMEOUT_S,
+        rng: RNG = None,
     ) -> None:
-        stream = delay_stream(workers, delays, seed, round_timeout_s)
+        stream = delay_stream(workers, delays, seed_from(seed, rng), round_timeout_s)
         require_number("join_timeout_s", join_timeout_s)
         require_number("rejoin_timeout_s", rejoin_timeout_s)
         with ExitStack() as resources:
@@ -103,12 +106,12 @@ class RemoteCluster(ZmqCluster):
 
     def _name_the_missing(self, endpoint: str) -> Callable[[], None]:
         """A function that warns, now and then, of the workers that are missing."""
-        told_s = time.monotonic()
+        told_s = self._clock.seconds()
 
         def tell() -> None:
             nonlocal told_s
-            if time.monotonic() - told_s >= NAMED_EVERY_S:
-                told_s = time.monotonic()
+            if self._clock.seconds() - told_s >= NAMED_EVERY_S:
+                told_s = self._clock.seconds()
                 log.warning("waiting at %s for %s", endpoint, workers_in_words(self._membership.missing))
 
         return tell
@@ -144,10 +147,7 @@ def _link(
 
 
 def write_key_file(path: Path, text: str) -> Callable[[], None]:
-    """Write a file that only its owner can read, where there is none; returns the function that removes it again.
-
-    Raises UsageError when there is a file, or it cannot be written.
-    """
+    """Write a file that only its owner can read, where there is none; returns the function that removes it again."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -70,12 +70,7 @@ class Payloads:
 
     The arrays that the workers are to keep go in frames: the next round overwrites the memory.
 
-    Parameters
-    ----------
-    round
-        The round with these payloads.
-    memory
-        Memory that some workers share with this process.
+    ``round``: the round with these payloads; ``memory``: memory that some workers share with this process.
     """
 
     def __init__(self, round: Round, memory: SharedMemory | None) -> None:
@@ -141,75 +136,41 @@ class Standing:
 
 @dataclass(frozen=True)
 class Answers:
-    """The pieces that came of one attempt of a worker.
+    """The pieces that came of one attempt of a worker."""
 
-    Parameters
-    ----------
-    attempt, pieces
-        The attempt, and how many came.
-    rows
-        Their rows, (planes, rows, columns) of each answer.
-    last, heard_s
-        The last answer, and when it was there on the cluster's clock.
-    """
-
+    # the attempt, and how many came
     attempt: int
     pieces: int
-    rows: tuple[Array, ...]
+    rows: tuple[Array, ...]  # their rows, (planes, rows, columns) of each answer
+    # the last answer, and when it was there on the cluster's clock
     last: Answer
     heard_s: float
 
 
 @dataclass
 class RunningRound:
-    """A round, and how far it has come.
+    """A round, and how far it has come."""
 
-    Parameters
-    ----------
-    round, until
-        The request, and the rule that ends it.
-    index
-        Its number.
-    operands, keep
-        The arrays that it uses and makes, with their versions.
-    delays_s
-        Seconds that each worker waits; infinite for one that does not respond.
-    slowness
-        How many times as long as usual each worker's work is to take.
-    payloads
-        The arrays that each worker is sent.
-    settled_for
-        The workers that end the round with their responses although these do not satisfy its rule, because no other
-        worker can respond.
-    first_attempt
-        Attempt of a task that is sent for the first time.
-    machine
-        The speeds by which it is decided when to ask the workers of a round in pieces.
-    begun_s
-        When it began, on the master's clock.
-    done
-        Whether the round may end.
-    hopes
-        Whether the round can end only if workers come back that were lost.
-    ended_s
-        When it was done, on the cluster's clock.
-    """
-
+    # the request, and the rule that ends it
     round: Round
     until: StoppingRule
-    index: int
+    index: int  # its number
+    # the arrays that it uses and makes, with their versions
     operands: tuple[Stamp, ...]
     keep: tuple[Stamp, ...]
-    delays_s: Sequence[float]
-    slowness: Sequence[float]
-    payloads: Payloads
-    first_attempt: int = 0
+    delays_s: Sequence[float]  # seconds that each worker waits; infinite for one that does not respond
+    slowness: Sequence[float]  # how many times as long as usual each worker's work is to take
+    payloads: Payloads  # the arrays that each worker is sent
+    first_attempt: int = 0  # attempt of a task that is sent for the first time
+    # the speeds by which it is decided when to ask the workers of a round in pieces
     machine: Machine = field(default_factory=Machine)
-    begun_s: float = 0.0
+    begun_s: float = 0.0  # when it began, on the master's clock
+    # the workers that end the round with their responses although these do not satisfy its rule, because no other
+    # worker can respond
     settled_for: frozenset[int] | None = field(default=None, init=False)
-    done: bool = field(default=False, init=False)
-    hopes: bool = field(default=False, init=False)
-    ended_s: float = field(default=0.0, init=False)
+    done: bool = field(default=False, init=False)  # whether the round may end
+    hopes: bool = field(default=False, init=False)  # whether the round can end only if workers come back that were lost
+    ended_s: float = field(default=0.0, init=False)  # when it was done, on the cluster's clock
     _standings: dict[int, Standing] = field(default_factory=dict, init=False, repr=False)
     _results: dict[int, tuple[Array, ...]] = field(default_factory=dict, init=False, repr=False)
     # of a round in pieces: the answers of each worker's last attempt, and of the one that counts
@@ -259,10 +220,20 @@ class RunningRound:
         """The answers of a worker that count."""
         return self._counted.get(worker)
 
+    def is_out_of_turn(self, worker: int, reply: Answer) -> bool:
+        """Whether an answer comes for the second time, or after one that was lost: its rows do not follow on the last ones."""
+        shapes = [array.shape for array in reply.arrays]
+        if self.in_pieces is None or [self.rows_of(worker, reply.attempt, reply.done)] == shapes:
+            return False
+        return any([self._rows_between(worker, first, reply.done)] == shapes for first in range(reply.done))
+
     def rows_of(self, worker: int, attempt: int, pieces: int) -> Shape | None:
         """The shape of an answer that brings an attempt to so many pieces; None where it cannot."""
+        return self._rows_between(worker, self._before(worker, attempt)[0], pieces)
+
+    def _rows_between(self, worker: int, before: int, pieces: int) -> Shape | None:
+        """The shape of an answer that brings a worker from so many pieces to so many; None where it cannot."""
         assert self.in_pieces is not None
-        before = self._before(worker, attempt)[0]
         if not before < pieces <= self.in_pieces.layout.pieces:
             return None
         if self.in_pieces.summed:
@@ -412,7 +383,8 @@ class RunningRound:
     def learn(self, worker: int, reply: Word | Answer, now_s: float) -> None:
         """Account for a worker's pace, in a round that runs or has ended."""
         assert self.asking is not None
-        self.asking.progress.hear(worker, now_s - self.begun_s, reply.done, reply.computed_s, reply.waited_s)
+        begun_s = now_s - self.begun_s - (reply.sent_s - reply.begun_s)
+        self.asking.progress.hear(worker, begun_s, reply.done, reply.computed_s, reply.begun_s)
 
     def verdict_of(self, worker: int, reply: Answer) -> Status:
         """Whether an answer of the right shape counts."""
@@ -467,20 +439,9 @@ WORTH_CANCELLING = PANEL_OPERATIONS / 2
 class Rounds(Listener):
     """Carries out one round at a time, and listens to the workers at all times.
 
-    Parameters
-    ----------
-    membership
-        The workers.
-    stores
-        The arrays that they should hold.
-    events
-        Where the fate of every task is noted.
-    job
-        Secret of the cluster.
-    return_within_s
-        How long a worker that was lost may be waited for where a round cannot end without it.
-    clock
-        As the membership's.
+    ``membership``: the workers; ``stores``: the arrays that they should hold; ``events``: where the fate of every task
+    is noted; ``job``: secret of the cluster; ``return_within_s``: how long a worker that was lost may be waited for
+    where a round cannot end without it; ``clock``: as the membership's.
     """
 
     def __init__(
@@ -511,7 +472,7 @@ class Rounds(Listener):
         current = self._current = self._begin(round, until, drawn, machine or Machine())
         ends_s = self._clock() + timeout_s
         try:
-            with CollectorPutOff() as collector:
+            with CollectorPutOff(self._clock) as collector:
                 self._require_satisfiable(current)
                 for worker in self._membership.alive:
                     self._ask(worker, current)
@@ -660,13 +621,16 @@ class Rounds(Listener):
         current, past = self._current, self._past
         if past is not None and reply.round_index == past.index and isinstance(reply, Word | Answer):
             past.learn(worker.id, reply, self._clock())
+        running = current if current is not None and reply.round_index == current.index else None
+        if running is not None and isinstance(reply, Answer) and running.is_out_of_turn(worker.id, reply):
+            return
         if task.goes_on(reply):
-            if current is not None and reply.round_index == current.index:
-                self._heard_of_pieces(worker, task, reply, current)
+            if running is not None:
+                self._heard_of_pieces(worker, task, reply, running)
             return
         del worker.open_tasks[reply.round_index]
-        if current is not None and reply.round_index == current.index:
-            self._heard_now(worker, task, reply, current)
+        if running is not None:
+            self._heard_now(worker, task, reply, running)
             return
         superseded = isinstance(reply, Superseded | Refused)
         self._events.record(task, "superseded" if superseded else "late", reply)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.errors import UsageError
 from coded_als.kernels import Stored, as_stored
 from coded_als.master.membership import MOST_OPEN_STORES, MasterClock, Membership, WorkerState
@@ -20,14 +20,7 @@ GRACE_S, SLOWEST_BYTES_PER_S = 2.0, 10e6
 class Stores:
     """The arrays that the workers should hold.
 
-    Parameters
-    ----------
-    membership
-        The workers.
-    job
-        Secret of the cluster.
-    clock
-        As the membership's.
+    ``membership``: the workers; ``job``: secret of the cluster; ``clock``: as the membership's.
     """
 
     def __init__(self, membership: Membership, job: bytes, clock: MasterClock) -> None:

@@ -7,7 +7,6 @@ only a worker that holds the newest version of every operand is asked.
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,6 +26,7 @@ from coded_als.master.link import MOST_FRAME_BYTES, Link
 from coded_als.master.membership import Membership, workers_in_words
 from coded_als.master.rounds import Rounds, RunningRound
 from coded_als.master.stores import Stores, require_one_each
+from coded_als.wire import CLOCK, SystemClock
 
 # Generous: only stopped workers take so long, not work.
 ROUND_TIMEOUT_S = 600.0
@@ -37,23 +37,11 @@ class ZmqCluster:
 
     Arrays handed to `store` and `run` must not be modified afterwards: large ones are sent from where they are.
 
-    Parameters
-    ----------
-    link
-        The bound socket.
-    job
-        Secret of the cluster.
-    workers
-        Number of workers W.
-    delays
-        Seconds that workers wait before they work.
-    resources
-        Resources that closing ends, the link included; they also end when the cluster is forgotten or the interpreter
-        ends.
-    round_timeout_s
-        Seconds that a round may take.
-    return_within_s
-        Seconds that a round waits for the restart of a worker that died, if it cannot end without that worker.
+    ``link``: the bound socket; ``job``: secret of the cluster; ``workers``: number of workers W; ``delays``: seconds
+    that workers wait before they work; ``resources``: resources that closing ends, the link included; they also end
+    when the cluster is forgotten or the interpreter ends; ``round_timeout_s``: seconds that a round may take;
+    ``return_within_s``: seconds that a round waits for the restart of a worker that died, if it cannot end without that
+    worker; ``clock``: that of the rounds, and of their waiting.
     """
 
     virtual = False
@@ -67,6 +55,7 @@ class ZmqCluster:
         resources: ExitStack,
         round_timeout_s: float = ROUND_TIMEOUT_S,
         return_within_s: float = 0.0,
+        clock: SystemClock = CLOCK,
     ) -> None:
         self.size = workers
         self.round_timeout_s = round_timeout_s
@@ -74,13 +63,12 @@ class ZmqCluster:
         self.observers: list[Observer] = []
         self.worker_observers: list[WorkerObserver] = []
         self._link = link
-        clock = time.perf_counter
-        started = clock()
+        self._clock, started = clock, clock.seconds()
         # nothing below knows the cluster: a cycle would keep forgotten ones, and their workers
-        self._events = Events(self.observers, self.worker_observers, lambda: clock() - started)
-        self._membership = Membership(link, job, workers, clock)
-        self._stores = Stores(self._membership, job, clock)
-        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s, clock)
+        self._events = Events(self.observers, self.worker_observers, lambda: clock.seconds() - started)
+        self._membership = Membership(link, job, workers, clock.seconds)
+        self._stores = Stores(self._membership, job, clock.seconds)
+        self._rounds = Rounds(self._membership, self._stores, self._events, job, return_within_s, clock.seconds)
         self._usage = Usage()
         self._unwanted: list[str] = []
         # Kept, so that its messages end where handlers are put off: pyzmq swallows a handler's error while a frame ends.
@@ -127,10 +115,7 @@ class ZmqCluster:
         return self._events.seconds()
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:
-        """Give each worker one array to keep.
-
-        Raises UsageError when there are not exactly W shares.
-        """
+        """Give each worker one array to keep; `UsageError` when there are not exactly W shares."""
         with self._claimed() as interrupts:
             again = shares if isinstance(shares, Sequence) else None
             self._stores.give_out(name, interrupts.between(shares), self.size, again)

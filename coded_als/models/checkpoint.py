@@ -155,10 +155,7 @@ Record = TypeVar("Record")
 
 
 def record_of(kind: type[Record], entry: Any) -> Record:
-    """A dataclass from the mapping that JSON made of one.
-
-    Raises ValueError, TypeError where a field is missing, unknown or of another type.
-    """
+    """A dataclass from the mapping that JSON made of one."""
     hints = get_type_hints(kind)
     if not isinstance(entry, dict) or not all(_is_of(value, hints.get(name)) for name, value in entry.items()):
         raise ValueError(f"{str(entry)[:80]} is no {kind.__name__}")
@@ -240,6 +237,18 @@ class Checkpoint:
         Number of iterations between two snapshots: a killed fit can lose so many.
     resume
         Whether to go on from the checkpoint in the folder. Otherwise a folder that holds a checkpoint is refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from coded_als import Checkpoint, CodedALS
+    >>> ratings = np.random.default_rng(0).standard_normal((60, 20))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = CodedALS(rank=3, iterations=2).fit(ratings, checkpoint=Checkpoint(folder))
+    ...     second = CodedALS(rank=3, iterations=50).fit(ratings, checkpoint=Checkpoint(folder, resume=True))
+    >>> second.converged_
+    True
     """
 
     def __init__(self, folder: str | Path | CheckpointStore, *, every: int = 1, resume: bool = False) -> None:

@@ -81,10 +81,7 @@ _LOCKS: set[int] = set()
 class FolderStore:
     """A folder with one file for each snapshot; a killed writer leaves at least one of them whole.
 
-    Parameters
-    ----------
-    folder
-        Made if it does not exist.
+    ``folder``: made if it does not exist.
     """
 
     def __init__(self, folder: str | Path) -> None:

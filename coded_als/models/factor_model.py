@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from coded_als.arrays import Floats, Integers
 from coded_als.checks import require_finite, require_one_of
 from coded_als.errors import UsageError
-from coded_als.models.explanation import Explanation
 from coded_als.models.ids import Id, IdLookup, Ids, as_ids, is_one
 from coded_als.models.persistence import save_model
 from coded_als.models.rating_matrix import pattern, seen_pattern
@@ -28,6 +27,7 @@ from coded_als.models.recommending import (
     MEMORY_BYTES,
     NONE,
     Choice,
+    Explanation,
     NewItems,
     NewRatings,
     NewUsers,
@@ -37,6 +37,7 @@ from coded_als.models.recommending import (
     similar,
 )
 from coded_als.models.registry import register
+from coded_als.models.scored_together import ScoredTogether
 from coded_als.models.top_n import best_of, recommend_batch, require_count, top_n
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ class FactorModel:
     item_ids: Ids
     seen_: csr_array | None = None
     history_: list[Any]
+    # where a server ranks for many requests at once
+    _together: ScoredTogether | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -155,7 +158,8 @@ class FactorModel:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name, each read from the attribute of its name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        # an rng gave the seed, and is not kept
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "rng"}
 
     def set_params(self, **changes: Any) -> Self:
         """Change some of the constructor's arguments, and return the model; fitted results stay until the next fit.
@@ -172,20 +176,14 @@ class FactorModel:
         return self
 
     def _keep(
-        self,
-        user_factors: Floats,
-        item_factors: Floats,
-        *,
-        user_biases: Floats | None = None,
-        item_biases: Floats | None = None,
-        global_mean: float = 0.0,
-        seen: csr_array | None = None,
-    ) -> None:
+        self, user_factors: Floats, item_factors: Floats, *, user_biases: Floats | None = None,
+        item_biases: Floats | None = None, global_mean: float = 0.0, seen: csr_array | None = None,
+    ) -> None:  # fmt: skip
         """Take over the result of a fit, which must be finite; ids start again at 0, 1, 2, ..."""
         require_finite("factors", user_factors, item_factors, user_biases, item_biases, global_mean)
         self.user_factors_, self.item_factors_ = user_factors, item_factors
         self.user_biases_, self.item_biases_, self.global_mean_ = user_biases, item_biases, float(global_mean)
-        self.seen_ = seen
+        self.seen_, self._together = seen, None
         self.set_ids(np.arange(len(user_factors)), np.arange(len(item_factors)))
 
     def set_ids(self, user_ids: Sequence[Id] | Ids, item_ids: Sequence[Id] | Ids) -> Self:
@@ -325,6 +323,9 @@ class FactorModel:
         self._require_fitted()
         require_count(n)
         places = self._item_lookup.indices(items)
+        if self._together is not None and is_one(items):
+            columns, cosines = self._together.similar(int(places[0]), n)
+            return Ranking(self.item_ids[columns], cosines)
         found = similar(self.item_factors_, places, n, memory_limit_bytes)
         return named(self.item_ids, *found, one=is_one(items))
 
@@ -540,15 +541,9 @@ class FactorModel:
         return self.set_ids(users, ids)
 
     def best_columns(
-        self,
-        factors: Floats,
-        n: int,
-        *,
-        columns: Integers | None = None,
-        seen: csr_array | None = None,
-        exclude: Iterable[int] = (),
-        memory_limit_bytes: int = MEMORY_BYTES,
-    ) -> tuple[Integers, NDArray[np.float64]]:
+        self, factors: Floats, n: int, *, columns: Integers | None = None, seen: csr_array | None = None,
+        exclude: Iterable[int] = (), memory_limit_bytes: int = MEMORY_BYTES,
+    ) -> tuple[Integers, NDArray[np.float64]]:  # fmt: skip
         """The n best items for many users, by place; `recommend` and evaluation rank with it.
 
         ``factors``: (users, d) of the users; ``columns``: (k,) columns to choose from, ascending; all by default.
@@ -590,16 +585,9 @@ class FactorModel:
         return columns, values
 
     def recommend_new(
-        self,
-        ratings: NewRatings,
-        n: int = 10,
-        *,
-        filter_seen: bool = True,
-        exclude: Id | Iterable[Id] = (),
-        items: Id | Iterable[Id] | None = None,
-        unknown: str = "refuse",
-        memory_limit_bytes: int = MEMORY_BYTES,
-    ) -> Ranking:
+        self, ratings: NewRatings, n: int = 10, *, filter_seen: bool = True, exclude: Id | Iterable[Id] = (),
+        items: Id | Iterable[Id] | None = None, unknown: str = "refuse", memory_limit_bytes: int = MEMORY_BYTES,
+    ) -> Ranking:  # fmt: skip
         """Return the n best items for a user absent from training, or for each of several.
 
         Parameters
@@ -675,6 +663,9 @@ class FactorModel:
     def _best(self, factors: Floats, bias: float, seen: NDArray[Any], n: int, choice: Choice) -> Ranking:
         """The best items for one user's factors."""
         columns = choice.columns
+        if columns is None and self._together is not None:
+            places, best = self._together.best(factors, np.concatenate([seen, choice.hidden]), n)
+            return Ranking(self.item_ids[places], best + (self.global_mean_ + bias))
         scores = (self.item_factors_ if columns is None else self.item_factors_[columns]) @ factors
         if self.item_biases_ is not None:
             scores += self.item_biases_ if columns is None else self.item_biases_[columns]
@@ -686,6 +677,12 @@ class FactorModel:
         places, best = best_of(scores, n)
         ids = self.item_ids[places if columns is None else columns[places]]
         return Ranking(ids, best + (self.global_mean_ + bias))
+
+    def rank_together(self) -> None:
+        """From now on, until the next fit, rank for the threads of a server together, in float32 and the first again in float64."""
+        self._require_fitted()
+        if isinstance(self.item_factors_, np.ndarray) and ScoredTogether.suits(self.item_factors_, self.item_biases_):
+            self._together = ScoredTogether(self.item_factors_, self.item_biases_)
 
     def _best_of_many(
         self, users: NewUsers, seen: csr_array | None, n: int, choice: Choice, memory_limit_bytes: int
@@ -758,7 +755,7 @@ class FactorModel:
         shown = [
             f"{name}={value!r}"
             for name, value in self.get_params().items()
-            if name == "rank" or not _alike(value, defaults[name].default)
+            if name == "rank" or not _alike(value, 0 if name == "seed" else defaults[name].default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 

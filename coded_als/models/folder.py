@@ -1,4 +1,4 @@
-"""Models as folders of Parquet files: factors and each user's rated items, in parts that need not fit into memory at once."""
+"""Models as folders of Parquet files, in parts that need not fit into memory at once, and the best items of all their users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from coded_als.errors import UsageError
-from coded_als.models.id_text import is_text, joined_texts, text_array
+from coded_als.models.ids import is_text, joined_texts, text_array
 from coded_als.models.registry import is_known, model_class
+from coded_als.models.top_n import recommend_batch, require_count
 
 if TYPE_CHECKING:
     from coded_als.models.factor_model import FactorModel
@@ -153,10 +155,7 @@ PART_ROWS = 200_000
 
 @contextmanager
 def new_folder(path: str | Path, known: str) -> Iterator[Path]:
-    """A folder that takes its name when the block ends, whole or not at all.
-
-    Raises UsageError where something else is there, or nothing can be written.
-    """
+    """A folder that takes its name when the block ends, whole or not at all."""
     target = Path(os.path.realpath(path))
     require_replaceable(target, known)
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -199,10 +198,7 @@ def write_header(folder: Path, model: FactorModel) -> None:
 
 
 def save_folder(model: FactorModel, path: str | Path) -> None:
-    """Write a model in memory as a folder.
-
-    Raises UsageError when the folder cannot be written.
-    """
+    """Write a model in memory as a folder; `UsageError` when the folder cannot be written."""
     with new_folder(path, HEADER) as folder:
         write_header(folder, model)
         for side, part in zip(SIDES, sides_of(model), strict=True):
@@ -232,10 +228,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def load_folder(path: str | Path) -> FactorModel:
-    """The model in a folder, all of it in memory.
-
-    Raises UsageError when the folder is damaged or not that of a model.
-    """
+    """The model in a folder, all of it in memory."""
     header = read_header(path)
     try:
         users, items = (joined([rows for file in parts_of(path, side) for rows in read_rows(file)]) for side in SIDES)
@@ -254,3 +247,78 @@ def load_folder(path: str | Path) -> FactorModel:
     except Exception as error:  # Arrow has errors of its own for bytes that are not its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"a model folder must be complete; got {path}: {reason}. Fit and save it again.") from None
+
+
+TopNTask = tuple[str, int, str, int, bool]
+
+
+TOP_N_NOTE = "top-n.json"
+
+
+def write_top_n_folder(
+    model: str | Path, path: str | Path, n: int, filter_seen: bool,
+    run: Callable[[list[TopNTask]], list[int]] | None = None,
+) -> int:  # fmt: skip
+    """Write the best items of every user of a model folder, whole or not at all; how many users there are.
+
+    Raises UsageError where something else is at ``path``, or ``model`` is no model folder.
+    """
+    read_header(model)
+    require_count(n)
+    with new_folder(path, TOP_N_NOTE) as folder:
+        source = str(Path(model).absolute())
+        parts = [
+            (source, number, str(folder / f"{number:05d}.parquet"), n, filter_seen)
+            for number in range(len(parts_of(model, "users")))
+        ]
+        counts = [top_n_of_part(*part) for part in parts] if run is None else run(parts)
+        (folder / TOP_N_NOTE).write_text(json.dumps({"n": n, "users": sum(counts)}) + "\n")
+    return sum(counts)
+
+
+def top_n_of_part(folder: str, number: int, file: str, n: int, filter_seen: bool) -> int:
+    """Write the best items of the users in one part of a model folder; how many users that are."""
+    items = joined([rows for part in parts_of(folder, "items") for rows in read_rows(part)])
+    mean = float(read_header(folder)["global_mean"])
+    return write_top_n(read_rows(parts_of(folder, "users")[number]), items, mean, file, n, filter_seen)
+
+
+def write_top_n(users: Iterable[PartRows], items: PartRows, mean: float, file: str, n: int, filter_seen: bool) -> int:
+    """Write the columns user, rank, item and score; users without ratings are left out. How many users there are."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    count, writer = 0, None
+    for rows in users:
+        rated = np.ones(len(rows.rows), np.bool_) if rows.indptr is None else np.diff(rows.indptr) > 0
+        places, scores = recommend_batch(
+            rows.factors,
+            items.factors,
+            min(n, len(items.rows)),
+            item_biases=items.biases,
+            seen=_seen(rows, items, filter_seen),
+        )
+        shown = (places >= 0) & rated[:, np.newaxis]
+        who, rank = np.nonzero(shown)
+        added = mean if rows.biases is None else mean + rows.biases[who]
+        table = pa.table(
+            {
+                "user": pa.array(rows.ids[who]),
+                "rank": pa.array(rank.astype(np.int32) + 1),
+                "item": pa.array(items.ids[places[shown]]),
+                "score": pa.array(scores[shown] + added),
+            }
+        )
+        writer = parquet.ParquetWriter(file, table.schema) if writer is None else writer
+        writer.write_table(table)
+        count += int(rated.sum())
+    if writer is not None:
+        writer.close()
+    return count
+
+
+def _seen(rows: PartRows, items: PartRows, filter_seen: bool) -> csr_array | None:
+    if not filter_seen or rows.indptr is None or rows.indices is None:
+        return None
+    ones = np.ones(rows.indices.size, np.int8)
+    return csr_array((ones, rows.indices, rows.indptr), shape=(len(rows.rows), len(items.rows)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from coded_als.errors import UsageError
 from coded_als.models.files import write_whole
-from coded_als.models.id_text import text_array
+from coded_als.models.ids import text_array
 from coded_als.models.registry import is_known, model_class, model_kinds
 
 if TYPE_CHECKING:
@@ -36,11 +36,7 @@ class ModelFile:
 
 
 def save_model(path: str | Path, kind: str, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-    """Write a model; a file of that name is replaced only once the new one is complete.
-
-    Raises UsageError when an array holds Python objects, the metadata do not fit into JSON, or the file cannot be
-    written.
-    """
+    """Write a model; a file of that name is replaced only once the new one is complete."""
     stored = dict(_member(name, array) for name, array in arrays.items())
     try:
         contents = {"format": FORMAT, "version": VERSION, "kind": kind, "metadata": dict(metadata)}
@@ -86,6 +82,17 @@ def load_model(path: str | Path) -> FactorModel:
     ------
     UsageError
         When the file is missing, damaged, not a model of this package, or of a later version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, load_model
+    >>> model = CodedALS(rank=2).fit(np.random.default_rng(0).standard_normal((20, 8)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     load_model(f"{folder}/model.npz").predict(3, 5) == model.predict(3, 5)
+    True
     """
     if os.path.isdir(path):
         # Parquet is loaded for a folder alone
@@ -104,10 +111,7 @@ def load_model(path: str | Path) -> FactorModel:
 
 
 def read_model_file(path: str | Path) -> ModelFile:
-    """The parts of a model file, without loading the class that interprets them.
-
-    Raises UsageError as `load_model`.
-    """
+    """The parts of a model file, without loading the class that interprets them."""
     try:
         with open(path, "rb") as file:
             header, arrays = _read(file)

@@ -70,12 +70,10 @@ def as_matrix(ratings: Any, *, narrow: bool = False) -> Any:
 
     ``narrow``: float32 stays so, and whole numbers that are exact in it become float32, instead of twice the memory.
 
-    ``ratings``: (m, n): scipy sparse (every stored entry is a rating, and several values in one place are their
-    sum), a masked array (the masked entries alone are missing), or dense (zeros are missing). Formats of
-    blocks and of diagonals (BSR and DIA) are filled up with zeros: zeros are missing in them, as in a dense matrix.
-    Returns (m, n) float64, an array, or a csr array in canonical form.
-
-    Raises UsageError for a value that is not a matrix of real numbers, or for indices outside of the matrix.
+    ``ratings``: (m, n): scipy sparse (every stored entry is a rating, and several values in one place are their sum), a
+    masked array (the masked entries alone are missing), or dense (zeros are missing). Formats of blocks and of
+    diagonals (BSR and DIA) are filled up with zeros: zeros are missing in them, as in a dense matrix. Returns (m, n)
+    float64, an array, or a csr array in canonical form.
     """
     from scipy import sparse
 
@@ -175,9 +173,6 @@ def checked_ratings(ratings: Any, *, narrow: bool = False) -> Any:
     ``narrow``: float32 where it is exact, as `as_matrix` has it.
 
     A sparse one then holds each place once: entries of one place are summed, as scipy reads them.
-
-    Raises UsageError where `as_matrix` does, and for a matrix without rows or columns or with a value that is not
-    finite.
     """
     matrix = as_matrix(ratings, narrow=narrow)
     if min(matrix.shape) == 0:
@@ -237,9 +232,6 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty
     """A csr matrix in canonical form with int64 row pointers and int32 columns.
 
     ``ratings``: (m, n), as for `as_matrix`.
-
-    Raises UsageError for ratings that are not a real matrix, have no entry, hold NaN or infinity, or have the wrong
-    number of columns.
     """
     from scipy import sparse
 
@@ -267,8 +259,6 @@ def row_block(matrix: csr_array, rows: NDArray[Any]) -> tuple[NDArray[Any], NDAr
     """Values, columns and row ends of some rows of a matrix, (m, n), as they are stored; a row -1 at the end is empty.
 
     ``rows``: (k,). Returns (entries,), (entries,) and (k + 1,).
-
-    Raises UsageError for 2^31 entries or columns.
     """
     block = matrix[rows[rows >= 0]]
     if max(block.nnz, block.shape[1]) >= 2**31:

@@ -1,4 +1,4 @@
-"""Rankings under original ids, and the choice of columns that they are made of."""
+"""Rankings under original ids, the choice of columns that they are made of, and explanations of a score by ratings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coded_als.arrays import Floats, Integers
+from coded_als.arrays import Array, Floats, Integers
 from coded_als.errors import UsageError
-from coded_als.models.id_text import is_text
-from coded_als.models.ids import Id, Ids, as_ids, several
+from coded_als.models.ids import Id, Ids, as_ids, is_text, several
 from coded_als.models.rating_matrix import pattern
 from coded_als.models.top_n import recommend_batch
 
@@ -25,14 +24,14 @@ MEMORY_BYTES = 32 * 2**20
 class Ranking(NamedTuple):
     """Ids and their scores, best first: ``ids, scores = model.recommend(user)``.
 
-    Parameters
+    Attributes
     ----------
     ids
-        (k,) for one, (many, n) for many, where n is at most the number of all: int64 or str as the model's own. Where
-        fewer than n are left, one gets fewer, and the rows of many end in -1 or empty text, with scores of minus
-        infinity.
+        Ids, best first: shape (k,) for one user or item, (users, n) for several; numbers or texts as the model's own. If
+        fewer than n candidates are left, one user gets a shorter array; rows of several users are padded with the id -1
+        or an empty text.
     scores
-        Of the same shape, float64.
+        Scores of the same shape, float64; minus infinity where a row is padded.
     """
 
     ids: Ids
@@ -100,8 +99,7 @@ NONE: Integers = np.empty(0, dtype=np.int64)
 def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool) -> Ranking:
     """Ids in the stead of places.
 
-    ``ids``: (ids,) all of them; ``places, scores``: (many, n) places among them, of which -1 is none, and their
-    scores.
+    ``ids``: (ids,) all of them; ``places, scores``: (many, n) places among them, of which -1 is none, and their scores.
     """
     absent: Any = "" if is_text(ids) else -1
     if ids.dtype.kind == "u":
@@ -115,13 +113,17 @@ def named(ids: Ids, places: Integers, scores: NDArray[np.float64], *, one: bool)
 
 def similar(factors: Floats, places: Integers, n: int, memory_limit_bytes: int) -> tuple[Integers, NDArray[Any]]:
     """Places and cosines, (k, n), of the n rows at the smallest angles to each of (k,) rows, themselves left out."""
-    lengths = np.linalg.norm(factors, axis=1)
-    # a row of zeros has no direction and is similar to nothing
-    units = factors / np.where(lengths > 0, lengths, 1)[:, None]
+    units = unit_rows(factors)
     themselves = pattern((len(places), len(factors)), np.arange(len(places) + 1), places)
     return recommend_batch(
         units[places], units, min(n, len(units)), seen=themselves, memory_limit_bytes=memory_limit_bytes
     )
+
+
+def unit_rows(factors: Floats) -> Floats:
+    """The rows of a table at length 1, (rows, d); a row of zeros has no direction and is similar to nothing."""
+    lengths = np.linalg.norm(factors, axis=1)
+    return np.asarray(factors / np.where(lengths > 0, lengths, 1)[:, None])
 
 
 def places_among(name: str, places: NDArray[Any], noun: str, count: int) -> Integers:
@@ -137,3 +139,36 @@ def places_among(name: str, places: NDArray[Any], noun: str, count: int) -> Inte
             "Leave this pair out."
         )
     return places.astype(np.int64, copy=False)
+
+
+def influences(rated: Array, curvature: Floats, penalty: Array, gram: Floats | None, wanted: Array) -> Array:
+    """The influence of a unit of each target on a score: ``y_k . S^-1 v``, S = sum_k c_k y_k y_k^T + G + diag(penalty).
+
+    S is A^T A, A = Q T, and so they are ``q_k . T^-T v / sqrt(c_k)``. Forming S would square the condition number of A,
+    which a small ridge weight makes large.
+
+    ``rated``: y, (k, d), rows of the items that were rated; ``curvature``: c, (k,), not negative; ``penalty``: (d,),
+    positive; ``gram``: G, (d, d), if there is one; ``wanted``: v, (d,), of the item that is scored. Returns (k,).
+    """
+    from scipy.linalg import solve_triangular  # late: few ask for an explanation
+
+    weights = np.sqrt(np.asarray(curvature, dtype=np.float64))
+    blocks = [weights[:, np.newaxis] * rated, np.diag(np.sqrt(penalty))]
+    if gram is not None:
+        sizes, axes = np.linalg.eigh(np.asarray(gram, dtype=np.float64))
+        blocks.append(np.sqrt(np.maximum(sizes, 0.0))[:, np.newaxis] * axes.T)
+    orthogonal, triangle = np.linalg.qr(np.vstack(blocks))
+    common = solve_triangular(triangle, wanted, trans="T")
+    found = rated @ solve_triangular(triangle, common)
+    np.divide(orthogonal[: len(rated)] @ common, weights, out=found, where=weights > 0)
+    return np.asarray(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A score, split over the ratings of a user."""
+
+    score: float  # ``base`` and all contributions, also of ratings that are not named
+    base: float  # score of the item for an unknown user: mean and bias of the item
+    ids: Ids  # (k,) items rated, those that weigh most first
+    contributions: NDArray[np.float64]  # (k,) part of the score that comes from each rating, of either sign

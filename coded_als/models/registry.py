@@ -20,10 +20,7 @@ def model_kinds() -> list[str]:
 
 
 def register(kind: str, model: type[FactorModel]) -> None:
-    """Make a model class known under the name that its files carry.
-
-    Raises UsageError when the name is that of a model of this package and the class is not.
-    """
+    """Make a model class known under the name that its files carry."""
     home = offered("models").get(kind)
     if home is not None and not model.__module__.startswith(home):
         raise UsageError(f"kind must be a name that no model of coded-als has; got {kind!r}. Choose another name.")
@@ -36,10 +33,7 @@ def is_known(kind: str) -> bool:
 
 
 def model_class(kind: str) -> type[FactorModel]:
-    """The class of a kind of model, imported now.
-
-    Raises KeyError for a name that `is_known` does not know.
-    """
+    """The class of a kind of model, imported now; `KeyError` for a name that `is_known` does not know."""
     if kind not in _classes:
         import_module(offered("models")[kind])
     return _classes[kind]

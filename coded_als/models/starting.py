@@ -35,11 +35,7 @@ class Start:
     def of(
         cls, start: FactorModel | None, ratings: Any, ids: tuple[Ids, Ids] | None, checkpoint: Checkpoint | None
     ) -> Start | None:
-        """The factors that a model has for new ratings, (m, n); rows that it does not know are folded in where it can.
-
-        Raises UsageError for a start that is not fitted or shares no user and no item with the ratings, for ratings without
-        ids where those of the start have names, and beside a checkpoint to resume from.
-        """
+        """The factors that a model has for new ratings, (m, n); rows that it does not know are folded in where it can."""
         if start is None:
             return None
         if checkpoint is not None and checkpoint.resume:

@@ -152,10 +152,7 @@ def _hide_seen(scores: Floats, seen: csr_array, rows: slice) -> None:
 
 
 def columns_left_out(exclude: Iterable[int], items: int) -> Integers:
-    """Columns (k,) that no user is recommended, as an array.
-
-    Raises UsageError for one that is not among them.
-    """
+    """Columns (k,) that no user is recommended, as an array."""
     columns = np.array(list(exclude) if np.iterable(exclude) else exclude)
     if columns.ndim != 1 or (columns.size and columns.dtype.kind not in "iu"):
         raise UsageError(f"exclude must name columns by whole numbers; got {exclude!r}. Pass a list of them.")

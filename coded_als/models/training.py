@@ -90,18 +90,10 @@ FREE = ("iterations", "threads")
 
 
 def resumed(
-    checkpoint: Checkpoint | None,
-    model: FactorModel,
-    matrix: Any,
-    free: tuple[str, ...] = FREE,
+    checkpoint: Checkpoint | None, model: FactorModel, matrix: Any, free: tuple[str, ...] = FREE,
     also: Mapping[str, Any] | None = None,
-) -> Snapshot | None:
-    """The snapshot to go on from, if any.
-
-    ``matrix``: (m, n) the ratings, as `digest_of` takes them.
-
-    Raises UsageError as `Checkpoint.begin`, and for a snapshot that has more iterations than are asked for.
-    """
+) -> Snapshot | None:  # fmt: skip
+    """The snapshot to go on from, if any. ``matrix``: (m, n) the ratings, as `digest_of` takes them."""
     if checkpoint is None:
         return None
     parameters = model.get_params()
@@ -140,20 +132,9 @@ Taken = TypeVar("Taken")
 class FitRecorder:
     """Records the iterations of a fit: tells of each, and hands the state of the fit to its checkpoint.
 
-    Parameters
-    ----------
-    report
-        Called with each entry.
-    clock
-        Returns seconds.
-    checkpoint
-        Where the state goes, or None.
-    snapshot
-        The last state of an interrupted run of the same fit, or None.
-    kind
-        Dataclass of the entries.
-    standing
-        Returns the model whose factors have just been published, under its ids.
+    ``report``: called with each entry; ``clock``: returns seconds; ``checkpoint``: where the state goes, or None;
+    ``snapshot``: the last state of an interrupted run of the same fit, or None; ``kind``: dataclass of the entries;
+    ``standing``: returns the model whose factors have just been published, under its ids.
     """
 
     def __init__(
@@ -208,12 +189,9 @@ class FitRecorder:
                 return
 
     def note(
-        self,
-        objective: float,
-        arrays: Mapping[str, NDArray[Any]],
-        publish: Callable[[], None] | None = None,
+        self, objective: float, arrays: Mapping[str, NDArray[Any]], publish: Callable[[], None] | None = None,
         **facts: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Record the end of an iteration, and the state after it; the arrays are copied where they are kept."""
         self.close(objective, publish)
         if self.is_kept:
@@ -260,16 +238,10 @@ class FitRecorder:
 
 @contextmanager
 def recording(
-    model: FactorModel,
-    matrix: Any,
-    report: Report,
-    checkpoint: Checkpoint | None,
-    clock: Callable[[], float],
-    free: tuple[str, ...] = FREE,
-    kind: type[Iteration] = Iteration,
-    also: Mapping[str, Any] | None = None,
+    model: FactorModel, matrix: Any, report: Report, checkpoint: Checkpoint | None, clock: Callable[[], float],
+    free: tuple[str, ...] = FREE, kind: type[Iteration] = Iteration, also: Mapping[str, Any] | None = None,
     ids: tuple[Ids, Ids] | None = None,
-) -> Iterator[FitRecorder]:
+) -> Iterator[FitRecorder]:  # fmt: skip
     """The recorder of a fit that goes on from the checkpoint, if there is one, and keeps its state however it ends.
 
     ``matrix``: (m, n) the ratings, as `coded_als.models.checkpoint.digest_of` takes them; ``free``: parameters that may

@@ -1,4 +1,4 @@
-"""The choice of a code: every scheme that fits on a cluster, timed under its delays, and the fastest of them.
+"""The choice of a code, and plans: every scheme that fits on a cluster, timed under its delays, and the fastest of them.
 
 Every scheme has a lower bound that costs nothing to compute: with its threshold of responses a round cannot end. Schemes
 are timed in the order of their bounds, and a scheme with a bound above the fastest is left at its bound.
@@ -7,8 +7,9 @@ are timed in the order of their bounds, and a scheme with a bound above the fast
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from coded_als.arrays import Array
 from coded_als.cluster.machine import Machine
 from coded_als.codes import CODES, Entangled, Replicated, Systematic, Uncoded
 from coded_als.delays.models import DelayModel, NoDelay, Trace, traces_of
+from coded_als.delays.streams import require_workers
 from coded_als.errors import UsageError, readable
 from coded_als.planner.default import ChosenCode, affordable, default_choice
 from coded_als.planner.schemes import Scheme, Size, holds_gram
@@ -57,7 +59,7 @@ Verdict = Literal["coding pays", "coding does not pay", "cannot tell yet"]
 class Candidate:
     """A scheme and its expected time."""
 
-    scheme: Scheme  # the scheme
+    scheme: Scheme
     totals_s: Array  # seconds of a whole fit by each draw, start-up included, (draws,)
     sampling: Sampling  # how the draws were made: they do not count the same
     startup_s: float  # seconds before the first iteration
@@ -162,18 +164,9 @@ def schemes(
 class Race:
     """The candidates of one cluster; seconds are drawn on demand, with the same delays for all.
 
-    Parameters
-    ----------
-    workload
-        The problem, the machines and the delays.
-    contestants
-        The schemes, all for the same number of workers.
-    memory_bytes
-        The most that a worker can hold.
-    draws, seed
-        Draws of every scheme, the same for all.
-    most_draws
-        The most draws of two that are compared.
+    ``workload``: the problem, the machines and the delays; ``contestants``: the schemes, all for the same number of
+    workers; ``memory_bytes``: the most that a worker can hold; ``draws, seed``: draws of every scheme, the same for
+    all; ``most_draws``: the most draws of two that are compared.
     """
 
     def __init__(
@@ -354,14 +347,9 @@ def _exact_draws(workers: int, draws: int) -> int:
 
 
 def choose(
-    size: Size,
-    workers: int,
-    solver: str,
-    delays: str | DelayModel | None,
-    machine: Machine,
-    tolerance: float | None = None,
-    memory_bytes: float = np.inf,
-) -> Scheme | None:
+    size: Size, workers: int, solver: str, delays: str | DelayModel | None, machine: Machine,
+    tolerance: float | None = None, memory_bytes: float = np.inf,
+) -> Scheme | None:  # fmt: skip
     """The fastest scheme that `auto` may take under known delays; None where nothing is known of them."""
     if delays is None:
         return None
@@ -399,3 +387,61 @@ def contestants(size: Size, workers: int, solvers: Sequence[str] | None = None) 
     """The schemes for a problem: of a sparse one also its rows, and D only where this machine can hold it."""
     sparse = size.entries is not None
     return schemes(workers, solvers, formed=not sparse or holds_gram(size.length), sparse=sparse)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The recommended scheme, and its rivals."""
+
+    recommended: Candidate  # the fastest that decodes accurately; without a code where that is within the margin of it
+    overall: Duel  # the best code against the best scheme without one
+    # the choice of a fit that names no code, its time, and the fastest scheme that takes no more memory; None if it cannot run
+    default: tuple[ChosenCode, Candidate] | None
+    in_default_memory: Candidate | None
+    # the same where a worker may hold, or compute, no more than with each number of copies
+    at_equal_memory: tuple[Duel, ...]
+    at_equal_work: tuple[Duel, ...]
+    # all schemes that can run, fastest first; some are known by a lower bound alone, above the fastest of their kind
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[tuple[str, str], ...]  # label and reason of those that cannot
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.overall.verdict
+
+
+def make_plan(
+    workers: int, workload: Workload, *, memory_bytes: float = np.inf, repeats: int = MOST_DRAWS, seed: int = 0
+) -> Plan:
+    """Time every scheme that fits on W workers."""
+    require_workers(workers)
+    race = Race(workload, contestants(workload.size, workers), memory_bytes=memory_bytes, most_draws=repeats, seed=seed)
+    overall = race.duel(race.accurate)
+    recommended = race.widened(overall.faster)
+    if recommended is None:
+        reason = next(iter(race.excluded.values()))
+        raise UsageError(f"no code can run on {workers} workers: {reason.rstrip('.')}. Add workers or memory.")
+    default = race.default(memory_bytes)
+    for name in {candidate.scheme.family.name for candidate in race.bounds}:
+        race.fastest(bound for bound in race.bounds if bound.scheme.family.name == name)
+    return Plan(
+        recommended,
+        overall,
+        default,
+        default and race.fastest(bound for bound in race.accurate if bound.worker_bytes <= default[1].worker_bytes),
+        _duels(race, attrgetter("worker_bytes")),
+        _duels(race, attrgetter("worker_operations")),
+        candidates=tuple(race.known()),
+        excluded=tuple((scheme.label, reason) for scheme, reason in race.excluded.items()),
+    )
+
+
+def _duels(race: Race, measure: Callable[[Candidate], float]) -> tuple[Duel, ...]:
+    """A duel at the use of each number of copies, the most first, between schemes with the fastest solver."""
+    solver = race.accurate[0].scheme.solver
+    alike = [bound for bound in race.accurate if bound.scheme.solver == solver]
+    limits = {measure(bound) for bound in alike if not bound.coded}
+    return tuple(
+        race.duel([bound for bound in alike if measure(bound) <= limit], limit)
+        for limit in sorted(limits, reverse=True)
+    )

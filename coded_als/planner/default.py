@@ -80,10 +80,7 @@ def _gram_choice(size: Size, workers: int, solver: str, machine: Machine, memory
 
 
 def fewest_blocks(length: int, workers: int, memory_bytes: float) -> int:
-    """The fewest blocks of D, (l, l), of which a worker has the memory for one.
-
-    Raises UsageError where W workers cannot hold all of them.
-    """
+    """The fewest blocks of D, (l, l), of which a worker has the memory for one."""
     one_row = Scheme("uncoded", 1).storage_bytes(Size(length, length, 1)) // length
     rows = min(length, int(min(memory_bytes, one_row * length) // one_row))
     blocks = -(-length // rows) if rows else math.inf
@@ -99,8 +96,6 @@ def default_row_copies(workers: int, block: float = 0.0, memory_bytes: float = m
     """The copies of sparse rows on W workers: three, or as many as their memory holds.
 
     ``block``: bytes of all rows, as one block.
-
-    Raises UsageError where the workers together cannot hold the rows.
     """
     for copies in range(min(ROW_COPIES, workers), 0, -1):
         if block / (workers // copies) <= memory_bytes:

@@ -162,13 +162,7 @@ ADDING = 10.0
 
 @dataclass(frozen=True)
 class Size:
-    """The problem: an m x n matrix and the rank d.
-
-    Raises
-    ------
-    UsageError
-        For a rank above both sides.
-    """
+    """The problem: an m x n matrix and the rank d; `UsageError` for a rank above both sides."""
 
     # m, n and d
     rows: int
@@ -209,10 +203,7 @@ class Scheme:
         return f"{self.family.spec}, {'sparse rows' if self.rows else self.protocol}, {solver}"
 
     def chosen(self, size: Size) -> CodeSpec:
-        """The code, tied to the workers.
-
-        Raises UsageError when the workers are too few, or the matrix is too small.
-        """
+        """The code, tied to the workers; `UsageError` when the workers are too few, or the matrix is too small."""
         return self.family.bind(self.workers, size.length)
 
     def product(self, size: Size) -> MatrixCode:

@@ -11,44 +11,28 @@ GUARD_VECTORS = 5
 
 @dataclass(frozen=True)
 class Solver:
-    """The costs and the options of a solver.
+    """The costs and the options of a solver."""
 
-    Parameters
-    ----------
-    name
-        As ``CodedALS(solver=...)`` takes it; the module of this name in `coded_als.als` holds its function ``solve``.
-    summary
-        One phrase for the help of ``coded-als fit``.
-    columns
-        Columns of the block that a product multiplies D with, from the rank d and the side l of D.
-    iterations
-        Iterations to convergence that a plan assumes: those on MovieLens 100K at rank 20 and the default tolerance, as
-        `benchmarks/plan_constants.py` counts them.
-    tall, small, calls
-        The algebra of the master in an iteration with blocks of c columns, in multiplications of a matrix product: ``tall``
-        products of l c^2, decompositions of ``small`` c^3, and the time of the calls, some tenths of a millisecond.
-        `benchmarks/plan_constants.py` measures them.
-    protocols
-        The protocols of `CodedALS` that it can run.
-    widths
-        Other widths of the block that a plan tries, as parts of ``columns``; none where the width is not free.
-    flattening
-        A block of k times the columns takes k^-flattening times the iterations.
-    probe
-        Products of a few columns with the data itself, at the master or in rounds of their own where it is not there, by
-        which a block that is no wider than the rank is proved to have missed nothing.
-    """
-
+    # as ``CodedALS(solver=...)`` takes it; the module of this name in `coded_als.als` holds its function ``solve``
     name: str
-    summary: str
+    summary: str  # one phrase for the help of ``coded-als fit``
+    # columns of the block that a product multiplies D with, from the rank d and the side l of D
     columns: Callable[[int, int], int]
+    # iterations to convergence that a plan assumes: those on MovieLens 100K at rank 20 and the default tolerance, as
+    # `benchmarks/plan_constants.py` counts them
     iterations: int
+    # the algebra of the master in an iteration with blocks of c columns, in multiplications of a matrix product:
+    # ``tall`` products of l c^2, decompositions of ``small`` c^3, and the time of the calls, some tenths of a
+    # millisecond. `benchmarks/plan_constants.py` measures them
     tall: float
     small: float
     calls: float
-    protocols: tuple[str, ...] = ("fused",)
+    protocols: tuple[str, ...] = ("fused",)  # the protocols of `CodedALS` that it can run
+    # other widths of the block that a plan tries, as parts of ``columns``; none where the width is not free
     widths: tuple[float, ...] = ()
-    flattening: float = 0.0
+    flattening: float = 0.0  # a block of k times the columns takes k^-flattening times the iterations
+    # products of a few columns with the data itself, at the master or in rounds of their own where it is not there, by
+    # which a block that is no wider than the rank is proved to have missed nothing
     probe: int = 0
 
     def algebra_operations(self, length: int, columns: int, longer: float = 1.0) -> float:

@@ -154,10 +154,7 @@ def unskewed(quantile: float, skewness: float) -> float:
 
 
 def correlation_time(series: Array) -> float:
-    """Number of successive values that are worth one independent one: at least 1.
-
-    ``series``: (n,), in their order.
-    """
+    """Number of successive values that are worth one independent one: at least 1. ``series``: (n,), in their order."""
     centred = series - series.mean()
     power = float(centred @ centred)
     if power == 0:

@@ -89,12 +89,7 @@ class DelayDraws(Protocol):
     def delays(self, schedule: Schedule, iterations: int) -> Array:
         """Seconds that each worker adds to each round of each iteration, (draws, iterations, rounds, W).
 
-        Parameters
-        ----------
-        schedule
-            The rounds of an iteration.
-        iterations
-            The most of each draw.
+        ``schedule``: the rounds of an iteration; ``iterations``: the most of each draw.
         """
         ...
 
@@ -106,14 +101,7 @@ class DelayDraws(Protocol):
 class Draws:
     """The delays of several runs on W workers; drawn once for all schemes where they do not depend on the work.
 
-    Parameters
-    ----------
-    model
-        The delays.
-    workers
-        W.
-    seed, repeats
-        Each repetition has a seed of its own.
+    ``model``: the delays; ``workers``: W; ``seed, repeats``: each repetition has a seed of its own.
     """
 
     def __init__(self, model: DelayModel, workers: int, seed: int, repeats: int) -> None:
@@ -159,14 +147,8 @@ class RoundDraws:
     Where the delays hold a recording, the draws go through its rounds in their order, as often as it takes: the recording is
     the sample then, and drawing its rounds at random would add nothing but noise.
 
-    Parameters
-    ----------
-    model
-        The delays: those of a round do not depend on which it is, but for recordings.
-    workers
-        W.
-    seed, draws
-        Number of draws, each with numbers of its own; of a recording whole turns.
+    ``model``: the delays: those of a round do not depend on which it is, but for recordings; ``workers``: W; ``seed,
+    draws``: number of draws, each with numbers of its own; of a recording whole turns.
     """
 
     def __init__(self, model: DelayModel, workers: int, seed: int, draws: int) -> None:
@@ -213,12 +195,7 @@ class RoundDraws:
 class SomeDraws:
     """Some of the draws of others, which count the same.
 
-    Parameters
-    ----------
-    draws
-        All.
-    picked
-        Numbers of those that are meant, (k,).
+    ``draws``: all; ``picked``: numbers of those that are meant, (k,).
     """
 
     def __init__(self, draws: DelayDraws, picked: NDArray[np.intp]) -> None:
@@ -404,10 +381,7 @@ class Workload:
         return scheme.tolerance(self.size) if self.tolerance is None else self.tolerance
 
     def schedule(self, scheme: Scheme) -> Schedule:
-        """Cost and stopping rule of each round of one iteration.
-
-        Raises UsageError when the workers are too few.
-        """
+        """Cost and stopping rule of each round of one iteration; `UsageError` when the workers are too few."""
         schedule = scheme.schedule(self.size, self.tolerance_of(scheme))
         # of many workers no more than can be drawn in time
         pieces = min(scheme.pieces(self.size, self.machine), max(LEAST_PIECES, MOST_PIECES // scheme.workers))

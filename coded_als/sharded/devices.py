@@ -18,10 +18,7 @@ AXIS = "shard"
 
 
 def mesh_of(devices: int | None) -> Mesh:
-    """The first so many devices that JAX finds, or all of them.
-
-    Raises UsageError for more than there are.
-    """
+    """The first so many devices that JAX finds, or all of them."""
     found = jax.devices()
     if devices is None:
         devices = len(found)

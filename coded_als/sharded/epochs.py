@@ -46,18 +46,9 @@ class Layout:
 class Training:
     """Alternating half-steps on one matrix: items, then users, as in the models of `coded_als.baselines`.
 
-    Parameters
-    ----------
-    matrix
-        (users, items) in canonical form, in the units of the objective.
-    objective, equations
-        The function to minimise, and the equations of its rows.
-    mesh
-        The devices.
-    dtype
-        Of the tables.
-    pieces, length
-        As in `coded_als.sharded.packing.pack`.
+    ``matrix``: (users, items) in canonical form, in the units of the objective; ``objective, equations``: the function
+    to minimise, and the equations of its rows; ``mesh``: the devices; ``dtype``: of the tables; ``pieces, length``: as
+    in `coded_als.sharded.packing.pack`.
     """
 
     def __init__(

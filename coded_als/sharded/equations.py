@@ -2,6 +2,10 @@
 
 Every row x solves ``(G + sum y y^T + ridge diag(penalty)) x = sum b y`` over its entries, where the y are rows of the
 fixed table and G = weight * (all rows)^T (all rows) is common to all. Sums and solutions are in float32 for tables of every type.
+
+The systems are solved in plain products and sums, in which no device waits. A library's batched factorization on the CPU
+waits for threads of a pool that the devices themselves may hold, so that a program with several devices on one machine
+can stop for ever behind a collective; an accelerator is fast at these operations too.
 """
 
 from __future__ import annotations
@@ -18,47 +22,27 @@ from jax.sharding import Mesh, PartitionSpec
 
 from coded_als.sharded.devices import AXIS
 from coded_als.sharded.packing import BatchShape
-from coded_als.sharded.positive import multiply, solve_cholesky, solve_conjugate_gradients
 
 
 class Operands(NamedTuple):
-    """The input of a group of rows beside the tables, each array sharded by its first axis.
+    """The input of a group of rows beside the tables, each array sharded by its first axis."""
 
-    Parameters
-    ----------
-    sends, entries, owners, carries, rows
-        As in `coded_als.sharded.packing.Batches`.
-    ridge
-        (..., solved) of each finished row; 1 for padding.
-    targets
-        (..., slots) b of each entry, 0 for padding; None where all are 1.
-    """
-
+    # as in `coded_als.sharded.packing.Batches`
     sends: Array
     entries: Array
     owners: Array
     carries: Array
     rows: Array
-    ridge: Array
-    targets: Array | None
+    ridge: Array  # (..., solved) of each finished row; 1 for padding
+    targets: Array | None  # (..., slots) b of each entry, 0 for padding; None where all are 1
 
 
 class Totals(NamedTuple):
-    """Parts of the objective, one number for each group and batch; the caller sums them up in float64.
+    """Parts of the objective, one number for each group and batch; the caller sums them up in float64."""
 
-    Parameters
-    ----------
-    squares
-        Sum of b^2.
-    explained
-        ``2 b.x - x.A x`` summed over rows.
-    penalised
-        Ridge times the penalised squares of the new rows.
-    """
-
-    squares: Array
-    explained: Array
-    penalised: Array
+    squares: Array  # sum of b^2
+    explained: Array  # ``2 b.x - x.A x`` summed over rows
+    penalised: Array  # ridge times the penalised squares of the new rows
 
 
 @dataclass(frozen=True)
@@ -119,13 +103,9 @@ def _common(equations: Equations, fixed: Array) -> Array:
 
 
 def _batch(
-    shape: BatchShape,
-    equations: Equations,
-    fixed: Array,
-    common: Array,
-    state: tuple[Array, tuple[Array, Array]],
+    shape: BatchShape, equations: Equations, fixed: Array, common: Array, state: tuple[Array, tuple[Array, Array]],
     batch: Operands,
-) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:
+) -> tuple[tuple[Array, tuple[Array, Array]], Totals]:  # fmt: skip
     """Fetch the rows that a batch needs, sum up, solve finished rows, and carry the open row on."""
     table, (open_gram, open_right) = state
     factors = _fetch(fixed, batch.sends, batch.entries)
@@ -195,3 +175,103 @@ def _total(values: Array) -> Array:
             values = jnp.append(values, 0.0)
         values = values[: values.size // 2] + values[values.size // 2 :]
     return values[0]
+
+
+# Order of the matrices that are eliminated column by column; larger ones are cut in blocks.
+_COLUMNS = 8
+# At most about so many blocks, however large the matrix: each one is compiled.
+_BLOCKS = 8
+
+
+def solve_cholesky(matrices: Array, right: Array) -> tuple[Array, Array]:
+    """Solutions (s, d) of positive definite systems (s, d, d) with (s, d), by Cholesky factors; and which had one, (s,).
+
+    A matrix has none where it is not positive definite in this precision.
+    """
+    order = matrices.shape[-1]
+    block = _COLUMNS
+    while order > _BLOCKS * block:
+        block *= 2
+    rest, unknown = matrices, right[..., None]
+    factors, forward = [], []
+    for first in range(0, order, block):
+        size = min(block, order - first)
+        inverse = inverse_factor(rest[:, :size, :size])
+        panel = rest[:, size:, :size] @ _transposed(inverse)
+        step = inverse @ unknown[:, :size]
+        factors.append((inverse, panel))
+        forward.append(step)
+        if first + size < order:
+            rest = rest[:, size:, size:] - panel @ _transposed(panel)
+            unknown = unknown[:, size:] - panel @ step
+    solution = right[:, :0, None]
+    for (inverse, panel), step in zip(reversed(factors), reversed(forward), strict=True):
+        top = _transposed(inverse) @ (step - _transposed(panel) @ solution)
+        solution = jnp.concatenate([top, solution], axis=1)
+    return solution[..., 0], jnp.isfinite(solution).all(axis=(1, 2))
+
+
+def inverse_factor(matrices: Array) -> Array:
+    """L^-1 of every ``A = L L^T``, (s, d, d); not a number where A is not positive definite."""
+    order = matrices.shape[-1]
+    if order <= _COLUMNS:
+        return _eliminate(matrices)
+    half = order // 2
+    upper = inverse_factor(matrices[:, :half, :half])
+    panel = matrices[:, half:, :half] @ _transposed(upper)
+    lower = inverse_factor(matrices[:, half:, half:] - panel @ _transposed(panel))
+    corner = -(lower @ panel) @ upper
+    zeros = jnp.zeros((matrices.shape[0], half, order - half), matrices.dtype)
+    return jnp.concatenate([jnp.concatenate([upper, zeros], axis=2), jnp.concatenate([corner, lower], axis=2)], axis=1)
+
+
+def _eliminate(matrices: Array) -> Array:
+    """`inverse_factor` by Gaussian elimination of [A | I]; its pivots are the squared diagonal of the Cholesky factor."""
+    order = matrices.shape[-1]
+    identity = jnp.broadcast_to(jnp.eye(order, dtype=matrices.dtype), matrices.shape)
+    below = jnp.arange(order)
+
+    def column(k: Array, table: Array) -> Array:
+        row = lax.dynamic_index_in_dim(table, k, 1)
+        # the root of a negative pivot is not a number, and that spreads
+        row = row / jnp.sqrt(lax.dynamic_index_in_dim(row, k, 2))
+        multipliers = jnp.where(below > k, row[:, 0, :order], 0)
+        return lax.dynamic_update_slice_in_dim(table - multipliers[:, :, None] * row, row, k, 1)
+
+    table = lax.fori_loop(0, order, column, jnp.concatenate([matrices, identity], axis=2))
+    return table[:, :, order:]
+
+
+def solve_conjugate_gradients(matrices: Array, right: Array, start: Array, steps: int) -> Array:
+    """Solutions (s, d) of positive definite systems (s, d, d) with (s, d), improved from ``start`` by steps of conjugate gradients."""
+    residual = right - multiply(matrices, start)
+
+    def step(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        solution, residual, direction, square = state
+        image = multiply(matrices, direction)
+        length = _ratio(square, (direction * image).sum(axis=1))[:, None]
+        residual = residual - length * image
+        following = (residual * residual).sum(axis=1)
+        return (
+            solution + length * direction,
+            residual,
+            residual + _ratio(following, square)[:, None] * direction,
+            following,
+        )
+
+    state = (start, residual, residual, (residual * residual).sum(axis=1))
+    return jax.lax.fori_loop(0, steps, step, state)[0]
+
+
+def multiply(matrices: Array, vectors: Array) -> Array:
+    """Products (s, d) of (s, d, d) with (s, d)."""
+    return (matrices @ vectors[..., None])[..., 0]
+
+
+def _ratio(above: Array, below: Array) -> Array:
+    """The quotient, and 0 where nothing positive is left to divide by."""
+    return jnp.where(below > 0, above / jnp.where(below > 0, below, 1), 0)
+
+
+def _transposed(matrices: Array) -> Array:
+    return jnp.swapaxes(matrices, 1, 2)

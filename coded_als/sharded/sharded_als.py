@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from coded_als.arrays import Integers
-from coded_als.checks import require_number, require_one_of, require_whole
+from coded_als.checks import RNG, require_number, require_one_of, require_whole, seed_from
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
 from coded_als.models.checkpoint import Checkpoint
@@ -23,8 +23,7 @@ from coded_als.models.rating_matrix import pattern, rating_matrix
 from coded_als.models.recommending import NewRatings, NewUsers
 from coded_als.models.starting import Start
 from coded_als.models.training import Callbacks, FitRecorder, Iteration, recording, reporting
-from coded_als.sharded.host_items import HostItems
-from coded_als.sharded.objectives import Explicit, Implicit, Objective, descended
+from coded_als.sharded.objectives import Explicit, HostItems, Implicit, Objective, descended
 
 if TYPE_CHECKING:
     from coded_als.sharded.epochs import Layout, Training
@@ -81,6 +80,9 @@ class ShardedALS(FactorModel):
         Entries of a piece at most. The memory beside the shards grows with it.
     seed
         Of the random start.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
     top_n_recall
         Many users are ranked on the devices too, exactly at 1; less than that allows approximate lists, which hold about
         this share of the exact ones, on devices that find them sooner (TPUs).
@@ -115,7 +117,8 @@ class ShardedALS(FactorModel):
         devices: int | None = None,
         batch_pieces: int = 512,
         piece_length: int = 32,
-        seed: int = 0,
+        seed: int | None = None,
+        rng: RNG = None,
         top_n_recall: float = 1.0,
     ) -> None:
         require_one_of("loss", loss, ("implicit", "explicit"))
@@ -129,7 +132,7 @@ class ShardedALS(FactorModel):
             regularization_scaling,
         )
         self.solver, self.cg_steps, self.table_dtype, self.devices = solver, cg_steps, table_dtype, devices
-        self.batch_pieces, self.piece_length, self.seed = batch_pieces, piece_length, seed
+        self.batch_pieces, self.piece_length, self.seed = batch_pieces, piece_length, seed_from(seed, rng)
         self.top_n_recall = top_n_recall
         _require_parameters(self)
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coded_als.checks import require_whole
+from coded_als.checks import RNG, require_whole, seed_from
 from coded_als.codes import MatrixCode, parse_code
+from coded_als.codes.family import LONG
 from coded_als.codes.survivors import LOOKED_AT, Survivors, WorstSurvivors, worst_survivors
 from coded_als.testing.invariants import INVARIANTS, CodedTrial, decodes_within_the_estimate, has_the_announced_shapes
 
-# A side of D that no number of parts of a code is above.
-LONG = 720_720
 # Violations of one invariant that a report names.
 MOST_NAMED = 3
 
@@ -114,7 +113,13 @@ class CodeReport:
 
 
 def check_code(
-    code: str | MatrixCode, workers: int = 30, *, sets: int = 200, looked_at: int = LOOKED_AT, seed: int = 0
+    code: str | MatrixCode,
+    workers: int = 30,
+    *,
+    sets: int = 200,
+    looked_at: int = LOOKED_AT,
+    seed: int | None = None,
+    rng: RNG = None,
 ) -> CodeReport:
     """Try the invariants of a code on random survivors, and search the survivors that decode worst.
 
@@ -130,6 +135,9 @@ def check_code(
         The most sets that the search examines. If there are no more sets, it examines all.
     seed
         Seed of operands, survivors and search.
+    rng
+        In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+        drawn from. Without either the seed is 0.
 
     Returns
     -------
@@ -149,6 +157,7 @@ def check_code(
     require_whole("sets", sets, 1)
     require_whole("looked_at", looked_at, 1)
     name, matrix_code = _bound(code, workers)
+    seed = seed_from(seed, rng)
     trial, threshold = CodedTrial.random(matrix_code, seed), matrix_code.recovery_threshold
     orders = list(_orders(matrix_code.workers, sets, seed))
     worst = worst_survivors(matrix_code, threshold, looked_at, seed)

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from coded_als.arrays import EPS, Array
+from coded_als.checks import RNG, seed_from
 from coded_als.codes import MatrixCode
 from coded_als.codes.decoding import ROUNDING_UNITS
 from coded_als.errors import DecodingError, NotEnoughWorkers
@@ -47,7 +48,7 @@ class CodedTrial:
     right: Array
 
     @classmethod
-    def random(cls, code: MatrixCode, seed: int = 0) -> CodedTrial:
+    def random(cls, code: MatrixCode, seed: int | None = None, *, rng: RNG = None) -> CodedTrial:
         """A trial of normal operands with sides that the parts of the code do not divide, (2p + 1, 13) and (13, 3).
 
         Parameters
@@ -56,14 +57,17 @@ class CodedTrial:
             The code.
         seed
             Seed of the operands.
+        rng
+            In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
+            drawn from. Without either the seed is 0.
 
         Returns
         -------
         The trial.
         """
-        rng = np.random.default_rng(seed)
+        normal = np.random.default_rng(seed_from(seed, rng)).standard_normal
         rows = 2 * code.recovery_threshold + 1
-        return cls(code, rng.standard_normal((rows, 13)), rng.standard_normal((13, 3)))
+        return cls(code, normal((rows, 13)), normal((13, 3)))
 
     @cached_property
     def exact(self) -> Array:

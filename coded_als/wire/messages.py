@@ -33,20 +33,12 @@ MOST_HEADER_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in either direction.
-
-    Parameters
-    ----------
-    job
-        Secret of the cluster: a message without it is foreign.
-    worker
-        Number of the worker that it is for, or from; -1 where it has none.
-    """
+    """A message in either direction."""
 
     code: ClassVar[int] = 0  # of the kind, in the header
 
-    job: bytes
-    worker: int
+    job: bytes  # secret of the cluster: a message without it is foreign
+    worker: int  # number of the worker that it is for, or from; -1 where it has none
 
 
 class FromMaster(Message):
@@ -72,7 +64,7 @@ class Store(FromMaster):
 
 @dataclass(frozen=True, slots=True)
 class Load(FromMaster):
-    """A part (`coded_als.cluster.shares.Part`) that lies on the worker's machine, to keep like a stored array."""
+    """A part (`coded_als.cluster.scope.Part`) that lies on the worker's machine, to keep like a stored array."""
 
     code: ClassVar[int] = 2
 
@@ -92,47 +84,24 @@ class Retain(FromMaster):
 
 @dataclass(frozen=True, slots=True)
 class Task(FromMaster):
-    """A worker's part of a round.
-
-    Parameters
-    ----------
-    job, worker
-        As of any message.
-    round_index, attempt
-        The round, and how often its task was sent to this worker before.
-    kernel
-        A name in `coded_als.kernels.KERNELS`.
-    operands
-        The stored arrays that the kernel takes, before ``arrays``.
-    keep
-        Names and versions under which the worker keeps the first of ``arrays``.
-    delay_s
-        Seconds to wait before the work; may be infinite.
-    slowness
-        How many times as long as usual the work is to take.
-    pieces, start
-        Pieces of the response, and the one that comes first; the others follow in cyclic order. One: the whole response.
-    unasked
-        Pieces that the worker does and answers before it is asked for more; 0: all.
-    due_s
-        Seconds after which the worker answers with its finished pieces, without a word before; infinite: when it is asked.
-    arrays
-        Float64 or int32, sent in C order. Decoded ones are read-only views of the received frames, or of shared memory.
-    """
+    """A worker's part of a round."""
 
     code: ClassVar[int] = 4
 
     round_index: Natural
-    attempt: Natural
-    kernel: str
-    operands: tuple[Stamp, ...] = ()
-    keep: tuple[Stamp, ...] = ()
-    delay_s: float = 0.0
-    slowness: float = 1.0
+    attempt: Natural  # how often the round's task was sent to this worker before
+    kernel: str  # a name in `coded_als.kernels.KERNELS`
+    operands: tuple[Stamp, ...] = ()  # the stored arrays that the kernel takes, before ``arrays``
+    keep: tuple[Stamp, ...] = ()  # names and versions under which the worker keeps the first of ``arrays``
+    delay_s: float = 0.0  # seconds to wait before the work; may be infinite
+    slowness: float = 1.0  # how many times as long as usual the work is to take
+    # pieces of the response, and the one that comes first; the others follow in cyclic order. One: the whole response
     pieces: Natural = 1
     start: Natural = 0
-    unasked: Natural = 0
+    unasked: Natural = 0  # pieces that the worker does and answers before it is asked for more; 0: all
+    # seconds after which the worker answers with its finished pieces, without a word before; infinite: when it is asked
     due_s: float = math.inf
+    # float64 or int32, sent in C order; decoded ones are read-only views of the received frames, or of shared memory
     arrays: tuple[NDArray[Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -200,22 +169,12 @@ ANY_NUMBER = -1
 
 @dataclass(frozen=True, slots=True)
 class Hello(FromWorker):
-    """The introduction of a worker, once for each connection.
-
-    Parameters
-    ----------
-    job, worker
-        As of any message; `ANY_NUMBER` asks for whichever number is free.
-    process_id
-        Of the worker, on its machine.
-    memory
-        Name of the memory that the worker shares with the master, empty without any.
-    """
+    """The introduction of a worker, once for each connection; the number `ANY_NUMBER` asks for any that is free."""
 
     code: ClassVar[int] = 16
 
-    process_id: Natural
-    memory: str = ""
+    process_id: Natural  # of the worker, on its machine
+    memory: str = ""  # name of the memory that the worker shares with the master, empty without any
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,36 +224,30 @@ class Response(Reply):
 
 @dataclass(frozen=True, slots=True)
 class Word(Reply):
-    """So many pieces of a task are done, after so many seconds of waiting and of computing."""
+    """So many pieces of a task are done; seconds as of an `Answer`."""
 
     code: ClassVar[int] = 24
 
     done: Natural
     waited_s: float = 0.0
     computed_s: float = 0.0
+    begun_s: float = 0.0
+    sent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(Reply):
-    """Pieces of a task.
-
-    Parameters
-    ----------
-    job, worker, round_index, attempt
-        As of any reply.
-    done
-        How many pieces are done with these.
-    waited_s, computed_s
-        Seconds of waiting and of computing until then.
-    arrays
-        One: the rows of the pieces that were done since the last answer, one after the other.
-    """
+    """Pieces of a task, after so many seconds of waiting and of computing."""
 
     code: ClassVar[int] = 25
 
-    done: Natural
-    waited_s: float = 0.0
+    done: Natural  # pieces, with these
+    waited_s: float = 0.0  # of all its pieces until then, as the seconds of computing
     computed_s: float = 0.0
+    # when the work began, and when this was sent, in seconds since the worker has had the task
+    begun_s: float = 0.0
+    sent_s: float = 0.0
+    # one: the rows of the pieces that were done since the last answer, one after the other
     arrays: tuple[NDArray[Any], ...] = ()
 
 
@@ -323,26 +276,9 @@ class Failure(Reply):
     reason: str = ""
 
 
-MESSAGES: tuple[type[Message], ...] = (
-    Store,
-    Load,
-    Retain,
-    Task,
-    Cancel,
-    Ping,
-    Welcome,
-    Stop,
-    Ask,
-    Hello,
-    Alive,
-    Acknowledged,
-    Absent,
-    Response,
-    Word,
-    Answer,
-    Superseded,
-    Refused,
-    Failure,
+# every class above that has a code
+MESSAGES: tuple[type[Message], ...] = tuple(
+    kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Message) and kind.code
 )
 
 
@@ -358,19 +294,9 @@ def encode(message: Message, arrays: Packed | None = None) -> list[bytes | zmq.F
 
 
 def decode(frames: Sequence[Any], memory: SharedMemoryView | None = None) -> Message:
-    """The message that these frames (buffers) carry.
+    """The message that these frames (buffers) carry; `WireError` for all that `encode` would not have written.
 
-    Parameters
-    ----------
-    frames
-        A header and the frames of its arrays.
-    memory
-        The memory that is shared with the sender.
-
-    Raises
-    ------
-    WireError
-        For all frames that `encode` would not have written.
+    ``memory``: that which is shared with the sender; arrays may lie there.
     """
     if not frames:
         raise WireError("a message must have a header; got no frame.")

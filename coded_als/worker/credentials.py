@@ -15,28 +15,16 @@ _Z85 = frozenset(Z85CHARS)
 
 @dataclass(frozen=True)
 class Credentials:
-    """Three lines of text, the last two empty where nothing is encrypted.
+    """Three lines of text, the last two empty where nothing is encrypted."""
 
-    Parameters
-    ----------
-    job
-        Secret of the cluster.
-    server_key
-        The master's public CURVE key (Z85), or nothing.
-    secret_key
-        This worker's secret CURVE key (Z85), by which the master knows it; without one it makes one up.
-    """
-
-    job: bytes
-    server_key: bytes = b""
+    job: bytes  # secret of the cluster
+    server_key: bytes = b""  # the master's public CURVE key (Z85), or nothing
+    # this worker's secret CURVE key (Z85), by which the master knows it; without one it makes one up
     secret_key: bytes = b""
 
     @classmethod
     def read(cls, stream: TextIO) -> Credentials:
-        """Take the next three lines of a stream.
-
-        Raises UsageError where they are something else.
-        """
+        """Take the next three lines of a stream; `UsageError` where they are something else."""
         try:
             job, *keys = (stream.readline().strip() for _ in range(3))
             credentials = cls(bytes.fromhex(job), *(key.encode("ascii") for key in keys))

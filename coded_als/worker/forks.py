@@ -10,10 +10,10 @@ import select
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 from coded_als.errors import UsageError
+from coded_als.wire import CLOCK
 from coded_als.worker.addresses import is_deserted, remove_address
 from coded_als.worker.credentials import Credentials
 from coded_als.worker.loop import NO_MASTER
@@ -35,10 +35,7 @@ MASTER_GONE = 3
 class Forks:
     """Workers by number, children of this process; the process in charge holds the other end of its stdin.
 
-    Parameters
-    ----------
-    work
-        The work of the worker of a number, in a process of its own; returns its exit code, 0 by default.
+    ``work``: the work of the worker of a number, in a process of its own; returns its exit code, 0 by default.
     """
 
     def __init__(self, work: Callable[[int], int | None]) -> None:
@@ -78,15 +75,15 @@ class Forks:
 
     def restart(self, number: int) -> None:
         """Let one that died be started again when it is due."""
-        self._restarts.setdefault(number, Restarts()).died(time.monotonic())
+        self._restarts.setdefault(number, Restarts()).died(CLOCK.seconds())
 
     def start_due(self) -> float:
         """Start those that are due; seconds after which to look again."""
         patience_s = LOOK_AFTER_MASTER_S
         for number, plan in self._restarts.items():
-            wait_s = plan.due_in(time.monotonic())
+            wait_s = plan.due_in(CLOCK.seconds())
             if wait_s <= 0:
-                plan.started(time.monotonic())
+                plan.started(CLOCK.seconds())
                 self.start(number)
             patience_s = min(patience_s, max(wait_s, 0.0) or LOOK_AFTER_MASTER_S)
         return patience_s
@@ -181,10 +178,7 @@ class Orders:
         self._rest = b""
 
     def read(self, said: bytes) -> Iterator[tuple[int, Credentials]]:
-        """The workers that are named with these bytes.
-
-        Raises UsageError for anything else.
-        """
+        """The workers that are named with these bytes."""
         *lines, unfinished = (self._rest + said).split(b"\n")
         whole = len(lines) // _LINES * _LINES
         self._rest = b"\n".join([*lines[whole:], unfinished])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from coded_als.arrays import Array
 from coded_als.kernels import SUMMED, Result, find_kernel, piece_operands
 from coded_als.wire import (
     ANY_NUMBER,
+    CLOCK,
     Absent,
     Acknowledged,
     Alive,
@@ -34,6 +34,7 @@ from coded_als.wire import (
     Stop,
     Store,
     Superseded,
+    SystemClock,
     Task,
     Welcome,
     WireError,
@@ -63,27 +64,14 @@ MOST_REASON = 4000
 class Worker:
     """Keeps arrays, waits out delays, runs kernels; drops a task as soon as a newer one arrives.
 
-    Parameters
-    ----------
-    socket
-        A connected DEALER.
-    worker
-        This worker's number, or -1 for whichever is free.
-    job
-        Secret of the cluster: messages without it are ignored.
-    process_id
-        Number of this process, for the master.
-    parent_lives
-        Asked about once a second; the loop ends when it says no.
-    monitor
-        Monitor of the socket, where the connection may break or not come about: the worker introduces itself
-        whenever it is there, and gives up when it stays away.
-    parts
-        Where arrays lie that were put on this machine for it.
-    turn
-        The turn that it takes before it computes, where it shares cores with others.
-    memory
-        Memory that it shares with its master; arrays of the master's messages may lie there.
+    ``socket``: a connected DEALER; ``worker``: this worker's number, or -1 for whichever is free; ``job``: secret of
+    the cluster: messages without it are ignored; ``process_id``: number of this process, for the master;
+    ``parent_lives``: asked about once a second; the loop ends when it says no; ``monitor``: monitor of the socket,
+    where the connection may break or not come about: the worker introduces itself whenever it is there, and gives up
+    when it stays away; ``parts``: where arrays lie that were put on this machine for it; ``turn``: the turn that it
+    takes before it computes, where it shares cores with others; ``memory``: memory that it shares with its master;
+    arrays of the master's messages may lie there; ``clock``: tells the time and waits for
+    messages.
     """
 
     def __init__(
@@ -97,14 +85,12 @@ class Worker:
         parts: PartFolder | None = None,
         turn: Turn | None = None,
         memory: SharedMemoryView | None = None,
+        clock: SystemClock = CLOCK,
     ) -> None:
-        self._socket = socket
-        self._poller = zmq.Poller()
-        self._poller.register(socket, zmq.POLLIN)
-        if monitor is not None:
-            self._poller.register(monitor, zmq.POLLIN)
+        self._socket, self._clock = socket, clock
+        self._poller = clock.poller(socket) if monitor is None else clock.poller(socket, monitor)
         self._monitor, self._turn = monitor, turn
-        self._away_since = None if monitor is None else time.monotonic()
+        self._away_since = None if monitor is None else self._clock.seconds()
         self._waits_aloud = self._is_refused = False
         self._shared = memory
         self._us = Hello(job, worker, process_id, "" if memory is None else memory.name)
@@ -134,8 +120,8 @@ class Worker:
         if self._task is not task:
             return
         self._report_dropped()
-        self._waited_s = waited_s = time.perf_counter() - received
-        self._pieces = Pieces(task, received + task.due_s) if task.pieces > 1 else None
+        self._waited_s = waited_s = self._clock.seconds() - received
+        self._pieces = Pieces(task, received) if task.pieces > 1 else None
         try:
             result = self._compute_in_turn(task)
         except Exception as error:  # a bug in a kernel or its operands: for the master to raise
@@ -144,16 +130,16 @@ class Worker:
         if self._pieces is not None:
             result = None  # sent by and by
         if result is not None:
-            self._send(Response(*self._of(task), waited_s, time.perf_counter() - self._started, result))
+            self._send(Response(*self._of(task), waited_s, self._clock.seconds() - self._started, result))
         if self._task is task:
             self._task = None
 
     def _wait(self, task: Task, until: float) -> None:
         """Let the injected delay pass with an eye on the inbox."""
-        while self._task is task and (remaining_s := until - time.perf_counter()) > 0:
+        while self._task is task and (remaining_s := until - self._clock.seconds()) > 0:
             remaining_s = min(remaining_s, self._until_due(task))
             if remaining_s < 1e-3:  # ZeroMQ's clock has whole milliseconds
-                time.sleep(remaining_s)
+                self._clock.sleep(remaining_s)
             else:
                 self._look(min(remaining_s, LOOK_AFTER_PARENT_S))
             if not self._parent_lives():
@@ -170,7 +156,7 @@ class Worker:
 
     def _take_turn(self, task: Task) -> None:
         """Wait until it is this worker's turn, or something newer is there."""
-        since = time.perf_counter()
+        since = self._clock.seconds()
         # taken before anything else is looked at: a worker that is woken for a turn and leaves it there stops the others
         while self._turn is not None and not self._turn.take() and self._task is task:
             if not self._turn.wait(self._socket, since):
@@ -184,7 +170,7 @@ class Worker:
             self._send(Refused(*self._of(task), ", ".join(stale)[:MOST_REASON]))
             return None
         operands = [*(self._memory[name][1] for name, _ in task.operands), *task.arrays]
-        self._started = self._due = time.perf_counter()
+        self._started = self._due = self._clock.seconds()
         if self._pieces is None:
             return self._run(task, find_kernel(task.kernel)(*operands))
         while not self._pieces.complete:
@@ -192,7 +178,7 @@ class Worker:
             found = self._run(task, find_kernel(task.kernel)(*part))
             if found is None:
                 return None
-            self._pieces.add(found[0])
+            self._pieces.add(found[0], self._clock.seconds() - self._started)
             self._tell_of_pieces(task, self._pieces)
             if self._pieces.waits and not self._asked_on(task, self._pieces):
                 return None
@@ -200,7 +186,7 @@ class Worker:
 
     def _asked_on(self, task: Task, pieces: Pieces) -> bool:
         """Wait until the master asks for more pieces; False when something newer turned up."""
-        since = time.perf_counter()
+        since = self._clock.seconds()
         if self._turn is not None:
             self._turn.give()
         while self._task is task and pieces.waits:
@@ -208,7 +194,7 @@ class Worker:
             if not self._parent_lives():
                 self._task = None
         self._take_turn(task)
-        waited_s = time.perf_counter() - since
+        waited_s = self._clock.seconds() - since
         self._started, self._due = self._started + waited_s, self._due + waited_s
         return self._task is task
 
@@ -219,25 +205,29 @@ class Worker:
         """
         if pieces.complete or pieces.waits or 0 < pieces.asked <= pieces.done or task.kernel in SUMMED:
             self._answer(task, pieces)
-        elif pieces.is_news(computed_s := time.perf_counter() - self._started):
-            self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
+        elif pieces.is_news():
+            self._send(Word(*self._of(task), pieces.done, *self._times(pieces)))
 
     def _answer(self, task: Task, pieces: Pieces) -> None:
         """Send the pieces that were done since the last answer; a word where there are none."""
-        computed_s = time.perf_counter() - self._started if pieces.done else 0.0
         pieces.asked = 0
-        pieces.tell(computed_s)
+        pieces.tell()
         if (rows := pieces.take()) is None:
-            self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
+            self._send(Word(*self._of(task), pieces.done, *self._times(pieces)))
         else:
-            self._send(Answer(*self._of(task), pieces.done, self._waited_s, computed_s, (rows,)))
+            self._send(Answer(*self._of(task), pieces.done, *self._times(pieces), (rows,)))
+
+    def _times(self, pieces: Pieces) -> tuple[float, float, float, float]:
+        """The seconds that a `Word` or an `Answer` tells."""
+        begun_s = max(0.0, self._started - pieces.received)
+        return self._waited_s, pieces.computed_s, begun_s, self._clock.seconds() - pieces.received
 
     def _until_due(self, task: Task) -> float:
         """Answer with the finished pieces, if any, once they are due; seconds until then."""
         pieces = self._pieces
         if pieces is None or pieces.task is not task or pieces.due == math.inf:
             return math.inf
-        remaining_s = pieces.due - time.perf_counter()
+        remaining_s = pieces.due - self._clock.seconds()
         if remaining_s > 0:
             return remaining_s
         pieces.due = math.inf
@@ -248,14 +238,14 @@ class Worker:
     def _run(self, task: Task, steps: Generator[None, None, Result]) -> Result | None:
         """Drive a kernel; None when something newer turned up."""
         while True:
-            began = time.thread_time()
+            began = self._clock.worked_s()
             try:
                 next(steps)
             except StopIteration as stop:
-                self._lag(task, time.thread_time() - began)
+                self._lag(task, self._clock.worked_s() - began)
                 result: Result = stop.value
                 return result if task.slowness <= 1 or self._task is task else None
-            self._lag(task, time.thread_time() - began)
+            self._lag(task, self._clock.worked_s() - began)
             self._until_due(task)
             self._look(0.0)
             if self._task is not task:
@@ -287,7 +277,7 @@ class Worker:
             if any(socket is self._monitor for socket, _ in ready):
                 self._note_connection()
             if self._away_since is not None:
-                self._wait_for_master(time.monotonic() - self._away_since)
+                self._wait_for_master(self._clock.seconds() - self._away_since)
         while has_message(self._socket):
             frames = self._socket.recv_multipart(copy=False)
             try:
@@ -311,7 +301,7 @@ class Worker:
             self._is_refused = True
             log.warning("%s: the master does not admit this key", self._name, extra={"event": "refused"})
         if self._away_since is None:
-            self._away_since = time.monotonic()
+            self._away_since = self._clock.seconds()
             log.warning("%s: lost the master", self._name, extra={"event": "lost"})
 
     def _wait_for_master(self, away_s: float) -> None:
@@ -379,7 +369,7 @@ class Worker:
 
     def _supersede(self, task: Task | None) -> None:
         """Take on a task, if any, in place of the one at hand."""
-        self._received = time.perf_counter()
+        self._received = self._clock.seconds()
         if self._task is not None:
             self._dropped.append(self._task)
         self._task = task

@@ -17,10 +17,7 @@ MAP_FROM_BYTES = 1 << 20
 class PartFolder:
     """Arrays by number; large ones are mapped, so that pages without room in memory stay on disk.
 
-    Parameters
-    ----------
-    path
-        The folder, from the process that started this one; nothing from the network enters a path but a number.
+    ``path``: the folder, from the process that started this one; nothing from the network enters a path but a number.
     """
 
     def __init__(self, path: str) -> None:

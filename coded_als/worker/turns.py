@@ -11,9 +11,10 @@ import mmap
 import os
 import select
 import struct
-import time
 
 import zmq
+
+from coded_als.wire import CLOCK
 
 # When none has been given back for so long, those that wait work without: computations are long, or the holder of
 # the turns has been stopped.
@@ -25,12 +26,7 @@ AVAILABLE = hasattr(select, "EPOLLEXCLUSIVE")
 class Turns:
     """As many turns as cores, in a pipe, for workers that are forked after this.
 
-    Parameters
-    ----------
-    workers
-        Number of workers W.
-    cores
-        That they share.
+    ``workers``: number of workers W; ``cores``: that they share.
     """
 
     def __init__(self, workers: int, cores: int) -> None:
@@ -39,7 +35,7 @@ class Turns:
         os.set_blocking(self._given, False)
         # shared with the forked workers: the time when a turn came back last, and for each worker whether it has one,
         # so that its death gives it back
-        self._notes = mmap.mmap(-1, _CLOCK.size + workers)
+        self._notes = mmap.mmap(-1, _TIME.size + workers)
         os.write(self._given, bytes(cores))
 
     def of(self, worker: int) -> Turn:
@@ -54,18 +50,12 @@ class Turns:
 class Turn:
     """The turn that one worker takes before it computes and gives back afterwards.
 
-    Parameters
-    ----------
-    free, given
-        Ends of the pipe that holds a byte for each free turn.
-    notes
-        Seconds on the clock when one was given back last, then a byte for each worker, 1 while it has one.
-    worker
-        Its number.
+    ``free, given``: ends of the pipe that holds a byte for each free turn; ``notes``: seconds on the clock when one was
+    given back last, then a byte for each worker, 1 while it has one; ``worker``: its number.
     """
 
     def __init__(self, free: int, given: int, notes: mmap.mmap, worker: int) -> None:
-        self._free, self._given, self._notes, self._place = free, given, notes, _CLOCK.size + worker
+        self._free, self._given, self._notes, self._place = free, given, notes, _TIME.size + worker
         self._poller: select.epoll | None = None
 
     def take(self) -> bool:
@@ -81,7 +71,7 @@ class Turn:
         """Let the next one have it; without one, nothing happens."""
         if self._notes[self._place]:
             self._notes[self._place] = 0
-            _CLOCK.pack_into(self._notes, 0, time.perf_counter())
+            _TIME.pack_into(self._notes, 0, CLOCK.seconds())
             os.write(self._given, b"\0")
 
     def wait(self, socket: zmq.Socket[bytes], since: float) -> bool:
@@ -90,11 +80,11 @@ class Turn:
             self._poller = select.epoll()
             self._poller.register(self._free, select.EPOLLIN | select.EPOLLEXCLUSIVE)
             self._poller.register(int(socket.getsockopt(zmq.FD)), select.EPOLLIN)
-        given_s: float = _CLOCK.unpack_from(self._notes)[0]
-        remaining_s = max(since, given_s) + PATIENCE_S - time.perf_counter()
+        given_s: float = _TIME.unpack_from(self._notes)[0]
+        remaining_s = max(since, given_s) + PATIENCE_S - CLOCK.seconds()
         self._poller.poll(max(0.0, remaining_s))
         return remaining_s > 0
 
 
 # one clock for all processes of a machine
-_CLOCK = struct.Struct("d")
+_TIME = struct.Struct("d")

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from coded_als import CodedALS, InlineCluster
 from coded_als.als.convergence import REMEDIES, Outside, loss_bound, probed
-from coded_als.als.factors import signs
 from coded_als.als.problem import Problem
+from coded_als.als.ritz import signs
 from coded_als.cli import main
 from coded_als.errors import UsageError
 from tests.strategies import seeds

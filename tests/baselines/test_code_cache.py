@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from scipy import sparse
 
 from coded_als import BPR, SGD, WARP, ImplicitALS, InlineCluster, RidgeALS
-from coded_als.baselines import FirstCopy, code_cache, every_loop, fit_on_cluster
+from coded_als.baselines import FirstCopy, compiled, every_loop, fit_on_cluster
 from coded_als.baselines.compiled import loops
 from coded_als.cli import doctor as system_checks
 from coded_als.cli import main
@@ -58,20 +58,20 @@ def own(temporary: Path) -> Path:
 
 
 def test_code_is_kept_among_temporary_files_where_there_is_no_other_place(temporary: Path, no_place: None) -> None:
-    kept = code_cache.kept_in()
+    kept = compiled.kept_in()
     assert kept is not None
     assert kept.parent == own(temporary)
-    assert code_cache.is_temporary(kept)
+    assert compiled.is_temporary(kept)
     assert own(temporary).stat().st_mode & 0o777 == 0o700
     assert numba.config.CACHE_DIR == ""
     # the same for the next process
-    assert code_cache.kept_in() == kept
+    assert compiled.kept_in() == kept
 
 
 def test_code_is_kept_beside_the_source_where_that_is_possible(temporary: Path) -> None:
-    kept = code_cache.kept_in()
+    kept = compiled.kept_in()
     assert kept is not None
-    assert not code_cache.is_temporary(kept)
+    assert not compiled.is_temporary(kept)
 
 
 def _others_may_enter(folder: Path) -> None:
@@ -108,15 +108,15 @@ def test_a_folder_that_others_may_have_filled_is_not_used(
     prepare: Callable[[Path], None], temporary: Path, no_place: None
 ) -> None:
     prepare(own(temporary))
-    assert code_cache.own_temporary_folder() is None
-    dispatcher = code_cache.dispatcher_of(lambda number: number + 1)
+    assert compiled.own_temporary_folder() is None
+    dispatcher = compiled.dispatcher_of(lambda number: number + 1)
     assert dispatcher(1) == 2
-    assert code_cache.kept_in() is None
+    assert compiled.kept_in() is None
 
 
 def test_a_folder_of_temporary_files_for_all_is_safe_when_names_in_it_are(temporary: Path, no_place: None) -> None:
     temporary.chmod(0o1777)
-    assert code_cache.own_temporary_folder() == own(temporary)
+    assert compiled.own_temporary_folder() == own(temporary)
 
 
 def test_doctor_says_where_code_is_kept_and_what_helps(temporary: Path, no_place: None) -> None:
@@ -130,11 +130,11 @@ def test_doctor_says_where_code_is_kept_and_what_helps(temporary: Path, no_place
 
 
 USED = """
-from coded_als.baselines import code_cache, compiled
+from coded_als.baselines import compiled
 from coded_als.baselines.compiled import dot
 import numpy
 assert compiled.compiled(dot)(numpy.ones(3), numpy.ones(3)) == 3
-print(code_cache.kept_in())
+print(compiled.kept_in())
 """
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from coded_als import load_model
 from coded_als.data import load_ratings
-from coded_als.data.item_texts import load_titles
+from coded_als.data.text import load_titles
 from coded_als.errors import UsageError
 from tests.cli.test_commands import fails_with, run
 from tests.strategies import rating_triples

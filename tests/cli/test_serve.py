@@ -25,7 +25,9 @@ def server() -> Iterator[ModelServer]:
     values[39] = 0
     users, items = [f"u{one}" for one in range(40)], list(range(100, 125))
     data = RatingData(sparse.csr_array(values), np.array(users), np.array(items), "a test")
-    running = ModelServer(("127.0.0.1", 0), ImplicitALS(4).fit(data))
+    model = ImplicitALS(4).fit(data)
+    model.rank_together()
+    running = ModelServer(("127.0.0.1", 0), model)
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield running

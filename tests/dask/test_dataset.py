@@ -17,7 +17,7 @@ pytest.importorskip("distributed")
 from coded_als import CodedALS, InlineCluster
 from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
 from coded_als.cluster import Fastest, Round, all_of
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.dask import DaskCluster
 from coded_als.dask.blocks import ARRAYS
 from coded_als.dask.dataset import Dataset

@@ -93,7 +93,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 def test_what_cannot_be_fitted_is_one_line(
     dask_client: Any, parts: str, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coded_als.dask.scheduler.CONNECT_WITHIN_S", 0.5)
+    monkeypatch.setattr("coded_als.dask.cluster.CONNECT_WITHIN_S", 0.5)
     options, message = REFUSED[case]
     address = dask_client.scheduler_info()["address"]
     found = run("fit", parts, *[address if option == "here" else option for option in options])

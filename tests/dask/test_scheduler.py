@@ -14,7 +14,7 @@ from click.testing import CliRunner
 pytest.importorskip("distributed")
 
 from coded_als.cli import main
-from coded_als.dask.scheduler import open_client
+from coded_als.dask.cluster import open_client
 from coded_als.errors import UsageError
 
 pa: Any = pytest.importorskip("pyarrow")
@@ -49,7 +49,7 @@ def test_a_fit_on_a_cluster_by_address_or_file(dask_client: Any, tmp_path: Path)
     ],
 )
 def test_a_scheduler_that_is_not_there_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coded_als.dask.scheduler.CONNECT_WITHIN_S", 0.5)
+    monkeypatch.setattr("coded_als.dask.cluster.CONNECT_WITHIN_S", 0.5)
     with pytest.raises(UsageError, match="scheduler must be the address") as raised, open_client(name):
         pass
     assert "\n" not in str(raised.value)

@@ -17,9 +17,8 @@ pytest.importorskip("distributed")
 
 from coded_als import CodedALS, InlineCluster
 from coded_als.dask import DaskCluster
-from coded_als.dask.coded_rows import _extent
 from coded_als.dask.dataset import Dataset
-from coded_als.dask.fitting import fit_dataset
+from coded_als.dask.fitting import _extent, fit_dataset
 from coded_als.dask.placement import memory_for_gram, summed_gram, tree
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
@@ -127,7 +126,7 @@ def test_a_dataset_is_counted_before_anything_is_given_out(cluster: DaskCluster,
 def test_a_d_that_no_dask_worker_holds_is_refused(
     cluster: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coded_als.dask.coded_rows.memory_for_gram", lambda client: 1000.0)
+    monkeypatch.setattr("coded_als.dask.fitting.memory_for_gram", lambda client: 1000.0)
     dataset = Dataset.find(cluster.client, write_parts(TABLE, tmp_path), NAMES)
     with pytest.raises(UsageError, match="must fit into memory"):
         fit_dataset(CodedALS(2, code="systematic:p=3"), dataset, cluster)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coded_als.data import arrow_fields
+from coded_als.data import fields
 from coded_als.data.dialect import TextOptions, layout_of
 from coded_als.data.ratings import CodedIds, IdColumn
 from coded_als.data.text import TextColumns, read_columns
@@ -72,7 +72,7 @@ def plain(ids: IdColumn) -> np.ndarray[Any, Any]:
 
 
 def outcome(path: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> TextColumns | str:
-    monkeypatch.setattr(arrow_fields, "ENGINE", engine)
+    monkeypatch.setattr(fields, "ENGINE", engine)
     try:
         options = TextOptions(("1", "2", "3"), False, ",")
         return read_columns(path, layout_of(path, options))

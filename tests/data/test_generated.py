@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coded_als.data import RatingData, arrow_fields, load_ratings
+from coded_als.data import RatingData, fields, load_ratings
 from coded_als.errors import UsageError
 from tests.data.generated import Written, write
 
@@ -89,7 +89,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """The engine that cuts the fields, whatever the size."""
     if request.param == "arrow":
         pytest.importorskip("pyarrow", reason="needs the extra parquet")
-    monkeypatch.setattr(arrow_fields, "ENGINE", request.param)
+    monkeypatch.setattr(fields, "ENGINE", request.param)
     return str(request.param)
 
 

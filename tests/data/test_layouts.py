@@ -17,7 +17,7 @@ import pytest
 
 from coded_als import CodedALS
 from coded_als.data import RatingData, load_ratings
-from coded_als.data.writing import write_rating_lines
+from coded_als.data.splits import write_rating_lines
 from coded_als.errors import UsageError
 
 EXPECTED = [("1", "31", 2.5), ("1", "1029", 3.0), ("2", "31", 4.0)]

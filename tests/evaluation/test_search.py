@@ -16,7 +16,7 @@ from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.data.ratings import from_triples
 from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_ratings
-from coded_als.evaluation.search import ERRORS, LISTS, RANGES, Range, Trial, search
+from coded_als.evaluation.search import ERRORS, LISTS, RANGES, Attempt, Range, search
 from coded_als.models.registry import model_class, model_kinds
 
 
@@ -39,7 +39,7 @@ RIDGE = {"rank": Range(1, 20, whole=True), "regularization": Range(0.1, 50)}
 @pytest.mark.parametrize("metric", [*LISTS, *ERRORS])
 def test_the_best_candidate_is_chosen_by_the_figure_that_a_fit_of_one_s_own_has(metric: Any) -> None:
     train, model = some_ratings(), RidgeALS(3, 5.0, threads=1)
-    heard: list[Trial] = []
+    heard: list[Attempt] = []
     found = search(model, RIDGE, train, budget=5, metric=metric, k=4, seed=2, tried=heard.append)
     assert heard == list(found.candidates)
     assert (len(heard), found.metric) == (5, metric)

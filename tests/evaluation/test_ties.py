@@ -20,7 +20,7 @@ from coded_als.data import holdout
 from coded_als.data.ratings import RatingData, from_triples
 from coded_als.errors import UsageError
 from coded_als.evaluation import evaluate_ranking, evaluate_strong, recommend_batch
-from coded_als.evaluation.expected import expected_lists
+from coded_als.evaluation.metrics import expected_lists
 from coded_als.evaluation.rankings import pattern_of
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.recommending import NewUsers

@@ -13,7 +13,7 @@ from coded_als.cli import doctor as system_checks
 from coded_als.cli import plan
 from coded_als.cluster.machine import Machine
 from coded_als.experiments import calibration
-from coded_als.experiments.environment import environment
+from coded_als.experiments.calibration import environment
 
 ARGUMENTS = [
     "--workers",

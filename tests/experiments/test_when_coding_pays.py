@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,16 @@ def test_intervals_hold_the_ratio_of_many_runs() -> None:
     assert sum(inside) >= 17
 
 
+@cache
+def drawn_outcome(setting: PayCase) -> PayOutcome:
+    return outcome_of(setting, 100)
+
+
 @pytest.mark.parametrize("kind", ["uncoded", "hedged", "speculative", "copies", "coded, whole", "coded, pieces"])
 def test_the_virtual_cluster_takes_the_seconds_of_the_table(kind: str) -> None:
     """Products of the operator on the simulated cluster beside the drawn ones."""
-    setting = PayCase("exp:mean=20ms", 0.002, 10)
-    found, columns = outcome_of(setting, 100), RANK + GUARD_VECTORS
+    setting = PayCase("exp:mean=5ms", 0.0005, 10)
+    found, columns = drawn_outcome(setting), RANK + GUARD_VECTORS
     scheme = Scheme(found.codes[kind], 10, solver=default_solver())
     encoding_s = found.encoding_s if kind == found.code else measure_encoding(scheme, setting)
     drawn_s = (found.seconds[kind] - encoding_s) / ROUNDS - setting.workload().master_s(scheme)

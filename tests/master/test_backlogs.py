@@ -14,7 +14,7 @@ import pytest
 
 from coded_als import CodedOperator
 from coded_als.cluster import Round, all_of
-from coded_als.master import RemoteCluster, backlogs
+from coded_als.master import RemoteCluster, link
 from coded_als.worker.credentials import Credentials
 from tests.master.test_by_hand import ByHand, resident_mb
 
@@ -67,7 +67,7 @@ def parts_sent(connection: socket.socket, most: int) -> int:
 
 
 def test_a_message_without_an_end_is_cut_and_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlogs, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(link, "MOST_BYTES", 1 << 20)
     by_hand, most = ByHand(tmp_path), 20_000
     by_hand.when_there_is_a_key(("--id", 0), ("--id", 1))
     try:
@@ -105,7 +105,7 @@ def test_a_message_without_an_end_is_cut_and_disturbs_nobody(tmp_path: Path, mon
 def test_an_honest_connection_is_not_cut_for_what_it_has_sent_in_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlogs, "MOST_BYTES", 1 << 18)
+    monkeypatch.setattr(link, "MOST_BYTES", 1 << 18)
     by_hand = ByHand(tmp_path)
     by_hand.when_there_is_a_key(("--id", 0))
     large = np.random.default_rng(1).standard_normal((300, 300))
@@ -115,7 +115,7 @@ def test_an_honest_connection_is_not_cut_for_what_it_has_sent_in_all(
             deadline = time.monotonic() + 0.5
             while time.monotonic() < deadline:
                 operator @ large  # 0.7 MB back each time
-            time.sleep(2 * backlogs.LOOK_EVERY_S)
+            time.sleep(2 * link.LOOK_EVERY_S)
             operator @ large
             assert cluster._link._backlogs is not None
             assert cluster._link._backlogs.cut == 0
@@ -125,8 +125,8 @@ def test_an_honest_connection_is_not_cut_for_what_it_has_sent_in_all(
 
 def test_a_response_as_large_as_was_asked_for_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """32 MB, looked at many times on their way, where 64 KB are allowed beside responses."""
-    monkeypatch.setattr(backlogs, "MOST_BYTES", 1 << 16)
-    monkeypatch.setattr(backlogs, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(link, "MOST_BYTES", 1 << 16)
+    monkeypatch.setattr(link, "LOOK_EVERY_S", 0.001)
     by_hand = ByHand(tmp_path)
     by_hand.when_there_is_a_key(("--id", 0))
     left, right = np.arange(4000.0).reshape(1, 4000, 1), np.ones((1, 1, 1000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -55,10 +56,9 @@ def test_a_long_round_does_not_keep_other_threads_garbage(
     assert not rule.on[0]
 
 
-def test_it_is_put_off_for_a_second_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_put_off_for_a_second_and_no_more() -> None:
     now_s = 100.0
-    monkeypatch.setattr(collector.time, "monotonic", lambda: now_s)
-    with CollectorPutOff() as put_off:
+    with CollectorPutOff(lambda: now_s) as put_off:
         now_s = 100.9
         put_off.look()
         assert not gc.isenabled()
@@ -82,7 +82,7 @@ def test_a_round_that_fails_leaves_the_collector_on(cluster: LocalCluster) -> No
 def test_who_has_switched_it_off_finds_it_so() -> None:
     gc.disable()
     try:
-        with CollectorPutOff() as put_off:
+        with CollectorPutOff(time.monotonic) as put_off:
             put_off.look()
         assert not gc.isenabled()
     finally:

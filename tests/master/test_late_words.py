@@ -12,7 +12,9 @@ import pytest
 import zmq
 
 from coded_als.cluster import Fastest, Round, TaskEvent
-from coded_als.cluster.shares import Part
+from coded_als.cluster.questions import EveryPiece
+from coded_als.cluster.scope import Part
+from coded_als.codes.pieces import PieceLayout
 from coded_als.delays import Disturbance
 from coded_als.errors import NotEnoughWorkers, WorkerFailed
 from coded_als.master.events import Events
@@ -23,6 +25,7 @@ from coded_als.wire import (
     Absent,
     Acknowledged,
     Alive,
+    Answer,
     Failure,
     FromWorker,
     Hello,
@@ -105,6 +108,38 @@ class Master:
 
 def response_of(value: float) -> Callable[[Task], Response]:
     return lambda task: Response(JOB, 0, task.round_index, task.attempt, arrays=(value * ONE,))
+
+
+def in_pieces(master: Master, *answers: tuple[int, float] | None, summed: bool = False) -> Any:
+    """A round in three pieces, with answers of one row each; None: the worker introduces itself again."""
+    send, left = master.link.send, iter(answers)
+
+    def answer(route: bytes, frames: Any) -> bool:
+        sent = send(route, frames)
+        if isinstance(task := master.link.sent[-1], Task):
+            for done, value in iter(lambda: next(left, None), None):
+                rows = np.full((1, 3 if summed else 1, 1), value)
+                master.say(Answer(JOB, 0, task.round_index, task.attempt, done, arrays=(rows,)))
+            master.say(Hello(JOB, 0, 1))
+        return sent
+
+    master.link.send = answer  # type: ignore[method-assign]
+    until = EveryPiece(Fastest(1), PieceLayout(1, 3), summed)
+    round = Round("product", response_shapes=((1, 3, 1),))
+    return master.rounds.carry_out(round, until, 5.0, Disturbance.late([0.0])).results[0]
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_an_answer_that_comes_twice_counts_once(master: Master, summed: bool) -> None:
+    found = in_pieces(master, (1, 5.0), (1, 5.0), (2, 6.0), (1, 5.0), (3, 7.0), summed=summed)
+    assert np.unique(np.concatenate(found, axis=1)).tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("summed", [False, True])
+def test_an_answer_after_one_that_was_lost_with_the_connection_does_not_count(master: Master, summed: bool) -> None:
+    """It was kept while there was no connection, and so is there before the worker introduces itself again."""
+    found = in_pieces(master, (1, 4.0), (3, 4.0), None, (1, 5.0), (2, 6.0), (3, 7.0), summed=summed)
+    assert np.unique(np.concatenate(found, axis=1)).tolist() == [5, 6, 7]
 
 
 def superseded(task: Task) -> Superseded:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from coded_als.cluster import Fastest, Round, TaskEvent
-from coded_als.cluster.shares import Part
+from coded_als.cluster.scope import Part
 from coded_als.delays import Disturbance
 from coded_als.errors import NotEnoughWorkers, RoundTimeout
 from coded_als.master.events import Events

@@ -121,6 +121,14 @@ def test_a_lost_worker_owes_no_acknowledgement(scene: Scene) -> None:
     assert scene.membership.workers[2].open_stores == {}
 
 
+def test_a_worker_that_introduces_itself_again_owes_no_acknowledgement(scene: Scene) -> None:
+    """Its array was lost under way; while one is waited for, it would be given no other."""
+    scene.membership.workers[1].open_stores[7] = 100
+    scene.say(hello(1))
+    scene.membership.catch_up()
+    assert scene.membership.workers[1].open_stores == {}
+
+
 def test_whoever_cannot_be_reached_after_a_broken_connection_is_lost(scene: Scene) -> None:
     scene.link.breaks = 2
     scene.link.reachable -= {scene.route(0), scene.route(2)}

@@ -18,8 +18,7 @@ from coded_als.cli import main
 from coded_als.errors import UsageError
 from coded_als.models import folder
 from coded_als.models import folder as part_rows
-from coded_als.models.folder import save_folder
-from coded_als.models.top_n_files import write_top_n_folder
+from coded_als.models.folder import save_folder, write_top_n_folder
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from coded_als import load_model
 from coded_als.errors import UsageError
-from coded_als.models import id_text
+from coded_als.models import ids as ids_of
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.id_text import joined_texts, number_texts, text_array
-from coded_als.models.ids import IdLookup
+from coded_als.models.ids import IdLookup, joined_texts, number_texts, text_array
 from coded_als.models.persistence import save_model
 
 texts = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9), max_size=12)
@@ -24,8 +23,8 @@ texts = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categori
 @pytest.fixture(params=["fixed width", "objects"])
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """As if arrays of a fixed width were never, or always, too large."""
-    monkeypatch.setattr(id_text, "_SMALL_BYTES", 0 if request.param == "objects" else 2**40)
-    monkeypatch.setattr(id_text, "_WASTE", 0)
+    monkeypatch.setattr(ids_of, "_SMALL_BYTES", 0 if request.param == "objects" else 2**40)
+    monkeypatch.setattr(ids_of, "_WASTE", 0)
     return "O" if request.param == "objects" else "U"
 
 
@@ -89,8 +88,8 @@ def test_a_model_folder_holds_ids_of_either_form(form: str, tmp_path: Path) -> N
 
 
 def test_damaged_text_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(id_text, "_SMALL_BYTES", 0)
-    monkeypatch.setattr(id_text, "_WASTE", 0)
+    monkeypatch.setattr(ids_of, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(ids_of, "_WASTE", 0)
     Named().set_ids(["é", "NA", ""], list("abcd")).save(tmp_path / "m.npz")
     with np.load(tmp_path / "m.npz") as archive:
         members = {name: archive[name] for name in archive.files}

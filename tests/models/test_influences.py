@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coded_als.models.explanation import influences
-from coded_als.sharded.host_items import HostItems
-from coded_als.sharded.objectives import Explicit
+from coded_als.models.recommending import influences
+from coded_als.sharded.objectives import Explicit, HostItems
 from tests.strategies import seeds
 
 

@@ -74,7 +74,7 @@ ALGORITHM = (
     ),
     Mutant(
         "a new user is folded in without the means of the items",
-        "coded_als/als/folding.py",
+        "coded_als/als/estimator.py",
         "means = np.zeros(rows.shape[1]) if self.item_biases_ is None else self.item_biases_",
         "means = np.zeros(rows.shape[1])",
         ("tests/als/test_centring.py::test_fold_in_is_the_row_of_the_full_solve",),
@@ -130,7 +130,7 @@ ALGORITHM = (
     ),
     Mutant(
         "a rank above that of the data is let through",
-        "coded_als/als/factors.py",
+        "coded_als/als/ritz.py",
         "if regularization == 0 and not sigma[rank - 1] > floor:",
         "if False:",
         ("tests/als/test_coded_als.py::test_rank_above_the_rank_of_the_matrix_is_refused",),

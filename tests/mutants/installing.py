@@ -7,14 +7,14 @@ from tests.mutants.mutant import Mutant
 INSTALLING = (
     Mutant(
         "code is run from a folder that others may enter",
-        "coded_als/baselines/code_cache.py",
+        "coded_als/baselines/compiled.py",
         " and not found.st_mode & 0o077",
         "",
         ("tests/baselines/test_code_cache.py::test_a_folder_that_others_may_have_filled_is_not_used",),
     ),
     Mutant(
         "code is run from a folder that others may replace",
-        "coded_als/baselines/code_cache.py",
+        "coded_als/baselines/compiled.py",
         "bool(found.st_mode & stat.S_ISVTX) or not found.st_mode & 0o022",
         "True",
         ("tests/baselines/test_code_cache.py::test_a_folder_that_others_may_have_filled_is_not_used",),

@@ -28,7 +28,7 @@ MODELS = (
     ),
     Mutant(
         "early stopping keeps the last state",
-        "coded_als/evaluation/stopping.py",
+        "coded_als/evaluation/search.py",
         "            model._return_to(*self._best)\n",
         "            pass\n",
         ("tests/models/test_going_on.py::test_early_stopping_keeps_the_best_state",),
@@ -57,8 +57,8 @@ MODELS = (
     Mutant(
         "halving keeps the worst",
         "coded_als/evaluation/tuning.py",
-        "key=lambda pair: -self._sign",
-        "key=lambda pair: self._sign",
+        "key=lambda pair: -pair[0]",
+        "key=lambda pair: pair[0]",
         ("tests/evaluation/test_tuning.py::test_a_third_goes_on_from_where_it_is",),
     ),
     Mutant(
@@ -147,7 +147,7 @@ MODELS = (
     ),
     Mutant(
         "ids of very different lengths are widened to the longest",
-        "coded_als/models/id_text.py",
+        "coded_als/models/ids.py",
         "    if fixed <= max(_SMALL_BYTES, _WASTE * sum(map(len, texts))):\n",
         "    if True:\n",
         ("tests/models/test_id_text.py::test_the_form_depends_on_what_a_fixed_width_would_take",),
@@ -168,14 +168,14 @@ MODELS = (
     ),
     Mutant(
         "equal scores at the end of a list go to the lower columns",
-        "coded_als/evaluation/expected.py",
+        "coded_als/evaluation/metrics.py",
         "    sizes[last[full]] = level.sum(axis=1)[full]\n",
         "",
         ("tests/evaluation/test_ties.py::test_figures_are_means_over_all_orders_of_equal_scores",),
     ),
     Mutant(
         "equal items are scored apart",
-        "coded_als/evaluation/expected.py",
+        "coded_als/evaluation/metrics.py",
         "return table[first], copies.ravel()",
         "return table, np.arange(len(table))",
         (
@@ -185,8 +185,8 @@ MODELS = (
     Mutant(
         "the largest error is the best",
         "coded_als/evaluation/search.py",
-        "sign = -1.0 if metric in ERRORS else 1.0",
-        "sign = 1.0",
+        "return (-1.0 if metric in ERRORS else 1.0) * ",
+        "return ",
         ("tests/evaluation/test_search.py",),
     ),
     Mutant(

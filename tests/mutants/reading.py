@@ -57,7 +57,7 @@ READING = (
     ),
     Mutant(
         "Arrow's ids lose their zeros",
-        "coded_als/data/arrow_fields.py",
+        "coded_als/data/fields.py",
         "        plain = bool((pc.binary_length(texts).to_numpy() == shortest).all())\n",
         "        plain = True\n",
         ("tests/data/test_engines.py::test_both_engines_have_the_same_columns",),
@@ -71,7 +71,7 @@ READING = (
     ),
     Mutant(
         "memory is not counted",
-        "coded_als/data/matrix_market.py",
+        "coded_als/data/matrix_files.py",
         "    if needed > (most := memory_limit()):\n",
         "    if (most := memory_limit()) < 0:\n",
         (f"{_LAYOUTS}::test_sizes_that_memory_does_not_hold_are_refused_by_counting",),

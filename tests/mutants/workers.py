@@ -123,7 +123,7 @@ PROCESSES = (
         "coded_als/experiments/plan_report.py",
         "if not cluster and not trace_files(str(workload.delays)):",
         "if True:",
-        ("tests/planner/test_plan_trials.py",),
+        ("tests/experiments/test_plan_trials.py",),
     ),
     Mutant(
         "a worker computes with the threads of its environment",
@@ -162,7 +162,7 @@ PROCESSES = (
     ),
     Mutant(
         "large responses that were asked for are cut off",
-        "coded_als/master/backlogs.py",
+        "coded_als/master/link.py",
         "self._most_bytes = max(self._most_bytes, MOST_BYTES + RESPONSES * response_bytes)",
         "del response_bytes",
         ("tests/master/test_backlogs.py",),
@@ -219,8 +219,8 @@ PROCESSES = (
     Mutant(
         "a lost worker keeps its open stores",
         "coded_als/master/membership.py",
-        "            worker.open_stores.clear()\n",
-        "",
+        "False, self._clock()\n            worker.open_stores.clear()\n",
+        "False, self._clock()\n",
         ("tests/master/test_membership.py",),
     ),
     Mutant(

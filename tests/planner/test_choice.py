@@ -15,8 +15,7 @@ from coded_als import CodedALS, CodedOperator, InlineCluster, LocalCluster
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.virtual import SimulatedCluster
 from coded_als.delays import parse_delays
-from coded_als.planner.choice import MARGIN, Race, choose, schemes
-from coded_als.planner.cluster_plan import make_plan
+from coded_als.planner.choice import MARGIN, Race, choose, make_plan, schemes
 from coded_als.planner.schemes import Scheme, Size
 from coded_als.planner.solvers import typical_iterations
 from coded_als.planner.timing import Draws, Infeasible, Workload, iteration_seconds, least_iteration_seconds

@@ -18,8 +18,7 @@ from coded_als.cluster.machine import Machine
 from coded_als.delays import parse_delays
 from coded_als.errors import UsageError
 from coded_als.experiments.plan_report import fit_command, plan_document, plan_text
-from coded_als.planner.choice import Candidate, Duel, Race, schemes
-from coded_als.planner.cluster_plan import Plan, make_plan
+from coded_als.planner.choice import Candidate, Duel, Plan, Race, make_plan, schemes
 from coded_als.planner.schemes import Scheme, Size
 from coded_als.planner.solvers import SOLVERS, typical_iterations
 from coded_als.planner.statistics import Sampling, mean_and_interval

@@ -9,6 +9,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Literal
 
 import numpy as np
 
@@ -128,36 +130,21 @@ class FitStatus:
         with self._lock:
             late = sum(not one.lost and one.last_round < self._round for one in self._workers)
             lost = sum(one.lost for one in self._workers)
-            by_worker = [(str(number), one) for number, one in enumerate(self._workers)]
+            waited_s = self._clock_of_rounds.waited_s
             figures = [
                 Figure.of("finished", "Whether the fit has ended.", self._finished),
                 Figure.of("rounds_total", "Rounds that have ended.", self._round + 1, "counter"),
                 Figure.of(
-                    "round_seconds_total",
-                    "Seconds of rounds, to their last response used.",
-                    self._clock_of_rounds.waited_s,
-                    "counter",
+                    "round_seconds_total", "Seconds of rounds, to their last response used.", waited_s, "counter"
                 ),
                 Figure("tasks_total", "Tasks by their outcome.", dict(self._statuses), "counter", "status"),
                 Figure.of("workers", "Workers of the cluster.", len(self._workers)),
                 Figure.of("workers_alive", "Workers that are not lost.", len(self._workers) - lost),
                 Figure.of("stragglers", "Workers without a response used in the last round.", late),
-                Figure(
-                    "worker_up", "Whether a worker is not lost.", {n: not w.lost for n, w in by_worker}, label="worker"
-                ),
-                Figure(
-                    "worker_responses_total",
-                    "Responses used of a worker.",
-                    {n: w.counted for n, w in by_worker},
-                    "counter",
-                    "worker",
-                ),
-                Figure(
-                    "worker_seconds_total",
-                    "Seconds until these responses arrived.",
-                    {n: w.seconds for n, w in by_worker},
-                    "counter",
-                    "worker",
+                self._by_worker("worker_up", "Whether a worker is not lost.", lambda worker: not worker.lost, "gauge"),
+                self._by_worker("worker_responses_total", "Responses used of a worker.", attrgetter("counted")),
+                self._by_worker(
+                    "worker_seconds_total", "Seconds until these responses arrived.", attrgetter("seconds")
                 ),
                 Figure("bytes_total", "Bytes over the network.", dict(self._bytes()), "counter", "direction"),
             ]
@@ -170,6 +157,11 @@ class FitStatus:
                     Figure.of("decoding_error", "Estimated relative error of decoding.", last.error_estimate),
                 ]
             return figures
+
+    def _by_worker(
+        self, name: str, help: str, of: Callable[[_Worker], float], kind: Literal["gauge", "counter"] = "counter"
+    ) -> Figure:
+        return Figure(name, help, {str(number): of(one) for number, one in enumerate(self._workers)}, kind, "worker")
 
     def view(self) -> View:
         """The state now."""
@@ -263,14 +255,8 @@ def seconds_left(history: Sequence[CodedIteration], tolerance: float, most: int)
 class SweepStatus:
     """Progress of `coded_als.experiments.sweep.runs.run_sweep`, for views from any thread.
 
-    Parameters
-    ----------
-    title
-        Name of the sweep.
-    clock
-        ``"wall"`` or ``"virtual"``: the clock that measured the seconds of the cells.
-    now
-        A clock in wall seconds.
+    ``title``: name of the sweep; ``clock``: ``"wall"`` or ``"virtual"``: the clock that measured the seconds of the
+    cells; ``now``: a clock in wall seconds.
     """
 
     def __init__(self, title: str, clock: str, now: Callable[[], float] = time.monotonic) -> None:

@@ -1,6 +1,6 @@
 """Reports: figures from stored results, alone, in a notebook or in one offline HTML file."""
 
-from coded_als.experiments.report.example_figures import objective_against_seconds
+from coded_als.experiments.report.sweep_figures import objective_against_seconds
 from coded_als.experiments.report.html_report import write_report
 from coded_als.experiments.report.results import Results, open_results
 from coded_als.experiments.report.sweep_figures import (

@@ -200,17 +200,7 @@ def style() -> dict[Any, Any]:
 def drawn_as(width_in: float | None = None, rc: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
     """Draw and save figures of a width, and with rcParams of matplotlib, for as long as the block lasts.
 
-    Parameters
-    ----------
-    width_in
-        Inches: 3.4 for a column of a paper with two.
-    rc
-        rcParams, like ``{"font.size": 8}``.
-
-    Raises
-    ------
-    UsageError
-        For a width that is none, and for parameters or values that matplotlib does not know.
+    ``width_in``: inches: 3.4 for a column of a paper with two; ``rc``: rcParams, like ``{"font.size": 8}``.
     """
     if width_in is not None and not 0 < width_in < MOST_WIDTH_IN:
         raise UsageError(f"width must be above 0 and below {MOST_WIDTH_IN} in; got {width_in}. Write 3.4in, say.")

@@ -19,8 +19,7 @@ from coded_als.experiments.report.slices import Slice, is_coded, scheme_name
 from coded_als.experiments.sweep.result_folder import saying_what_failed, write_text
 from coded_als.experiments.sweep.rows import STATUSES, SweepRow, flat
 from coded_als.experiments.table1.findings import findings, table_cells
-from coded_als.experiments.table1.paper_table import OperationTime, paper_source, read_wall
-from coded_als.experiments.table1.theory import constants
+from coded_als.experiments.table1.paper_table import OperationTime, constants, paper_source, read_wall
 
 GOOD = {"agrees", "supported", "done"}
 MIDDLING = {"trend only", "partly supported", "infeasible"}

@@ -1,12 +1,16 @@
-"""Figures of Table I: published and fitted seconds, decoding errors, and the iterations that runs survive."""
+"""Figures of the reproduction: Table I, its extension to other numbers of workers, and "when does coding pay?"."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from coded_als.codes import PointFamily
 from coded_als.experiments.report.canvas import (
     BAND,
+    INK,
     SOFT,
     CaptionedFigure,
     Entry,
@@ -14,12 +18,20 @@ from coded_als.experiments.report.canvas import (
     Table,
     add_legend,
     new_axes,
+    rc_context,
     scale_x,
     scale_y,
+    style,
     style_of,
+    styles,
 )
 from coded_als.experiments.sweep.rows import known_interval
 from coded_als.experiments.table1.paper_table import Table1Row, at_points, live_and_partitions
+
+# figures need rows, and not the runs that made them
+if TYPE_CHECKING:
+    from coded_als.experiments.table1.extended import ExtendedRow
+    from coded_als.experiments.when_coding_pays import PayOutcome
 
 # meanings of a mark and of a line, in every colour
 PUBLISHED, FITTED = "published", "fitted law, virtual clock"
@@ -156,3 +168,57 @@ def table1_figures_of(rows: Sequence[Table1Row]) -> Iterator[CaptionedFigure]:
     """All figures of a reproduction of Table I, drawn one at a time."""
     for entry in TABLE1_FIGURES:
         yield entry.of(rows)
+
+
+def extended_times(rows: Sequence[ExtendedRow]) -> ReportFigure:
+    """Formula (46) as marks, the clock without the master's work as lines, and with it as dashes, against h."""
+    figure, axes = new_axes("partitions h", "time of a run (seconds)")
+    cut = [row for row in rows if row.cell.partitions is not None]
+    scale_x(axes, [row.cell.partitions or 0 for row in cut], whole=True)
+    scale_y(axes, [value for row in cut for value in (row.law_seconds_mean, row.with_master_seconds)])
+    names = {_series(row): _series_name(row, cut) for row in cut}
+    for place, (key, name) in enumerate(names.items(), start=1):
+        here = sorted((row for row in cut if _series(row) == key), key=lambda row: row.cell.partitions or 0)
+        hs, colour = [row.cell.partitions or 0 for row in here], style_of(place).colour
+        axes.plot(hs, [row.clock_seconds_mean for row in here], color=colour)
+        axes.plot(hs, [row.with_master_seconds for row in here], color=colour, linestyle="--")
+        known = [np.nan if row.formula_seconds is None else row.formula_seconds for row in here]
+        axes.plot(hs, known, label=name, **style_of(place).mark)
+    axes.plot([], [], color=SOFT, marker="o", linestyle="none", label="formula (46)")
+    axes.plot([], [], color=SOFT, label="clock")
+    axes.plot([], [], color=SOFT, linestyle="--", label="clock and master")
+    add_legend(figure, columns=4)
+    return figure
+
+
+def _series(row: ExtendedRow) -> tuple[int, str, str]:
+    """The cells of one line: all but h."""
+    code = ",".join(part for part in row.cell.code.replace(":", ",").split(",") if not part.startswith("h="))
+    return row.cell.workers, code, row.cell.delays
+
+
+def _series_name(row: ExtendedRow, rows: Sequence[ExtendedRow]) -> str:
+    """W, and the code and the delays where they differ between the lines."""
+    varied = [len({_series(other)[place] for other in rows}) > 1 for place in (1, 2)]
+    also = [text for text, differs in zip(_series(row)[1:], varied, strict=True) if differs]
+    return ", ".join([f"W = {row.cell.workers}", *also])
+
+
+def rival_over_code(found: Sequence[PayOutcome]) -> ReportFigure:
+    """Time of the best method without a code over that of the best code; above the line coding pays."""
+    works_s = sorted({outcome.setting.work_s for outcome in found})
+    looks = styles(outcome.setting.delays for outcome in found)
+    with rc_context(style()):
+        figure = ReportFigure(figsize=(3.0 * len(works_s), 4.6), layout="constrained")
+        panels = figure.subplots(1, len(works_s), sharey=True, squeeze=False)[0]
+        for panel, work_s in zip(panels, works_s, strict=True):
+            panel.axhline(1.0, color=SOFT, linewidth=1)
+            for spec, look in looks.items():
+                alike = [o for o in found if (o.setting.delays, o.setting.work_s) == (spec, work_s)]
+                shown = [outcome.setting.workers for outcome in alike], [outcome.ratio.value for outcome in alike]
+                panel.plot(*shown, color=look.colour, marker=look.marker, markersize=4, linewidth=1.2, label=spec)
+            panel.set(xscale="log", yscale="log", xlabel="workers W")
+            panel.set_title(f"work {1e3 * work_s:g} ms", fontsize=10, color=INK)
+        panels[0].set_ylabel("best rival / best code")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    return figure

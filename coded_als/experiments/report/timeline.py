@@ -164,12 +164,8 @@ def _endings(axes: Axes, rows: Sequence[TimelineRow], place: dict[int, int], las
 class TimelineDrawing(EventLog):
     """An observer that saves the timeline of a run as a figure, in the format of the file's suffix.
 
-    Parameters
-    ----------
-    clock
-        ``"wall"`` or ``"virtual"``: the clock that measured the seconds.
-    rounds
-        The first so many rounds: more cannot be told apart on a page.
+    ``clock``: ``"wall"`` or ``"virtual"``: the clock that measured the seconds; ``rounds``: the first so many rounds:
+    more cannot be told apart on a page.
     """
 
     def __init__(self, clock: str = "wall", rounds: int = 12) -> None:
@@ -177,10 +173,7 @@ class TimelineDrawing(EventLog):
         self.clock, self.rounds = clock, rounds
 
     def save(self, path: Path) -> None:
-        """Write the figure.
-
-        Raises CodedALSError when the file cannot be written.
-        """
+        """Write the figure."""
         try:
             timeline(self.events, clock=self.clock, rounds=self.rounds).savefig(path)
         except OSError as error:

@@ -118,11 +118,7 @@ class Grid:
     delays: tuple[str, ...]
 
     def cells(self) -> list[Cell]:
-        """The cells in the order in which results are written.
-
-        Raises UsageError when the grid is too large, or empty: the paper's protocol exists for ALS with its own code
-        alone.
-        """
+        """The cells in the order in which results are written."""
         schemes = len(self.solvers) * len(self.protocols) * len(self.codes) * len(self.partitions)
         if (count := len(self.delays) * len(self.workers) * len(self.stragglers) * schemes) > MOST_CELLS:
             raise UsageError(f"a sweep must have at most {MOST_CELLS} cells; got up to {count}. Narrow its ranges.")
@@ -197,10 +193,7 @@ def distinct_delays(specs: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_range(text: str, name: str, least: int = 1) -> tuple[int, ...]:
-    """Whole numbers from ``2:6`` (both ends), ``10:50:10`` (with a step) or ``4,6,8``.
-
-    Raises UsageError for anything else, for a range upside down, and for numbers below ``least``.
-    """
+    """Whole numbers from ``2:6`` (both ends), ``10:50:10`` (with a step) or ``4,6,8``."""
     match = re.fullmatch(r"(\d+):(\d+)(?::(\d+))?", text.strip())
     if match:
         first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)

@@ -49,21 +49,10 @@ RowType = TypeVar("RowType", bound=StoredRow)
 class ResultFolder(Generic[RowType]):
     """Results of one spec in one folder; a context manager that keeps other writers out.
 
-    Parameters
-    ----------
-    path
-        The folder; made if absent.
-    spec
-        Settings of the results, JSON-able.
-    resume
-        Whether to go on with the finished cells of an earlier run of the same spec.
-    columns
-        Numbers that a finished cell must have; a stored one without them is damaged and not counted as finished.
-
-    Raises
-    ------
-    UsageError
-        If the folder cannot be written, holds another spec, holds this one and ``resume`` is off, or is in use.
+    ``path``: the folder; made if absent; ``spec``: settings of the results, JSON-able; ``resume``: whether to go on
+    with the finished cells of an earlier run of the same spec; ``columns``: numbers that a finished cell must have; a
+    stored one without them is damaged and not counted as finished. Raises UsageError if the folder cannot be written,
+    holds another spec, holds this one and ``resume`` is off, or is in use.
     """
 
     def __init__(self, path: Path, spec: Mapping[str, Any], *, resume: bool, columns: Sequence[str] = ()) -> None:
@@ -164,10 +153,7 @@ def _grown(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[StoredRow]]:
-    """Spec and rows of a folder, also of one with a run that has not ended.
-
-    Raises UsageError if it is no results folder or is damaged.
-    """
+    """Spec and rows of a folder, also of one with a run that has not ended."""
     try:
         spec = read_json(path / "spec.json")
         files = [path / name for name in ("results.jsonl", "journal.jsonl") if (path / name).exists()]
@@ -330,7 +316,7 @@ class Examples(TypedDict):
 
 
 def read_examples(folder: Path) -> Examples | None:
-    """The document of `coded_als.experiments.sweep.example_runs.write_examples`, if there is one."""
+    """The document of `coded_als.experiments.sweep.runs.write_examples`, if there is one."""
     path = folder / EXAMPLES_FILE
     if not path.exists():
         return None

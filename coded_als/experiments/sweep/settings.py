@@ -35,10 +35,7 @@ def _spec(spec: SweepSpec) -> dict[str, Any]:
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], Grid] | None:
-    """Options of the command line and grid of the sweep in a folder; None where there is none.
-
-    Raises UsageError when the folder holds something else, or is damaged.
-    """
+    """Options of the command line and grid of the sweep in a folder; None where there is none."""
     if not (folder / "spec.json").exists():
         return None
     try:
@@ -73,10 +70,7 @@ def _options(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_spec_file(path: Path, options: Collection[str], repeated: Collection[str]) -> dict[str, Any]:
-    """Values of options from a TOML file, by their names in ``options``.
-
-    Raises UsageError when it cannot be read, has another key or holds a table.
-    """
+    """Values of options from a TOML file, by their names in ``options``."""
     try:
         content = tomllib.loads(path.read_text())
     except OSError as error:

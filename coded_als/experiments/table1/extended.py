@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,13 @@ from coded_als.cluster.waiting import RoundCost, round_seconds
 from coded_als.codes import CodeSpec, Entangled, parse_code
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
-from coded_als.experiments.table1.paper_table import OperationTime, paper_size
-from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, constants, expected_seconds
+from coded_als.experiments.table1.paper_table import (
+    NOMINAL_ITERATIONS,
+    OperationTime,
+    constants,
+    expected_seconds,
+    paper_size,
+)
 from coded_als.experiments.text_tables import as_text
 from coded_als.planner.schemes import Scheme
 from coded_als.planner.statistics import mean_and_interval
@@ -46,32 +52,17 @@ class ExtendedCell:
 
 @dataclass(frozen=True)
 class ExtendedRow:
-    """Seconds of a run of 1,000 iterations, stage 1 alone, as (46) counts it.
-
-    Parameters
-    ----------
-    cell
-        The cell.
-    threshold
-        Responses that a round waits for.
-    formula_seconds
-        Formula (46); None for other codes and other delays.
-    law_seconds_mean, law_seconds_low95, law_seconds_high95
-        Draws of the delays alone, without messages, with their 95 % interval.
-    clock_seconds_mean
-        The virtual clock, messages included.
-    master_seconds
-        The master's own work, which the clock leaves out.
-    """
+    """Seconds of a run of 1,000 iterations, stage 1 alone, as (46) counts it."""
 
     cell: ExtendedCell
-    threshold: int
-    formula_seconds: float | None
+    threshold: int  # responses that a round waits for
+    formula_seconds: float | None  # formula (46); None for other codes and other delays
+    # draws of the delays alone, without messages, with their 95 % interval
     law_seconds_mean: float
     law_seconds_low95: float | None
     law_seconds_high95: float | None
-    clock_seconds_mean: float
-    master_seconds: float
+    clock_seconds_mean: float  # the virtual clock, messages included
+    master_seconds: float  # the master's own work, which the clock leaves out
 
     @property
     def with_master_seconds(self) -> float:
@@ -86,10 +77,7 @@ class ExtendedRow:
 def cells_of(
     workers: Sequence[int], partitions: Sequence[int], codes: Sequence[str], delays: Sequence[str]
 ) -> list[ExtendedCell]:
-    """The cells that can exist: a code needs no more responses than there are workers.
-
-    Raises UsageError where none can.
-    """
+    """The cells that can exist: a code needs no more responses than there are workers."""
     found = [
         ExtendedCell(count, h, code.spec, spec)
         for spec, text, count in product(delays, codes, workers)
@@ -141,13 +129,12 @@ def _row(cell: ExtendedCell, law: OperationTime, machine: Machine, repeats: int,
         formula = expected_seconds(law, size.length, size.rank, cell.partitions, cell.workers)
         # (46) cuts D exactly; a share of the code is rounded up to whole rows
         alone = RoundCost(size.length**2 * size.rank / cell.partitions**2)
-    drawn = _totals(
-        spec, cell.workers, alone, until, LAW_ALONE if fitted else _without_messages(machine), repeats, seed
-    )
-    mean, low, high = mean_and_interval(drawn)
+    # without messages
+    silent = LAW_ALONE if fitted else Machine(machine.multiplications_per_second, np.inf, 0.0, 0.0)
+    mean, low, high = mean_and_interval(run_totals(spec, cell.workers, alone, until, silent, repeats, seed))
     return ExtendedRow(
         cell, until.needed, formula, mean, low, high,
-        float(_totals(spec, cell.workers, cost, until, clock, repeats, seed).mean()),
+        float(run_totals(spec, cell.workers, cost, until, clock, repeats, seed).mean()),
         NOMINAL_ITERATIONS * machine.computing_s(scheme.master_operations(size)),
     )  # fmt: skip
 
@@ -158,11 +145,7 @@ def fitted_spec(law: OperationTime) -> str:
     return f"normal-ops:mu={mu!r}s,sigma={sigma!r}s"
 
 
-def _without_messages(machine: Machine) -> Machine:
-    return Machine(machine.multiplications_per_second, np.inf, 0.0, 0.0)
-
-
-def _totals(
+def run_totals(
     spec: str, workers: int, cost: RoundCost, until: StoppingRule, machine: Machine, repeats: int, seed: int
 ) -> Array:
     """Seconds of whole runs, (repeats,)."""
@@ -193,20 +176,12 @@ def extended_words(rows: Sequence[ExtendedRow], law: OperationTime) -> list[str]
         lines.append(f"draws of the law are within {max(off):.2%} of formula (46) in all {len(off)} cells")
     for workers in sorted({row.cell.workers for row in rows}):
         here = [row for row in rows if row.cell.workers == workers]
-        pure, real = (min(here, key=key) for key in (_law_of, _all_of))
+        pure, real = (min(here, key=attrgetter(name)) for name in ("law_seconds_mean", "with_master_seconds"))
         lines.append(
             f"W = {workers}: {pure.cell.code} is fastest by the law ({pure.law_seconds_mean:.3g} s), {real.cell.code} with "
             f"messages and the master's work ({real.with_master_seconds:.3g} s, of which the master {real.master_seconds:.3g} s)"
         )
     return lines
-
-
-def _law_of(row: ExtendedRow) -> float:
-    return row.law_seconds_mean
-
-
-def _all_of(row: ExtendedRow) -> float:
-    return row.with_master_seconds
 
 
 def documents(rows: Sequence[ExtendedRow], law: OperationTime, machine: Machine) -> Mapping[str, Any]:

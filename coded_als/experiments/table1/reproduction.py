@@ -18,15 +18,13 @@ from coded_als.als.products import RoundLog
 from coded_als.als.spread import store_data
 from coded_als.arrays import Array
 from coded_als.cluster import Fastest, Round, WellConditioned
-from coded_als.cluster.machine import Machine
 from coded_als.cluster.rules import counted_workers
 from coded_als.cluster.virtual import SimulatedCluster
-from coded_als.cluster.waiting import RoundCost, round_seconds
+from coded_als.cluster.waiting import RoundCost
 from coded_als.codes import Entangled, EntangledPolynomialCode, PointFamily, iteration_threshold
-from coded_als.delays import DelayStream
-from coded_als.experiments.problems import paper_ratings
 from coded_als.experiments.sweep.result_folder import ResultFolder
 from coded_als.experiments.sweep.rows import canonical
+from coded_als.experiments.table1.extended import LAW_ALONE, fitted_spec, run_totals
 from coded_als.experiments.table1.paper_table import (
     FAMILIES,
     WALL_FILE,
@@ -37,15 +35,15 @@ from coded_als.experiments.table1.paper_table import (
     Table1Row,
     WallRow,
     append_wall,
+    expected_seconds,
     paper_cells,
+    paper_ratings,
     paper_size,
     read_wall,
     with_points,
 )
-from coded_als.experiments.table1.theory import NOMINAL_ITERATIONS, expected_seconds
 from coded_als.planner.schemes import Size
 from coded_als.planner.statistics import mean_and_interval
-from coded_als.planner.timing import repetition_seed
 
 # Speed at which the paper's seconds are turned into a number of products; one core, floating-point operations.
 ASSUMED_FLOPS = 30e9
@@ -171,10 +169,7 @@ def _start(size: Size, seed: int) -> Array:
 def _reference_objectives(effort: Effort, seed: int) -> list[float]:
     """Objectives of plain ALS, one for each iteration."""
     ratings = paper_ratings(effort.size, seed)
-    data, factor = (
-        ratings.T @ ratings,
-        np.random.default_rng(seed).standard_normal((effort.size.length, effort.size.rank)),
-    )
+    data, factor = ratings.T @ ratings, _start(effort.size, seed)
     objectives = []
     for _ in range(effort.iterations):
         # ALS in its direct form is a power step; the span is all that the objective depends on
@@ -193,22 +188,9 @@ def _objective(data: Array, factor: Array) -> float:
 
 def virtual_seconds(cell: PaperCell, law: OperationTime, repeats: int, seed: int) -> Array:
     """Seconds of whole runs on the virtual clock, (repeats,): stage 1 alone, as (46) counts it."""
-    size = paper_size()
-    operations = size.length**2 * size.rank / cell.partitions**2
-    mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
-    spec = f"normal-ops:mu={mu!r}s,sigma={sigma!r}s"
-    # the law of the delays is all the time there is: no other work, no messages
-    machine, until = Machine(np.inf, np.inf, 0.0, 0.0), Fastest(iteration_threshold(cell.partitions, "real"))
-    totals = [
-        round_seconds(
-            DelayStream(spec, cell.live, repetition_seed(seed, repetition)),
-            [(RoundCost(operations), until)],
-            machine,
-            NOMINAL_ITERATIONS,
-        ).sum()
-        for repetition in range(repeats)
-    ]
-    return np.array(totals)
+    size, until = paper_size(), Fastest(iteration_threshold(cell.partitions, "real"))
+    cost = RoundCost(size.length**2 * size.rank / cell.partitions**2)
+    return run_totals(fitted_spec(law), cell.live, cost, until, LAW_ALONE, repeats, seed)
 
 
 def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> WallRow:
@@ -228,8 +210,7 @@ def wall_seconds(cell: PaperCell, law: OperationTime, seed: int) -> WallRow:
         operations=size.length**2 * size.rank / h**2,
         label="E = D B",
     )
-    mu, sigma = law.total_mu_s / NOMINAL_ITERATIONS, law.total_sigma_s / NOMINAL_ITERATIONS
-    with LocalCluster(cell.live, f"normal-ops:mu={mu!r}s,sigma={sigma!r}s", seed) as cluster:
+    with LocalCluster(cell.live, fitted_spec(law), seed) as cluster:
         cluster.store("D", code.encode_left(data))
         until = Fastest(iteration_threshold(h, "real"))
         seconds = np.array([cluster.run(round, until).elapsed_s for _ in range(WALL_ROUNDS)])

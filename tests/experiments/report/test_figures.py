@@ -20,11 +20,11 @@ from coded_als.experiments.report.canvas import (
     spans_decades,
     style_of,
 )
-from coded_als.experiments.report.example_figures import objective_against_seconds
 from coded_als.experiments.report.results import Results, open_results
 from coded_als.experiments.report.slices import Slice, scheme_name, series_name, series_styles
 from coded_als.experiments.report.sweep_figures import (
     distribution,
+    objective_against_seconds,
     time_against_delays,
     time_against_partitions,
     time_against_workers,

@@ -13,8 +13,7 @@ from coded_als.cli.reproduce import command
 from coded_als.cluster.machine import Machine
 from coded_als.errors import UsageError
 from coded_als.experiments.table1.extended import FITTED, cells_of, extended_rows, extended_words
-from coded_als.experiments.table1.paper_table import OperationTime
-from coded_als.experiments.table1.theory import expected_seconds
+from coded_als.experiments.table1.paper_table import OperationTime, expected_seconds
 
 LAW = OperationTime(7e-8, 9e-5)
 

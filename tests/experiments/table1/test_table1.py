@@ -20,12 +20,13 @@ from coded_als.experiments.table1.paper_table import (
     PaperCell,
     Table1Row,
     at_points,
+    expected_seconds,
+    fit_law,
     paper_cells,
     paper_size,
     with_points,
 )
 from coded_als.experiments.table1.reproduction import evaluate, sound_cells, wall_seconds
-from coded_als.experiments.table1.theory import expected_seconds, fit_law
 from coded_als.experiments.text_tables import as_text
 from coded_als.planner.schemes import Size
 

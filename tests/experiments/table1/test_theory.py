@@ -11,7 +11,7 @@ from coded_als.cluster import Fastest
 from coded_als.cluster.waiting import waiting_s
 from coded_als.codes import iteration_threshold, largest_partitions
 from coded_als.delays import DelayStream
-from coded_als.experiments.table1 import theory
+from coded_als.experiments.table1 import paper_table
 from tests.experiments.table1 import closed_forms
 
 
@@ -67,6 +67,6 @@ def test_formula_46_is_the_simulated_mean(h: int, alive: int) -> None:
     waits = waiting_s(
         np.array([stream.next_round(operations) for _ in range(iterations)]), Fastest(iteration_threshold(h, "real"))
     )
-    expected = theory.expected_seconds(theory.OperationTime(mu, sigma), columns, rank, h, alive)
+    expected = paper_table.expected_seconds(paper_table.OperationTime(mu, sigma), columns, rank, h, alive)
     spread_s = sigma * np.sqrt(operations)
     assert abs(waits.mean() - expected) < 3 * waits.std() / np.sqrt(iterations) + 0.01 * spread_s

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from coded_als.sharded.positive import solve_cholesky, solve_conjugate_gradients
+from coded_als.sharded.equations import solve_cholesky, solve_conjugate_gradients
 
 
 def systems(order, count=12, seed=0):

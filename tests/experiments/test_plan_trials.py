@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from coded_als.cli import main
 from coded_als.cluster.machine import Machine
 from coded_als.delays import Trace
-from coded_als.experiments.plan_trials import alternatives
-from coded_als.planner.cluster_plan import make_plan
+from coded_als.experiments.plan_report import alternatives
+from coded_als.planner.choice import make_plan
 from coded_als.planner.schemes import Size
 from coded_als.planner.timing import Workload
 
