@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from coded_als.arrays import Array
-from coded_als.cluster.piecewise import Played
 from coded_als.cluster.questions import EveryPiece
-from coded_als.cluster.rules import AnyOfEach
 from coded_als.cluster.seam import Responses
-from coded_als.cluster.waiting import waiting_s
 from coded_als.codes.pieces import PieceLayout, arcs
+
+if TYPE_CHECKING:
+    from coded_als.cluster.piecewise import Played
 
 # Rounds that are remembered, and those that must be known before one is foreseen.
 REMEMBERED, FEWEST = 6, 2
@@ -44,7 +45,8 @@ class Paces:
 
     def end_s(self, until: EveryPiece) -> float:
         """Seconds after which every piece has the answers that it needs."""
-        return float(waiting_s(self.done_s(until.layout).T, until.counted).max())
+        done_s, (groups, needed) = self.done_s(until.layout), until.holders
+        return max(float(np.partition(done_s[group], needed - 1, axis=0)[needed - 1].max()) for group in groups)
 
 
 class Foresight:
@@ -85,9 +87,7 @@ def _in_arcs(until: EveryPiece, rounds: list[Paces]) -> EveryPiece:
 
 def _with_arcs(until: EveryPiece, rounds: list[Paces]) -> EveryPiece:
     """The rule with arcs by the median paces of some rounds."""
-    layout, rule = until.layout, until.counted
-    groups = [sorted(group) for group in rule.groups] if isinstance(rule, AnyOfEach) else [[*range(layout.workers)]]
-    turns = 1 if isinstance(rule, AnyOfEach) else until.needed
+    layout, (groups, turns) = until.layout, until.holders
     usual = Paces(*(np.median([getattr(one, name) for one in rounds], axis=0) for name in ("waited_s", "share_s")))
     done_s, starts = (
         usual.done_s(replace(layout, starts=(0,) * layout.workers)),

@@ -93,6 +93,13 @@ class EveryPiece:
         """The rule of one piece, which counts answers and does not evaluate a code's error estimate."""
         return Fastest(self.needed) if isinstance(self.rule, WellConditioned) else self.rule
 
+    @property
+    def holders(self) -> tuple[list[list[int]], int]:
+        """The workers that compute the same pieces, and the answers of them that each piece needs."""
+        if isinstance(self.rule, AnyOfEach):
+            return [sorted(group) for group in self.rule.groups], 1
+        return [[*range(self.layout.workers)]], self.needed
+
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         return self.rule.refusal(reachable)
 
@@ -232,10 +239,8 @@ def _necessary(
 
     Pieces that were asked for before are on their way.
     """
-    places, rule = progress.layout.places, until.counted
-    groups = [sorted(group) for group in rule.groups] if isinstance(rule, AnyOfEach) else [[*range(len(places))]]
+    places, (groups, fewest) = progress.layout.places, until.holders
     holds = np.array([np.isin(np.arange(len(places)), group) for group in groups])
-    fewest = 1 if isinstance(rule, AnyOfEach) else until.needed
     coming = np.where(progress.stalled, 0, np.minimum(progress.asked, wanted))
     kept, had = wanted.copy(), np.maximum(progress.counted, coming)
     counts = holds.astype(np.int64) @ (places < wanted[:, np.newaxis])
