@@ -59,7 +59,14 @@ class WaitForAll:
 
 @dataclass(frozen=True)
 class FirstCopy:
-    """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers."""
+    """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers.
+
+    Examples
+    --------
+    >>> from coded_als.baselines import FirstCopy
+    >>> FirstCopy(copies=2).shards(6)  # three blocks, each on two of six workers
+    3
+    """
 
     copies: int = 2
 
@@ -82,6 +89,12 @@ class Partial:
     A shard that has missed ``max_skips`` rounds of its side in a row is waited for, and so is every shard in the
     first round. The objective cannot rise, even if shards are skipped: a responded row is optimal, the others stand
     still.
+
+    Examples
+    --------
+    >>> from coded_als.baselines import Partial
+    >>> Partial(wait_for=4).shards(6)  # six blocks, and a half-step ends with four of them
+    6
     """
 
     wait_for: int
@@ -119,7 +132,7 @@ def parse_policy(spec: str) -> StragglerPolicy:
     """
     name = spec.partition(":")[0]
     if name not in POLICIES:
-        raise UsageError(f"policy must be one of {', '.join(POLICIES)}; got {name!r}. Choose from them.")
+        raise UsageError(f"policy must be one of {', '.join(POLICIES)}; got {name!r}.")
     return POLICIES[name](**read_fields("policy", spec, POLICIES[name], _whole))
 
 
@@ -323,15 +336,15 @@ def fit_on_cluster(
         ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
         numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
     columns
-        Of a table: the names of the columns of users, items and perhaps ratings.
+        Names of the columns of a table: users, items and perhaps ratings.
     callback
-        As in ``model.fit``.
+        Function or functions that are called after each iteration, as for ``model.fit``.
     progress
         Whether to draw a progress bar.
     start
-        As in ``model.fit``.
+        Model of older ratings that the fit starts from, as for ``model.fit``.
     checkpoint
-        As in ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
+        Folder of the state, as for ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
         goes on is as good and not the same.
 
     Returns
@@ -346,6 +359,17 @@ def fit_on_cluster(
         without numba.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS, SimulatedCluster
+    >>> from coded_als.baselines import FirstCopy, fit_on_cluster
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,density=0.3")
+    >>> cluster = SimulatedCluster(6, delays="slow:n=1,delay=1s")
+    >>> model = fit_on_cluster(ImplicitALS(rank=4, iterations=2), ratings, cluster, FirstCopy(copies=2))
+    >>> sum(entry.seconds for entry in model.history_) < 1  # no round waited for the slow worker
+    True
     """
     if isinstance(model, EASE):
         model._require_no_iterations(start=start, checkpoint=checkpoint)

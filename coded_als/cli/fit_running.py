@@ -368,9 +368,7 @@ def _require_parts(context: click.Context, options: FitOptions) -> None:
             "Add --scheduler local:2."
         )
     if options.method not in ON_PARTS:
-        raise UsageError(
-            f"part files are for the methods {', '.join(ON_PARTS)}; got --method {options.method}. Choose from them."
-        )
+        raise UsageError(f"part files are for the methods {', '.join(ON_PARTS)}; got --method {options.method}.")
     here = {"dense", "hold_out_users", "verify", "live", "serve", "cluster_kind"} | names_of(GoingOnOptions)
     refuse_typed(context, here, "needs the ratings in one process", "part files")
 

@@ -234,7 +234,8 @@ def command(model: Path, host: str, port: int) -> None:
         server = ModelServer((host, port), fitted)
     except OSError as error:
         raise UsageError(
-            f"--host and --port must be free and of this machine; got {host}:{port}: {error.strerror or error}. Choose others."
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Pass an address of this machine as --host, or "
+            "another --port."
         ) from None
     rank_together(fitted)
     # folding in prepares once, and compiles

@@ -83,11 +83,11 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
     model
         A model that `fit_dataset` fitted.
     dataset
-        To which ratings.
+        The ratings that it was fitted to.
     cluster
         The cluster of the Dask workers that write; they must have the folder under the same path.
     path
-        Where to; a model folder that is there is replaced once the new one is complete.
+        Folder of the model; one that is there is replaced once the new one is complete.
 
     Raises
     ------
@@ -95,6 +95,11 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
         When the folder cannot be written, here or there.
     CodedALSError
         When Dask workers kept going, or none is left.
+
+    Examples
+    --------
+    >>> from coded_als.dask import write_model
+    >>> write_model(model, dataset, cluster, "model/")  # doctest: +SKIP
     """
     users, items = sides_of(model)
     rows = [rows[rows >= 0] for rows in deal(dataset.source.users.counts, cluster.size)]
@@ -186,7 +191,7 @@ def fit_dataset(
     progress
         Whether to draw a progress bar.
     checkpoint
-        As in ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
+        Folder of the state, as for ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
         after a resumption decide which, so the fit that goes on is as good and not the same.
     start
         A fitted model from which an ALS model goes on, as in ``model.fit``; new users and items begin at random, as the ratings are not here.
@@ -202,6 +207,14 @@ def fit_dataset(
         fit, part files that have changed since ``dataset`` was found, or without numba where the model needs it.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS
+    >>> from coded_als.dask import DaskCluster, Dataset, fit_dataset
+    >>> with DaskCluster(client) as cluster:  # doctest: +SKIP
+    ...     dataset = Dataset.find(client, "ratings/*.parquet")
+    ...     model = fit_dataset(ImplicitALS(rank=64), dataset, cluster)
     """
     model.require_installed()
     ids = dataset.user_ids, dataset.item_ids

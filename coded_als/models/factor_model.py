@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +128,16 @@ class FactorModel:
         (m, n) sparse pattern of the ratings trained on, or None where nothing is to be filtered.
     history_
         One entry for each iteration of the fit.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS
+    >>> from coded_als.data import load_ratings
+    >>> model = ImplicitALS(rank=4).fit(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
+    >>> ids, scores = model.recommend(0, n=5)  # a user of the training
+    >>> ids, scores = model.recommend_new({3: 1.0, 17: 1.0}, n=5)  # a user who joined after training
+    >>> ids, scores = model.similar_items(3, n=5)
+    >>> model.save("model.npz")
     """
 
     kind: ClassVar[str]
@@ -368,7 +378,7 @@ class FactorModel:
         filter_seen: bool = True,
         exclude: Id | Iterable[Id] = (),
         items: Id | Iterable[Id] | None = None,
-        cold: str = "refuse",
+        cold: Literal["refuse", "popular"] = "refuse",
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """Return the n best items for a user, or for each of several.
@@ -587,7 +597,7 @@ class FactorModel:
 
     def recommend_new(
         self, ratings: NewRatings, n: int = 10, *, filter_seen: bool = True, exclude: Id | Iterable[Id] = (),
-        items: Id | Iterable[Id] | None = None, unknown: str = "refuse", memory_limit_bytes: int = MEMORY_BYTES,
+        items: Id | Iterable[Id] | None = None, unknown: Literal["refuse", "ignore"] = "refuse", memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:  # fmt: skip
         """Return the n best items for a user absent from training, or for each of several.
 
