@@ -189,7 +189,7 @@ class CodedPCA(_Components):
         self.noise_variance_ = self._left_out / freedom / outside if outside > 0 else 0.0
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """The coordinates of rows, (k, n), along the components, (k, rank)."""
+        """Return the coordinates of rows, (k, n), along the components, (k, rank)."""
         matrix = self._validated(X)
         if not sparse.issparse(matrix):
             # before the product: an offset would take the digits of what is left
@@ -198,7 +198,7 @@ class CodedPCA(_Components):
         return np.asarray(matrix @ self.components_.T - self.mean_ @ self.components_.T, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """The rows, (k, n), with given coordinates, (k, rank)."""
+        """Return the rows, (k, n), with given coordinates, (k, rank)."""
         check_is_fitted(self)
         return np.asarray(np.asarray(X) @ self.components_ + self.mean_)
 
@@ -249,11 +249,11 @@ class CodedTruncatedSVD(_Components):
         self.explained_variance_ratio_ = self.explained_variance_ / total if total else np.zeros(self.rank)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """The coordinates of rows, (k, n), along the components, (k, rank)."""
+        """Return the coordinates of rows, (k, n), along the components, (k, rank)."""
         return np.asarray(self._validated(X) @ self.components_.T, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """The rows, (k, n), with given coordinates, (k, rank)."""
+        """Return the rows, (k, n), with given coordinates, (k, rank)."""
         check_is_fitted(self)
         return np.asarray(np.asarray(X) @ self.components_)
 
