@@ -135,6 +135,7 @@ def _require_writable(option: str, path: Path) -> None:
 
 # methods with half-steps that a policy may spread over the workers, and those that read part files
 ON_CLUSTER = ("ridge", "implicit")
+WITH_POLICY = (*ON_CLUSTER, "ease")
 ON_PARTS = ("coded", *ON_CLUSTER)
 
 
@@ -452,9 +453,9 @@ def _refuse_foreign_options(context: click.Context, options: FitOptions) -> None
     """An option that would be ignored is a mistake."""
     if options.method == "coded" and options.policy is None:
         return
-    if options.policy is not None and options.method not in ON_CLUSTER:
+    if options.policy is not None and options.method not in WITH_POLICY:
         raise UsageError(
-            f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {options.method}. Remove it."
+            f"--policy is for the methods {', '.join(WITH_POLICY)}; got --method {options.method}. Remove it."
         )
     foreign = names_of(CodedOptions, LiveOptions)
     if options.policy is None:

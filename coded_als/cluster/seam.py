@@ -140,6 +140,9 @@ class Responses:
     answered_s
         Of a round with second copies (`coded_als.cluster.backups`): seconds from its start to each worker's answer to
         its own task.
+    paces
+        Of a round in pieces: the seconds that each worker had its task before it began to work, and took for each piece;
+        of the workers that were heard.
     """
 
     workers: tuple[int, ...]
@@ -148,6 +151,7 @@ class Responses:
     left_out: tuple[int, ...] = ()
     done: Mapping[int, int] = field(default_factory=dict)
     answered_s: Mapping[int, float] = field(default_factory=dict)
+    paces: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
     def first(self) -> dict[int, Array]:
         """The first array of each response, (planes, rows, columns), by worker."""

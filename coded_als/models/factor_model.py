@@ -37,11 +37,12 @@ from coded_als.models.recommending import (
     similar,
 )
 from coded_als.models.registry import register
-from coded_als.models.scored_together import ScoredTogether
 from coded_als.models.top_n import best_of, recommend_batch, require_count, top_n
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from coded_als.models.scored_together import ScoredTogether
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -687,12 +688,6 @@ class FactorModel:
         places, best = best_of(scores, n)
         ids = self.item_ids[places if columns is None else columns[places]]
         return Ranking(ids, best + (self.global_mean_ + bias))
-
-    def rank_together(self) -> None:
-        """Rank for the threads of a server together until the next fit, in float32 and the first again in float64."""
-        self._require_fitted()
-        if isinstance(self.item_factors_, np.ndarray) and ScoredTogether.suits(self.item_factors_, self.item_biases_):
-            self._together = ScoredTogether(self.item_factors_, self.item_biases_)
 
     def _best_of_many(
         self, users: NewUsers, seen: csr_array | None, n: int, choice: Choice, memory_limit_bytes: int
