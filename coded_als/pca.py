@@ -226,7 +226,7 @@ class CodedPCA(_Components):
         self.noise_variance_ = self._left_out / freedom / outside if outside > 0 else 0.0
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """The coordinates of rows, (k, n), along the components, (k, rank)."""
+        """Return the coordinates of rows, (k, n), along the components, (k, rank)."""
         if (parts := self._in_parts(X)) is not None:
             return parts.stacked(image_of, self.mean_, 1.0, self.components_.T)
         matrix = self._validated(X)
@@ -237,7 +237,7 @@ class CodedPCA(_Components):
         return np.asarray(matrix @ self.components_.T - self.mean_ @ self.components_.T, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """The rows, (k, n), with given coordinates, (k, rank)."""
+        """Return the rows, (k, n), with given coordinates, (k, rank)."""
         check_is_fitted(self)
         return np.asarray(np.asarray(X) @ self.components_ + self.mean_)
 
@@ -288,7 +288,7 @@ class CodedTruncatedSVD(_Components):
         self.explained_variance_ratio_ = self.explained_variance_ / total if total else np.zeros(self.rank)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """The coordinates of rows, (k, n), along the components, (k, rank)."""
+        """Return the coordinates of rows, (k, n), along the components, (k, rank)."""
         parts = self._in_parts(X)
         return self._coordinates(self._validated(X) if parts is None else parts)
 
@@ -298,7 +298,7 @@ class CodedTruncatedSVD(_Components):
         return np.asarray(matrix @ self.components_.T, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """The rows, (k, n), with given coordinates, (k, rank)."""
+        """Return the rows, (k, n), with given coordinates, (k, rank)."""
         check_is_fitted(self)
         return np.asarray(np.asarray(X) @ self.components_)
 
