@@ -1,22 +1,25 @@
 """Rounds in pieces beside whole shares, uncoded rounds and the bound of pooled work, on the virtual clock, messages counted.
 
 The clusters are those in which a share of 1/W of D takes a given time when nothing disturbs it: delays before the work in
-units of that time, and factors of the work. The default is told nothing of them. It is compared with the best threshold of
-whole shares that an oracle picks for each cluster, and with the moment at which the work of all workers, each at most its
-own share, adds up to D once: nothing with the same memory ends sooner.
+units of that time, and factors of the work. The default is told nothing of them; it learns from the earlier rounds of the
+same cluster, of which several are drawn. It is compared with the best threshold of whole shares that an oracle picks for
+each kind of cluster, and with the moment at which the work of all workers, each at most its own share, adds up to D once:
+nothing with the same memory ends sooner.
 
-    python -m benchmarks.pieces [--draws 200] [--workers 30] [--threshold 15]
+    python -m benchmarks.pieces [--clusters 10] [--rounds 20] [--workers 30] [--threshold 15] [--pieces 30] [--forget]
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.cluster import WellConditioned
+from coded_als.cluster.foresight import FEWEST, Foresight
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.piecewise import play
 from coded_als.cluster.questions import EveryPiece
@@ -52,18 +55,20 @@ class Result:
     pooled_s: float
     uncoded_s: float
     messages: float
+    later: float  # messages of each worker once the master foresees rounds
+    arcs: float  # part of the rounds in which workers begin in arcs by speed
 
 
-def measured(spec: str, share_s: float, workers: int, p: int, draws: int) -> Result:
-    """The means over so many rounds, each with chosen workers of its own, in one cluster."""
-    machine = Machine(1.0, np.inf, LATENCY_S, MESSAGE_S)
-    drawn = [_scaled(spec, share_s, workers, draw) for draw in range(draws)]
-    if "markov" in spec:  # a chain goes on from round to round
-        stream = DelayStream(spec, workers, 1)
-        drawn = [stream.disturb() for _ in range(draws)]
+def measured(spec: str, share_s: float, options: argparse.Namespace) -> Result:
+    """The means over all rounds of some clusters of one kind."""
+    workers, p = options.workers, options.threshold
+    machine, work_s = Machine(1.0, np.inf, LATENCY_S, MESSAGE_S), share_s * workers / p
+    clusters = [_drawn(spec, share_s, workers, options.rounds, seed) for seed in range(options.clusters)]
     code = SystematicCode(p, 1, workers)
-    until = EveryPiece(WellConditioned(code, Systematic(p).tolerance), PieceLayout(workers, workers))
-    played = [play(RoundCost(share_s * workers / p), until, one, machine) for one in drawn]
+    until = EveryPiece(WellConditioned(code, Systematic(p).tolerance), PieceLayout(workers, options.pieces))
+    played = [one for drawn in clusters for one in _played(until, drawn, work_s, machine, options.forget)]
+    elapsed_s, messages, begun = np.array(played).T
+    drawn = [one for cluster in clusters for one in cluster]
     late, slow = (np.array([getattr(one, name) for one in drawn]) for name in ("delays_s", "slowness"))
     whole = {
         q: np.sort(RoundCost(share_s * workers / q).response_s(late, machine, slow), axis=1)[:, q - 1].mean()
@@ -71,18 +76,33 @@ def measured(spec: str, share_s: float, workers: int, p: int, draws: int) -> Res
     }
     best = min(whole, key=whole.__getitem__)
     return Result(
-        float(np.mean([one.elapsed_s for one in played])),
+        float(elapsed_s.mean()),
         float(whole[best]),
         best,
         float(np.mean([pooled_s(one, share_s, workers, p) for one in drawn])),
         float(whole[workers]),
-        float(np.mean([one.messages for one in played])) / workers,
+        float(messages.mean()) / workers,
+        float(messages.reshape(len(clusters), -1)[:, FEWEST:].mean()) / workers,
+        float(begun.mean()),
     )
 
 
-def _scaled(spec: str, share_s: float, workers: int, draw: int) -> Disturbance:
-    one = DelayStream(spec, workers, draw).disturb()
-    return Disturbance(one.delays_s * share_s, one.slowness)
+def _drawn(spec: str, share_s: float, workers: int, rounds: int, seed: int) -> list[Disturbance]:
+    stream = DelayStream(spec, workers, seed)
+    drawn = [stream.disturb() for _ in range(rounds)]
+    return [Disturbance(one.delays_s * share_s, one.slowness) for one in drawn]
+
+
+def _played(
+    until: EveryPiece, drawn: list[Disturbance], work_s: float, machine: Machine, forget: bool
+) -> Iterator[tuple[float, int, bool]]:
+    """Seconds, messages, and whether workers begin in arcs, of each round of one cluster."""
+    foresight, cost = Foresight(), RoundCost(work_s)
+    for one in drawn:
+        rule = until if forget else foresight.foreseen(until, work_s)
+        course = play(cost, rule, one, machine)
+        foresight.learn(course, rule, work_s)
+        yield course.elapsed_s, course.messages, bool(rule.layout.starts)
 
 
 def pooled_s(drawn: Disturbance, share_s: float, workers: int, p: int) -> float:
@@ -103,23 +123,26 @@ def pooled_s(drawn: Disturbance, share_s: float, workers: int, p: int) -> float:
 def main() -> None:
     """Print a table for shares of 1 s, and one for shares of 50 ms, for 1/W of D."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--clusters", type=int, default=10, help="of each kind, with chosen workers of their own")
+    parser.add_argument("--rounds", type=int, default=20, help="of each cluster")
     parser.add_argument("--workers", type=int, default=30)
     parser.add_argument("--threshold", type=int, default=15, help="p: the memory of two copies at 15 of 30")
+    parser.add_argument("--pieces", type=int, default=30, help="of each share")
+    parser.add_argument("--forget", action="store_true", help="learn nothing from earlier rounds")
     options = parser.parse_args()
     for share_s in (1.0, 0.05):
         print(
             f"\nW={options.workers}, p={options.threshold}, {share_s:g} s for 1/W of D, {MESSAGE_S * 1e3:g} ms a message"
         )
         print(
-            f"{'cluster':22}{'pieces':>9}{'oracle':>9}{'at p':>5}{'ratio':>7}{'/pooled':>9}{'/uncoded':>10}{'messages':>10}"
+            f"{'cluster':22}{'pieces':>9}{'oracle':>9}{'at p':>5}{'ratio':>7}{'/pooled':>9}{'/uncoded':>10}{'messages':>10}{'later':>7}{'arcs':>6}"
         )
         for name, spec in CLUSTERS.items():
-            found = measured(spec, share_s, options.workers, options.threshold, options.draws)
+            found = measured(spec, share_s, options)
             print(
                 f"{name:22}{found.pieces_s:9.4f}{found.oracle_s:9.4f}{found.oracle_p:5d}"
                 f"{found.pieces_s / found.oracle_s:7.3f}{found.pieces_s / found.pooled_s:9.3f}"
-                f"{found.pieces_s / found.uncoded_s:10.3f}{found.messages:10.2f}"
+                f"{found.pieces_s / found.uncoded_s:10.3f}{found.messages:10.2f}{found.later:7.2f}{found.arcs:6.2f}"
             )
 
 

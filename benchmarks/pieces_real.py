@@ -16,6 +16,7 @@ import numpy as np
 
 from coded_als.arrays import Array
 from coded_als.cluster import Cluster, Round, WellConditioned, all_of
+from coded_als.cluster.foresight import Foresight
 from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.recording import EventLog
@@ -52,11 +53,13 @@ def seconds(cluster: Cluster, p: int, gram: Array, right: Array, rounds: int, *,
     code, task = product_of(p, gram, right)
     cluster.store(f"D{p}", list(code.encode_left(gram)))
     rule, layout = WellConditioned(code, Systematic(p).tolerance), PieceLayout(WORKERS, WORKERS)
-    found = []
+    foresight, found = Foresight(), []
     for _ in range(rounds):
         if pieces:
-            responses = cluster.run(task, EveryPiece(rule, layout))
-            product = CodeInPieces(code, layout).decode(responses.first(), responses.done, (LENGTH, COLUMNS))
+            until = foresight.foreseen(EveryPiece(rule, layout), task.operations)
+            responses = cluster.run(task, until)
+            foresight.learn(responses, until, task.operations)
+            product = CodeInPieces(code, until.layout).decode(responses.first(), responses.done, (LENGTH, COLUMNS))
         else:
             responses = cluster.run(task, rule)
             product = code.decode(responses.first(), (LENGTH, COLUMNS))

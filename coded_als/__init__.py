@@ -74,6 +74,7 @@ offer(
         "sharded": "coded_als.sharded.sharded_als",
     },
 )
+offer("arrays", {"dask": "coded_als.dask.row_chunks"})
 offer("kernels", {"solve_block": "coded_als.baselines.block_kernel"})
 
 

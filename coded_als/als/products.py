@@ -11,6 +11,7 @@ import numpy as np
 
 from coded_als.arrays import FLOAT_BYTES, Array
 from coded_als.cluster.backups import BackupMemory, BackupPolicy
+from coded_als.cluster.foresight import Foresight
 from coded_als.cluster.questions import EveryPiece, pieces_for
 from coded_als.cluster.rules import ErrorEstimator, rule_for
 from coded_als.cluster.seam import Cluster, Responses, Round, StoppingRule, TaskEvent
@@ -25,7 +26,17 @@ DATA = "D"
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round as the algorithm saw it."""
+    """One round as the algorithm saw it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> cluster = SimulatedCluster(6, "slow:n=1,delay=1s")
+    >>> model = CodedALS(rank=2, code="systematic:p=4").fit(np.random.default_rng(0).standard_normal((30, 20)), cluster)
+    >>> model.rounds_[0].label, model.rounds_[0].responses
+    ('E = D X', 4)
+    """
 
     label: str  # the product, for people
     responses: int  # number of responses used
@@ -86,11 +97,11 @@ class RoundLog:
 
     def run_product(
         self, round: Round, rule: StoppingRule, code: MatrixCode, shape: tuple[int, int], accepted: float,
-        pieces: int | None, backups: BackupMemory | None = None,
+        pieces: int | None, memory: BackupMemory | Foresight | None = None,
     ) -> Array:  # fmt: skip
         """Run the one round of a product and decode it: (rows, columns) as ``shape`` says, to the accepted error.
 
-        ``pieces``: of each share; None: by operation counts. ``backups``: the policy of second copies, if any.
+        ``pieces``: of each share; None: by operation counts. ``memory``: of earlier rounds of this product.
         """
         height = code.response_shape(shape)[1]
         if pieces is None:
@@ -101,11 +112,11 @@ class RoundLog:
             with self.charging("decoding"):
                 return code.decode(responses.first(), shape, accepted)
         layout = PieceLayout(code.workers, min(pieces, height))  # no piece without a row
-        split = CodeInPieces(code, layout)
-        until = EveryPiece(rule, layout, backups=None if backups is None else backups.policy)
+        memory = memory or Foresight()
+        until = memory.foreseen(EveryPiece(rule, layout), round.operations)
+        split = CodeInPieces(code, until.layout)
         responses = self.run_pieces(round, until, split.error_estimate)
-        if backups is not None:
-            backups.learn(responses.answered_s, code.workers)
+        memory.learn(responses, until, round.operations)
         with self.charging("decoding"):
             return split.decode(responses.first(), responses.done, shape, accepted)
 
@@ -164,7 +175,7 @@ class StoredProduct:
         self._accepted, self._label = max(tolerance, at_worst), label
         self._kernel = "transposed_product" if transposed_shares else "product"
         self._rule = rule_for(code, tolerance, at_worst)
-        self._backups = None if backups is None else BackupMemory(backups)
+        self._memory = Foresight() if backups is None else BackupMemory(backups)
 
     def __call__(self, right: Array) -> Array:
         """A X in one round. ``right``: X, (columns of A, columns)."""
@@ -184,4 +195,4 @@ class StoredProduct:
             label=self._label,
             dtype=self._code.dtype,
         )
-        return self._log.run_product(round, self._rule, self._code, shape, self._accepted, self._pieces, self._backups)
+        return self._log.run_product(round, self._rule, self._code, shape, self._accepted, self._pieces, self._memory)

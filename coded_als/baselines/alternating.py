@@ -198,7 +198,7 @@ class RidgeALS(AlternatingModel):
     cg_steps
         Conjugate-gradient steps for each row and half-step.
     seed
-        Of the random start.
+        Seed of the random start.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.

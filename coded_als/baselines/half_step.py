@@ -32,8 +32,8 @@ class Reading:
     """A model's reading of a stored rating r: weight ``a = c0 + c1 (r - mean)``, target ``b = t0 + t1 (r - mean)``."""
 
     mean: float = 0.0
-    c0: float = 1.0
-    c1: float = 0.0
+    c0: float = 1.0  # weight of a rating of the mean
+    c1: float = 0.0  # and what each more adds to it
     t0: float = 0.0
     t1: float = 1.0
     power: int = 2  # the model's constant is the sum of this power of the targets, 1 or 2

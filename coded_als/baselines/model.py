@@ -48,7 +48,18 @@ class Entries:
 
 
 class SparseModel(FactorModel, ABC):
-    """A factor model of the stored entries of a sparse matrix."""
+    """A factor model of the stored entries of a sparse matrix.
+
+    Examples
+    --------
+    >>> from coded_als import RidgeALS
+    >>> from coded_als.data import load_ratings
+    >>> entries = []
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3")
+    >>> model = RidgeALS(rank=4, iterations=2).fit(ratings, callback=entries.append)
+    >>> [entry.index for entry in entries]
+    [1, 2]
+    """
 
     history_: list[Iteration]
     _entry = Iteration

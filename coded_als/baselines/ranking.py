@@ -167,18 +167,18 @@ class BPR(RankingModel):
     rank
         Number of factors d.
     regularization
-        Of all parameters, per step.
+        Weight of the penalty of all parameters, for each step.
     iterations
         Passes over the observed entries.
     learning_rate
         Adagrad's, greater than 0.
     seed
-        Of the start, the order and the samples; equal seeds give equal models.
+        Seed of the start, the order and the samples; equal seeds give equal models.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
     dtype
-        As in `RidgeALS`.
+        Type of all arithmetic, ``"float32"`` or ``"float64"``.
 
     Examples
     --------

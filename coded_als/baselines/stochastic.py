@@ -30,7 +30,7 @@ class SGD(LearnsInBatches, QuadraticModel):
     rank
         Number of factors d.
     regularization
-        Of factors and biases, per rating.
+        Weight of the penalty of factors and biases, for each rating.
     iterations
         Passes over the ratings.
     learning_rate
@@ -38,12 +38,12 @@ class SGD(LearnsInBatches, QuadraticModel):
     init_scale
         Standard deviation of a random starting entry.
     seed
-        Of the start and the order; equal seeds give equal models.
+        Seed of the start and the order; equal seeds give equal models.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
     dtype
-        As in `RidgeALS`.
+        Type of all arithmetic, ``"float32"`` or ``"float64"``.
 
     Examples
     --------

@@ -24,7 +24,8 @@ from coded_als.codes.pieces import PieceLayout
 from coded_als.codes.replication import HedgedCopies, SpeculativeCopies
 
 if TYPE_CHECKING:
-    from coded_als.cluster.questions import RoundProgress
+    from coded_als.cluster.questions import EveryPiece, RoundProgress
+    from coded_als.cluster.seam import Responses
 
 
 class BackupPolicy(Protocol):
@@ -95,9 +96,13 @@ class BackupMemory:
     def __init__(self, policy: BackupPolicy) -> None:
         self.policy, self._answered_s = policy, np.empty(0)
 
-    def learn(self, answered_s: Mapping[int, float], workers: int) -> None:
+    def foreseen(self, until: EveryPiece, operations: float) -> EveryPiece:
+        """The rule of the next round."""
+        return replace(until, backups=self.policy)
+
+    def learn(self, responses: Responses, until: EveryPiece, operations: float) -> None:
         """Account for a round, by the times of the answers to workers' own tasks."""
-        own = [answered_s.get(worker, np.inf) for worker in range(workers)]
+        own = [responses.answered_s.get(worker, np.inf) for worker in range(until.layout.workers)]
         self._answered_s = np.concatenate([self._answered_s, own])
         self.policy = self.policy.learned(self._answered_s)
 

@@ -10,7 +10,7 @@ from coded_als.arrays import Array
 from coded_als.checks import RNG, seed_from
 from coded_als.cluster.held import HeldArrays, newly
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.piecewise import gather_pieces
+from coded_als.cluster.piecewise import Played, gather_pieces
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.seam import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.delays.models import DelayModel
@@ -77,22 +77,20 @@ class InlineCluster:
         arrives_s = drawn.delays_s + self.machine.working_s(round.operations, drawn.slowness)
         left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
-        done: dict[int, int] = {}
-        answered_s: dict[int, float] = {}
+        course = Played()
         try:
             if isinstance(until, EveryPiece):
-                results = gather_pieces(
-                    self._arrays, round, until, drawn, self.machine, left_out, done, arrives_s, answered_s
-                )
+                results, course = gather_pieces(self._arrays, round, until, drawn, self.machine, left_out)
             else:
                 results = self._arrays.gather(round, arrival_order(arrives_s), until, left_out)
         finally:
             elapsed_s = self.seconds() - started
             told: dict[int, Status] = {**dict.fromkeys(results, "counted"), **newly(left_out, round)}
             if told:
-                self._report(round, started, started + elapsed_s, told, done)
+                self._report(round, started, started + elapsed_s, told, course.done)
             self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)), done, answered_s)
+        left = tuple(newly(left_out, round))
+        return Responses(tuple(results), results, elapsed_s, left, course.done, course.answered_s, course.paces)
 
     def close(self) -> None:
         self._settle_open("unfinished")

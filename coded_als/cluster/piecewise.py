@@ -23,13 +23,15 @@ from coded_als.delays import Disturbance
 class Played:
     """The course of a round in pieces."""
 
-    elapsed_s: float  # seconds until its last answer that counts was there; infinite where it never ends
+    # seconds until its last answer that counts was there; infinite where it never ends
+    elapsed_s: float = 0.0
     # number of pieces of each worker with answers that count, in the order of their first answers
-    done: Mapping[int, int]
-    heard_s: Mapping[int, float]  # when the last answer of each of them was there
-    messages: int  # messages of any kind that the master sent or received
+    done: Mapping[int, int] = field(default_factory=dict)
+    heard_s: Mapping[int, float] = field(default_factory=dict)  # when the last answer of each of them was there
+    messages: int = 0  # messages of any kind that the master sent or received
     # when each worker's own task was answered, in a round with second copies
     answered_s: Mapping[int, float] = field(default_factory=dict)
+    paces: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
 
 # An answer's pieces are checked when it arrives: whether it counts.
@@ -81,11 +83,11 @@ class _Play:
         self._until, self._machine, self._accept = until, machine, accept
         work_s = machine.working_s(cost.operations, drawn.slowness)
         self._begun_s = cost.computed_s(drawn.delays_s, machine, drawn.slowness) - work_s
+        self._received_s = cost.received_s(workers, machine)
         self._piece_s = work_s / self._pieces
         self._word_s = machine.sending_s(1, 0.0)
         self._answer_s = machine.sending_s(1, until.answer_bytes(cost.response_bytes)) - self._word_s
-        # a question reaches the last worker after all others have been asked, and its answer has a way too
-        self._asking = until.policy(workers * self._word_s + machine.latency_s)
+        self._asking = until.policy(machine, cost.payload_bytes, cost.response_bytes)
         self._free_s = machine.sending_s(workers, cost.payload_bytes)
         self._events: list[_Event] = []
         self._number, self.messages = 0, workers
@@ -107,7 +109,11 @@ class _Play:
                 for done in range(1, self._pieces):
                     self._foresee(self._finished_s(worker, done), "trigger", worker)
             elif until.unasked > 1:
-                self._foresee(self._finished_s(worker, 1) + machine.latency_s, "word", worker, 1)
+                due_s = self._received_s + until.due_s
+                if self._finished_s(worker, 1) <= due_s < np.inf:
+                    self._foresee(due_s, "trigger", worker)
+                else:
+                    self._foresee(self._finished_s(worker, 1) + machine.latency_s, "word", worker, 1)
             self._foresee(self._finished_s(worker, until.unasked), "trigger", worker)
 
     def to_end(self) -> Played:
@@ -117,6 +123,7 @@ class _Play:
             if event.kind == "read":
                 self._read(event)
                 if event.pieces and self._until.decodable(self._order):
+                    self._drain(event.at_s)
                     return self._played(event.at_s)
                 self._asking.note(event.at_s)
                 self._foresee_question()
@@ -131,8 +138,16 @@ class _Play:
         settled = self._order and best_there_is(self._until.rule, tuple(self._order))
         return self._played(self._free_s if settled else np.inf)
 
+    def _drain(self, now_s: float) -> None:
+        """Learn from the answers that have arrived unread, which the master finds before its next round."""
+        for event in self._events:
+            if event.kind == "read" or (event.kind == "answer" and event.at_s <= now_s):
+                self.messages += event.kind == "answer"
+                self._hear(event.worker, max(event.pieces, 1))
+
     def _played(self, elapsed_s: float) -> Played:
-        return Played(elapsed_s, self._order, self._heard_s, self.messages, self._asking.own_answers)
+        own = self._asking.own_answers
+        return Played(elapsed_s, self._order, self._heard_s, self.messages, own, self._progress.paces)
 
     def _foresee(self, at_s: float, kind: Kind, worker: int, pieces: int = 0) -> None:
         self._number += 1
@@ -161,9 +176,7 @@ class _Play:
         worker = event.worker
         if worker in self._refused:
             return
-        pieces = max(event.pieces, 1)
-        sent_s = self._finished_s(worker, pieces)
-        self._progress.hear(worker, sent_s, pieces, sent_s - float(self._begun_s[worker]))
+        self._hear(worker, max(event.pieces, 1))
         if not event.pieces:
             return
         if worker not in self._order and not self._accept(worker):
@@ -172,6 +185,11 @@ class _Play:
             return
         self._progress.count(worker, event.pieces)
         self._order[worker], self._heard_s[worker] = event.pieces, event.at_s
+
+    def _hear(self, worker: int, pieces: int) -> None:
+        """Note the worker's report that so many pieces are done."""
+        sent_s, begun_s = self._finished_s(worker, pieces), float(self._begun_s[worker])
+        self._progress.hear(worker, begun_s, pieces, sent_s - begun_s, begun_s - self._received_s)
 
     def _foresee_question(self) -> None:
         at_s = self._asking.next_s
@@ -211,13 +229,10 @@ def gather_pieces(
     drawn: Disturbance,
     machine: Machine,
     left_out: dict[int, Status],
-    done: dict[int, int],
-    response_s: Array,
-    answered_s: dict[int, float],
-) -> dict[int, tuple[Array, ...]]:
-    """The answers that a round in pieces uses, (planes, rows, columns) of each worker, or its parts of a sum.
+) -> tuple[dict[int, tuple[Array, ...]], Played]:
+    """The answers that a round in pieces uses, (planes, rows, columns) of each worker or its parts of a sum; its course.
 
-    It fills in ``left_out``, ``done``, the seconds of responses and those of the answers to workers' own tasks.
+    It fills in ``left_out``.
 
     Raises NotEnoughWorkers, DecodingError when even all answers do not let the round end.
     """
@@ -228,11 +243,7 @@ def gather_pieces(
     played = play(RoundCost.of(round), until, drawn, machine, accept, round.excluded)
     if not np.isfinite(played.elapsed_s):
         raise refusal_of(until, tuple(played.done), left_out)
-    done.update(played.done)
-    answered_s.update(played.answered_s)
-    for worker, heard_s in played.heard_s.items():
-        response_s[worker] = heard_s
-    return counted_answers(answers, done, until.summed)
+    return counted_answers(answers, played.done, until.summed), played
 
 
 def pieces_done(until: EveryPiece, done: Mapping[int, int], workers: int) -> Array:

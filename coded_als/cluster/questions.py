@@ -49,6 +49,9 @@ class EveryPiece:
     # whether each answer is one piece's part of a sum, as large as a whole response, which a worker sends unasked
     summed: bool = False
     backups: BackupPolicy | None = None  # policy of second copies; None where workers go on with their pieces unasked
+    # seconds after it has its task at which each worker answers with its finished pieces, unasked and without a word
+    # before; infinite: workers say when their first piece is done, and are asked
+    due_s: float = np.inf
 
     @property
     def needed(self) -> int:
@@ -73,10 +76,15 @@ class EveryPiece:
         """The pieces that a worker does without being asked for more."""
         return self.layout.pieces if self.backups is None else 1
 
-    def policy(self, lead_s: float) -> Asking | Backups:
-        """The state of one round from which its questions follow; ``lead_s`` as in `Asking`."""
+    def policy(self, machine: Machine, payload_bytes: float, response_bytes: float) -> Asking | Backups:
+        """The state of one round from which its questions follow; bytes as in `Round`."""
         if self.backups is None:
-            return Asking(self, lead_s)
+            workers = self.layout.workers
+            # a question reaches the last worker after all others have been asked, and its answer has a way too
+            lead_s = machine.sending_s(workers, 0.0) + machine.latency_s
+            given_s = machine.sending_s(workers, payload_bytes) + machine.latency_s
+            read_s = machine.sending_s(workers, response_bytes * self.needed / workers) + machine.latency_s
+            return Asking(self, lead_s, given_s + self.due_s + read_s if self.due_s < np.inf else 0.0)
         assert isinstance(self.rule, AnyOfEach), "second copies are of blocks"
         return Backups(self.rule.groups, self.backups, RoundProgress(self.layout))
 
@@ -84,6 +92,13 @@ class EveryPiece:
     def counted(self) -> StoppingRule:
         """The rule of one piece, which counts answers and does not evaluate a code's error estimate."""
         return Fastest(self.needed) if isinstance(self.rule, WellConditioned) else self.rule
+
+    @property
+    def holders(self) -> tuple[list[list[int]], int]:
+        """The workers that compute the same pieces, and the answers of them that each piece needs."""
+        if isinstance(self.rule, AnyOfEach):
+            return [sorted(group) for group in self.rule.groups], 1
+        return [[*range(self.layout.workers)]], self.needed
 
     def refusal(self, reachable: Sequence[int]) -> CodedALSError:
         return self.rule.refusal(reachable)
@@ -128,8 +143,9 @@ class RoundProgress:
         self.layout = layout
         self.counted: NDArray[np.int64] = np.zeros(workers, dtype=np.int64)
         self.asked: NDArray[np.int64] = np.zeros(workers, dtype=np.int64)
-        # when the work of each seems to have begun, and its seconds for each piece
+        # when the work of each seems to have begun, the seconds that it had its task by then, and those for each piece
         self.begun_s: Array = np.full(workers, np.inf)
+        self.waited_s: Array = np.full(workers, np.inf)
         self.piece_s: Array = np.full(workers, np.inf)
         self.stalled: NDArray[np.bool_] = np.zeros(workers, dtype=np.bool_)
         # nothing will come of those that were lost, until they are heard again
@@ -140,11 +156,23 @@ class RoundProgress:
         """The answers that count: the first so many pieces of each worker."""
         return {int(worker): int(self.counted[worker]) for worker in np.flatnonzero(self.counted)}
 
-    def hear(self, worker: int, now_s: float, pieces: int, computed_s: float) -> None:
-        """Note a worker's report of its finished pieces and its seconds of work."""
+    @property
+    def paces(self) -> dict[int, tuple[float, float]]:
+        """Seconds that each worker had its task before it began, and took for each piece; of those that were heard."""
+        heard = np.flatnonzero(np.isfinite(self.piece_s)).tolist()
+        return {worker: (float(self.waited_s[worker]), float(self.piece_s[worker])) for worker in heard}
+
+    def hear(self, worker: int, begun_s: float, pieces: int, computed_s: float, waited_s: float = 0.0) -> None:
+        """Note a worker's report: when its work began, its finished pieces, their seconds of work, and those before."""
         if pieces:
-            self.begun_s[worker], self.piece_s[worker] = now_s - computed_s, computed_s / pieces
+            self.begun_s[worker], self.piece_s[worker] = begun_s, computed_s / pieces
+            self.waited_s[worker] = waited_s
         self.stalled[worker] = self.gone[worker] = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether each worker has answered or is gone."""
+        return bool(((self.counted > 0) | self.gone).all())
 
     def count(self, worker: int, pieces: int) -> None:
         """The answers to a worker's first pieces are there."""
@@ -197,9 +225,32 @@ def next_question(now_s: float, progress: RoundProgress, until: EveryPiece, lead
         return None
     wanted = (expected <= end_s).sum(axis=1)
     more = np.flatnonzero((wanted > progress.counted) & (wanted > progress.asked))
+    if more.size:
+        more = _necessary(more, wanted, progress, until)
     if not more.size:
         return None
     return Question(max(now_s, end_s - lead_s), {int(worker): int(wanted[worker]) for worker in more})
+
+
+def _necessary(
+    asked: NDArray[np.intp], wanted: NDArray[np.int64], progress: RoundProgress, until: EveryPiece
+) -> NDArray[np.intp]:
+    """Those of the workers to be asked without whose further pieces the round could not be decoded.
+
+    Pieces that were asked for before are on their way.
+    """
+    places, (groups, fewest) = progress.layout.places, until.holders
+    holds = np.array([np.isin(np.arange(len(places)), group) for group in groups])
+    coming = np.where(progress.stalled, 0, np.minimum(progress.asked, wanted))
+    kept, had = wanted.copy(), np.maximum(progress.counted, coming)
+    counts = holds.astype(np.int64) @ (places < wanted[:, np.newaxis])
+    for worker in asked[np.argsort(wanted[asked] - had[asked], kind="stable")]:
+        new = (places[worker] >= had[worker]) & (places[worker] < wanted[worker])
+        without = counts - holds[:, worker, np.newaxis] * new
+        if without.min() >= fewest:
+            counts, kept[worker] = without, had[worker]
+    spared = until.decodable({int(worker): int(kept[worker]) for worker in np.flatnonzero(kept)})
+    return asked[kept[asked] > had[asked]] if spared else asked
 
 
 def soonest_s(now_s: float, progress: RoundProgress, needed: int) -> float:
@@ -241,14 +292,15 @@ def _decodable_at(moment_s: float, expected: Array, until: EveryPiece) -> bool:
 class Asking:
     """The questions of one round, and the times at which the master has to work them out.
 
-    ``until``: the rule of the round; ``lead_s``: seconds that a question takes to all workers and back.
+    ``until``: the rule of the round; ``lead_s``: seconds that a question takes to all workers and back; ``read_s``: when the
+    answers that are due will have been read, on the clock of the round: nobody is asked before, unless all have answered.
     """
 
-    def __init__(self, until: EveryPiece, lead_s: float) -> None:
+    def __init__(self, until: EveryPiece, lead_s: float, read_s: float = 0.0) -> None:
         self.progress = RoundProgress(until.layout)
         self._until, self._lead_s = until, lead_s
         self._ask_s = self._stalled_s = np.inf
-        self._look_s = self._again_s = 0.0
+        self._look_s, self._again_s, self._read_s = 0.0, 0.0, read_s
         self._put_off = False
 
     @property
@@ -265,6 +317,8 @@ class Asking:
         """Account for news of a worker."""
         if self._until.summed:
             return
+        if now_s < self._read_s and not self.progress.answered:
+            self._look_s = self._read_s
         self._put_off = now_s < self._look_s
         if self._put_off:
             self._ask_s = min(self._ask_s, self._look_s)

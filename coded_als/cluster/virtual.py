@@ -14,7 +14,7 @@ from coded_als.arrays import Array
 from coded_als.checks import RNG, seed_from
 from coded_als.cluster.held import HeldArrays, newly
 from coded_als.cluster.machine import Machine
-from coded_als.cluster.piecewise import gather_pieces, pieces_done
+from coded_als.cluster.piecewise import Played, gather_pieces, pieces_done
 from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.seam import Observer, Responses, Round, Status, StoppingRule, TaskEvent
 from coded_als.cluster.waiting import RoundCost
@@ -111,16 +111,15 @@ class SimulatedCluster:
         response_s = cost.response_s(delays, self.machine, drawn.slowness)
         left_out: dict[int, Status] = {}
         results: dict[int, tuple[Array, ...]] = {}
-        done: dict[int, int] = {}
-        answered_s: dict[int, float] = {}
+        course = Played()
         work_s = self.machine.working_s(cost.operations, drawn.slowness)
         sent_s, elapsed_s = self._now_s, 0.0
         try:
             if isinstance(until, EveryPiece):
-                results = gather_pieces(
-                    self._arrays, round, until, drawn, self.machine, left_out, done, response_s, answered_s
-                )
-                work_s = work_s * pieces_done(until, done, self.size)
+                results, course = gather_pieces(self._arrays, round, until, drawn, self.machine, left_out)
+                work_s = work_s * pieces_done(until, course.done, self.size)
+                for worker, heard_s in course.heard_s.items():
+                    response_s[worker] = heard_s
             else:
                 results = self._arrays.gather(round, arrival_order(response_s), until, left_out)
         finally:
@@ -139,12 +138,13 @@ class SimulatedCluster:
                     response_s,
                     work_s,
                     frozenset(told) | round.excluded,
-                    done,
+                    course.done,
                 )
                 for worker, status in told.items():
                     self._report(self._open, worker, status)
             self._round_index += 1
-        return Responses(tuple(results), results, elapsed_s, tuple(newly(left_out, round)), done, answered_s)
+        left = tuple(newly(left_out, round))
+        return Responses(tuple(results), results, elapsed_s, left, course.done, course.answered_s, course.paces)
 
     def close(self) -> None:
         self._settle_open(None)

@@ -37,19 +37,20 @@ class PieceLayout:
 
     workers: int  # number of workers W
     pieces: int  # pieces c of each share
+    starts: tuple[int, ...] = ()  # the piece that each worker begins with; empty: they are spread evenly
 
     def __post_init__(self) -> None:
         require_whole("workers", self.workers, 1)
         require_whole("pieces", self.pieces, 1)
 
     def start(self, worker: int) -> int:
-        """The piece that a worker begins with: starts are spread evenly."""
-        return worker * self.pieces // self.workers
+        """The piece that a worker begins with."""
+        return self.starts[worker] if self.starts else worker * self.pieces // self.workers
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
         """In which place each worker has each piece, from 0, (W, c)."""
-        starts = np.arange(self.workers) * self.pieces // self.workers
+        starts = np.array(self.starts or np.arange(self.workers) * self.pieces // self.workers)
         return np.asarray((np.arange(self.pieces) - starts[:, np.newaxis]) % self.pieces)
 
     def counts(self, done: Done) -> NDArray[np.int64]:
@@ -72,6 +73,25 @@ class PieceLayout:
         """The rows that a worker computes from its place ``first`` to before its place ``last``, in that order."""
         start = self.start(worker)
         return [self.rows(height, (start + place) % self.pieces) for place in range(first, last)]
+
+
+def arcs(done: NDArray[np.int64], turns: int, pieces: int) -> NDArray[np.int64]:
+    """The piece that each worker begins with, where each is expected to have done so many pieces when a round ends.
+
+    The workers' arcs of pieces are laid end to end, so that they cover the circle ``turns`` times, by as many pieces in
+    all or more. Whenever they close a turn the next arc begins elsewhere: starts are spread, and the work of a worker
+    that fails is not missed by all at once. ``done``: (W,).
+    """
+    spare, at = int(done.sum()) - turns * pieces, 0
+    starts, groups = [], [0]
+    for count in done.tolist():
+        starts.append(at)
+        at += count
+        if at % pieces <= spare:  # pieces that are not needed may be covered once more
+            spare, at = spare - at % pieces, 0
+            groups.append(len(starts))
+    turned = np.searchsorted(groups, np.arange(len(starts)), side="right") - 1
+    return np.asarray((np.array(starts) + turned * pieces // (turned[-1] + 1)) % pieces)
 
 
 def placed(layout: PieceLayout, worker: int, answers: Array, done: int, height: int) -> Array:

@@ -9,11 +9,13 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from distributed import Client
+from scipy.sparse import csr_array
 
 from coded_als.als import CodedALS
 from coded_als.als.estimator import FREE
@@ -22,7 +24,9 @@ from coded_als.als.problem import DistributedProblem, unit_of
 from coded_als.als.products import DistributedData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import FormedGram, rows_code
+from coded_als.arrays import Array
 from coded_als.baselines.alternating import AlternatingModel
+from coded_als.baselines.closed_form import EASE
 from coded_als.baselines.distributed import StragglerPolicy, WaitForAll, fit_on_blocks
 from coded_als.cluster.scope import Scope
 from coded_als.codes import CodeSpec, Replicated, Uncoded
@@ -32,7 +36,9 @@ from coded_als.dask.blocks import ARRAYS, PartEntries, sorted_entries
 from coded_als.dask.cluster import DaskCluster, dask_workers
 from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
 from coded_als.dask.placement import (
+    HELD_AT_ONCE,
     Moved,
+    PlacedBlocks,
     Source,
     cut_of,
     entries_by_block,
@@ -60,6 +66,7 @@ from coded_als.models.folder import (
 from coded_als.models.rating_matrix import require_factorable
 from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.planner.schemes import Extent
+from coded_als.worker.parts import PartFolder
 
 UNFINISHED = ".tmp"
 
@@ -75,11 +82,11 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
     model
         A model that `fit_dataset` fitted.
     dataset
-        To which ratings.
+        The ratings that it was fitted to.
     cluster
         The cluster of the Dask workers that write; they must have the folder under the same path.
     path
-        Where to; a model folder that is there is replaced once the new one is complete.
+        Folder of the model; one that is there is replaced once the new one is complete.
 
     Raises
     ------
@@ -87,6 +94,11 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
         When the folder cannot be written, here or there.
     CodedALSError
         When Dask workers kept going, or none is left.
+
+    Examples
+    --------
+    >>> from coded_als.dask import write_model
+    >>> write_model(model, dataset, cluster, "model/")  # doctest: +SKIP
     """
     users, items = sides_of(model)
     rows = [rows[rows >= 0] for rows in deal(dataset.source.users.counts, cluster.size)]
@@ -163,8 +175,9 @@ def fit_dataset(
     Parameters
     ----------
     model
-        An `ImplicitALS`, a `RidgeALS`, or a `CodedALS`; fitted in place. For a `CodedALS` the workers hold rows of R
-        in copies and, if the count of operations prefers it, shares of D.
+        An `ImplicitALS`, a `RidgeALS`, a `CodedALS`, or an `EASE`; fitted in place. For a `CodedALS` the workers hold rows
+        of R in copies and, if the count of operations prefers it, shares of D. For an `EASE` they form the Gram matrix;
+        the model then holds which items each user has rated, four bytes for each.
     dataset
         The ratings.
     cluster
@@ -176,7 +189,7 @@ def fit_dataset(
     progress
         Whether to draw a progress bar.
     checkpoint
-        As in ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
+        Folder of the state, as for ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
         after a resumption decide which, so the fit that goes on is as good and not the same.
 
     Returns
@@ -190,6 +203,14 @@ def fit_dataset(
         fit, part files that have changed since ``dataset`` was found, or without numba where the model needs it.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS
+    >>> from coded_als.dask import DaskCluster, Dataset, fit_dataset
+    >>> with DaskCluster(client) as cluster:  # doctest: +SKIP
+    ...     dataset = Dataset.find(client, "ratings/*.parquet")
+    ...     model = fit_dataset(ImplicitALS(rank=64), dataset, cluster)
     """
     model.require_installed()
     with reporting(callback, progress, model) as report, _explained(cluster):
@@ -199,6 +220,11 @@ def fit_dataset(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
             fit_coded_rows(model, dataset, cluster, report, checkpoint)
+        elif isinstance(model, EASE):
+            if policy is not None or checkpoint is not None:
+                raise UsageError("EASE on part files takes no policy and no checkpoint; got one. Leave it out.")
+            with recording(model, dataset, report, None, cluster.seconds) as run:
+                _fit_ease(model, dataset, cluster, run)
         else:
             chosen = WaitForAll() if policy is None else policy
             also = {"policy": repr(chosen), "shards": chosen.shards(cluster.size)}
@@ -217,6 +243,47 @@ def _explained(cluster: DaskCluster) -> Iterator[None]:
         if cluster.starter.refusal is not None:
             raise cluster.starter.refusal from error
         raise
+
+
+def _fit_ease(model: EASE, dataset: Dataset, cluster: DaskCluster, run: FitRecorder) -> None:
+    """Sum up the Gram matrix on the Dask workers, and invert it here."""
+    (users, items), limit = dataset.shape, memory_for_gram(cluster.client)
+    if limit is not None and model.memory_bytes(items) > limit:
+        raise UsageError(
+            f"each Dask worker must hold {HELD_AT_ONCE} matrices of {items:,} x {items:,} items at once, "
+            f"{model.memory_bytes(items) / 2**30:.1f} GiB each; got less memory. Raise it, or use ImplicitALS."
+        )
+    with dataset.place(cluster, True, cluster.size, ("binary", None)) as placed:
+        seen = settled(lambda: _seen(cluster.client, placed, (users, items)))
+        form = partial(_gram_without, cluster.client, placed)
+        objective = model._fit_by(form, seen)
+    model.history_ = run.entries
+    run.close(objective, lambda: None)
+
+
+def _gram_without(client: Client, placed: PlacedBlocks, seen: csr_array) -> Array:
+    """The Gram matrix of blocks that workers hold."""
+    return np.asfortranarray(summed_gram(client, placed, seen.shape[1], 1.0))
+
+
+def _seen(client: Client, placed: PlacedBlocks, shape: tuple[int, int]) -> csr_array:
+    """Which items each user has rated, (m, n), from the blocks of the workers."""
+    homes = placed.homes()
+    made = [client.submit(_pattern, *home[1:], workers=[home[0]], pure=False) for home in homes.values()]
+    parts = gathered(client, made, {home[0] for home in homes.values()})
+    order = np.concatenate([rows[rows >= 0] for rows in placed.rows])
+    counts = np.concatenate(
+        [own[: np.count_nonzero(rows >= 0)] for (own, _), rows in zip(parts, placed.rows, strict=True)]
+    )
+    indices, indptr = np.concatenate([found for _, found in parts]), np.concatenate(([0], np.cumsum(counts)))
+    stacked = csr_array((np.ones(indices.size), indices, indptr), shape=shape)
+    return csr_array(stacked[np.argsort(order)])
+
+
+def _pattern(folder: str, first: int) -> tuple[Any, Any]:
+    """Entries of each row of a block, (rows,), and their columns, (entries,)."""
+    indptr, indices = (PartFolder(folder).read(first + number) for number in range(2))
+    return np.diff(indptr), np.array(indices)
 
 
 def _fit_alternating(

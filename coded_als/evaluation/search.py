@@ -63,7 +63,16 @@ RANGES: dict[str, Ranges] = {
 
 @dataclass(frozen=True)
 class Attempt:
-    """Parameters that were tried."""
+    """Parameters that were tried.
+
+    Examples
+    --------
+    >>> from coded_als import tune
+    >>> from coded_als.data import load_ratings
+    >>> found = tune("ease", load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3"), budget=0.1)
+    >>> found.candidates[0].failure is None
+    True
+    """
 
     parameters: Mapping[str, Any]  # those that were drawn, by name; the first candidate has the method's own
     iterations: int  # of the fit that the figure is of
@@ -238,7 +247,16 @@ TOGETHER, THIRD = 9, 3
 
 @dataclass(frozen=True)
 class Tuned:
-    """The result of a search."""
+    """The result of a search.
+
+    Examples
+    --------
+    >>> from coded_als import tune
+    >>> from coded_als.data import load_ratings
+    >>> found = tune("ease", load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3"), budget=0.1)
+    >>> sorted(found.parameters) == sorted(found.make_model().get_params())
+    True
+    """
 
     method: str
     metric: Metric
@@ -278,9 +296,9 @@ def tune(
     method
         ``"implicit"``, ``"bpr"``, ``"ease"``, ..., as for ``coded-als fit --method``.
     ratings
-        As for ``fit``: the result of `coded_als.data.load_ratings`, a table, or a matrix.
+        Ratings in any form that ``fit`` takes: the result of `coded_als.data.load_ratings`, a table, or a matrix.
     columns
-        Of a table: the names of the columns of users, items and perhaps ratings.
+        Names of the columns of a table: users, items and perhaps ratings.
     budget
         Seconds. The fit with the method's own parameters runs to its end, however long that takes.
     metric
@@ -292,7 +310,7 @@ def tune(
     split
         ``"random"`` ratings are held out, or the latest (``"time"``).
     ranges
-        What is searched, by parameter: `coded_als.evaluation.search.Range` or a few values; by default the usual ranges.
+        Values to search, by parameter: `coded_als.evaluation.search.Range` or a few values; by default the usual ranges.
     parameters
         Parameters that are not searched.
     seed
@@ -321,7 +339,7 @@ def tune(
     >>> model = found.make_model().fit(ratings)
     """
     if not is_known(method):
-        raise UsageError(f"method must be one of {', '.join(model_kinds())}; got {method!r}. Choose one.")
+        raise UsageError(f"method must be one of {', '.join(model_kinds())}; got {method!r}.")
     require_number("budget", budget, positive=True)
     require_one_of("metric", metric, (*LISTS, *ERRORS))
     require_one_of("split", split, ("random", "time"))
@@ -381,7 +399,9 @@ class _Search:
         own = {name: self._known[name] for name in searched}
         first, _ = self._tried_to(Attempt(own, 0, None, 0.0), self._full, None, endless=True)
         if first is None or first.figure is None:
-            raise UsageError(f"the method's own parameters must fit; got: {first.failure if first else 'no result'}")
+            raise UsageError(
+                f"{self._class.kind} does not fit with its own parameters: {first.failure if first else 'no result'}"
+            )
         while searched and not self._over:
             together = drawn_from(self._known, searched, most, TOGETHER + 1, generator)
             next(together)  # the method's own

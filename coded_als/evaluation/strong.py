@@ -196,7 +196,7 @@ def evaluate_strong(
     hidden
         Share of a user's ratings that is looked for, rounded so that either part has one; the others fold it in.
     seed
-        Of the choice.
+        Seed of the choice.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.

@@ -15,6 +15,7 @@ import numpy as np
 from coded_als.arrays import Array, Shape
 from coded_als.checks import all_finite
 from coded_als.cluster import Round, Status, StoppingRule, best_there_is, refusal_of, spared, verdict
+from coded_als.cluster.machine import Machine
 from coded_als.cluster.questions import EveryPiece
 from coded_als.delays import Disturbance
 from coded_als.errors import RoundTimeout, UsageError, WorkerFailed
@@ -162,7 +163,8 @@ class RunningRound:
     slowness: Sequence[float]  # how many times as long as usual each worker's work is to take
     payloads: Payloads  # the arrays that each worker is sent
     first_attempt: int = 0  # attempt of a task that is sent for the first time
-    lead_s: float = 0.0  # seconds that a question takes to all workers and back, in a round in pieces
+    # the speeds by which it is decided when to ask the workers of a round in pieces
+    machine: Machine = field(default_factory=Machine)
     begun_s: float = 0.0  # when it began, on the master's clock
     # the workers that end the round with their responses although these do not satisfy its rule, because no other
     # worker can respond
@@ -179,7 +181,8 @@ class RunningRound:
 
     def __post_init__(self) -> None:
         self.in_pieces = self.until if isinstance(self.until, EveryPiece) else None
-        self.asking = None if self.in_pieces is None else self.in_pieces.policy(self.lead_s)
+        sizes = self.round.payload_bytes, self.round.response_bytes
+        self.asking = None if self.in_pieces is None else self.in_pieces.policy(self.machine, *sizes)
         if self.asking is not None:
             for worker in np.flatnonzero(np.isinf(self.delays_s)).tolist():
                 self.asking.progress.lose(worker)
@@ -284,6 +287,7 @@ class RunningRound:
             self._pieces,
             0 if self.in_pieces is None else self.in_pieces.layout.start(worker),
             0 if self.in_pieces is None else self.in_pieces.unasked,
+            float("inf") if self.in_pieces is None else self.in_pieces.due_s,
             self.payloads.of(worker),
         )
 
@@ -372,11 +376,17 @@ class RunningRound:
         self._results[worker] = arrays
         self._look()
 
-    def hear(self, worker: int, pieces: int, computed_s: float, now_s: float) -> None:
+    def hear(self, worker: int, reply: Word | Answer, now_s: float) -> None:
         """A worker says how many pieces it has done, and in how many seconds of work."""
         assert self.asking is not None
-        self.asking.progress.hear(worker, now_s - self.begun_s, pieces, computed_s)
+        self.learn(worker, reply, now_s)
         self.asking.note(now_s - self.begun_s)
+
+    def learn(self, worker: int, reply: Word | Answer, now_s: float) -> None:
+        """Account for a worker's pace, in a round that runs or has ended."""
+        assert self.asking is not None
+        begun_s = now_s - self.begun_s - (reply.sent_s - reply.begun_s)
+        self.asking.progress.hear(worker, begun_s, reply.done, reply.computed_s, reply.begun_s)
 
     def verdict_of(self, worker: int, reply: Answer) -> Status:
         """Whether an answer of the right shape counts."""
@@ -451,16 +461,17 @@ class Rounds(Listener):
         self._first_attempt = secrets.randbelow(2**31)
         self._round_index = 0
         self._current: RunningRound | None = None
+        self._past: RunningRound | None = None
         membership.listener = self
 
     def carry_out(
-        self, round: Round, until: StoppingRule, timeout_s: float, drawn: Disturbance, lead_s: float = 0.0
+        self, round: Round, until: StoppingRule, timeout_s: float, drawn: Disturbance, machine: Machine | None = None
     ) -> RunningRound:
         """Run one round to the response that satisfies ``until``.
 
-        ``lead_s``: seconds that a question takes to all workers and back, in a round in pieces.
+        ``machine``: the speeds by which it is decided when to ask the workers of a round in pieces.
         """
-        current = self._current = self._begin(round, until, drawn, lead_s)
+        current = self._current = self._begin(round, until, drawn, machine or Machine())
         ends_s = self._clock() + timeout_s
         try:
             with CollectorPutOff(self._clock) as collector:
@@ -481,6 +492,9 @@ class Rounds(Listener):
         finally:
             self._current = None
             self._settle(current)
+        if current.in_pieces is not None and current.in_pieces.due_s < float("inf"):
+            self._past = current
+            self._membership.catch_up()  # the answers that were due and not needed have come too, and tell paces
         return current
 
     def give_up(self) -> None:
@@ -502,7 +516,7 @@ class Rounds(Listener):
                     self._membership.send(worker, encode(Ask(self._job, number, current.index, task.attempt, pieces)))
         return max(0.0, current.asking.next_s - now_s)
 
-    def _begin(self, round: Round, until: StoppingRule, drawn: Disturbance, lead_s: float) -> RunningRound:
+    def _begin(self, round: Round, until: StoppingRule, drawn: Disturbance, machine: Machine) -> RunningRound:
         keep = tuple(map(self._stores.new_version, round.keep))
         operands = tuple((name, self._stores.newest[name]) for name in round.operands)
         payloads = Payloads(round, self._membership.memory)
@@ -517,7 +531,7 @@ class Rounds(Listener):
             slow,
             payloads,
             self._first_attempt,
-            lead_s,
+            machine,
             self._clock(),
         )
         for worker in self._membership.alive:
@@ -606,7 +620,9 @@ class Rounds(Listener):
         task = worker.open_tasks.get(reply.round_index)
         if task is None or task.attempt != reply.attempt:
             return  # of a task that was given up for lost
-        current = self._current
+        current, past = self._current, self._past
+        if past is not None and reply.round_index == past.index and isinstance(reply, Word | Answer):
+            past.learn(worker.id, reply, self._clock())
         running = current if current is not None and reply.round_index == current.index else None
         if running is not None and isinstance(reply, Answer) and running.is_out_of_turn(worker.id, reply):
             return
@@ -697,7 +713,7 @@ class Rounds(Listener):
                 self._leave_out(worker, status, current)
                 return
             current.take_pieces(worker.id, reply, self._events.seconds())
-        current.hear(worker.id, reply.done, reply.computed_s, self._clock())
+        current.hear(worker.id, reply, self._clock())
 
     def _status_of(self, worker: WorkerState, task: Assignment, reply: Answer, current: RunningRound) -> Status:
         """Whether an answer counts: it has the rows of its pieces, is finite, and passes the check."""

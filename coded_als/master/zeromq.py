@@ -145,14 +145,14 @@ class ZmqCluster:
             drawn = self._stream.disturb(round.operations)
             started = self.seconds()
             try:
-                lead_s = self.machine.sending_s(self.size, 0.0) + self.machine.latency_s
-                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, drawn, lead_s)
+                done = self._latest = self._rounds.carry_out(round, until, self.round_timeout_s, drawn, self.machine)
             finally:
                 self._events.deliver()
             left_out = tuple(worker for worker in done.left_out if worker not in round.excluded)
             results = done.results
             own = {} if done.asking is None else done.asking.own_answers
-            return Responses(tuple(results), results, done.ended_s - started, left_out, done.done_pieces, own)
+            paces = {} if done.asking is None else done.asking.progress.paces
+            return Responses(tuple(results), results, done.ended_s - started, left_out, done.done_pieces, own, paces)
 
     def close(self) -> None:
         """Let go of the workers at once, stragglers included; more than once is harmless."""

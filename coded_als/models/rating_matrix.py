@@ -277,9 +277,7 @@ def weights_of(weights: Any, matrix: csr_array) -> NDArray[np.float64]:
     else:
         found = np.asarray(weights)[rows, matrix.indices]
     if found.dtype.kind not in "biuf" or not np.isfinite(found).all() or found.min(initial=0) < 0:
-        raise UsageError(
-            "weights must be finite and 0 or more: below 0 the loss is not convex; got others. Correct them."
-        )
+        raise UsageError("weights must be finite and 0 or more: below 0 the loss is not convex; got others.")
     return np.asarray(found, dtype=np.float64)
 
 

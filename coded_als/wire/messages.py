@@ -9,6 +9,7 @@ and byte count agree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -26,7 +27,7 @@ Stamp = tuple[str, int]
 # A whole number of at least 0.
 Natural = Annotated[int, "natural"]
 
-VERSION = 7
+VERSION = 8
 MOST_HEADER_BYTES = 1 << 16
 
 
@@ -98,6 +99,8 @@ class Task(FromMaster):
     pieces: Natural = 1
     start: Natural = 0
     unasked: Natural = 0  # pieces that the worker does and answers before it is asked for more; 0: all
+    # seconds after which the worker answers with its finished pieces, without a word before; infinite: when it is asked
+    due_s: float = math.inf
     # float64 or int32, sent in C order; decoded ones are read-only views of the received frames, or of shared memory
     arrays: tuple[NDArray[Any], ...] = ()
 
@@ -221,13 +224,15 @@ class Response(Reply):
 
 @dataclass(frozen=True, slots=True)
 class Word(Reply):
-    """So many pieces of a task are done, after so many seconds of waiting and of computing."""
+    """So many pieces of a task are done; seconds as of an `Answer`."""
 
     code: ClassVar[int] = 24
 
     done: Natural
     waited_s: float = 0.0
     computed_s: float = 0.0
+    begun_s: float = 0.0
+    sent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +244,9 @@ class Answer(Reply):
     done: Natural  # pieces, with these
     waited_s: float = 0.0  # of all its pieces until then, as the seconds of computing
     computed_s: float = 0.0
+    # when the work began, and when this was sent, in seconds since the worker has had the task
+    begun_s: float = 0.0
+    sent_s: float = 0.0
     # one: the rows of the pieces that were done since the last answer, one after the other
     arrays: tuple[NDArray[Any], ...] = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
@@ -120,7 +121,7 @@ class Worker:
             return
         self._report_dropped()
         self._waited_s = waited_s = self._clock.seconds() - received
-        self._pieces = Pieces(task) if task.pieces > 1 else None
+        self._pieces = Pieces(task, received) if task.pieces > 1 else None
         try:
             result = self._compute_in_turn(task)
         except Exception as error:  # a bug in a kernel or its operands: for the master to raise
@@ -136,6 +137,7 @@ class Worker:
     def _wait(self, task: Task, until: float) -> None:
         """Let the injected delay pass with an eye on the inbox."""
         while self._task is task and (remaining_s := until - self._clock.seconds()) > 0:
+            remaining_s = min(remaining_s, self._until_due(task))
             if remaining_s < 1e-3:  # ZeroMQ's clock has whole milliseconds
                 self._clock.sleep(remaining_s)
             else:
@@ -176,7 +178,7 @@ class Worker:
             found = self._run(task, find_kernel(task.kernel)(*part))
             if found is None:
                 return None
-            self._pieces.add(found[0])
+            self._pieces.add(found[0], self._clock.seconds() - self._started)
             self._tell_of_pieces(task, self._pieces)
             if self._pieces.waits and not self._asked_on(task, self._pieces):
                 return None
@@ -203,17 +205,35 @@ class Worker:
         """
         if pieces.complete or pieces.waits or 0 < pieces.asked <= pieces.done or task.kernel in SUMMED:
             self._answer(task, pieces)
-        elif pieces.is_news(computed_s := self._clock.seconds() - self._started):
-            self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
+        elif pieces.is_news():
+            self._send(Word(*self._of(task), pieces.done, *self._times(pieces)))
 
     def _answer(self, task: Task, pieces: Pieces) -> None:
         """Send the pieces that were done since the last answer; a word where there are none."""
-        computed_s = self._clock.seconds() - self._started if pieces.done else 0.0
         pieces.asked = 0
+        pieces.tell()
         if (rows := pieces.take()) is None:
-            self._send(Word(*self._of(task), pieces.done, self._waited_s, computed_s))
+            self._send(Word(*self._of(task), pieces.done, *self._times(pieces)))
         else:
-            self._send(Answer(*self._of(task), pieces.done, self._waited_s, computed_s, (rows,)))
+            self._send(Answer(*self._of(task), pieces.done, *self._times(pieces), (rows,)))
+
+    def _times(self, pieces: Pieces) -> tuple[float, float, float, float]:
+        """The seconds that a `Word` or an `Answer` tells."""
+        begun_s = max(0.0, self._started - pieces.received)
+        return self._waited_s, pieces.computed_s, begun_s, self._clock.seconds() - pieces.received
+
+    def _until_due(self, task: Task) -> float:
+        """Answer with the finished pieces, if any, once they are due; seconds until then."""
+        pieces = self._pieces
+        if pieces is None or pieces.task is not task or pieces.due == math.inf:
+            return math.inf
+        remaining_s = pieces.due - self._clock.seconds()
+        if remaining_s > 0:
+            return remaining_s
+        pieces.due = math.inf
+        if pieces.done:
+            self._answer(task, pieces)
+        return math.inf
 
     def _run(self, task: Task, steps: Generator[None, None, Result]) -> Result | None:
         """Drive a kernel; None when something newer turned up."""
@@ -226,6 +246,7 @@ class Worker:
                 result: Result = stop.value
                 return result if task.slowness <= 1 or self._task is task else None
             self._lag(task, self._clock.worked_s() - began)
+            self._until_due(task)
             self._look(0.0)
             if self._task is not task:
                 steps.close()

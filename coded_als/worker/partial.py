@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from coded_als.arrays import Array
@@ -12,11 +14,12 @@ NEWS = 0.1
 
 
 class Pieces:
-    """The pieces of one task."""
+    """The pieces of one task; ``received``: when the worker received it, on its clock."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.done = 0
+    def __init__(self, task: Task, received: float = 0.0) -> None:
+        self.task, self.received = task, received
+        self.due = received + task.due_s  # when it is to answer unasked; infinite once it has
+        self.done, self.computed_s = 0, 0.0
         # how many are to be done when the master wants them; 0: it has not asked, or has been answered
         self.asked = 0
         # how many may be done before the master has asked for more
@@ -39,8 +42,9 @@ class Pieces:
         """The number of the next piece."""
         return (self.task.start + self.done) % self.task.pieces
 
-    def add(self, rows: Array) -> None:
-        """The next piece is done: (planes, rows, columns)."""
+    def add(self, rows: Array, computed_s: float) -> None:
+        """The next piece is done, (planes, rows, columns), after so many seconds of work on all of them."""
+        self.computed_s = computed_s
         self._unsent.append(rows)
         self.done += 1
 
@@ -51,10 +55,17 @@ class Pieces:
             return unsent[0]
         return np.concatenate(unsent, axis=1) if unsent else None
 
-    def is_news(self, computed_s: float) -> bool:
-        """Whether the master cannot know how far this is: it is the first piece, or the pace has changed since."""
-        known = self._told and abs(computed_s - self.done * self._told_piece_s) <= NEWS * computed_s
+    def is_news(self) -> bool:
+        """Whether the master cannot know how far this is, nor will soon: it is the first piece, or the pace has changed."""
+        if self.due < math.inf:
+            return False
+        known = self._told and abs(self.computed_s - self.done * self._told_piece_s) <= NEWS * self.computed_s
         if known or self.done < 2 * self._told:
             return False
-        self._told, self._told_piece_s = self.done, computed_s / self.done
+        self.tell()
         return True
+
+    def tell(self) -> None:
+        """The master is told of these pieces."""
+        if self.done:
+            self._told, self._told_piece_s = self.done, self.computed_s / self.done

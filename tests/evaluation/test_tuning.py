@@ -77,7 +77,7 @@ def test_mistakes_are_said() -> None:
             tune("implicit", data, **given)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="method must be one of"):
         tune("knn", data)
-    with pytest.raises(UsageError, match="own parameters must fit"):
+    with pytest.raises(UsageError, match="does not fit with its own parameters"):
         tune("sgd", data, parameters={"learning_rate": 1e6}, ranges={})
 
 

@@ -129,6 +129,25 @@ def test_a_worker_keeps_its_pieces_until_it_is_asked_for_them(master: Master) ->
     assert master.heard() == (Response, 8)
 
 
+def test_a_worker_answers_with_its_pieces_when_they_are_due_and_says_nothing_before(master: Master) -> None:
+    """Each of its pieces takes some tens of milliseconds: a multiplication, a thousand times as slow."""
+    master.task(6)
+    assert master.heard() == (Response, 6)
+    master.task(7, arrays=(np.ones((1, 200, 1)), ONE), pieces=200, slowness=1e3, due_s=1.0)
+    answer = master.hear()
+    assert isinstance(answer, Answer)
+    assert 1 <= answer.done < 200
+    assert answer.waited_s + answer.computed_s >= 0.9
+    master.say(Ask(JOB, 3, 7, 0, answer.done + 1))
+    assert master.hear().done == answer.done + 1  # it went on, and said no word
+    master.task(8, arrays=(EIGHT, ONE), pieces=8, slowness=1e4, due_s=0.0)
+    assert isinstance(master.hear(), Superseded)
+    assert isinstance(master.hear(), Word)  # nothing was done when it was due
+    master.task(9, delay_s=0.1, arrays=(EIGHT, ONE), pieces=8, due_s=30.0)
+    assert isinstance(master.hear(), Superseded)
+    assert master.hear().done == 8
+
+
 def test_a_worker_waits_after_the_pieces_that_it_does_unasked(master: Master) -> None:
     master.task(7, arrays=(EIGHT, ONE), pieces=8, start=2, unasked=1)
     first = master.hear()
