@@ -18,8 +18,7 @@ _HOMES = {
     "coded_als.codes": "EntangledPolynomialCode",
     "coded_als.errors": "DecodingError NotEnoughWorkers UsageError",
     "coded_als.master": "LocalCluster",
-    "coded_als.evaluation.search": "EarlyStopping",
-    "coded_als.evaluation.tuning": "tune",
+    "coded_als.evaluation.search": "EarlyStopping tune",
     "coded_als.models.checkpoint": "Checkpoint",
     "coded_als.models.persistence": "load_model",
     "coded_als.models.vectors": "export_vectors vectors_of",
@@ -49,8 +48,7 @@ if TYPE_CHECKING:
         NotEnoughWorkers as NotEnoughWorkers,
         UsageError as UsageError,
     )
-    from coded_als.evaluation.search import EarlyStopping as EarlyStopping
-    from coded_als.evaluation.tuning import tune as tune
+    from coded_als.evaluation.search import EarlyStopping as EarlyStopping, tune as tune
     from coded_als.master import LocalCluster as LocalCluster
     from coded_als.models.checkpoint import Checkpoint as Checkpoint
     from coded_als.models.persistence import load_model as load_model
@@ -76,6 +74,7 @@ offer(
         "sharded": "coded_als.sharded.sharded_als",
     },
 )
+offer("arrays", {"dask": "coded_als.dask.row_chunks"})
 offer("kernels", {"solve_block": "coded_als.baselines.block_kernel"})
 
 

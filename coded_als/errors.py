@@ -10,11 +10,32 @@ from collections.abc import Mapping, Sequence
 
 
 class CodedALSError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Examples
+    --------
+    >>> import coded_als
+    >>> from coded_als.errors import CodedALSError
+    >>> try:
+    ...     coded_als.load_model("nothere.npz")
+    ... except CodedALSError as error:
+    ...     print(type(error).__name__)
+    UsageError
+    """
 
 
 class UsageError(CodedALSError, ValueError):
-    """A parameter or an input is wrong; nothing was started and nothing was written."""
+    """A parameter or an input is wrong; nothing was started and nothing was written.
+
+    Examples
+    --------
+    >>> from coded_als import CodedALS, UsageError
+    >>> try:
+    ...     CodedALS(rank=0).fit([[1.0]])
+    ... except UsageError as error:
+    ...     print(error)
+    rank must be a whole number of at least 1; got 0.
+    """
 
 
 class NotEnoughWorkers(CodedALSError):
@@ -28,6 +49,16 @@ class NotEnoughWorkers(CodedALSError):
         Workers that the rule asks for.
     remedy
         Change that helps, a sentence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, InlineCluster, NotEnoughWorkers
+    >>> try:
+    ...     CodedALS(rank=2, code="systematic:p=4").fit(np.eye(8), InlineCluster(6, "dead:n=3"))
+    ... except NotEnoughWorkers as error:
+    ...     print(error.alive, error.needed)
+    3 4
     """
 
     def __init__(
@@ -48,6 +79,13 @@ class DecodingError(CodedALSError):
         Greatest accepted relative error.
     remedy
         Change that helps, a sentence.
+
+    Examples
+    --------
+    >>> from coded_als import DecodingError
+    >>> error = DecodingError(estimate=1e-3, tolerance=1e-10)
+    >>> error.estimate > error.tolerance
+    True
     """
 
     def __init__(
@@ -63,7 +101,17 @@ class DecodingError(CodedALSError):
 
 
 class WorkerFailed(CodedALSError):
-    """A worker reported an exception of its own."""
+    """A worker reported an exception of its own.
+
+    Examples
+    --------
+    >>> from coded_als import CodedALS
+    >>> from coded_als.errors import WorkerFailed
+    >>> try:
+    ...     model = CodedALS(rank=20).fit(ratings, cluster)  # doctest: +SKIP
+    ... except WorkerFailed as error:
+    ...     print(error)  # with the worker's own text
+    """
 
 
 class RoundTimeout(CodedALSError):
@@ -72,6 +120,13 @@ class RoundTimeout(CodedALSError):
     ``label``: name of the round, for people; ``timeout_s``: the limit; ``needed``: the fewest responses that could have
     ended it; ``responded``: workers with a response that has arrived; ``silent_s``: seconds since anything was heard of
     each other worker that is connected but gives no sign of life; ``at_work``: the workers that give one.
+
+    Examples
+    --------
+    >>> from coded_als.errors import RoundTimeout
+    >>> error = RoundTimeout("E = D B", 600.0, needed=4, responded=[0, 2], silent_s={1: 90.0, 3: 80.0})
+    >>> error.responded, error.silent_s
+    ((0, 2), {1: 90.0, 3: 80.0})
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
@@ -12,11 +13,13 @@ from scipy import sparse
 from coded_als.als import CodedALS
 from coded_als.als.centring import NOTHING_LEFT
 from coded_als.als.ritz import orthonormal_complement
+from coded_als.als.row_parts import LocalParts, PartsProblem, RowParts, fit_row_parts, image_of, is_nothing
 from coded_als.als.updates import RankError
 from coded_als.arrays import Array
 from coded_als.checks import seed_of_state
 from coded_als.cluster.seam import Cluster
 from coded_als.errors import UsageError
+from coded_als.lazy import offered
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -51,7 +54,10 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Parameters
         ----------
         X
-            Dense or sparse; a sparse matrix is not filled in, also where the means are subtracted.
+            Dense or sparse; a sparse matrix is not filled in, also where the means are subtracted. A memory-mapped array, a
+            large one with at least as many rows as columns, and an array of zarr are read some rows at a time, in float64,
+            and never copied as a whole. A Dask array stays on its workers: each of its chunks of rows gives its part of the
+            Gram matrix (n, n).
         y
             Ignored.
         cluster
@@ -64,7 +70,20 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         NotEnoughWorkers
             When fewer workers respond than the code needs.
         """
-        self._fit(self._validated(X, reset=True), cluster)
+        parts = in_parts(X)
+        # a cluster may share the work of an array in memory, which parts would leave to the master
+        if (
+            isinstance(X, np.ndarray)
+            and not isinstance(X, np.memmap)
+            and (cluster is not None or self._asks_for_more())
+        ):
+            parts = None
+        if parts is None:
+            self._fit(self._validated(X, reset=True), cluster)
+        else:
+            self.n_features_in_ = parts.shape[1]
+            _require_size(parts.shape, max(self.rank, self._least_rows), self.rank)
+            self._fit(parts, cluster)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **options: Any) -> Array:
@@ -76,9 +95,12 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         given = {"tolerance": self.tolerance, "seed": seed, "center": self._center, **(self.parameters or {})}
         self.n_components_, self.n_samples_ = self.rank, matrix.shape[0]
         rank, self.model_ = 0 if self._is_nothing(matrix) else self.rank, None
+        whole = not isinstance(matrix, RowParts)
+        problem = PartsProblem.of_parts(matrix, self._center is not None) if rank and not whole else None
         while rank > 0 and self.model_ is None:
             try:
-                self.model_ = CodedALS(rank, **given).fit(matrix, cluster)
+                model = CodedALS(rank, **given)
+                self.model_ = model.fit(matrix, cluster) if problem is None else fit_row_parts(model, problem, cluster)
             except RankError as error:  # beyond the rank of the data the variances are zero
                 rank = min(error.rank, rank - 1)
         factors = np.zeros((matrix.shape[1], 0)) if self.model_ is None else self.model_.item_factors_
@@ -97,6 +119,8 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _is_nothing(self, matrix: Any) -> bool:
         """Whether rounding alone is left of the data."""
+        if isinstance(matrix, RowParts):
+            return is_nothing(matrix, self._center is not None)
         values = matrix.data if sparse.issparse(matrix) else matrix
         size = float(np.square(values, dtype=np.float64).sum())
         left = size if self._center is None else _variance(matrix) * matrix.shape[0]
@@ -116,6 +140,18 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self, X, accept_sparse="csr", dtype=(np.float64, np.float32),
             ensure_min_samples=max(rows, self._least_rows), ensure_min_features=columns,
         )  # fmt: skip
+
+    def _asks_for_more(self) -> bool:
+        """Whether parameters need all rows at the master."""
+        return bool({"protocol", "weighting", "precomputation"} & set(self.parameters or {}))
+
+    def _in_parts(self, X: Any) -> RowParts | None:
+        """The parts of rows to transform, if it is an array of such."""
+        check_is_fitted(self)
+        parts = in_parts(X)
+        if parts is not None and parts.shape[1] != self.n_features_in_:
+            raise UsageError(f"data must have {self.n_features_in_} columns, as in fit; got {parts.shape[1]}.")
+        return parts
 
     @property
     def _n_features_out(self) -> int:
@@ -180,7 +216,8 @@ class CodedPCA(_Components):
 
     def _fit(self, matrix: Any, cluster: Cluster | None) -> None:
         super()._fit(matrix, cluster)
-        self.mean_ = np.asarray(matrix.mean(axis=0, dtype=np.float64)).ravel()
+        whole = not isinstance(matrix, RowParts)
+        self.mean_ = np.asarray(matrix.mean(axis=0, dtype=np.float64)).ravel() if whole else matrix.means
         freedom = matrix.shape[0] - 1
         total = float((self.singular_values_**2).sum()) + self._left_out
         self.explained_variance_ = self.singular_values_**2 / freedom
@@ -190,6 +227,8 @@ class CodedPCA(_Components):
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """The coordinates of rows, (k, n), along the components, (k, rank)."""
+        if (parts := self._in_parts(X)) is not None:
+            return parts.stacked(image_of, self.mean_, 1.0, self.components_.T)
         matrix = self._validated(X)
         if not sparse.issparse(matrix):
             # before the product: an offset would take the digits of what is left
@@ -243,14 +282,20 @@ class CodedTruncatedSVD(_Components):
 
     def _fit(self, matrix: Any, cluster: Cluster | None) -> None:
         super()._fit(matrix, cluster)
-        coordinates = np.asarray(matrix @ self.components_.T, dtype=np.float64)
+        coordinates = self._coordinates(matrix)
         self.explained_variance_ = coordinates.var(axis=0)
         total = _variance(matrix)
         self.explained_variance_ratio_ = self.explained_variance_ / total if total else np.zeros(self.rank)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """The coordinates of rows, (k, n), along the components, (k, rank)."""
-        return np.asarray(self._validated(X) @ self.components_.T, dtype=np.float64)
+        parts = self._in_parts(X)
+        return self._coordinates(self._validated(X) if parts is None else parts)
+
+    def _coordinates(self, matrix: Any) -> NDArray[np.float64]:
+        if isinstance(matrix, RowParts):
+            return matrix.stacked(image_of, None, 1.0, self.components_.T)
+        return np.asarray(matrix @ self.components_.T, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
         """The rows, (k, n), with given coordinates, (k, rank)."""
@@ -260,6 +305,8 @@ class CodedTruncatedSVD(_Components):
 
 def _variance(matrix: Any) -> float:
     """The variance of all columns together."""
+    if isinstance(matrix, RowParts):
+        return matrix.variance()
     if not sparse.issparse(matrix):
         return float(np.var(matrix, axis=0, dtype=np.float64).sum())
     means = np.asarray(matrix.mean(axis=0)).ravel()
@@ -268,3 +315,42 @@ def _variance(matrix: Any) -> float:
     squares = np.square(by_column.data - np.repeat(means, counts)).sum()
     whole = squares + float(((matrix.shape[0] - counts) * means**2).sum())
     return float(whole / matrix.shape[0])
+
+
+# Numbers from which an array is read in parts; below it, copies are cheap.
+LARGE = 2**24
+
+
+def in_parts(data: Any) -> RowParts | None:
+    """Parts of rows of data that are not to be copied as a whole; None for all other data."""
+    if sparse.issparse(data) or len(getattr(data, "shape", ())) != 2 or not hasattr(data, "dtype"):
+        return None
+    is_dask = type(data).__module__.startswith("dask.array")
+    if not is_dask and (isinstance(data, np.ma.MaskedArray) or not _in_slices(data)):
+        return None
+    if data.dtype.kind not in "biuf" or data.dtype == np.longdouble:
+        raise UsageError(f"data must be real numbers; got {data.dtype}. Convert it.")
+    if not is_dask:
+        return LocalParts(data)
+    found: RowParts = import_module(offered("arrays")["dask"]).DaskParts(data)  # needs a library of its own
+    return found
+
+
+def _in_slices(data: Any) -> bool:
+    """Whether an array is on disk, or so large that a copy would matter, and long enough to be read by rows."""
+    rows, columns = data.shape
+    if rows < columns:
+        return False
+    if isinstance(data, np.memmap):
+        return True
+    if isinstance(data, np.ndarray):
+        return bool(data.size >= LARGE and data.dtype.kind in "biuf")
+    return hasattr(data, "chunks") and hasattr(data, "__getitem__")
+
+
+def _require_size(shape: tuple[int, int], rows: int, columns: int) -> None:
+    """Refuse data with fewer rows or columns than components."""
+    if shape[0] < rows or shape[1] < columns or shape[0] < shape[1]:
+        raise UsageError(
+            f"data in parts must have at least {rows} rows, {columns} columns, and as many rows as columns; got {shape}."
+        )

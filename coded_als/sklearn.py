@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coded_als.checks import seed_of_state
 from coded_als.errors import UsageError
-from coded_als.evaluation.held_out import held_out_auc, held_out_rmse
+from coded_als.evaluation.strong import held_out_auc, held_out_rmse
 from coded_als.models.rating_matrix import as_matrix
 from coded_als.models.recommending import NewUsers
 from coded_als.models.registry import is_known, model_class, model_kinds
@@ -79,7 +79,7 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the model on (m, n) ratings; ``y`` is ignored."""
         if not isinstance(self.method, str) or not is_known(self.method):
-            raise UsageError(f"method must be one of {', '.join(model_kinds())}; got {self.method!r}. Choose one.")
+            raise UsageError(f"method must be one of {', '.join(model_kinds())}; got {self.method!r}.")
         given = {"rank": self.rank, "seed": seed_of_state(self.random_state), **(self.parameters or {})}
         if self.regularization is not None:
             given["regularization"] = self.regularization
@@ -151,12 +151,32 @@ class Factorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
 
 def rating_score(estimator: Factorization, X: Any, y: Any = None) -> float:
-    """Minus `held_out_rmse` of the rows of (k, n), for ``scoring=``; ``y`` is ignored."""
+    """Minus `held_out_rmse` of the rows of (k, n), for ``scoring=``; ``y`` is ignored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from coded_als.sklearn import Factorization, rating_score
+    >>> ratings = np.outer(np.arange(1.0, 13), np.arange(1.0, 7))
+    >>> cross_val_score(Factorization(rank=1), ratings, scoring=rating_score, cv=3).shape
+    (3,)
+    """
     ratings = estimator._validated(X)
     return -held_out_rmse(estimator.model_, ratings)
 
 
 def ranking_score(estimator: Factorization, X: Any, y: Any = None) -> float:
-    """`held_out_auc` of the rows of (k, n), for ``scoring=``; ``y`` is ignored."""
+    """`held_out_auc` of the rows of (k, n), for ``scoring=``; ``y`` is ignored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from coded_als.sklearn import Factorization, ranking_score
+    >>> ratings = (np.random.default_rng(0).random((12, 8)) < 0.5).astype(float)
+    >>> cross_val_score(Factorization(rank=1), ratings, scoring=ranking_score, cv=3).shape
+    (3,)
+    """
     ratings = estimator._validated(X)
     return held_out_auc(estimator.model_, ratings)

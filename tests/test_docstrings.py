@@ -176,3 +176,13 @@ def test_an_entry_of_the_api_reference_has_one_name() -> None:
         if shown_in_the_api_reference(name, shown):
             grouped = re.findall(r"^\w+(?:, \w+)+$", name.doc, re.MULTILINE)
             assert not grouped, f"{name.where} has the entry {grouped[0]!r}"
+
+
+def test_an_entry_of_the_api_reference_begins_with_a_noun() -> None:
+    """Not with a part of a sentence whose beginning is the name."""
+    shown = in_the_api_reference()
+    for name in NAMES:
+        if shown_in_the_api_reference(name, shown):
+            sections = re.sub(r"\nRaises\n-+\n.*?(?=\n\n\w+\n-+\n|\Z)", "", name.doc, flags=re.DOTALL)
+            found = re.findall(r"^\w+\n    ((?:Of|How many|As in|As for|To which|What|Who) .*)", sections, re.MULTILINE)
+            assert not found, f"{name.where} has an entry {found[0]!r}"

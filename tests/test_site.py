@@ -68,6 +68,12 @@ def test_no_formula_diagram_or_mark_is_left_as_source(site: Path, source: str) -
         assert not re.search(source, shown, re.MULTILINE), name
 
 
+def test_a_formula_in_a_line_stays_in_it(site: Path) -> None:
+    assert [
+        name for name, text in pages(site) if re.search(r'</p>\s*(?:<span>)?<math[^>]*display="inline"', text)
+    ] == []
+
+
 def test_the_reference_has_every_public_name(site: Path) -> None:
     anchors = set(re.findall(r'id="(coded_als\.[\w.]+)"', "".join(text for _, text in pages(site))))
     last = {anchor.rpartition(".")[2] for anchor in anchors}

@@ -93,7 +93,7 @@ class CodedALS(FactorModel):
         worker can respond, products are decoded as well as they can be and the data alone prove the result
         (`protocol="paper"` ends with an error then, and so does a fit with products that have no digits left).
     precomputation
-        Where D = R^T R is formed: ``"local"`` at the master, ``"coded"`` on the workers, ``"none"`` nowhere: the workers
+        Place where D = R^T R is formed: ``"local"`` at the master, ``"coded"`` on the workers, ``"none"`` nowhere: the workers
         hold blocks of rows of a sparse R in copies (``code="replicated:copies=3"``) and multiply with these.
         ``"auto"`` takes the faster of these by counting; a code other than copies asks for D to be formed.
     weighting
@@ -150,7 +150,7 @@ class CodedALS(FactorModel):
     code_
         SPEC of the code that the fit used, nothing left open.
     precomputation_
-        Where D was formed: ``"local"``, ``"coded"`` or ``"none"``.
+        Place where D was formed: ``"local"``, ``"coded"`` or ``"none"``.
     code_reason_
         Why this code, for people: ``"as asked"``, or the reason of the choice of ``code="auto"``.
     left_out_
@@ -227,16 +227,16 @@ class CodedALS(FactorModel):
             R, (m, n), dense, masked or scipy sparse; missing values count as zero. Or the
             ratings that `coded_als.data.load_ratings` returned, or a table of ratings, such as a DataFrame.
         cluster
-            Where to run; by default in this process. It is not closed.
+            Cluster that runs the rounds; by default one in this process. It is not closed.
         columns
-            Of a table: the names of the columns of users, items and perhaps ratings.
+            Names of the columns of a table: users, items and perhaps ratings.
         callback
             Called after each iteration with its `CodedIteration` or, if it takes two arguments, with that and the model
             as it stands; the fit ends where it returns True. One, or several.
         progress
             Whether to draw a progress bar.
         checkpoint
-            Where the state is kept before each iteration, or before some. A fit that goes on from there reaches the same
+            Folder of the state, which is kept before each iteration, or before some. A fit that goes on from there reaches the same
             factors, also with other workers and another code.
         spread
             The `Spread` that `plan` returned for this matrix and cluster; planned here unless given.

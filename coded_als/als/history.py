@@ -45,15 +45,24 @@ class CodedIteration(Iteration):
     pieces
         Pieces of each share in each of its rounds; 1 for whole shares.
     partial
-        Of the responses used in each of its rounds, those of workers that had done only some of their pieces.
+        Number of responses used in each of its rounds that came from workers with only some of their pieces done.
     rounds_s
         Seconds of its rounds, from sending to the last response that counts.
     products_s
-        Of these, the seconds in which the slowest worker of those that count computed; the others were waited for.
+        Seconds of these in which the slowest worker that counts computed; the master waited for the others.
     encoding_s
         Seconds that the master encoded.
     decoding_s
         Seconds that the master decoded. The rest of ``seconds`` is its algebra.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS
+    >>> model = CodedALS(rank=2).fit(np.random.default_rng(0).standard_normal((30, 20)))
+    >>> last = model.history_[-1]
+    >>> last.index == len(model.history_), last.outcome
+    (True, 'converged')
     """
 
     remaining: float

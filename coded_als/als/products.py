@@ -26,7 +26,17 @@ DATA = "D"
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round as the algorithm saw it."""
+    """One round as the algorithm saw it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> cluster = SimulatedCluster(6, "slow:n=1,delay=1s")
+    >>> model = CodedALS(rank=2, code="systematic:p=4").fit(np.random.default_rng(0).standard_normal((30, 20)), cluster)
+    >>> model.rounds_[0].label, model.rounds_[0].responses
+    ('E = D X', 4)
+    """
 
     label: str  # the product, for people
     responses: int  # number of responses used

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.baselines.model import Entries, thread_count
 from coded_als.baselines.quadratic import QuadraticModel
@@ -64,7 +64,9 @@ class AlternatingModel(QuadraticModel):
         thread_count(threads)
         self.solver, self.cg_steps, self.threads = solver, cg_steps, threads
 
-    def _mean(self, matrix: sparse.csr_array) -> float:
+    _takes_weights = True
+
+    def _mean(self, matrix: sparse.csr_array, weights: Array | None) -> float:
         """The constant that is subtracted from every rating."""
         return 0.0
 
@@ -72,18 +74,25 @@ class AlternatingModel(QuadraticModel):
         """Standard deviation of the random start, in the units of a `RatingProblem`."""
         return float(1.0 / np.sqrt(self.rank))
 
-    def _problem(self, matrix: sparse.csr_array, dtype: Any) -> RatingProblem:
+    def _problem(self, matrix: sparse.csr_array, dtype: Any, weights: Array | None = None) -> RatingProblem:
         """The problem that float64 ratings pose.
 
         Raises UsageError where squares of the ratings overflow, or the model's precision does not hold their size.
         """
         with np.errstate(over="ignore"):
-            mean = self._mean(matrix)
+            mean = self._mean(matrix, weights)
         values = matrix.data - mean
         scale = self._scale(float(np.abs(values).max()), values.size)
         users = rating_matrix(sparse.csr_array((values / scale, matrix.indices, matrix.indptr), matrix.shape), dtype)
         items = rating_matrix(users.T.tocsr(), dtype)
-        sides = (Entries(side.indptr, side.indices, side.data) for side in (users, items))
+        weighing: list[Floats | None] = [None, None]
+        if weights is not None:
+            turned = sparse.csr_array((weights, matrix.indices, matrix.indptr), matrix.shape).T.tocsr()
+            weighing = [weights, turned.data]
+        sides = (
+            Entries(side.indptr, side.indices, side.data, own)
+            for side, own in zip((users, items), weighing, strict=True)
+        )
         rows = [self._scaled_rows(side, others, scale) for side, others in zip(sides, matrix.shape[::-1], strict=True)]
         return RatingProblem(mean, scale, *rows)
 
@@ -112,8 +121,10 @@ class AlternatingModel(QuadraticModel):
         self._require_least(facts.least)
         return scale, self._reading(mean, scale)
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
-        problem = self._problem(matrix, self.dtype)
+    def _fit(
+        self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None, weights: Array | None = None
+    ) -> None:
+        problem = self._problem(matrix, self.dtype, weights)
         penalty = self._penalty(problem.scale)
         users, items = self._start(problem, warm)
         state = run.arrays(users=users, items=items)
@@ -187,7 +198,7 @@ class RidgeALS(AlternatingModel):
     cg_steps
         Conjugate-gradient steps for each row and half-step.
     seed
-        Of the random start.
+        Seed of the random start.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
@@ -233,8 +244,12 @@ class RidgeALS(AlternatingModel):
             regularization_scaling,
         )
 
-    def _mean(self, matrix: sparse.csr_array) -> float:
-        return float(matrix.data.mean(dtype=np.float64)) if self.biases else 0.0
+    def _mean(self, matrix: sparse.csr_array, weights: Array | None) -> float:
+        if not self.biases:
+            return 0.0
+        if weights is None or not weights.any():
+            return float(matrix.data.mean(dtype=np.float64))
+        return float(np.average(matrix.data, weights=weights))
 
     def _bias_regularization(self) -> float:
         return self.regularization if self.bias_regularization is None else self.bias_regularization
@@ -255,6 +270,12 @@ class ImplicitALS(AlternatingModel):
     With ``alpha``, that of Hu, Koren, Volinsky (2008), with confidence ``c = 1 + alpha r``:
 
         sum_observed c (1 - u.v)^2 + sum_unobserved (u.v)^2 + lambda (sum |u|^2 + sum |v|^2)
+
+    ``fit(weights=)`` gives the confidences c of single pairs. A stored value of 0 or less then asks for a score of 0, which is
+    negative evidence. A pair of less confidence than the unobserved ones (w, or 1 with ``alpha``) says less than nothing
+    known; one of 0 is left out. The loss is then
+
+        sum_stored c (p - u.v)^2 + w sum_unstored (u.v)^2 + ...,    p = 1 for values above 0, else 0
 
     Parameters
     ----------
@@ -352,6 +373,12 @@ class ImplicitALS(AlternatingModel):
             return np.ones(len(lengths))
         exponent = 1.0 if self.frequency_exponent is None else self.frequency_exponent
         return np.asarray((lengths + self._weight() * others) ** exponent)
+
+    def _unknown(self) -> float:
+        return self._weight()
+
+    def _wanted(self, values: Floats) -> Floats:
+        return np.asarray(values > 0, dtype=values.dtype)
 
     def _require_least(self, least: float) -> None:
         if self.alpha is not None and least <= 0:

@@ -80,7 +80,16 @@ def with_new_rows(side: Floats, cold: Floats) -> Floats:
 
 
 class LearnsInBatches(SparseModel):
-    """A model that learns by steps, and so from a batch of new ratings alone."""
+    """A model that learns by steps, and so from a batch of new ratings alone.
+
+    Examples
+    --------
+    >>> from coded_als import SGD
+    >>> from coded_als.data import holdout, load_ratings
+    >>> yesterday, today = holdout(load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3"))
+    >>> model = SGD(rank=4, iterations=3).fit(yesterday)
+    >>> model = model.partial_fit(today)
+    """
 
     def partial_fit(self, ratings: Any, *, columns: Sequence[str] | None = None) -> Self:
         """Learn from a batch of new ratings in one pass; new users and items join the model.
@@ -90,9 +99,9 @@ class LearnsInBatches(SparseModel):
         Parameters
         ----------
         ratings
-            As for `fit`, the new ones alone.
+            The new ratings alone, in any form that `fit` takes.
         columns
-            Of a table: the names of the columns of users, items and perhaps ratings.
+            Names of the columns of a table: users, items and perhaps ratings.
 
         Raises
         ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -65,11 +65,25 @@ class ClosedForm(FactorModel):
 
         Raises UsageError for ratings without entries, and for a start or a checkpoint: there are no iterations.
         """
-        for name, given in {"start": start, "checkpoint": checkpoint}.items():
+        self._require_no_iterations(start=start, checkpoint=checkpoint)
+        return self._computed(ratings, columns, callback, progress, self._fit)
+
+    def _require_no_iterations(self, **named: Any) -> None:
+        for name, given in named.items():
             if given is not None:
                 raise UsageError(
                     f"{type(self).__name__} has a closed form and no iterations; got {name}. Leave it out."
                 )
+
+    def _computed(
+        self,
+        ratings: Any,
+        columns: Sequence[str] | None,
+        callback: Callbacks | None,
+        progress: bool,
+        compute: Callable[[sparse.csr_array], float],
+    ) -> Self:
+        """The model after a computation on the ones where ratings are, which returns the objective."""
         given, ids = named_matrix(ratings, columns)
         matrix = rating_matrix(given, np.float64)
         matrix = sparse.csr_array((np.ones_like(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
@@ -77,7 +91,7 @@ class ClosedForm(FactorModel):
             reporting(callback, progress, self) as report,
             recording(self, matrix, report, None, time.perf_counter, ids=ids) as run,
         ):
-            objective = self._fit(matrix)
+            objective = compute(matrix)
             self.history_ = run.entries
             run.close(objective, lambda: None)
         return self if ids is None else self.set_ids(*ids)
@@ -96,7 +110,8 @@ class EASE(ClosedForm):
 
     Minimises ``||X - X B||^2 + lambda ||B||^2`` over B (n, n) with a zero diagonal, where X (m, n) has a 1 for each
     rating. The scores of a user are the sums of the rows of B of the rated items. It holds n^2 numbers of 8 bytes, and no
-    more while it is computed: 1.1 GB for 12,000 items.
+    more while it is computed: 1.1 GB for 12,000 items. With `coded_als.baselines.fit_on_cluster` the workers form
+    ``X^T X`` from blocks of users, and the master inverts it.
 
     Parameters
     ----------
@@ -135,8 +150,12 @@ class EASE(ClosedForm):
         return 8 * items * items
 
     def _fit(self, matrix: sparse.csr_array) -> float:
+        return self._fit_by(_gram, matrix)
+
+    def _fit_by(self, gram_of: Callable[[sparse.csr_array], Array], matrix: sparse.csr_array) -> float:
+        """Keep the model of a Gram matrix that is formed somewhere, once this machine has the memory for it."""
         _require_memory(matrix.shape[1])
-        gram = _gram(matrix)
+        gram = gram_of(matrix)
         gram[np.diag_indices_from(gram)] += self.regularization
         # in place, of one triangle: a second n x n array would double the memory
         factor, failed = lapack.dpotrf(gram, lower=1, overwrite_a=1)

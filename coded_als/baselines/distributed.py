@@ -13,6 +13,7 @@ from scipy import sparse
 
 from coded_als.arrays import Array, Floats
 from coded_als.baselines.alternating import AlternatingModel, RatingProblem
+from coded_als.baselines.closed_form import EASE
 from coded_als.baselines.half_step import RatingFacts, Reading, Rows
 from coded_als.checks import require_whole
 from coded_als.cluster import Cluster, EnoughAndOverdue, Round, StoppingRule, all_of, first_copies
@@ -58,7 +59,14 @@ class WaitForAll:
 
 @dataclass(frozen=True)
 class FirstCopy:
-    """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers."""
+    """Every shard on ``copies`` workers; the first response wins. ``copies`` must divide the number of workers.
+
+    Examples
+    --------
+    >>> from coded_als.baselines import FirstCopy
+    >>> FirstCopy(copies=2).shards(6)  # three blocks, each on two of six workers
+    3
+    """
 
     copies: int = 2
 
@@ -81,6 +89,12 @@ class Partial:
     A shard that has missed ``max_skips`` rounds of its side in a row is waited for, and so is every shard in the
     first round. The objective cannot rise, even if shards are skipped: a responded row is optimal, the others stand
     still.
+
+    Examples
+    --------
+    >>> from coded_als.baselines import Partial
+    >>> Partial(wait_for=4).shards(6)  # six blocks, and a half-step ends with four of them
+    6
     """
 
     wait_for: int
@@ -118,7 +132,7 @@ def parse_policy(spec: str) -> StragglerPolicy:
     """
     name = spec.partition(":")[0]
     if name not in POLICIES:
-        raise UsageError(f"policy must be one of {', '.join(POLICIES)}; got {name!r}. Choose from them.")
+        raise UsageError(f"policy must be one of {', '.join(POLICIES)}; got {name!r}.")
     return POLICIES[name](**read_fields("policy", spec, POLICIES[name], _whole))
 
 
@@ -287,7 +301,7 @@ class _BlockSide:
         return [payloads[worker % shards] for worker in range(self._cluster.size)]
 
 
-Distributed = TypeVar("Distributed", bound=AlternatingModel)
+Distributed = TypeVar("Distributed", bound=AlternatingModel | EASE)
 
 
 def fit_on_cluster(
@@ -303,7 +317,7 @@ def fit_on_cluster(
     checkpoint: Checkpoint | None = None,
     start: FactorModel | None = None,
 ) -> Distributed:
-    """Fit an ALS model with its half-steps on the workers of a cluster.
+    """Fit an ALS model with its half-steps on the workers of a cluster, or `EASE` with its Gram matrix formed there.
 
     Workers calculate in float64 and solve every row exactly, for every ``dtype`` and ``solver`` of the model. If the
     policy skips no shard, stragglers do not change the result: it is that of ``model.fit``.
@@ -311,7 +325,7 @@ def fit_on_cluster(
     Parameters
     ----------
     model
-        A `RidgeALS` without biases or an `ImplicitALS`; it is fitted in place.
+        A `RidgeALS` without biases, an `ImplicitALS`, or an `EASE`; it is fitted in place.
     ratings
         (m, n) scipy sparse.
     cluster
@@ -322,15 +336,15 @@ def fit_on_cluster(
         ``"freivalds"``: the residuals of every response are checked before it counts, and workers that send wrong
         numbers are left out, which only `FirstCopy` and `Partial` survive; ``"off"``.
     columns
-        Of a table: the names of the columns of users, items and perhaps ratings.
+        Names of the columns of a table: users, items and perhaps ratings.
     callback
-        As in ``model.fit``.
+        Function or functions that are called after each iteration, as for ``model.fit``.
     progress
         Whether to draw a progress bar.
     start
-        As in ``model.fit``.
+        Model of older ratings that the fit starts from, as for ``model.fit``.
     checkpoint
-        As in ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
+        Folder of the state, as for ``model.fit``. With a policy that skips shards the delays after a resumption decide which, so the fit that
         goes on is as good and not the same.
 
     Returns
@@ -345,7 +359,23 @@ def fit_on_cluster(
         without numba.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS, SimulatedCluster
+    >>> from coded_als.baselines import FirstCopy, fit_on_cluster
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,density=0.3")
+    >>> cluster = SimulatedCluster(6, delays="slow:n=1,delay=1s")
+    >>> model = fit_on_cluster(ImplicitALS(rank=4, iterations=2), ratings, cluster, FirstCopy(copies=2))
+    >>> sum(entry.seconds for entry in model.history_) < 1  # no round waited for the slow worker
+    True
     """
+    if isinstance(model, EASE):
+        model._require_no_iterations(start=start, checkpoint=checkpoint)
+        with Scope(cluster) as scope:
+            form = partial(gram_on_workers, verified(scope, verify), WaitForAll() if policy is None else policy)
+            return model._computed(ratings, columns, callback, progress, partial(model._fit_by, form))
     if model.biases:
         raise UsageError("a model on a cluster must have no biases; got biases=True. Pass biases=False.")
     model.require_installed()
@@ -412,3 +442,36 @@ def take_over_skipped(users: Skips, items: Skips, snapshot: Snapshot) -> None:
     if counts != wanted or not all(type(rounds) is int and rounds >= 0 for side in skipped for rounds in side):
         raise ValueError(f"it has skipped {str(skipped)[:80]} of {wanted} shards")
     users.skipped, items.skipped = skipped
+
+
+# Columns of a Gram matrix that the workers form in one round.
+GRAM_COLUMNS = 256
+
+
+def gram_on_workers(cluster: Cluster, policy: StragglerPolicy, matrix: sparse.csr_array) -> Array:
+    """X^T X, (n, n), of the blocks of rows that workers hold, some columns in each round."""
+    if isinstance(policy, Partial):
+        raise UsageError("EASE needs every block; got a policy that skips some. Use wait or first-copy:copies=2.")
+    shards = policy.shards(cluster.size)
+    rows, count = _given_out("users", matrix, cluster, shards), matrix.shape[1]
+    rule = policy.rule(cluster.size, [0] * shards)
+    gram: Array = np.zeros((count, count), order="F")
+    entries = max(int(rows.lengths[held[held >= 0]].sum()) for held in rows.shards)
+    for first in range(0, count, GRAM_COLUMNS):
+        columns = np.arange(first, min(first + GRAM_COLUMNS, count))
+        unit = np.zeros((count, columns.size))
+        unit[columns, columns - first] = 1.0
+        round = Round(
+            "row_gram_product",
+            operands=rows.operands[::-1],
+            payloads=[(unit,)] * cluster.size,
+            response_shapes=(unit.shape,),
+            operations=2.0 * entries * columns.size,
+            label=f"X^T X, columns {first} to {columns[-1]}",
+        )
+        first_of: dict[int, Array] = {}
+        for worker, response in cluster.run(round, rule).first().items():
+            first_of.setdefault(worker % shards, response)
+        for shard in range(shards):  # in the order of the blocks and not of arrival
+            gram[:, columns] += first_of[shard]
+    return gram

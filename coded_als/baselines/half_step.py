@@ -32,8 +32,8 @@ class Reading:
     """A model's reading of a stored rating r: weight ``a = c0 + c1 (r - mean)``, target ``b = t0 + t1 (r - mean)``."""
 
     mean: float = 0.0
-    c0: float = 1.0
-    c1: float = 0.0
+    c0: float = 1.0  # weight of a rating of the mean
+    c1: float = 0.0  # and what each more adds to it
     t0: float = 0.0
     t1: float = 1.0
     power: int = 2  # the model's constant is the sum of this power of the targets, 1 or 2
@@ -52,7 +52,7 @@ class Rows:
     # of a csr matrix (rows, n)
     indptr: NDArray[Any]
     indices: NDArray[Any]
-    # (entries,) ``a > 0`` and ``b`` of every entry
+    # (entries,) ``a`` and ``b`` of every entry; ``a`` is negative only where the shared form makes up for it
     curvature: Floats
     target: Floats
     ridge: Floats  # (rows,) the regularisation of each row
@@ -126,12 +126,12 @@ class RowSolver:
         self, rows: Rows, threads: int, out: Floats, explained: NDArray[np.float64]
     ) -> NDArray[np.int64]:
         """Solve all rows in place; the numbers of those that Cholesky could not."""
-        failed = np.zeros(rows.count, dtype=np.bool_)
-        addresses = routines(self.fixed.dtype)
+        failed = without_roots(rows)
+        addresses, refused = routines(self.fixed.dtype), failed.any()
 
         def solve(part: NDArray[np.int64]) -> None:
             cholesky_rows(
-                part, rows.indptr, rows.indices, rows.curvature, rows.target, self.turned, self.diagonal,
+                part[~failed[part]] if refused else part, rows.indptr, rows.indices, rows.curvature, rows.target, self.turned, self.diagonal,
                 rows.ridge, self.penalty, addresses, out, explained, failed,
             )  # fmt: skip
 
@@ -164,3 +164,21 @@ class RowSolver:
     def _work(self, rows: Rows) -> NDArray[Any]:
         # multiplications: exact solutions cost entries * d^2 + d^3 / 3, gradients about entries * d + d^2
         return rows.lengths + len(self.penalty)
+
+
+def without_roots(rows: Rows) -> NDArray[np.bool_]:
+    """Which rows have an entry of no positive curvature, (rows,): Cholesky divides by its root, so conjugate gradients solve them."""
+    found = np.zeros(rows.count, dtype=np.bool_)
+    if rows.curvature.min(initial=1.0) <= 0:
+        owners = np.repeat(np.arange(rows.count), rows.lengths)
+        found[owners[rows.curvature <= 0]] = True
+    return found
+
+
+def without_idle(rows: Rows) -> Rows:
+    """The same rows without the entries that change nothing."""
+    used = (rows.curvature != 0) | (rows.target != 0)
+    if used.all():
+        return rows
+    indptr = np.concatenate(([0], np.cumsum(used)))[rows.indptr]
+    return Rows(indptr, rows.indices[used], rows.curvature[used], rows.target[used], rows.ridge)

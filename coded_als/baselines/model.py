@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.compiled import require_compiler
 from coded_als.baselines.threads import available_cores
 from coded_als.checks import require_number, require_one_of, require_whole
 from coded_als.data.tables import named_matrix
 from coded_als.errors import UsageError
-from coded_als.models.checkpoint import Checkpoint
+from coded_als.models.checkpoint import Checkpoint, digest
 from coded_als.models.factor_model import FactorModel
-from coded_als.models.rating_matrix import rating_matrix, sound_row
+from coded_als.models.rating_matrix import rating_matrix, sound_row, weights_of
 from coded_als.models.recommending import NewRatings, NewUsers
 from coded_als.models.starting import Start
 from coded_als.models.training import Callbacks, FitRecorder, recording, reporting
@@ -34,6 +34,7 @@ class Entries:
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
     data: NDArray[np.float64]
+    weights: Floats | None = None  # (entries,) of the squared errors, not negative; None for those of the model
 
     @property
     def count(self) -> int:
@@ -47,12 +48,24 @@ class Entries:
 
 
 class SparseModel(FactorModel, ABC):
-    """A factor model of the stored entries of a sparse matrix."""
+    """A factor model of the stored entries of a sparse matrix.
+
+    Examples
+    --------
+    >>> from coded_als import RidgeALS
+    >>> from coded_als.data import load_ratings
+    >>> entries = []
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3")
+    >>> model = RidgeALS(rank=4, iterations=2).fit(ratings, callback=entries.append)
+    >>> [entry.index for entry in entries]
+    [1, 2]
+    """
 
     history_: list[Iteration]
     _entry = Iteration
     _fold_methods: ClassVar[tuple[str, ...]] = ("exact", "sgd")
     _fold_rate: float = 0.5
+    _takes_weights: ClassVar[bool] = False
 
     def __init__(self, rank: int, regularization: float, iterations: int, seed: int, dtype: str) -> None:
         require_whole("rank", rank, 1)
@@ -76,6 +89,7 @@ class SparseModel(FactorModel, ABC):
         progress: bool = False,
         checkpoint: Checkpoint | None = None,
         start: FactorModel | None = None,
+        weights: Any = None,
     ) -> Self:
         """Learn the factors of a rating matrix, and return the model.
 
@@ -96,27 +110,46 @@ class SparseModel(FactorModel, ABC):
         start
             A fitted model to go on from: its factors of the users and items that it knows, by id, at any rank. New users
             and items are folded in.
+        weights
+            Weight of each rating, (m, n), dense or sparse, 0 or more: `RidgeALS` and `ImplicitALS` take them. The squared
+            error of a rating counts as often as its weight says; one of weight 0 is left out of the loss. For `ImplicitALS`
+            they are the confidences, see there. New users are folded in without weights.
 
         Raises
         ------
         UsageError
-            For ratings that the model cannot learn from, a checkpoint of another fit, a start without a user or item of the
+            For weights that are negative or not those of the ratings, or with a method that takes none; for ratings that the model cannot learn from, a checkpoint of another fit, a start without a user or item of the
             ratings, or without numba.
         """
         require_compiler()
         given, ids = named_matrix(ratings, columns)
         matrix = rating_matrix(given, np.float64)
+        weighing = self._weighing(weights, matrix)
+        also = None if weighing is None else {"weights": digest(weighing)}
         warm = Start.of(start, matrix, ids, checkpoint)
         with (
             reporting(callback, progress, self) as report,
-            recording(self, matrix, report, checkpoint, time.perf_counter, ids=ids) as run,
+            recording(self, matrix, report, checkpoint, time.perf_counter, ids=ids, also=also) as run,
         ):
-            self._fit(matrix, run, warm)
+            self._fit(matrix, run, warm, weighing)
         return self if ids is None else self.set_ids(*ids)
 
     @abstractmethod
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
+    def _fit(
+        self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None, weights: Array | None = None
+    ) -> None:
         """Learn the factors of a matrix in canonical form and keep them."""
+
+    def _weighing(self, weights: Any, matrix: sparse.csr_array) -> Array | None:
+        """The weight of each stored rating, (entries,)."""
+        if weights is None:
+            return None
+        if not self._takes_weights:
+            raise UsageError(
+                f"weights are for RidgeALS and ImplicitALS; got some for {type(self).__name__}. Leave them out, or use one of "
+                "these."
+            )
+        return weights_of(weights, matrix)
 
     @abstractmethod
     def _fold_rows(self, ratings: Entries, method: str, epochs: int, learning_rate: float) -> NewUsers: ...

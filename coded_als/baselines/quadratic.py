@@ -14,7 +14,7 @@ from scipy import sparse
 from coded_als.arrays import Array, Floats, Integers
 from coded_als.baselines.cholesky import solve_row, workspace
 from coded_als.baselines.compiled import compiled, dot, routines
-from coded_als.baselines.half_step import Reading, Rows, RowSolver
+from coded_als.baselines.half_step import Reading, Rows, RowSolver, without_idle
 from coded_als.baselines.loops import fold_in_steps
 from coded_als.baselines.model import Entries, Iteration, SparseModel, one_user, thread_count
 from coded_als.errors import UsageError
@@ -47,13 +47,28 @@ class QuadraticModel(SparseModel):
 
     def _rows(self, entries: Entries, ridge: Floats) -> Rows:
         """Rows with the weights and targets of entries, from which the mean has been subtracted."""
+        if entries.weights is not None:
+            weights = entries.weights.astype(entries.data.dtype)
+            curvature = weights - weights.dtype.type(self._unknown())
+            rows = Rows(entries.indptr, entries.indices, curvature, weights * self._wanted(entries.data), ridge)
+            return without_idle(rows)
         self._require_least(float(entries.data.min(initial=np.inf)))
         _, c0, c1, t0, t1, *_ = self._reading(0.0, 1.0).as_array().astype(entries.data.dtype)
         return Rows(entries.indptr, entries.indices, c0 + c1 * entries.data, t0 + t1 * entries.data, ridge)
 
     def _constant(self, rows: Rows) -> float:
         """The part of the objective that no factor changes."""
-        return float(np.square(rows.target, dtype=np.float64).sum())
+        squares = np.square(rows.target, dtype=np.float64)
+        # weighted, the target is w r and the curvature w; at weight 0 both are 0
+        return float((squares / np.where(rows.curvature > 0, rows.curvature, 1.0)).sum())
+
+    def _unknown(self) -> float:
+        """The weight of a pair that is not stored."""
+        return 0.0
+
+    def _wanted(self, values: Floats) -> Floats:
+        """The scores that weighted ratings ask for, (entries,)."""
+        return values
 
     def _gram(self, fixed: Floats) -> Floats | None:
         """The form that all rows share."""
@@ -98,7 +113,9 @@ class QuadraticModel(SparseModel):
 
     def _less_biases(self, rows: Rows, side: Floats) -> Rows:
         """The same rows with the other side's biases taken off their targets."""
-        return replace(rows, target=rows.target - side[rows.indices, self.rank]) if self.biases else rows
+        if not self.biases:
+            return rows
+        return replace(rows, target=rows.target - rows.curvature * side[rows.indices, self.rank])
 
     def _units(self, scale: float) -> Floats:
         """(d,) multipliers of a row in units of ``scale``."""

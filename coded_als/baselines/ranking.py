@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.batches import Batch, LearnsInBatches, with_new_rows
 from coded_als.baselines.loops import bpr_epoch, warp_epoch
 from coded_als.baselines.model import Entries
@@ -73,7 +73,9 @@ class RankingModel(LearnsInBatches):
     def _epoch(self, arguments: tuple[Any, ...]) -> float:
         """One pass; the arguments that both losses share."""
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
+    def _fit(
+        self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None, weights: Array | None = None
+    ) -> None:
         entries = Entries(matrix.indptr, matrix.indices, matrix.data)
         generator = np.random.default_rng(self.seed)
         users = self._random(generator, matrix.shape[0])
@@ -165,18 +167,18 @@ class BPR(RankingModel):
     rank
         Number of factors d.
     regularization
-        Of all parameters, per step.
+        Weight of the penalty of all parameters, for each step.
     iterations
         Passes over the observed entries.
     learning_rate
         Adagrad's, greater than 0.
     seed
-        Of the start, the order and the samples; equal seeds give equal models.
+        Seed of the start, the order and the samples; equal seeds give equal models.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
     dtype
-        As in `RidgeALS`.
+        Type of all arithmetic, ``"float32"`` or ``"float64"``.
 
     Examples
     --------

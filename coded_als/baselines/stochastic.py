@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from coded_als.arrays import Floats
+from coded_als.arrays import Array, Floats
 from coded_als.baselines.batches import Batch, LearnsInBatches, with_new_rows
 from coded_als.baselines.loops import squared_loss_epoch
 from coded_als.baselines.quadratic import QuadraticModel
@@ -30,7 +30,7 @@ class SGD(LearnsInBatches, QuadraticModel):
     rank
         Number of factors d.
     regularization
-        Of factors and biases, per rating.
+        Weight of the penalty of factors and biases, for each rating.
     iterations
         Passes over the ratings.
     learning_rate
@@ -38,12 +38,12 @@ class SGD(LearnsInBatches, QuadraticModel):
     init_scale
         Standard deviation of a random starting entry.
     seed
-        Of the start and the order; equal seeds give equal models.
+        Seed of the start and the order; equal seeds give equal models.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
     dtype
-        As in `RidgeALS`.
+        Type of all arithmetic, ``"float32"`` or ``"float64"``.
 
     Examples
     --------
@@ -74,7 +74,9 @@ class SGD(LearnsInBatches, QuadraticModel):
         require_number("init_scale", init_scale, positive=True)
         self.learning_rate, self.init_scale = learning_rate, init_scale
 
-    def _fit(self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None) -> None:
+    def _fit(
+        self, matrix: sparse.csr_array, run: FitRecorder, warm: Start | None, weights: Array | None = None
+    ) -> None:
         mean = float(matrix.data.mean())
         values = (matrix.data - mean).astype(self.dtype)
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))

@@ -85,7 +85,9 @@ BY_DEFAULT = [name for name in model_kinds() if name != "sharded"]
 @click.option("--methods", help="Methods, separated by commas.  [default: all that are installed]", metavar="NAMES")
 @click.option("--rank", type=int, help="Rank of every model.  [default: each method's own]")
 @click.option("--test-fraction", default=0.2, show_default=True, help="Part of the ratings held out.")
-@click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
+@click.option(
+    "-k", "--cutoff", type=click.IntRange(1), default=10, show_default=True, help="Length of the recommended lists."
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the fits.")
 @choice("--format", ["table", "markdown", "csv"], "table", name="style", help="Format of the output.")
 @click.option(

@@ -135,6 +135,7 @@ def _require_writable(option: str, path: Path) -> None:
 
 # methods with half-steps that a policy may spread over the workers, and those that read part files
 ON_CLUSTER = ("ridge", "implicit")
+WITH_POLICY = (*ON_CLUSTER, "ease")
 ON_PARTS = ("coded", *ON_CLUSTER)
 
 
@@ -367,9 +368,7 @@ def _require_parts(context: click.Context, options: FitOptions) -> None:
             "Add --scheduler local:2."
         )
     if options.method not in ON_PARTS:
-        raise UsageError(
-            f"part files are for the methods {', '.join(ON_PARTS)}; got --method {options.method}. Choose from them."
-        )
+        raise UsageError(f"part files are for the methods {', '.join(ON_PARTS)}; got --method {options.method}.")
     here = {"dense", "hold_out_users", "verify", "live", "serve", "cluster_kind"} | names_of(GoingOnOptions)
     refuse_typed(context, here, "needs the ratings in one process", "part files")
 
@@ -454,9 +453,9 @@ def _refuse_foreign_options(context: click.Context, options: FitOptions) -> None
     """An option that would be ignored is a mistake."""
     if options.method == "coded" and options.policy is None:
         return
-    if options.policy is not None and options.method not in ON_CLUSTER:
+    if options.policy is not None and options.method not in WITH_POLICY:
         raise UsageError(
-            f"--policy is for the methods {' and '.join(ON_CLUSTER)}; got --method {options.method}. Remove it."
+            f"--policy is for the methods {', '.join(WITH_POLICY)}; got --method {options.method}. Remove it."
         )
     foreign = names_of(CodedOptions, LiveOptions)
     if options.policy is None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -156,11 +157,12 @@ class GoingOnOptions:
         if self.stop_on is None or self.validate is None:
             return GoingOn(start, None)
         from coded_als.data import load_ratings
-        from coded_als.evaluation.search import EarlyStopping
+        from coded_als.evaluation.search import ERRORS, LISTS, EarlyStopping
 
         metric, _, length = self.stop_on.partition("@")
-        if length and not length.isdecimal():
-            raise UsageError(f"--stop-on must be a metric such as ndcg@10 or rmse; got {self.stop_on!r}.")
+        if metric not in (*LISTS, *ERRORS) or not re.fullmatch("([1-9][0-9]*)?", length):
+            known = ", ".join((*LISTS, *ERRORS))
+            raise UsageError(f"--stop-on must be a metric such as ndcg@10, of {known}; got {self.stop_on!r}.")
         patience = 3 if self.patience is None else self.patience
         validation = load_ratings(self.validate, **reading)
         chosen: Any = metric

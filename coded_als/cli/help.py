@@ -241,7 +241,8 @@ def explained(error: click.UsageError) -> str:
 
 def as_typed(message: str, command: click.Command) -> str:
     """An error of the library with the options of the command in place of the parameters of Python."""
-    for option in command.params:
+    commands = command.commands.values() if isinstance(command, click.Group) else [command]
+    for option in (one for each in commands for one in each.params):
         if isinstance(option, click.Option) and option.name:
             name, spelled = option.name, _name(option)
             message = re.sub(rf"^{name}(?= (?:must|needs|works|belongs)\b)", spelled, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from coded_als.errors import UsageError
@@ -18,7 +19,9 @@ PREDICTS_RATINGS = frozenset({"ridge", "sgd"})
 def make_model(method: str, options: Mapping[str, Any]) -> FactorModel:
     """The model of a method; options that are None keep the method's own default."""
     if method not in model_kinds():
-        raise UsageError(f"methods must be among {', '.join(model_kinds())}; got {method!r}. Choose from them.")
+        near = get_close_matches(method, model_kinds(), 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(f"methods must be among {', '.join(model_kinds())}; got {method!r}.{meant}")
     model = model_class(method)
     known = inspect.signature(model).parameters
     # a seed stands for reproducibility, which a closed form has anyhow

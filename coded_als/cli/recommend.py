@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -79,7 +79,7 @@ _BLOCK = 1000
 )
 def command(
     model: Path, named: tuple[str, ...], users: Path | None, everybody: bool, count: int, exclude: tuple[str, ...],
-    items: Path | None, titles: Path | None, encoding: str | None, cold: str, include_seen: bool, out: Path | None,
+    items: Path | None, titles: Path | None, encoding: str | None, cold: Literal["refuse", "popular"], include_seen: bool, out: Path | None,
     scheduler: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Recommend items to users of the saved MODEL, best first.

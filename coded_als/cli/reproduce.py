@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from coded_als.cli.clusters import machine_from, takes_machine
-from coded_als.cli.common import cell_progress, style_from, takes_style
+from coded_als.cli.common import TIME, cell_progress, style_from, takes_style
 from coded_als.cli.help import CommandWithExamples
 from coded_als.errors import UsageError
 
@@ -131,7 +131,7 @@ def _store(out: Path, table: str, results: Any) -> None:
 
     from coded_als.experiments.sweep.result_folder import saying_what_failed
 
-    with saying_what_failed(out):
+    with saying_what_failed(out, "Choose another --out."):
         out.mkdir(parents=True, exist_ok=True)
         (out / "table.md").write_text(table + "\n")
         (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -149,16 +149,33 @@ def _draw(path: Path, figure: str, data: Any, width: str | None, rc: tuple[str, 
             getattr(table1_figures, figure)(data).savefig(f"{path}.{suffix}")
 
 
+class Times(click.ParamType):  # type: ignore[type-arg]
+    """Several times with their units, separated by commas."""
+
+    name = "times"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        found = tuple(TIME.convert(part.strip(), param, ctx) for part in value.split(","))
+        if not all(found):
+            raise UsageError(f"--work must be times above 0; got {value!r}.")
+        return found
+
+
 @command.command(
     "when-coding-pays", cls=CommandWithExamples,
     examples=(
         "coded-als reproduce when-coding-pays",
-        "coded-als reproduce when-coding-pays --delays measured:lambda --workers 10,30 --work 1,100",
+        "coded-als reproduce when-coding-pays --delays measured:lambda --workers 10,30 --work 1ms,100ms",
     ),
 )  # fmt: skip
 @click.option("--workers", default="10,30,100,300,1000", show_default=True, help="W: 10,30 or 10:50:10.")
 @click.option(
-    "--work", default="1,30,1000", show_default=True, help="Milliseconds of one worker for 1/W of a product: 1,30."
+    "--work",
+    type=Times(),
+    default="1ms,30ms,1s",
+    show_default=True,
+    metavar="TIME,...",
+    help="Times of one worker for 1/W of a product.",
 )
 @click.option(
     "--delays", multiple=True, help="A delay SPEC; may be repeated.  [default: eleven, measured and synthetic]",
@@ -171,7 +188,7 @@ def _draw(path: Path, figure: str, data: Any, width: str | None, rc: tuple[str, 
 )  # fmt: skip
 @takes_style
 def when_coding_pays(
-    workers: str, work: str, delays: tuple[str, ...], runs: int, seed: int, out: Path, width: str | None,
+    workers: str, work: tuple[float, ...], delays: tuple[str, ...], runs: int, seed: int, out: Path, width: str | None,
     rc: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Compare codes with the methods of engineers, at equal memory.
@@ -192,8 +209,7 @@ def when_coding_pays(
 
     counts = parse_range(workers, "workers", least=2)
     require_workers(max(counts))
-    works_s = [1e-3 * count for count in parse_range(work, "work")]
-    grid = list(grid_of(distinct_delays(delays or DELAYS), works_s, counts))
+    grid = list(grid_of(distinct_delays(delays or DELAYS), work, counts))
     with cell_progress() as tell:
         found = measured_outcomes(grid, runs, seed, tell)
     tables = f"{ratio_table(found, markdown=True)}\n\n{rounds_table(found, markdown=True)}"

@@ -23,6 +23,7 @@ from coded_als.experiments.live.monitoring import CONTENT_TYPE, Figure, metrics_
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
 from coded_als.models.recommending import Ranking
+from coded_als.models.scored_together import rank_together
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_BYTES, MOST_ITEMS, MOST_USERS = 2**20, 1000, 100
@@ -233,9 +234,10 @@ def command(model: Path, host: str, port: int) -> None:
         server = ModelServer((host, port), fitted)
     except OSError as error:
         raise UsageError(
-            f"--host and --port must be free and of this machine; got {host}:{port}: {error.strerror or error}. Choose others."
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Pass an address of this machine as --host, or "
+            "another --port."
         ) from None
-    fitted.rank_together()
+    rank_together(fitted)
     # folding in prepares once, and compiles
     fitted.recommend(fitted.user_ids.item(0), 1, cold="popular" if fitted.seen_ is not None else "refuse")
     click.echo(f"serving {model} on http://{host}:{server.server_address[1]}/ (Ctrl-C ends)", err=True)

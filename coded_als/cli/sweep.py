@@ -122,8 +122,7 @@ def command(
 def _print_findings(out: Path) -> None:
     """The findings of a report in words, where its figures could be drawn."""
     try:
-        from coded_als.experiments.report.html_report import sentences
-        from coded_als.experiments.report.results import open_results
+        from coded_als.experiments.report.html_report import open_results, sentences
     except UsageError:  # without matplotlib the reports, and their words, are not installed
         return
     for part in open_results(out).slices:

@@ -12,8 +12,7 @@ from coded_als.cli.methods import PREDICTS_RATINGS, listed_methods, make_model
 from coded_als.cli.reading import ReadingOptions, read_document, reads_ratings, tell_reading
 from coded_als.data import load_ratings
 from coded_als.errors import UsageError
-from coded_als.evaluation.search import ERRORS, LISTS, Attempt
-from coded_als.evaluation.tuning import Tuned, tune
+from coded_als.evaluation.search import ERRORS, LISTS, Attempt, Tuned, tune
 from coded_als.experiments.text_tables import as_text
 
 # Options of `fit` of their own; the others are given by --set.
@@ -32,8 +31,13 @@ _SHOWN = 10
 @click.option("--methods", default="implicit", show_default=True, help="Names of the methods, separated by commas.")
 @click.option("--budget", type=TIME, default="60s", show_default=True, help="Time for each method.")
 @choice("--metric", [*LISTS, *ERRORS], "ndcg", help="Figure of the validation part to compare by.")
-@click.option("-k", "--cutoff", default=10, show_default=True, help="Length of the recommended lists.")
-@click.option("--validation", default=0.2, show_default=True, help="Share of the ratings to compare on.")
+@click.option(
+    "-k", "--cutoff", type=click.IntRange(1), default=10, show_default=True, help="Length of the recommended lists."
+)
+@click.option(
+    "--validation", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True,
+    help="Share of the ratings to compare on.",
+)  # fmt: skip
 @choice("--split", ["random", "time"], "random", help="Hold out random ratings, or the latest.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the draws.")
 @reads_ratings

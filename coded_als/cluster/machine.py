@@ -26,7 +26,7 @@ class Machine:
         Multiplications with an addition each, of one worker and of the master; one core of a laptop does some 1e10 in
         matrix products.
     bytes_per_second
-        Of the master's link, which all messages of a round share.
+        Bytes per second of the master's link, which all messages of a round share.
     latency_s
         Seconds that any message takes besides.
     message_s
@@ -38,6 +38,13 @@ class Machine:
         as the link.
     worker_speeds
         Factors of the speed, one for each worker; they start over where the workers are more. Empty: all are alike.
+
+    Examples
+    --------
+    >>> from coded_als.cluster.machine import Machine
+    >>> machine = Machine(bytes_per_second=1e8, latency_s=1e-3, worker_speeds=(1.0, 1.0, 0.5))
+    >>> machine.sending_s(messages=10, message_bytes=1e6)
+    0.1005
     """
 
     multiplications_per_second: float = 1e10
@@ -56,9 +63,7 @@ class Machine:
             and (self.given_bytes_per_second is None or self.given_bytes_per_second > 0)
             and all(0 <= value < math.inf for value in seconds)
         ):
-            raise UsageError(
-                f"speeds must be above 0, latency_s and message_s at least 0 and finite; got {self}. Correct them."
-            )
+            raise UsageError(f"speeds must be above 0, latency_s and message_s at least 0 and finite; got {self}.")
         if self.cores is not None:
             require_whole("cores", self.cores, 1)
         if not all(0 < speed < math.inf for speed in self.worker_speeds):
@@ -103,7 +108,7 @@ class Machine:
         operations
             Multiplications of each worker.
         slowness
-            How many times as slow as usual each worker is, (..., W).
+            Factors by which each worker is slower than usual, (..., W).
         """
         if self.worker_speeds:
             slowness = slowness / np.resize(self.worker_speeds, np.shape(slowness)[-1])

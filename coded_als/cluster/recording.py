@@ -15,7 +15,19 @@ from coded_als.errors import CodedALSError
 
 
 class EventLog:
-    """Collects every task's event, in the order in which they became known."""
+    """Collects every task's event, in the order in which they became known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> from coded_als.cluster.recording import EventLog
+    >>> cluster, log = SimulatedCluster(4), EventLog()
+    >>> cluster.observers.append(log)
+    >>> _ = CodedALS(rank=2, code="uncoded").fit(np.random.default_rng(0).standard_normal((30, 20)), cluster)
+    >>> {event.worker for event in log.events}
+    {0, 1, 2, 3}
+    """
 
     def __init__(self) -> None:
         self.events: list[TaskEvent] = []
@@ -41,6 +53,18 @@ class TraceRecorder(EventLog):
     then and ``censored`` 1: a lower bound (`coded_als.delays.read_trace` describes how a replay uses
     it). A task that was never sent is written with 0 seconds and ``censored`` 1: nothing is known of its delay.
     Tasks of workers that died have no row: in a replay they never respond.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> from coded_als.cluster.recording import TraceRecorder
+    >>> cluster, recorder = SimulatedCluster(4, "exp:mean=20ms"), TraceRecorder()
+    >>> cluster.observers.append(recorder)
+    >>> _ = CodedALS(rank=2, code="uncoded").fit(np.random.default_rng(0).standard_normal((30, 20)), cluster)
+    >>> recorder.save(Path("delays.csv"))
+    >>> replay = SimulatedCluster(4, "trace:delays.csv")
     """
 
     def save(self, path: Path) -> None:
@@ -112,7 +136,19 @@ def unwritable(path: Path, error: OSError) -> CodedALSError:
 
 
 class TimelineRecorder(EventLog):
-    """Writes a run in the Chrome trace format, for Perfetto or ``chrome://tracing``: one row per worker."""
+    """Writes a run in the Chrome trace format, for Perfetto or ``chrome://tracing``: one row per worker.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> from coded_als.cluster.recording import TimelineRecorder
+    >>> cluster, recorder = SimulatedCluster(4, "exp:mean=20ms"), TimelineRecorder()
+    >>> cluster.observers.append(recorder)
+    >>> _ = CodedALS(rank=2).fit(np.random.default_rng(0).standard_normal((30, 20)), cluster)
+    >>> recorder.save(Path("timeline.json"))  # for Perfetto
+    """
 
     def save(self, path: Path) -> None:
         """Write the JSON document.

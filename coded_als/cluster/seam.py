@@ -70,7 +70,7 @@ class Round:
     operations
         Real multiplications that one worker carries out: the work that a virtual clock charges.
     label
-        For people and timelines: ``"E = D B"``.
+        Name for people and timelines: ``"E = D B"``.
     check
         Function that decides whether a worker's response is right (`coded_als.cluster.verification`); None believes it.
     check_pieces
@@ -79,6 +79,13 @@ class Round:
         Workers that take no part.
     dtype
         Type of the numbers of payloads and responses; int32 places of sparse entries stay as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als.cluster import Round
+    >>> block = np.ones((1, 2, 1))
+    >>> round = Round("product", operands=("A",), payloads=[(block,)] * 3, label="E = A B")
     """
 
     kernel: str
@@ -166,6 +173,17 @@ class TaskEvent:
     ``late``: responded after the round had ended. ``superseded``: the worker dropped it for a newer task.
     ``unsent``: the worker had no credit. ``lost``: the worker died. ``unfinished``: still open when the
     cluster closed. ``pieces``: number of pieces of the share that counted; None in a round of whole shares.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> from coded_als.cluster.recording import EventLog
+    >>> cluster, log = SimulatedCluster(6, "slow:n=1,delay=1s"), EventLog()
+    >>> cluster.observers.append(log)
+    >>> model = CodedALS(rank=2, code="systematic:p=4").fit(np.random.default_rng(0).standard_normal((30, 20)), cluster)
+    >>> sum(event.status == "counted" for event in log.events if event.round_index == 0)
+    4
     """
 
     round_index: int
@@ -183,7 +201,19 @@ Observer = Callable[[TaskEvent], None]
 
 
 class Cluster(Protocol):
-    """W workers that hold arrays and run kernels."""
+    """W workers that hold arrays and run kernels.
+
+    Examples
+    --------
+    >>> from coded_als import InlineCluster
+    >>> from coded_als.cluster import Cluster, Fastest, Round
+    >>> import numpy as np
+    >>> cluster: Cluster = InlineCluster(3)
+    >>> cluster.store("A", [np.full((1, 2, 2), worker) for worker in range(3)])  # one plane each
+    >>> responses = cluster.run(Round("product", ("A",), [(np.ones((1, 2, 1)),)] * 3), Fastest(2))
+    >>> len(responses.workers)
+    2
+    """
 
     @property
     def size(self) -> int:

@@ -23,6 +23,13 @@ class CodeSpec(ABC):
     """A way to spread the products of a factorization; subclasses are frozen dataclasses.
 
     Only `for_product` must be written. The rest has defaults that are right, if not always fastest.
+
+    Examples
+    --------
+    >>> from coded_als.codes import parse_code
+    >>> spec = parse_code("systematic")
+    >>> spec.bind(workers=8, length=1000).spec
+    'systematic:p=6'
     """
 
     name: ClassVar[str] = ""
@@ -85,14 +92,14 @@ class CodeSpec(ABC):
 
     @abstractmethod
     def for_product(self, workers: int) -> MatrixCode:
-        """For E = D B, and any A B with A stored and B sent."""
+        """Return the code of E = D B, and of any A B with A stored and B sent."""
 
     def for_gram(self, workers: int) -> MatrixCode:
-        """For D = A^T A, both factors stored."""
+        """Return the code of D = A^T A, both factors stored."""
         return self.for_product(workers)
 
     def for_other_factor(self, workers: int) -> MatrixCode | None:
-        """For the other factor A H from the transposed left shares of `for_gram`; None where they cannot serve it."""
+        """Return the code of the other factor A H from the transposed left shares of `for_gram`; None where they cannot serve it."""
         del workers
         return None
 
@@ -124,7 +131,22 @@ Family = TypeVar("Family", bound=type[CodeSpec])
 
 
 def register_code(name: str) -> Callable[[Family], Family]:
-    """Class decorator: makes a code known by this name to every command and parameter that takes a SPEC."""
+    """Class decorator: makes a code known by this name to every command and parameter that takes a SPEC.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from coded_als.codes import MatrixCode, SystematicCode, parse_code
+    >>> from coded_als.codes import CodeSpec, register_code
+    >>> @register_code("halves")
+    ... @dataclass(frozen=True)
+    ... class Halves(CodeSpec):
+    ...     "Any half of the workers is enough."
+    ...     def for_product(self, workers: int) -> MatrixCode:
+    ...         return SystematicCode(workers // 2, 1, workers)
+    >>> parse_code("halves").threshold(8)
+    4
+    """
 
     def register(family: Family) -> Family:
         family.name = name

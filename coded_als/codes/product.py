@@ -24,6 +24,14 @@ class MatrixCode(Protocol):
 
     A is stored once, one share on each worker; B is sent every time, and a worker responds with the product of its two
     shares. Shares and responses are stacks of real planes, as `coded_als.kernels` has them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als.codes import SystematicCode
+    >>> code = SystematicCode(4, 1, 6)
+    >>> code.recovery_threshold, code.workers
+    (4, 6)
     """
 
     @property

@@ -145,6 +145,11 @@ class Replicated(CodeSpec):
         require_whole("copies", self.copies, 1)
 
     @property
+    def spec(self) -> str:
+        # two copies are named too: beside three of them in a table a bare name is a riddle
+        return f"{self.name}:copies={self.copies}" + (f",pieces={self.pieces}" if self.pieces is not None else "")
+
+    @property
     def fewest_workers(self) -> int:
         return self.copies
 

@@ -202,7 +202,7 @@ class SystematicCode(BlockCut):
                 f"got {shapes}. Give a row for each worker beyond the first {p * q}."
             )
         if generators is not None and not _usable(product_rows(generators)):
-            raise UsageError("generators must be finite with no row of zeros; got such a row. Correct the generators.")
+            raise UsageError("generators must be finite with no row of zeros; got such a row.")
         self._prepare = lru_cache(maxsize=CACHED_DECODERS)(lambda chosen: MissingBlocks.of(self.parities, chosen))
 
     @cached_property

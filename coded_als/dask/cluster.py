@@ -237,7 +237,7 @@ class DaskCluster(ZmqCluster):
     workers
         Number of workers W; by default one for each thread of the Dask workers.
     advertise
-        Where the workers find this process, as ``"HOST"`` or ``"HOST:PORT"``; by default the address that the
+        Address at which the workers find this process, as ``"HOST"`` or ``"HOST:PORT"``; by default the address that the
         scheduler's machine sees.
     delays
         Delays to inject, a SPEC or a model; none by default.
@@ -258,6 +258,14 @@ class DaskCluster(ZmqCluster):
         coded-als, and for workers that cannot connect to this process; nothing was started.
     CodedALSError
         When the workers do not start in time.
+
+    Examples
+    --------
+    >>> from distributed import Client
+    >>> from coded_als import CodedALS
+    >>> from coded_als.dask import DaskCluster
+    >>> with DaskCluster(Client("tcp://HOST:8786")) as cluster:  # doctest: +SKIP
+    ...     model = CodedALS(rank=20).fit(ratings, cluster)
     """
 
     def __init__(

@@ -27,7 +27,14 @@ TOGETHER = 8
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Ratings in part files, of which the client knows ids and counts only."""
+    """Ratings in part files, of which the client knows ids and counts only.
+
+    Examples
+    --------
+    >>> from distributed import Client
+    >>> from coded_als.dask import Dataset
+    >>> dataset = Dataset.find(Client("tcp://HOST:8786"), "ratings/*.parquet")  # doctest: +SKIP
+    """
 
     name: str  # pattern, folder or file
     source: Source

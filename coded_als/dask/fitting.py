@@ -9,11 +9,13 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from distributed import Client
+from scipy.sparse import csr_array
 
 from coded_als.als import CodedALS
 from coded_als.als.estimator import FREE
@@ -22,7 +24,9 @@ from coded_als.als.problem import DistributedProblem, unit_of
 from coded_als.als.products import DistributedData, RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import FormedGram, rows_code
+from coded_als.arrays import Array
 from coded_als.baselines.alternating import AlternatingModel
+from coded_als.baselines.closed_form import EASE
 from coded_als.baselines.distributed import StragglerPolicy, WaitForAll, fit_on_blocks
 from coded_als.cluster.scope import Scope
 from coded_als.codes import CodeSpec, Replicated, Uncoded
@@ -32,7 +36,9 @@ from coded_als.dask.blocks import ARRAYS, PartEntries, sorted_entries
 from coded_als.dask.cluster import DaskCluster, dask_workers
 from coded_als.dask.dataset import Dataset, blocked_rows, rating_facts
 from coded_als.dask.placement import (
+    HELD_AT_ONCE,
     Moved,
+    PlacedBlocks,
     Source,
     cut_of,
     entries_by_block,
@@ -58,8 +64,10 @@ from coded_als.models.folder import (
     write_top_n_folder,
 )
 from coded_als.models.rating_matrix import require_factorable
+from coded_als.models.starting import Start
 from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.planner.schemes import Extent
+from coded_als.worker.parts import PartFolder
 
 UNFINISHED = ".tmp"
 
@@ -75,11 +83,11 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
     model
         A model that `fit_dataset` fitted.
     dataset
-        To which ratings.
+        The ratings that it was fitted to.
     cluster
         The cluster of the Dask workers that write; they must have the folder under the same path.
     path
-        Where to; a model folder that is there is replaced once the new one is complete.
+        Folder of the model; one that is there is replaced once the new one is complete.
 
     Raises
     ------
@@ -87,6 +95,11 @@ def write_model(model: FactorModel, dataset: Dataset, cluster: DaskCluster, path
         When the folder cannot be written, here or there.
     CodedALSError
         When Dask workers kept going, or none is left.
+
+    Examples
+    --------
+    >>> from coded_als.dask import write_model
+    >>> write_model(model, dataset, cluster, "model/")  # doctest: +SKIP
     """
     users, items = sides_of(model)
     rows = [rows[rows >= 0] for rows in deal(dataset.source.users.counts, cluster.size)]
@@ -154,6 +167,7 @@ def fit_dataset(
     callback: Callback | None = None,
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
+    start: FactorModel | None = None,
 ) -> Blockwise:
     """Fit a model to ratings that no machine holds as a whole.
 
@@ -163,8 +177,9 @@ def fit_dataset(
     Parameters
     ----------
     model
-        An `ImplicitALS`, a `RidgeALS`, or a `CodedALS`; fitted in place. For a `CodedALS` the workers hold rows of R
-        in copies and, if the count of operations prefers it, shares of D.
+        An `ImplicitALS`, a `RidgeALS`, a `CodedALS`, or an `EASE`; fitted in place. For a `CodedALS` the workers hold rows
+        of R in copies and, if the count of operations prefers it, shares of D. For an `EASE` they form the Gram matrix;
+        the model then holds which items each user has rated, four bytes for each.
     dataset
         The ratings.
     cluster
@@ -176,8 +191,10 @@ def fit_dataset(
     progress
         Whether to draw a progress bar.
     checkpoint
-        As in ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
+        Folder of the state, as for ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
         after a resumption decide which, so the fit that goes on is as good and not the same.
+    start
+        A fitted model from which an ALS model goes on, as in ``model.fit``; new users and items begin at random, as the ratings are not here.
 
     Returns
     -------
@@ -190,21 +207,41 @@ def fit_dataset(
         fit, part files that have changed since ``dataset`` was found, or without numba where the model needs it.
     NotEnoughWorkers
         When the policy needs a worker that is gone.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS
+    >>> from coded_als.dask import DaskCluster, Dataset, fit_dataset
+    >>> with DaskCluster(client) as cluster:  # doctest: +SKIP
+    ...     dataset = Dataset.find(client, "ratings/*.parquet")
+    ...     model = fit_dataset(ImplicitALS(rank=64), dataset, cluster)
     """
     model.require_installed()
+    ids = dataset.user_ids, dataset.item_ids
+    warm = Start.of(start, dataset, ids, checkpoint, folds=False)
     with reporting(callback, progress, model) as report, _explained(cluster):
         if isinstance(model, CodedALS):
+            if start is not None:
+                raise UsageError(
+                    "the proof of a coded fit from a model takes more rounds on part files than it saves; got start. Leave "
+                    "it out."
+                )
             if policy is not None:
                 raise UsageError(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
             fit_coded_rows(model, dataset, cluster, report, checkpoint)
+        elif isinstance(model, EASE):
+            if policy is not None or checkpoint is not None or start is not None:
+                raise UsageError("EASE on part files takes no policy, checkpoint or start; got one. Leave it out.")
+            with recording(model, dataset, report, None, cluster.seconds) as run:
+                _fit_ease(model, dataset, cluster, run)
         else:
             chosen = WaitForAll() if policy is None else policy
             also = {"policy": repr(chosen), "shards": chosen.shards(cluster.size)}
             with recording(model, dataset, report, checkpoint, cluster.seconds, also=also) as run:
-                _fit_alternating(model, dataset, cluster, chosen, run)
-    model.set_ids(dataset.user_ids, dataset.item_ids)
+                _fit_alternating(model, dataset, cluster, chosen, run, warm)
+    model.set_ids(*ids)
     return model
 
 
@@ -219,8 +256,54 @@ def _explained(cluster: DaskCluster) -> Iterator[None]:
         raise
 
 
+def _fit_ease(model: EASE, dataset: Dataset, cluster: DaskCluster, run: FitRecorder) -> None:
+    """Sum up the Gram matrix on the Dask workers, and invert it here."""
+    (users, items), limit = dataset.shape, memory_for_gram(cluster.client)
+    if limit is not None and model.memory_bytes(items) > limit:
+        raise UsageError(
+            f"each Dask worker must hold {HELD_AT_ONCE} matrices of {items:,} x {items:,} items at once, "
+            f"{model.memory_bytes(items) / 2**30:.1f} GiB each; got less memory. Raise it, or use ImplicitALS."
+        )
+    with dataset.place(cluster, True, cluster.size, ("binary", None)) as placed:
+        seen = settled(lambda: _seen(cluster.client, placed, (users, items)))
+        form = partial(_gram_without, cluster.client, placed)
+        objective = model._fit_by(form, seen)
+    model.history_ = run.entries
+    run.close(objective, lambda: None)
+
+
+def _gram_without(client: Client, placed: PlacedBlocks, seen: csr_array) -> Array:
+    """The Gram matrix of blocks that workers hold."""
+    return np.asfortranarray(summed_gram(client, placed, seen.shape[1], 1.0))
+
+
+def _seen(client: Client, placed: PlacedBlocks, shape: tuple[int, int]) -> csr_array:
+    """Which items each user has rated, (m, n), from the blocks of the workers."""
+    homes = placed.homes()
+    made = [client.submit(_pattern, *home[1:], workers=[home[0]], pure=False) for home in homes.values()]
+    parts = gathered(client, made, {home[0] for home in homes.values()})
+    order = np.concatenate([rows[rows >= 0] for rows in placed.rows])
+    counts = np.concatenate(
+        [own[: np.count_nonzero(rows >= 0)] for (own, _), rows in zip(parts, placed.rows, strict=True)]
+    )
+    indices, indptr = np.concatenate([found for _, found in parts]), np.concatenate(([0], np.cumsum(counts)))
+    stacked = csr_array((np.ones(indices.size), indices, indptr), shape=shape)
+    return csr_array(stacked[np.argsort(order)])
+
+
+def _pattern(folder: str, first: int) -> tuple[Any, Any]:
+    """Entries of each row of a block, (rows,), and their columns, (entries,)."""
+    indptr, indices = (PartFolder(folder).read(first + number) for number in range(2))
+    return np.diff(indptr), np.array(indices)
+
+
 def _fit_alternating(
-    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, run: FitRecorder
+    model: AlternatingModel,
+    dataset: Dataset,
+    cluster: DaskCluster,
+    policy: StragglerPolicy,
+    run: FitRecorder,
+    warm: Start | None,
 ) -> None:
     shards = policy.shards(cluster.size)
     with ExitStack() as placed:
@@ -230,11 +313,15 @@ def _fit_alternating(
             blocked_rows(one, name, scope, count)
             for one, name, count in zip((users, items), ("users", "items"), dataset.shape, strict=True)
         ]
-        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, run)
+        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, run, warm=warm)
 
 
 def fit_coded_rows(
-    model: CodedALS, dataset: Dataset, cluster: DaskCluster, report: Callback, checkpoint: Checkpoint | None = None
+    model: CodedALS,
+    dataset: Dataset,
+    cluster: DaskCluster,
+    report: Callback,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting."""
     if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":

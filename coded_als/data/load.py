@@ -39,7 +39,7 @@ def load_ratings(
     encoding: str | None = None,
     repeated: Repeated | None = None,
 ) -> RatingData:
-    """Read ratings.
+    r"""Read ratings.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def load_ratings(
     delimiter
         Between the fields of a text; by default the text says.
     encoding
-        Of a text; by default UTF-8, or that of its byte order mark.
+        Encoding of a text; by default UTF-8, or that of its byte order mark.
     repeated
         Rule for a repeated pair of user and item: ``"refuse"``, or the ``"last"`` or the ``"sum"`` counts. By default
         ratings are refused and interactions are counted.
@@ -71,6 +71,15 @@ def load_ratings(
     ------
     UsageError
         One line on the mistake in the source; for text, with the line number.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from coded_als.data import load_ratings
+    >>> _ = Path("ratings.tsv").write_text("anna\tfilm1\t5\nbert\tfilm2\t3\n")
+    >>> ratings = load_ratings("ratings.tsv")
+    >>> ratings.entries, ratings.user_ids.tolist()
+    (2, ['anna', 'bert'])
     """
     if is_lazy(source):
         source = collected(source, columns)

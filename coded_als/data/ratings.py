@@ -158,6 +158,14 @@ class RatingData:
         (entries,) the place of each entry in the source, or None where that is the order of storage.
     reading
         How a text was read, None for other sources.
+
+    Examples
+    --------
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3,seed=1")
+    >>> ratings.shape, ratings.entries
+    ((60, 40), 720)
+    >>> users, items, values = ratings.triples()
     """
 
     matrix: Floats | csr_array[np.float64]

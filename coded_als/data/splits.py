@@ -34,9 +34,9 @@ def k_fold(data: RatingData, folds: int = 5, *, seed: int | None = None, rng: RN
     data
         The ratings.
     folds
-        How many.
+        Number of folds.
     seed
-        Of the order.
+        Seed of the order.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
@@ -45,6 +45,13 @@ def k_fold(data: RatingData, folds: int = 5, *, seed: int | None = None, rng: RN
     ------
     UsageError
         For fewer than 2 folds or fewer ratings than folds.
+
+    Examples
+    --------
+    >>> from coded_als.data import k_fold, load_ratings
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3,seed=1")
+    >>> [test.entries for train, test in k_fold(ratings, folds=3)]
+    [240, 240, 240]
     """
     require_whole("folds", folds, 2)
     if folds > data.entries:
@@ -71,9 +78,9 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int | None = None,
     data
         The ratings.
     fraction
-        Of them that is held out.
+        Share of the ratings that is held out.
     seed
-        Of the choice.
+        Seed of the choice.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
@@ -82,6 +89,14 @@ def holdout(data: RatingData, fraction: float = 0.2, *, seed: int | None = None,
     ------
     UsageError
         For a fraction that leaves one of the parts empty.
+
+    Examples
+    --------
+    >>> from coded_als.data import holdout, load_ratings
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3,seed=1")
+    >>> train, test = holdout(ratings, 0.25, seed=3)
+    >>> train.entries, test.entries
+    (540, 180)
     """
     count = round(fraction * data.entries) if 0 < fraction < 1 else 0
     if not 0 < count < data.entries:
@@ -101,9 +116,9 @@ def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int | None =
     data
         The ratings.
     fraction
-        Of those users that is held out.
+        Share of those users that is held out.
     seed
-        Of the choice.
+        Seed of the choice.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
@@ -141,10 +156,18 @@ def leave_one_out(
     by
         A random rating of each user, or the latest.
     seed
-        Of the choice.
+        Seed of the choice.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
+
+    Examples
+    --------
+    >>> from coded_als.data import leave_one_out, load_ratings
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3,seed=1")
+    >>> train, test = leave_one_out(ratings)
+    >>> test.entries  # one of each user
+    60
     """
     return leave_k_out(data, 1, by=by, seed=seed, rng=rng)
 
@@ -159,11 +182,11 @@ def leave_k_out(
     data
         The ratings.
     k
-        How many, at least 1; every user must keep one.
+        Number of ratings of each user, at least 1; every user must keep one.
     by
         ``random`` ones, or each user's latest (``time``; of equal times the later in the source).
     seed
-        Of the random choice.
+        Seed of the random choice.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.

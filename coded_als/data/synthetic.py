@@ -128,7 +128,7 @@ def _value(key: str, text: str, spec: str) -> Any:
         value = kind(text)
         if allows(value):
             return value
-    raise UsageError(f"{key} must be {rule}; got {text!r} in {spec!r}. Correct the specification.")
+    raise UsageError(f"{key} must be {rule}; got {text!r} in {spec!r}.")
 
 
 GRAPH_PREFIX = "synthetic-graph:"

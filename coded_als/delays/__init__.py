@@ -5,7 +5,6 @@ A draw is a pure function of (seed, worker, round). The same seed therefore give
 cluster, for any number of workers and any order of execution.
 """
 
-from coded_als.delays.spec import MEASURED, Measured
 from coded_als.delays.models import (
     DelayModel,
     NoDelay,
@@ -17,7 +16,7 @@ from coded_als.delays.models import (
     slows,
     traces_of,
 )
-from coded_als.delays.spec import MODELS, parse_delays, register_delays, trace_files
+from coded_als.delays.spec import MEASURED, MODELS, Measured, parse_delays, register_delays, trace_files
 from coded_als.delays.streams import DelayStream, Disturbance, arrival_order, hashed_uniforms, require_workers
 from coded_als.delays.traces import read_trace
 

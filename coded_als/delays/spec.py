@@ -132,6 +132,21 @@ def register_delays(name: str) -> Callable[[DelayClass], DelayClass]:
 
     A field that is annotated with ``int`` takes a whole number; any other takes a time with its unit, which arrives in
     seconds, or a number. The class checks the range.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> from coded_als.delays import parse_delays, register_delays
+    >>> @register_delays("steady")
+    ... @dataclass(frozen=True)
+    ... class Steady:
+    ...     "Every worker is late by the same time."
+    ...     by: float
+    ...     def draw(self, uniforms, round_index, operations, state):
+    ...         return np.full(uniforms(0).shape, self.by), None
+    >>> parse_delays("steady:by=20ms")
+    Steady(by=0.02)
     """
 
     def register(model: DelayClass) -> DelayClass:
@@ -148,6 +163,12 @@ def parse_delays(spec: str) -> DelayModel:
     ------
     UsageError
         For an unknown model, an unknown, missing or unreadable parameter, or an unreadable trace.
+
+    Examples
+    --------
+    >>> from coded_als.delays import parse_delays
+    >>> parse_delays("bimodal:p=0.2,fast=5ms,slow=1s")
+    Bimodal(p=0.2, fast=0.005, slow=1.0)
     """
     parts = [_parse_one(part.strip()) for part in spec.split("+")]
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
@@ -190,6 +211,4 @@ def _parse_value(key: str, text: str, quantity: Quantity, spec: str) -> float | 
             raise ValueError(text)
         return value
     except ValueError:
-        raise UsageError(
-            f"{key} must be {quantity.written}; got {text!r} in {spec!r}. Correct the delay SPEC."
-        ) from None
+        raise UsageError(f"{key} must be {quantity.written}; got {text!r} in {spec!r}.") from None

@@ -28,7 +28,7 @@ CLEAR = 1.25
 
 
 def read_trace(path: Path) -> Array:
-    """Seconds ``(rounds, workers)`` from a CSV with the columns worker, round, seconds and perhaps others.
+    r"""Seconds ``(rounds, workers)`` from a CSV with the columns worker, round, seconds and perhaps others.
 
     A row with ``censored`` 1 was dropped before it finished, so its seconds are a lower bound; 0 where it was never sent.
     Its delay is one of the finished times above that bound, drawn from the Kaplan-Meier estimate of the worker's own
@@ -45,12 +45,21 @@ def read_trace(path: Path) -> Array:
     Parameters
     ----------
     path
-        Of the CSV.
+        Path of the CSV.
 
     Raises
     ------
     UsageError
         With the line number, for a missing file, column or value, a negative time or a task given twice.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from coded_als.delays import read_trace
+    >>> _ = Path("trace.csv").write_text("worker,round,seconds\n0,0,0.01\n1,0,0.5\n0,1,0.02\n1,1,0.6\n")
+    >>> read_trace(Path("trace.csv"))
+    array([[0.01, 0.5 ],
+           [0.02, 0.6 ]])
     """
     return read_recording(path).seconds
 

@@ -80,10 +80,20 @@ class RankingScores:
     k
         Length of the lists.
     users
-        How many users count.
+        Number of users that count.
     users_without_training
-        How many users with something relevant in the test part are left out: they have no ratings in training, so there
+        Number of users with something relevant in the test part that are left out: they have no ratings in training, so there
         is nothing to rank items for them by.
+
+    Examples
+    --------
+    >>> from coded_als import Popularity
+    >>> from coded_als.data import holdout, load_ratings
+    >>> from coded_als.evaluation import evaluate_ranking
+    >>> train, test = holdout(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
+    >>> scores = evaluate_ranking(Popularity().fit(train), test, k=10)
+    >>> scores.k, 0 <= scores.ndcg <= 1
+    (10, True)
     """
 
     k: int
@@ -131,6 +141,16 @@ def evaluate_ranking(
     ------
     UsageError
         When the model knows no relevant pair of the test part of a user with ratings in training, or k < 1.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS
+    >>> from coded_als.data import holdout, load_ratings
+    >>> from coded_als.evaluation import evaluate_ranking
+    >>> train, test = holdout(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
+    >>> scores = evaluate_ranking(ImplicitALS(rank=4).fit(train), test, k=10)
+    >>> 0 < scores.ndcg <= 1
+    True
     """
     require_count(k)
     rows, columns, actual = known_triples(model, test)
@@ -225,6 +245,16 @@ def evaluate_ratings(
     ------
     UsageError
         When the model knows no pair of the test part.
+
+    Examples
+    --------
+    >>> from coded_als import RidgeALS
+    >>> from coded_als.data import holdout, load_ratings
+    >>> from coded_als.evaluation import evaluate_ratings
+    >>> train, test = holdout(load_ratings("synthetic:m=60,n=40,d=5,noise=0.5,density=0.3"))
+    >>> errors = evaluate_ratings(RidgeALS(rank=4).fit(train), test)
+    >>> errors.mae <= errors.rmse
+    True
     """
     rows, columns, actual = known_triples(model, test)
     predicted = model.predict_pairs(rows, columns)

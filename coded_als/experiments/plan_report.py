@@ -367,7 +367,7 @@ def alternatives_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Plans for other circumstances, one a line."""
     body = []
     for row in rows:
-        found = [row["refusal"], "-", "-", "-"]
+        found = [row.get("refusal", ""), "-", "-", "-"]
         if "label" in row:
             figures = f"{row['virtual_seconds_mean']:.3g}", f"{row['worker_storage_bytes'] / 1e6:.3g}"
             found = [row["label"], *figures, row["verdict"]]

@@ -38,7 +38,7 @@ class RemoteCluster(ZmqCluster):
     Parameters
     ----------
     bind
-        Where to listen, as ``tcp://0.0.0.0:5555``.
+        Address to listen on, as ``tcp://0.0.0.0:5555``.
     workers
         Number of workers W.
     key_file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -171,6 +172,7 @@ class RunningRound:
     done: bool = field(default=False, init=False)  # whether the round may end
     hopes: bool = field(default=False, init=False)  # whether the round can end only if workers come back that were lost
     ended_s: float = field(default=0.0, init=False)  # when it was done, on the cluster's clock
+    refusals: Counter[int] = field(default_factory=Counter, init=False)  # of each worker, for lack of operands
     _standings: dict[int, Standing] = field(default_factory=dict, init=False, repr=False)
     _results: dict[int, tuple[Array, ...]] = field(default_factory=dict, init=False, repr=False)
     # of a round in pieces: the answers of each worker's last attempt, and of the one that counts
@@ -741,7 +743,8 @@ class Rounds(Listener):
         """A worker lacks operands that it was thought to hold: they were lost under way."""
         worker.held.clear()
         current.lose(worker.id)  # until it has been given the operands that it lacks
-        if task.attempt - self._first_attempt < MOST_REFUSALS:
+        current.refusals[worker.id] += 1
+        if current.refusals[worker.id] <= MOST_REFUSALS:
             self._place(worker, current)
         if current.stage(worker.id) is Stage.READY:
             self._ask(worker, current)

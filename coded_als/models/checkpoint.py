@@ -302,7 +302,7 @@ class Checkpoint:
         Parameters
         ----------
         iteration
-            How many iterations are done.
+            Number of iterations that are done.
         state
             Called for the arrays and facts of the snapshot only when one is written.
         lasting

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,12 @@ from coded_als.models.recommending import (
     similar,
 )
 from coded_als.models.registry import register
-from coded_als.models.scored_together import ScoredTogether
 from coded_als.models.top_n import best_of, recommend_batch, require_count, top_n
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from coded_als.models.scored_together import ScoredTogether
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -127,6 +128,16 @@ class FactorModel:
         (m, n) sparse pattern of the ratings trained on, or None where nothing is to be filtered.
     history_
         One entry for each iteration of the fit.
+
+    Examples
+    --------
+    >>> from coded_als import ImplicitALS
+    >>> from coded_als.data import load_ratings
+    >>> model = ImplicitALS(rank=4).fit(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
+    >>> ids, scores = model.recommend(0, n=5)  # a user of the training
+    >>> ids, scores = model.recommend_new({3: 1.0, 17: 1.0}, n=5)  # a user who joined after training
+    >>> ids, scores = model.similar_items(3, n=5)
+    >>> model.save("model.npz")
     """
 
     kind: ClassVar[str]
@@ -367,7 +378,7 @@ class FactorModel:
         filter_seen: bool = True,
         exclude: Id | Iterable[Id] = (),
         items: Id | Iterable[Id] | None = None,
-        cold: str = "refuse",
+        cold: Literal["refuse", "popular"] = "refuse",
         memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:
         """Return the n best items for a user, or for each of several.
@@ -586,7 +597,7 @@ class FactorModel:
 
     def recommend_new(
         self, ratings: NewRatings, n: int = 10, *, filter_seen: bool = True, exclude: Id | Iterable[Id] = (),
-        items: Id | Iterable[Id] | None = None, unknown: str = "refuse", memory_limit_bytes: int = MEMORY_BYTES,
+        items: Id | Iterable[Id] | None = None, unknown: Literal["refuse", "ignore"] = "refuse", memory_limit_bytes: int = MEMORY_BYTES,
     ) -> Ranking:  # fmt: skip
         """Return the n best items for a user absent from training, or for each of several.
 
@@ -677,12 +688,6 @@ class FactorModel:
         places, best = best_of(scores, n)
         ids = self.item_ids[places if columns is None else columns[places]]
         return Ranking(ids, best + (self.global_mean_ + bias))
-
-    def rank_together(self) -> None:
-        """From now on, until the next fit, rank for the threads of a server together, in float32 and the first again in float64."""
-        self._require_fitted()
-        if isinstance(self.item_factors_, np.ndarray) and ScoredTogether.suits(self.item_factors_, self.item_biases_):
-            self._together = ScoredTogether(self.item_factors_, self.item_biases_)
 
     def _best_of_many(
         self, users: NewUsers, seen: csr_array | None, n: int, choice: Choice, memory_limit_bytes: int

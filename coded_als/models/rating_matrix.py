@@ -255,6 +255,32 @@ def rating_matrix(ratings: Any, dtype: Any, *, columns: int | None = None, empty
     return clean
 
 
+def weights_of(weights: Any, matrix: csr_array) -> NDArray[np.float64]:
+    """The weights of the stored entries of a canonical csr matrix, (entries,), from a matrix of weights, (m, n).
+
+    Raises UsageError for weights of another shape, without one for an entry, negative, or not finite.
+    """
+    from scipy import sparse
+
+    if np.shape(weights) != matrix.shape:
+        raise UsageError(f"weights must be of the ratings' shape {matrix.shape}; got {np.shape(weights)}.")
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    if sparse.issparse(weights):
+        given = sparse.csr_array(weights)
+        given.sum_duplicates()
+        owners = np.repeat(np.arange(matrix.shape[0]), np.diff(given.indptr))
+        keys, wanted = (r * matrix.shape[1] + one.indices for r, one in ((owners, given), (rows, matrix)))
+        places = np.searchsorted(keys, wanted)
+        if not keys.size or not (keys[np.minimum(places, keys.size - 1)] == wanted).all():
+            raise UsageError("weights must have an entry for each rating; got fewer. Store the zeros too.")
+        found = given.data[places]
+    else:
+        found = np.asarray(weights)[rows, matrix.indices]
+    if found.dtype.kind not in "biuf" or not np.isfinite(found).all() or found.min(initial=0) < 0:
+        raise UsageError("weights must be finite and 0 or more: below 0 the loss is not convex; got others.")
+    return np.asarray(found, dtype=np.float64)
+
+
 def row_block(matrix: csr_array, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int32]]:
     """Values, columns and row ends of some rows of a matrix, (m, n), as they are stored; a row -1 at the end is empty.
 

@@ -32,6 +32,15 @@ class Ranking(NamedTuple):
         or an empty text.
     scores
         Scores of the same shape, float64; minus infinity where a row is padded.
+
+    Examples
+    --------
+    >>> from coded_als import Popularity
+    >>> from coded_als.data import load_ratings
+    >>> model = Popularity().fit(load_ratings("synthetic:m=60,n=40,d=5,density=0.3"))
+    >>> ids, scores = model.recommend(0, n=3)
+    >>> ids.shape, model.recommend([0, 1], n=3).ids.shape
+    ((3,), (2, 3))
     """
 
     ids: Ids

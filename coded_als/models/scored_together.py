@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coded_als.arrays import Floats, Integers
+from coded_als.models.factor_model import FactorModel
 from coded_als.models.recommending import unit_rows
 from coded_als.models.top_n import best_of
 
@@ -105,3 +106,11 @@ class ScoredTogether:
             scores += self._biases[columns]
         places, best = best_of(scores, one.n)
         return columns[places], best
+
+
+def rank_together(model: FactorModel) -> None:
+    """Let a fitted model rank for the threads of a server together, until its next fit; EASE ranks as ever."""
+    model._require_fitted()
+    items, biases = model.item_factors_, model.item_biases_
+    if isinstance(items, np.ndarray) and ScoredTogether.suits(items, biases):
+        model._together = ScoredTogether(items, biases)

@@ -17,13 +17,13 @@ from coded_als.models.files import write_whole
 from coded_als.models.ids import Ids
 from coded_als.models.recommending import unit_rows
 
-Side = Literal["items", "users"]
+SideOfModel = Literal["items", "users"]
 Measure = Literal["inner", "cosine"]
 # Suffixes of files, and the library and the extra that each needs.
 NEEDS = {".npz": None, ".parquet": ("pyarrow", "parquet"), ".faiss": ("faiss", "faiss")}
 
 
-def vectors_of(model: FactorModel, side: Side = "items", metric: Measure = "inner") -> tuple[Ids, Floats]:
+def vectors_of(model: FactorModel, side: SideOfModel = "items", metric: Measure = "inner") -> tuple[Ids, Floats]:
     """Return vectors whose products order items as the model does, for an index of nearest neighbours.
 
     With ``"inner"`` the inner product of a user and an item is the score without the mean and the bias of the user, which
@@ -74,7 +74,9 @@ def vectors_of(model: FactorModel, side: Side = "items", metric: Measure = "inne
     return ids, np.column_stack([factors, last.astype(factors.dtype)])
 
 
-def export_vectors(model: FactorModel, path: str | Path, side: Side = "items", metric: Measure = "inner") -> None:
+def export_vectors(
+    model: FactorModel, path: str | Path, side: SideOfModel = "items", metric: Measure = "inner"
+) -> None:
     """Write the vectors of `vectors_of` into a file, whole or not at all.
 
     The suffix of the path chooses the kind: ``.npz`` holds the arrays ``ids`` and ``vectors``; ``.parquet`` the columns

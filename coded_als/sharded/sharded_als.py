@@ -72,14 +72,14 @@ class ShardedALS(FactorModel):
     table_dtype
         ``float32``, or ``bfloat16`` for half of the memory and of the communication; rows are solved in float32.
     devices
-        How many; None for all. The result does not depend on it beyond rounding.
+        Number of devices; None for all. The result does not depend on it beyond rounding.
     batch_pieces
         Pieces of rows in a batch of one device, about, at least 16. The memory beside the shards grows with
         it.
     piece_length
         Entries of a piece at most. The memory beside the shards grows with it.
     seed
-        Of the random start.
+        Seed of the random start.
     rng
         In place of ``seed``: a whole number, a `numpy.random.SeedSequence`, or a `numpy.random.Generator` that a seed is
         drawn from. Without either the seed is 0.
@@ -91,6 +91,13 @@ class ShardedALS(FactorModel):
     ----------
     layout_
         Use of each device by the fit: padding, bytes held and bytes exchanged. Not saved.
+
+    Examples
+    --------
+    >>> from coded_als import ShardedALS
+    >>> from coded_als.data import load_ratings
+    >>> ratings = load_ratings("synthetic:m=60,n=40,d=5,density=0.3")
+    >>> model = ShardedALS(rank=4, iterations=2).fit(ratings)  # doctest: +SKIP
     """
 
     kind: ClassVar[str] = "sharded"
@@ -158,14 +165,14 @@ class ShardedALS(FactorModel):
             (m, n) scipy sparse: the stored entries are the observed ones. Or dense: zeros are missing. Or
             the result of `coded_als.data.load_ratings`, or a table of ratings, such as a DataFrame.
         columns
-            Of a table: the names of the columns of users, items and perhaps ratings.
+            Names of the columns of a table: users, items and perhaps ratings.
         callback
             Called after each iteration with its `Iteration` or, if it takes two arguments, with that and the model as it
             stands; the fit ends where it returns True. One, or several.
         progress
             Whether to draw a progress bar on stderr, or in the notebook.
         checkpoint
-            Where both tables are kept after each iteration, or after some. A fit that resumes may run on another
+            Folder of both tables, which are kept after each iteration, or after some. A fit that resumes may run on another
             number of devices, and for more iterations.
         start
             A fitted model to go on from: its factors of the users and items that it knows, by id, at any rank.

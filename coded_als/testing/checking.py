@@ -62,6 +62,13 @@ class CodeReport:
         The largest measured error of these and of the random sets, relative to |A| |B|, of those that the code decodes.
     violations
         Invariants that it breaks; at most three sets for each.
+
+    Examples
+    --------
+    >>> from coded_als.testing import check_code
+    >>> report = check_code("systematic:p=4", workers=7)
+    >>> report.recovery_threshold, report.violations
+    (4, ())
     """
 
     code: str

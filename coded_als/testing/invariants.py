@@ -118,6 +118,12 @@ def decodes_within_the_estimate(trial: CodedTrial, workers: Sequence[int]) -> No
     ------
     AssertionError
         When the measured error is above the estimate.
+
+    Examples
+    --------
+    >>> from coded_als.codes import SystematicCode
+    >>> from coded_als.testing import CodedTrial, decodes_within_the_estimate
+    >>> decodes_within_the_estimate(CodedTrial.random(SystematicCode(4, 1, 6)), [5, 1, 4, 2])
     """
     estimate = trial.code.error_estimate(workers)
     assert estimate > 0, f"error_estimate must be above 0; got {estimate} for workers {list(workers)}"
@@ -140,6 +146,12 @@ def is_independent_of_the_order_of_arrival(trial: CodedTrial, workers: Sequence[
     ------
     AssertionError
         When a bit differs. Sort the responses by worker before they are added.
+
+    Examples
+    --------
+    >>> from coded_als.codes import SystematicCode
+    >>> from coded_als.testing import CodedTrial, is_independent_of_the_order_of_arrival
+    >>> is_independent_of_the_order_of_arrival(CodedTrial.random(SystematicCode(4, 1, 6)), [5, 1, 4, 2])
     """
     same = np.array_equal(trial.decoded(workers), trial.decoded(list(workers)[::-1]))
     assert same, f"workers {list(workers)} decode to other bits in the reverse order; sort them by worker"
@@ -161,6 +173,12 @@ def is_linear(trial: CodedTrial, workers: Sequence[int], factor: float = -3.0) -
     ------
     AssertionError
         When the difference is above the bound of the estimate.
+
+    Examples
+    --------
+    >>> from coded_als.codes import SystematicCode
+    >>> from coded_als.testing import CodedTrial, is_linear
+    >>> is_linear(CodedTrial.random(SystematicCode(4, 1, 6)), [5, 1, 4, 2])
     """
     other = trial.responses_to(np.ascontiguousarray(trial.right[::-1]))
     summed = {worker: trial.responses[worker] + factor * other[worker] for worker in workers}
@@ -185,6 +203,12 @@ def surplus_never_worsens_the_estimate(trial: CodedTrial, workers: Sequence[int]
     ------
     AssertionError
         When the estimate grows by more than the rounding of one entry.
+
+    Examples
+    --------
+    >>> from coded_als.codes import SystematicCode
+    >>> from coded_als.testing import CodedTrial, surplus_never_worsens_the_estimate
+    >>> surplus_never_worsens_the_estimate(CodedTrial.random(SystematicCode(4, 1, 6)), [5, 1, 4, 2, 0])
     """
     counts = range(trial.code.recovery_threshold, len(workers) + 1)
     estimates = [trial.code.error_estimate(workers[:count]) for count in counts]
@@ -211,6 +235,12 @@ def refuses_one_response_fewer(trial: CodedTrial, workers: Sequence[int]) -> Non
     ------
     AssertionError
         When the code decodes from them, or gives a finite estimate.
+
+    Examples
+    --------
+    >>> from coded_als.codes import SystematicCode
+    >>> from coded_als.testing import CodedTrial, refuses_one_response_fewer
+    >>> refuses_one_response_fewer(CodedTrial.random(SystematicCode(4, 1, 6)), [5, 1, 4, 2])
     """
     fewer = list(workers)[: trial.code.recovery_threshold - 1]
     if fewer:
@@ -233,6 +263,12 @@ def has_the_announced_shapes(trial: CodedTrial, workers: Sequence[int]) -> None:
     ------
     AssertionError
         When a shape differs.
+
+    Examples
+    --------
+    >>> from coded_als.codes import SystematicCode
+    >>> from coded_als.testing import CodedTrial, has_the_announced_shapes
+    >>> has_the_announced_shapes(CodedTrial.random(SystematicCode(4, 1, 6)), [5, 1, 4, 2])
     """
     code = trial.code
     for left, right in zip(code.encode_left(trial.left), code.encode_right(trial.right), strict=True):

@@ -79,6 +79,18 @@ def survivors(draw: st.DrawFn, code: MatrixCode, size: int | None = None) -> tup
     Returns
     -------
     Worker ids in their order of arrival.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from coded_als.codes import SystematicCode
+    >>> from coded_als.testing import CodedTrial, decodes_within_the_estimate
+    >>> from coded_als.testing.strategies import survivors
+    >>> trial = CodedTrial.random(SystematicCode(4, 1, 6))
+    >>> @given(survivors(trial.code))
+    ... def test_any_four_decode(workers):
+    ...     decodes_within_the_estimate(trial, workers)
+    >>> test_any_four_decode()
     """
     order = draw(st.permutations(range(code.workers)))
     return tuple(order[: code.recovery_threshold if size is None else size])
@@ -100,6 +112,16 @@ def matrices(draw: st.DrawFn, most_rows: int = 12, most_columns: int = 12) -> Ar
     Returns
     -------
     A matrix, (rows, columns).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hypothesis import given
+    >>> from coded_als.testing.strategies import matrices
+    >>> @given(matrices(most_rows=5))
+    ... def test_shapes(matrix):
+    ...     assert matrix.shape[0] <= 5
+    >>> test_shapes()
     """
     shape = draw(st.integers(1, most_rows)), draw(st.integers(1, most_columns))
     scale = draw(st.sampled_from([1.0, 1.0, 1e-150, 1e100]))
@@ -120,6 +142,16 @@ def trials(draw: st.DrawFn, codes: st.SearchStrategy[MatrixCode] | None = None) 
     Returns
     -------
     A trial.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from coded_als.testing import is_linear
+    >>> from coded_als.testing.strategies import trials
+    >>> @given(trials())
+    ... def test_decoding_is_linear(trial):
+    ...     is_linear(trial, range(trial.code.workers))
+    >>> test_decoding_is_linear()
     """
     code = draw(matrix_codes() if codes is None else codes)
     left = draw(matrices())
@@ -134,6 +166,16 @@ def delay_specs() -> st.SearchStrategy[str]:
     Returns
     -------
     A strategy of strings that `coded_als.delays.parse_delays` reads.
+
+    Examples
+    --------
+    >>> from hypothesis import given
+    >>> from coded_als.delays import parse_delays
+    >>> from coded_als.testing.strategies import delay_specs
+    >>> @given(delay_specs())
+    ... def test_specs_are_read(spec):
+    ...     parse_delays(spec)
+    >>> test_specs_are_read()
     """
     seconds = st.floats(1e-4, 10).map(lambda value: f"{value:.6g}s")
     chance = st.floats(0.001, 0.999).map(lambda value: f"{value:.6g}")

@@ -176,7 +176,7 @@ def test_what_cannot_be_multiplied_sparsely_is_refused(ratings: Any, options: di
 
 
 def test_fewer_workers_than_copies_hold_as_many_as_they_are() -> None:
-    assert CodedALS(3, precomputation="none").fit(SPARSE, InlineCluster(2)).code_ == "replicated"
+    assert CodedALS(3, precomputation="none").fit(SPARSE, InlineCluster(2)).code_ == "replicated:copies=2"
 
 
 @pytest.mark.parametrize("verify", ["off", "freivalds"])

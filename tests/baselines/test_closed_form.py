@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from scipy import sparse
 
-from coded_als import EASE, Checkpoint, ImplicitALS, Popularity, UsageError, load_model
-from coded_als.baselines import closed_form
+from coded_als import EASE, Checkpoint, ImplicitALS, InlineCluster, Popularity, UsageError, load_model
+from coded_als.baselines import FirstCopy, Partial, closed_form, distributed, fit_on_cluster
 from coded_als.cli import main
 from coded_als.data import RatingData, holdout, load_ratings
 from coded_als.evaluation import evaluate_ranking
@@ -139,3 +139,45 @@ def test_the_command_line_knows_both(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     assert "method ease has no rank" in refused.stderr
     assert run("compare", ratings, "--methods", "ease,popularity,implicit", "--rank", 4, "--tune", 2).exit_code == 0
+
+
+@pytest.mark.parametrize("policy", [None, FirstCopy(2)])
+@pytest.mark.parametrize("verify", ["off", "freivalds"])
+def test_workers_form_the_matrix_of_ease(policy: Any, verify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "GRAM_COLUMNS", 7)
+    data = load_ratings("synthetic:m=60,n=30,d=5,noise=0.3,density=0.2,seed=1")
+    cluster = InlineCluster(6, "none" if policy is None else "dead:n=1", seed=2)
+    model = fit_on_cluster(EASE(5.0), data, cluster, policy, verify=verify)
+    np.testing.assert_array_equal(model.weights_, EASE(5.0).fit(data).weights_)
+    assert (
+        model.recommend(data.user_ids[0]).ids.tolist() == EASE(5.0).fit(data).recommend(data.user_ids[0]).ids.tolist()
+    )
+    with pytest.raises(UsageError, match="every block"):
+        fit_on_cluster(EASE(5.0), data, cluster, Partial(2))
+
+
+def test_memory_is_refused_before_workers_have_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closed_form, "_free_bytes", lambda: 10.0)
+    cluster = InlineCluster(2)
+    with pytest.raises(UsageError, match="GiB"):
+        fit_on_cluster(EASE(5.0), np.eye(4), cluster)
+
+
+def test_ease_is_fitted_on_workers_from_the_command_line(tmp_path: Path) -> None:
+    source = "synthetic:m=60,n=30,d=5,noise=0.3,density=0.2,seed=1"
+    fit = [
+        "fit",
+        source,
+        "--method",
+        "ease",
+        "--policy",
+        "first-copy:copies=2",
+        "--cluster",
+        "inline",
+        "--workers",
+        "4",
+    ]
+    done = CliRunner().invoke(main, [*fit, "--out", f"{tmp_path}/m.npz"])
+    assert done.exit_code == 0, done.output
+    expected = EASE().fit(load_ratings(source))
+    np.testing.assert_array_equal(load_model(tmp_path / "m.npz").weights_, expected.weights_)  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from scipy import sparse
 from coded_als import ImplicitALS
 from coded_als.cli.serve import MOST_BYTES, ModelServer
 from coded_als.data import RatingData
+from coded_als.models.scored_together import rank_together
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def server() -> Iterator[ModelServer]:
     users, items = [f"u{one}" for one in range(40)], list(range(100, 125))
     data = RatingData(sparse.csr_array(values), np.array(users), np.array(items), "a test")
     model = ImplicitALS(4).fit(data)
-    model.rank_together()
+    rank_together(model)
     running = ModelServer(("127.0.0.1", 0), model)
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("distributed")
 
-from coded_als import CodedALS, InlineCluster
+from coded_als import EASE, CodedALS, InlineCluster
 from coded_als.baselines import FirstCopy, ImplicitALS, Partial, RidgeALS
 from coded_als.cluster import Fastest, Round, all_of
 from coded_als.cluster.scope import Part
@@ -289,3 +289,32 @@ def test_a_fit_outlives_a_dask_worker_that_is_killed(dask_client: Any, tmp_path:
         again = fit_dataset(ImplicitALS(3, iterations=6, dtype="float64"), dataset, cluster)
         np.testing.assert_allclose(again.user_factors_, undisturbed.user_factors_, atol=1e-8)
     assert eventually(lambda: not any(Path(tempfile.gettempdir()).glob(f"{cluster.starter.name}*")))
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_ease_of_part_files_is_that_of_the_table(
+    dask_client: Any, cluster: DaskCluster, tmp_path: Path, text: bool
+) -> None:
+    table = as_text(TABLE) if text else TABLE
+    dataset = Dataset.find(dask_client, write_parts(table, tmp_path), NAMES)
+    table.to_csv(tmp_path / "table.txt", index=False)
+    found, expected = fit_dataset(EASE(3.0), dataset, cluster), EASE(3.0).fit(load_ratings(tmp_path / "table.txt"))
+    np.testing.assert_array_equal(found.weights_, expected.weights_)
+    np.testing.assert_array_equal(found.user_ids, expected.user_ids)
+    assert found.history_[0].objective == pytest.approx(expected.history_[0].objective)
+    for user in expected.user_ids[::9].tolist():
+        assert found.recommend(user, 5).ids.tolist() == expected.recommend(user, 5).ids.tolist()
+    with pytest.raises(UsageError, match="takes no policy"):
+        fit_dataset(EASE(3.0), dataset, cluster, FirstCopy(2))
+
+
+def test_a_fit_of_part_files_goes_on_from_a_model(dask_client: Any, cluster: DaskCluster, tmp_path: Path) -> None:
+    dataset = Dataset.find(dask_client, write_parts(TABLE, tmp_path), NAMES)
+    first = fit_dataset(ImplicitALS(3, iterations=6), dataset, cluster)
+    again = fit_dataset(ImplicitALS(3, iterations=1), dataset, cluster, start=first)
+    assert again.history_[-1].objective <= first.history_[-1].objective * (1 + 1e-6)
+    stranger = ImplicitALS(2).fit(np.eye(3)).set_ids(["a", "b", "c"], ["a", "b", "c"])
+    with pytest.raises(UsageError, match="share users or items"):
+        fit_dataset(ImplicitALS(3), dataset, cluster, start=stranger)
+    with pytest.raises(UsageError, match="more rounds"):
+        fit_dataset(CodedALS(3), dataset, cluster, start=first)

@@ -14,7 +14,7 @@ from coded_als.data.ratings import RatingData, from_matrix
 from coded_als.data.splits import holdout_users
 from coded_als.errors import UsageError
 from coded_als.evaluation import StrongScores, evaluate_strong
-from coded_als.evaluation.held_out import left_out
+from coded_als.evaluation.strong import left_out
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.recommending import NewUsers
 from tests.strategies import random_pattern, seeds

@@ -16,7 +16,7 @@ from coded_als import ImplicitALS, UsageError, tune
 from coded_als.cli import main
 from coded_als.data import holdout, load_ratings
 from coded_als.evaluation import evaluate_ranking
-from coded_als.evaluation.tuning import latest_out
+from coded_als.evaluation.search import latest_out
 from coded_als.models.registry import model_kinds
 from tests.evaluation.test_search import some_ratings
 
@@ -77,7 +77,7 @@ def test_mistakes_are_said() -> None:
             tune("implicit", data, **given)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="method must be one of"):
         tune("knn", data)
-    with pytest.raises(UsageError, match="own parameters must fit"):
+    with pytest.raises(UsageError, match="does not fit with its own parameters"):
         tune("sgd", data, parameters={"learning_rate": 1e6}, ranges={})
 
 

@@ -87,7 +87,7 @@ def test_members_use_the_memory_of_copies_and_no_more():
     members = best_members(12, 120, limits)
     assert [code.spec for code in members[:4]] == [
         "uncoded",
-        "replicated",
+        "replicated:copies=2",
         "replicated:copies=3",
         "replicated:copies=4",
     ]

@@ -93,6 +93,14 @@ def test_other_circumstances_are_planned_for(trace: Path) -> None:
     assert half.get("worker_storage_bytes", 0) <= found["recommended"]["worker_storage_bytes"] / 2
 
 
+def test_other_circumstances_are_told_in_lines() -> None:
+    words = ["plan", *SIZE, "--workers", "1", "--delays", "none", "--what-if"]
+    run = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert run.exit_code == 0
+    assert "what if (workers)" in run.output
+    assert "1 more workers (2)" in run.output
+
+
 def test_the_slowest_worker_is_that_of_the_speeds_too() -> None:
     workload = Workload(Size(300, 200, 4), "none", Machine(worker_speeds=(1.0, 0.25, 1.0)))
     names = [other.name for other in alternatives(make_plan(3, workload, repeats=20), 3, workload, repeats=20)]

@@ -114,7 +114,18 @@ def test_words_say_first_where_coding_loses() -> None:
 
 
 def test_the_command_writes_table_results_and_figure(tmp_path: Path) -> None:
-    given = ["reproduce", "when-coding-pays", "--workers", "4,6", "--work", "10", "--runs", "3", "--out", str(tmp_path)]
+    given = [
+        "reproduce",
+        "when-coding-pays",
+        "--workers",
+        "4,6",
+        "--work",
+        "10ms",
+        "--runs",
+        "3",
+        "--out",
+        str(tmp_path),
+    ]
     result = CliRunner().invoke(main, [*given, "--delays", "none", "--delays", "measured:lambda"])
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "results.json").read_text())

@@ -235,6 +235,18 @@ def test_a_worker_that_introduces_itself_again_within_a_round_is_asked_again(mas
     assert [event.status for event in master.events] == ["counted"]
 
 
+def test_a_worker_that_was_cut_off_twice_is_given_what_it_lacks(master: Master) -> None:
+    """Its refusals are limited, and not its attempts."""
+    version = master.load("rows", 1)
+    master.hear(Acknowledged(JOB, 0, version))
+
+    def refused(task: Task) -> FromWorker:
+        master.say(Refused(JOB, 0, task.round_index, task.attempt, "rows"))
+        return Acknowledged(JOB, 0, version)
+
+    assert set(master.run(hello, hello, refused, response_of(1)).results) == {0}
+
+
 def test_words_of_an_earlier_task_do_not_count_in_a_later_one(master: Master) -> None:
     master.load("rows", 1)
     first = master.run(response_of(1))

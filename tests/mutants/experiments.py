@@ -98,7 +98,7 @@ EXPERIMENTS = (
     ),
     Mutant(
         "a report runs a cell",
-        "coded_als/experiments/report/results.py",
+        "coded_als/experiments/report/html_report.py",
         "    spec, rows = read_results(folder)\n",
         "    spec, rows = read_results(folder)\n"
         "    from coded_als.cluster.virtual import SimulatedCluster\n    SimulatedCluster(4)\n",

@@ -6,6 +6,48 @@ from tests.mutants.mutant import Mutant
 
 MODELS = (
     Mutant(
+        "a server takes the first n in float32 as they are",
+        "coded_als/models/scored_together.py",
+        "AGAIN = 16, 4",
+        "AGAIN = 16, 1",
+        ("tests/models/test_recommending.py::test_a_server_ranks_in_float64_where_float32_cannot_tell",),
+    ),
+    Mutant(
+        "a user of a batch gets the items that another has rated",
+        "coded_als/models/scored_together.py",
+        "            own[one.hidden] = -np.inf\n",
+        "            own[asked[0].hidden] = -np.inf\n",
+        ("tests/models/test_recommending.py::test_threads_that_wait_are_answered_in_one_product",),
+    ),
+    Mutant(
+        "exported vectors leave the biases of items out",
+        "coded_als/models/vectors.py",
+        "    if model.item_biases_ is None:\n",
+        "    if True:\n",
+        ("tests/models/test_vectors.py",),
+    ),
+    Mutant(
+        "a bias is taken off a weighted target as off a plain one",
+        "coded_als/baselines/quadratic.py",
+        "rows.target - rows.curvature * side[rows.indices, self.rank]",
+        "rows.target - side[rows.indices, self.rank]",
+        ("tests/baselines/test_weights.py::test_weights_of_explicit_ratings_are_those_of_the_dense_loss",),
+    ),
+    Mutant(
+        "parts of rows are centred by rounded means",
+        "coded_als/als/row_parts.py",
+        "np.clip(means + rest, self.facts[1], self.facts[2])",
+        "np.round(means, 3)",
+        ("tests/test_pca_parts.py::test_components_of_a_memory_map_are_those_of_the_array",),
+    ),
+    Mutant(
+        "the last columns of EASE's matrix are not formed on the workers",
+        "coded_als/baselines/distributed.py",
+        "for first in range(0, count, GRAM_COLUMNS):",
+        "for first in range(0, count - GRAM_COLUMNS, GRAM_COLUMNS):",
+        ("tests/baselines/test_closed_form.py::test_workers_form_the_matrix_of_ease",),
+    ),
+    Mutant(
         "a start is matched by place and not by id",
         "coded_als/models/starting.py",
         "return start.user_rows(ids[0]), start.item_columns(ids[1])",
@@ -56,9 +98,9 @@ MODELS = (
     ),
     Mutant(
         "halving keeps the worst",
-        "coded_als/evaluation/tuning.py",
-        "key=lambda pair: -pair[0]",
-        "key=lambda pair: pair[0]",
+        "coded_als/evaluation/search.py",
+        "key=lambda pair: -pair[0].score",
+        "key=lambda pair: pair[0].score",
         ("tests/evaluation/test_tuning.py::test_a_third_goes_on_from_where_it_is",),
     ),
     Mutant(

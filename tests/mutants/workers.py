@@ -280,6 +280,27 @@ PROCESSES = (
         ("tests/master/test_running.py",),
     ),
     Mutant(
+        "a worker that is back at once owes acknowledgements for ever",
+        "coded_als/master/membership.py",
+        "            worker.open_stores.clear()\n            self.listener.lost([worker])",
+        "            self.listener.lost([worker])",
+        ("tests/master/test_membership.py",),
+    ),
+    Mutant(
+        "an answer that comes twice, or after a lost one, ends the fit",
+        "coded_als/master/rounds.py",
+        "        return any([self._rows_between(worker, first, reply.done)] == shapes for first in range(reply.done))",
+        "        return False",
+        ("tests/master/test_late_words.py",),
+    ),
+    Mutant(
+        "a worker that was cut off uses up its refusals",
+        "coded_als/master/rounds.py",
+        "        current.refusals[worker.id] += 1",
+        "        current.refusals[worker.id] = task.attempt - self._first_attempt + 1",
+        ("tests/master/test_late_words.py",),
+    ),
+    Mutant(
         "a worker that refuses for ever is asked for ever",
         "coded_als/master/rounds.py",
         "MOST_REFUSALS = 2",

@@ -110,7 +110,7 @@ def test_copies_of_everything_are_not_taken_in_silence(workers: int, delays: str
 def test_what_auto_may_take_is_within_two_copies_of_d_and_three_of_rows() -> None:
     size = Size(600, 400, 10, 5000)
     able = list(affordable(contestants(size, 12, ("lobpcg",)), size, math.inf))
-    assert {scheme.code for scheme in able if scheme.rows} == {"uncoded", "replicated", "replicated:copies=3"}
+    assert {scheme.code for scheme in able if scheme.rows} == {"uncoded", "replicated:copies=2", "replicated:copies=3"}
     assert Scheme("systematic:p=6", 12, solver="lobpcg") in able
     assert Scheme("systematic:p=5", 12, solver="lobpcg") not in able
 
@@ -118,7 +118,7 @@ def test_what_auto_may_take_is_within_two_copies_of_d_and_three_of_rows() -> Non
 def test_sparse_rows_are_in_as_many_copies_as_memory_holds() -> None:
     matrix = sparse.random_array((30_000, 20_000), density=1e-4, rng=np.random.default_rng(0), format="csr")
     whole = 12 * matrix.nnz + 4 * 30_000
-    expected = ((None, "replicated:copies=3"), (whole / 4, "replicated"), (whole / 8, "replicated:copies=1"))
+    expected = ((None, "replicated:copies=3"), (whole / 4, "replicated:copies=2"), (whole / 8, "replicated:copies=1"))
     for memory, code in expected:
         spread = CodedALS(3, memory_per_worker=memory).plan(matrix, 10)
         assert (spread.code.spec, spread.precomputation) == (code, "none")

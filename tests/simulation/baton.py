@@ -77,8 +77,12 @@ class Baton:
 
     def after(self, seconds: float, event: Callable[[], None]) -> None:
         """Let something happen later."""
+        self.at(self.now_s + seconds, event)
+
+    def at(self, moment_s: float, event: Callable[[], None]) -> None:
+        """Let something happen at a moment, after all that was to happen then already."""
         self._numbers += 1
-        heapq.heappush(self._events, (self.now_s + seconds, self._numbers, event))
+        heapq.heappush(self._events, (moment_s, self._numbers, event))
 
     def start(self, name: str, run: Callable[[], object]) -> Actor:
         """Add a thread, which begins when it is picked."""

@@ -85,8 +85,8 @@ class CheckedCluster(ZmqCluster):
 
     def run(self, round: Round, until: StoppingRule) -> Responses:
         """A round, whose end and responses are checked."""
-        standing, index = self.scene.standing(), self._rounds._round_index
-        known = {worker.id for worker in self._membership.alive}
+        known, index = {worker.id for worker in self._membership.alive}, self._rounds._round_index
+        standing = {worker: end for worker, end in self.scene.standing().items() if worker in known}
         for place, name in enumerate(round.keep):
             self._arrays[name] = [payload[place] for payload in round.payloads or ()]
             self._kept[name] = standing
@@ -97,9 +97,8 @@ class CheckedCluster(ZmqCluster):
             self._kept.update((name, {}) for name in round.keep)
             raise
         finally:
-            self._asked.update(
-                (index, worker) for worker in (known - round.excluded) & self._untouched(standing).keys()
-            )
+            there = self._untouched(standing).keys() - round.excluded
+            self._asked.update((index, worker) for worker in there)
         self._require_right(round, until, responses)
         return responses
 

@@ -91,7 +91,7 @@ class Connection:
                 network.link.inbox.append([self.route, *frames])
                 network.baton.wake(network.baton.first)
 
-        network.baton.after(at_s - network.baton.now_s, arrive)
+        network.baton.at(at_s, arrive)
 
     # -- as the master sees it
 
@@ -108,7 +108,7 @@ class Connection:
                 self.socket.inbox.append(frames)
                 self._wake()
 
-        self.network.baton.after(at_s - self.network.baton.now_s, arrive)
+        self.network.baton.at(at_s, arrive)
 
     # -- what happens to it
 

@@ -22,4 +22,5 @@ def as_mathml(formula: str, display: str) -> str:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace every formula of a page."""
     markdown = BLOCK.sub(lambda found: f'<div class="formula">{as_mathml(found[1], "block")}</div>', markdown)
-    return INLINE.sub(lambda found: as_mathml(found[1], "inline"), markdown)
+    # in a span: a line that begins with a formula would be a block
+    return INLINE.sub(lambda found: f"<span>{as_mathml(found[1], 'inline')}</span>", markdown)

@@ -16,7 +16,8 @@ SUFFIX = ".ipynb"
 TOP = Path(__file__).resolve().parents[2]
 # documents at the top, which become pages of the site in lower case
 DOCUMENTS = ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")
-
+# an option as it is typed, in code
+OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 
 Pictures = dict[str, bytes]
 
@@ -92,6 +93,11 @@ def _renamed(part: Any) -> Any:
     if isinstance(part, list):
         return [_renamed(item) for item in part]
     return {name: _renamed(item) for name, item in part.items()}
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """No line breaks after the hyphens of an option."""
+    return re.sub(r"<code>.*?</code>", lambda code: OPTION.sub(r'<span class="option">\g<0></span>', code[0]), content)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -1,11 +1,10 @@
 """Reports: figures from stored results, alone, in a notebook or in one offline HTML file."""
 
-from coded_als.experiments.report.sweep_figures import objective_against_seconds
-from coded_als.experiments.report.html_report import write_report
-from coded_als.experiments.report.results import Results, open_results
+from coded_als.experiments.report.html_report import Results, open_results, write_report
 from coded_als.experiments.report.sweep_figures import (
     distribution,
     iteration_against_memory,
+    objective_against_seconds,
     time_against_delays,
     time_against_memory,
     time_against_partitions,

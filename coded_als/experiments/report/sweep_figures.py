@@ -79,6 +79,11 @@ def objective_against_seconds(examples: Examples, drawn: Mapping[str, SeriesStyl
     -------
     ReportFigure
         Means over repetitions that differ in their delays alone; bands are 95 % intervals of the seconds.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import objective_against_seconds, open_results
+    >>> figure = objective_against_seconds(open_results("out/sweep").examples)
     """
     curves = examples["curves"]
     drawn = drawn or series_styles(curve["cell"] for curve in curves)
@@ -113,7 +118,13 @@ def _points(curve: Curve) -> Iterator[tuple[float, float | None, float | None, f
 
 
 def time_against_partitions(part: Slice) -> ReportFigure:
-    """Seconds against h at the largest W: means with 95 % bands; schemes without an h are levels."""
+    """Seconds against h at the largest W: means with 95 % bands; schemes without an h are levels.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import time_against_partitions, open_results
+    >>> figure = time_against_partitions(open_results("out/sweep").slices[0])
+    """
     figure, axes = new_axes("partitions h", f"{part.clock} seconds to convergence")
     scale_x(axes, [row["cell"]["partitions"] for row in part.largest if row["cell"]["partitions"]] or [1], whole=True)
     _scale_seconds(axes, part, part.largest)
@@ -138,7 +149,13 @@ def partitions_table(part: Slice) -> Table:
 
 
 def time_against_workers(part: Slice) -> ReportFigure:
-    """Seconds against W, each code at its best h for that W: means with 95 % bands."""
+    """Seconds against W, each code at its best h for that W: means with 95 % bands.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import time_against_workers, open_results
+    >>> figure = time_against_workers(open_results("out/sweep").slices[0])
+    """
     best = part.best(part.rows)
     figure, axes = new_axes("workers W", f"{part.clock} seconds to convergence")
     scale_x(axes, part.workers, whole=True)
@@ -175,6 +192,11 @@ def distribution(part: Slice) -> ReportFigure:
 
     The lines step through the stored quantiles, since nothing is known between them; the bands hold the middle 95 % of
     the repetitions, each by itself.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import distribution, open_results
+    >>> figure = distribution(open_results("out/sweep").slices[0])
     """
     best = part.best(part.largest)
     figure, axes = new_axes(f"{part.clock} seconds of one iteration", "share of iterations")
@@ -205,6 +227,11 @@ def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
     """Seconds under each delay model at the largest W, each code at its best h.
 
     The slices of the sweep differ in their delays alone; each is a row. Bars are 95 % intervals of the means.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import time_against_delays, open_results
+    >>> figure = time_against_delays(open_results("out/sweep").slices)
     """
     shown = [(part, part.best(part.largest)) for part in parts]
     names = list(dict.fromkeys(series_name(row["cell"]) for _, best in shown for row in best))

@@ -43,7 +43,13 @@ NAMES: dict[PointFamily, str] = {
 
 
 def table1_times(rows: Sequence[Table1Row]) -> ReportFigure:
-    """The published seconds against h as marks, and the fitted law on the virtual clock as lines with 95 % bands."""
+    """The published seconds against h as marks, and the fitted law on the virtual clock as lines with 95 % bands.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import table1_times, open_results
+    >>> figure = table1_times(open_results("out/table1").rows)  # doctest: +SKIP
+    """
     figure, axes = new_axes("partitions h", "time of a run (seconds)")
     scale_x(axes, [row["cell"]["partitions"] for row in rows], whole=True)
     scale_y(axes, [value for row in rows for value in (row["paper_seconds"], row["virtual_seconds_mean"])])
@@ -74,7 +80,13 @@ def _virtual_seconds(row: Table1Row) -> tuple[float, float | None, float | None]
 
 
 def decoding_error_against_partitions(rows: Sequence[Table1Row]) -> ReportFigure:
-    """Measured errors of decoding at each family of points, with bands up to the estimated errors."""
+    """Measured errors of decoding at each family of points, with bands up to the estimated errors.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import decoding_error_against_partitions, open_results
+    >>> figure = decoding_error_against_partitions(open_results("out/table1").rows)  # doctest: +SKIP
+    """
     largest = _largest_per_partitions(rows)
     hs = [row["cell"]["partitions"] for row in largest]
     figure, axes = new_axes("partitions h", "relative error of D B")
@@ -101,7 +113,13 @@ def errors_table(rows: Sequence[Table1Row]) -> Table:
 
 
 def survival_against_products(rows: Sequence[Table1Row]) -> ReportFigure:
-    """Iterations survived, for each family of points, against the products that the paper's seconds are worth."""
+    """Iterations survived, for each family of points, against the products that the paper's seconds are worth.
+
+    Examples
+    --------
+    >>> from coded_als.experiments.report import survival_against_products, open_results
+    >>> figure = survival_against_products(open_results("out/table1").rows)  # doctest: +SKIP
+    """
     figure, axes = new_axes("products that the published seconds are worth at 30 GFLOP/s", "iterations survived")
     products = [row["paper_products_implied"] for row in rows]
     scale_x(axes, products)

@@ -62,6 +62,18 @@ def timeline_rows(events: Iterable[TaskEvent]) -> list[TimelineRow]:
     ----------
     events
         Those of a `coded_als.cluster.recording.EventLog` that observed the cluster.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> from coded_als.cluster.recording import EventLog
+    >>> from coded_als.experiments.report import timeline_rows
+    >>> cluster, log = SimulatedCluster(6, "slow:n=1,delay=1s"), EventLog()
+    >>> cluster.observers.append(log)
+    >>> _ = CodedALS(rank=2, code="systematic:p=4").fit(np.random.default_rng(0).standard_normal((30, 20)), cluster)
+    >>> {row.status for row in timeline_rows(log.events) if row.worker == 5} <= {"superseded", "late", "unfinished"}
+    True
     """
     return [_row(event, event.sent_s) for event in events if event.sent_s is not None]
 
@@ -100,6 +112,17 @@ def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | 
     -------
     ReportFigure
         One row for each worker; dashed lines end the rounds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from coded_als import CodedALS, SimulatedCluster
+    >>> from coded_als.cluster.recording import EventLog
+    >>> from coded_als.experiments.report import timeline
+    >>> cluster, log = SimulatedCluster(6, "slow:n=1,delay=1s"), EventLog()
+    >>> cluster.observers.append(log)
+    >>> _ = CodedALS(rank=2, code="systematic:p=4").fit(np.random.default_rng(0).standard_normal((30, 20)), cluster)
+    >>> figure = timeline(log.events, clock="virtual", rounds=4)
     """
     rows = timeline_rows(events)
     if rounds is not None:

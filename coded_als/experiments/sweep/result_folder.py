@@ -200,15 +200,17 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
+RESUMED = "Finished cells are kept: make room or access and add --resume, or choose another --out."
+
+
 @contextmanager
-def saying_what_failed(path: Path) -> Iterator[None]:
+def saying_what_failed(path: Path, remedy: str = RESUMED) -> Iterator[None]:
     """Report an error of the operating system as one `UsageError`."""
     try:
         yield
     except OSError as error:
         raise UsageError(
-            f"results must go to a folder with write access and room; got {path}: {error.strerror}. "
-            "Finished cells are kept: make room or access and add --resume, or choose another --out."
+            f"results must go to a folder with write access and room; got {path}: {error.strerror}. {remedy}"
         ) from None
 
 

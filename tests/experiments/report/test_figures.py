@@ -20,7 +20,7 @@ from coded_als.experiments.report.canvas import (
     spans_decades,
     style_of,
 )
-from coded_als.experiments.report.results import Results, open_results
+from coded_als.experiments.report.html_report import Results, open_results
 from coded_als.experiments.report.slices import Slice, scheme_name, series_name, series_styles
 from coded_als.experiments.report.sweep_figures import (
     distribution,

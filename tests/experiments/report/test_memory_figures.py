@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coded_als.experiments.report.results import open_results
+from coded_als.experiments.report.html_report import open_results
 from coded_als.experiments.report.sweep_figures import (
     MemoryPoint,
     iteration_against_memory,

@@ -16,8 +16,7 @@ from coded_als.cli import report as report_command
 from coded_als.delays import DelayStream
 from coded_als.errors import UsageError
 from coded_als.experiments.report.canvas import new_axes, plain
-from coded_als.experiments.report.html_report import write_report
-from coded_als.experiments.report.results import open_results
+from coded_als.experiments.report.html_report import open_results, write_report
 from coded_als.experiments.report.saving import inline_svg
 from coded_als.experiments.sweep.result_folder import read_results
 from tests.experiments.report.conftest import SPECS

@@ -5,7 +5,7 @@ that of `svds`, a master that never holds 1.5 GB, and the whole fit, start of th
 the time of `svds`. Where the time goes is printed. Both sides run in processes of their own, by turns; SciPy has one
 BLAS thread. MovieLens 100K and Jester, where there (CODED_ALS_DATA), show that small matrices fare as before.
 
-    python benchmarks/sparse.py [--copies C] [--delays SPEC] [--skew S] [--turns N] [--before CHECKOUT]
+    python benchmarks/sparse_products.py [--copies C] [--delays SPEC] [--skew S] [--turns N] [--before CHECKOUT]
 """
 
 from __future__ import annotations
