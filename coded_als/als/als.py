@@ -206,7 +206,7 @@ class FusedSweeps:
         return basis
 
     def state(self) -> dict[str, Array]:
-        """The present factor before its products, as `go_on` takes it."""
+        """The present factor before its products, (l, k) and (k, d), as `go_on` takes it."""
         return {"basis": self._basis, "coordinates": self._coordinates}
 
     def go_on(self, state: Mapping[str, Array]) -> None:
@@ -244,7 +244,7 @@ class PaperSweeps:
         return self._protocol.other_factor_weights(basis, 0.0)
 
     def state(self) -> dict[str, Array]:
-        """The present factor before its products, as `go_on` takes it."""
+        """The present factor before its products, (k, d), as `go_on` takes it."""
         return {"factor": self._factor}
 
     def go_on(self, state: Mapping[str, Array]) -> None:

@@ -45,7 +45,7 @@ class RowParts(ABC):
 
     @abstractmethod
     def reduced(self, add: Callable[[Array, Array], Array], work: Work, *common: Any) -> Array:
-        """The results of some work on each part, added up in a fixed order; ``common``: what all parts need."""
+        """The results of some work on each part, arrays (k, n), added up in a fixed order; ``common``: what all parts need."""
 
     @abstractmethod
     def stacked(self, work: Work, *common: Any) -> Array:
@@ -102,7 +102,7 @@ class LocalParts(RowParts):
 
 
 def rows_at_a_time(part: Any, means: Array | None = None, unit: float = 1.0) -> Iterator[tuple[slice, Array]]:
-    """Some rows of a part at a time, in float64, less the means and in a unit; and their places."""
+    """Some rows of a part at a time, (rows, n), in float64, less the means and in a unit; and their places."""
     step = max(1, AT_ONCE // max(part.shape[1], 1))
     for start in range(0, part.shape[0], step):
         rows = slice(start, start + step)

@@ -223,7 +223,7 @@ class QuantileLaw:
         _ = Markov(0.0, 0.0, self.enter, self.leave)
 
     def quantile_s(self, probabilities: Array) -> Array:
-        """Seconds that a delay stays below with these probabilities."""
+        """Seconds that a delay stays below with these probabilities, (k,) for (k,)."""
         with np.errstate(divide="ignore"):
             return np.interp(-np.log1p(-probabilities), -np.log1p(-np.array(self.probabilities)), self.seconds)
 

@@ -49,10 +49,10 @@ class ItemRanking(Protocol):
     """Ranks all items of a model for one request at a time, in place of the model's own products."""
 
     def best(self, factors: Floats, hidden: Integers, n: int) -> tuple[Integers, NDArray[np.float64]]:
-        """The n best columns and their scores for the factors of one user, (d,), without the hidden columns."""
+        """The n best columns, (n,), and their scores for the factors of one user, (d,), without the hidden columns."""
 
     def similar(self, place: int, n: int) -> tuple[Integers, NDArray[np.float64]]:
-        """The n columns at the smallest angles to that at a place, and the cosines."""
+        """The n columns at the smallest angles to that at a place, (n,), and the cosines."""
 
 
 @dataclass(frozen=True, eq=False)
