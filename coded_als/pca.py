@@ -71,6 +71,13 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             When fewer workers respond than the code needs.
         """
         parts = in_parts(X)
+        # a cluster may share the work of an array in memory, which parts would leave to the master
+        if (
+            isinstance(X, np.ndarray)
+            and not isinstance(X, np.memmap)
+            and (cluster is not None or self._asks_for_more())
+        ):
+            parts = None
         if parts is None:
             self._fit(self._validated(X, reset=True), cluster)
         else:
@@ -133,6 +140,10 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self, X, accept_sparse="csr", dtype=(np.float64, np.float32),
             ensure_min_samples=max(rows, self._least_rows), ensure_min_features=columns,
         )  # fmt: skip
+
+    def _asks_for_more(self) -> bool:
+        """Whether parameters need all rows at the master."""
+        return bool({"protocol", "weighting", "precomputation"} & set(self.parameters or {}))
 
     def _in_parts(self, X: Any) -> RowParts | None:
         """The parts of rows to transform, if it is an array of such."""
@@ -215,7 +226,7 @@ class CodedPCA(_Components):
         self.noise_variance_ = self._left_out / freedom / outside if outside > 0 else 0.0
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """The coordinates of rows, (k, n), along the components, (k, rank)."""
+        """Return the coordinates of rows, (k, n), along the components, (k, rank)."""
         if (parts := self._in_parts(X)) is not None:
             return parts.stacked(image_of, self.mean_, 1.0, self.components_.T)
         matrix = self._validated(X)
@@ -226,7 +237,7 @@ class CodedPCA(_Components):
         return np.asarray(matrix @ self.components_.T - self.mean_ @ self.components_.T, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """The rows, (k, n), with given coordinates, (k, rank)."""
+        """Return the rows, (k, n), with given coordinates, (k, rank)."""
         check_is_fitted(self)
         return np.asarray(np.asarray(X) @ self.components_ + self.mean_)
 
@@ -277,7 +288,7 @@ class CodedTruncatedSVD(_Components):
         self.explained_variance_ratio_ = self.explained_variance_ / total if total else np.zeros(self.rank)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
-        """The coordinates of rows, (k, n), along the components, (k, rank)."""
+        """Return the coordinates of rows, (k, n), along the components, (k, rank)."""
         parts = self._in_parts(X)
         return self._coordinates(self._validated(X) if parts is None else parts)
 
@@ -287,7 +298,7 @@ class CodedTruncatedSVD(_Components):
         return np.asarray(matrix @ self.components_.T, dtype=np.float64)
 
     def inverse_transform(self, X: Any) -> NDArray[np.float64]:
-        """The rows, (k, n), with given coordinates, (k, rank)."""
+        """Return the rows, (k, n), with given coordinates, (k, rank)."""
         check_is_fitted(self)
         return np.asarray(np.asarray(X) @ self.components_)
 

@@ -47,9 +47,16 @@ def as_script(page: Path) -> str:
 
 
 def test_the_five_minute_start_works_as_it_is_typed(tmp_path: Path) -> None:
-    script = as_script(DOCS / "start.md")
+    page = DOCS / "start.md"
+    script = as_script(page)
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert run.returncode == 0, run.stdout[-1000:] + run.stderr[-3000:]
+    said = " ".join(f"{run.stdout} {run.stderr}".split())
+    quoted = [
+        " ".join(text.split()) for text in re.findall(r"`([^`]* (?:ratings of|chosen by) [^`]*)`", page.read_text())
+    ]
+    assert len(quoted) == 2
+    assert all(text in said for text in quoted), said[-3000:]
 
 
 def targets(page: Path) -> list[str]:

@@ -186,3 +186,18 @@ def test_an_entry_of_the_api_reference_begins_with_a_noun() -> None:
             sections = re.sub(r"\nRaises\n-+\n.*?(?=\n\n\w+\n-+\n|\Z)", "", name.doc, flags=re.DOTALL)
             found = re.findall(r"^\w+\n    ((?:Of|How many|As in|As for|To which|What|Who) .*)", sections, re.MULTILINE)
             assert not found, f"{name.where} has an entry {found[0]!r}"
+
+
+# verbs with which the summary of a function begins
+ACTS = {
+    "Assert", "Change", "Check", "Cut", "Draw", "Factorize", "Find", "Fit", "Fold",
+    "Give", "Learn", "Let", "Load", "Make", "Move", "Name", "Predict", "Put",
+    "Raise", "Rank", "Read", "Return", "Run", "Search", "Split", "Try", "Write",
+}  # fmt: skip
+
+
+def test_a_function_of_the_api_reference_says_what_it_does() -> None:
+    shown = in_the_api_reference()
+    for name in FUNCTIONS:
+        if name.doc and shown_in_the_api_reference(name, shown):
+            assert name.doc.split()[0] in ACTS, f"{name.where}: {name.doc.splitlines()[0]}"

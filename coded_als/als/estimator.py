@@ -293,7 +293,7 @@ class CodedALS(FactorModel):
         self, problem: Problem, held: DistributedData, log: RoundLog, spread: Spread, unit: float, run: FitRecorder,
         warm: Start | None = None, keep: Callable[[Array, Array], None] | None = None,
     ) -> tuple[Array, Array]:  # fmt: skip
-        """The factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
+        """Return the factors of data that the workers hold, (m, d) and (n, d); everything else that a fit leaves is kept.
 
         Parameters
         ----------
@@ -402,7 +402,7 @@ class CodedALS(FactorModel):
     def spread_over(
         self, extent: Extent, workers: int, delays: str | DelayModel | None = None, machine: Machine | None = None
     ) -> Spread:
-        """The code and the place of D, as `plan` chooses them, for a matrix of which only the extent is known.
+        """Return the code and the place of D, as `plan` chooses them, for a matrix of which only the extent is known.
 
         Parameters
         ----------
@@ -427,7 +427,7 @@ class CodedALS(FactorModel):
         return self._spread(self._checked(), extent, workers, delays, Machine() if machine is None else machine)
 
     def decoding_error(self, code: CodeSpec) -> float:
-        """Relative error that a product decoded by a code may have."""
+        """Return the relative error that a product decoded by a code may have."""
         if self.decoding_tolerance is not None:
             return self.decoding_tolerance
         return tolerance_in(code.tolerance, np.dtype(self.dtype))
@@ -540,7 +540,7 @@ class CodedALS(FactorModel):
         return spread if asked is not None else replace(spread, reason="chosen by auto: the paper's, for its protocol")
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """Factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
+        """Return the factors of new users, with the items held fixed: r V (V^T V + lam I)^-1, zeros where nothing is rated.
 
         Of a centred model r is less its own mean, which is the new user's bias, and less the means of the items.
 

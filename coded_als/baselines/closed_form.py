@@ -146,7 +146,7 @@ class EASE(ClosedForm):
 
     @staticmethod
     def memory_bytes(items: int) -> int:
-        """The memory that a fit takes for so many items, and the model after it."""
+        """Return the memory that a fit takes for so many items, and the model after it."""
         return 8 * items * items
 
     def _fit(self, matrix: sparse.csr_array) -> float:
@@ -178,7 +178,7 @@ class EASE(ClosedForm):
         self.user_factors_, self.item_factors_ = RatedRows(self.seen_), weights.T  # type: ignore[assignment]
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """The rated items of new users, (k, n): all that the model knows of a user.
+        """Return the rated items of new users, (k, n): all that the model knows of a user.
 
         ``ratings``: one user as a mapping from item id to rating, or (k, n), sparse or dense, with the model's columns.
 
@@ -194,7 +194,7 @@ class EASE(ClosedForm):
         return NewUsers(pattern(rows.shape, rows.indptr, rows.indices).toarray().astype(np.float64))
 
     def similar_users(self, *arguments: Any, **options: Any) -> Ranking:
-        """Not defined: the model has no vectors of users."""
+        """Raise `UsageError`: the model has no vectors of users."""
         raise UsageError("EASE has no vectors of users; got similar_users. Use similar_items, or another method.")
 
     def _contributions(
@@ -246,7 +246,7 @@ class Popularity(ClosedForm):
         return 0.0
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """Rows of a single one: all users are alike."""
+        """Return rows of a single one: all users are alike."""
         self._require_fitted()
         count = 1 if isinstance(ratings, Mapping) else np.shape(ratings)[0]
         return NewUsers(np.ones((count, 1)))

@@ -157,7 +157,7 @@ class SparseModel(FactorModel, ABC):
     def fold_in(
         self, ratings: NewRatings, *, method: str | None = None, epochs: int = 5, learning_rate: float | None = None
     ) -> NewUsers:
-        """Return factors for new users, with all items held fixed; the model does not change.
+        """Return the factors for new users, with all items held fixed; the model does not change.
 
         Parameters
         ----------

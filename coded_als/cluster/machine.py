@@ -97,7 +97,7 @@ class Machine:
         return workers * (self.message_s + share_bytes / rate) + self.latency_s
 
     def computing_s(self, operations: float) -> float:
-        """Seconds of undisturbed work."""
+        """Return seconds of undisturbed work."""
         return operations / self.multiplications_per_second
 
     def working_s(self, operations: float, slowness: Array) -> Array:

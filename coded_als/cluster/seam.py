@@ -115,7 +115,7 @@ class Round:
         return sum(self.array_bytes(shape) for shape in self.response_shapes)
 
     def array_bytes(self, shape: Shape) -> int:
-        """Bytes of an array of this shape in a response."""
+        """Return the bytes of an array of this shape in a response."""
         return self.dtype.itemsize * math.prod(shape)
 
 
@@ -241,7 +241,7 @@ class Cluster(Protocol):
         ...
 
     def seconds(self) -> float:
-        """Seconds since the cluster started, on its own clock."""
+        """Return seconds since the cluster started, on its own clock."""
         ...
 
     def store(self, name: str, shares: Iterable[Stored]) -> None:

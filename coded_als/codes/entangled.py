@@ -221,11 +221,11 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
         return (0 if self.p == self.r == 1 else planes), (0 if self.r == self.q == 1 else planes)
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded on demand."""
+        """Return each worker's share of A, (N, M) giving (planes, N / p, M / r), encoded on demand."""
         return encoded(self._left, matrix, self.p, self.r)
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of B, (M, Q) giving (planes, M / r, Q / q), encoded on demand."""
+        """Return each worker's share of B, (M, Q) giving (planes, M / r, Q / q), encoded on demand."""
         if self.r == self.q == 1:
             return repeat(matrix[np.newaxis], self.workers)
         return encoded(self._right, matrix, self.r, self.q)
@@ -233,7 +233,7 @@ class EntangledPolynomialCode(LinearCode, BlockCut):
     def decode(
         self, responses: Mapping[int, Array], shape: MatrixShape | None = None, tolerance: float | None = None
     ) -> Array:
-        """C = A B from every response given, by least squares.
+        """Return C = A B from every response given, by least squares.
 
         Parameters
         ----------

@@ -51,7 +51,7 @@ class CodeSpec(ABC):
         return 1
 
     def bind(self, workers: int, length: int) -> Self:
-        """The same code with its open parameters chosen for W workers and a square D of this length.
+        """Return the same code with its open parameters chosen for W workers and a square D of this length.
 
         Parameters
         ----------
@@ -74,7 +74,7 @@ class CodeSpec(ABC):
         return self
 
     def partitioned(self, partitions: int) -> CodeSpec:
-        """The same code with D cut h x h, for a code of the paper's that leaves h open.
+        """Return the same code with D cut h x h, for a code of the paper's that leaves h open.
 
         Parameters
         ----------
@@ -104,16 +104,16 @@ class CodeSpec(ABC):
         return None
 
     def threshold(self, workers: int) -> int:
-        """Responses of W workers without which no product decodes."""
+        """Return the responses of W workers without which no product decodes."""
         return self.for_product(workers).recovery_threshold
 
     def share(self, workers: int) -> float:
-        """The part of D that one of W workers holds, as a fraction of D."""
+        """Return the part of D that one of W workers holds, as a fraction of D."""
         return share_of_left(self.for_product(workers), (LONG, LONG))
 
     @classmethod
     def candidates(cls, workers: int) -> Iterator[Self]:
-        """The members of the family that a plan for W workers tries; by default the one with nothing but defaults."""
+        """Return the members of the family that a plan for W workers tries; by default the one with nothing but defaults."""
         if not any(required(field) for field in fields(cls)):  # type: ignore[arg-type]
             member = cls()
             if member.fewest_workers <= workers:
@@ -131,7 +131,7 @@ Family = TypeVar("Family", bound=type[CodeSpec])
 
 
 def register_code(name: str) -> Callable[[Family], Family]:
-    """Class decorator: makes a code known by this name to every command and parameter that takes a SPEC.
+    """Make a code known by this name, as a class decorator, to every command and parameter that takes a SPEC.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def register_code(name: str) -> Callable[[Family], Family]:
 
 
 def parse_code(spec: str) -> CodeSpec:
-    """The code that a SPEC names; `CodeSpec.bind` chooses the omitted parameters when the workers are known.
+    """Return the code that a SPEC names; `CodeSpec.bind` chooses the omitted parameters when the workers are known.
 
     Raises
     ------

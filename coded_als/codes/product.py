@@ -60,24 +60,24 @@ class MatrixCode(Protocol):
         ...
 
     def error_estimate(self, workers: Sequence[int]) -> float:
-        """Estimated error of C decoded from these workers, infinite where they do not suffice.
+        """Return the estimated error of C decoded from these workers, infinite where they do not suffice.
 
         It is relative to |A| |B| (Frobenius), and not to |C|, which may be smaller.
         """
         ...
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of A, (planes, rows, columns), one after the other."""
+        """Return each worker's share of A, (planes, rows, columns), one after the other."""
         ...
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of B, (planes, rows, columns); the same array again where all get the same."""
+        """Return each worker's share of B, (planes, rows, columns); the same array again where all get the same."""
         ...
 
     def decode(
         self, responses: Mapping[int, Array], shape: MatrixShape | None = None, tolerance: float | None = None
     ) -> Array:
-        """C of the given shape (N, Q) from every response given; refused above the tolerance.
+        """Return C of the given shape (N, Q) from every response given; refused above the tolerance.
 
         Parameters
         ----------
@@ -95,15 +95,15 @@ class MatrixCode(Protocol):
         ...
 
     def left_shape(self, shape: MatrixShape) -> PlaneShape:
-        """Shape of one share of an A of the given shape."""
+        """Return the shape of one share of an A of the given shape."""
         ...
 
     def right_shape(self, shape: MatrixShape) -> PlaneShape:
-        """Shape of one share of a B of the given shape."""
+        """Return the shape of one share of a B of the given shape."""
         ...
 
     def response_shape(self, shape: MatrixShape) -> PlaneShape:
-        """Shape of one response when C has the given shape."""
+        """Return the shape of one response when C has the given shape."""
         ...
 
 

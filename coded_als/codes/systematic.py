@@ -235,7 +235,7 @@ class SystematicCode(BlockCut):
         return 1 + -(-self.recovery_threshold * (self.workers - self.recovery_threshold) // self.workers)
 
     def error_estimate(self, workers: Iterable[int]) -> float:
-        """Estimated error of decoding from these workers, relative to |A| |B| (Frobenius); infinite below the threshold."""
+        """Return the estimated error of decoding from these workers, relative to |A| |B|; infinite below the threshold."""
         chosen = tuple(sorted(set(workers)))
         if len(chosen) < self.recovery_threshold:
             return np.inf
@@ -243,13 +243,13 @@ class SystematicCode(BlockCut):
         return float(ROUNDING_UNITS * EPS * amplification)
 
     def encode_left(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of A, (N, M) giving (1, N / p, M): plain blocks first, without a copy, then combinations."""
+        """Return each worker's share of A, (N, M) giving (1, N / p, M): plain blocks, not copied, then combinations."""
         for block in row_blocks(matrix, self.p):
             yield from repeat(block[np.newaxis], self.q)
         yield from encoded(self._generators[0][:, np.newaxis], matrix, self.p, 1)
 
     def encode_right(self, matrix: Array) -> Iterator[Array]:
-        """Each worker's share of B, (M, Q) giving (1, M, Q / q); with q = 1 B itself, the same array for all."""
+        """Return each worker's share of B, (M, Q) giving (1, M, Q / q); with q = 1 B itself, the same array for all."""
         if self.q == 1:
             yield from repeat(matrix[np.newaxis], self.workers)
             return
@@ -261,7 +261,7 @@ class SystematicCode(BlockCut):
     def decode(
         self, responses: Mapping[int, Array], shape: MatrixShape | None = None, tolerance: float | None = None
     ) -> Array:
-        """C = A B from every response given; only blocks that no plain worker has sent are computed.
+        """Return C = A B from every response given; only blocks that no plain worker has sent are computed.
 
         Parameters
         ----------

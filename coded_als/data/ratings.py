@@ -177,7 +177,7 @@ class RatingData:
     reading: TextReading | None = None
 
     def read_as(self, reading: TextReading) -> RatingData:
-        """The same, and how it was read."""
+        """Return the same, and how it was read."""
         return replace(self, reading=reading)
 
     @property
@@ -196,7 +196,7 @@ class RatingData:
         return int(np.count_nonzero(self.matrix)) if isinstance(self.matrix, np.ndarray) else int(self.matrix.nnz)
 
     def triples(self) -> tuple[Integers, Integers, Floats]:
-        """Row, column and value of every entry, each (entries,), in the order of storage."""
+        """Return row, column and value of every entry, each (entries,), in the order of storage."""
         if isinstance(self.matrix, np.ndarray):
             rows, columns = np.nonzero(self.matrix)
             return rows, columns, self.matrix[rows, columns]
@@ -204,7 +204,7 @@ class RatingData:
         return rows, self.matrix.indices.astype(np.int64), np.asarray(self.matrix.data)
 
     def select(self, chosen: NDArray[np.bool_]) -> RatingData:
-        """The same matrix with only the entries marked in ``chosen``, (entries,); shape and ids stay."""
+        """Return the same matrix with only the entries marked in ``chosen``, (entries,); shape and ids stay."""
         rows, columns, values = self.triples()
         rows, columns, values = rows[chosen], columns[chosen], values[chosen]
         matrix: Floats | csr_array[np.float64]

@@ -147,7 +147,7 @@ def holdout_users(data: RatingData, fraction: float = 0.1, *, seed: int | None =
 def leave_one_out(
     data: RatingData, *, by: Literal["random", "time"] = "random", seed: int | None = None, rng: RNG = None
 ) -> Split:
-    """`leave_k_out` with k = 1.
+    """Move one rating of every user into the test part, as `leave_k_out` does.
 
     Parameters
     ----------

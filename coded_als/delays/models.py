@@ -120,7 +120,7 @@ class DelayModel(Protocol):
     def draw(
         self, uniforms: Uniforms, round_index: int, operations: float, state: Array | None
     ) -> tuple[Array, Array | None]:
-        """Delays of one round.
+        """Return the delays of one round.
 
         Parameters
         ----------

@@ -128,7 +128,7 @@ DelayClass = TypeVar("DelayClass", bound=type[DelayModel])
 
 
 def register_delays(name: str) -> Callable[[DelayClass], DelayClass]:
-    """Class decorator: makes a dataclass with a method `DelayModel.draw` known by this name wherever a SPEC is taken.
+    """Make a dataclass with a method `DelayModel.draw` known by this name wherever a SPEC is taken.
 
     A field that is annotated with ``int`` takes a whole number; any other takes a time with its unit, which arrives in
     seconds, or a number. The class checks the range.
@@ -157,7 +157,7 @@ def register_delays(name: str) -> Callable[[DelayClass], DelayClass]:
 
 
 def parse_delays(spec: str) -> DelayModel:
-    """The model that a SPEC names.
+    """Return the model that a SPEC names.
 
     Raises
     ------

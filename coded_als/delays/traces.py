@@ -28,7 +28,7 @@ CLEAR = 1.25
 
 
 def read_trace(path: Path) -> Array:
-    r"""Seconds ``(rounds, workers)`` from a CSV with the columns worker, round, seconds and perhaps others.
+    r"""Return seconds ``(rounds, workers)`` from a CSV with the columns worker, round, seconds and perhaps others.
 
     A row with ``censored`` 1 was dropped before it finished, so its seconds are a lower bound; 0 where it was never sent.
     Its delay is one of the finished times above that bound, drawn from the Kaplan-Meier estimate of the worker's own

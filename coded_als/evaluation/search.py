@@ -81,7 +81,7 @@ class Attempt:
     failure: str | None = None  # why the fit failed, or None
 
     def score(self, metric: Metric) -> float:
-        """The figure of a candidate that was fitted, turned so that more is better."""
+        """Return the figure of a candidate that was fitted, turned so that more is better."""
         return (-1.0 if metric in ERRORS else 1.0) * float(self.figure or 0.0)
 
 
@@ -266,7 +266,7 @@ class Tuned:
     candidates: tuple[Attempt, ...]  # in the order of their end
 
     def make_model(self) -> FactorModel:
-        """An unfitted model with the best parameters."""
+        """Return an unfitted model with the best parameters."""
         return model_class(self.method)(**self.parameters)
 
 

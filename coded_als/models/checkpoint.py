@@ -261,7 +261,7 @@ class Checkpoint:
         self.iteration: int | None = None
 
     def begin(self, identity: Mapping[str, Any]) -> Snapshot | None:
-        """The snapshot to go on from, or None for a fresh start.
+        """Return the snapshot to go on from, or None for a fresh start.
 
         Parameters
         ----------

@@ -168,7 +168,7 @@ class FactorModel:
         """Raise `UsageError` if fitting needs a library that is absent; a fitted model answers without it."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments by name, each read from the attribute of its name."""
+        """Return the constructor's arguments by name, each read from the attribute of its name."""
         # an rng gave the seed, and is not kept
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "rng"}
 
@@ -219,12 +219,12 @@ class FactorModel:
         return self
 
     def user_rows(self, users: Id | Iterable[Id] | Ids) -> Integers:
-        """The rows of users by original id, (users,), -1 for those that the model does not know."""
+        """Return the rows of users by original id, (users,), -1 for those that the model does not know."""
         self._require_fitted()
         return self._user_lookup.places(users)
 
     def item_columns(self, items: Id | Iterable[Id] | Ids) -> Integers:
-        """The columns of items by original id, (items,), -1 for those that the model does not know."""
+        """Return the columns of items by original id, (items,), -1 for those that the model does not know."""
         self._require_fitted()
         return self._item_lookup.places(items)
 
@@ -287,7 +287,7 @@ class FactorModel:
         return scores
 
     def scores(self, row: int) -> NDArray[np.float64]:
-        """The scores of all items for the user in this row, (n,), a new array."""
+        """Return the scores of all items for the user in this row, (n,), a new array."""
         self._require_fitted()
         places_among("rows", np.array([row]), "users", len(self.user_factors_))
         scores = np.asarray(self.item_factors_ @ self.user_factors_[row], dtype=np.float64)
@@ -477,11 +477,11 @@ class FactorModel:
         return Ranking(ids, values)
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """Factors for new users, with all items held fixed; the model does not change."""
+        """Return the factors for new users, with all items held fixed; the model does not change."""
         raise NotImplementedError
 
     def fold_in_items(self, ratings: NewRatings) -> NewItems:
-        """Factors for new items, with all users held fixed; the model does not change, see `add_items`.
+        """Return the factors for new items, with all users held fixed; the model does not change, see `add_items`.
 
         ``ratings``: one item as a mapping from user id to rating, or (k, m), sparse or dense, with the model's users.
 
@@ -645,7 +645,7 @@ class FactorModel:
         return self._best_of_many(folded, seen, n, choice, memory_limit_bytes)
 
     def score_new(self, users: NewUsers) -> NDArray[np.float64]:
-        """The scores of all items for users that were folded in, (k, n)."""
+        """Return the scores of all items for users that were folded in, (k, n)."""
         scores = np.asarray((self.item_factors_ @ users.factors.T).T, dtype=np.float64) + self.global_mean_
         if users.biases is not None:
             scores += users.biases[:, None]

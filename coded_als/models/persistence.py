@@ -76,7 +76,7 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def load_model(path: str | Path) -> FactorModel:
-    """The model that `save_model` wrote, or that lies in a folder of Parquet files (`coded_als.models.folder`).
+    """Return the model that `save_model` wrote, or that lies in a folder of Parquet files (`coded_als.models.folder`).
 
     Raises
     ------

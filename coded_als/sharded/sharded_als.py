@@ -238,7 +238,7 @@ class ShardedALS(FactorModel):
         self._adopt(sides[0], sides[1], mean, seen)
 
     def fold_in(self, ratings: NewRatings) -> NewUsers:
-        """Factors for new users, with all items held fixed, as by one more half-step of training.
+        """Return the factors for new users, with all items held fixed, as by one more half-step of training.
 
         Parameters
         ----------

@@ -49,7 +49,7 @@ class CodedTrial:
 
     @classmethod
     def random(cls, code: MatrixCode, seed: int | None = None, *, rng: RNG = None) -> CodedTrial:
-        """A trial of normal operands with sides that the parts of the code do not divide, (2p + 1, 13) and (13, 3).
+        """Return a trial of normal operands with sides that the parts of the code do not divide, (2p + 1, 13) and (13, 3).
 
         Parameters
         ----------
@@ -85,16 +85,16 @@ class CodedTrial:
         return self.responses_to(self.right)
 
     def responses_to(self, right: Array) -> dict[int, Array]:
-        """The responses of every worker to another B, (M, Q)."""
+        """Return the responses of every worker to another B, (M, Q)."""
         shares = zip(self.code.encode_left(self.left), self.code.encode_right(right), strict=True)
         return {worker: run_to_end(product(*pair))[0] for worker, pair in enumerate(shares)}
 
     def decoded(self, workers: Sequence[int]) -> Array:
-        """C decoded from the responses of these workers, (N, Q)."""
+        """Return C decoded from the responses of these workers, (N, Q)."""
         return self.code.decode({worker: self.responses[worker] for worker in workers}, self.exact.shape)
 
     def error(self, workers: Sequence[int]) -> float:
-        """The measured error of C decoded from these workers, relative to |A| |B|; infinite where they do not decode."""
+        """Return the measured error of C decoded from these workers, relative to |A| |B|; infinite if they do not decode."""
         try:
             found = self.decoded(workers)
         except (NotEnoughWorkers, DecodingError):

@@ -23,7 +23,7 @@ KINDS: tuple[CodeKind, ...] = ("circle", "real", "systematic", "replicated")
 def matrix_codes(
     draw: st.DrawFn, kinds: Sequence[CodeKind] = KINDS, surplus: tuple[int, int] = (0, 4), most_parts: int = 4
 ) -> MatrixCode:
-    """Codes of the package with their workers.
+    """Draw codes of the package with their workers.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def matrix_codes(
 
 @st.composite
 def survivors(draw: st.DrawFn, code: MatrixCode, size: int | None = None) -> tuple[int, ...]:
-    """Workers of a code in an order of arrival, as many as the threshold or as requested.
+    """Draw workers of a code in an order of arrival, as many as the threshold or as requested.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def survivors(draw: st.DrawFn, code: MatrixCode, size: int | None = None) -> tup
 
 @st.composite
 def matrices(draw: st.DrawFn, most_rows: int = 12, most_columns: int = 12) -> Array:
-    """Normal matrices of any small shape, some scaled far up or down.
+    """Draw normal matrices of any small shape, some scaled far up or down.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def matrices(draw: st.DrawFn, most_rows: int = 12, most_columns: int = 12) -> Ar
 
 @st.composite
 def trials(draw: st.DrawFn, codes: st.SearchStrategy[MatrixCode] | None = None) -> CodedTrial:
-    """Products of random operands with the responses of every worker.
+    """Draw products of random operands with the responses of every worker.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def trials(draw: st.DrawFn, codes: st.SearchStrategy[MatrixCode] | None = None) 
 
 
 def delay_specs() -> st.SearchStrategy[str]:
-    """SPECs of delays, also sums of two.
+    """Return SPECs of delays, also sums of two.
 
     Returns
     -------

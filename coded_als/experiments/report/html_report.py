@@ -98,7 +98,7 @@ class Results:
         return str(self.environments[-1]["command"]) if self.environments else "coded-als"
 
     def figures(self) -> Iterator[CaptionedFigure]:
-        """All figures of the report, drawn one at a time."""
+        """Return all figures of the report, drawn one at a time."""
         if self.is_table1:
             return named_apart(table1_figures_of(self.of_table1))
         return named_apart(sweep_figures_of(self.of_sweep, self.clock, self.examples))

@@ -66,7 +66,7 @@ def example_figures_of(rows: Sequence[SweepRow], examples: Examples) -> Iterator
 
 
 def objective_against_seconds(examples: Examples, drawn: Mapping[str, SeriesStyle] | None = None) -> ReportFigure:
-    """Excess of the objective over its optimum against seconds.
+    """Draw the excess of the objective over its optimum against seconds.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _points(curve: Curve) -> Iterator[tuple[float, float | None, float | None, f
 
 
 def time_against_partitions(part: Slice) -> ReportFigure:
-    """Seconds against h at the largest W: means with 95 % bands; schemes without an h are levels.
+    """Draw seconds against h at the largest W: means with 95 % bands; schemes without an h are levels.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def partitions_table(part: Slice) -> Table:
 
 
 def time_against_workers(part: Slice) -> ReportFigure:
-    """Seconds against W, each code at its best h for that W: means with 95 % bands.
+    """Draw seconds against W, each code at its best h for that W: means with 95 % bands.
 
     Examples
     --------
@@ -188,7 +188,7 @@ def _line_with_band(
 
 
 def distribution(part: Slice) -> ReportFigure:
-    """The cumulative distribution of iteration times at the largest W, each code at its best h.
+    """Draw the cumulative distribution of iteration times at the largest W, each code at its best h.
 
     The lines step through the stored quantiles, since nothing is known between them; the bands hold the middle 95 % of
     the repetitions, each by itself.
@@ -224,7 +224,7 @@ def distribution_table(part: Slice) -> Table:
 
 
 def time_against_delays(parts: Sequence[Slice]) -> ReportFigure:
-    """Seconds under each delay model at the largest W, each code at its best h.
+    """Draw seconds under each delay model at the largest W, each code at its best h.
 
     The slices of the sweep differ in their delays alone; each is a row. Bars are 95 % intervals of the means.
 

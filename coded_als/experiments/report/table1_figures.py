@@ -43,7 +43,7 @@ NAMES: dict[PointFamily, str] = {
 
 
 def table1_times(rows: Sequence[Table1Row]) -> ReportFigure:
-    """The published seconds against h as marks, and the fitted law on the virtual clock as lines with 95 % bands.
+    """Draw the published seconds against h as marks, and the fitted law on the virtual clock as lines with 95 % bands.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def _virtual_seconds(row: Table1Row) -> tuple[float, float | None, float | None]
 
 
 def decoding_error_against_partitions(rows: Sequence[Table1Row]) -> ReportFigure:
-    """Measured errors of decoding at each family of points, with bands up to the estimated errors.
+    """Draw the measured errors of decoding at each family of points, with bands up to the estimated errors.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def errors_table(rows: Sequence[Table1Row]) -> Table:
 
 
 def survival_against_products(rows: Sequence[Table1Row]) -> ReportFigure:
-    """Iterations survived, for each family of points, against the products that the paper's seconds are worth.
+    """Draw iterations survived, for each family of points, against the products that the paper's seconds are worth.
 
     Examples
     --------

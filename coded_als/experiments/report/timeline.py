@@ -56,7 +56,7 @@ class TimelineRow:
 
 
 def timeline_rows(events: Iterable[TaskEvent]) -> list[TimelineRow]:
-    """A row for each task that was sent, in the order of the events; ``pandas.DataFrame(rows)`` makes a table.
+    """Return a row for each task that was sent, in the order of the events; ``pandas.DataFrame(rows)`` makes a table.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def round_ends(rows: Iterable[TimelineRow]) -> list[float]:
 
 
 def timeline(events: Iterable[TaskEvent], *, clock: str = "wall", rounds: int | None = None) -> ReportFigure:
-    """Workers against seconds: messages, waiting, computing, and the end of each task, with the pieces that counted.
+    """Draw workers against seconds: messages, waiting, computing, the end of each task, and the pieces that counted.
 
     Parameters
     ----------
