@@ -165,12 +165,6 @@ MISTAKES = (
         "            return self.until.satisfied(workers)",
         "            return len(workers) >= self.until.needed",
     ),
-    _mistake(
-        "pieces that come of two attempts are put together",
-        ROUNDS,
-        "if latest is None or latest.attempt != attempt else",
-        "if latest is None else",
-    ),
 )  # fmt: skip
 
 

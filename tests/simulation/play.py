@@ -115,7 +115,8 @@ def undisturbed(case: Case, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """The factors of a fit that nothing disturbs."""
     key = repr(case), number
     if key not in _undisturbed:
-        model = CodedALS(**case.parameters).fit(data(case.is_sparse, number), InlineCluster(case.workers))
+        with mock.patch.object(scope, "_numbers", itertools.count(1)):  # and not those of the run that asks
+            model = CodedALS(**case.parameters).fit(data(case.is_sparse, number), InlineCluster(case.workers))
         _undisturbed[key] = model.user_factors_, model.item_factors_
     return _undisturbed[key]
 
