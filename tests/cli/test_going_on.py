@@ -61,7 +61,7 @@ def test_a_fit_goes_on_from_a_saved_model_and_stops_early(files: Path, method: l
         (["--stop-on", "ndcg@10"], "--stop-on must come with --validate"),
         (["--patience", 2], "--patience with both"),
         (["--stop-on", "ndcg@ten", "--validate", "validation.tsv"], "such as ndcg@10"),
-        (["--stop-on", "auc", "--validate", "validation.tsv"], "metric must be one of"),
+        (["--stop-on", "auc", "--validate", "validation.tsv"], "such as ndcg@10, of ndcg, recall"),
         (["--start", "none.npz"], "none.npz"),
         (["--start", "old.tsv"], "old.tsv"),
     ],
