@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=1_000)
     parser.add_argument("--rank", type=int, default=20)
     parser.add_argument("--chunk", type=int, default=10_000)
+    parser.add_argument("--powers", type=int, default=2, help="Power iterations of the second turn of svd_compressed.")
     given = parser.parse_args()
     os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1"))
     with (
@@ -112,7 +113,7 @@ def main() -> None:
         methods: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
             "CodedPCA": coded,
             "svd_compressed": lambda: compressed(0),
-            "svd_compressed, 2 power iterations": lambda: compressed(2),
+            f"svd_compressed, {given.powers} power iterations": lambda: compressed(given.powers),
         }
         report(parts, methods, workers)
 
@@ -129,6 +130,10 @@ def report(parts: DaskParts, methods: Any, workers: list[int]) -> None:
         kept = float(np.trace(vectors.T @ image))
         residual = np.linalg.norm(image - vectors * squares, axis=0).max() / squares[0]
         rows.append((name, seconds, peaks.master, peaks.worker, kept, residual))
+        print(
+            f"  {seconds:.1f} s, master {peaks.master:.0f} MB, residual {residual:.1e}; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
     best = max(row[4] for row in rows)
     for name, seconds, master, worker, kept, residual in rows:
         print(

@@ -71,6 +71,13 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             When fewer workers respond than the code needs.
         """
         parts = in_parts(X)
+        # a cluster may share the work of an array in memory, which parts would leave to the master
+        if (
+            isinstance(X, np.ndarray)
+            and not isinstance(X, np.memmap)
+            and (cluster is not None or self._asks_for_more())
+        ):
+            parts = None
         if parts is None:
             self._fit(self._validated(X, reset=True), cluster)
         else:
@@ -133,6 +140,10 @@ class _Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self, X, accept_sparse="csr", dtype=(np.float64, np.float32),
             ensure_min_samples=max(rows, self._least_rows), ensure_min_features=columns,
         )  # fmt: skip
+
+    def _asks_for_more(self) -> bool:
+        """Whether parameters need all rows at the master."""
+        return bool({"protocol", "weighting", "precomputation"} & set(self.parameters or {}))
 
     def _in_parts(self, X: Any) -> RowParts | None:
         """The parts of rows to transform, if it is an array of such."""

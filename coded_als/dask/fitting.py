@@ -64,6 +64,7 @@ from coded_als.models.folder import (
     write_top_n_folder,
 )
 from coded_als.models.rating_matrix import require_factorable
+from coded_als.models.starting import Start
 from coded_als.models.training import Callback, FitRecorder, recording, reporting
 from coded_als.planner.schemes import Extent
 from coded_als.worker.parts import PartFolder
@@ -166,6 +167,7 @@ def fit_dataset(
     callback: Callback | None = None,
     progress: bool = False,
     checkpoint: Checkpoint | None = None,
+    start: FactorModel | None = None,
 ) -> Blockwise:
     """Fit a model to ratings that no machine holds as a whole.
 
@@ -191,6 +193,8 @@ def fit_dataset(
     checkpoint
         Folder of the state, as for ``model.fit``; it is refused for part files that have changed. With a policy that skips blocks the delays
         after a resumption decide which, so the fit that goes on is as good and not the same.
+    start
+        A fitted model from which an ALS model goes on, as in ``model.fit``; new users and items begin at random, as the ratings are not here.
 
     Returns
     -------
@@ -213,24 +217,31 @@ def fit_dataset(
     ...     model = fit_dataset(ImplicitALS(rank=64), dataset, cluster)
     """
     model.require_installed()
+    ids = dataset.user_ids, dataset.item_ids
+    warm = Start.of(start, dataset, ids, checkpoint, folds=False)
     with reporting(callback, progress, model) as report, _explained(cluster):
         if isinstance(model, CodedALS):
+            if start is not None:
+                raise UsageError(
+                    "the proof of a coded fit from a model takes more rounds on part files than it saves; got start. Leave "
+                    "it out."
+                )
             if policy is not None:
                 raise UsageError(
                     "the coded model is spread by its code; got a policy too. Pass code='replicated:copies=2'."
                 )
             fit_coded_rows(model, dataset, cluster, report, checkpoint)
         elif isinstance(model, EASE):
-            if policy is not None or checkpoint is not None:
-                raise UsageError("EASE on part files takes no policy and no checkpoint; got one. Leave it out.")
+            if policy is not None or checkpoint is not None or start is not None:
+                raise UsageError("EASE on part files takes no policy, checkpoint or start; got one. Leave it out.")
             with recording(model, dataset, report, None, cluster.seconds) as run:
                 _fit_ease(model, dataset, cluster, run)
         else:
             chosen = WaitForAll() if policy is None else policy
             also = {"policy": repr(chosen), "shards": chosen.shards(cluster.size)}
             with recording(model, dataset, report, checkpoint, cluster.seconds, also=also) as run:
-                _fit_alternating(model, dataset, cluster, chosen, run)
-    model.set_ids(dataset.user_ids, dataset.item_ids)
+                _fit_alternating(model, dataset, cluster, chosen, run, warm)
+    model.set_ids(*ids)
     return model
 
 
@@ -287,7 +298,12 @@ def _pattern(folder: str, first: int) -> tuple[Any, Any]:
 
 
 def _fit_alternating(
-    model: AlternatingModel, dataset: Dataset, cluster: DaskCluster, policy: StragglerPolicy, run: FitRecorder
+    model: AlternatingModel,
+    dataset: Dataset,
+    cluster: DaskCluster,
+    policy: StragglerPolicy,
+    run: FitRecorder,
+    warm: Start | None,
 ) -> None:
     shards = policy.shards(cluster.size)
     with ExitStack() as placed:
@@ -297,11 +313,15 @@ def _fit_alternating(
             blocked_rows(one, name, scope, count)
             for one, name, count in zip((users, items), ("users", "items"), dataset.shape, strict=True)
         ]
-        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, run)
+        fit_on_blocks(model, sides[0], sides[1], rating_facts(users.facts), scope, policy, run, warm=warm)
 
 
 def fit_coded_rows(
-    model: CodedALS, dataset: Dataset, cluster: DaskCluster, report: Callback, checkpoint: Checkpoint | None = None
+    model: CodedALS,
+    dataset: Dataset,
+    cluster: DaskCluster,
+    report: Callback,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Fit a `CodedALS` without R at the master, and without D = R^T R where that is not formed sooner by counting."""
     if model.protocol == "paper" or model.precomputation == "local" or model.verify != "off":

@@ -33,9 +33,18 @@ class Start:
 
     @classmethod
     def of(
-        cls, start: FactorModel | None, ratings: Any, ids: tuple[Ids, Ids] | None, checkpoint: Checkpoint | None
+        cls,
+        start: FactorModel | None,
+        ratings: Any,
+        ids: tuple[Ids, Ids] | None,
+        checkpoint: Checkpoint | None,
+        *,
+        folds: bool = True,
     ) -> Start | None:
-        """The factors that a model has for new ratings, (m, n); rows that it does not know are folded in where it can."""
+        """The factors that a model has for new ratings, (m, n); rows that it does not know are folded in where it can.
+
+        ``folds``: whether the ratings are here, so that unknown rows can be folded in.
+        """
         if start is None:
             return None
         if checkpoint is not None and checkpoint.resume:
@@ -60,9 +69,9 @@ class Start:
             )
         user_side = _side(start.user_factors_, start.user_biases_, users)
         item_side = _side(start.item_factors_, start.item_biases_, items)
-        if np.any(users < 0):
+        if folds and np.any(users < 0):
             _fold(user_side, start.fold_in, as_matrix(ratings), users, items, len(start.item_factors_))
-        if np.any(items < 0):
+        if folds and np.any(items < 0):
             transposed = as_matrix(ratings).T
             _fold(item_side, start.fold_in_items, transposed, items, users, len(start.user_factors_))
         return cls(user_side, item_side)

@@ -67,4 +67,4 @@ def test_what_is_no_policy_is_refused(spec: str, message: str) -> None:
 def test_other_methods_have_no_policy(method: str) -> None:
     run = CliRunner().invoke(main, [*FIT, "--method", method, "--policy", "wait"])
     assert run.exit_code == 2
-    assert "--policy is for the methods ridge and implicit" in run.output
+    assert "--policy is for the methods ridge, implicit, ease" in run.output

@@ -304,5 +304,17 @@ def test_ease_of_part_files_is_that_of_the_table(
     assert found.history_[0].objective == pytest.approx(expected.history_[0].objective)
     for user in expected.user_ids[::9].tolist():
         assert found.recommend(user, 5).ids.tolist() == expected.recommend(user, 5).ids.tolist()
-    with pytest.raises(UsageError, match="no policy"):
+    with pytest.raises(UsageError, match="takes no policy"):
         fit_dataset(EASE(3.0), dataset, cluster, FirstCopy(2))
+
+
+def test_a_fit_of_part_files_goes_on_from_a_model(dask_client: Any, cluster: DaskCluster, tmp_path: Path) -> None:
+    dataset = Dataset.find(dask_client, write_parts(TABLE, tmp_path), NAMES)
+    first = fit_dataset(ImplicitALS(3, iterations=6), dataset, cluster)
+    again = fit_dataset(ImplicitALS(3, iterations=1), dataset, cluster, start=first)
+    assert again.history_[-1].objective <= first.history_[-1].objective * (1 + 1e-6)
+    stranger = ImplicitALS(2).fit(np.eye(3)).set_ids(["a", "b", "c"], ["a", "b", "c"])
+    with pytest.raises(UsageError, match="share users or items"):
+        fit_dataset(ImplicitALS(3), dataset, cluster, start=stranger)
+    with pytest.raises(UsageError, match="more rounds"):
+        fit_dataset(CodedALS(3), dataset, cluster, start=first)
