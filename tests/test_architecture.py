@@ -177,6 +177,7 @@ def test_pure_rooms_touch_no_socket_clock_or_process_not_through_others_either(m
         ("from coded_als.master import LocalCluster", ("scipy", "numba", "coded_als.als")),
         ("from coded_als import BPR, SGD, WARP, ImplicitALS, RidgeALS", ("numba", "zmq")),
         ("import coded_als.cli.fit", ("scipy", "numba", "zmq", "coded_als.als")),
+        ("import coded_als.planner.choice, coded_als.planner.timing", ("scipy.special",)),
         ("import coded_als.cli.sweep, coded_als.cli.report, coded_als.cli.fit", ("matplotlib",)),
     ],
 )

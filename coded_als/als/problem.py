@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from coded_als.arrays import EPS, Array
+from coded_als.kernels import cached_columns
 from coded_als.models.rating_matrix import power_of_four, require_factorable
 
 # A difference of traces below this part of them is computed from the data instead.
@@ -209,7 +210,7 @@ def _widened(matrix: Any) -> Iterator[tuple[slice, Any]]:
 
 def product_of(matrix: Any, right: Array) -> Array:
     """M X of a dense or sparse M of any type, (rows, l), and (l, k): in float64."""
-    parts = [np.asarray(panel @ right) for _, panel in _widened(matrix)]
+    parts = [_times(panel, right, matrix.shape[1]) for _, panel in _widened(matrix)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -217,9 +218,20 @@ def transposed_product_of(matrix: Any, left: Array) -> Array:
     """M^T Y of a dense or sparse M of any type, (rows, l), and (rows, k): in float64."""
     total: Array = np.zeros((matrix.shape[1], left.shape[1]))
     for rows, panel in _widened(matrix):
-        part = np.asarray(panel.T @ left[rows])
+        part = _times(panel.T, left[rows], matrix.shape[1])
         total = part if panel.shape == matrix.shape else total + part
     return total
+
+
+def _times(left: Any, right: Array, length: int) -> Array:
+    """The product of a matrix and a block; of a sparse matrix with l columns or rows, by columns that stay in the cache."""
+    groups = list(cached_columns(length, right.shape[1])) if sparse.issparse(left) else []
+    if len(groups) < 2:
+        return np.asarray(left @ right)
+    found = np.empty((left.shape[0], right.shape[1]))
+    for columns in groups:
+        found[:, columns] = left @ np.ascontiguousarray(right[:, columns])
+    return found
 
 
 def squared_sum(values: Any) -> float:

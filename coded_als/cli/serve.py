@@ -18,12 +18,12 @@ import click
 from threadpoolctl import threadpool_limits
 
 from coded_als.cli.help import CommandWithExamples
+from coded_als.cli.scored_together import rank_together
 from coded_als.errors import UsageError
 from coded_als.experiments.live.monitoring import CONTENT_TYPE, Figure, metrics_text
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.persistence import load_model
 from coded_als.models.recommending import Ranking
-from coded_als.models.scored_together import rank_together
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_BYTES, MOST_ITEMS, MOST_USERS = 2**20, 1000, 100

@@ -4,7 +4,8 @@ A worker sends a word of a few bytes when its first piece is done, and keeps its
 for them and the worker has done the requested number of pieces, or its share. From the words the master knows the speed
 of each worker in this very round, and the time at which the round will be decodable; it asks a little before. So an
 undisturbed round takes as long as an uncoded one, and a worker that is slow, or begins late, counts with the pieces
-that it has done by then.
+that it has done by then. Where earlier rounds tell when answers are due (`coded_als.cluster.foresight`), workers send them
+unasked, and the master asks only if they do not suffice, and only the workers whose further pieces are needed.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +42,17 @@ from coded_als.models.top_n import best_of, recommend_batch, require_count, top_
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from coded_als.models.scored_together import ScoredTogether
-
 Arrays = Mapping[str, NDArray[Any]]
+
+
+class ItemRanking(Protocol):
+    """Ranks all items of a model for one request at a time, in place of the model's own products."""
+
+    def best(self, factors: Floats, hidden: Integers, n: int) -> tuple[Integers, NDArray[np.float64]]:
+        """The n best columns and their scores for the factors of one user, (d,), without the hidden columns."""
+
+    def similar(self, place: int, n: int) -> tuple[Integers, NDArray[np.float64]]:
+        """The n columns at the smallest angles to that at a place, and the cosines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +164,7 @@ class FactorModel:
     seen_: csr_array | None = None
     history_: list[Any]
     # where a server ranks for many requests at once
-    _together: ScoredTogether | None = None
+    _together: ItemRanking | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -20,7 +20,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from coded_als.arrays import Array
 
@@ -120,6 +119,8 @@ class Sampling:
             return Estimate(value, value, value)
         if abs(skewness) > MOST_SKEWED:
             return Estimate(value, None, None)
+        from scipy.special import stdtrit  # loading it takes longer than most plans
+
         low, high = (value - error * unskewed(side, skewness) for side in stdtrit(freedom, (0.975, 0.025)))
         return Estimate(value, float(low), float(high))
 
@@ -178,5 +179,7 @@ def mean_and_interval(totals: Array) -> tuple[float, float | None, float | None]
     mean = float(totals.mean())
     if totals.size < 2 or np.ptp(totals) <= ROUNDING * abs(mean):
         return mean, None, None
+    from scipy.special import stdtrit
+
     half = float(stdtrit(totals.size - 1, 0.975) * totals.std(ddof=1) / np.sqrt(totals.size))
     return mean, max(mean - half, float(totals.min())), mean + half

@@ -22,7 +22,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, xlogy
 
 from coded_als.arrays import Array
 from coded_als.checks import require_number
@@ -237,6 +236,8 @@ class _Push:
 
     def density(self, numbers: Mapping[int, Array]) -> Array:
         """Logarithm of the density at all draws, (draws,); that of uniform numbers is 0."""
+        from scipy.special import logsumexp, xlogy
+
         below = numbers[self.kind] < self.bound
         if self.blocks > 1:
             groups = [below[:, block :: self.blocks] for block in range(self.blocks)]
@@ -332,6 +333,8 @@ def _weights(numbers: Mapping[int, Array], pushes: Sequence[_Push], draws: int) 
     """The weight of each draw, (draws,): one over the density of the mixture, for that of uniform numbers is 1."""
     if not pushes:
         return np.ones(draws)
+    from scipy.special import logsumexp
+
     as_they_are = draws - sum(len(push.draws) for push in pushes)
     densities = np.array([np.zeros(draws), *(push.density(numbers) for push in pushes)])
     shares = np.array([as_they_are, *(len(push.draws) for push in pushes)]) / draws

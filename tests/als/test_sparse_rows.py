@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from coded_als.als.problem import Problem
+from coded_als.als.problem import Problem, product_of, transposed_product_of
 from coded_als.als.products import RoundLog
 from coded_als.als.sparse_rows import SparseRows
 from coded_als.als.spread import extent_of
 from coded_als.cluster.inline import InlineCluster
 from coded_als.cluster.machine import Machine
 from coded_als.errors import NotEnoughWorkers, UsageError
+from coded_als.kernels import cached_columns
 from coded_als.planner.schemes import forming_pays
 
 
@@ -90,3 +91,14 @@ def test_the_count_forms_what_is_small(rows: int, columns: int, entries: int, pa
     matrix: Any = sparse.csr_array((np.ones(entries), np.zeros(entries, np.int32), indptr), shape=(rows, columns))
     extent = extent_of(Problem.of(matrix))
     assert forming_pays(extent, workers=16, copies=2, share=1 / 12, columns=25, machine=Machine()) is pays
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_masters_own_products_of_sparse_rows_are_those_of_dense_ones(dtype):
+    """With so many columns that a block is multiplied by groups of its columns."""
+    matrix = sparse.random_array((40, 40_000), density=0.01, format="csr", dtype=dtype, rng=np.random.default_rng(0))
+    right, left = np.random.default_rng(1).standard_normal((40_000, 25)), np.ones((40, 25)) * np.arange(25)
+    dense = matrix.toarray().astype(float)
+    assert len(list(cached_columns(*right.shape))) > 1
+    np.testing.assert_allclose(product_of(matrix, right), dense @ right, atol=1e-12)
+    np.testing.assert_allclose(transposed_product_of(matrix, left), dense.T @ left, atol=1e-12)

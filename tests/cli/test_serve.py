@@ -15,9 +15,9 @@ import pytest
 from scipy import sparse
 
 from coded_als import ImplicitALS
+from coded_als.cli.scored_together import rank_together
 from coded_als.cli.serve import MOST_BYTES, ModelServer
 from coded_als.data import RatingData
-from coded_als.models.scored_together import rank_together
 
 
 @pytest.fixture(scope="module")

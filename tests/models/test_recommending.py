@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from coded_als.cli.scored_together import ScoredTogether, rank_together
 from coded_als.errors import UsageError
 from coded_als.models.factor_model import FactorModel
 from coded_als.models.rating_matrix import seen_pattern
 from coded_als.models.recommending import NewUsers, Ranking
-from coded_als.models.scored_together import ScoredTogether, rank_together
 from coded_als.models.top_n import best_of, top_n
 from tests.strategies import seeds
 

@@ -7,14 +7,14 @@ from tests.mutants.mutant import Mutant
 MODELS = (
     Mutant(
         "a server takes the first n in float32 as they are",
-        "coded_als/models/scored_together.py",
+        "coded_als/cli/scored_together.py",
         "AGAIN = 16, 4",
         "AGAIN = 16, 1",
         ("tests/models/test_recommending.py::test_a_server_ranks_in_float64_where_float32_cannot_tell",),
     ),
     Mutant(
         "a user of a batch gets the items that another has rated",
-        "coded_als/models/scored_together.py",
+        "coded_als/cli/scored_together.py",
         "            own[one.hidden] = -np.inf\n",
         "            own[asked[0].hidden] = -np.inf\n",
         ("tests/models/test_recommending.py::test_threads_that_wait_are_answered_in_one_product",),

@@ -31,7 +31,7 @@ class Actor:
     """A thread that runs while it has the baton."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.is_killed, self.is_over = name, False, False
+        self.name, self.is_killed = name, False
         # the number of its wait; whether a message ends that; a process that is stopped is due only when it goes on
         self.waits, self.listens, self.is_held, self.stopped_until_s = 0, False, False, 0.0
         self.worked_s, self.slowness, self.computes = 0.0, 1.0, False
@@ -169,7 +169,6 @@ class Baton:
             pass
         except Exception as error:
             self.failure = self.failure or Violation(f"no worker may fail; {actor.name}: {error!r}")
-        actor.is_over = True
         self._actors.remove(actor)
         self.current = self.first if self._is_ending else self._pick()
         self.current.turn.release()
@@ -221,7 +220,7 @@ class VirtualClock(SystemClock):
     def sleep(self, seconds: float) -> None:
         self._baton.wait(max(seconds, LEAST_WAIT_S))
 
-    def poller(self, *sockets: object) -> VirtualPoller:  # type: ignore[override]
+    def poller(self, *sockets: object) -> VirtualPoller:
         return VirtualPoller(self._baton, sockets)
 
 
@@ -241,4 +240,4 @@ class VirtualPoller:
         return self._with_messages()
 
     def _with_messages(self) -> list[tuple[object, int]]:
-        return [(socket, 1) for socket in self._sockets if socket.inbox]  # type: ignore[attr-defined]
+        return [(socket, 1) for socket in self._sockets if socket.inbox]

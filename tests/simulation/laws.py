@@ -15,7 +15,7 @@ from coded_als.cluster.questions import EveryPiece
 from coded_als.cluster.scope import Part
 from coded_als.delays import DelayStream
 from coded_als.errors import DecodingError, NotEnoughWorkers
-from coded_als.master.membership import MOST_OPEN_TASKS
+from coded_als.master.membership import MOST_OPEN_STORES, MOST_OPEN_TASKS
 from coded_als.master.zeromq import ZmqCluster
 from tests.simulation.baton import Violation
 from tests.simulation.oracle import expected_response
@@ -89,7 +89,6 @@ class CheckedCluster(ZmqCluster):
         standing = {worker: end for worker, end in self.scene.standing().items() if worker in known}
         for place, name in enumerate(round.keep):
             self._arrays[name] = [payload[place] for payload in round.payloads or ()]
-            self._kept[name] = standing
         try:
             responses = super().run(round, until)
         except (NotEnoughWorkers, DecodingError) as error:
@@ -99,8 +98,16 @@ class CheckedCluster(ZmqCluster):
         finally:
             there = self._untouched(standing).keys() - round.excluded
             self._asked.update((index, worker) for worker in there)
+        self._kept.update((name, self._got(standing)) for name in round.keep)
         self._require_right(round, until, responses)
         return responses
+
+    def _got(self, standing: Standing) -> Standing:
+        """Those that were sent the arrays of a round: a worker that has left too many unread is sent no more."""
+        full = {
+            worker.id for worker in self._membership.workers.values() if len(worker.open_stores) >= MOST_OPEN_STORES
+        }
+        return {worker: end for worker, end in standing.items() if worker not in full}
 
     def _untouched(self, standing: Standing) -> Standing:
         """The connections among these that stand without a break."""
@@ -114,7 +121,7 @@ class CheckedCluster(ZmqCluster):
 
     def _require_reason(self, error: Exception, round: Round, until: StoppingRule, standing: Standing) -> None:
         """A round may end in vain only if workers were lost that it cannot do without, for longer than it waits."""
-        kept = [self._kept[name] for name in round.operands if name in self._kept]
+        kept = [self._kept[name] for name in set(round.operands) - set(round.keep) if name in self._kept]
         for before in kept:
             standing = dict(standing.items() & before.items())
         untouched = tuple(self._untouched(standing).keys() - self.scene.liars)

@@ -56,7 +56,7 @@ class Connection:
         self.is_up = self.is_over = False
         # the thread of its process
         self.actor: Actor | None = None
-        self._epoch = 0
+        self.epoch = 0  # number of the connection that stands, or stood last
         # nothing arrives before; messages keep their order
         self.held_up_s = self.held_down_s = 0.0
         self._unsent: deque[Frames] = deque()
@@ -84,10 +84,10 @@ class Connection:
             self._arrive_up(frames, at_s + self.network.latency_s() * 20)
 
     def _arrive_up(self, frames: Frames, at_s: float) -> None:
-        epoch, network = self._epoch, self.network
+        epoch, network = self.epoch, self.network
 
         def arrive() -> None:
-            if epoch == self._epoch and network.routes.get(self.route) is self:
+            if epoch == self.epoch and network.routes.get(self.route) is self:
                 network.link.inbox.append([self.route, *frames])
                 network.baton.wake(network.baton.first)
 
@@ -100,10 +100,10 @@ class Connection:
         if not self.is_up or self._under_way_down + len(self.socket.inbox) >= MOST_UNSENT:
             return  # lost with the connection that broke, or never sent
         self.held_down_s = at_s = max(self.network.arrival_s(), self.held_down_s)
-        epoch, self._under_way_down = self._epoch, self._under_way_down + 1
+        epoch, self._under_way_down = self.epoch, self._under_way_down + 1
 
         def arrive() -> None:
-            if epoch == self._epoch:
+            if epoch == self.epoch:
                 self._under_way_down -= 1
                 self.socket.inbox.append(frames)
                 self._wake()
@@ -117,7 +117,7 @@ class Connection:
         if self.is_over or self.is_up:
             return
         self.network.baton.note(lambda: f"{self.name} is connected")
-        self._epoch += 1
+        self.epoch += 1
         self.is_up, self._under_way_down = True, 0
         self.network.routes[self.route] = self
         self._tell(zmq.EVENT_HANDSHAKE_SUCCEEDED)
@@ -129,18 +129,18 @@ class Connection:
         if not self.is_up or self.is_over:
             return
         self.network.baton.note(lambda: f"{self.name} is cut off")
-        self._epoch += 1
+        self.epoch += 1
         self.is_up = self._knows = False
         baton = self.network.baton
         baton.after(seen_by_worker_s, self._seen_by_worker)
-        self.network.master_sees(self, self._epoch, seen_by_master_s)
+        self.network.master_sees(self, self.epoch, seen_by_master_s)
         baton.after(seen_by_worker_s + again_s, self.connect)
 
     def end(self, seen_by_master_s: float) -> None:
         """Its process is gone; its last words may still come."""
         self.network.baton.note(lambda: f"{self.name} is dead")
         self.is_over, self.is_up = True, False
-        self.network.master_sees(self, self._epoch, seen_by_master_s)
+        self.network.master_sees(self, self.epoch, seen_by_master_s)
 
     def _seen_by_worker(self) -> None:
         self._knows = not self.is_up
@@ -154,11 +154,6 @@ class Connection:
     def _wake(self) -> None:
         if self.actor is not None:
             self.network.baton.wake(self.actor)
-
-    @property
-    def epoch(self) -> int:
-        """Number of the connection that stands, or stood last."""
-        return self._epoch
 
 
 class Network:

@@ -24,7 +24,7 @@ def _planes(matrix: Matrix, count: int) -> Matrix:
 
 
 def _inner(left: Matrix, right: Matrix) -> Matrix:
-    return sum(one.T @ other for one, other in zip(left, right, strict=True))[np.newaxis]  # type: ignore[no-any-return,index]
+    return sum(one.T @ other for one, other in zip(left, right, strict=True))[np.newaxis]
 
 
 def _rows(data: Matrix, indices: Matrix, indptr: Matrix, columns: int) -> Any:
@@ -80,4 +80,4 @@ def _part(operands: Sequence[Matrix], piece: int, pieces: int) -> Matrix:
     matrix = _rows(data, indices, indptr, len(right))
     first, last = (int(np.searchsorted(indptr, indptr[-1] * cut // pieces)) for cut in (piece, piece + 1))
     part = matrix[0 if piece == 0 else first : len(matrix) if piece == pieces - 1 else last]
-    return part.T @ (part @ right)  # type: ignore[no-any-return]
+    return part.T @ (part @ right)
