@@ -92,7 +92,7 @@ from coded_als.planner.solvers import SOLVERS, default_solver
 def command(context: click.Context, /, **given: Any) -> None:
     """Factorize a rating matrix and save the model.
 
-    RATINGS is text with lines `user item [rating [time]]`, or a .parquet, .npz, .npy or .mtx file; see docs/ratings.md.
+    RATINGS is text with lines `user item [rating [time]]`, or a .parquet, .npz, .npy or .mtx file; see the page Read ratings.
     The coded method reads a missing rating as zero.
     """
     # the modules that compute are loaded now, so that --help and mistakes of typing are quick
